@@ -1,0 +1,1 @@
+"""The optimisation loop: load, record, measure, compare."""

@@ -1,0 +1,1 @@
+"""Monitoring: what the prediction log and the metrics tell."""

@@ -1,0 +1,1 @@
+"""The server: one bundle loaded, verified and answered over HTTP."""

@@ -1,0 +1,199 @@
+"""One folder, one model: written complete or not at all, verified before it is used."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from server.errors import BundleError
+from server.schema import Feature, Schema
+
+FORMAT = 1
+MANIFEST_FILE = "bundle.json"
+GRAPH_FILE = "model.onnx"
+SOURCE_FILE = "model.txt"
+CERTIFICATE_FILE = "parity.json"
+GOLDEN_FILE = "golden.jsonl"
+REFERENCE_FILE = "reference.json"
+CARD_FILE = "MODEL_CARD.md"
+#: What a folder must hold to be served; the source is named by the manifest.
+REQUIRED_FILES = (GRAPH_FILE, CERTIFICATE_FILE, GOLDEN_FILE)
+
+
+class GoldenRow(NamedTuple):
+    """A row as a client would send it, and the source model's margin for it."""
+
+    fields: dict[str, Any]
+    margin: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which answer follows from a probability.
+
+    `below` is decided for a probability under `threshold`, `otherwise` for all
+    others. Costs are relative: one missed positive, one false alarm.
+    """
+
+    threshold: float = 0.5
+    below: str = "negative"
+    otherwise: str = "positive"
+    cost_false_negative: float = 1.0
+    cost_false_positive: float = 1.0
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model folder whose hashes were checked, with its manifest in memory."""
+
+    directory: Path
+    name: str
+    version: str
+    task: str
+    schema: Schema
+    decision: Decision
+    link: dict[str, Any]
+    exact: bool
+    manifest: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> "Bundle":
+        """Read a bundle and compare every file with the manifest's SHA-256.
+
+        Raises `BundleError` with one sentence if anything is missing, unreadable
+        or different from what the manifest promises.
+        """
+        directory = Path(directory)
+        manifest = _read_manifest(directory)
+        _check_files(directory, manifest)
+        try:
+            return cls.from_manifest(directory, manifest)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"expected a complete {MANIFEST_FILE} in {directory}, "
+                f"got one that cannot be used ({error!r}): "
+                "write the bundle again with `python -m train` or `python -m export`"
+            ) from None
+
+    @classmethod
+    def from_manifest(cls, directory: Path, manifest: Mapping[str, Any]) -> "Bundle":
+        """The bundle a manifest describes; its files are not looked at."""
+        return cls(
+            directory=directory,
+            name=manifest["name"],
+            version=manifest["version"],
+            task=manifest["task"],
+            schema=Schema(Feature.from_dict(f) for f in manifest["features"]),
+            decision=Decision(**manifest["decision"]),
+            link=manifest["link"],
+            exact=manifest["exact"],
+            manifest=dict(manifest),
+        )
+
+    @property
+    def label(self) -> str:
+        """`name@version`, as it stands in answers, metrics and the log."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def graph_path(self) -> Path:
+        """The ONNX file that is served."""
+        return self.directory / GRAPH_FILE
+
+    def golden_rows(self) -> Iterator[GoldenRow]:
+        """The golden rows in file order."""
+        with open(self.directory / GOLDEN_FILE, "rb") as lines:
+            for line in lines:
+                golden = orjson.loads(line)
+                yield GoldenRow(golden["row"], float.fromhex(golden["margin"]))
+
+    def read_json(self, file: str) -> Any:
+        """The content of one of the bundle's JSON files."""
+        return orjson.loads((self.directory / file).read_bytes())
+
+
+def write_bundle(
+    directory: str | os.PathLike[str], manifest: Mapping[str, Any], files: Mapping[str, bytes]
+) -> Bundle:
+    """Write a bundle so that the folder is complete or absent, and load it.
+
+    The files are written beside `directory` and renamed into place; an existing
+    bundle is replaced only once the new one is whole. `manifest` lacks `format`
+    and `files`, which are added here. Raises `BundleError` when `directory`
+    holds something that is no bundle.
+    """
+    directory = Path(directory)
+    if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST_FILE).exists():
+        raise BundleError(f"expected {directory} to be new, empty or a bundle, got a folder with other files")
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    whole = {"format": FORMAT, **manifest, "files": hashes}
+    with _replaced(directory) as folder:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        (folder / MANIFEST_FILE).write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2) + b"\n")
+    return Bundle.load(directory)
+
+
+def golden_lines(rows: list[GoldenRow]) -> bytes:
+    """The content of `golden.jsonl`."""
+    lines = ({"row": row.fields, "margin": row.margin.hex()} for row in rows)
+    return b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+
+
+@contextmanager
+def _replaced(directory: Path) -> Iterator[Path]:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        folder.chmod(0o755)  # mkdtemp makes 0700, which another user cannot serve
+        yield folder
+        old = folder.with_name(folder.name + ".old")
+        if directory.exists():
+            directory.rename(old)
+        folder.rename(directory)
+        shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    path = directory / MANIFEST_FILE
+    try:
+        manifest = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(
+            f"expected a model folder with a {MANIFEST_FILE}, got none at {directory}: "
+            "name one with --model, or write one with `python -m train` or `python -m export`"
+        ) from None
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise BundleError(f"expected {path} to be readable JSON, got: {error}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BundleError(f"expected {path} of bundle format {FORMAT}, got another format")
+    return manifest
+
+
+def _check_files(directory: Path, manifest: Mapping[str, Any]) -> None:
+    hashes = manifest.get("files")
+    if not isinstance(hashes, dict):
+        raise BundleError(f"expected {directory / MANIFEST_FILE} to list the files' hashes, got none")
+    for name in (*REQUIRED_FILES, *(set(hashes) - set(REQUIRED_FILES))):
+        if name not in hashes:
+            raise BundleError(f"expected {MANIFEST_FILE} to list {name}, got no hash of it in {directory}")
+        if Path(name).name != name:
+            raise BundleError(f"expected plain file names in {directory / MANIFEST_FILE}, got a path")
+        path = directory / name
+        if path.is_symlink() or not path.is_file():
+            raise BundleError(f"expected {path} to be a file, got none: the bundle is not complete")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != hashes[name]:
+            raise BundleError(
+                f"expected {path} as it was when the bundle was written, got another content: "
+                "restore it or write the bundle again with `python -m export`"
+            )

@@ -1,0 +1,137 @@
+"""What can go wrong, and the status each case is answered with.
+
+HotrowError
+├── BundleError            a model folder that must not be served
+├── SettingsError          an option or environment variable that makes no sense
+└── Problem                a request that is refused, as RFC 9457 writes it
+    ├── MalformedBody          400  not the JSON that was asked for
+    ├── NotFound               404  no such path or model
+    ├── MethodNotAllowed       405
+    ├── BodyTooLarge           413
+    ├── UnsupportedMedia       415  media type or content encoding
+    ├── UnacceptableRow        422  JSON, but not a row of this model
+    ├── ModelFailure           500  the model gave a score that is no number
+    └── Unavailable            503  overloaded, draining or not ready
+"""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import orjson
+
+PROBLEM_JSON = "application/problem+json"
+
+#: A refusal lists this many fields at most, so that a hostile body of 100,000
+#: unknown names is not answered with 100,000 lines.
+MAX_LISTED_ERRORS = 1000
+
+
+class HotrowError(Exception):
+    """Base of every error whose message is written for the user."""
+
+
+class BundleError(HotrowError):
+    """A model folder is missing, damaged or not equal to its certificate."""
+
+
+class SettingsError(HotrowError):
+    """A setting has a value that cannot be used."""
+
+
+class FieldError(NamedTuple):
+    """One bad field: a JSON Pointer (RFC 6901) and what was expected there."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(HotrowError):
+    """A refused request; `status` is the HTTP status of the answer."""
+
+    status = 500
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: Iterable[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+
+    @property
+    def title(self) -> str:
+        """The status in words; fixed per status, as RFC 9457 3.1.3 asks."""
+        return HTTPStatus(self.status).phrase
+
+    def document(self) -> dict[str, Any]:
+        """The members of the problem document (RFC 9457 section 3.1)."""
+        document: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.errors:
+            listed = self.errors[:MAX_LISTED_ERRORS]
+            document["errors"] = [error._asdict() for error in listed]
+        return document
+
+    def body(self) -> bytes:
+        """The problem document as UTF-8 JSON."""
+        return orjson.dumps(self.document())
+
+
+class MalformedBody(Problem):
+    """The body is not JSON, or not JSON of the expected form."""
+
+    status = 400
+
+
+class NotFound(Problem):
+    """Nothing is served at that path."""
+
+    status = 404
+
+
+class MethodNotAllowed(Problem):
+    """The path exists and does not take this method."""
+
+    status = 405
+
+
+class BodyTooLarge(Problem):
+    """The body is larger than the limit set for the server."""
+
+    status = 413
+
+
+class UnsupportedMedia(Problem):
+    """The body has a media type or an encoding that is not read."""
+
+    status = 415
+
+
+class UnacceptableRow(Problem):
+    """The body is JSON, but not a row (or batch) this model can score."""
+
+    status = 422
+
+
+class ModelFailure(Problem):
+    """The model returned something that is not a probability or a number."""
+
+    status = 500
+
+
+class Unavailable(Problem):
+    """The server cannot answer now; `Retry-After` says when to try again."""
+
+    status = 503
+
+    def __init__(self, detail: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})

@@ -1,0 +1,156 @@
+"""One row, allocated and bound once, between the decoder and ONNX Runtime."""
+
+import os
+
+# Read when onnxruntime is imported: no process of ours sends telemetry.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from server.bundle import Bundle
+from server.errors import BundleError, ModelFailure
+from server.link import logistic
+from server.schema import Matrix, Row
+
+INPUT = "features"
+OUTPUT = "margin"
+
+
+class Prediction(NamedTuple):
+    """What the model says of one row."""
+
+    margin: float
+    probability: float
+    decision: str
+
+
+class Predictor:
+    """Scores rows with one bundle.
+
+    Owns the session and one input row with its output, both bound to ONNX
+    Runtime at construction: a call writes F float64 into the row and reads one
+    float64 back, without allocating. Therefore it is **not thread-safe**; use
+    one per thread. `margins` shares nothing and may run in any thread.
+
+    Raises `BundleError` if ONNX Runtime refuses the graph or its signature is
+    not `features` float64 [N, F] -> `margin` float64 [N, 1].
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self._session = _open_session(bundle)
+        width = len(bundle.schema)
+        _check_signature(self._session, bundle, width)
+        row = np.zeros((1, width), dtype=np.float64)
+        margin = np.zeros((1, 1), dtype=np.float64)
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(INPUT, onnxruntime.OrtValue.ortvalue_from_numpy(row))
+        binding.bind_ortvalue_output(OUTPUT, onnxruntime.OrtValue.ortvalue_from_numpy(margin))
+        # The binding points into these arrays: they live as long as it does.
+        self._arrays = (row, margin, binding)
+        self._row = row.data.cast("B")
+        self._margin = margin.data.cast("B").cast("d")
+        # Two frames of onnxruntime's Python wrapper less than run_with_iobinding.
+        self._run = self._session._sess.run_with_iobinding
+        self._bound = binding._iobinding
+        self._probability = logistic(bundle.link.get("scale", 1.0))
+        self._threshold = bundle.decision.threshold
+        self._below, self._otherwise = bundle.decision.below, bundle.decision.otherwise
+
+    def margin(self, row: Row) -> float:
+        """The raw score of one encoded row (F float64 in schema order), in log-odds."""
+        # From fill to run there is no await and no other thread: the row is
+        # shared by every request of this process.
+        self._row[:] = row
+        self._run(self._bound, None)
+        return self._margin[0]
+
+    def predict(self, row: Row) -> Prediction:
+        """Margin, probability and decision of one encoded row.
+
+        Raises `ModelFailure` if the probability is not a number: it would leave
+        as `null` with status 200 otherwise.
+        """
+        margin = self.margin(row)
+        probability = self._probability(margin)
+        if probability < self._threshold:
+            return Prediction(margin, probability, self._below)
+        if probability <= 1.0:
+            return Prediction(margin, probability, self._otherwise)
+        raise ModelFailure("expected a probability between 0 and 1 from the model, got none")
+
+    def margins(self, rows: Matrix) -> npt.NDArray[np.float64]:
+        """Raw scores, float64 [n], of n encoded rows, float64 [n, F], in one call.
+
+        Equal to `margin` of each row to the bit.
+        """
+        (margins,) = self._session.run([OUTPUT], {INPUT: rows})
+        return np.asarray(margins).reshape(-1)
+
+    def probabilities(self, margins: npt.NDArray[np.float64]) -> list[float]:
+        """The probability of each margin, equal to that of `predict` to the bit."""
+        return list(map(self._probability, margins.tolist()))
+
+    def check_golden_rows(self) -> int:
+        """Score every golden row, which also warms the session up; their number.
+
+        Raises `BundleError` when one differs from the source model's margin by a
+        single bit.
+        """
+        count = 0
+        for count, golden in enumerate(self.bundle.golden_rows(), start=1):
+            margin = self.margin(self.bundle.schema.encode(golden.fields))
+            if margin != golden.margin:
+                raise BundleError(
+                    f"expected golden row {count} of {self.bundle.directory} to score {golden.margin.hex()}, "
+                    f"got {margin.hex()}: the graph is not the model it was made from; export it again"
+                )
+        if not count:
+            raise BundleError(f"expected golden rows in {self.bundle.directory}, got none")
+        return count
+
+
+def _open_session(bundle: Bundle) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # One thread: a row costs less than waking another, and the order of the sum
+    # (and so its last bit) stays the same. No spinning: an idle core stays idle.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(
+            os.fspath(bundle.graph_path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # noqa: BLE001  # onnxruntime's own exceptions share no other base
+        first_line = str(error).strip().splitlines()[0]
+        raise BundleError(
+            f"expected {bundle.graph_path} to be a graph ONNX Runtime can load, got: {first_line}"
+        ) from None
+
+
+def _check_signature(session: onnxruntime.InferenceSession, bundle: Bundle, width: int) -> None:
+    def words(values: list[onnxruntime.NodeArg]) -> str:
+        return ", ".join(f"{value.name} {value.type} {value.shape}" for value in values) or "nothing"
+
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    (feature,) = inputs if len(inputs) == 1 else (None,)
+    if (
+        feature is None
+        or feature.name != INPUT
+        or feature.type != "tensor(double)"
+        or feature.shape[1:] != [width]
+    ):
+        raise BundleError(
+            f"expected {bundle.graph_path} to take {INPUT} tensor(double) [N, {width}], got {words(inputs)}"
+        )
+    (margin,) = outputs if len(outputs) == 1 else (None,)
+    if margin is None or margin.name != OUTPUT or margin.type != "tensor(double)":
+        raise BundleError(
+            f"expected {bundle.graph_path} to give {OUTPUT} tensor(double) [N, 1], got {words(outputs)}"
+        )

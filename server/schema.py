@@ -1,0 +1,257 @@
+"""What a row is made of: features in order, and the way from a client's JSON to float64.
+
+The same code encodes a row in training, at export and at serving time, so the
+three cannot disagree about what a category or a missing value becomes.
+"""
+
+import math
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from server.errors import FieldError, MalformedBody, UnacceptableRow
+
+Kind: TypeAlias = Literal["number", "integer", "flag", "category"]
+#: One encoded row: the bytes of F float64 in schema order, NaN where a value is missing.
+Row: TypeAlias = bytes
+Matrix: TypeAlias = npt.NDArray[np.float64]
+
+#: The largest integer up to which every integer is a float64 (IEEE 754 binary64).
+MAX_EXACT_INTEGER = 2**53
+
+_JSON_TYPE = {
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    list: "an array",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+class FieldRefused(ValueError):
+    """A value that is none of its feature; the message says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input of the model, as the bundle describes it.
+
+    `minimum` and `maximum` (both included) are enforced on requests unless
+    `inferred` is true: an inferred range was read off the model and only guides
+    a form. `default` is a typical value for forms and examples; it never stands
+    in for a value the client did not send.
+    """
+
+    name: str
+    kind: Kind = "number"
+    label: str = ""
+    help: str = ""
+    unit: str = ""
+    group: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[str, ...] = ()
+    category_labels: tuple[str, ...] = ()
+    default: float | str | None = None
+    nullable: bool = True
+    inferred: bool = False
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Feature":
+        """A feature from its entry in `bundle.json`."""
+        lists = {"categories", "category_labels"}
+        typed: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in fields.items()}
+        return cls(**typed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of `bundle.json`: every field that says something."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        kept = {k: v for k, v in fields.items() if v not in ("", (), None, False)}
+        return kept | {"nullable": self.nullable}
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The bounds that requests are held to, infinite where there are none."""
+        if self.inferred:
+            return (-math.inf, math.inf)
+        low = -math.inf if self.minimum is None else self.minimum
+        high = math.inf if self.maximum is None else self.maximum
+        return (low, high)
+
+    @property
+    def expected(self) -> str:
+        """The accepted values in words, for error messages and documentation."""
+        if self.kind == "category":
+            words = "one of " + ", ".join(f'"{name}"' for name in self.categories)
+        elif self.kind == "flag":
+            words = "0, 1, true or false"
+        else:
+            words = ("an integer" if self.kind == "integer" else "a number") + self._range_words()
+        return words + (" or null" if self.nullable else "")
+
+    def _range_words(self) -> str:
+        low, high = self.range
+        if math.isinf(low) and math.isinf(high):
+            return ""
+        if math.isinf(high):
+            return f" of at least {low:g}"
+        if math.isinf(low):
+            return f" of at most {high:g}"
+        return f" between {low:g} and {high:g}"
+
+    def encode(self, value: Any) -> float:
+        """The float64 the model sees for one JSON value.
+
+        Raises `FieldRefused` with what was expected and the *type* of what came;
+        the value itself is never repeated.
+        """
+        if value is None:
+            if self.nullable:
+                return math.nan
+            raise FieldRefused(f"expected {self.expected}, got null")
+        if self.kind == "category":
+            return self._encode_category(value)
+        # bool is an int in Python: a flag takes it, a number does not.
+        kind = type(value)
+        if kind is bool and self.kind == "flag":
+            return float(value)
+        if kind is not float and kind is not int:
+            raise FieldRefused(f"expected {self.expected}, got {_json_type(value)}")
+        low, high = (0, 1) if self.kind == "flag" else self.range
+        if not low <= value <= high or abs(value) == math.inf:
+            raise FieldRefused(f"expected {self.expected}, got a number outside of it")
+        if self.kind != "number" and (value != int(value) or abs(value) > MAX_EXACT_INTEGER):
+            raise FieldRefused(f"expected {self.expected}, got another number")
+        try:
+            return float(value)
+        except OverflowError:
+            raise FieldRefused(f"expected {self.expected}, got a larger integer") from None
+
+    def _encode_category(self, value: Any) -> float:
+        if type(value) is not str:
+            raise FieldRefused(f"expected {self.expected}, got {_json_type(value)}")
+        try:
+            return float(self.categories.index(value))
+        except ValueError:
+            raise FieldRefused(f"expected {self.expected}, got another string") from None
+
+    def decode(self, code: float) -> Any:
+        """The JSON value that `encode` turns into `code`: the inverse of `encode`."""
+        if math.isnan(code):
+            return None
+        if self.kind == "category":
+            return self.categories[int(code)]
+        return code if self.kind == "number" else int(code)
+
+
+class Schema:
+    """The ordered features of one model, and the only way rows are encoded."""
+
+    def __init__(self, features: Iterable[Feature]) -> None:
+        self.features = tuple(features)
+        self.names = tuple(feature.name for feature in self.features)
+        self._index = {name: i for i, name in enumerate(self.names)}
+        if len(self._index) != len(self.names):
+            raise ValueError("feature names must be unique")
+        self._required = tuple(i for i, f in enumerate(self.features) if not f.nullable)
+        self._all_missing = array("d", [math.nan] * len(self.names))
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, name: str) -> Feature:
+        return self.features[self._index[name]]
+
+    def encode(self, fields: Mapping[str, Any]) -> Row:
+        """The row of one JSON object; absent and null are missing.
+
+        Raises `UnacceptableRow` naming every bad field at once.
+        """
+        row = self._all_missing[:]
+        errors = []
+        index, features = self._index, self.features
+        for name, value in fields.items():
+            i = index.get(name)
+            if i is None:
+                errors.append(
+                    FieldError(pointer(name), "expected no such field: it is no feature of this model")
+                )
+                continue
+            try:
+                row[i] = features[i].encode(value)
+            except FieldRefused as refusal:
+                errors.append(FieldError(pointer(name), str(refusal)))
+        for i in self._required:
+            name = features[i].name
+            if name not in fields:
+                errors.append(FieldError(pointer(name), f"expected {features[i].expected}, got nothing"))
+        if errors:
+            raise UnacceptableRow(_summary(errors), errors=errors)
+        return row.tobytes()
+
+    def encode_columns(self, columns: Mapping[str, Sequence[Any]]) -> Matrix:
+        """The rows of a table as an [n, F] float64 matrix, for training and files.
+
+        `columns` maps feature names to equally long sequences of JSON values; a
+        feature without a column is missing in every row. Raises
+        `UnacceptableRow` whose pointers are `/row/feature`.
+        """
+        lengths = {len(column) for column in columns.values()}
+        if len(lengths) != 1:
+            raise ValueError("expected columns of one length")
+        matrix = np.full((lengths.pop(), len(self)), np.nan)
+        errors = []
+        for i, feature in enumerate(self.features):
+            for n, value in enumerate(columns.get(feature.name, ())):
+                try:
+                    matrix[n, i] = feature.encode(value)
+                except FieldRefused as refusal:
+                    errors.append(FieldError(f"/{n}{pointer(feature.name)}", str(refusal)))
+        if errors:
+            raise UnacceptableRow(_summary(errors), errors=errors)
+        return matrix
+
+    def fields(self, row: Sequence[float]) -> dict[str, Any]:
+        """The JSON object of a row, as a client would send it: the inverse of `encode`."""
+        return {
+            f.name: f.decode(code) for f, code in zip(self.features, row, strict=True) if not math.isnan(code)
+        }
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Parse a request body that must be one JSON object.
+
+    orjson refuses NaN, Infinity and numbers beyond float64, as RFC 8259 asks.
+    """
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if not body.strip():
+            raise MalformedBody("expected a JSON object, got an empty body") from None
+        raise MalformedBody(
+            "expected a JSON object, got something that is not JSON "
+            f"at line {error.lineno}, column {error.colno}"
+        ) from None
+    if type(fields) is not dict:
+        raise UnacceptableRow(f"expected a JSON object, got {_json_type(fields)}")
+    return fields
+
+
+def pointer(name: str) -> str:
+    """The JSON Pointer (RFC 6901) of a member of the top-level object."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def _json_type(value: Any) -> str:
+    return _JSON_TYPE.get(type(value), "another type")
+
+
+def _summary(errors: Sequence[FieldError]) -> str:
+    return "1 field is not acceptable" if len(errors) == 1 else f"{len(errors)} fields are not acceptable"

@@ -1,0 +1,1 @@
+"""Training: from the Kaggle tables to a complete, certified bundle."""

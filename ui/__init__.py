@@ -1,0 +1,1 @@
+"""The page: the server's app with a form in front of it."""
