@@ -73,7 +73,7 @@ class Feature:
     def to_dict(self) -> dict[str, Any]:
         """The entry of `bundle.json`: every field that says something."""
         fields = {name: getattr(self, name) for name in self.__slots__}
-        kept = {k: v for k, v in fields.items() if v not in ("", (), None, False)}
+        kept = {k: v for k, v in fields.items() if v is not None and v is not False and v != "" and v != ()}
         return kept | {"nullable": self.nullable}
 
     @property

@@ -1,0 +1,20 @@
+"""`python -m server`: the API alone."""
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from server.cli import COULD_NOT_START, add_options, given, run
+from server.serve import serve
+from server.settings import Settings
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse the options and serve."""
+    parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
+    add_options(parser, "model", "host", "port", "workers", "log_dir", "log_mode")
+    serve(Settings.read(os.environ, **given(parser.parse_args(arguments))))
+
+
+if __name__ == "__main__":
+    run(main, COULD_NOT_START)

@@ -1,0 +1,64 @@
+"""What the commands share: options from settings, and exits instead of tracebacks."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from server.errors import HotrowError, SettingsError
+from server.settings import PREFIX, Settings, parse_setting
+
+REFUSED = 1
+COULD_NOT_START = 3
+
+
+def add_options(parser: argparse.ArgumentParser, *names: str, **defaults: object) -> None:
+    """Add `--name` for each of these settings, with the meaning of its variable."""
+    meanings = {f.name: f.metadata["meaning"] for f in fields(Settings)}
+    for name in names:
+        meaning = f"{meanings[name]} [{PREFIX}{name.upper()}, {defaults.get(name, _default(name))}]"
+        if name == "model":
+            parser.add_argument("--model", action="append", metavar="DIR", type=Path, help=meaning)
+        else:
+            parser.add_argument("--" + name.replace("_", "-"), type=_option(name), help=meaning)
+
+
+def _default(name: str) -> object:
+    value = getattr(Settings(), name)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _option(name: str) -> Callable[[str], object]:
+    parse = parse_setting(name)
+
+    def option(text: str) -> object:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"expected {error}, got {text!r}") from None
+
+    return option
+
+
+def given(options: argparse.Namespace) -> dict[str, object]:
+    """The options as `Settings.read` takes them; those not given are None."""
+    values = vars(options)
+    return values | {"model": tuple(values["model"]) if values.get("model") else None}
+
+
+def run(command: Callable[[Sequence[str]], int | None], code: int = REFUSED) -> None:
+    """Run a command and exit; an error written for the user becomes one sentence and `code`."""
+    try:
+        sys.exit(command(sys.argv[1:]))
+    except SettingsError as error:
+        sys.exit(_say(error, COULD_NOT_START if code == COULD_NOT_START else 2))
+    except HotrowError as error:
+        sys.exit(_say(error, code))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _say(error: HotrowError, code: int) -> int:
+    print(f"{error}.".replace("..", "."), file=sys.stderr)
+    return code

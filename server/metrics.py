@@ -1,0 +1,333 @@
+"""Counters in memory that all workers share, summed by whichever worker is scraped.
+
+Every worker adds to its own region of one anonymous shared mapping, made before
+the workers are forked. So a scrape of any worker sees all of them, a killed
+worker's counts stay, its successor goes on from them, and there is no file that
+could be left half-written or fill a disk. Adding costs two memory accesses,
+without a lock: a region has one writer. `prometheus_client` renders the page.
+"""
+
+import mmap
+import os
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+from prometheus_client import GCCollector, PlatformCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+
+#: Upper bounds in seconds. The library's own buckets start at 5 ms, where every
+#: request of this server would fall into the first.
+DURATION_BUCKETS = (
+    20e-6, 30e-6, 40e-6, 50e-6, 75e-6, 100e-6, 150e-6, 200e-6, 300e-6, 500e-6, 750e-6,
+    1e-3, 1.5e-3, 2e-3, 3e-3, 5e-3, 10e-3, 25e-3, 100e-3, 500e-3, 2.0,
+)  # fmt: skip
+PROBABILITY_BUCKETS = tuple(i / 20 for i in range(1, 21))
+
+OTHER = "other"
+#: Label values come from these sets alone; everything else is `other`.
+ROUTES = ("/predict", "/model", "/livez", "/readyz", "/metrics", OTHER)
+METHODS = ("GET", "POST", "HEAD", OTHER)
+CODES = (
+    "200",
+    "400",
+    "404",
+    "405",
+    "408",
+    "413",
+    "414",
+    "415",
+    "417",
+    "422",
+    "431",
+    "500",
+    "501",
+    "503",
+    "504",
+    OTHER,
+)
+DROP_REASONS = ("queue_full", "disk")
+SHED_REASONS = ("inflight", "draining")
+
+
+Totals: TypeAlias = npt.NDArray[np.float64]
+
+
+class _Histogram(NamedTuple):
+    """Where a histogram lies in a region: one slot a bucket, one above, the sum."""
+
+    bounds: Sequence[float]
+    first: int
+
+    @property
+    def size(self) -> int:
+        return len(self.bounds) + 2
+
+    @property
+    def sum_slot(self) -> int:
+        return self.first + len(self.bounds) + 1
+
+
+class Layout:
+    """The slots of one worker's region, the same for every worker.
+
+    `models` are pairs of a bundle's label and its two decisions.
+    """
+
+    def __init__(self, models: Sequence[tuple[str, tuple[str, str]]]) -> None:
+        self.models = models
+        self._next = 0
+        self.pid = self._take()
+        self.starts = self._take()
+        self.cpu_seen = self._take()
+        self.cpu_before = self._take()
+        self.in_flight = self._take()
+        self.queue_bytes = self._take()
+        self.dropped = {reason: self._take() for reason in DROP_REASONS}
+        self.shed = {reason: self._take() for reason in SHED_REASONS}
+        self.predictions = {(label, d): self._take() for label, decisions in models for d in decisions}
+        self.probability = {label: self._histogram(PROBABILITY_BUCKETS) for label, _ in models}
+        self.duration = {
+            (route, method, code): self._histogram(DURATION_BUCKETS)
+            for route in ROUTES
+            for method in METHODS
+            for code in CODES
+        }
+        self.slots = self._next
+
+    def _take(self, slots: int = 1) -> int:
+        first, self._next = self._next, self._next + slots
+        return first
+
+    def _histogram(self, bounds: Sequence[float]) -> _Histogram:
+        histogram = _Histogram(bounds, self._next)
+        self._take(histogram.size)
+        return histogram
+
+
+class SharedMetrics:
+    """The regions of all workers; made once, before the first fork."""
+
+    def __init__(self, layout: Layout, workers: int) -> None:
+        self.layout = layout
+        self.workers = workers
+        # Anonymous and shared: survives any worker, needs no file, no clean-up.
+        self._memory = mmap.mmap(-1, workers * layout.slots * 8)
+        self._values = memoryview(self._memory).cast("d")
+        self.started_seconds = time.time()
+
+    def region(self, worker: int) -> "memoryview[float]":
+        """The float64 slots of one worker, writable."""
+        start = worker * self.layout.slots
+        return self._values[start : start + self.layout.slots]
+
+    def totals(self) -> Totals:
+        """Every slot summed over the workers, float64 [slots]."""
+        sums: Totals = np.frombuffer(self._memory).reshape(self.workers, self.layout.slots).sum(axis=0)
+        return sums
+
+
+class WorkerMetrics:
+    """What one worker counts. Its methods are for the event loop's thread alone,
+    but for `dropped` and `queue_bytes`, whose slots the log's thread owns."""
+
+    def __init__(self, shared: SharedMetrics, worker: int) -> None:
+        self.shared = shared
+        self.worker = worker
+        self._values = values = shared.region(worker)
+        layout = shared.layout
+        values[layout.cpu_before] += values[layout.cpu_seen]
+        values[layout.cpu_seen] = 0.0
+        values[layout.starts] += 1
+        values[layout.in_flight] = values[layout.queue_bytes] = 0.0
+        values[layout.pid] = os.getpid()
+
+    def duration(self, route: str, method: str, code: str) -> Callable[[float], None]:
+        """A function that observes seconds of one route, method and code."""
+        key = (
+            route if route in ROUTES else OTHER,
+            method if method in METHODS else OTHER,
+            code if code in CODES else OTHER,
+        )
+        return self._observer(self.shared.layout.duration[key])
+
+    def probability(self, label: str) -> Callable[[float], None]:
+        """A function that observes a probability given by one model."""
+        return self._observer(self.shared.layout.probability[label])
+
+    def prediction(self, label: str, decision: str) -> Callable[[], None]:
+        """A function that counts one decision of one model."""
+        return self._incrementer(self.shared.layout.predictions[label, decision])
+
+    def dropped(self, reason: str) -> Callable[[], None]:
+        """A function that counts a log line dropped for `reason`."""
+        return self._incrementer(self.shared.layout.dropped[reason])
+
+    def shed(self, reason: str) -> Callable[[], None]:
+        """A function that counts a request refused for `reason`."""
+        return self._incrementer(self.shared.layout.shed[reason])
+
+    def set_queue_bytes(self, value: int) -> None:
+        """The bytes of log lines that wait to be written."""
+        self._values[self.shared.layout.queue_bytes] = value
+
+    def add_in_flight(self, change: int) -> None:
+        """One request more, or less, between arrival and answer."""
+        self._values[self.shared.layout.in_flight] += change
+
+    def _incrementer(self, slot: int) -> Callable[[], None]:
+        values = self._values
+
+        def increment() -> None:
+            values[slot] += 1.0
+
+        return increment
+
+    def _observer(self, histogram: _Histogram) -> Callable[[float], None]:
+        values, bounds, first, total = self._values, histogram.bounds, histogram.first, histogram.sum_slot
+
+        def observe(value: float) -> None:
+            values[first + bisect_left(bounds, value)] += 1.0
+            values[total] += value
+
+        return observe
+
+
+class MetricsPage(Collector):
+    """The `/metrics` page of all workers."""
+
+    def __init__(self, shared: SharedMetrics, models: Iterable[dict[str, str]]) -> None:
+        self._shared = shared
+        self._models = list(models)
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        PlatformCollector(registry=self._registry)
+        if shared.workers == 1:  # of several, only the one that answers could be asked
+            GCCollector(registry=self._registry)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The page in the format `accept` (an HTTP header) asks for, and its media type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric family, summed over the workers."""
+        totals = self._shared.totals()
+        yield from _request_families(self._shared.layout, totals)
+        yield from _prediction_families(self._shared.layout, totals)
+        yield from _log_families(self._shared.layout, totals)
+        yield self._model_info()
+        yield from _process_families(self._shared)
+
+    def _model_info(self) -> Metric:
+        info = GaugeMetricFamily(
+            "hotrow_model_info", "The models that are served; always 1.", labels=tuple(self._models[0])
+        )
+        for model in self._models:
+            info.add_metric(tuple(model.values()), 1.0)
+        return info
+
+
+def _request_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
+    durations = HistogramMetricFamily(
+        "hotrow_request_duration_seconds",
+        "Time from the whole request to its answer.",
+        labels=("route", "method", "code"),
+    )
+    for labels, histogram in layout.duration.items():
+        if totals[histogram.first : histogram.first + histogram.size].any():
+            _add_histogram(durations, labels, histogram, totals)
+    yield durations
+    yield GaugeMetricFamily(
+        "hotrow_requests_in_flight", "Requests being answered.", value=float(totals[layout.in_flight])
+    )
+    yield _counters("hotrow_shed", "Requests refused to protect the others.", layout.shed, totals)
+
+
+def _prediction_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
+    decisions = CounterMetricFamily(
+        "hotrow_predictions", "Rows scored, by model and decision.", labels=("model", "decision")
+    )
+    for labels, slot in layout.predictions.items():
+        decisions.add_metric(labels, float(totals[slot]))
+    yield decisions
+    probability = HistogramMetricFamily(
+        "hotrow_probability", "Predicted probability of the positive class.", labels=("model",)
+    )
+    for label, histogram in layout.probability.items():
+        _add_histogram(probability, (label,), histogram, totals)
+    yield probability
+
+
+def _log_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "hotrow_log_queue_bytes", "Log lines waiting to be written.", value=float(totals[layout.queue_bytes])
+    )
+    yield _counters("hotrow_log_dropped", "Log lines lost, by reason.", layout.dropped, totals)
+
+
+def _process_families(shared: SharedMetrics) -> Iterator[Metric]:
+    """CPU and memory of each worker, and their sums under the standard `process_*` names.
+
+    A worker's CPU time is remembered from scrape to scrape, so that the counter
+    does not fall when the worker is killed; what it burned since is lost.
+    """
+    cpu = CounterMetricFamily("hotrow_worker_cpu_seconds", "CPU time of each worker.", labels=("worker",))
+    memory = GaugeMetricFamily(
+        "hotrow_worker_resident_memory_bytes", "Resident memory of each worker.", labels=("worker",)
+    )
+    cpu_seconds = restarts = resident = virtual = open_files = 0.0
+    for worker in range(shared.workers):
+        values, layout = shared.region(worker), shared.layout
+        restarts += max(0.0, values[layout.starts] - 1)
+        try:
+            process = psutil.Process(int(values[layout.pid]))
+            with process.oneshot():
+                times, usage = process.cpu_times(), process.memory_info()
+                open_files += process.num_fds()
+        except psutil.Error:
+            pass  # between a worker's death and its successor's start
+        else:
+            values[layout.cpu_seen] = max(values[layout.cpu_seen], times.user + times.system)
+            memory.add_metric((str(worker),), usage.rss)
+            resident, virtual = resident + usage.rss, virtual + usage.vms
+        seconds = values[layout.cpu_before] + values[layout.cpu_seen]
+        cpu.add_metric((str(worker),), seconds)
+        cpu_seconds += seconds
+    yield cpu
+    yield memory
+    yield CounterMetricFamily(
+        "hotrow_worker_restarts", "Workers started again after a death.", value=restarts
+    )
+    yield CounterMetricFamily("process_cpu_seconds", "CPU time of all workers.", value=cpu_seconds)
+    yield GaugeMetricFamily(
+        "process_resident_memory_bytes", "Resident memory of all workers.", value=resident
+    )
+    yield GaugeMetricFamily("process_virtual_memory_bytes", "Virtual memory of all workers.", value=virtual)
+    yield GaugeMetricFamily("process_open_fds", "Open file descriptors of all workers.", value=open_files)
+    yield GaugeMetricFamily(
+        "process_start_time_seconds", "Start of the server since the epoch.", value=shared.started_seconds
+    )
+
+
+def _counters(name: str, meaning: str, slots: dict[str, int], totals: Totals) -> Metric:
+    family = CounterMetricFamily(name, meaning, labels=("reason",))
+    for reason, slot in slots.items():
+        family.add_metric((reason,), float(totals[slot]))
+    return family
+
+
+def _add_histogram(
+    family: HistogramMetricFamily, labels: Sequence[str], at: _Histogram, totals: Totals
+) -> None:
+    cumulative = np.cumsum(totals[at.first : at.first + len(at.bounds) + 1]).tolist()
+    bounds = [*map(repr, at.bounds), "+Inf"]
+    family.add_metric(
+        labels, list(zip(bounds, cumulative, strict=True)), sum_value=float(totals[at.sum_slot])
+    )

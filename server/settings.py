@@ -1,0 +1,113 @@
+"""Every setting, once: its name, default, meaning and how it is read.
+
+An environment variable `HOTROW_<NAME>` sets a field, a command-line option wins.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from server.errors import SettingsError
+
+PREFIX = "HOTROW_"
+
+
+def _setting(default: Any, parse: Callable[[str], Any], meaning: str) -> Any:
+    return field(default=default, metadata={"parse": parse, "meaning": meaning})
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    paths = tuple(Path(part) for part in text.split(",") if part)
+    if not paths:
+        raise ValueError("a folder, or several separated by commas")
+    return paths
+
+
+def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if (
+            text.isascii()
+            and text.isdigit()
+            and minimum <= int(text)
+            and (maximum is None or int(text) <= maximum)
+        ):
+            return int(text)
+        raise ValueError(
+            f"a whole number of at least {minimum}" + (f" and at most {maximum}" if maximum else "")
+        )
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 86_400.0:
+        raise ValueError("a number of seconds between 0 and 86400")
+    return value
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError("one of " + ", ".join(choices))
+        return text
+
+    return parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the server runs; the defaults are those of the README's table."""
+
+    model: tuple[Path, ...] = _setting(
+        (Path("models/credit"),), _paths, "model folders, separated by commas; the first answers `/predict`"
+    )
+    host: str = _setting("127.0.0.1", str, "address to listen on")
+    port: int = _setting(
+        8000, _whole(0, 65_535), "port to listen on; 0 takes a free one (the page of `python -m ui`: 7860)"
+    )
+    workers: int = _setting(1, _whole(1, 256), "worker processes")
+    log_dir: Path = _setting(Path("logs"), Path, "folder of the prediction log, one file per worker")
+    log_mode: str = _setting(
+        "async",
+        _one_of("off", "async", "strict"),
+        "`off`, `async` (written within 100 ms) or `strict` (written before the answer)",
+    )
+    log_queue_bytes: int = _setting(
+        16 * 2**20, _whole(2**16), "log lines held in memory at most; beyond, lines are dropped and counted"
+    )
+    max_body_bytes: int = _setting(2**20, _whole(1), "largest accepted request body")
+    drain_seconds: float = _setting(10.0, _seconds, "time that requests in flight get at shutdown")
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], **options: Any) -> "Settings":
+        """Settings from environment variables and options; options that are not None win.
+
+        Raises `SettingsError` for a variable of the prefix that is no setting or
+        has a value that cannot be used.
+        """
+        known = {PREFIX + f.name.upper(): f for f in fields(cls)}
+        values: dict[str, Any] = {}
+        for variable, text in environment.items():
+            if not variable.startswith(PREFIX):
+                continue
+            if variable not in known:
+                raise SettingsError(
+                    f"expected a setting of the README's table, got {variable}: unset it or correct its name"
+                )
+            setting = known[variable]
+            try:
+                values[setting.name] = setting.metadata["parse"](text)
+            except ValueError as error:
+                raise SettingsError(f"expected {variable} to be {error}, got {text!r}") from None
+        return cls(**values | {name: value for name, value in options.items() if value is not None})
+
+
+def parse_setting(name: str) -> Callable[[str], Any]:
+    """The parser of one setting, for a command-line option of the same name."""
+    parse: Callable[[str], Any] = Settings.__dataclass_fields__[name].metadata["parse"]
+    return parse
