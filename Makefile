@@ -1,0 +1,67 @@
+# What the README tells a user to call. Everything lives in .venv; `make clean` removes it.
+PYTHON ?= python3
+PORT ?= 7860
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+UV_VERSION := 0.13.9
+# What some tests use beside Python: a browser, Prometheus with promtool, load tools.
+SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest
+
+.DEFAULT_GOAL := help
+.PHONY: help run test coverage lint format system lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: $(VENV)/app ## serve the shipped model with its page at http://127.0.0.1:7860
+	@$(RUN) ui --port $(PORT)
+
+test: lint ## run the whole suite
+	@$(RUN) pytest
+
+coverage: $(VENV)/dev ## run the suite and write htmlcov/index.html
+	@$(RUN) pytest --cov --cov-report=term --cov-report=html
+
+lint: $(VENV)/dev ## format, style and types
+	@$(RUN) ruff format --check --quiet
+	@$(RUN) ruff check --quiet
+	@$(RUN) mypy
+
+format: $(VENV)/dev ## mend format and style where that is safe
+	@$(RUN) ruff check --fix --quiet
+	@$(RUN) ruff format
+
+system: ## install the system tools that tests use (Debian, as root)
+	@for tool in chromium promtool wrk slowhttptest; do \
+	    command -v $$tool >/dev/null || missing="$$missing $$tool"; \
+	done; \
+	if [ -z "$$missing" ]; then echo "All system tools are installed."; \
+	elif [ "$$(id -u)" != 0 ]; then \
+	    echo "expected root to install$$missing, got user $$(id -un): run 'sudo make system'"; exit 1; \
+	else \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(SYSTEM_PACKAGES) >/dev/null; \
+	fi
+
+lock: $(VENV)/uv ## pin the newest versions in requirements.txt and requirements/*.txt
+	@requirements/lock.sh $(VENV)/bin/uv
+
+clean: ## remove the environment and everything that runs have written
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov logs runs tests/output
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "expected Python 3.11 or newer, got $$($(PYTHON) -V): name one with PYTHON=…"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+$(VENV)/app: $(VENV)/uv requirements.txt requirements/server.txt
+	@echo "Installing the runtime set into $(VENV) ..."
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/dev: $(VENV)/uv requirements.txt requirements/server.txt requirements/tools.txt requirements/dev.txt
+	@echo "Installing the development set into $(VENV) ..."
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@ $(VENV)/app
