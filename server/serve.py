@@ -1,18 +1,21 @@
 """Runs the app under uvicorn until it is told to stop."""
 
 import asyncio
+import functools
 import logging
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from server.app import create_app, open_bundles, open_service, share_metrics
+from server.app import Service, create_app, open_bundles, open_service, share_metrics
 from server.errors import SettingsError
+from server.protocol import FastDoor, HotrowProtocol, check_uvicorn
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -56,7 +59,8 @@ def serve(settings: Settings, extend: Callable[[Starlette], ASGIApp] | None = No
     bundles = open_bundles(settings)
     service = open_service(settings, bundles, share_metrics(bundles, settings.workers))
     app = create_app(service)
-    server = uvicorn.Server(_config(extend(app) if extend else app, settings))
+    protocol = _protocol(service)
+    server = uvicorn.Server(_config(extend(app) if extend else app, settings, protocol))
     seconds = time.time() - psutil.Process().create_time()
     models = ", ".join(bundle.label for bundle in bundles)
     logger.info("Serving %s at %s, ready %.1f s after the start.", models, address_of(listener), seconds)
@@ -65,10 +69,20 @@ def serve(settings: Settings, extend: Callable[[Starlette], ASGIApp] | None = No
     logger.info("Stopped.")
 
 
-def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+def _protocol(service: Service) -> Any:
+    """The protocol of every connection: with the fast door, or uvicorn's own."""
+    if not service.settings.fast_door:
+        return "httptools"
+    check_uvicorn()
+    observe = service.metrics.duration("/predict", "POST", "200")
+    door = FastDoor(service.default, observe, service.settings.max_body_bytes)
+    return functools.partial(HotrowProtocol, door)
+
+
+def _config(app: ASGIApp, settings: Settings, protocol: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=protocol,
         loop="uvloop",
         lifespan="on",
         log_config=None,

@@ -50,6 +50,12 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError("on or off")
+    return text == "on"
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -81,6 +87,9 @@ class Settings:
         16 * 2**20, _whole(2**16), "log lines held in memory at most; beyond, lines are dropped and counted"
     )
     max_body_bytes: int = _setting(2**20, _whole(1), "largest accepted request body")
+    fast_door: bool = _setting(
+        True, _switch, "`on`, or `off`: `/predict` takes the ordinary way through Starlette too"
+    )
     drain_seconds: float = _setting(10.0, _seconds, "time that requests in flight get at shutdown")
 
     @classmethod
