@@ -157,13 +157,17 @@ class WorkerMetrics:
         )
         return self._observer(self.shared.layout.duration[key])
 
-    def probability(self, label: str) -> Callable[[float], None]:
-        """A function that observes a probability given by one model."""
-        return self._observer(self.shared.layout.probability[label])
+    def scored(self, label: str) -> Callable[[float, int], None]:
+        """A function that counts one model's probability and decision (0 or 1)."""
+        layout, values = self.shared.layout, self._values
+        observe = self._observer(layout.probability[label])
+        below, otherwise = (slot for (model, _), slot in layout.predictions.items() if model == label)
 
-    def prediction(self, label: str, decision: str) -> Callable[[], None]:
-        """A function that counts one decision of one model."""
-        return self._incrementer(self.shared.layout.predictions[label, decision])
+        def count(probability: float, decision: int) -> None:
+            observe(probability)
+            values[otherwise if decision else below] += 1.0
+
+        return count
 
     def dropped(self, reason: str) -> Callable[[], None]:
         """A function that counts a log line dropped for `reason`."""

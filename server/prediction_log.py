@@ -1,194 +1,154 @@
-"""The prediction log: whole lines, one file per worker, off the way of the answer.
+"""The prediction log: one line for each answer, written off the way of the answer.
 
-A line is finished when it is queued, so the writing thread only joins and
-writes, and holds the interpreter for microseconds at a time. The queue is
-bounded in bytes; what does not fit is dropped, and counted, never silently.
+The event loop copies a finished line into a segment of memory; a thread writes
+whole segments. So the thread never looks at a line, holds the interpreter for
+some microseconds ten times a second, and no line outlives its request as an
+object. Segments are bounded in bytes; a line that finds none is dropped and
+counted.
 """
 
-import contextlib
-import fcntl
+import asyncio
 import logging
-import os
+import queue
 import threading
-from collections import deque
+import time
 from pathlib import Path
 
-from server.errors import SettingsError
+from server.log_file import LogFile
 from server.metrics import WorkerMetrics
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.1
-FSYNC_SECONDS = 0.5
+SYNC_SECONDS = 0.5
 RETRY_SECONDS = 1.0
-#: The kernel takes this many pieces in one writev (IOV_MAX on Linux).
-LINES_PER_WRITE = 1024
-TORN_SUFFIX = ".torn"
+#: Small enough to stay in the processor's cache until it is written.
+SEGMENT_BYTES = 2**18
 
 
 class PredictionLog:
-    """Appends lines to `directory/predictions-<port>-<worker>.jsonl`.
+    """Writes lines to `directory/predictions-<name>.jsonl`.
 
-    `append` is called by the event loop; a thread of this object's own writes
-    the queue every 100 ms and syncs it to the disk every 500 ms. On an I/O error
-    lines stay queued and are tried again each second, until the queue is full.
-    If `strict`, `append` itself writes, so a line is with the kernel before
-    the answer is sent. Raises `SettingsError` if the file cannot be opened or
-    another server writes it.
+    `append` is for the event loop's thread. A line is handed to the kernel within
+    100 ms and to the disk within 600 ms. When the disk fails, what waits is tried
+    again each second; serving goes on. If `strict`, `append` itself writes, so a
+    line is with the kernel before its answer is sent, and raises `OSError` if
+    that fails. Raises `SettingsError` if the file cannot be opened.
     """
 
     def __init__(
-        self,
-        directory: Path,
-        name: str,
-        metrics: WorkerMetrics,
-        *,
-        queue_bytes: int,
-        strict: bool = False,
+        self, directory: Path, name: str, metrics: WorkerMetrics, *, queue_bytes: int, strict: bool = False
     ) -> None:
-        self.path = directory / f"predictions-{name}.jsonl"
-        self._metrics = metrics
-        self._queue_bytes = queue_bytes
-        self._queue: deque[bytes] = deque()
-        # Two counts with one writer each need no lock: bytes waiting are their difference.
-        self._bytes_in = 0
-        self._bytes_out = 0
+        self.strict = strict
+        self._file = LogFile(directory / f"predictions-{name}.jsonl")
+        self._set_queue_bytes = metrics.set_queue_bytes
         self._drop_full = metrics.dropped("queue_full")
         self._drop_disk = metrics.dropped("disk")
-        self._stop = threading.Event()
-        self._failing = False
-        self._descriptor = self._open()
-        self.append = self._write_now if strict else self._enqueue
-        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
+        self._room = queue_bytes
+        self._segment = bytearray(SEGMENT_BYTES)
+        self._used = 0
+        # Sealed segments on their way to the thread, and their bytes on the way back.
+        self._sealed: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
+        self._freed: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._sealed_bytes = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._write_segments, name="prediction-log", daemon=True)
+        self._timer: asyncio.TimerHandle | None = None
+        self.append = self._write if strict else self._copy
+
+    @property
+    def path(self) -> Path:
+        """The file that is written."""
+        return self._file.path
 
     def start(self) -> None:
-        """Start the writing thread."""
+        """Start the thread and, on the running event loop, the timer that flushes."""
         self._thread.start()
+        self._tick(asyncio.get_running_loop())
 
     def close(self) -> None:
-        """Write and sync what is queued, and end the thread."""
-        self._stop.set()
+        """Write and sync every line that waits, as far as the disk takes it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._closing.set()
+        self._seal()
+        self._sealed.put(None)
         self._thread.join()
-        os.close(self._descriptor)
+        self._file.close()
 
-    def _enqueue(self, line: bytes) -> None:
-        waiting = self._bytes_in - self._bytes_out + len(line)
-        if waiting > self._queue_bytes:
+    def _copy(self, line: bytes) -> None:
+        end = self._used + len(line)
+        if end > SEGMENT_BYTES:
+            self._seal()
+            end = len(line)
+        if self._sealed_bytes + end > self._room or end > SEGMENT_BYTES:
             self._drop_full()
             return
-        self._bytes_in += len(line)
-        self._queue.append(line)
+        self._segment[self._used : end] = line
+        self._used = end
 
-    def _write_now(self, line: bytes) -> None:
+    def _write(self, line: bytes) -> None:
         try:
-            self._reopen_if_deleted()
-            _write_whole(self._descriptor, [line])
-        except OSError as error:
-            self._report(error)
+            self._file.append(line)
+        except OSError:
             self._drop_disk()
-        else:
-            self._failing = False
+            raise
 
-    def _run(self) -> None:
-        since_sync = 0.0
-        wait = FLUSH_SECONDS
-        while not self._stop.wait(wait):
-            wait = FLUSH_SECONDS if self._flush() else RETRY_SECONDS
-            since_sync += wait
-            if since_sync >= FSYNC_SECONDS:
-                since_sync = 0.0
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._freed.empty():
+            self._sealed_bytes -= self._freed.get()
+        # While the thread is busy, or fails, the segment fills up instead.
+        if self._used and not self._sealed_bytes:
+            self._seal()
+        self._set_queue_bytes(self._sealed_bytes + self._used)
+        self._timer = loop.call_later(FLUSH_SECONDS, self._tick, loop)
+
+    def _seal(self) -> None:
+        if not self._used:
+            return
+        self._sealed.put(memoryview(self._segment)[: self._used])
+        self._sealed_bytes += self._used
+        self._segment = bytearray(SEGMENT_BYTES)
+        self._used = 0
+
+    def _write_segments(self) -> None:
+        unsynced_since: float | None = None
+        while True:
+            try:
+                segment = self._sealed.get(timeout=SYNC_SECONDS)
+            except queue.Empty:
+                segment = memoryview(b"")
+            if segment is None:
+                break
+            if segment:
+                self._write_until_done(segment)
+                self._freed.put(len(segment))
+                unsynced_since = unsynced_since or time.monotonic()
+            if unsynced_since and time.monotonic() - unsynced_since >= SYNC_SECONDS:
                 self._sync()
-        self._flush()
+                unsynced_since = None
         self._sync()
-        for _ in self._queue:  # an I/O error to the last
-            self._drop_disk()
 
-    def _flush(self) -> bool:
-        """Write the queue in pieces; whether all of it could be written."""
-        self._metrics.set_queue_bytes(self._bytes_in - self._bytes_out)
-        try:
-            while self._queue:
-                self._reopen_if_deleted()
-                count = min(LINES_PER_WRITE, len(self._queue))
-                lines = [self._queue[i] for i in range(count)]
-                size = _write_whole(self._descriptor, lines)
-                for _ in range(count):
-                    self._queue.popleft()
-                self._bytes_out += size
-        except OSError as error:
-            self._report(error)
-            return False
-        self._failing = False
-        self._metrics.set_queue_bytes(0)
-        return True
+    def _write_until_done(self, segment: memoryview) -> None:
+        failed = False
+        while True:
+            try:
+                self._file.append(segment)
+            except OSError as error:
+                if not failed:  # once a failure, not once a try
+                    logger.error("The prediction log %s cannot be written: %s", self.path, error.strerror)
+                failed = True
+            else:
+                if failed:
+                    logger.info("The prediction log %s is written again.", self.path)
+                return
+            if self._closing.wait(RETRY_SECONDS):
+                for _ in range(bytes(segment).count(b"\n")):
+                    self._drop_disk()
+                return
 
     def _sync(self) -> None:
         try:
-            os.fdatasync(self._descriptor)
+            self._file.sync()
         except OSError as error:
-            self._report(error)
-
-    def _report(self, error: OSError) -> None:
-        if not self._failing:  # once per failure, not once per try
-            logger.error("The prediction log %s cannot be written: %s", self.path, error.strerror)
-        self._failing = True
-
-    def _open(self) -> int:
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(
-                f"expected {self.path} to be free, got a file another server writes: set another HOTROW_LOG_DIR"
-            ) from None
-        except OSError as error:
-            raise SettingsError(
-                f"expected {self.path} to be writable, got: {error.strerror}: "
-                "set another HOTROW_LOG_DIR or HOTROW_LOG_MODE=off"
-            ) from None
-        self._cut_torn_tail(descriptor)
-        return descriptor
-
-    def _cut_torn_tail(self, descriptor: int) -> None:
-        """Move an unterminated last line, left by a crash, to a file beside the log."""
-        size = os.fstat(descriptor).st_size
-        end = size
-        tail = b""
-        while end and b"\n" not in tail:
-            start = max(0, end - 65_536)
-            tail = os.pread(descriptor, end - start, start) + tail
-            end = start
-        torn = tail[tail.rfind(b"\n") + 1 :]
-        if torn:
-            with open(self.path.with_name(self.path.name + TORN_SUFFIX), "ab") as kept:
-                kept.write(torn + b"\n")
-            os.ftruncate(descriptor, size - len(torn))
-            name = self.path
-            logger.warning("%s ended in half a line, moved to *%s", name, TORN_SUFFIX)
-
-    def _reopen_if_deleted(self) -> None:
-        if os.fstat(self._descriptor).st_nlink:
-            return
-        with contextlib.suppress(SettingsError):  # tried again with the next write
-            fresh = self._open()
-            os.close(self._descriptor)
-            self._descriptor = fresh
-
-
-def _write_whole(descriptor: int, lines: list[bytes]) -> int:
-    """Append all lines or none; the bytes written.
-
-    A full disk writes a part: it is cut off again, so that no half line stays.
-    """
-    size = sum(map(len, lines))
-    before = os.fstat(descriptor).st_size
-    try:
-        written = os.writev(descriptor, lines)
-    except OSError:
-        os.ftruncate(descriptor, before)
-        raise
-    if written != size:
-        os.ftruncate(descriptor, before)
-        raise OSError(28, "No space left on device")
-    return size
+            logger.error("The prediction log %s cannot be synced: %s", self.path, error.strerror)

@@ -34,8 +34,8 @@ MAX_PLAIN_HEAD_BYTES = 2048
 #: apart. Joining more would cost more than the parser does.
 MAX_PIECES = 4
 
-#: Headers after which a request is not plain: they change its meaning, or
-#: httptools and the ordinary way have an opinion about them.
+#: Headers after which a request is not plain: they change what it means, or how
+#: its connection goes on.
 UNPLAIN_HEADERS = frozenset(
     {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"connection", b"trailer", b"te"}
 )
@@ -65,8 +65,7 @@ class FastDoor:
     """What all connections of one worker share: the scorer, the known heads, the answer's head."""
 
     def __init__(self, scorer: Scorer, observe: Callable[[float], None], max_body_bytes: int) -> None:
-        self.score = scorer.answer
-        self.record = scorer.record
+        self.answer = scorer.answer
         self.observe = observe
         self._max_body_bytes = max_body_bytes
         self._known_heads: dict[bytes, int | None] = {}
@@ -150,12 +149,12 @@ class HotrowProtocol(HttpToolsProtocol):
         self._held = b""
         self._pieces = 0
         self._in_message = False
-        self._active = 0.0
+        self._active_ns = 0
         self._idle_timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Answer a plain request, or pass the bytes on to uvicorn's parser."""
-        started = self._active = time.perf_counter()
+        self._active_ns = time.perf_counter_ns()
         if self._held:
             data = self._held + data
         head_end = data.find(HEAD_END) + len(HEAD_END)
@@ -165,27 +164,26 @@ class HotrowProtocol(HttpToolsProtocol):
             return
         missing = head_end + length - len(data)
         if missing == 0:
-            self._answer(data, head_end, started)
+            self._answer(data, head_end)
         elif missing > 0 and self._pieces < MAX_PIECES:
             self._held, self._pieces = data, self._pieces + 1
         else:  # in crumbs, or with another request behind it
             self._pass_on(data)
 
-    def _answer(self, data: bytes, head_end: int, started: float) -> None:
-        door = self._door
-        body = data[head_end:]
+    def _answer(self, data: bytes, head_end: int) -> None:
+        started_ns = self._active_ns
         try:
-            answer = door.score(body)
-        except Problem:
+            self._door.answer(data[head_end:], self._send, started_ns)
+        except Problem:  # the ordinary way words it
             self._pass_on(data)
             return
         if self._held:
             self._held, self._pieces = b"", 0
-        head = door.answer_head(self.server_state.default_headers)
-        self.transport.write(b"%b%d\r\n\r\n%b" % (head, len(answer.content), answer.content))
-        # The client has its answer; what follows is ours.
-        door.record(body, answer)
-        door.observe(time.perf_counter() - started)
+        self._door.observe((time.perf_counter_ns() - started_ns) / 1e9)
+
+    def _send(self, content: bytes) -> None:
+        head = self._door.answer_head(self.server_state.default_headers)
+        self.transport.write(b"%b%d\r\n\r\n%b" % (head, len(content), content))
 
     def _pass_on(self, data: bytes) -> None:
         self._held, self._pieces = b"", 0
@@ -214,7 +212,7 @@ class HotrowProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to watch for an idle client."""
         super().connection_made(transport)
-        self._active = time.perf_counter()
+        self._active_ns = time.perf_counter_ns()
         self._watch(self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -228,7 +226,7 @@ class HotrowProtocol(HttpToolsProtocol):
         self._idle_timer = self.loop.call_later(seconds, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        left = self._active + self.timeout_keep_alive - time.perf_counter()
+        left = self.timeout_keep_alive - (time.perf_counter_ns() - self._active_ns) / 1e9
         if left > 0.0:
             self._watch(left)
         elif self._is_busy():

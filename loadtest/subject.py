@@ -1,0 +1,112 @@
+"""A server under test: started on a core of its own, watched, and ended by its pid."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from server.errors import HotrowError
+
+START_SECONDS = 60.0
+
+
+class LoadTestError(HotrowError):
+    """A load test that cannot be run, or a server that did not start."""
+
+
+@dataclass
+class Subject:
+    """A running server."""
+
+    name: str
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the process and everything it started."""
+        root = psutil.Process(self.process.pid)
+        times = [p.cpu_times() for p in (root, *root.children(recursive=True))]
+        return sum(t.user + t.system for t in times)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(
+    name: str,
+    command: Sequence[str],
+    url: str,
+    ready_path: str = "/",
+    core: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    log: Path | None = None,
+) -> Iterator[Subject]:
+    """Start a server, wait until `url + ready_path` answers below 500, and end it afterwards.
+
+    `core` pins it to one processor. Raises `LoadTestError` if it ends or does not
+    answer within 60 seconds.
+    """
+    pinned = (
+        ["taskset", "-c", str(core), *command]
+        if core is not None and shutil.which("taskset")
+        else list(command)
+    )
+    with open(log or os.devnull, "wb") as output:
+        process = subprocess.Popen(
+            pinned, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+        )
+    try:
+        _wait_until_ready(name, process, url + ready_path)
+        yield Subject(name, url, process)
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes], seconds: float = 15.0) -> None:
+    """SIGTERM, and SIGKILL for a process that does not end in time."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def python(*arguments: str) -> list[str]:
+    """A command that runs this interpreter."""
+    return [sys.executable, *arguments]
+
+
+def _wait_until_ready(name: str, process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise LoadTestError(f"expected {name} to start, got exit code {process.returncode}")
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise LoadTestError(f"expected {name} to answer at {url} within {START_SECONDS:.0f} s, got no answer")
