@@ -13,7 +13,14 @@ def main(arguments: Sequence[str]) -> None:
     """Parse the options and serve."""
     parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
     add_options(parser, "model", "host", "port", "workers", "log_dir", "log_mode")
-    serve(Settings.read(os.environ, **given(parser.parse_args(arguments))))
+    settings = Settings.read(os.environ, **given(parser.parse_args(arguments)))
+    if settings.workers == 1:
+        serve(settings)
+    else:
+        # Imported here: one worker needs neither gunicorn nor its memory.
+        from server.workers import serve_with_workers
+
+        serve_with_workers(settings)
 
 
 if __name__ == "__main__":

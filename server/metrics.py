@@ -84,7 +84,7 @@ class Layout:
         self.models = models
         self._next = 0
         self.pid = self._take()
-        self.starts = self._take()
+        self.deaths = self._take()
         self.cpu_seen = self._take()
         self.cpu_before = self._take()
         self.in_flight = self._take()
@@ -127,6 +127,10 @@ class SharedMetrics:
         start = worker * self.layout.slots
         return self._values[start : start + self.layout.slots]
 
+    def count_death(self, worker: int) -> None:
+        """One worker ended without having been told to; called by the parent process alone."""
+        self.region(worker)[self.layout.deaths] += 1.0
+
     def totals(self) -> Totals:
         """Every slot summed over the workers, float64 [slots]."""
         sums: Totals = np.frombuffer(self._memory).reshape(self.workers, self.layout.slots).sum(axis=0)
@@ -144,7 +148,6 @@ class WorkerMetrics:
         layout = shared.layout
         values[layout.cpu_before] += values[layout.cpu_seen]
         values[layout.cpu_seen] = 0.0
-        values[layout.starts] += 1
         values[layout.in_flight] = values[layout.queue_bytes] = 0.0
         values[layout.pid] = os.getpid()
 
@@ -289,7 +292,7 @@ def _process_families(shared: SharedMetrics) -> Iterator[Metric]:
     cpu_seconds = restarts = resident = virtual = open_files = 0.0
     for worker in range(shared.workers):
         values, layout = shared.region(worker), shared.layout
-        restarts += max(0.0, values[layout.starts] - 1)
+        restarts += values[layout.deaths]
         try:
             process = psutil.Process(int(values[layout.pid]))
             with process.oneshot():

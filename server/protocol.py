@@ -56,7 +56,7 @@ def check_uvicorn() -> None:
     digest = hashlib.sha256(inspect.getsource(HttpToolsProtocol).encode()).hexdigest()
     if digest != KNOWN_PROTOCOL_SHA256:
         raise SettingsError(
-            f"expected the uvicorn of requirements/server.txt, got {uvicorn.__version__} with another protocol: "
+            f"expected the uvicorn of requirements/server.txt, got {uvicorn.__version__}, which differs: "
             "install the locked requirements, or set HOTROW_FAST_DOOR=off"
         )
 

@@ -80,7 +80,8 @@ class Reference:
 
 
 def _distribution(fields: Mapping[str, Any]) -> Distribution:
-    return Distribution(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    lists = {name: tuple(fields[name]) for name in ("edges", "shares")}
+    return Distribution(n=fields["n"], missing_rate=fields["missing_rate"], **lists)
 
 
 def _edges(feature: Feature, values: npt.NDArray[np.float64]) -> tuple[float, ...]:

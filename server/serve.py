@@ -48,18 +48,23 @@ def address_of(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def log_to_stderr() -> None:
+    """Operators' messages: start, stop, trouble; none for a request."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+
 def serve(settings: Settings, extend: Callable[[Starlette], ASGIApp] | None = None) -> None:
     """Load the models and serve them until SIGINT or SIGTERM.
 
     `extend` may put more around the app, as the page does. Raises `SettingsError`
     or `BundleError` if the server cannot start.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr()
     listener = bind(settings)
     bundles = open_bundles(settings)
     service = open_service(settings, bundles, share_metrics(bundles, settings.workers))
     app = create_app(service)
-    protocol = _protocol(service)
+    protocol = protocol_of(service)
     server = uvicorn.Server(_config(extend(app) if extend else app, settings, protocol))
     seconds = time.time() - psutil.Process().create_time()
     models = ", ".join(bundle.label for bundle in bundles)
@@ -69,7 +74,7 @@ def serve(settings: Settings, extend: Callable[[Starlette], ASGIApp] | None = No
     logger.info("Stopped.")
 
 
-def _protocol(service: Service) -> Any:
+def protocol_of(service: Service) -> Any:
     """The protocol of every connection: with the fast door, or uvicorn's own."""
     if not service.settings.fast_door:
         return "httptools"
