@@ -4,13 +4,20 @@ HotrowError
 ├── BundleError            a model folder that must not be served
 ├── SettingsError          an option or environment variable that makes no sense
 └── Problem                a request that is refused, as RFC 9457 writes it
+    ├── MalformedRequest       400  not HTTP, or HTTP that could be read in two ways
     ├── MalformedBody          400  not the JSON that was asked for
     ├── NotFound               404  no such path or model
     ├── MethodNotAllowed       405
+    ├── RequestTimeout         408  a part of a request, for too long
     ├── BodyTooLarge           413
+    ├── UriTooLong             414
     ├── UnsupportedMedia       415  media type or content encoding
+    ├── ExpectationFailed      417
     ├── UnacceptableRow        422  JSON, but not a row of this model
+    ├── HeadTooLarge           431
     ├── ModelFailure           500  the model gave a score that is no number
+    ├── UnknownTransferCoding  501
+    ├── NotOffered             501  what this model or server does not do
     └── Unavailable            503  overloaded, draining or not ready
 """
 
@@ -86,6 +93,42 @@ class Problem(HotrowError):
         return orjson.dumps(self.document())
 
 
+class MalformedRequest(Problem):
+    """The bytes are not an HTTP/1.1 request, or one that two servers would read differently."""
+
+    status = 400
+
+
+class RequestTimeout(Problem):
+    """A part of a request came, and the rest did not come in time."""
+
+    status = 408
+
+
+class UriTooLong(Problem):
+    """The request target is longer than any path of this server."""
+
+    status = 414
+
+
+class ExpectationFailed(Problem):
+    """An `Expect` header asks for something else than `100-continue`."""
+
+    status = 417
+
+
+class HeadTooLarge(Problem):
+    """There are too many headers, or too many bytes of them."""
+
+    status = 431
+
+
+class UnknownTransferCoding(Problem):
+    """The body is coded in a way that is not read."""
+
+    status = 501
+
+
 class MalformedBody(Problem):
     """The body is not JSON, or not JSON of the expected form."""
 
@@ -126,6 +169,12 @@ class ModelFailure(Problem):
     """The model returned something that is not a probability or a number."""
 
     status = 500
+
+
+class NotOffered(Problem):
+    """The path is known, and this server or this model does not do what it asks."""
+
+    status = 501
 
 
 class Unavailable(Problem):

@@ -10,7 +10,6 @@ keeps its connection sends the same head again and again, and equal bytes need n
 second parse.
 """
 
-import asyncio
 import hashlib
 import inspect
 import time
@@ -22,7 +21,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.errors import Problem, SettingsError
-from server.scorer import Scorer
+from server.guards import GuardedProtocol
+from server.scorer import Send
 
 REQUEST_LINE = b"POST /predict HTTP/1.1\r\n"
 HEAD_END = b"\r\n\r\n"
@@ -34,6 +34,8 @@ MAX_PLAIN_HEAD_BYTES = 2048
 #: apart. Joining more would cost more than the parser does.
 MAX_PIECES = 4
 
+#: What a draining server adds to every answer.
+CLOSE = (b"connection", b"close")
 #: Headers after which a request is not plain: they change what it means, or how
 #: its connection goes on.
 UNPLAIN_HEADERS = frozenset(
@@ -43,11 +45,14 @@ JSON_TYPES = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 )
 
-#: What this module leans on in uvicorn, none of it promised: `data_received`,
-#: `on_message_begin`, `on_message_complete`, `connection_made`, `connection_lost`,
-#: `_unset_keepalive_if_required`, and the attributes `transport`, `flow`, `cycle`,
-#: `loop`, `server_state`, `timeout_keep_alive`, `timeout_keep_alive_task`. A change
-#: of the class's source is a reason to read it again before trusting it.
+#: What this module and `guards.py` lean on in uvicorn, none of it promised: the
+#: parser's callbacks `on_message_begin`, `on_url`, `on_header`, `on_headers_complete`
+#: and `on_message_complete`; `data_received`, `connection_made`, `connection_lost`,
+#: `send_400_response`, `_unset_keepalive_if_required`; the attributes `transport`,
+#: `flow.write_paused`, `loop`, `parser`, `url`, `headers`, `server_state.default_headers`,
+#: `timeout_keep_alive`, and of `cycle`: `transport`, `response_started`,
+#: `response_complete`, `disconnected`, `message_event`. A change of the class's source
+#: is a reason to read it again before trusting it.
 KNOWN_PROTOCOL_SHA256 = "18fdf324b11bf160e38739eed01a48516b460be9e88f1e20e4546e7363fd9232"
 
 
@@ -61,14 +66,23 @@ def check_uvicorn() -> None:
         )
 
 
-class FastDoor:
-    """What all connections of one worker share: the scorer, the known heads, the answer's head."""
+#: What answers a request: body, how to send, when it began in `perf_counter_ns`.
+Answer = Callable[[bytes, Send, int], None]
 
-    def __init__(self, scorer: Scorer, observe: Callable[[float], None], max_body_bytes: int) -> None:
-        self.answer = scorer.answer
+
+class FastDoor:
+    """What all connections of one worker share: the scorer, the known heads, the answer's head.
+
+    `answer` is `Scorer.answer`; `observe` takes the seconds of each answered request.
+    """
+
+    def __init__(self, answer: Answer, observe: Callable[[float], None], max_body_bytes: int) -> None:
+        self.answer = answer
         self.observe = observe
         self._max_body_bytes = max_body_bytes
         self._known_heads: dict[bytes, int | None] = {}
+        #: Whether answers end their connection: the server is draining.
+        self.closing = False
         self._default_headers: Any = None
         self._answer_head = b""
 
@@ -93,10 +107,12 @@ class FastDoor:
     def answer_head(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
         """Status line and headers up to the content length.
 
-        uvicorn replaces the list of default headers (the date) once a second.
+        uvicorn replaces the list of default headers (the date) once a second; a
+        draining server adds `connection: close` to it.
         """
         if default_headers is not self._default_headers:
             self._default_headers = default_headers
+            self.closing = CLOSE in default_headers
             lines = b"".join(b"%b: %b\r\n" % header for header in default_headers)
             self._answer_head = (
                 b"HTTP/1.1 200 OK\r\n" + lines + b"content-type: application/json\r\ncontent-length: "
@@ -140,20 +156,17 @@ def plain_body_length(head: bytes) -> int | None:
     return int(headers[b"content-length"])
 
 
-class HotrowProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with the fast door before its parser."""
+class HotrowProtocol(GuardedProtocol):
+    """The guarded protocol with the fast door before its parser."""
 
-    def __init__(self, door: FastDoor, **uvicorn_arguments: Any) -> None:
-        super().__init__(**uvicorn_arguments)
+    def __init__(self, door: FastDoor, *guards: Any, **uvicorn_arguments: Any) -> None:
+        super().__init__(*guards, **uvicorn_arguments)
         self._door = door
         self._held = b""
         self._pieces = 0
-        self._in_message = False
-        self._active_ns = 0
-        self._idle_timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Answer a plain request, or pass the bytes on to uvicorn's parser."""
+        """Answer a plain request, or pass the bytes on to the parser."""
         self._active_ns = time.perf_counter_ns()
         if self._held:
             data = self._held + data
@@ -166,7 +179,7 @@ class HotrowProtocol(HttpToolsProtocol):
         if missing == 0:
             self._answer(data, head_end)
         elif missing > 0 and self._pieces < MAX_PIECES:
-            self._held, self._pieces = data, self._pieces + 1
+            self._hold(data)
         else:  # in crumbs, or with another request behind it
             self._pass_on(data)
 
@@ -177,59 +190,37 @@ class HotrowProtocol(HttpToolsProtocol):
         except Problem:  # the ordinary way words it
             self._pass_on(data)
             return
+        self._fresh = False
         if self._held:
             self._held, self._pieces = b"", 0
         self._door.observe((time.perf_counter_ns() - started_ns) / 1e9)
 
     def _send(self, content: bytes) -> None:
-        head = self._door.answer_head(self.server_state.default_headers)
+        door = self._door
+        head = door.answer_head(self.server_state.default_headers)
         self.transport.write(b"%b%d\r\n\r\n%b" % (head, len(content), content))
+        if door.closing:
+            self.transport.close()
+
+    def _hold(self, data: bytes) -> None:
+        if not self._held:
+            self._fresh = False
+            self._begin_incomplete()
+        self._held, self._pieces = data, self._pieces + 1
 
     def _pass_on(self, data: bytes) -> None:
         self._held, self._pieces = b"", 0
         super().data_received(data)
 
     def _is_busy(self) -> bool:
-        """Whether uvicorn is inside a request, or the client does not read its answers."""
+        """Whether the parser or the app is at work, or the client does not read its answers."""
         cycle = self.cycle
         return (
-            self._in_message or self.flow.write_paused or (cycle is not None and not cycle.response_complete)
+            self._in_message
+            or self._lingering
+            or self.flow.write_paused
+            or (cycle is not None and not cycle.response_complete)
         )
 
-    def on_message_begin(self) -> None:
-        """The parser has begun a request: until its end the bytes are the parser's."""
-        self._in_message = True
-        super().on_message_begin()
-
-    def on_message_complete(self) -> None:
-        """The parser is between requests again."""
-        self._in_message = False
-        super().on_message_complete()
-
-    # uvicorn arms and cancels a timer for every request. One timer a connection,
-    # which looks at the time of the last bytes when it fires, costs nothing then.
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start to watch for an idle client."""
-        super().connection_made(transport)
-        self._active_ns = time.perf_counter_ns()
-        self._watch(self.timeout_keep_alive)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop watching; uvicorn leaves its own timer armed after a reset."""
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-        self._unset_keepalive_if_required()
-        super().connection_lost(exc)
-
-    def _watch(self, seconds: float) -> None:
-        self._idle_timer = self.loop.call_later(seconds, self._close_if_idle)
-
-    def _close_if_idle(self) -> None:
-        left = self.timeout_keep_alive - (time.perf_counter_ns() - self._active_ns) / 1e9
-        if left > 0.0:
-            self._watch(left)
-        elif self._is_busy():
-            self._watch(self.timeout_keep_alive)
-        elif not self.transport.is_closing():
-            self.transport.close()
+    def _is_incomplete(self) -> bool:
+        return self._in_message or bool(self._held)

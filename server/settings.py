@@ -56,6 +56,13 @@ def _switch(text: str) -> bool:
     return text == "on"
 
 
+def _rules(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = tuple(part.rpartition("=") for part in text.split(",") if part)
+    if not all(name and rule in ("keep", "drop", "hash", "bucket") for name, _, rule in pairs):
+        raise ValueError("FIELD=keep, drop, hash or bucket, separated by commas")
+    return tuple((name, rule) for name, _, rule in pairs)
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -86,9 +93,43 @@ class Settings:
     log_queue_bytes: int = _setting(
         16 * 2**20, _whole(2**16), "log lines held in memory at most; beyond, lines are dropped and counted"
     )
-    max_body_bytes: int = _setting(2**20, _whole(1), "largest accepted request body")
+    log_file_bytes: int = _setting(
+        256 * 2**20, _whole(0), "size at which a log file is closed and a new one begun; 0: never"
+    )
+    log_file_seconds: float = _setting(
+        86_400.0, _seconds, "age at which a log file is closed and a new one begun; 0: never"
+    )
+    log_keep_days: int = _setting(
+        0, _whole(0, 36_500), "days after which closed log files are deleted; 0: they stay"
+    )
+    log_total_bytes: int = _setting(
+        0, _whole(0), "size of all log files above which the oldest closed ones are deleted; 0: no limit"
+    )
+    log_mask: tuple[tuple[str, str], ...] = _setting(
+        (),
+        _rules,
+        "what hides fields in the log, over what the bundle says: `FIELD=drop`, `hash`, `bucket` or `keep`, "
+        "separated by commas",
+    )
+    log_key_file: Path | None = _setting(
+        None, Path, "file with the key of the hashed fields, outside of the log's folder"
+    )
+    drift_window_rows: int = _setting(
+        5000, _whole(100), "rows of a drift window, per worker; the drift shown is of the last one or two"
+    )
+    max_body_bytes: int = _setting(2**20, _whole(1), "largest accepted request body of one row")
+    max_batch_bytes: int = _setting(
+        2**24, _whole(1), "largest accepted request body of many rows: `/predict/batch` and `/v2`"
+    )
+    max_batch_rows: int = _setting(10_000, _whole(1), "rows accepted in one request")
     fast_door: bool = _setting(
         True, _switch, "`on`, or `off`: `/predict` takes the ordinary way through Starlette too"
+    )
+    request_timeout_seconds: float = _setting(
+        10.0, _seconds, "time a client has to send a whole request, from its first byte"
+    )
+    keep_alive_seconds: float = _setting(
+        75.0, _seconds, "idle time after which a connection is closed; more than the load balancer's"
     )
     drain_seconds: float = _setting(10.0, _seconds, "time that requests in flight get at shutdown")
 

@@ -1,15 +1,18 @@
 """Several workers under gunicorn: each with its own socket, session, log file and counters.
 
 gunicorn starts, watches and replaces the workers; a worker whose event loop
-stands still misses its heartbeat and is replaced too. `SO_REUSEPORT` lets the
-kernel spread connections evenly.
+stands still misses its heartbeat and is replaced too. Each slot has a listening
+socket, over which the kernel spreads connections evenly (`SO_REUSEPORT`).
 """
 
 import ctypes
 import gc
+import mmap
 import os
 import signal
+import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,13 +20,18 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from uvicorn_worker import UvicornWorker
 
-from server.app import create_app, open_bundles, open_service, share_metrics
+from server.app import create_app
+from server.draining import DrainingServer
 from server.errors import HotrowError
-from server.serve import BACKLOG, KEEP_ALIVE_SECONDS, bind, log_to_stderr, logger, protocol_of
+from server.listeners import BACKLOG, address_of, bind
+from server.serve import log_to_stderr, logger, protocol_of
+from server.service import Service, open_bundles, open_service, share_metrics
 from server.settings import Settings
 
 #: A worker that has not turned its event loop for this long is replaced.
 HUNG_AFTER_SECONDS = 8
+#: What a worker may take to load its models before that.
+START_SECONDS = 30
 #: During a rolling restart old and new workers run side by side.
 SLOTS_PER_WORKER = 2
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -37,9 +45,10 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
         "lifespan": "on",
         "access_log": False,
         "server_header": False,
-        "log_level": "warning",
+        "log_level": "error",
     }
     slot: int
+    sockets: list[socket.socket]
 
     def load_wsgi(self) -> None:
         """Open the models, the log and the fast door of this process."""
@@ -51,6 +60,40 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
             print(f"{error}.", file=sys.stderr, flush=True)
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
         self.wsgi = create_app(service)
+        self.sockets = [self.sockets[self.slot % len(self.sockets)]]
+        self._service = service
+
+    async def _serve(self) -> None:
+        self.config.app = self.wsgi
+        server = DrainingServer(self.config, self._service, is_last=self.app.is_stopping)
+        self._install_sigquit_handler()
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+
+class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type information
+    """gunicorn's arbiter, with a restart that leaves no gap and a stop the workers know of."""
+
+    def reload(self) -> None:
+        """SIGHUP: start a successor of every worker; the old ones end once these serve."""
+        if len(self.WORKERS) > self.num_workers:
+            logger.warning("A restart is under way; this SIGHUP is ignored.")
+            return
+        for _ in range(self.num_workers):
+            self.spawn_worker()
+
+    def manage_workers(self) -> None:
+        """Keep the number of workers, but end none before its successor has a heartbeat."""
+        by_age = sorted(self.WORKERS.values(), key=lambda worker: worker.age)
+        if len(by_age) > self.num_workers and not all(map(_has_heartbeat, by_age[-self.num_workers :])):
+            return
+        super().manage_workers()
+
+    def stop(self, graceful: bool = True) -> None:
+        """End all workers."""
+        self.app.stop()
+        super().stop(graceful)
 
 
 class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no type information
@@ -62,18 +105,33 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         slots = settings.workers * SLOTS_PER_WORKER
         self._metrics = share_metrics(self._bundles, slots)
         self._free_slots = set(range(slots))
+        # Held open here: a worker that dies leaves its backlog to its successor.
+        self._listeners = bind(settings, count=settings.workers)
+        self._address = address_of(self._listeners[0])
+        self._stopping = mmap.mmap(-1, 1)  # shared with the workers by the fork
         super().__init__()
+
+    def run(self) -> None:
+        """Run the arbiter until it is told to stop."""
+        HotrowArbiter(self).run()
+
+    def stop(self) -> None:
+        """Tell the workers that none of them will be replaced."""
+        self._stopping[0] = 1
+
+    def is_stopping(self) -> bool:
+        """Whether the whole server stops, asked by a worker that does."""
+        return bool(self._stopping[0])
 
     def load_config(self) -> None:
         """Set what gunicorn should do differently from its defaults."""
         settings = self._settings
         options: dict[str, Any] = {
-            "bind": f"{settings.host}:{settings.port}",
+            "bind": [f"fd://{listener.detach()}" for listener in self._listeners],
             "workers": settings.workers,
             "worker_class": HotrowWorker,
-            "reuse_port": True,
             "backlog": BACKLOG,
-            "keepalive": KEEP_ALIVE_SECONDS,
+            "keepalive": round(settings.keep_alive_seconds),
             "timeout": HUNG_AFTER_SECONDS,
             "graceful_timeout": max(1, round(settings.drain_seconds)),
             "worker_tmp_dir": "/dev/shm" if Path("/dev/shm").is_dir() else None,
@@ -90,13 +148,17 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
     def load(self) -> Any:
         """Nothing: each worker makes its own app in `load_wsgi`."""
 
-    def open_service(self, slot: int) -> Any:
+    def open_service(self, slot: int) -> Service:
         """The service of the worker in this slot."""
         return open_service(self._settings, self._bundles, self._metrics, slot)
 
     def _take_slot(self, _: Arbiter, worker: HotrowWorker) -> None:
         worker.slot = min(self._free_slots)
         self._free_slots.remove(worker.slot)
+        # gunicorn compares a monotonic clock with the file's time, which is the wall
+        # clock's until the first heartbeat: a worker stuck before it would never be missed.
+        deadline = time.monotonic() + START_SECONDS
+        os.utime(worker.tmp.fileno(), (deadline, deadline))
 
     def _free_slot(self, arbiter: Arbiter, worker: HotrowWorker) -> None:
         # In a rolling restart the new workers are there before the old ones go.
@@ -107,13 +169,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
     def _say_ready(self, _: Arbiter) -> None:
         models = ", ".join(bundle.label for bundle in self._bundles)
         settings = self._settings
-        logger.info(
-            "Serving %s at http://%s:%d with %d workers.",
-            models,
-            settings.host,
-            settings.port,
-            settings.workers,
-        )
+        logger.info("Serving %s at %s with %d workers.", models, self._address, settings.workers)
 
 
 def serve_with_workers(settings: Settings) -> None:
@@ -122,11 +178,14 @@ def serve_with_workers(settings: Settings) -> None:
     Raises `SettingsError` or `BundleError` if the server cannot start.
     """
     log_to_stderr()
-    # SO_REUSEPORT would let a second server share the port unnoticed: it must be free.
-    bind(settings).close()
     application = WorkerApplication(settings)
     gc.freeze()  # the collector would touch, and so copy, the pages shared by the fork
     application.run()
+
+
+def _has_heartbeat(worker: UvicornWorker) -> bool:
+    """Whether the event loop has turned: until then the file's time is `START_SECONDS` ahead."""
+    return bool(worker.tmp.last_update() <= time.monotonic())
 
 
 def _end_with_the_parent(_: Arbiter, worker: HotrowWorker) -> None:

@@ -1,0 +1,67 @@
+"""A stop that no client notices: answers say that they are the last, the listener closes late."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from server.listeners import refuse_new
+from server.protocol import CLOSE
+from server.service import Service
+
+#: Clients are told to close for this long before new connections are refused, and
+#: after it for those that the kernel had taken. Without it every keep-alive client
+#: sees a reset at every stop.
+LAME_DUCK_SECONDS = 1.0
+TAKEN_SECONDS = 0.3
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn's server with a readiness that follows it, and a stop without resets.
+
+    `accepting` is called once connections are accepted. `is_last` says, at the
+    stop, whether the whole server ends: a worker that is replaced leaves the
+    connections in its backlog to its successor.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        accepting: Callable[[], None] = lambda: None,
+        is_last: Callable[[], bool] = lambda: True,
+    ) -> None:
+        super().__init__(config)
+        self._service = service
+        self._accepting = accepting
+        self._is_last = is_last
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start up, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._accepting()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Not ready, then the last answers, then no new connections, then the end."""
+        self._service.ready = False
+        state = self.server_state
+        state.default_headers = [*state.default_headers, CLOSE]
+        if state.connections:
+            await self._wait(LAME_DUCK_SECONDS)
+            if self._is_last():
+                for listener in sockets or ():
+                    refuse_new(listener)
+                await self._wait(TAKEN_SECONDS)
+            for server in self.servers:
+                server.close()
+            await self._wait(TAKEN_SECONDS)
+        await super().shutdown(sockets)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, unless a second signal asks for the end at once."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while loop.time() < end and not self.force_exit:
+            await asyncio.sleep(0.05)

@@ -1,0 +1,258 @@
+"""What uvicorn's protocol lets through and should not: slow, endless and ambiguous requests.
+
+uvicorn has no deadline for receiving a request, takes heads of any size, a
+missing or second Host and unknown transfer codings, and leaves the socket open
+after an early error. Here every one of these is answered, and closed.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from server.errors import (
+    PROBLEM_JSON,
+    ExpectationFailed,
+    HeadTooLarge,
+    MalformedRequest,
+    Problem,
+    RequestTimeout,
+    UnknownTransferCoding,
+    UriTooLong,
+)
+
+#: A connection that has sent nothing, or half a head, is closed after this long.
+HEAD_SECONDS = 5.0
+MAX_TARGET_BYTES = 8192
+MAX_HEAD_BYTES = 16_384
+MAX_HEADERS = 100
+#: After an early error this much of the rest is read and dropped, so that the
+#: answer is not lost to a reset, but no more.
+MAX_LINGER_BYTES = 65_536
+LINGER_SECONDS = 1.0
+
+_HOST = re.compile(rb"[A-Za-z0-9.\-_~%:\[\]]*")
+
+#: Observes the status code and the seconds of a request refused before the app.
+Observe = Callable[[str, float], None]
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with deadlines, caps and a strict reading of the head."""
+
+    def __init__(self, request_seconds: float, observe: Observe, **uvicorn_arguments: Any) -> None:
+        super().__init__(**uvicorn_arguments)
+        self._request_seconds = request_seconds
+        self._observe = observe
+        self._timer: asyncio.TimerHandle | None = None
+        self._active_ns = time.perf_counter_ns()  # the last bytes
+        self._began_ns = self._active_ns  # the first byte of a request that is not whole yet
+        self._fresh = True  # nothing has come on this connection
+        self._in_message = False
+        self._in_head = False
+        self._head_bytes = 0
+        self._refusal: Problem | None = None
+        self._lingering = False
+        self._dropped_bytes = 0
+
+    # Receiving
+
+    def data_received(self, data: bytes) -> None:
+        """Parse bytes, and refuse a head that grows without end."""
+        if self._lingering:
+            self._drop(data)
+            return
+        self._active_ns = time.perf_counter_ns()
+        was_in_message = self._in_message
+        self._fresh = False
+        super().data_received(data)
+        if not self._in_message or self._lingering:
+            return
+        if not was_in_message:
+            self._begin_incomplete()
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_TARGET_BYTES + MAX_HEAD_BYTES:
+                self._refuse(HeadTooLarge(f"expected a head of at most {MAX_HEAD_BYTES} bytes, got more"))
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_message = self._in_head = True
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request target; too long a one ends the parse."""
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._stop(UriTooLong(f"expected a path of at most {MAX_TARGET_BYTES} bytes, got a longer one"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; too many or too large ones end the parse."""
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            self._stop(HeadTooLarge(f"expected at most {MAX_HEADERS} headers, got more"))
+        if sum(len(n) + len(v) for n, v in self.headers) > MAX_HEAD_BYTES:
+            self._stop(HeadTooLarge(f"expected headers of at most {MAX_HEAD_BYTES} bytes, got more"))
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: refuse it, or let uvicorn start the request."""
+        self._in_head = False
+        refusal = head_refusal(self.parser.get_http_version(), self.headers)
+        if refusal is not None:
+            self._stop(refusal)
+        super().on_headers_complete()
+        if self.cycle is not None:
+            # uvicorn closes after an answer that says so; unread bytes would then reset it away.
+            self.cycle.transport = _LingeringTransport(self)  # type: ignore[assignment]
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._in_message = False
+        super().on_message_complete()
+
+    # Refusing
+
+    def _stop(self, refusal: Problem) -> None:
+        """End the parse from inside a callback, so that nothing behind this request is run."""
+        self._refusal = refusal
+        raise refusal
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words
+        """Answer what the parser, or a callback of ours, has refused."""
+        self._refuse(self._refusal or MalformedRequest("expected an HTTP/1.1 request, got something else"))
+
+    def _refuse(self, problem: Problem) -> None:
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and cycle.response_started:
+            self.transport.close()  # in the middle of another answer there is no place for this one
+            return
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True  # the app's answer would come behind this one
+            cycle.message_event.set()
+        self._observe(str(problem.status), self._seconds_since(self._began_ns))
+        body = problem.body()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", PROBLEM_JSON.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + body)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close once the client has had the time to read the answer."""
+        if self._lingering or self.transport.is_closing():
+            return
+        self._lingering = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._arm(LINGER_SECONDS)
+
+    def close_after_answer(self) -> None:
+        """Close at once if the request was read to its end, else when the client has the answer."""
+        if self._in_message:
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _drop(self, data: bytes) -> None:
+        self._dropped_bytes += len(data)
+        if self._dropped_bytes > MAX_LINGER_BYTES:
+            self.transport.close()
+
+    # Watching. uvicorn arms and cancels a timer for every request; one timer a
+    # connection, which looks at the times when it fires, costs a request nothing.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to watch the clock."""
+        super().connection_made(transport)
+        self._arm(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop watching; uvicorn leaves its own timer armed after a reset."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def _arm(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(max(0.0, seconds), self._look)
+
+    def _look(self) -> None:
+        if self.transport.is_closing() or self._lingering:
+            self.transport.close()
+        elif self._is_incomplete():
+            limit = min(HEAD_SECONDS, self._request_seconds) if self._in_head else self._request_seconds
+            left = limit - self._seconds_since(self._began_ns)
+            if left > 0.0:
+                self._arm(left)
+            else:
+                self._refuse(
+                    RequestTimeout(f"expected the whole request within {limit:g} s, got a part of it")
+                )
+        elif self._is_answering():
+            self._arm(self.timeout_keep_alive)
+        else:
+            limit = HEAD_SECONDS if self._fresh else self.timeout_keep_alive
+            left = limit - self._seconds_since(self._active_ns)
+            if left > 0.0:
+                self._arm(left)
+            else:
+                self.transport.close()
+
+    def _begin_incomplete(self) -> None:
+        """The first part of a request has come: the rest has a deadline that no later byte moves."""
+        self._began_ns = self._active_ns
+        self._arm(min(HEAD_SECONDS, self._request_seconds))
+
+    @staticmethod
+    def _seconds_since(moment_ns: int) -> float:
+        return (time.perf_counter_ns() - moment_ns) / 1e9
+
+    def _is_incomplete(self) -> bool:
+        return self._in_message
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+
+class _LingeringTransport:
+    """The transport as uvicorn's request cycle sees it, whose end is the protocol's to decide."""
+
+    def __init__(self, protocol: GuardedProtocol) -> None:
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+        self.close = protocol.close_after_answer
+
+
+def head_refusal(version: str, headers: list[tuple[bytes, bytes]]) -> Problem | None:
+    """Why a head is refused that httptools has accepted, None if it is not.
+
+    Sources: RFC 9112 sections 3.2 (Host), 6.1 (transfer codings), RFC 9110
+    section 10.1.1 (Expect).
+    """
+    if version not in ("1.0", "1.1"):
+        return MalformedRequest("expected HTTP/1.1, got another version")
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
+        return MalformedRequest(f"expected one Host header, got {len(hosts)}")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        return MalformedRequest("expected a host name in the Host header, got other characters")
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if codings and version == "1.0":
+        return MalformedRequest("expected no Transfer-Encoding in HTTP/1.0, got one")
+    if codings and codings != [b"chunked"]:
+        if not codings[-1].endswith((b" chunked", b",chunked")):  # then where the body ends is a guess
+            return MalformedRequest("expected chunked as the last Transfer-Encoding, got another")
+        return UnknownTransferCoding("expected Transfer-Encoding: chunked or none, got another")
+    if any(value.lower() != b"100-continue" for name, value in headers if name == b"expect"):
+        return ExpectationFailed("expected no Expect header but 100-continue, got another")
+    return None

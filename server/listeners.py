@@ -1,0 +1,84 @@
+"""The sockets that take connections: bound early, shared with successors, closed without a reset."""
+
+import contextlib
+import ctypes
+import socket
+import struct
+
+from server.errors import SettingsError
+from server.settings import Settings
+
+BACKLOG = 2048
+
+_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+#: A classic BPF program on a TCP segment: drop it if the SYN flag is set.
+_DROP_SYN = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte with the flags
+        (0x45, 0, 1, 0x02),  # SYN set? go on : skip one
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # take all of it
+    )
+)
+
+
+def bind(settings: Settings, count: int = 1) -> list[socket.socket]:
+    """`count` listening sockets at the settings' address; raises `SettingsError` if it is taken.
+
+    Several share the port by `SO_REUSEPORT`: the kernel spreads connections evenly
+    over them.
+    """
+    try:
+        listeners = [_listener(settings.host, settings.port)]
+        if count > 1:
+            # Bound without SO_REUSEPORT first: with it, a second server would share
+            # the port of the first unnoticed.
+            port = listeners[0].getsockname()[1]
+            listeners.pop().close()
+            listeners = [_listener(settings.host, port, share=True) for _ in range(count)]
+    except OSError as error:
+        raise SettingsError(
+            f"expected to listen on {settings.host}:{settings.port}, got: {error.strerror}: "
+            "choose another --host or --port"
+        ) from None
+    return listeners
+
+
+def _listener(host: str, port: int, share: bool = False) -> socket.socket:
+    family, kind, proto, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.set_inheritable(True)
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL a listening socket is reached at."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def refuse_new(listener: socket.socket) -> None:
+    """Have the kernel ignore new connections, while those it has taken can still be accepted.
+
+    Closing a listening socket resets the connections that wait in its backlog.
+    A client whose SYN is ignored tries again and is refused once the socket is
+    closed; it has sent nothing by then. Without effect where the kernel has no
+    socket filters.
+    """
+    program = ctypes.create_string_buffer(_DROP_SYN)
+    # struct sock_fprog: the number of instructions, and where they are.
+    argument = struct.pack("HP", len(_DROP_SYN) // 8, ctypes.addressof(program))
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, argument)

@@ -1,0 +1,41 @@
+"""Fixtures that several tests share: tiny bundles and servers that answer with them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bundles import CREDIT, three_feature_bundle, wide_bundle
+from tests.servers import serving
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three-feature bundle."""
+    return three_feature_bundle(tmp_path_factory.mktemp("bundles") / "three").directory
+
+
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of 600 features."""
+    return wide_bundle(tmp_path_factory.mktemp("bundles") / "wide").directory
+
+
+@pytest.fixture(scope="session", params=["credit", "three"])
+def bundle(request: pytest.FixtureRequest) -> Path:
+    """The shipped bundle, then the three-feature one."""
+    return CREDIT if request.param == "credit" else request.getfixturevalue("three")
+
+
+@pytest.fixture(scope="session")
+def server(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of the three-feature bundle."""
+    with serving(three, tmp_path_factory.mktemp("server")) as subject:
+        yield subject.url
+
+
+@pytest.fixture(scope="session")
+def ordinary_server(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same with the fast door closed."""
+    with serving(three, tmp_path_factory.mktemp("ordinary"), fast_door="off") as subject:
+        yield subject.url

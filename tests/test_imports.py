@@ -1,0 +1,87 @@
+"""The direction of imports: arrows point to `server`, heavy libraries have one home each."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+OURS = {"train", "export", "server", "ui", "loadtest", "monitoring"}
+MAY_IMPORT = {
+    "server": set(),
+    "export": {"server"},
+    "ui": {"server"},
+    "loadtest": {"server"},
+    "monitoring": {"server"},
+    "train": {"server", "export", "monitoring"},
+}
+#: Which folders may import a library; a library that is not named may be imported by all.
+HOMES = {
+    "lightgbm": {"train", "export", "server/explain_worker.py", "loadtest"},
+    "xgboost": {"export", "loadtest"},
+    "onnx": {"export"},
+    "onnxmltools": {"export", "loadtest"},
+    "skl2onnx": {"export"},
+    "sklearn": {"train", "export"},
+    "gradio": {"ui"},
+    "locust": {"loadtest"},
+    "duckdb": {"monitoring"},
+    "polars": {"monitoring", "train", "export", "server/batch.py"},
+    "pandas": {"loadtest", "export"},
+    "fastapi": {"loadtest"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize(
+    "path", [p for folder in sorted(OURS) for p in sorted(Path(folder).rglob("*.py"))], ids=str
+)
+def test_import_rule(path: Path) -> None:
+    folder = path.parts[0]
+    for name in imports(path):
+        if name in OURS - {folder}:
+            assert name in MAY_IMPORT[folder], f"{path} imports {name}"
+        if name in HOMES:
+            homes = HOMES[name]
+            assert folder in homes or str(path) in homes, f"{path} imports {name}"
+
+
+def test_api_process_imports_no_heavy_library() -> None:
+    code = "import sys, server.app, server.workers; print(*{m.split('.')[0] for m in sys.modules})"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = set(output.split())
+    assert not loaded & {
+        "gradio",
+        "pandas",
+        "lightgbm",
+        "sklearn",
+        "scipy",
+        "polars",
+        "xgboost",
+        "onnx",
+        "fastapi",
+    }
+    assert "pickle" not in loaded or "joblib" not in loaded
+
+
+def test_server_runs_with_its_own_requirements_alone() -> None:
+    """Every third-party import of `server/` is pinned in requirements/server.txt."""
+    pinned = {
+        line.split("==")[0].replace("-", "_")
+        for line in Path("requirements/server.txt").read_text().splitlines()
+        if "==" in line and not line.startswith((" ", "#"))
+    }
+    lazy = {"lightgbm", "polars"}  # the batch command and the explanations say how to install them
+    ours_or_standard = OURS | sys.stdlib_module_names
+    for path in Path("server").rglob("*.py"):
+        for name in set(imports(path)) - ours_or_standard - lazy:
+            assert name in pinned, f"{path} imports {name}"

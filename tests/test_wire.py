@@ -1,0 +1,185 @@
+"""Raw requests that servers read differently, or that never end: each refused, and closed."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import psutil
+import pytest
+
+from loadtest.subject import Subject
+from server.guards import MAX_HEAD_BYTES
+from tests.bundles import ROW
+from tests.servers import address, exchange, post, serving
+
+BODY = orjson.dumps(ROW)
+START = b"POST /predict HTTP/1.1\r\n"
+HOST = b"Host: test\r\n"
+JSON = b"Content-Type: application/json\r\n"
+LENGTH = b"Content-Length: %d\r\n" % len(BODY)
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+SMUGGLED = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
+GET = b"GET /livez HTTP/1.1\r\n"
+
+
+def request(*headers: bytes, start: bytes = START, body: bytes = BODY) -> bytes:
+    return start + HOST + JSON + b"".join(headers) + b"\r\n" + body
+
+
+def length(value: bytes) -> bytes:
+    return request(b"Content-Length: " + value + b"\r\n")
+
+
+def coding(value: bytes) -> bytes:
+    return request(b"Transfer-Encoding: " + value + b"\r\n", body=CHUNKS)
+
+
+VECTORS = {
+    "content-length and transfer-encoding": (request(LENGTH, CHUNKED, body=CHUNKS), 400),
+    "transfer-encoding and content-length": (request(CHUNKED, LENGTH, body=b"0\r\n\r\n" + SMUGGLED), 400),
+    "content-length twice, equal": (request(LENGTH, LENGTH), 400),
+    "content-length twice, different": (request(LENGTH, b"Content-Length: 3\r\n"), 400),
+    "content-length list": (length(b"3, 3"), 400),
+    "content-length with plus": (length(b"+3"), 400),
+    "content-length negative": (length(b"-1"), 400),
+    "content-length hexadecimal": (length(b"0x3"), 400),
+    "content-length empty": (length(b""), 400),
+    "content-length beyond 64 bits": (length(b"18446744073709551619"), 400),
+    "chunk size beyond 64 bits": (request(CHUNKED, body=b"10000000000000003\r\nabc\r\n0\r\n\r\n"), 400),
+    "coding xchunked": (coding(b"xchunked"), 400),
+    "coding chunked, identity": (coding(b"chunked, identity"), 400),
+    "coding with space before the colon": (request(b"Transfer-Encoding : chunked\r\n", body=CHUNKS), 400),
+    "coding twice": (request(CHUNKED, CHUNKED, body=CHUNKS), 400),
+    "coding with vertical tab": (coding(b"\x0bchunked"), 400),
+    "coding folded": (request(b"Transfer-Encoding:\r\n chunked\r\n", body=CHUNKS), 400),
+    "coding gzip, chunked": (coding(b"gzip, chunked"), 501),
+    "coding in HTTP/1.0": (request(CHUNKED, start=b"POST /predict HTTP/1.0\r\n", body=CHUNKS), 400),
+    "chunk extension with a line feed": (request(CHUNKED, body=b"3;a\nb\r\nabc\r\n0\r\n\r\n"), 400),
+    "chunk without its line end": (request(CHUNKED, body=b"3\r\nabc0\r\n\r\n"), 400),
+    "chunk size 0x3": (request(CHUNKED, body=b"0x3\r\nabc\r\n0\r\n\r\n"), 400),
+    "chunk size -3": (request(CHUNKED, body=b"-3\r\nabc\r\n0\r\n\r\n"), 400),
+    "chunk lines ending in line feeds": (request(CHUNKED, body=b"3\nabc\n0\n\n"), 400),
+    "headers ending in line feeds": (request(LENGTH).replace(b"\r\n", b"\n"), 400),
+    "no host": (GET + b"\r\n", 400),
+    "no host on the fast door": (START + JSON + LENGTH + b"\r\n" + BODY, 400),
+    "two hosts": (GET + HOST + HOST + b"\r\n", 400),
+    "host with a space": (GET + b"Host: a b\r\n\r\n", 400),
+    "host with a path": (GET + b"Host: a/b\r\n\r\n", 400),
+    "NUL in a header": (GET + HOST + b"X: a\x00b\r\n\r\n", 400),
+    "carriage return in a header": (GET + HOST + b"X: a\rb\r\n\r\n", 400),
+    "header without a colon": (GET + HOST + b"nonsense\r\n\r\n", 400),
+    "space in a header's name": (GET + HOST + b"X Y: 1\r\n\r\n", 400),
+    "HTTP/2.0 in the request line": (b"GET /livez HTTP/2.0\r\nHost: test\r\n\r\n", 400),
+    "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    "TLS hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200), 400),
+    "line ends in the path": (b"GET /a%0d%0aX:1 HTTP/1.1\r\nHost: test\r\n\r\n", 404),
+    "raw byte in the path": (b"GET /\xff HTTP/1.1\r\nHost: test\r\n\r\n", 400),
+    "path of 100 KB": (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: test\r\n\r\n", 414),
+    "header of 100 KB": (GET + HOST + b"X: " + b"a" * 100_000 + b"\r\n\r\n", 431),
+    "header of 1 MB": (GET + HOST + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", 431),
+    "10,000 headers": (GET + HOST + b"X: 1\r\n" * 10_000 + b"\r\n", 431),
+    "8 MB of a header without end": (GET + HOST + b"X: " + b"a" * 8_000_000, 431),
+    "expectation of something": (request(LENGTH, b"Expect: foo\r\n"), 417),
+    "TRACE": (b"TRACE /livez HTTP/1.1\r\nHost: test\r\n\r\n", 405),
+    "CONNECT": (b"CONNECT a:1 HTTP/1.1\r\nHost: test\r\n\r\n", 400),
+    "method in small letters": (b"get /livez HTTP/1.1\r\nHost: test\r\n\r\n", 400),
+    "upgrade to HTTP/2": (GET + HOST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", 200),
+}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+@pytest.mark.parametrize("door", ["server", "ordinary_server"])
+def test_raw_vector(request: pytest.FixtureRequest, door: str, name: str) -> None:
+    """The listed status, as a problem document; what lies behind the request is never run."""
+    data, status = VECTORS[name]
+    answers = exchange(request.getfixturevalue(door), data)
+    assert [answer.status for answer in answers][:1] == [status]
+    if status in (400, 408, 414, 417, 431, 501) and name != "line ends in the path":
+        assert len(answers) == 1
+        assert answers[0].headers["connection"] == "close"
+        assert answers[0].headers["content-type"] == "application/problem+json"
+        assert orjson.loads(answers[0].body)["detail"].startswith("expected ")
+
+
+def read_until_closed(connection: socket.socket) -> tuple[bytes, float]:
+    """What came until the server closed, and the seconds it took."""
+    began = time.monotonic()
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while chunk := connection.recv(65_536):
+            received += chunk
+    return received, time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def impatient(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
+    """A server that gives a client one second for a request."""
+    folder = tmp_path_factory.mktemp("impatient")
+    with serving(three, folder, request_timeout_seconds="1") as subject:
+        yield subject
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"POST /predict HT", START + HOST, request(LENGTH, body=BODY[:5]), request(CHUNKED, body=b"5\r\nab")],
+    ids=["line", "head", "body", "chunk"],
+)
+def test_half_a_request_is_408_and_closed(impatient: Subject, begun: bytes) -> None:
+    with socket.create_connection(address(impatient.url), 10) as connection:
+        connection.sendall(begun)
+        received, _ = read_until_closed(connection)
+    assert received.startswith(b"HTTP/1.1 408")
+    assert b"connection: close" in received
+
+
+@pytest.mark.parametrize("begun", [START, request(LENGTH, body=b"")], ids=["head", "body"])
+def test_dribbled_bytes_do_not_move_the_deadline(impatient: Subject, begun: bytes) -> None:
+    with socket.create_connection(address(impatient.url), 10) as connection:
+        connection.settimeout(0.2)
+        connection.sendall(begun)
+        received = b""
+        for _ in range(40):
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"{" if begun.endswith(b"\r\n\r\n") else b"X")
+            with contextlib.suppress(TimeoutError):
+                received += connection.recv(65_536)
+                break
+    assert received.startswith(b"HTTP/1.1 408")
+
+
+def test_silent_connection_is_closed(server: str) -> None:
+    with socket.create_connection(address(server), 10) as connection:
+        received, seconds = read_until_closed(connection)
+    assert received == b""
+    assert seconds < 9
+
+
+def test_refused_request_is_counted(three: Path, tmp_path: Path) -> None:
+    with serving(three, tmp_path) as subject:
+        for _ in range(3):
+            exchange(subject.url, VECTORS["no host"][0])
+        page = exchange(subject.url, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")[0].body.decode()
+    count = 'hotrow_request_duration_seconds_count{code="400",method="other",route="other"} 3.0'
+    assert count in page
+
+
+def test_endless_heads_do_not_fill_the_memory(three: Path, tmp_path: Path) -> None:
+    with serving(three, tmp_path) as subject:
+        process = psutil.Process(subject.process.pid)
+        exchange(subject.url, SMUGGLED)
+        before = process.memory_info().rss
+        for _ in range(30):
+            exchange(subject.url, VECTORS["8 MB of a header without end"][0])
+        grown = process.memory_info().rss - before
+    assert grown < 30 * 2**20
+    assert MAX_HEAD_BYTES < 2**15
+
+
+def test_good_requests_pass_beside_a_refused_one(server: str) -> None:
+    with socket.create_connection(address(server), 10) as half:
+        half.sendall(START + HOST)
+        assert [a.status for a in exchange(server, post("/predict", BODY))] == [200]
