@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from server.bundle import REFERENCE_FILE, Bundle
 from server.schema import Feature, Matrix, Schema
 
 #: Tenths, as the population stability index is usually taken.
@@ -63,6 +64,13 @@ class Reference:
         columns = zip(schema.features, matrix.T, strict=True)
         features = {f.name: Distribution.from_values(values, _edges(f, values)) for f, values in columns}
         return cls(features, Distribution.from_values(probabilities, _quantiles(probabilities)))
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "Reference | None":
+        """The reference of a bundle, None if it has none."""
+        if REFERENCE_FILE not in bundle.manifest["files"]:
+            return None
+        return cls.from_dict(bundle.read_json(REFERENCE_FILE))
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `reference.json`."""

@@ -102,9 +102,11 @@ def _clients(table: Table) -> pl.DataFrame:
     """One row a client: id, target and the features of the application table."""
     keys = table.keys()
     if keys.n_unique() != len(keys):
-        raise DataError(f"expected every {CLIENT} once in {table.file}, got one twice: remove the repeated rows")
+        raise DataError(
+            f"expected every {CLIENT} once in {table.file}, got one twice: remove the repeated rows"
+        )
     target = table.numbers(TARGET)
-    table.refuse(TARGET, target.is_in([0, 1]).fill_null(False).not_(), "0 or 1")
+    table.refuse(TARGET, ~target.is_in([0.0, 1.0]).fill_null(False), "0 or 1")
     days = table.numbers("DAYS_EMPLOYED")
     employed = days.set(days == NOT_EMPLOYED_DAYS, None)
     return pl.DataFrame(

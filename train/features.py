@@ -111,8 +111,8 @@ SCHEMA = Schema(
         Feature(
             name="CRECARD_CNT_DRAWINGS_ATM_CURRENT_mean",
             label="Cash withdrawals by credit card",
-            help="Cash machine withdrawals a month with the applicant's credit card at this lender, averaged over "
-            "the statements. Leave it unknown if there is no such card.",
+            help="Cash machine withdrawals a month with the applicant's credit card at this lender, averaged "
+            "over the statements. Leave it unknown if there is no such card.",
             unit="withdrawals a month",
             group=_HISTORY,
             minimum=0.0,

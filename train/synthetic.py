@@ -14,9 +14,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.special import expit, logit
-from scipy.stats import norm, rankdata
+from scipy.optimize import brentq  # type: ignore[import-untyped]  # SciPy ships no types
+from scipy.special import expit, logit  # type: ignore[import-untyped]  # as above
+from scipy.stats import norm, rankdata  # type: ignore[import-untyped]  # as above
+
+from train.data import ATM_MEAN, OVERDUE_MAX
 
 Array: TypeAlias = npt.NDArray[Any]
 #: Column name -> one value a client; NaN (numbers) or "" (words) is missing.
@@ -24,8 +26,6 @@ Population: TypeAlias = dict[str, Array]
 
 STATISTICS: dict[str, Any] = json.loads(Path(__file__).with_name("synthetic_statistics.json").read_bytes())
 
-ATM_MEAN = "CRECARD_CNT_DRAWINGS_ATM_CURRENT_mean"
-OVERDUE_MAX = "BUREAU_AMT_CREDIT_SUM_OVERDUE_max"
 _EMPLOYED = "DAYS_EMPLOYED_clean"
 _INDICATORS = ("gender_M", "edu_Higher", "edu_Secondary", "inc_Working", "inc_Pensioner")
 #: The correlation of a standard normal with its own rank, sqrt(3 / pi): Spearman
@@ -54,7 +54,7 @@ def draw_population(count: int, seed: int) -> Population:
             people[name][random.random(count) < numbers["missing_rate"]] = np.nan
     for name, numbers in STATISTICS["secondary"].items():
         people[name] = _draw_secondary(random, count, numbers)
-    people["TARGET"] = (random.random(count) < _default_probability(people)).astype(np.int64)
+    people["TARGET"] = (random.random(count) < _default_probability(people, latent)).astype(np.int64)
     return people
 
 
@@ -83,7 +83,7 @@ def _resolve(random: np.random.Generator, words: Array, shares: Mapping[str, flo
 def _shares(table: Mapping[str, float]) -> Array:
     """Shares that add up to one, which rounded figures do not."""
     shares = np.array(list(table.values()))
-    return shares / shares.sum()
+    return np.asarray(shares / shares.sum())
 
 
 def _indicators(people: Population) -> Array:
@@ -150,7 +150,7 @@ def _quantile(numbers: Mapping[str, Any], probability: Array) -> Array:
     """
     edge = 1 / numbers["n"]
     knots = np.clip([float(p) for p in numbers["quantiles"]], edge, 1 - edge)
-    return np.interp(logit(probability), logit(knots), list(numbers["quantiles"].values()))
+    return np.asarray(np.interp(logit(probability), logit(knots), list(numbers["quantiles"].values())))
 
 
 def _settle_employment(people: Population, latent: Population) -> None:
@@ -170,7 +170,7 @@ def _draw_secondary(random: np.random.Generator, count: int, numbers: Mapping[st
     return values
 
 
-def _default_probability(people: Population) -> Array:
+def _default_probability(people: Population, latent: Population) -> Array:
     """The logistic link, its intercept set so that the published share defaults."""
     link = STATISTICS["logit_link"]
     education = people["NAME_EDUCATION_TYPE"]
@@ -179,12 +179,15 @@ def _default_probability(people: Population) -> Array:
     score += link["inc_Working"] * (people["NAME_INCOME_TYPE"] == "Working")
     score += link["gender_M"] * (people["CODE_GENDER"] == "M")
     score += link["FLAG_DOCUMENT_3"] * people["FLAG_DOCUMENT_3"]
+    score += link["days_employed_latent"] * latent[_EMPLOYED] * ~np.isnan(people[_EMPLOYED])
     for name in ("EXT_SOURCE_1", "EXT_SOURCE_2", "EXT_SOURCE_3"):
         missing = np.isnan(people[name])
         median = STATISTICS["application"][name]["quantiles"]["0.5"]
         score += link[name] * np.where(missing, median, people[name]) + link[f"{name}_missing"] * missing
     atm, overdue = people[ATM_MEAN], people[OVERDUE_MAX]
     score += link["ATM_mean(0 if missing)"] * np.nan_to_num(atm) + link["ATM_present"] * ~np.isnan(atm)
-    score += link["overdue_positive"] * (np.nan_to_num(overdue) > 0) + link["bureau_missing"] * np.isnan(overdue)
+    score += link["overdue_positive"] * (np.nan_to_num(overdue) > 0) + link["bureau_missing"] * np.isnan(
+        overdue
+    )
     rate = STATISTICS["default_rate"]
     return np.asarray(expit(score + brentq(lambda b: expit(score + b).mean() - rate, -20, 20)))

@@ -1,5 +1,6 @@
 """One file of the Kaggle data -> the columns asked for, or one sentence about what is wrong."""
 
+import csv
 import hashlib
 import io
 import zipfile
@@ -13,6 +14,7 @@ from train.errors import DataError
 
 #: The client a row belongs to, in every table.
 CLIENT = "SK_ID_CURR"
+_LONGEST_ROW_BYTES = 1_000_000
 _MENDING = "download it again from the competition's page"
 
 
@@ -42,6 +44,7 @@ class Table:
         return keys
 
     def refuse(self, name: str, wrong: pl.Series, expected: str) -> None:
+        """Raise `DataError` for the first row that `wrong`, bool [n], marks in column `name`."""
         row = wrong.arg_max() if wrong.any() else None
         if row is not None:
             raise DataError(
@@ -65,9 +68,12 @@ def read_table(folder: Path, name: str, columns: list[str]) -> Table:
         # mistake into a parser error without a column or a line.
         header = pl.read_csv(io.BytesIO(text), n_rows=0, infer_schema=False).columns
         _check_columns(path, header, columns)
+        _check_end(path, text, len(header))
         frame = pl.read_csv(io.BytesIO(text), columns=columns, infer_schema=False, raise_if_empty=True)
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"expected {path} to be a table in CSV, got: {_first_line(error)}: {_MENDING}") from None
+        raise DataError(
+            f"expected {path} to be a table in CSV, got: {_first_line(error)}: {_MENDING}"
+        ) from None
     return _table(path, digest, frame)
 
 
@@ -126,6 +132,17 @@ def _check_columns(path: Path, header: list[str], columns: list[str]) -> None:
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(f"expected the column {missing[0]} in {path}, got a table without it: {_MENDING}")
+
+
+def _check_end(path: Path, text: bytes, width: int) -> None:
+    """Polars reads a row that breaks off as missing values: a file cut short would go unnoticed."""
+    last = text[-_LONGEST_ROW_BYTES:].rstrip().rpartition(b"\n")[2].decode(errors="replace")
+    fields = next(csv.reader([last]), [])
+    if len(fields) != width:
+        raise DataError(
+            f"expected {width} fields in the last row of {path}, got {len(fields)}: "
+            f"the file is cut short or damaged, {_MENDING}"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,207 @@
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from train.data import APPLICATIONS, BUREAU, CARDS, SAMPLE, load
+from train.errors import DataError
+from train.features import MONOTONE, SCHEMA
+
+APPLICATION_ROWS = """\
+SK_ID_CURR,TARGET,NAME_CONTRACT_TYPE,CODE_GENDER,AMT_INCOME_TOTAL,AMT_CREDIT,AMT_ANNUITY,NAME_INCOME_TYPE,\
+NAME_EDUCATION_TYPE,DAYS_BIRTH,DAYS_EMPLOYED,EXT_SOURCE_1,EXT_SOURCE_2,EXT_SOURCE_3,FLAG_DOCUMENT_3
+100003,0,Cash loans,F,270000.0,1293502.5,35698.5,State servant,Higher education,-16765,-1188,0.31,0.62,,1
+100002,1,Cash loans,M,202500.0,406597.5,,Working,Secondary / secondary special,-9461,-637,,0.26,0.14,0
+100004,0,Revolving loans,XNA,117000000.0,135000.0,6750.0,Pensioner,Academic degree,-21915,365243,,,0.73,1
+"""
+BUREAU_ROWS = "SK_ID_CURR,SK_ID_BUREAU,AMT_CREDIT_SUM_OVERDUE\n100002,1,0.0\n100002,2,40.5\n100003,3,\n"
+CARD_ROWS = (
+    "SK_ID_PREV,SK_ID_CURR,CNT_DRAWINGS_ATM_CURRENT\n1,100003,4.0\n1,100003,\n2,100003,1.0\n3,100002,\n"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / APPLICATIONS).write_text(APPLICATION_ROWS)
+    (tmp_path / BUREAU).write_text(BUREAU_ROWS)
+    (tmp_path / CARDS).write_text(CARD_ROWS)
+    return tmp_path
+
+
+def row(folder: Path, position: int) -> dict[str, object]:
+    rows, _ = load(folder)
+    return SCHEMA.fields(rows.features[position].tolist())
+
+
+def test_features_are_those_of_the_specification() -> None:
+    assert SCHEMA.names == (
+        "EXT_SOURCE_1",
+        "EXT_SOURCE_2",
+        "EXT_SOURCE_3",
+        "NAME_EDUCATION_TYPE",
+        "NAME_INCOME_TYPE",
+        "CODE_GENDER",
+        "FLAG_DOCUMENT_3",
+        "CRECARD_CNT_DRAWINGS_ATM_CURRENT_mean",
+        "BUREAU_AMT_CREDIT_SUM_OVERDUE_max",
+        "AMT_INCOME_TOTAL",
+        "AMT_CREDIT",
+        "AMT_ANNUITY",
+        "AGE_YEARS",
+        "YEARS_EMPLOYED",
+    )
+    required = {feature.name for feature in SCHEMA.features if not feature.nullable}
+    assert required == {"AMT_INCOME_TOTAL", "AMT_CREDIT", "AGE_YEARS"}
+    assert set(MONOTONE) < set(SCHEMA.names)
+    assert all(feature.label and feature.help and feature.group for feature in SCHEMA.features)
+    assert all(f.default is None or f.encode(f.default) >= 0 for f in SCHEMA.features)
+    assert all(len(f.categories) == len(f.category_labels) for f in SCHEMA.features)
+
+
+def test_clients_are_read_with_the_maximum_overdue_and_the_mean_of_drawings(folder: Path) -> None:
+    rows, sources = load(folder)
+    assert rows.target.tolist() == [1, 0, 0]
+    assert rows.complete.all()
+    assert [(source.file, source.rows) for source in sources] == [(APPLICATIONS, 3), (BUREAU, 3), (CARDS, 4)]
+    assert row(folder, 0) == {
+        "EXT_SOURCE_2": 0.26,
+        "EXT_SOURCE_3": 0.14,
+        "NAME_EDUCATION_TYPE": "Secondary / secondary special",
+        "NAME_INCOME_TYPE": "Working",
+        "CODE_GENDER": "M",
+        "FLAG_DOCUMENT_3": 0,
+        "BUREAU_AMT_CREDIT_SUM_OVERDUE_max": 40.5,
+        "AMT_INCOME_TOTAL": 202500.0,
+        "AMT_CREDIT": 406597.5,
+        "AGE_YEARS": 9461 / 365.25,
+        "YEARS_EMPLOYED": 637 / 365.25,
+    }
+    assert row(folder, 1)["CRECARD_CNT_DRAWINGS_ATM_CURRENT_mean"] == 2.5
+
+
+def test_a_client_without_work_or_without_rows_elsewhere_is_missing_those_features(folder: Path) -> None:
+    pensioner = row(folder, 2)
+    assert "YEARS_EMPLOYED" not in pensioner
+    assert "BUREAU_AMT_CREDIT_SUM_OVERDUE_max" not in pensioner
+    assert "CRECARD_CNT_DRAWINGS_ATM_CURRENT_mean" not in pensioner
+    assert pensioner["AMT_INCOME_TOTAL"] == 117_000_000
+
+
+def test_zipped_files_give_the_same_rows(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    zipped = tmp_path_factory.mktemp("zipped")
+    for file in folder.iterdir():
+        with zipfile.ZipFile(zipped / f"{file.name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(file, file.name)
+    np.testing.assert_array_equal(load(zipped)[0].features, load(folder)[0].features)
+
+
+def test_the_order_of_rows_and_columns_does_not_matter(folder: Path) -> None:
+    before, _ = load(folder)
+    for file in folder.iterdir():
+        table = pl.read_csv(file, infer_schema=False)
+        table.select(reversed(table.columns)).reverse().write_csv(file)
+    np.testing.assert_array_equal(load(folder)[0].features, before.features)
+
+
+def test_the_sample_adds_clients_it_does_not_repeat_and_marks_them(folder: Path) -> None:
+    sample = pl.read_csv(folder / APPLICATIONS).with_columns(
+        SK_ID_CURR=pl.Series([100_001, 100_002, 100_009])
+    )
+    sample.write_parquet(folder / SAMPLE)
+    rows, sources = load(folder)
+    assert rows.complete.tolist() == [False, True, True, True, False]
+    assert sources[-1].file == SAMPLE
+    index = SCHEMA.names.index("BUREAU_AMT_CREDIT_SUM_OVERDUE_max")
+    assert np.isnan(rows.features[~rows.complete, index]).all()
+
+
+def edit(file: str, old: str, new: str) -> Callable[[Path], None]:
+    def mistake(folder: Path) -> None:
+        text = (folder / file).read_text()
+        assert old in text
+        (folder / file).write_text(text.replace(old, new, 1))
+
+    return mistake
+
+
+def replace(file: str, content: bytes) -> Callable[[Path], None]:
+    def mistake(folder: Path) -> None:
+        (folder / file).write_bytes(content)
+
+    return mistake
+
+
+def zipped(name: str, content: bytes) -> Callable[[Path], None]:
+    def mistake(folder: Path) -> None:
+        (folder / BUREAU).unlink()
+        with zipfile.ZipFile(folder / f"{BUREAU}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(name, content)
+
+    return mistake
+
+
+def damaged_zip(cut: slice) -> Callable[[Path], None]:
+    def mistake(folder: Path) -> None:
+        zipped(BUREAU, BUREAU_ROWS.encode() * 50)(folder)
+        path = folder / f"{BUREAU}.zip"
+        path.write_bytes(path.read_bytes()[cut])
+
+    return mistake
+
+
+def flip_a_byte(folder: Path) -> None:
+    damaged_zip(slice(None))(folder)
+    path = folder / f"{BUREAU}.zip"
+    content = bytearray(path.read_bytes())
+    content[60] ^= 0xFF
+    path.write_bytes(content)
+
+
+MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing file": (lambda folder: (folder / CARDS).unlink(), "credit_card_balance.csv.zip"),
+    "empty file": (replace(BUREAU, b""), "bureau.csv, got an empty file"),
+    "blank file": (replace(BUREAU, b"\n\n"), "bureau.csv"),
+    "only a header": (replace(BUREAU, b"SK_ID_CURR,AMT_CREDIT_SUM_OVERDUE\n"), "a header without any"),
+    "no table": (replace(BUREAU, b"\x00\xff\xfe\x80" * 9), "bureau.csv"),
+    "no zip": (lambda folder: (folder / CARDS).rename(folder / f"{CARDS}.zip"), "a whole zip archive"),
+    "truncated zip": (damaged_zip(slice(0, 80)), "a whole zip archive"),
+    "flipped byte": (flip_a_byte, "a whole zip archive"),
+    "another file in the zip": (zipped("other.csv", b"x"), "an archive without it"),
+    "missing column": (edit(APPLICATIONS, "EXT_SOURCE_2", "EXT_SOURCE_9"), "the column EXT_SOURCE_2"),
+    "text for a number": (
+        edit(APPLICATIONS, "406597.5", "much"),
+        "column AMT_CREDIT of application_train.csv",
+    ),
+    "nan for a number": (edit(APPLICATIONS, "406597.5", "nan"), "AMT_CREDIT of application_train.csv, got"),
+    "text in bureau": (edit(BUREAU, "40.5", "forty"), "data row 2"),
+    "text for a client": (edit(CARDS, "1,100003,4.0", "1,somebody,4.0"), "an integer in column SK_ID_CURR"),
+    "target 2": (edit(APPLICATIONS, "100002,1", "100002,2"), "0 or 1 in column TARGET"),
+    "no target": (edit(APPLICATIONS, "100002,1", "100002,"), "0 or 1 in column TARGET"),
+    "client twice": (edit(APPLICATIONS, "100004", "100003"), "every SK_ID_CURR once"),
+    "unknown category": (edit(APPLICATIONS, "Pensioner", "Retired"), "NAME_INCOME_TYPE of client 100004"),
+    "required value missing": (edit(APPLICATIONS, "135000.0", ""), "AMT_CREDIT of client 100004"),
+    "out of range": (edit(APPLICATIONS, "-21915", "-219150"), "AGE_YEARS of client 100004"),
+    "cut short": (edit(APPLICATIONS, ",,,0.73,1\n", ","), "got 12: the file is cut short"),
+    "cut in the header": (replace(BUREAU, b"SK_ID_CURR,SK_ID_B"), "the column AMT_CREDIT_SUM_OVERDUE"),
+    "sample is no parquet": (replace(SAMPLE, b"PAR1 but not really"), "to be a Parquet file"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_each_mistake_in_the_data_is_one_sentence(folder: Path, name: str) -> None:
+    make, expected = MISTAKES[name]
+    make(folder)
+    with pytest.raises(DataError) as error:
+        load(folder)
+    message = str(error.value)
+    assert expected in message
+    assert message.startswith("expected ")
+    assert "\n" not in message
+
+
+def test_a_missing_folder_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere, got none: name it with --data"):
+        load(tmp_path / "nowhere")

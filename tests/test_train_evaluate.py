@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from train.cost import Costs
+from train.data import Rows
+from train.evaluate import auc_difference_interval, auc_interval, calibration, decisions, evaluate
+from train.features import SCHEMA
+from train.groups import AGE, GENDER, by_group
+
+RANDOM = np.random.default_rng(5)
+SCORES = RANDOM.beta(1, 8, 4000)
+TARGET = (RANDOM.random(4000) < SCORES).astype(float)
+
+
+def test_figures_agree_with_each_other() -> None:
+    figures = evaluate(TARGET, SCORES, 0.1, Costs())
+    confusion = figures["confusion"]
+    assert sum(confusion.values()) == figures["rows"] == 4000
+    assert confusion["true_positive"] + confusion["false_negative"] == figures["defaults"]
+    assert figures["gini"] == pytest.approx(2 * figures["auc"] - 1, abs=1e-5)
+    roc = figures["curves"]["roc"]
+    widest = max(point["true_positive_rate"] - point["false_positive_rate"] for point in roc)
+    assert widest == pytest.approx(figures["ks"], abs=0.02)
+    missed = confusion["false_negative"] * 10 + confusion["false_positive"]
+    assert figures["cost"]["model"] == pytest.approx(missed / 4000, abs=1e-6)
+    assert figures["cost"]["accept_all"] == pytest.approx(10 * TARGET.mean(), abs=1e-6)
+    assert figures["cost"]["refuse_all"] == pytest.approx(1 - TARGET.mean(), abs=1e-6)
+
+
+def test_true_probabilities_are_calibrated_and_halved_ones_are_not() -> None:
+    good = calibration(TARGET, SCORES)
+    assert good["slope"] == pytest.approx(1, abs=0.1)
+    assert good["intercept"] == pytest.approx(0, abs=0.2)
+    assert len(good["bins"]) == 10
+    squeezed = 1 / (1 + np.sqrt((1 - SCORES) / SCORES))
+    assert calibration(TARGET, squeezed)["slope"] == pytest.approx(2, abs=0.2)
+
+
+def test_the_auc_interval_is_that_of_a_bootstrap() -> None:
+    target, scores = TARGET[:600], SCORES[:600]
+    draws = (RANDOM.integers(0, 600, 600) for _ in range(400))
+    areas = [roc_auc_score(target[draw], scores[draw]) for draw in draws]
+    low, high = auc_interval(target, scores)
+    assert (low + high) / 2 == pytest.approx(roc_auc_score(target, scores))
+    assert high - low == pytest.approx(np.quantile(areas, 0.975) - np.quantile(areas, 0.025), rel=0.15)
+
+
+def test_the_same_scores_differ_by_nothing_and_noise_costs_auc() -> None:
+    assert auc_difference_interval(TARGET, SCORES, SCORES) == (0.0, 0.0)
+    low, high = auc_difference_interval(TARGET, SCORES, RANDOM.random(4000))
+    assert low < high < 0
+
+
+def test_a_rate_of_nobody_is_none() -> None:
+    rates = decisions(np.zeros(3), np.array([0.1, 0.2, 0.3]), 0.25)
+    assert rates["false_negative_rate"] is None
+    assert rates["false_positive_rate"] == pytest.approx(1 / 3)
+
+
+def test_groups_cover_every_client_once_and_leave_empty_groups_out() -> None:
+    features = np.full((4000, len(SCHEMA)), np.nan)
+    features[:, GENDER] = RANDOM.choice([0.0, 2.0], 4000)
+    features[:, AGE] = RANDOM.uniform(20, 69, 4000)
+    features[0, AGE] = 40.0
+    rows = Rows(features, TARGET, np.ones(4000, dtype=bool))
+    groups = by_group(rows.features, rows.target, SCORES, 0.1)
+    assert list(groups["gender"]) == ["Female", "Male"]
+    assert list(groups["age"]) == ["under 30", "30 to 39", "40 to 49", "50 to 59", "60 and over"]
+    for kind in groups.values():
+        assert sum(group["rows"] for group in kind.values()) == 4000
+        assert sum(group["defaults"] for group in kind.values()) == TARGET.sum()

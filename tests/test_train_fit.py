@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import train.fit
+import train.tune
+from train.cost import Costs
+from train.data import Rows
+from train.errors import TrainingRefused
+from train.features import MONOTONE, SCHEMA
+from train.fit import fit, folds, model_text, out_of_fold
+from train.golden import encode, synthetic_rows
+from train.model import fit_model, split
+from train.synthetic import draw_population
+from train.tune import START, fingerprint, tune
+
+CLIENTS = 1500
+SEED = 4
+
+
+def clients(count: int, seed: int) -> Rows:
+    """Synthetic clients, encoded by the server's schema, without the way through files."""
+    features = encode(synthetic_rows(count, seed))
+    target = draw_population(count, seed)["TARGET"].astype(np.float64)
+    return Rows(features, target, np.ones(count, dtype=bool))
+
+
+@pytest.fixture(autouse=True)
+def one_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeated folds lower the noise of a real search; here they would only cost time."""
+    monkeypatch.setattr(train.fit, "MAX_REPEATS", 1)
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    return clients(CLIENTS, SEED)
+
+
+def search(rows: Rows, folder: Path, trials: int) -> train.tune.Tuned:
+    return tune(rows, Costs(), seed=0, trials=trials, folder=folder, tell=lambda *_: None)
+
+
+def test_the_same_data_and_seed_give_the_same_bytes_of_the_model(rows: Rows, tmp_path: Path) -> None:
+    texts = []
+    for name in ("first", "second"):
+        tuned = search(rows, tmp_path / name, trials=2)
+        texts.append(model_text(fit_model(rows, tuned.parameters, Costs(), seed=0).booster))
+    assert texts[0] == texts[1]
+    assert texts[0] != model_text(fit_model(rows, START, Costs(), seed=1).booster)
+
+
+def test_an_interrupted_study_goes_on_to_the_same_end(
+    rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = search(rows, tmp_path / "whole", trials=4)
+
+    calls = iter(range(7))
+    ordinary = train.fit.score_folds
+
+    def interrupted(*arguments: object) -> object:
+        for scored in ordinary(*arguments):  # type: ignore[arg-type]  # passed on as they came
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            yield scored
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train.tune, "score_folds", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            search(rows, tmp_path / "cut", trials=4)
+    resumed = search(rows, tmp_path / "cut", trials=4)
+    assert resumed == whole
+    assert search(rows, tmp_path / "cut", trials=3) == whole  # nothing left to try
+
+
+def test_the_study_of_other_data_costs_or_seed_is_another(rows: Rows) -> None:
+    names = {
+        fingerprint(rows, Costs(), 0),
+        fingerprint(rows, Costs(), 1),
+        fingerprint(rows, Costs(missed_default=5), 0),
+        fingerprint(rows.take(np.arange(1000)), Costs(), 0),
+    }
+    assert len(names) == 4
+
+
+def test_bad_trials_are_pruned(rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = iter(range(1, 10_000))
+    monkeypatch.setattr(
+        train.tune, "score_folds", lambda *_: iter([train.fit.Scored(np.arange(9), np.ones(9), 1)])
+    )
+    monkeypatch.setattr(train.tune, "cheapest", lambda *_: (0.5, float(next(costs))))
+    monkeypatch.setattr(train.tune, "FOLDS", 1)
+    tuned = search(rows, tmp_path, trials=12)
+    assert tuned.cost == 1
+    assert tuned.pruned == 12 - train.tune.PRUNING_STARTS_AT_TRIAL
+
+
+def test_a_folder_that_cannot_hold_the_study_is_one_sentence(rows: Rows, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingRefused, match="expected to keep the study in"):
+        search(rows, tmp_path / "file", trials=1)
+
+
+def test_clients_without_secondary_tables_are_trained_on_and_never_scored(rows: Rows) -> None:
+    complete = np.arange(CLIENTS) % 3 != 0
+    mixed = Rows(rows.features, rows.target, complete)
+    scored = []
+    for fold in folds(mixed, seed=0, repeats=1):
+        assert not set(fold.train) & set(fold.scored)
+        assert set(np.flatnonzero(~complete)) <= set(fold.train)
+        scored += list(fold.scored)
+    assert sorted(scored) == list(np.flatnonzero(complete))
+    parts = split(mixed, seed=0)
+    assert parts.held_out.complete.all()
+    assert len(parts.development) + len(parts.held_out) == CLIENTS
+
+
+def test_out_of_fold_scores_are_of_boosters_with_the_trees_asked_for(rows: Rows) -> None:
+    unseen = out_of_fold(rows, START, seed=0, repeats=2, trees=20)
+    assert unseen.scores.shape == (2, CLIENTS)
+    assert not np.isnan(unseen.scores).any()
+    assert unseen.trees == 20
+    assert roc_auc_score(unseen.target, unseen.scores[0]) > 0.6
+    # A booster that has seen its rows does much better on them: these have not.
+    seen = fit(rows, START, 0, 20).predict(rows.features)
+    assert roc_auc_score(rows.target, seen) > roc_auc_score(unseen.target, unseen.scores[0])
+
+
+def test_risk_moves_with_a_monotone_feature_in_one_direction(rows: Rows) -> None:
+    booster = fit(rows, START, seed=0, trees=60)
+    for name, sign in MONOTONE.items():
+        column = SCHEMA.names.index(name)
+        values = np.unique(rows.features[:, column][~np.isnan(rows.features[:, column])])
+        varied = np.repeat(rows.features[:50], len(values), axis=0)
+        varied[:, column] = np.tile(values, 50)
+        margins = np.asarray(booster.predict(varied, raw_score=True)).reshape(50, len(values))
+        assert (sign * np.diff(margins) >= -1e-12).all()
+
+
+def test_too_few_defaults_are_refused_in_one_sentence(rows: Rows) -> None:
+    with pytest.raises(
+        TrainingRefused, match=r"at least 60 clients of either outcome, got \d+ with TARGET 1"
+    ):
+        split(rows.take(np.arange(300)), seed=0)
+
+
+def test_an_unseen_booster_scores_less_than_seventy_eight_on_synthetic_clients() -> None:
+    """A synthetic set that is easier than the real one would teach nothing about real ones."""
+    booster = fit(clients(20_000, 1), START, seed=0, trees=200)
+    fresh = clients(10_000, 2)
+    assert 0.73 < roc_auc_score(fresh.target, booster.predict(fresh.features)) < 0.78

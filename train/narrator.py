@@ -1,0 +1,87 @@
+"""What a training run tells the person who started it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from server.bundle import Bundle
+from train.data import Rows, Source
+
+_FIGURES = {
+    "auc": "ROC AUC",
+    "gini": "Gini",
+    "ks": "KS",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "refusal_rate": "refused",
+    "false_positive_rate": "paying clients refused",
+    "false_negative_rate": "defaulting clients accepted",
+}
+_COSTS = {
+    "model": "cost a client",
+    "model_at_analytic_threshold": "cost at the analytic threshold",
+    "accept_all": "cost of accepting all",
+    "refuse_all": "cost of refusing all",
+}
+
+
+class Narrator:
+    """Prints the steps of a run, a progress bar for the search, and the figures at its end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def read(self, rows: Rows, sources: Sequence[Source]) -> None:
+        """Say what was read."""
+        for source in sources:
+            self._console.print(f"read {source.file}: {source.rows:,} rows")
+        complete = int(rows.complete.sum())
+        others = f", {len(rows) - complete:,} more without them" if complete < len(rows) else ""
+        self._console.print(
+            f"{complete:,} clients with secondary tables{others}; {rows.target.mean():.2%} had difficulties"
+        )
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Show that a step is under way, and that it is done."""
+        with self._console.status(what):
+            yield
+        self._console.print(f"{what}: done")
+
+    @contextmanager
+    def trials(self, total: int) -> Iterator[Callable[[int, float], None]]:
+        """A progress bar; the function it gives takes the finished trials and the least cost."""
+        columns = (
+            TextColumn("searching parameters"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("least cost a client {task.fields[cost]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console) as progress:
+            task = progress.add_task("", total=total, cost="-")
+            yield lambda done, cost: progress.update(task, completed=done, cost=f"{cost:.4f}")
+
+    def evaluated(self, figures: Mapping[str, Any]) -> None:
+        """Print the evaluation: held-out clients beside the out-of-fold scores."""
+        held, unseen, threshold = figures["held_out"], figures["out_of_fold"], figures["threshold"]
+        table = Table("figure", f"held out ({held['rows']:,})", f"out of fold ({unseen['rows']:,})")
+        for name, words in _FIGURES.items():
+            table.add_row(words, f"{held[name]:.4f}", f"{unseen[name]:.4f}")
+        for name, words in _COSTS.items():
+            table.add_row(words, f"{held['cost'][name]:.4f}", f"{unseen['cost'][name]:.4f}")
+        self._console.print(table)
+        low, high = held["auc_interval"]
+        self._console.print(f"held-out AUC between {low:.3f} and {high:.3f} (95 %)")
+        self._console.print(
+            f"threshold {threshold['chosen']:.4f}, the analytic one is {threshold['analytic']:.4f}"
+        )
+
+    def written(self, bundle: Bundle) -> None:
+        """Say where the bundle is and how to serve it."""
+        self._console.print(f"wrote {bundle.label} to {bundle.directory}")
+        self._console.print(f"serve it with: python -m ui --model {bundle.directory}")

@@ -1,0 +1,142 @@
+"""The search for LightGBM's parameters: Optuna, seeded, pruned and resumable."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from sklearn.model_selection import train_test_split
+
+from train.cost import Costs, cheapest
+from train.data import Rows
+from train.errors import TrainingRefused
+from train.fit import FIXED, FOLDS, repeats_for, score_folds
+
+#: Tried first: strong regularisation and small trees, which suit few defaults.
+START: dict[str, float | int] = {
+    "num_leaves": 8,
+    "learning_rate": 0.05,
+    "min_data_in_leaf": 50,
+    "feature_fraction": 0.5,
+    "bagging_fraction": 0.7,
+    "lambda_l2": 10.0,
+}
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+#: A trial worse than the median of its predecessors is pruned once there are this many.
+PRUNING_STARTS_AT_TRIAL = 8
+RANDOM_TRIALS = 10
+#: Of more clients a stratified sample is searched on: forty trials then take minutes.
+#: Number of trees, threshold and model are still found on all of them.
+MAX_TUNING_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The best parameters, their out-of-fold cost a client, and how many trials it took."""
+
+    parameters: dict[str, float | int]
+    cost: float
+    trials: int
+    pruned: int
+
+
+def tune(
+    rows: Rows, costs: Costs, *, seed: int, trials: int, folder: Path, tell: Callable[[int, float], None]
+) -> Tuned:
+    """Minimise the out-of-fold business cost at its best threshold over `trials` trials.
+
+    The study is a journal in `folder`, named by everything it depends on: a run
+    that was interrupted, or is repeated with more trials, goes on where it
+    stopped and ends where one uninterrupted run ends. `tell` is called with the
+    number of finished trials and the least cost so far.
+    """
+    study = _open_study(folder, fingerprint(rows, costs, seed))
+    objective = _Objective(_sample(rows, seed), costs, seed)
+    while (done := len(study.get_trials(deepcopy=False, states=FINISHED))) < trials:
+        # A sampler per trial, seeded by its number: what is tried next depends on
+        # the trials so far and on nothing that an interruption would lose.
+        study.sampler = optuna.samplers.TPESampler(seed=seed + done, n_startup_trials=RANDOM_TRIALS)
+        study.optimize(objective, n_trials=1)
+        tell(done + 1, study.best_value)
+    tell(done, study.best_value)
+    pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
+    return Tuned(study.best_params, study.best_value, done, pruned)
+
+
+def _sample(rows: Rows, seed: int) -> Rows:
+    if len(rows) <= MAX_TUNING_ROWS:
+        return rows
+    every = np.arange(len(rows))
+    sample, _ = train_test_split(every, train_size=MAX_TUNING_ROWS, stratify=rows.target, random_state=seed)
+    return rows.take(np.sort(sample))
+
+
+def fingerprint(rows: Rows, costs: Costs, seed: int) -> str:
+    """A name for the study of these rows, costs and seed under this recipe and LightGBM."""
+    recipe = json.dumps(
+        [vars(costs), seed, FIXED, START, MAX_TUNING_ROWS, lightgbm.__version__, optuna.__version__]
+    )
+    digest = hashlib.sha256(recipe.encode())
+    for array in (rows.features, rows.target, rows.complete):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _open_study(folder: Path, name: str) -> optuna.Study:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        storage = JournalStorage(JournalFileBackend(str(folder / f"train-{name}.log")))
+    except OSError as error:
+        raise TrainingRefused(f"expected to keep the study in {folder}, got: {error.strerror}") from None
+    # Below ERROR it writes a traceback for every trial that Ctrl-C cuts off.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=PRUNING_STARTS_AT_TRIAL)
+    study = optuna.create_study(storage=storage, study_name=name, pruner=pruner, load_if_exists=True)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)  # it was cut off: an earlier run was interrupted
+    if not study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.WAITING)):
+        study.enqueue_trial(START)
+    return study
+
+
+class _Objective:
+    """One trial: repeated cross-validation, reported as it goes on so that it can be pruned."""
+
+    def __init__(self, rows: Rows, costs: Costs, seed: int) -> None:
+        self._rows, self._costs, self._seed = rows, costs, seed
+        self._repeats = repeats_for(rows)
+        # A threshold tuned on the few rows of one small fold finds a low cost by
+        # luck, which the pruner would take for the trial's best.
+        self._report_every = FOLDS if self._repeats > 1 else 1
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        rows, parameters = self._rows, _suggest(trial)
+        target, scores = np.empty(0), np.empty(0)
+        for step, fold in enumerate(score_folds(rows, parameters, self._seed, self._repeats), start=1):
+            target = np.concatenate([target, rows.target[fold.rows]])
+            scores = np.concatenate([scores, fold.scores])
+            if step % self._report_every == 0:
+                _, cost = cheapest(target, scores[np.newaxis], self._costs)
+                trial.report(cost, step)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+        return cost
+
+
+def _suggest(trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        "num_leaves": trial.suggest_int("num_leaves", 3, 16),
+        "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.15, log=True),
+        "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 200, log=True),
+        "feature_fraction": trial.suggest_float("feature_fraction", 0.4, 1.0),
+        "bagging_fraction": trial.suggest_float("bagging_fraction", 0.5, 1.0),
+        "lambda_l2": trial.suggest_float("lambda_l2", 0.1, 100.0, log=True),
+    }
