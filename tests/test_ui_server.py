@@ -1,0 +1,197 @@
+"""The page's app without a browser: one model, and no more of Gradio than the page needs."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from server.app import create_app
+from server.service import open_bundles, open_service, share_metrics
+from server.settings import Settings
+from tests.browser import LOAN, SAFE, loan_bundle
+from tests.bundles import three_feature_bundle
+from tests.servers import run
+from ui.page import add_page
+from ui.values import texts_of
+
+
+def page_client(bundle: Path, logs: Path) -> TestClient:
+    """The app of `python -m ui`, in this process."""
+    settings = Settings(model=(bundle,), log_dir=logs)
+    bundles = open_bundles(settings)
+    service = open_service(settings, bundles, share_metrics(bundles, 1))
+
+    async def build() -> Starlette:
+        return add_page(create_app(service))
+
+    # Gradio opens an event loop, and never closes it, where it finds none running.
+    return TestClient(asyncio.run(build()))
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module")
+def client(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    bundle = loan_bundle(tmp_path_factory.mktemp("bundles") / "loan")
+    with page_client(bundle.directory, logs) as opened:
+        yield opened
+
+
+def config_of(client: TestClient) -> dict[str, Any]:
+    """What the page tells Gradio's script of itself."""
+    text = client.get("/").text
+    config: dict[str, Any] = json.loads(text.split("window.gradio_config = ")[1].split(";</script>")[0])
+    return config
+
+
+def decide(client: TestClient, value: Any) -> dict[str, Any]:
+    """What the page's own call for a decision gives: HTML and errors."""
+    calls = config_of(client)["dependencies"]
+    (call,) = (d for d in calls if any(event == "submit" for _, event in d["targets"]))
+    body = {"data": [value], "fn_index": call["id"], "session_hash": "s"}
+    answer = client.post("/gradio_api/run/predict", content=json.dumps(body), headers=JSON)
+    assert answer.status_code == 200
+    shown: dict[str, Any] = answer.json()["data"][0]
+    return shown
+
+
+JSON = {"Content-Type": "application/json"}
+PROBLEM = "application/problem+json"
+
+
+def test_history_and_analytics_are_off(client: TestClient) -> None:
+    config = config_of(client)
+    assert config["run_history"] is False
+    assert config["analytics_enabled"] is False
+    assert config["footer_links"] == []
+    assert not any(call["queue"] for call in config["dependencies"])
+
+
+def test_page_may_load_nothing_from_elsewhere(client: TestClient) -> None:
+    assert "default-src 'self'" in client.get("/").headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/model", "/metrics"])
+def test_api_has_its_routes_on_the_same_port(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 200
+
+
+def test_wrong_method_on_an_api_route_is_405_not_the_page(client: TestClient) -> None:
+    refusal = client.get("/predict")
+    assert (refusal.status_code, refusal.headers["Content-Type"]) == (405, PROBLEM)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/config",
+        "/login",
+        "/monitoring",
+        "/manifest.json",
+        "/robots.txt",
+        "/gradio_api/info",
+        "/gradio_api/openapi.json",
+        "/gradio_api/runs",
+        "/gradio_api/file=pyproject.toml",
+        "/gradio_api/proxy=https://example.org",
+        "/gradio_api/queue/data?session_hash=x",
+        "/gradio_api/heartbeat/x",
+        "/gradio_api/startup-events",
+    ],
+)
+def test_the_rest_of_gradio_is_not_there(client: TestClient, path: str) -> None:
+    refusal = client.get(path)
+    assert (refusal.status_code, refusal.headers["Content-Type"]) == (404, PROBLEM)
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/call/decide"])
+def test_gradio_takes_no_posts_but_the_pages_own(client: TestClient, path: str) -> None:
+    assert client.post(path, json={}).status_code == 404
+
+
+def test_a_large_body_is_not_read(client: TestClient) -> None:
+    assert client.post("/gradio_api/run/predict", json={"data": ["x" * 2**20]}).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        "text",
+        {"amount": 5},
+        {"amount": None},
+        {"unknown feature": "1"},
+        {"amount": "\ud800"},
+        {"amount": "<script>alert(1)</script>"},
+        {"amount": "9" * 10_000},
+        {"amount": "1", "school": "99"},
+        {"amount": "1", "guarantor": "2"},
+    ],
+)
+def test_a_hostile_value_is_only_refused(client: TestClient, value: Any) -> None:
+    shown = decide(client, value)
+    assert shown["errors"].keys() <= set(LOAN.names)
+    assert "Not decided" in shown["html"]
+    assert "<script" not in shown["html"]
+
+
+def test_the_same_refusal_twice_is_news_twice(client: TestClient) -> None:
+    assert decide(client, {})["serial"] != decide(client, {})["serial"]
+
+
+def test_decisions_of_the_page_are_counted_and_logged_like_any_other(client: TestClient, logs: Path) -> None:
+    before = accepted(client)
+    shown = decide(client, texts_of(LOAN, SAFE))
+    assert accepted(client) == before + 1
+    identity = shown["html"].split("answer ")[1].split("<")[0]
+    (line,) = wait_for_lines(logs, identity)
+    assert line["input"] == SAFE
+    assert line["decision"] == "accept"
+
+
+def accepted(client: TestClient) -> float:
+    """Decisions so far, from the metrics."""
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in client.get("/metrics").text.splitlines()
+        if line.startswith("hotrow_predictions_total") and 'decision="accept"' in line
+    )
+
+
+def wait_for_lines(logs: Path, identity: str) -> list[dict[str, Any]]:
+    """The log lines of one answer; they are written within 100 ms of it."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        lines = [
+            json.loads(line) for path in logs.rglob("*.jsonl") for line in path.read_bytes().splitlines()
+        ]
+        if found := [line for line in lines if line["id"] == identity]:
+            return found
+        time.sleep(0.02)
+    return []
+
+
+def test_a_bundle_without_examples_or_words_has_a_page_too(tmp_path: Path) -> None:
+    bundle = three_feature_bundle(tmp_path / "three")
+    with page_client(bundle.directory, tmp_path / "logs") as client:
+        text = client.get("/").text
+        assert "Nearest to the limit" in text
+        assert "Granted" in decide(client, {"income": "1", "contract": "0", "owner": "1"})["html"]
+
+
+def test_a_wrong_model_is_refused_in_a_sentence_before_gradio_is_loaded(tmp_path: Path) -> None:
+    ended = run("-m", "ui", "--model", str(tmp_path), "--port", "0")
+    assert ended.returncode == 3
+    assert ended.stderr.startswith("expected a model folder")
+    assert len(ended.stderr.splitlines()) == 1

@@ -1,0 +1,38 @@
+"""`python -m ui`: the API and the page on one port."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.applications import Starlette
+
+from server.cli import COULD_NOT_START, add_options, given, run
+from server.serve import serve
+from server.settings import PREFIX, Settings
+from ui.announce import announce
+
+PORT = 7860
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse the options and serve."""
+    parser = argparse.ArgumentParser(prog="python -m ui", description=__doc__)
+    add_options(parser, "model", "host", "port", "log_dir", "log_mode", port=PORT)
+    options: dict[str, Any] = given(parser.parse_args(arguments))
+    if options["port"] is None and PREFIX + "PORT" not in os.environ:
+        options["port"] = PORT
+    # One process: Gradio keeps state in it.
+    serve(Settings.read(os.environ, **options | {"workers": 1}), extend, announce)
+
+
+def extend(app: Starlette) -> Starlette:
+    """Put the page in front of the app."""
+    # Imported here: Gradio takes seconds, and a wrong --model is refused at once.
+    from ui.page import add_page
+
+    return add_page(app)
+
+
+if __name__ == "__main__":
+    run(main, COULD_NOT_START)

@@ -1,0 +1,57 @@
+"""How much of Gradio is reachable, and what its page may reach: as little as the page needs."""
+
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.routing import Match, Mount
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: A tab that uploads, downloads or queues adds its path here.
+_PATHS = frozenset({"/", "/theme.css", "/favicon.ico"})
+_FOLDERS = ("/assets/", "/static/", "/gradio_api/run/")
+
+#: The browser itself refuses any other host. Gradio compiles its templates in the
+#: page, hence the two unsafe sources of scripts.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "form-action 'self'; base-uri 'self'; object-src 'none'"
+)
+
+
+class PageMount(Mount):
+    """Gradio at `/`, as far as the page needs it.
+
+    Everything else falls through to the server's own 404 and 405, among it
+    Gradio's files, proxy, uploads, API description and monitoring. A body over
+    `max_body_bytes` is answered with 413 before it is read.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        super().__init__("", app=Confined(RequestBodyLimitMiddleware(app, max_body_bytes)))
+
+    def matches(self, scope: Scope) -> tuple[Match, dict[str, Any]]:
+        """No match for a path that the page does not ask for."""
+        path = scope.get("path", "")
+        if path in _PATHS or path.startswith(_FOLDERS):
+            match, child = super().matches(scope)
+            return match, dict(child)
+        return Match.NONE, {}
+
+
+class Confined:
+    """Sends the content security policy with every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the policy among the headers."""
+
+        async def confined(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Content-Security-Policy"] = _POLICY
+            await send(message)
+
+        await self._app(scope, receive, confined)
