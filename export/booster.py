@@ -5,52 +5,48 @@ significant digits, which give back the same float64. Format: `Tree::ToString`
 and `GBDT::SaveModelToString` in LightGBM's sources.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from itertools import pairwise
+from typing import Any
+
+import orjson
 
 from export.errors import ExportRefused
-
-Missing: TypeAlias = Literal["none", "zero", "nan"]
+from export.trees import Forest, Missing, Split, Tree, check_shape
 
 _MISSING: tuple[Missing, ...] = ("none", "zero", "nan")
 _CATEGORICAL_BIT = 1
 _DEFAULT_LEFT_BIT = 2
 _MISSING_SHIFT = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """An inner node: `x[feature] <= threshold` goes left.
-
-    `left` and `right` are the index of a split, or `~index` of a leaf.
-    """
-
-    feature: int
-    threshold: float
-    default_left: bool
-    missing: Missing
-    left: int
-    right: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """One regression tree; without splits it is its only leaf."""
-
-    splits: tuple[Split, ...]
-    leaves: tuple[float, ...]
+_WORD_BITS = 32  # of a bitset of categories
+_PANDAS = "pandas_categorical:"
 
 
 @dataclass(frozen=True)
 class Booster:
-    """A LightGBM model as its text describes it."""
+    """A LightGBM model as its text describes it.
 
-    trees: tuple[Tree, ...]
+    `ranges` are the training range of each feature (None: a categorical or
+    constant one). `pandas_categories` are the categories of pandas columns, in
+    the order of their codes; `categorical` the features that were declared as
+    such. `average` is the number of iterations a random forest divides by, else 1.
+    """
+
+    forest: Forest
     feature_names: tuple[str, ...]
     objective: str
     objective_parameters: dict[str, str]
-    classes: int
+    ranges: tuple[tuple[float, float] | None, ...]
+    categorical: tuple[int, ...]
+    pandas_categories: tuple[tuple[Any, ...], ...]
+    average: int
+
+    @property
+    def classes(self) -> int:
+        """The number of trees of an iteration: one a class, or 1."""
+        return self.forest.targets
 
 
 def parse_booster(text: str) -> Booster:
@@ -64,24 +60,65 @@ def parse_booster(text: str) -> Booster:
         raise ExportRefused(
             "expected the text of a LightGBM model, got a file without its header: write it with save_model"
         )
-    _refuse_unproven(header, blocks)
-    trees = tuple(_tree(block) for block in blocks)
-    if not trees:
-        raise ExportRefused("expected a LightGBM model with trees, got one without any")
-    declared = len(header.get("tree_sizes", "").split())
-    if declared != len(trees) or "end of trees" not in text:
-        raise ExportRefused(f"expected {declared} trees, got {len(trees)}: the file is not complete")
+    if any(block.get("is_linear", "0").strip() != "0" for block in blocks):
+        raise ExportRefused(
+            "expected constant leaves, got linear_tree=true, which is not proven equal: train without it"
+        )
     names = tuple(header["feature_names"].split(" "))
-    if any(split.feature >= len(names) for tree in trees for split in tree.splits):
-        raise ExportRefused("expected splits on the named features, got another feature: the file is damaged")
+    try:
+        targets = int(header["num_tree_per_iteration"])
+        ranges = tuple(map(_range, header["feature_infos"].split(" ")))
+    except (KeyError, ValueError) as error:
+        raise ExportRefused(
+            f"expected a whole header of a LightGBM model, got a damaged one ({error})"
+        ) from None
+    forest = Forest(_trees(text, header, blocks), len(names), targets, band=True)
+    _check(forest, names, ranges)
     objective, *parameters = header.get("objective", "").split(" ")
     return Booster(
-        trees=trees,
+        forest=forest,
         feature_names=names,
         objective=objective,
-        objective_parameters=dict(p.split(":", 1) for p in parameters if ":" in p),
-        classes=int(header["num_tree_per_iteration"]),
+        objective_parameters={p.partition(":")[0]: p.partition(":")[2] for p in parameters},
+        ranges=ranges,
+        categorical=tuple(sorted(set(_categorical(header)) | set(forest.members()))),
+        pandas_categories=_pandas_categories(text),
+        average=len(forest.trees) // targets if "average_output" in header else 1,
     )
+
+
+def _check(forest: Forest, names: tuple[str, ...], ranges: tuple[Any, ...]) -> None:
+    if len(ranges) != len(names) or len(set(names)) != len(names):
+        raise ExportRefused("expected every feature named once, got other names: the file is damaged")
+    if any(split.feature >= len(names) for split in forest.splits()):
+        raise ExportRefused("expected splits on the named features, got another feature: the file is damaged")
+    if forest.targets < 1 or len(forest.trees) % forest.targets:
+        raise ExportRefused("expected whole iterations of trees, got a part of one: the file is damaged")
+
+
+def _trees(text: str, header: dict[str, str], blocks: list[dict[str, str]]) -> tuple[Tree, ...]:
+    trees = tuple(map(_tree, blocks))
+    if not trees:
+        raise ExportRefused("expected a LightGBM model with trees, got one without any")
+    sizes = header.get("tree_sizes", "").split()
+    if len(sizes) != len(trees) or "end of trees" not in text:
+        raise ExportRefused(f"expected {len(sizes)} trees, got {len(trees)}: the file is not complete")
+    _check_sizes(text, sizes)
+    return trees
+
+
+def _check_sizes(text: str, sizes: list[str]) -> None:
+    """LightGBM finds a tree by the sizes of those before it, and aborts the process if one is wrong."""
+    start = text.find("\nTree=0\n") + 1
+    for i, size in enumerate(sizes):
+        if not size.isdigit() or not text.startswith(f"Tree={i}\n", start):
+            raise ExportRefused(
+                f"expected tree {i} where the header says, got something else: "
+                "the file was edited or damaged; save the model again"
+            )
+        start += int(size)
+    if not text.startswith("end of trees", start):
+        raise ExportRefused("expected the trees' sizes to fit, got others: save the model again")
 
 
 def _blocks(text: str) -> Iterator[dict[str, str]]:
@@ -98,22 +135,13 @@ def _blocks(text: str) -> Iterator[dict[str, str]]:
     yield block
 
 
-def _refuse_unproven(header: dict[str, str], blocks: list[dict[str, str]]) -> None:
-    if "average_output" in header:
-        raise ExportRefused("expected a boosted sum, got boosting=rf, whose average is not proven equal")
-    if any(block.get("is_linear", "0").strip() == "1" for block in blocks):
-        raise ExportRefused("expected constant leaves, got linear_tree=true, which is not proven equal")
-    if any(int(block.get("num_cat", "0")) for block in blocks):
-        raise ExportRefused("expected numerical splits, got categorical ones: train on the codes as numbers")
-    if int(header.get("num_tree_per_iteration", "1")) != 1:
-        raise ExportRefused("expected one tree an iteration, got a multiclass model")
-
-
 def _tree(block: dict[str, str]) -> Tree:
     try:
         leaves = _floats(block["leaf_value"])
         if int(block["num_leaves"]) != len(leaves):
             raise ValueError("the leaves do not fit their number")
+        if not all(map(math.isfinite, leaves)):
+            raise ValueError("a leaf is not finite")
         if len(leaves) == 1:
             return Tree((), leaves)
         columns = (
@@ -123,9 +151,10 @@ def _tree(block: dict[str, str]) -> Tree:
             _ints(block["left_child"]),
             _ints(block["right_child"]),
         )
-        splits = tuple(_split(*row) for row in zip(*columns, strict=True))
-        _check_shape(splits, leaves)
-    except (KeyError, ValueError, IndexError) as error:
+        sets = _category_sets(block)
+        splits = tuple(_split(*row, sets) for row in zip(*columns, strict=True))
+        check_shape(splits, leaves)
+    except (KeyError, ValueError, IndexError, OverflowError) as error:
         raise ExportRefused(
             f"expected a complete tree {block.get('Tree', '?')}, got a damaged one ({error}): "
             "save the model again"
@@ -133,7 +162,11 @@ def _tree(block: dict[str, str]) -> Tree:
     return Tree(splits, leaves)
 
 
-def _split(feature: int, threshold: float, decision: int, left: int, right: int) -> Split:
+def _split(
+    feature: int, threshold: float, decision: int, left: int, right: int, sets: list[tuple[int, ...]]
+) -> Split:
+    if math.isnan(threshold):
+        raise ValueError("a threshold is no number")
     return Split(
         feature=feature,
         threshold=threshold,
@@ -141,15 +174,56 @@ def _split(feature: int, threshold: float, decision: int, left: int, right: int)
         missing=_MISSING[decision >> _MISSING_SHIFT & 3],
         left=left,
         right=right,
+        members=sets[int(threshold)] if decision & _CATEGORICAL_BIT else (),
     )
 
 
-def _check_shape(splits: tuple[Split, ...], leaves: tuple[float, ...]) -> None:
-    """Every split but the root and every leaf hangs below exactly one split."""
-    children = sorted(child for split in splits for child in (split.left, split.right))
-    expected = [*range(-len(leaves), 0), *range(1, len(splits))]
-    if children != expected or len(leaves) != len(splits) + 1 or any(split.feature < 0 for split in splits):
-        raise ValueError("the splits form no tree")
+def _category_sets(block: dict[str, str]) -> list[tuple[int, ...]]:
+    """The categories of each bitset of a tree: bit b of word w is the category 32 w + b."""
+    if not int(block.get("num_cat", "0")):
+        return []
+    bounds, words = _ints(block["cat_boundaries"]), _ints(block["cat_threshold"])
+    if list(bounds) != sorted(set(bounds)) or bounds[0] != 0 or bounds[-1] != len(words):
+        raise ValueError("the categories do not fit their number")
+    sets = []
+    for start, end in pairwise(bounds):
+        bits = (
+            word * _WORD_BITS + bit
+            for word, value in enumerate(words[start:end])
+            for bit in range(_WORD_BITS)
+            if value >> bit & 1
+        )
+        sets.append(tuple(bits))
+    if not all(sets):
+        raise ValueError("a set of categories is empty")
+    return sets
+
+
+def _range(info: str) -> tuple[float, float] | None:
+    if not info.startswith("["):
+        return None
+    low, high = map(float, info.strip("[]").split(":"))
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
+def _categorical(header: dict[str, str]) -> Iterator[int]:
+    """Of a categorical feature the header lists the categories, not a range: `0:2:1`."""
+    for i, info in enumerate(header["feature_infos"].split(" ")):
+        if info and info[0] not in "[n":
+            yield i
+
+
+def _pandas_categories(text: str) -> tuple[tuple[Any, ...], ...]:
+    last = text.rstrip().rsplit("\n", 1)[-1]
+    if not last.startswith(_PANDAS):
+        return ()
+    try:
+        found = orjson.loads(last.removeprefix(_PANDAS)) or []
+        if not all(isinstance(column, list) for column in found):
+            raise ValueError("no lists")
+    except ValueError:
+        raise ExportRefused("expected lists of pandas categories, got a damaged last line") from None
+    return tuple(map(tuple, found))
 
 
 def _ints(values: str) -> tuple[int, ...]:

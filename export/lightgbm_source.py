@@ -2,9 +2,9 @@
 
 import lightgbm
 import numpy as np
-import numpy.typing as npt
 
 from export.errors import ExportRefused
+from server.predictor import Margins
 from server.schema import Matrix
 
 
@@ -17,10 +17,10 @@ class LightGBMSource:
         except lightgbm.basic.LightGBMError as error:
             raise ExportRefused(f"expected a model LightGBM can load, got: {error}") from None
 
-    def margins(self, rows: Matrix) -> npt.NDArray[np.float64]:
-        """Raw scores, float64 [n], of float64 rows [n, F]."""
+    def margins(self, rows: Matrix) -> Margins:
+        """Raw scores, float64 [n] or [n, K], of float64 rows [n, F]."""
         return np.asarray(self._booster.predict(rows, raw_score=True, num_threads=1))
 
-    def probabilities(self, rows: Matrix) -> npt.NDArray[np.float64]:
-        """Scores after the objective's link, float64 [n]."""
+    def outputs(self, rows: Matrix) -> Margins:
+        """Scores after the objective's link, float64 [n] or [n, K]."""
         return np.asarray(self._booster.predict(rows, num_threads=1))

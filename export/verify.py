@@ -4,13 +4,14 @@ import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from export.errors import ExportRefused
 from export.rows import RowMaker
-from server.predictor import Predictor
+from export.source import Source
+from server.predictor import Margins, Predictor
 from server.schema import Matrix
 
 ORDINARY_ROWS = 100_000
@@ -19,16 +20,6 @@ BLOCK_ROWS = 4096
 #: points at which ONNX Runtime changes the loop it runs.
 INVARIANCE_ROWS = 512
 BATCH_SIZES = (2, 7, 63, 64, 65, 129, 512)
-
-
-class Source(Protocol):
-    """The trained model: the ground truth a graph is compared with."""
-
-    def margins(self, rows: Matrix) -> npt.NDArray[np.float64]:
-        """Raw scores, float64 [n]."""
-
-    def probabilities(self, rows: Matrix) -> npt.NDArray[np.float64]:
-        """Scores after the link, float64 [n]."""
 
 
 @dataclass
@@ -41,6 +32,13 @@ class Tally:
     decisions_flipped: int = 0
     max_margin_difference: float = 0.0
     max_probability_difference: float = 0.0
+    largest_margin: float = 0.0
+
+    def add(self, other: "Tally") -> None:
+        """Count another kind of rows too: numbers are added, largest values kept."""
+        for name, value in asdict(other).items():
+            mine = getattr(self, name)
+            setattr(self, name, max(mine, value) if isinstance(value, float) else mine + value)
 
 
 @dataclass
@@ -50,29 +48,31 @@ class Certificate:
     kinds: dict[str, Tally] = field(default_factory=dict)
     batch_invariance_rows: int = 0
     batch_invariance_differ: int = 0
+    batch_invariance_difference: float = 0.0
+
+    @property
+    def margins_exact(self) -> bool:
+        """Whether not one bit of a margin differed, in any kind of row, alone or in a batch."""
+        return not self.total.margin_bits_differ and not self.batch_invariance_differ
 
     @property
     def exact(self) -> bool:
-        """Whether not one bit differed, in any kind of row, alone or in a batch."""
-        differ = (
-            t.margin_bits_differ + t.probability_bits_differ + t.decisions_flipped
-            for t in self.kinds.values()
-        )
-        return not sum(differ) and not self.batch_invariance_differ
+        """Whether neither margins nor what follows from them differed by a bit."""
+        total = self.total
+        return self.margins_exact and not total.probability_bits_differ and not total.decisions_flipped
+
+    @property
+    def bound(self) -> float:
+        """The largest difference of a margin that was found, of a row alone or in a batch."""
+        # A row alone may be as far from its batch as its batch is from the source.
+        return self.total.max_margin_difference + self.batch_invariance_difference
 
     @property
     def total(self) -> Tally:
         """All kinds together."""
         total = Tally()
         for tally in self.kinds.values():
-            total.rows += tally.rows
-            total.margin_bits_differ += tally.margin_bits_differ
-            total.probability_bits_differ += tally.probability_bits_differ
-            total.decisions_flipped += tally.decisions_flipped
-            total.max_margin_difference = max(total.max_margin_difference, tally.max_margin_difference)
-            total.max_probability_difference = max(
-                total.max_probability_difference, tally.max_probability_difference
-            )
+            total.add(tally)
         return total
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,6 +85,7 @@ class Certificate:
                 "rows": self.batch_invariance_rows,
                 "batch_sizes": list(BATCH_SIZES),
                 "differ": self.batch_invariance_differ,
+                "max_difference": self.batch_invariance_difference,
             },
             "versions": {
                 "python": platform.python_version(),
@@ -95,22 +96,26 @@ class Certificate:
 
 
 def certify(
-    predictor: Predictor, source: Source, rows: RowMaker, ordinary_rows: int = ORDINARY_ROWS
+    predictor: Predictor,
+    source: Source,
+    rows: RowMaker,
+    golden: Matrix,
+    ordinary_rows: int = ORDINARY_ROWS,
 ) -> Certificate:
     """Compare the served graph with its source on every kind of row."""
     kinds: dict[str, Iterable[Matrix]] = {
         "ordinary": _blocks(rows, ordinary_rows),
         "boundary": rows.boundary(BLOCK_ROWS),
         "missing": [rows.missing()],
-        "extreme": [rows.extreme()],
-        "categories": [rows.categories()],
+        "extreme": rows.extreme(),
+        "categories": rows.categories(),
+        "golden": [golden],
     }
     certificate = Certificate()
     for name, blocks in kinds.items():
         tally = certificate.kinds[name] = Tally()
-        for block in blocks:
-            if len(block):
-                _compare(tally, predictor, source, block)
+        for block in _gathered(blocks):
+            _compare(tally, predictor, source, block)
     _check_batches(certificate, predictor, rows.ordinary(INVARIANCE_ROWS))
     return certificate
 
@@ -120,33 +125,61 @@ def _blocks(rows: RowMaker, count: int) -> Iterator[Matrix]:
         yield rows.ordinary(min(BLOCK_ROWS, count - start))
 
 
+def _gathered(blocks: Iterable[Matrix]) -> Iterator[Matrix]:
+    """The same rows in fewer blocks: a library's call costs more than a small block."""
+    held: list[Matrix] = []
+    for block in blocks:
+        held.append(block)
+        if sum(map(len, held)) >= BLOCK_ROWS:
+            yield np.concatenate(held)
+            held = []
+    if held:
+        yield np.concatenate(held)
+
+
 def _compare(tally: Tally, predictor: Predictor, source: Source, rows: Matrix) -> None:
     margins, expected_margins = predictor.margins(rows), source.margins(rows)
-    probabilities = np.array(predictor.probabilities(margins))
-    expected = source.probabilities(rows)
-    threshold = predictor.bundle.decision.threshold
+    outputs, expected = np.array(predictor.outputs(margins)), source.outputs(rows)
     tally.rows += len(rows)
     tally.margin_bits_differ += _bits_differ(margins, expected_margins)
-    tally.probability_bits_differ += _bits_differ(probabilities, expected)
-    tally.decisions_flipped += int(np.sum((probabilities < threshold) != (expected < threshold)))
+    tally.probability_bits_differ += _bits_differ(outputs, expected)
+    tally.decisions_flipped += int(np.sum(_decisions(predictor, outputs) != _decisions(predictor, expected)))
     tally.max_margin_difference = max(tally.max_margin_difference, _largest(margins, expected_margins))
-    tally.max_probability_difference = max(
-        tally.max_probability_difference, _largest(probabilities, expected)
-    )
+    tally.max_probability_difference = max(tally.max_probability_difference, _largest(outputs, expected))
+    tally.largest_margin = max(tally.largest_margin, float(np.max(np.abs(np.nan_to_num(expected_margins)))))
 
 
-def _bits_differ(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> int:
-    """The number of values whose 64 bits differ; unlike `!=` it tells -0.0 from 0.0."""
-    return int(np.sum(ours.view(np.uint64) != np.ascontiguousarray(theirs).view(np.uint64)))
+def _decisions(predictor: Predictor, outputs: Margins) -> Any:
+    """What follows from the outputs: a decision, a class, or nothing that could flip."""
+    if predictor.bundle.task == "binary":
+        return outputs >= predictor.bundle.decision.threshold
+    return outputs.argmax(axis=1) if predictor.bundle.classes else np.zeros(len(outputs))
 
 
-def _largest(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> float:
-    return float(np.max(np.abs(ours - theirs)))
+def _bits_differ(ours: Margins, theirs: Margins) -> int:
+    """The number of rows with a value whose 64 bits differ; unlike `!=` it tells -0.0 from 0.0."""
+    if ours.shape != theirs.shape:
+        raise ExportRefused(f"expected scores of shape {theirs.shape}, got {ours.shape}: the file is damaged")
+    differ = np.ascontiguousarray(ours).view(np.uint64) != np.ascontiguousarray(
+        theirs, dtype=np.float64
+    ).view(np.uint64)
+    differ &= ~(np.isnan(ours) & np.isnan(theirs))
+    return int(np.sum(differ.reshape(len(ours), -1).any(axis=1)))
+
+
+def _largest(ours: Margins, theirs: Margins) -> float:
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    with np.errstate(invalid="ignore"):  # inf - inf
+        difference = np.where(same, 0.0, np.abs(ours - theirs))
+    return float(np.max(np.nan_to_num(difference, nan=np.inf), initial=0.0))
 
 
 def _check_batches(certificate: Certificate, predictor: Predictor, rows: Matrix) -> None:
-    alone = np.array([predictor.margin(row.tobytes()) for row in rows])
+    alone = np.array([predictor.row_margins(row.tobytes()) for row in rows])
     certificate.batch_invariance_rows = len(rows)
     for size in BATCH_SIZES:
         batches = [predictor.margins(rows[start : start + size]) for start in range(0, len(rows), size)]
-        certificate.batch_invariance_differ += _bits_differ(np.concatenate(batches), alone)
+        together = np.concatenate(batches).reshape(alone.shape)
+        certificate.batch_invariance_differ += _bits_differ(together, alone)
+        difference = _largest(together, alone)
+        certificate.batch_invariance_difference = max(certificate.batch_invariance_difference, difference)

@@ -23,15 +23,16 @@ CERTIFICATE_FILE = "parity.json"
 GOLDEN_FILE = "golden.jsonl"
 REFERENCE_FILE = "reference.json"
 CARD_FILE = "MODEL_CARD.md"
+TASKS = ("binary", "regression", "ranking", "multiclass")
 #: What a folder must hold to be served; the source is named by the manifest.
 REQUIRED_FILES = (GRAPH_FILE, CERTIFICATE_FILE, GOLDEN_FILE)
 
 
 class GoldenRow(NamedTuple):
-    """A row as a client would send it, and the source model's margin for it."""
+    """A row as a client would send it, and the source model's margins for it: one, or one a class."""
 
     fields: dict[str, Any]
-    margin: float
+    margins: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model folder whose hashes were checked, with its manifest in memory."""
+    """A model folder whose hashes were checked, with its manifest in memory.
+
+    `task` is `binary`, `regression`, `ranking` or `multiclass`. `classes` names
+    the classes of the last, in the order of the margins. `bound` is how far a
+    margin may be from the source model's: 0 for an exact bundle.
+    """
 
     directory: Path
     name: str
@@ -61,6 +67,8 @@ class Bundle:
     decision: Decision
     link: dict[str, Any]
     exact: bool
+    bound: float
+    classes: tuple[str, ...]
     manifest: dict[str, Any] = field(repr=False)
 
     @classmethod
@@ -91,9 +99,11 @@ class Bundle:
             version=manifest["version"],
             task=manifest["task"],
             schema=Schema(Feature.from_dict(f) for f in manifest["features"]),
-            decision=Decision(**manifest["decision"]),
+            decision=Decision(**manifest.get("decision", {})),
             link=manifest["link"],
             exact=manifest["exact"],
+            bound=0.0 if manifest["exact"] else manifest["bound"],
+            classes=_classes(manifest),
             manifest=dict(manifest),
         )
 
@@ -101,6 +111,18 @@ class Bundle:
     def label(self) -> str:
         """`name@version`, as it stands in answers, metrics and the log."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def outputs(self) -> int:
+        """The number of margins of a row."""
+        return len(self.classes) or 1
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """What a prediction is counted as: decisions, classes, or the one empty name of a value."""
+        if self.task == "binary":
+            return (self.decision.below, self.decision.otherwise)
+        return self.classes or ("",)
 
     @property
     def graph_path(self) -> Path:
@@ -112,7 +134,9 @@ class Bundle:
         with open(self.directory / GOLDEN_FILE, "rb") as lines:
             for line in lines:
                 golden = orjson.loads(line)
-                yield GoldenRow(golden["row"], float.fromhex(golden["margin"]))
+                margins = golden["margin"]
+                texts = margins if isinstance(margins, list) else [margins]
+                yield GoldenRow(golden["row"], tuple(map(float.fromhex, texts)))
 
     def read_json(self, file: str) -> Any:
         """The content of one of the bundle's JSON files."""
@@ -143,8 +167,21 @@ def write_bundle(
 
 def golden_lines(rows: list[GoldenRow]) -> bytes:
     """The content of `golden.jsonl`."""
-    lines = ({"row": row.fields, "margin": row.margin.hex()} for row in rows)
+    lines = ({"row": row.fields, "margin": _hexadecimal(row.margins)} for row in rows)
     return b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+
+
+def _hexadecimal(margins: tuple[float, ...]) -> str | list[str]:
+    return margins[0].hex() if len(margins) == 1 else [margin.hex() for margin in margins]
+
+
+def _classes(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    task, classes = manifest["task"], tuple(manifest.get("classes", ()))
+    if task not in TASKS:
+        raise ValueError(f"the task {task!r} is not one of {', '.join(TASKS)}")
+    if (task == "multiclass") != (len(classes) > 1):
+        raise ValueError("a multiclass model names its classes, another none")
+    return classes
 
 
 @contextmanager

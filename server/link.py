@@ -1,15 +1,53 @@
-"""From the model's margin to its answer, in the formulas of the library that trained it.
+"""From the model's margins to its answer, in the formulas of the library that trained it.
 
-The formulas are computed in Python floats with `math.exp`, which is the C
-library's own `exp`, as LightGBM uses it. NumPy's vectorised `exp` and ONNX
-Runtime's `Sigmoid` differ from it in the last bit.
+Two habits make the answers equal to the library's to the bit. The formulas of
+LightGBM are computed in Python floats with `math.exp`, which is the C library's
+own `exp`, as LightGBM uses it; NumPy's vectorised `exp` and ONNX Runtime's
+`Sigmoid` differ from it in the last bit. The formulas of XGBoost (`…32`) are
+computed with the C library's `expf`, and every result is rounded to float32
+before the next; float64 arithmetic rounded once more to float32 is float32
+arithmetic (Figueroa, "When is double rounding innocuous?", 1995).
+
+A bundle names its link: `{"name": "logistic", "scale": 1.0}`.
 """
 
+import ctypes
 import math
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+#: One margin to one answer: a probability or a predicted value.
+Link: TypeAlias = Callable[[float], float]
+#: The margins of all classes to their probabilities.
+ClassLink: TypeAlias = Callable[[list[float]], list[float]]
+
+_float32 = struct.Struct("f")
+_expf: Any = None
 
 
-def logistic(scale: float = 1.0) -> Callable[[float], float]:
+def link_of(description: Mapping[str, Any]) -> Link:
+    """The link a bundle names for one margin; raises `ValueError` for an unknown name."""
+    make = _LINKS.get(description["name"])
+    if make is None:
+        raise ValueError(f"no link is called {description['name']!r}")
+    link = make(description)
+    trees = description.get("divisor", 1)
+    # A forest's answer is a mean: LightGBM divides the sum once, in float64 (`GBDT::Predict`).
+    return link if trees == 1 else lambda margin: link(margin / trees)
+
+
+def class_link_of(description: Mapping[str, Any]) -> ClassLink:
+    """The link a bundle names for one margin a class; raises `ValueError` for an unknown name."""
+    make = _CLASS_LINKS.get(description["name"])
+    if make is None:
+        raise ValueError(f"no link of several classes is called {description['name']!r}")
+    link = make(description)
+    trees = description.get("divisor", 1)
+    return link if trees == 1 else lambda margins: link([margin / trees for margin in margins])
+
+
+def logistic(scale: float = 1.0) -> Link:
     """`margin -> 1 / (1 + exp(-scale * margin))`, the probability of the positive class.
 
     Source: `BinaryLogloss::ConvertOutput` in LightGBM's `binary_objective.hpp`.
@@ -23,3 +61,95 @@ def logistic(scale: float = 1.0) -> Callable[[float], float]:
             return 0.0
 
     return probability
+
+
+def identity(margin: float) -> float:
+    """The margin is the answer."""
+    return margin
+
+
+def exponential(margin: float) -> float:
+    """`exp(margin)`. Source: `RegressionPoissonLoss::ConvertOutput` in `regression_objective.hpp`."""
+    try:
+        return math.exp(margin)
+    except OverflowError:
+        return math.inf
+
+
+def signed_square(margin: float) -> float:
+    """The square with the margin's sign: LightGBM's `reg_sqrt`, `RegressionL2loss::ConvertOutput`."""
+    return math.copysign(1.0, margin) * margin * margin if margin else 0.0
+
+
+def log1p_exp(margin: float) -> float:
+    """`log1p(exp(margin))`. Source: `CrossEntropyLambda::ConvertOutput` in `xentropy_objective.hpp`."""
+    return math.log1p(exponential(margin))
+
+
+def softmax(margins: list[float]) -> list[float]:
+    """Source: `Common::Softmax` in LightGBM's `common.h`; sums in the order of the classes."""
+    largest = max(margins)
+    powers = [math.exp(margin - largest) for margin in margins]
+    total = 0.0  # a loop: the built-in sum of Python 3.12 compensates its rounding
+    for power in powers:
+        total += power
+    return [power / total for power in powers]
+
+
+def one_vs_all(scale: float) -> ClassLink:
+    """Each class by itself; they do not sum to 1 (`MulticlassOVA::ConvertOutput`)."""
+    probability = logistic(scale)
+    return lambda margins: [probability(margin) for margin in margins]
+
+
+def logistic32(margin: float) -> float:
+    """Source: `common::Sigmoid` in XGBoost's `math.h`."""
+    return float32(1.0 / float32(float32_exp(min(-margin, _LARGEST_EXPONENT)) + 1.0))
+
+
+def softmax32(margins: list[float]) -> list[float]:
+    """Source: `common::Softmax` in XGBoost's `math.h`: the sum is a float64, rounded at its end."""
+    largest = max(margins)
+    powers = [float32_exp(float32(margin - largest)) for margin in margins]
+    total = 0.0
+    for power in powers:
+        total += power
+    total = float32(total)
+    return [float32(power / total) for power in powers]
+
+
+def float32(value: float) -> float:
+    """The float32 nearest to a float64, infinite beyond their range."""
+    try:
+        return float(_float32.unpack(_float32.pack(value))[0])
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
+def float32_exp(exponent: float) -> float:
+    """The C library's `expf`."""
+    global _expf
+    if _expf is None:
+        _expf = ctypes.CDLL(None).expf
+        _expf.argtypes, _expf.restype = [ctypes.c_float], ctypes.c_float
+    return float(_expf(exponent))
+
+
+#: `88.7f` of XGBoost, which keeps `expf` finite.
+_LARGEST_EXPONENT = float32(88.7)
+
+_LINKS: dict[str, Callable[[Mapping[str, Any]], Link]] = {
+    "identity": lambda _: identity,
+    "logistic": lambda link: logistic(link.get("scale", 1.0)),
+    "exp": lambda _: exponential,
+    "signed_square": lambda _: signed_square,
+    "log1p_exp": lambda _: log1p_exp,
+    "logistic32": lambda _: logistic32,
+    "exp32": lambda _: float32_exp,
+}
+_CLASS_LINKS: dict[str, Callable[[Mapping[str, Any]], ClassLink]] = {
+    "identity": lambda _: list,
+    "softmax": lambda _: softmax,
+    "one_vs_all": lambda link: one_vs_all(link.get("scale", 1.0)),
+    "softmax32": lambda _: softmax32,
+}

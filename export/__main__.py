@@ -1,0 +1,104 @@
+"""`python -m export SOURCE --out DIR`: a bundle from a trained model, proven equal to it."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# Before any library reads them: one thread is enough here, and no telemetry is sent.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+from export.errors import ExportRefused
+from export.guard import guarded
+from server.cli import run
+from server.errors import HotrowError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of the command."""
+    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    add = parser.add_argument
+    add(
+        "source",
+        type=Path,
+        help="LightGBM .txt, XGBoost .json/.ubj, scikit-learn .skops/.pkl/.joblib, .onnx, or a bundle folder",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, metavar="DIR", help="the bundle to write")
+    what.add_argument("--schema-template", action="store_true", help="print a schema to edit, write nothing")
+    add(
+        "--schema",
+        type=Path,
+        metavar="FILE",
+        help="features in words: JSON as the template, or a list of names",
+    )
+    add(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="training rows (.csv, .jsonl, .parquet): kinds, ranges, medians",
+    )
+    add("--name", type=_name, help="the model's name [the file's]")
+    add("--version", type=_name, help="the model's version [1]")
+    add("--threshold", type=float, help="a probability from here on is the second decision [0.5]")
+    add("--decisions", type=_words, metavar="A,B", help="names of the decisions below and from the threshold")
+    add("--classes", type=_words, metavar="A,B,C", default=(), help="names of the classes, in their order")
+    add("--task", choices=("binary", "regression", "multiclass", "ranking"), help="what an ONNX score is")
+    add("--output", metavar="NAME", help="the output of an ONNX file that is served")
+    add(
+        "--absent",
+        choices=("nan", "0"),
+        default="nan",
+        help="what an ONNX file gets for an absent feature [nan]",
+    )
+    add("--trust-pickle", action="store_true", help="load a pickle, which can run any code")
+    options = parser.parse_args(arguments)
+    if options.threshold is not None and not 0.0 <= options.threshold <= 1.0:
+        parser.error("argument --threshold: expected a probability between 0 and 1")
+    if options.decisions is not None and len(options.decisions) != 2:
+        parser.error("argument --decisions: expected two names")
+    return options
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"expected letters, digits, '.', '_' and '-', got {text!r}")
+    return text
+
+
+def _words(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(","))
+    if len(words) < 2 or len(set(words)) != len(words) or not all(words):
+        raise argparse.ArgumentTypeError(f"expected different names separated by commas, got {text!r}")
+    return words
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command in a child process; its exit code."""
+    options = parse(arguments)
+    return guarded(lambda: _said(options))
+
+
+def _said(options: argparse.Namespace) -> int:
+    from export.command import export  # heavy libraries, loaded in the child alone
+
+    try:
+        export(options)
+    except HotrowError as error:
+        print(f"{error}.".replace("..", "."), file=sys.stderr)
+        return 1
+    except MemoryError:
+        print(
+            f"{ExportRefused('expected a model that fits into memory, got a larger one')}.", file=sys.stderr
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

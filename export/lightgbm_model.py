@@ -1,0 +1,105 @@
+"""LightGBM models: every objective with its own link, read from the model's text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from export.booster import Booster, parse_booster
+from export.conversion import Conversion
+from export.errors import ExportRefused
+from export.graph import build_graph
+from export.lightgbm_source import LightGBMSource
+from server.bundle import SOURCE_FILE
+from server.schema import Feature
+
+#: Objectives whose output is the margin, or `sign(margin) margin^2` with reg_sqrt.
+_REGRESSION = {"regression", "regression_l1", "huber", "fair", "quantile", "mape", "custom", ""}
+_EXPONENTIAL = {"poisson", "gamma", "tweedie"}
+_RANKING = {"lambdarank", "rank_xendcg"}
+
+
+def convert_lightgbm(
+    text: str, *, classes: Sequence[str] = (), record: dict[str, Any] | None = None
+) -> Conversion:
+    """The conversion of a LightGBM model's text.
+
+    `classes` name the classes of a multiclass model, "0", "1", … without.
+    Raises `ExportRefused` for what is not proven equal.
+    """
+    booster = parse_booster(text)
+    task, link = _task(booster)
+    if booster.average > 1:
+        link["divisor"] = booster.average
+    names = tuple(classes) or tuple(map(str, range(booster.classes)))
+    if task == "multiclass" and len(names) != booster.classes:
+        raise ExportRefused(f"expected names of {booster.classes} classes, got {len(names)}")
+    return Conversion(
+        family="lightgbm",
+        task=task,
+        graph=lambda metadata: build_graph(booster.forest, metadata),
+        link=link,
+        features=_features(booster),
+        source=LightGBMSource(text),
+        file=SOURCE_FILE,
+        content=text.encode(),
+        classes=names if task == "multiclass" else (),
+        forest=booster.forest,
+        record={
+            "objective": booster.objective,
+            "trees": len(booster.forest.trees),
+            "iterations": len(booster.forest.trees) // booster.classes,
+            **(record or {}),
+        },
+    )
+
+
+def _task(booster: Booster) -> tuple[str, dict[str, Any]]:
+    objective = booster.objective
+    scale = float(booster.objective_parameters.get("sigmoid", 1.0))
+    if booster.classes > 1:
+        links: dict[str, dict[str, Any]] = {
+            "multiclass": {"name": "softmax"},
+            "multiclassova": {"name": "one_vs_all", "scale": scale},
+        }
+        if objective not in links:
+            raise ExportRefused(
+                f"expected objective multiclass or multiclassova of a model of {booster.classes} classes, "
+                f"got {objective or 'none'}"
+            )
+        return "multiclass", links[objective]
+    if objective in ("binary", "cross_entropy"):
+        return "binary", {"name": "logistic", "scale": scale}
+    if objective in _EXPONENTIAL:
+        return "regression", {"name": "exp"}
+    if objective == "cross_entropy_lambda":
+        return "regression", {"name": "log1p_exp"}
+    if objective in _RANKING:
+        return "ranking", {"name": "identity"}
+    if objective in _REGRESSION:
+        root = "sqrt" in booster.objective_parameters
+        return "regression", {"name": "signed_square" if root else "identity"}
+    raise ExportRefused(f"expected an objective whose output is known, got {objective}")
+
+
+def _features(booster: Booster) -> tuple[Feature, ...]:
+    columns: dict[int, tuple[Any, ...]] = {}
+    if booster.pandas_categories:
+        if len(booster.pandas_categories) != len(booster.categorical):
+            raise ExportRefused(
+                f"expected a list of pandas categories for each of {len(booster.categorical)} categorical "
+                f"features, got {len(booster.pandas_categories)}: "
+                "train on integer codes and name the categories with --schema"
+            )
+        columns = dict(zip(booster.categorical, booster.pandas_categories, strict=True))
+    return tuple(
+        _feature(i, name, booster, tuple(map(str, columns.get(i, ()))))
+        for i, name in enumerate(booster.feature_names)
+    )
+
+
+def _feature(i: int, name: str, booster: Booster, categories: tuple[str, ...]) -> Feature:
+    if categories:
+        return Feature(name, "category", categories=categories, default=categories[0], inferred=True)
+    kind = "integer" if i in booster.categorical else "number"
+    low, high = booster.ranges[i] or (None, None)
+    middle = None if low is None or high is None else low + (high - low) / 2
+    return Feature(name, kind, minimum=low, maximum=high, default=middle, inferred=True)  # type: ignore[arg-type]

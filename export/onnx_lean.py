@@ -1,0 +1,118 @@
+"""From a converter's graph to the one that is served: `features` in, `margin` out, nothing else.
+
+Labels, ZipMap and everything else that the score does not need are left out;
+what remains are the same operators on the same values, so the score is the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, compose, helper, numpy_helper
+
+from export.graph import OPSETS, serialize, tree_nodes
+from export.trees import Forest
+from server.predictor import INPUT, OUTPUT
+
+_PREFIX = "source/"
+#: Where a file imports no operators of ai.onnx, ours come from the first version that has all of them.
+_OWN_OPSET = 13
+
+
+@dataclass(frozen=True)
+class Score:
+    """The tensor of a graph that is served.
+
+    `column` picks one of two classes' probabilities. `is_matrix` tells that the
+    tensor has the shape [N, outputs] as it is. With a `forest` the tensor is what
+    its trees read, and their sums are served.
+    """
+
+    tensor: str
+    outputs: int
+    column: int | None
+    is_matrix: bool
+    element: int = TensorProto.FLOAT
+    forest: Forest | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How the rows reach the graph's inputs: nodes from `features` to `source/<input>`."""
+
+    nodes: Sequence[onnx.NodeProto]
+    constants: Sequence[TensorProto] = ()
+
+
+def source_name(name: str) -> str:
+    """The name that a tensor of the source graph has in the served one."""
+    return _PREFIX + name
+
+
+def matrix_entry(name: str, element: int, *, absent_is_zero: bool) -> Entry:
+    """The rows as one matrix of the input's type, NaN replaced by 0 if absent means 0."""
+    cast = helper.make_node("Cast", ["filled" if absent_is_zero else INPUT], [source_name(name)], to=element)
+    if not absent_is_zero:
+        return Entry([cast])
+    zero = numpy_helper.from_array(np.array(0.0), "zero")
+    nodes = [
+        helper.make_node("IsNaN", [INPUT], ["is_absent"]),
+        helper.make_node("Where", ["is_absent", "zero", INPUT], ["filled"]),
+    ]
+    return Entry([*nodes, cast], [zero])
+
+
+def lean_graph(
+    model: onnx.ModelProto, width: int, entry: Entry, score: Score, metadata: Mapping[str, str]
+) -> bytes:
+    """The file that serves one score of `model` for rows float64 [N, width]."""
+    graph = compose.add_prefix(model, _PREFIX).graph
+    wanted = source_name(score.tensor)
+    body = _needed(graph, wanted)
+    used = {name for node in body for name in _reads(node)}
+    end, constants = _exit(wanted, score)
+    served = helper.make_graph(
+        [*entry.nodes, *body, *end],
+        "served",
+        [helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, ["N", width])],
+        [helper.make_tensor_value_info(OUTPUT, score.element, ["N", score.outputs])],
+        [*entry.constants, *constants, *(tensor for tensor in graph.initializer if tensor.name in used)],
+    )
+    opsets = {opset.domain: opset.version for opset in model.opset_import}
+    opsets.setdefault("", opsets.pop("ai.onnx", _OWN_OPSET))
+    if score.forest:
+        opsets |= {"ai.onnx.ml": OPSETS["ai.onnx.ml"]}
+    return serialize(served, opsets, metadata, model.ir_version)
+
+
+def _exit(wanted: str, score: Score) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    if score.forest is not None:
+        return tree_nodes(score.forest, wanted), []
+    if score.column is not None:
+        column = numpy_helper.from_array(np.array([score.column]), "column")
+        return [helper.make_node("Gather", [wanted, "column"], [OUTPUT], axis=1)], [column]
+    if score.is_matrix:
+        return [helper.make_node("Identity", [wanted], [OUTPUT])], []
+    shape = numpy_helper.from_array(np.array([-1, score.outputs]), "shape")
+    return [helper.make_node("Reshape", [wanted, "shape"], [OUTPUT])], [shape]
+
+
+def _needed(graph: onnx.GraphProto, wanted: str) -> list[onnx.NodeProto]:
+    """The nodes the wanted tensor depends on, in their order."""
+    names, kept = {wanted}, []
+    for node in reversed(graph.node):  # an ONNX graph is sorted: producers come first
+        if names & set(node.output):
+            kept.append(node)
+            names.update(_reads(node))
+    return kept[::-1]
+
+
+def _reads(node: onnx.NodeProto) -> set[str]:
+    """All names a node reads, also from inside the graphs it holds."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        inner = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+        for graph in inner:
+            names.update(name for child in graph.node for name in _reads(child))
+    return names
