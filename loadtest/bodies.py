@@ -1,15 +1,26 @@
 """Request bodies for a load: a bundle's golden rows, as a client would send them."""
 
+import urllib.request
 from pathlib import Path
 
 import orjson
 
+from loadtest.traffic import Traffic
 from server.bundle import Bundle
 
 
 def golden_bodies(bundle: Bundle) -> list[bytes]:
     """The JSON of every golden row."""
     return [orjson.dumps(golden.fields) for golden in bundle.golden_rows()]
+
+
+def bodies_of_server(url: str, directory: Path | None = None, count: int = 1000) -> list[bytes]:
+    """Bodies that a running server accepts: a bundle's golden rows, or drawn from its `/model`."""
+    if directory is not None:
+        return golden_bodies(Bundle.load(directory))
+    with urllib.request.urlopen(f"{url}/model", timeout=10) as answer:
+        features = orjson.loads(answer.read())["features"]
+    return [prepared.body for prepared in Traffic(features, bad_share=0.0).draw(count)]
 
 
 def http_requests(bodies: list[bytes], host: str, path: str = "/predict") -> list[bytes]:

@@ -37,7 +37,7 @@ def drive(
     """Load a server from 32 keep-alive connections; raises `LoadTestError` without wrk."""
     if shutil.which("wrk") is None:
         raise LoadTestError("expected wrk to be installed, found none: run `make system` as root")
-    pin = ["taskset", "-c", str(core)] if core is not None and shutil.which("taskset") else []
+    pin = ["taskset", "-c", str(core)] if core is not None else []
     options = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", *(["-s", str(script)] if script else [])]
     before = subject.cpu_seconds()
     output = subprocess.run(

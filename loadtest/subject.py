@@ -1,7 +1,6 @@
 """A server under test: started on a core of its own, watched, and ended by its pid."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -10,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +32,46 @@ class Subject:
     url: str
     process: subprocess.Popen[bytes]
 
+    @property
+    def pid(self) -> int:
+        """The process that was started; its workers are its children."""
+        return self.process.pid
+
     def cpu_seconds(self) -> float:
         """User and system time of the process and everything it started."""
-        root = psutil.Process(self.process.pid)
-        times = [p.cpu_times() for p in (root, *root.children(recursive=True))]
-        return sum(t.user + t.system for t in times)
+        return cpu_seconds(self.pid)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and its living descendants, to the nanosecond.
+
+    `/proc/PID/stat` counts in hundredths of a second, too coarse for one second of
+    a server that uses a tenth of it. The kernel's clock of another process is
+    exact; its number is made as in clock_getcpuclockid(3).
+    """
+    total = 0.0
+    for process in family(pid):
+        with suppress(OSError):  # it has ended meanwhile
+            total += time.clock_gettime((~process.pid << 3) | 2)
+    return total
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process and its living descendants; shared pages count in each."""
+    total = 0
+    for process in family(pid):
+        with suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and its living descendants; empty if it has ended."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def free_port() -> int:
@@ -63,11 +97,7 @@ def running(
     `core` pins it to one processor. Raises `LoadTestError` if it ends or does not
     answer within 60 seconds.
     """
-    pinned = (
-        ["taskset", "-c", str(core), *command]
-        if core is not None and shutil.which("taskset")
-        else list(command)
-    )
+    pinned = [*(["taskset", "-c", str(core)] if core is not None else []), *command]
     with open(log or os.devnull, "wb") as output:
         process = subprocess.Popen(
             pinned, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}

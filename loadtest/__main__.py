@@ -1,0 +1,39 @@
+"""`python -m loadtest`: load the server, record it, measure it, compare."""
+
+import argparse
+import importlib
+from collections.abc import Sequence
+
+from server.cli import run
+
+#: Each command is the module of its name, with `add_options(parser)` and `main(options)`.
+COMMANDS = {
+    "run": "load the server with Locust, record it with py-spy, write a folder of results",
+    "compare": "two runs: what differs beyond the noise, and in which functions",
+    "bench": "CPU per request and latency beside other servers, in one run",
+    "open": "requests at a fixed rate, latency from the intended send time",
+    "sweep": "latency against rate up to saturation",
+    "memory": "what the server keeps under load, with memray",
+    "pieces": "what the parts of one answer cost in process",
+    "gate": "fail if a request has become dearer than the committed figure allows",
+}
+MODULES = {"open": "fixed_rate"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse the command and its options, and run it."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    # Only the command that is asked for is imported: each has heavy libraries of its own.
+    for name, meaning in COMMANDS.items():
+        command = commands.add_parser(name, help=meaning, description=meaning)
+        if name in arguments[:1]:
+            module = importlib.import_module(f"loadtest.{MODULES.get(name, name)}")
+            module.add_options(command)
+    options = parser.parse_args(arguments)
+    code: int = module.main(options)
+    return code
+
+
+if __name__ == "__main__":
+    run(main)
