@@ -1,0 +1,109 @@
+"""`python -m monitoring`: what the prediction log tells."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+
+from server.bundle import MANIFEST_FILE, Bundle
+from server.cli import run
+
+#: What was looked for was found: drift, a loss, an answer that would differ today.
+FOUND = 3
+SHIPPED = Path("models/credit")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse the options and run one command."""
+    parser = argparse.ArgumentParser(prog="python -m monitoring", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = _adder(commands)
+    report = command("report", _report, "figures and plots of a log, in the terminal and as one HTML page")
+    report.add_argument(
+        "--html", type=Path, default=Path("runs/report.html"), help="page to write [%(default)s]"
+    )
+    report.add_argument("--metrics", help="a server's /metrics, URL or file, for the error rate")
+    drift = command("drift", _drift, "drift of logs or CSV files against the training data; exits 3 on drift")
+    drift.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    replay = command("replay", _replay, "score a log again; exits 3 if the bundle that wrote it disagrees")
+    verify = command("verify-log", _verify, "prove that no line was lost; exits 3 if one was", model=False)
+    for parser_ in (report, drift, replay, verify):
+        what = (
+            "log files, folders of them, or CSV files"
+            if parser_ is drift
+            else "log files, or folders of them"
+        )
+        parser_.add_argument("log", nargs="+", type=Path, metavar="LOG", help=what)
+    options = parser.parse_args(arguments)
+    run_command: Callable[[argparse.Namespace, Console], int] = options.run
+    return run_command(options, Console())
+
+
+def _adder(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> Callable[..., argparse.ArgumentParser]:
+    def add(name: str, run_: object, meaning: str, model: bool = True) -> argparse.ArgumentParser:
+        parser = commands.add_parser(name, help=meaning, description=meaning)
+        parser.set_defaults(run=run_)
+        if model:
+            parser.add_argument(
+                "--model", type=Path, metavar="DIR", help=f"bundle [{SHIPPED}, if it is there]"
+            )
+        return parser
+
+    return add
+
+
+# Each command imports what it needs: `verify-log` need not wait for the plots.
+
+
+def _report(options: argparse.Namespace, console: Console) -> int:
+    from monitoring.page import render
+    from monitoring.report import make_report
+    from monitoring.terminal import print_report
+
+    bundle = None
+    if options.model or (SHIPPED / MANIFEST_FILE).is_file():
+        bundle = Bundle.load(options.model or SHIPPED)
+    report = make_report(options.log, bundle, options.metrics)
+    print_report(report, console)
+    options.html.parent.mkdir(parents=True, exist_ok=True)
+    options.html.write_text(render(report), encoding="utf-8")
+    console.print(f"Plots: {options.html}")
+    return 0
+
+
+def _drift(options: argparse.Namespace, console: Console) -> int:
+    from monitoring.drift import drift_of_files
+    from monitoring.terminal import print_drift
+
+    drift = drift_of_files(options.log, Bundle.load(options.model or SHIPPED))
+    if options.json:
+        console.print_json(orjson.dumps(drift.to_dict()).decode())
+    else:
+        print_drift(drift, console)
+    return FOUND if drift.drifted else 0
+
+
+def _replay(options: argparse.Namespace, console: Console) -> int:
+    from monitoring.replay import replay
+    from monitoring.terminal import print_replay
+
+    result = replay(options.log, Bundle.load(options.model or SHIPPED))
+    print_replay(result, console)
+    return FOUND if result.disagreeing else 0
+
+
+def _verify(options: argparse.Namespace, console: Console) -> int:
+    from monitoring.terminal import print_verification
+    from monitoring.verify_log import verify
+
+    checked = verify(options.log)
+    print_verification(checked, console)
+    return 0 if checked.whole else FOUND
+
+
+if __name__ == "__main__":
+    run(main)

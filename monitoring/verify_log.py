@@ -1,0 +1,149 @@
+"""Whether a log lost a line: numbers without gaps, held against the ledger beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from monitoring.log_files import ledger_records, log_files
+
+MAX_LISTED_GAPS = 10
+
+
+@dataclass(frozen=True)
+class Boot:
+    """The lines of one boot of one worker (the prefix of their ids).
+
+    `gaps` are ranges of numbers that no line has, `removed` the lines before the
+    first one kept, if old files were deleted.
+    """
+
+    boot: str
+    lines: int
+    last: int
+    duplicates: int
+    gaps: list[tuple[int, int]]
+    removed: int
+
+    @property
+    def lost(self) -> int:
+        """The lines that are provably missing."""
+        return sum(end - first + 1 for first, end in self.gaps)
+
+
+@dataclass(frozen=True)
+class Process:
+    """One worker process as its ledger tells: the boots it had, and its last words, if any.
+
+    `lines` and `dropped` are what it said when it closed its log, None if it never did.
+    """
+
+    boots: list[Boot]
+    opened: str
+    lines: int | None
+    dropped: int | None
+
+    @property
+    def unwritten(self) -> int:
+        """Lines it said were written and that are not there."""
+        there = sum(boot.lines + boot.removed for boot in self.boots)
+        return 0 if self.lines is None else max(0, self.lines - there)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found in some files."""
+
+    files: list[Path]
+    lines: int
+    unreadable: int
+    boots: list[Boot]
+    processes: list[Process]
+
+    @property
+    def lost(self) -> int:
+        """The lines that are provably missing, at either end or in between."""
+        return sum(boot.lost for boot in self.boots) + sum(p.unwritten for p in self.processes)
+
+    @property
+    def duplicates(self) -> int:
+        """The lines that are there more than once."""
+        return sum(boot.duplicates for boot in self.boots)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing, double or unreadable."""
+        return not (self.lost or self.duplicates or self.unreadable)
+
+
+def verify(paths: Sequence[Path]) -> Verification:
+    """Count the lines of every boot in some files, and hold them against the ledgers; raises `LogError`."""
+    files = log_files(paths)
+    connection = duckdb.connect()
+    try:
+        return _verification(connection, files, _load(connection, files))
+    finally:
+        connection.close()
+
+
+def _verification(connection: duckdb.DuckDBPyConnection, files: list[Path], unreadable: int) -> Verification:
+    records = ledger_records(files)
+    boots = _boots(connection, removed=any(record["event"] == "removed" for record in records))
+    logs = {file.name.split(".", 1)[0] for file in files}
+    own = [record for record in records if record["log"] in logs]
+    lines = sum(boot.lines for boot in boots.values())
+    return Verification(files, lines, unreadable, list(boots.values()), _processes(own, boots))
+
+
+def verify_table(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> Verification:
+    """The same for files whose lines a table `requests` has, with `id` and `seq`."""
+    connection.execute("create view lines as select split_part(id, '-', 1) boot, seq from requests")
+    return _verification(connection, files, 0)
+
+
+def _load(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> int:
+    names = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+    connection.execute("set enable_progress_bar=false")
+    connection.execute(
+        "create table lines as select split_part(id, '-', 1) boot, seq from read_json("
+        f"[{names}], format='newline_delimited', columns={{'id': 'VARCHAR', 'seq': 'BIGINT'}}, "
+        "ignore_errors=true, maximum_object_size=67108864)"
+    )
+    query = "select count(*) from lines where boot is null or seq is null"
+    (unreadable,) = connection.execute(query).fetchone() or (0,)
+    return int(unreadable)
+
+
+def _boots(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str, Boot]:
+    gaps: dict[str, list[tuple[int, int]]] = {}
+    numbered = "select boot, seq, coalesce(lag(seq) over (partition by boot order by seq), 0) p from lines"
+    query = (
+        f"select boot, p + 1, seq - 1 from ({numbered}) where seq > p + 1 and boot is not null order by 1, 2"
+    )
+    for boot, first, end in connection.execute(query).fetchall():
+        gaps.setdefault(boot, []).append((first, end))
+    query = (
+        "select boot, count(*), count(distinct seq), max(seq) from lines "
+        "where boot is not null and seq is not null group by 1 order by 1"
+    )
+    boots = {}
+    for boot, lines, distinct, last in connection.execute(query).fetchall():
+        missing = gaps.get(boot, [])
+        # Deleted files leave a gap before the first line that is kept.
+        before = missing.pop(0)[1] if removed and missing and missing[0][0] == 1 else 0
+        boots[boot] = Boot(boot, lines, last, lines - distinct, missing, before)
+    return boots
+
+
+def _processes(records: list[dict[str, Any]], boots: dict[str, Boot]) -> list[Process]:
+    closed = {tuple(r["boots"]): r for r in records if r["event"] == "closed"}
+    processes = []
+    for record in records:
+        if record["event"] == "opened":
+            names = tuple(record["boots"])
+            last_words = closed.get(names, {})
+            there = [boots.get(name, Boot(name, 0, 0, 0, [], 0)) for name in names]
+            processes.append(Process(there, record["ts"], last_words.get("lines"), last_words.get("dropped")))
+    return processes

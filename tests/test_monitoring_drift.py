@@ -1,0 +1,230 @@
+"""Drift: what is chance, what is small, what is a shift; streaming and offline."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from scipy.stats import chi2
+
+from monitoring.drift import drift_of_files
+from server.bundle import Bundle
+from server.drift import FALSE_ALARM_RATE, chance_psi, missing_shift, psi, reference_counts, shift
+from server.drift_counts import DriftCounts, ModelCounts, drift_families
+from server.line_sample import BURST_LINES, LINES_AT_ONCE, LineSample, spread_lines
+from server.log_mask import Masking
+from server.metrics import Layout, SharedMetrics, WorkerMetrics
+from server.predictor import Predictor
+from server.reference import Distribution, Reference
+from tests.bundles import THREE_FEATURES, sample_rows
+from tests.monitored import monitored_bundle, scrape, send_all, total
+from tests.servers import run, serving
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return monitored_bundle(tmp_path_factory.mktemp("drift") / "three")
+
+
+@pytest.mark.parametrize("bins", [2, 3, 5, 10, 20])
+@pytest.mark.parametrize("tests", [1, 30, 1200])
+def test_chance_is_the_chi_square_quantile_or_a_little_more(bins: int, tests: int) -> None:
+    exact = (1 / 1000 + 1 / 5000) * chi2.ppf(1 - FALSE_ALARM_RATE / tests, bins - 1)
+    assert exact <= chance_psi(5000, 1000, bins, tests) <= 1.1 * exact
+
+
+def test_two_samples_of_one_distribution_stay_under_what_chance_gives() -> None:
+    random = np.random.default_rng(5)
+    for n in (200, 1000, 5000):
+        for _ in range(300):
+            p, q = random.multinomial(5000, [0.1] * 10), random.multinomial(n, [0.1] * 10)
+            assert shift(p, q, tests=1).verdict == "chance"
+
+
+def test_psi_is_the_textbook_figure() -> None:
+    # 0.8/0.2 against 0.5/0.5: (0.3) ln(0.8/0.5) + (-0.3) ln(0.2/0.5)
+    expected = 0.3 * np.log(0.8 / 0.5) - 0.3 * np.log(0.2 / 0.5)
+    assert psi([50, 50], [80, 20]) == pytest.approx(expected, abs=1e-15)
+    assert psi([0, 0], [1, 2]) == psi([1, 2], [0, 0]) == 0.0
+
+
+def test_verdicts_go_from_chance_to_large() -> None:
+    even = np.full(4, 25_000)
+    assert shift(even, even, 1).verdict == "chance"
+    assert shift(even, np.array([28, 24, 24, 24]) * 1000, 1).verdict == "small"
+    assert shift(even, np.array([40, 20, 20, 20]) * 1000, 1).verdict == "moderate"
+    assert shift(even, np.array([70, 10, 10, 10]) * 1000, 1).verdict == "large"
+
+
+def test_a_missing_rate_that_doubles_is_drift() -> None:
+    distribution = Distribution(4000, 0.2, (0.5,), (0.5, 0.5))
+    assert missing_shift(distribution, 1200, 800, 10).drifted
+    assert not missing_shift(distribution, 1600, 400, 10).drifted
+
+
+def test_counts_behind_the_reference_are_whole_again() -> None:
+    values = np.random.default_rng(0).normal(size=1237)
+    values[:119] = np.nan
+    distribution = Distribution.from_values(values, (-0.5, 0.0, 0.5))
+    assert reference_counts(distribution).tolist() == distribution.counts(values).tolist()
+
+
+def _line(fields: dict[str, Any], probability: float) -> bytes:
+    return orjson.dumps({"model": "three@1", "input": fields, "probability": probability})
+
+
+def _streamed(
+    bundle: Bundle, rows: list[dict[str, Any]], window: int = 10_000
+) -> dict[tuple[str, str], float]:
+    reference = Reference.of(bundle)
+    assert reference is not None
+    shared = SharedMetrics(Layout([(bundle.label, bundle.outcomes)], {bundle.label: reference}), 2)
+    predictor = Predictor(bundle)
+    for worker in range(2):
+        counts = DriftCounts()
+        masking = Masking()
+        model = WorkerMetrics(shared, worker).drift(
+            bundle.label, masking.codes(bundle), masking.hidden(bundle), window
+        )
+        assert isinstance(model, ModelCounts)
+        counts.add(bundle.label, model)
+        for row in rows[worker::2]:
+            counts.count_line(_line(row, predictor.predict(bundle.schema.encode(row))[0]))
+    families = drift_families(shared.layout.drift, shared.totals())
+    return {(s.name, s.labels.get("feature", "")): s.value for f in families for s in f.samples}
+
+
+def _alarms(figures: dict[tuple[str, str], float]) -> list[str]:
+    names = ("hotrow_feature_psi", "hotrow_feature_missing_psi", "hotrow_score_psi")
+    return [
+        f"{name} {feature}"
+        for (name, feature), value in figures.items()
+        if name in names and value > figures[(f"{name}_limit", feature)]
+    ]
+
+
+@pytest.mark.parametrize("n", [500, 2000])
+def test_streaming_raises_no_alarm_on_rows_like_those_of_training(bundle: Bundle, n: int) -> None:
+    alarms = [_alarms(_streamed(bundle, sample_rows(THREE_FEATURES, n, seed=seed))) for seed in range(20, 30)]
+    assert not any(alarms)
+
+
+def test_streaming_finds_a_shift_of_one_standard_deviation_in_500_rows(bundle: Bundle) -> None:
+    incomes = [row["income"] for row in sample_rows(THREE_FEATURES, 4000, seed=7)]
+    rows = [
+        row | {"income": row["income"] + float(np.std(incomes))}
+        for row in sample_rows(THREE_FEATURES, 500, 3)
+    ]
+    assert "hotrow_feature_psi income" in _alarms(_streamed(bundle, rows))
+
+
+def test_streaming_finds_a_field_that_goes_missing(bundle: Bundle) -> None:
+    rows = [{"income": row["income"]} for row in sample_rows(THREE_FEATURES, 500, 3)]
+    assert "hotrow_feature_missing_psi contract" in _alarms(_streamed(bundle, rows))
+
+
+def test_streaming_forgets_rows_before_the_last_two_windows(bundle: Bundle) -> None:
+    shifted = [row | {"income": 1e6} for row in sample_rows(THREE_FEATURES, 2000, 3)]
+    usual = sample_rows(THREE_FEATURES, 4000, seed=8)
+    assert _alarms(_streamed(bundle, shifted + usual[:1000], window=1000))
+    figures = _streamed(bundle, shifted + usual, window=1000)
+    assert not [alarm for alarm in _alarms(figures) if "income" in alarm]
+    assert figures[("hotrow_drift_rows", "")] <= 4000
+
+
+def test_streaming_and_offline_agree_on_the_same_rows(bundle: Bundle, tmp_path: Path) -> None:
+    rows = sample_rows(THREE_FEATURES, 400, seed=11)
+    with serving(bundle.directory, tmp_path) as subject:
+        send_all(subject.url, rows)
+        for _ in range(100):
+            samples = scrape(subject.url)
+            if total(samples, "hotrow_drift_rows") == 400:
+                break
+    found = drift_of_files([tmp_path / "logs"], bundle)
+    for column in found.columns:
+        name = "hotrow_score_psi" if column.name == "score" else "hotrow_feature_psi"
+        labels = {} if column.name == "score" else {"feature": column.name}
+        assert total(samples, name, **labels) == pytest.approx(column.values.psi, abs=1e-12)
+
+
+def test_a_batch_is_counted_row_by_row(bundle: Bundle) -> None:
+    reference = Reference.of(bundle)
+    assert reference is not None
+    shared = SharedMetrics(Layout([(bundle.label, bundle.outcomes)], {bundle.label: reference}), 1)
+    model = WorkerMetrics(shared, 0).drift(bundle.label, Masking().codes(bundle), (), 1000)
+    assert model is not None
+    counts = DriftCounts()
+    counts.add(bundle.label, model)
+    rows = {"rows": [{"income": 1.0}, {"income": 2.0, "owner": True}]}
+    counts.count_line(
+        orjson.dumps(
+            {"model": "three@1", "input": rows, "probabilities": [0.1, 0.2], "decisions": ["grant"] * 2}
+        )
+    )
+    slots = shared.layout.drift[bundle.label]
+    assert slots.both_windows(shared.totals())[0] == 2
+
+
+def test_a_sample_is_spread_over_the_segment() -> None:
+    lines = [b"%04d" % i for i in range(1000)]
+    buffer = bytearray(b"\n".join(lines) + b"\n" + b"rest that is not used")
+    used = 5000
+    assert spread_lines(buffer, used, 2000) == lines
+    taken = [int(line) for line in spread_lines(buffer, used, 100)]
+    assert taken == sorted(set(taken))
+    assert len(taken) == 100
+    assert max(np.diff(taken)) <= 12
+
+
+def test_a_burst_is_looked_at_a_few_lines_at_a_time() -> None:
+    seen: list[bytes] = []
+    sample = LineSample(seen.append)
+    buffer = bytearray(b"line\n" * (BURST_LINES + 500))
+    sample.take(buffer, len(buffer))
+    sample.show_some()
+    assert len(seen) == LINES_AT_ONCE
+    while sample.waiting:
+        sample.show_some()
+    assert BURST_LINES - 50 <= len(seen) <= BURST_LINES
+
+
+def test_the_command_exits_3_on_drift_and_0_without(bundle: Bundle, tmp_path: Path) -> None:
+    usual, shifted = tmp_path / "usual.csv", tmp_path / "shifted.csv"
+    rows = sample_rows(THREE_FEATURES, 800, seed=12)
+    _write_csv(usual, rows)
+    _write_csv(shifted, [row | {"income": 900_000.0, "contract": "barter"} for row in rows])
+    model = ("--model", str(bundle.directory))
+    quiet = run("-m", "monitoring", "drift", str(usual), *model)
+    assert quiet.returncode == 0, quiet.stdout + quiet.stderr
+    assert "No drift in 800 rows" in quiet.stdout
+    loud = run("-m", "monitoring", "drift", str(shifted), "--json", *model)
+    assert loud.returncode == 3
+    found = orjson.loads(loud.stdout)
+    columns = {column["name"]: column for column in found["columns"]}
+    assert {"income", "contract"} <= set(found["drifted"])
+    assert columns["contract"]["unseen_rate"] == 1.0
+    assert sum(column["importance"] for name, column in columns.items() if name != "score") == pytest.approx(
+        1
+    )
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    names = THREE_FEATURES.names
+    lines = [",".join(str(row.get(name, "")) for name in names) for row in rows]
+    path.write_text("\n".join([",".join(names), *lines]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(("drift", "nowhere.jsonl"), "expected a log file"), (("drift", "empty.csv"), "expected")],
+)
+def test_a_users_mistake_is_one_sentence(
+    bundle: Bundle, tmp_path: Path, arguments: tuple[str, str], words: str
+) -> None:
+    (tmp_path / "empty.csv").write_text("a,b\n1,2\n")
+    command, file = arguments
+    done = run("-m", "monitoring", command, str(tmp_path / file), "--model", str(bundle.directory))
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,223 @@
+"""The ledger: answers and lines agree, whatever ends the server or fills its disk."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.bundle import Bundle
+from server.metrics import Layout, SharedMetrics, WorkerMetrics
+from server.prediction_log import SEGMENT_BYTES, PredictionLog
+from tests.bundles import ROW, THREE_FEATURES, sample_rows
+from tests.monitored import Load, load, logged, monitored_bundle, scrape, send_all, total
+from tests.servers import exchange, post, run, serving
+
+ROWS = sample_rows(THREE_FEATURES, 200, seed=1)
+#: `make ledger` sends the signal 20 times.
+ROUNDS = int(os.environ.get("LEDGER_ROUNDS", "3"))
+#: The flush interval, and what a loaded machine may take to keep it.
+FLUSH_SECONDS, SLACK_SECONDS = 0.1, 0.4
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return monitored_bundle(tmp_path_factory.mktemp("log") / "three")
+
+
+def _ledger(clients: Load, folder: Path) -> tuple[set[str], set[str], list[str]]:
+    """Ids answered without a line, ids with a line and no answer, ids with two lines or another score."""
+    lines = logged(folder)
+    scores = {line["id"]: line["probability"] for line in lines}
+    answers = {id_: probability for id_, probability, _ in clients.answers}
+    wrong = [id_ for id_, probability in answers.items() if scores.get(id_, probability) != probability]
+    if len(scores) != len(lines):
+        wrong.append("a line twice")
+    return set(answers) - set(scores), set(scores) - set(answers), wrong
+
+
+def test_a_line_has_what_the_contract_names(bundle: Bundle, tmp_path: Path) -> None:
+    with serving(bundle.directory, tmp_path) as subject:
+        (answer,) = send_all(subject.url, [ROW])
+    (line,) = logged(tmp_path / "logs")
+    names = "ts id seq model input probability decision duration_us cpu_percent rss_mb"
+    assert set(line) == set(names.split())
+    assert line["input"] == ROW
+    assert {name: line[name] for name in ("id", "probability", "decision", "model")} == answer
+    assert line["seq"] == 1
+    assert line["ts"][10] == "T"
+    assert line["ts"][26:] == "Z"
+
+
+def test_sigterm_under_load_loses_no_line_and_adds_none(bundle: Bundle, tmp_path: Path) -> None:
+    for i in range(ROUNDS):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        with serving(bundle.directory, folder) as subject:
+            clients = Load(subject.url, ROWS)
+            clients.start()
+            clients.wait_for(100 + 37 * (i % 7))
+            os.kill(subject.pid, signal.SIGTERM)
+            subject.process.wait(timeout=30)
+            clients.stop()
+        without_line, without_answer, wrong = _ledger(clients, folder / "logs")
+        assert not without_line
+        assert not wrong
+        # A client whose connection closed may not have read its last answer.
+        assert len(without_answer) <= clients.broken
+        assert run("-m", "monitoring", "verify-log", str(folder / "logs")).returncode == 0
+
+
+def test_sigkill_loses_at_most_the_last_flush(bundle: Bundle, tmp_path: Path) -> None:
+    clients, killed = _kill_under_load(bundle, tmp_path, "async")
+    lost, _, wrong = _ledger(clients, tmp_path / "logs")
+    assert not wrong
+    answered = {id_: when for id_, _, when in clients.answers}
+    assert all(killed - answered[id_] < FLUSH_SECONDS + SLACK_SECONDS for id_ in lost)
+
+
+def test_sigkill_in_strict_mode_loses_nothing(bundle: Bundle, tmp_path: Path) -> None:
+    clients, _ = _kill_under_load(bundle, tmp_path, "strict")
+    lost, _, wrong = _ledger(clients, tmp_path / "logs")
+    assert not lost
+    assert not wrong
+
+
+def _kill_under_load(bundle: Bundle, folder: Path, mode: str) -> tuple[Load, float]:
+    with serving(bundle.directory, folder, log_mode=mode) as subject:
+        clients = Load(subject.url, ROWS)
+        clients.start()
+        clients.wait_for(800)
+        killed = time.monotonic()
+        os.kill(subject.pid, signal.SIGKILL)
+        clients.stop()
+        subject.process.wait(timeout=30)
+    return clients, killed
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+        ).returncode
+    )
+    if not mounted:
+        pytest.skip("mounting a tmpfs needs root and CAP_SYS_ADMIN")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_stops_no_answer_and_every_drop_is_counted(bundle: Bundle, small_disk: Path) -> None:
+    outside = small_disk.parent
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * 600_000)
+    settings = {"log_dir": str(small_disk / "logs"), "log_queue_bytes": "262144"}
+    with serving(bundle.directory, outside, **settings) as subject:
+        with load(subject.url, ROWS) as clients:
+            clients.wait_for(4000, seconds=60)
+        assert set(clients.statuses) == {200}
+        assert not clients.broken
+        full = scrape(subject.url)
+        dropped = total(full, "hotrow_log_dropped_total")
+        assert dropped > 0
+        filler.unlink()
+        _wait_until_written(subject.url)
+        after = send_all(subject.url, ROWS[:20])
+        os.kill(subject.pid, signal.SIGTERM)
+        subject.process.wait(timeout=30)
+    lines = {line["id"] for line in logged(small_disk / "logs")}
+    assert {answer["id"] for answer in after} <= lines
+    missing = {id_ for id_, _, _ in clients.answers} - lines
+    assert len(missing) == dropped
+    checked = run("-m", "monitoring", "verify-log", str(small_disk / "logs"))
+    assert checked.returncode == 3
+    assert f"{dropped:,.0f} dropped and counted" in " ".join(checked.stdout.split())
+
+
+def _wait_until_written(url: str, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not total(scrape(url), "hotrow_log_queue_bytes"):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the log was not written again within 5 s of space returning")
+
+
+def _wait_for_lines(folder: Path, lines: int, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while len(logged(folder)) < lines and time.monotonic() < end:
+        time.sleep(0.02)
+    assert len(logged(folder)) == lines
+
+
+def test_strict_mode_answers_503_while_the_disk_is_full_and_leaves_no_gap(
+    bundle: Bundle, small_disk: Path
+) -> None:
+    settings = {"log_dir": str(small_disk / "logs"), "log_mode": "strict"}
+    with serving(bundle.directory, small_disk.parent, **settings) as subject:
+        before = send_all(subject.url, ROWS[:5])
+        filler = small_disk / "filler"
+        with pytest.raises(OSError, match="No space"):
+            filler.write_bytes(b"x" * 2**20)
+        statuses = {exchange(subject.url, post("/predict", b'{"income": 1}'))[0].status for _ in range(40)}
+        filler.unlink()
+        after = send_all(subject.url, ROWS[:5])
+    assert 503 in statuses
+    lines = logged(small_disk / "logs")
+    assert {answer["id"] for answer in before + after} <= {line["id"] for line in lines}
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+
+
+def test_a_deleted_folder_is_written_again(bundle: Bundle, tmp_path: Path) -> None:
+    with serving(bundle.directory, tmp_path) as subject:
+        send_all(subject.url, ROWS[:3])
+        _wait_for_lines(tmp_path / "logs", 3)
+        for file in (tmp_path / "logs").iterdir():
+            file.unlink()
+        (tmp_path / "logs").rmdir()
+        answers = send_all(subject.url, ROWS[:3])
+    assert [line["id"] for line in logged(tmp_path / "logs")] == [answer["id"] for answer in answers]
+
+
+def test_files_are_closed_by_size_and_the_oldest_deleted_above_the_total(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    settings = {"log_file_bytes": "4000", "log_total_bytes": "20000"}
+    with serving(bundle.directory, tmp_path, **settings) as subject:
+        for start in range(0, 200, 20):
+            send_all(subject.url, ROWS[start : start + 20])
+            _wait_for_lines(tmp_path / "logs", start + 20)
+    files = sorted((tmp_path / "logs").glob("*.jsonl"))
+    assert len(files) > 5
+    assert len(logged(tmp_path / "logs")) == 200
+    with serving(bundle.directory, tmp_path, **settings) as subject:
+        # Another server: its port, and so its files, are others; these stay.
+        send_all(subject.url, ROWS[:2])
+    assert sorted((tmp_path / "logs").glob("*.jsonl"))[: len(files)]
+    assert run("-m", "monitoring", "verify-log", str(tmp_path / "logs")).returncode == 0
+
+
+def test_a_full_queue_drops_the_newest_and_counts_each(tmp_path: Path) -> None:
+    async def fill() -> tuple[float, list[bytes]]:
+        shared = SharedMetrics(Layout([("m@1", ("a", "b"))]), 1)
+        log = PredictionLog(tmp_path, "8000-0", WorkerMetrics(shared, 0), queue_bytes=SEGMENT_BYTES)
+        lines = [b"%07d\n" % i for i in range(SEGMENT_BYTES // 8 + 1000)]
+        log.start()
+        for line in lines:  # without giving the event loop a turn
+            log.append(line)
+        await asyncio.to_thread(log.close)
+        return shared.totals()[shared.layout.dropped["queue_full"]], lines
+
+    dropped, lines = asyncio.run(fill())
+    written = (tmp_path / "predictions-8000-0.jsonl").read_bytes().splitlines(keepends=True)
+    assert written == lines[: len(written)]
+    assert len(lines) - len(written) == dropped > 0
