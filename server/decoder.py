@@ -22,11 +22,21 @@ from server.schema import MAX_EXACT_INTEGER, Feature, Row, Schema, parse_object
 TYPED_DECODER_MAX_FEATURES = 64
 
 
-def row_decoder(schema: Schema) -> Callable[[bytes], Row]:
-    """A function from the bytes of one JSON object to a row of `schema`."""
+def row_decoder(schema: Schema, *, others: bool = False) -> Callable[[bytes], Row]:
+    """A function from the bytes of one JSON object to a row of `schema`.
+
+    With `others`, members that are no feature are left alone instead of refused.
+    """
+
+    def decode_in_words(body: bytes) -> Row:
+        fields = parse_object(body)
+        if others:
+            fields = {name: fields[name] for name in schema.names if name in fields}
+        return schema.encode(fields)
+
     if len(schema) <= TYPED_DECODER_MAX_FEATURES and _can_be_typed(schema):
-        return _typed_decoder(schema)
-    return lambda body: schema.encode(parse_object(body))
+        return _typed_decoder(schema, decode_in_words, others)
+    return decode_in_words
 
 
 def _can_be_typed(schema: Schema) -> bool:
@@ -34,10 +44,12 @@ def _can_be_typed(schema: Schema) -> bool:
     return all(name.isidentifier() and not name.startswith("_") for name in schema.names)
 
 
-def _typed_decoder(schema: Schema) -> Callable[[bytes], Row]:
+def _typed_decoder(
+    schema: Schema, decode_in_words: Callable[[bytes], Row], others: bool
+) -> Callable[[bytes], Row]:
     # gc=False: the struct holds only numbers, so it can be in no reference cycle.
     fields = msgspec.defstruct(
-        "Fields", map(_field, schema.features), kw_only=True, forbid_unknown_fields=True, gc=False
+        "Fields", map(_field, schema.features), kw_only=True, forbid_unknown_fields=not others, gc=False
     )
     decode = msgspec.json.Decoder(fields).decode
     astuple = msgspec.structs.astuple
@@ -47,7 +59,7 @@ def _typed_decoder(schema: Schema) -> Callable[[bytes], Row]:
         try:
             values = astuple(decode(body))
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            return schema.encode(parse_object(body))
+            return decode_in_words(body)
         try:
             return pack(*values)
         except struct.error:  # a null came: None does not pack

@@ -6,6 +6,8 @@ import time
 import orjson
 import psutil
 
+from server.log_mask import Mask
+
 #: JSON allows raw line breaks only between tokens, where a space means the same.
 _LINE_BREAKS_TO_SPACES = bytes.maketrans(b"\r\n", b"  ")
 _LF, _CR = b"\n\r"
@@ -15,10 +17,12 @@ class LineFormat:
     """Formats the lines of one process.
 
     The calendar part of the time, and the process's CPU and memory (18 us to
-    read), are renewed once a second, when a line is asked for.
+    read), are renewed once a second, when a line is asked for. Without a `mask`
+    the request's body is copied as it came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mask: Mask | None = None) -> None:
+        self._mask = mask
         self._process = psutil.Process(os.getpid())
         self._process.cpu_percent()  # the first call has nothing to compare with
         self._second_began_ns = 0
@@ -34,7 +38,9 @@ class LineFormat:
         """
         if not self._second_began_ns <= started_ns < self._second_ends_ns:
             self._renew()
-        if _LF in body or _CR in body:
+        if self._mask is not None:
+            body = self._mask.apply(body)
+        elif _LF in body or _CR in body:
             body = body.translate(_LINE_BREAKS_TO_SPACES)
         return b'{"ts":"%b%06dZ",%b,"seq":%d,"input":%b,"duration_us":%b%b' % (
             self._second,

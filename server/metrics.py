@@ -7,12 +7,13 @@ could be left half-written or fill a disk. Adding costs two memory accesses,
 without a lock: a region has one writer. `prometheus_client` renders the page.
 """
 
+import math
 import mmap
 import os
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ from prometheus_client import GCCollector, PlatformCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
+
+from server.drift_counts import DriftSlots, ModelCounts, drift_families
+from server.reference import Reference
 
 #: Upper bounds in seconds. The library's own buckets start at 5 ms, where every
 #: request of this server would fall into the first.
@@ -32,7 +36,20 @@ PROBABILITY_BUCKETS = tuple(i / 20 for i in range(1, 21))
 
 OTHER = "other"
 #: Label values come from these sets alone; everything else is `other`.
-ROUTES = ("/predict", "/model", "/livez", "/readyz", "/metrics", OTHER)
+ROUTES = (
+    "/predict",
+    "/predict/batch",
+    "/explain",
+    "/model",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/v2",
+    "/v2/infer",
+    OTHER,
+)
 METHODS = ("GET", "POST", "HEAD", OTHER)
 CODES = (
     "200",
@@ -56,6 +73,30 @@ DROP_REASONS = ("queue_full", "disk")
 SHED_REASONS = ("inflight", "draining")
 
 
+#: What the Open Inference Protocol's statistics of a model are made of.
+STATISTICS = (
+    "last_ms",
+    "rows",
+    "calls",
+    "success",
+    "success_ns",
+    "fail",
+    "fail_ns",
+    "input_ns",
+    "infer_ns",
+    "output_ns",
+)
+
+
+def route_label(path: str) -> str:
+    """The one of `ROUTES` that a path is counted under."""
+    if path.startswith("/v2"):
+        return "/v2/infer" if path.endswith("/infer") else "/v2"
+    if path.startswith("/docs/"):
+        return "/docs"
+    return path if path in ROUTES else OTHER
+
+
 Totals: TypeAlias = npt.NDArray[np.float64]
 
 
@@ -77,13 +118,18 @@ class _Histogram(NamedTuple):
 class Layout:
     """The slots of one worker's region, the same for every worker.
 
-    `models` are pairs of a bundle's label and its two decisions.
+    `models` are pairs of a bundle's label and what its predictions are counted
+    as: two decisions, classes, or the empty name alone for a predicted value.
+    `references` are what drift is measured against, by label.
     """
 
-    def __init__(self, models: Sequence[tuple[str, tuple[str, str]]]) -> None:
+    def __init__(
+        self, models: Sequence[tuple[str, tuple[str, ...]]], references: Mapping[str, Reference] | None = None
+    ) -> None:
         self.models = models
         self._next = 0
         self.pid = self._take()
+        self.born = self._take()
         self.deaths = self._take()
         self.cpu_seen = self._take()
         self.cpu_before = self._take()
@@ -93,12 +139,14 @@ class Layout:
         self.shed = {reason: self._take() for reason in SHED_REASONS}
         self.predictions = {(label, d): self._take() for label, decisions in models for d in decisions}
         self.probability = {label: self._histogram(PROBABILITY_BUCKETS) for label, _ in models}
+        self.statistics = {label: {name: self._take() for name in STATISTICS} for label, _ in models}
         self.duration = {
             (route, method, code): self._histogram(DURATION_BUCKETS)
             for route in ROUTES
             for method in METHODS
             for code in CODES
         }
+        self.drift = {label: DriftSlots(r, self._take) for label, r in (references or {}).items()}
         self.slots = self._next
 
     def _take(self, slots: int = 1) -> int:
@@ -136,6 +184,12 @@ class SharedMetrics:
         sums: Totals = np.frombuffer(self._memory).reshape(self.workers, self.layout.slots).sum(axis=0)
         return sums
 
+    def statistics(self, label: str) -> dict[str, int]:
+        """The statistics of a model: sums over the workers, and the time of its last inference."""
+        slots, totals = self.layout.statistics[label], self.totals()
+        last = max(self.region(worker)[slots["last_ms"]] for worker in range(self.workers))
+        return {name: int(totals[slot]) for name, slot in slots.items()} | {"last_ms": int(last)}
+
 
 class WorkerMetrics:
     """What one worker counts. Its methods are for the event loop's thread alone,
@@ -150,19 +204,30 @@ class WorkerMetrics:
         values[layout.cpu_seen] = 0.0
         values[layout.in_flight] = values[layout.queue_bytes] = 0.0
         values[layout.pid] = os.getpid()
+        values[layout.born] = psutil.Process().create_time()
 
     def duration(self, route: str, method: str, code: str) -> Callable[[float], None]:
         """A function that observes seconds of one route, method and code."""
         key = (
-            route if route in ROUTES else OTHER,
+            route_label(route),
             method if method in METHODS else OTHER,
             code if code in CODES else OTHER,
         )
         return self._observer(self.shared.layout.duration[key])
 
-    def scored(self, label: str) -> Callable[[float, int], None]:
-        """A function that counts one model's probability and decision (0 or 1)."""
+    def scored(self, label: str, task: str = "binary") -> Callable[[Any, int], None]:
+        """A function that counts what one model answered and the index of its outcome.
+
+        Of a binary classifier it observes the probability too.
+        """
         layout, values = self.shared.layout, self._values
+        if task != "binary":
+            slots = [slot for (model, _), slot in layout.predictions.items() if model == label]
+
+            def count_outcome(_: Any, outcome: int) -> None:
+                values[slots[outcome]] += 1.0
+
+            return count_outcome
         observe = self._observer(layout.probability[label])
         below, otherwise = (slot for (model, _), slot in layout.predictions.items() if model == label)
 
@@ -171,6 +236,41 @@ class WorkerMetrics:
             values[otherwise if decision else below] += 1.0
 
         return count
+
+    def drift(
+        self, label: str, codes: Mapping[str, Mapping[Any, int]], hidden: Container[str], window_rows: int
+    ) -> ModelCounts | None:
+        """Where the log's thread counts one model's rows, None if it has no reference."""
+        slots = self.shared.layout.drift.get(label)
+        return None if slots is None else ModelCounts(slots, self._values, codes, hidden, window_rows)
+
+    def scored_rows(self, label: str, task: str) -> Callable[[Sequence[Any], npt.NDArray[np.intp]], None]:
+        """A function that counts many rows' answers and the indices of their outcomes, int [n]."""
+        layout, values = self.shared.layout, self._values
+        slots = [slot for (model, _), slot in layout.predictions.items() if model == label]
+        histogram = layout.probability[label]
+
+        def count(outputs: Sequence[Any], outcomes: npt.NDArray[np.intp]) -> None:
+            for slot, number in zip(slots, np.bincount(outcomes, minlength=len(slots)).tolist(), strict=True):
+                values[slot] += number
+            if task == "binary":
+                buckets = np.searchsorted(histogram.bounds, np.asarray(outputs), side="left")
+                for bucket, number in enumerate(np.bincount(buckets).tolist()):
+                    values[histogram.first + bucket] += number
+                values[histogram.sum_slot] += math.fsum(outputs)
+
+        return count
+
+    def statistics(self, label: str) -> Callable[..., None]:
+        """A function that adds what its keywords say to the statistics of a model."""
+        slots, values = self.shared.layout.statistics[label], self._values
+
+        def add(**amounts: float) -> None:
+            values[slots["last_ms"]] = time.time_ns() // 1_000_000
+            for name, amount in amounts.items():
+                values[slots[name]] += amount
+
+        return add
 
     def dropped(self, reason: str) -> Callable[[], None]:
         """A function that counts a log line dropped for `reason`."""
@@ -229,6 +329,7 @@ class MetricsPage(Collector):
         yield from _request_families(self._shared.layout, totals)
         yield from _prediction_families(self._shared.layout, totals)
         yield from _log_families(self._shared.layout, totals)
+        yield from drift_families(self._shared.layout.drift, totals)
         yield self._model_info()
         yield from _process_families(self._shared)
 
@@ -293,8 +394,13 @@ def _process_families(shared: SharedMetrics) -> Iterator[Metric]:
     for worker in range(shared.workers):
         values, layout = shared.region(worker), shared.layout
         restarts += values[layout.deaths]
+        if not values[layout.pid]:
+            continue  # never started
         try:
             process = psutil.Process(int(values[layout.pid]))
+            # A process long dead, and its number another's; clocks are set by seconds.
+            if abs(process.create_time() - values[layout.born]) > 60.0:
+                raise psutil.NoSuchProcess(process.pid)
             with process.oneshot():
                 times, usage = process.cpu_times(), process.memory_info()
                 open_files += process.num_fds()

@@ -1,10 +1,10 @@
 """The prediction log: one line for each answer, written off the way of the answer.
 
 The event loop copies a finished line into a segment of memory; a thread writes
-whole segments. So the thread never looks at a line, holds the interpreter for
-some microseconds ten times a second, and no line outlives its request as an
-object. Segments are bounded in bytes; a line that finds none is dropped and
-counted.
+whole segments. So the thread never looks at a line to write it, holds the
+interpreter for some microseconds ten times a second, and no line outlives its
+request as an object. Segments are bounded in bytes; a line that finds none is
+dropped and counted.
 """
 
 import asyncio
@@ -13,17 +13,37 @@ import queue
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
+from server.bundle import Bundle
+from server.drift_counts import DriftCounts
+from server.line_sample import PAUSE_SECONDS, LineSample
 from server.log_file import LogFile
+from server.log_ledger import LogLedger
+from server.log_mask import Mask, Masking, read_key
+from server.log_segments import Keeping, expired
 from server.metrics import WorkerMetrics
+from server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.1
 SYNC_SECONDS = 0.5
 RETRY_SECONDS = 1.0
+TIDY_SECONDS = 30.0
 #: Small enough to stay in the processor's cache until it is written.
 SEGMENT_BYTES = 2**18
+
+
+class _Segment(NamedTuple):
+    """Whole lines in the first `used` bytes of a buffer."""
+
+    buffer: bytearray
+    used: int
+
+    @property
+    def lines(self) -> int:
+        return self.buffer.count(b"\n", 0, self.used)
 
 
 class PredictionLog:
@@ -37,10 +57,30 @@ class PredictionLog:
     """
 
     def __init__(
-        self, directory: Path, name: str, metrics: WorkerMetrics, *, queue_bytes: int, strict: bool = False
+        self,
+        directory: Path,
+        name: str,
+        metrics: WorkerMetrics,
+        *,
+        queue_bytes: int,
+        strict: bool = False,
+        keeping: Keeping | None = None,
+        masking: Masking | None = None,
+        drift_window_rows: int = 5000,
     ) -> None:
         self.strict = strict
-        self._file = LogFile(directory / f"predictions-{name}.jsonl")
+        self._name = name
+        self._metrics = metrics
+        self._keeping = keeping or Keeping()
+        self._masking = masking or Masking()
+        self._drift_window_rows = drift_window_rows
+        self._file = LogFile(directory / f"predictions-{name}.jsonl", self._keeping)
+        self._ledger = LogLedger(self._file.path)
+        self._boots: list[str] = []
+        self._masked: dict[str, str] = {}
+        self._counts = DriftCounts()
+        self._sample: LineSample | None = None
+        self._lines = self._refused = self._lost = 0
         self._set_queue_bytes = metrics.set_queue_bytes
         self._drop_full = metrics.dropped("queue_full")
         self._drop_disk = metrics.dropped("disk")
@@ -48,21 +88,58 @@ class PredictionLog:
         self._segment = bytearray(SEGMENT_BYTES)
         self._used = 0
         # Sealed segments on their way to the thread, and their bytes on the way back.
-        self._sealed: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
+        self._sealed: queue.SimpleQueue[_Segment | None] = queue.SimpleQueue()
         self._freed: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._sealed_bytes = 0
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._write_segments, name="prediction-log", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
         self._timer: asyncio.TimerHandle | None = None
         self.append = self._write if strict else self._copy
+
+    @classmethod
+    def from_settings(cls, settings: Settings, worker: int, metrics: WorkerMetrics) -> "PredictionLog":
+        """The log of one worker; raises `SettingsError`."""
+        return cls(
+            settings.log_dir,
+            f"{settings.port}-{worker}",
+            metrics,
+            queue_bytes=settings.log_queue_bytes,
+            strict=settings.log_mode == "strict",
+            keeping=Keeping(
+                file_bytes=settings.log_file_bytes,
+                file_seconds=settings.log_file_seconds,
+                days=settings.log_keep_days,
+                total_bytes=settings.log_total_bytes,
+            ),
+            masking=Masking(dict(settings.log_mask), read_key(settings.log_key_file, settings.log_dir)),
+            drift_window_rows=settings.drift_window_rows,
+        )
 
     @property
     def path(self) -> Path:
         """The file that is written."""
         return self._file.path
 
+    def admit(self, bundle: Bundle, boot: str) -> Mask | None:
+        """Expect lines of this bundle whose ids begin with `boot`; what they must be masked with.
+
+        Called before `start`. Raises `SettingsError` if the bundle cannot be masked.
+        """
+        self._boots.append(boot)
+        masking = self._masking
+        mask = masking.mask(bundle)
+        self._masked |= masking.masked(bundle)
+        counts = self._metrics.drift(
+            bundle.label, masking.codes(bundle), masking.hidden(bundle), self._drift_window_rows
+        )
+        if counts is not None:
+            self._counts.add(bundle.label, counts)
+            self._sample = LineSample(self._counts.count_line)
+        return mask
+
     def start(self) -> None:
         """Start the thread and, on the running event loop, the timer that flushes."""
+        self._ledger.opened(self._boots, self._masked)
         self._thread.start()
         self._tick(asyncio.get_running_loop())
 
@@ -75,6 +152,7 @@ class PredictionLog:
         self._sealed.put(None)
         self._thread.join()
         self._file.close()
+        self._ledger.closed(self._boots, self._lines, self._refused + self._lost)
 
     def _copy(self, line: bytes) -> None:
         end = self._used + len(line)
@@ -82,17 +160,20 @@ class PredictionLog:
             self._seal()
             end = len(line)
         if self._sealed_bytes + end > self._room or end > SEGMENT_BYTES:
+            self._refused += 1
             self._drop_full()
             return
         self._segment[self._used : end] = line
         self._used = end
 
     def _write(self, line: bytes) -> None:
-        try:
-            self._file.append(line)
-        except OSError:
-            self._drop_disk()
-            raise
+        self._file.append(line)
+        self._lines += 1
+        # For the thread, which syncs and counts drift; what finds no room was written.
+        end = self._used + len(line)
+        if end <= SEGMENT_BYTES:
+            self._segment[self._used : end] = line
+            self._used = end
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         while not self._freed.empty():
@@ -100,50 +181,69 @@ class PredictionLog:
         # While the thread is busy, or fails, the segment fills up instead.
         if self._used and not self._sealed_bytes:
             self._seal()
-        self._set_queue_bytes(self._sealed_bytes + self._used)
+        self._set_queue_bytes(0 if self.strict else self._sealed_bytes + self._used)
         self._timer = loop.call_later(FLUSH_SECONDS, self._tick, loop)
 
     def _seal(self) -> None:
         if not self._used:
             return
-        self._sealed.put(memoryview(self._segment)[: self._used])
+        self._sealed.put(_Segment(self._segment, self._used))
         self._sealed_bytes += self._used
         self._segment = bytearray(SEGMENT_BYTES)
         self._used = 0
 
-    def _write_segments(self) -> None:
+    def _work(self) -> None:
+        """The thread: write, then sync, tidy up and count in what time is left."""
+        sample = self._sample
         unsynced_since: float | None = None
+        tidied = 0.0
         while True:
             try:
-                segment = self._sealed.get(timeout=SYNC_SECONDS)
+                segment = self._sealed.get(
+                    timeout=PAUSE_SECONDS if sample and sample.waiting else SYNC_SECONDS
+                )
             except queue.Empty:
-                segment = memoryview(b"")
-            if segment is None:
-                break
-            if segment:
-                self._write_until_done(segment)
-                self._freed.put(len(segment))
+                if sample:
+                    sample.show_some()
+            else:
+                if segment is None:
+                    break
+                self._finish(segment)
                 unsynced_since = unsynced_since or time.monotonic()
-            if unsynced_since and time.monotonic() - unsynced_since >= SYNC_SECONDS:
+            now = time.monotonic()
+            if unsynced_since and now - unsynced_since >= SYNC_SECONDS:
                 self._sync()
                 unsynced_since = None
+            if now - tidied >= TIDY_SECONDS:
+                self._tidy()
+                tidied = now
         self._sync()
 
-    def _write_until_done(self, segment: memoryview) -> None:
+    def _finish(self, segment: _Segment) -> None:
+        if not self.strict:
+            self._write_until_done(segment)
+        self._freed.put(segment.used)
+        if self._sample:
+            self._sample.take(segment.buffer, segment.used)
+
+    def _write_until_done(self, segment: _Segment) -> None:
         failed = False
         while True:
             try:
-                self._file.append(segment)
+                self._file.append(memoryview(segment.buffer)[: segment.used])
             except OSError as error:
                 if not failed:  # once a failure, not once a try
                     logger.error("The prediction log %s cannot be written: %s", self.path, error.strerror)
                 failed = True
             else:
+                self._lines += segment.lines
                 if failed:
                     logger.info("The prediction log %s is written again.", self.path)
                 return
+            self._tidy()
             if self._closing.wait(RETRY_SECONDS):
-                for _ in range(bytes(segment).count(b"\n")):
+                for _ in range(segment.lines):
+                    self._lost += 1
                     self._drop_disk()
                 return
 
@@ -152,3 +252,16 @@ class PredictionLog:
             self._file.sync()
         except OSError as error:
             logger.error("The prediction log %s cannot be synced: %s", self.path, error.strerror)
+
+    def _tidy(self) -> None:
+        """Delete the closed files, of every worker of this server, that need not stay."""
+        server, _, _ = self._name.rpartition("-")
+        try:
+            gone = expired(self.path.parent, f"predictions-{server}-", self._keeping)
+            for file in gone:
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            logger.error("Old files of %s cannot be deleted: %s", self.path, error.strerror)
+        else:
+            if gone:
+                self._ledger.removed(gone)

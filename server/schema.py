@@ -46,7 +46,8 @@ class Feature:
     `minimum` and `maximum` (both included) are enforced on requests unless
     `inferred` is true: an inferred range was read off the model and only guides
     a form. `default` is a typical value for forms and examples; it never stands
-    in for a value the client did not send.
+    in for a value the client did not send. `personal` says how the prediction log
+    hides the value: `drop`, `hash` or `bucket`.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Feature:
     default: float | str | None = None
     nullable: bool = True
     inferred: bool = False
+    personal: str = ""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Feature":

@@ -1,25 +1,35 @@
-"""One request of one model, from the body's bytes to the answer's bytes."""
+"""One request of one model, from the body's bytes to the answer's bytes.
 
+What a task answers with is decided once, when its scorer is made: `make_scorer`.
+"""
+
+import math
 import secrets
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import orjson
 
 from server.bundle import Bundle
 from server.decoder import row_decoder
-from server.errors import Unavailable
+from server.errors import ModelFailure, Unavailable
 from server.log_line import LineFormat
 from server.metrics import WorkerMetrics
 from server.prediction_log import PredictionLog
 from server.predictor import Predictor
+from server.schema import Row
 
 Send = Callable[[bytes], None]
 
 
 class Scorer:
-    """Answers `/predict` for one model; made once per process, for one thread."""
+    """Answers `/predict` for one binary classifier; made once per process, for one thread.
+
+    A scorer of another task differs in three things: `_predict` (a row to what is
+    answered and the index of what it is counted as), `_content` and `_make_tails`.
+    """
 
     def __init__(self, bundle: Bundle, metrics: WorkerMetrics, log: PredictionLog | None) -> None:
         self.bundle = bundle
@@ -27,16 +37,41 @@ class Scorer:
         self.decode = row_decoder(bundle.schema)
         # Unique per process: 48 random bits; the number after it is the log's seq.
         self.boot_id = secrets.token_hex(6)
-        self._predict = self.predictor.predict
+        self._predict = self._prediction()
         self._sequence = count(1).__next__
         self._head = f'{{"id":"{self.boot_id}-'.encode()
-        model = orjson.dumps(bundle.label)
-        decisions = (bundle.decision.below, bundle.decision.otherwise)
-        self._tails = tuple(b',"decision":%b,"model":%b}' % (orjson.dumps(d), model) for d in decisions)
-        self._count = metrics.scored(bundle.label)
-        self._format = LineFormat()
+        self._tails = self._make_tails()
+        self._count = metrics.scored(bundle.label, bundle.task)
+        self._format = LineFormat(log.admit(bundle, self.boot_id) if log is not None else None)
         self._log = log
         self.answer = self._answer_logged_first if log is not None and log.strict else self._answer
+
+    @property
+    def logs(self) -> bool:
+        """Whether there is a prediction log."""
+        return self._log is not None
+
+    @property
+    def logs_first(self) -> bool:
+        """Whether a line must be written before its answer is sent."""
+        return self._log is not None and self._log.strict
+
+    def take_sequence(self) -> int:
+        """The number of the next answer, and of its line in the log."""
+        return self._sequence()
+
+    def log(self, started_ns: int, ended_ns: int, members: bytes, sequence: int, body: bytes) -> None:
+        """Append the line of an answer to many rows; raises `OSError` in strict mode only."""
+        if self._log is not None:
+            self._log.append(self._format.line(started_ns, ended_ns, members, sequence, body))
+
+    def _prediction(self) -> Callable[[Row], tuple[Any, int]]:
+        return self.predictor.predict
+
+    def _make_tails(self) -> tuple[bytes, ...]:
+        """The end of an answer, for each decision."""
+        model = orjson.dumps(self.bundle.label)
+        return tuple(b',"decision":%b,"model":%b}' % (orjson.dumps(d), model) for d in self.bundle.outcomes)
 
     def _answer(self, body: bytes, send: Send, started_ns: int) -> None:
         """Score one JSON object and send the answer's bytes.
@@ -65,6 +100,7 @@ class Scorer:
         try:
             self._log.append(self._format.line(started_ns, ended_ns, content[1:-1], sequence, body))
         except OSError:
+            self._sequence = count(sequence).__next__  # no line, so no gap
             raise Unavailable("the prediction log cannot be written") from None
         send(content)
         self._count(probability, decision)
@@ -77,3 +113,66 @@ class Scorer:
             orjson.dumps(probability),
             self._tails[decision],
         )
+
+
+class ValueScorer(Scorer):
+    """Answers with `"prediction"`, a number: regression and ranking."""
+
+    def _prediction(self) -> Callable[[Row], tuple[float, int]]:
+        margin, link, isfinite = self.predictor.margin, self.predictor.link, math.isfinite
+
+        def predict(row: Row) -> tuple[float, int]:
+            value = link(margin(row))
+            if isfinite(value):
+                return value, 0
+            raise ModelFailure("expected a finite number from the model, got none")
+
+        return predict
+
+    def _make_tails(self) -> tuple[bytes, ...]:
+        return (b',"model":%b}' % orjson.dumps(self.bundle.label),)
+
+    def _content(self, sequence: int, value: float, outcome: int) -> bytes:
+        return b'%b%d","prediction":%b%b' % (
+            self._head,
+            sequence,
+            orjson.dumps(value),
+            self._tails[outcome],
+        )
+
+
+class ClassScorer(Scorer):
+    """Answers with `"probabilities"`, in the order of the classes, and the likeliest as `"prediction"`."""
+
+    def _prediction(self) -> Callable[[Row], tuple[list[float], int]]:
+        margins, link = self.predictor.row_margins, self.predictor.class_link
+        assert link is not None
+
+        def predict(row: Row) -> tuple[list[float], int]:
+            probabilities = link(margins(row))
+            largest = max(probabilities)
+            if largest <= 1.0 and all(probability >= 0.0 for probability in probabilities):
+                return probabilities, probabilities.index(largest)
+            raise ModelFailure("expected probabilities between 0 and 1 from the model, got others")
+
+        return predict
+
+    def _make_tails(self) -> tuple[bytes, ...]:
+        model = orjson.dumps(self.bundle.label)
+        return tuple(b',"prediction":%b,"model":%b}' % (orjson.dumps(c), model) for c in self.bundle.outcomes)
+
+    def _content(self, sequence: int, probabilities: list[float], outcome: int) -> bytes:  # type: ignore[override]
+        return b'%b%d","probabilities":%b%b' % (
+            self._head,
+            sequence,
+            orjson.dumps(probabilities),
+            self._tails[outcome],
+        )
+
+
+_SCORERS = {"binary": Scorer, "regression": ValueScorer, "ranking": ValueScorer, "multiclass": ClassScorer}
+
+
+def make_scorer(bundle: Bundle, metrics: WorkerMetrics, log: PredictionLog | None) -> Scorer:
+    """The scorer of a bundle's task."""
+    return _SCORERS[bundle.task](bundle, metrics, log)

@@ -1,0 +1,47 @@
+"""What a batch says while it runs: how far, how fast, how long still."""
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from server.batch_job import BatchJob, Totals
+from server.bundle import Bundle
+
+
+def shown(job: BatchJob, bundle: Bundle) -> Totals:
+    """Run the job with a progress bar on stderr (none if that is no terminal) and a last line of figures."""
+    console = Console(stderr=True)
+    started, rows = time.perf_counter(), 0
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"scoring {job.source.name}", total=job.size, rate="")
+
+        def advance(size: int, more_rows: int) -> None:
+            nonlocal rows
+            rows += more_rows
+            rate = rows / (time.perf_counter() - started)
+            progress.update(task, advance=size, rate=f"{rate:,.0f} rows/s")
+
+        totals = job.run(advance)
+    console.print(
+        _summary(job, bundle, totals, time.perf_counter() - started), soft_wrap=True, highlight=False
+    )
+    return totals
+
+
+def _summary(job: BatchJob, bundle: Bundle, totals: Totals, seconds: float) -> str:
+    fresh = totals.rows - totals.resumed_rows
+    words = [f"{totals.rows:,} rows scored with {bundle.label} in {seconds:.1f} s"]
+    words.append(f"({fresh / max(seconds, 1e-9):,.0f} rows/s)")
+    if totals.resumed_rows:
+        words.append(f"after {totals.resumed_rows:,} rows of an interrupted run")
+    if totals.bad_rows:
+        words.append(f"with {totals.bad_rows:,} bad rows, listed in {totals.report}")
+    return " ".join(words) + f": {job.target}"

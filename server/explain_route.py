@@ -1,0 +1,48 @@
+"""`POST /explain`: the answer of `/predict` and the reasons for it."""
+
+import struct
+import time
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.body import JSON, check_json, read_body
+from server.reasons import reasons
+from server.scorer import Scorer
+from server.service import Service
+
+
+async def explain(request: Request) -> Response:
+    """Answer one row with the default model, and say what each feature added to its margin."""
+    service: Service = request.app.state.service
+    check_json(request)
+    body = await read_body(request, service.settings.max_body_bytes)
+    started_ns = time.perf_counter_ns()
+    scorer = service.default
+    row = scorer.decode(body)
+    terms = _explained(scorer, row, await service.explainer.contributions(row))
+    margin = scorer.predictor.row_margins(row)[_output(scorer, row)]
+    service.explainer.check_sum(terms, margin / scorer.bundle.link.get("divisor", 1))
+    schema = scorer.bundle.schema
+    values = struct.unpack(f"{len(schema)}d", row)
+    found = {"base": terms[-1], "reasons": reasons(schema, values, terms[:-1], _subject(scorer))}
+    contents: list[bytes] = []
+    scorer.answer(body, contents.append, started_ns)
+    return Response(b"%b,%b" % (contents[0][:-1], orjson.dumps(found)[1:]), media_type=JSON)
+
+
+def _output(scorer: Scorer, row: bytes) -> int:
+    """The margin that is explained: the only one, or that of the likeliest class."""
+    margins = scorer.predictor.row_margins(row)
+    return margins.index(max(margins))
+
+
+def _explained(scorer: Scorer, row: bytes, terms: list[list[float]]) -> list[float]:
+    return terms[_output(scorer, row)]
+
+
+def _subject(scorer: Scorer) -> str:
+    if scorer.bundle.task == "binary":
+        return "the risk"
+    return "the prediction" if not scorer.bundle.classes else "the likelihood of this class"

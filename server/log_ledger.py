@@ -1,0 +1,54 @@
+"""What a log can be checked against: which boots wrote to it, and how many lines they should have left."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+logger = logging.getLogger(__name__)
+
+LEDGER_SUFFIX = ".ledger"
+
+
+class LogLedger:
+    """Appends records beside one log: `opened`, `closed` and `removed`.
+
+    A number is missing from a log only if a line is: `seq` has no gaps. But the
+    last lines of a killed process leave none, nor does a boot that lost them all;
+    that a boot was opened and not closed, or closed after more lines than there
+    are, shows it. A ledger that cannot be written stops nothing.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self.path = log.with_name(log.stem + LEDGER_SUFFIX)
+
+    def opened(self, boots: Sequence[str], masked: Mapping[str, str]) -> None:
+        """These boots, the prefixes of the ids to come, write to the log from now on.
+
+        `masked` says how the fields that lines do not show are hidden.
+        """
+        self._append({"event": "opened", "boots": boots, "pid": os.getpid(), "masked": masked})
+
+    def closed(self, boots: Sequence[str], lines: int, dropped: int) -> None:
+        """They wrote this many lines, and dropped so many that they should have written."""
+        self._append({"event": "closed", "boots": boots, "lines": lines, "dropped": dropped})
+
+    def removed(self, files: Sequence[Path]) -> None:
+        """These closed files were old, or too many, and are deleted now."""
+        self._append({"event": "removed", "files": [file.name for file in files]})
+
+    def _append(self, record: dict[str, Any]) -> None:
+        record = {"ts": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(descriptor, orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            logger.error("The ledger %s cannot be written: %s", self.path, error.strerror)

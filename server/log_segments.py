@@ -1,0 +1,69 @@
+"""The closed files of a prediction log: their names, and how long they stay."""
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+CLOSED_MODE = 0o400
+_NUMBER = re.compile(r"\.(\d{6,})\.\d{8}T\d{6}Z\.jsonl$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """When a file is closed, and how long closed files are kept; 0 sets no limit."""
+
+    file_bytes: int = 0
+    file_seconds: float = 0.0
+    days: int = 0
+    total_bytes: int = 0
+
+
+def closed_path(path: Path) -> Path:
+    """A name for `path` once it is closed: `<stem>.<number>.<UTC time>.jsonl`.
+
+    The number is one more than the highest there is, so a clock that is set back
+    names no file twice.
+    """
+    number = 1 + max((number_of(closed) for closed in closed_files(path)), default=0)
+    return path.with_name(f"{path.stem}.{number:06d}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.jsonl")
+
+
+def closed_files(path: Path) -> list[Path]:
+    """The closed files of the log at `path`, in the order they were written."""
+    return sorted(_closed(path.parent, path.stem), key=number_of)
+
+
+def number_of(closed: Path) -> int:
+    """The number in the name of a closed file."""
+    found = _NUMBER.search(closed.name)
+    assert found is not None
+    return int(found[1])
+
+
+def expired(directory: Path, stem: str, keeping: Keeping) -> list[Path]:
+    """The closed files of all workers (stems that start with `stem`) that need not stay.
+
+    Those last written more than `days` ago, and the oldest as long as all files
+    together, open ones too, are larger than `total_bytes`.
+    """
+    files = {path: path.stat() for path in _closed(directory, f"{stem}*")}
+    by_age = sorted(files, key=lambda path: (files[path].st_mtime, path.name))
+    oldest = time.time() - keeping.days * 86_400
+    gone = [path for path in by_age if keeping.days and files[path].st_mtime < oldest]
+    if keeping.total_bytes:
+        left = [path for path in by_age if path not in gone]
+        total = sum(path.stat().st_size for path in directory.glob(f"{stem}*.jsonl"))
+        total -= sum(files[path].st_size for path in gone)
+        while left and total > keeping.total_bytes:
+            total -= files[left[0]].st_size
+            gone.append(left.pop(0))
+    return gone
+
+
+def _closed(directory: Path, stem: str) -> Iterator[Path]:
+    return (path for path in directory.glob(f"{stem}.*.jsonl") if _NUMBER.search(path.name))

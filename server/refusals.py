@@ -1,0 +1,47 @@
+"""Refusals as the documents the client's protocol knows."""
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.errors import PROBLEM_JSON, MethodNotAllowed, ModelFailure, NotFound, Problem
+
+#: Bad fields that an `{"error"}` names; the sentence stays readable.
+MAX_NAMED = 10
+
+
+async def answer_problem(request: Request, error: Exception) -> Response:
+    """A refusal as its problem document, or as the Open Inference Protocol writes it under `/v2`."""
+    assert isinstance(error, Problem)
+    if request.url.path == "/v2" or request.url.path.startswith("/v2/"):
+        return _answer_error(error)
+    return Response(error.body(), error.status, headers=error.headers, media_type=PROBLEM_JSON)
+
+
+def _answer_error(error: Problem) -> Response:
+    """`{"error": "..."}`; that protocol knows no 422."""
+    details = [f"{e.pointer}: {e.detail}" for e in error.errors[:MAX_NAMED]]
+    content = orjson.dumps(
+        {"error": ": ".join([error.detail, "; ".join(details)]) if details else error.detail}
+    )
+    status = 400 if error.status == 422 else error.status
+    return Response(content, status, headers=error.headers, media_type="application/json")
+
+
+async def answer_http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's own 404 and 405 in the words and form of all others."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        headers = dict(error.headers or {})
+        refusal: Problem = MethodNotAllowed(
+            f"expected {headers.get('Allow')}, got another method", headers=headers
+        )
+    else:
+        refusal = NotFound("expected a path of this server, got another: see /docs or /openapi.json")
+    return await answer_problem(request, refusal)
+
+
+async def answer_failure(request: Request, _: Exception) -> Response:
+    """Our own mistake: the answer says nothing of the inside, the log has the traceback."""
+    return await answer_problem(request, ModelFailure("the server failed to answer this request"))

@@ -1,0 +1,156 @@
+"""Many rows of one model: scored in one call, counted each, and logged as one request."""
+
+import asyncio
+import math
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from server.errors import ModelFailure, Unavailable
+from server.metrics import WorkerMetrics
+from server.model_tensors import ModelTensors
+from server.row_order import RowOrder
+from server.schema import Matrix, Schema
+from server.scored import Scored
+from server.scorer import Scorer
+
+#: Up to here ONNX Runtime is called on the event loop: 32 rows of the shipped
+#: model take it 0.15 ms, about what handing them to a thread and back costs
+#: (`python -m loadtest.bench_batch --threshold`). Above, single rows would wait.
+INLINE_ROWS = 32
+#: Work in Python on many rows lets the event loop turn after so many of them (0.2 ms).
+SLICE_ROWS = 1000
+#: Rows in one line of the log: a line must fit the log's segments, with room for the answers.
+LINE_BYTES = 2**16
+
+
+class RowsScorer:
+    """Scores the rows of whole requests for one model, for one event loop.
+
+    A call of ONNX Runtime on many rows runs in a thread, one at a time, so that
+    single rows are answered meanwhile.
+    """
+
+    def __init__(self, scorer: Scorer, metrics: WorkerMetrics) -> None:
+        self.scorer = scorer
+        self.bundle = scorer.bundle
+        self.tensors = ModelTensors(scorer.bundle)
+        self._predictor = scorer.predictor
+        self._order = RowOrder(scorer.predictor)
+        self.add_statistics = metrics.statistics(scorer.bundle.label)
+        self._count = metrics.scored_rows(scorer.bundle.label, scorer.bundle.task)
+
+    @cached_property
+    def _thread(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, "onnxruntime")
+
+    async def score(self, rows: Matrix) -> Scored:
+        """Score n rows, float64 [n, F] in C order, which are acceptable ones (`Bounds`).
+
+        Raises `ModelFailure` if the model's answer to one of them is no number.
+        """
+        started_ns = time.perf_counter_ns()
+        if len(rows) <= INLINE_ROWS:
+            margins = self._predictor.margins(rows)
+        else:
+            loop = asyncio.get_running_loop()
+            margins = await loop.run_in_executor(self._thread, self._order.margins, rows)
+        infer_ns = time.perf_counter_ns() - started_ns
+        outputs: list[Any] = []
+        for start in range(0, len(rows), SLICE_ROWS):
+            if start:
+                await asyncio.sleep(0)
+            outputs += self._predictor.outputs(margins[start : start + SLICE_ROWS])
+        outcomes = self._outcomes(np.array(outputs))
+        sequence = self.scorer.take_sequence()
+        return Scored(f"{self.scorer.boot_id}-{sequence}", sequence, margins, outputs, outcomes, infer_ns)
+
+    def _outcomes(self, outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+        """Decisions (0 below the threshold, else 1), the likeliest classes, or zeros."""
+        task = self.bundle.task
+        largest = math.inf if task in ("regression", "ranking") else 1.0
+        if not (np.isfinite(outputs) & (outputs <= largest)).all():
+            raise ModelFailure("expected numbers and probabilities from the model, got others")
+        if task == "binary":
+            decisions: npt.NDArray[np.intp] = (outputs >= self.bundle.decision.threshold).astype(np.intp)
+            return decisions
+        if task == "multiclass":
+            return outputs.argmax(axis=1).astype(np.intp)
+        return np.zeros(len(outputs), dtype=np.intp)
+
+    def members(self, scored: Scored, first: int = 0, end: int | None = None) -> bytes:
+        """The JSON members of an answer to rows `first` to `end`, without braces and without its id."""
+        outputs, words = scored.outputs[first:end], self.bundle.outcomes
+        named = [words[outcome] for outcome in scored.outcomes[first:end].tolist()]
+        members: dict[str, Any] = {"model": self.bundle.label}
+        if self.bundle.task == "binary":
+            members |= {"probabilities": outputs, "decisions": named}
+        elif self.bundle.task == "multiclass":
+            members |= {"probabilities": outputs, "predictions": named}
+        else:
+            members["predictions"] = outputs
+        return orjson.dumps(members)[1:-1]
+
+    async def record(self, texts: Iterable[bytes], scored: Scored, started_ns: int) -> None:
+        """Count the rows of one request and log them: for after the answer.
+
+        `texts` are the rows as JSON objects. The log takes them in lines of at
+        most `LINE_BYTES`, whose `input` is `{"rows": [...]}`; lines after the
+        first have the answer's id with `.1`, `.2`, … behind it. Raises
+        `Unavailable` in the log's strict mode, where this must run before the
+        answer is sent.
+        """
+        self._count(scored.outputs, scored.outcomes)
+        if not self.scorer.logs:
+            return
+        ended_ns = time.perf_counter_ns()
+        first, sequence = 0, scored.sequence
+        for part, chunk in enumerate(_chunks(texts)):
+            if part:
+                await asyncio.sleep(0)
+                sequence = self.scorer.take_sequence()
+            id_ = f"{scored.id}.{part}" if part else scored.id
+            members = b'"id":"%b",%b' % (id_.encode(), self.members(scored, first, first + len(chunk)))
+            body = b'{"rows":[%b]}' % b",".join(chunk)
+            try:
+                self.scorer.log(started_ns, ended_ns, members, sequence, body)
+            except OSError:
+                raise Unavailable("the prediction log cannot be written") from None
+            first += len(chunk)
+
+
+def _chunks(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
+    chunk: list[bytes] = []
+    size = 0
+    for text in texts:
+        if chunk and size + len(text) > LINE_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(text)
+        size += len(text)
+    yield chunk
+
+
+def row_texts(schema: Schema, rows: Matrix) -> Iterator[bytes]:
+    """Each of n encoded rows, float64 [n, F], as the JSON object a client would send."""
+    names = [orjson.dumps(name).replace(b"%", b"%%") for name in schema.names]
+    template = b"{%b}" % b",".join(name + b":%b" for name in names)
+    words = [
+        (i, {b"%.1f" % code: orjson.dumps(word) for code, word in enumerate(feature.categories)})
+        for i, feature in enumerate(schema.features)
+        if feature.kind == "category"
+    ]
+    for start in range(0, len(rows), SLICE_ROWS):
+        # orjson writes the shortest digits of each float64, and null for NaN.
+        text = orjson.dumps(rows[start : start + SLICE_ROWS], option=orjson.OPT_SERIALIZE_NUMPY)
+        for row in text[2:-2].split(b"],["):
+            values = row.split(b",")
+            for i, texts in words:
+                values[i] = texts.get(values[i], b"null")
+            yield template % tuple(values)
