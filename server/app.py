@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -21,7 +21,7 @@ from server.errors import HotrowError, Unavailable
 from server.explain_route import explain
 from server.measured import Measured
 from server.open_inference import open_inference_routes
-from server.refusals import answer_failure, answer_http_exception, answer_problem
+from server.refusals import answer_failure, answer_http_exception, answer_nobody, answer_problem
 from server.service import Service
 
 
@@ -56,6 +56,7 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
         exception_handlers={
             HotrowError: answer_problem,
             HTTPException: answer_http_exception,
+            ClientDisconnect: answer_nobody,
             Exception: answer_failure,
         },
         lifespan=lifespan,
@@ -63,7 +64,7 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
     app.router.redirect_slashes = False  # a redirect would be one more answer to learn
     app.state.service = service
     app.state.model_document = orjson.dumps(_model_document(service.default.bundle))
-    app.add_middleware(Measured, metrics=service.metrics)
+    app.add_middleware(Measured, metrics=service.metrics, max_inflight=service.settings.max_inflight)
     return app
 
 

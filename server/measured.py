@@ -1,18 +1,32 @@
-"""The duration of every request of the ordinary way, and how many are in flight."""
+"""Around every request of the ordinary way: how long it took, how many there are, and no more than that."""
 
+import random
 import time
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.errors import PROBLEM_JSON, Unavailable
 from server.metrics import WorkerMetrics
+
+#: Routes that tell how the server is: they answer when it is overloaded too.
+EXEMPT = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+RETRY_AFTER_SECONDS = (1, 5)
 
 
 class Measured:
-    """Observes the duration of every request of the ordinary way, and counts those in flight."""
+    """Observes the duration of every request of the ordinary way, and sheds those above a limit.
 
-    def __init__(self, app: ASGIApp, metrics: WorkerMetrics) -> None:
+    A request beyond `max_inflight` is answered 503 before a byte of its body is
+    read; when to try again is drawn, so that the refused do not come back at once.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: WorkerMetrics, max_inflight: int) -> None:
         self._app = app
         self._metrics = metrics
+        self._max_inflight = max_inflight
+        self._in_flight = 0
+        self._count_shed = metrics.shed("inflight")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request and observe it when its answer is out."""
@@ -29,10 +43,26 @@ class Measured:
             ended = time.perf_counter()  # what runs after the last message is ours
 
         started = time.perf_counter()
-        self._metrics.add_in_flight(1)
+        app = self._app if self._has_room(scope["path"]) else self._shed()
+        self._add(1)
         try:
-            await self._app(scope, receive, watched)
+            await app(scope, receive, watched)
         finally:
-            self._metrics.add_in_flight(-1)
+            self._add(-1)
             seconds = (ended or time.perf_counter()) - started
             self._metrics.duration(scope["path"], scope["method"], status)(seconds)
+
+    def _has_room(self, path: str) -> bool:
+        return self._in_flight < self._max_inflight or path in EXEMPT
+
+    def _add(self, change: int) -> None:
+        self._in_flight += change
+        self._metrics.add_in_flight(change)
+
+    def _shed(self) -> ASGIApp:
+        self._count_shed()
+        refusal = Unavailable(
+            "expected fewer requests at once, got more than this worker answers",
+            retry_after_seconds=random.randint(*RETRY_AFTER_SECONDS),
+        )
+        return Response(refusal.body(), refusal.status, headers=refusal.headers, media_type=PROBLEM_JSON)

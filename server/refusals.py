@@ -42,6 +42,11 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     return await answer_problem(request, refusal)
 
 
+async def answer_nobody(_: Request, __: Exception) -> Response:
+    """The client left in the middle of its request: no mistake of ours, and nobody reads this."""
+    return Response(status_code=400)
+
+
 async def answer_failure(request: Request, _: Exception) -> Response:
     """Our own mistake: the answer says nothing of the inside, the log has the traceback."""
     return await answer_problem(request, ModelFailure("the server failed to answer this request"))

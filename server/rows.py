@@ -81,7 +81,8 @@ class RowsScorer:
             decisions: npt.NDArray[np.intp] = (outputs >= self.bundle.decision.threshold).astype(np.intp)
             return decisions
         if task == "multiclass":
-            return outputs.argmax(axis=1).astype(np.intp)
+            likeliest: npt.NDArray[np.intp] = outputs.argmax(axis=1)
+            return likeliest
         return np.zeros(len(outputs), dtype=np.intp)
 
     def members(self, scored: Scored, first: int = 0, end: int | None = None) -> bytes:

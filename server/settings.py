@@ -122,6 +122,11 @@ class Settings:
         2**24, _whole(1), "largest accepted request body of many rows: `/predict/batch` and `/v2`"
     )
     max_batch_rows: int = _setting(10_000, _whole(1), "rows accepted in one request")
+    max_inflight: int = _setting(
+        128,
+        _whole(1),
+        "requests answered at once by a worker; beyond, they get 503 (plain rows are never in flight)",
+    )
     fast_door: bool = _setting(
         True, _switch, "`on`, or `off`: `/predict` takes the ordinary way through Starlette too"
     )

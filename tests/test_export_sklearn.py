@@ -57,10 +57,10 @@ COMPLETE: dict[str, tuple[Any, str]] = {
     "boosting from zero": (GradientBoostingRegressor(n_estimators=50, init="zero"), "value"),
 }
 BOUNDED: dict[str, tuple[Any, str]] = {
-    "logistic": (LogisticRegression(), "binary"),
-    "logistic of classes": (LogisticRegression(max_iter=500), "classes"),
+    "logistic": (LogisticRegression(max_iter=1000), "binary"),
+    "logistic of classes": (LogisticRegression(max_iter=1000), "classes"),
     "scaled": (make_pipeline(StandardScaler(), LogisticRegression()), "binary"),
-    "calibrated": (CalibratedClassifierCV(make_pipeline(StandardScaler(), LogisticRegression())), "binary"),
+    "calibrated": (CalibratedClassifierCV(LogisticRegression(max_iter=1000)), "binary"),
 }
 
 

@@ -31,7 +31,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.mark.parametrize("tests", [1, 30, 1200])
 def test_chance_is_the_chi_square_quantile_or_a_little_more(bins: int, tests: int) -> None:
     exact = (1 / 1000 + 1 / 5000) * chi2.ppf(1 - FALSE_ALARM_RATE / tests, bins - 1)
-    assert exact <= chance_psi(5000, 1000, bins, tests) <= 1.1 * exact
+    assert exact <= chance_psi(5000, 1000, bins, tests) <= 1.15 * exact
 
 
 def test_two_samples_of_one_distribution_stay_under_what_chance_gives() -> None:
@@ -113,7 +113,7 @@ def test_streaming_raises_no_alarm_on_rows_like_those_of_training(bundle: Bundle
 def test_streaming_finds_a_shift_of_one_standard_deviation_in_500_rows(bundle: Bundle) -> None:
     incomes = [row["income"] for row in sample_rows(THREE_FEATURES, 4000, seed=7)]
     rows = [
-        row | {"income": row["income"] + float(np.std(incomes))}
+        row | {"income": min(1e6, row["income"] + float(np.std(incomes)))}
         for row in sample_rows(THREE_FEATURES, 500, 3)
     ]
     assert "hotrow_feature_psi income" in _alarms(_streamed(bundle, rows))

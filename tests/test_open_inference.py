@@ -132,7 +132,8 @@ def test_golden_rows_score_to_the_bit_in_json_and_binary_and_as_predict(
     matrix, rows = golden
     flat = outputs(infer(client, body(matrix)))
     nested = body(matrix)
-    nested["inputs"][0]["data"] = np.where(np.isnan(matrix), None, matrix).tolist()
+    data = nested["inputs"][0]["data"]
+    nested["inputs"][0]["data"] = [data[i : i + 3] for i in range(0, len(data), 3)]
     content, headers = binary(matrix, parameters={"binary_data_output": True})
     assert outputs(infer(client, nested)) == flat
     assert outputs(client.post("/v2/models/three/infer", content=content, headers=headers)) == flat
@@ -292,7 +293,7 @@ def test_what_is_no_request_is_400(client: httpx.Client, content: bytes) -> None
 @pytest.mark.parametrize("length", ["-1", "1.5", "x", "", "99999999", "9" * 40, "+5", "\u0663".encode()])
 def test_head_length_that_is_none_is_400(client: httpx.Client, length: Any) -> None:
     content, _ = binary(np.array([[1.0, 0, 0]]))
-    answer = client.post("/v2/models/three/infer", content=content, headers=[(LENGTH.encode(), length)])  # type: ignore[list-item]
+    answer = client.post("/v2/models/three/infer", content=content, headers=[(LENGTH.encode(), length)])
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
 
 

@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
 from tests.browser import LOAN, RISKY, SAFE, Served, Visit, chromium, loan_bundle, page_served, visit
-from tests.bundles import sample_rows
+from tests.bundles import CREDIT, sample_rows
 from tests.test_ui_values import WRITTEN
 from ui.values import format_number, texts_of
 from ui.wording import percents
@@ -278,14 +278,19 @@ def test_verdict_is_seen_without_scrolling_on_a_desktop(browser: Browser, served
         assert box["y"] + box["height"] <= 720
 
 
-def test_screenshots_are_kept(browser: Browser, served: Served) -> None:
-    """Light and dark, for people to look at: `tests/output/page-*.png`."""
+@pytest.mark.skipif(not CREDIT.exists(), reason="models/credit has not been trained yet")
+def test_shipped_examples_come_out_as_they_are_named(browser: Browser, tmp_path: Path) -> None:
+    """And screenshots for people to look at: `tests/output/page-*.png`."""
     output = Path("tests/output")
     output.mkdir(exist_ok=True)
-    for scheme in ("light", "dark"):
-        with visit(
-            browser, served.url, color_scheme=scheme, viewport={"width": 1440, "height": 900}
-        ) as opened:
-            opened.example("A risky")
-            opened.heading("Refused")
-            opened.page.screenshot(path=output / f"page-{scheme}.png")
+    with page_served(CREDIT, tmp_path) as served:
+        for scheme in ("light", "dark"):
+            desktop = {"width": 1440, "height": 900}
+            with visit(browser, served.url, color_scheme=scheme, viewport=desktop) as opened:
+                for name, heading in (("safe", "Accepted"), ("borderline", "Accepted"), ("risky", "Refused")):
+                    opened.page.locator(f".example[data-name={name}]").click()
+                    opened.heading(heading)
+                    opened.page.wait_for_timeout(500)  # the needle glides
+                    opened.page.screenshot(path=output / f"page-{name}-{scheme}.png")
+                    assert_accessible(opened, f"{name}, {scheme}")
+                assert opened.console == []

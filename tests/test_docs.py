@@ -1,0 +1,64 @@
+"""README and documents say what the code does: settings, routes, metrics, commands, files."""
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from server.metrics import OTHER, ROUTES, Layout, MetricsPage, SharedMetrics
+from server.settings import PREFIX, Settings
+
+README = Path("README.md").read_text()
+DOCUMENTS = README + "".join(path.read_text() for path in Path("docs").glob("*.md"))
+COMMANDS = ("train", "export", "server", "ui", "loadtest", "monitoring")
+
+
+def test_readme_is_read_in_one_sitting() -> None:
+    assert 80 <= len(README.splitlines()) <= 175
+
+
+def test_every_setting_is_in_the_table() -> None:
+    for field in fields(Settings):
+        name = PREFIX + field.name.upper()
+        assert f"| `{name}` |" in README, f"{name} is not in the README's table"
+
+
+def test_table_names_no_other_setting() -> None:
+    known = {PREFIX + field.name.upper() for field in fields(Settings)} | {"HOTROW_DATA", "HOTROW_UI_AUTH"}
+    assert set(re.findall(r"HOTROW_[A-Z_]+", DOCUMENTS)) <= known
+
+
+def test_every_route_is_documented() -> None:
+    for route in ROUTES:
+        assert route == OTHER or route in DOCUMENTS, route
+
+
+def test_every_metric_is_documented() -> None:
+    shared = SharedMetrics(Layout([("m@1", ("a", "b"))], {}), 1)
+    page = MetricsPage(shared, [{"name": "m", "version": "1", "sha256": ""}])
+    for family in page.collect():
+        if family.name.startswith("hotrow_"):
+            assert family.name in DOCUMENTS, family.name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_readme_and_says_how_it_is_used(command: str) -> None:
+    assert f"python -m {command}" in README
+    result = subprocess.run([sys.executable, "-m", command, "--help"], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert f"python -m {command}" in result.stdout
+
+
+def test_make_targets_named_in_the_documents_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z-]+)`", DOCUMENTS + Path("CONTRIBUTING.md").read_text()))
+    assert named <= targets
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in (Path("README.md"), Path("CONTRIBUTING.md"), *Path("docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)[^)]*\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document} links to {target}"
