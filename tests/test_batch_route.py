@@ -52,7 +52,9 @@ def test_batch_answers_as_its_rows_alone_to_the_bit(client: httpx.Client) -> Non
     assert batch["decisions"] == [answer["decision"] for answer in alone]
 
 
-@pytest.mark.parametrize("media_type", ["application/x-ndjson", "application/jsonl", "text/csv; charset=utf-8"])
+@pytest.mark.parametrize(
+    "media_type", ["application/x-ndjson", "application/jsonl", "text/csv; charset=utf-8"]
+)
 def test_lines_and_tables_answer_as_json_does(client: httpx.Client, media_type: str) -> None:
     same = client.post("/predict/batch", json={"rows": ROWS}).json()["probabilities"]
     content = table(ROWS) if "csv" in media_type else ndjson(ROWS)
@@ -127,7 +129,9 @@ def test_what_is_no_batch_is_refused(client: httpx.Client, content: bytes, statu
     assert (answer.status_code, answer.json()["status"]) == (status, status)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"income,income\n1,2\n", b"id,income\n1,2\n", b"income\n1,2\n", b"income\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"income,income\n1,2\n", b"id,income\n1,2\n", b"income\n1,2\n", b"income\n"]
+)
 def test_what_is_no_table_of_features_is_refused(client: httpx.Client, content: bytes) -> None:
     assert post(client, content, "text/csv").status_code == 422
 

@@ -105,9 +105,7 @@ def test_helper_ends_with_the_server(three: Path, tmp_path: Path) -> None:
 def test_bundle_without_a_lightgbm_source_is_501(three: Path, tmp_path: Path) -> None:
     bundle = Bundle.load(three)
     manifest = {k: v for k, v in bundle.manifest.items() if k not in ("files", "format", "source")}
-    files = {
-        name: (three / name).read_bytes() for name in bundle.manifest["files"] if name != SOURCE_FILE
-    }
+    files = {name: (three / name).read_bytes() for name in bundle.manifest["files"] if name != SOURCE_FILE}
     write_bundle(tmp_path / "plain", manifest | {"source": {"family": "onnx"}}, files)
     with serving(tmp_path / "plain", tmp_path) as subject:
         answer = httpx.post(subject.url + "/explain", json=ROW)

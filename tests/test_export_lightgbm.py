@@ -83,7 +83,9 @@ def test_a_forest_divides_by_its_own_number_of_trees(
     assert certificate(bundle)["exact"]
 
 
-@pytest.mark.parametrize("extra", [{}, {"zero_as_missing": True}, {"objective": "multiclass", "num_class": 3}])
+@pytest.mark.parametrize(
+    "extra", [{}, {"zero_as_missing": True}, {"objective": "multiclass", "num_class": 3}]
+)
 def test_categorical_splits_are_exact_for_every_code(extra: dict[str, Any], tmp_path: Path) -> None:
     """Pitfalls 6, 9 and 10: every category, unseen, negative and missing codes."""
     kind = "classes" if "num_class" in extra else "binary"

@@ -25,7 +25,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     three_feature_bundle(folder / "two", version="2", trees=5)
     second = ("--model", str(folder / "two"))
     limits = {"max_batch_bytes": "1000000", "max_batch_rows": "2000"}
-    with serving(folder / "one", folder, *second, **limits) as subject, httpx.Client(base_url=subject.url) as http:
+    with (
+        serving(folder / "one", folder, *second, **limits) as subject,
+        httpx.Client(base_url=subject.url) as http,
+    ):
         yield http
 
 
@@ -53,7 +56,9 @@ def binary(values: np.ndarray[Any, Any], **more: Any) -> tuple[bytes, dict[str, 
     return head + values.tobytes(), OCTETS | {LENGTH: str(len(head))}
 
 
-def infer(client: httpx.Client, request: dict[str, Any], path: str = "/v2/models/three/infer") -> httpx.Response:
+def infer(
+    client: httpx.Client, request: dict[str, Any], path: str = "/v2/models/three/infer"
+) -> httpx.Response:
     return client.post(path, json=request)
 
 
@@ -113,7 +118,8 @@ def test_each_version_is_ready_and_answers_itself(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v2/models/no", "/v2/models/three/versions/9", "/v2/models/no/ready", "/v2/no", "/v2/models/three/x"]
+    "path",
+    ["/v2/models/no", "/v2/models/three/versions/9", "/v2/models/no/ready", "/v2/no", "/v2/models/three/x"],
 )
 def test_unknown_models_versions_and_paths_are_404_with_an_error(client: httpx.Client, path: str) -> None:
     answer = client.get(path)
@@ -137,7 +143,9 @@ def test_golden_rows_score_to_the_bit_in_json_and_binary_and_as_predict(
     content, headers = binary(matrix, parameters={"binary_data_output": True})
     assert outputs(infer(client, nested)) == flat
     assert outputs(client.post("/v2/models/three/infer", content=content, headers=headers)) == flat
-    assert [client.post("/predict", json=row).json()["probability"] for row in rows[:20]] == flat["probability"][:20]
+    assert [client.post("/predict", json=row).json()["probability"] for row in rows[:20]] == flat[
+        "probability"
+    ][:20]
 
 
 def test_golden_margins_are_those_of_the_source(client: httpx.Client, three: Path) -> None:
@@ -178,7 +186,9 @@ def test_binary_output_can_be_asked_for_or_refused_one_by_one(client: httpx.Clie
 
 
 def test_outputs_are_only_those_asked_for_and_the_id_comes_back(client: httpx.Client) -> None:
-    answer = infer(client, body([[1.0, 0, 0]], id="mine", outputs=[{"name": "margin"}], more="ignored")).json()
+    answer = infer(
+        client, body([[1.0, 0, 0]], id="mine", outputs=[{"name": "margin"}], more="ignored")
+    ).json()
     assert (answer["id"], answer["model_name"]) == ("mine", "three")
     assert [tensor["name"] for tensor in answer["outputs"]] == ["margin"]
     assert answer["outputs"][0]["shape"] == [1, 1]
@@ -203,7 +213,12 @@ def test_texts_of_a_column_come_in_binary_too(client: httpx.Client) -> None:
     texts = b"".join(len(text).to_bytes(4, "little") + text for text in (b"none", b"permanent"))
     columns: list[dict[str, Any]] = [
         {"name": "income", "shape": [2], "datatype": "INT64", "data": [1, 2]},
-        {"name": "contract", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": len(texts)}},
+        {
+            "name": "contract",
+            "shape": [2],
+            "datatype": "BYTES",
+            "parameters": {"binary_data_size": len(texts)},
+        },
     ]
     head = json.dumps({"inputs": columns}).encode()
     answer = client.post(
@@ -336,7 +351,10 @@ def test_statistics_count_rows_and_calls(client: httpx.Client) -> None:
 
 def test_repository_index_lists_the_models_and_changes_nothing(client: httpx.Client) -> None:
     index = client.post("/v2/repository/index").json()
-    assert [(m["name"], m["version"], m["state"]) for m in index] == [("three", "1", "READY"), ("three", "2", "READY")]
+    assert [(m["name"], m["version"], m["state"]) for m in index] == [
+        ("three", "1", "READY"),
+        ("three", "2", "READY"),
+    ]
     assert client.post("/v2/repository/index", json={"ready": True}).json() == index
     assert client.post("/v2/repository/index", json={"ready": 1}).status_code == 400
     for action in ("load", "unload"):
@@ -359,7 +377,9 @@ def test_scored_rows_are_counted_and_logged(three: Path, tmp_path: Path) -> None
         metrics = http.get("/metrics").text
     counted = [line for line in metrics.splitlines() if line.startswith("hotrow_predictions_total")]
     assert sum(float(line.split(" ")[-1]) for line in counted) == 2
-    assert 'route="/v2/infer",method="POST",code="200"' in metrics.replace(", ", ",") or "/v2/infer" in metrics
+    assert (
+        'route="/v2/infer",method="POST",code="200"' in metrics.replace(", ", ",") or "/v2/infer" in metrics
+    )
     (log,) = (tmp_path / "logs").glob("*.jsonl")
     (line,) = map(json.loads, log.read_text().splitlines())
     assert line["id"] == answer["id"]

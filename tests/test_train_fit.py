@@ -138,6 +138,18 @@ def test_risk_moves_with_a_monotone_feature_in_one_direction(rows: Rows) -> None
         assert (sign * np.diff(margins) >= -1e-12).all()
 
 
+def test_an_unstated_gender_scores_as_the_less_risky_one(rows: Rows) -> None:
+    booster = fit(rows, START, seed=0, trees=60)
+    column, gender = SCHEMA.names.index("CODE_GENDER"), SCHEMA["CODE_GENDER"]
+    margins = {}
+    for word in ("XNA", "F", "M"):
+        rows_of_word = rows.features[:200].copy()
+        rows_of_word[:, column] = gender.encode(word)
+        margins[word] = np.asarray(booster.predict(rows_of_word, raw_score=True))
+    np.testing.assert_array_equal(margins["XNA"], margins["F"])
+    assert margins["F"].mean() < margins["M"].mean()
+
+
 def test_too_few_defaults_are_refused_in_one_sentence(rows: Rows) -> None:
     with pytest.raises(
         TrainingRefused, match=r"at least 60 clients of either outcome, got \d+ with TARGET 1"
