@@ -36,8 +36,8 @@ from tests.export_models import certificate, export, rows, target
 
 TREES: dict[str, tuple[Any, str]] = {
     "histogram": (HistGradientBoostingClassifier(max_iter=100, random_state=0), "binary"),
-    "histogram of classes": (HistGradientBoostingClassifier(max_iter=40, random_state=0), "classes"),
-    "histogram of values": (HistGradientBoostingRegressor(max_iter=100, random_state=0), "value"),
+    "histogram of classes": (HistGradientBoostingClassifier(max_iter=15, random_state=0), "classes"),
+    "histogram of values": (HistGradientBoostingRegressor(max_iter=50, random_state=0), "value"),
     "histogram of counts": (
         HistGradientBoostingRegressor(max_iter=50, loss="poisson", random_state=0),
         "count",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 
 from tests.browser import LOAN, RISKY, SAFE, Served, Visit, chromium, loan_bundle, page_served, visit
 from tests.bundles import CREDIT, sample_rows
@@ -175,6 +175,30 @@ def test_page_and_server_read_numbers_alike(open_page: Visit) -> None:
             assert shown == text
         elif abs(number) < 2**53:
             assert shown.lstrip("0") in {format_number(number), format_number(number).lstrip("0"), text}
+
+
+def test_of_quick_submissions_the_last_is_shown(open_page: Visit) -> None:
+    for title in ("A risky", "A safe") * 3:
+        open_page.example(title)
+    open_page.heading("Accepted")
+    open_page.page.locator("#verdict:not(.stale)").wait_for()
+    assert open_page.field("Amount asked for").input_value() == "5,000"
+
+
+def test_an_answer_that_comes_after_a_change_is_marked(open_page: Visit) -> None:
+    open_page.page.route("**/gradio_api/run/**", lambda route: late(route, open_page))
+    open_page.example("A safe")
+    open_page.heading("Accepted")
+    open_page.page.locator("#verdict.stale").wait_for()
+    open_page.page.unroute("**/gradio_api/run/**")
+
+
+def late(route: Route, opened: Visit) -> None:
+    """Let a request go only after the form has changed."""
+    opened.page.evaluate(
+        "document.querySelector('.field input').dispatchEvent(new Event('input', {bubbles: true}))"
+    )
+    route.continue_()
 
 
 def test_verdict_says_when_the_form_has_changed_since(open_page: Visit) -> None:

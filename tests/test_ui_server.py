@@ -129,14 +129,16 @@ def test_a_large_body_is_not_read(client: TestClient) -> None:
         None,
         [],
         "text",
-        {"amount": 5},
-        {"amount": None},
-        {"unknown feature": "1"},
-        {"amount": "\ud800"},
-        {"amount": "<script>alert(1)</script>"},
-        {"amount": "9" * 10_000},
-        {"amount": "1", "school": "99"},
-        {"amount": "1", "guarantor": "2"},
+        {"turn": 10**30},
+        {"turn": "1", "texts": []},
+        {"turn": True, "texts": {"amount": 5}},
+        {"turn": 7, "texts": {"amount": None}},
+        {"turn": 7, "texts": {"unknown feature": "1"}},
+        {"turn": 7, "texts": {"amount": "\ud800"}},
+        {"turn": 7, "texts": {"amount": "<script>alert(1)</script>"}},
+        {"turn": 7, "texts": {"amount": "9" * 10_000}},
+        {"turn": 7, "texts": {"amount": "1", "school": "99"}},
+        {"turn": 7, "texts": {"amount": "1", "guarantor": "2"}},
     ],
 )
 def test_a_hostile_value_is_only_refused(client: TestClient, value: Any) -> None:
@@ -146,13 +148,13 @@ def test_a_hostile_value_is_only_refused(client: TestClient, value: Any) -> None
     assert "<script" not in shown["html"]
 
 
-def test_the_same_refusal_twice_is_news_twice(client: TestClient) -> None:
-    assert decide(client, {})["serial"] != decide(client, {})["serial"]
+def test_an_answer_names_the_turn_it_is_of(client: TestClient) -> None:
+    assert decide(client, {"turn": 7, "texts": texts_of(LOAN, SAFE)})["turn"] == 7
 
 
 def test_decisions_of_the_page_are_counted_and_logged_like_any_other(client: TestClient, logs: Path) -> None:
     before = accepted(client)
-    shown = decide(client, texts_of(LOAN, SAFE))
+    shown = decide(client, {"turn": 1, "texts": texts_of(LOAN, SAFE)})
     assert accepted(client) == before + 1
     identity = shown["html"].split("answer ")[1].split("<")[0]
     (line,) = wait_for_lines(logs, identity)
@@ -187,7 +189,7 @@ def test_a_bundle_without_examples_or_words_has_a_page_too(tmp_path: Path) -> No
     with page_client(bundle.directory, tmp_path / "logs") as client:
         text = client.get("/").text
         assert "Nearest to the limit" in text
-        assert "Granted" in decide(client, {"income": "1", "contract": "0", "owner": "1"})["html"]
+        assert "Granted" in decide(client, {"texts": {"income": "1", "contract": "0"}})["html"]
 
 
 def test_a_wrong_model_is_refused_in_a_sentence_before_gradio_is_loaded(tmp_path: Path) -> None:
