@@ -8,7 +8,8 @@ UV_VERSION := 0.13.9
 SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage lint format system lock clean
+.PHONY: help run test coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
+        foreign foreign-evidently peers conformance ledger
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -16,7 +17,7 @@ help: ## list the targets
 run: $(VENV)/app ## serve the shipped model with its page at http://127.0.0.1:7860
 	@$(RUN) ui --port $(PORT)
 
-test: lint ## run the whole suite
+test: lint .venv-foreign/bin/done .venv-evidently/bin/done ## run the whole suite
 	@$(RUN) pytest
 
 coverage: $(VENV)/dev ## run the suite and write htmlcov/index.html
@@ -42,11 +43,47 @@ system: ## install the system tools that tests use (Debian, as root)
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(SYSTEM_PACKAGES) >/dev/null; \
 	fi
 
+bench: $(VENV)/dev ## CPU per request beside hello worlds and FastAPI, and open-loop latencies
+	@$(RUN) loadtest bench
+
+bench-export: $(VENV)/dev ## the exported graph against LightGBM, XGBoost and the stock converter
+	@$(RUN) loadtest.bench_export
+
+bench-batch: $(VENV)/dev ## the batch command against pandas and LightGBM
+	@$(RUN) loadtest.bench_batch
+
+profile: $(VENV)/dev ## load the server, record it and write loadtest/results/profile/index.html
+	@$(RUN) loadtest run --name profile
+
+gate: $(VENV)/dev ## fail if a request costs more, against hello world, than the committed figure
+	@$(RUN) loadtest gate
+
+certify: $(VENV)/dev ## certificates of every model family at full size (minutes)
+	@CERTIFY_ROWS=100000 $(RUN) pytest tests/test_export_*.py
+
+conformance: foreign ## the API's contract, 500 examples an operation (minutes)
+	@CONFORMANCE_EXAMPLES=500 $(RUN) pytest tests/test_openapi.py
+
+ledger: $(VENV)/dev ## stops under load, 20 each, and 100,000 requests of 64 clients (minutes)
+	@DRAIN_ROUNDS=20 ISOLATION_REQUESTS=100000 $(RUN) pytest tests/test_draining.py tests/test_isolation.py
+
+foreign: .venv-foreign/bin/done ## other people's clients, for the tests that use them
+
+foreign-evidently: .venv-evidently/bin/done ## Evidently, for the test that compares our PSI with its
+
+peers: .venv-peers/bin/done ## other servers, for `python -m loadtest bench --peers`
+
+.venv-%/bin/done: requirements/%.txt $(VENV)/uv
+	@echo "Installing requirements/$*.txt into .venv-$* ..."
+	@$(PYTHON) -m venv .venv-$*
+	@VIRTUAL_ENV=.venv-$* $(VENV)/bin/uv pip install --quiet --require-hashes -r $<
+	@touch $@
+
 lock: $(VENV)/uv ## pin the newest versions in requirements.txt and requirements/*.txt
 	@requirements/lock.sh $(VENV)/bin/uv
 
 clean: ## remove the environment and everything that runs have written
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov logs runs tests/output
+	rm -rf $(VENV) .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov logs runs tests/output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/uv:

@@ -48,7 +48,8 @@ def encode_table(table: pl.DataFrame, schema: Schema, bounds: Bounds) -> Encoded
         if feature.name in table.columns:
             values = _numbers(table[feature.name], feature)
             rows[:, i] = values.to_numpy()
-            wrong[:, i] = (values.is_null() & ~_is_missing(table[feature.name])).to_numpy()
+            if values.null_count() != table[feature.name].null_count():
+                wrong[:, i] = (values.is_null() & ~_is_missing(table[feature.name])).to_numpy()
     wrong |= bounds.bad(rows)
     bad: npt.NDArray[np.bool_] = np.logical_or.reduce(wrong, axis=1)
     return Encoded(rows, bad, _describe(table, schema, wrong))
@@ -83,6 +84,8 @@ def _parsed(column: pl.Series, feature: Feature) -> pl.Series:
     if len(left):
         read = [_encoded(cell_reader(feature), feature, text) for text in column[left].to_list()]
         numbers = numbers.scatter(left, read)
+    if numbers.is_finite().all():  # nulls apart
+        return numbers
     return numbers.set(numbers.is_nan() | numbers.is_infinite(), None)
 
 

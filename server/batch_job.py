@@ -210,5 +210,5 @@ def _description(block: Block, result: Result) -> dict[str, Any]:
         "size": block.size,
         "rows": result.rows,
         "bad_rows": result.bad_rows,
-        "bad": result.bad,
+        "bad": [list(bad) for bad in result.bad],
     }

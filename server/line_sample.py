@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable
 
 #: Enough to know a distribution within seconds, little enough to cost a busy
-#: worker half a percent of its time.
-LINES_PER_SECOND = 500
+#: worker a quarter of a percent of its time.
+LINES_PER_SECOND = 200
 BURST_LINES = 2000
 #: Lines looked at in one go: the event loop waits some 30 us for the interpreter.
 LINES_AT_ONCE = 4

@@ -22,7 +22,7 @@ from server.scorer import Scorer
 
 #: Up to here ONNX Runtime is called on the event loop: 32 rows of the shipped
 #: model take it 0.15 ms, about what handing them to a thread and back costs
-#: (`python -m loadtest.bench_batch --threshold`). Above, single rows would wait.
+#: (`python -m loadtest.bench_rows`). Above, single rows would wait.
 INLINE_ROWS = 32
 #: Work in Python on many rows lets the event loop turn after so many of them (0.2 ms).
 SLICE_ROWS = 1000

@@ -103,10 +103,10 @@ class Feature:
         if math.isinf(low) and math.isinf(high):
             return ""
         if math.isinf(high):
-            return f" of at least {low:g}"
+            return f" of at least {low:.15g}"
         if math.isinf(low):
-            return f" of at most {high:g}"
-        return f" between {low:g} and {high:g}"
+            return f" of at most {high:.15g}"
+        return f" between {low:.15g} and {high:.15g}"
 
     def encode(self, value: Any) -> float:
         """The float64 the model sees for one JSON value.

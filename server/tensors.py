@@ -6,6 +6,7 @@ here knows a model or HTTP.
 """
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
@@ -37,6 +38,7 @@ DTYPES = {
 }
 BYTES = "BYTES"
 MAX_DIMENSIONS = 8
+_STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"|NaN')
 _LENGTH_BYTES = 4  # before each element of a BYTES tensor
 
 
@@ -83,12 +85,17 @@ _booleans = msgspec.json.Decoder(list[bool | list[bool | None] | None])
 _texts = msgspec.json.Decoder(list[str | list[str | None] | None])
 
 
-def read_request(body: bytes, head_bytes: int) -> tuple[RequestHead, list[Tensor]]:
+def read_request(body: bytes, head_bytes: int, *, nan: bool = False) -> tuple[RequestHead, list[Tensor]]:
     """The head and the input tensors of a request whose JSON is `head_bytes` long.
 
-    Binary tensors are views into `body`, not copies. Raises `MalformedBody`.
+    With `nan` the word NaN, which JSON does not have and Triton's clients send, is
+    a missing value. Binary tensors are views into `body`, not copies. Raises
+    `MalformedBody`.
     """
-    head = _decode(_request, memoryview(body)[:head_bytes], "the request")
+    text = memoryview(body)[:head_bytes]
+    if nan and body.find(b"NaN", 0, head_bytes) >= 0:
+        text = memoryview(_STRING_OR_NAN.sub(_null_for_nan, text))
+    head = _decode(_request, text, "the request")
     tensors, start = [], head_bytes
     for given in head.inputs:
         size = given.parameters.get("binary_data_size")
@@ -108,6 +115,10 @@ def read_request(body: bytes, head_bytes: int) -> tuple[RequestHead, list[Tensor
     if start != len(body):
         raise MalformedBody(f"expected a body of {start} bytes after its JSON, got {len(body)}")
     return head, tensors
+
+
+def _null_for_nan(found: "re.Match[bytes]") -> bytes:
+    return b"null" if found.group() == b"NaN" else found.group()
 
 
 def _decode(decoder: "msgspec.json.Decoder[Any]", text: Any, what: str) -> Any:

@@ -15,10 +15,11 @@ from server.app import create_app
 from server.service import open_bundles, open_service, share_metrics
 from server.settings import Settings
 from tests.browser import LOAN, SAFE, loan_bundle
-from tests.bundles import three_feature_bundle
+from tests.bundles import sample_rows, three_feature_bundle
 from tests.servers import run
 from ui.page import add_page
 from ui.values import texts_of
+from ui.wording import percents
 
 
 def page_client(bundle: Path, logs: Path) -> TestClient:
@@ -150,6 +151,16 @@ def test_a_hostile_value_is_only_refused(client: TestClient, value: Any) -> None
 
 def test_an_answer_names_the_turn_it_is_of(client: TestClient) -> None:
     assert decide(client, {"turn": 7, "texts": texts_of(LOAN, SAFE)})["turn"] == 7
+
+
+def test_the_page_decides_as_the_api_does(client: TestClient) -> None:
+    for row in sample_rows(LOAN, 100, seed=5):
+        document = client.post("/predict", json=row).json()
+        html = decide(client, {"turn": 1, "texts": texts_of(LOAN, row)})["html"]
+        risk, limit = percents(document["probability"], 0.3)
+        assert f"The risk of default is {risk}, " in html
+        assert f" the limit of {limit}." in html
+        assert ("Accepted</h2>" in html) == (document["decision"] == "accept")
 
 
 def test_decisions_of_the_page_are_counted_and_logged_like_any_other(client: TestClient, logs: Path) -> None:

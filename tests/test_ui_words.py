@@ -87,6 +87,11 @@ def test_summary_tells_required_values_first() -> None:
     assert summary(LOAN, row).startswith("Amount asked for 5,000.13, Time to repay 12, ")
 
 
+def test_example_is_headed_by_name_and_title() -> None:
+    assert Example("safe", "Far below the limit", {}).heading == "Safe · Far below the limit"
+    assert Example("safe", "A safe applicant", {}).heading == "A safe applicant"
+
+
 def test_form_escapes_what_the_bundle_says() -> None:
     hostile = '"><script>alert(1)</script>'
     schema = Schema(

@@ -15,10 +15,11 @@ from ui.verdict import verdict_of
 
 
 class Shown(NamedTuple):
-    """What the page shows of one decision: the errors by feature name, and the verdict."""
+    """What the page shows: the verdict, the errors by feature name, and of which turn it is."""
 
-    errors: dict[str, str]
+    turn: int
     html: str
+    errors: dict[str, str]
 
 
 class _Reply:
@@ -42,23 +43,38 @@ class Decider:
         self._scorer = scorer
         self._schema = scorer.bundle.schema
         self._labels = {pointer(f.name): (f.name, label_of(f)) for f in self._schema.features}
-        self.verdict = verdict_of(scorer.bundle)
+        self._verdict = verdict_of(scorer.bundle)
+
+    def idle(self) -> Shown:
+        """What is shown before a decision."""
+        return Shown(0, self._verdict.idle(), {})
 
     def decide(self, value: Any) -> Shown:
-        """Score the row of the form's value, texts by feature name; a refusal is shown, never raised."""
-        # It comes from the network: what is no text by a name counts as not filled in.
-        given = value if isinstance(value, dict) else {}
-        texts = {name: text for name, text in given.items() if isinstance(text, str)}
+        """Score the row in the form's value; a refusal is shown, never raised."""
+        turn, texts = _read(value)
         body = body_of(row_of(self._schema, texts))
         reply, started_ns = _Reply(), time.perf_counter_ns()
         try:
             self._scorer.answer(body, reply, started_ns)
         except Problem as refusal:
-            return self._refused(refusal)
+            return self._refused(turn, refusal)
         seconds = (reply.ended_ns - started_ns) / 1e9
-        return Shown({}, self.verdict.answered(orjson.loads(reply.content), seconds))
+        return Shown(turn, self._verdict.answered(orjson.loads(reply.content), seconds), {})
 
-    def _refused(self, refusal: Problem) -> Shown:
+    def _refused(self, turn: int, refusal: Problem) -> Shown:
         complaints = [Complaint(*self._labels[error.pointer], error.detail) for error in refusal.errors]
         errors = {complaint.feature: complaint.detail for complaint in complaints}
-        return Shown(errors, refused(refusal.detail, complaints))
+        return Shown(turn, refused(refusal.detail, complaints), errors)
+
+
+def _read(value: Any) -> tuple[int, dict[str, str]]:
+    """The turn and the texts of a form's value, `{"turn", "texts"}`.
+
+    It comes from the network: what is not of that form counts as not filled in.
+    """
+    form = value if isinstance(value, dict) else {}
+    turn, given = form.get("turn"), form.get("texts")
+    texts = given.items() if isinstance(given, dict) else ()
+    if not isinstance(turn, int) or not 0 <= turn < 2**31:
+        turn = 0
+    return turn, {name: text for name, text in texts if isinstance(text, str)}

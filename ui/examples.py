@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from server.bundle import Bundle
 from server.errors import BundleError, UnacceptableRow
 from server.predictor import Predictor
+from ui.wording import sentence
 
 
 class Example(NamedTuple):
@@ -15,6 +16,13 @@ class Example(NamedTuple):
     name: str
     title: str
     row: dict[str, Any]
+
+    @property
+    def heading(self) -> str:
+        """Name and title, said once where the title has the name in it."""
+        if self.name.casefold() in self.title.casefold():
+            return self.title
+        return f"{sentence(self.name)} · {self.title}"
 
 
 def examples_of(predictor: Predictor) -> list[Example]:

@@ -1,6 +1,7 @@
 // Behind the form's markup (form.py). Gradio runs this once with `element`,
 // `props` and `trigger`. props.value is what the server gets: the text
-// of every field by feature name, empty for unknown.
+// of every field by feature name, empty for unknown, and the turn, a number that
+// every change of the form moves on. An answer names the turn it is of.
 const form = element.querySelector("form");
 const guide = form.querySelector(".guide");
 const idleGuide = guide.textContent;
@@ -35,8 +36,19 @@ function write(field, text) {
   }
 }
 
+let turn = 0;
+
 function publish() {
-  props.value = Object.fromEntries([...fields].map(([name, field]) => [name, read(field)]));
+  const texts = Object.fromEntries([...fields].map(([name, field]) => [name, read(field)]));
+  if (JSON.stringify(texts) !== JSON.stringify(props.value.texts)) turn += 1;
+  props.value = { turn, texts };
+}
+
+// Each submission has a turn of its own: even the same answer again is news.
+function submit() {
+  turn += 1;
+  publish();
+  trigger("submit");
 }
 
 function complain(field, words) {
@@ -62,20 +74,16 @@ function press(example) {
   for (const button of form.querySelectorAll(".example")) button.setAttribute("aria-pressed", button === example);
 }
 
-// What is shown is of the form as it was; the verdict says so once something changed.
-function changed() {
-  press(null);
-  document.getElementById("verdict").classList.add("stale");
-}
-
-function fresh() {
-  document.getElementById("verdict").classList.remove("stale");
+// What is shown is of the form as it was; the verdict says so once that is not how it is.
+function stale(is) {
+  document.getElementById("verdict").classList.toggle("stale", is);
 }
 
 form.addEventListener("input", (event) => {
   complain(fieldOf(event.target), "");
   publish();
-  changed();
+  press(null);
+  stale(true);
 });
 
 form.addEventListener("change", (event) => {
@@ -86,16 +94,15 @@ form.addEventListener("change", (event) => {
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   for (const input of form.querySelectorAll("input[type=text]")) input.value = tidy(input.value);
-  publish();
-  trigger("submit");
+  submit();
 });
 
 form.addEventListener("reset", (event) => {
   event.preventDefault();
   fill({});
   press(null);
-  fresh();
-  trigger("clear");
+  stale(false);
+  document.dispatchEvent(new CustomEvent("cleared"));
 });
 
 form.addEventListener("click", (event) => {
@@ -103,7 +110,7 @@ form.addEventListener("click", (event) => {
   if (button?.classList.contains("example")) {
     fill(props.examples[Number(button.dataset.example)]);
     press(button);
-    trigger("submit");
+    submit();
   } else if (button?.classList.contains("unknown")) {
     const field = fieldOf(button);
     write(field, "");
@@ -127,10 +134,11 @@ document.addEventListener("click", (event) => {
 });
 
 // Sent by the verdict once an answer is shown; `errors` are by feature name.
-document.addEventListener("answer", ({ detail: { errors } }) => {
-  fresh();
-  for (const [name, field] of fields) complain(field, errors[name] ?? "");
-  const [first] = [...fields].filter(([name]) => errors[name]);
+document.addEventListener("answer", ({ detail: answer }) => {
+  stale(answer.turn !== turn);
+  if (answer.turn !== turn) return;
+  for (const [name, field] of fields) complain(field, answer.errors[name] ?? "");
+  const [first] = [...fields].filter(([name]) => answer.errors[name]);
   if (first) focus(first[1]);
   else document.getElementById("verdict").scrollIntoView({ block: "nearest", behavior: "smooth" });
 });

@@ -40,8 +40,9 @@ def grouped(features: Iterable[Feature]) -> list[tuple[str, list[Feature]]]:
 
 def _examples(schema: Schema, examples: Sequence[Example], case: str) -> str:
     buttons = "".join(
-        f'<button type="button" class="example" data-example="{i}" aria-pressed="false">'
-        f"<strong>{escape(example.title)}</strong>"
+        f'<button type="button" class="example" data-example="{i}" data-name="{escape(example.name)}" '
+        'aria-pressed="false">'
+        f"<strong>{escape(example.heading)}</strong>"
         f"<span>{escape(summary(schema, example.row))}</span></button>"
         for i, example in enumerate(examples)
     )

@@ -99,8 +99,8 @@ def _tick(share: float, threshold: float) -> str:
 
 def _limit(limit: str) -> str:
     top = CENTRE_Y - RADIUS
-    line = f'<path class="limit" d="M{CENTRE_X:g} {top - 13:g}V{top + 13:g}"/>'
-    return line + _text("limit-name", CENTRE_X, top - 20, f"limit {limit}")
+    line = f'<path class="limit" d="M{CENTRE_X:g} {top - 17:g}V{top + 17:g}"/>'
+    return line + _text("limit-name", CENTRE_X, top - 24, f"limit {limit}")
 
 
 def _needle(where: float) -> str:

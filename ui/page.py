@@ -7,9 +7,12 @@ import os
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["GRADIO_RUN_HISTORY"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+# Gradio asks matplotlib, where there is one, for its backend in every call; unset, it searches.
+os.environ.setdefault("MPLBACKEND", "agg")
 
+from contextlib import suppress
 from html import escape
-from itertools import count
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from starlette.routing import Mount
 
 from server.scorer import Scorer
 from server.service import Service
-from ui.decide import Decider
+from ui.decide import Decider, Shown
 from ui.examples import examples_of
 from ui.form import form_html
 from ui.surface import PageMount
@@ -34,18 +37,15 @@ _FAVICON = _HERE / "favicon.svg"
 _FONT = (gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif")
 _MONOSPACE = (gr.themes.LocalFont("IBM Plex Mono", weights=(400,)), "ui-monospace", "monospace")
 
-#: `form.js` listens for this.
-_TELL = """
-watch("value", () => document.dispatchEvent(new CustomEvent("answer", { detail: props.value })));
-"""
-
 _OURS: dict[str, Any] = {"apply_default_css": False}
-_IDLE: dict[str, Any] = {"errors": {}, "serial": 0}
 
 
 def add_page(app: Starlette) -> Starlette:
     """Mount the page at `/`, behind the routes the app has."""
     service: Service = app.state.service
+    # Inside the first call, the import would keep every other request waiting.
+    with suppress(ImportError):
+        import_module("matplotlib")
     gr.mount_gradio_app(
         app,  # any Starlette will do: FastAPI's own parts are not used
         build(service.default),
@@ -71,30 +71,32 @@ def build(scorer: Scorer) -> gr.Blocks:
     """The page of one model."""
     words = Wording.of(scorer.bundle)
     decider = Decider(scorer)
-    serial = count(1)
 
-    async def decide(texts: Any) -> dict[str, Any]:
-        # The serial makes every answer news to the page, even the same errors again.
-        return decider.decide(texts)._asdict() | {"serial": next(serial)}
+    async def decide(value: Any) -> dict[str, Any]:
+        return decider.decide(value)._asdict()
 
-    async def clear() -> dict[str, Any]:
-        return _IDLE | {"html": decider.verdict.idle()}
-
-    # Without the queue and as coroutines: one request, on the loop's thread, no hop.
-    quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     blocks: gr.Blocks = gr.Blocks(title=f"{words.title} · Hotrow", analytics_enabled=False, fill_width=True)
     with blocks:
         gr.HTML(_header(words.title, scorer.bundle.label), js_on_load=None, **_OURS, elem_id="header")
         with gr.Row(elem_id="columns"):
-            verdict = _verdict(decider.verdict.idle())
+            verdict = _verdict(decider.idle())
             form = _form(scorer, words.case)
-        form.submit(decide, form, verdict, **quick)
-        form.clear(clear, None, verdict, **quick)
+        # Without the queue and as a coroutine: one request, on the loop's thread, no hop.
+        # Of submissions while one is under way the last counts; the default drops them.
+        form.submit(
+            decide,
+            form,
+            verdict,
+            queue=False,
+            trigger_mode="always_last",
+            show_progress="hidden",
+            api_visibility="private",
+        )
     return blocks
 
 
 def _form(scorer: Scorer, case: str) -> gr.HTML:
-    """The form; its value is the text of every field by feature name."""
+    """The form; `form.js` keeps its value, the turn and the text of every field."""
     examples = examples_of(scorer.predictor)
     schema = scorer.bundle.schema
     return gr.HTML(
@@ -109,12 +111,12 @@ def _form(scorer: Scorer, case: str) -> gr.HTML:
     )
 
 
-def _verdict(html: str) -> gr.HTML:
-    """The answer; its value is what the page shows, and tells the form of once it is shown."""
+def _verdict(shown: Shown) -> gr.HTML:
+    """The answer; its value is what the page shows."""
     return gr.HTML(
-        value=_IDLE | {"html": html},
+        value=shown._asdict(),
         html_template="${value.html}",
-        js_on_load=_TELL,
+        js_on_load=(_HERE / "verdict.js").read_text(),
         **_OURS,
         elem_id="verdict",
     )
