@@ -10,7 +10,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
-import pandas
+import pandas  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from export.booster import parse_booster

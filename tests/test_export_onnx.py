@@ -21,9 +21,7 @@ from tests.export_models import WIDTH, certificate, export, rows, train_lightgbm
 
 def converted(*, zipmap: bool, parameters: dict[str, Any] | None = None, kind: str = "binary") -> bytes:
     """A LightGBM booster as onnxmltools' own converter writes it."""
-    booster = lightgbm.Booster(
-        model_str=train_lightgbm(parameters or {"objective": "binary"}, kind, 30)
-    )
+    booster = lightgbm.Booster(model_str=train_lightgbm(parameters or {"objective": "binary"}, kind, 30))
     types = [("input", FloatTensorType([None, WIDTH]))]
     model = onnxmltools.convert_lightgbm(booster, initial_types=types, zipmap=zipmap)
     return bytes(model.SerializeToString())
@@ -36,7 +34,7 @@ def linear(element: int = TensorProto.FLOAT, **changes: Any) -> onnx.ModelProto:
         changes.get("nodes", [helper.make_node("MatMul", ["x", "w"], ["y"])]),
         "linear",
         changes.get("inputs", [helper.make_tensor_value_info("x", element, changes.get("shape", ["N", 3]))]),
-        [helper.make_tensor_value_info("y", element, None)],
+        [helper.make_tensor_value_info("y", element, ["N", 1])],
         [numpy_helper.from_array(np.array([[0.5], [-2.0], [0.25]], dtype=dtype), "w")],
     )
     opsets = changes.get("opsets", [helper.make_opsetid("", 18)])
@@ -73,13 +71,20 @@ def test_a_plain_graph_of_either_precision_is_a_regression(element: int, tmp_pat
     assert Predictor(bundle).margin(row) == -2.5
 
 
+def test_a_graph_that_takes_no_missing_value_demands_every_feature(tmp_path: Path) -> None:
+    bundle = export(tmp_path, convert_onnx(linear().SerializeToString(), OnnxOptions()))
+    assert not any(feature.nullable for feature in bundle.schema.features)
+
+
 def test_absent_is_nan_or_zero_as_asked(tmp_path: Path) -> None:
     content = linear().SerializeToString()
     zero = export(tmp_path / "zero", convert_onnx(content, OnnxOptions(absent_is_zero=True)))
-    nan = export(tmp_path / "nan", convert_onnx(content, OnnxOptions()))
-    row = zero.schema.encode({"f0": 1.0})
-    assert Predictor(zero).margin(row) == 0.5
-    assert np.isnan(Predictor(nan).margin(row))
+    assert Predictor(zero).margin(zero.schema.encode({"f0": 1.0})) == 0.5
+    trees = convert_onnx(converted(zipmap=False), OnnxOptions())
+    filled = convert_onnx(converted(zipmap=False), OnnxOptions(absent_is_zero=True))
+    row = np.full((1, WIDTH), np.nan)
+    assert trees.source.margins(row) != filled.source.margins(row)
+    assert filled.source.margins(row) == trees.source.margins(np.zeros((1, WIDTH)))
 
 
 def _external(model: onnx.ModelProto) -> None:
@@ -96,9 +101,7 @@ def _deep_external(model: onnx.ModelProto) -> None:
     branch = helper.make_graph(
         [node], "branch", [], [helper.make_tensor_value_info("unused", TensorProto.DOUBLE, [3])]
     )
-    model.graph.node.append(
-        helper.make_node("If", ["x"], ["z"], then_branch=branch, else_branch=branch)
-    )
+    model.graph.node.append(helper.make_node("If", ["x"], ["z"], then_branch=branch, else_branch=branch))
 
 
 def _custom(model: onnx.ModelProto) -> None:

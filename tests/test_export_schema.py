@@ -4,17 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import joblib
+import joblib  # type: ignore[import-untyped]  # ships no types
 import numpy as np
 import orjson
 import polars
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
+from export.__main__ import parse
 from export.command import export
 from export.describe import apply_data, apply_schema, entries, template
 from export.errors import ExportRefused
-from export.__main__ import parse
 from server.bundle import REFERENCE_FILE, Bundle
 from server.predictor import Predictor
 from server.schema import Feature
@@ -97,7 +97,11 @@ def test_the_command_writes_reference_names_and_decisions(source: Path, tmp_path
         "--decisions", "yes,no", "--threshold", 0.3, "--version", "7",
     )  # fmt: skip
     bundle = Bundle.load(tmp_path / "out")
-    assert (bundle.label, bundle.decision.threshold, bundle.outcomes) == ("credit-model@7", 0.3, ("yes", "no"))
+    assert (bundle.label, bundle.decision.threshold, bundle.outcomes) == (
+        "credit-model@7",
+        0.3,
+        ("yes", "no"),
+    )
     reference = bundle.read_json(REFERENCE_FILE)
     assert (reference["score"]["n"], len(reference["features"])) == (300, WIDTH)
     assert all(feature.inferred for feature in bundle.schema.features)

@@ -26,6 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from export.conversion import Conversion
 from export.errors import ExportRefused
@@ -66,7 +67,8 @@ BOUNDED: dict[str, tuple[Any, str]] = {
 
 def converted(estimator: Any, kind: str, missing: float) -> Conversion:
     matrix = rows(1200, missing=missing)
-    estimator.fit(matrix, target(matrix, kind))
+    with threadpool_limits(1):
+        estimator.fit(matrix, target(matrix, kind))
     return convert_sklearn(estimator, "source.skops", b"estimator")
 
 
@@ -107,7 +109,7 @@ def test_a_pipeline_of_columns_takes_texts_as_categories(tmp_path: Path) -> None
     [
         GradientBoostingClassifier(n_estimators=30),
         RandomForestClassifier(30),
-        HistGradientBoostingClassifier(max_iter=30),
+        HistGradientBoostingClassifier(max_iter=10),
     ],
 )
 def test_trees_at_the_end_of_a_pipeline_are_exact(last: Any, tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ from loadtest.blocks import Second, bucket_ms, percentile_us, read_seconds, writ
 from loadtest.functions import changes, per_request
 from loadtest.gate import Gate, judge_counts, judge_ratio
 from loadtest.latency import percentiles_us
+from loadtest.machine import environment
 from loadtest.memory import fit
 from loadtest.noise import FIGURES, compare_figure
 from loadtest.open_loop import Result
 from loadtest.shapes import users_at
 from loadtest.stacks import from_event_loop, from_speedscope, read, tree, write
-from loadtest.sweep import knee
+from loadtest.sweep import Series, knee, write_sweep
 
 CPU = next(figure for figure in FIGURES if figure.key == "cpu_us_per_request")
 
@@ -125,13 +126,25 @@ def test_stacks_begin_at_the_event_loop() -> None:
 
 def _result(rate: float, p99_us: float, achieved: float | None = None) -> Result:
     latency = {"p50_us": p99_us / 2, "p99_us": p99_us, "p999_us": p99_us * 2, "max_us": p99_us * 3}
-    return Result(rate, achieved or rate, 1000, 0, 0, latency, latency, latency, 1.0, limited=False)
+    return Result(rate, rate, achieved or rate, 1000, 0, 0, latency, latency, latency, 1.0, limited=False)
 
 
 def test_the_knee_is_the_last_rate_before_latency_or_answers_give_way() -> None:
     assert knee([_result(100, 1.0), _result(200, 2.0), _result(300, 9.0)]) == 1
     assert knee([_result(100, 1.0), _result(200, 1.0, achieved=150)]) == 0
     assert knee([_result(100, 1.0), _result(200, 1.0)]) is None
+    assert knee([_result(100, 1.0)._replace(limited=True), _result(200, 9.0)]) is None
+
+
+def test_a_sweep_is_a_plot_and_a_page_that_need_no_network(tmp_path: Path) -> None:
+    points = [_result(rate, p99) for rate, p99 in ((100, 900.0), (200, 1200.0), (300, 90_000.0))]
+    series = [Series(1, "async", points, 1), Series(2, "off", points[:2], None)]
+    write_sweep(series, environment(), tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert "data:image/png;base64," in page
+    assert "http://" not in page
+    assert "knee" in page
 
 
 def test_shapes_reach_their_peak_and_hold_it() -> None:

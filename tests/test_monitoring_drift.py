@@ -1,12 +1,15 @@
 """Drift: what is chance, what is small, what is a shift; streaming and offline."""
 
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import polars as pl
 import pytest
-from scipy.stats import chi2
+from scipy.stats import chi2  # type: ignore[import-untyped]  # it ships none
 
 from monitoring.drift import drift_of_files
 from server.bundle import Bundle
@@ -17,9 +20,13 @@ from server.log_mask import Masking
 from server.metrics import Layout, SharedMetrics, WorkerMetrics
 from server.predictor import Predictor
 from server.reference import Distribution, Reference
-from tests.bundles import THREE_FEATURES, sample_rows
+from tests.bundles import CREDIT, THREE_FEATURES, sample_rows
 from tests.monitored import monitored_bundle, scrape, send_all, total
+from tests.real_data import DATA, needs_real_data
 from tests.servers import run, serving
+from train.data import APPLICATIONS
+from train.data import load as load_tables
+from train.features import SCHEMA
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +77,8 @@ def test_counts_behind_the_reference_are_whole_again() -> None:
     assert reference_counts(distribution).tolist() == distribution.counts(values).tolist()
 
 
-def _line(fields: dict[str, Any], probability: float) -> bytes:
-    return orjson.dumps({"model": "three@1", "input": fields, "probability": probability})
+def _line(bundle: Bundle, fields: dict[str, Any], probability: float) -> bytes:
+    return orjson.dumps({"model": bundle.label, "input": fields, "probability": probability})
 
 
 def _streamed(
@@ -90,7 +97,7 @@ def _streamed(
         assert isinstance(model, ModelCounts)
         counts.add(bundle.label, model)
         for row in rows[worker::2]:
-            counts.count_line(_line(row, predictor.predict(bundle.schema.encode(row))[0]))
+            counts.count_line(_line(bundle, row, predictor.predict(bundle.schema.encode(row))[0]))
     families = drift_families(shared.layout.drift, shared.totals())
     return {(s.name, s.labels.get("feature", "")): s.value for f in families for s in f.samples}
 
@@ -122,6 +129,25 @@ def test_streaming_finds_a_shift_of_one_standard_deviation_in_500_rows(bundle: B
 def test_streaming_finds_a_field_that_goes_missing(bundle: Bundle) -> None:
     rows = [{"income": row["income"]} for row in sample_rows(THREE_FEATURES, 500, 3)]
     assert "hotrow_feature_missing_psi contract" in _alarms(_streamed(bundle, rows))
+
+
+@needs_real_data
+def test_real_test_clients_raise_no_alarm_in_95_of_100_samples(tmp_path: Path) -> None:
+    """The competition's test clients differ from its training clients, within what is tolerated."""
+    unlabelled = pl.read_csv(zipfile.ZipFile(DATA / "application_test.csv.zip").read("application_test.csv"))
+    unlabelled.with_columns(TARGET=pl.lit(0)).write_csv(tmp_path / APPLICATIONS)
+    for file in ("bureau.csv.zip", "credit_card_balance.csv.zip"):
+        shutil.copy(DATA / file, tmp_path / file)
+    clients, _ = load_tables(tmp_path)
+    rows = [SCHEMA.fields(row) for row in clients.features.tolist()]
+    bundle = Bundle.load(CREDIT)
+    random = np.random.default_rng(0)
+    for n in (1000, 5000):
+        quiet = 0
+        for _ in range(20 if n == 5000 else 100):
+            sample = random.choice(len(rows), n, replace=n == 5000).tolist()
+            quiet += not _alarms(_streamed(bundle, [rows[i] for i in sample]))
+        assert quiet >= (19 if n == 5000 else 95)
 
 
 def test_streaming_forgets_rows_before_the_last_two_windows(bundle: Bundle) -> None:

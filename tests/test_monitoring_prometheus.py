@@ -16,7 +16,7 @@ from typing import Any
 
 import promql_parser
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from loadtest.subject import free_port
 from monitoring.dashboard import FILE, build

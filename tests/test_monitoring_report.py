@@ -119,7 +119,7 @@ def test_anomalies_are_marked_with_why(tmp_path: Path) -> None:
         found = anomalies(figures(table))
     whys = {anomaly.figure: anomaly.why for anomaly in found}
     assert set(whys) == {"latency", "tail", "refusals", "cpu", "requests"}
-    assert whys["latency"].startswith("4,000 µs median latency, typically 30")
+    assert whys["latency"].startswith("4,000 µs median latency, typically 3")
     assert "“decline”" in whys["refusals"]
     assert whys["requests"].startswith("no requests for")
 

@@ -36,7 +36,7 @@ def test_a_file_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_two_writers_of_one_file_are_refused(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "a.jsonl")
-    with pytest.raises(SettingsError, match="expected .* to be free"):
+    with pytest.raises(SettingsError, match="to be free"):
         LogFile(tmp_path / "a.jsonl")
     file.close()
 

@@ -62,7 +62,7 @@ def test_a_missing_value_stays_missing(bundle: Bundle) -> None:
 
 
 def test_every_row_of_a_batch_is_masked(bundle: Bundle) -> None:
-    rows = {"rows": [ROW, {"income": 1.0}]}
+    rows: dict[str, object] = {"rows": [ROW, {"income": 1.0}]}
     masked = _masked(bundle, {"income": "drop"}, rows)
     assert masked == {"rows": [{"contract": "fixed-term", "owner": True}, {}]}
 

@@ -60,12 +60,12 @@ def test_a_rate_of_nobody_is_none() -> None:
 
 def test_groups_cover_every_client_once_and_leave_empty_groups_out() -> None:
     features = np.full((4000, len(SCHEMA)), np.nan)
-    features[:, GENDER] = RANDOM.choice([1.0, 2.0], 4000)
+    features[:, GENDER] = RANDOM.choice([0.0, 2.0], 4000)
     features[:, AGE] = RANDOM.uniform(20, 69, 4000)
     features[0, AGE] = 40.0
     rows = Rows(features, TARGET, np.ones(4000, dtype=bool))
     groups = by_group(rows.features, rows.target, SCORES, 0.1)
-    assert list(groups["gender"]) == ["Female", "Male"]
+    assert list(groups["gender"]) == ["Male", "Female"]
     assert list(groups["age"]) == ["under 30", "30 to 39", "40 to 49", "50 to 59", "60 and over"]
     for kind in groups.values():
         assert sum(group["rows"] for group in kind.values()) == 4000

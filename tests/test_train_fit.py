@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lightgbm import Booster
 from sklearn.metrics import roc_auc_score
 
 import train.fit
@@ -12,6 +13,7 @@ from train.errors import TrainingRefused
 from train.features import MONOTONE, SCHEMA
 from train.fit import fit, folds, model_text, out_of_fold
 from train.golden import encode, synthetic_rows
+from train.masking import mask_rarely_missing
 from train.model import fit_model, split
 from train.synthetic import draw_population
 from train.tune import START, fingerprint, tune
@@ -138,16 +140,42 @@ def test_risk_moves_with_a_monotone_feature_in_one_direction(rows: Rows) -> None
         assert (sign * np.diff(margins) >= -1e-12).all()
 
 
-def test_an_unstated_gender_scores_as_the_less_risky_one(rows: Rows) -> None:
-    booster = fit(rows, START, seed=0, trees=60)
-    column, gender = SCHEMA.names.index("CODE_GENDER"), SCHEMA["CODE_GENDER"]
-    margins = {}
-    for word in ("XNA", "F", "M"):
-        rows_of_word = rows.features[:200].copy()
-        rows_of_word[:, column] = gender.encode(word)
-        margins[word] = np.asarray(booster.predict(rows_of_word, raw_score=True))
-    np.testing.assert_array_equal(margins["XNA"], margins["F"])
-    assert margins["F"].mean() < margins["M"].mean()
+def mean_margins(booster: Booster, rows: Rows, name: str, codes: list[float]) -> list[float]:
+    """The mean margin of 500 clients when all are given each of these codes."""
+    given = np.repeat(rows.features[:500], len(codes), axis=0)
+    given[:, SCHEMA.names.index(name)] = np.tile(codes, 500)
+    margins = np.asarray(booster.predict(given, raw_score=True)).reshape(500, len(codes))
+    return [float(mean) for mean in margins.mean(axis=0)]
+
+
+def test_an_unstated_gender_scores_as_the_less_risky_one() -> None:
+    rows = clients(6000, SEED)
+    codes = [SCHEMA["CODE_GENDER"].encode(word) for word in ("M", "XNA", "F")]
+    male, unstated, female = mean_margins(fit(rows, START, 0, 100), rows, "CODE_GENDER", codes)
+    assert male > unstated == female
+
+
+@pytest.mark.parametrize(
+    "name", ["NAME_EDUCATION_TYPE", "NAME_INCOME_TYPE", "CODE_GENDER", "FLAG_DOCUMENT_3"]
+)
+def test_a_gap_that_the_data_never_have_is_not_scored_as_the_first_category(name: str) -> None:
+    rows = clients(6000, SEED)
+    found = np.unique(rows.features[:, SCHEMA.names.index(name)]).tolist()
+    margins = mean_margins(fit(rows, START, 0, 100), rows, name, [*found, np.nan])
+    assert min(margins[:-1]) < margins[-1] < max(margins[:-1])
+
+
+def test_masking_hides_a_tenth_with_the_same_share_of_defaults_and_leaves_the_rest(rows: Rows) -> None:
+    masked = mask_rarely_missing(rows.features, rows.target)
+    hidden = np.isnan(masked) & ~np.isnan(rows.features)
+    for column, feature in enumerate(SCHEMA.features):
+        if not feature.nullable or np.isnan(rows.features[:, column]).mean() > 0.01:
+            assert not hidden[:, column].any()
+        else:
+            assert hidden[:, column].mean() == pytest.approx(0.1, abs=0.005)
+            defaults = rows.target[hidden[:, column]].mean()
+            assert defaults == pytest.approx(rows.target.mean(), abs=0.01)
+    np.testing.assert_array_equal(masked[~hidden], rows.features[~hidden])
 
 
 def test_too_few_defaults_are_refused_in_one_sentence(rows: Rows) -> None:
