@@ -53,7 +53,7 @@ bench-batch: $(VENV)/dev ## the batch command against pandas and LightGBM
 	@$(RUN) loadtest.bench_batch
 
 profile: $(VENV)/dev ## load the server, record it and write loadtest/results/profile/index.html
-	@$(RUN) loadtest run --name profile
+	@$(RUN) loadtest run --seconds 15 --name profile
 
 gate: $(VENV)/dev ## fail if a request costs more, against hello world, than the committed figure
 	@$(RUN) loadtest gate
@@ -65,7 +65,8 @@ conformance: foreign ## the API's contract, 500 examples an operation (minutes)
 	@CONFORMANCE_EXAMPLES=500 $(RUN) pytest tests/test_openapi.py
 
 ledger: $(VENV)/dev ## stops under load, 20 each, and 100,000 requests of 64 clients (minutes)
-	@DRAIN_ROUNDS=20 ISOLATION_REQUESTS=100000 $(RUN) pytest tests/test_draining.py tests/test_isolation.py
+	@DRAIN_ROUNDS=20 LEDGER_ROUNDS=20 ISOLATION_REQUESTS=100000 \
+	    $(RUN) pytest tests/test_draining.py tests/test_isolation.py tests/test_prediction_log.py
 
 foreign: .venv-foreign/bin/done ## other people's clients, for the tests that use them
 

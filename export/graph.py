@@ -149,7 +149,11 @@ def serialize(
     versions = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     model = helper.make_model(graph, opset_imports=versions, ir_version=ir_version, producer_name="hotrow")
     helper.set_model_props(model, dict(metadata))
-    onnx.checker.check_model(model)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:  # only a foreign graph can be wrong
+        line = next(iter(str(error).splitlines()), "an error")
+        raise ExportRefused(f"expected a valid ONNX graph, got: {line}") from None
     serialized: bytes = model.SerializeToString(deterministic=True)
     return serialized
 

@@ -56,6 +56,7 @@ def convert_onnx(content: bytes, options: OnnxOptions, file: str = "source.onnx"
         knots=knots,
         precision="float32" if element == TensorProto.FLOAT else "float64",
         bound=1e-5,
+        takes_missing=not np.isnan(probe.scores(np.full((1, width), np.nan))).any(),
         extremes=EXTREMES,
         record={"output": tensor, "absent": "0" if options.absent_is_zero else "nan"},
     )

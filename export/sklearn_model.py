@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
 from export.conversion import Conversion, threshold_feature
 from export.errors import ExportRefused
 from export.graph import build_graph
@@ -25,11 +27,13 @@ class EnsembleSource:
 
     def margins(self, rows: Matrix) -> Margins:
         """Sums of leaves, float64 [n] or [n, K], of rows float64 [n, F]."""
-        return raw_scores(self._estimator, rows)
+        with threadpool_limits(1):
+            return raw_scores(self._estimator, rows)
 
     def outputs(self, rows: Matrix) -> Margins:
         """`predict_proba` (of two classes the second), or `predict`."""
-        return predicted(self._estimator, rows)
+        with threadpool_limits(1):
+            return predicted(self._estimator, rows)
 
 
 def convert_sklearn(

@@ -7,8 +7,10 @@ watch; requests a second depend on the load generator and on the neighbours.
 
 import argparse
 import os
+import resource
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ from loadtest.open_loop import Result, open_loop
 from loadtest.peers import command as peer_command
 from loadtest.peers import hello_request, is_hello
 from loadtest.progress import console
+from loadtest.sampler import machine_cpu_seconds
 from loadtest.subject import LoadTestError, Subject, free_port, running
 from loadtest.target import add_model, hotrow, keep_to
 from server.bundle import Bundle
@@ -38,9 +41,10 @@ WARM_UP_SECONDS = 1
 
 
 class Bench(NamedTuple):
-    """The rounds of each server, and the open-loop runs at one rate."""
+    """The rounds of each server, what other work took of the machine meanwhile, and the open-loop runs."""
 
     rounds: dict[str, list[Load]]
+    others_cpu_share: float
     open_loop: dict[str, Result]
 
 
@@ -85,9 +89,9 @@ def bench(bundle: Bundle, names: Sequence[str], rounds: int, seconds: int, open_
         script = wrk_script(golden_bodies(bundle), folder / "post.lua")
         subjects = {name: stack.enter_context(started(name, bundle, server_core)) for name in names}
 
-        def load(name: str, time: int) -> Load:
+        def load(name: str, duration: int) -> Load:
             path, used = ("/", None) if is_hello(name) else ("/predict", script)
-            done = drive(subjects[name], path, time, used, load_core)
+            done = drive(subjects[name], path, duration, used, load_core)
             if done.failed:
                 raise LoadTestError(f"expected answers with status 200 from {name}, got {done.failed} others")
             return done
@@ -95,22 +99,44 @@ def bench(bundle: Bundle, names: Sequence[str], rounds: int, seconds: int, open_
         for name in names:
             load(name, WARM_UP_SECONDS)
         done: dict[str, list[Load]] = {name: [] for name in names}
+        before = _clocks()
         for _ in range(rounds):
             for name in names:
                 done[name].append(load(name, seconds))
+        others = _others_share(before, _clocks(), done)
         if not open_seconds:
-            return Bench(done, {})
+            return Bench(done, others, {})
         peak = median(done[HOTROW], "requests_per_second")
         posts = http_requests(golden_bodies(bundle), "127.0.0.1")
         runs = {HOTROW: posts, "asgi_hello": [hello_request()]}
         with keep_to(load_core):
             return Bench(
                 done,
+                others,
                 {
                     name: open_loop(subjects[name].url, requests, peak * OPEN_LOOP_SHARE, open_seconds)
                     for name, requests in runs.items()
                 },
             )
+
+
+class _Clocks(NamedTuple):
+    wall_seconds: float
+    machine_seconds: float
+    load_seconds: float
+
+
+def _clocks() -> _Clocks:
+    wrk = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return _Clocks(time.monotonic(), machine_cpu_seconds(), wrk.ru_utime + wrk.ru_stime)
+
+
+def _others_share(before: _Clocks, after: _Clocks, done: Mapping[str, Sequence[Load]]) -> float:
+    """The part of the machine that neither the servers nor wrk used."""
+    passed = _Clocks(*(b - a for a, b in zip(before, after, strict=True)))
+    servers = sum(load.cpu_seconds for loads in done.values() for load in loads)
+    others = passed.machine_seconds - passed.load_seconds - servers
+    return max(0.0, others) / passed.wall_seconds / (os.cpu_count() or 1)
 
 
 def two_cores() -> tuple[int | None, int | None]:
@@ -158,6 +184,7 @@ def report(measured: Bench, environment: Mapping[str, Any]) -> dict[str, Any]:
             ]
             for name, loads in measured.rounds.items()
         },
+        "others_cpu_share": measured.others_cpu_share,
         "open_loop": {name: result._asdict() for name, result in measured.open_loop.items()},
     }
     return document

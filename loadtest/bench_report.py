@@ -7,6 +7,7 @@ import numpy as np
 from rich.table import Table
 
 from loadtest.machine import sentence
+from loadtest.noise import QUIET_SHARE
 from loadtest.progress import console
 
 HOTROW = "hotrow"
@@ -65,6 +66,9 @@ def print_report(document: Mapping[str, Any]) -> None:
                     f"{run['processor_share']:.0%} of a core.",
                     soft_wrap=True,
                 )
+    others = document["details"]["others_cpu_share"]
+    if others > QUIET_SHARE:
+        console.print(f"Not to be trusted: other work took {others:.0%} of the machine.")
     console.print(sentence(document["environment"]), soft_wrap=True, style="dim")
 
 

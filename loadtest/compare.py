@@ -12,11 +12,11 @@ from loadtest.functions import FunctionChange, changes, per_request
 from loadtest.machine import sentence
 from loadtest.noise import FIGURES, MIN_SECONDS, QUIET_SHARE, Difference, compare_figure, quiet
 from loadtest.progress import console
-from loadtest.result_folder import STACKS_FILE, find, read_summary
+from loadtest.result_folder import STACKS_FILE, add_results, find, read_summary
 
 #: What must be equal besides the code, and the options that change no figure.
 MACHINE = ("cpu", "usable_cores", "kernel", "python", "packages")
-OF_NO_ACCOUNT = {"name", "max_p99_ms", "max_error_rate", "min_rps", "no_profile"}
+OF_NO_ACCOUNT = {"name", "results", "open", "max_p99_ms", "max_error_rate", "min_rps", "no_profile"}
 COLOURS = {"worse": "red", "better": "green", "same": "dim", "unknown": "yellow"}
 
 
@@ -44,6 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     parser.add_argument("before", metavar="A", help="the name of a run, or its folder")
     parser.add_argument("after", metavar="B", help="another")
+    add_results(parser)
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page with a differential flame graph"
     )
@@ -51,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Compare, print, and write the page."""
-    before, after = find(options.before), find(options.after)
+    before, after = (find(name, options.results) for name in (options.before, options.after))
     comparison = compare(before, after)
     print_comparison(comparison)
     if options.html:
@@ -70,7 +71,7 @@ def compare(before: Path, after: Path) -> Comparison:
         rows_a, rows_b = ([r for r in s["seconds"] if r["measured"]] for s in (a, b))
         notes.append(
             f"Other work took more than {QUIET_SHARE:.0%} of the machine in all but a few seconds of a run: "
-            "of throughput and latency nothing can be said, and CPU per request needs a larger change."
+            "of throughput, latency and CPU nothing can be said. Repeat the runs on a quiet machine."
         )
     differences = [
         compare_figure(f, [r[f.key] for r in rows_a], [r[f.key] for r in rows_b], busy=busy) for f in FIGURES

@@ -70,5 +70,5 @@ def print_result(result: Result, closed: dict[str, float] | None = None) -> None
             "lower --rate, or give it a core of its own.",
             soft_wrap=True,
         )
-    elif result.achieved < KEPT_RATE * result.rate:
+    elif result.achieved < KEPT_RATE * result.scheduled:
         console.print("The server was the limit: it answered fewer than were asked, and the rest waited.")

@@ -34,11 +34,13 @@ LATE_SHARE, LATE_US, PROCESSOR_SHARE = 0.25, 100.0, 0.9
 class Result(NamedTuple):
     """One run. Latencies in us: `corrected` from the intended time, `uncorrected` from the sending.
 
+    `rate` was asked for, `scheduled` is what the (perhaps random) schedule held.
     `late` is how far behind its schedule the generator itself was, before it looked
     for a free connection; `limited` says that this spoils the figures.
     """
 
     rate: float
+    scheduled: float
     achieved: float
     requests: int
     failures: int
@@ -99,11 +101,12 @@ class _Load:
         self.idle: deque[_Connection] = deque()
         self.waiting: deque[int] = deque()
         self.corrected, self.uncorrected, self.late = array("q"), array("q"), array("q")
-        self.failures = self.under_way = 0
+        self.failures = self.under_way = self.scheduled = 0
         self.last_ns = 0
 
     def due(self, intended_ns: int) -> None:
         """Send now, or as soon as a connection is free."""
+        self.scheduled += intended_ns >= self._warm_until_ns
         self.late.append(perf_counter_ns() - intended_ns)
         if self.idle:
             self.send(self.idle.popleft(), intended_ns)
@@ -247,6 +250,7 @@ def _result(load: _Load, rate: float, seconds: float, measured_ns: int, processo
     behind = late["p99_us"] > max(LATE_US, LATE_SHARE * corrected["p99_us"]) or late["p50_us"] > LATE_US
     return Result(
         rate=rate,
+        scheduled=load.scheduled / seconds,
         achieved=achieved,
         requests=len(load.corrected),
         failures=load.failures,

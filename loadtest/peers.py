@@ -5,7 +5,6 @@ one that knows FastAPI and pandas; they are no part of the product.
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -186,7 +185,7 @@ PEERS: dict[str, Callable[[Path], Any]] = {
 }
 #: These have pins of their own and live in an environment of their own.
 APART = ("robyn", "blacksheep")
-APART_PYTHON = Path(".venv/peers/bin/python")
+APART_PYTHON = Path(".venv-peers/bin/python")
 
 
 def is_hello(name: str) -> bool:
@@ -213,7 +212,6 @@ def command(name: str, port: int, bundle: Path) -> list[str]:
 
 def main(name: str, port: str, bundle: str) -> None:
     """Serve one peer as `uvicorn --no-access-log` does, Robyn as it does itself."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     app = PEERS[name](Path(bundle))
     if name == "robyn":
         sys.argv[1:] = ["--log-level", "ERROR"]

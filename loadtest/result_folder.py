@@ -1,5 +1,6 @@
 """`loadtest/results/NAME/`: what a run leaves behind."""
 
+import argparse
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,17 @@ STACKS_FILE = "stacks.folded"
 TIMELINE_FILE = "timeline.png"
 #: Present from a run's first moment, so that its folder may be replaced by the next of its name.
 MARKER_FILE = ".loadtest"
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """The option that says where results are kept."""
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help="where results are kept [loadtest/results]",
+    )
 
 
 def new_folder(name: str | None, results: Path = RESULTS) -> Path:

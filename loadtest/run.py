@@ -8,6 +8,7 @@ import argparse
 import os
 import shutil
 import time
+import webbrowser
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from loadtest.limits import add_limits, broken_limits
 from loadtest.pages import write_index
 from loadtest.progress import Progress, print_summary
 from loadtest.record import record
+from loadtest.result_folder import add_results
 from loadtest.sampler import Sampler
 from loadtest.shapes import SHAPES
 from loadtest.subject import LoadTestError
@@ -52,6 +54,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--processes", type=int, metavar="N", help="load processes [processors but one, at most 4]"
     )
     parser.add_argument("--name", help="the folder in loadtest/results [date and time]")
+    add_results(parser)
+    parser.add_argument("--open", action="store_true", help="show the page of results in a browser")
     parser.add_argument("--no-profile", action="store_true", help="measure all seconds, record none")
     add_limits(parser)
 
@@ -60,7 +64,7 @@ def main(options: argparse.Namespace) -> int:
     """Run, write the results, print the table; 1 if a stated limit is broken."""
     if options.seconds < MIN_SECONDS:
         raise LoadTestError(f"expected --seconds of at least {MIN_SECONDS}, got {options.seconds}")
-    folder = result_folder.new_folder(options.name)
+    folder = result_folder.new_folder(options.name, options.results)
     settings = {k: str(v) for k, v in vars(options).items() if v is not None and k != "command"}
     summary: dict[str, Any] = {
         "name": folder.name,
@@ -74,6 +78,8 @@ def main(options: argparse.Namespace) -> int:
     draw_timeline(summary, folder / result_folder.TIMELINE_FILE)
     write_index(summary, folder)
     print_summary(summary, folder)
+    if options.open and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        webbrowser.open((folder / result_folder.INDEX_FILE).resolve().as_uri())
     return 1 if summary["broken_limits"] else 0
 
 
@@ -111,7 +117,10 @@ def _load(server: Target, options: argparse.Namespace, folder: Path) -> dict[str
 def _record(server: Target, seconds: float, folder: Path, progress: Progress) -> dict[str, Any]:
     """Record twice, as py-spy writes one form at a time; what hinders it is reported, not raised."""
     if server.pid is None:
-        return {"problem": "expected a server on this machine, got one whose process is not to be seen"}
+        return {
+            "problem": "expected a server of this user on this machine, got one whose process "
+            "is not to be seen: run as root or as the server's user"
+        }
     pid, several = profiled_process(server.pid)
     speedscope = folder / result_folder.SPEEDSCOPE_FILE
     try:

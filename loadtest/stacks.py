@@ -10,8 +10,10 @@ from typing import Any
 #: semicolons, each "function (file:line)".
 Stacks = Counter[str]
 
-#: A thread that waits here has nothing to do; its samples cost no CPU.
-WAITS = ("epoll_wait", "epoll_pwait", "sem_wait", "sem_timedwait", "pthread_cond", "futex", "clock_nanosleep")
+#: A thread that waits here has nothing to do; its samples cost no CPU. The innermost
+#: frames are often libc's without a name, so a few are looked at.
+WAITS = ("epoll_wait", "epoll_pwait", "sem_", "pthread_cond", "futex", "PyThread_acquire_lock", "take_gil")
+INNERMOST = 4
 
 #: Of native stacks: where ours begin, and symbols that py-spy names wrongly.
 EVENT_LOOP = ("Runner.run (", "run_until_complete", "run_forever", "Loop__run", "Loop__Loop__run", "uv_run")
@@ -26,7 +28,7 @@ def from_speedscope(file: Path) -> Stacks:
     for profile in content["profiles"]:
         for sample in profile["samples"]:
             names = [frames[i] for i in sample]
-            if names and not names[-1].startswith(WAITS):
+            if not any(name.startswith(WAITS) for name in names[-INNERMOST:]):
                 stacks[";".join(_merged(names))] += 1
     return stacks
 

@@ -18,7 +18,7 @@ from loadtest import machine, pages
 from loadtest.bodies import golden_bodies, http_requests
 from loadtest.open_loop import Result, closed_loop, open_loop
 from loadtest.progress import console
-from loadtest.result_folder import INDEX_FILE, SUMMARY_FILE, new_folder
+from loadtest.result_folder import INDEX_FILE, SUMMARY_FILE, add_results, new_folder
 from loadtest.sweep_plot import draw_sweep
 from loadtest.target import add_model, hotrow, keep_to, load_core
 from server.bundle import Bundle
@@ -30,6 +30,8 @@ PEAK_CONNECTIONS = 32
 #: Beyond the knee p99 is more than this many times that of the lowest rate, or the
 #: server answers less than this part of what is asked.
 KNEE_TIMES, KNEE_KEPT = 5.0, 0.99
+#: A sweep ends where less than this part is answered: further on only the queue grows.
+FAR_BEYOND = 0.8
 PLOT_FILE = "sweep.png"
 
 
@@ -57,18 +59,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rates", type=_numbers, metavar="R,…", help="requests a second [parts of the peak]")
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of each rate [3]")
     parser.add_argument("--name", help="the folder in loadtest/results [date and time]")
+    add_results(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     """Sweep every configuration, print, and write JSON, PNG and HTML."""
-    folder = new_folder(options.name or datetime.now().strftime("sweep-%Y-%m-%d-%H%M%S"))
+    folder = new_folder(options.name or datetime.now().strftime("sweep-%Y-%m-%d-%H%M%S"), options.results)
     environment = machine.environment({"seconds": options.seconds})
     bundle = Bundle.load(options.model)
     series = [
         sweep(bundle, workers, log_mode, options.rates, options.seconds)
         for workers, log_mode in itertools.product(options.workers, options.log_modes)
     ]
-    _write(series, environment, folder)
+    write_sweep(series, environment, folder)
     print_series(series)
     console.print(f"Plot: {folder / PLOT_FILE}\nPage: {folder / INDEX_FILE}", soft_wrap=True)
     return 0
@@ -87,16 +90,21 @@ def sweep(
         for rate in sorted(rates):
             points.append(open_loop(subject.url, requests, rate, seconds, poisson=True))
             console.print(f"{workers} workers, log {log_mode}: {rate:,.0f}/s, {_point(points[-1])}")
-            if points[-1].achieved < rate * 0.8:  # further on there is only a longer queue
+            if points[-1].achieved < FAR_BEYOND * rate:
                 break
     return Series(workers, log_mode, points, knee(points))
 
 
 def knee(points: Sequence[Result]) -> int | None:
-    """The index of the last rate that is served as the lowest is; None if all or none are."""
+    """The index of the last rate that is served as the lowest is.
+
+    None if all or none are, and if the generator spoiled a point before the bend.
+    """
     base = points[0].corrected["p99_us"]
     for i, point in enumerate(points):
-        if point.corrected["p99_us"] > KNEE_TIMES * base or point.achieved < KNEE_KEPT * point.rate:
+        if i and points[i - 1].limited:
+            return None
+        if point.corrected["p99_us"] > KNEE_TIMES * base or point.achieved < KNEE_KEPT * point.scheduled:
             return i - 1 if i else None
     return None
 
@@ -114,7 +122,8 @@ def print_series(series: Sequence[Series]) -> None:
     console.print(table)
 
 
-def _write(series: Sequence[Series], environment: dict[str, Any], folder: Path) -> None:
+def write_sweep(series: Sequence[Series], environment: dict[str, Any], folder: Path) -> None:
+    """Write the figures as JSON, the plot, and the page."""
     document = {
         "environment": environment,
         "series": [one._asdict() | {"points": [point._asdict() for point in one.points]} for one in series],

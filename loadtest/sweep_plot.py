@@ -29,7 +29,8 @@ def draw_sweep(series: "Sequence[Series]", file: Path) -> None:
     axis.set_xlim(left=0.0)
     axis.set_xlabel("requests a second asked (hollow: the generator was the limit)")
     axis.set_ylabel("latency from the intended send time, ms")
-    axis.legend(frameon=False, loc="upper left")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(series) + len(LINES))
     save(plot, file)
 
 
@@ -49,12 +50,14 @@ def _draw_knee(axis: object, one: "Series", colour: str) -> None:
     assert one.knee is not None
     point = one.points[one.knee]
     axis.axvline(point.rate, color=colour, linewidth=0.8, alpha=0.5)  # type: ignore[attr-defined]
-    axis.annotate(  # type: ignore[attr-defined]
-        f"knee: {point.rate:,.0f}/s",
-        (point.rate, point.corrected["p99_us"] / 1000),
-        xytext=(-6, 14),
-        textcoords="offset points",
+    axis.text(  # type: ignore[attr-defined]
+        point.rate,
+        0.98,
+        f"knee: {point.rate:,.0f}/s ",
+        transform=axis.get_xaxis_transform(),  # type: ignore[attr-defined]
+        rotation=90,
         ha="right",
+        va="top",
         color=colour,
     )
 

@@ -24,7 +24,8 @@ def draw_timeline(summary: Mapping[str, Any], file: Path) -> None:
         for key, name, colour, scale in lines:
             axis.plot(x, [row[key] * scale for row in rows], color=colour, label=name or None)
         axis.set_ylabel(label)
-        axis.set_ylim(bottom=0.0)
+        highest = max(row[key] * scale for row in rows for key, _, _, scale in lines)
+        axis.set_ylim(0.0, highest * 1.15 or 1.0)
         if len(lines) > 1:
             axis.legend(loc="upper left", ncols=len(lines), frameon=False)
         for start, row in zip(x, rows, strict=True):

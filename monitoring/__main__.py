@@ -97,7 +97,7 @@ def _replay(options: argparse.Namespace, console: Console) -> int:
 
 
 def _verify(options: argparse.Namespace, console: Console) -> int:
-    from monitoring.terminal import print_verification
+    from monitoring.verification_text import print_verification
     from monitoring.verify_log import verify
 
     checked = verify(options.log)

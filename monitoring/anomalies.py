@@ -16,6 +16,8 @@ FAR = 6.0
 MINIMUM_CHANGE = 0.3
 MINIMUM_REQUESTS = 20
 MINIMUM_PERIODS = 16
+#: A share of few decisions: one period in two million by chance.
+FAR_SHARE = 5.0
 #: The middle half of the values is this many standard deviations wide, if they are normal.
 _QUARTILES = 1.349
 
@@ -67,13 +69,13 @@ def _outliers(
 
 
 def _refusals(found: Figures) -> Iterator[Anomaly]:
-    """Refusal rates that chance alone would not give: six binomial standard deviations off."""
+    """Refusal rates that chance alone would not give: five binomial standard deviations off."""
     periods, rate = found.periods, found.refusal_rate
     if not 0.0 < rate < 1.0:
         return
     n = np.maximum(periods.scored, 1.0)
     away = np.abs(periods.refused / n - rate) / np.sqrt(rate * (1 - rate) / n)
-    far = (away > FAR) & (periods.scored >= MINIMUM_REQUESTS)
+    far = (away > FAR_SHARE) & (periods.scored >= MINIMUM_REQUESTS)
 
     def why(part: slice) -> str:
         share = periods.refused[part].sum() / max(1.0, periods.scored[part].sum())

@@ -222,7 +222,7 @@ def _drift_of_csv(paths: Sequence[Path], bundle: Bundle) -> DriftReport:
     names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
     try:
         table = connection.execute(f"select * from read_csv([{names}], all_varchar=true, union_by_name=true)")
-        fetched = {name: np.ma.filled(values, None) for name, values in table.fetchnumpy().items()}
+        fetched = {name: values.tolist() for name, values in table.fetchnumpy().items()}
     except duckdb.Error as error:
         raise LogError(f"expected CSV files with a header, got: {str(error).splitlines()[0]}") from None
     finally:
@@ -238,13 +238,12 @@ def _drift_of_csv(paths: Sequence[Path], bundle: Bundle) -> DriftReport:
     return drift(bundle, reference_of(bundle), {SCORE: Column(scores), **columns}, hidden)
 
 
-def _csv_column(feature: Feature, texts: npt.NDArray[np.object_]) -> Column:
+def _csv_column(feature: Feature, texts: list[str | None]) -> Column:
     if feature.kind == "category":
         codes = {name: float(i) for i, name in enumerate(feature.categories)}
-        values = np.array([codes.get(text, np.nan) for text in texts], dtype=np.float64)
-        return Column(values, sum(text is not None and text not in codes for text in texts))
-    values = np.array([_number(text) for text in texts], dtype=np.float64)
-    return Column(values)
+        values = np.array([codes.get(text or "", np.nan) for text in texts], dtype=np.float64)
+        return Column(values, sum(bool(text) and text not in codes for text in texts))
+    return Column(np.array([_number(text) for text in texts], dtype=np.float64))
 
 
 def _number(text: str | None) -> float:

@@ -133,9 +133,9 @@ def _drift(drift: DriftReport) -> str:
     hidden = f" Hidden by the log's masks: {', '.join(drift.hidden)}." if drift.hidden else ""
     return _section(
         "Drift",
-        f"{drift.n:,} rows against the training distribution. “By chance” is what no drift at all stays under "
-        "for this many rows and bins; the limit tolerates 0.1 more. Importance: how far the score moves when the "
-        f"feature's values are shuffled.{hidden}",
+        f"{drift.n:,} rows against the training distribution. “By chance” is what no drift stays under for "
+        "this many rows and bins; the limit tolerates 0.1 more. Importance: how far the score moves when "
+        f"the feature's values are shuffled.{hidden}",
         '<div class="scroll">' + _table(names, rows, 1, 2, 3, 4, 5, 6, raw=(0, 7)) + "</div>",
         '<p class="note">Share of the rows in each bin: training grey, now blue, or red where it drifted</p>',
         '<div class="three">' + "".join(map(_distribution, drift.columns)) + "</div>",

@@ -208,8 +208,8 @@ def _line(axes: Axes, found: Figures, values: Series, colour: str, width: float,
 
 
 def _area(axes: Axes, found: Figures, values: Series, colour: str) -> None:
-    days = found.periods.seconds / 86_400
-    axes.bar(_middles(found), values, width=days, color=colour, linewidth=0, alpha=0.8)
+    axes.fill_between(_middles(found), values, step="mid", color=colour, linewidth=0, alpha=0.8)
+    axes.set_ylim(bottom=0)
 
 
 def _time_axis(axes: Axes) -> None:

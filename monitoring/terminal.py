@@ -10,7 +10,6 @@ from monitoring.figures import Spread
 from monitoring.plots import duration
 from monitoring.replay import Replay
 from monitoring.report import Report
-from monitoring.verify_log import Boot, Process, Verification
 from monitoring.words import log_words, minutes, percent, summary
 
 
@@ -91,49 +90,6 @@ def print_replay(result: Replay, console: Console) -> None:
         )
     elif result.audited:
         console.print(f"All {result.audited:,} rows logged by {result.bundle} come out the same to the bit.")
-
-
-def print_verification(checked: Verification, console: Console) -> None:
-    """Boot by boot, what is there and what is missing."""
-    files = f"{len(checked.files)} file{'s' * (len(checked.files) != 1)}"
-    console.print(f"[bold]{checked.lines:,} lines in {files}[/], {checked.unreadable:,} unreadable")
-    table = _table("boot", "lines", "last number", "missing", "double", "state")
-    table.columns[-1].justify = "left"
-    told = {boot.boot: process for process in checked.processes for boot in process.boots}
-    for boot in checked.boots:
-        table.add_row(
-            boot.boot,
-            f"{boot.lines:,}",
-            f"{boot.last:,}",
-            f"{boot.lost:,}",
-            f"{boot.duplicates:,}",
-            _state(boot, told.get(boot.boot)),
-        )
-    console.print(table)
-    for process in checked.processes:
-        if process.unwritten:
-            console.print(f"[red]{process.unwritten:,} lines of the process of {process.opened} are gone.[/]")
-    console.print("No line is missing." if checked.whole else "[red]The log is not whole.[/]")
-
-
-def _state(boot: Boot, process: Process | None) -> str:
-    words = [f"missing {_gaps(boot)}"] if boot.gaps else []
-    if boot.removed:
-        words.append(f"1 to {boot.removed:,} deleted with old files")
-    if process is None:
-        words.append("no ledger: its last lines cannot be vouched for")
-    elif process.lines is None:
-        words.append("not closed: running, or killed with up to 100 ms of lines")
-    elif process.dropped:
-        words.append(f"closed, {process.dropped:,} dropped and counted")
-    else:
-        words.append("closed")
-    return "; ".join(words)
-
-
-def _gaps(boot: Boot) -> str:
-    listed = [f"{a:,}" if a == b else f"{a:,}-{b:,}" for a, b in boot.gaps[:10]]
-    return ", ".join(listed) + (f" and {len(boot.gaps) - 10:,} more" if len(boot.gaps) > 10 else "")
 
 
 def _add_spread(table: Table, name: str, spread: Spread, words: Callable[[float], str]) -> None:

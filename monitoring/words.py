@@ -19,7 +19,7 @@ def summary(report: Report) -> Iterator[tuple[str, str, bool]]:
     yield "99th percentile", duration(found.latency.p99), False
     yield "anomalies", str(len(report.anomalies)), bool(report.anomalies)
     if report.drift is not None:
-        yield "features drifted", str(len(report.drift.drifted)), bool(report.drift.drifted)
+        yield "columns drifted", str(len(report.drift.drifted)), bool(report.drift.drifted)
     if report.verification is not None:
         lost = report.verification.lost + found.unreadable
         yield "lines lost or unreadable", f"{lost:,}", bool(lost)

@@ -19,7 +19,7 @@ from server.schema import MAX_EXACT_INTEGER, Feature, Row, Schema, parse_object
 #: A msgspec Struct costs time for every field *declared*, a dict for every field
 #: sent. Measured with 11 fields sent (`python -m loadtest pieces`), the Struct
 #: wins up to about this many declared ones.
-TYPED_DECODER_MAX_FEATURES = 64
+TYPED_DECODER_MAX_FEATURES = 128
 
 
 def row_decoder(schema: Schema, *, others: bool = False) -> Callable[[bytes], Row]:

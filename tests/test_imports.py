@@ -34,6 +34,8 @@ HOMES = {
     "rich": {"monitoring", "train", "export", "loadtest", *BATCH},
     "pandas": {"loadtest", "export"},
     "fastapi": {"loadtest"},
+    "matplotlib": {"monitoring", "loadtest"},
+    "grafana_foundation_sdk": {"monitoring"},
 }
 
 

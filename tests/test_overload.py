@@ -9,7 +9,7 @@ import orjson
 from tests.bundles import ROW
 from tests.servers import address, exchange, post, serving
 
-HALF = b"POST /predict/batch HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+HALF = post("/predict/batch", b"x" * 99)[:-90]
 BATCH = orjson.dumps({"rows": [ROW]})
 
 

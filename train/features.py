@@ -2,8 +2,10 @@
 
 A category is encoded as its position in the list and the booster compares it as
 a number, so the lists are ordered: education by level, income type by default
-rate (over the 307,511 clients of the competition). Ranges hold every client of
-the Kaggle tables with room to spare; their largest income is 117,000,000.
+rate (published for the whole table: 0 % of students and business owners, 5.4,
+5.8, 7.5 and 9.6 % of the next four, above 35 % of the last two, who are few).
+Ranges hold every client of the Kaggle tables with room to spare; their largest
+income is 117,000,000.
 """
 
 from typing import Any
@@ -54,9 +56,9 @@ _INCOME_TYPE = {
     "Unemployed": "Unemployed",
     "Maternity leave": "On maternity leave",
 }
-# "XNA" is Kaggle's word for "not stated", borne by four clients. Between the two
-# others, LightGBM's split of F from M (at the middle, `<=`) sends it with F.
-_GENDER = {"F": "Female", "XNA": "Not stated", "M": "Male"}
+# "XNA" is Kaggle's word for "not stated", borne by four clients. LightGBM keeps zero
+# in a bin of its own and splits right above it, so XNA goes with F, the less risky.
+_GENDER = {"M": "Male", "XNA": "Not stated", "F": "Female"}
 
 
 def _category(name: str, label: str, note: str, words: dict[str, str], default: str) -> Feature:

@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 from train.cost import Vector
 from train.data import Rows
 from train.features import MONOTONE, SCHEMA
+from train.masking import mask_rarely_missing
 
 Parameters: TypeAlias = Mapping[str, float | int]
 
@@ -91,17 +92,17 @@ def folds(rows: Rows, seed: int, repeats: int) -> Iterator[Fold]:
 
 def fit(rows: Rows, parameters: Parameters, seed: int, trees: int) -> lightgbm.Booster:
     """A booster of exactly `trees` trees on all rows."""
-    return lightgbm.train(_parameters(parameters, seed), _dataset(rows), trees)
+    return lightgbm.train(_parameters(parameters, seed), _training_set(rows), trees)
 
 
 def fit_early(rows: Rows, fold: Fold, parameters: Parameters, seed: int) -> lightgbm.Booster:
     """A booster that stops once the scored rows of the fold gain nothing for `PATIENCE` trees."""
-    train = _dataset(rows.take(fold.train))
+    train = _training_set(rows.take(fold.train))
     return lightgbm.train(
         _parameters(parameters, seed),
         train,
         MAX_TREES,
-        valid_sets=[_dataset(rows.take(fold.scored), train)],
+        valid_sets=[train.create_valid(rows.features[fold.scored], rows.target[fold.scored])],
         callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
     )
 
@@ -146,7 +147,6 @@ def _parameters(parameters: Parameters, seed: int) -> dict[str, Any]:
     return {**FIXED, **parameters, "seed": seed}
 
 
-def _dataset(rows: Rows, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
-    return lightgbm.Dataset(
-        rows.features, rows.target, feature_name=list(SCHEMA.names), reference=reference, free_raw_data=True
-    )
+def _training_set(rows: Rows) -> lightgbm.Dataset:
+    features = mask_rarely_missing(rows.features, rows.target)
+    return lightgbm.Dataset(features, rows.target, feature_name=list(SCHEMA.names))

@@ -19,6 +19,7 @@ from train.cost import Costs, cheapest
 from train.data import Rows
 from train.errors import TrainingRefused
 from train.fit import FIXED, FOLDS, repeats_for, score_folds
+from train.masking import MASK_EVERY
 
 #: Tried first: strong regularisation and small trees, which suit few defaults.
 START: dict[str, float | int] = {
@@ -82,7 +83,16 @@ def _sample(rows: Rows, seed: int) -> Rows:
 def fingerprint(rows: Rows, costs: Costs, seed: int) -> str:
     """A name for the study of these rows, costs and seed under this recipe and LightGBM."""
     recipe = json.dumps(
-        [vars(costs), seed, FIXED, START, MAX_TUNING_ROWS, lightgbm.__version__, optuna.__version__]
+        [
+            vars(costs),
+            seed,
+            FIXED,
+            START,
+            MASK_EVERY,
+            MAX_TUNING_ROWS,
+            lightgbm.__version__,
+            optuna.__version__,
+        ]
     )
     digest = hashlib.sha256(recipe.encode())
     for array in (rows.features, rows.target, rows.complete):

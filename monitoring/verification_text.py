@@ -1,0 +1,54 @@
+"""What a verification says, as text for a terminal."""
+
+from rich.console import Console
+from rich.table import Table
+
+from monitoring.verify_log import MAX_LISTED_GAPS, Boot, Process, Verification
+
+_NUMBERS = ("lines", "last number", "missing", "double")
+
+
+def print_verification(checked: Verification, console: Console) -> None:
+    """Boot by boot, what is there and what is missing."""
+    files = f"{len(checked.files)} file{'s' * (len(checked.files) != 1)}"
+    console.print(f"[bold]{checked.lines:,} lines in {files}[/], {checked.unreadable:,} unreadable")
+    table = Table("boot", *_NUMBERS, "state", box=None)
+    for column in table.columns[1:-1]:
+        column.justify = "right"
+    told = {boot.boot: process for process in checked.processes for boot in process.boots}
+    for boot in checked.boots:
+        table.add_row(
+            boot.boot,
+            f"{boot.lines:,}",
+            f"{boot.last:,}",
+            f"{boot.lost:,}",
+            f"{boot.duplicates:,}",
+            _state(boot, told.get(boot.boot)),
+        )
+    console.print(table)
+    for process in checked.processes:
+        if process.unwritten:
+            console.print(f"[red]{process.unwritten:,} lines of the process of {process.opened} are gone.[/]")
+    console.print("No line is missing." if checked.whole else "[red]The log is not whole.[/]")
+
+
+def _state(boot: Boot, process: Process | None) -> str:
+    words = [f"missing {_gaps(boot)}"] if boot.gaps else []
+    if boot.removed:
+        words.append(f"1 to {boot.removed:,} deleted with old files")
+    if process is None:
+        words.append("no ledger: its last lines cannot be vouched for")
+    elif process.lines is None:
+        words.append("not closed: running, or killed with up to 100 ms of lines")
+    elif process.dropped:
+        words.append(f"closed, {process.dropped:,} dropped and counted")
+    else:
+        words.append("closed")
+    return "; ".join(words)
+
+
+def _gaps(boot: Boot) -> str:
+    listed = [f"{a:,}" if a == b else f"{a:,}-{b:,}" for a, b in boot.gaps[:MAX_LISTED_GAPS]]
+    return ", ".join(listed) + (
+        f" and {len(boot.gaps) - MAX_LISTED_GAPS:,} more" if len(boot.gaps) > MAX_LISTED_GAPS else ""
+    )
