@@ -50,7 +50,7 @@ bench-export: $(VENV)/dev ## the exported graph against LightGBM, XGBoost and th
 	@$(RUN) loadtest.bench_export
 
 bench-batch: $(VENV)/dev ## the batch command against pandas and LightGBM
-	@$(RUN) loadtest.bench_batch
+	@$(RUN) loadtest.bench_batch && $(RUN) loadtest.bench_rows
 
 profile: $(VENV)/dev ## load the server, record it and write loadtest/results/profile/index.html
 	@$(RUN) loadtest run --seconds 15 --name profile
@@ -61,8 +61,8 @@ gate: $(VENV)/dev ## fail if a request costs more, against hello world, than the
 certify: $(VENV)/dev ## certificates of every model family at full size (minutes)
 	@CERTIFY_ROWS=100000 $(RUN) pytest tests/test_export_*.py
 
-conformance: foreign ## the API's contract, 500 examples an operation (minutes)
-	@CONFORMANCE_EXAMPLES=500 $(RUN) pytest tests/test_openapi.py
+conformance: $(VENV)/dev ## the API's contract, 500 examples an operation (minutes)
+	@CONFORMANCE_EXAMPLES=500 $(RUN) pytest tests/test_openapi.py -k schemathesis --timeout 1800
 
 ledger: $(VENV)/dev ## stops under load, 20 each, and 100,000 requests of 64 clients (minutes)
 	@DRAIN_ROUNDS=20 LEDGER_ROUNDS=20 ISOLATION_REQUESTS=100000 \

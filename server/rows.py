@@ -122,6 +122,8 @@ class RowsScorer:
             try:
                 self.scorer.log(started_ns, ended_ns, members, sequence, body)
             except OSError:
+                if not part:  # nothing has waited since the number was taken
+                    self.scorer.give_back(sequence)
                 raise Unavailable("the prediction log cannot be written") from None
             first += len(chunk)
 

@@ -60,6 +60,10 @@ class Scorer:
         """The number of the next answer, and of its line in the log."""
         return self._sequence()
 
+    def give_back(self, sequence: int) -> None:
+        """Number the next answer so: the one that was to have it was not given, so there is no gap."""
+        self._sequence = count(sequence).__next__
+
     def log(self, started_ns: int, ended_ns: int, members: bytes, sequence: int, body: bytes) -> None:
         """Append the line of an answer to many rows; raises `OSError` in strict mode only."""
         if self._log is not None:
@@ -100,7 +104,7 @@ class Scorer:
         try:
             self._log.append(self._format.line(started_ns, ended_ns, content[1:-1], sequence, body))
         except OSError:
-            self._sequence = count(sequence).__next__  # no line, so no gap
+            self.give_back(sequence)
             raise Unavailable("the prediction log cannot be written") from None
         send(content)
         self._count(probability, decision)

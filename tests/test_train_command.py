@@ -13,7 +13,7 @@ import train.fit
 from server.bundle import CARD_FILE, REFERENCE_FILE, SOURCE_FILE, Bundle
 from server.predictor import Predictor
 from server.reference import Reference
-from train.__main__ import main
+from train.__main__ import _parser, main
 from train.data import APPLICATIONS
 from train.golden import encode
 from train.synthetic_tables import write_tables
@@ -128,3 +128,10 @@ def test_wrong_usage_is_exit_2(option: tuple[str, str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(option)
     assert exit_.value.code == 2
+
+
+def test_every_option_is_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    for action in _parser()._actions:
+        if action.dest != "help":
+            assert f"`{action.option_strings[0]}`" in text
