@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from train.cost import Costs
 from train.data import Rows
 from train.errors import TrainingRefused
 from train.features import MONOTONE, SCHEMA
-from train.fit import fit, folds, model_text, out_of_fold
+from train.fit import Scored, fit, folds, model_text, out_of_fold
 from train.golden import encode, synthetic_rows
 from train.masking import mask_rarely_missing
 from train.model import fit_model, split
@@ -88,9 +89,7 @@ def test_the_study_of_other_data_costs_or_seed_is_another(rows: Rows) -> None:
 
 def test_bad_trials_are_pruned(rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = iter(range(1, 10_000))
-    monkeypatch.setattr(
-        train.tune, "score_folds", lambda *_: iter([train.fit.Scored(np.arange(9), np.ones(9), 1)])
-    )
+    monkeypatch.setattr(train.tune, "score_folds", lambda *_: iter([Scored(np.arange(9), np.ones(9), 1)]))
     monkeypatch.setattr(train.tune, "cheapest", lambda *_: (0.5, float(next(costs))))
     monkeypatch.setattr(train.tune, "FOLDS", 1)
     tuned = search(rows, tmp_path, trials=12)
@@ -190,3 +189,18 @@ def test_an_unseen_booster_scores_less_than_seventy_eight_on_synthetic_clients()
     booster = fit(clients(20_000, 1), START, seed=0, trees=200)
     fresh = clients(10_000, 2)
     assert 0.73 < roc_auc_score(fresh.target, booster.predict(fresh.features)) < 0.78
+
+
+def test_of_many_clients_a_sample_is_searched_on(
+    rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def scores(sample: Rows, *_: object) -> Iterator[Scored]:
+        seen.append((len(sample), sample.target.mean()))
+        yield Scored(np.arange(9), np.ones(9), 1)
+
+    monkeypatch.setattr(train.tune, "MAX_TUNING_ROWS", 1000)
+    monkeypatch.setattr(train.tune, "score_folds", scores)
+    search(rows, tmp_path, trials=1)
+    assert seen == [(1000, pytest.approx(rows.target.mean(), abs=0.001))]
