@@ -79,6 +79,8 @@ class Explainer:
         reader, writer = self._helper.stdout, self._helper.stdin
         assert reader is not None
         assert writer is not None
+        if writer.is_closing():  # uvloop raises a RuntimeError for a write to a closed pipe
+            raise BrokenPipeError
         writer.write(row)
         async with asyncio.timeout(ANSWER_SECONDS):
             return self._result.unpack(await reader.readexactly(self._result.size))
