@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
+.PHONY: help run tools test coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
         foreign foreign-evidently peers conformance ledger
 
 help: ## list the targets
@@ -22,6 +22,8 @@ test: lint .venv-foreign/bin/done .venv-evidently/bin/done ## run the whole suit
 
 coverage: $(VENV)/dev ## run the suite and write htmlcov/index.html
 	@$(RUN) pytest --cov --cov-report=term --cov-report=html
+
+tools: $(VENV)/dev ## install what train, export, loadtest, monitoring and server.batch use
 
 lint: $(VENV)/dev ## format, style and types
 	@$(RUN) ruff format --check --quiet

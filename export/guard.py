@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 
 from export.errors import ExportRefused
@@ -30,6 +31,8 @@ def guarded(command: Callable[[], int]) -> int:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
             code = command()
+        except Exception:  # noqa: BLE001  # os._exit below would swallow a mistake of ours
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -50,12 +50,13 @@ class DrainingServer(uvicorn.Server):
         state.default_headers = [*state.default_headers, CLOSE]
         if state.connections:
             await self._wait(LAME_DUCK_SECONDS)
-            if self._is_last():
-                for listener in sockets or ():
-                    refuse_new(listener)
-                await self._wait(TAKEN_SECONDS)
-            for server in self.servers:
-                server.close()
+        if self._is_last():
+            for listener in sockets or ():
+                refuse_new(listener)
+        await self._wait(TAKEN_SECONDS)
+        for server in self.servers:
+            server.close()
+        if state.connections:
             await self._wait(TAKEN_SECONDS)
         await super().shutdown(sockets)
 

@@ -172,7 +172,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to watch the clock."""
         super().connection_made(transport)
-        self._arm(HEAD_SECONDS)
+        self._arm(min(HEAD_SECONDS, self.timeout_keep_alive))
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing: uvicorn's timer does not know of answers given before its parser."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop watching; uvicorn leaves its own timer armed after a reset."""
@@ -199,7 +202,7 @@ class GuardedProtocol(HttpToolsProtocol):
                     RequestTimeout(f"expected the whole request within {limit:g} s, got a part of it")
                 )
         elif self._is_answering():
-            self._arm(self.timeout_keep_alive)
+            self._arm(max(1.0, self.timeout_keep_alive))
         else:
             limit = HEAD_SECONDS if self._fresh else self.timeout_keep_alive
             left = limit - self._seconds_since(self._active_ns)

@@ -3,11 +3,11 @@
 import random
 import time
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.errors import PROBLEM_JSON, Unavailable
+from server.errors import Unavailable
 from server.metrics import WorkerMetrics
+from server.refusals import refusal
 
 #: Routes that tell how the server is: they answer when it is overloaded too.
 EXEMPT = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
@@ -43,7 +43,7 @@ class Measured:
             ended = time.perf_counter()  # what runs after the last message is ours
 
         started = time.perf_counter()
-        app = self._app if self._has_room(scope["path"]) else self._shed()
+        app = self._app if self._has_room(scope["path"]) else self._shed(scope["path"])
         self._add(1)
         try:
             await app(scope, receive, watched)
@@ -59,10 +59,10 @@ class Measured:
         self._in_flight += change
         self._metrics.add_in_flight(change)
 
-    def _shed(self) -> ASGIApp:
+    def _shed(self, path: str) -> ASGIApp:
         self._count_shed()
-        refusal = Unavailable(
+        refused = Unavailable(
             "expected fewer requests at once, got more than this worker answers",
             retry_after_seconds=random.randint(*RETRY_AFTER_SECONDS),
         )
-        return Response(refusal.body(), refusal.status, headers=refusal.headers, media_type=PROBLEM_JSON)
+        return refusal(path, refused)

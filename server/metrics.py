@@ -70,7 +70,7 @@ CODES = (
     OTHER,
 )
 DROP_REASONS = ("queue_full", "disk")
-SHED_REASONS = ("inflight", "draining")
+SHED_REASONS = ("inflight",)
 
 
 #: What the Open Inference Protocol's statistics of a model are made of.

@@ -143,13 +143,16 @@ class PredictionLog:
         self._thread.start()
         self._tick(asyncio.get_running_loop())
 
-    def close(self) -> None:
-        """Write and sync every line that waits, as far as the disk takes it."""
+    def stop(self) -> None:
+        """Take no more lines; called on the event loop, whose timer and segment these are."""
         if self._timer is not None:
             self._timer.cancel()
         self._closing.set()
         self._seal()
         self._sealed.put(None)
+
+    def close(self) -> None:
+        """Write and sync every line that waits, as far as the disk takes it; after `stop`."""
         self._thread.join()
         self._file.close()
         self._ledger.closed(self._boots, self._lines, self._refused + self._lost)
@@ -159,9 +162,13 @@ class PredictionLog:
         if end > SEGMENT_BYTES:
             self._seal()
             end = len(line)
-        if self._sealed_bytes + end > self._room or end > SEGMENT_BYTES:
+        if self._sealed_bytes + end > self._room:
             self._refused += 1
             self._drop_full()
+            return
+        if end > SEGMENT_BYTES:  # a line too long for any segment is one of its own
+            self._sealed.put(_Segment(bytearray(line), end))
+            self._sealed_bytes += end
             return
         self._segment[self._used : end] = line
         self._used = end

@@ -79,9 +79,9 @@ class Predictor:
         as `null` with status 200 otherwise.
         """
         probability = self.link(self.margin(row))
-        if probability < self._threshold:
+        if 0.0 <= probability < self._threshold:
             return probability, 0
-        if probability <= 1.0:
+        if self._threshold <= probability <= 1.0:
             return probability, 1
         raise ModelFailure("expected a probability between 0 and 1 from the model, got none")
 

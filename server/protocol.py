@@ -12,6 +12,7 @@ second parse.
 
 import hashlib
 import inspect
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +22,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.errors import Problem, SettingsError
-from server.guards import GuardedProtocol
+from server.guards import MAX_HEADERS, GuardedProtocol, head_refusal
 from server.scorer import Send
+
+logger = logging.getLogger(__name__)
 
 REQUEST_LINE = b"POST /predict HTTP/1.1\r\n"
 HEAD_END = b"\r\n\r\n"
@@ -39,7 +42,17 @@ CLOSE = (b"connection", b"close")
 #: Headers after which a request is not plain: they change what it means, or how
 #: its connection goes on.
 UNPLAIN_HEADERS = frozenset(
-    {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"connection", b"trailer", b"te"}
+    {
+        b"transfer-encoding",
+        b"content-encoding",
+        b"expect",
+        b"upgrade",
+        b"connection",
+        b"proxy-connection",
+        b"keep-alive",
+        b"trailer",
+        b"te",
+    }
 )
 JSON_TYPES = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
@@ -62,7 +75,7 @@ def check_uvicorn() -> None:
     if digest != KNOWN_PROTOCOL_SHA256:
         raise SettingsError(
             f"expected the uvicorn of requirements/server.txt, got {uvicorn.__version__}, which differs: "
-            "install the locked requirements, or set HOTROW_FAST_DOOR=off"
+            "install the locked requirements"
         )
 
 
@@ -146,6 +159,8 @@ def plain_body_length(head: bytes) -> int | None:
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
     names = [name for name, _ in found.headers]
+    if len(names) > MAX_HEADERS or head_refusal("1.1", found.headers) is not None:
+        return None  # the ordinary way words it
     if not found.complete or not UNPLAIN_HEADERS.isdisjoint(names):
         return None
     if any(names.count(name) != 1 for name in (b"host", b"content-length", b"content-type")):
@@ -164,6 +179,7 @@ class HotrowProtocol(GuardedProtocol):
         self._door = door
         self._held = b""
         self._pieces = 0
+        self._sent = False
 
     def data_received(self, data: bytes) -> None:
         """Answer a plain request, or pass the bytes on to the parser."""
@@ -187,9 +203,14 @@ class HotrowProtocol(GuardedProtocol):
         started_ns = self._active_ns
         try:
             self._door.answer(data[head_end:], self._send, started_ns)
-        except Problem:  # the ordinary way words it
-            self._pass_on(data)
+        except Exception as error:
+            if self._sent:  # a second answer would be taken for the next request's
+                raise
+            if not isinstance(error, Problem):
+                logger.exception("The fast door failed; the ordinary way answers.")
+            self._pass_on(data)  # which words it
             return
+        self._sent = False
         self._fresh = False
         if self._held:
             self._held, self._pieces = b"", 0
@@ -198,6 +219,7 @@ class HotrowProtocol(GuardedProtocol):
     def _send(self, content: bytes) -> None:
         door = self._door
         head = door.answer_head(self.server_state.default_headers)
+        self._sent = True
         self.transport.write(b"%b%d\r\n\r\n%b" % (head, len(content), content))
         if door.closing:
             self.transport.close()
@@ -209,8 +231,18 @@ class HotrowProtocol(GuardedProtocol):
         self._held, self._pieces = data, self._pieces + 1
 
     def _pass_on(self, data: bytes) -> None:
+        held, began_ns = self._held, self._began_ns
         self._held, self._pieces = b"", 0
         super().data_received(data)
+        if held and self._in_message:  # its deadline counts from the first piece held
+            self._began_ns = began_ns
+            self._look()
+
+    def shutdown(self) -> None:
+        """Begin the end: a request of which a part is held gets the time to come in whole."""
+        if self._held:
+            self._pass_on(self._held)
+        super().shutdown()
 
     def _is_busy(self) -> bool:
         """Whether the parser or the app is at work, or the client does not read its answers."""

@@ -14,7 +14,12 @@ MAX_NAMED = 10
 async def answer_problem(request: Request, error: Exception) -> Response:
     """A refusal as its problem document, or as the Open Inference Protocol writes it under `/v2`."""
     assert isinstance(error, Problem)
-    if request.url.path == "/v2" or request.url.path.startswith("/v2/"):
+    return refusal(request.url.path, error)
+
+
+def refusal(path: str, error: Problem) -> Response:
+    """The answer to a refused request for this path."""
+    if path == "/v2" or path.startswith("/v2/"):
         return _answer_error(error)
     return Response(error.body(), error.status, headers=error.headers, media_type=PROBLEM_JSON)
 
@@ -34,12 +39,12 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         headers = dict(error.headers or {})
-        refusal: Problem = MethodNotAllowed(
+        refused: Problem = MethodNotAllowed(
             f"expected {headers.get('Allow')}, got another method", headers=headers
         )
     else:
-        refusal = NotFound("expected a path of this server, got another: see /docs or /openapi.json")
-    return await answer_problem(request, refusal)
+        refused = NotFound("expected a path of this server, got another: see /docs or /openapi.json")
+    return await answer_problem(request, refused)
 
 
 async def answer_nobody(_: Request, __: Exception) -> Response:

@@ -37,6 +37,7 @@ class Service:
         """End what the service started: the explainer's process and the log, every line written."""
         await self.explainer.close()
         if self.log is not None:
+            self.log.stop()
             await asyncio.to_thread(self.log.close)
 
     def versions(self, name: str) -> Iterator[RowsScorer]:

@@ -83,6 +83,10 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         for _ in range(self.num_workers):
             self.spawn_worker()
 
+    def handle_int(self) -> None:
+        """SIGINT ends the workers as SIGTERM does; gunicorn's SIGQUIT does not reach uvicorn."""
+        raise StopIteration
+
     def manage_workers(self) -> None:
         """Keep the number of workers, but end none before its successor has a heartbeat."""
         by_age = sorted(self.WORKERS.values(), key=lambda worker: worker.age)

@@ -214,6 +214,7 @@ def test_a_full_queue_drops_the_newest_and_counts_each(tmp_path: Path) -> None:
         log.start()
         for line in lines:  # without giving the event loop a turn
             log.append(line)
+        log.stop()
         await asyncio.to_thread(log.close)
         return shared.totals()[shared.layout.dropped["queue_full"]], lines
 

@@ -3,6 +3,7 @@
 import random
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -172,6 +173,9 @@ def test_plain_head_gives_its_body_length() -> None:
         (*PLAIN, "Expect: 100-continue"),
         (*PLAIN, "Content-Encoding: gzip"),
         (*PLAIN, "Upgrade: websocket"),
+        (*PLAIN, "Proxy-Connection: close"),
+        ("Host: a/b c", *PLAIN[1:]),
+        (*PLAIN, *["A: 1"] * 100),
         (*PLAIN, "no colon"),
         (*PLAIN[:2], "Content-Length: -7"),
         (*PLAIN[:2], "Content-Length: 7, 7"),
@@ -204,9 +208,9 @@ def test_uvicorn_is_the_one_the_door_was_written_for() -> None:
     check_uvicorn()
 
 
-def test_another_uvicorn_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_uvicorn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.protocol.KNOWN_PROTOCOL_SHA256", "0" * 64)
-    with pytest.raises(SettingsError, match="HOTROW_FAST_DOOR=off"):
+    with pytest.raises(SettingsError, match="install the locked requirements"):
         check_uvicorn()
 
 
@@ -219,3 +223,25 @@ def test_idle_connection_is_closed(three: Path, tmp_path: Path) -> None:
         connection.sendall(post("/predict", BODY))
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
         assert connection.recv(65_536) == b""
+
+
+def test_connection_used_through_both_doors_stays_open(three: Path, tmp_path: Path) -> None:
+    """An ordinary answer arms uvicorn's own timer, which knows nothing of the fast door."""
+    with (
+        serving(three, tmp_path, keep_alive_seconds="1") as subject,
+        socket.create_connection(address(subject.url), 10) as connection,
+    ):
+        requests = [b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", *[post("/predict", BODY)] * 12]
+        for request in requests:
+            connection.sendall(request)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+            time.sleep(0.2)
+
+
+def test_long_line_reaches_the_log(three: Path, tmp_path: Path) -> None:
+    with serving(three, tmp_path) as subject:
+        body = BODY[:-1] + b" " * 300_000 + b"}"
+        (answer,) = exchange(subject.url, post("/predict", body))
+        assert answer.status == 200
+    (file,) = (tmp_path / "logs").glob("*.jsonl")
+    assert orjson.loads(file.read_bytes())["id"] == orjson.loads(answer.body)["id"]
