@@ -35,6 +35,16 @@ TIDY_SECONDS = 30.0
 SEGMENT_BYTES = 2**18
 
 
+def _shown(sample: LineSample) -> bool:
+    """Count some lines for drift; False if that failed, which must not end the log."""
+    try:
+        sample.show_some()
+    except Exception:  # whatever it is, the lines go on to the disk
+        logger.exception("Drift cannot be counted any more; the log goes on.")
+        return False
+    return True
+
+
 class _Segment(NamedTuple):
     """Whole lines in the first `used` bytes of a buffer."""
 
@@ -210,8 +220,8 @@ class PredictionLog:
                     timeout=PAUSE_SECONDS if sample and sample.waiting else SYNC_SECONDS
                 )
             except queue.Empty:
-                if sample:
-                    sample.show_some()
+                if sample and not _shown(sample):
+                    sample = self._sample = None
             else:
                 if segment is None:
                     break
