@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 from loadtest.subject import Subject, free_port, python, running
 
@@ -89,3 +92,13 @@ def _answers(received: bytes) -> Iterator[Answer]:
         length = int(headers.get("content-length", "0"))
         yield Answer(int(status_line.split(" ")[1]), headers, rest[:length])
         received = rest[length:]
+
+
+def system_tool(name: str) -> str:
+    """The path of a tool `make system` installs; without it the test skips, or fails in CI."""
+    found = shutil.which(name)
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{name} is not installed: run `make system`")
+        pytest.skip(f"{name} is not installed: `make system` installs it")
+    return found

@@ -1,7 +1,6 @@
 """The metrics page: right with every number of workers, and after a death."""
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +13,7 @@ from server.bundle import Bundle
 from server.metrics import CODES, METHODS, ROUTES, Layout, MetricsPage, SharedMetrics, WorkerMetrics
 from tests.bundles import THREE_FEATURES, sample_rows
 from tests.monitored import load, monitored_bundle, scrape, send_all, total
-from tests.servers import exchange, serving
+from tests.servers import exchange, serving, system_tool
 
 ROWS = sample_rows(THREE_FEATURES, 100, seed=2)
 COUNTS = "hotrow_request_duration_seconds_count"
@@ -58,7 +57,7 @@ def test_label_values_come_from_closed_sets() -> None:
 
 
 def test_promtool_finds_nothing_to_say(bundle: Bundle, tmp_path: Path) -> None:
-    promtool = _tool("promtool")
+    promtool = system_tool("promtool")
     with serving(bundle.directory, tmp_path) as subject:
         send_all(subject.url, ROWS)
         (page,) = exchange(subject.url, b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -103,12 +102,3 @@ def _wait_for_restarts(url: str, deaths: int) -> None:
     while total(scrape(url), "hotrow_worker_restarts_total") < deaths and time.monotonic() < end:
         time.sleep(0.1)
     assert total(scrape(url), "hotrow_worker_restarts_total") == deaths
-
-
-def _tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{name} is not installed: run `make system`")
-        pytest.skip(f"{name} is not installed: `make system` installs it")
-    return found

@@ -1,9 +1,7 @@
 """A real Prometheus scrapes the server; rules, alerts and dashboard are checked against what it finds."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +21,7 @@ from monitoring.dashboard import FILE, build
 from server.bundle import Bundle
 from tests.bundles import THREE_FEATURES, sample_rows
 from tests.monitored import Load, load, monitored_bundle
-from tests.servers import serving
+from tests.servers import serving, system_tool
 
 FOLDER = Path("monitoring/prometheus")
 ROWS = sample_rows(THREE_FEATURES, 300, seed=4)
@@ -33,15 +31,6 @@ WORDS = {"$__rate_interval": "10s", "$instance": ".*"}
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return monitored_bundle(tmp_path_factory.mktemp("prometheus") / "three")
-
-
-def _tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{name} is not installed: run `make system`")
-        pytest.skip(f"{name} is not installed: `make system` installs it")
-    return found
 
 
 class Prometheus:
@@ -84,7 +73,7 @@ def prometheus(target: str, folder: Path) -> Iterator[Prometheus]:
     file, address = folder / "prometheus.yml", f"127.0.0.1:{free_port()}"
     file.write_text(yaml.safe_dump(config))
     command = [
-        _tool("prometheus"),
+        system_tool("prometheus"),
         f"--config.file={file}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={address}",
@@ -182,7 +171,7 @@ def test_every_expression_is_promql(kind: str) -> None:
 )
 def test_promtool_agrees(arguments: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [_tool("promtool"), *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
+        [system_tool("promtool"), *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
