@@ -21,11 +21,11 @@ from server.bundle import (
     CERTIFICATE_FILE,
     GOLDEN_FILE,
     GRAPH_FILE,
-    MANIFEST_FILE,
     REFERENCE_FILE,
     Bundle,
     Decision,
 )
+from server.bundle_files import MANIFEST_FILE
 from server.reference import Reference
 from server.schema import Feature, Schema
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from server.bundle import MANIFEST_FILE, Bundle
+from server.bundle import Bundle
+from server.bundle_files import MANIFEST_FILE
 from server.cli import run
 
 #: What was looked for was found: drift, a loss, an answer that would differ today.

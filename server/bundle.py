@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from server.bundle_files import FORMAT, MANIFEST_FILE, read_manifest, verified
 from server.errors import BundleError
 from server.schema import Feature, Schema
 
-FORMAT = 1
-MANIFEST_FILE = "bundle.json"
 GRAPH_FILE = "model.onnx"
 SOURCE_FILE = "model.txt"
 CERTIFICATE_FILE = "parity.json"
@@ -26,6 +25,9 @@ CARD_FILE = "MODEL_CARD.md"
 TASKS = ("binary", "regression", "ranking", "multiclass")
 #: What a folder must hold to be served; the source is named by the manifest.
 REQUIRED_FILES = (GRAPH_FILE, CERTIFICATE_FILE, GOLDEN_FILE)
+#: What is served is what was verified, whatever becomes of the folder later: these
+#: files' bytes stay in memory, and the workers share them by the fork.
+KEPT_FILES = (*REQUIRED_FILES, REFERENCE_FILE)
 
 
 class GoldenRow(NamedTuple):
@@ -56,7 +58,8 @@ class Bundle:
 
     `task` is `binary`, `regression`, `ranking` or `multiclass`. `classes` names
     the classes of the last, in the order of the margins. `bound` is how far a
-    margin may be from the source model's: 0 for an exact bundle.
+    margin may be from the source model's: 0 for an exact bundle. `digest` is the
+    SHA-256 of the manifest, which stands for all files by their hashes.
     """
 
     directory: Path
@@ -70,6 +73,8 @@ class Bundle:
     bound: float
     classes: tuple[str, ...]
     manifest: dict[str, Any] = field(repr=False)
+    digest: str = ""
+    contents: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> "Bundle":
@@ -79,10 +84,10 @@ class Bundle:
         or different from what the manifest promises.
         """
         directory = Path(directory)
-        manifest = _read_manifest(directory)
-        _check_files(directory, manifest)
+        manifest, digest = read_manifest(directory)
+        contents = verified(directory, manifest, required=REQUIRED_FILES, kept=KEPT_FILES)
         try:
-            return cls.from_manifest(directory, manifest)
+            return cls.from_manifest(directory, manifest, digest, contents)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"expected a complete {MANIFEST_FILE} in {directory}, "
@@ -91,8 +96,14 @@ class Bundle:
             ) from None
 
     @classmethod
-    def from_manifest(cls, directory: Path, manifest: Mapping[str, Any]) -> "Bundle":
-        """The bundle a manifest describes; its files are not looked at."""
+    def from_manifest(
+        cls,
+        directory: Path,
+        manifest: Mapping[str, Any],
+        digest: str = "",
+        contents: Mapping[str, bytes] | None = None,
+    ) -> "Bundle":
+        """The bundle a manifest describes; files that `contents` lacks are not looked at."""
         return cls(
             directory=directory,
             name=manifest["name"],
@@ -105,6 +116,8 @@ class Bundle:
             bound=0.0 if manifest["exact"] else manifest["bound"],
             classes=_classes(manifest),
             manifest=dict(manifest),
+            digest=digest,
+            contents=contents or {},
         )
 
     @property
@@ -131,16 +144,20 @@ class Bundle:
 
     def golden_rows(self) -> Iterator[GoldenRow]:
         """The golden rows in file order."""
-        with open(self.directory / GOLDEN_FILE, "rb") as lines:
-            for line in lines:
-                golden = orjson.loads(line)
-                margins = golden["margin"]
-                texts = margins if isinstance(margins, list) else [margins]
-                yield GoldenRow(golden["row"], tuple(map(float.fromhex, texts)))
+        for line in self.read(GOLDEN_FILE).splitlines():
+            golden = orjson.loads(line)
+            margins = golden["margin"]
+            texts = margins if isinstance(margins, list) else [margins]
+            yield GoldenRow(golden["row"], tuple(map(float.fromhex, texts)))
+
+    def read(self, file: str) -> bytes:
+        """The content of one of the bundle's files: of `KEPT_FILES` the bytes that were verified."""
+        content = self.contents.get(file)
+        return (self.directory / file).read_bytes() if content is None else content
 
     def read_json(self, file: str) -> Any:
         """The content of one of the bundle's JSON files."""
-        return orjson.loads((self.directory / file).read_bytes())
+        return orjson.loads(self.read(file))
 
 
 def write_bundle(
@@ -199,38 +216,3 @@ def _replaced(directory: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _read_manifest(directory: Path) -> dict[str, Any]:
-    path = directory / MANIFEST_FILE
-    try:
-        manifest = orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise BundleError(
-            f"expected a model folder with a {MANIFEST_FILE}, got none at {directory}: "
-            "name one with --model, or write one with `python -m train` or `python -m export`"
-        ) from None
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise BundleError(f"expected {path} to be readable JSON, got: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise BundleError(f"expected {path} of bundle format {FORMAT}, got another format")
-    return manifest
-
-
-def _check_files(directory: Path, manifest: Mapping[str, Any]) -> None:
-    hashes = manifest.get("files")
-    if not isinstance(hashes, dict):
-        raise BundleError(f"expected {directory / MANIFEST_FILE} to list the files' hashes, got none")
-    for name in (*REQUIRED_FILES, *(set(hashes) - set(REQUIRED_FILES))):
-        if name not in hashes:
-            raise BundleError(f"expected {MANIFEST_FILE} to list {name}, got no hash of it in {directory}")
-        if Path(name).name != name:
-            raise BundleError(f"expected plain file names in {directory / MANIFEST_FILE}, got a path")
-        path = directory / name
-        if path.is_symlink() or not path.is_file():
-            raise BundleError(f"expected {path} to be a file, got none: the bundle is not complete")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != hashes[name]:
-            raise BundleError(
-                f"expected {path} as it was when the bundle was written, got another content: "
-                "restore it or write the bundle again with `python -m export`"
-            )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from server.bundle import Bundle
+from server.bundle import GRAPH_FILE, Bundle
 from server.errors import BundleError, ModelFailure
 from server.link import ClassLink, Link, class_link_of, identity, link_of
 from server.schema import Matrix, Row
@@ -20,6 +20,9 @@ Margins: TypeAlias = npt.NDArray[np.float64]
 
 INPUT = "features"
 OUTPUT = "margin"
+#: How a graph says, in protocol buffers, that weights lie in another file, which
+#: ONNX Runtime would open wherever it is: the key of a `StringStringEntryProto`.
+_EXTERNAL_DATA = b"\x0a\x08location"
 #: The types a graph may give its margins in; a float32 is a float64 too.
 _DTYPES = {"tensor(double)": np.float64, "tensor(float)": np.float32}
 
@@ -168,10 +171,11 @@ def _open_session(bundle: Bundle) -> onnxruntime.InferenceSession:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    graph = bundle.read(GRAPH_FILE)
+    if _EXTERNAL_DATA in graph:
+        raise BundleError(f"expected all weights inside {bundle.graph_path}, got external data")
     try:
-        return onnxruntime.InferenceSession(
-            os.fspath(bundle.graph_path), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001  # onnxruntime's own exceptions share no other base
         first_line = str(error).strip().splitlines()[0]
         raise BundleError(

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,37 @@ def test_symlink_is_refused(copy: Path, three: Path) -> None:
     (copy / "model.onnx").symlink_to(three / "model.onnx")
     with pytest.raises(BundleError, match="to be a file"):
         Bundle.load(copy)
+
+
+def test_pipe_is_refused_and_not_waited_for(copy: Path) -> None:
+    (copy / "model.onnx").unlink()
+    os.mkfifo(copy / "model.onnx")
+    with pytest.raises(BundleError, match="to be a file"):
+        Bundle.load(copy)
+
+
+def test_file_larger_than_any_model_is_refused_unread(copy: Path) -> None:
+    """A sparse file of 10 GB takes no room on the disk, and would take it all in memory."""
+    os.truncate(copy / "golden.jsonl", 10_000_000_000)
+    with pytest.raises(BundleError, match="at most 1073741824 bytes"):
+        Bundle.load(copy)
+
+
+def test_what_was_verified_is_served_whatever_the_folder_becomes(copy: Path) -> None:
+    loaded = Bundle.load(copy)
+    shutil.rmtree(copy)
+    assert Predictor(loaded).check_golden_rows() >= 200
+    assert loaded.read_json("parity.json")["total"]["rows"] > 0
+
+
+def test_weights_in_another_file_are_refused(copy: Path) -> None:
+    model = onnx.load_from_string((copy / "model.onnx").read_bytes())
+    weights = model.graph.initializer.add(name="w", data_type=onnx.TensorProto.DOUBLE, dims=[1])
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="../../etc/passwd")
+    edit(copy, "model.onnx", model.SerializeToString())
+    with pytest.raises(BundleError, match="external data"):
+        Predictor(Bundle.load(copy))
 
 
 def test_path_in_the_manifest_is_refused(copy: Path) -> None:
