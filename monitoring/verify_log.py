@@ -138,12 +138,21 @@ def _boots(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str, Bo
 
 
 def _processes(records: list[dict[str, Any]], boots: dict[str, Boot]) -> list[Process]:
-    closed = {tuple(r["boots"]): r for r in records if r["event"] == "closed"}
+    closed = {record["boots"][0]: record for record in records if record["event"] == "closed"}
     processes = []
+    for opened, names in _opened(records):
+        last_words = closed.get(names[0], {})
+        there = [boots.get(name, Boot(name, 0, 0, 0, [], 0)) for name in names]
+        processes.append(Process(there, opened, last_words.get("lines"), last_words.get("dropped")))
+    return processes
+
+
+def _opened(records: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """When each process opened its log, and all boots it had, those of later reloads too."""
+    opened: list[tuple[str, list[str]]] = []
     for record in records:
         if record["event"] == "opened":
-            names = tuple(record["boots"])
-            last_words = closed.get(names, {})
-            there = [boots.get(name, Boot(name, 0, 0, 0, [], 0)) for name in names]
-            processes.append(Process(there, record["ts"], last_words.get("lines"), last_words.get("dropped")))
-    return processes
+            opened.append((record["ts"], list(record["boots"])))
+        elif record["event"] == "admitted" and opened:  # by the process that opened this log last
+            opened[-1][1].extend(record["boots"])
+    return opened

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from server.batch_route import predict_batch
 from server.body import check_json, read_body
-from server.bundle import CERTIFICATE_FILE, Bundle
+from server.deadline import Deadline
 from server.docs_page import docs_routes
 from server.errors import HotrowError, Unavailable
 from server.explain_route import explain
@@ -42,10 +42,13 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
 
     app = Starlette(
         routes=[
-            Route("/predict", predict, methods=["POST"]),
-            Route("/predict/batch", predict_batch, methods=["POST"]),
-            Route("/explain", explain, methods=["POST"]),
+            *_scoring_routes(""),
             Route("/model", model),
+            Route("/models", models),
+            *_scoring_routes("/models/{name}"),
+            Route("/models/{name}", model),
+            *_scoring_routes("/models/{name}/versions/{version}"),
+            Route("/models/{name}/versions/{version}", model),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
@@ -63,24 +66,42 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
     )
     app.router.redirect_slashes = False  # a redirect would be one more answer to learn
     app.state.service = service
-    app.state.model_document = orjson.dumps(_model_document(service.default.bundle))
     app.add_middleware(Measured, metrics=service.metrics, max_inflight=service.settings.max_inflight)
     return app
+
+
+def _scoring_routes(prefix: str) -> list[Route]:
+    """What rows are sent to, for the default model or for one by its name."""
+    return [
+        Route(prefix + "/predict", predict, methods=["POST"]),
+        Route(prefix + "/predict/batch", predict_batch, methods=["POST"]),
+        Route(prefix + "/explain", explain, methods=["POST"]),
+    ]
 
 
 async def predict(request: Request) -> Response:
     """`POST /predict`: one row."""
     service: Service = request.app.state.service
     check_json(request)
+    deadline = Deadline.of(request)
     body = await read_body(request, service.settings.max_body_bytes)
+    deadline.check()
     contents: list[bytes] = []
-    service.default.answer(body, contents.append, time.perf_counter_ns())
+    service.asked(request.path_params).scorer.answer(body, contents.append, time.perf_counter_ns())
     return Response(contents[0], media_type="application/json")
 
 
 async def model(request: Request) -> Response:
     """`GET /model`: what is served, and the proof that it is equal to its source."""
-    return Response(request.app.state.model_document, media_type="application/json")
+    service: Service = request.app.state.service
+    return Response(service.asked(request.path_params).document, media_type="application/json")
+
+
+async def models(request: Request) -> Response:
+    """`GET /models`: every model by name and version; the first answers the routes without a name."""
+    service: Service = request.app.state.service
+    content = [{**model.info, "task": model.bundle.task} for model in service.models]
+    return Response(orjson.dumps({"models": content}), media_type="application/json")
 
 
 async def livez(_: Request) -> Response:
@@ -99,7 +120,3 @@ async def metrics(request: Request) -> Response:
     """`GET /metrics`: all workers' counters in Prometheus' format."""
     content, content_type = request.app.state.service.page.render(request.headers.get("accept", ""))
     return Response(content, headers={"Content-Type": content_type})
-
-
-def _model_document(bundle: Bundle) -> dict[str, Any]:
-    return bundle.manifest | {"parity": bundle.read_json(CERTIFICATE_FILE)}

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.body import media_type, read_body
+from server.deadline import Deadline
 from server.errors import UnacceptableRow
 from server.row_formats import CSV, JSON, MEDIA_TYPES, NDJSON, decode_items, items
 from server.rows import RowsScorer
@@ -19,17 +20,18 @@ from server.service import Service
 
 
 async def predict_batch(request: Request) -> Response:
-    """Score the rows of a JSON, NDJSON or CSV body with the default model."""
+    """Score the rows of a JSON, NDJSON or CSV body."""
     service: Service = request.app.state.service
     kind = media_type(request, MEDIA_TYPES)
+    deadline = Deadline.of(request)
     body = await read_body(request, service.settings.max_batch_bytes)
     started_ns = time.perf_counter_ns()
-    scorer = service.rows[0]
+    scorer = service.asked(request.path_params).rows
     schema = scorer.bundle.schema
     batch = items(kind, body, schema)
     check_rows(len(batch), service.settings.max_batch_rows)
     matrix = await decode_items(batch, schema, scorer.scorer.decode)
-    scored = await scorer.score(matrix)
+    scored = await scorer.score(matrix, deadline)
     content, content_type = _answer(scorer, scored, request.headers.get("accept", ""))
     record = BackgroundTask(scorer.record, [item.text for item in batch], scored, started_ns)
     if scorer.scorer.logs_first:

@@ -60,13 +60,8 @@ def docs_routes() -> list[Route]:
 
 async def openapi(request: Request) -> Response:
     """`GET /openapi.json`."""
-    state = request.app.state
-    if not hasattr(state, "openapi"):
-        # Built when it is first asked for: a server that nobody asks need not load apispec.
-        from server.openapi import document
-
-        state.openapi = document(state.service.default.bundle)
-    return Response(state.openapi, media_type=JSON)
+    service: Service = request.app.state.service
+    return Response(service.models[0].openapi, media_type=JSON)
 
 
 async def docs(request: Request) -> Response:

@@ -39,6 +39,7 @@ class DriftSlots:
     """The slots of one model: two windows, each of rows, then columns."""
 
     def __init__(self, reference: Reference, take: Callable[[int], int]) -> None:
+        self.reference = reference
         self.columns: dict[str, _Column] = {}
         size = 1
         for name, distribution in {**reference.features, SCORE: reference.score}.items():

@@ -18,7 +18,8 @@ HotrowError
     ├── ModelFailure           500  the model gave a score that is no number
     ├── UnknownTransferCoding  501
     ├── NotOffered             501  what this model or server does not do
-    └── Unavailable            503  overloaded, draining or not ready
+    ├── Unavailable            503  overloaded, draining or not ready
+    └── DeadlineExceeded       504  the client no longer waits
 """
 
 from collections.abc import Iterable, Mapping
@@ -184,3 +185,9 @@ class Unavailable(Problem):
 
     def __init__(self, detail: str, *, retry_after_seconds: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
+
+
+class DeadlineExceeded(Problem):
+    """The time the client said it would wait had passed before the model could run."""
+
+    status = 504

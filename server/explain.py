@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from server.bundle import Bundle
-from server.contributions import library_path
+from server.contributions import OTHER_SOURCE, library_path
 from server.errors import ModelFailure, NotOffered, Unavailable
 from server.schema import Row
 
@@ -44,6 +44,7 @@ class Explainer:
             try:
                 values = await self._ask(row)
             except (OSError, EOFError):
+                await self._check_source()
                 logger.warning("The process that explains ended; it is started again.")
                 await self._end()
                 try:
@@ -65,6 +66,11 @@ class Explainer:
     async def close(self) -> None:
         """End the helper."""
         await self._end()
+
+    async def retire(self) -> None:
+        """End the helper when those that wait for it have their answers."""
+        async with self._lock:
+            await self._end()
 
     def _check_offered(self) -> None:
         family = self._bundle.manifest.get("source", {}).get("family", "another")
@@ -92,11 +98,17 @@ class Explainer:
             "-m",
             "server.contributions",
             str(source.resolve()),
+            self._bundle.manifest["files"][source.name],
             str(self._width),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=ROOT,
         )
+
+    async def _check_source(self) -> None:
+        """Raise `Unavailable` if the helper ended because the source is not that of the model served."""
+        if self._helper is not None and await self._helper.wait() == OTHER_SOURCE:
+            raise Unavailable("the model's source is not the one it was served from: reload the model")
 
     def _kill(self) -> None:
         helper, self._helper = self._helper, None

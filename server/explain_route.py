@@ -8,22 +8,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.body import JSON, check_json, read_body
+from server.deadline import Deadline
 from server.reasons import reasons
 from server.scorer import Scorer
 from server.service import Service
 
 
 async def explain(request: Request) -> Response:
-    """Answer one row with the default model, and say what each feature added to its margin."""
+    """Answer one row, and say what each feature added to its margin."""
     service: Service = request.app.state.service
     check_json(request)
+    deadline = Deadline.of(request)
     body = await read_body(request, service.settings.max_body_bytes)
     started_ns = time.perf_counter_ns()
-    scorer = service.default
+    model = service.asked(request.path_params)
+    scorer = model.scorer
     row = scorer.decode(body)
-    terms = _explained(scorer, row, await service.explainer.contributions(row))
+    contributions = await model.explainer.contributions(row)
+    deadline.check()
+    terms = _explained(scorer, row, contributions)
     margin = scorer.predictor.row_margins(row)[_output(scorer, row)]
-    service.explainer.check_sum(terms, margin / scorer.bundle.link.get("divisor", 1))
+    model.explainer.check_sum(terms, margin / scorer.bundle.link.get("divisor", 1))
     schema = scorer.bundle.schema
     values = struct.unpack(f"{len(schema)}d", row)
     found = {"base": terms[-1], "reasons": reasons(schema, values, terms[:-1], _subject(scorer))}

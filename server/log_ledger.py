@@ -15,7 +15,7 @@ LEDGER_SUFFIX = ".ledger"
 
 
 class LogLedger:
-    """Appends records beside one log: `opened`, `closed` and `removed`.
+    """Appends records beside one log: `opened`, `admitted`, `closed` and `removed`.
 
     A number is missing from a log only if a line is: `seq` has no gaps. But the
     last lines of a killed process leave none, nor does a boot that lost them all;
@@ -32,6 +32,10 @@ class LogLedger:
         `masked` says how the fields that lines do not show are hidden.
         """
         self._append({"event": "opened", "boots": boots, "pid": os.getpid(), "masked": masked})
+
+    def admitted(self, boots: Sequence[str], masked: Mapping[str, str]) -> None:
+        """These boots, of models that a reload brought, write to the log too."""
+        self._append({"event": "admitted", "boots": boots, "pid": os.getpid(), "masked": masked})
 
     def closed(self, boots: Sequence[str], lines: int, dropped: int) -> None:
         """They wrote this many lines, and dropped so many that they should have written."""

@@ -5,6 +5,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.deadline import ARRIVED
 from server.errors import Unavailable
 from server.metrics import WorkerMetrics
 from server.refusals import refusal
@@ -43,6 +44,7 @@ class Measured:
             ended = time.perf_counter()  # what runs after the last message is ours
 
         started = time.perf_counter()
+        scope[ARRIVED] = int(started * 1e9)
         app = self._app if self._has_room(scope["path"]) else self._shed(scope["path"])
         self._add(1)
         try:

@@ -24,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from server.drift_counts import DriftSlots, ModelCounts, drift_families
+from server.errors import BundleError
 from server.reference import Reference
 
 #: Upper bounds in seconds. The library's own buckets start at 5 ms, where every
@@ -41,6 +42,10 @@ ROUTES = (
     "/predict/batch",
     "/explain",
     "/model",
+    "/models",
+    "/models/predict",
+    "/models/predict/batch",
+    "/models/explain",
     "/livez",
     "/readyz",
     "/metrics",
@@ -50,6 +55,8 @@ ROUTES = (
     "/v2/infer",
     OTHER,
 )
+#: What a path ends in that rows are sent to.
+SCORING = ("/predict", "/predict/batch", "/explain")
 METHODS = ("GET", "POST", "HEAD", OTHER)
 CODES = (
     "200",
@@ -71,7 +78,10 @@ CODES = (
 )
 DROP_REASONS = ("queue_full", "disk")
 SHED_REASONS = ("inflight",)
-
+RELOAD_RESULTS = ("ok", "failed")
+#: Room in every region for models that a reload brings: some 500 like the shipped
+#: one. The kernel gives a page of it when it is written to, not before.
+SPARE_SLOTS = 2**18
 
 #: What the Open Inference Protocol's statistics of a model are made of.
 STATISTICS = (
@@ -94,6 +104,8 @@ def route_label(path: str) -> str:
         return "/v2/infer" if path.endswith("/infer") else "/v2"
     if path.startswith("/docs/"):
         return "/docs"
+    if path.startswith("/models/"):
+        return next((f"/models{end}" for end in SCORING if path.endswith(end)), "/models")
     return path if path in ROUTES else OTHER
 
 
@@ -120,14 +132,15 @@ class Layout:
 
     `models` are pairs of a bundle's label and what its predictions are counted
     as: two decisions, classes, or the empty name alone for a predicted value.
-    `references` are what drift is measured against, by label.
+    `references` are what drift is measured against, by label. Models that come
+    later are admitted; those that were served keep their slots, so no counter falls.
     """
 
     def __init__(
         self, models: Sequence[tuple[str, tuple[str, ...]]], references: Mapping[str, Reference] | None = None
     ) -> None:
-        self.models = models
         self._next = 0
+        self.slots = 0  # fixed below: a region cannot grow once it is shared
         self.pid = self._take()
         self.born = self._take()
         self.deaths = self._take()
@@ -137,20 +150,45 @@ class Layout:
         self.queue_bytes = self._take()
         self.dropped = {reason: self._take() for reason in DROP_REASONS}
         self.shed = {reason: self._take() for reason in SHED_REASONS}
-        self.predictions = {(label, d): self._take() for label, decisions in models for d in decisions}
-        self.probability = {label: self._histogram(PROBABILITY_BUCKETS) for label, _ in models}
-        self.statistics = {label: {name: self._take() for name in STATISTICS} for label, _ in models}
+        self.reloads = {result: self._take() for result in RELOAD_RESULTS}
+        self.predictions: dict[tuple[str, str], int] = {}
+        self.probability: dict[str, _Histogram] = {}
+        self.statistics: dict[str, dict[str, int]] = {}
+        self.drift: dict[str, DriftSlots] = {}
         self.duration = {
             (route, method, code): self._histogram(DURATION_BUCKETS)
             for route in ROUTES
             for method in METHODS
             for code in CODES
         }
-        self.drift = {label: DriftSlots(r, self._take) for label, r in (references or {}).items()}
-        self.slots = self._next
+        for label, outcomes in models:
+            self.admit(label, outcomes, (references or {}).get(label))
+        self.slots = self._next + SPARE_SLOTS
+
+    @property
+    def used(self) -> int:
+        """The slots that mean something, from the first."""
+        return self._next
+
+    def admit(self, label: str, outcomes: Sequence[str], reference: Reference | None) -> None:
+        """Give a model its slots, as far as it has none; raises `BundleError` if there is no room left."""
+        for outcome in outcomes:
+            if (label, outcome) not in self.predictions:
+                self.predictions[label, outcome] = self._take()
+        if label not in self.statistics:
+            self.probability[label] = self._histogram(PROBABILITY_BUCKETS)
+            self.statistics[label] = {name: self._take() for name in STATISTICS}
+        known = self.drift.get(label)
+        if reference is not None and (known is None or known.reference != reference):
+            self.drift[label] = DriftSlots(reference, self._take)
 
     def _take(self, slots: int = 1) -> int:
-        first, self._next = self._next, self._next + slots
+        first, end = self._next, self._next + slots
+        if self.slots and end > self.slots:
+            raise BundleError(
+                "expected room for the counts of one more model, got none: restart the server to load it"
+            )
+        self._next = end
         return first
 
     def _histogram(self, bounds: Sequence[float]) -> _Histogram:
@@ -179,9 +217,14 @@ class SharedMetrics:
         """One worker ended without having been told to; called by the parent process alone."""
         self.region(worker)[self.layout.deaths] += 1.0
 
+    def count_reload(self, result: str) -> None:
+        """The models were read again, with this result; called by the process that reads them alone."""
+        self.region(0)[self.layout.reloads[result]] += 1.0
+
     def totals(self) -> Totals:
         """Every slot summed over the workers, float64 [slots]."""
-        sums: Totals = np.frombuffer(self._memory).reshape(self.workers, self.layout.slots).sum(axis=0)
+        regions = np.frombuffer(self._memory).reshape(self.workers, self.layout.slots)
+        sums: Totals = regions[:, : self.layout.used].sum(axis=0)
         return sums
 
     def statistics(self, label: str) -> dict[str, int]:
@@ -307,11 +350,11 @@ class WorkerMetrics:
 
 
 class MetricsPage(Collector):
-    """The `/metrics` page of all workers."""
+    """The `/metrics` page of all workers; `models` describes those that are served now."""
 
     def __init__(self, shared: SharedMetrics, models: Iterable[dict[str, str]]) -> None:
         self._shared = shared
-        self._models = list(models)
+        self.models = list(models)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         PlatformCollector(registry=self._registry)
@@ -335,9 +378,9 @@ class MetricsPage(Collector):
 
     def _model_info(self) -> Metric:
         info = GaugeMetricFamily(
-            "hotrow_model_info", "The models that are served; always 1.", labels=tuple(self._models[0])
+            "hotrow_model_info", "The models that are served; always 1.", labels=tuple(self.models[0])
         )
-        for model in self._models:
+        for model in self.models:
             info.add_metric(tuple(model.values()), 1.0)
         return info
 
@@ -356,6 +399,12 @@ def _request_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
         "hotrow_requests_in_flight", "Requests being answered.", value=float(totals[layout.in_flight])
     )
     yield _counters("hotrow_shed", "Requests refused to protect the others.", layout.shed, totals)
+    reloads = CounterMetricFamily(
+        "hotrow_model_reloads", "Times the model folders were read again.", labels=("result",)
+    )
+    for result, slot in layout.reloads.items():
+        reloads.add_metric((result,), float(totals[slot]))
+    yield reloads
 
 
 def _prediction_families(layout: Layout, totals: Totals) -> Iterator[Metric]:

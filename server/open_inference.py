@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from server.batch_route import check_rows
 from server.body import JSON, media_type, read_body
+from server.deadline import Deadline
 from server.errors import MalformedBody, NotOffered, Problem, Unavailable
 from server.model_tensors import PLATFORM, ModelTensors
 from server.rows import RowsScorer, row_texts
@@ -81,7 +82,7 @@ async def model_ready(request: Request) -> Response:
 async def model_metadata(request: Request) -> Response:
     """`GET /v2/models/{name}`."""
     service, model = _model(request)
-    versions = [rows.bundle.version for rows in service.versions(model.bundle.name)]
+    versions = [version.bundle.version for version in service.versions(model.bundle.name)]
     return _json(model.tensors.metadata(versions))
 
 
@@ -112,8 +113,12 @@ async def repository_index(request: Request) -> Response:
     if wanted.get("ready") and not service.ready:
         return _json([])
     state = "READY" if service.ready else "UNAVAILABLE"
-    bundles = [rows.bundle for rows in service.rows]
-    return _json([{"name": b.name, "version": b.version, "state": state, "reason": ""} for b in bundles])
+    return _json(
+        [
+            {"name": bundle.name, "version": bundle.version, "state": state, "reason": ""}
+            for bundle in service.bundles
+        ]
+    )
 
 
 async def repository_change(_: Request) -> Response:
@@ -145,10 +150,11 @@ async def _infer(request: Request, service: Service, model: RowsScorer, started_
     body = await read_body(request, service.settings.max_batch_bytes)
     received_ns = time.perf_counter_ns()
     head, matrix = _read(model.tensors, body, head_length, nan=kind != JSON)
+    deadline = Deadline.of(request, head.parameters)
     check_rows(len(matrix), service.settings.max_batch_rows)
     wanted = _wanted(model.tensors, head)
     input_ns = time.perf_counter_ns() - received_ns
-    scored = await model.score(matrix)
+    scored = await model.score(matrix, deadline)
     scored_ns = time.perf_counter_ns()
     content, json_length = _write(model, head, wanted, scored)
     ended_ns = time.perf_counter_ns()
@@ -228,7 +234,7 @@ def _model(request: Request) -> tuple[Service, RowsScorer]:
     """The model that the path names; raises `NotFound`."""
     service: Service = request.app.state.service
     parameters = request.path_params
-    return service, service.find(parameters["name"], parameters.get("version"))
+    return service, service.find(parameters["name"], parameters.get("version")).rows
 
 
 def _check_ready(service: Service) -> None:

@@ -12,6 +12,7 @@ from apispec import APISpec
 from server import openapi_schemas as schemas
 from server.bundle import Bundle
 from server.cli import run
+from server.deadline import HEADER, MAX_MILLISECONDS
 from server.errors import PROBLEM_JSON
 from server.examples import examples
 from server.openapi_schemas import STRING, JsonSchema, array, record, ref
@@ -29,8 +30,15 @@ _REFUSALS = {
     415: "Another media type, or a compressed body",
     422: "Well-formed, but no row of this model: every bad field is named",
     503: "Overloaded or not ready; `Retry-After` says when to try again",
+    504: "The row's turn came after the time that the request said it would wait",
 }
 _V2_REFUSALS = {400: "Not a request of this model", 404: "No such model or version", **_REFUSALS}
+_DEADLINE: JsonSchema = {
+    "name": HEADER,
+    "in": "header",
+    "description": "Milliseconds after which the client no longer waits: the model is not run then.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_MILLISECONDS},
+}
 _INFER = (
     "The schema shows one row; `shape` [n, F] takes n, and inputs named as features, [n] or [n, 1] each, are "
     "accepted in place of `features`. Binary tensors follow the JSON, whose length then stands in the header "
@@ -49,9 +57,22 @@ def document(bundle: Bundle) -> bytes:
     )
     for name, schema in _components(bundle).items():
         spec.components.schema(name, schema)
-    for path, operations in (_scoring(bundle) | _operations() | _open_inference(bundle)).items():
+    for path, operations in _paths(bundle).items():
         spec.path(path, operations=operations)
     return orjson.dumps(spec.to_dict(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _paths(bundle: Bundle) -> dict[str, Any]:
+    paths = _scoring(bundle) | _operations() | _open_inference(bundle)
+    for prefix, suffix in (("/models/{name}", "ByName"), ("/models/{name}/versions/{version}", "OfVersion")):
+        named = {prefix + path: operations for path, operations in _scoring(bundle, suffix).items()}
+        named[prefix] = _get("model" + suffix, "The model of this name", {"type": "object"})
+        for path, operations in named.items():
+            for operation in operations.values():
+                operation["responses"] |= _refusals({404: _V2_REFUSALS[404]}, "Problem", PROBLEM_JSON)
+            _add_path_parameters(bundle, path, operations)
+        paths |= named
+    return paths
 
 
 def _components(bundle: Bundle) -> dict[str, JsonSchema]:
@@ -75,16 +96,16 @@ def _components(bundle: Bundle) -> dict[str, JsonSchema]:
     }
 
 
-def _scoring(bundle: Bundle) -> dict[str, Any]:
+def _scoring(bundle: Bundle, suffix: str = "") -> dict[str, Any]:
     batch = record({"rows": array(ref("Row"), minItems=1)}, additionalProperties=False)
     lines, cells = schemas.text_examples(bundle)
     bodies = {JSON: batch, NDJSON[0]: _example_text(lines), CSV: _example_text(cells)}
     paths = {
         "/predict": _post(
-            "predict", "Score one row", {JSON: ref("Row")}, ref("Answer"), samples=examples(bundle)
+            "predict" + suffix, "Score one row", {JSON: ref("Row")}, ref("Answer"), samples=examples(bundle)
         ),
         "/predict/batch": _post(
-            "predictBatch",
+            "predictBatch" + suffix,
             "Score many rows, all or none",
             bodies,
             ref("BatchAnswer"),
@@ -94,7 +115,7 @@ def _scoring(bundle: Bundle) -> dict[str, Any]:
     }
     if bundle.manifest.get("source", {}).get("family") == "lightgbm":
         paths["/explain"] = _post(
-            "explain", "Score one row and say why", {JSON: ref("Row")}, ref("Explanation")
+            "explain" + suffix, "Score one row and say why", {JSON: ref("Row")}, ref("Explanation")
         )
     return paths
 
@@ -112,6 +133,7 @@ def _operations() -> dict[str, Any]:
     status = record({"status": STRING})
     return {
         "/model": _get("model", "The model: schema, threshold, evaluation, certificate", {"type": "object"}),
+        "/models": _get("models", "Every model by name and version", {"type": "object"}),
         "/livez": _get("livez", "The event loop turns", status),
         "/readyz": _get("readyz", "The model is verified and warm", status, refusals={503: _REFUSALS[503]}),
         "/metrics": _get("metrics", "Prometheus metrics", STRING, media_type="text/plain"),
@@ -154,7 +176,7 @@ def _add_path_parameters(bundle: Bundle, path: str, operations: dict[str, Any]) 
     ]
     for operation in operations.values():
         if parameters:
-            operation["parameters"] = parameters
+            operation["parameters"] = [*operation.get("parameters", []), *parameters]
 
 
 def _index() -> dict[str, Any]:
@@ -174,7 +196,8 @@ def _infer(name: str) -> dict[str, Any]:
     )
     operation["description"] = _INFER
     operation["requestBody"] = {"required": True, "content": {JSON: {"schema": ref("InferenceRequest")}}}
-    codes = (400, 404, 413, 415, 503)
+    operation["parameters"] = [_DEADLINE]
+    codes = (400, 404, 413, 415, 503, 504)
     operation["responses"] |= _refusals({code: _V2_REFUSALS[code] for code in codes}, "Error", JSON)
     return {"post": operation}
 
@@ -199,6 +222,7 @@ def _post(
     content = {media_type: {"schema": schema} for media_type, schema in bodies.items()}
     operation["requestBody"] = {"required": True, "content": content}
     operation["responses"] |= _refusals(_REFUSALS, "Problem", PROBLEM_JSON)
+    operation["parameters"] = [_DEADLINE]
     if description:
         operation["description"] = description
     if samples:

@@ -133,11 +133,13 @@ class PredictionLog:
     def admit(self, bundle: Bundle, boot: str) -> Mask | None:
         """Expect lines of this bundle whose ids begin with `boot`; what they must be masked with.
 
-        Called before `start`. Raises `SettingsError` if the bundle cannot be masked.
+        Raises `SettingsError` if the bundle cannot be masked.
         """
-        self._boots.append(boot)
         masking = self._masking
         mask = masking.mask(bundle)
+        self._boots.append(boot)
+        if self._thread.is_alive():  # a reload; the ledger has the first boots from `start`
+            self._ledger.admitted([boot], masking.masked(bundle))
         self._masked |= masking.masked(bundle)
         counts = self._metrics.drift(
             bundle.label, masking.codes(bundle), masking.hidden(bundle), self._drift_window_rows

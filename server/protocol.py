@@ -1,4 +1,4 @@
-"""The fast door: a plain `POST /predict`, answered without leaving the protocol.
+"""The fast door: a plain request to score one row, answered without leaving the protocol.
 
 A request comes this way if it is whole, alone and plain; every other one, and
 every one that is refused, takes the ordinary way through Starlette (`app.py`),
@@ -14,8 +14,8 @@ import hashlib
 import inspect
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import httptools
 import uvicorn
@@ -27,7 +27,6 @@ from server.scorer import Send
 
 logger = logging.getLogger(__name__)
 
-REQUEST_LINE = b"POST /predict HTTP/1.1\r\n"
 HEAD_END = b"\r\n\r\n"
 #: Heads that are remembered; beyond, all are forgotten. A head longer than
 #: `MAX_PLAIN_HEAD_BYTES` takes the ordinary way, so the memory is bounded.
@@ -52,6 +51,7 @@ UNPLAIN_HEADERS = frozenset(
         b"keep-alive",
         b"trailer",
         b"te",
+        b"x-request-timeout-ms",
     }
 )
 JSON_TYPES = frozenset(
@@ -79,43 +79,57 @@ def check_uvicorn() -> None:
         )
 
 
-#: What answers a request: body, how to send, when it began in `perf_counter_ns`.
-Answer = Callable[[bytes, Send, int], None]
+class Target(NamedTuple):
+    """What answers the rows sent to one path.
+
+    `answer` is `Scorer.answer`: body, how to send, when it began in `perf_counter_ns`.
+    `observe` takes the seconds of each answered request.
+    """
+
+    answer: Callable[[bytes, Send, int], None]
+    observe: Callable[[float], None]
+
+
+class Plain(NamedTuple):
+    """A plain head: the length of the body that follows it, and what answers."""
+
+    body_bytes: int
+    target: Target
 
 
 class FastDoor:
-    """What all connections of one worker share: the scorer, the known heads, the answer's head.
+    """What all connections of one worker share: targets by path, the known heads, the answer's head."""
 
-    `answer` is `Scorer.answer`; `observe` takes the seconds of each answered request.
-    """
-
-    def __init__(self, answer: Answer, observe: Callable[[float], None], max_body_bytes: int) -> None:
-        self.answer = answer
-        self.observe = observe
+    def __init__(self, targets: Mapping[str, Target], max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
-        self._known_heads: dict[bytes, int | None] = {}
+        self.use(targets)
         #: Whether answers end their connection: the server is draining.
         self.closing = False
         self._default_headers: Any = None
         self._answer_head = b""
 
-    def body_length(self, head: bytes) -> int | None:
-        """The length of the body that follows a plain head, None if the head is not plain."""
+    def use(self, targets: Mapping[str, Target]) -> None:
+        """Answer with these from now on; what was known of heads is forgotten."""
+        self._targets = {b"POST %b HTTP/1.1" % path.encode(): target for path, target in targets.items()}
+        self._known_heads: dict[bytes, Plain | None] = {}
+
+    def plain(self, head: bytes) -> Plain | None:
+        """What follows and answers a plain head, None if the head is not plain."""
         try:
             return self._known_heads[head]
         except KeyError:
             return self._learn(head)
 
-    def _learn(self, head: bytes) -> int | None:
-        if not head.startswith(REQUEST_LINE) or len(head) > MAX_PLAIN_HEAD_BYTES:
+    def _learn(self, head: bytes) -> Plain | None:
+        target = self._targets.get(head[: head.find(b"\r\n")])
+        if target is None or len(head) > MAX_PLAIN_HEAD_BYTES:
             return None
         length = plain_body_length(head)
-        if length is not None and length > self._max_body_bytes:
-            length = None
+        plain = None if length is None or length > self._max_body_bytes else Plain(length, target)
         if len(self._known_heads) >= MAX_KNOWN_HEADS:
             self._known_heads.clear()
-        self._known_heads[head] = length
-        return length
+        self._known_heads[head] = plain
+        return plain
 
     def answer_head(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
         """Status line and headers up to the content length.
@@ -187,22 +201,22 @@ class HotrowProtocol(GuardedProtocol):
         if self._held:
             data = self._held + data
         head_end = data.find(HEAD_END) + len(HEAD_END)
-        length = self._door.body_length(data[:head_end])
-        if length is None or self._is_busy():
+        plain = self._door.plain(data[:head_end])
+        if plain is None or self._is_busy():
             self._pass_on(data)
             return
-        missing = head_end + length - len(data)
+        missing = head_end + plain.body_bytes - len(data)
         if missing == 0:
-            self._answer(data, head_end)
+            self._answer(data, head_end, plain.target)
         elif missing > 0 and self._pieces < MAX_PIECES:
             self._hold(data)
         else:  # in crumbs, or with another request behind it
             self._pass_on(data)
 
-    def _answer(self, data: bytes, head_end: int) -> None:
+    def _answer(self, data: bytes, head_end: int, target: Target) -> None:
         started_ns = self._active_ns
         try:
-            self._door.answer(data[head_end:], self._send, started_ns)
+            target.answer(data[head_end:], self._send, started_ns)
         except Exception as error:
             if self._sent:  # a second answer would be taken for the next request's
                 raise
@@ -214,7 +228,7 @@ class HotrowProtocol(GuardedProtocol):
         self._fresh = False
         if self._held:
             self._held, self._pieces = b"", 0
-        self._door.observe((time.perf_counter_ns() - started_ns) / 1e9)
+        target.observe((time.perf_counter_ns() - started_ns) / 1e9)
 
     def _send(self, content: bytes) -> None:
         door = self._door

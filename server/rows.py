@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from server.deadline import ENDLESS, Deadline
 from server.errors import ModelFailure, Unavailable
 from server.metrics import WorkerMetrics
 from server.model_tensors import ModelTensors
+from server.predictor import Margins
 from server.row_order import RowOrder
 from server.schema import Matrix, Schema
 from server.scored import Scored
@@ -50,17 +52,19 @@ class RowsScorer:
     def _thread(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(1, "onnxruntime")
 
-    async def score(self, rows: Matrix) -> Scored:
+    async def score(self, rows: Matrix, deadline: Deadline = ENDLESS) -> Scored:
         """Score n rows, float64 [n, F] in C order, which are acceptable ones (`Bounds`).
 
-        Raises `ModelFailure` if the model's answer to one of them is no number.
+        Raises `ModelFailure` if the model's answer to one of them is no number, and
+        `DeadlineExceeded` if their turn comes too late.
         """
         started_ns = time.perf_counter_ns()
         if len(rows) <= INLINE_ROWS:
+            deadline.check()
             margins = self._predictor.margins(rows)
         else:
             loop = asyncio.get_running_loop()
-            margins = await loop.run_in_executor(self._thread, self._order.margins, rows)
+            margins = await loop.run_in_executor(self._thread, self._margins, rows, deadline)
         infer_ns = time.perf_counter_ns() - started_ns
         outputs: list[Any] = []
         for start in range(0, len(rows), SLICE_ROWS):
@@ -70,6 +74,10 @@ class RowsScorer:
         outcomes = self._outcomes(np.array(outputs))
         sequence = self.scorer.take_sequence()
         return Scored(f"{self.scorer.boot_id}-{sequence}", sequence, margins, outputs, outcomes, infer_ns)
+
+    def _margins(self, rows: Matrix, deadline: Deadline) -> Margins:
+        deadline.check()  # other requests' rows came first
+        return self._order.margins(rows)
 
     def _outcomes(self, outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
         """Decisions (0 below the threshold, else 1), the likeliest classes, or zeros."""

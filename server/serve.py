@@ -17,7 +17,8 @@ from server.app import create_app
 from server.draining import DrainingServer
 from server.guards import GuardedProtocol
 from server.listeners import BACKLOG, address_of, bind
-from server.protocol import FastDoor, HotrowProtocol, check_uvicorn
+from server.protocol import FastDoor, HotrowProtocol, Target, check_uvicorn
+from server.reload import Reloader, names
 from server.service import Service, open_bundles, open_service, share_metrics
 from server.settings import Settings
 
@@ -49,9 +50,10 @@ def serve(
 
     def accepting() -> None:
         seconds = time.time() - psutil.Process().create_time()
-        models = ", ".join(bundle.label for bundle in bundles)
         address = address_of(listener)
-        logger.info("Serving %s at %s, ready %.1f s after the start.", models, address, seconds)
+        logger.info("Serving %s at %s, ready %.1f s after the start.", names(bundles), address, seconds)
+        if extend is None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, Reloader(service).request)
         if announce is not None:
             announce(address, service)
 
@@ -60,6 +62,8 @@ def serve(
     # uvicorn raises the signal again when it is done: to stop as told is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    # The page is made of one model's schema: it takes another one with a restart.
+    signal.signal(signal.SIGHUP, lambda *_: logger.warning("New models need a restart; SIGHUP is ignored."))
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[listener]))
     logger.info("Stopped.")
@@ -76,8 +80,15 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
     guarded = functools.partial(GuardedProtocol, settings.request_timeout_seconds, observe_refusal)
     if not settings.fast_door:
         return guarded
-    observe = metrics.duration("/predict", "POST", "200")
-    door = FastDoor(service.default.answer, observe, settings.max_body_bytes)
+
+    def targets() -> dict[str, Target]:
+        return {
+            path: Target(scorer.answer, metrics.duration(path, "POST", "200"))
+            for path, scorer in service.by_path().items()
+        }
+
+    door = FastDoor(targets(), settings.max_body_bytes)
+    service.watchers.append(lambda: door.use(targets()))
     return functools.partial(HotrowProtocol, door, *guarded.args)
 
 

@@ -1,6 +1,6 @@
 """Several workers under gunicorn: each with its own socket, session, log file and counters.
 
-gunicorn starts, watches and replaces the workers; a worker whose event loop
+The arbiter starts, watches and replaces the workers; a worker whose event loop
 stands still misses its heartbeat and is replaced too. Each slot has a listening
 socket, over which the kernel spreads connections evenly (`SO_REUSEPORT`).
 """
@@ -21,11 +21,14 @@ from gunicorn.arbiter import Arbiter
 from uvicorn_worker import UvicornWorker
 
 from server.app import create_app
+from server.arbiter import HotrowArbiter
+from server.bundle import Bundle
 from server.draining import DrainingServer
 from server.errors import HotrowError
 from server.listeners import BACKLOG, address_of, bind
+from server.reload import names
 from server.serve import log_to_stderr, logger, protocol_of
-from server.service import Service, open_bundles, open_service, share_metrics
+from server.service import Service, admit_models, open_bundles, open_service, share_metrics
 from server.settings import Settings
 
 #: A worker that has not turned its event loop for this long is replaced.
@@ -48,6 +51,9 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
         "log_level": "error",
     }
     slot: int
+    generation: int
+    born: float  # monotonic seconds
+    is_retired = False  # told to end
     sockets: list[socket.socket]
 
     def load_wsgi(self) -> None:
@@ -58,7 +64,8 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
             self.config.http = protocol_of(service)
         except HotrowError as error:
             print(f"{error}.", file=sys.stderr, flush=True)
-            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+            # The first generation ends the server with it, a later one only itself.
+            sys.exit(1 if self.generation else Arbiter.WORKER_BOOT_ERROR)
         self.wsgi = create_app(service)
         self.sockets = [self.sockets[self.slot % len(self.sockets)]]
         self._service = service
@@ -72,42 +79,16 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
 
-class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type information
-    """gunicorn's arbiter, with a restart that leaves no gap and a stop the workers know of."""
-
-    def reload(self) -> None:
-        """SIGHUP: start a successor of every worker; the old ones end once these serve."""
-        if len(self.WORKERS) > self.num_workers:
-            logger.warning("A restart is under way; this SIGHUP is ignored.")
-            return
-        for _ in range(self.num_workers):
-            self.spawn_worker()
-
-    def handle_int(self) -> None:
-        """SIGINT ends the workers as SIGTERM does; gunicorn's SIGQUIT does not reach uvicorn."""
-        raise StopIteration
-
-    def manage_workers(self) -> None:
-        """Keep the number of workers, but end none before its successor has a heartbeat."""
-        by_age = sorted(self.WORKERS.values(), key=lambda worker: worker.age)
-        if len(by_age) > self.num_workers and not all(map(_has_heartbeat, by_age[-self.num_workers :])):
-            return
-        super().manage_workers()
-
-    def stop(self, graceful: bool = True) -> None:
-        """End all workers."""
-        self.app.stop()
-        super().stop(graceful)
-
-
 class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no type information
     """gunicorn, told what to run by our settings instead of a configuration file."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._bundles = open_bundles(settings)
+        self.settings = settings
+        self.bundles = open_bundles(settings)
+        self.generation = 0
+        self._last_generation = 0
         slots = settings.workers * SLOTS_PER_WORKER
-        self._metrics = share_metrics(self._bundles, slots)
+        self.metrics = share_metrics(self.bundles, slots)
         self._free_slots = set(range(slots))
         # Held open here: a worker that dies leaves its backlog to its successor.
         self._listeners = bind(settings, count=settings.workers)
@@ -119,6 +100,14 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         """Run the arbiter until it is told to stop."""
         HotrowArbiter(self).run()
 
+    def use(self, bundles: list[Bundle]) -> None:
+        """Start workers of a new generation, with these models, from now on; raises `BundleError`."""
+        admit_models(bundles, self.metrics)
+        self.bundles = bundles
+        # Never a number that was taken: a generation that failed may still be ending.
+        self._last_generation += 1
+        self.generation = self._last_generation
+
     def stop(self) -> None:
         """Tell the workers that none of them will be replaced."""
         self._stopping[0] = 1
@@ -129,7 +118,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
 
     def load_config(self) -> None:
         """Set what gunicorn should do differently from its defaults."""
-        settings = self._settings
+        settings = self.settings
         options: dict[str, Any] = {
             "bind": [f"fd://{listener.detach()}" for listener in self._listeners],
             "workers": settings.workers,
@@ -154,26 +143,24 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
 
     def open_service(self, slot: int) -> Service:
         """The service of the worker in this slot."""
-        return open_service(self._settings, self._bundles, self._metrics, slot)
+        return open_service(self.settings, self.bundles, self.metrics, slot)
 
     def _take_slot(self, _: Arbiter, worker: HotrowWorker) -> None:
         worker.slot = min(self._free_slots)
         self._free_slots.remove(worker.slot)
+        worker.generation, worker.born = self.generation, time.monotonic()
         # gunicorn compares a monotonic clock with the file's time, which is the wall
         # clock's until the first heartbeat: a worker stuck before it would never be missed.
         deadline = time.monotonic() + START_SECONDS
         os.utime(worker.tmp.fileno(), (deadline, deadline))
 
-    def _free_slot(self, arbiter: Arbiter, worker: HotrowWorker) -> None:
-        # In a rolling restart the new workers are there before the old ones go.
-        if len(arbiter.WORKERS) < arbiter.num_workers:
-            self._metrics.count_death(worker.slot)
+    def _free_slot(self, arbiter: HotrowArbiter, worker: HotrowWorker) -> None:
         self._free_slots.add(worker.slot)
+        arbiter.ended(worker)
 
     def _say_ready(self, _: Arbiter) -> None:
-        models = ", ".join(bundle.label for bundle in self._bundles)
-        settings = self._settings
-        logger.info("Serving %s at %s with %d workers.", models, self._address, settings.workers)
+        workers = self.settings.workers
+        logger.info("Serving %s at %s with %d workers.", names(self.bundles), self._address, workers)
 
 
 def serve_with_workers(settings: Settings) -> None:
@@ -185,11 +172,6 @@ def serve_with_workers(settings: Settings) -> None:
     application = WorkerApplication(settings)
     gc.freeze()  # the collector would touch, and so copy, the pages shared by the fork
     application.run()
-
-
-def _has_heartbeat(worker: UvicornWorker) -> bool:
-    """Whether the event loop has turned: until then the file's time is `START_SECONDS` ahead."""
-    return bool(worker.tmp.last_update() <= time.monotonic())
 
 
 def _end_with_the_parent(_: Arbiter, worker: HotrowWorker) -> None:

@@ -57,6 +57,7 @@ class Load:
         self.broken = 0
         self._url = url
         self._bodies = [json.dumps(row).encode() for row in rows]
+        self.scored: list[tuple[int, str, float]] = []  # which row, by which model, and its probability
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(i, clients)) for i in range(clients)]
 
@@ -74,6 +75,7 @@ class Load:
                     if answer.status == 200:
                         found = json.loads(content)
                         self.answers.append((found["id"], found["probability"], time.monotonic()))
+                        self.scored.append((place % len(self._bodies), found["model"], found["probability"]))
                     place += step
             except (OSError, http.client.HTTPException):
                 self.broken += 1

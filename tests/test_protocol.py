@@ -12,7 +12,7 @@ import pytest
 
 from server.bundle import Bundle
 from server.errors import SettingsError
-from server.protocol import MAX_KNOWN_HEADS, FastDoor, check_uvicorn, plain_body_length
+from server.protocol import MAX_KNOWN_HEADS, FastDoor, Target, check_uvicorn, plain_body_length
 from tests.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.servers import Answer, address, exchange, post, serving
 
@@ -190,17 +190,19 @@ def door() -> FastDoor:
     def never(*_: object) -> None:
         raise AssertionError
 
-    return FastDoor(never, never, max_body_bytes=100)
+    return FastDoor({"/predict": Target(never, never)}, max_body_bytes=100)
 
 
 def test_body_over_the_limit_takes_the_ordinary_way() -> None:
-    assert door().body_length(head(*PLAIN[:2], "Content-Length: 101")) is None
+    assert door().plain(head(*PLAIN[:2], "Content-Length: 101")) is None
 
 
 def test_known_heads_are_bounded() -> None:
     tested = door()
     for i in range(3 * MAX_KNOWN_HEADS):
-        assert tested.body_length(head(*PLAIN, f"X-Request-Id: {i}")) == 7
+        plain = tested.plain(head(*PLAIN, f"X-Request-Id: {i}"))
+        assert plain is not None
+        assert plain.body_bytes == 7
     assert len(tested._known_heads) <= MAX_KNOWN_HEADS
 
 
