@@ -55,6 +55,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._refusal: Problem | None = None
+        self._owed: Problem | None = None  # goes out behind the answers before it
         self._lingering = False
         self._dropped_bytes = 0
 
@@ -62,7 +63,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes, and refuse a head that grows without end."""
-        if self._lingering:
+        if self._lingering or self._owed is not None:
             self._drop(data)
             return
         self._active_ns = time.perf_counter_ns()
@@ -100,10 +101,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse it, or let uvicorn start the request."""
-        self._in_head = False
         refusal = head_refusal(self.parser.get_http_version(), self.headers)
         if refusal is not None:
             self._stop(refusal)
+        self._in_head = False
         super().on_headers_complete()
         if self.cycle is not None:
             # uvicorn closes after an answer that says so; unread bytes would then reset it away.
@@ -125,7 +126,25 @@ class GuardedProtocol(HttpToolsProtocol):
         """Answer what the parser, or a callback of ours, has refused."""
         self._refuse(self._refusal or MalformedRequest("expected an HTTP/1.1 request, got something else"))
 
+    def on_response_complete(self) -> None:
+        """An answer of the app is out: start the next request, or send the refusal that waited."""
+        was_last = not self.pipeline
+        super().on_response_complete()
+        if was_last and self._owed is not None:
+            self._send_refusal(self._owed)
+
     def _refuse(self, problem: Problem) -> None:
+        """Answer a request with a problem and close, behind the answers to those before it."""
+        has_cycle = self._in_message and not self._in_head
+        if has_cycle and self.pipeline:  # the request itself waits there, first from the left
+            self.pipeline.popleft()
+        elif has_cycle or not self._is_answering():
+            self._refuse_now(problem)
+            return
+        self._owed = problem
+        self._in_message = self._in_head = False
+
+    def _refuse_now(self, problem: Problem) -> None:
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete and cycle.response_started:
             self.transport.close()  # in the middle of another answer there is no place for this one
@@ -133,6 +152,11 @@ class GuardedProtocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True  # the app's answer would come behind this one
             cycle.message_event.set()
+        self._send_refusal(problem)
+
+    def _send_refusal(self, problem: Problem) -> None:
+        if self.transport.is_closing():
+            return
         self._observe(str(problem.status), self._seconds_since(self._began_ns))
         body = problem.body()
         headers = [

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import Problem, SettingsError
 from server.guards import MAX_HEADERS, GuardedProtocol, head_refusal
@@ -61,17 +61,19 @@ JSON_TYPES = frozenset(
 #: What this module and `guards.py` lean on in uvicorn, none of it promised: the
 #: parser's callbacks `on_message_begin`, `on_url`, `on_header`, `on_headers_complete`
 #: and `on_message_complete`; `data_received`, `connection_made`, `connection_lost`,
-#: `send_400_response`, `_unset_keepalive_if_required`; the attributes `transport`,
-#: `flow.write_paused`, `loop`, `parser`, `url`, `headers`, `server_state.default_headers`,
-#: `timeout_keep_alive`, and of `cycle`: `transport`, `response_started`,
-#: `response_complete`, `disconnected`, `message_event`. A change of the class's source
-#: is a reason to read it again before trusting it.
-KNOWN_PROTOCOL_SHA256 = "18fdf324b11bf160e38739eed01a48516b460be9e88f1e20e4546e7363fd9232"
+#: `send_400_response`, `on_response_complete`, `_unset_keepalive_if_required`; the
+#: attributes `transport`, `pipeline`, `flow.write_paused`, `loop`, `parser`, `url`,
+#: `headers`, `server_state.default_headers`, `timeout_keep_alive`, and of `cycle`:
+#: `transport`, `response_started`, `response_complete`, `disconnected`,
+#: `message_event`. A change of the source of either class is a reason to read it
+#: again before trusting it.
+KNOWN_PROTOCOL_SHA256 = "70e7393260abf01c74b912ad453c795995fdb0908020fbf68c9f1d87f4a47a2f"
 
 
 def check_uvicorn() -> None:
     """Raise `SettingsError` if uvicorn's protocol is not the one this module was written for."""
-    digest = hashlib.sha256(inspect.getsource(HttpToolsProtocol).encode()).hexdigest()
+    source = inspect.getsource(HttpToolsProtocol) + inspect.getsource(RequestResponseCycle)
+    digest = hashlib.sha256(source.encode()).hexdigest()
     if digest != KNOWN_PROTOCOL_SHA256:
         raise SettingsError(
             f"expected the uvicorn of requirements/server.txt, got {uvicorn.__version__}, which differs: "

@@ -1,6 +1,7 @@
 """Raw requests that servers read differently, or that never end: each refused, and closed."""
 
 import contextlib
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -156,6 +157,25 @@ def test_silent_connection_is_closed(server: str) -> None:
         received, seconds = read_until_closed(connection)
     assert received == b""
     assert seconds < 9
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param([b"nonsense\r\n\r\n"], id="no request"),
+        pytest.param([request(b"Content-Length: +3\r\n")], id="head"),
+        pytest.param([request(b"Transfer-Encoding: chunked\r\n", body=b"zz\r\n")], id="body"),
+        pytest.param([post("/predict", BODY), b"nonsense\r\n\r\n"], id="behind two"),
+    ],
+)
+def test_refusal_waits_for_the_answers_before_it(server: str, behind: list[bytes]) -> None:
+    """The first request is under way in the app when the refused one comes."""
+    with socket.create_connection(address(server), 10) as connection:
+        connection.sendall(post("/explain", BODY) + b"".join(behind))
+        received, _ = read_until_closed(connection)
+    statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", received)]
+    assert statuses == [200] * len(behind) + [400]
+    assert received.count(b'"base":') == 1
 
 
 def test_refused_request_is_counted(three: Path, tmp_path: Path) -> None:
