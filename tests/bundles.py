@@ -1,10 +1,12 @@
 """Small real models for the tests: trained here, exported by our exporter, served by our server."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import lightgbm
 import numpy as np
+import orjson
 
 from export.assemble import assemble
 from server.bundle import Bundle, Decision
@@ -38,6 +40,14 @@ def three_feature_bundle(out: Path, version: str = "1", trees: int = 20) -> Bund
         decision=Decision(0.4, "grant", "decline", 5.0, 1.0),
         golden=rows[:200],
     )
+
+
+def edit(folder: Path, name: str, content: bytes) -> None:
+    """Change a file of a bundle and its hash, as somebody would who edits it by hand."""
+    (folder / name).write_bytes(content)
+    manifest = orjson.loads((folder / "bundle.json").read_bytes())
+    manifest["files"][name] = hashlib.sha256(content).hexdigest()
+    (folder / "bundle.json").write_bytes(orjson.dumps(manifest))
 
 
 def wide_schema(width: int) -> Schema:

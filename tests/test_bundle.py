@@ -9,22 +9,13 @@ import pytest
 from server.bundle import Bundle, write_bundle
 from server.errors import BundleError
 from server.predictor import Predictor
+from tests.bundles import edit
 from tests.servers import run
 
 
 @pytest.fixture
 def copy(three: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(three, tmp_path / "copy"))
-
-
-def edit(folder: Path, name: str, content: bytes) -> None:
-    """Change a file and its hash, as somebody would who edits a bundle by hand."""
-    import hashlib
-
-    (folder / name).write_bytes(content)
-    manifest = orjson.loads((folder / "bundle.json").read_bytes())
-    manifest["files"][name] = hashlib.sha256(content).hexdigest()
-    (folder / "bundle.json").write_bytes(orjson.dumps(manifest))
 
 
 def test_bundle_loads_as_it_was_written(bundle: Path) -> None:
