@@ -2,7 +2,7 @@
 
 All workers of one generation serve the same models. A reload starts a generation
 of successors; the old one ends when every successor serves. Should a successor
-end young, its generation ends instead, and the old one goes on.
+end before, its generation ends with it, and the old one goes on.
 """
 
 import os
@@ -121,22 +121,21 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         if worker.is_retired or self.app.is_stopping():
             return
         self.app.metrics.count_death(worker.slot)
-        if time.monotonic() - worker.born >= YOUNG_SECONDS:
-            return
         if self._before is not None and worker.generation == self.app.generation:
-            self._fail_reload("expected the new models' workers to stay, got one that ended at once")
-            return
-        self._young_deaths.append(time.monotonic())
-        self._next_start = time.monotonic() + FIRST_WAIT_SECONDS * 2 ** (len(self._young_deaths) - 1)
-        if self._is_loop():
+            self._fail_reload("expected the new models' workers to stay, got one that ended")
+        elif time.monotonic() - worker.born < YOUNG_SECONDS:
+            self._wait_longer()
+
+    def _wait_longer(self) -> None:
+        """Put the next start off, or end the server after too many young deaths."""
+        now, deaths = time.monotonic(), self._young_deaths
+        deaths.append(now)
+        while now - deaths[0] > YOUNG_DEATHS_SECONDS:
+            deaths.popleft()
+        if len(deaths) == MAX_YOUNG_DEATHS:
             logger.error("%d workers ended at once; the server ends.", MAX_YOUNG_DEATHS)
             raise HaltServer("Workers do not stay.", COULD_NOT_START)
-
-    def _is_loop(self) -> bool:
-        deaths = self._young_deaths
-        while deaths and time.monotonic() - deaths[0] > YOUNG_DEATHS_SECONDS:
-            deaths.popleft()
-        return len(deaths) == MAX_YOUNG_DEATHS
+        self._next_start = now + FIRST_WAIT_SECONDS * 2 ** (len(deaths) - 1)
 
     def _retire(self, workers: Any) -> None:
         for worker in list(workers):
