@@ -9,7 +9,7 @@ SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest
 
 .DEFAULT_GOAL := help
 .PHONY: help run tools test coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
-        foreign foreign-evidently peers conformance ledger
+        foreign foreign-evidently peers conformance ledger image-size
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -69,6 +69,11 @@ conformance: $(VENV)/dev ## the API's contract, 500 examples an operation (minut
 ledger: $(VENV)/dev ## stops under load, 20 each, and 100,000 requests of 64 clients (minutes)
 	@DRAIN_ROUNDS=20 LEDGER_ROUNDS=20 ISOLATION_REQUESTS=100000 \
 	    $(RUN) pytest tests/test_draining.py tests/test_isolation.py tests/test_prediction_log.py
+
+image-size: $(VENV)/dev ## the packages of the API image, by size
+	@$(VENV)/bin/uv venv --quiet --clear .venv-image
+	@VIRTUAL_ENV=.venv-image $(VENV)/bin/uv pip install --quiet --require-hashes --compile-bytecode -r requirements/server.txt
+	@$(RUN) deploy.packages .venv-image
 
 foreign: .venv-foreign/bin/done ## other people's clients, for the tests that use them
 

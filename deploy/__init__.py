@@ -1,0 +1,1 @@
+"""How Hotrow is shipped: manifests, units, and what is known of the packages it is shipped with."""
