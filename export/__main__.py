@@ -13,7 +13,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from export.errors import ExportRefused
 from export.guard import guarded
-from server.cli import run
+from server.cli import installed, run
 from server.errors import HotrowError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -85,10 +85,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _said(options: argparse.Namespace) -> int:
-    from export.command import export  # heavy libraries, loaded in the child alone
-
     try:
-        export(options)
+        with installed():
+            from export.command import export  # heavy libraries, loaded in the child alone
+
+            export(options)
     except HotrowError as error:
         print(f"{error}.".replace("..", "."), file=sys.stderr)
         return 1

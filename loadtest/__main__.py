@@ -3,8 +3,10 @@
 import argparse
 import importlib
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from server.cli import run
+from server.errors import NotInstalled
 
 #: Each command is the module of its name, with `add_options(parser)` and `main(options)`.
 COMMANDS = {
@@ -18,6 +20,8 @@ COMMANDS = {
     "gate": "fail if a request has become dearer than the committed figure allows",
 }
 MODULES = {"open": "fixed_rate"}
+#: What a command starts as a process of its own, and so does not import.
+STARTED = {"run": "locust", "memory": "memray"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,6 +35,8 @@ def main(arguments: Sequence[str]) -> int:
             module = importlib.import_module(f"loadtest.{MODULES.get(name, name)}")
             module.add_options(command)
     options = parser.parse_args(arguments)
+    if options.command in STARTED and find_spec(STARTED[options.command]) is None:
+        raise NotInstalled(STARTED[options.command])
     code: int = module.main(options)
     return code
 

@@ -74,5 +74,5 @@ def _executable() -> str:
     beside = Path(sys.executable).with_name("py-spy")
     found = str(beside) if beside.exists() else shutil.which("py-spy")
     if found is None:
-        raise LoadTestError("expected py-spy to be installed, found none: run `make .venv/dev`")
+        raise LoadTestError("expected py-spy to be installed, found none: run `make tools`")
     return found

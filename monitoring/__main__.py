@@ -3,13 +3,16 @@
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
-from rich.console import Console
 
 from server.bundle import Bundle
 from server.bundle_files import MANIFEST_FILE
 from server.cli import run
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 #: What was looked for was found: drift, a loss, an answer that would differ today.
 FOUND = 3
@@ -38,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
         )
         parser_.add_argument("log", nargs="+", type=Path, metavar="LOG", help=what)
     options = parser.parse_args(arguments)
+    from rich.console import Console  # the options are told without it
+
     run_command: Callable[[argparse.Namespace, Console], int] = options.run
     return run_command(options, Console())
 
@@ -60,7 +65,7 @@ def _adder(
 # Each command imports what it needs: `verify-log` need not wait for the plots.
 
 
-def _report(options: argparse.Namespace, console: Console) -> int:
+def _report(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.page import render
     from monitoring.report import make_report
     from monitoring.terminal import print_report
@@ -76,7 +81,7 @@ def _report(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _drift(options: argparse.Namespace, console: Console) -> int:
+def _drift(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.drift import drift_of_files
     from monitoring.terminal import print_drift
 
@@ -88,7 +93,7 @@ def _drift(options: argparse.Namespace, console: Console) -> int:
     return FOUND if drift.drifted else 0
 
 
-def _replay(options: argparse.Namespace, console: Console) -> int:
+def _replay(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.replay import replay
     from monitoring.terminal import print_replay
 
@@ -97,7 +102,7 @@ def _replay(options: argparse.Namespace, console: Console) -> int:
     return FOUND if result.disagreeing else 0
 
 
-def _verify(options: argparse.Namespace, console: Console) -> int:
+def _verify(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.verification_text import print_verification
     from monitoring.verify_log import verify
 

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         from server.batch_progress import shown
     except ImportError as error:
         raise MissingLibrary(
-            f"expected polars and rich to be installed, got no {error.name}: run `make .venv/dev`"
+            f"expected polars and rich to be installed, got no {error.name}: run `make tools`"
         ) from None
     job = BatchJob(options.source, options.target, bundle, options.on_bad_row, options.threads)
     shown(job, bundle)

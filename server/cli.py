@@ -2,11 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from server.errors import HotrowError, SettingsError
+from server.errors import HotrowError, NotInstalled, SettingsError
 from server.settings import PREFIX, Settings, parse_setting
 
 REFUSED = 1
@@ -50,13 +51,30 @@ def given(options: argparse.Namespace) -> dict[str, object]:
 def run(command: Callable[[Sequence[str]], int | None], code: int = REFUSED) -> None:
     """Run a command and exit; an error written for the user becomes one sentence and `code`."""
     try:
-        sys.exit(command(sys.argv[1:]))
+        with installed():
+            sys.exit(command(sys.argv[1:]))
     except SettingsError as error:
         sys.exit(_say(error, COULD_NOT_START if code == COULD_NOT_START else 2))
     except HotrowError as error:
         sys.exit(_say(error, code))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Raise `NotInstalled` where a library is imported that is not there.
+
+    `make run` installs the runtime set alone, so that is no mistake of ours; a
+    module of ours that is missing is one, and keeps its traceback.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if not library or (Path(__file__).parents[1] / library).is_dir():
+            raise
+        raise NotInstalled(library) from None
 
 
 def _say(error: HotrowError, code: int) -> int:

@@ -3,6 +3,7 @@
 HotrowError
 ├── BundleError            a model folder that must not be served
 ├── SettingsError          an option or environment variable that makes no sense
+├── NotInstalled           a library that a command needs is not there
 └── Problem                a request that is refused, as RFC 9457 writes it
     ├── MalformedRequest       400  not HTTP, or HTTP that could be read in two ways
     ├── MalformedBody          400  not the JSON that was asked for
@@ -45,6 +46,15 @@ class BundleError(HotrowError):
 
 class SettingsError(HotrowError):
     """A setting has a value that cannot be used."""
+
+
+class NotInstalled(HotrowError):
+    """A library that a command needs, and that is not in the environment."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__(
+            f"expected {library} to be installed, got an environment without it: run `make tools`"
+        )
 
 
 class FieldError(NamedTuple):

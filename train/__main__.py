@@ -4,12 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from server.cli import run
-from train.cost import Costs
-from train.narrator import Narrator
-from train.pipeline import Request, train
 
 #: The folds and samplers of one run are seeded with numbers a little above it.
 MAX_SEED = 2**31 - 10_000
@@ -18,6 +13,13 @@ MAX_SEED = 2**31 - 10_000
 def main(arguments: Sequence[str]) -> int:
     """Train and write; 0 when the bundle is written."""
     options = _parser().parse_args(arguments)
+    # Imported here: the options are told without the libraries of training.
+    from rich.console import Console
+
+    from train.cost import Costs
+    from train.narrator import Narrator
+    from train.pipeline import Request, train
+
     request = Request(
         data=options.data,
         out=options.out,
