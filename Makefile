@@ -4,12 +4,13 @@ PORT ?= 7860
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 UV_VERSION := 0.13.9
-# What some tests use beside Python: a browser, Prometheus with promtool, load tools.
-SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest
+# What some tests use beside Python: a browser, Prometheus with promtool, load tools, judges.
+SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd
 
 .DEFAULT_GOAL := help
 .PHONY: help run tools test coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
-        foreign foreign-evidently peers conformance ledger image-size
+        foreign foreign-evidently peers conformance ledger image-size \
+        licences sbom
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -35,7 +36,7 @@ format: $(VENV)/dev ## mend format and style where that is safe
 	@$(RUN) ruff format
 
 system: ## install the system tools that tests use (Debian, as root)
-	@for tool in chromium promtool wrk slowhttptest; do \
+	@for tool in chromium promtool wrk slowhttptest strace systemd-analyze; do \
 	    command -v $$tool >/dev/null || missing="$$missing $$tool"; \
 	done; \
 	if [ -z "$$missing" ]; then echo "All system tools are installed."; \
@@ -75,6 +76,18 @@ image-size: $(VENV)/dev ## the packages of the API image, by size
 	@VIRTUAL_ENV=.venv-image $(VENV)/bin/uv pip install --quiet --require-hashes --compile-bytecode -r requirements/server.txt
 	@$(RUN) deploy.packages .venv-image
 
+licences: $(VENV)/dev ## write docs/licences.md from what is installed
+	@$(RUN) deploy.licences
+
+sbom: $(VENV)/dev ## bills of materials of both images (CycloneDX): sbom/api.json, sbom/ui.json
+	@mkdir -p sbom
+	@for image in api:requirements/server.txt ui:requirements.txt; do \
+	    $(VENV)/bin/uv venv --quiet --clear .venv-image && \
+	    VIRTUAL_ENV=.venv-image $(VENV)/bin/uv pip install --quiet --require-hashes -r $${image#*:} && \
+	    PYTHONWARNINGS=ignore $(RUN) cyclonedx_py environment --pyproject pyproject.toml --output-reproducible \
+	        --output-file sbom/$${image%:*}.json .venv-image || exit 1; \
+	done
+
 foreign: .venv-foreign/bin/done ## other people's clients, for the tests that use them
 
 foreign-evidently: .venv-evidently/bin/done ## Evidently, for the test that compares our PSI with its
@@ -91,7 +104,7 @@ lock: $(VENV)/uv ## pin the newest versions in requirements.txt and requirements
 	@requirements/lock.sh $(VENV)/bin/uv
 
 clean: ## remove the environment and everything that runs have written
-	rm -rf $(VENV) .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov logs runs tests/output
+	rm -rf $(VENV) .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov logs runs sbom tests/output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/uv:

@@ -11,8 +11,6 @@ from typing import NamedTuple
 from server.cli import run
 from server.errors import HotrowError
 
-_OSI = "License :: OSI Approved :: "
-
 
 class NoEnvironment(HotrowError):
     """A folder that holds no installed packages."""
@@ -23,7 +21,6 @@ class Package(NamedTuple):
 
     name: str
     version: str
-    licence: str
     size_bytes: int
 
 
@@ -33,10 +30,7 @@ def packages(environment: Path | None = None) -> list[Package]:
     Raises `NoEnvironment` if there are none.
     """
     site = _site(environment)
-    found = [
-        Package(normal(d.metadata["Name"]), d.version, _licence(d), _size(d))
-        for d in distributions(path=[site])
-    ]
+    found = [_package(distribution) for distribution in distributions(path=[site])]
     if not found:
         raise NoEnvironment(f"expected an environment with packages, got {environment}: name its folder")
     return sorted(found, key=lambda package: (-package.size_bytes, package.name))
@@ -48,8 +42,7 @@ def normal(name: str) -> str:
 
 
 def _package(distribution: Distribution) -> Package:
-    name = normal(distribution.metadata["Name"])
-    return Package(name, distribution.version, _licence(distribution), _size(distribution))
+    return Package(normal(distribution.metadata["Name"]), distribution.version, _size(distribution))
 
 
 def _site(environment: Path | None) -> str:
@@ -66,15 +59,6 @@ def _size(distribution: Distribution) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _licence(distribution: Distribution) -> str:
-    """The licence expression, else the classifiers', else the first line of the licence."""
-    metadata = distribution.metadata
-    stated = {field: metadata.get_all(field, []) for field in ("License-Expression", "Classifier", "License")}
-    classified = sorted(c.removeprefix(_OSI) for c in stated["Classifier"] if c.startswith(_OSI))
-    found = stated["License-Expression"] or classified or stated["License"] or ["not stated"]
-    return ", ".join(found).split("\n")[0]
-
-
 def main(arguments: Sequence[str]) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m deploy.packages", description=__doc__)
@@ -83,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     found = packages(parser.parse_args(arguments).environment)
     for package in found:
-        print(f"{package.size_bytes / 1e6:8.1f} MB  {package.name} {package.version} ({package.licence})")
+        print(f"{package.size_bytes / 1e6:8.1f} MB  {package.name} {package.version}")
     print(f"{sum(package.size_bytes for package in found) / 1e6:8.1f} MB  in {len(found)} packages")
     return 0
 
