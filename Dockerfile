@@ -1,5 +1,6 @@
-# Two images from one file: `docker build --target api .` serves the API on port 8000,
-# `docker build .` (the target ui, last here) the API with its page on port 7860.
+# The images from one file: `docker build --target api .` serves the API on port 8000,
+# `docker build .` (the target ui, last here) the API with its page on port 7860. The target profiler is for
+# deploy/kubernetes/overlays/profiling.
 # Both run with a read-only root: `docker run --read-only --tmpfs /tmp --cap-drop ALL IMAGE`.
 
 # The index of all platforms that the tag named on 2026-09-19, as docker-library/repo-info lists it;
@@ -15,6 +16,12 @@ RUN python -m venv --without-pip /opt/venv \
 FROM packages-api AS packages-ui
 COPY requirements.txt ./
 RUN python -m pip --python /opt/venv install --no-cache-dir --require-hashes --requirement requirements.txt
+
+FROM python AS packages-profiler
+WORKDIR /build
+COPY requirements/profiler.txt requirements/
+RUN python -m venv --without-pip /opt/venv \
+    && python -m pip --python /opt/venv install --no-cache-dir --require-hashes --requirement requirements/profiler.txt
 
 FROM python AS base
 # uid 1000 is also the user that Hugging Face Spaces runs an image as.
@@ -50,6 +57,15 @@ USER 1000
 ENV HOTROW_PORT=8000
 EXPOSE 8000
 ENTRYPOINT ["python", "-m", "server"]
+
+# Beside a server of the profiling overlay; it waits to be told what to record.
+FROM python AS profiler
+COPY --from=packages-profiler /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+USER 1000
+HEALTHCHECK NONE
+STOPSIGNAL SIGKILL
+ENTRYPOINT ["sleep", "infinity"]
 
 FROM base AS ui
 COPY --from=packages-ui /opt/venv /opt/venv

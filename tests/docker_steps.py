@@ -46,6 +46,8 @@ esac
 """
 
 
+#: What a container's root is: the one mount there is. A debugger finds the files of a process by it.
+PIVOT = 'cd "$0" && pivot_root . . && umount -l . && exec "$@"'
 CLIENT = ("PIP_", "UV_", "SSL_", "HTTPS_", "HOME")
 
 
@@ -180,7 +182,7 @@ class Build:
         stage.user = value
 
     def _healthcheck(self, stage: Stage, value: str) -> None:
-        stage.health = json.loads(value.partition("CMD ")[2])
+        stage.health = json.loads(value.partition("CMD ")[2] or "[]")  # NONE
 
     def _entrypoint(self, stage: Stage, value: str) -> None:
         stage.entrypoint = json.loads(value)
@@ -216,7 +218,9 @@ class Container:
             owner = place.stat()
             options = f"uid={owner.st_uid},gid={owner.st_gid},mode={owner.st_mode & 0o7777:o}"
             mount("-t", "tmpfs", "-o", options, "tmpfs", str(place))
-        self._process = subprocess.Popen(self._command(stage.entrypoint), stdout=sys.stderr)
+        command = ["unshare", "--mount", "/bin/sh", "-ec", PIVOT, str(root), *self._command(stage.entrypoint)]
+        self._process = subprocess.Popen(command, stdout=sys.stderr)
+        self.pid = self._process.pid
 
     def _command(self, command: list[str]) -> list[str]:
         user = self._stage.user
@@ -225,11 +229,12 @@ class Container:
         folder = f"--chdir={self._stage.folder}"
         as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", *drop]
         clean = ["env", "--ignore-environment", folder, *variables, *command]
-        return ["chroot", str(self._stage.root), *as_user, *clean]
+        return [*as_user, *clean]
 
     def run(self, *command: str) -> int:
         """The exit code of a command in it, of the same user."""
-        return subprocess.run(self._command(list(command)), capture_output=True, check=False).returncode
+        inside = ["chroot", str(self._stage.root), *self._command(list(command))]
+        return subprocess.run(inside, capture_output=True, check=False).returncode
 
     def wait_until_healthy(self) -> bool:
         """Whether the HEALTHCHECK comes out well before `START_SECONDS` are over."""
@@ -242,7 +247,7 @@ class Container:
 
     def status(self) -> dict[str, str]:
         """What the kernel says of its first process."""
-        lines = (self._stage.root / f"proc/{self._process.pid}/status").read_text().splitlines()
+        lines = (self._stage.root / f"proc/{self.pid}/status").read_text().splitlines()
         return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
     def stop(self) -> int:
@@ -251,7 +256,17 @@ class Container:
         return self._process.wait(timeout=20)
 
 
-def report(stage: Stage, hidden: Path) -> dict[str, Any]:
+def recorded(profiler: Stage, pid: int, *capabilities: str) -> bool:
+    """Whether py-spy in its image, as root with these capabilities alone, reads another user's process."""
+    bounding = ",".join(("-all", *(f"+{name}" for name in capabilities)))
+    as_root = ["setpriv", f"--bounding-set={bounding}", "--inh-caps=-all", "--no-new-privs"]
+    apart = ["unshare", "--mount", "chroot", str(profiler.root)]  # as containers are
+    command = [*apart, *as_root, "/opt/venv/bin/py-spy", "dump", "--pid", str(pid)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode == 0 and "server/serve.py" in done.stdout
+
+
+def report(stage: Stage, hidden: Path, profiler: Stage) -> dict[str, Any]:
     """Start a target and say what came of it."""
     environment = stage.root / "opt/venv"
     found: dict[str, Any] = {
@@ -269,6 +284,7 @@ def report(stage: Stage, hidden: Path) -> dict[str, Any]:
     found["answers"] = {
         path: ask(int(stage.environment["HOTROW_PORT"]), path, body) for path, body in ASKED.items()
     }
+    found["recorded"] = recorded(profiler, container.pid, "sys_ptrace"), recorded(profiler, container.pid)
     found["exit_code"] = container.stop()
     logs = stage.root / "app/logs"
     found["log_lines"] = sum(len(log.read_bytes().splitlines()) for log in logs.glob("*.jsonl"))
@@ -290,8 +306,9 @@ def main(folder: Path, targets: list[str]) -> None:
     mount("-t", "tmpfs", "tmpfs", str(folder))  # it goes with the namespace
     build = Build(folder, context)
     stages = {target: build.stage(target) for target in targets}
+    profiler = build.stage("profiler")
     cut_off()
-    print(json.dumps({target: report(stage, context) for target, stage in stages.items()}))
+    print(json.dumps({target: report(stage, context, profiler) for target, stage in stages.items()}))
 
 
 if __name__ == "__main__":

@@ -68,6 +68,13 @@ def test_image_holds_no_pickle_no_tests_and_no_tools(reports: dict[str, Any], ta
     assert not [file for file in files if file.suffix in (".pkl", ".pickle", ".joblib")]
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_profiler_reads_a_server_with_its_one_capability_and_not_without(
+    reports: dict[str, Any], target: str
+) -> None:
+    assert reports[target]["recorded"] == [True, False]
+
+
 def test_hadolint_finds_nothing() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([hadolint, "Dockerfile"], capture_output=True, text=True)
