@@ -140,7 +140,7 @@ def refusals(found: Figures, odd: Sequence[Anomaly]) -> str:
 def distributions(column: ColumnDrift) -> str:
     """Both distributions of one column, bin by bin, missing as a bin of its own."""
     then = np.array([*np.array(column.distribution.shares) * (1 - column.distribution.missing_rate)])
-    now = column.counts / max(1, column.counts.sum()) * (1 - column.missing_rate)
+    now = column.counts / max(1, int(column.counts.sum())) * (1 - column.missing_rate)
     names = list(column.bins)
     if column.distribution.missing_rate or column.missing_rate:
         then = np.append(then, column.distribution.missing_rate)

@@ -194,10 +194,10 @@ def test_an_unseen_booster_scores_less_than_seventy_eight_on_synthetic_clients()
 def test_of_many_clients_a_sample_is_searched_on(
     rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    seen: list[tuple[int, object]] = []
 
     def scores(sample: Rows, *_: object) -> Iterator[Scored]:
-        seen.append((len(sample), sample.target.mean()))
+        seen.append((len(sample), float(sample.target.mean())))
         yield Scored(np.arange(9), np.ones(9), 1)
 
     monkeypatch.setattr(train.tune, "MAX_TUNING_ROWS", 1000)
