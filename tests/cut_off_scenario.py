@@ -2,8 +2,10 @@
 
 import http.client
 import json
+import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from loadtest.subject import free_port, python, running
 from tests.bundles import CREDIT
@@ -24,15 +26,30 @@ def ask(url: str, path: str) -> int:
     return answer.status
 
 
+def listening() -> set[str]:
+    """The addresses at which this network is listened to; /proc/net/tcp has them as proc(5) says."""
+    lines = [
+        line.split()
+        for file in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{file}").read_text().splitlines()
+    ]
+    local = [words[1].split(":")[0] for words in lines if words[3] == "0A"]
+    return {
+        socket.inet_ntoa(bytes.fromhex(address)[::-1]) if len(address) == 8 else address for address in local
+    }
+
+
 def main(folder: Path) -> None:
     """The server, the page, and the commands that read files."""
     cut_off()
-    found = {}
+    found: dict[str, list[Any]] = {}
     with serving(CREDIT, folder, "--workers", "2") as subject:
+        addresses = listening()
         found["server"] = [ask(subject.url, path) for path in ("/predict", "/explain", "/docs", "/metrics")]
     port = free_port()
     command = python("-m", "ui", "--port", str(port), "--log-dir", str(folder / "ui-logs"))
     with running("ui", command, f"http://127.0.0.1:{port}", "/readyz") as subject:
+        addresses |= listening()
         found["ui"] = [ask(subject.url, path) for path in ("/", "/predict", "/explain")]
     (folder / "rows.csv").write_text("AMT_INCOME_TOTAL,AMT_CREDIT,AGE_YEARS\n168000,600000,44\n")
     for name, arguments in {
@@ -42,6 +59,7 @@ def main(folder: Path) -> None:
         done = run("-m", *arguments)
         found[name] = [done.returncode]
         sys.stderr.write(done.stderr)
+    found["listening"] = sorted(addresses)
     print(json.dumps(found))
 
 

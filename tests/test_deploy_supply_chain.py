@@ -4,18 +4,18 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 from packaging.version import Version
 
 from deploy.licences import FILE, SETS, licences, locked, page
-from deploy.packages import normal, packages
-from server.settings import Settings
+from deploy.packages import normal
 from tests.root import needs_root
 from tests.servers import system_tool
 
-LOCKS = [*SETS, *(f"requirements/{name}.txt" for name in ("foreign", "evidently", "peers"))]
+LOCKS = [*SETS, *(f"requirements/{name}.txt" for name in ("profiler", "foreign", "evidently", "peers"))]
 #: The first release without the weaknesses known in each, see docs/reliability.md.
 FLOORS = {
     "h11": "0.16.0",
@@ -48,6 +48,11 @@ def test_no_pinned_version_is_below_the_first_mended_one() -> None:
         assert name not in FLOORS or Version(version) >= Version(FLOORS[name]), f"{name} {version}"
 
 
+def installed() -> set[tuple[str, str]]:
+    """Name and version of every package of this environment."""
+    return {(normal(found.metadata["Name"]), found.version) for found in distributions()}
+
+
 def _text(lock: str) -> str:
     return Path(lock).read_text()
 
@@ -55,8 +60,7 @@ def _text(lock: str) -> str:
 def test_installed_versions_are_the_locked_ones() -> None:
     pinned = {(normal(name), version) for lock in SETS for name, version in PINNED.findall(_text(lock))}
     names = {name for name, _ in pinned}
-    strangers = {(p.name, p.version) for p in packages() if p.name in names} - pinned
-    assert not strangers
+    assert not {(name, version) for name, version in installed() if name in names} - pinned
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the page is written with Python 3.11")
@@ -81,7 +85,7 @@ def test_bill_of_materials_names_what_is_installed(tmp_path: Path) -> None:
     assert bill["bomFormat"] == "CycloneDX"
     assert bill["metadata"]["component"]["name"] == "hotrow"
     listed = {(normal(part["name"]), part["version"]) for part in bill["components"]}
-    assert listed >= {(package.name, package.version) for package in packages()}
+    assert listed >= installed()
 
 
 def test_api_process_loads_no_pickle_and_no_lightgbm(tmp_path: Path) -> None:
@@ -116,11 +120,7 @@ service.default.answer(row, print, 0)
         )
 
 
-def test_nothing_listens_beyond_this_machine_unless_told_to() -> None:
-    assert Settings().host == "127.0.0.1"
-
-
-def test_everything_works_with_the_network_cut_and_nothing_calls_elsewhere(tmp_path: Path) -> None:
+def test_everything_works_with_the_network_cut_calls_nobody_and_listens_here_alone(tmp_path: Path) -> None:
     needs_root()
     trace, calls = tmp_path / "trace", "trace=connect,sendto,sendmsg,sendmmsg"
     strace = [system_tool("strace"), "-f", "-qq", "--seccomp-bpf", "-e", calls, "-o", str(trace)]
@@ -132,6 +132,7 @@ def test_everything_works_with_the_network_cut_and_nothing_calls_elsewhere(tmp_p
         "ui": [200, 200, 200],
         "batch": [0],
         "export": [0],
+        "listening": ["127.0.0.1"],
     }
     called = {v4 or v6 for v4, v6 in ADDRESS.findall(trace.read_text())}
     assert called == {"127.0.0.1"}  # the scenario's own requests

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-OURS = {"train", "export", "server", "ui", "loadtest", "monitoring"}
+OURS = {"train", "export", "server", "ui", "loadtest", "monitoring", "deploy"}
 MAY_IMPORT = {
     "server": set(),
     "export": {"server"},
@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "loadtest": {"server", "export"},
     "monitoring": {"server"},
     "train": {"server", "export", "monitoring"},
+    "deploy": {"server"},
 }
 #: `python -m server.batch` is a command of its own, not the API process.
 BATCH = {str(path) for path in Path("server").glob("batch*.py")}
