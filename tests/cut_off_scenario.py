@@ -40,7 +40,7 @@ def listening() -> set[str]:
 
 
 def main(folder: Path) -> None:
-    """The server, the page, and the commands that read files."""
+    """The server, the page and the batch command."""
     cut_off()
     found: dict[str, list[Any]] = {}
     with serving(CREDIT, folder, "--workers", "2") as subject:
@@ -52,13 +52,9 @@ def main(folder: Path) -> None:
         addresses |= listening()
         found["ui"] = [ask(subject.url, path) for path in ("/", "/predict", "/explain")]
     (folder / "rows.csv").write_text("AMT_INCOME_TOTAL,AMT_CREDIT,AGE_YEARS\n168000,600000,44\n")
-    for name, arguments in {
-        "batch": ("server.batch", str(folder / "rows.csv"), str(folder / "scored.csv")),
-        "export": ("export", str(CREDIT), "--out", str(folder / "again")),
-    }.items():
-        done = run("-m", *arguments)
-        found[name] = [done.returncode]
-        sys.stderr.write(done.stderr)
+    scored = run("-m", "server.batch", str(folder / "rows.csv"), str(folder / "scored.csv"))
+    sys.stderr.write(scored.stderr)
+    found["batch"] = [scored.returncode]
     found["listening"] = sorted(addresses)
     print(json.dumps(found))
 

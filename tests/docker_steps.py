@@ -1,11 +1,11 @@
 """The Dockerfile's steps without Docker: `python -m tests.docker_steps FOLDER TARGET...`.
 
 Run as root in namespaces of its own, see `tests/root.py`. Each stage is an overlay
-over this machine's root, which stands for the base image; nothing of the repository
-is in sight there. A RUN happens in a chroot, a COPY takes what .dockerignore lets
-through. Each target is then started as its container would be: its user without
-capabilities, a read-only root, /tmp and the volumes writable, and a network in which
-there is nothing but the loopback. Prints a report as JSON.
+over this machine's root, which stands for the base image. A RUN happens in a chroot,
+a COPY takes what .dockerignore lets through. Each target is then started as its
+container would be: its user without capabilities, a read-only root, /tmp and the
+volumes writable, nothing of the repository in sight, and a network in which there is
+nothing but the loopback. Prints a report as JSON.
 """
 
 import http.client
@@ -44,10 +44,9 @@ case "$*" in
     *) exec {python} "$@" ;;
 esac
 """
-
-
 #: What a container's root is: the one mount there is. A debugger finds the files of a process by it.
 PIVOT = 'cd "$0" && pivot_root . . && umount -l . && exec "$@"'
+#: Settings of package clients that a RUN gets, as `docker build` would from its configuration.
 CLIENT = ("PIP_", "UV_", "SSL_", "HTTPS_", "HOME")
 
 
@@ -143,7 +142,6 @@ class Build:
             stage.environment[name] = text.replace("$PATH", stage.environment["PATH"])
 
     def _run(self, stage: Stage, value: str) -> None:
-        # The settings of this machine's package clients, as a build would get them as arguments.
         client = {
             n: v for n, v in os.environ.items() if n.startswith(("PIP_", "UV_", "SSL_", "HTTPS_", "HOME"))
         }

@@ -131,7 +131,6 @@ def test_everything_works_with_the_network_cut_calls_nobody_and_listens_here_alo
         "server": [200, 200, 200, 200],
         "ui": [200, 200, 200],
         "batch": [0],
-        "export": [0],
         "listening": ["127.0.0.1"],
     }
     called = {v4 or v6 for v4, v6 in ADDRESS.findall(trace.read_text())}
