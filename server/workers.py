@@ -89,7 +89,8 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         self._last_generation = 0
         slots = settings.workers * SLOTS_PER_WORKER
         self.metrics = share_metrics(self.bundles, slots)
-        self._free_slots = set(range(slots))
+        #: Which generation's worker is in each slot, -1 for none.
+        self._slots = [-1] * slots
         # Held open here: a worker that dies leaves its backlog to its successor.
         self._listeners = bind(settings, count=settings.workers)
         self._address = address_of(self._listeners[0])
@@ -146,16 +147,23 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         return open_service(self.settings, self.bundles, self.metrics, slot)
 
     def _take_slot(self, _: Arbiter, worker: HotrowWorker) -> None:
-        worker.slot = min(self._free_slots)
-        self._free_slots.remove(worker.slot)
+        worker.slot = self._free_slot_at_the_emptiest_listener()
+        self._slots[worker.slot] = self.generation
         worker.generation, worker.born = self.generation, time.monotonic()
         # gunicorn compares a monotonic clock with the file's time, which is the wall
         # clock's until the first heartbeat: a worker stuck before it would never be missed.
         deadline = time.monotonic() + START_SECONDS
         os.utime(worker.tmp.fileno(), (deadline, deadline))
 
+    def _free_slot_at_the_emptiest_listener(self) -> int:
+        # A listener without a worker would keep its share of the connections waiting for ever.
+        listeners = self.settings.workers
+        taken = [s % listeners for s, generation in enumerate(self._slots) if generation == self.generation]
+        free = [slot for slot, generation in enumerate(self._slots) if generation == -1]
+        return min(free, key=lambda slot: taken.count(slot % listeners))
+
     def _free_slot(self, arbiter: HotrowArbiter, worker: HotrowWorker) -> None:
-        self._free_slots.add(worker.slot)
+        self._slots[worker.slot] = -1
         arbiter.ended(worker)
 
     def _say_ready(self, _: Arbiter) -> None:

@@ -52,6 +52,12 @@ def scored(subject: Subject) -> bool:
     return bool(answers) and answers[0].status == 200
 
 
+def kill_and_wait(subject: Subject, worker: int) -> None:
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: worker not in workers(subject))
+    eventually(lambda: len(workers(subject)) == 2)
+
+
 def test_any_worker_answers_for_all(two_workers: Subject) -> None:
     before = sample(two_workers, "hotrow_predictions_total")
     for _ in range(40):
@@ -76,6 +82,16 @@ def test_killed_worker_is_replaced_and_no_counter_falls(two_workers: Subject) ->
     assert sample(two_workers, "hotrow_predictions_total") == scored_before
     assert sample(two_workers, "hotrow_worker_cpu_seconds_total") >= cpu_before
     assert all(scored(two_workers) for _ in range(20))
+
+
+def test_every_listener_has_a_worker_after_a_restart_and_deaths(two_workers: Subject) -> None:
+    """A successor listens where the dead one did, else half of all connections would wait for ever."""
+    before = workers(two_workers)
+    os.kill(two_workers.pid, signal.SIGHUP)
+    eventually(lambda: len(workers(two_workers)) == 2 and not set(workers(two_workers)) & set(before))
+    for victim in reversed(workers(two_workers)):
+        kill_and_wait(two_workers, victim)
+        assert all(scored(two_workers) for _ in range(20))
 
 
 def test_hung_worker_is_replaced(two_workers: Subject) -> None:
