@@ -100,8 +100,8 @@ async def model(request: Request) -> Response:
 async def models(request: Request) -> Response:
     """`GET /models`: every model by name and version; the first answers the routes without a name."""
     service: Service = request.app.state.service
-    content = [{**model.info, "task": model.bundle.task} for model in service.models]
-    return Response(orjson.dumps({"models": content}), media_type="application/json")
+    content = {"models": [model.entry for model in service.models], "reloads": service.reloads}
+    return Response(orjson.dumps(content), media_type="application/json")
 
 
 async def livez(_: Request) -> Response:

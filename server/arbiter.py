@@ -1,33 +1,39 @@
 """gunicorn's parent process: replaces workers that end, without haste if they end young, and models.
 
 All workers of one generation serve the same models. A reload starts a generation
-of successors; the old one ends when every successor serves. Should a successor
-end before, its generation ends with it, and the old one goes on.
+of successors; the old one is told to end when every successor serves. Should a
+successor end before, its generation ends with it, and the old one goes on.
 """
 
+import logging
 import os
 import signal
 import subprocess
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from server.bundle import Bundle
 from server.cli import COULD_NOT_START
-from server.errors import HotrowError
+from server.draining import STOP_SECONDS
 from server.model_check import CHECK_SECONDS, check_command, read_verdict
-from server.reload import checked_bundles, logger, names, stays
+from server.reload import checked_bundles, names, say_failed
+
+logger = logging.getLogger(__name__)
 
 #: A worker that ends before it has served for this long would end so again.
-YOUNG_SECONDS = 2.0
+YOUNG_SECONDS = 1.0
 #: So many young deaths within so long a time end the server; what watches it is to
 #: know. Between them the next start waits: twice as long after each.
 MAX_YOUNG_DEATHS = 5
 YOUNG_DEATHS_SECONDS = 60.0
 FIRST_WAIT_SECONDS = 0.25
+#: What a worker may take to end beyond the time that its requests get.
+END_SECONDS = STOP_SECONDS + 5.0
 
 
 class ModelCheck:
@@ -43,9 +49,9 @@ class ModelCheck:
 
     def is_done(self) -> bool:
         """Whether it has said all it will say; one that takes too long is ended."""
-        # Its exit status is not asked for: the arbiter reaps every child of its own accord.
         while (chunk := self._pipe.read(65_536)) is not None:
             if not chunk:
+                self._forget()
                 return True
             self._output += chunk
         if time.monotonic() < self._deadline:
@@ -56,38 +62,70 @@ class ModelCheck:
     def end(self) -> None:
         """End it, whatever it has found."""
         self._process.kill()
+        self._forget()
 
     def digests(self) -> list[str]:
         """What it found good; raises `BundleError`."""
         return read_verdict(self._output)
 
+    def _forget(self) -> None:
+        # The arbiter reaps every child; asked for later, the number could be another's.
+        self._process.returncode = 0
+        self._pipe.close()
+
+
+class Before(NamedTuple):
+    """What a reload that fails goes back to."""
+
+    generation: int
+    bundles: list[Bundle]
+
 
 class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type information
-    """gunicorn's arbiter with generations of workers, and a stop the workers know of."""
+    """gunicorn's arbiter with generations of workers, and a stop the workers know of.
+
+    A reload is asked for (`_asked`), then checked (`_check`), then its workers start
+    (`_before` says what they replace); one after the other, and one at a time.
+    """
 
     def __init__(self, app: Any) -> None:
-        self._wanted = False  # a reload
+        self._asked = False
         self._check: ModelCheck | None = None
-        self._before: tuple[int, list[Bundle]] | None = None  # while a reload may still fail
+        self._before: Before | None = None
         self._young_deaths: deque[float] = deque(maxlen=MAX_YOUNG_DEATHS)
         self._next_start = 0.0
         super().__init__(app)
 
     # Signals
 
+    def signal(self, sig: int, frame: Any) -> None:
+        """A signal has come; that it asks for a reload is told before it is answered."""
+        if sig == signal.SIGHUP:
+            self.app.metrics.set_reloading(True)
+        super().signal(sig, frame)
+
     def reload(self) -> None:
         """SIGHUP: read the model folders again, and start a successor of every worker."""
-        self._wanted = True
+        self._asked = True
 
     def handle_int(self) -> None:
         """SIGINT ends the workers as SIGTERM does; gunicorn's SIGQUIT does not reach uvicorn."""
         raise StopIteration
 
     def handle_ttin(self) -> None:
-        """SIGTTIN, SIGTTOU, SIGUSR2: nothing; every worker has a socket and counters from the start."""
+        """SIGTTIN, SIGTTOU: nothing; every worker has a socket and counters from the start."""
         logger.warning("The number of workers is set by --workers, at the start; this signal is ignored.")
 
-    handle_ttou = handle_usr2 = handle_ttin
+    handle_ttou = handle_ttin
+
+    def handle_usr2(self) -> None:
+        """SIGUSR2: nothing; gunicorn's second parent would not know of the first one's counters."""
+        logger.warning("New models come with SIGHUP, new code with a restart; this signal is ignored.")
+
+    def wait_for_signals(self, timeout: float = 1.0) -> Any:
+        """The signals that have come; during a reload its next step is looked for sooner."""
+        is_reloading = self._asked or self._check is not None or self._before is not None
+        return super().wait_for_signals(0.1 if is_reloading else timeout)
 
     def stop(self, graceful: bool = True) -> None:
         """End all workers."""
@@ -95,11 +133,6 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
             self._check.end()
         self.app.stop()
         super().stop(graceful)
-
-    def wait_for_signals(self, timeout: float = 1.0) -> Any:
-        """The signals that have come; during a reload its next step is looked for sooner."""
-        is_reloading = self._wanted or self._check is not None or self._before is not None
-        return super().wait_for_signals(0.1 if is_reloading else timeout)
 
     # Workers
 
@@ -111,19 +144,20 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
             if time.monotonic() >= self._next_start:
                 for _ in range(self.num_workers - len(current)):
                     self.spawn_worker()
-        elif all(has_heartbeat(worker) for worker in current):
+        elif all(self.app.serving_since(worker.slot) for worker in current):
             self._retire(worker for worker in self.WORKERS.values() if worker not in current)
-            if len(self.WORKERS) == self.num_workers:
-                self._end_reload()
+            self._succeed()
+        self._end_retired()
 
     def ended(self, worker: Any) -> None:
-        """A worker has ended; called when it is reaped."""
-        if worker.is_retired or self.app.is_stopping():
+        """A worker has ended; called when it is reaped, while its slot is still its own."""
+        if worker.retired_at is not None or self.app.is_stopping():
             return
         self.app.metrics.count_death(worker.slot)
+        since = self.app.serving_since(worker.slot)
         if self._before is not None and worker.generation == self.app.generation:
-            self._fail_reload("expected the new models' workers to stay, got one that ended")
-        elif time.monotonic() - worker.born < YOUNG_SECONDS:
+            self._fail("expected the new models' workers to stay, got one that ended")
+        elif not since or time.monotonic() - since < YOUNG_SECONDS:
             self._wait_longer()
 
     def _wait_longer(self) -> None:
@@ -137,46 +171,55 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
             raise HaltServer("Workers do not stay.", COULD_NOT_START)
         self._next_start = now + FIRST_WAIT_SECONDS * 2 ** (len(deaths) - 1)
 
-    def _retire(self, workers: Any) -> None:
-        for worker in list(workers):
-            if not worker.is_retired:
-                worker.is_retired = True
-                self.kill_worker(worker.pid, signal.SIGTERM)
+    def _retire(self, workers: Iterable[Any]) -> None:
+        for worker in workers:
+            if worker.retired_at is None:
+                worker.retired_at = time.monotonic()
 
-    # Reloading, one step at a time: the arbiter must go on watching its workers
+    def _end_retired(self) -> None:
+        """Tell retired workers to end, again and again: a signal in their first moments is lost."""
+        for worker in list(self.WORKERS.values()):
+            if worker.retired_at is not None:
+                late = time.monotonic() - worker.retired_at > self.app.settings.drain_seconds + END_SECONDS
+                self.kill_worker(worker.pid, signal.SIGKILL if late else signal.SIGTERM)
+
+    # Reloading, a step at a time: the arbiter must go on watching its workers
 
     def _go_on(self) -> None:
-        if self._check is None:
-            # Only from rest: each worker of two generations has a slot, one of three has not.
-            if self._wanted and self._before is None and len(self.WORKERS) == self.num_workers:
-                self._wanted = False
+        # Whatever a model folder can bring about, the models that are served must stay.
+        try:
+            if self._check is not None:
+                self._start_successors(self._check)
+            elif self._asked and self._before is None and len(self.WORKERS) == self.num_workers:
+                # Only from rest: each worker of two generations has a slot, one of three has not.
+                self._asked = False
                 self._check = ModelCheck(check_command(self.app.settings))
-        elif self._check.is_done():
-            check, self._check = self._check, None
-            try:
-                bundles = checked_bundles(self.app.settings, check.digests())
-                before = self.app.generation, self.app.bundles
-                self.app.use(bundles)
-            except HotrowError as error:
-                self._fail_reload(str(error))
-            else:
-                self._before = before
+        except Exception as error:  # noqa: BLE001  # see above
+            self._check = None
+            self._fail(str(error), error)
 
-    def _end_reload(self) -> None:
+    def _start_successors(self, check: ModelCheck) -> None:
+        if check.is_done():
+            self._check = None
+            bundles = checked_bundles(self.app.settings, check.digests())
+            before = Before(self.app.generation, self.app.bundles)
+            self.app.use(bundles)
+            self._before = before
+
+    def _succeed(self) -> None:
         if self._before is not None:
             self._before = None
-            self.app.metrics.count_reload("ok")
+            self._count("ok")
             logger.info("Serving %s from now on.", names(self.app.bundles))
 
-    def _fail_reload(self, why: str) -> None:
+    def _fail(self, why: str, error: Exception | None = None) -> None:
         if self._before is not None:
             self._retire(w for w in self.WORKERS.values() if w.generation == self.app.generation)
             self.app.generation, self.app.bundles = self._before
             self._before = None
-        self.app.metrics.count_reload("failed")
-        logger.error("%s; %s", why, stays(self.app.bundles))
+        self._count("failed")
+        say_failed(why, error, self.app.bundles)
 
-
-def has_heartbeat(worker: Any) -> bool:
-    """Whether the event loop has turned: until then the file's time is ahead (`START_SECONDS`)."""
-    return bool(worker.tmp.last_update() <= time.monotonic())
+    def _count(self, result: str) -> None:
+        self.app.metrics.count_reload(result)
+        self.app.metrics.set_reloading(self._asked)

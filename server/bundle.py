@@ -106,8 +106,8 @@ class Bundle:
         """The bundle a manifest describes; files that `contents` lacks are not looked at."""
         return cls(
             directory=directory,
-            name=manifest["name"],
-            version=manifest["version"],
+            name=_word(manifest, "name"),
+            version=_word(manifest, "version"),
             task=manifest["task"],
             schema=Schema(Feature.from_dict(f) for f in manifest["features"]),
             decision=Decision(**manifest.get("decision", {})),
@@ -190,6 +190,14 @@ def golden_lines(rows: list[GoldenRow]) -> bytes:
 
 def _hexadecimal(margins: tuple[float, ...]) -> str | list[str]:
     return margins[0].hex() if len(margins) == 1 else [margin.hex() for margin in margins]
+
+
+def _word(manifest: Mapping[str, Any], member: str) -> str:
+    """A name or version: it stands in paths, labels and file names."""
+    word = manifest[member]
+    if not isinstance(word, str) or not word.isprintable() or not word or set(word) & set("/\\@"):
+        raise ValueError(f"the {member} {word!r} is not a text without a slash or an @")
+    return word
 
 
 def _classes(manifest: Mapping[str, Any]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def verified(
     for name in (*required, *(set(hashes) - set(required))):
         if name not in hashes:
             raise BundleError(f"expected {MANIFEST_FILE} to list {name}, got no hash of it in {directory}")
-        if Path(name).name != name:
+        if Path(name).name != name or name in ("", ".", "..") or not name.isprintable():
             raise BundleError(f"expected plain file names in {directory / MANIFEST_FILE}, got a path")
         content = _compared(directory / name, hashes[name])
         if name in kept:
@@ -62,8 +62,10 @@ def verified(
 def _compared(path: Path, sha256: str) -> bytes:
     try:
         content = _read(path)
-    except OSError:
-        raise BundleError(f"expected {path} to be a file, got none: the bundle is not complete") from None
+    except OSError as error:
+        raise BundleError(
+            f"expected {path} to be a file that can be read, got: {error.strerror or error}"
+        ) from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise BundleError(
             f"expected {path} as it was when the bundle was written, got another content: "
@@ -76,10 +78,13 @@ def _read(path: Path) -> bytes:
     """The bytes of a regular file; raises `OSError` for a link, a pipe or a folder."""
     # Without O_NONBLOCK a pipe would keep the server waiting for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise OSError("not a regular file")
         if state.st_size > MAX_FILE_BYTES:
             raise BundleError(f"expected {path} of at most {MAX_FILE_BYTES} bytes, got {state.st_size}")
-        return file.read(MAX_FILE_BYTES)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_FILE_BYTES)
+    finally:
+        os.close(descriptor)

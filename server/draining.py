@@ -15,6 +15,10 @@ from server.service import Service
 #: sees a reset at every stop.
 LAME_DUCK_SECONDS = 1.0
 TAKEN_SECONDS = 0.3
+#: What a stop takes beyond the time that requests in flight get.
+STOP_SECONDS = LAME_DUCK_SECONDS + 2 * TAKEN_SECONDS
+#: uvicorn gives no sign of life any more once it shuts down; it is watched until the end.
+BEAT_SECONDS = 1.0
 
 
 class DrainingServer(uvicorn.Server):
@@ -46,6 +50,13 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Not ready, then the last answers, then no new connections, then the end."""
         self._service.ready = False
+        beat = asyncio.get_running_loop().create_task(self._beat())
+        try:
+            await self._drain(sockets)
+        finally:
+            beat.cancel()
+
+    async def _drain(self, sockets: list[socket.socket] | None) -> None:
         state = self.server_state
         state.default_headers = [*state.default_headers, CLOSE]
         if state.connections:
@@ -59,6 +70,11 @@ class DrainingServer(uvicorn.Server):
         if state.connections:
             await self._wait(TAKEN_SECONDS)
         await super().shutdown(sockets)
+
+    async def _beat(self) -> None:
+        while self.config.callback_notify is not None:
+            await self.config.callback_notify()
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def _wait(self, seconds: float) -> None:
         """Wait, unless a second signal asks for the end at once."""

@@ -130,8 +130,12 @@ class GuardedProtocol(HttpToolsProtocol):
         """An answer of the app is out: start the next request, or send the refusal that waited."""
         was_last = not self.pipeline
         super().on_response_complete()
-        if was_last and self._owed is not None:
+        if self._owed is None:
+            return
+        if was_last:
             self._send_refusal(self._owed)
+        else:
+            self.flow.pause_reading()
 
     def _refuse(self, problem: Problem) -> None:
         """Answer a request with a problem and close, behind the answers to those before it."""
@@ -143,6 +147,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._owed = problem
         self._in_message = self._in_head = False
+        self.flow.pause_reading()  # what comes now is not read, and must not fill the memory
 
     def _refuse_now(self, problem: Problem) -> None:
         cycle = self.cycle

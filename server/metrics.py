@@ -150,6 +150,7 @@ class Layout:
         self.queue_bytes = self._take()
         self.dropped = {reason: self._take() for reason in DROP_REASONS}
         self.shed = {reason: self._take() for reason in SHED_REASONS}
+        self.reloading = self._take()
         self.reloads = {result: self._take() for result in RELOAD_RESULTS}
         self.predictions: dict[tuple[str, str], int] = {}
         self.probability: dict[str, _Histogram] = {}
@@ -220,6 +221,15 @@ class SharedMetrics:
     def count_reload(self, result: str) -> None:
         """The models were read again, with this result; called by the process that reads them alone."""
         self.region(0)[self.layout.reloads[result]] += 1.0
+
+    def set_reloading(self, is_reloading: bool) -> None:
+        """Whether models are being read again; said by the process that reads them alone."""
+        self.region(0)[self.layout.reloading] = is_reloading
+
+    def clear_gauges(self, worker: int) -> None:
+        """Forget what a worker that has ended had under way; called by the parent process alone."""
+        values = self.region(worker)
+        values[self.layout.in_flight] = values[self.layout.queue_bytes] = 0.0
 
     def totals(self) -> Totals:
         """Every slot summed over the workers, float64 [slots]."""
@@ -405,6 +415,11 @@ def _request_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
     for result, slot in layout.reloads.items():
         reloads.add_metric((result,), float(totals[slot]))
     yield reloads
+    yield GaugeMetricFamily(
+        "hotrow_model_reload_in_progress",
+        "Whether the model folders are being read again.",
+        value=float(totals[layout.reloading]),
+    )
 
 
 def _prediction_families(layout: Layout, totals: Totals) -> Iterator[Metric]:

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -17,8 +18,7 @@ import orjson
 from server.cli import add_options, given
 from server.errors import BundleError, HotrowError
 from server.log_mask import Masking, read_key
-from server.predictor import Predictor
-from server.service import open_bundles
+from server.service import open_bundles, open_service, share_metrics
 from server.settings import Settings
 
 #: A model that takes longer to load and to score its golden rows is not taken.
@@ -28,11 +28,13 @@ CHECK_SECONDS = 60.0
 def check_models(settings: Settings) -> list[str]:
     """The digests of the settings' models, every golden row scored; raises a `HotrowError`."""
     bundles = open_bundles(settings)
+    # All that a worker makes of them, with counters of its own and without a log.
+    service = open_service(replace(settings, log_mode="off"), bundles, share_metrics(bundles, 1))
     masking = Masking(dict(settings.log_mask), read_key(settings.log_key_file, settings.log_dir))
-    for bundle in bundles:
-        Predictor(bundle).check_golden_rows()
+    for model in service.models:
+        model.document  # noqa: B018  # made when it is first asked for
         if settings.log_mode != "off":
-            masking.mask(bundle)
+            masking.mask(model.bundle)
     return [bundle.digest for bundle in bundles]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from server.bundle import Bundle
 from server.cli import add_options, run
 from server.model_check import check_models
-from server.publish import previous, publish, roll_back
+from server.publish import Publication, previous, publish, roll_back
 from server.running import ServerError, find_server
 from server.settings import Settings
 
@@ -44,16 +44,14 @@ def check(options: argparse.Namespace) -> None:
 def publish_model(options: argparse.Namespace) -> None:
     """Put a model into a folder that is served; the server takes it, or nothing changes."""
     _checked(options.new)
-    publish(options.new, options.folder)
-    _take(options)
+    _take(options, publish(options.new, options.folder))
 
 
 def roll_back_model(options: argparse.Namespace) -> None:
     """Serve again what a folder held before; once more brings back what it holds now."""
     if previous(options.folder).exists():
         _checked(previous(options.folder))
-    roll_back(options.folder)
-    _take(options)
+    _take(options, roll_back(options.folder))
 
 
 def reload_server(options: argparse.Namespace) -> None:
@@ -85,26 +83,27 @@ def _checked(folder: Path) -> str:
     return Bundle.load(folder).label
 
 
-def _take(options: argparse.Namespace) -> None:
-    """Have the server take what a folder holds now; if it refuses, the folder is as it was before."""
+def _take(options: argparse.Namespace, publication: Publication) -> None:
+    """Have the server take what a folder holds now; if it does not, the folder is as it was before."""
     settings = _settings(options)
-    label = Bundle.load(options.folder).label
-    server = find_server(settings.host, settings.port)
-    if server is None:
-        print(f"{options.folder} holds {label}; no server of this user listens on port {settings.port}.")
-        return
+    bundle = Bundle.load(publication.served)
     try:
-        server.reload()
+        server = find_server(settings.host, settings.port)
+        if server is not None:
+            server.reload()
+            if not server.serves(bundle.digest):
+                raise ServerError(
+                    f"expected a server of {options.folder}, got one of other folders at {server.url}: "
+                    f"it serves {', '.join(server.labels())}"
+                )
     except ServerError:
-        if previous(options.folder).exists():
-            roll_back(options.folder)
+        publication.undo()
         raise
-    if label not in server.labels():
-        raise ServerError(
-            f"expected a server of {options.folder}, got one of other folders at {server.url}: "
-            f"it serves {', '.join(server.labels())}"
-        )
-    print(f"{server.url} serves {label}.")
+    publication.keep()
+    if server is None:
+        print(f"{options.folder} holds {bundle.label}; no server of this user is on port {settings.port}.")
+    else:
+        print(f"{server.url} serves {bundle.label}.")
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.bundle import REFERENCE_FILE, Bundle
+from server.errors import BundleError
 from server.schema import Feature, Matrix, Schema
 
 #: Tenths, as the population stability index is usually taken.
@@ -70,7 +71,13 @@ class Reference:
         """The reference of a bundle, None if it has none."""
         if REFERENCE_FILE not in bundle.manifest["files"]:
             return None
-        return cls.from_dict(bundle.read_json(REFERENCE_FILE))
+        try:
+            return cls.from_dict(bundle.read_json(REFERENCE_FILE))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BundleError(
+                f"expected distributions of all features in {bundle.directory / REFERENCE_FILE}, "
+                f"got something else ({error!r})"
+            ) from None
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `reference.json`."""

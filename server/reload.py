@@ -35,14 +35,16 @@ class Reloader:
 
     async def _work(self) -> None:
         shared = self._service.metrics.shared
+        shared.set_reloading(True)
         try:
             while True:
                 self._again = False
                 try:
                     await self._reload()
-                except (HotrowError, OSError) as error:
+                # Whatever a model folder can bring about, the models that are served must stay.
+                except Exception as error:  # noqa: BLE001  # see above
                     shared.count_reload("failed")
-                    logger.error("%s; %s", error, stays(self._service.bundles))
+                    say_failed(str(error), error, self._service.bundles)
                 else:
                     shared.count_reload("ok")
                     logger.info("Serving %s from now on.", names(self._service.bundles))
@@ -50,6 +52,7 @@ class Reloader:
                     return
         finally:
             self._task = None
+            shared.set_reloading(False)
 
     async def _reload(self) -> None:
         service = self._service
@@ -100,6 +103,8 @@ def names(bundles: list[Bundle]) -> str:
     return ", ".join(bundle.label for bundle in bundles)
 
 
-def stays(bundles: list[Bundle]) -> str:
-    """What a failed reload leaves behind, in an operator's message."""
-    return f"{names(bundles)} goes on being served."
+def say_failed(why: str, error: Exception | None, bundles: list[Bundle]) -> None:
+    """Tell operators of a reload that failed: in a sentence, or with the traceback of what nobody foresaw."""
+    foreseen = error is None or isinstance(error, HotrowError | OSError)
+    trace = None if foreseen else error
+    logger.error("%s; %s goes on being served.", why or repr(error), names(bundles), exc_info=trace)

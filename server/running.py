@@ -11,10 +11,19 @@ import orjson
 import psutil
 
 from server.errors import HotrowError
+from server.model_check import CHECK_SECONDS
 
-#: A check and a restart of all workers, with models of any size.
-RELOAD_SECONDS = 120.0
-_RELOADS = re.compile(rb'^hotrow_model_reloads_total\{result="(\w+)"\} ([0-9.]+)$', re.MULTILINE)
+#: Another reload, then the check, the start of all workers and a drain.
+RELOAD_SECONDS = 4 * CHECK_SECONDS
+PAUSE_SECONDS = 0.1
+#: So many answers in a row must name a model: workers that are to end still answer some.
+SURE_ANSWERS = 20
+SETTLE_SECONDS = 5.0
+_IN_PROGRESS = re.compile(rb"^hotrow_model_reload_in_progress 1", re.MULTILINE)
+_FAILED = re.compile(rb'^hotrow_model_reloads_total\{result="failed"\} ([0-9.]+)$', re.MULTILINE)
+_ANY_HOST = ("0.0.0.0", "::")
+#: A proxy of the environment does not know this machine's loopback.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 class ServerError(HotrowError):
@@ -22,14 +31,19 @@ class ServerError(HotrowError):
 
 
 class RunningServer(NamedTuple):
-    """A server of this machine: its first process, and where it answers."""
+    """A Hotrow server of this machine: its first process, and where it answers."""
 
     pid: int
     url: str
 
     def reload(self) -> None:
-        """Have it read its model folders again, and wait until it serves them; raises `ServerError`."""
-        before = self._reloads()
+        """Have it read its model folders again, and wait until it has; raises `ServerError`."""
+        if not self._document()["reloads"]:
+            raise ServerError(
+                f"expected a server that takes new models, got one with the page at {self.url}: restart it"
+            )
+        end = time.monotonic() + RELOAD_SECONDS
+        failed = self._failed_at_rest(end)
         try:
             os.kill(self.pid, signal.SIGHUP)
         except PermissionError:
@@ -37,56 +51,85 @@ class RunningServer(NamedTuple):
                 f"expected to be allowed to signal the server, process {self.pid}, got a refusal: "
                 "run this as the user it runs as"
             ) from None
-        end = time.monotonic() + RELOAD_SECONDS
-        while time.monotonic() < end:
-            time.sleep(0.1)
-            now = self._reloads()
-            if now["failed"] > before["failed"]:
-                raise ServerError(
-                    "expected the server to take the models, got a refusal: it says why where it logs, "
-                    "and goes on with those it had"
-                )
-            if now["ok"] > before["ok"]:
-                return
-        raise ServerError(f"expected the server to reload within {RELOAD_SECONDS:g} s, got no result")
+        time.sleep(PAUSE_SECONDS)
+        if self._failed_at_rest(end) > failed:
+            raise ServerError(
+                "expected the server to take the models, got a refusal: it says why where it logs, "
+                "and goes on with those it had"
+            )
+
+    def serves(self, digest: str) -> bool:
+        """Whether every answer names the model of this digest, once workers that end have ended."""
+        end, sure = time.monotonic() + SETTLE_SECONDS, 0
+        while sure < SURE_ANSWERS and time.monotonic() < end:
+            if digest in {model["digest"] for model in self._document()["models"]}:
+                sure += 1
+            else:
+                sure = 0
+                time.sleep(PAUSE_SECONDS)
+        return sure == SURE_ANSWERS
 
     def labels(self) -> list[str]:
         """The `name@version` of every model it serves; raises `ServerError`."""
-        models = orjson.loads(self._get("/models"))["models"]
-        return [f"{model['name']}@{model['version']}" for model in models]
+        return [f"{model['name']}@{model['version']}" for model in self._document()["models"]]
 
-    def _reloads(self) -> dict[str, float]:
-        return {name.decode(): float(value) for name, value in _RELOADS.findall(self._get("/metrics"))}
-
-    def _get(self, path: str) -> bytes:
+    def _document(self) -> dict[str, Any]:
         try:
-            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
-                content: bytes = answer.read()
-                return content
-        except OSError as error:
-            raise ServerError(f"expected a Hotrow server at {self.url}, got: {error}") from None
+            document: dict[str, Any] = orjson.loads(self._get("/models"))
+            if {"models", "reloads"} <= document.keys():
+                return document
+        except (orjson.JSONDecodeError, AttributeError):
+            pass
+        raise ServerError(f"expected a Hotrow server at {self.url}, got another: name its --port")
+
+    def _failed_at_rest(self, end: float) -> float:
+        """How many reloads have failed, once none is under way; raises `ServerError`."""
+        while time.monotonic() < end:
+            page = self._get("/metrics", end)
+            found = _FAILED.search(page)
+            if found and not _IN_PROGRESS.search(page):
+                return float(found[1])
+            time.sleep(PAUSE_SECONDS)
+        raise ServerError("expected the server to have reloaded by now, got no result: see where it logs")
+
+    def _get(self, path: str, end: float = 0.0) -> bytes:
+        while True:
+            try:
+                with _open(self.url + path, timeout=10) as answer:
+                    content: bytes = answer.read()
+                    return content
+            except OSError as error:
+                if time.monotonic() >= end:
+                    raise ServerError(f"expected a Hotrow server at {self.url}, got: {error}") from None
+                time.sleep(PAUSE_SECONDS)
 
 
 def find_server(host: str, port: int) -> RunningServer | None:
-    """The server that listens on a port, None if none does, or another user's.
+    """The server that listens at an address, None if none of this user does.
 
-    Its workers hold the socket too: the first process is the one whose parent does not.
+    Its workers hold the socket too: the first process is the one whose parent does
+    not. Raises `ServerError` if it is not Hotrow.
     """
     for connection in psutil.net_connections(kind="tcp"):
-        if connection.pid and _is_listener(connection, port):
+        if connection.pid and _is_listener(connection, host, port):
             process = psutil.Process(connection.pid)
-            while (parent := process.parent()) is not None and _listens(parent, port):
+            while (parent := process.parent()) is not None and _listens(parent, host, port):
                 process = parent
-            return RunningServer(process.pid, f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            server = RunningServer(process.pid, f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            server.labels()
+            return server
     return None
 
 
-def _listens(process: psutil.Process, port: int) -> bool:
+def _listens(process: psutil.Process, host: str, port: int) -> bool:
     try:
-        return any(_is_listener(connection, port) for connection in process.net_connections(kind="tcp"))
+        return any(_is_listener(connection, host, port) for connection in process.net_connections(kind="tcp"))
     except psutil.Error:  # another user's
         return False
 
 
-def _is_listener(connection: Any, port: int) -> bool:
-    return bool(connection.status == psutil.CONN_LISTEN and connection.laddr.port == port)
+def _is_listener(connection: Any, host: str, port: int) -> bool:
+    where = connection.laddr
+    return bool(
+        connection.status == psutil.CONN_LISTEN and where.port == port and where.ip in (host, *_ANY_HOST)
+    )

@@ -45,6 +45,7 @@ def serve(
     (listener,) = bind(settings)
     bundles = open_bundles(settings)
     service = open_service(settings, bundles, share_metrics(bundles, settings.workers))
+    service.reloads = extend is None  # the page is made of one model's schema
     app = create_app(service)
     protocol = protocol_of(service)
 
@@ -52,7 +53,7 @@ def serve(
         seconds = time.time() - psutil.Process().create_time()
         address = address_of(listener)
         logger.info("Serving %s at %s, ready %.1f s after the start.", names(bundles), address, seconds)
-        if extend is None:
+        if service.reloads:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, Reloader(service).request)
         if announce is not None:
             announce(address, service)
@@ -62,8 +63,10 @@ def serve(
     # uvicorn raises the signal again when it is done: to stop as told is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    # The page is made of one model's schema: it takes another one with a restart.
-    signal.signal(signal.SIGHUP, lambda *_: logger.warning("New models need a restart; SIGHUP is ignored."))
+    if not service.reloads:
+        signal.signal(
+            signal.SIGHUP, lambda *_: logger.warning("New models need a restart; SIGHUP is ignored.")
+        )
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[listener]))
     logger.info("Stopped.")

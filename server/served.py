@@ -37,6 +37,11 @@ class ServedModel:
             "sha256": bundle.manifest["files"][GRAPH_FILE],
         }
 
+    @property
+    def entry(self) -> dict[str, str]:
+        """The model in `GET /models`; `digest` stands for every file of its folder."""
+        return self.info | {"task": self.bundle.task, "digest": self.bundle.digest}
+
     @cached_property
     def document(self) -> bytes:
         """What `GET /model` answers: the manifest and the certificate."""

@@ -21,7 +21,8 @@ class Service:
     """Everything one worker answers with; found by the routes at `app.state.service`.
 
     A reload replaces `models` as a whole, between two requests: a request takes
-    what it needs from there once. `watchers` are told after it.
+    what it needs from there once. `watchers` are told after it. `reloads` says
+    whether new models are taken at all.
     """
 
     settings: Settings
@@ -30,6 +31,7 @@ class Service:
     page: MetricsPage
     log: PredictionLog | None
     ready: bool = False
+    reloads: bool = True
     watchers: list[Callable[[], None]] = field(default_factory=list)
 
     @property

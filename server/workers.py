@@ -7,6 +7,8 @@ socket, over which the kernel spreads connections evenly (`SO_REUSEPORT`).
 
 import ctypes
 import gc
+import logging
+import math
 import mmap
 import os
 import signal
@@ -14,30 +16,34 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from uvicorn_worker import UvicornWorker
 
 from server.app import create_app
-from server.arbiter import HotrowArbiter
+from server.arbiter import END_SECONDS, HotrowArbiter
 from server.bundle import Bundle
 from server.draining import DrainingServer
 from server.errors import HotrowError
 from server.listeners import BACKLOG, address_of, bind
+from server.model_check import CHECK_SECONDS
 from server.reload import names
-from server.serve import log_to_stderr, logger, protocol_of
+from server.serve import log_to_stderr, protocol_of
 from server.service import Service, admit_models, open_bundles, open_service, share_metrics
 from server.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 #: A worker that has not turned its event loop for this long is replaced.
 HUNG_AFTER_SECONDS = 8
-#: What a worker may take to load its models before that.
-START_SECONDS = 30
+#: What a worker may take to load its models before that: as long as their check may.
+START_SECONDS = CHECK_SECONDS
 #: During a rolling restart old and new workers run side by side.
 SLOTS_PER_WORKER = 2
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_STOPPING, _SERVED, _FIRST_SLOT = range(3)
 
 
 class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type information
@@ -52,8 +58,7 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
     }
     slot: int
     generation: int
-    born: float  # monotonic seconds
-    is_retired = False  # told to end
+    retired_at: float | None = None  # monotonic seconds, once it is to end
     sockets: list[socket.socket]
 
     def load_wsgi(self) -> None:
@@ -64,19 +69,35 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
             self.config.http = protocol_of(service)
         except HotrowError as error:
             print(f"{error}.", file=sys.stderr, flush=True)
-            # The first generation ends the server with it, a later one only itself.
-            sys.exit(1 if self.generation else Arbiter.WORKER_BOOT_ERROR)
+            self._fail_to_start()
+        except Exception:  # of a server that serves, gunicorn would end all workers for it
+            logger.exception("A worker could not start.")
+            self._fail_to_start()
+        self.config.timeout_graceful_shutdown = round(application.settings.drain_seconds)
         self.wsgi = create_app(service)
         self.sockets = [self.sockets[self.slot % len(self.sockets)]]
         self._service = service
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
-        server = DrainingServer(self.config, self._service, is_last=self.app.is_stopping)
+        application: WorkerApplication = self.app
+        server = DrainingServer(
+            self.config,
+            self._service,
+            accepting=lambda: application.serves(self.slot),
+            is_last=application.is_stopping,
+        )
         self._install_sigquit_handler()
-        await server.serve(sockets=self.sockets)
+        try:
+            await server.serve(sockets=self.sockets)
+        except SystemExit:  # uvicorn's own, with the code that ends all workers
+            self._fail_to_start()
         if not server.started:
-            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+            self._fail_to_start()
+
+    def _fail_to_start(self) -> NoReturn:
+        """End; and with this worker the server, if none of its workers has ever served."""
+        sys.exit(1 if self.app.has_served() else Arbiter.WORKER_BOOT_ERROR)
 
 
 class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no type information
@@ -94,7 +115,9 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         # Held open here: a worker that dies leaves its backlog to its successor.
         self._listeners = bind(settings, count=settings.workers)
         self._address = address_of(self._listeners[0])
-        self._stopping = mmap.mmap(-1, 1)  # shared with the workers by the fork
+        # Shared with the workers by the fork: whether all stop, whether any has served,
+        # and since when the worker in each slot serves, in monotonic seconds.
+        self._shared = memoryview(mmap.mmap(-1, 8 * (slots + _FIRST_SLOT))).cast("d")
         super().__init__()
 
     def run(self) -> None:
@@ -111,11 +134,24 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
 
     def stop(self) -> None:
         """Tell the workers that none of them will be replaced."""
-        self._stopping[0] = 1
+        self._shared[_STOPPING] = 1.0
 
     def is_stopping(self) -> bool:
         """Whether the whole server stops, asked by a worker that does."""
-        return bool(self._stopping[0])
+        return bool(self._shared[_STOPPING])
+
+    def serves(self, slot: int) -> None:
+        """The worker in this slot serves from now on; said by itself."""
+        self._shared[_FIRST_SLOT + slot] = time.monotonic()
+        self._shared[_SERVED] = 1.0
+
+    def has_served(self) -> bool:
+        """Whether any worker has ever served."""
+        return bool(self._shared[_SERVED])
+
+    def serving_since(self, slot: int) -> float:
+        """Since when the worker in this slot serves, in monotonic seconds; 0 if it does not yet."""
+        return self._shared[_FIRST_SLOT + slot]
 
     def load_config(self) -> None:
         """Set what gunicorn should do differently from its defaults."""
@@ -127,7 +163,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
             "backlog": BACKLOG,
             "keepalive": round(settings.keep_alive_seconds),
             "timeout": HUNG_AFTER_SECONDS,
-            "graceful_timeout": max(1, round(settings.drain_seconds)),
+            "graceful_timeout": math.ceil(settings.drain_seconds + END_SECONDS),
             "worker_tmp_dir": "/dev/shm" if Path("/dev/shm").is_dir() else None,
             "control_socket_disable": True,
             "loglevel": "warning",
@@ -148,8 +184,8 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
 
     def _take_slot(self, _: Arbiter, worker: HotrowWorker) -> None:
         worker.slot = self._free_slot_at_the_emptiest_listener()
-        self._slots[worker.slot] = self.generation
-        worker.generation, worker.born = self.generation, time.monotonic()
+        self._slots[worker.slot] = worker.generation = self.generation
+        self._shared[_FIRST_SLOT + worker.slot] = 0.0
         # gunicorn compares a monotonic clock with the file's time, which is the wall
         # clock's until the first heartbeat: a worker stuck before it would never be missed.
         deadline = time.monotonic() + START_SECONDS
@@ -163,8 +199,9 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         return min(free, key=lambda slot: taken.count(slot % listeners))
 
     def _free_slot(self, arbiter: HotrowArbiter, worker: HotrowWorker) -> None:
-        self._slots[worker.slot] = -1
         arbiter.ended(worker)
+        self._slots[worker.slot] = -1
+        self.metrics.clear_gauges(worker.slot)
 
     def _say_ready(self, _: Arbiter) -> None:
         workers = self.settings.workers

@@ -4,15 +4,20 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
 import psutil
 import pytest
 
-from loadtest.subject import Subject
+from loadtest.subject import Subject, free_port
 from monitoring.verify_log import verify
 from server.bundle import Bundle
 from server.errors import BundleError
@@ -20,9 +25,9 @@ from server.log_file import LogFile
 from server.log_segments import Keeping
 from server.predictor import Predictor
 from server.publish import previous, publish, roll_back
-from tests.bundles import ROW, THREE_FEATURES, sample_rows, three_feature_bundle
-from tests.monitored import load, logged, scrape, total
-from tests.servers import exchange, post, run, serving
+from tests.bundles import ROW, THREE_FEATURES, edit, sample_rows, three_feature_bundle
+from tests.monitored import load, logged, monitored_bundle, scrape, send_all, total
+from tests.servers import address, exchange, post, run, serving
 
 ROWS = sample_rows(THREE_FEATURES, 40, seed=11)
 ROUNDS = int(os.environ.get("RELOAD_ROUNDS", "2"))
@@ -129,14 +134,171 @@ def spoil(served: Path, new: Path, damage: str) -> None:
         (served / "bundle.json").write_bytes(orjson.dumps(manifest))
 
 
+def checks(subject: Subject) -> list[psutil.Process]:
+    """The processes that try models for this server."""
+    children = psutil.Process(subject.pid).children()
+    return [child for child in children if "server.model_check" in " ".join(child.cmdline())]
+
+
+def in_progress(subject: Subject) -> float:
+    return total(scrape(subject.url), "hotrow_model_reload_in_progress")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_reload_asked_for_while_one_is_under_way_is_not_lost(
-    versions: list[Path], served: Path, tmp_path: Path
+    versions: list[Path], served: Path, tmp_path: Path, workers: str
 ) -> None:
-    with serving(served, tmp_path) as subject:
+    with serving(served, tmp_path, "--workers", workers) as subject:
         os.kill(subject.pid, signal.SIGHUP)
+        eventually(lambda: checks(subject) != [])
+        (check,) = checks(subject)
+        check.suspend()  # it has read what it will read, or nothing: the second one decides
         publish(versions[1], served)
         os.kill(subject.pid, signal.SIGHUP)
-        eventually(lambda: model_of(subject) == "three@2")
+        eventually(lambda: in_progress(subject) == 1)
+        check.resume()
+        eventually(lambda: in_progress(subject) == 0)
+        assert model_of(subject) == "three@2"
+        assert reloads(subject, "ok") + reloads(subject, "failed") == 2
+
+
+def test_successors_that_hang_leave_the_old_workers_serving(
+    versions: list[Path], served: Path, tmp_path: Path
+) -> None:
+    with serving(served, tmp_path, "--workers", "2") as subject:
+        old = set(psutil.Process(subject.pid).children())
+        publish(versions[1], served)
+        os.kill(subject.pid, signal.SIGHUP)
+        eventually(lambda: checks(subject) != [])
+        others = old | set(checks(subject))
+        hung: list[psutil.Process] = []
+        while len(hung) < 2:
+            for child in set(psutil.Process(subject.pid).children()) - others - set(hung):
+                child.suspend()
+                hung.append(child)
+        assert {model_of(subject) for _ in range(20)} == {"three@1"}
+        assert in_progress(subject) == 1
+        hung[0].kill()  # the other one is ended by the arbiter, sooner or later
+        eventually(lambda: in_progress(subject) == 0)
+        assert reloads(subject, "failed") == 1
+        eventually(lambda: set(psutil.Process(subject.pid).children()) == old)
+
+
+def test_slow_request_across_a_reload_is_answered(versions: list[Path], served: Path, tmp_path: Path) -> None:
+    """It takes longer than a worker that gives no sign of life may take."""
+    body = orjson.dumps(ROW)
+    request = post("/predict", body)
+    settings = {"request_timeout_seconds": "30", "drain_seconds": "20"}
+    with (
+        serving(served, tmp_path, "--workers", "2", **settings) as subject,
+        socket.create_connection(address(subject.url), 30) as connection,
+    ):
+        connection.sendall(request[:-1])
+        assert command(subject, "publish", versions[1], served)[0] == 0
+        time.sleep(11)  # this is what is tested
+        connection.sendall(request[-1:])
+        answer = connection.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"three@1" in answer
+
+
+def test_killed_worker_after_a_reload_is_replaced_where_it_was_missed(served: Path, tmp_path: Path) -> None:
+    with serving(served, tmp_path, "--workers", "2") as subject:
+        assert command(subject, "reload")[0] == 0
+        eventually(lambda: len(psutil.Process(subject.pid).children()) == 2)
+        for victim in psutil.Process(subject.pid).children():
+            victim.kill()
+            eventually(lambda: len(psutil.Process(subject.pid).children()) == 2)
+        assert [model_of(subject) for _ in range(40)] == ["three@1"] * 40
+
+
+BAD_CONTENTS = {
+    "reference of another form": ("reference.json", b'{"features": [], "score": 1}'),
+    "certificate that is no JSON": ("parity.json", b"{"),
+    "version that is no text": ("bundle.json", b""),
+}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("what", BAD_CONTENTS)
+def test_nonsense_with_right_hashes_leaves_the_old_model(
+    versions: list[Path], served: Path, tmp_path: Path, workers: str, what: str
+) -> None:
+    name, content = BAD_CONTENTS[what]
+    with serving(served, tmp_path, "--workers", workers) as subject:
+        if content:
+            edit(served, name, content)
+        else:
+            manifest = orjson.loads((served / name).read_bytes()) | {"version": 2}
+            (served / name).write_bytes(orjson.dumps(manifest))
+        code, words = command(subject, "reload")
+        assert (code, words.startswith("expected the server to take the models")) == (1, True)
+        assert {model_of(subject) for _ in range(10)} == {"three@1"}
+        assert (reloads(subject, "failed"), reloads(subject, "ok")) == (1, 0)
+
+
+def test_same_version_with_other_decisions_counts_them_by_their_names(served: Path, tmp_path: Path) -> None:
+    with serving(served, tmp_path) as subject:
+        manifest = orjson.loads((served / "bundle.json").read_bytes())
+        manifest["decision"] |= {"below": "decline", "otherwise": "grant", "threshold": 0.999}
+        (served / "bundle.json").write_bytes(orjson.dumps(manifest))
+        assert command(subject, "reload")[0] == 0
+        (answer,) = exchange(subject.url, post("/predict", orjson.dumps(ROW)))
+        samples = scrape(subject.url)
+    assert orjson.loads(answer.body)["decision"] == "decline"
+    name = "hotrow_predictions_total"
+    assert [total(samples, name, decision=d) for d in ("decline", "grant")] == [1, 0]
+
+
+def test_drift_is_counted_after_a_reload(tmp_path: Path) -> None:
+    bundle = monitored_bundle(tmp_path / "three").directory
+    with serving(bundle, tmp_path) as subject:
+        send_all(subject.url, ROWS)
+        eventually(lambda: total(scrape(subject.url), "hotrow_drift_rows") == len(ROWS))
+        assert command(subject, "reload")[0] == 0
+        send_all(subject.url, ROWS)
+        eventually(lambda: total(scrape(subject.url), "hotrow_drift_rows") == 2 * len(ROWS))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sighup_during_the_start_ends_nothing(served: Path, tmp_path: Path, workers: str) -> None:
+    started = threading.Event()
+
+    def hang_up() -> None:
+        while not started.wait(0.02):
+            for child in psutil.Process().children():
+                with suppress(psutil.Error):
+                    # Before its first line it is the interpreter's: that is not what is tested.
+                    if "server" in child.cmdline() and child.cpu_times().user > 0.7:
+                        child.send_signal(signal.SIGHUP)
+
+    thread = threading.Thread(target=hang_up)
+    thread.start()
+    try:
+        with serving(served, tmp_path, "--workers", workers) as subject:
+            started.set()
+            thread.join()
+            assert model_of(subject) == "three@1"
+    finally:
+        started.set()
+        thread.join()
+
+
+def test_signal_goes_to_no_stranger(three: Path, tmp_path: Path) -> None:
+    """Another service on the port is told nothing."""
+    port = free_port()
+    stranger = subprocess.Popen(
+        [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"],
+        cwd=three, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        subject = Subject("stranger", f"http://127.0.0.1:{port}", stranger)
+        eventually(lambda: command(subject, "list")[1].startswith("expected a Hotrow server"))
+        assert command(subject, "reload")[0] == 1
+        assert stranger.poll() is None
+    finally:
+        stranger.terminate()
+        stranger.wait(10)
 
 
 def test_successors_that_do_not_stay_are_rolled_back(
@@ -154,6 +316,7 @@ def test_successors_that_do_not_stay_are_rolled_back(
         assert {model_of(subject) for _ in range(20)} == {"three@1"}
         taken.close()
         assert command(subject, "reload") == (0, f"{subject.url} serves three@2.\n")
+        eventually(lambda: len(psutil.Process(subject.pid).children()) == 2)
         assert {model_of(subject) for _ in range(20)} == {"three@2"}
     assert (clients.broken, set(clients.statuses)) == (0, {200})
 
@@ -172,11 +335,16 @@ def test_workers_that_die_young_end_the_server_with_3(served: Path, tmp_path: Pa
     assert "workers ended at once" in (tmp_path / "server.log").read_text()
 
 
-def test_sigterm_during_a_reload_is_obeyed(served: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", ["check", "successors"])
+def test_sigterm_during_a_reload_is_obeyed(served: Path, tmp_path: Path, step: str) -> None:
     with serving(served, tmp_path, "--workers", "2") as subject:
         os.kill(subject.pid, signal.SIGHUP)
+        if step == "check":
+            eventually(lambda: checks(subject) != [])
+        else:
+            eventually(lambda: len(psutil.Process(subject.pid).children()) == 4)
         subject.process.terminate()
-        assert subject.process.wait(15) == 0
+        assert subject.process.wait(20) == 0
 
 
 def test_command_says_what_it_will_not_do(versions: list[Path], served: Path, tmp_path: Path) -> None:
@@ -190,7 +358,7 @@ def test_command_says_what_it_will_not_do(versions: list[Path], served: Path, tm
         assert command(subject, "list") == (0, f"{subject.url} serves three@1.\n")
     assert command(subject, "reload")[0] == 1
     assert command(subject, "publish", versions[1], served)[1].endswith(
-        f"listens on port {subject.url.rpartition(':')[2]}.\n"
+        f"is on port {subject.url.rpartition(':')[2]}.\n"
     )
 
 
@@ -210,11 +378,40 @@ def test_publication_that_the_server_refuses_is_taken_back(
         assert model_of(subject) == "three@1"
 
 
-def test_folders_are_exchanged_and_back(versions: list[Path], served: Path) -> None:
-    publish(versions[1], served)
-    assert [Bundle.load(f).version for f in (served, previous(served))] == ["2", "1"]
-    roll_back(served)
-    assert [Bundle.load(f).version for f in (served, previous(served))] == ["1", "2"]
+def held(served: Path) -> list[str]:
+    """The versions in a folder and before it."""
+    return [Bundle.load(folder).version for folder in (served, previous(served)) if folder.exists()]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_folders_are_exchanged_and_back(versions: list[Path], served: Path, linked: bool) -> None:
+    place = served
+    if linked:
+        place = served.with_name("current")
+        place.symlink_to(served.name)
+    publish(versions[1], place).keep()
+    assert held(place) == ["2", "1"]
+    publish(versions[0], place).undo()
+    assert held(place) == ["2", "1"]
+    roll_back(place)
+    assert held(place) == ["1", "2"]
+    roll_back(place).undo()
+    assert held(place) == ["1", "2"]
     with pytest.raises(BundleError, match="model folder"):
-        publish(served.parent, served)
-    assert Bundle.load(served).version == "1"
+        publish(served.parent, place)
+    assert held(place) == ["1", "2"]
+    assert place.is_symlink() == linked
+    assert not list(served.parent.glob(".*incoming")) + list(served.parent.glob(".*replaced"))
+
+
+def test_lost_folder_is_brought_back(versions: list[Path], served: Path) -> None:
+    """As after a power cut between the two renames of a publication."""
+    publish(versions[1], served).keep()
+    shutil.rmtree(served)
+    roll_back(served)
+    assert held(served) == ["1"]
+
+
+def test_first_publication_is_undone(versions: list[Path], tmp_path: Path) -> None:
+    publish(versions[0], tmp_path / "new").undo()
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ PORT = 7860
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the options and serve."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody who reads models again
     parser = argparse.ArgumentParser(prog="python -m ui", description=__doc__)
     add_options(parser, "model", "host", "port", "log_dir", "log_mode", port=PORT)
     options: dict[str, Any] = given(parser.parse_args(arguments))
