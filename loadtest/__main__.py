@@ -17,6 +17,7 @@ COMMANDS = {
     "sweep": "latency against rate up to saturation",
     "memory": "what the server keeps under load, with memray",
     "pieces": "what the parts of one answer cost in process",
+    "overhead": "what metrics and log add to an answer, both on and both off in turn",
     "gate": "fail if a request has become dearer than the committed figure allows",
 }
 MODULES = {"open": "fixed_rate"}

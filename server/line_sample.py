@@ -2,11 +2,11 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 #: Enough to know a distribution within seconds, little enough to cost a busy
 #: worker a quarter of a percent of its time.
-LINES_PER_SECOND = 200
+LINES_PER_SECOND = 100
 BURST_LINES = 2000
 #: Lines looked at in one go: the event loop waits some 30 us for the interpreter.
 LINES_AT_ONCE = 4
@@ -32,12 +32,12 @@ class LineSample:
         """Whether there are lines to show."""
         return bool(self._waiting)
 
-    def take(self, buffer: bytearray, used: int) -> None:
-        """Copy lines out of the first `used` bytes of a buffer: all, or as many as allowed, evenly spread."""
+    def take(self, blocks: Sequence[bytes], lines: int) -> None:
+        """Take lines out of blocks that hold `lines`: all, or as many as allowed, evenly spread."""
         now = time.monotonic()
         self._allowed = min(BURST_LINES, self._allowed + (now - self._counted_at) * LINES_PER_SECOND)
         self._counted_at = now
-        for line in spread_lines(buffer, used, int(self._allowed)):
+        for line in spread_lines(blocks, lines, int(self._allowed)):
             if len(line) <= MAX_LINE_BYTES and self._waiting_bytes + len(line) <= MAX_WAITING_BYTES:
                 self._waiting.append(line)
                 self._waiting_bytes += len(line)
@@ -51,17 +51,14 @@ class LineSample:
             self._look(line)
 
 
-def spread_lines(buffer: bytearray, used: int, most: int) -> list[bytes]:
-    """At most `most` of the whole lines in the first `used` bytes of a buffer."""
-    lines = buffer.count(b"\n", 0, used)
+def spread_lines(blocks: Sequence[bytes], lines: int, most: int) -> list[bytes]:
+    """At most `most` of the `lines` whole lines in some blocks, without their ends."""
     if lines <= most:
-        return bytes(memoryview(buffer)[:used]).splitlines()
-    found, last = [], 0
-    for i in range(most):
-        start = buffer.find(b"\n", max(last, i * used // most), used) + 1
-        end = buffer.find(b"\n", start, used)
-        if not start or end < 0:
-            break
-        found.append(bytes(memoryview(buffer)[start:end]))
-        last = end
+        return [line for block in blocks for line in block.splitlines()]
+    found: list[bytes] = []
+    # Every block in turn gives some lines, so that a batch's long ones crowd out none.
+    for i, block in enumerate(blocks):
+        wanted = (i + 1) * most // len(blocks) - i * most // len(blocks)
+        of_block = block.splitlines() if wanted else []
+        found += of_block[:: max(1, len(of_block) // wanted)][:wanted] if wanted else []
     return found

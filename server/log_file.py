@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from server.errors import SettingsError
@@ -45,18 +46,19 @@ class LogFile:
         # The monotonic clock: one that is set cannot close a file early or never.
         self._began = time.monotonic()
 
-    def append(self, lines: bytes | memoryview) -> None:
-        """Write whole lines, all of them or none; raises `OSError` if the disk does not take them."""
+    def append(self, blocks: Sequence[bytes]) -> None:
+        """Write blocks of whole lines, all or none; raises `OSError` if the disk does not take them."""
+        size = sum(map(len, blocks))
         status = os.fstat(self._descriptor)
         if not status.st_nlink:  # the file, or its folder, was deleted
             self._replace(_open(self.path))
         elif status.st_size != self._size:  # what a failed write left could not be cut off then
             self._size = min(self._size, status.st_size)
             os.ftruncate(self._descriptor, self._size)
-        if self._size and self._is_full(len(lines)):
+        if self._size and self._is_full(size):
             self._rotate()
-        written = os.write(self._descriptor, lines)
-        if written != len(lines):  # a full disk takes a part: no half line stays
+        written = os.writev(self._descriptor, blocks)
+        if written != size:  # a full disk takes a part: no half line stays
             os.ftruncate(self._descriptor, self._size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size += written

@@ -1,63 +1,113 @@
-"""One line of the prediction log, from what the hot path has at hand."""
+"""The lines of the prediction log, from what the hot path has at hand."""
 
 import os
 import time
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
-import orjson
 import psutil
 
 from server.log_mask import Mask
 
+#: Answers whose lines are made in one go: one after the other they find the code in the
+#: processor's cache, and all are joined at once.
+TOGETHER = 16
+#: A longer body is not held on to.
+MAX_HELD_BYTES = 4096
+
+#: An answer: when its request began and ended by `perf_counter_ns`, the JSON object
+#: that was sent, its number, and the JSON object that was received.
+Answered: TypeAlias = tuple[int, int, bytes, int, bytes]
+
 #: JSON allows raw line breaks only between tokens, where a space means the same.
 _LINE_BREAKS_TO_SPACES = bytes.maketrans(b"\r\n", b"  ")
 _LF, _CR = b"\n\r"
+#: Formatting a number takes longer than looking it up.
+_DIGITS = [b"%d" % number for number in range(1000)]
+_THREE_DIGITS = [b"%03d" % number for number in range(1000)]
 
 
-class LineFormat:
-    """Formats the lines of one process.
+class LineMaker:
+    """Makes the lines of one model's answers in one process, and gives them, with their number, to `append`.
 
     The calendar part of the time, and the process's CPU and memory (18 us to
-    read), are renewed once a second, when a line is asked for. Without a `mask`
-    the request's body is copied as it came.
+    read), are renewed once a second, when lines are made. Without a `mask` the
+    request's body is copied as it came. `say_held` is told when answers begin to be
+    held: who is told flushes them in time.
     """
 
-    def __init__(self, mask: Mask | None = None) -> None:
+    def __init__(
+        self,
+        append: Callable[[bytes, int], None],
+        mask: Mask | None = None,
+        say_held: "Callable[[LineMaker], object]" = id,
+    ) -> None:
+        self._append = append
         self._mask = mask
+        self._say_held = say_held
+        self._held: list[Answered] = []
         self._process = psutil.Process(os.getpid())
         self._process.cpu_percent()  # the first call has nothing to compare with
         self._second_began_ns = 0
         self._second_ends_ns = 0
         self._second = b""
         self._usage = b""
+        self._usage_ends_ns = 0
 
-    def line(self, started_ns: int, ended_ns: int, members: bytes, sequence: int, body: bytes) -> bytes:
-        """A line for a request that began and ended at these `perf_counter_ns`.
+    def hold(self, answered: Answered) -> None:
+        """Take an answer; its line is made with the next ones, or by `flush`."""
+        if not self._held:
+            self._say_held(self)
+        self._held.append(answered)
+        if len(self._held) >= TOGETHER or len(answered[4]) > MAX_HELD_BYTES:
+            self.flush()
 
-        `members` are the answer's JSON members without braces, `body` the JSON
-        object that was received.
-        """
-        if not self._second_began_ns <= started_ns < self._second_ends_ns:
-            self._renew()
-        if self._mask is not None:
-            body = self._mask.apply(body)
-        elif _LF in body or _CR in body:
-            body = body.translate(_LINE_BREAKS_TO_SPACES)
-        return b'{"ts":"%b%06dZ",%b,"seq":%d,"input":%b,"duration_us":%b%b' % (
-            self._second,
-            max(0, started_ns - self._second_began_ns) // 1000,
-            members,
-            sequence,
-            body,
-            orjson.dumps((ended_ns - started_ns) / 1000),
-            self._usage,
-        )
+    def flush(self) -> None:
+        """Append the lines of the answers that are held."""
+        if self._held:
+            held, self._held = self._held, []
+            self._append(self.lines(held), len(held))
 
-    def _renew(self) -> None:
+    def write(self, answers: Sequence[Answered]) -> None:
+        """Append the lines of some answers, after those that are held; raises what `append` raises."""
+        self.flush()
+        self._append(self.lines(answers), len(answers))
+
+    def lines(self, answers: Sequence[Answered]) -> bytes:
+        """The lines of some answers."""
+        pieces: list[bytes] = []
+        mask, digits, three = self._mask, _DIGITS, _THREE_DIGITS
+        for began_ns, ended_ns, content, sequence, body in answers:
+            if not self._second_began_ns <= began_ns < self._second_ends_ns:
+                self._renew(began_ns)
+            if mask is not None:
+                body = mask.apply(body)
+            elif _LF in body or _CR in body:
+                body = body.translate(_LINE_BREAKS_TO_SPACES)
+            microsecond = (began_ns - self._second_began_ns) // 1000
+            took_ns = ended_ns - began_ns
+            took_us = took_ns // 1000
+            pieces += (
+                self._second, three[microsecond // 1000], three[microsecond % 1000], b'Z",',
+                content[1:-1],
+                b',"seq":', b"%d" % sequence,
+                b',"input":', body,
+                b',"duration_us":', digits[took_us] if took_us < 1000 else b"%d" % took_us,
+                b".", three[took_ns % 1000],
+                self._usage,
+            )  # fmt: skip
+        return b"".join(pieces)
+
+    def _renew(self, began_ns: int) -> None:
+        """Begin the second in which a request began, which is not always the present one."""
         # The wall clock is read once a second; between, perf_counter counts on, so
         # a clock that is set back gives no negative duration.
-        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-        self._second_began_ns = time.perf_counter_ns() - nanoseconds
+        now_ns = time.perf_counter_ns()
+        second, nanoseconds = divmod(time.time_ns() - now_ns + began_ns, 1_000_000_000)
+        self._second_began_ns = began_ns - nanoseconds
         self._second_ends_ns = self._second_began_ns + 1_000_000_000
-        self._second = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second)).encode()
-        rss_mb = self._process.memory_info().rss / 2**20
-        self._usage = b',"cpu_percent":%.1f,"rss_mb":%.1f}\n' % (self._process.cpu_percent(), rss_mb)
+        self._second = time.strftime('{"ts":"%Y-%m-%dT%H:%M:%S.', time.gmtime(second)).encode()
+        if now_ns >= self._usage_ends_ns:
+            self._usage_ends_ns = now_ns + 1_000_000_000
+            rss_mb = self._process.memory_info().rss / 2**20
+            self._usage = b',"cpu_percent":%.1f,"rss_mb":%.1f}\n' % (self._process.cpu_percent(), rss_mb)

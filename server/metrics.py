@@ -153,7 +153,8 @@ class Layout:
         self.reloading = self._take()
         self.reloads = {result: self._take() for result in RELOAD_RESULTS}
         self.predictions: dict[tuple[str, str], int] = {}
-        self.probability: dict[str, _Histogram] = {}
+        # One addition counts the decision and its probability.
+        self.probability: dict[tuple[str, str], _Histogram] = {}
         self.statistics: dict[str, dict[str, int]] = {}
         self.drift: dict[str, DriftSlots] = {}
         self.duration = {
@@ -176,8 +177,8 @@ class Layout:
         for outcome in outcomes:
             if (label, outcome) not in self.predictions:
                 self.predictions[label, outcome] = self._take()
+                self.probability[label, outcome] = self._histogram(PROBABILITY_BUCKETS)
         if label not in self.statistics:
-            self.probability[label] = self._histogram(PROBABILITY_BUCKETS)
             self.statistics[label] = {name: self._take() for name in STATISTICS}
         known = self.drift.get(label)
         if reference is not None and (known is None or known.reference != reference):
@@ -281,12 +282,13 @@ class WorkerMetrics:
                 values[slots[outcome]] += 1.0
 
             return count_outcome
-        observe = self._observer(layout.probability[label])
-        below, otherwise = (slot for (model, _), slot in layout.predictions.items() if model == label)
+        below, otherwise = (at for (model, _), at in layout.probability.items() if model == label)
+        first_below, first_otherwise = below.first, otherwise.first
+        bounds, total = below.bounds, below.sum_slot
 
         def count(probability: float, decision: int) -> None:
-            observe(probability)
-            values[otherwise if decision else below] += 1.0
+            values[(first_otherwise if decision else first_below) + bisect_left(bounds, probability)] += 1.0
+            values[total] += probability
 
         return count
 
@@ -301,18 +303,20 @@ class WorkerMetrics:
         """A function that counts many rows' answers and the indices of their outcomes, int [n]."""
         layout, values = self.shared.layout, self._values
         slots = [slot for (model, _), slot in layout.predictions.items() if model == label]
-        histogram = layout.probability[label]
+        histograms = [at for (model, _), at in layout.probability.items() if model == label]
 
-        def count(outputs: Sequence[Any], outcomes: npt.NDArray[np.intp]) -> None:
+        def count_outcomes(_: Sequence[Any], outcomes: npt.NDArray[np.intp]) -> None:
             for slot, number in zip(slots, np.bincount(outcomes, minlength=len(slots)).tolist(), strict=True):
                 values[slot] += number
-            if task == "binary":
-                buckets = np.searchsorted(histogram.bounds, np.asarray(outputs), side="left")
-                for bucket, number in enumerate(np.bincount(buckets).tolist()):
-                    values[histogram.first + bucket] += number
-                values[histogram.sum_slot] += math.fsum(outputs)
 
-        return count
+        def count(outputs: Sequence[Any], outcomes: npt.NDArray[np.intp]) -> None:
+            buckets = np.searchsorted(histograms[0].bounds, np.asarray(outputs), side="left")
+            for outcome, at in enumerate(histograms):
+                for bucket, number in enumerate(np.bincount(buckets[outcomes == outcome]).tolist()):
+                    values[at.first + bucket] += number
+            values[histograms[0].sum_slot] += math.fsum(outputs)
+
+        return count if task == "binary" else count_outcomes
 
     def statistics(self, label: str) -> Callable[..., None]:
         """A function that adds what its keywords say to the statistics of a model."""
@@ -402,8 +406,9 @@ def _request_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
         labels=("route", "method", "code"),
     )
     for labels, histogram in layout.duration.items():
-        if totals[histogram.first : histogram.first + histogram.size].any():
-            _add_histogram(durations, labels, histogram, totals)
+        counts = totals[histogram.first : histogram.first + histogram.size]
+        if counts.any():
+            _add_histogram(durations, labels, histogram.bounds, counts)
     yield durations
     yield GaugeMetricFamily(
         "hotrow_requests_in_flight", "Requests being answered.", value=float(totals[layout.in_flight])
@@ -427,13 +432,17 @@ def _prediction_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
         "hotrow_predictions", "Rows scored, by model and decision.", labels=("model", "decision")
     )
     for labels, slot in layout.predictions.items():
-        decisions.add_metric(labels, float(totals[slot]))
+        at = layout.probability[labels]
+        scored = totals[slot] + totals[at.first : at.sum_slot].sum()
+        decisions.add_metric(labels, float(scored))
     yield decisions
     probability = HistogramMetricFamily(
         "hotrow_probability", "Predicted probability of the positive class.", labels=("model",)
     )
-    for label, histogram in layout.probability.items():
-        _add_histogram(probability, (label,), histogram, totals)
+    for label in layout.statistics:
+        parts = [at for (model, _), at in layout.probability.items() if model == label]
+        counts: Totals = np.sum([totals[at.first : at.first + at.size] for at in parts], axis=0)
+        _add_histogram(probability, (label,), parts[0].bounds, counts)
     yield probability
 
 
@@ -501,10 +510,9 @@ def _counters(name: str, meaning: str, slots: dict[str, int], totals: Totals) ->
 
 
 def _add_histogram(
-    family: HistogramMetricFamily, labels: Sequence[str], at: _Histogram, totals: Totals
+    family: HistogramMetricFamily, labels: Sequence[str], bounds: Sequence[float], counts: Totals
 ) -> None:
-    cumulative = np.cumsum(totals[at.first : at.first + len(at.bounds) + 1]).tolist()
-    bounds = [*map(repr, at.bounds), "+Inf"]
-    family.add_metric(
-        labels, list(zip(bounds, cumulative, strict=True)), sum_value=float(totals[at.sum_slot])
-    )
+    """Add counts by bucket, the sum behind them."""
+    cumulative = np.cumsum(counts[:-1]).tolist()
+    buckets = zip([*map(repr, bounds), "+Inf"], cumulative, strict=True)
+    family.add_metric(labels, list(buckets), sum_value=float(counts[-1]))

@@ -1,10 +1,9 @@
 """The prediction log: one line for each answer, written off the way of the answer.
 
-The event loop copies a finished line into a segment of memory; a thread writes
-whole segments. So the thread never looks at a line to write it, holds the
-interpreter for some microseconds ten times a second, and no line outlives its
-request as an object. Segments are bounded in bytes; a line that finds none is
-dropped and counted.
+The event loop makes the lines of some answers at once, as one block; a thread
+hands segments of blocks to the kernel. So the thread never looks at a line to
+write it and holds the interpreter for some microseconds ten times a second.
+What waits is bounded in bytes; a line that finds no room is dropped and counted.
 """
 
 import asyncio
@@ -20,7 +19,8 @@ from server.drift_counts import DriftCounts
 from server.line_sample import PAUSE_SECONDS, LineSample
 from server.log_file import LogFile
 from server.log_ledger import LogLedger
-from server.log_mask import Mask, Masking, read_key
+from server.log_line import LineMaker
+from server.log_mask import Masking, read_key
 from server.log_segments import Keeping, expired
 from server.metrics import WorkerMetrics
 from server.settings import Settings
@@ -31,8 +31,11 @@ FLUSH_SECONDS = 0.1
 SYNC_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 TIDY_SECONDS = 30.0
-#: Small enough to stay in the processor's cache until it is written.
-SEGMENT_BYTES = 2**18
+#: Small enough to stay in the processor's cache until it is written, large enough that
+#: the thread seldom asks for the interpreter.
+SEGMENT_BYTES = 2**20
+#: writev(2) takes no more.
+SEGMENT_BLOCKS = 1024
 
 
 def _shown(sample: LineSample) -> bool:
@@ -45,25 +48,23 @@ def _shown(sample: LineSample) -> bool:
     return True
 
 
-class _Segment(NamedTuple):
-    """Whole lines in the first `used` bytes of a buffer."""
+class Segment(NamedTuple):
+    """Whole lines on their way to the disk: blocks of them, their bytes and their number."""
 
-    buffer: bytearray
-    used: int
-
-    @property
-    def lines(self) -> int:
-        return self.buffer.count(b"\n", 0, self.used)
+    blocks: list[bytes]
+    size: int
+    lines: int
 
 
 class PredictionLog:
     """Writes lines to `directory/predictions-<name>.jsonl`.
 
-    `append` is for the event loop's thread. A line is handed to the kernel within
-    100 ms and to the disk within 600 ms. When the disk fails, what waits is tried
-    again each second; serving goes on. If `strict`, `append` itself writes, so a
-    line is with the kernel before its answer is sent, and raises `OSError` if
-    that fails. Raises `SettingsError` if the file cannot be opened.
+    `append` takes whole lines with their number and is for the event loop's
+    thread. A line is handed to the kernel within 100 ms and to the disk within
+    600 ms. When the disk fails, what waits is tried again each second; serving
+    goes on. If `strict`, `append` itself writes, so a line is with the kernel
+    before its answer is sent, and raises `OSError` if that fails. Raises
+    `SettingsError` if the file cannot be opened.
     """
 
     def __init__(
@@ -94,17 +95,18 @@ class PredictionLog:
         self._set_queue_bytes = metrics.set_queue_bytes
         self._drop_full = metrics.dropped("queue_full")
         self._drop_disk = metrics.dropped("disk")
+        self._holding: set[LineMaker] = set()
         self._room = queue_bytes
-        self._segment = bytearray(SEGMENT_BYTES)
-        self._used = 0
+        self._blocks: list[bytes] = []
+        self._size = self._count = 0
         # Sealed segments on their way to the thread, and their bytes on the way back.
-        self._sealed: queue.SimpleQueue[_Segment | None] = queue.SimpleQueue()
+        self._sealed: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
         self._freed: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._sealed_bytes = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
         self._timer: asyncio.TimerHandle | None = None
-        self.append = self._write if strict else self._copy
+        self.append = self._write if strict else self._keep
 
     @classmethod
     def from_settings(cls, settings: Settings, worker: int, metrics: WorkerMetrics) -> "PredictionLog":
@@ -130,13 +132,13 @@ class PredictionLog:
         """The file that is written."""
         return self._file.path
 
-    def admit(self, bundle: Bundle, boot: str) -> Mask | None:
-        """Expect lines of this bundle whose ids begin with `boot`; what they must be masked with.
+    def admit(self, bundle: Bundle, boot: str) -> LineMaker:
+        """Expect lines of this bundle whose ids begin with `boot`; what they are made with.
 
         Raises `SettingsError` if the bundle cannot be masked.
         """
         masking = self._masking
-        mask = masking.mask(bundle)
+        maker = LineMaker(self.append, masking.mask(bundle), self._holding.add)
         self._boots.append(boot)
         if self._thread.is_alive():  # a reload; the ledger has the first boots from `start`
             self._ledger.admitted([boot], masking.masked(bundle))
@@ -147,7 +149,7 @@ class PredictionLog:
         if counts is not None:
             self._counts.add(bundle.label, counts)
             self._sample = LineSample(self._counts.count_line)
-        return mask
+        return maker
 
     def start(self) -> None:
         """Start the thread and, on the running event loop, the timer that flushes."""
@@ -156,10 +158,11 @@ class PredictionLog:
         self._tick(asyncio.get_running_loop())
 
     def stop(self) -> None:
-        """Take no more lines; called on the event loop, whose timer and segment these are."""
+        """Take no more lines; called on the event loop, whose timer and blocks these are."""
         if self._timer is not None:
             self._timer.cancel()
         self._closing.set()
+        self._flush_held()
         self._seal()
         self._sealed.put(None)
 
@@ -169,47 +172,55 @@ class PredictionLog:
         self._file.close()
         self._ledger.closed(self._boots, self._lines, self._refused + self._lost)
 
-    def _copy(self, line: bytes) -> None:
-        end = self._used + len(line)
-        if end > SEGMENT_BYTES:
-            self._seal()
-            end = len(line)
-        if self._sealed_bytes + end > self._room:
-            self._refused += 1
-            self._drop_full()
-            return
-        if end > SEGMENT_BYTES:  # a line too long for any segment is one of its own
-            self._sealed.put(_Segment(bytearray(line), end))
-            self._sealed_bytes += end
-            return
-        self._segment[self._used : end] = line
-        self._used = end
+    def _flush_held(self) -> None:
+        while self._holding:
+            self._holding.pop().flush()
 
-    def _write(self, line: bytes) -> None:
-        self._file.append(line)
-        self._lines += 1
+    def _keep(self, lines: bytes, count: int) -> None:
+        size = self._size + len(lines)
+        if size > self._room - self._sealed_bytes:
+            self._keep_some(lines)
+            return
+        self._blocks.append(lines)
+        self._size = size
+        self._count += count
+        if size >= SEGMENT_BYTES or len(self._blocks) >= SEGMENT_BLOCKS:
+            self._seal()
+
+    def _keep_some(self, lines: bytes) -> None:
+        for line in lines.splitlines(keepends=True):
+            if self._size + len(line) > self._room - self._sealed_bytes:
+                self._refused += 1
+                self._drop_full()
+            else:
+                self._keep(line, 1)
+
+    def _write(self, lines: bytes, count: int) -> None:
+        self._file.append([lines])
+        self._lines += count
         # For the thread, which syncs and counts drift; what finds no room was written.
-        end = self._used + len(line)
-        if end <= SEGMENT_BYTES:
-            self._segment[self._used : end] = line
-            self._used = end
+        if self._size < SEGMENT_BYTES and len(self._blocks) < SEGMENT_BLOCKS:
+            self._blocks.append(lines)
+            self._size += len(lines)
+            self._count += count
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         while not self._freed.empty():
             self._sealed_bytes -= self._freed.get()
-        # While the thread is busy, or fails, the segment fills up instead.
-        if self._used and not self._sealed_bytes:
+        self._flush_held()
+        # While the thread is busy, or fails, blocks come together here.
+        if not self._sealed_bytes:
             self._seal()
-        self._set_queue_bytes(0 if self.strict else self._sealed_bytes + self._used)
+        self._set_queue_bytes(0 if self.strict else self._sealed_bytes + self._size)
         self._timer = loop.call_later(FLUSH_SECONDS, self._tick, loop)
 
     def _seal(self) -> None:
-        if not self._used:
+        if not self._blocks:
             return
-        self._sealed.put(_Segment(self._segment, self._used))
-        self._sealed_bytes += self._used
-        self._segment = bytearray(SEGMENT_BYTES)
-        self._used = 0
+        self._sealed.put(Segment(self._blocks, self._size, self._count))
+        self._sealed_bytes += self._size
+        self._blocks = []
+        self._size = self._count = 0
 
     def _work(self) -> None:
         """The thread: write, then sync, tidy up and count in what time is left."""
@@ -238,18 +249,18 @@ class PredictionLog:
                 tidied = now
         self._sync()
 
-    def _finish(self, segment: _Segment) -> None:
+    def _finish(self, segment: Segment) -> None:
         if not self.strict:
             self._write_until_done(segment)
-        self._freed.put(segment.used)
+        self._freed.put(segment.size)
         if self._sample:
-            self._sample.take(segment.buffer, segment.used)
+            self._sample.take(segment.blocks, segment.lines)
 
-    def _write_until_done(self, segment: _Segment) -> None:
+    def _write_until_done(self, segment: Segment) -> None:
         failed = False
         while True:
             try:
-                self._file.append(memoryview(segment.buffer)[: segment.used])
+                self._file.append(segment.blocks)
             except OSError as error:
                 if not failed:  # once a failure, not once a try
                     logger.error("The prediction log %s cannot be written: %s", self.path, error.strerror)

@@ -14,6 +14,7 @@ import orjson
 
 from server.deadline import ENDLESS, Deadline
 from server.errors import ModelFailure, Unavailable
+from server.log_line import Answered
 from server.metrics import WorkerMetrics
 from server.model_tensors import ModelTensors
 from server.predictor import Margins
@@ -111,28 +112,35 @@ class RowsScorer:
 
         `texts` are the rows as JSON objects. The log takes them in lines of at
         most `LINE_BYTES`, whose `input` is `{"rows": [...]}`; lines after the
-        first have the answer's id with `.1`, `.2`, … behind it. Raises
-        `Unavailable` in the log's strict mode, where this must run before the
-        answer is sent.
+        first have the answer's id with `.1`, `.2`, … behind it. In the log's
+        strict mode, where this must run before the answer is sent, either all
+        lines are written or none, which raises `Unavailable`.
         """
-        self._count(scored.outputs, scored.outcomes)
-        if not self.scorer.logs:
-            return
-        ended_ns = time.perf_counter_ns()
-        first, sequence = 0, scored.sequence
-        for part, chunk in enumerate(_chunks(texts)):
-            if part:
-                await asyncio.sleep(0)
-                sequence = self.scorer.take_sequence()
-            id_ = f"{scored.id}.{part}" if part else scored.id
-            members = b'"id":"%b",%b' % (id_.encode(), self.members(scored, first, first + len(chunk)))
-            body = b'{"rows":[%b]}' % b",".join(chunk)
+        answered = self._answered(texts, scored, started_ns, time.perf_counter_ns())
+        if self.scorer.logs_first:
             try:
-                self.scorer.log(started_ns, ended_ns, members, sequence, body)
+                # In one go: were others answered in between, their numbers would lie
+                # beyond those that a failure gives back.
+                self.scorer.log(list(answered))
             except OSError:
-                if not part:  # nothing has waited since the number was taken
-                    self.scorer.give_back(sequence)
+                self.scorer.give_back(scored.sequence)
                 raise Unavailable("the prediction log cannot be written") from None
+        self._count(scored.outputs, scored.outcomes)
+        if self.scorer.logs and not self.scorer.logs_first:
+            for one in answered:
+                self.scorer.log([one])
+                await asyncio.sleep(0)
+
+    def _answered(
+        self, texts: Iterable[bytes], scored: Scored, began_ns: int, ended_ns: int
+    ) -> Iterator[Answered]:
+        """What the lines of one request are made of."""
+        first = 0
+        for part, chunk in enumerate(_chunks(texts)):
+            sequence = self.scorer.take_sequence() if part else scored.sequence
+            id_ = f"{scored.id}.{part}" if part else scored.id
+            members = b'{"id":"%b",%b}' % (id_.encode(), self.members(scored, first, first + len(chunk)))
+            yield began_ns, ended_ns, members, sequence, b'{"rows":[%b]}' % b",".join(chunk)
             first += len(chunk)
 
 

@@ -6,7 +6,7 @@ What a task answers with is decided once, when its scorer is made: `make_scorer`
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -15,7 +15,7 @@ import orjson
 from server.bundle import Bundle
 from server.decoder import row_decoder
 from server.errors import ModelFailure, Unavailable
-from server.log_line import LineFormat
+from server.log_line import Answered
 from server.metrics import WorkerMetrics
 from server.prediction_log import PredictionLog
 from server.predictor import Predictor
@@ -42,7 +42,7 @@ class Scorer:
         self._head = f'{{"id":"{self.boot_id}-'.encode()
         self._tails = self._make_tails()
         self._count = metrics.scored(bundle.label, bundle.task)
-        self._format = LineFormat(log.admit(bundle, self.boot_id) if log is not None else None)
+        self._lines = log.admit(bundle, self.boot_id) if log is not None else None
         self._log = log
         self.answer = self._answer_logged_first if log is not None and log.strict else self._answer
 
@@ -64,10 +64,10 @@ class Scorer:
         """Number the next answer so: the one that was to have it was not given, so there is no gap."""
         self._sequence = count(sequence).__next__
 
-    def log(self, started_ns: int, ended_ns: int, members: bytes, sequence: int, body: bytes) -> None:
-        """Append the line of an answer to many rows; raises `OSError` in strict mode only."""
-        if self._log is not None:
-            self._log.append(self._format.line(started_ns, ended_ns, members, sequence, body))
+    def log(self, answered: Sequence[Answered]) -> None:
+        """Append the lines of an answer to many rows, all or none; raises `OSError` in strict mode only."""
+        if self._lines is not None:
+            self._lines.write(answered)
 
     def _prediction(self) -> Callable[[Row], tuple[Any, int]]:
         return self.predictor.predict
@@ -90,19 +90,18 @@ class Scorer:
         send(content)
         # The client has its answer; what follows is ours.
         self._count(probability, decision)
-        if self._log is not None:
-            ended_ns = time.perf_counter_ns()
-            self._log.append(self._format.line(started_ns, ended_ns, content[1:-1], sequence, body))
+        if self._lines is not None:
+            self._lines.hold((started_ns, time.perf_counter_ns(), content, sequence, body))
 
     def _answer_logged_first(self, body: bytes, send: Send, started_ns: int) -> None:
         """`answer` in the log's strict mode: no line, no answer."""
-        assert self._log is not None
+        assert self._lines is not None
         probability, decision = self._predict(self.decode(body))
         sequence = self._sequence()
         content = self._content(sequence, probability, decision)
         ended_ns = time.perf_counter_ns()
         try:
-            self._log.append(self._format.line(started_ns, ended_ns, content[1:-1], sequence, body))
+            self._lines.write([(started_ns, ended_ns, content, sequence, body)])
         except OSError:
             self.give_back(sequence)
             raise Unavailable("the prediction log cannot be written") from None

@@ -1,5 +1,6 @@
 """What the load test makes of what it saw: percentiles, differences, stacks, counts."""
 
+import asyncio
 import json
 import sys
 from importlib.metadata import packages_distributions
@@ -17,6 +18,7 @@ from loadtest.machine import environment
 from loadtest.memory import fit
 from loadtest.noise import FIGURES, compare_figure
 from loadtest.open_loop import Result
+from loadtest.overhead import CALLS, Rounds, in_process
 from loadtest.shapes import users_at
 from loadtest.stacks import from_event_loop, from_speedscope, read, tree, write
 from loadtest.sweep import Series, knee, write_sweep
@@ -161,6 +163,27 @@ def test_memory_that_grows_with_the_requests_is_a_leak_and_noise_is_none() -> No
     assert not fit(steady).is_leak
     assert fit(growing).is_leak
     assert fit(growing).kib_per_million == pytest.approx(100e6 / 1024, rel=0.01)
+
+
+def test_what_is_added_is_the_median_of_neighbouring_rounds() -> None:
+    drifting = [10.0 + i for i in range(21)]
+    random = np.random.default_rng(0)
+    rounds = Rounds("", drifting, [off + 2.0 + random.normal(0, 0.1) for off in drifting])
+    added, low, high = rounds.added
+    assert added == pytest.approx(2.0, abs=0.1)
+    assert low < added < high < low + 0.3
+
+
+def test_a_worker_that_counts_and_logs_is_measured_beside_one_that_does_neither(
+    three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadtest.overhead.WARM_UP_SECONDS", 0)
+    rounds = asyncio.run(in_process(three, tmp_path, rounds=3))
+    assert len(rounds.off) == len(rounds.on) == 3
+    assert min(rounds.off + rounds.on) > 0
+    lines = b"".join(file.read_bytes() for file in (tmp_path / "full").glob("*.jsonl")).count(b"\n")
+    assert lines == 3 * CALLS
+    assert not (tmp_path / "silent").exists()
 
 
 def test_the_gate_names_what_became_dearer() -> None:

@@ -194,20 +194,20 @@ def test_a_batch_is_counted_row_by_row(bundle: Bundle) -> None:
 
 def test_a_sample_is_spread_over_the_segment() -> None:
     lines = [b"%04d" % i for i in range(1000)]
-    buffer = bytearray(b"\n".join(lines) + b"\n" + b"rest that is not used")
-    used = 5000
-    assert spread_lines(buffer, used, 2000) == lines
-    taken = [int(line) for line in spread_lines(buffer, used, 100)]
-    assert taken == sorted(set(taken))
-    assert len(taken) == 100
-    assert max(np.diff(taken)) <= 12
+    blocks = [b"".join(line + b"\n" for line in lines[i : i + 16]) for i in range(0, 1000, 16)]
+    assert spread_lines(blocks, 1000, 2000) == lines
+    for most in (1, 20, 100, 500):
+        taken = [int(line) for line in spread_lines(blocks, 1000, most)]
+        assert taken == sorted(set(taken))
+        assert most * 0.9 <= len(taken) <= most
+        assert len(taken) == 1 or max(np.diff(taken)) <= 2 * 1000 / most + 16
+    assert spread_lines(blocks, 1000, 0) == []
 
 
 def test_a_burst_is_looked_at_a_few_lines_at_a_time() -> None:
     seen: list[bytes] = []
     sample = LineSample(seen.append)
-    buffer = bytearray(b"line\n" * (BURST_LINES + 500))
-    sample.take(buffer, len(buffer))
+    sample.take([b"line\n" * 10] * (BURST_LINES // 10 + 50), BURST_LINES + 500)
     sample.show_some()
     assert len(seen) == LINES_AT_ONCE
     while sample.waiting:

@@ -23,7 +23,7 @@ LINES = [b'{"seq":%d,"input":"%s"}\n' % (i, b"x" * (i * 7 % 90)) for i in range(
 def _write(path: Path, lines: list[bytes], keeping: Keeping | None = None) -> None:
     file = LogFile(path, keeping)
     for line in lines:
-        file.append(line)
+        file.append([line])
     file.close()
 
 
@@ -74,10 +74,10 @@ def test_a_half_line_longer_than_a_block_is_cut_too(tmp_path: Path) -> None:
 def test_a_deleted_folder_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "a.jsonl"
     file = LogFile(path)
-    file.append(LINES[0])
+    file.append(LINES[:1])
     path.unlink()
     path.parent.rmdir()
-    file.append(LINES[1])
+    file.append(LINES[1:2])
     file.close()
     assert path.read_bytes() == LINES[1]
 
@@ -95,10 +95,10 @@ def test_lines_are_split_over_files_by_size_and_none_is_lost(tmp_path: Path) -> 
 def test_a_file_is_closed_by_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jsonl"
     file = LogFile(path, Keeping(file_seconds=3600.0))
-    file.append(LINES[0])
+    file.append(LINES[:1])
     later = time.monotonic() + 3601
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    file.append(LINES[1])
+    file.append(LINES[1:2])
     file.close()
     assert [f.read_bytes() for f in closed_files(path)] == [LINES[0]]
     assert path.read_bytes() == LINES[1]
@@ -142,7 +142,7 @@ def fill_to_the_limit() -> None:
         refused = 0
         for line in LINES:
             try:
-                file.append(line)
+                file.append([line])
             except OSError:
                 refused += 1
             else:
@@ -151,7 +151,7 @@ def fill_to_the_limit() -> None:
         assert path.read_bytes().endswith(b"\n")
         assert path.stat().st_size == written <= 1000
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        file.append(LINES[-1])
+        file.append(LINES[-1:])
         file.close()
         assert path.read_bytes().count(b"\n") == len(LINES) - refused + 1
 
@@ -165,9 +165,9 @@ def test_a_failure_amid_closing_a_file_loses_no_line(
     with monkeypatch.context() as broken:
         broken.setattr(os, call, _no_space)
         for line in LINES[:60]:
-            file.append(line)
+            file.append([line])
     for line in LINES[60:]:
-        file.append(line)
+        file.append([line])
     file.close()
     assert b"".join(f.read_bytes() for f in [*closed_files(path), path]) == b"".join(LINES)
 
