@@ -8,7 +8,7 @@ from monitoring import plots
 from monitoring.drift import ColumnDrift, DriftReport
 from monitoring.figures import Spread
 from monitoring.report import Report
-from monitoring.words import log_words, minutes, percent, summary
+from monitoring.words import drift_words, log_words, minutes, percent, psi_words, summary
 
 _STYLE = Path(__file__).with_name("page.css")
 
@@ -110,9 +110,7 @@ def _drift(drift: DriftReport) -> str:
     rows = [
         (
             escape(column.label),
-            f"{column.values.psi:.3f}",
-            f"{column.values.chance:.3f}",
-            f"{column.values.limit:.3f}",
+            *(psi_words(psi, 3) for psi in (column.values.psi, column.values.chance, column.values.limit)),
             f"{percent(column.distribution.missing_rate)} → {percent(column.missing_rate)}",
             percent(column.unseen_rate),
             "" if column.name == "score" else percent(column.importance),
@@ -133,8 +131,8 @@ def _drift(drift: DriftReport) -> str:
     hidden = f" Hidden by the log's masks: {', '.join(drift.hidden)}." if drift.hidden else ""
     return _section(
         "Drift",
-        f"{drift.n:,} rows against the training distribution. “By chance” is what no drift stays under for "
-        "this many rows and bins; the limit tolerates 0.1 more. Importance: how far the score moves when "
+        f"{drift_words(drift)}, against the training distribution. “By chance” is what no drift stays under "
+        "for this many rows and bins; the limit tolerates 0.1 more. Importance: how far the score moves when "
         f"the feature's values are shuffled.{hidden}",
         '<div class="scroll">' + _table(names, rows, 1, 2, 3, 4, 5, 6, raw=(0, 7)) + "</div>",
         '<p class="note">Share of the rows in each bin: training grey, now blue, or red where it drifted</p>',
@@ -145,12 +143,13 @@ def _drift(drift: DriftReport) -> str:
 def _verdict(column: ColumnDrift) -> str:
     if column.drifted:
         return f'<span class="tag drift">drift</span> {escape(column.why)}'
-    words = {"chance": "as in training", "small": "small"}[column.values.verdict]
+    words = {"few": "too few rows", "chance": "as in training", "small": "small"}[column.values.verdict]
     return f'<span class="tag {column.values.verdict}">{words}</span>'
 
 
 def _distribution(column: ColumnDrift) -> str:
-    note = column.why if column.drifted else f"PSI {column.values.psi:.3f}, limit {column.values.limit:.3f}"
+    values = column.values
+    note = column.why or f"PSI {psi_words(values.psi, 3)}, limit {psi_words(values.limit, 3)}"
     return (
         f'<figure class="{"drifted" if column.drifted else ""}"><figcaption>{escape(column.label)}'
         f"<small>{escape(note)}</small></figcaption>"

@@ -10,7 +10,7 @@ from monitoring.figures import Spread
 from monitoring.plots import duration
 from monitoring.replay import Replay
 from monitoring.report import Report
-from monitoring.words import log_words, minutes, percent, summary
+from monitoring.words import drift_words, log_words, minutes, percent, psi_words, summary
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -46,9 +46,7 @@ def print_drift(drift: DriftReport, console: Console) -> None:
     for column in drift.columns:
         table.add_row(
             column.name,
-            f"{column.values.psi:.4f}",
-            f"{column.values.chance:.4f}",
-            f"{column.values.limit:.4f}",
+            *(psi_words(psi, 4) for psi in (column.values.psi, column.values.chance, column.values.limit)),
             percent(column.missing_rate),
             percent(column.unseen_rate),
             "" if column.name == "score" else percent(column.importance),
@@ -58,9 +56,14 @@ def print_drift(drift: DriftReport, console: Console) -> None:
     if drift.hidden:
         console.print(f"Not looked at, because the log hides or lacks them: {', '.join(drift.hidden)}")
     names = ", ".join(column.name for column in drift.drifted)
-    console.print(
-        f"[red]Drift in {names}[/] ({drift.n:,} rows)" if names else f"No drift in {drift.n:,} rows"
-    )
+    if drift.too_few:
+        console.print(f"No judgement: {drift_words(drift)}.")
+    else:
+        console.print(
+            f"[red]Drift in {names}[/] ({drift_words(drift)})"
+            if names
+            else f"No drift in {drift_words(drift)}"
+        )
 
 
 def print_replay(result: Replay, console: Console) -> None:

@@ -3,8 +3,10 @@
 import math
 from collections.abc import Iterator
 
+from monitoring.drift import DriftReport
 from monitoring.plots import duration
 from monitoring.report import Report
+from server.drift import MIN_ROWS
 
 
 def summary(report: Report) -> Iterator[tuple[str, str, bool]]:
@@ -19,7 +21,8 @@ def summary(report: Report) -> Iterator[tuple[str, str, bool]]:
     yield "99th percentile", duration(found.latency.p99), False
     yield "anomalies", str(len(report.anomalies)), bool(report.anomalies)
     if report.drift is not None:
-        yield "columns drifted", str(len(report.drift.drifted)), bool(report.drift.drifted)
+        drifted = "too few rows" if report.drift.too_few else str(len(report.drift.drifted))
+        yield "columns drifted", drifted, bool(report.drift.drifted)
     if report.verification is not None:
         lost = report.verification.lost + found.unreadable
         yield "lines lost or unreadable", f"{lost:,}", bool(lost)
@@ -38,6 +41,23 @@ def log_words(report: Report) -> str:
     if open_ended:
         return f"No gap in the numbers of {len(checked.boots)} boots; {open_ended} never closed their log."
     return f"No gap in the numbers of {len(checked.boots)} boots."
+
+
+def drift_words(drift: DriftReport) -> str:
+    """How many rows were looked at, and whether they were too few."""
+    if not drift.too_few:
+        return f"{drift.n:,} rows"
+    if drift.n < MIN_ROWS:
+        return f"{drift.n:,} rows, too few to judge by: at least {MIN_ROWS} are needed"
+    return (
+        f"{drift.n:,} rows that repeat themselves and tell as much as {drift.independent:,}, "
+        f"too few to judge by: at least {MIN_ROWS} are needed"
+    )
+
+
+def psi_words(psi: float, digits: int) -> str:
+    """A PSI, or a dash for a limit that too few rows leave open."""
+    return "–" if math.isinf(psi) else f"{psi:.{digits}f}"
 
 
 def percent(share: float) -> str:

@@ -5,6 +5,8 @@ as it sums everything else. Two windows of rows are kept, the one that fills and
 the one before it: a shift that began an hour ago is not diluted by last month.
 """
 
+import math
+import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -13,11 +15,14 @@ import numpy as np
 import orjson
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from server.drift import missing_shift, reference_counts, shift
+from server.drift import independent_share, missing_shift, reference_counts, shift
 from server.reference import Distribution, Reference
 
 SCORE = ""  # no feature is named so
 _CURRENT, _BEFORE = 0, 1
+#: Rows are told apart by the slot they mark; how many differ is read off how many are
+#: marked (Whang et al., A linear-time probabilistic counting algorithm, 1990).
+_MARKS = 1024
 
 
 class _Column(NamedTuple):
@@ -36,7 +41,7 @@ class _Column(NamedTuple):
 
 
 class DriftSlots:
-    """The slots of one model: two windows, each of rows, then columns."""
+    """The slots of one model: two windows, each of rows, then columns, then marks."""
 
     def __init__(self, reference: Reference, take: Callable[[int], int]) -> None:
         self.reference = reference
@@ -45,13 +50,21 @@ class DriftSlots:
         for name, distribution in {**reference.features, SCORE: reference.score}.items():
             self.columns[name] = _Column(distribution, size)
             size = self.columns[name].end
-        self.size = size
-        self.windows = (take(size), take(size))
+        self.marks = size
+        self.size = size + _MARKS
+        self.windows = (take(self.size), take(self.size))
 
     def both_windows(self, totals: Any) -> Any:
         """The counts of the two windows together, float64 [size]."""
         first, second = (totals[start : start + self.size] for start in self.windows)
         return first + second
+
+    def independent_share(self, counts: Any) -> float:
+        """The share of the rows in these counts that tell something new."""
+        rows = int(counts[0])
+        unmarked = 1.0 - np.count_nonzero(counts[self.marks :]) / _MARKS
+        distinct = round(-_MARKS * math.log(unmarked)) if unmarked else rows
+        return independent_share(self.reference, rows, min(rows, distinct)) if rows else 1.0
 
 
 class ModelCounts:
@@ -71,7 +84,7 @@ class ModelCounts:
     ) -> None:
         self._slots, self._values, self._window_rows = slots, values, window_rows
         first = slots.windows[_CURRENT]
-        self._rows = first
+        self._rows, self._marks = first, first + slots.marks
         self._features = [
             (name, first + c.first, first + c.missing, c.distribution.edges, codes.get(name))
             for name, c in slots.columns.items()
@@ -93,6 +106,7 @@ class ModelCounts:
                 values[first + codes[value]] += 1.0
         values[self._score + bisect_left(self._score_edges, probability)] += 1.0
         values[self._rows] += 1.0
+        values[self._marks + zlib.crc32(orjson.dumps(fields)) % _MARKS] = 1.0
         if values[self._rows] >= self._window_rows:
             self._turn()
 
@@ -131,14 +145,21 @@ class DriftCounts:
 _FEATURE, _MODEL = ("model", "feature"), ("model",)
 _GAUGES = {
     "feature_psi": ("Population stability index of a feature's values.", _FEATURE),
-    "feature_psi_limit": ("PSI above which a feature has drifted, at this number of rows.", _FEATURE),
+    "feature_psi_limit": (
+        "PSI above which a feature has drifted, for these rows; +Inf for too few.",
+        _FEATURE,
+    ),
     "feature_missing_psi": ("PSI of a feature being missing or present.", _FEATURE),
-    "feature_missing_psi_limit": ("PSI of missing or present above which it has drifted.", _FEATURE),
+    "feature_missing_psi_limit": (
+        "PSI of missing or present above which it has drifted; +Inf for too few rows.",
+        _FEATURE,
+    ),
     "feature_missing_ratio": ("Share of the rows that lack a feature.", _FEATURE),
     "feature_unseen_ratio": ("Share of a feature's values that training never saw.", _FEATURE),
     "score_psi": ("Population stability index of the score.", _MODEL),
-    "score_psi_limit": ("PSI above which the score has drifted, at this number of rows.", _MODEL),
+    "score_psi_limit": ("PSI above which the score has drifted, for these rows; +Inf for too few.", _MODEL),
     "drift_rows": ("Rows the drift figures are taken from.", _MODEL),
+    "drift_independent_rows": ("As many of them as tell something new.", _MODEL),
 }
 
 
@@ -156,11 +177,12 @@ def drift_families(drift: Mapping[str, DriftSlots], totals: Any) -> Iterator[Met
 
 
 def _figures(label: str, slots: DriftSlots, counts: Any) -> Iterator[tuple[str, tuple[str, ...], float]]:
-    tests = 2 * len(slots.columns)
+    tests, share = 2 * len(slots.columns), slots.independent_share(counts)
     yield "drift_rows", (label,), counts[0]
+    yield "drift_independent_rows", (label,), counts[0] * share
     for name, column in slots.columns.items():
         present, missing = counts[column.first : column.missing], counts[column.missing]
-        found = shift(reference_counts(column.distribution), present, tests)
+        found = shift(reference_counts(column.distribution), present, tests, share)
         if name == SCORE:
             yield "score_psi", (label,), found.psi
             yield "score_psi_limit", (label,), found.limit
@@ -168,7 +190,7 @@ def _figures(label: str, slots: DriftSlots, counts: Any) -> Iterator[tuple[str, 
             labels = (label, name)
             yield "feature_psi", labels, found.psi
             yield "feature_psi_limit", labels, found.limit
-            absence = missing_shift(column.distribution, int(present.sum()), int(missing), tests)
+            absence = missing_shift(column.distribution, int(present.sum()), int(missing), tests, share)
             yield "feature_missing_psi", labels, absence.psi
             yield "feature_missing_psi_limit", labels, absence.limit
             yield "feature_missing_ratio", labels, missing / (present.sum() + missing)

@@ -13,7 +13,16 @@ from scipy.stats import chi2  # type: ignore[import-untyped]  # it ships none
 
 from monitoring.drift import drift_of_files
 from server.bundle import Bundle
-from server.drift import FALSE_ALARM_RATE, chance_psi, missing_shift, psi, reference_counts, shift
+from server.drift import (
+    FALSE_ALARM_RATE,
+    MIN_ROWS,
+    chance_psi,
+    independent_share,
+    missing_shift,
+    psi,
+    reference_counts,
+    shift,
+)
 from server.drift_counts import DriftCounts, ModelCounts, drift_families
 from server.line_sample import BURST_LINES, LINES_AT_ONCE, LineSample, spread_lines
 from server.log_mask import Masking
@@ -47,6 +56,37 @@ def test_two_samples_of_one_distribution_stay_under_what_chance_gives() -> None:
         for _ in range(300):
             p, q = random.multinomial(5000, [0.1] * 10), random.multinomial(n, [0.1] * 10)
             assert shift(p, q, tests=1).verdict == "chance"
+
+
+@pytest.mark.parametrize("shares", [[0.1] * 10, [0.5, 0.3, 0.1, 0.05, 0.03, 0.01, 0.005, 0.003, 0.002]])
+def test_few_rows_raise_no_alarm_by_empty_bins_and_many_are_judged(shares: list[float]) -> None:
+    random = np.random.default_rng(6)
+    reference = np.rint(np.array(shares) * 100_000)
+    for n in (1, 5, 50, MIN_ROWS - 1):
+        drawn = random.multinomial(n, shares, size=200)
+        assert {shift(reference, q, tests=30).verdict for q in drawn} == {"few"}
+    for n in (MIN_ROWS, 2 * MIN_ROWS):
+        drawn = random.multinomial(n, shares, size=2000)
+        assert not any(shift(reference, q, tests=30).drifted for q in drawn)
+        assert shift(reference, np.eye(len(shares))[-1] * n, tests=30).drifted
+
+
+def test_one_request_sent_again_and_again_is_one_observation(bundle: Bundle) -> None:
+    rows = sample_rows(THREE_FEATURES, 3, seed=5) * 400
+    figures = _streamed(bundle, rows)
+    assert figures[("hotrow_feature_psi", "income")] > 1.0
+    assert np.isinf(figures[("hotrow_feature_psi_limit", "income")])
+    assert figures[("hotrow_drift_independent_rows", "")] == pytest.approx(3, abs=0.1)
+    assert not _alarms(figures)
+
+
+def test_rows_repeat_where_few_are_possible(bundle: Bundle) -> None:
+    reference = Reference.of(bundle)
+    assert reference is not None
+    flags = Reference(dict.fromkeys("abc", reference.features["owner"]), reference.score)
+    assert independent_share(flags, 10_000, 8) == 1.0
+    assert independent_share(reference, 10_000, 8) == 8 / 10_000
+    assert independent_share(reference, 10_000, 9_000) == independent_share(reference, 1, 1) == 1.0
 
 
 def test_psi_is_the_textbook_figure() -> None:
@@ -219,7 +259,9 @@ def test_the_command_exits_3_on_drift_and_0_without(bundle: Bundle, tmp_path: Pa
     usual, shifted = tmp_path / "usual.csv", tmp_path / "shifted.csv"
     rows = sample_rows(THREE_FEATURES, 800, seed=12)
     _write_csv(usual, rows)
-    _write_csv(shifted, [row | {"income": 900_000.0, "contract": "barter"} for row in rows])
+    _write_csv(
+        shifted, [row | {"income": 900_000 + row["income"] / 10, "contract": "barter"} for row in rows]
+    )
     model = ("--model", str(bundle.directory))
     quiet = run("-m", "monitoring", "drift", str(usual), *model)
     assert quiet.returncode == 0, quiet.stdout + quiet.stderr
@@ -233,6 +275,19 @@ def test_the_command_exits_3_on_drift_and_0_without(bundle: Bundle, tmp_path: Pa
     assert sum(column["importance"] for name, column in columns.items() if name != "score") == pytest.approx(
         1
     )
+
+
+def test_the_command_makes_no_judgement_of_a_handful_of_rows_or_of_the_same_ones(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    few, repeated = tmp_path / "few.csv", tmp_path / "repeated.csv"
+    rows = [row | {"income": 900_000.0} for row in sample_rows(THREE_FEATURES, 12, seed=12)]
+    _write_csv(few, rows)
+    _write_csv(repeated, rows * 100)
+    for file, words in ((few, "12 rows, too few"), (repeated, "1,200 rows that repeat themselves")):
+        done = run("-m", "monitoring", "drift", str(file), "--model", str(bundle.directory))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"No judgement: {words}" in " ".join(done.stdout.split())
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

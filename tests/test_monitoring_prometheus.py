@@ -108,7 +108,7 @@ def _expressions(kind: str) -> list[str]:
     groups = yaml.safe_load((FOLDER / f"{kind}.yml").read_text())["groups"]
     found = [rule["expr"] for group in groups for rule in group["rules"]]
     # An alert that does not fire gives nothing; what it looks at must be there.
-    return [re.sub(r"\s(>=?|==)\s", r" \1 bool ", expression) for expression in found]
+    return [re.sub(r"\s([<>]=?|==)\s", r" \1 bool ", expression) for expression in found]
 
 
 @pytest.mark.parametrize("workers", [1, 4])
