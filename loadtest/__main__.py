@@ -12,6 +12,7 @@ from server.errors import NotInstalled
 COMMANDS = {
     "run": "load the server with Locust, record it with py-spy, write a folder of results",
     "compare": "two runs: what differs beyond the noise, and in which functions",
+    "same-code": "whether compare finds no difference where there is none, and one that is planted",
     "bench": "CPU per request and latency beside other servers, in one run",
     "open": "requests at a fixed rate, latency from the intended send time",
     "sweep": "latency against rate up to saturation",
@@ -20,9 +21,9 @@ COMMANDS = {
     "overhead": "what metrics and log add to an answer, both on and both off in turn",
     "gate": "fail if a request has become dearer than the committed figure allows",
 }
-MODULES = {"open": "fixed_rate"}
+MODULES = {"open": "fixed_rate", "same-code": "same_code"}
 #: What a command starts as a process of its own, and so does not import.
-STARTED = {"run": "locust", "memory": "memray"}
+STARTED = {"run": "locust", "same-code": "locust", "memory": "memray"}
 
 
 def main(arguments: Sequence[str]) -> int:

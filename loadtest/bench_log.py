@@ -35,10 +35,11 @@ BOOT = b"b0a710ad0000"
 
 
 class Cost(NamedTuple):
-    """What one command took, its children's memory at its highest included."""
+    """What one command took; memory is its resident set at its largest."""
 
     command: str
     seconds: float
+    cpu_seconds: float
     peak_mb: float
 
 
@@ -60,10 +61,10 @@ def main(arguments: Sequence[str]) -> int:
         size_gb = file.stat().st_size / 1e9
         costs = [measure(command, options.model, folder) for command in options.commands.split(",")]
     table = Table(title=f"{options.lines:,} lines, {size_gb:.2f} GB", title_justify="left")
-    for heading in ("command", "seconds", "peak memory, MiB"):
+    for heading in ("command", "seconds", "CPU seconds", "peak memory, MiB"):
         table.add_column(heading, justify="left" if heading == "command" else "right")
     for cost in costs:
-        table.add_row(cost.command, f"{cost.seconds:.1f}", f"{cost.peak_mb:,.0f}")
+        table.add_row(cost.command, f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", f"{cost.peak_mb:,.0f}")
     console.print(table)
     console.print(machine.sentence(machine.environment()), soft_wrap=True, style="dim")
     return 0
@@ -122,7 +123,8 @@ def measure(command: str, model: Path, folder: Path) -> Cost:
     code = os.waitstatus_to_exitcode(status)
     if code not in (0, 3):  # 3: drift
         raise LoadTestError(f"expected `{command}` to end with 0 or 3, got {code}")
-    return Cost(command, time.monotonic() - began, usage.ru_maxrss / 1024)
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return Cost(command, time.monotonic() - began, cpu_seconds, usage.ru_maxrss / 1024)
 
 
 if __name__ == "__main__":

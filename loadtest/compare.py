@@ -16,7 +16,9 @@ from loadtest.result_folder import STACKS_FILE, add_results, find, read_summary
 
 #: What must be equal besides the code, and the options that change no figure.
 MACHINE = ("cpu", "usable_cores", "kernel", "python", "packages")
-OF_NO_ACCOUNT = {"name", "results", "open", "max_p99_ms", "max_error_rate", "min_rps", "no_profile"}
+OF_NO_ACCOUNT = {
+    "name", "results", "open", "max_p99_ms", "max_error_rate", "min_rps", "no_profile", "code",
+}  # fmt: skip
 COLOURS = {"worse": "red", "better": "green", "same": "dim", "unknown": "yellow"}
 
 
@@ -28,6 +30,11 @@ class Comparison(NamedTuple):
     differences: list[Difference]
     functions: list[FunctionChange]
     notes: list[str]
+
+    @property
+    def differs(self) -> bool:
+        """Whether any figure differs beyond the noise."""
+        return any(d.verdict in ("better", "worse") for d in self.differences)
 
     @property
     def conclusion(self) -> str:

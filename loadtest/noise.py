@@ -1,12 +1,14 @@
 """Whether two runs differ by more than runs differ by themselves.
 
 Each run is a sample of seconds. The change is that of the medians, its interval
-a bootstrap over the seconds (Efron 1979). Seconds of one run are more alike than
-seconds of two runs of the same code: memory lies elsewhere, neighbours come and
+a bootstrap over blocks of neighbouring seconds, which are alike (Künsch, The
+jackknife and the bootstrap for general stationary observations, 1989). Seconds of
+one run are more alike than seconds of two runs of the same code: memory lies elsewhere, neighbours come and
 go. So each figure also has a floor, what two runs of the same code were seen to
 differ by, and only a change whose whole interval lies beyond the floor counts.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +19,8 @@ RESAMPLES = 2000
 #: Eight figures are looked at, so each must be surer than 95 %.
 CONFIDENCE = 0.995
 MIN_SECONDS = 4
+#: Trouble of other processes lasts for some seconds.
+BLOCK_SECONDS = 3
 #: A second in which other work took more of the machine than this is left out.
 QUIET_SHARE = 0.10
 
@@ -98,11 +102,18 @@ def _change(figure: Figure, a: Floats, b: Floats) -> tuple[float, float, float]:
     if not len(a) or not len(b):
         return (float("nan"),) * 3
     random = np.random.default_rng(0)
-    medians_a = np.median(a[random.integers(0, len(a), (RESAMPLES, len(a)))], axis=1)
-    medians_b = np.median(b[random.integers(0, len(b), (RESAMPLES, len(b)))], axis=1)
+    medians_a, medians_b = (np.median(_resampled(x, random), axis=1) for x in (a, b))
     tail = (1.0 - CONFIDENCE) / 2
     low, high = np.quantile(_relative(figure, medians_a, medians_b), (tail, 1.0 - tail))
     return float(_relative(figure, np.median(a), np.median(b))), float(low), float(high)
+
+
+def _resampled(values: Floats, random: np.random.Generator) -> Floats:
+    """Blocks of neighbouring values in random order, [RESAMPLES, n] or somewhat more."""
+    length = min(BLOCK_SECONDS, len(values))
+    starts = random.integers(0, len(values) - length + 1, (RESAMPLES, math.ceil(len(values) / length)))
+    drawn: Floats = values[starts[:, :, None] + np.arange(length)].reshape(RESAMPLES, -1)
+    return drawn
 
 
 def _relative(figure: Figure, a: Any, b: Any) -> Any:

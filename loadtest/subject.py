@@ -91,16 +91,21 @@ def running(
     core: int | None = None,
     environment: Mapping[str, str] | None = None,
     log: Path | None = None,
+    folder: Path | None = None,
 ) -> Iterator[Subject]:
     """Start a server, wait until `url + ready_path` answers below 500, and end it afterwards.
 
-    `core` pins it to one processor. Raises `LoadTestError` if it ends or does not
-    answer within 60 seconds.
+    `core` pins it to one processor, `folder` is where it is started. Raises
+    `LoadTestError` if it ends or does not answer within 60 seconds.
     """
     pinned = [*(["taskset", "-c", str(core)] if core is not None else []), *command]
     with open(log or os.devnull, "wb") as output:
         process = subprocess.Popen(
-            pinned, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+            pinned,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            cwd=folder,
         )
     try:
         _wait_until_ready(name, process, url + ready_path)
@@ -118,6 +123,14 @@ def stop(process: subprocess.Popen[bytes], seconds: float = 15.0) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def run_command(command: Sequence[str]) -> None:
+    """Run a command to its end; raises `LoadTestError` with its last words if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no reason"]
+        raise LoadTestError(f"expected `{' '.join(command)}` to succeed, got: {last[0]}")
 
 
 def python(*arguments: str) -> list[str]:

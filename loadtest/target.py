@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from loadtest.subject import Subject, free_port, python, running
+from loadtest.subject import LoadTestError, Subject, free_port, python, running
 
 DEFAULT_MODEL = Path("models/credit")
 
@@ -29,6 +29,9 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="a running server (default: start one)")
     add_model(parser)
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes [1]")
+    parser.add_argument(
+        "--code", type=Path, metavar="DIR", help="start the server of this checkout [the present one]"
+    )
     parser.add_argument("--log-mode", choices=("off", "async", "strict"), default="async")
 
 
@@ -45,7 +48,9 @@ def target(options: argparse.Namespace, log: Path | None = None) -> Iterator[Tar
     if options.url:
         yield Target(options.url.rstrip("/"), listener(options.url))
         return
-    with hotrow(options.model, workers=options.workers, log_mode=options.log_mode, output=log) as subject:
+    with hotrow(
+        options.model, workers=options.workers, log_mode=options.log_mode, output=log, code=options.code
+    ) as subject:
         yield Target(subject.url, subject.pid)
 
 
@@ -57,14 +62,18 @@ def hotrow(
     log_mode: str = "async",
     output: Path | None = None,
     command: Sequence[str] = (),
+    code: Path | None = None,
 ) -> Iterator[Subject]:
     """Our server on a free port, its prediction log in a folder that is removed afterwards.
 
-    `command` replaces `python -m server`, for a server under a profiler.
+    `command` replaces `python -m server`, for a server under a profiler; `code` is
+    the folder whose `server` package it is. Raises `LoadTestError` if there is none.
     """
+    if code is not None and not (code / "server" / "__main__.py").exists():
+        raise LoadTestError(f"expected a checkout with a folder server/ in --code, got {code}")
     port = free_port()
     logs = Path(tempfile.mkdtemp(prefix="hotrow-load-"))
-    options = ["--model", str(model), "--port", str(port), "--workers", str(workers)]
+    options = ["--model", str(model.resolve()), "--port", str(port), "--workers", str(workers)]
     try:
         with running(
             "hotrow",
@@ -74,6 +83,7 @@ def hotrow(
             core=server_core(workers),
             environment={"HOTROW_LOG_DIR": str(logs), "HOTROW_LOG_MODE": log_mode},
             log=output,
+            folder=code,
         ) as subject:
             yield subject
     finally:

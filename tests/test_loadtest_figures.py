@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from loadtest.blocks import Second, bucket_ms, percentile_us, read_seconds, write_seconds
+from loadtest.compare import Comparison
 from loadtest.functions import changes, per_request
 from loadtest.gate import Gate, judge_counts, judge_ratio
 from loadtest.latency import percentiles_us
@@ -19,6 +21,7 @@ from loadtest.memory import fit
 from loadtest.noise import FIGURES, compare_figure
 from loadtest.open_loop import Result
 from loadtest.overhead import CALLS, Rounds, in_process
+from loadtest.same_code import Tally, plant
 from loadtest.shapes import users_at
 from loadtest.stacks import from_event_loop, from_speedscope, read, tree, write
 from loadtest.sweep import Series, knee, write_sweep
@@ -87,6 +90,34 @@ def test_a_function_that_grew_comes_first() -> None:
 def test_c_code_is_answered_for_by_the_python_function_that_calls_it() -> None:
     stacks = {"run (serve.py);margin (server/predictor.py);[onnxruntime]": 10}
     assert changes({}, stacks, 0.0, 10.0)[0].name == "margin (server/predictor.py)"
+
+
+def test_neighbouring_seconds_are_resampled_together() -> None:
+    """A neighbour's trouble of some seconds, in one run and not in the other, is no difference."""
+    random = np.random.default_rng(3)
+    verdicts = []
+    for _ in range(100):
+        calm, troubled = random.normal(30, 0.5, (2, 12))
+        troubled[4:8] += 12.0
+        verdicts.append(compare_figure(CPU, calm.tolist(), troubled.tolist()).verdict)
+    assert verdicts.count("same") == 100
+
+
+def test_a_loop_is_planted_in_a_copy_of_the_server_and_found_by_its_name(tmp_path: Path) -> None:
+    folder = plant(tmp_path, 20.0)
+    source = (folder / "server" / "predictor.py").read_text()
+    assert source.count("while time.perf_counter_ns() < until") == 1
+    ours = "from server.predictor import Predictor as p; print(p.predict.__code__.co_filename)"
+    done = subprocess.run(
+        [sys.executable, "-c", ours], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert Path(done.stdout.strip()) == folder / "server" / "predictor.py"
+    before = {"loop;Predictor.predict (server/predictor.py)": 500, "loop;write (server/protocol.py)": 500}
+    after = {**before, "loop;Predictor.predict (server/predictor.py)": 1500}
+    grown, same = changes(before, after, 20.0, 40.0), changes(before, before, 20.0, 20.0)
+    pair = Comparison({}, {}, [], same, [])
+    assert Tally([pair] * 10, Comparison({}, {}, [], grown, [])).passed
+    assert not Tally([pair] * 10, pair).passed
 
 
 def test_few_samples_are_noise() -> None:
