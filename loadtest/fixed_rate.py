@@ -1,6 +1,7 @@
 """`python -m loadtest open`: one run at a fixed rate, corrected and uncorrected side by side."""
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 
 from rich.table import Table
 
@@ -8,7 +9,9 @@ from loadtest.bodies import bodies_of_server, http_requests
 from loadtest.latency import PERCENTS
 from loadtest.open_loop import CONNECTIONS, Result, closed_loop, open_loop
 from loadtest.progress import console
-from loadtest.target import add_target, keep_to, load_core, target
+from loadtest.stall import stalled
+from loadtest.subject import LoadTestError
+from loadtest.target import Target, add_target, keep_to, load_core, target
 
 #: Below this part of the rate that was asked, the server did not keep up.
 KEPT_RATE = 0.99
@@ -23,11 +26,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connections", type=int, default=CONNECTIONS, metavar="N")
     parser.add_argument("--poisson", action="store_true", help="random gaps, as of independent clients")
     parser.add_argument("--closed", type=int, metavar="N", help="then also N connections in a closed loop")
+    parser.add_argument(
+        "--stall-ms", type=float, metavar="MS", help="stop the server for so long once a second, as a trial"
+    )
 
 
 def main(options: argparse.Namespace) -> int:
     """Run and print."""
-    with target(options) as server, keep_to(load_core(options.workers)):
+    with target(options) as server, keep_to(load_core(options.workers)), _stall(server, options.stall_ms):
         bodies = bodies_of_server(server.url, None if options.url else options.model)
         requests = http_requests(bodies, "127.0.0.1")
         result = open_loop(
@@ -42,7 +48,24 @@ def main(options: argparse.Namespace) -> int:
             closed_loop(server.url, requests, options.seconds, options.closed) if options.closed else None
         )
     print_result(result, closed)
+    if options.stall_ms:
+        console.print(
+            f"The server stood still for {options.stall_ms:g} ms once a second: what was due then waited, "
+            "and a closed loop did not ask.",
+            soft_wrap=True,
+        )
     return 0
+
+
+def _stall(server: Target, milliseconds: float | None) -> AbstractContextManager[None]:
+    if milliseconds is None:
+        return nullcontext()
+    if server.pid is None or not 0 < milliseconds < 1000:
+        raise LoadTestError(
+            f"expected --stall-ms between 0 and 1000 and a server of this user, got {milliseconds:g} "
+            f"and {'one' if server.pid else 'none to be seen'}"
+        )
+    return stalled(server.pid, milliseconds / 1000)
 
 
 def print_result(result: Result, closed: dict[str, float] | None = None) -> None:

@@ -2,13 +2,8 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +13,12 @@ import pytest
 from loadtest.bench import DEFAULT
 from loadtest.bodies import golden_bodies, http_requests
 from loadtest.open_loop import closed_loop, open_loop
+from loadtest.stall import stalled
 from server.bundle import Bundle
 from tests.servers import run, serving
 
 RATE = 500
+STALL_SECONDS = 0.05
 
 
 @pytest.fixture(scope="module")
@@ -110,37 +107,31 @@ def test_a_run_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
     assert done.stderr == "expected the name of a run, got 'no': there are none.\n"
 
 
-@contextmanager
-def _stalled(pid: int, seconds: float) -> Iterator[None]:
-    """Stop a process for so long, once a second."""
-    done = threading.Event()
-
-    def stall() -> None:
-        while not done.wait(1.0 - seconds):
-            os.kill(pid, signal.SIGSTOP)
-            time.sleep(seconds)
-            os.kill(pid, signal.SIGCONT)
-
-    thread = threading.Thread(target=stall)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
 def test_a_stall_of_the_server_shows_in_the_p99_of_a_fixed_rate(three: Path, tmp_path: Path) -> None:
-    """5 requests in 100 come while the server stands still for 50 ms; the worst of them waits all of it."""
+    """5 requests in 100 come while the server stands still for 50 ms; the worst of them waits all of it.
+
+    In a closed loop nobody asks meanwhile: each connection meets a stall once, whatever it asks otherwise.
+    """
     requests = http_requests(golden_bodies(Bundle.load(three)), "127.0.0.1")
-    with serving(three, tmp_path) as subject, _stalled(subject.pid, 0.05):
+    with serving(three, tmp_path) as subject, stalled(subject.pid, STALL_SECONDS):
         result = open_loop(subject.url, requests, RATE, 3.0)
         closed = closed_loop(subject.url, requests, 1.0, 4)
     assert (result.failures, result.unanswered) == (0, 0)
     assert result.requests == pytest.approx(RATE * 3, rel=0.02)
-    assert result.corrected["p99_us"] > 20_000
+    assert result.corrected["p99_us"] > STALL_SECONDS * 1e6 / 2
     assert result.corrected["p999_us"] >= result.uncorrected["p999_us"]
-    assert closed["rate"] > 0
+    assert closed["p99_us"] < result.corrected["p99_us"]
+    assert closed["max_us"] > STALL_SECONDS * 1e6 / 2
+
+
+def test_a_stall_is_planted_by_an_option_and_shown_beside_a_closed_loop(three: Path) -> None:
+    done = run(
+        "-m", "loadtest", "open", "--model", str(three), "--rate", "300", "--seconds", "1", "--closed", "4",
+        "--stall-ms", "50",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "closed loop" in done.stdout
+    assert "stood still for 50 ms once a second" in done.stdout
 
 
 @pytest.mark.skipif(
