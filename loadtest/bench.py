@@ -100,8 +100,8 @@ def bench(bundle: Bundle, names: Sequence[str], rounds: int, seconds: int, open_
             load(name, WARM_UP_SECONDS)
         done: dict[str, list[Load]] = {name: [] for name in names}
         before = _clocks()
-        for _ in range(rounds):
-            for name in names:
+        for i in range(rounds):
+            for name in names[:: 1 if i % 2 else -1]:  # no server is always after the same one
                 done[name].append(load(name, seconds))
         others = _others_share(before, _clocks(), done)
         if not open_seconds:

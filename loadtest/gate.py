@@ -2,13 +2,16 @@
 
 Three figures that hold still from machine to machine: server CPU over that of
 Starlette's hello world of the same run; how often an answer asks for memory; how
-many functions it calls. `--update` writes what was measured to `gate.json`.
+many functions it calls. `--update` writes what was measured to `gate.json`, of
+the ratio only what a machine was quiet enough to tell.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 
 from loadtest.allocations import Counts, count
@@ -19,9 +22,25 @@ from server.bundle import Bundle
 
 GATE_FILE = Path(__file__).with_name("gate.json")
 PEER = "starlette_hello"
-ROUNDS, SECONDS = 7, 2
+ROUNDS, SECONDS = 15, 1
+#: A ratio is committed if its interval is narrower than this part of it.
+SURE_SHARE = 0.06
+RESAMPLES = 2000
 #: Counts are exact; versions of libraries move them a little.
 COUNT_TOLERANCE = 0.02
+
+
+class Ratio(NamedTuple):
+    """Our CPU per request over Starlette's: the median of rounds, and its 95 % interval."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the rounds agree well enough to commit to them."""
+        return self.high - self.low < SURE_SHARE * self.median
 
 
 class Gate(NamedTuple):
@@ -52,8 +71,11 @@ def main(options: argparse.Namespace) -> int:
     for sentence in sentences:
         console.print(sentence, soft_wrap=True)
     if ratio is not None:
-        committed = gate.cpu_over_starlette_hello
-        console.print(f"CPU over that of Starlette's hello world: {ratio:.3f} (committed {committed:.3f}).")
+        console.print(
+            f"CPU over that of Starlette's hello world: {ratio.median:.3f}, 95 % interval {ratio.low:.3f} to "
+            f"{ratio.high:.3f} (committed {gate.cpu_over_starlette_hello:.3f}).",
+            soft_wrap=True,
+        )
     console.print(
         f"One answer: {counts.allocations:.1f} allocations (committed {gate.allocations:.1f}), "
         f"{counts.function_calls:.1f} function calls (committed {gate.function_calls:.1f})."
@@ -66,21 +88,28 @@ def read_gate(file: Path = GATE_FILE) -> Gate:
     return Gate(**orjson.loads(file.read_bytes()))
 
 
-def cpu_ratio(bundle: Bundle) -> float:
-    """Our CPU per request over Starlette's, the median of rounds side by side."""
+def cpu_ratio(bundle: Bundle) -> Ratio:
+    """Our CPU per request over Starlette's, of rounds side by side."""
     rounds = bench(bundle, (HOTROW, PEER), ROUNDS, SECONDS, 0).rounds
     pairs = zip(rounds[HOTROW], rounds[PEER], strict=True)
-    ratios = sorted(ours.cpu_us_per_request / theirs.cpu_us_per_request for ours, theirs in pairs)
-    return ratios[len(ratios) // 2]
+    return ratio_of([ours.cpu_us_per_request / theirs.cpu_us_per_request for ours, theirs in pairs])
 
 
-def judge_ratio(ratio: float, gate: Gate) -> list[str]:
-    """A sentence if the ratio is above what is allowed."""
+def ratio_of(ratios: Sequence[float]) -> Ratio:
+    """The median of some rounds' ratios and its bootstrap interval: a disturbed round moves neither much."""
+    values, random = np.array(ratios), np.random.default_rng(0)
+    medians = np.median(values[random.integers(0, len(values), (RESAMPLES, len(values)))], axis=1)
+    low, high = np.quantile(medians, (0.025, 0.975))
+    return Ratio(float(np.median(values)), float(low), float(high))
+
+
+def judge_ratio(ratio: Ratio, gate: Gate) -> list[str]:
+    """A sentence if the ratio is for certain above what is allowed."""
     allowed = gate.cpu_over_starlette_hello * (1 + gate.tolerance)
-    if ratio <= allowed:
+    if ratio.low <= allowed:
         return []
     return [
-        f"expected at most {allowed:.3f} of the CPU of Starlette's hello world, got {ratio:.3f}: "
+        f"expected at most {allowed:.3f} of the CPU of Starlette's hello world, got {ratio.median:.3f}: "
         "find what was added with `python -m loadtest run` and `compare`, or commit to it with --update"
     ]
 
@@ -99,8 +128,13 @@ def judge_counts(counts: Counts, gate: Gate) -> list[str]:
     ]
 
 
-def _write(gate: Gate, counts: Counts, ratio: float | None) -> None:
+def _write(gate: Gate, counts: Counts, ratio: Ratio | None) -> None:
     figures: dict[str, Any] = gate._asdict() | counts._asdict()
-    if ratio is not None:
-        figures["cpu_over_starlette_hello"] = round(ratio, 3)
+    if ratio is not None and ratio.is_sure:
+        figures["cpu_over_starlette_hello"] = round(ratio.median, 3)
+    elif ratio is not None:
+        console.print(
+            "The ratio stays as it was: on this machine, now, the rounds differ too much from one another.",
+            soft_wrap=True,
+        )
     GATE_FILE.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")

@@ -14,7 +14,7 @@ import pytest
 from loadtest.blocks import Second, bucket_ms, percentile_us, read_seconds, write_seconds
 from loadtest.compare import Comparison
 from loadtest.functions import changes, per_request
-from loadtest.gate import Gate, judge_counts, judge_ratio
+from loadtest.gate import Gate, judge_counts, judge_ratio, ratio_of
 from loadtest.latency import percentiles_us
 from loadtest.machine import environment
 from loadtest.memory import fit
@@ -219,12 +219,20 @@ def test_a_worker_that_counts_and_logs_is_measured_beside_one_that_does_neither(
 
 def test_the_gate_names_what_became_dearer() -> None:
     gate = Gate(0.7, 0.15, 100.0, 30.0)
-    assert judge_ratio(0.80, gate) == []
-    assert "got 0.900" in judge_ratio(0.90, gate)[0]
+    assert judge_ratio(ratio_of([0.80] * 15), gate) == []
+    assert "got 0.900" in judge_ratio(ratio_of([0.90] * 15), gate)[0]
     from loadtest.allocations import Counts
 
     assert judge_counts(Counts(100.0, 30.0), gate) == []
     assert "allocations" in judge_counts(Counts(110.0, 30.0), gate)[0]
+
+
+def test_disturbed_rounds_neither_fail_the_gate_nor_are_committed_to() -> None:
+    gate = Gate(0.7, 0.15, 100.0, 30.0)
+    disturbed = [0.7] * 9 + [1.4] * 6
+    assert judge_ratio(ratio_of(disturbed), gate) == []
+    assert not ratio_of(disturbed).is_sure
+    assert ratio_of([0.7, 0.705, 0.71] * 5).is_sure
 
 
 def test_no_module_takes_the_name_of_another_library() -> None:
