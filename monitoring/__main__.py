@@ -33,7 +33,12 @@ def main(arguments: Sequence[str]) -> int:
     drift.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     replay = command("replay", _replay, "score a log again; exits 3 if the bundle that wrote it disagrees")
     verify = command("verify-log", _verify, "prove that no line was lost; exits 3 if one was", model=False)
-    for parser_ in (report, drift, replay, verify):
+    erase = command("erase", _erase, "take one subject's rows out of a log, told to its ledger", model=False)
+    whose = erase.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--subject", metavar="HASH", help="the hash that stands for a field in the log")
+    whose.add_argument("--value", metavar="FIELD=VALUE", help="the value itself, with --key-file")
+    erase.add_argument("--key-file", type=Path, metavar="FILE", help="the server's HOTROW_LOG_KEY_FILE")
+    for parser_ in (report, drift, replay, verify, erase):
         what = (
             "log files, folders of them, or CSV files"
             if parser_ is drift
@@ -109,6 +114,24 @@ def _verify(options: argparse.Namespace, console: "Console") -> int:
     checked = verify(options.log)
     print_verification(checked, console)
     return 0 if checked.whole else FOUND
+
+
+def _erase(options: argparse.Namespace, console: Console) -> int:
+    from monitoring.erase import erase, subject_of
+
+    subject = options.subject or subject_of(options.value, options.key_file)
+    done = erase(options.log, subject)
+    console.print(
+        f"{done.lines:,} lines, and {done.rows:,} rows of batches, erased from {len(done.files)} files.",
+        soft_wrap=True,
+    )
+    for file in done.in_use:
+        console.print(
+            f"[red]{file} is being written and has the subject too:[/] run this again when it is closed, "
+            "after HOTROW_LOG_FILE_SECONDS or when its server has stopped.",
+            soft_wrap=True,
+        )
+    return FOUND if done.in_use else 0
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ def _state(boot: Boot, process: Process | None) -> str:
     words = [f"missing {_gaps(boot)}"] if boot.gaps else []
     if boot.removed:
         words.append(f"1 to {boot.removed:,} deleted with old files")
+    if boot.erased:
+        words.append(f"{boot.erased:,} erased for a subject")
     if process is None:
         words.append("no ledger: its last lines cannot be vouched for")
     elif process.lines is None:

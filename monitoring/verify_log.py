@@ -17,7 +17,7 @@ class Boot:
     """The lines of one boot of one worker (the prefix of their ids).
 
     `gaps` are ranges of numbers that no line has, `removed` the lines before the
-    first one kept, if old files were deleted.
+    first one kept, if old files were deleted, `erased` those taken out for a subject.
     """
 
     boot: str
@@ -26,6 +26,7 @@ class Boot:
     duplicates: int
     gaps: list[tuple[int, int]]
     removed: int
+    erased: int = 0
 
     @property
     def lost(self) -> int:
@@ -47,9 +48,12 @@ class Process:
 
     @property
     def unwritten(self) -> int:
-        """Lines it said were written and that are not there."""
-        there = sum(boot.lines + boot.removed for boot in self.boots)
-        return 0 if self.lines is None else max(0, self.lines - there)
+        """Lines it said were written and that are not there, those in gaps left out."""
+        if self.lines is None:
+            return 0
+        there = sum(boot.lines + boot.removed + boot.erased for boot in self.boots)
+        written_in_gaps = max(0, sum(boot.lost for boot in self.boots) - (self.dropped or 0))
+        return max(0, self.lines - there - written_in_gaps)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ def verify(paths: Sequence[Path]) -> Verification:
 
 def _verification(connection: duckdb.DuckDBPyConnection, files: list[Path], unreadable: int) -> Verification:
     records = ledger_records(files)
+    _load_erased(connection, records)
     boots = _boots(connection, removed=any(record["event"] == "removed" for record in records))
     logs = {file.name.split(".", 1)[0] for file in files}
     own = [record for record in records if record["log"] in logs]
@@ -116,9 +121,25 @@ def _load(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> int:
     return int(unreadable)
 
 
+def _load_erased(connection: duckdb.DuckDBPyConnection, records: list[dict[str, Any]]) -> None:
+    """The numbers that ledgers say are erased and that are not there: a crash may have come in between."""
+    erased = {
+        (boot, number)
+        for record in records
+        if record["event"] == "erased"
+        for boot, numbers in record["numbers"].items()
+        for number in numbers
+    }
+    connection.execute("create table erased (boot varchar, seq bigint)")
+    if erased:
+        connection.executemany("insert into erased values (?, ?)", sorted(erased))
+    connection.execute("delete from erased e using lines l where e.boot = l.boot and e.seq = l.seq")
+
+
 def _boots(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str, Boot]:
     gaps: dict[str, list[tuple[int, int]]] = {}
-    numbered = "select boot, seq, coalesce(lag(seq) over (partition by boot order by seq), 0) p from lines"
+    known = "(select boot, seq from lines union all select boot, seq from erased)"
+    numbered = f"select boot, seq, coalesce(lag(seq) over (partition by boot order by seq), 0) p from {known}"
     query = (
         f"select boot, p + 1, seq - 1 from ({numbered}) where seq > p + 1 and boot is not null order by 1, 2"
     )
@@ -128,12 +149,13 @@ def _boots(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str, Bo
         "select boot, count(*), count(distinct seq), max(seq) from lines "
         "where boot is not null and seq is not null group by 1 order by 1"
     )
-    boots = {}
+    erased = dict(connection.execute("select boot, count(*) from erased group by 1").fetchall())
+    boots = {boot: Boot(boot, 0, 0, 0, gaps.get(boot, []), 0, count) for boot, count in erased.items()}
     for boot, lines, distinct, last in connection.execute(query).fetchall():
         missing = gaps.get(boot, [])
         # Deleted files leave a gap before the first line that is kept.
         before = missing.pop(0)[1] if removed and missing and missing[0][0] == 1 else 0
-        boots[boot] = Boot(boot, lines, last, lines - distinct, missing, before)
+        boots[boot] = Boot(boot, lines, last, lines - distinct, missing, before, erased.get(boot, 0))
     return boots
 
 

@@ -104,7 +104,7 @@ class LogFile:
         try:
             os.fchmod(self._descriptor, CLOSED_MODE)
             os.fsync(self._descriptor)
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         except OSError as error:
             logger.error("The prediction log %s cannot be synced: %s", closed, error.strerror)
         self._replace(fresh)
@@ -151,7 +151,8 @@ def _keep_torn(path: Path, torn: bytes) -> None:
         logger.error("%s cannot be written: %s", path, error.strerror)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Have a renamed or new name in a folder outlive a power loss; raises `OSError`."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -15,7 +15,7 @@ LEDGER_SUFFIX = ".ledger"
 
 
 class LogLedger:
-    """Appends records beside one log: `opened`, `admitted`, `closed` and `removed`.
+    """Appends records beside one log: `opened`, `admitted`, `closed`, `removed` and `erased`.
 
     A number is missing from a log only if a line is: `seq` has no gaps. But the
     last lines of a killed process leave none, nor does a boot that lost them all;
@@ -45,14 +45,27 @@ class LogLedger:
         """These closed files were old, or too many, and are deleted now."""
         self._append({"event": "removed", "files": [file.name for file in files]})
 
+    def erased(self, file: Path, gone: Sequence[tuple[str, int]], rows: int) -> None:
+        """Lines of a subject, by boot and number, and rows of other lines, are taken out of a file.
+
+        Raises `OSError`: what the ledger does not tell would look like a loss.
+        """
+        numbers: dict[str, list[int]] = {}
+        for boot, number in gone:
+            numbers.setdefault(boot, []).append(number)
+        self._write({"event": "erased", "file": file.name, "numbers": numbers, "rows": rows})
+
     def _append(self, record: dict[str, Any]) -> None:
-        record = {"ts": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(descriptor, orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            self._write(record)
         except OSError as error:
             logger.error("The ledger %s cannot be written: %s", self.path, error.strerror)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        record = {"ts": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

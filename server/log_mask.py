@@ -21,7 +21,7 @@ from server.schema import Feature
 KEEP, DROP, HASH, BUCKET = "keep", "drop", "hash", "bucket"
 RULES = (KEEP, DROP, HASH, BUCKET)
 _MIN_KEY_BYTES = 16
-_HASH_HEX_DIGITS = 32
+HASH_HEX_DIGITS = 32
 
 
 class Mask:
@@ -68,7 +68,7 @@ class Masking:
             if rule == DROP:
                 fields[feature.name] = None
             elif rule == HASH:
-                fields[feature.name] = partial(_hash, self._secret(feature), feature.name)
+                fields[feature.name] = partial(hashed, self._secret(feature), feature.name)
             elif rule == BUCKET:
                 distribution = bucketing(feature, Reference.of(bundle))
                 fields[feature.name] = partial(_bucket, distribution, bucket_names(distribution))
@@ -155,11 +155,12 @@ def bucket_names(distribution: Distribution) -> tuple[str, ...]:
     return tuple(f"{low}..{high}" for low, high in zip(["", *edges], [*edges, ""], strict=True))
 
 
-def _hash(key: bytes, name: str, value: Any) -> str:
+def hashed(key: bytes, name: str, value: Any) -> str:
+    """What the log shows instead of a value of the field `name`: HMAC-SHA-256, shortened to 128 bits."""
     # The name is part of it: equal values of two fields do not look equal. JSON
     # numbers that the model takes as one (1, 1.0, true) hash as one.
     text = value if isinstance(value, str) else repr(float(value))
-    return hmac.digest(key, f"{name}\0{text}".encode(), "sha256").hex()[:_HASH_HEX_DIGITS]
+    return hmac.digest(key, f"{name}\0{text}".encode(), "sha256").hex()[:HASH_HEX_DIGITS]
 
 
 def _bucket(distribution: Distribution, names: tuple[str, ...], value: Any) -> str:

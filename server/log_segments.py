@@ -38,6 +38,11 @@ def closed_files(path: Path) -> list[Path]:
     return sorted(_closed(path.parent, path.stem), key=number_of)
 
 
+def is_closed(path: Path) -> bool:
+    """Whether a file is a closed one by its name."""
+    return _NUMBER.search(path.name) is not None
+
+
 def number_of(closed: Path) -> int:
     """The number in the name of a closed file."""
     found = _NUMBER.search(closed.name)

@@ -241,6 +241,15 @@ def test_a_loss_at_the_end_is_found_by_the_ledger(tmp_path: Path) -> None:
     assert checked.lost == checked.processes[0].unwritten == 10
 
 
+def test_a_line_that_was_written_and_is_gone_counts_once_beside_dropped_ones(tmp_path: Path) -> None:
+    records = lines(100)
+    log = write(tmp_path / "predictions-1-0.jsonl", records[:40] + records[43:70] + records[71:])
+    opened = {"ts": "x", "event": "opened", "boots": ["0123456789ab"], "pid": 1}
+    closed = {"ts": "x", "event": "closed", "boots": ["0123456789ab"], "lines": 97, "dropped": 3}
+    write(tmp_path / "predictions-1-0.ledger", [opened, closed])
+    assert verify([log]).lost == 4  # three that were dropped, one that was written
+
+
 def test_a_boot_that_lost_every_line_is_found_by_the_ledger(tmp_path: Path) -> None:
     log = write(tmp_path / "predictions-1-0.jsonl", lines(10))
     gone = {"ts": "x", "event": "opened", "boots": ["gone"], "pid": 1}

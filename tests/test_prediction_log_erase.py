@@ -1,0 +1,149 @@
+"""One subject is taken out of a log, and the log still proves that no other line is missing."""
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+import orjson
+import pytest
+
+from monitoring.erase import erase, subject_of
+from monitoring.log_files import log_files
+from monitoring.verify_log import verify
+from server.bundle import Bundle
+from server.log_ledger import LogLedger
+from tests.bundles import THREE_FEATURES, sample_rows
+from tests.monitored import logged, monitored_bundle, send_all
+from tests.servers import exchange, post, run, serving
+
+KEY = b"0123456789abcdef0123456789abcdef"
+SUBJECT = {"income": 4242.5, "contract": "none"}
+OTHERS = sample_rows(THREE_FEATURES, 40, seed=3)
+BOOT = "0123456789ab"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return monitored_bundle(tmp_path_factory.mktemp("erase") / "three")
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    file = tmp_path / "key"
+    file.write_bytes(KEY)
+    return file
+
+
+def test_a_subject_is_erased_from_closed_files_and_from_the_open_one_once_its_server_stopped(
+    bundle: Bundle, key: Path, tmp_path: Path
+) -> None:
+    logs = tmp_path / "logs"
+    settings = {"log_mask": "income=hash", "log_key_file": str(key), "log_file_bytes": "3000"}
+    batch = orjson.dumps({"rows": [OTHERS[0], SUBJECT, OTHERS[1]]})
+    value = ("--value", "income=4242.5", "--key-file", str(key))
+    with serving(bundle.directory, tmp_path, log_mode="strict", **settings) as subject:
+        send_all(subject.url, [SUBJECT, *OTHERS[:20], SUBJECT, *OTHERS[20:]])
+        assert exchange(subject.url, post("/predict/batch", batch))[0].status == 200
+        send_all(subject.url, [SUBJECT])
+        before = {line["id"]: line for line in logged(logs)}
+        closed = {file: file.stat() for file in log_files([logs]) if file.stat().st_mode & 0o777 == 0o400}
+        assert len(closed) > 2
+        done = run("-m", "monitoring", "erase", str(logs), *value)
+        assert done.returncode == 3
+        assert "is being written" in done.stdout
+        os.kill(subject.pid, signal.SIGTERM)
+        subject.process.wait(timeout=30)
+    done = run("-m", "monitoring", "erase", str(logs), *value)
+    assert done.returncode == 0, done.stdout + done.stderr
+    hash_ = subject_of("income=4242.5", key)
+    assert not [file for file in logs.iterdir() if hash_.encode() in file.read_bytes()]
+    after = {line["id"]: line for line in logged(logs)}
+    gone = [before[id_] for id_ in before.keys() - after.keys()]
+    assert [line["input"]["income"] for line in gone] == [hash_] * 3
+    (shorter,) = [line for id_, line in after.items() if line != before[id_]]
+    assert len(shorter["input"]["rows"]) == len(shorter["probabilities"]) == len(shorter["decisions"]) == 2
+    for file, was in closed.items():
+        assert (stat.S_IMODE(file.stat().st_mode), file.stat().st_mtime_ns) == (0o400, was.st_mtime_ns)
+    checked = verify([logs])
+    assert (checked.whole, checked.boots[0].erased) == (True, 3)
+    told = run("-m", "monitoring", "verify-log", str(logs))
+    assert told.returncode == 0
+    assert "3 erased for a subject" in " ".join(told.stdout.split())
+
+
+def _log(folder: Path, subjects: dict[int, str], lines: int = 9) -> Path:
+    file = folder / "predictions-1-0.jsonl"
+    records = [
+        {"id": f"{BOOT}-{i}", "seq": i, "input": {"a": subjects.get(i, "other")}} for i in range(1, lines + 1)
+    ]
+    file.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
+    ledger = LogLedger(file)
+    ledger.opened([BOOT], {"a": "hash"})
+    ledger.closed([BOOT], lines, 0)
+    return file
+
+
+def test_a_loss_is_found_beside_what_was_erased(tmp_path: Path) -> None:
+    file = _log(tmp_path, {1: "a" * 32, 4: "a" * 32, 9: "a" * 32})
+    assert erase([file], "a" * 32).lines == 3
+    assert verify([file]).whole
+    kept = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(kept[:2] + kept[3:]))
+    checked = verify([file])
+    assert (checked.lost, checked.boots[0].gaps) == (1, [(5, 5)])
+    file.write_bytes(b"".join(kept[:-1]))
+    assert verify([file]).lost == 1
+
+
+def test_a_boot_of_which_all_is_erased_lost_nothing(tmp_path: Path) -> None:
+    file = _log(tmp_path, dict.fromkeys(range(1, 10), "a" * 32))
+    assert erase([file], "a" * 32).lines == 9
+    assert file.read_bytes() == b""
+    assert verify([file]).whole
+
+
+def test_an_erasure_that_a_crash_cut_short_is_no_loss_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _log(tmp_path, {3: "a" * 32})
+    before = file.read_bytes()
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "replace", crash)  # the ledger has told, the file is not yet in its place
+        with pytest.raises(KeyboardInterrupt):
+            erase([file], "a" * 32)
+    assert file.read_bytes() == before
+    assert verify([file]).whole
+    assert erase([file], "a" * 32).lines == 1
+    assert verify([file]).whole
+    assert [path.name for path in tmp_path.iterdir() if "rewritten" in path.name] == []
+
+
+def test_half_lines_of_a_subject_go_too(tmp_path: Path) -> None:
+    file = _log(tmp_path, {})
+    torn = tmp_path / "predictions-1-0.jsonl.torn"
+    torn.write_bytes(b'{"id":"x","input":{"a":"' + b"a" * 32)
+    erase([file], "a" * 32)
+    assert not torn.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--subject", "Smith"), "expected a subject of 32 hexadecimal digits"),
+        (("--value", "income=1"), "expected --value FIELD=VALUE and --key-file"),
+        (("--value", "income", "--key-file", "key"), "expected --value FIELD=VALUE and --key-file"),
+    ],
+)
+def test_a_subject_that_is_none_is_refused_in_one_sentence(
+    tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    file = _log(tmp_path, {})
+    done = run("-m", "monitoring", "erase", str(file), *arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
