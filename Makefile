@@ -10,7 +10,7 @@ SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd
 
 .DEFAULT_GOAL := help
 .PHONY: help run tools test coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
-        foreign foreign-evidently peers conformance ledger image-size \
+        foreign foreign-evidently peers conformance ledger image-size bench-log \
         licences sbom
 
 help: ## list the targets
@@ -59,6 +59,9 @@ bench-export: $(VENV)/dev ## the exported graph against LightGBM, XGBoost and th
 
 bench-batch: $(VENV)/dev ## the batch command against pandas and LightGBM
 	@$(RUN) loadtest.bench_batch && $(RUN) loadtest.bench_rows
+
+bench-log: $(VENV)/dev ## time and memory of the report of a log of 10 million lines (6 GB of disk)
+	@$(RUN) loadtest.bench_log --lines 10000000 --commands report
 
 profile: $(VENV)/dev ## load the server, record it and write loadtest/results/profile/index.html
 	@$(RUN) loadtest run --seconds 15 --name profile

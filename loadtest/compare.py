@@ -8,7 +8,7 @@ import orjson
 from rich.table import Table
 
 from loadtest import pages, stacks
-from loadtest.functions import FunctionChange, changes, per_request
+from loadtest.functions import MIN_SAMPLES, FunctionChange, changes, per_request
 from loadtest.machine import sentence
 from loadtest.noise import FIGURES, MIN_SECONDS, QUIET_SHARE, Difference, compare_figure, quiet
 from loadtest.progress import console
@@ -83,7 +83,14 @@ def compare(before: Path, after: Path) -> Comparison:
     differences = [
         compare_figure(f, [r[f.key] for r in rows_a], [r[f.key] for r in rows_b], busy=busy) for f in FIGURES
     ]
-    return Comparison(a, b, differences, _functions(before, after, a, b), notes)
+    functions = _functions(before, after, a, b)
+    few = min((s["profile"].get("samples", MIN_SAMPLES) for s in (a, b)), default=MIN_SAMPLES)
+    if functions and few < MIN_SAMPLES:
+        notes.append(
+            f"A recording has {few} samples of work, fewer than {MIN_SAMPLES}: of functions nothing can be "
+            "said. Record for longer, or on a quiet machine."
+        )
+    return Comparison(a, b, differences, functions, notes)
 
 
 def words(difference: Difference) -> str:

@@ -8,6 +8,8 @@ from loadtest.stacks import by_function
 
 #: A change of fewer standard deviations of its sampling error is noise.
 DEVIATIONS = 3.0
+#: Of fewer samples nothing is said: one stall of the machine is many samples of one place.
+MIN_SAMPLES = 300
 SHOWN = 12
 
 
@@ -59,6 +61,8 @@ def per_request(stacks: Mapping[str, int], us: float) -> dict[str, float]:
 def _us(samples: int, total: int, us: float) -> tuple[float, float]:
     """A function's us and their standard deviation, of a binomial share (at least of one sample)."""
     if not total:
-        return 0.0, 0.0
+        return 0.0, math.inf
     share = samples / total
+    if total < MIN_SAMPLES:
+        return share * us, math.inf
     return share * us, math.sqrt(max(share * (1.0 - share), 1.0 / total) / total) * us

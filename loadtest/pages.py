@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from loadtest.machine import sentence
+from loadtest.noise import QUIET_SHARE
 from loadtest.progress import rows
 from loadtest.result_folder import (
     FLAME_GRAPH_FILE,
@@ -49,6 +50,7 @@ def write_index(summary: Mapping[str, Any], folder: Path) -> None:
         "index.html",
         summary=summary,
         rows=rows(summary["totals"]),
+        quiet_share=QUIET_SHARE,
         machine=sentence(summary["environment"]),
         files={label: file for label, file in files.items() if (folder / file).exists()},
         flame_graph=FLAME_GRAPH_FILE if (folder / FLAME_GRAPH_FILE).exists() else None,

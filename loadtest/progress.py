@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from loadtest.noise import QUIET_SHARE
 from loadtest.result_folder import FLAME_GRAPH_FILE, INDEX_FILE
 from loadtest.sampler import Sampler
 
@@ -79,6 +80,8 @@ def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
     for label, value in rows(totals):
         table.add_row(label, value)
     console.print(table)
+    if totals["others_cpu_share"] > QUIET_SHARE:
+        console.print(f"Not to be trusted: other work took {totals['others_cpu_share']:.0%} of the machine.")
     if counts["equal"]:
         console.print(
             f"Locust and the server's /metrics agree on {sum(counts['server'].values()):,} requests."

@@ -9,6 +9,8 @@ from loadtest.plotting import COLOURS, GREY, figure, save
 if TYPE_CHECKING:
     from loadtest.sweep import Series
 
+#: More than these are wider than the plot, which would give way to them.
+LEGEND_COLUMNS = 4
 LINES = {"p50_us": ("p50", ":"), "p99_us": ("p99", "-"), "p999_us": ("p99.9", "--")}
 
 
@@ -30,7 +32,7 @@ def draw_sweep(series: "Sequence[Series]", file: Path) -> None:
     axis.set_xlabel("requests a second asked (hollow: the generator was the limit)")
     axis.set_ylabel("latency from the intended send time, ms")
     axis.yaxis.set_major_formatter("{x:g}")
-    axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(series) + len(LINES))
+    axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=LEGEND_COLUMNS)
     save(plot, file)
 
 

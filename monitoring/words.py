@@ -38,9 +38,10 @@ def log_words(report: Report) -> str:
     open_ended = sum(process.lines is None for process in checked.processes)
     if checked.lost:
         return f"{checked.lost:,} answers have no line: `python -m monitoring verify-log` says which."
+    boots = f"{len(checked.boots)} boot{'s' * (len(checked.boots) != 1)}"
     if open_ended:
-        return f"No gap in the numbers of {len(checked.boots)} boots; {open_ended} never closed their log."
-    return f"No gap in the numbers of {len(checked.boots)} boots."
+        return f"No gap in the numbers of {boots}; {open_ended} never closed the log."
+    return f"No gap in the numbers of {boots}."
 
 
 def drift_words(drift: DriftReport) -> str:

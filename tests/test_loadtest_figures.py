@@ -121,7 +121,8 @@ def test_a_loop_is_planted_in_a_copy_of_the_server_and_found_by_its_name(tmp_pat
 
 
 def test_few_samples_are_noise() -> None:
-    assert changes({"a.py": 10, "b.py": 10}, {"a.py": 12, "b.py": 8}, 20.0, 20.0)[0].is_noise
+    assert changes({"a.py": 500, "b.py": 500}, {"a.py": 520, "b.py": 480}, 20.0, 20.0)[0].is_noise
+    assert changes({"a.py": 12, "b.py": 24}, {"b.py": 40}, 60.0, 60.0)[0].is_noise
 
 
 def test_waiting_is_no_work_and_lines_are_one_function(tmp_path: Path) -> None:

@@ -118,16 +118,29 @@ def test_no_canary_of_valid_or_invalid_requests_is_in_any_output(bundle: Bundle,
     ) as subject:
         send_all(subject.url, [{"income": 31337.25, "contract": "fixed-term", "owner": True}] * 3)
         wrong = b'{"income": 31337.25, "contract": "canary-contract"}'
-        (refused,) = exchange(subject.url, post("/predict", wrong))
-        assert refused.status == 422
+        row = {"name": "features", "datatype": "FP64", "shape": [1, 3], "data": [31337.25, 9.0, 0.0]}
+        bodies = {
+            "/predict": (wrong, wrong[:-1], wrong + wrong, b"[%b]" % wrong),
+            "/predict/batch": (b'{"rows":[%b]}' % wrong, b'{"rows":[%b' % wrong),
+            "/explain": (wrong,),
+            "/v2/models/three/infer": (orjson.dumps({"inputs": [row]}),),
+        }
+        requests = [post(path, body) for path, several in bodies.items() for body in several]
+        refused = exchange(subject.url, *requests)
+        assert {answer.status for answer in refused} == {400, 422}
+        assert len(refused) == len(requests)
+        batch = b'{"rows":[{"income": 31337.25, "contract": "fixed-term", "owner": true}]}'
+        assert exchange(subject.url, post("/predict/batch", batch))[0].status == 200
         (metrics,) = exchange(subject.url, b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
     outputs = [
-        refused.body,
+        *(answer.body for answer in refused),
         metrics.body,
         *(f.read_bytes() for f in tmp_path.rglob("*") if f.is_file() and f != key),
     ]
     assert not [canary for canary in canaries for output in outputs if canary in output]
     lines = logged(tmp_path / "logs")
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert b"fixed-term" not in b"".join(file.read_bytes() for file in (tmp_path / "logs").iterdir())
-    assert {frozenset(line["input"]) for line in lines} == {frozenset({"income", "owner"})}
+    inputs = [line["input"] for line in lines]
+    inputs += inputs.pop()["rows"]
+    assert {frozenset(fields) for fields in inputs} == {frozenset({"income", "owner"})}
