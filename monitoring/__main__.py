@@ -116,7 +116,7 @@ def _verify(options: argparse.Namespace, console: "Console") -> int:
     return 0 if checked.whole else FOUND
 
 
-def _erase(options: argparse.Namespace, console: Console) -> int:
+def _erase(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.erase import erase, subject_of
 
     subject = options.subject or subject_of(options.value, options.key_file)

@@ -40,7 +40,7 @@ class LineMaker:
         self,
         append: Callable[[bytes, int], None],
         mask: Mask | None = None,
-        say_held: "Callable[[LineMaker], object]" = id,
+        say_held: "Callable[[LineMaker], object]" = lambda _: None,
     ) -> None:
         self._append = append
         self._mask = mask

@@ -148,7 +148,8 @@ class PredictionLog:
         )
         if counts is not None:
             self._counts.add(bundle.label, counts)
-            self._sample = LineSample(self._counts.count_line)
+            if self._sample is None:
+                self._sample = LineSample(self._counts.count_line)
         return maker
 
     def start(self) -> None:
@@ -224,17 +225,17 @@ class PredictionLog:
 
     def _work(self) -> None:
         """The thread: write, then sync, tidy up and count in what time is left."""
-        sample = self._sample
         unsynced_since: float | None = None
         tidied = 0.0
         while True:
+            sample = self._sample  # a reload may bring the first model with a reference
             try:
                 segment = self._sealed.get(
                     timeout=PAUSE_SECONDS if sample and sample.waiting else SYNC_SECONDS
                 )
             except queue.Empty:
                 if sample and not _shown(sample):
-                    sample = self._sample = None
+                    self._sample = None
             else:
                 if segment is None:
                     break

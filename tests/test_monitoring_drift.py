@@ -1,6 +1,8 @@
 """Drift: what is chance, what is small, what is a shift; streaming and offline."""
 
+import asyncio
 import shutil
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from server.drift_counts import DriftCounts, ModelCounts, drift_families
 from server.line_sample import BURST_LINES, LINES_AT_ONCE, LineSample, spread_lines
 from server.log_mask import Masking
 from server.metrics import Layout, SharedMetrics, WorkerMetrics
+from server.prediction_log import PredictionLog
 from server.predictor import Predictor
 from server.reference import Distribution, Reference
 from tests.bundles import CREDIT, THREE_FEATURES, sample_rows
@@ -265,6 +268,33 @@ def test_a_batch_is_counted_row_by_row(bundle: Bundle) -> None:
     )
     slots = shared.layout.drift[bundle.label]
     assert slots.both_windows(shared.totals())[0] == 2
+
+
+def test_rows_of_a_model_that_comes_with_a_reload_are_counted(bundle: Bundle, tmp_path: Path) -> None:
+    second = monitored_bundle(tmp_path / "second", version="2")
+    references = {b.label: Reference.of(b) for b in (bundle, second)}
+    shared = SharedMetrics(
+        Layout(
+            [(label, bundle.outcomes) for label in references], {k: r for k, r in references.items() if r}
+        ),
+        1,
+    )
+    lines = _lines(second, sample_rows(THREE_FEATURES, 30, seed=1))
+
+    async def serve() -> float:
+        log = PredictionLog(tmp_path, "8000-0", WorkerMetrics(shared, 0), queue_bytes=2**20)
+        log.admit(bundle, "first")
+        log.start()
+        log.admit(second, "second")
+        log.append(b"".join(line + b"\n" for line in lines), len(lines))
+        slots, end = shared.layout.drift[second.label], time.monotonic() + 10
+        while (rows := slots.both_windows(shared.totals())[0]) < len(lines) and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        log.stop()
+        await asyncio.to_thread(log.close)
+        return float(rows)
+
+    assert asyncio.run(serve()) == len(lines)
 
 
 def test_a_sample_is_spread_over_the_segment() -> None:
