@@ -10,7 +10,7 @@ SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd
 
 .DEFAULT_GOAL := help
 .PHONY: help run tools test coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
-        foreign foreign-evidently peers conformance ledger image-size bench-log \
+        foreign foreign-evidently peers conformance ledger image-size bench-log ray ray-big \
         licences sbom
 
 help: ## list the targets
@@ -101,6 +101,8 @@ foreign: .venv-foreign/bin/done ## other people's clients, for the tests that us
 foreign-evidently: .venv-evidently/bin/done ## Evidently, for the test that compares our PSI with its
 
 peers: .venv-peers/bin/done ## other servers, for `python -m loadtest bench --peers`
+
+ray: .venv-ray/bin/done ## Ray, for `python -m server.batch --engine ray` and `python -m deploy.ray_serve`
 
 .venv-%/bin/done: requirements/%.txt $(VENV)/uv
 	@echo "Installing requirements/$*.txt into .venv-$* ..."

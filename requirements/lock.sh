@@ -25,6 +25,6 @@ lock app.in "$app" "$server" requirements/server.txt "$server"
 lock tools.in "$tools" "$app" ../requirements.txt "$server $app"
 lock dev.in "$dev" "$tools" tools.txt "$server $app $tools"
 lock profiler.in "$here/profiler.txt" "" "" ""
-for apart in foreign evidently peers; do
+for apart in foreign evidently peers ray; do
     lock $apart.in "$here/$apart.txt" "" "" ""
 done

@@ -2,7 +2,8 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from server.bundle import Bundle
@@ -26,15 +27,34 @@ def main(arguments: Sequence[str]) -> int:
     settings = Settings.read(os.environ, model=given(options)["model"])
     bundle = Bundle.load(settings.model[0])
     try:  # heavy, and nothing the server's process should know
-        from server.batch_job import BatchJob
         from server.batch_progress import shown
     except ImportError as error:
         raise MissingLibrary(
             f"expected polars and rich to be installed, got no {error.name}: run `make tools`"
         ) from None
-    job = BatchJob(options.source, options.target, bundle, options.on_bad_row, options.threads)
-    shown(job, bundle)
+    if options.engine == "ray":
+        _score_with_ray(options, bundle)
+        return 0
+    from server.batch_job import BatchJob
+
+    shown(BatchJob(options.source, options.target, bundle, options.on_bad_row, options.threads), bundle)
     return 0
+
+
+def _score_with_ray(options: argparse.Namespace, bundle: Bundle) -> None:
+    if find_spec("ray") is None:
+        raise MissingLibrary(
+            "expected Ray to be installed for --engine ray, got none: run `make ray`, "
+            "and this command with .venv-ray/bin/python"
+        )
+    from server.batch_cluster import Where
+    from server.batch_progress import shown
+    from server.batch_ray import RayJob
+
+    where = Where(options.address, options.threads)
+    shown(
+        RayJob(options.source, options.target, bundle, options.on_bad_row, where, options.shard_size), bundle
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,9 +64,22 @@ def _parser() -> argparse.ArgumentParser:
     add_options(parser, "model")
     parser.add_argument(
         "--engine",
-        choices=["local"],
+        choices=["local", "ray"],
         default="local",
-        help="where rows are scored: this machine [%(default)s]",
+        help="where rows are scored: this process, or a Ray cluster; with ray IN may be a folder of files, "
+        "and OUT is a folder of shards [%(default)s]",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        default=os.environ.get("RAY_ADDRESS", "local"),
+        help="the cluster of --engine ray; `local` starts one on this machine [RAY_ADDRESS, local]",
+    )
+    parser.add_argument(
+        "--shard-size",
+        type=_whole(1, 2**31),
+        metavar="N",
+        help="of --engine ray: bytes of text, or rows of Parquet, that a shard is made of [32 MiB, 250,000]",
     )
     parser.add_argument(
         "--on-bad-row",
@@ -57,17 +90,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--threads",
-        type=_threads,
+        type=_whole(1, 256),
         default=len(os.sched_getaffinity(0)),
-        help="blocks scored at once [the cores: %(default)s]",
+        help="blocks scored at once on this machine [the cores: %(default)s]",
     )
     return parser
 
 
-def _threads(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 256):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 256, got {text!r}")
-    return int(text)
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text!r}")
+        return int(text)
+
+    return parse
 
 
 if __name__ == "__main__":

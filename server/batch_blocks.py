@@ -14,7 +14,7 @@ from server.batch_columns import BatchRefused
 BLOCK_BYTES = 4 * 2**20
 MAX_RECORD_BYTES = 64 * 2**20
 PARQUET_ROWS = 50_000
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 class Block(NamedTuple):
@@ -46,7 +46,7 @@ def csv_blocks(path: Path) -> Iterator[Block]:
     """The records after the header; a line break inside quotes ends no record."""
     with open(path, "rb") as file:
         beginning = file.read(BLOCK_BYTES)
-        end = _end_of_first_record(beginning) or len(beginning)
+        end = first_record_end(beginning) or len(beginning)
         file.seek(end)
         yield from _text_blocks(file, 1 + beginning.count(b"\n", 0, end), _end_outside_quotes, path)
 
@@ -54,7 +54,7 @@ def csv_blocks(path: Path) -> Iterator[Block]:
 def line_blocks(path: Path) -> Iterator[Block]:
     """The lines of a JSON Lines file."""
     with open(path, "rb") as file:
-        if file.read(len(_BOM)) != _BOM:
+        if file.read(len(BOM)) != BOM:
             file.seek(0)
         yield from _text_blocks(file, 1, lambda text: text.rfind(b"\n") + 1, path)
 
@@ -102,9 +102,12 @@ def _end_outside_quotes(text: bytes) -> int:
     return end
 
 
-def _end_of_first_record(text: bytes) -> int:
-    """Behind the first line break that is not inside quotes, 0 if there is none."""
-    end = quotes = 0
+def first_record_end(text: bytes, odd: bool = False) -> int:
+    """Behind the first line break that is not inside quotes, 0 if there is none.
+
+    `odd`: the text begins inside quotes.
+    """
+    end, quotes = 0, int(odd)
     while (next_end := text.find(b"\n", end) + 1) > 0:
         quotes += text.count(b'"', end, next_end)
         end = next_end

@@ -41,6 +41,19 @@ def format_of(path: Path) -> str:
         ) from None
 
 
+def columns_of(path: Path) -> list[str]:
+    """The names of a file's columns, or of its first rows' members; raises `BatchRefused`."""
+    if format_of(path) == CSV:
+        return csv_header(path)
+    if format_of(path) == LINES:
+        return first_members(path)
+    try:
+        return list(pl.read_parquet_schema(path))
+    except pl.exceptions.PolarsError as error:
+        first = str(error).strip().splitlines()[0]
+        raise BatchRefused(f"expected {path} to be a Parquet file, got: {first}") from None
+
+
 class BatchJob:
     """Scores `source` into `target`, which is there complete or not at all.
 
@@ -60,7 +73,7 @@ class BatchJob:
             raise BatchRefused(f"expected another file than the input to write, got {target}")
         self._threads = threads
         self._folder = target.with_name(f".{target.name}.parts")
-        self._scorer = BatchScorer(bundle, self._header(), self._from, self._to, on_bad_row)
+        self._scorer = BatchScorer(bundle, columns_of(source), self._from, self._to, on_bad_row)
 
     @property
     def size(self) -> int:
@@ -85,7 +98,7 @@ class BatchJob:
                 totals.bad_rows += part["bad_rows"]
                 bad += [Bad(*entry) for entry in part["bad"][: MAX_REPORTED - len(bad)]]
                 if part["bad_rows"] and self._on_bad_row == "fail":
-                    raise self._refusal(part["bad_rows"], bad)
+                    raise refusal(self._bundle, self.source, part["bad_rows"], bad)
                 advance(part["size"], part["rows"])
             self._join(totals.rows)
         except BatchRefused:
@@ -93,20 +106,9 @@ class BatchJob:
             raise
         except OSError as error:
             raise BatchRefused(f"expected to write beside {self.target}, got: {error.strerror}") from None
-        totals.report = self._report(bad)
+        totals.report = write_report(self.target, bad)
         shutil.rmtree(self._folder)
         return totals
-
-    def _header(self) -> list[str]:
-        if self._from == CSV:
-            return csv_header(self.source)
-        if self._from == LINES:
-            return first_members(self.source)
-        try:
-            return list(pl.read_parquet_schema(self.source))
-        except pl.exceptions.PolarsError as error:
-            first = str(error).strip().splitlines()[0]
-            raise BatchRefused(f"expected {self.source} to be a Parquet file, got: {first}") from None
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for parts to belong to this job."""
@@ -157,7 +159,7 @@ class BatchJob:
     def _make_part(self, block: Block) -> dict[str, Any]:
         result = self._scorer.score(block)
         self._write(self._part(block.number), result.content)
-        part = _description(block, result)
+        part = described(block, result)
         self._write(self._part(block.number).with_suffix(".json"), orjson.dumps(part))
         return part
 
@@ -186,25 +188,29 @@ class BatchJob:
                         shutil.copyfileobj(part, out, 2**20)
         whole.replace(self.target)
 
-    def _report(self, bad: list[Bad]) -> Path | None:
-        """`OUT.bad.csv`, a line a bad value; one of an earlier run does not stay."""
-        path = self.target.with_name(self.target.name + ".bad.csv")
-        path.unlink(missing_ok=True)
-        if not bad:
-            return None
-        pl.DataFrame(bad, schema=["line", "feature", "detail"], orient="row").write_csv(path)
-        return path
 
-    def _refusal(self, bad_rows: int, bad: list[Bad]) -> BatchRefused:
-        first = "; ".join(f"line {line}: {feature}: {detail}" for line, feature, detail in bad[:10])
-        words = "a row that is" if bad_rows == 1 else f"{bad_rows} rows that are"
-        return BatchRefused(
-            f"expected rows of {self._bundle.label} in {self.source}, got {words} not ({first}): "
-            "correct them, or choose --on-bad-row skip or null"
-        )
+def write_report(target: Path, bad: list[Bad]) -> Path | None:
+    """`OUT.bad.csv`, a line a bad value; one of an earlier run does not stay."""
+    path = target.with_name(target.name + ".bad.csv")
+    path.unlink(missing_ok=True)
+    if not bad:
+        return None
+    pl.DataFrame(bad, schema=["line", "feature", "detail"], orient="row").write_csv(path)
+    return path
 
 
-def _description(block: Block, result: Result) -> dict[str, Any]:
+def refusal(bundle: Bundle, source: Path, bad_rows: int, bad: list[Bad]) -> BatchRefused:
+    """The sentence about bad rows, the first of them named."""
+    first = "; ".join(f"line {line}: {feature}: {detail}" for line, feature, detail in bad[:10])
+    words = "a row that is" if bad_rows == 1 else f"{bad_rows} rows that are"
+    return BatchRefused(
+        f"expected rows of {bundle.label} in {source}, got {words} not ({first}): "
+        "correct them, or choose --on-bad-row skip or null"
+    )
+
+
+def described(block: Block, result: Result) -> dict[str, Any]:
+    """What is kept of a part beside its content."""
     return {
         "index": block.number,
         "size": block.size,

@@ -1,15 +1,30 @@
 """What a batch says while it runs: how far, how fast, how long still."""
 
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from server.batch_job import BatchJob, Totals
+from server.batch_job import Totals
 from server.bundle import Bundle
 
 
-def shown(job: BatchJob, bundle: Bundle) -> Totals:
+class Job(Protocol):
+    """What is shown: `size` is what there is to do, in bytes of text or rows of Parquet."""
+
+    source: Path
+    target: Path
+
+    @property
+    def size(self) -> int: ...  # noqa: D102  # the class says it
+
+    def run(self, advance: Callable[[int, int], None]) -> Totals: ...  # noqa: D102  # as above
+
+
+def shown(job: Job, bundle: Bundle) -> Totals:
     """Run the job with a progress bar on stderr (none if that is no terminal) and a last line of figures."""
     console = Console(stderr=True)
     started, rows = time.perf_counter(), 0
@@ -36,7 +51,7 @@ def shown(job: BatchJob, bundle: Bundle) -> Totals:
     return totals
 
 
-def _summary(job: BatchJob, bundle: Bundle, totals: Totals, seconds: float) -> str:
+def _summary(job: Job, bundle: Bundle, totals: Totals, seconds: float) -> str:
     fresh = totals.rows - totals.resumed_rows
     words = [f"{totals.rows:,} rows scored with {bundle.label} in {seconds:.1f} s"]
     words.append(f"({fresh / max(seconds, 1e-9):,.0f} rows/s)")

@@ -112,7 +112,7 @@ class BatchScorer:
     def _answers(self, rows: Matrix, bad: npt.NDArray[np.bool_]) -> list[pl.Series]:
         """The added columns, null where a row is bad."""
         outputs = self._predictor.outputs(self._order.margins(rows)) if len(rows) else []
-        values = np.array(outputs, dtype=np.float64).reshape(len(rows), -1)
+        values = np.array(outputs, dtype=np.float64).reshape(len(rows), self.bundle.outputs)
         if not np.isfinite(values[~bad]).all():
             raise BatchRefused("expected finite numbers from the model, got others: the bundle is not usable")
         series = [pl.Series(name, column) for name, column in zip(self._added, values.T, strict=False)]

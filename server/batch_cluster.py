@@ -1,0 +1,99 @@
+"""A Ray cluster for one command: one that runs already, or one of this machine alone. The home of `ray`."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from server.batch_columns import BatchRefused
+
+# Read when ray is imported: no process of ours reports its use.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+Context = TypeVar("Context")
+
+LOCAL = "local"
+LOOPBACK = "127.0.0.1"
+#: Of the object store of a cluster made for the command: only names and counts pass through it.
+STORE_BYTES = 100 * 2**20
+CONNECT_SECONDS = 5.0
+
+
+class Where(NamedTuple):
+    """A cluster's HOST:PORT, or `local` and how many cores of this machine to use."""
+
+    address: str
+    cores: int
+
+
+@contextmanager
+def cluster(where: Where) -> Iterator[None]:
+    """Join a cluster, or start one here, and leave it afterwards.
+
+    One that is started listens on 127.0.0.1 and has no dashboard. Raises
+    `BatchRefused` if nothing answers at the address.
+    """
+    address = where.address
+    if address == LOCAL or address.startswith(LOOPBACK):
+        # Ray replaces a loopback address by the machine's own, at which a cluster that
+        # listens on loopback does not answer; the switch that keeps it has this name.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    import ray
+
+    workers = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
+    if address == LOCAL:
+        options: dict[str, Any] = {"num_cpus": where.cores, "object_store_memory": STORE_BYTES}
+        options |= {"include_dashboard": False, "_node_ip_address": LOOPBACK}
+    else:
+        _check_answers(address)
+        # The nodes need Ray and the libraries; the code comes from here.
+        options, workers = {}, {**workers, "py_modules": [str(Path(__file__).parent)]}
+    ray.init(address, runtime_env=workers, log_to_driver=False, logging_level=logging.ERROR, **options)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def mapped(
+    function: Callable[[bytes, Context], bytes], items: Sequence[bytes], context: Context
+) -> Iterator[bytes]:
+    """The function of each item, on any node and in any order; tasks of a lost node are run again."""
+    import ray.data
+
+    if not items:
+        return
+    settings = ray.data.DataContext.get_current()
+    settings.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # A block is what a task takes: one item, or a lost node would take others with it.
+    shards = ray.data.from_items([{"item": item} for item in items], override_num_blocks=len(items))
+    results = shards.map(_Row(function, context), num_cpus=1)
+    for row in results.iter_rows():
+        yield row["item"]
+
+
+class _Row:
+    """A function as Ray Data calls one."""
+
+    def __init__(self, function: Callable[[bytes, Any], bytes], context: Any) -> None:
+        self._function, self._context = function, context
+
+    def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
+        return {"item": self._function(row["item"], self._context)}
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), CONNECT_SECONDS):
+            return
+    except (OSError, ValueError, OverflowError):
+        raise BatchRefused(
+            f"expected a Ray cluster at {address}, got no answer: give --address the HOST:PORT of its head, "
+            "or leave it out"
+        ) from None

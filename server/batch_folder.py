@@ -1,0 +1,123 @@
+"""A folder of scored shards: each written once, by whichever process is first, and a mark when all are there."""
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from socket import gethostname
+from typing import Any
+
+import orjson
+
+from server.batch_columns import BatchRefused
+from server.batch_shards import Cut
+
+#: Readers of many files (Spark, Arrow, DuckDB, polars) pass over names that begin with `_`.
+SUCCESS_FILE, MANIFEST_FILE, WORK_FOLDER = "_SUCCESS", "_manifest.json", "_work"
+PLAN_FILE = "plan.json"
+
+
+class ShardFolder:
+    """The output of a job of many processes, on a file system that all of them see.
+
+    Under a shard's own name there is a whole shard or nothing. It gets the name by
+    a hard link, which fails if the name is taken: of two processes that score the
+    same shard (one was thought dead) the second finds it written, and adds nothing.
+    """
+
+    def __init__(self, path: Path, ending: str) -> None:
+        self.path, self.ending = path, ending
+        self._work = path / WORK_FOLDER
+
+    def name(self, number: int) -> str:
+        """The file name of a shard; the order of the names is that of the rows."""
+        return f"part-{number:08d}{self.ending}"
+
+    def plan(self, identity: Mapping[str, Any]) -> list[Cut] | None:
+        """The cuts of an earlier run of the same job, None if there was none.
+
+        Raises `BatchRefused` if the folder holds anything else.
+        """
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return None
+        for file in (self.path / MANIFEST_FILE, self._work / PLAN_FILE):
+            known = _read(file)
+            if known is not None and known["job"] == identity:
+                return [Cut(*cut) for cut in known["cuts"]]
+        raise BatchRefused(
+            f"expected a new folder, or one that the same job has begun, got another at {self.path}: "
+            "remove it or name another"
+        )
+
+    def begin(self, identity: Mapping[str, Any], cuts: Sequence[Cut]) -> None:
+        """Make the folder and note what belongs into it."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        self._write(self._work / PLAN_FILE, {"job": identity, "cuts": [list(cut) for cut in cuts]})
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every shard is there."""
+        return (self.path / SUCCESS_FILE).exists()
+
+    def rows(self) -> int:
+        """The rows of a complete folder."""
+        return int(_read(self.path / MANIFEST_FILE)["rows"])
+
+    def description(self, number: int) -> dict[str, Any] | None:
+        """What is known of a shard that is written, None of another."""
+        return _read(self._description(number))
+
+    def write(self, number: int, content: bytes, description: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a shard, unless it is there already, and then its description, which is returned.
+
+        A shard without rows gets a description and no file.
+        """
+        shard = self.path / self.name(number)
+        if content:
+            draft = self._draft(shard)
+            draft.write_bytes(content)
+            # FileExistsError: an attempt that ended before it could tell has written it.
+            with suppress(FileExistsError):
+                os.link(draft, shard)
+            draft.unlink()
+        known = {**description, "name": shard.name if content else "", "bytes": len(content)}
+        known |= {"sha256": hashlib.sha256(content).hexdigest(), "writer": f"{gethostname()}:{os.getpid()}"}
+        self._write(self._description(number), known)
+        return known
+
+    def finish(
+        self, identity: Mapping[str, Any], cuts: Sequence[Cut], shards: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """Write the manifest, remove what only the work needed, and mark the folder complete."""
+        kept = ("name", "rows", "bad_rows", "bytes", "sha256", "writer")
+        listed = [{key: shard[key] for key in kept} for shard in shards]
+        document = {"job": identity, "rows": sum(s["rows"] for s in listed), "cuts": [list(cut) for cut in cuts], "shards": listed}
+        self._write(self.path / MANIFEST_FILE, document)
+        (self.path / SUCCESS_FILE).touch()
+        shutil.rmtree(self._work, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove the folder and what is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _description(self, number: int) -> Path:
+        return self._work / f"{number:08d}.json"
+
+    def _draft(self, path: Path) -> Path:
+        """A name in the folder that no other process of any node writes to."""
+        return self._work / f"{path.name}.{secrets.token_hex(8)}.draft"
+
+    def _write(self, path: Path, content: Mapping[str, Any]) -> None:
+        draft = self._draft(path) if self._work.exists() else path
+        draft.write_bytes(orjson.dumps(content))
+        draft.replace(path)
+
+
+def _read(file: Path) -> Any:
+    try:
+        return orjson.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None

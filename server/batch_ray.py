@@ -1,0 +1,150 @@
+"""A data set scored by a Ray cluster: shards over its nodes with Ray Data, whatever becomes of a node.
+
+The rows of the Ray data set are not the rows of the files but their shards, and
+each is read, scored and written by one task: Ray's own readers cut files by what a
+cluster has room for, so that the content of an output file would differ from run
+to run, and a shard that was written could not be told from one that is missing.
+A task of a lost node is run again on another one; a shard that it had written
+already stays as it is.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from server.batch_cluster import Where, cluster, mapped
+from server.batch_columns import BatchRefused
+from server.batch_folder import ShardFolder
+from server.batch_job import ENDINGS, MAX_REPORTED, Totals, format_of, refusal, write_report
+from server.batch_scorer import PARQUET, Bad, BatchScorer, OnBadRow
+from server.batch_shard_scorer import REFUSED, ShardJob, score_shard
+from server.batch_shards import SHARD_BYTES, SHARD_ROWS, Count, Cut, count, cuts_of, files_of, header_of, placed
+from server.bundle import GRAPH_FILE, Bundle
+
+
+class RayJob:
+    """Scores a file, or the files of a folder, into a folder of shards; a second run does the missing ones.
+
+    `source`, `target` and the bundle are paths of a file system that every node
+    sees. `shard_size` is in bytes of text or rows of Parquet.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        target: Path,
+        bundle: Bundle,
+        on_bad_row: OnBadRow,
+        where: Where,
+        shard_size: int | None = None,
+    ) -> None:
+        self._where = where
+        self.source, self.target, self._bundle, self._on_bad_row = source, target, bundle, on_bad_row
+        self._files = files_of(source)
+        header, self._from = header_of(self._files), format_of(self._files[0])
+        self._size = shard_size or (SHARD_ROWS if self._from == PARQUET else SHARD_BYTES)
+        to = ENDINGS.get(target.suffix.lower(), self._from)
+        BatchScorer(bundle, header, self._from, to, on_bad_row)  # refuses here what no node could score
+        if target.is_file() or target.resolve() in (source.resolve(), self._files[0].resolve().parent):
+            raise BatchRefused(f"expected a folder apart from the input for the shards, got {target}")
+        self._folder = ShardFolder(target, to)
+        self._job = ShardJob(
+            model=str(bundle.directory.resolve()),
+            model_sha256=bundle.manifest["files"][GRAPH_FILE],
+            header=tuple(header),
+            source_format=self._from,
+            target=str(target.resolve()),
+            target_format=to,
+            on_bad_row=on_bad_row,
+        )
+        self._cuts = self._folder.plan(self._identity()) or list(cuts_of(files_of(source.resolve()), self._size))
+        if not self._cuts:
+            raise BatchRefused(f"expected rows in {source}, got none")
+
+    @property
+    def size(self) -> int:
+        """How much there is to do: bytes of text, rows of Parquet."""
+        return sum(cut.end - cut.begin for cut in self._cuts)
+
+    def run(self, advance: Callable[[int, int], None]) -> Totals:
+        """Score every shard that is not there; `advance` is told the size and rows of each.
+
+        Raises `BatchRefused`, and leaves no folder, if a row is bad and bad rows fail.
+        """
+        if self._folder.is_complete:
+            rows = self._folder.rows()
+            advance(self.size, rows)
+            return Totals(rows=rows, resumed_rows=rows)
+        shards: dict[int, dict[str, Any]] = {}
+        with cluster(self._where):
+            if self._folder.plan(self._identity()) is None:
+                self._cuts = self._placed()
+                self._folder.begin(self._identity(), self._cuts)
+            try:
+                for shard in self._shards():
+                    shards[shard["index"]] = shard
+                    advance(shard["size"], shard["rows"])
+            except BatchRefused:
+                self._folder.discard()
+                raise
+        return self._finished([shards[cut.number] for cut in self._cuts])
+
+    def _shards(self) -> Iterator[dict[str, Any]]:
+        """The description of each shard as it is there, those of an earlier run first."""
+        known = {cut: self._folder.description(cut.number) for cut in self._cuts}
+        yield from (shard | {"resumed": True} for shard in known.values() if shard)
+        missing = [orjson.dumps(list(cut)) for cut, shard in known.items() if not shard]
+        for shard in map(orjson.loads, mapped(_score, missing, self._job)):
+            if REFUSED in shard:
+                raise BatchRefused(shard[REFUSED])
+            if shard["bad_rows"] and self._on_bad_row == "fail":
+                raise refusal(self._bundle, self.source, shard["bad_rows"], _bad([shard]))
+            yield shard
+
+    def _placed(self) -> list[Cut]:
+        """The cuts with what stands before each, counted by the cluster where it is text."""
+        if self._from == PARQUET:
+            return self._cuts
+        counted = map(orjson.loads, mapped(_count, [orjson.dumps(list(cut)) for cut in self._cuts], None))
+        counts = {number: Count(lines, quotes) for number, lines, quotes in counted}
+        return placed(self._cuts, [counts[cut.number] for cut in self._cuts])
+
+    def _finished(self, shards: list[dict[str, Any]]) -> Totals:
+        totals = Totals(
+            rows=sum(shard["rows"] for shard in shards),
+            bad_rows=sum(shard["bad_rows"] for shard in shards),
+            resumed_rows=sum(shard["rows"] for shard in shards if "resumed" in shard),
+        )
+        if not totals.rows:
+            self._folder.discard()
+            raise BatchRefused(f"expected rows in {self.source}, got none")
+        self._folder.finish(self._identity(), self._cuts, shards)
+        totals.report = write_report(self.target, _bad(shards)[:MAX_REPORTED])
+        return totals
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for shards to belong to this job."""
+        files = [(path, path.stat()) for path in self._files]
+        return {
+            "source": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in files],
+            "model": [self._bundle.label, self._job.model_sha256],
+            "schema": self._bundle.manifest["features"],
+            "on_bad_row": self._on_bad_row,
+            "shard_size": self._size,
+            "format": self._job.target_format,
+        }
+
+
+def _score(cut: bytes, job: ShardJob) -> bytes:
+    return orjson.dumps(score_shard(job, Cut(*orjson.loads(cut))))
+
+
+def _count(cut: bytes, _: None) -> bytes:
+    ranged = Cut(*orjson.loads(cut))
+    return orjson.dumps([ranged.number, *count(ranged)])
+
+
+def _bad(shards: list[dict[str, Any]]) -> list[Bad]:
+    return [Bad(*entry) for shard in shards for entry in shard["bad"]]
