@@ -3,8 +3,9 @@
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -43,7 +44,7 @@ def cluster(where: Where) -> Iterator[None]:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
-    workers = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
+    workers: dict[str, Any] = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
     if address == LOCAL:
         options: dict[str, Any] = {"num_cpus": where.cores, "object_store_memory": STORE_BYTES}
         options |= {"include_dashboard": False, "_node_ip_address": LOOPBACK}
@@ -51,11 +52,13 @@ def cluster(where: Where) -> Iterator[None]:
         _check_answers(address)
         # The nodes need Ray and the libraries; the code comes from here.
         options, workers = {}, {**workers, "py_modules": [str(Path(__file__).parent)]}
-    ray.init(address, runtime_env=workers, log_to_driver=False, logging_level=logging.ERROR, **options)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    # What Ray says of a lost node it prints, and standard output is not for that.
+    with redirect_stdout(sys.stderr):
+        ray.init(address, runtime_env=workers, log_to_driver=False, logging_level=logging.ERROR, **options)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def mapped(

@@ -1,4 +1,4 @@
-"""A folder of scored shards: each written once, by whichever process is first, and a mark when all are there."""
+"""A folder of scored shards: each written once, by whichever process is first; a mark when all are there."""
 
 import hashlib
 import os
@@ -68,7 +68,8 @@ class ShardFolder:
 
     def description(self, number: int) -> dict[str, Any] | None:
         """What is known of a shard that is written, None of another."""
-        return _read(self._description(number))
+        known: dict[str, Any] | None = _read(self._description(number))
+        return known
 
     def write(self, number: int, content: bytes, description: Mapping[str, Any]) -> dict[str, Any]:
         """Write a shard, unless it is there already, and then its description, which is returned.
@@ -94,7 +95,12 @@ class ShardFolder:
         """Write the manifest, remove what only the work needed, and mark the folder complete."""
         kept = ("name", "rows", "bad_rows", "bytes", "sha256", "writer")
         listed = [{key: shard[key] for key in kept} for shard in shards]
-        document = {"job": identity, "rows": sum(s["rows"] for s in listed), "cuts": [list(cut) for cut in cuts], "shards": listed}
+        document = {
+            "job": identity,
+            "rows": sum(s["rows"] for s in listed),
+            "cuts": [list(cut) for cut in cuts],
+            "shards": listed,
+        }
         self._write(self.path / MANIFEST_FILE, document)
         (self.path / SUCCESS_FILE).touch()
         shutil.rmtree(self._work, ignore_errors=True)

@@ -20,8 +20,21 @@ from server.batch_folder import ShardFolder
 from server.batch_job import ENDINGS, MAX_REPORTED, Totals, format_of, refusal, write_report
 from server.batch_scorer import PARQUET, Bad, BatchScorer, OnBadRow
 from server.batch_shard_scorer import REFUSED, ShardJob, score_shard
-from server.batch_shards import SHARD_BYTES, SHARD_ROWS, Count, Cut, count, cuts_of, files_of, header_of, placed
+from server.batch_shards import (
+    SHARD_BYTES,
+    SHARD_ROWS,
+    Count,
+    Cut,
+    count,
+    cuts_of,
+    files_of,
+    header_of,
+    placed,
+)
 from server.bundle import GRAPH_FILE, Bundle
+
+#: Text whose line breaks and quotes are counted by one task, about a second's work.
+COUNT_BYTES = 2**30
 
 
 class RayJob:
@@ -59,7 +72,9 @@ class RayJob:
             target_format=to,
             on_bad_row=on_bad_row,
         )
-        self._cuts = self._folder.plan(self._identity()) or list(cuts_of(files_of(source.resolve()), self._size))
+        self._cuts = self._folder.plan(self._identity()) or list(
+            cuts_of(files_of(source.resolve()), self._size)
+        )
         if not self._cuts:
             raise BatchRefused(f"expected rows in {source}, got none")
 
@@ -104,11 +119,15 @@ class RayJob:
             yield shard
 
     def _placed(self) -> list[Cut]:
-        """The cuts with what stands before each, counted by the cluster where it is text."""
+        """The cuts with what stands before each, counted by the cluster where it is much text."""
         if self._from == PARQUET:
             return self._cuts
-        counted = map(orjson.loads, mapped(_count, [orjson.dumps(list(cut)) for cut in self._cuts], None))
-        counts = {number: Count(lines, quotes) for number, lines, quotes in counted}
+        each = max(1, COUNT_BYTES // self._size)
+        groups = [self._cuts[i : i + each] for i in range(0, len(self._cuts), each)]
+        if len(groups) == 1:
+            return placed(self._cuts, [count(cut) for cut in self._cuts])
+        items = [orjson.dumps([list(cut) for cut in group]) for group in groups]
+        counts = {n: Count(*c) for counted in mapped(_count, items, None) for n, *c in orjson.loads(counted)}
         return placed(self._cuts, [counts[cut.number] for cut in self._cuts])
 
     def _finished(self, shards: list[dict[str, Any]]) -> Totals:
@@ -141,9 +160,9 @@ def _score(cut: bytes, job: ShardJob) -> bytes:
     return orjson.dumps(score_shard(job, Cut(*orjson.loads(cut))))
 
 
-def _count(cut: bytes, _: None) -> bytes:
-    ranged = Cut(*orjson.loads(cut))
-    return orjson.dumps([ranged.number, *count(ranged)])
+def _count(group: bytes, _: None) -> bytes:
+    cuts = [Cut(*cut) for cut in orjson.loads(group)]
+    return orjson.dumps([[cut.number, *count(cut)] for cut in cuts])
 
 
 def _bad(shards: list[dict[str, Any]]) -> list[Bad]:

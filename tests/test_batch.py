@@ -243,7 +243,7 @@ def test_file_that_cannot_be_scored_is_one_sentence(
 
 def test_missing_input_and_unknown_engine_are_refused(three: Path, tmp_path: Path) -> None:
     assert score(tmp_path / "no.csv", tmp_path / "out.csv", three).returncode == 1
-    assert score(tmp_path / "no.csv", tmp_path / "out.csv", three, "--engine", "ray").returncode == 2
+    assert score(tmp_path / "no.csv", tmp_path / "out.csv", three, "--engine", "spark").returncode == 2
 
 
 def test_parquet_column_of_another_type_is_refused_by_name(three: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ HOMES = {
     "gradio": {"ui"},
     "locust": {"loadtest"},
     "duckdb": {"monitoring"},
+    "ray": {"server/batch_cluster.py", "deploy", "tests"},
     "polars": {"monitoring", "train", "export", "loadtest", *BATCH},
     "rich": {"monitoring", "train", "export", "loadtest", *BATCH},
     "pandas": {"loadtest", "export"},
@@ -75,8 +76,14 @@ def test_api_process_imports_no_heavy_library() -> None:
         "xgboost",
         "onnx",
         "fastapi",
+        "ray",
     }
     assert "pickle" not in loaded or "joblib" not in loaded
+
+
+def test_local_batch_imports_no_ray() -> None:
+    code = "import sys, server.batch, server.batch_job, server.batch_ray; print('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_server_runs_with_its_own_requirements_alone() -> None:
@@ -86,7 +93,7 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
         for line in Path("requirements/server.txt").read_text().splitlines()
         if "==" in line and not line.startswith((" ", "#"))
     }
-    of_the_batch_command = {"polars", "rich"}
+    of_the_batch_command = {"polars", "rich", "ray"}
     ours_or_standard = OURS | sys.stdlib_module_names
     for path in Path("server").rglob("*.py"):
         for name in set(imports(path)) - ours_or_standard - of_the_batch_command:
