@@ -92,11 +92,12 @@ def running(
     environment: Mapping[str, str] | None = None,
     log: Path | None = None,
     folder: Path | None = None,
+    start_seconds: float = START_SECONDS,
 ) -> Iterator[Subject]:
     """Start a server, wait until `url + ready_path` answers below 500, and end it afterwards.
 
     `core` pins it to one processor, `folder` is where it is started. Raises
-    `LoadTestError` if it ends or does not answer within 60 seconds.
+    `LoadTestError` if it ends or does not answer within `start_seconds`.
     """
     pinned = [*(["taskset", "-c", str(core)] if core is not None else []), *command]
     with open(log or os.devnull, "wb") as output:
@@ -108,7 +109,7 @@ def running(
             cwd=folder,
         )
     try:
-        _wait_until_ready(name, process, url + ready_path)
+        _wait_until_ready(name, process, url + ready_path, start_seconds)
         yield Subject(name, url, process)
     finally:
         stop(process)
@@ -138,8 +139,8 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 
-def _wait_until_ready(name: str, process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _wait_until_ready(name: str, process: subprocess.Popen[bytes], url: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise LoadTestError(f"expected {name} to start, got exit code {process.returncode}")
@@ -152,4 +153,4 @@ def _wait_until_ready(name: str, process: subprocess.Popen[bytes], url: str) -> 
         except OSError:
             pass
         time.sleep(0.05)
-    raise LoadTestError(f"expected {name} to answer at {url} within {START_SECONDS:.0f} s, got no answer")
+    raise LoadTestError(f"expected {name} to answer at {url} within {seconds:.0f} s, got no answer")

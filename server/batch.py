@@ -3,7 +3,6 @@
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from server.bundle import Bundle
@@ -42,14 +41,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _score_with_ray(options: argparse.Namespace, bundle: Bundle) -> None:
-    if find_spec("ray") is None:
-        raise MissingLibrary(
-            "expected Ray to be installed for --engine ray, got none: run `make ray`, "
-            "and this command with .venv-ray/bin/python"
-        )
-    from server.batch_cluster import Where
     from server.batch_progress import shown
     from server.batch_ray import RayJob
+    from server.ray_cluster import Where
 
     where = Where(options.address, options.threads)
     shown(

@@ -14,7 +14,6 @@ from typing import Any
 
 import orjson
 
-from server.batch_cluster import Where, cluster, mapped
 from server.batch_columns import BatchRefused
 from server.batch_folder import ShardFolder
 from server.batch_job import ENDINGS, MAX_REPORTED, Totals, format_of, refusal, write_report
@@ -32,6 +31,7 @@ from server.batch_shards import (
     placed,
 )
 from server.bundle import GRAPH_FILE, Bundle
+from server.ray_cluster import Where, cluster, mapped
 
 #: Text whose line breaks and quotes are counted by one task, about a second's work.
 COUNT_BYTES = 2**30

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.bundles import CREDIT, three_feature_bundle, wide_bundle
+from tests.ray_cluster import Nodes, two_nodes
 from tests.servers import serving
 
 
@@ -39,3 +40,10 @@ def ordinary_server(three: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """The same with the fast door closed."""
     with serving(three, tmp_path_factory.mktemp("ordinary"), fast_door="off") as subject:
         yield subject.url
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[Nodes]:
+    """A Ray cluster of two nodes, for every test that has one killed and then adds another."""
+    with two_nodes() as cluster:
+        yield cluster

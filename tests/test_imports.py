@@ -31,7 +31,7 @@ HOMES = {
     "gradio": {"ui"},
     "locust": {"loadtest"},
     "duckdb": {"monitoring"},
-    "ray": {"server/batch_cluster.py", "deploy", "tests"},
+    "ray": {"server/ray_cluster.py", "deploy", "tests"},
     "polars": {"monitoring", "train", "export", "loadtest", *BATCH},
     "rich": {"monitoring", "train", "export", "loadtest", *BATCH},
     "pandas": {"loadtest", "export"},

@@ -4,26 +4,17 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from server.batch_job import BatchJob
 from server.bundle import Bundle
 from tests.bundles import THREE_FEATURES, sample_rows
-from tests.ray_cluster import Nodes, ray_python, two_nodes
+from tests.ray_cluster import Nodes, ray_python
 from tests.test_batch import table
 
 COPIES, SHARD_BYTES = 200, 25_000
 DEADLINE_SECONDS = 120
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    with two_nodes() as cluster:
-        yield cluster
 
 
 def command(source: Path, target: Path, three: Path, *options: str) -> list[str]:
@@ -83,3 +74,4 @@ def test_batch_outlives_its_command_and_a_node(three: Path, tmp_path: Path, node
     columns = whole.read_bytes().partition(b"\n")[0] + b"\n"
     joined = b"".join(path.read_bytes().removeprefix(columns) for path in shards)
     assert columns + joined == whole.read_bytes()
+    nodes.add()

@@ -6,21 +6,27 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from server.batch_columns import BatchRefused
+from server.errors import HotrowError
 
 # Read when ray is imported: no process of ours reports its use.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 Context = TypeVar("Context")
 
+ROOT = Path(__file__).parents[1]
 LOCAL = "local"
 LOOPBACK = "127.0.0.1"
 #: Of the object store of a cluster made for the command: only names and counts pass through it.
 STORE_BYTES = 100 * 2**20
 CONNECT_SECONDS = 5.0
+
+
+class ClusterError(HotrowError):
+    """Ray is not installed, or no cluster answers."""
 
 
 class Where(NamedTuple):
@@ -31,12 +37,17 @@ class Where(NamedTuple):
 
 
 @contextmanager
-def cluster(where: Where) -> Iterator[None]:
+def cluster(where: Where, modules: Sequence[str] = ()) -> Iterator[None]:
     """Join a cluster, or start one here, and leave it afterwards.
 
-    One that is started listens on 127.0.0.1 and has no dashboard. Raises
-    `BatchRefused` if nothing answers at the address.
+    The nodes get `server`, and these folders of ours beside it. A cluster that is started
+    listens on 127.0.0.1 and has no dashboard. Raises `ClusterError` if nothing answers
+    at the address.
     """
+    if find_spec("ray") is None:
+        raise ClusterError(
+            "expected Ray to be installed, got none: run `make ray`, then this with .venv-ray/bin/python"
+        )
     address = where.address
     if address == LOCAL or address.startswith(LOOPBACK):
         # Ray replaces a loopback address by the machine's own, at which a cluster that
@@ -51,7 +62,7 @@ def cluster(where: Where) -> Iterator[None]:
     else:
         _check_answers(address)
         # The nodes need Ray and the libraries; the code comes from here.
-        options, workers = {}, {**workers, "py_modules": [str(Path(__file__).parent)]}
+        options, workers = {}, {**workers, "py_modules": [str(ROOT / name) for name in ("server", *modules)]}
     # What Ray says of a lost node it prints, and standard output is not for that.
     with redirect_stdout(sys.stderr):
         ray.init(address, runtime_env=workers, log_to_driver=False, logging_level=logging.ERROR, **options)
@@ -96,7 +107,7 @@ def _check_answers(address: str) -> None:
         with socket.create_connection((host, int(port)), CONNECT_SECONDS):
             return
     except (OSError, ValueError, OverflowError):
-        raise BatchRefused(
+        raise ClusterError(
             f"expected a Ray cluster at {address}, got no answer: give --address the HOST:PORT of its head, "
             "or leave it out"
         ) from None

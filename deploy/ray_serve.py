@@ -1,0 +1,235 @@
+"""`python -m deploy.ray_serve`: the same server behind Ray Serve, for who runs a Ray cluster already.
+
+Each replica is a process with the app of `python -m server`: same routes, same
+bits. The same command with another `--model` is a rolling update: the bundle is
+verified here, then by each replica in turn, golden rows included, while the others
+answer; a replica goes over from one request to the next.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message
+
+from server.app import create_app
+from server.cli import add_options, given, run
+from server.errors import HotrowError
+from server.predictor import Predictor
+from server.ray_cluster import LOCAL, Where, cluster
+from server.service import Service, open_bundles, open_service, share_metrics
+from server.settings import PREFIX, Settings
+
+NAME = "hotrow"
+#: Requests that Ray sends a replica before it has answered them. They are answered
+#: one after another, so more would only wait there instead of in the proxy.
+MAX_ONGOING_REQUESTS = 32
+#: Requests under way per replica that autoscaling aims at.
+TARGET_ONGOING_REQUESTS = 4
+
+
+class DeploymentFailed(HotrowError):
+    """Ray Serve could not bring the replicas up."""
+
+
+class Replica:
+    """One process of the deployment: the app of the bundles that `reconfigure` was told last."""
+
+    def __init__(self) -> None:
+        self._current: _Generation | None = None
+        self._model: list[str] = []
+        self._generations = 0
+
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Open `config["model"]`, a list of folders, and answer with them from then on.
+
+        Raises `BundleError` unless every hash and golden row is right: Ray stops the
+        update then, and the replicas that have not been told answer as before.
+        """
+        if config["model"] == self._model:  # Ray tells a replica again when its rank changes
+            return
+        self._generations += 1
+        fresh = _Generation()
+        await fresh.open(_settings(config["model"], self._generations))
+        self._model = config["model"]
+        before, self._current = self._current, fresh
+        if before is not None:
+            await before.retire()
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request with the app."""
+        assert self._current is not None  # Ray configures a replica before it gets requests
+        return await self._current.answer(request)
+
+
+class _Generation:
+    """An app with its service, closed when it is retired and has answered everything."""
+
+    def __init__(self) -> None:
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._stack = AsyncExitStack()
+
+    async def open(self, settings: Settings) -> None:
+        service = await asyncio.to_thread(_open, settings)
+        self._app = create_app(service)
+        await self._stack.enter_async_context(self._app.router.lifespan_context(self._app))
+
+    async def answer(self, request: Request) -> Response:
+        self._under_way += 1
+        try:
+            answer = _Answer()
+            await self._app(request.scope, request.receive, answer.take)
+            return answer.response()
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def retire(self) -> None:
+        while self._under_way:
+            self._idle.clear()
+            await self._idle.wait()
+        await self._stack.aclose()
+
+
+class _Answer:
+    """What an app sends, as the one response that Ray wants."""
+
+    def __init__(self) -> None:
+        self._status, self._body = 500, b""
+        self._headers: list[tuple[bytes, bytes]] = []
+
+    async def take(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status, self._headers = message["status"], list(message.get("headers", ()))
+        elif message["type"] == "http.response.body":
+            self._body += message.get("body", b"")
+
+    def response(self) -> Response:
+        response = Response(self._body, self._status)
+        response.raw_headers = self._headers
+        return response
+
+
+def build(options: dict[str, Any]) -> Any:
+    """The Serve application, also for `serve run deploy.ray_serve:build model=DIR`.
+
+    `options`: `model`, folders separated by commas; `replicas`, or `min_replicas`
+    and `max_replicas`, between which Ray scales by the requests under way.
+    """
+    from ray import serve
+
+    folders = [str(Path(folder).resolve()) for folder in str(options["model"]).split(",")]
+    least, most = (
+        int(options.get(key, options.get("replicas", 1))) for key in ("min_replicas", "max_replicas")
+    )
+    scaling: dict[str, Any] = {"num_replicas": least}
+    if least != most:
+        target = {"target_ongoing_requests": TARGET_ONGOING_REQUESTS}
+        scaling = {"autoscaling_config": {"min_replicas": least, "max_replicas": most, **target}}
+    settings = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    settings["HOTROW_LOG_DIR"] = str(Settings.read(os.environ).log_dir.resolve())
+    deployment = serve.deployment(
+        Replica,
+        name=NAME,
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        user_config={"model": folders},
+        ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": settings}},
+        health_check_period_s=5,
+        health_check_timeout_s=10,
+        graceful_shutdown_timeout_s=Settings().drain_seconds,
+        **scaling,
+    )
+    return deployment.bind()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Deploy, or update what is deployed; on a cluster of its own, serve until SIGINT or SIGTERM."""
+    options = _parser().parse_args(arguments)
+    asked = given(options)
+    settings = Settings.read(os.environ, **{name: asked[name] for name in ("model", "host", "port")})
+    for bundle in open_bundles(settings):  # one that no replica would take is not offered to any
+        Predictor(bundle).check_golden_rows()
+    most = max(options.replicas, options.max_replicas or 0)
+    with cluster(Where(options.address, most), modules=["deploy"]):
+        _deploy(settings, options.replicas, most)
+        if options.address == LOCAL:
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    return 0
+
+
+def _deploy(settings: Settings, least: int, most: int) -> None:
+    from ray import serve
+
+    began = time.monotonic()
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={
+            "host": settings.host,
+            "port": settings.port,
+            "keep_alive_timeout_s": round(settings.keep_alive_seconds),
+            "request_timeout_s": settings.request_timeout_seconds,
+        },
+    )
+    models = ",".join(map(str, settings.model))
+    try:
+        serve.run(build({"model": models, "min_replicas": least, "max_replicas": most}), name=NAME)
+    except RuntimeError as error:
+        status = serve.status().applications[NAME]
+        raise DeploymentFailed(f"expected Ray to bring {models} up, got: {status.message or error}") from None
+    print(
+        f"Serving {models} at http://{settings.host}:{settings.port}, "
+        f"after {time.monotonic() - began:.1f} s.",
+        file=sys.stderr,
+    )
+
+
+def _open(settings: Settings) -> Service:
+    bundles = open_bundles(settings)
+    return open_service(settings, bundles, share_metrics(bundles, 1))
+
+
+def _settings(model: Sequence[str], generation: int) -> Settings:
+    """Those of the environment; each replica and each of its generations has a log folder of its own."""
+    from ray import serve
+
+    settings = Settings.read(os.environ, model=tuple(map(Path, model)))
+    name = f"{serve.get_replica_context().replica_id.unique_id}-{generation}"
+    return replace(settings, log_dir=settings.log_dir / name)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deploy.ray_serve", description=__doc__)
+    add_options(parser, "model", "host", "port")
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        default=os.environ.get("RAY_ADDRESS", LOCAL),
+        help="the cluster; `local` starts one here, which ends with the command [RAY_ADDRESS, local]",
+    )
+    parser.add_argument("--replicas", type=_count, default=1, metavar="N", help="processes at least [1]")
+    parser.add_argument(
+        "--max-replicas", type=_count, metavar="N", help="processes at most; Ray scales between the two"
+    )
+    return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 10000, got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    run(main)
