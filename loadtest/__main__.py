@@ -19,6 +19,7 @@ COMMANDS = {
     "memory": "what the server keeps under load, with memray",
     "pieces": "what the parts of one answer cost in process",
     "overhead": "what metrics and log add to an answer, both on and both off in turn",
+    "simulate": "what a number of replicas does at a rate, some of them failing",
     "gate": "fail if a request has become dearer than the committed figure allows",
 }
 MODULES = {"open": "fixed_rate", "same-code": "same_code"}
