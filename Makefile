@@ -19,7 +19,7 @@ help: ## list the targets
 run: $(VENV)/app ## serve the shipped model with its page at http://127.0.0.1:7860
 	@$(RUN) ui --port $(PORT)
 
-test: lint .venv-foreign/bin/done .venv-evidently/bin/done ## run the whole suite
+test: lint .venv-foreign/bin/done .venv-evidently/bin/done .venv-ray/bin/done ## run the whole suite
 	@$(RUN) pytest
 
 coverage: $(VENV)/dev ## run the suite and write htmlcov/index.html
@@ -103,6 +103,9 @@ foreign-evidently: .venv-evidently/bin/done ## Evidently, for the test that comp
 peers: .venv-peers/bin/done ## other servers, for `python -m loadtest bench --peers`
 
 ray: .venv-ray/bin/done ## Ray, for `python -m server.batch --engine ray` and `python -m deploy.ray_serve`
+
+ray-big: $(VENV)/dev .venv-ray/bin/done ## 5 million rows on two nodes, one killed; replicas under load, one killed (minutes)
+	@RAY_ROWS=5000000 RAY_ANSWERS=5000 $(RUN) pytest tests/test_ray_batch.py tests/test_ray_serve.py -s --timeout 3600
 
 .venv-%/bin/done: requirements/%.txt $(VENV)/uv
 	@echo "Installing requirements/$*.txt into .venv-$* ..."
