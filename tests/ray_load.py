@@ -2,8 +2,10 @@
 
 import http.client
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import orjson
 
@@ -12,16 +14,29 @@ from tests.servers import address
 CONNECTIONS = 4
 
 
+class Answer(NamedTuple):
+    """What came back for the body at an index; `replica` is the id's part of each process."""
+
+    row: int
+    model: str
+    probability: float
+    replica: str
+
+
 class Load:
     """What was answered so far; `failures` are words about requests without a 200."""
 
     def __init__(self) -> None:
-        self.answers: list[tuple[int, str, float]] = []  # index of the body, model, probability
+        self.answers: list[Answer] = []
         self.failures: list[str] = []
 
     def models(self, last: int) -> set[str]:
         """The models of the last answers."""
-        return {model for _, model, _ in self.answers[-last:]}
+        return {answer.model for answer in self.answers[-last:]}
+
+    def replicas(self, last: int) -> list[int]:
+        """How many of the last answers each replica gave."""
+        return sorted(Counter(answer.replica for answer in self.answers[-last:]).values())
 
 
 @contextmanager
@@ -57,7 +72,8 @@ def _post(url: str, bodies: Sequence[bytes], first: int, load: Load, stop: threa
             continue
         if response.status == 200:
             answer = orjson.loads(content)
-            load.answers.append((index, answer["model"], answer["probability"]))
+            replica = answer["id"].partition("-")[0]
+            load.answers.append(Answer(index, answer["model"], answer["probability"], replica))
         else:
             load.failures.append(f"{response.status} {content[:100]!r}")
     connection.close()

@@ -12,6 +12,8 @@ from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # keeps loopback addresses as they are
+# Or the proxy asks only the replica beside it while that one keeps up, and the other is lost unnoticed.
+os.environ["RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING"] = "0"
 
 NODE: dict[str, Any] = {
     "num_cpus": 1,

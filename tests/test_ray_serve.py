@@ -86,6 +86,9 @@ def test_update_and_lost_node_under_load_answer_nothing_wrong(
         wait_for(lambda: len(load.answers) >= updated + ANSWERS)
         assert load.models(last=100) == {"three@2"}
 
+        shares = load.replicas(last=ANSWERS)
+        assert len(shares) == 2
+        assert shares[0] > ANSWERS / 10  # the one that is lost was at work
         nodes.kill()
         killed = len(load.answers)
         wait_for(lambda: len(load.answers) >= killed + ANSWERS)
@@ -94,7 +97,7 @@ def test_update_and_lost_node_under_load_answer_nothing_wrong(
 
     right = {"three@1": expected(three), "three@2": expected(fresh)}
     assert right["three@1"] != right["three@2"]
-    wrong = [(i, model, p) for i, model, p in load.answers if right[model][i] != p]
+    wrong = [answer for answer in load.answers if right[answer.model][answer.row] != answer.probability]
     assert wrong == []
     print(f"{len(load.answers)} right, 0 wrong, {len(load.failures)} failed: {set(load.failures)}")
     # Those that were under way at the node, and what a connection sent before Ray knew.
