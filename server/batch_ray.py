@@ -18,7 +18,7 @@ from server.batch_columns import BatchRefused
 from server.batch_folder import ShardFolder
 from server.batch_job import ENDINGS, MAX_REPORTED, Totals, format_of, refusal, write_report
 from server.batch_scorer import PARQUET, Bad, BatchScorer, OnBadRow
-from server.batch_shard_scorer import REFUSED, ShardJob, score_shard
+from server.batch_shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
 from server.batch_shards import (
     SHARD_BYTES,
     SHARD_ROWS,
@@ -31,7 +31,7 @@ from server.batch_shards import (
     placed,
 )
 from server.bundle import GRAPH_FILE, Bundle
-from server.ray_cluster import Where, cluster, mapped
+from server.ray_cluster import ClusterError, Where, cluster, mapped
 
 #: Text whose line breaks and quotes are counted by one task, about a second's work.
 COUNT_BYTES = 2**30
@@ -86,7 +86,8 @@ class RayJob:
     def run(self, advance: Callable[[int, int], None]) -> Totals:
         """Score every shard that is not there; `advance` is told the size and rows of each.
 
-        Raises `BatchRefused`, and leaves no folder, if a row is bad and bad rows fail.
+        Raises `BatchRefused`, and leaves no folder, if a row is bad and bad rows fail;
+        `ClusterError`, and leaves what is done, if a node or the cluster fails.
         """
         if self._folder.is_complete:
             rows = self._folder.rows()
@@ -114,6 +115,8 @@ class RayJob:
         for shard in map(orjson.loads, mapped(_score, missing, self._job)):
             if REFUSED in shard:
                 raise BatchRefused(shard[REFUSED])
+            if UNFIT in shard:  # the shards that are there stay
+                raise ClusterError(f"{shard[UNFIT]}: mend it, and the same command goes on")
             if shard["bad_rows"] and self._on_bad_row == "fail":
                 raise refusal(self._bundle, self.source, shard["bad_rows"], _bad([shard]))
             yield shard

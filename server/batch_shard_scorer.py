@@ -10,10 +10,11 @@ from server.batch_job import described
 from server.batch_scorer import CSV, BatchScorer, OnBadRow, Result
 from server.batch_shards import Cut, read
 from server.bundle import GRAPH_FILE, Bundle
-from server.errors import HotrowError
+from server.errors import BundleError, HotrowError
 from server.predictor import Predictor
 
-REFUSED = "refused"
+#: What the input is refused for, and what a node cannot do: neither is tried again on every node.
+REFUSED, UNFIT = "refused", "unfit"
 
 
 class ShardJob(NamedTuple):
@@ -31,18 +32,26 @@ class ShardJob(NamedTuple):
 def score_shard(job: ShardJob, cut: Cut) -> dict[str, Any]:
     """Read, score and write one shard, unless it is written; its description.
 
-    What a user has to mend comes back as `{"refused": sentence}`: an exception
-    would be tried again on every node.
+    What a user has to mend comes back as a sentence under `REFUSED` or `UNFIT`.
     """
+    try:
+        return _scored(job, cut)
+    except BatchRefused as error:
+        return {REFUSED: str(error)}
+    except HotrowError as error:
+        return {UNFIT: str(error)}
+    except OSError as error:
+        reason = f"{error.filename or job.target}: {error.strerror}"
+        return {UNFIT: f"expected every node to read {cut.path} and to write {job.target}, got: {reason}"}
+
+
+def _scored(job: ShardJob, cut: Cut) -> dict[str, Any]:
     folder = ShardFolder(Path(job.target), job.target_format)
     known = folder.description(cut.number)
     if known is not None:
         return known
-    try:
-        scorer, block = _scorer(job), read(cut)
-        result = scorer.score(block) if len(block.content) else Result(b"", 0, 0, [])
-    except HotrowError as error:
-        return {REFUSED: str(error)}
+    scorer, block = _scorer(job), read(cut)
+    result = scorer.score(block) if len(block.content) else Result(b"", 0, 0, [])
     description = described(block, result)
     if result.bad_rows and job.on_bad_row == "fail":
         return description  # nothing is written
@@ -55,6 +64,6 @@ def _scorer(job: ShardJob) -> BatchScorer:
     """The scorer of this process, its bundle verified as the server verifies it."""
     bundle = Bundle.load(job.model)
     if bundle.manifest["files"][GRAPH_FILE] != job.model_sha256:
-        raise BatchRefused(f"expected the same bundle at {job.model} on every node, got another on one")
+        raise BundleError(f"expected the same bundle at {job.model} on every node, got another on one")
     Predictor(bundle).check_golden_rows()
     return BatchScorer(bundle, list(job.header), job.source_format, job.target_format, job.on_bad_row)

@@ -26,7 +26,7 @@ CONNECT_SECONDS = 5.0
 
 
 class ClusterError(HotrowError):
-    """Ray is not installed, or no cluster answers."""
+    """Ray is not installed, no cluster answers, or it fails as a whole."""
 
 
 class Where(NamedTuple):
@@ -54,6 +54,7 @@ def cluster(where: Where, modules: Sequence[str] = ()) -> Iterator[None]:
         # listens on loopback does not answer; the switch that keeps it has this name.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
+    import ray.exceptions
 
     workers: dict[str, Any] = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
     if address == LOCAL:
@@ -65,9 +66,17 @@ def cluster(where: Where, modules: Sequence[str] = ()) -> Iterator[None]:
         options, workers = {}, {**workers, "py_modules": [str(ROOT / name) for name in ("server", *modules)]}
     # What Ray says of a lost node it prints, and standard output is not for that.
     with redirect_stdout(sys.stderr):
-        ray.init(address, runtime_env=workers, log_to_driver=False, logging_level=logging.ERROR, **options)
         try:
+            ray.init(
+                address, runtime_env=workers, log_to_driver=False, logging_level=logging.ERROR, **options
+            )
             yield
+        except (ray.exceptions.RayError, ConnectionError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise ClusterError(
+                f"expected the Ray cluster at {address} to go on, got: {first}: see that it runs, "
+                "and give the same command again"
+            ) from None
         finally:
             ray.shutdown()
 

@@ -10,7 +10,7 @@ import pytest
 from server.batch_columns import BatchRefused
 from server.batch_folder import MANIFEST_FILE, SUCCESS_FILE, ShardFolder
 from server.batch_job import BatchJob, columns_of, format_of
-from server.batch_shard_scorer import REFUSED, ShardJob, score_shard
+from server.batch_shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
 from server.batch_shards import Cut, count, cuts_of, files_of, header_of, placed, read
 from server.bundle import Bundle
 from tests.bundles import THREE_FEATURES, sample_rows
@@ -122,7 +122,17 @@ def test_bundle_that_is_another_on_a_node_is_refused_in_a_sentence(three: Path, 
     path = tmp_path / "in.csv"
     write(path)
     job = shard_job(path, tmp_path / "out", three, ".csv")._replace(model_sha256="0")
-    assert "the same bundle" in score_shard(job, cut(path, 1111)[0])[REFUSED]
+    assert "the same bundle" in score_shard(job, cut(path, 1111)[0])[UNFIT]
+
+
+def test_input_that_is_no_table_and_a_path_that_a_node_lacks_are_told_apart(
+    three: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("income,owner\n1,1\n1,1,1\n")
+    job = shard_job(path, tmp_path / "out", three, ".csv")
+    assert "line 3" in score_shard(job, cut(path, 1111)[0])[REFUSED]
+    assert "No such file" in score_shard(job, Cut(0, str(tmp_path / "no.csv"), 0, 9))[UNFIT]
 
 
 def test_folder_of_another_job_is_left_alone(tmp_path: Path) -> None:
