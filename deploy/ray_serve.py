@@ -23,8 +23,9 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from server.app import create_app
+from server.bundle import Bundle
 from server.cli import add_options, given, run
-from server.errors import HotrowError
+from server.errors import BundleError, HotrowError
 from server.predictor import Predictor
 from server.ray_cluster import LOCAL, Where, cluster
 from server.service import Service, open_bundles, open_service, share_metrics
@@ -47,21 +48,21 @@ class Replica:
 
     def __init__(self) -> None:
         self._current: _Generation | None = None
-        self._model: list[str] = []
+        self._config: dict[str, Any] = {}
         self._generations = 0
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
-        """Open `config["model"]`, a list of folders, and answer with them from then on.
+        """Open `config["models"]`, pairs of a folder and a digest, and answer with them from then on.
 
-        Raises `BundleError` unless every hash and golden row is right: Ray stops the
-        update then, and the replicas that have not been told answer as before.
+        Raises `BundleError` unless every digest, hash and golden row is right: Ray
+        stops the update then, and the replicas that have not been told answer as before.
         """
-        if config["model"] == self._model:  # Ray tells a replica again when its rank changes
+        if config == self._config:  # Ray tells a replica again when its rank changes
             return
         self._generations += 1
         fresh = _Generation()
-        await fresh.open(_settings(config["model"], self._generations))
-        self._model = config["model"]
+        await fresh.open(config["models"], self._generations)
+        self._config = config
         before, self._current = self._current, fresh
         if before is not None:
             await before.retire()
@@ -80,8 +81,8 @@ class _Generation:
         self._idle = asyncio.Event()
         self._stack = AsyncExitStack()
 
-    async def open(self, settings: Settings) -> None:
-        service = await asyncio.to_thread(_open, settings)
+    async def open(self, models: Sequence[Sequence[str]], generation: int) -> None:
+        service = await asyncio.to_thread(_open, models, _settings(models, generation))
         self._app = create_app(service)
         await self._stack.enter_async_context(self._app.router.lifespan_context(self._app))
 
@@ -130,7 +131,7 @@ def build(options: dict[str, Any]) -> Any:
     """
     from ray import serve
 
-    folders = [str(Path(folder).resolve()) for folder in str(options["model"]).split(",")]
+    folders = [Path(folder).resolve() for folder in str(options["model"]).split(",")]
     least, most = (
         int(options.get(key, options.get("replicas", 1))) for key in ("min_replicas", "max_replicas")
     )
@@ -144,7 +145,8 @@ def build(options: dict[str, Any]) -> Any:
         Replica,
         name=NAME,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
-        user_config={"model": folders},
+        # The digest tells a folder that was published anew from the one it was.
+        user_config={"models": [[str(folder), Bundle.load(folder).digest] for folder in folders]},
         ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": settings}},
         health_check_period_s=5,
         health_check_timeout_s=10,
@@ -157,6 +159,10 @@ def build(options: dict[str, Any]) -> Any:
 def main(arguments: Sequence[str]) -> int:
     """Deploy, or update what is deployed; on a cluster of its own, serve until SIGINT or SIGTERM."""
     options = _parser().parse_args(arguments)
+    if options.down:
+        with cluster(Where(options.address, 1)):
+            _end()
+        return 0
     asked = given(options)
     settings = Settings.read(os.environ, **{name: asked[name] for name in ("model", "host", "port")})
     for bundle in open_bundles(settings):  # one that no replica would take is not offered to any
@@ -195,16 +201,25 @@ def _deploy(settings: Settings, least: int, most: int) -> None:
     )
 
 
-def _open(settings: Settings) -> Service:
+def _end() -> None:
+    from ray import serve
+
+    serve.shutdown()
+
+
+def _open(models: Sequence[Sequence[str]], settings: Settings) -> Service:
     bundles = open_bundles(settings)
+    for bundle, (folder, digest) in zip(bundles, models, strict=True):
+        if bundle.digest != digest:
+            raise BundleError(f"expected the bundle that was deployed in {folder} on every node, got another")
     return open_service(settings, bundles, share_metrics(bundles, 1))
 
 
-def _settings(model: Sequence[str], generation: int) -> Settings:
+def _settings(models: Sequence[Sequence[str]], generation: int) -> Settings:
     """Those of the environment; each replica and each of its generations has a log folder of its own."""
     from ray import serve
 
-    settings = Settings.read(os.environ, model=tuple(map(Path, model)))
+    settings = Settings.read(os.environ, model=tuple(Path(folder) for folder, _ in models))
     name = f"{serve.get_replica_context().replica_id.unique_id}-{generation}"
     return replace(settings, log_dir=settings.log_dir / name)
 
@@ -222,6 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-replicas", type=_count, metavar="N", help="processes at most; Ray scales between the two"
     )
+    parser.add_argument("--down", action="store_true", help="end what is deployed on the cluster")
     return parser
 
 

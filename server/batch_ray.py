@@ -30,7 +30,7 @@ from server.batch_shards import (
     header_of,
     placed,
 )
-from server.bundle import GRAPH_FILE, Bundle
+from server.bundle import Bundle
 from server.ray_cluster import ClusterError, Where, cluster, mapped
 
 #: Text whose line breaks and quotes are counted by one task, about a second's work.
@@ -65,7 +65,7 @@ class RayJob:
         self._folder = ShardFolder(target, to)
         self._job = ShardJob(
             model=str(bundle.directory.resolve()),
-            model_sha256=bundle.manifest["files"][GRAPH_FILE],
+            model_sha256=bundle.digest,
             header=tuple(header),
             source_format=self._from,
             target=str(target.resolve()),
@@ -152,7 +152,6 @@ class RayJob:
         return {
             "source": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in files],
             "model": [self._bundle.label, self._job.model_sha256],
-            "schema": self._bundle.manifest["features"],
             "on_bad_row": self._on_bad_row,
             "shard_size": self._size,
             "format": self._job.target_format,

@@ -9,7 +9,7 @@ from server.batch_folder import ShardFolder
 from server.batch_job import described
 from server.batch_scorer import CSV, BatchScorer, OnBadRow, Result
 from server.batch_shards import Cut, read
-from server.bundle import GRAPH_FILE, Bundle
+from server.bundle import Bundle
 from server.errors import BundleError, HotrowError
 from server.predictor import Predictor
 
@@ -63,7 +63,7 @@ def _scored(job: ShardJob, cut: Cut) -> dict[str, Any]:
 def _scorer(job: ShardJob) -> BatchScorer:
     """The scorer of this process, its bundle verified as the server verifies it."""
     bundle = Bundle.load(job.model)
-    if bundle.manifest["files"][GRAPH_FILE] != job.model_sha256:
+    if bundle.digest != job.model_sha256:
         raise BundleError(f"expected the same bundle at {job.model} on every node, got another on one")
     Predictor(bundle).check_golden_rows()
     return BatchScorer(bundle, list(job.header), job.source_format, job.target_format, job.on_bad_row)

@@ -15,6 +15,7 @@ from server.errors import HotrowError
 # Read when ray is imported: no process of ours reports its use.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+logger = logging.getLogger(__name__)
 Context = TypeVar("Context")
 
 ROOT = Path(__file__).parents[1]
@@ -92,6 +93,8 @@ def mapped(
     settings = ray.data.DataContext.get_current()
     settings.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    if ray.available_resources().get("CPU", 0.0) < 1.0:
+        logger.warning("The cluster has no free core now: the batch waits for one.")
     # A block is what a task takes: one item, or a lost node would take others with it.
     shards = ray.data.from_items([{"item": item} for item in items], override_num_blocks=len(items))
     results = shards.map(_Row(function, context), num_cpus=1)

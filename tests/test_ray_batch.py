@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -65,24 +64,28 @@ def test_batch_outlives_its_command_and_a_node(tmp_path: Path, nodes: Nodes) -> 
     size = source.stat().st_size // SHARDS
     ray = command(source, out, CREDIT, "--address", nodes.address, "--shard-size", str(size))
 
-    first = subprocess.Popen(ray, stderr=subprocess.DEVNULL)
-    wait_for(first, lambda: len(writers(out)) >= 5)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    with subprocess.Popen(ray, stderr=subprocess.DEVNULL) as first:
+        try:
+            wait_for(first, lambda: len(writers(out)) >= 5)
+        finally:
+            first.kill()
     assert not (out / "_SUCCESS").exists()
     kept = inodes(out)
 
-    second = subprocess.Popen(ray, stderr=subprocess.PIPE, text=True)
-    wait_for(
-        second,
-        lambda: (
-            len(writers(out)) > 0.3 * SHARDS
-            and all(set(writers(out)) & nodes.workers(node) for node in (0, 1))
-        ),
-    )
-    before = inodes(out)
-    nodes.kill()
-    _, said = second.communicate(timeout=DEADLINE_SECONDS)
+    with subprocess.Popen(ray, stderr=subprocess.PIPE, text=True) as second:
+        try:
+            wait_for(
+                second,
+                lambda: (
+                    len(writers(out)) > 0.3 * SHARDS
+                    and all(set(writers(out)) & nodes.workers(node) for node in (0, 1))
+                ),
+            )
+            before = inodes(out)
+            nodes.kill()
+            _, said = second.communicate(timeout=DEADLINE_SECONDS)
+        finally:
+            second.kill()
     assert second.returncode == 0, said
     assert "of an interrupted run" in said
 

@@ -30,7 +30,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def deploy(model: Path, nodes: Nodes, port: int, logs: Path) -> "subprocess.CompletedProcess[str]":
+def deploy(
+    model: Path, nodes: Nodes, port: int, logs: Path, *options: str
+) -> "subprocess.CompletedProcess[str]":
     command = [
         ray_python(),
         "-W",
@@ -44,7 +46,7 @@ def deploy(model: Path, nodes: Nodes, port: int, logs: Path) -> "subprocess.Comp
     ]
     where = ["--address", nodes.address, "--port", str(port)]
     return subprocess.run(
-        [*command, *where],
+        [*command, *where, *options],
         capture_output=True,
         text=True,
         timeout=DEADLINE_SECONDS,
@@ -70,7 +72,9 @@ def test_update_and_lost_node_under_load_answer_nothing_wrong(
     spoiled = tmp_path / "spoiled"
     shutil.copytree(fresh, spoiled)
     (spoiled / "model.onnx").write_bytes(b"spoiled")
-    done = deploy(three, nodes, port, tmp_path)
+    served = tmp_path / "served"
+    shutil.copytree(three, served)
+    done = deploy(served, nodes, port, tmp_path)
     assert done.returncode == 0, done.stderr
     assert replicas(nodes) == [1, 1]
     with loading(f"http://127.0.0.1:{port}", [orjson.dumps(row) for row in ROWS]) as load:
@@ -79,7 +83,9 @@ def test_update_and_lost_node_under_load_answer_nothing_wrong(
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
         assert load.models(last=100) == {"three@1"}
 
-        done = deploy(fresh, nodes, port, tmp_path)
+        served.rename(tmp_path / "before")  # the same folder, another bundle
+        shutil.copytree(fresh, served)
+        done = deploy(served, nodes, port, tmp_path)
         assert done.returncode == 0, done.stderr
         updated = len(load.answers)
         assert not load.failures  # an update loses no request
@@ -102,3 +108,5 @@ def test_update_and_lost_node_under_load_answer_nothing_wrong(
     print(f"{len(load.answers)} right, 0 wrong, {len(load.failures)} failed: {set(load.failures)}")
     # Those that were under way at the node, and what a connection sent before Ray knew.
     assert len(load.failures) < len(load.answers) / 10
+    assert deploy(served, nodes, port, tmp_path, "--down").returncode == 0
+    assert replicas(nodes) == [0, 0]

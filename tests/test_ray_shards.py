@@ -21,7 +21,7 @@ ROWS = sample_rows(THREE_FEATURES, 300)
 
 
 def shard_job(source: Path, out: Path, three: Path, ending: str, on_bad_row: Any = "fail") -> ShardJob:
-    sha256 = Bundle.load(three).manifest["files"]["model.onnx"]
+    sha256 = Bundle.load(three).digest
     header = tuple(columns_of(source))
     return ShardJob(str(three), sha256, header, format_of(source), str(out), ending, on_bad_row)
 
