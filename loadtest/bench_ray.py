@@ -4,7 +4,8 @@ Both serve the same bundle with the same code, one replica and one worker, each 
 the same processor while the other idles, in turns. CPU time is that of all
 processes of a server: of Ray its proxy, controller, raylet and agents too; what
 these use while nothing is asked is measured first and not counted. Latencies are
-those at one fixed rate, from the intended send time.
+those of one connection that asks again when it is answered: the way there and back,
+without a queue.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from loadtest import machine
 from loadtest.bench import median, two_cores
 from loadtest.bodies import golden_bodies, http_requests, wrk_script
 from loadtest.closed_loop import Load, drive
-from loadtest.open_loop import open_loop
+from loadtest.open_loop import closed_loop
 from loadtest.progress import console
 from loadtest.subject import LoadTestError, Subject, free_port, running
 from loadtest.target import add_model, hotrow, keep_to
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, print, and write the figures."""
     options = _parser().parse_args(arguments)
     bundle = Bundle.load(options.model)
-    settings = {"rounds": options.rounds, "seconds": options.seconds, "rate": options.rate}
+    settings = {"rounds": options.rounds, "seconds": options.seconds}
     document: dict[str, Any] = {"environment": machine.environment(settings)}
     server_core, load_core = two_cores()
     with ExitStack() as stack:
@@ -48,12 +49,10 @@ def main(arguments: Sequence[str]) -> int:
         }
         idle = {name: _idle_share(subject) for name, subject in subjects.items()}
         loads = _rounds(subjects, bundle, options.rounds, options.seconds, load_core)
-        requests = http_requests(golden_bodies(bundle), "127.0.0.1")
         with keep_to(load_core):
-            for name, subject in subjects.items():
-                done = open_loop(subject.url, requests, options.rate, options.seconds)
-                document[name] = _figures(loads[name], idle[name]) | {"at_rate": done._asdict()}
-    _print(document, options.rate)
+            latencies = _latencies(subjects, bundle, options.rounds, options.seconds)
+    document |= {name: _figures(loads[name], idle[name]) | latencies[name] for name in subjects}
+    _print(document)
     if options.json:
         options.json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
     return 0
@@ -97,6 +96,21 @@ def _rounds(
     return loads
 
 
+def _latencies(
+    subjects: dict[str, Subject], bundle: Bundle, rounds: int, seconds: int
+) -> dict[str, dict[str, float]]:
+    """The medians over the rounds of p50 and p99 in us."""
+    requests = http_requests(golden_bodies(bundle), "127.0.0.1")
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in subjects}
+    for _ in range(rounds):
+        for name, subject in subjects.items():
+            found[name].append(closed_loop(subject.url, requests, seconds, 1))
+    return {
+        name: {key: float(np.median([one[key] for one in ones])) for key in ("p50_us", "p99_us")}
+        for name, ones in found.items()
+    }
+
+
 def _idle_share(subject: Subject) -> float:
     """Of a core, while nothing is asked."""
     before = subject.cpu_seconds()
@@ -114,12 +128,13 @@ def _figures(loads: Sequence[Load], idle_share: float) -> dict[str, Any]:
     }
 
 
-def _print(document: dict[str, Any], rate: float) -> None:
+def _print(document: dict[str, Any]) -> None:
     ours, ray = document["hotrow"], document["ray_serve"]
     console.print(f"{'':32} {'server':>10} {'Ray Serve':>10} {'ratio':>8}")
     for label, of_ours, of_ray in (
         ("CPU us a request", ours["cpu_us_per_request"], ray["cpu_us_per_request"]),
-        *((f"{p} at {rate:,.0f} requests/s", _at(ours, p), _at(ray, p)) for p in ("p50_us", "p99_us")),
+        ("p50 us, one connection", ours["p50_us"], ray["p50_us"]),
+        ("p99 us, one connection", ours["p99_us"], ray["p99_us"]),
         ("requests/s, closed loop of 32", ours["requests_per_second"], ray["requests_per_second"]),
     ):
         console.print(f"{label:32} {of_ours:10,.1f} {of_ray:10,.1f} {of_ray / of_ours:8.2f}")
@@ -127,14 +142,7 @@ def _print(document: dict[str, Any], rate: float) -> None:
         f"while nothing is asked, of a core: {ours['idle_share_of_a_core']:.1%} and "
         f"{ray['idle_share_of_a_core']:.1%}"
     )
-    limited = [name for name in ("hotrow", "ray_serve") if document[name]["at_rate"]["limited"]]
-    if limited:
-        console.print(f"The generator was the limit for {', '.join(limited)}: no latencies of the server.")
     console.print(machine.sentence(document["environment"]), soft_wrap=True, style="dim")
-
-
-def _at(figures: dict[str, Any], percentile: str) -> float:
-    return float(figures["at_rate"]["corrected"][percentile])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -143,7 +151,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds in turn [5]")
     parser.add_argument("--seconds", type=int, default=3, metavar="S", help="of each server in each [3]")
-    parser.add_argument("--rate", type=float, default=100.0, metavar="N", help="of the latencies [100]")
     return parser
 
 

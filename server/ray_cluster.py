@@ -76,7 +76,7 @@ def cluster(where: Where, modules: Sequence[str] = ()) -> Iterator[None]:
             first = str(error).strip().splitlines()[0]
             raise ClusterError(
                 f"expected the Ray cluster at {address} to go on, got: {first}: see that it runs, "
-                "and give the same command again"
+                "set RAY_AUTH_MODE=token if it wants a token, and give the same command again"
             ) from None
         finally:
             ray.shutdown()

@@ -2,8 +2,10 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,10 +27,10 @@ def ray_python() -> str:
 
 
 class Nodes:
-    """A running cluster: the address of its head, and the raylet of each node."""
+    """A running cluster: the address of its head, the raylet of each node, what a command shows to join."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
+    def __init__(self, process: "subprocess.Popen[str]", token: dict[str, str]) -> None:
+        self._process, self.token = process, token
         self.raylets: list[int] = []
         self.address = self._started()
         self._started()
@@ -61,10 +63,19 @@ class Nodes:
 def two_nodes() -> Iterator[Nodes]:
     """A cluster of two nodes with one virtual core each."""
     command = [ray_python(), "-W", "ignore", "-m", "tests.ray_nodes"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        yield Nodes(process)
-    finally:
-        process.communicate(timeout=60)
+    with tempfile.NamedTemporaryFile("w", prefix="ray-token-") as file:
+        file.write(secrets.token_hex(32))
+        file.flush()
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": file.name}
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | token,
+        )
+        try:
+            yield Nodes(process, token)
+        finally:
+            process.communicate(timeout=60)

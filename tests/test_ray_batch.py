@@ -64,7 +64,8 @@ def test_batch_outlives_its_command_and_a_node(tmp_path: Path, nodes: Nodes) -> 
     size = source.stat().st_size // SHARDS
     ray = command(source, out, CREDIT, "--address", nodes.address, "--shard-size", str(size))
 
-    with subprocess.Popen(ray, stderr=subprocess.DEVNULL) as first:
+    joining = os.environ | nodes.token
+    with subprocess.Popen(ray, stderr=subprocess.DEVNULL, env=joining) as first:
         try:
             wait_for(first, lambda: len(writers(out)) >= 5)
         finally:
@@ -72,7 +73,7 @@ def test_batch_outlives_its_command_and_a_node(tmp_path: Path, nodes: Nodes) -> 
     assert not (out / "_SUCCESS").exists()
     kept = inodes(out)
 
-    with subprocess.Popen(ray, stderr=subprocess.PIPE, text=True) as second:
+    with subprocess.Popen(ray, stderr=subprocess.PIPE, text=True, env=joining) as second:
         try:
             wait_for(
                 second,

@@ -50,7 +50,7 @@ def deploy(
         capture_output=True,
         text=True,
         timeout=DEADLINE_SECONDS,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(logs), "HOTROW_LOG_DIR": str(logs)},
+        env={"PATH": "/usr/bin:/bin", "HOME": str(logs), "HOTROW_LOG_DIR": str(logs), **nodes.token},
     )
 
 
