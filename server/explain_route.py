@@ -11,6 +11,7 @@ from server.body import JSON, check_json, read_body
 from server.deadline import Deadline
 from server.reasons import reasons
 from server.scorer import Scorer
+from server.served import ServedModel
 from server.service import Service
 
 
@@ -24,11 +25,8 @@ async def explain(request: Request) -> Response:
     model = service.asked(request.path_params)
     scorer = model.scorer
     row = scorer.decode(body)
-    contributions = await model.explainer.contributions(row)
+    terms = await terms_of(model, row)
     deadline.check()
-    terms = _explained(scorer, row, contributions)
-    margin = scorer.predictor.row_margins(row)[_output(scorer, row)]
-    model.explainer.check_sum(terms, margin / scorer.bundle.link.get("divisor", 1))
     schema = scorer.bundle.schema
     values = struct.unpack(f"{len(schema)}d", row)
     found = {"base": terms[-1], "reasons": reasons(schema, values, terms[:-1], _subject(scorer))}
@@ -37,14 +35,23 @@ async def explain(request: Request) -> Response:
     return Response(b"%b,%b" % (contents[0][:-1], orjson.dumps(found)[1:]), media_type=JSON)
 
 
+async def terms_of(model: ServedModel, row: bytes) -> list[float]:
+    """Of one encoded row F contributions and the base, checked against the margin.
+
+    Of several classes, those of the likeliest. Raises what `Explainer` raises.
+    """
+    scorer = model.scorer
+    output = _output(scorer, row)
+    terms = (await model.explainer.contributions(row))[output]
+    margin = scorer.predictor.row_margins(row)[output]
+    model.explainer.check_sum(terms, margin / scorer.bundle.link.get("divisor", 1))
+    return terms
+
+
 def _output(scorer: Scorer, row: bytes) -> int:
     """The margin that is explained: the only one, or that of the likeliest class."""
     margins = scorer.predictor.row_margins(row)
     return margins.index(max(margins))
-
-
-def _explained(scorer: Scorer, row: bytes, terms: list[list[float]]) -> list[float]:
-    return terms[_output(scorer, row)]
 
 
 def _subject(scorer: Scorer) -> str:

@@ -13,8 +13,9 @@ from server.errors import SettingsError
 PREFIX = "HOTROW_"
 
 
-def _setting(default: Any, parse: Callable[[str], Any], meaning: str) -> Any:
-    return field(default=default, metadata={"parse": parse, "meaning": meaning})
+def _setting(default: Any, parse: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
+    metadata = {"parse": parse, "meaning": meaning, "secret": secret}
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 def _paths(text: str) -> tuple[Path, ...]:
@@ -61,6 +62,13 @@ def _rules(text: str) -> tuple[tuple[str, str], ...]:
     if not all(name and rule in ("keep", "drop", "hash", "bucket") for name, _, rule in pairs):
         raise ValueError("FIELD=keep, drop, hash or bucket, separated by commas")
     return tuple((name, rule) for name, _, rule in pairs)
+
+
+def _logins(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = tuple(part.partition(":") for part in text.split(",") if part)
+    if not all(user and password for user, _, password in pairs):
+        raise ValueError("USER:PASSWORD, several separated by commas")
+    return tuple((user, password) for user, _, password in pairs)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -137,6 +145,13 @@ class Settings:
         75.0, _seconds, "idle time after which a connection is closed; more than the load balancer's"
     )
     drain_seconds: float = _setting(10.0, _seconds, "time that requests in flight get at shutdown")
+    ui_auth: tuple[tuple[str, str], ...] = _setting(
+        (),
+        _logins,
+        "who may see the page of `python -m ui`: `USER:PASSWORD`, separated by commas; "
+        "the API's routes stay open",
+        secret=True,
+    )
 
     @classmethod
     def read(cls, environment: Mapping[str, str], **options: Any) -> "Settings":
@@ -158,7 +173,8 @@ class Settings:
             try:
                 values[setting.name] = setting.metadata["parse"](text)
             except ValueError as error:
-                raise SettingsError(f"expected {variable} to be {error}, got {text!r}") from None
+                got = "something else" if setting.metadata["secret"] else repr(text)
+                raise SettingsError(f"expected {variable} to be {error}, got {got}") from None
         return cls(**values | {name: value for name, value in options.items() if value is not None})
 
 

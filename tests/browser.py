@@ -154,11 +154,16 @@ class Visit:
 
     def field(self, label: str) -> Any:
         """The text box or list of a label."""
-        return self.page.get_by_label(label, exact=True)
+        return self.page.locator("#form").get_by_label(label, exact=True)
 
     def example(self, title: str) -> None:
         """Press the button of an example."""
         self.page.locator(".example", has_text=title).click()
+
+    def open(self, tab: str) -> None:
+        """Open a tab."""
+        self.page.locator(f"#tab-{tab}").click()
+        self.page.locator(f"#panel-{tab}").wait_for()
 
     def decide(self) -> None:
         """Press the button and wait for the answer."""

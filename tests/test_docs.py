@@ -27,7 +27,7 @@ def test_every_setting_is_in_the_table() -> None:
 
 
 def test_table_names_no_other_setting() -> None:
-    known = {PREFIX + field.name.upper() for field in fields(Settings)} | {"HOTROW_DATA", "HOTROW_UI_AUTH"}
+    known = {PREFIX + field.name.upper() for field in fields(Settings)} | {"HOTROW_DATA"}
     assert set(re.findall(r"HOTROW_[A-Z_]+", DOCUMENTS)) <= known
 
 

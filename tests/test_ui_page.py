@@ -75,7 +75,7 @@ def fill(opened: Visit, row: dict[str, Any]) -> None:
 def said(document: dict[str, Any]) -> str:
     """The sentence that tells an answer of the server."""
     pair = percents(document["probability"], THRESHOLD)
-    risk, limit = (words.replace("\N{NO-BREAK SPACE}", " ") for words in pair)
+    risk, limit = (words.en.replace("\N{NO-BREAK SPACE}", " ") for words in pair)
     relation = "below" if document["decision"] == "accept" else "above"
     return f"The risk of default is {risk}, {relation} the limit of {limit}."
 
@@ -139,7 +139,8 @@ def test_bad_values_are_refused_beside_their_fields_in_the_servers_words(
     for error in errors:
         label = LOAN[error["pointer"][1:]].label
         field = open_page.field(label)
-        beside = open_page.page.locator(".field", has=field).locator(".error")
+        named = open_page.page.get_by_label(label, exact=True)
+        beside = open_page.page.locator("#form .field", has=named).locator(".error")
         assert beside.inner_text().casefold() == error["detail"].casefold()
         assert field.get_attribute("aria-invalid") == "true"
         assert f"{label}: {error['detail']}" in open_page.verdict

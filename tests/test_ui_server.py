@@ -158,8 +158,8 @@ def test_the_page_decides_as_the_api_does(client: TestClient) -> None:
         document = client.post("/predict", json=row).json()
         html = decide(client, {"turn": 1, "texts": texts_of(LOAN, row)})["html"]
         risk, limit = percents(document["probability"], 0.3)
-        assert f"The risk of default is {risk}, " in html
-        assert f" the limit of {limit}." in html
+        assert f"The risk of default is {risk.en}, " in html
+        assert f" the limit of {limit.en}." in html
         assert ("Accepted</h2>" in html) == (document["decision"] == "accept")
 
 

@@ -20,6 +20,7 @@ from train.data import Rows, Source, load
 from train.examples import find_examples
 from train.features import SCHEMA
 from train.fit import FIXED, model_text
+from train.french import TRANSLATIONS
 from train.golden import golden_rows
 from train.model import Model, Split, fit_model, split
 from train.narrator import Narrator
@@ -125,6 +126,7 @@ def _assemble(
     )
     manifest = {
         "wording": WORDING,
+        "translations": TRANSLATIONS,
         "evaluation": figures,
         "provenance": provenance,
         "examples": find_examples(model.probabilities, model.threshold),

@@ -1,12 +1,8 @@
 """What is said on the terminal once the page can be opened."""
 
-import json
-import shlex
-from collections.abc import Mapping
-from typing import Any
-
 from server.service import Service
 from ui.examples import examples_of
+from ui.share import curl
 
 _WILDCARDS = {"http://0.0.0.0:": "http://127.0.0.1:", "http://[::]:": "http://[::1]:"}
 
@@ -24,9 +20,3 @@ def reachable(address: str) -> str:
         if address.startswith(wildcard):
             return loopback + address.removeprefix(wildcard)
     return address
-
-
-def curl(address: str, row: Mapping[str, Any]) -> str:
-    """A command for a shell that sends one row to `POST /predict`."""
-    body = shlex.quote(json.dumps(row, ensure_ascii=False))
-    return f"curl -sS {address}/predict -H 'Content-Type: application/json' -d {body}"

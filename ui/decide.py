@@ -8,18 +8,24 @@ import orjson
 from server.errors import Problem
 from server.schema import pointer
 from server.scorer import Scorer
-from ui.labels import label_of
+from ui.labels import Labels, refusal
 from ui.panel import Complaint, refused
+from ui.share import shared
+from ui.text import tag
 from ui.values import body_of, row_of
 from ui.verdict import verdict_of
 
 
 class Shown(NamedTuple):
-    """What the page shows: the verdict, the errors by feature name, and of which turn it is."""
+    """What the page shows: the verdict, the errors by feature name, and of which turn it is.
+
+    `texts` are those that were decided on, empty where nothing was.
+    """
 
     turn: int
     html: str
     errors: dict[str, str]
+    texts: dict[str, str]
 
 
 class _Reply:
@@ -42,32 +48,40 @@ class Decider:
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         self._schema = scorer.bundle.schema
-        self._labels = {pointer(f.name): (f.name, label_of(f)) for f in self._schema.features}
+        self._labels = Labels.of(scorer.bundle)
+        self._features = {pointer(feature.name): feature for feature in self._schema.features}
         self._verdict = verdict_of(scorer.bundle)
 
     def idle(self) -> Shown:
         """What is shown before a decision."""
-        return Shown(0, self._verdict.idle(), {})
+        return Shown(0, self._verdict.idle(), {}, {})
 
     def decide(self, value: Any) -> Shown:
         """Score the row in the form's value; a refusal is shown, never raised."""
-        turn, texts = _read(value)
-        body = body_of(row_of(self._schema, texts))
+        turn, texts = read_form(value)
+        row = row_of(self._schema, texts)
+        body = body_of(row)
         reply, started_ns = _Reply(), time.perf_counter_ns()
         try:
             self._scorer.answer(body, reply, started_ns)
-        except Problem as refusal:
-            return self._refused(turn, refusal)
+        except Problem as problem:
+            return self._refused(turn, problem)
         seconds = (reply.ended_ns - started_ns) / 1e9
-        return Shown(turn, self._verdict.answered(orjson.loads(reply.content), seconds), {})
+        document = orjson.loads(reply.content)
+        html = self._verdict.answered(document, seconds) + shared(row, document)
+        return Shown(turn, html, {}, texts)
 
-    def _refused(self, turn: int, refusal: Problem) -> Shown:
-        complaints = [Complaint(*self._labels[error.pointer], error.detail) for error in refusal.errors]
-        errors = {complaint.feature: complaint.detail for complaint in complaints}
-        return Shown(turn, refused(refusal.detail, complaints), errors)
+    def _refused(self, turn: int, problem: Problem) -> Shown:
+        complaints = []
+        for error in problem.errors:
+            feature = self._features[error.pointer]
+            words = refusal(feature, error.detail)
+            complaints.append(Complaint(feature.name, self._labels.label(feature), words))
+        errors = {complaint.feature: tag("span", complaint.detail) for complaint in complaints}
+        return Shown(turn, refused(problem.detail, complaints), errors, {})
 
 
-def _read(value: Any) -> tuple[int, dict[str, str]]:
+def read_form(value: Any) -> tuple[int, dict[str, str]]:
     """The turn and the texts of a form's value, `{"turn", "texts"}`.
 
     It comes from the network: what is not of that form counts as not filled in.

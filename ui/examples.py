@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from server.bundle import Bundle
 from server.errors import BundleError, UnacceptableRow
 from server.predictor import Predictor
-from ui.wording import sentence
+from ui.text import Text, sentence
+from ui.wording import french_of
 
 
 class Example(NamedTuple):
@@ -16,13 +17,14 @@ class Example(NamedTuple):
     name: str
     title: str
     row: dict[str, Any]
+    french: str = ""
 
     @property
-    def heading(self) -> str:
+    def heading(self) -> Text:
         """Name and title, said once where the title has the name in it."""
-        if self.name.casefold() in self.title.casefold():
-            return self.title
-        return f"{sentence(self.name)} · {self.title}"
+        named = self.name.casefold() in self.title.casefold()
+        own = self.title if named else f"{sentence(self.name)} · {self.title}"
+        return Text(own, self.french or own)
 
 
 def examples_of(predictor: Predictor) -> list[Example]:
@@ -34,11 +36,15 @@ def examples_of(predictor: Predictor) -> list[Example]:
     """
     bundle = predictor.bundle
     if given := bundle.manifest.get("examples"):
-        return [_checked(bundle, Example(e["name"], e["title"], e["row"])) for e in given]
+        french = french_of(bundle).get("examples") or {}
+        return [
+            _checked(bundle, Example(e["name"], e["title"], e["row"], french.get(e["name"], "")))
+            for e in given
+        ]
     if bundle.task == "binary":
         return _golden_examples(predictor)
     rows = enumerate(islice(bundle.golden_rows(), 3), start=1)
-    return [Example(f"golden-{i}", f"Golden row {i}", golden.fields) for i, golden in rows]
+    return [Example(f"golden-{i}", f"Golden row {i}", golden.fields, f"Exemple {i}") for i, golden in rows]
 
 
 def _checked(bundle: Bundle, example: Example) -> Example:
@@ -59,9 +65,9 @@ def _golden_examples(predictor: Predictor) -> list[Example]:
     nearest = min(scored, key=lambda pair: abs(pair[0] - threshold))
     highest = max(scored, key=lambda pair: pair[0])
     return [
-        Example("low", "Lowest score", lowest[1]),
-        Example("borderline", "Nearest to the limit", nearest[1]),
-        Example("high", "Highest score", highest[1]),
+        Example("low", "Lowest score", lowest[1], "Score le plus bas"),
+        Example("borderline", "Nearest to the limit", nearest[1], "Le plus proche de la limite"),
+        Example("high", "Highest score", highest[1], "Score le plus haut"),
     ]
 
 

@@ -1,9 +1,8 @@
 """The gauge: a half circle with the limit at its top, as SVG of our own."""
 
 import math
-from html import escape
 
-from ui.wording import NBSP
+from ui.text import NBSP, Text, attribute, tag
 
 CENTRE_X, CENTRE_Y, RADIUS = 170.0, 172.0, 128.0
 
@@ -29,6 +28,10 @@ _TICKS = (
     0.99,
 )
 _TICK_GAP = 0.09
+
+_SAID = Text("{name} {risk}, limit {limit}", "{name} {risk}, limite {limit}")
+_LIMIT_ALONE = Text("{name}: limit {limit}", f"{{name}}{NBSP}: limite {{limit}}")
+_LIMIT = Text("limit {limit}", "limite {limit}")
 
 
 def place(probability: float, threshold: float) -> float:
@@ -57,14 +60,21 @@ def ticks(threshold: float) -> list[float]:
 
 
 def gauge(
-    probability: float | None, threshold: float, *, risk: str, limit: str, name: str, ends: tuple[str, str]
+    probability: float | None,
+    threshold: float,
+    *,
+    risk: Text,
+    limit: Text,
+    name: Text,
+    ends: tuple[Text, Text],
 ) -> str:
     """The gauge as an `<svg>`; without a probability it shows the limit alone.
 
     `risk` and `limit` are the two figures in words, `name` says of what, `ends`
     what is decided on the left and on the right.
     """
-    said = f"{name} {risk}, limit {limit}" if probability is not None else f"{name}: limit {limit}"
+    shown = _SAID if probability is not None else _LIMIT_ALONE
+    said = shown.put(name=name, risk=risk, limit=limit)
     parts = [
         _arc("zone below", 0.0, 0.495),
         _arc("zone otherwise", 0.505, 1.0),
@@ -77,7 +87,7 @@ def gauge(
     ]
     if probability is not None:
         parts.append(_needle(place(probability, threshold)))
-    head = f'<svg class="gauge" viewBox="0 0 340 204" role="img" aria-label="{escape(said)}">'
+    head = f'<svg class="gauge" viewBox="0 0 340 204" role="img" {attribute("aria-label", said)}>'
     return head + "".join(parts) + "</svg>"
 
 
@@ -94,13 +104,15 @@ def _arc(style: str, start: float, end: float) -> str:
 def _tick(share: float, threshold: float) -> str:
     where = place(share, threshold)
     x, y = _point(where, RADIUS + 15)
-    return _text("tick left" if where < 0.5 else "tick right", x, y + 4, f"{share * 100:g}{NBSP}%")
+    return _text(
+        "tick left" if where < 0.5 else "tick right", x, y + 4, Text.figures(f"{share * 100:g}{NBSP}%")
+    )
 
 
-def _limit(limit: str) -> str:
+def _limit(limit: Text) -> str:
     top = CENTRE_Y - RADIUS
     line = f'<path class="limit" d="M{CENTRE_X:g} {top - 17:g}V{top + 17:g}"/>'
-    return line + _text("limit-name", CENTRE_X, top - 24, f"limit {limit}")
+    return line + _text("limit-name", CENTRE_X, top - 24, _LIMIT.put(limit=limit))
 
 
 def _needle(where: float) -> str:
@@ -112,5 +124,5 @@ def _needle(where: float) -> str:
     )
 
 
-def _text(style: str, x: float, y: float, text: str) -> str:
-    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+def _text(style: str, x: float, y: float, text: Text) -> str:
+    return tag("text", text, class_=style, x=f"{x:.1f}", y=f"{y:.1f}")

@@ -1,4 +1,4 @@
-"""The page: Gradio around the form and the verdict, on the server's own app and port."""
+"""The page: Gradio around the tabs, on the server's own app and port."""
 
 import os
 
@@ -10,8 +10,8 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 # Gradio asks matplotlib, where there is one, for its backend in every call; unset, it searches.
 os.environ.setdefault("MPLBACKEND", "agg")
 
+from collections.abc import Callable
 from contextlib import suppress
-from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,26 @@ import gradio as gr
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from server.scorer import Scorer
 from server.service import Service
+from ui.calls import call_routes
 from ui.decide import Decider, Shown
 from ui.examples import examples_of
 from ui.form import form_html
+from ui.importance import ranked
+from ui.labels import Labels
+from ui.login import Login
+from ui.many import many_html
+from ui.model_tab import model_html
+from ui.operations import Operations
+from ui.script import head, read
 from ui.surface import PageMount
+from ui.tabs import TABS, head_html
 from ui.values import texts_of
+from ui.what_if import what_if_html
+from ui.why import why_html
 from ui.wording import Wording
 
-_HERE = Path(__file__).parent
-_FAVICON = _HERE / "favicon.svg"
+_FAVICON = Path(__file__).parent / "favicon.svg"
 
 #: Plex Sans comes with Gradio and is served from this host; its file of weight 600
 #: lacks letters, so the page has two weights.
@@ -38,6 +47,16 @@ _FONT = (gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", 
 _MONOSPACE = (gr.themes.LocalFont("IBM Plex Mono", weights=(400,)), "ui-monospace", "monospace")
 
 _OURS: dict[str, Any] = {"apply_default_css": False}
+#: Without the queue and as a coroutine: one request, on the loop's thread, no hop.
+#: Of submissions while one is under way the last counts; the default drops them.
+_CALL: dict[str, Any] = {
+    "queue": False,
+    "trigger_mode": "always_last",
+    "show_progress": "hidden",
+    "api_visibility": "private",
+}
+#: Between two looks at the metrics.
+TICK_SECONDS = 2.0
 
 
 def add_page(app: Starlette) -> Starlette:
@@ -48,7 +67,7 @@ def add_page(app: Starlette) -> Starlette:
         import_module("matplotlib")
     gr.mount_gradio_app(
         app,  # any Starlette will do: FastAPI's own parts are not used
-        build(service.default),
+        build(service),
         path="/",
         run_history=False,
         show_error=False,
@@ -58,56 +77,97 @@ def add_page(app: Starlette) -> Starlette:
         enable_monitoring=False,
         favicon_path=str(_FAVICON),
         theme=gr.themes.Base(font=_FONT, font_mono=_MONOSPACE),
-        head=f"<style>{(_HERE / 'page.css').read_text()}</style>",
+        head=head(),
     )
     # Gradio has mounted all of itself at "/"; only what the page needs stays reachable.
     mounted = app.router.routes.pop()
     assert isinstance(mounted, Mount)
-    app.router.routes.append(PageMount(mounted.app, service.settings.max_body_bytes))
+    settings = service.settings
+    app.router.routes += call_routes(service)
+    app.router.routes.append(PageMount(Login(mounted.app, settings.ui_auth), settings.max_body_bytes))
     return app
 
 
-def build(scorer: Scorer) -> gr.Blocks:
-    """The page of one model."""
+def build(service: Service) -> gr.Blocks:
+    """The page of the default model: a panel for each tab, and what is called from them."""
+    scorer = service.default
     words = Wording.of(scorer.bundle)
+    blocks: gr.Blocks = gr.Blocks(
+        title=f"{words.title.en} · Hotrow", analytics_enabled=False, fill_width=True
+    )
+    order = ranked(scorer.predictor)
+    panels: dict[str, Callable[[], object]] = {
+        "why": lambda: _html(why_html(), "why.js"),
+        "what-if": lambda: _html(what_if_html(scorer, order), "what_if.js"),
+        "many": lambda: _html(many_html(scorer.bundle), "many.js"),
+        "operations": lambda: _operations(service),
+        "model": lambda: _html(model_html(scorer.bundle, order)),
+    }
+    with blocks:
+        _html(head_html(words.title, scorer.bundle.label), "tabs.js", elem_id="header")
+        with gr.Column(elem_id="panel-decide", elem_classes="panel-of-tab"):
+            _decide(service, words, order)
+        for name in list(TABS)[1:]:
+            with gr.Column(elem_id=f"panel-{name}", elem_classes="panel-of-tab"):
+                panels[name]()
+    return blocks
+
+
+def _decide(service: Service, words: Wording, order: list[str]) -> None:
+    scorer = service.default
     decider = Decider(scorer)
 
     async def decide(value: Any) -> dict[str, Any]:
         return decider.decide(value)._asdict()
 
-    blocks: gr.Blocks = gr.Blocks(title=f"{words.title} · Hotrow", analytics_enabled=False, fill_width=True)
-    with blocks:
-        gr.HTML(_header(words.title, scorer.bundle.label), js_on_load=None, **_OURS, elem_id="header")
-        with gr.Row(elem_id="columns"):
-            verdict = _verdict(decider.idle())
-            form = _form(scorer, words.case)
-        # Without the queue and as a coroutine: one request, on the loop's thread, no hop.
-        # Of submissions while one is under way the last counts; the default drops them.
-        form.submit(
-            decide,
-            form,
-            verdict,
-            queue=False,
-            trigger_mode="always_last",
-            show_progress="hidden",
-            api_visibility="private",
+    with gr.Row(elem_id="columns"):
+        verdict = _verdict(decider.idle())
+        schema, labels = scorer.bundle.schema, Labels.of(scorer.bundle)
+        examples = examples_of(scorer.predictor)
+        # `form.js` keeps the form's value, the turn and the text of every field.
+        form = _html(
+            form_html(schema, examples, words.case, labels, order),
+            "form.js",
+            elem_id="form",
+            value={},
+            examples=[texts_of(schema, example.row) for example in examples],
         )
-    return blocks
+    form.submit(decide, form, verdict, **_CALL)
 
 
-def _form(scorer: Scorer, case: str) -> gr.HTML:
-    """The form; `form.js` keeps its value, the turn and the text of every field."""
-    examples = examples_of(scorer.predictor)
-    schema = scorer.bundle.schema
+def _operations(service: Service) -> None:
+    """The tab that ticks while it is open: its script plays and stops the timer."""
+    operations = Operations(service)
+    shown = gr.HTML(
+        value="",
+        html_template='<div class="shown"></div>',
+        js_on_load=read("operations.js"),
+        **_OURS,
+        elem_id="operations",
+    )
+    timer = gr.Timer(TICK_SECONDS, active=False)
+
+    async def look() -> str:
+        return await operations.look()
+
+    async def play() -> tuple[str, gr.Timer]:
+        return await operations.look(), gr.Timer(active=True)
+
+    async def stop() -> gr.Timer:
+        return gr.Timer(active=False)
+
+    timer.tick(look, None, shown, **_CALL)
+    shown.play(play, None, [shown, timer], **_CALL)
+    shown.stop(stop, None, timer, **_CALL)
+
+
+def _html(markup: str, script: str = "", **more: Any) -> gr.HTML:
+    """Markup of ours, and the script behind it."""
     return gr.HTML(
-        value={},
+        **{"value": "", "markup": markup, **_OURS, **more},
         # The markup is a property, not the template: Gradio runs templates as code.
         html_template="${markup}",
-        js_on_load=(_HERE / "form.js").read_text(),
-        **_OURS,
-        elem_id="form",
-        markup=form_html(schema, examples, case),
-        examples=[texts_of(schema, example.row) for example in examples],
+        js_on_load=read(script) if script else None,
     )
 
 
@@ -115,15 +175,9 @@ def _verdict(shown: Shown) -> gr.HTML:
     """The answer; its value is what the page shows."""
     return gr.HTML(
         value=shown._asdict(),
-        html_template="${value.html}",
-        js_on_load=(_HERE / "verdict.js").read_text(),
+        # The script writes the markup: Gradio would patch it under the feet of the language.
+        html_template='<div class="shown"></div>',
+        js_on_load=read("verdict.js"),
         **_OURS,
         elem_id="verdict",
-    )
-
-
-def _header(title: str, model: str) -> str:
-    return (
-        f'<header class="top"><h1>{escape(title)}</h1>'
-        f"<p>Model <strong>{escape(model)}</strong>, served by Hotrow</p></header>"
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Literal, NamedTuple
 
-from ui.wording import NBSP, sentence
+from ui.text import NBSP, Text, attribute, tag
 
 Symbol = Literal["check", "cross", "attention", "down", "up", "none"]
 
@@ -16,57 +16,70 @@ _PATHS = {
     "up": "M12 17V7M7.5 11.5L12 7l4.5 4.5",
 }
 
+_DECISION = Text("Decision", "Décision")
+_NOT_DECIDED = Text("Not decided", "Pas de décision")
+_NOT_ACCEPTABLE = Text("{detail}.", "{count} à corriger.")
+_SCORED = Text(f"Scored in {{time}}{NBSP}ms", f"Calculé en {{time}}{NBSP}ms")
+_BY = Text("by {model}", "par {model}")
+_ANSWER = Text("answer {id}", "réponse {id}")
+
 
 class Complaint(NamedTuple):
     """One refused field: its feature, its label and the server's words."""
 
     feature: str
-    label: str
-    detail: str
+    label: Text
+    detail: Text
 
 
 def panel(kind: str, *parts: str) -> str:
     """The whole panel; `kind` chooses its tone in the style sheet."""
-    return f'<section class="panel {kind}" aria-label="Decision">{"".join(parts)}</section>'
+    return f'<section class="panel {kind}" {attribute("aria-label", _DECISION)}>{"".join(parts)}</section>'
 
 
-def head(symbol: Symbol, word: str, explanation: str) -> str:
+def head(symbol: Symbol, word: Text, explanation: Text) -> str:
     """Sign, word and sentence.
 
     The role stands on the same element in every state, so that a screen reader
     says what it changes to.
     """
     return (
-        f'<div class="head" role="status">{_icon(symbol)}<h2>{escape(word)}</h2>'
-        f'<p class="explanation">{escape(explanation)}</p></div>'
+        f'<div class="head" role="status">{icon(symbol)}{tag("h2", word)}'
+        f"{tag('p', explanation, class_='explanation')}</div>"
     )
 
 
 def refused(detail: str, complaints: Sequence[Complaint]) -> str:
     """The server's refusal, each field by its label."""
     entries = "".join(
-        f'<li><a href="#" data-field="{escape(c.feature)}">{escape(c.label)}</a>: {escape(c.detail)}</li>'
+        f"<li>{tag('a', c.label, href='#', data_field=c.feature)}: {tag('span', c.detail)}</li>"
         for c in complaints
     )
-    said = head("attention", "Not decided", sentence(detail) + ".")
+    count = "1 champ" if len(complaints) == 1 else f"{len(complaints)} champs"
+    words = Text(detail, detail) if not complaints else Text(detail, count)
+    said = head("attention", _NOT_DECIDED, _NOT_ACCEPTABLE.put(detail=words.en, count=words.fr).sentence())
     return panel("refused", said, f'<ul class="complaints">{entries}</ul>' if entries else "")
+
+
+def milliseconds(seconds: float) -> Text:
+    """A time in words; a figure under 10 us would be more exact than a single measurement is."""
+    return Text.figures(f"{max(seconds * 1000, 0.01):.2f}")
 
 
 def origin(document: Mapping[str, Any], seconds: float) -> str:
     """Which model answered, how long it took and the key of the answer in the log."""
-    # A figure under 10 us would be more exact than a single measurement is.
-    milliseconds = f"{max(seconds * 1000, 0.01):.2f}{NBSP}ms"
     return (
-        f'<p class="origin"><strong>Scored in {milliseconds}</strong> '
-        f"<span>by {escape(document['model'])}</span> "
-        f'<span class="id">answer {escape(document["id"])}</span></p>'
+        f'<p class="origin">{tag("strong", _SCORED.put(time=milliseconds(seconds)))} '
+        f"{tag('span', _BY.put(model=document['model']))} "
+        f"{tag('span', _ANSWER.put(id=document['id']), class_='id')}</p>"
     )
 
 
-def _icon(symbol: Symbol) -> str:
+def icon(symbol: Symbol) -> str:
+    """A sign in a circle, so that no decision is told by its colour alone."""
     if symbol == "none":
         return ""
     return (
-        '<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">'
+        f'<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" data-symbol="{escape(symbol)}">'
         f'<circle cx="12" cy="12" r="11"/><path d="{_PATHS[symbol]}"/></svg>'
     )

@@ -1,0 +1,66 @@
+"""What the page's scripts ask for, beside Gradio: plain routes under `/page/`, without state."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from server.body import check_json, read_body
+from server.service import Service
+from ui.decide import read_form
+from ui.importance import ranked
+from ui.login import Login
+from ui.many import many_routes
+from ui.panel import refused
+from ui.what_if import WhatIf
+from ui.why import Why
+
+Answer = Callable[[dict[str, str]], Awaitable[dict[str, Any]]]
+
+
+def call_routes(service: Service) -> list[Route]:
+    """The routes of one page."""
+    what_if = WhatIf(service.default, ranked(service.default.predictor))
+    why = Why(service)
+
+    async def suppose(texts: dict[str, str]) -> dict[str, Any]:
+        supposed = what_if.suppose(texts)
+        return {"html": supposed.html, "said": supposed.said, "whole": supposed.row is not None}
+
+    async def flip(texts: dict[str, str]) -> dict[str, Any]:
+        supposed = what_if.suppose(texts)
+        return {"html": "" if supposed.row is None else await what_if.flip(supposed.row)}
+
+    async def reasons(texts: dict[str, str]) -> dict[str, Any]:
+        supposed = what_if.suppose(texts)
+        return {"html": refused("", []) if supposed.row is None else await why.reasons(supposed.row)}
+
+    calls = {"what-if": suppose, "flip": flip, "reasons": reasons}
+    plain = [Route(f"/page/{name}", _call(service, call), methods=["POST"]) for name, call in calls.items()]
+    routes = [*plain, *many_routes(service)]
+    for route in routes:
+        route.app = Login(route.app, service.settings.ui_auth)
+    return routes
+
+
+def _call(service: Service, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    """A route that takes a form's texts, `{"texts"}`, and says how long the server worked on them."""
+
+    async def route(request: Request) -> Response:
+        started_ns = time.perf_counter_ns()
+        check_json(request)
+        body = await read_body(request, service.settings.max_body_bytes)
+        try:
+            form = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            form = None  # it comes from the network: read as a form without texts
+        content = orjson.dumps(await answer(read_form(form)[1]))
+        milliseconds = (time.perf_counter_ns() - started_ns) / 1e6
+        headers = {"Server-Timing": f"page;dur={milliseconds:.3f}", "Cache-Control": "no-store"}
+        return Response(content, media_type="application/json", headers=headers)
+
+    return route

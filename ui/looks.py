@@ -1,0 +1,89 @@
+"""One look at the metrics, and what two looks say of the time between them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client.core import Metric
+
+_DURATION, _PROBABILITY = "hotrow_request_duration_seconds", "hotrow_probability"
+PREDICT = "/predict"
+
+
+@dataclass
+class Look:
+    """The figures of `/metrics` at one moment, summed as they are there.
+
+    `durations` are the cumulative counts of `/predict` by upper bound in seconds,
+    `scores` those of the model's probabilities.
+    """
+
+    at: float
+    requests: float = 0.0
+    failed: float = 0.0
+    durations: dict[float, float] = field(default_factory=dict)
+    scores: dict[float, float] = field(default_factory=dict)
+    decisions: dict[str, float] = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
+    drift: dict[str, tuple[float, float]] = field(default_factory=dict)
+    single: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, families: Iterable[Metric], at: float, model: str) -> "Look":
+        """What the families of a metrics page say of one model, `name@version`."""
+        look = cls(at)
+        limits: dict[str, float] = {}
+        for family in families:
+            for sample in family.samples:
+                look._take(sample.name, sample.labels, sample.value, model)
+                if sample.name == "hotrow_feature_psi_limit" and sample.labels["model"] == model:
+                    limits[sample.labels["feature"]] = sample.value
+        look.drift = {name: (psi, limits.get(name, 0.0)) for name, (psi, _) in look.drift.items()}
+        return look
+
+    def _take(self, name: str, labels: Mapping[str, str], value: float, model: str) -> None:
+        if name == f"{_DURATION}_count":
+            self.requests += value
+            self.failed += value if labels["code"] not in ("200", "other") else 0.0
+        elif name == f"{_DURATION}_bucket" and labels["route"] == PREDICT and labels["code"] == "200":
+            bound = float(labels["le"])
+            self.durations[bound] = self.durations.get(bound, 0.0) + value
+        elif name == f"{_PROBABILITY}_bucket" and labels["model"] == model:
+            self.scores[float(labels["le"])] = value
+        elif name == "hotrow_predictions_total" and labels["model"] == model:
+            self.decisions[labels["decision"]] = value
+        elif name == "hotrow_worker_cpu_seconds_total":
+            self.cpu[labels["worker"]] = value
+        elif name == "hotrow_worker_resident_memory_bytes":
+            self.memory[labels["worker"]] = value
+        elif name == "hotrow_feature_psi" and labels["model"] == model:
+            self.drift[labels["feature"]] = (value, 0.0)
+        elif name in ("hotrow_shed_total", "hotrow_log_dropped_total"):
+            self.single[name] = self.single.get(name, 0.0) + value
+        elif not labels or labels.get("model") == model:
+            self.single[name] = value
+
+
+def grown(before: Mapping[float, float], after: Mapping[float, float]) -> list[tuple[float, float]]:
+    """What was counted between two looks, by upper bound: a histogram that is not cumulative."""
+    bounds = sorted(after)
+    sums = [after[bound] - before.get(bound, 0.0) for bound in bounds]
+    steps = [high - low for low, high in zip([0.0, *sums], sums, strict=False)]
+    return list(zip(bounds, steps, strict=True))
+
+
+def quantile(histogram: Sequence[tuple[float, float]], share: float) -> float | None:
+    """The value under which `share` of the observations lie, None if there are none.
+
+    Between two bounds a straight line is taken, as PromQL's histogram_quantile does.
+    """
+    total = sum(count for _, count in histogram)
+    if not total:
+        return None
+    wanted, low = share * total, 0.0
+    for bound, count in histogram:
+        if count and wanted <= count:
+            return low if bound == float("inf") else low + (bound - low) * wanted / count
+        wanted -= count
+        low = bound if bound != float("inf") else low
+    return low

@@ -1,0 +1,197 @@
+// Behind the file of many cases (many.py). The file is cut into pieces of whole records,
+// which are sent one after another: the server works on one small piece at a time, keeps
+// nothing, and others are answered in between. What comes back is put together here.
+const root = element.querySelector(".many");
+const part = (name) => root.querySelector(name);
+const [preview, progress, summary] = [part(".preview"), part(".progress"), part(".summary")];
+const threshold = Number(root.dataset.threshold);
+const outcomes = JSON.parse(root.dataset.outcomes);
+const PIECE = 2 ** 16;
+const BEGINNING = 40;
+
+let file = null;
+let text = "";
+let run = 0;
+let result = null;
+
+function complain(words) {
+  part(".problem").textContent = words ?? "";
+}
+
+const quotes = (piece) => piece.split('"').length - 1;
+const breaks = (piece) => piece.split("\n").length - 1;
+
+// Behind the first line break after `from` that is not inside quotes.
+function endOfRecord(start, from) {
+  for (;;) {
+    const at = text.indexOf("\n", from);
+    if (at < 0) return text.length;
+    if (quotes(text.slice(start, at)) % 2 === 0) return at + 1;
+    from = at + 1;
+  }
+}
+
+function* pieces(size) {
+  const head = text.slice(0, endOfRecord(0, 0));
+  let [from, line] = [head.length, breaks(head) + 1];
+  while (from < text.length) {
+    const end = endOfRecord(from, Math.min(from + size, text.length));
+    const records = text.slice(from, end);
+    if (records.length > 8 * size) throw new Error(hotrow.say("no_quote"));
+    if (records.trim()) yield { first: line, end, content: head + records };
+    line += breaks(records);
+    from = end;
+  }
+}
+
+const send = (path, piece) => hotrow.post(`/page/many${path}?first=${piece.first}`, piece.content, "text/csv");
+
+async function take(chosen) {
+  run += 1;
+  complain();
+  for (const section of [preview, progress, summary]) section.hidden = true;
+  if (!chosen) return;
+  file = chosen;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+  } catch {
+    return complain(hotrow.say("utf8"));
+  }
+  try {
+    let end = text.indexOf("\n") + 1;
+    for (let i = 0; i < BEGINNING && end > 0 && end < text.length; i += 1) end = endOfRecord(end, end);
+    const beginning = { first: breaks(text.slice(0, endOfRecord(0, 0))) + 1, content: text.slice(0, end || text.length) };
+    const checked = await send("/check", beginning);
+    hotrow.reachable(true);
+    if (checked.problem) return complain(checked.problem);
+    part(".file").textContent = `${file.name} · ${hotrow.say("rows", { count: hotrow.number(rowsAbout()) })}`;
+    part(".content").innerHTML = checked.html + listed(checked.faults);
+    preview.hidden = false;
+  } catch {
+    hotrow.reachable(false);
+  }
+}
+
+const rowsAbout = () => Math.max(0, breaks(text.trimEnd()));
+
+function listed(faults, more = 0) {
+  const lines = faults.map(({ line, column, detail }) => `<li>${hotrow.say("line", { line })}: ${column} ${detail}</li>`);
+  const rest = more > 0 ? `<li>${hotrow.say("more", { count: hotrow.number(more) })}</li>` : "";
+  return lines.length ? `<ul class="faults-list">${lines.join("")}${rest}</ul>` : "";
+}
+
+async function score() {
+  const number = (run += 1);
+  result = { parts: [], rows: 0, bad: 0, faults: [], counts: [], outcomes: {} };
+  summary.hidden = true;
+  progress.hidden = false;
+  complain();
+  const started = performance.now();
+  const all = rowsAbout();
+  try {
+    for (const piece of pieces(PIECE)) {
+      const answer = await send("", piece);
+      if (number !== run) return;
+      if (answer.problem) {
+        progress.hidden = true;
+        return complain(answer.problem);
+      }
+      add(answer);
+      part("progress").value = piece.end / text.length;
+      const rate = (1000 * result.rows) / (performance.now() - started);
+      part(".state").textContent = [
+        hotrow.say("scoring", { done: hotrow.number(result.rows), all: hotrow.number(Math.max(all, result.rows)) }),
+        hotrow.say("speed", { rate: hotrow.number(Math.round(rate)) }),
+      ].join(" · ");
+    }
+  } catch (error) {
+    progress.hidden = true;
+    if (error instanceof TypeError || error.message.startsWith("status")) return hotrow.reachable(false);
+    return complain(error.message);
+  }
+  progress.hidden = true;
+  if (result.rows) tell();
+}
+
+function add(answer) {
+  if (!result.parts.length) result.parts.push("\ufeff", answer.header);
+  result.parts.push(answer.csv);
+  result.rows += answer.rows;
+  result.bad += answer.bad;
+  result.faults.push(...answer.faults.slice(0, Math.max(0, 100 - result.faults.length)));
+  answer.counts.forEach((count, i) => (result.counts[i] = (result.counts[i] ?? 0) + count));
+  for (const [name, count] of Object.entries(answer.outcomes)) result.outcomes[name] = (result.outcomes[name] ?? 0) + count;
+}
+
+const share = (part) => hotrow.number(part, { style: "percent", maximumFractionDigits: 1 });
+const words = (name) => (outcomes[name] ?? [name, name])[hotrow.language === "fr" ? 1 : 0];
+
+function tell() {
+  const good = result.rows - result.bad;
+  const figures = [[hotrow.number(result.rows), hotrow.say("all_rows"), ""]];
+  for (const name of Object.keys(outcomes)) {
+    const count = result.outcomes[name] ?? 0;
+    figures.push([hotrow.number(count), words(name), good ? share(count / good) : ""]);
+  }
+  if (result.bad) figures.push([hotrow.number(result.bad), hotrow.say("bad_rows"), ""]);
+  part(".figures").replaceChildren(
+    ...figures.map(([figure, name, note]) => {
+      const box = document.createElement("p");
+      box.append(...[["strong", figure], ["span", name], ["small", note]].map(([kind, said]) => {
+        const node = document.createElement(kind);
+        node.textContent = said;
+        return node;
+      }));
+      return box;
+    }),
+  );
+  draw();
+  part(".faults").hidden = !result.faults.length;
+  part(".faults ul").outerHTML = listed(result.faults, result.bad > 100 ? result.bad - 100 : 0) || "<ul></ul>";
+  summary.hidden = false;
+}
+
+function draw() {
+  part(".spread").hidden = !result.counts.length;
+  const most = Math.max(...result.counts, 1);
+  const total = result.counts.reduce((a, b) => a + b, 0);
+  const percent = (i) => hotrow.say("percent", { value: hotrow.number((100 * i) / result.counts.length) });
+  const bars = result.counts.map((count, i) => {
+    const bar = document.createElement("i");
+    bar.style.height = `${(100 * count) / most}%`;
+    bar.className = (i + 0.5) / result.counts.length < threshold ? "below" : "otherwise";
+    bar.title = hotrow.say("between", { share: share(count / total), low: percent(i), high: percent(i + 1) });
+    return bar;
+  });
+  const box = part(".bars");
+  box.setAttribute("role", "img");
+  box.setAttribute("aria-label", bars.filter((bar, i) => result.counts[i]).map((bar) => bar.title).join("; "));
+  box.style.setProperty("--limit", `${100 * threshold}%`);
+  box.replaceChildren(...bars);
+}
+
+part("#file").addEventListener("change", (event) => take(event.target.files[0]));
+const drop = part(".drop");
+drop.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  drop.classList.add("over");
+});
+drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+drop.addEventListener("drop", (event) => {
+  event.preventDefault();
+  drop.classList.remove("over");
+  take(event.dataTransfer.files[0]);
+});
+root.addEventListener("click", (event) => {
+  const kinds = event.target.closest("button")?.classList;
+  if (kinds?.contains("score")) score();
+  if (kinds?.contains("stop")) {
+    run += 1;
+    progress.hidden = true;
+    complain(hotrow.say("stopped"));
+  }
+  if (kinds?.contains("save")) hotrow.save(file.name.replace(/(\.csv)?$/i, "-scored.csv"), result.parts, "text/csv");
+});
+document.addEventListener("language", () => {
+  if (!summary.hidden) tell();
+});

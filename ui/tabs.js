@@ -1,0 +1,60 @@
+// The tablist and the choice of language (tabs.py). The open tab stands in the
+// address, so that it can be linked to, and on the body, for the style sheet.
+const tabs = [...element.querySelectorAll("[role=tab]")];
+const languages = [...element.querySelectorAll("[data-language]")];
+
+function open(name) {
+  const chosen = tabs.find((tab) => tab.dataset.panel === name) ?? tabs[0];
+  for (const tab of tabs) {
+    tab.setAttribute("aria-selected", String(tab === chosen));
+    tab.tabIndex = tab === chosen ? 0 : -1;
+  }
+  const before = document.body.dataset.tab;
+  document.body.dataset.tab = chosen.dataset.panel;
+  chosen.scrollIntoView({ block: "nearest", inline: "nearest" });
+  if (before === chosen.dataset.panel) return;
+  history.replaceState(null, "", `#${chosen.dataset.panel}`);
+  document.dispatchEvent(new CustomEvent("tab", { detail: chosen.dataset.panel }));
+}
+
+// Gradio's columns are no panels until they are told.
+function name() {
+  for (const tab of tabs) {
+    const panel = document.getElementById(`panel-${tab.dataset.panel}`);
+    if (!panel || panel.getAttribute("role")) continue;
+    panel.setAttribute("role", "tabpanel");
+    panel.setAttribute("aria-labelledby", tab.id);
+  }
+}
+new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+name();
+
+element.addEventListener("click", (event) => {
+  const tab = event.target.closest("[role=tab]");
+  if (tab) open(tab.dataset.panel);
+  const language = event.target.closest("[data-language]");
+  if (language) hotrow.choose(language.dataset.language);
+});
+
+element.addEventListener("keydown", (event) => {
+  const at = tabs.indexOf(event.target);
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: tabs.length - 1 }[event.key];
+  if (at < 0 || to === undefined) return;
+  event.preventDefault();
+  const tab = tabs[(to + tabs.length) % tabs.length];
+  open(tab.dataset.panel);
+  tab.focus();
+});
+
+function mark() {
+  for (const button of languages) {
+    button.setAttribute("aria-pressed", String(button.dataset.language === hotrow.language));
+  }
+}
+document.addEventListener("language", mark);
+document.addEventListener("open", ({ detail }) => open(detail));
+addEventListener("hashchange", () => open(location.hash.slice(1)));
+addEventListener("offline", () => hotrow.reachable(false));
+addEventListener("online", () => hotrow.reachable(true));
+mark();
+open(location.hash.slice(1));

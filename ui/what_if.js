@@ -1,0 +1,142 @@
+// Behind the sliders. A case is the texts of a form by feature name. The left one is what
+// is compared with, the right one what the sliders make of it. Of what is asked while an
+// answer is under way, the last counts; the verdict, the reasons and the change that
+// would turn it are asked for apart, so that none waits for another.
+const root = element.querySelector(".what-if");
+const rows = new Map([...root.querySelectorAll(".slider")].map((row) => [row.dataset.feature, row]));
+const [left, right] = [root.querySelector("#left"), root.querySelector("#right")];
+const choice = root.querySelector("#compare-with");
+const now = root.querySelector(".now");
+const body = (texts) => JSON.stringify({ texts });
+
+let base = {};
+let texts = {};
+let decided = null;
+let kept = 0;
+
+const show = hotrow.latest(async (asked) => {
+  const { html, said, whole } = await hotrow.post("/page/what-if", body(asked));
+  right.innerHTML = html;
+  now.innerHTML = said;
+  if (!whole) return;
+  turn(asked);
+  explain(asked);
+});
+const turn = hotrow.latest(async (asked) => {
+  root.querySelector("#flip").innerHTML = (await hotrow.post("/page/flip", body(asked))).html;
+});
+const explain = hotrow.latest(async (asked) => {
+  root.querySelector("#what-if-why").innerHTML = (await hotrow.post("/page/reasons", body(asked))).html;
+});
+const showLeft = hotrow.latest(async (asked) => {
+  left.innerHTML = (await hotrow.post("/page/what-if", body(asked))).html;
+});
+
+const stopsOf = new Map([...rows].map(([name, row]) => [name, JSON.parse(row.querySelector("[data-stops]")?.dataset.stops ?? "null")]));
+const plain = (text) => String(text ?? "").replace(/[,\s'’]/g, "");
+
+function words(row, text) {
+  if (!plain(text)) return hotrow.say("unknown");
+  const select = row.querySelector("select");
+  if (select) return select.options[Number(text)]?.textContent ?? text;
+  return Number.isFinite(Number(plain(text))) ? hotrow.figures(plain(text)) : text;
+}
+
+function nearest(stops, value) {
+  let best = 0;
+  for (const [i, stop] of stops.entries()) if (Math.abs(stop - value) < Math.abs(stops[best] - value)) best = i;
+  return best;
+}
+
+function place(name, row) {
+  const text = texts[name] ?? "";
+  const control = row.querySelector("select, [type=range]");
+  const unknown = row.querySelector(".is-unknown");
+  if (unknown) unknown.checked = !plain(text);
+  row.classList.toggle("without", !plain(text));
+  if (plain(text)) control.value = stopsOf.get(name) ? nearest(stopsOf.get(name), Number(plain(text))) : text;
+  tell(name, row);
+}
+
+function tell(name, row) {
+  const said = words(row, texts[name]);
+  row.querySelector("output").textContent = row.querySelector("select") ? "" : said;
+  row.querySelector("[type=range]")?.setAttribute("aria-valuetext", said);
+  const changed = plain(texts[name]) !== plain(base[name]);
+  row.classList.toggle("changed", changed);
+  row.querySelector(".was").textContent = changed ? `← ${words(row, base[name])}` : "";
+}
+
+function become(changed) {
+  texts = { ...changed };
+  root.classList.add("begun");
+  for (const [name, row] of rows) place(name, row);
+  show(texts);
+}
+
+function compareWith(changed) {
+  base = { ...changed };
+  showLeft(base);
+  become(base);
+}
+
+root.addEventListener("input", ({ target }) => {
+  const row = target.closest(".slider");
+  if (!row) return;
+  const name = row.dataset.feature;
+  const stops = stopsOf.get(name);
+  const control = row.querySelector("select, [type=range]");
+  const without = target.classList.contains("is-unknown") && target.checked;
+  texts = { ...texts, [name]: without ? "" : stops ? String(stops[control.value]) : control.value };
+  row.classList.toggle("without", without);
+  if (row.querySelector(".is-unknown")) row.querySelector(".is-unknown").checked = without;
+  tell(name, row);
+  show(texts);
+});
+
+choice.addEventListener("change", () => {
+  const option = choice.selectedOptions[0];
+  compareWith(option.value === "decided" ? decided : JSON.parse(option.dataset.texts));
+});
+
+root.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if (button.classList.contains("reset")) become(base);
+  if (button.classList.contains("try")) become({ ...texts, [button.dataset.feature]: button.dataset.text });
+  if (button.classList.contains("to-form")) {
+    document.dispatchEvent(new CustomEvent("open", { detail: "decide" }));
+    document.dispatchEvent(new CustomEvent("case", { detail: texts }));
+  }
+  if (button.classList.contains("keep")) {
+    kept += 1;
+    const option = new Option(hotrow.say("kept", { number: kept }), `kept-${kept}`);
+    option.dataset.texts = JSON.stringify(texts);
+    choice.add(option);
+    choice.value = option.value;
+    base = { ...texts };
+    showLeft(base);
+    for (const [name, row] of rows) tell(name, row);
+  }
+});
+
+// The case as it was decided is where the sliders start.
+document.addEventListener("answer", ({ detail: answer }) => {
+  if (!Object.keys(answer.texts).length) return;
+  decided = answer.texts;
+  choice.querySelector("[value=decided]").disabled = false;
+  choice.value = "decided";
+  if (document.body.dataset.tab === "what-if") compareWith(decided);
+  else waiting = true;
+});
+
+// Nothing is asked for before the tab is opened.
+let waiting = false;
+document.addEventListener("tab", ({ detail }) => {
+  if (detail !== "what-if") return;
+  if (waiting) compareWith(decided);
+  waiting = false;
+});
+document.addEventListener("language", () => {
+  for (const [name, row] of rows) tell(name, row);
+});
