@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import lightgbm
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from export.assemble import assemble
@@ -108,7 +109,7 @@ class Served:
 
 
 @contextmanager
-def page_served(bundle: Path, folder: Path) -> Iterator[Served]:
+def page_served(bundle: Path, folder: Path, **environment: str) -> Iterator[Served]:
     """`python -m ui` with this bundle, ready."""
     served = Served(f"http://127.0.0.1:{free_port()}", folder / "terminal.txt", folder / "logs")
     port = served.url.rpartition(":")[2]
@@ -117,6 +118,7 @@ def page_served(bundle: Path, folder: Path) -> Iterator[Served]:
         python("-m", "ui", "--model", str(bundle), "--port", port, "--log-dir", str(served.logs)),
         served.url,
         "/readyz",
+        environment=environment,
         log=served.terminal,
     ):
         yield served
@@ -167,13 +169,19 @@ class Visit:
 
     def decide(self) -> None:
         """Press the button and wait for the answer."""
-        with self.page.expect_response("**/gradio_api/run/**"):
+        with self.page.expect_response("**/page/decide"):
             self.page.get_by_role("button", name="Decide").click()
 
     def clear(self) -> None:
         """Empty form and verdict."""
         self.page.get_by_role("button", name="Clear").click()
         self.heading("No decision yet")
+
+
+def assert_accessible(opened: Visit, state: str) -> None:
+    """axe-core finds nothing on the page as it stands."""
+    found = Axe().run(opened.page)
+    assert found.violations_count == 0, f"{state}: {found.generate_report()}"
 
 
 @contextmanager
@@ -186,6 +194,11 @@ def visit(browser: Browser, url: str, **options: Any) -> Iterator[Visit]:
     page.on("pageerror", lambda error: opened.console.append(f"error: {error}"))
     page.on("request", lambda request: opened.hosts.add(urlsplit(request.url).netloc))
     page.goto(url)
-    page.get_by_role("button", name="Decide").wait_for()
+    if url == "about:blank":
+        yield opened
+        context.close()
+        return
+    page.locator("#form .decide").wait_for(state="attached")
+    page.wait_for_function("document.body.dataset.tab")
     yield opened
     context.close()

@@ -5,15 +5,24 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Route
 
-from tests.browser import LOAN, RISKY, SAFE, Served, Visit, chromium, loan_bundle, page_served, visit
-from tests.bundles import CREDIT, sample_rows
+from tests.browser import (
+    LOAN,
+    RISKY,
+    SAFE,
+    Served,
+    Visit,
+    assert_accessible,
+    chromium,
+    loan_bundle,
+    page_served,
+    visit,
+)
+from tests.bundles import sample_rows
 from tests.test_ui_values import WRITTEN
 from ui.values import format_number, texts_of
 from ui.wording import percents
@@ -187,11 +196,11 @@ def test_of_quick_submissions_the_last_is_shown(open_page: Visit) -> None:
 
 
 def test_an_answer_that_comes_after_a_change_is_marked(open_page: Visit) -> None:
-    open_page.page.route("**/gradio_api/run/**", lambda route: late(route, open_page))
+    open_page.page.route("**/page/decide", lambda route: late(route, open_page))
     open_page.example("A safe")
     open_page.heading("Accepted")
     open_page.page.locator("#verdict.stale").wait_for()
-    open_page.page.unroute("**/gradio_api/run/**")
+    open_page.page.unroute("**/page/decide")
 
 
 def late(route: Route, opened: Visit) -> None:
@@ -272,11 +281,6 @@ def test_axe_finds_nothing(browser: Browser, served: Served, scheme: str) -> Non
         assert_accessible(opened, "not decided")
 
 
-def assert_accessible(opened: Visit, state: str) -> None:
-    found = Axe().run(opened.page)
-    assert found.violations_count == 0, f"{state}: {found.generate_report()}"
-
-
 def test_narrow_screen_shows_everything_and_the_verdict_comes_into_view(
     browser: Browser, served: Served
 ) -> None:
@@ -299,20 +303,3 @@ def test_verdict_is_seen_without_scrolling_on_a_desktop(browser: Browser, served
         assert box is not None
         assert box["y"] >= 0
         assert box["y"] + box["height"] <= 720
-
-
-def test_shipped_examples_come_out_as_they_are_named(browser: Browser, tmp_path: Path) -> None:
-    """And screenshots for people to look at: `tests/output/page-*.png`."""
-    output = Path("tests/output")
-    output.mkdir(exist_ok=True)
-    desktop = {"width": 1440, "height": 900}
-    with page_served(CREDIT, tmp_path) as served:
-        for scheme in ("light", "dark"):
-            options = {"color_scheme": scheme, "viewport": desktop, "reduced_motion": "reduce"}
-            with visit(browser, served.url, **options) as opened:
-                for name, heading in (("safe", "Accepted"), ("borderline", "Accepted"), ("risky", "Refused")):
-                    opened.page.locator(f".example[data-name={name}]").click()
-                    opened.heading(heading)
-                    opened.page.screenshot(path=output / f"page-{name}-{scheme}.png")
-                assert_accessible(opened, scheme)
-                assert opened.console == []

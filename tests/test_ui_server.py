@@ -1,38 +1,18 @@
 """The page's app without a browser: one model, and no more of Gradio than the page needs."""
 
-import asyncio
-import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from server.app import create_app
-from server.service import open_bundles, open_service, share_metrics
-from server.settings import Settings
 from tests.browser import LOAN, SAFE, loan_bundle
 from tests.bundles import sample_rows, three_feature_bundle
+from tests.pages import config_of, decide, decisions, page_client, wait_for_lines
 from tests.servers import run
-from ui.page import add_page
 from ui.values import texts_of
 from ui.wording import percents
-
-
-def page_client(bundle: Path, logs: Path) -> TestClient:
-    """The app of `python -m ui`, in this process."""
-    settings = Settings(model=(bundle,), log_dir=logs)
-    bundles = open_bundles(settings)
-    service = open_service(settings, bundles, share_metrics(bundles, 1))
-
-    async def build() -> Starlette:
-        return add_page(create_app(service))
-
-    # Gradio opens an event loop, and never closes it, where it finds none running.
-    return TestClient(asyncio.run(build()))
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +27,6 @@ def client(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tes
         yield opened
 
 
-def config_of(client: TestClient) -> dict[str, Any]:
-    """What the page tells Gradio's script of itself."""
-    text = client.get("/").text
-    config: dict[str, Any] = json.loads(text.split("window.gradio_config = ")[1].split(";</script>")[0])
-    return config
-
-
-def decide(client: TestClient, value: Any) -> dict[str, Any]:
-    """What the page's own call for a decision gives: HTML and errors."""
-    calls = config_of(client)["dependencies"]
-    (call,) = (d for d in calls if any(event == "submit" for _, event in d["targets"]))
-    body = {"data": [value], "fn_index": call["id"], "session_hash": "s"}
-    answer = client.post("/gradio_api/run/predict", content=json.dumps(body), headers=JSON)
-    assert answer.status_code == 200
-    shown: dict[str, Any] = answer.json()["data"][0]
-    return shown
-
-
-JSON = {"Content-Type": "application/json"}
 PROBLEM = "application/problem+json"
 
 
@@ -164,35 +125,13 @@ def test_the_page_decides_as_the_api_does(client: TestClient) -> None:
 
 
 def test_decisions_of_the_page_are_counted_and_logged_like_any_other(client: TestClient, logs: Path) -> None:
-    before = accepted(client)
+    before = decisions(client)
     shown = decide(client, {"turn": 1, "texts": texts_of(LOAN, SAFE)})
-    assert accepted(client) == before + 1
+    assert decisions(client) == before + 1
     identity = shown["html"].split("answer ")[1].split("<")[0]
     (line,) = wait_for_lines(logs, identity)
     assert line["input"] == SAFE
     assert line["decision"] == "accept"
-
-
-def accepted(client: TestClient) -> float:
-    """Decisions so far, from the metrics."""
-    return sum(
-        float(line.rpartition(" ")[2])
-        for line in client.get("/metrics").text.splitlines()
-        if line.startswith("hotrow_predictions_total") and 'decision="accept"' in line
-    )
-
-
-def wait_for_lines(logs: Path, identity: str) -> list[dict[str, Any]]:
-    """The log lines of one answer; they are written within 100 ms of it."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        lines = [
-            json.loads(line) for path in logs.rglob("*.jsonl") for line in path.read_bytes().splitlines()
-        ]
-        if found := [line for line in lines if line["id"] == identity]:
-            return found
-        time.sleep(0.02)
-    return []
 
 
 def test_a_bundle_without_examples_or_words_has_a_page_too(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What the page's scripts ask for, beside Gradio: plain routes under `/page/`, without state."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -11,35 +11,40 @@ from starlette.routing import Route
 
 from server.body import check_json, read_body
 from server.service import Service
-from ui.decide import read_form
-from ui.importance import ranked
+from ui.decide import Decider, read_form
+from ui.grids import Grids
 from ui.login import Login
 from ui.many import many_routes
 from ui.panel import refused
 from ui.what_if import WhatIf
 from ui.why import Why
 
-Answer = Callable[[dict[str, str]], Awaitable[dict[str, Any]]]
+#: From a form, `{"turn", "texts"}` as it came, to what the script is told.
+Answer = Callable[[Any], Awaitable[dict[str, Any]]]
 
 
-def call_routes(service: Service) -> list[Route]:
-    """The routes of one page."""
-    what_if = WhatIf(service.default, ranked(service.default.predictor))
+def call_routes(service: Service, order: Sequence[str], grids: Grids) -> list[Route]:
+    """The routes of one page; `order` names the features, the most important first."""
+    what_if = WhatIf(service.default, order, grids)
     why = Why(service)
+    decider = Decider(service.default)
 
-    async def suppose(texts: dict[str, str]) -> dict[str, Any]:
-        supposed = what_if.suppose(texts)
+    async def decide(form: Any) -> dict[str, Any]:
+        return decider.decide(form)._asdict()
+
+    async def suppose(form: Any) -> dict[str, Any]:
+        supposed = what_if.suppose(read_form(form)[1])
         return {"html": supposed.html, "said": supposed.said, "whole": supposed.row is not None}
 
-    async def flip(texts: dict[str, str]) -> dict[str, Any]:
-        supposed = what_if.suppose(texts)
+    async def flip(form: Any) -> dict[str, Any]:
+        supposed = what_if.suppose(read_form(form)[1])
         return {"html": "" if supposed.row is None else await what_if.flip(supposed.row)}
 
-    async def reasons(texts: dict[str, str]) -> dict[str, Any]:
-        supposed = what_if.suppose(texts)
+    async def reasons(form: Any) -> dict[str, Any]:
+        supposed = what_if.suppose(read_form(form)[1])
         return {"html": refused("", []) if supposed.row is None else await why.reasons(supposed.row)}
 
-    calls = {"what-if": suppose, "flip": flip, "reasons": reasons}
+    calls = {"decide": decide, "what-if": suppose, "flip": flip, "reasons": reasons}
     plain = [Route(f"/page/{name}", _call(service, call), methods=["POST"]) for name, call in calls.items()]
     routes = [*plain, *many_routes(service)]
     for route in routes:
@@ -48,7 +53,7 @@ def call_routes(service: Service) -> list[Route]:
 
 
 def _call(service: Service, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-    """A route that takes a form's texts, `{"texts"}`, and says how long the server worked on them."""
+    """A route that takes a form and says how long the server worked on it."""
 
     async def route(request: Request) -> Response:
         started_ns = time.perf_counter_ns()
@@ -58,7 +63,7 @@ def _call(service: Service, answer: Answer) -> Callable[[Request], Awaitable[Res
             form = orjson.loads(body)
         except orjson.JSONDecodeError:
             form = None  # it comes from the network: read as a form without texts
-        content = orjson.dumps(await answer(read_form(form)[1]))
+        content = orjson.dumps(await answer(form))
         milliseconds = (time.perf_counter_ns() - started_ns) / 1e6
         headers = {"Server-Timing": f"page;dur={milliseconds:.3f}", "Cache-Control": "no-store"}
         return Response(content, media_type="application/json", headers=headers)

@@ -1,7 +1,7 @@
-// Behind the form's markup (form.py). Gradio runs this once with `element`,
-// `props` and `trigger`. props.value is what the server gets: the text
-// of every field by feature name, empty for unknown, and the turn, a number that
-// every change of the form moves on. An answer names the turn it is of.
+// Behind the form's markup (form.py). Gradio runs this once with `element` and `props`.
+// What the server gets is the text of every field by feature name, empty for unknown,
+// and the turn, a number that every change of the form moves on. An answer names the
+// turn it is of.
 const form = element.querySelector("form");
 const guide = form.querySelector(".guide");
 const fields = new Map([...form.querySelectorAll(".field")].map((field) => [field.dataset.feature, field]));
@@ -45,18 +45,30 @@ function write(field, text) {
 }
 
 let turn = 0;
+let texts = {};
 
-function publish() {
-  const texts = Object.fromEntries([...fields].map(([name, field]) => [name, read(field)]));
-  if (JSON.stringify(texts) !== JSON.stringify(props.value.texts)) turn += 1;
-  props.value = { turn, texts };
+function changed() {
+  const now = Object.fromEntries([...fields].map(([name, field]) => [name, read(field)]));
+  if (JSON.stringify(now) !== JSON.stringify(texts)) turn += 1;
+  texts = now;
 }
+
+// A verdict that does not come must not let the one before it stand for this form.
+const decide = hotrow.latest(async (form) => {
+  try {
+    const answer = await hotrow.post("/page/decide", JSON.stringify(form));
+    document.dispatchEvent(new CustomEvent("answer", { detail: answer }));
+  } catch (error) {
+    stale(true);
+    throw error;
+  }
+});
 
 // Each submission has a turn of its own: even the same answer again is news.
 function submit() {
   turn += 1;
-  publish();
-  trigger("submit");
+  changed();
+  decide({ turn, texts });
 }
 
 // `words` are markup of the server's, in both languages (`tag` in text.py).
@@ -73,7 +85,7 @@ function fill(texts) {
     write(field, texts[name] ?? "");
     complain(field, "");
   }
-  publish();
+  changed();
   document.dispatchEvent(new CustomEvent("filled"));
 }
 
@@ -93,7 +105,7 @@ function stale(is) {
 form.addEventListener("input", (event) => {
   if (!fieldOf(event.target)) return;
   complain(fieldOf(event.target), "");
-  publish();
+  changed();
   press(null);
   stale(true);
 });
@@ -101,7 +113,7 @@ form.addEventListener("input", (event) => {
 form.addEventListener("change", (event) => {
   if (!fieldOf(event.target)) return;
   if (event.target.type === "text") event.target.value = tidy(event.target.value);
-  publish();
+  changed();
 });
 
 form.addEventListener("submit", (event) => {
@@ -199,4 +211,4 @@ document.addEventListener("answer", ({ detail: answer }) => {
   else if (document.body.dataset.tab === "decide") document.querySelector("#verdict .head").scrollIntoView({ block: "nearest", behavior: "smooth" });
 });
 
-publish();
+changed();

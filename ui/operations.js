@@ -8,7 +8,7 @@ watch("value", () => {
 });
 
 function tick() {
-  const wanted = document.body.dataset.tab === "operations" && document.visibilityState === "visible";
+  const wanted = document.body.dataset.tab === "operations" && document.visibilityState === "visible" && navigator.onLine;
   if (wanted === ticks) return;
   ticks = wanted;
   trigger(wanted ? "play" : "stop");
@@ -16,4 +16,7 @@ function tick() {
 
 document.addEventListener("tab", tick);
 document.addEventListener("visibilitychange", tick);
+// A tick that fails makes Gradio load the page anew, with an empty form.
+addEventListener("offline", tick);
+addEventListener("online", tick);
 tick();

@@ -115,7 +115,7 @@ class Operations:
 
     @staticmethod
     def _card(style: str, heading: Text, content: str) -> str:
-        return f'<section class="sheet {style}">{tag("h3", heading)}{content}</section>'
+        return f'<section class="sheet {style}">{tag("h2", heading)}{content}</section>'
 
     def _tiles(self) -> str:
         before, after = self._recent()

@@ -10,7 +10,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 # Gradio asks matplotlib, where there is one, for its backend in every call; unset, it searches.
 os.environ.setdefault("MPLBACKEND", "agg")
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -22,9 +22,10 @@ from starlette.routing import Mount
 
 from server.service import Service
 from ui.calls import call_routes
-from ui.decide import Decider, Shown
+from ui.decide import Decider
 from ui.examples import examples_of
 from ui.form import form_html
+from ui.grids import Grids
 from ui.importance import ranked
 from ui.labels import Labels
 from ui.login import Login
@@ -48,7 +49,6 @@ _MONOSPACE = (gr.themes.LocalFont("IBM Plex Mono", weights=(400,)), "ui-monospac
 
 _OURS: dict[str, Any] = {"apply_default_css": False}
 #: Without the queue and as a coroutine: one request, on the loop's thread, no hop.
-#: Of submissions while one is under way the last counts; the default drops them.
 _CALL: dict[str, Any] = {
     "queue": False,
     "trigger_mode": "always_last",
@@ -65,9 +65,11 @@ def add_page(app: Starlette) -> Starlette:
     # Inside the first call, the import would keep every other request waiting.
     with suppress(ImportError):
         import_module("matplotlib")
+    predictor = service.default.predictor
+    order, grids = ranked(predictor), Grids(predictor)
     gr.mount_gradio_app(
         app,  # any Starlette will do: FastAPI's own parts are not used
-        build(service),
+        build(service, order, grids),
         path="/",
         run_history=False,
         show_error=False,
@@ -83,22 +85,21 @@ def add_page(app: Starlette) -> Starlette:
     mounted = app.router.routes.pop()
     assert isinstance(mounted, Mount)
     settings = service.settings
-    app.router.routes += call_routes(service)
+    app.router.routes += call_routes(service, order, grids)
     app.router.routes.append(PageMount(Login(mounted.app, settings.ui_auth), settings.max_body_bytes))
     return app
 
 
-def build(service: Service) -> gr.Blocks:
+def build(service: Service, order: Sequence[str], grids: Grids) -> gr.Blocks:
     """The page of the default model: a panel for each tab, and what is called from them."""
     scorer = service.default
     words = Wording.of(scorer.bundle)
     blocks: gr.Blocks = gr.Blocks(
         title=f"{words.title.en} · Hotrow", analytics_enabled=False, fill_width=True
     )
-    order = ranked(scorer.predictor)
     panels: dict[str, Callable[[], object]] = {
         "why": lambda: _html(why_html(), "why.js"),
-        "what-if": lambda: _html(what_if_html(scorer, order), "what_if.js"),
+        "what-if": lambda: _html(what_if_html(scorer, order, grids), "what_if.js"),
         "many": lambda: _html(many_html(scorer.bundle), "many.js"),
         "operations": lambda: _operations(service),
         "model": lambda: _html(model_html(scorer.bundle, order)),
@@ -113,52 +114,34 @@ def build(service: Service) -> gr.Blocks:
     return blocks
 
 
-def _decide(service: Service, words: Wording, order: list[str]) -> None:
+def _decide(service: Service, words: Wording, order: Sequence[str]) -> None:
     scorer = service.default
-    decider = Decider(scorer)
-
-    async def decide(value: Any) -> dict[str, Any]:
-        return decider.decide(value)._asdict()
-
     with gr.Row(elem_id="columns"):
-        verdict = _verdict(decider.idle())
+        _shown("verdict.js", "verdict", Decider(scorer).idle().html)
         schema, labels = scorer.bundle.schema, Labels.of(scorer.bundle)
         examples = examples_of(scorer.predictor)
-        # `form.js` keeps the form's value, the turn and the text of every field.
-        form = _html(
+        _html(
             form_html(schema, examples, words.case, labels, order),
             "form.js",
             elem_id="form",
-            value={},
             examples=[texts_of(schema, example.row) for example in examples],
         )
-    form.submit(decide, form, verdict, **_CALL)
 
 
 def _operations(service: Service) -> None:
     """The tab that ticks while it is open: its script plays and stops the timer."""
     operations = Operations(service)
-    shown = gr.HTML(
-        value="",
-        html_template='<div class="shown"></div>',
-        js_on_load=read("operations.js"),
-        **_OURS,
-        elem_id="operations",
-    )
+    shown = _shown("operations.js", "operations", "")
     timer = gr.Timer(TICK_SECONDS, active=False)
 
     async def look() -> str:
         return await operations.look()
 
-    async def play() -> tuple[str, gr.Timer]:
-        return await operations.look(), gr.Timer(active=True)
-
-    async def stop() -> gr.Timer:
-        return gr.Timer(active=False)
-
     timer.tick(look, None, shown, **_CALL)
-    shown.play(play, None, [shown, timer], **_CALL)
-    shown.stop(stop, None, timer, **_CALL)
+    shown.play(look, None, shown, **_CALL)
+    # The timer itself is told in the browser: to stop it, no server need be there.
+    for event, active in ((shown.play, "true"), (shown.stop, "false")):
+        event(None, None, timer, js=f"() => ({{__type__: 'update', active: {active}}})", **_CALL)
 
 
 def _html(markup: str, script: str = "", **more: Any) -> gr.HTML:
@@ -171,13 +154,12 @@ def _html(markup: str, script: str = "", **more: Any) -> gr.HTML:
     )
 
 
-def _verdict(shown: Shown) -> gr.HTML:
-    """The answer; its value is what the page shows."""
+def _shown(script: str, identity: str, value: str) -> gr.HTML:
+    """A place that a script fills with the value: Gradio would patch it under the feet of the language."""
     return gr.HTML(
-        value=shown._asdict(),
-        # The script writes the markup: Gradio would patch it under the feet of the language.
+        value=value,
         html_template='<div class="shown"></div>',
-        js_on_load=read("verdict.js"),
+        js_on_load=read(script),
         **_OURS,
-        elem_id="verdict",
+        elem_id=identity,
     )

@@ -33,8 +33,13 @@ class Complaint(NamedTuple):
 
 
 def panel(kind: str, *parts: str) -> str:
-    """The whole panel; `kind` chooses its tone in the style sheet."""
+    """The whole panel, a landmark of the page; `kind` chooses its tone in the style sheet."""
     return f'<section class="panel {kind}" {attribute("aria-label", _DECISION)}>{"".join(parts)}</section>'
+
+
+def supposed(kind: str, *parts: str) -> str:
+    """The same for an answer that is a supposition: one of several, and no landmark."""
+    return f'<div class="panel {kind}">{"".join(parts)}</div>'
 
 
 def head(symbol: Symbol, word: Text, explanation: Text) -> str:

@@ -8,7 +8,8 @@ from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 #: A tab that uploads, downloads or queues adds its path here.
-_PATHS = frozenset({"/", "/theme.css", "/favicon.ico"})
+#: `app_id` is where Gradio's script looks whether a lost connection is back.
+_PATHS = frozenset({"/", "/theme.css", "/favicon.ico", "/gradio_api/app_id"})
 _FOLDERS = ("/assets/", "/static/", "/gradio_api/run/")
 
 #: The browser itself refuses any other host. Gradio compiles its templates in the

@@ -1,22 +1,11 @@
-// Behind the verdict. Gradio runs this once with `element`, `props` and `watch`; props.value
-// is an answer of the server (`Shown` in decide.py), at first that of an empty form.
-
-const idle = props.value;
+// Behind the verdict. Gradio runs this once with `element` and `props`; props.value is the
+// markup of an empty form's.
 const shown = element.querySelector(".shown");
-const show = () => (shown.innerHTML = props.value.html);
+const show = (html) => (shown.innerHTML = html);
 
-// Tells the form, once the answer is shown, and the tabs that ask about the case.
-watch("value", () => {
-  show();
-  hotrow.reachable(true);
-  document.dispatchEvent(new CustomEvent("answer", { detail: props.value }));
-});
-
-document.addEventListener("cleared", () => {
-  props.value = idle;
-  show();
-});
-show();
+document.addEventListener("answer", ({ detail: answer }) => show(answer.html));
+document.addEventListener("cleared", () => show(props.value));
+show(props.value);
 
 // Copying needs a page of https or of this machine; elsewhere the text is selected instead.
 async function copy(button, text) {

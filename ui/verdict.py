@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from server.bundle import Bundle
 from ui.gauge import gauge
-from ui.panel import head, origin, panel
+from ui.panel import head, origin, panel, supposed
 from ui.text import NBSP, Text, joined, tag
 from ui.values import format_number
 from ui.wording import Wording, percent, percents
@@ -55,8 +55,8 @@ class Verdict(Protocol):
     def answered(self, document: Mapping[str, Any], seconds: float) -> str:
         """One answer, and the seconds it took."""
 
-    def drawn(self, document: Mapping[str, Any], more: str = "") -> str:
-        """The same without its origin, for an answer that is a supposition; `more` stands below."""
+    def supposed(self, document: Mapping[str, Any]) -> str:
+        """The same for an answer that is a supposition, without costs and origin."""
 
 
 def verdict_of(bundle: Bundle) -> Verdict:
@@ -79,18 +79,22 @@ class Decided:
 
     def answered(self, document: Mapping[str, Any], seconds: float) -> str:
         """The decision in words and on the gauge, and what each decision would cost."""
-        return self.drawn(document, self._costs(document["probability"]) + origin(document, seconds))
+        kind, *parts = self._drawn(document)
+        return panel(kind, *parts, self._costs(document["probability"]), origin(document, seconds))
 
-    def drawn(self, document: Mapping[str, Any], more: str = "") -> str:
+    def supposed(self, document: Mapping[str, Any]) -> str:
         """The decision in words and on the gauge."""
+        return supposed(*self._drawn(document))
+
+    def _drawn(self, document: Mapping[str, Any]) -> tuple[str, str, str]:
+        """The panel's kind, its head and the gauge."""
         probability, below = document["probability"], document["decision"] == self._decision.below
         judged = self.words.refuses
         if below:
             said = head("check" if judged else "down", self.words.below, self.comparison(probability))
         else:
             said = head("cross" if judged else "up", self.words.otherwise, self.comparison(probability))
-        kind = f"{'below' if below else 'otherwise'} {self._tone}"
-        return panel(kind, said, self._gauge(probability), more)
+        return f"{'below' if below else 'otherwise'} {self._tone}", said, self._gauge(probability)
 
     def comparison(self, probability: float) -> Text:
         """The probability beside the limit, in one sentence."""
@@ -153,22 +157,23 @@ class Predicted:
 
     def answered(self, document: Mapping[str, Any], seconds: float) -> str:
         """The prediction, and of classes the likeliest with their shares."""
-        return self.drawn(document, origin(document, seconds))
+        return panel("below plain", *self._drawn(document), origin(document, seconds))
 
-    def drawn(self, document: Mapping[str, Any], more: str = "") -> str:
+    def supposed(self, document: Mapping[str, Any]) -> str:
         """The prediction alone."""
+        return supposed("below plain", *self._drawn(document))
+
+    def _drawn(self, document: Mapping[str, Any]) -> tuple[str, ...]:
         prediction, shares = document["prediction"], document.get("probabilities")
         if shares is None:
             value = Text.figures(format_number(float(f"{prediction:.6g}")))
             said = Text("The value the model predicts.", "La valeur que le modèle prédit.")
-            return panel("below plain", head("none", value, said), more)
+            return (head("none", value, said),)
         count = str(len(shares))
         said = Text("The likeliest of {count} classes.", "La plus probable de {count} classes.").put(
             count=count
         )
-        return panel(
-            "below plain", head("none", Text.same(str(prediction)), said), self._shares(shares), more
-        )
+        return head("none", Text.same(str(prediction)), said), self._shares(shares)
 
     def _shares(self, shares: list[float]) -> str:
         ranked = sorted(zip(shares, self._classes, strict=True), reverse=True)[:_LISTED_CLASSES]

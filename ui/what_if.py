@@ -67,13 +67,13 @@ class Supposed(NamedTuple):
 class WhatIf:
     """Answers the tab's questions about one model."""
 
-    def __init__(self, scorer: Scorer, order: Sequence[str]) -> None:
+    def __init__(self, scorer: Scorer, order: Sequence[str], grids: Grids) -> None:
         bundle = scorer.bundle
         self._scorer, self._schema, self._labels = scorer, bundle.schema, Labels.of(bundle)
         self._verdict, self._words = verdict_of(bundle), Wording.of(bundle)
         self._binary = bundle.task == "binary"
-        self._grids = Grids(scorer.predictor)
-        self._flips = Flips(scorer.predictor, self._grids, list(order))
+        self._grids = grids
+        self._flips = Flips(scorer.predictor, grids, list(order))
 
     def suppose(self, texts: dict[str, str]) -> Supposed:
         """The answer to a case that nobody asked about: not counted, not logged."""
@@ -82,7 +82,7 @@ class WhatIf:
             document = suppose(self._scorer.predictor, row)
         except Problem as problem:
             return Supposed(refused(problem.detail, self._complaints(problem)), "", None)
-        return Supposed(self._verdict.drawn(document), self._said(document), row)
+        return Supposed(self._verdict.supposed(document), self._said(document), row)
 
     async def flip(self, row: Row) -> str:
         """What would turn the decision on one encoded row, as HTML; nothing for another task."""
@@ -136,9 +136,9 @@ class WhatIf:
         )
 
 
-def what_if_html(scorer: Scorer, order: Sequence[str]) -> str:
+def what_if_html(scorer: Scorer, order: Sequence[str], grids: Grids) -> str:
     """The tab: two panels, the sliders, and places for the change that turns it and the reasons."""
-    schema, labels, grids = scorer.bundle.schema, Labels.of(scorer.bundle), Grids(scorer.predictor)
+    schema, labels = scorer.bundle.schema, Labels.of(scorer.bundle)
     wide = len(schema) > WIDE
     names = [*order[:WIDE]] if wide else list(schema.names)
     sliders = "".join(_slider(schema[name], f"what-{i}", labels, grids) for i, name in enumerate(names))

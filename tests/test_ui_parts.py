@@ -1,0 +1,172 @@
+"""Smaller parts of the page: files of people, figures of the metrics, the login, the card, the plots."""
+
+import base64
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from prometheus_client.core import HistogramMetricFamily
+
+from server.bundle import Bundle
+from server.errors import MalformedBody, SettingsError, UnacceptableRow
+from server.settings import Settings
+from tests.bundles import CREDIT
+from tests.pages import page_client
+from train.features import SCHEMA
+from train.french import TRANSLATIONS
+from ui.card import card_html
+from ui.looks import Look, grown, quantile
+from ui.model_tab import model_html
+from ui.proof import certificate_words
+from ui.table import harmless, read_table
+
+
+@pytest.mark.parametrize(
+    ("cell", "given_back"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd|x", "'+cmd|x"),
+        ("-1+1", "'-1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("=", "'="),
+        ("-5", "-5"),
+        ("+5.25", "+5.25"),
+        ("-1e-3", "-1e-3"),
+        ("-0,5", "-0,5"),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
+)
+def test_what_a_spreadsheet_would_run_comes_back_as_text(cell: str, given_back: str) -> None:
+    assert harmless(cell) == given_back
+
+
+def test_lines_of_a_table_are_those_of_its_file() -> None:
+    table = read_table('a,b\n1,"x\ny"\n\n2,z\r\n3,"q"', 10)
+    assert table.records == [["1", "x\ny"], ["2", "z"], ["3", "q"]]
+    assert table.lines == [10, 13, 14]
+
+
+def test_semicolons_part_cells_where_the_header_has_them() -> None:
+    table = read_table("a;b\n0,5;x", 2)
+    assert (table.delimiter, table.records) == (";", [["0,5", "x"]])
+    assert table.plain("0,5", SCHEMA["EXT_SOURCE_1"]) == "0.5"
+    assert table.plain("a,b", SCHEMA["CODE_GENDER"]) == "a,b"
+
+
+def test_what_is_no_table_is_refused() -> None:
+    with pytest.raises(MalformedBody, match="expected CSV"):
+        read_table('a\n"x"y', 2)
+    for text in ("", "\n1", "a,a\n1,2"):
+        with pytest.raises(UnacceptableRow, match="each once"):
+            read_table(text, 2)
+
+
+def test_quantiles_lie_on_the_line_between_two_bounds() -> None:
+    histogram = grown({1.0: 5.0, 2.0: 5.0, float("inf"): 5.0}, {1.0: 15.0, 2.0: 25.0, float("inf"): 25.0})
+    assert histogram == [(1.0, 10.0), (2.0, 10.0), (float("inf"), 0.0)]
+    assert quantile(histogram, 0.25) == 0.5
+    assert quantile(histogram, 0.75) == 1.5
+    assert quantile([(1.0, 0.0), (float("inf"), 4.0)], 0.5) == 1.0
+    assert quantile([], 0.5) is None
+
+
+def test_a_look_takes_one_model_and_predict_alone() -> None:
+    family = HistogramMetricFamily("hotrow_request_duration_seconds", "x", labels=("route", "method", "code"))
+    for route, code, count in (("/predict", "200", 3), ("/predict", "422", 2), ("/model", "200", 4)):
+        family.add_metric((route, "POST", code), [("0.1", count), ("+Inf", count)], sum_value=1.0)
+    look = Look.of([family], 1.0, "m@1")
+    assert (look.requests, look.failed) == (9, 2)
+    assert look.durations == {0.1: 3.0, float("inf"): 3.0}
+
+
+def basic(pair: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
+def test_login_covers_the_page_and_its_calls_and_leaves_the_api_open(tmp_path: Path) -> None:
+    logins = Settings.read({"HOTROW_UI_AUTH": "ann:s:cret,bob:pässword"}).ui_auth
+    assert logins == (("ann", "s:cret"), ("bob", "pässword"))
+    with page_client(CREDIT, tmp_path, ui_auth=logins) as client:
+        for path in ("/", "/page/template.csv", "/theme.css"):
+            refusal = client.get(path)
+            assert refusal.status_code == 401
+            assert refusal.headers["WWW-Authenticate"].startswith("Basic realm=")
+            for pair in ("ann:s:cret", "bob:pässword"):
+                assert client.get(path, headers=basic(pair)).status_code == 200
+        for pair in ("ann:", "ann:s:cre", "ann:pässword", "eve:s:cret", "", ":"):
+            assert client.get("/", headers=basic(pair)).status_code == 401
+        for header in ("Basic", "Basic !", "Bearer x", "Basic " + "A" * 9999):
+            assert client.get("/", headers={"Authorization": header}).status_code == 401
+        for path in ("/page/what-if", "/page/many", "/page/flip", "/gradio_api/run/predict"):
+            assert client.post(path, json={}).status_code == 401
+        assert client.get("/livez").status_code == 200
+        assert client.post("/predict", json={}).status_code == 422
+
+
+@pytest.mark.parametrize("text", ["ann", "ann:", ":secret", "ann:x,bob"])
+def test_a_login_that_is_none_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(SettingsError, match="expected HOTROW_UI_AUTH to be USER:PASSWORD") as refusal:
+        Settings.read({"HOTROW_UI_AUTH": text})
+    assert text not in str(refusal.value)
+
+
+def test_passwords_are_in_no_representation_of_the_settings() -> None:
+    assert "secret" not in repr(Settings(ui_auth=(("ann", "secret"),)))
+
+
+def test_card_is_rendered_without_raw_markup_and_below_the_pages_headings() -> None:
+    shown = card_html("---\na: b\n---\n# One\n<script>x</script>\n\n| a | b |\n| - | - |\n| 1 | <i>2</i> |\n")
+    assert "<h3>One</h3>" in shown
+    assert "<script" not in shown
+    assert "<i>" not in shown
+    assert '<div class="scroll" tabindex="0"' in shown
+    assert "a: b" not in shown
+
+
+def test_model_tab_tells_proof_evaluation_inputs_reference_and_card() -> None:
+    shown = model_html(Bundle.load(CREDIT), SCHEMA.names)
+    for words in ("0 bits different", "ROC curve", "Calibration", "Cost by limit", "By group: age"):
+        assert words in shown
+    for words in ("EXT_SOURCE_2", "How the 3,750 training rows were spread", "Credit default risk"):
+        assert words in shown
+    assert shown.count("<svg") == 3
+
+
+def test_model_tab_says_what_a_bundle_does_not_hold(three: Path) -> None:
+    bundle = Bundle.load(three)
+    shown = model_html(bundle, bundle.schema.names)
+    for words in ("holds no evaluation", "holds no reference", "has no card"):
+        assert words in shown
+
+
+def test_certificate_in_words() -> None:
+    total = {
+        "rows": 1_200_000,
+        "margin_bits_differ": 0,
+        "decisions_flipped": 0,
+        "max_margin_difference": 1e-7,
+    }
+    exact = certificate_words({"exact": True, "total": total})
+    assert (
+        exact.en == "1,200,000 rows compared with the trained model, 0 bits different, 0 decisions changed."
+    )
+    assert "largest difference of a score is 1e-07" in certificate_words({"exact": False, "total": total}).en
+
+
+def test_shipped_french_is_that_of_the_source_and_whole() -> None:
+    assert Bundle.load(CREDIT).manifest["translations"] == TRANSLATIONS
+    french = TRANSLATIONS["fr"]["features"]
+    assert set(french) == set(SCHEMA.names)
+    for feature in SCHEMA.features:
+        told = french[feature.name]
+        assert bool(told.get("unit")) == bool(feature.unit)
+        assert told["label"]
+        assert told["help"]
+        assert told["group"]
+        assert len(told.get("category_labels", ())) == len(feature.category_labels)
+    groups = {feature.group: french[feature.name]["group"] for feature in SCHEMA.features}
+    assert all(french[f.name]["group"] == groups[f.group] for f in SCHEMA.features)
+    assert all(a != b for a, b in pairwise(sorted(groups.values())))
