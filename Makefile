@@ -10,8 +10,8 @@ SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd
 
 .DEFAULT_GOAL := help
 .PHONY: help run tools test coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
-        foreign foreign-evidently peers conformance ledger image-size bench-log ray ray-big \
-        licences sbom
+        foreign foreign-evidently peers conformance ledger image-size bench-log bench-page ray ray-big \
+        licences sbom screenshots
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -62,6 +62,12 @@ bench-batch: $(VENV)/dev ## the batch command against pandas and LightGBM
 
 bench-log: $(VENV)/dev ## time and memory of the report of a log of 10 million lines (6 GB of disk)
 	@$(RUN) loadtest.bench_log --lines 10000000 --commands report
+
+bench-page: $(VENV)/dev ## from a slider of the page to the verdict on screen, and a file beside others
+	@$(RUN) loadtest.bench_page
+
+screenshots: $(VENV)/dev ## the pictures of the page in docs/images
+	@$(RUN) tests.screenshots
 
 profile: $(VENV)/dev ## load the server, record it and write loadtest/results/profile/index.html
 	@$(RUN) loadtest run --seconds 15 --name profile

@@ -29,6 +29,7 @@ HOMES = {
     "skl2onnx": {"export"},
     "sklearn": {"train", "export"},
     "gradio": {"ui"},
+    "markdown_it": {"ui"},
     "locust": {"loadtest"},
     "duckdb": {"monitoring"},
     "ray": {"server/ray_cluster.py", "deploy", "tests"},

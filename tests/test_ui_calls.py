@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from server.bundle import Bundle
 from server.schema import Feature
 from tests.bundles import CREDIT, sample_rows
+from tests.export_models import lightgbm_bundle
 from tests.pages import JSON, decide, decisions, page_client, run, wait_for_lines
 from ui.values import texts_of
 
@@ -281,6 +282,25 @@ def test_any_bundle_has_every_tab(other: Path, tmp_path: Path) -> None:
         assert ask(client, "what-if", texts)["whole"]
         assert "Smallest single change" in ask(client, "flip", texts)["html"]
         assert "What counted most" in ask(client, "reasons", texts)["html"] or "refused" in shown["decision"]
+        template = client.get("/page/template.csv").content
+        assert client.post("/page/many", content=template, headers=CSV).json()["bad"] == 0
+        assert "Workers" in run(client, "tick", [])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kind"),
+    [({"objective": "regression"}, "amount"), ({"objective": "multiclass", "num_class": 3}, "classes")],
+)
+def test_models_of_other_tasks_have_every_tab_too(
+    parameters: dict[str, Any], kind: str, tmp_path: Path
+) -> None:
+    bundle = lightgbm_bundle(tmp_path / kind, parameters, kind, 10)
+    texts = texts_of(bundle.schema, next(iter(bundle.golden_rows())).fields)
+    with page_client(bundle.directory, tmp_path / "logs") as client:
+        assert "prediction" in answer_in(decide(client, {"turn": 1, "texts": texts})["html"])
+        assert ask(client, "what-if", texts)["whole"]
+        assert ask(client, "flip", texts)["html"] == ""
+        assert "What counted most" in ask(client, "reasons", texts)["html"]
         template = client.get("/page/template.csv").content
         assert client.post("/page/many", content=template, headers=CSV).json()["bad"] == 0
         assert "Workers" in run(client, "tick", [])
