@@ -14,6 +14,7 @@ from loadtest.bench_batch import write_rows
 from server.bundle import Bundle
 from tests.browser import Visit, chromium, page_served, visit
 from tests.bundles import CREDIT
+from train.golden import synthetic_rows
 
 OUT = Path("docs/images")
 WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
@@ -56,7 +57,7 @@ def tabs(opened: Visit, folder: Path, url: str) -> None:
     page.locator("#file").set_input_files(folder / "clients.csv")
     page.locator(".preview .score").click()
     page.locator(".summary .figures strong").first.wait_for()
-    page.locator(".summary").scroll_into_view_if_needed()
+    page.locator(".summary").evaluate("node => node.scrollIntoView({ block: 'end' })")
     take(opened, "page-many")
     with load(url):
         opened.open("operations")
@@ -64,7 +65,7 @@ def tabs(opened: Visit, folder: Path, url: str) -> None:
         page.wait_for_timeout(24_000)  # a picture, not a test: the trends need some looks
         take(opened, "page-operations")
     opened.open("model")
-    page.locator(".model .plots").scroll_into_view_if_needed()
+    page.locator(".model .plots").evaluate("node => node.scrollIntoView({ block: 'center' })")
     take(opened, "page-model")
 
 
@@ -77,7 +78,7 @@ def decided(opened: Visit) -> None:
 def changed(opened: Visit) -> None:
     """The first change that turns the decision, tried."""
     opened.page.locator("#flip .try").first.click()
-    opened.page.locator("#right .below").wait_for()
+    opened.page.locator("#right .panel.below").wait_for()
     opened.page.locator("#what-if-why .waterfall").wait_for()
 
 
@@ -90,7 +91,7 @@ def take(opened: Visit, name: str) -> None:
 
 @contextmanager
 def load(url: str) -> Iterator[None]:
-    """Golden rows, one after another, while the picture is taken."""
+    """Applicants like those of training, one after another, while the picture is taken."""
     ended = threading.Event()
     thread = threading.Thread(target=_ask, args=(url, ended))
     thread.start()
@@ -101,9 +102,11 @@ def load(url: str) -> Iterator[None]:
 
 def _ask(url: str, ended: threading.Event) -> None:
     connection = http.client.HTTPConnection(url.removeprefix("http://"))
-    bodies = [orjson.dumps(golden.fields) for golden in Bundle.load(CREDIT).golden_rows()]
-    while not ended.wait(0.001):
-        for body in bodies[:20]:
+    bodies = [orjson.dumps(row) for row in synthetic_rows(5000, seed=5)]
+    while not ended.is_set():
+        for body in bodies:
+            if ended.wait(0.0002):
+                break
             connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
             connection.getresponse().read()
 

@@ -25,7 +25,7 @@ _GAP_SECONDS = 15.0
 _SHARED_SECONDS = 1.0
 #: Below so many rows a drift figure says more about chance than about the world.
 _FEW_ROWS = 200
-_LISTED = 8
+_LISTED = 6
 
 _NOTHING = Text.same("\N{EN DASH}")
 _TILES = {

@@ -11,6 +11,7 @@ _HERE = Path(__file__).parent
 SCRIPT_WORDS = {
     "copied": Text("Copied", "Copié"),
     "selected": Text("Selected", "Sélectionné"),
+    "was": Text("was {value}", "était {value}"),
     "unknown": Text("unknown", "inconnu"),
     "reading": Text("Reading the file…", "Lecture du fichier…"),
     "scoring": Text("{done} of {all} rows", "{done} lignes sur {all}"),

@@ -13,6 +13,7 @@ function open(name) {
   document.body.dataset.tab = chosen.dataset.panel;
   chosen.scrollIntoView({ block: "nearest", inline: "nearest" });
   if (before === chosen.dataset.panel) return;
+  scrollTo({ top: 0 });
   history.replaceState(null, "", `#${chosen.dataset.panel}`);
   document.dispatchEvent(new CustomEvent("tab", { detail: chosen.dataset.panel }));
 }

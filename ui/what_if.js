@@ -64,7 +64,7 @@ function tell(name, row) {
   row.querySelector("[type=range]")?.setAttribute("aria-valuetext", said);
   const changed = plain(texts[name]) !== plain(base[name]);
   row.classList.toggle("changed", changed);
-  row.querySelector(".was").textContent = changed ? `← ${words(row, base[name])}` : "";
+  row.querySelector(".was").textContent = changed ? hotrow.say("was", { value: words(row, base[name]) }) : "";
 }
 
 function become(changed) {

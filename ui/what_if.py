@@ -28,10 +28,7 @@ _RESET = Text("Back to this case", "Revenir à ce cas")
 _TO_FORM = Text("Decide this one", "Décider de celui-ci")
 _SLIDERS = Text("Change the case", "Changer le cas")
 _FLIP = Text("Smallest single change", "Plus petit changement seul")
-_WOULD_TURN = Text(
-    "What would turn the decision: {change}.", f"Ce qui changerait la décision{NBSP}: {{change}}."
-)
-_CHANGE = Text("{label} {before} → {after}", "{label} {before} → {after}")
+_CHANGE = Text("{label}: {before} → {after}", f"{{label}}{NBSP}: {{before}} → {{after}}")
 _THEN = Text("then {name} {risk}: {decision}", f"alors {{name}} {{risk}}{NBSP}: {{decision}}")
 _TRY = Text("Try it", "Essayer")
 _ALSO = Text("Others, larger", "D'autres, plus grands")
