@@ -229,7 +229,7 @@ def test_columns_are_checked_before_a_row_is_scored(client: TestClient) -> None:
     def problem(text: str) -> str:
         return str(client.post("/page/many", content=text.encode(), headers=CSV).json()["problem"])
 
-    assert problem("AMT_CREDIT\r\n1\r\n").startswith("Expected the columns AMT_INCOME_TOTAL, AGE_YEARS")
+    assert problem("AMT_CREDIT\r\n1\r\n").startswith("expected the columns AMT_INCOME_TOTAL, AGE_YEARS")
     assert "rename it" in problem(table_of([RISKY], decision="x"))
     assert "each once" in problem("a,a\r\n1,2\r\n")
     assert "each once" in problem("")

@@ -1,8 +1,8 @@
 // What the scripts of the page share, and its language: the browser's, until the reader
-// chooses another. Markup carries its French in data-fr and data-fr-<attribute> (text.py); this shows one
-// language or the other, also in what is added later. Nothing is remembered.
+// chooses another. Markup carries its French in data-fr and data-fr-<attribute> (text.py);
+// this shows one language or the other, also in what is added later. Nothing is remembered.
 window.hotrow = (() => {
-  const ATTRIBUTES = ["aria-label", "placeholder", "title", "content"];
+  const ATTRIBUTES = ["aria-label", "placeholder", "title"];
   const MARKED = ["[data-fr]", ...ATTRIBUTES.map((name) => `[data-fr-${name}]`)].join();
   const LOCALES = { en: "en-GB", fr: "fr-FR" };
   const hotrow = {

@@ -15,7 +15,6 @@ from ui.decide import Decider, read_form
 from ui.grids import Grids
 from ui.login import Login
 from ui.many import many_routes
-from ui.panel import refused
 from ui.what_if import WhatIf
 from ui.why import Why
 
@@ -26,7 +25,7 @@ Answer = Callable[[Any], Awaitable[dict[str, Any]]]
 def call_routes(service: Service, order: Sequence[str], grids: Grids) -> list[Route]:
     """The routes of one page; `order` names the features, the most important first."""
     what_if = WhatIf(service.default, order, grids)
-    why = Why(service)
+    why = Why(service.models[0])
     decider = Decider(service.default)
 
     async def decide(form: Any) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def call_routes(service: Service, order: Sequence[str], grids: Grids) -> list[Ro
 
     async def reasons(form: Any) -> dict[str, Any]:
         supposed = what_if.suppose(read_form(form)[1])
-        return {"html": refused("", []) if supposed.row is None else await why.reasons(supposed.row)}
+        return {"html": "" if supposed.row is None else await why.reasons(supposed.row)}
 
     calls = {"decide": decide, "what-if": suppose, "flip": flip, "reasons": reasons}
     plain = [Route(f"/page/{name}", _call(service, call), methods=["POST"]) for name, call in calls.items()]

@@ -34,6 +34,8 @@ class Flips:
         self._predictor, self._grids = predictor, grids
         self._schema = predictor.bundle.schema
         self._names = order[:MAX_FEATURES]
+        #: How many cases one search scores.
+        self.cases = sum(len(grids.values[name]) for name in self._names)
         self._columns = [self._schema.names.index(name) for name in self._names]
 
     async def find(self, row: Row) -> list[Change]:

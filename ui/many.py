@@ -63,10 +63,6 @@ _COLUMNS = Text(
 )
 _CARRIED = Text("Carried along: {names}.", f"Reprises telles quelles{NBSP}: {{names}}.")
 _ABSENT = Text("Unknown in every row: {names}.", f"Inconnues dans chaque ligne{NBSP}: {{names}}.")
-_REQUIRED = Text(
-    "Expected the columns {names}, which every row needs: add them to the file.",
-    f"Attendu{NBSP}: les colonnes {{names}}, dont chaque ligne a besoin{NBSP}; ajoutez-les au fichier.",
-)
 _FINE = Text("The first {count} rows are fine.", "Les {count} premières lignes sont correctes.")
 _BAD_CELL = Text("not accepted", "non acceptée")
 
@@ -199,7 +195,9 @@ class Many:
             raise UnacceptableRow(f"expected no column {taken[0]} in the file, which is added: rename it")
         absent = [f.name for f in self._schema.features if not f.nullable and f.name not in header]
         if absent:
-            raise UnacceptableRow(_REQUIRED.put(names=", ".join(absent)).en)
+            raise UnacceptableRow(
+                f"expected the columns {', '.join(absent)}, which every row needs: add them to the file"
+            )
 
     def _records(self, table: Table, rows: Rows, answers: list[list[str]]) -> Iterator[Sequence[str]]:
         """Every record in order; of a bad one the answer is empty and the error says why."""

@@ -122,5 +122,5 @@ def _distribution(name: Text, found: Distribution) -> str:
 def _card(bundle: Bundle) -> str:
     if CARD_FILE not in bundle.manifest["files"]:
         return tag("p", _NO_CARD)
-    text = (bundle.directory / CARD_FILE).read_text(encoding="utf-8")
+    text = bundle.read(CARD_FILE).decode()
     return f'<div class="card" lang="en">{card_html(text)}</div>'

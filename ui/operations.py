@@ -37,7 +37,10 @@ _TILES = {
     "failed": Text("requests not answered with 200", "requêtes sans réponse 200"),
 }
 _RATE = Text("Requests a second, last two minutes", "Requêtes par seconde, deux dernières minutes")
-_LATENCY = Text("p50 and p99 of /predict, last two minutes", "p50 et p99 de /predict, deux dernières minutes")
+_LATENCY = Text(
+    "p50 (solid) and p99 (dashed) of /predict, last two minutes",
+    "p50 (trait plein) et p99 (tirets) de /predict, deux dernières minutes",
+)
 _NONE_YET = Text("none yet", "aucune encore")
 _SCORES = Text("Scores and the limit", "Scores et limite")
 _SINCE = {
@@ -197,7 +200,7 @@ class Operations:
             f'<li class="{"drifted" if drifted else ""}">'
             f"{tag('span', self._labels.label(self._bundle.schema[name]))}"
             f"{tag('span', Text.figures(f'{psi:.2f}'), class_='figure')}"
-            f'<i style="width:{width:.1f}%"></i>{tag("small", words)}</li>'
+            f'<i style="--share:{width:.1f}%"></i>{tag("small", words)}</li>'
         )
 
     def _workers(self) -> str:

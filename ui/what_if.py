@@ -69,7 +69,6 @@ class WhatIf:
         self._scorer, self._schema, self._labels = scorer, bundle.schema, Labels.of(bundle)
         self._verdict, self._words = verdict_of(bundle), Wording.of(bundle)
         self._binary = bundle.task == "binary"
-        self._grids = grids
         self._flips = Flips(scorer.predictor, grids, list(order))
 
     def suppose(self, texts: dict[str, str]) -> Supposed:
@@ -92,8 +91,7 @@ class WhatIf:
         values = memoryview(row).cast("d")
         told = [self._change(change, values) for change in found[:_LISTED]]
         others = f"{tag('h4', _ALSO)}<ul>{''.join(told[1:])}</ul>" if told[1:] else ""
-        count = sum(map(len, self._grids.values.values()))
-        note = tag("p", _FLIP_NOTE.put(count=Text.figures(f"{count:,}")), class_="note")
+        note = tag("p", _FLIP_NOTE.put(count=Text.figures(f"{self._flips.cases:,}")), class_="note")
         return f'{heading}<ul class="smallest">{told[0]}</ul>{others}{note}'
 
     def _complaints(self, problem: Problem) -> list[Complaint]:
