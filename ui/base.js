@@ -22,7 +22,7 @@ window.hotrow = (() => {
     },
     async post(path, body, type = "application/json") {
       const answer = await fetch(path, { method: "POST", body, headers: { "Content-Type": type } });
-      if (answer.status >= 500 || answer.status === 401) throw new Error(`status ${answer.status}`);
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
       return answer.json();
     },
     // Sends what it is given one at a time; of what comes meanwhile only the last is sent.
