@@ -269,20 +269,20 @@ class WorkerMetrics:
         )
         return self._observer(self.shared.layout.duration[key])
 
-    def scored(self, label: str, task: str = "binary") -> Callable[[Any, int], None]:
+    def scored(self, label: str, outcomes: Sequence[str], task: str = "binary") -> Callable[[Any, int], None]:
         """A function that counts what one model answered and the index of its outcome.
 
         Of a binary classifier it observes the probability too.
         """
         layout, values = self.shared.layout, self._values
         if task != "binary":
-            slots = [slot for (model, _), slot in layout.predictions.items() if model == label]
+            slots = [layout.predictions[label, outcome] for outcome in outcomes]
 
             def count_outcome(_: Any, outcome: int) -> None:
                 values[slots[outcome]] += 1.0
 
             return count_outcome
-        below, otherwise = (at for (model, _), at in layout.probability.items() if model == label)
+        below, otherwise = (layout.probability[label, outcome] for outcome in outcomes)
         first_below, first_otherwise = below.first, otherwise.first
         bounds, total = below.bounds, below.sum_slot
 
@@ -299,20 +299,22 @@ class WorkerMetrics:
         slots = self.shared.layout.drift.get(label)
         return None if slots is None else ModelCounts(slots, self._values, codes, hidden, window_rows)
 
-    def scored_rows(self, label: str, task: str) -> Callable[[Sequence[Any], npt.NDArray[np.intp]], None]:
+    def scored_rows(
+        self, label: str, outcomes: Sequence[str], task: str
+    ) -> Callable[[Sequence[Any], npt.NDArray[np.intp]], None]:
         """A function that counts many rows' answers and the indices of their outcomes, int [n]."""
         layout, values = self.shared.layout, self._values
-        slots = [slot for (model, _), slot in layout.predictions.items() if model == label]
-        histograms = [at for (model, _), at in layout.probability.items() if model == label]
+        slots = [layout.predictions[label, outcome] for outcome in outcomes]
+        histograms = [layout.probability[label, outcome] for outcome in outcomes if task == "binary"]
 
-        def count_outcomes(_: Sequence[Any], outcomes: npt.NDArray[np.intp]) -> None:
-            for slot, number in zip(slots, np.bincount(outcomes, minlength=len(slots)).tolist(), strict=True):
+        def count_outcomes(_: Sequence[Any], found: npt.NDArray[np.intp]) -> None:
+            for slot, number in zip(slots, np.bincount(found, minlength=len(slots)).tolist(), strict=True):
                 values[slot] += number
 
-        def count(outputs: Sequence[Any], outcomes: npt.NDArray[np.intp]) -> None:
+        def count(outputs: Sequence[Any], found: npt.NDArray[np.intp]) -> None:
             buckets = np.searchsorted(histograms[0].bounds, np.asarray(outputs), side="left")
             for outcome, at in enumerate(histograms):
-                for bucket, number in enumerate(np.bincount(buckets[outcomes == outcome]).tolist()):
+                for bucket, number in enumerate(np.bincount(buckets[found == outcome]).tolist()):
                     values[at.first + bucket] += number
             values[histograms[0].sum_slot] += math.fsum(outputs)
 

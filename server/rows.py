@@ -47,7 +47,7 @@ class RowsScorer:
         self._predictor = scorer.predictor
         self._order = RowOrder(scorer.predictor)
         self.add_statistics = metrics.statistics(scorer.bundle.label)
-        self._count = metrics.scored_rows(scorer.bundle.label, scorer.bundle.task)
+        self._count = metrics.scored_rows(self.bundle.label, self.bundle.outcomes, self.bundle.task)
 
     @cached_property
     def _thread(self) -> ThreadPoolExecutor:

@@ -41,7 +41,7 @@ class Scorer:
         self._sequence = count(1).__next__
         self._head = f'{{"id":"{self.boot_id}-'.encode()
         self._tails = self._make_tails()
-        self._count = metrics.scored(bundle.label, bundle.task)
+        self._count = metrics.scored(bundle.label, bundle.outcomes, bundle.task)
         self._lines = log.admit(bundle, self.boot_id) if log is not None else None
         self._log = log
         self.answer = self._answer_logged_first if log is not None and log.strict else self._answer

@@ -31,7 +31,7 @@ def test_a_scrape_gives_the_sum_of_all_workers() -> None:
         observe = metrics.duration("/predict", "POST", "200")
         for _ in range(worker + 1):
             observe(0.00004)
-        metrics.scored("m@1")(0.3, 1)
+        metrics.scored("m@1", ("a", "b"))(0.3, 1)
     page, _ = MetricsPage(shared, [{"name": "m", "version": "1", "sha256": "0"}]).render("")
     text = page.decode()
     assert 'hotrow_request_duration_seconds_count{code="200",method="POST",route="/predict"} 6.0' in text

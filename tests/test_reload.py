@@ -197,7 +197,7 @@ def test_slow_request_across_a_reload_is_answered(versions: list[Path], served: 
         assert command(subject, "publish", versions[1], served)[0] == 0
         time.sleep(11)  # this is what is tested
         connection.sendall(request[-1:])
-        answer = connection.recv(65_536)
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"three@1" in answer
 
