@@ -52,7 +52,7 @@ system: ## install the system tools that tests use (Debian, as root)
 	fi
 
 bench: $(VENV)/dev ## CPU per request beside hello worlds and FastAPI, and open-loop latencies
-	@$(RUN) loadtest bench
+	@$(RUN) loadtest bench && $(RUN) loadtest guards
 
 bench-export: $(VENV)/dev ## the exported graph against LightGBM, XGBoost and the stock converter
 	@$(RUN) loadtest.bench_export

@@ -19,6 +19,7 @@ COMMANDS = {
     "memory": "what the server keeps under load, with memray",
     "pieces": "what the parts of one answer cost in process",
     "overhead": "what metrics and log add to an answer, both on and both off in turn",
+    "guards": "what the guards on the wire add to a well-formed request",
     "simulate": "what a number of replicas does at a rate, some of them failing",
     "gate": "fail if a request has become dearer than the committed figure allows",
 }

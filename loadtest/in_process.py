@@ -17,28 +17,32 @@ from server.service import open_bundles, open_service, share_metrics
 from server.settings import Settings
 
 
-class _Nowhere(asyncio.Transport):
+class Nowhere(asyncio.Transport):
     """Takes what is written and forgets it, as a fast client would."""
 
     def write(self, data: Any) -> None:
-        pass
+        """Nothing."""
 
     def close(self) -> None:
-        pass
+        """Nothing."""
 
     def is_closing(self) -> bool:
+        """Never."""
         return False
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
+        """Nothing."""
 
     def get_extra_info(self, _: str, default: Any = None) -> Any:
+        """Nobody is at the other end."""
         return default
 
 
 class Worker(NamedTuple):
-    """A worker that is up: its scorer, a connection's protocol, and requests for both."""
+    """A worker that is up: its app and scorer, a connection's protocol, and requests for both."""
 
+    app: Any
+    protocol_class: Any
     scorer: Scorer
     protocol: Any
     bodies: list[bytes]
@@ -54,18 +58,22 @@ async def worker(model: Path, folder: Path, log_mode: str = "async") -> AsyncIte
     app = create_app(service)
     async with app.router.lifespan_context(app):
         bodies = golden_bodies(bundles[0])
-        protocol = _connect(service, app)
-        yield Worker(service.default, protocol, bodies, http_requests(bodies, "127.0.0.1"))
+        protocol_class = protocol_of(service)
+        protocol = connect(protocol_class, app, Nowhere())
+        yield Worker(
+            app, protocol_class, service.default, protocol, bodies, http_requests(bodies, "127.0.0.1")
+        )
         protocol.connection_lost(None)
 
 
-def _connect(service: Any, app: Any) -> Any:
+def connect(protocol_class: Any, app: Any, transport: asyncio.Transport) -> Any:
+    """A connection's protocol, as uvicorn makes it for this app, that writes to the transport."""
     config = uvicorn.Config(app, http="httptools", log_config=None)
     config.load()
     state = ServerState()
     state.default_headers = [(b"date", b"Mon, 23 Nov 2026 12:00:00 GMT")]
-    protocol = protocol_of(service)(
+    protocol = protocol_class(
         config=config, server_state=state, app_state={}, _loop=asyncio.get_running_loop()
     )
-    protocol.connection_made(_Nowhere())
+    protocol.connection_made(transport)
     return protocol

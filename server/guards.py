@@ -77,7 +77,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_TARGET_BYTES + MAX_HEAD_BYTES:
-                self._refuse(HeadTooLarge(f"expected a head of at most {MAX_HEAD_BYTES} bytes, got more"))
+                self._refuse(size_refusal(self.url, MAX_HEAD_BYTES + 1))
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -85,30 +85,17 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        """A part of the request target; too long a one ends the parse."""
-        super().on_url(url)
-        if len(self.url) > MAX_TARGET_BYTES:
-            self._stop(UriTooLong(f"expected a path of at most {MAX_TARGET_BYTES} bytes, got a longer one"))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; too many or too large ones end the parse."""
-        super().on_header(name, value)
-        if len(self.headers) > MAX_HEADERS:
-            self._stop(HeadTooLarge(f"expected at most {MAX_HEADERS} headers, got more"))
-        if sum(len(n) + len(v) for n, v in self.headers) > MAX_HEAD_BYTES:
-            self._stop(HeadTooLarge(f"expected headers of at most {MAX_HEAD_BYTES} bytes, got more"))
-
     def on_headers_complete(self) -> None:
         """The head is whole: refuse it, or let uvicorn start the request."""
-        refusal = head_refusal(self.parser.get_http_version(), self.headers)
+        # Looked at once, here: a head grows by what one read gives, until `data_received` ends it.
+        refusal = head_refusal(self.parser.get_http_version(), self.headers, self.url)
         if refusal is not None:
             self._stop(refusal)
         self._in_head = False
         super().on_headers_complete()
         if self.cycle is not None:
             # uvicorn closes after an answer that says so; unread bytes would then reset it away.
-            self.cycle.transport = _LingeringTransport(self)  # type: ignore[assignment]
+            self.cycle.transport = self._lingering_transport  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -201,6 +188,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to watch the clock."""
         super().connection_made(transport)
+        self._lingering_transport = _LingeringTransport(self)
         self._arm(min(HEAD_SECONDS, self.timeout_keep_alive))
 
     def timeout_keep_alive_handler(self) -> None:
@@ -265,7 +253,7 @@ class _LingeringTransport:
         self.close = protocol.close_after_answer
 
 
-def head_refusal(version: str, headers: list[tuple[bytes, bytes]]) -> Problem | None:
+def head_refusal(version: str, headers: list[tuple[bytes, bytes]], target: bytes = b"") -> Problem | None:
     """Why a head is refused that httptools has accepted, None if it is not.
 
     Sources: RFC 9112 sections 3.2 (Host), 6.1 (transfer codings), RFC 9110
@@ -273,18 +261,40 @@ def head_refusal(version: str, headers: list[tuple[bytes, bytes]]) -> Problem | 
     """
     if version not in ("1.0", "1.1"):
         return MalformedRequest("expected HTTP/1.1, got another version")
-    hosts = [value for name, value in headers if name == b"host"]
+    hosts: list[bytes] = []
+    codings: list[bytes] = []
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value)
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"transfer-encoding":
+            codings.append(value.lower())
+        elif name == b"expect" and value.lower() != b"100-continue":
+            return ExpectationFailed("expected no Expect header but 100-continue, got another")
+    if size > MAX_HEAD_BYTES or len(headers) > MAX_HEADERS or len(target) > MAX_TARGET_BYTES:
+        return size_refusal(target, size)
     if len(hosts) > 1 or (not hosts and version == "1.1"):
         return MalformedRequest(f"expected one Host header, got {len(hosts)}")
     if hosts and not _HOST.fullmatch(hosts[0]):
         return MalformedRequest("expected a host name in the Host header, got other characters")
-    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
-    if codings and version == "1.0":
+    return _coding_refusal(version, codings) if codings else None
+
+
+def size_refusal(target: bytes, header_bytes: int) -> Problem:
+    """What of a head is too large."""
+    if len(target) > MAX_TARGET_BYTES:
+        return UriTooLong(f"expected a path of at most {MAX_TARGET_BYTES} bytes, got a longer one")
+    if header_bytes > MAX_HEAD_BYTES:
+        return HeadTooLarge(f"expected headers of at most {MAX_HEAD_BYTES} bytes, got more")
+    return HeadTooLarge(f"expected at most {MAX_HEADERS} headers, got more")
+
+
+def _coding_refusal(version: str, codings: list[bytes]) -> Problem | None:
+    if version == "1.0":
         return MalformedRequest("expected no Transfer-Encoding in HTTP/1.0, got one")
-    if codings and codings != [b"chunked"]:
-        if not codings[-1].endswith((b" chunked", b",chunked")):  # then where the body ends is a guess
-            return MalformedRequest("expected chunked as the last Transfer-Encoding, got another")
-        return UnknownTransferCoding("expected Transfer-Encoding: chunked or none, got another")
-    if any(value.lower() != b"100-continue" for name, value in headers if name == b"expect"):
-        return ExpectationFailed("expected no Expect header but 100-continue, got another")
-    return None
+    if codings == [b"chunked"]:
+        return None
+    if not codings[-1].endswith((b" chunked", b",chunked")):  # then where the body ends is a guess
+        return MalformedRequest("expected chunked as the last Transfer-Encoding, got another")
+    return UnknownTransferCoding("expected Transfer-Encoding: chunked or none, got another")
