@@ -4,9 +4,10 @@ import argparse
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -71,23 +72,58 @@ def hotrow(
     """
     if code is not None and not (code / "server" / "__main__.py").exists():
         raise LoadTestError(f"expected a checkout with a folder server/ in --code, got {code}")
-    port = free_port()
-    logs = Path(tempfile.mkdtemp(prefix="hotrow-load-"))
-    options = ["--model", str(model.resolve()), "--port", str(port), "--workers", str(workers)]
+    folder = Path(tempfile.mkdtemp(prefix="hotrow-load-"))
     try:
-        with running(
-            "hotrow",
-            [*(command or python("-m", "server")), *options],
-            f"http://127.0.0.1:{port}",
-            "/readyz",
+        with started(
+            model,
+            folder,
+            ["--workers", str(workers)],
+            {"log_mode": log_mode},
+            command=command,
             core=server_core(workers),
-            environment={"HOTROW_LOG_DIR": str(logs), "HOTROW_LOG_MODE": log_mode},
-            log=output,
-            folder=code,
+            output=output,
+            code=code,
         ) as subject:
             yield subject
     finally:
-        shutil.rmtree(logs, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def serving(model: Path, folder: Path, *options: str, **settings: str) -> AbstractContextManager[Subject]:
+    """`python -m server` with this bundle on a free port, its log in `folder`, and `HOTROW_*` settings."""
+    return started(model, folder, options, settings)
+
+
+@contextmanager
+def started(
+    model: Path,
+    folder: Path,
+    options: Sequence[str] = (),
+    settings: Mapping[str, str] = MappingProxyType({}),
+    *,
+    command: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+    core: int | None = None,
+    output: Path | None = None,
+    code: Path | None = None,
+) -> Iterator[Subject]:
+    """`serving`, by another `command`, with more in its environment, on one core, of the checkout `code`.
+
+    What it prints goes to `output`, by default `folder/server.log`.
+    """
+    port = settings.get("port") or str(free_port())
+    own = {f"HOTROW_{name.upper()}": value for name, value in settings.items()}
+    with running(
+        "the server",
+        [*(command or python("-m", "server")), "--model", str(model.resolve()), "--port", port, *options],
+        f"http://127.0.0.1:{port}",
+        "/readyz",
+        core=core,
+        environment={"HOTROW_LOG_DIR": str(folder / "logs"), **own, **environment},
+        log=output or folder / "server.log",
+        folder=code,
+    ) as subject:
+        yield subject
 
 
 def listener(url: str) -> int | None:

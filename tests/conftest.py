@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundles import CREDIT, three_feature_bundle, wide_bundle
+from loadtest.reference_rows import ReferenceRow, scored
+from server.bundle import Bundle
+from tests.bundles import CREDIT, THREE_FEATURES, sample_rows, three_feature_bundle, wide_bundle
 from tests.ray_cluster import Nodes, two_nodes
 from tests.servers import serving
 
@@ -14,6 +16,12 @@ from tests.servers import serving
 def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The three-feature bundle."""
     return three_feature_bundle(tmp_path_factory.mktemp("bundles") / "three").directory
+
+
+@pytest.fixture(scope="session")
+def three_rows(three: Path) -> list[ReferenceRow]:
+    """Rows of the three-feature bundle with their scores."""
+    return scored([Bundle.load(three)], sample_rows(THREE_FEATURES, 2000, seed=9))
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import numpy as np
 import orjson
 import pytest
 
+from loadtest.scrape import scrape, total
 from server.bundle import Bundle
 from tests.bundles import ROW
-from tests.monitored import scrape, total
 from tests.servers import address, exchange, post, serving
 
 HEADER = "X-Request-Timeout-Ms"

@@ -9,10 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from loadtest.ledger_client import Load
+from loadtest.reference_rows import scored
+from loadtest.scrape import scrape, total
 from server.bundle import Bundle
 from server.metrics import CODES, METHODS, ROUTES, Layout, MetricsPage, SharedMetrics, WorkerMetrics
 from tests.bundles import THREE_FEATURES, sample_rows
-from tests.monitored import load, monitored_bundle, scrape, send_all, total
+from tests.monitored import monitored_bundle, send_all
 from tests.servers import exchange, serving, system_tool
 
 ROWS = sample_rows(THREE_FEATURES, 100, seed=2)
@@ -76,7 +79,7 @@ def test_standard_process_and_python_metrics_are_there(bundle: Bundle, tmp_path:
 def test_scrapes_go_on_and_no_counter_falls_when_a_worker_is_killed(bundle: Bundle, tmp_path: Path) -> None:
     with (
         serving(bundle.directory, tmp_path, "--workers", "2") as subject,
-        load(subject.url, ROWS) as clients,
+        Load(subject.url, scored([bundle], ROWS)) as clients,
     ):
         clients.wait_for(200)
         before = scrape(subject.url)
@@ -90,7 +93,7 @@ def test_scrapes_go_on_and_no_counter_falls_when_a_worker_is_killed(bundle: Bund
                 before = after
                 time.sleep(0.05)
         _wait_for_restarts(subject.url, 3)
-    assert set(clients.statuses) == {200}
+    assert set(clients.ledger.statuses) == {200}
 
 
 def _counts(name: str) -> bool:

@@ -7,10 +7,10 @@ import httpx
 import orjson
 import pytest
 
+from loadtest.scrape import scrape, total
 from server.bundle import Bundle
 from server.predictor import Predictor
 from tests.bundles import CREDIT, ROW, THREE_FEATURES, three_feature_bundle
-from tests.monitored import scrape, total
 from tests.servers import exchange, post, serving
 
 BODY = orjson.dumps(ROW)

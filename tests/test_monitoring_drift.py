@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from scipy.stats import chi2  # type: ignore[import-untyped]  # it ships none
 
+from loadtest.scrape import scrape, total
 from monitoring.drift import drift_of_files
 from server.bundle import Bundle
 from server.drift import (
@@ -33,7 +34,7 @@ from server.prediction_log import PredictionLog
 from server.predictor import Predictor
 from server.reference import Distribution, Reference
 from tests.bundles import CREDIT, THREE_FEATURES, sample_rows
-from tests.monitored import monitored_bundle, scrape, send_all, total
+from tests.monitored import monitored_bundle, send_all
 from tests.real_data import DATA, needs_real_data
 from tests.servers import run, serving
 from train.data import APPLICATIONS

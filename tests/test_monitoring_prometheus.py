@@ -15,11 +15,13 @@ import promql_parser
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 
+from loadtest.ledger_client import Load
+from loadtest.reference_rows import scored
 from loadtest.subject import free_port
 from monitoring.dashboard import FILE, build
 from server.bundle import Bundle
 from tests.bundles import THREE_FEATURES, sample_rows
-from tests.monitored import Load, load, monitored_bundle
+from tests.monitored import monitored_bundle
 from tests.servers import serving, system_tool
 
 FOLDER = Path("monitoring/prometheus")
@@ -119,7 +121,7 @@ def test_prometheus_counts_what_the_clients_count_and_every_query_finds_data(
         serving(bundle.directory, tmp_path, "--workers", str(workers)) as subject,
         prometheus(subject.url, tmp_path) as judge,
     ):
-        with load(subject.url, ROWS, clients=8) as clients:
+        with Load(subject.url, scored([bundle], ROWS)) as clients:
             clients.wait_for(1000)
             _wait_for_scrapes(judge, 6)
             empty = [
@@ -141,8 +143,8 @@ def _wait_for_scrapes(judge: Prometheus, scrapes: int) -> None:
 
 
 def _totals_are_equal(judge: Prometheus, clients: Load) -> None:
-    sent = len(clients.answers)
-    assert clients.statuses == {200: sent}
+    sent = clients.ledger.ok
+    assert clients.ledger.sent == sent
     for expression in (
         'sum(hotrow_request_duration_seconds_count{route="/predict",method="POST",code="200"})',
         'sum(hotrow_request_duration_seconds_bucket{route="/predict",le="+Inf"})',

@@ -12,12 +12,16 @@ from pathlib import Path
 import orjson
 import pytest
 
+from loadtest.ledger import Ledger, reconcile
+from loadtest.ledger_client import Load
+from loadtest.reference_rows import ReferenceRow, scored
+from loadtest.scrape import scrape, total
 from monitoring.verify_log import verify
 from server.bundle import Bundle
 from server.metrics import Layout, SharedMetrics, WorkerMetrics
 from server.prediction_log import PredictionLog
 from tests.bundles import ROW, THREE_FEATURES, sample_rows
-from tests.monitored import Load, load, logged, monitored_bundle, scrape, send_all, total
+from tests.monitored import logged, monitored_bundle, send_all
 from tests.servers import exchange, post, run, serving
 
 ROWS = sample_rows(THREE_FEATURES, 200, seed=1)
@@ -33,15 +37,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return monitored_bundle(tmp_path_factory.mktemp("log") / "three")
 
 
-def _ledger(clients: Load, folder: Path) -> tuple[set[str], set[str], list[str]]:
-    """Ids answered without a line, ids with a line and no answer, ids with two lines or another score."""
-    lines = logged(folder)
-    scores = {line["id"]: line["probability"] for line in lines}
-    answers = {id_: probability for id_, probability, _ in clients.answers}
-    wrong = [id_ for id_, probability in answers.items() if scores.get(id_, probability) != probability]
-    if len(scores) != len(lines):
-        wrong.append("a line twice")
-    return set(answers) - set(scores), set(scores) - set(answers), wrong
+@pytest.fixture(scope="module")
+def rows(bundle: Bundle) -> list[ReferenceRow]:
+    return scored([bundle], ROWS)
 
 
 def test_a_line_has_what_the_contract_names(bundle: Bundle, tmp_path: Path) -> None:
@@ -57,50 +55,54 @@ def test_a_line_has_what_the_contract_names(bundle: Bundle, tmp_path: Path) -> N
     assert line["ts"][26:] == "Z"
 
 
-def test_sigterm_under_load_loses_no_line_and_adds_none(bundle: Bundle, tmp_path: Path) -> None:
+def test_sigterm_under_load_loses_no_line_and_adds_none(
+    bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path
+) -> None:
     for i in range(ROUNDS):
         folder = tmp_path / str(i)
         folder.mkdir()
-        with serving(bundle.directory, folder) as subject:
-            clients = Load(subject.url, ROWS)
-            clients.start()
+        with serving(bundle.directory, folder) as subject, Load(subject.url, rows) as clients:
             clients.wait_for(100 + 37 * (i % 7))
             os.kill(subject.pid, signal.SIGTERM)
             subject.process.wait(timeout=30)
-            clients.stop()
-        without_line, without_answer, wrong = _ledger(clients, folder / "logs")
-        assert not without_line
-        assert not wrong
+        found = reconcile(clients.ledger, folder / "logs")
+        assert not found.lost
+        assert not found.wrong
         # A client whose connection closed may not have read its last answer.
-        assert len(without_answer) <= clients.broken
+        assert found.others <= len(clients.ledger.failures)
         assert verify([folder / "logs"]).whole
 
 
-def test_sigkill_loses_at_most_the_last_flush(bundle: Bundle, tmp_path: Path) -> None:
-    clients, killed = _kill_under_load(bundle, tmp_path, "async")
-    lost, _, wrong = _ledger(clients, tmp_path / "logs")
-    assert not wrong
-    answered = {id_: when for id_, _, when in clients.answers}
-    assert all(killed - answered[id_] < FLUSH_SECONDS + SLACK_SECONDS for id_ in lost)
+def test_sigkill_loses_at_most_the_last_flush(
+    bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path
+) -> None:
+    ledger, killed = _kill_under_load(bundle, rows, tmp_path, "async")
+    found = reconcile(ledger, tmp_path / "logs")
+    assert not found.wrong
+    assert all(killed - ledger.answers[id_].when < FLUSH_SECONDS + SLACK_SECONDS for id_ in found.lost)
 
 
-def test_sigkill_in_strict_mode_loses_nothing(bundle: Bundle, tmp_path: Path) -> None:
-    clients, _ = _kill_under_load(bundle, tmp_path, "strict")
-    lost, _, wrong = _ledger(clients, tmp_path / "logs")
-    assert not lost
-    assert not wrong
+def test_sigkill_in_strict_mode_loses_nothing(
+    bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path
+) -> None:
+    ledger, _ = _kill_under_load(bundle, rows, tmp_path, "strict")
+    found = reconcile(ledger, tmp_path / "logs")
+    assert not found.lost
+    assert not found.wrong
 
 
-def _kill_under_load(bundle: Bundle, folder: Path, mode: str) -> tuple[Load, float]:
-    with serving(bundle.directory, folder, log_mode=mode) as subject:
-        clients = Load(subject.url, ROWS)
-        clients.start()
+def _kill_under_load(
+    bundle: Bundle, rows: list[ReferenceRow], folder: Path, mode: str
+) -> tuple[Ledger, float]:
+    with (
+        serving(bundle.directory, folder, log_mode=mode) as subject,
+        Load(subject.url, rows) as clients,
+    ):
         clients.wait_for(800)
         killed = time.monotonic()
         os.kill(subject.pid, signal.SIGKILL)
-        clients.stop()
         subject.process.wait(timeout=30)
-    return clients, killed
+    return clients.ledger, killed
 
 
 @pytest.fixture
@@ -120,16 +122,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_stops_no_answer_and_every_drop_is_counted(bundle: Bundle, small_disk: Path) -> None:
+def test_a_full_disk_stops_no_answer_and_every_drop_is_counted(
+    bundle: Bundle, rows: list[ReferenceRow], small_disk: Path
+) -> None:
     outside = small_disk.parent
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 600_000)
     settings = {"log_dir": str(small_disk / "logs"), "log_queue_bytes": "262144"}
     with serving(bundle.directory, outside, **settings) as subject:
-        with load(subject.url, ROWS) as clients:
+        with Load(subject.url, rows) as clients:
             clients.wait_for(4000, seconds=60)
-        assert set(clients.statuses) == {200}
-        assert not clients.broken
+        assert not clients.ledger.failed
         assert total(scrape(subject.url), "hotrow_log_dropped_total") > 0
         filler.unlink()
         _wait_until_written(subject.url)
@@ -137,10 +140,10 @@ def test_a_full_disk_stops_no_answer_and_every_drop_is_counted(bundle: Bundle, s
         dropped = total(scrape(subject.url), "hotrow_log_dropped_total")
         os.kill(subject.pid, signal.SIGTERM)
         subject.process.wait(timeout=30)
-    lines = {line["id"] for line in logged(small_disk / "logs")}
-    assert {answer["id"] for answer in after} <= lines
-    missing = {id_ for id_, _, _ in clients.answers} - lines
-    assert len(missing) == dropped
+    assert {answer["id"] for answer in after} <= {line["id"] for line in logged(small_disk / "logs")}
+    found = reconcile(clients.ledger, small_disk / "logs")
+    assert len(found.lost) == dropped
+    assert not found.wrong
     checked = run("-m", "monitoring", "verify-log", str(small_disk / "logs"))
     assert checked.returncode == 3
     assert f"{dropped:,.0f} dropped and counted" in " ".join(checked.stdout.split())

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from loadtest.scrape import scrape, total
 from server.bundle import Bundle
 from server.log_file import LogFile
 from server.log_segments import Keeping, closed_files
 from tests.bundles import THREE_FEATURES, sample_rows
-from tests.monitored import logged, monitored_bundle, scrape, send_all, total
+from tests.monitored import logged, monitored_bundle, send_all
 from tests.servers import serving, system_tool
 
 #: Each brings a rotation every few lines.

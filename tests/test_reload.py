@@ -17,16 +17,19 @@ import orjson
 import psutil
 import pytest
 
+from loadtest.ledger import reconcile
+from loadtest.ledger_client import Load
+from loadtest.reference_rows import ReferenceRow, scored
+from loadtest.scrape import scrape, total
 from loadtest.subject import Subject, free_port
 from monitoring.verify_log import verify
 from server.bundle import Bundle
 from server.errors import BundleError
 from server.log_file import LogFile
 from server.log_segments import Keeping
-from server.predictor import Predictor
 from server.publish import previous, publish, roll_back
 from tests.bundles import ROW, THREE_FEATURES, edit, sample_rows, three_feature_bundle
-from tests.monitored import load, logged, monitored_bundle, scrape, send_all, total
+from tests.monitored import monitored_bundle, send_all
 from tests.servers import address, exchange, post, run, serving
 
 ROWS = sample_rows(THREE_FEATURES, 40, seed=11)
@@ -43,6 +46,11 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
+@pytest.fixture(scope="module")
+def rows(versions: list[Path]) -> list[ReferenceRow]:
+    return scored([Bundle.load(version) for version in versions], ROWS)
+
+
 @pytest.fixture
 def served(versions: list[Path], tmp_path: Path) -> Path:
     """The folder that the server is given, with the first version in it."""
@@ -54,12 +62,6 @@ def command(subject: Subject, name: str, *folders: Path, **environment: str) -> 
     done = run("-m", "server.models", name, *map(str, folders), "--port", port, **environment)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout + done.stderr
-
-
-def expected(bundle: Path) -> list[float]:
-    """What each of the rows scores, one by one."""
-    predictor = Predictor(Bundle.load(bundle))
-    return [predictor.predict(THREE_FEATURES.encode(row))[0] for row in ROWS]
 
 
 def reloads(subject: Subject, result: str) -> float:
@@ -80,40 +82,39 @@ def model_of(subject: Subject) -> str:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_published_and_rolled_back_under_load_every_answer_is_its_models(
-    versions: list[Path], served: Path, tmp_path: Path, workers: str
+    versions: list[Path], rows: list[ReferenceRow], served: Path, tmp_path: Path, workers: str
 ) -> None:
-    scores = {f"three@{path.name}": expected(path) for path in versions}
     with serving(served, tmp_path, "--workers", workers) as subject:
-        with load(subject.url, ROWS) as clients:
+        with Load(subject.url, rows) as clients:
             assert command(subject, "publish", versions[1], served) == (0, f"{subject.url} serves three@2.\n")
             for _ in range(ROUNDS):
                 assert command(subject, "rollback", served)[0] == 0
             clients.wait_for(200)
         assert model_of(subject) == ("three@2" if ROUNDS % 2 == 0 else "three@1")
         assert reloads(subject, "ok") == ROUNDS + 1
-    assert (clients.broken, set(clients.statuses)) == (0, {200})
-    assert {model for _, model, _ in clients.scored} == set(scores)
-    assert all(probability == scores[model][row] for row, model, probability in clients.scored)
+    assert set(clients.ledger.statuses) == {200}
+    assert not clients.ledger.failed
+    assert {answer.model for answer in clients.ledger.answers.values()} == {"three@1", "three@2"}
     assert verify([tmp_path / "logs"]).whole
-    ids = [line["id"] for line in logged(tmp_path / "logs")]
-    assert set(ids) >= {id_ for id_, _, _ in clients.answers}
+    assert not reconcile(clients.ledger, tmp_path / "logs").faults
 
 
 @pytest.mark.parametrize(
     ("workers", "damage"), [("1", "half"), ("1", "golden"), ("1", "graph"), ("1", "gone"), ("2", "golden")]
 )
 def test_bad_model_leaves_the_old_one_serving(
-    versions: list[Path], served: Path, tmp_path: Path, workers: str, damage: str
+    versions: list[Path], rows: list[ReferenceRow], served: Path, tmp_path: Path, workers: str, damage: str
 ) -> None:
     with serving(served, tmp_path, "--workers", workers) as subject:
         spoil(served, versions[1], damage)
-        with load(subject.url, ROWS) as clients:
+        with Load(subject.url, rows) as clients:
             os.kill(subject.pid, signal.SIGHUP)
             eventually(lambda: reloads(subject, "failed") == 1)
             clients.wait_for(50)
         assert model_of(subject) == "three@1"
         assert command(subject, "reload")[0] == 1
-    assert (clients.broken, set(clients.statuses)) == (0, {200})
+    assert set(clients.ledger.statuses) == {200}
+    assert not clients.ledger.failed
     log = (tmp_path / "server.log").read_text()
     assert "three@1 goes on being served" in log
     assert "Traceback" not in log
@@ -302,14 +303,14 @@ def test_signal_goes_to_no_stranger(three: Path, tmp_path: Path) -> None:
 
 
 def test_successors_that_do_not_stay_are_rolled_back(
-    versions: list[Path], served: Path, tmp_path: Path
+    versions: list[Path], rows: list[ReferenceRow], served: Path, tmp_path: Path
 ) -> None:
     """The model is good, and its workers cannot write their log."""
     with serving(served, tmp_path, "--workers", "2") as subject:
         port = subject.url.rpartition(":")[2]
         taken = LogFile(tmp_path / "logs" / f"predictions-{port}-3.jsonl", Keeping())
         publish(versions[1], served)
-        with load(subject.url, ROWS) as clients:
+        with Load(subject.url, rows) as clients:
             os.kill(subject.pid, signal.SIGHUP)
             eventually(lambda: reloads(subject, "failed") == 1)
             eventually(lambda: len(psutil.Process(subject.pid).children()) == 2)
@@ -318,7 +319,8 @@ def test_successors_that_do_not_stay_are_rolled_back(
         assert command(subject, "reload") == (0, f"{subject.url} serves three@2.\n")
         eventually(lambda: len(psutil.Process(subject.pid).children()) == 2)
         assert {model_of(subject) for _ in range(20)} == {"three@2"}
-    assert (clients.broken, set(clients.statuses)) == (0, {200})
+    assert set(clients.ledger.statuses) == {200}
+    assert not clients.ledger.failed
 
 
 def test_workers_that_die_young_end_the_server_with_3(served: Path, tmp_path: Path) -> None:

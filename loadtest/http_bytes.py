@@ -1,0 +1,73 @@
+"""HTTP as bytes on a socket: requests written by hand, answers read to the last byte."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class Answer(NamedTuple):
+    """An HTTP answer, read off the socket."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+#: Sent last, so that a server which keeps connections alive closes this one.
+LAST = b"GET /last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+
+
+def address(url: str) -> tuple[str, int]:
+    """Host and port of a server's URL."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    return host, int(port)
+
+
+def exchange(url: str, *pieces: bytes, timeout: float = 2.0) -> list[Answer]:
+    """Send bytes over one connection, each piece by itself, and read every answer.
+
+    A request that asks the server to close goes last; its own answer, a 404, is
+    left out. Where the pieces leave a request unfinished, the server waits for
+    its rest, and reading ends after `timeout` seconds.
+    """
+    with socket.create_connection(address(url), timeout) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        received = b""
+        with contextlib.suppress(ConnectionError):  # it refused, and reads no more
+            for piece in (*pieces, LAST):
+                connection.sendall(piece)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while chunk := connection.recv(65_536):
+                received += chunk
+    answers = list(_answers(received))
+    return answers[:-1] if answers and answers[-1].status == 404 and len(answers) > 1 else answers
+
+
+def get(path: str) -> bytes:
+    """The bytes of a GET."""
+    return f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode("latin-1")
+
+
+def post(path: str, body: bytes, *headers: str, content_type: str | None = "application/json") -> bytes:
+    """The bytes of a POST with a Content-Length."""
+    lines = [f"POST {path} HTTP/1.1", "Host: test", f"Content-Length: {len(body)}", *headers]
+    if content_type is not None:
+        lines.append(f"Content-Type: {content_type}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def content_length(head: bytes) -> int:
+    """The length a head (in any case) gives its body, 0 if it gives none."""
+    _, found, rest = head.lower().partition(b"\r\ncontent-length:")
+    return int(rest.partition(b"\r\n")[0]) if found else 0
+
+
+def _answers(received: bytes) -> Iterator[Answer]:
+    while received:
+        head, _, rest = received.partition(b"\r\n\r\n")
+        status_line, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        length = int(headers.get("content-length", "0"))
+        yield Answer(int(status_line.split(" ")[1]), headers, rest[:length])
+        received = rest[length:]
