@@ -1,7 +1,8 @@
 """Which workers answer at an address, seen from outside: each gives ids with a prefix of its own."""
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 
 import orjson
 
@@ -19,16 +20,18 @@ def boot_at(url: str, request: bytes) -> str:
     return boot_of(orjson.loads(answers[0].body)["id"]) if answers and answers[0].status == 200 else ""
 
 
-def wait_for_boots(url: str, request: bytes, count: int) -> set[str]:
-    """Connect until so many workers have answered; their boots."""
-    boots: set[str] = set()
+def wait_for_boots(url: str, request: bytes, count: int, known: Collection[str] = ()) -> Counter[str]:
+    """Connect until so many workers that are not `known` have answered; all answers by boot."""
+    answers: Counter[str] = Counter()
 
     def all_there() -> bool:
-        boots.add(boot_at(url, request))
-        return len(boots - {""}) >= count
+        boot = boot_at(url, request)
+        if boot:
+            answers[boot] += 1
+        return len(set(answers).difference(known)) >= count
 
     wait_until(all_there, f"{count} workers to answer", 60.0)
-    return boots - {""}
+    return answers
 
 
 def wait_until(fact: Callable[[], bool], words: str, seconds: float) -> float:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from loadtest.subject import LoadTestError, Subject
 
@@ -31,30 +32,60 @@ class Load:
         return self.requests / self.seconds
 
 
-def drive(
-    subject: Subject, path: str, seconds: int, script: Path | None = None, core: int | None = None
-) -> Load:
-    """Load a server from 32 keep-alive connections; raises `LoadTestError` without wrk."""
-    if shutil.which("wrk") is None:
-        raise LoadTestError("expected wrk to be installed, found none: run `make system` as root")
-    pin = ["taskset", "-c", str(core)] if core is not None else []
-    options = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", *(["-s", str(script)] if script else [])]
-    before = subject.cpu_seconds()
-    output = subprocess.run(
-        [*pin, "wrk", *options, subject.url + path], capture_output=True, text=True, check=True
-    ).stdout
-    cpu_seconds = subject.cpu_seconds() - before
+class WrkFigures(NamedTuple):
+    """What wrk says at its end. `connect`, `read`, `write` and `timeout` are its socket errors."""
+
+    requests: int
+    seconds: float
+    not_200: int
+    connect: int
+    read: int
+    write: int
+    timeout: int
+
+
+def read_wrk(output: str) -> WrkFigures | None:
+    """The figures in what wrk has printed, None if it got no answer."""
     done = re.search(r"(\d+) requests in ([\d.]+)(m?s)", output)
     if done is None or int(done[1]) == 0:
-        raise LoadTestError(f"expected answers from {subject.name}, got none")
-    return Load(
-        requests=int(done[1]),
-        seconds=float(done[2]) / (1000 if done[3] == "ms" else 1),
-        failed=sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", output))) + _socket_errors(output),
-        cpu_seconds=cpu_seconds,
+        return None
+    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    return WrkFigures(
+        int(done[1]),
+        float(done[2]) / (1000 if done[3] == "ms" else 1),
+        int(refused[1]) if refused else 0,
+        *(map(int, errors.groups()) if errors else (0, 0, 0, 0)),
     )
 
 
-def _socket_errors(output: str) -> int:
-    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
-    return sum(map(int, errors.groups())) if errors else 0
+def wrk(url: str, seconds: int, connections: int = CONNECTIONS, script: Path | None = None) -> list[str]:
+    """The command that loads a URL with wrk; raises `LoadTestError` without it."""
+    if shutil.which("wrk") is None:
+        raise LoadTestError("expected wrk to be installed, found none: run `make system` as root")
+    return ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *(["-s", str(script)] if script else []), url]
+
+
+def drive(
+    subject: Subject,
+    path: str,
+    seconds: int,
+    script: Path | None = None,
+    core: int | None = None,
+    connections: int = CONNECTIONS,
+) -> Load:
+    """Load a server from keep-alive connections, 32 if not told; raises `LoadTestError` without wrk."""
+    pin = ["taskset", "-c", str(core)] if core is not None else []
+    command = [*pin, *wrk(subject.url + path, seconds, connections, script)]
+    before = subject.cpu_seconds()
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cpu_seconds = subject.cpu_seconds() - before
+    done = read_wrk(output)
+    if done is None:
+        raise LoadTestError(f"expected answers from {subject.name}, got none")
+    return Load(
+        requests=done.requests,
+        seconds=done.seconds,
+        failed=done.not_200 + done.connect + done.read + done.write + done.timeout,
+        cpu_seconds=cpu_seconds,
+    )

@@ -49,22 +49,21 @@ class Ledger:
         self.shed = 0
         #: Connections that were refused: nothing was sent over them.
         self.refused = 0
+        #: Requests that were due and found no free connection until the end.
+        self.unsent = 0
         #: Requests that the client itself did not finish.
         self.left = 0
         self.failures: list[Failure] = []
         self.statuses: Counter[int] = Counter()
         self.answers: dict[str, Answered] = {}
+        #: When each boot gave its first answer (monotonic seconds).
+        self.boots: dict[str, float] = {}
         self._ended, self._seconds = array("d"), array("d")
 
     @property
     def failed(self) -> Counter[str]:
         """How many requests failed, by kind."""
         return Counter(failure.kind for failure in self.failures)
-
-    @property
-    def by_boot(self) -> Counter[str]:
-        """Right answers by boot: the prefix of their ids."""
-        return Counter(boot_of(identifier) for identifier in list(self.answers))
 
     def take(self, place: int, status: int, body: bytes, due: float, boot: str = "") -> str:
         """Judge an answer to the row at `place`; the boot that gave it, or `boot`, which answered before."""
@@ -86,6 +85,7 @@ class Ledger:
         self.answers[identifier] = Answered(place, model, now)
         self._ended.append(now)
         self._seconds.append(now - due)
+        self.boots.setdefault(boot_of(identifier), now)
         return boot_of(identifier)
 
     def fail(self, kind: str, sent: float, boot: str = "") -> None:

@@ -59,9 +59,11 @@ class _Connection:
         """Close it, without waiting."""
         self._writer.close()
 
-    def reset(self) -> None:
+    async def reset(self) -> None:
         """End it at once."""
         self._writer.transport.abort()
+        with suppress(OSError):  # how it ended is known
+            await self._writer.wait_closed()
 
 
 class Load:
@@ -157,7 +159,11 @@ class Load:
 
     async def _ask_idle(self, idle: "asyncio.Queue[_Connection | None]", due: float) -> None:
         connection = await idle.get()
-        idle.put_nowait(await self._ask(connection, due))
+        if self._stopping.is_set():  # what waited for a connection until now is not sent any more
+            self.ledger.unsent += 1
+        else:
+            connection = await self._ask(connection, due)
+        idle.put_nowait(connection)
 
     async def _ask(self, connection: _Connection | None, due: float) -> _Connection | None:
         """Send the next row, and judge what comes; the connection if it takes another."""
@@ -183,7 +189,7 @@ class Load:
                 status, body = await connection.answer()
         except (OSError, asyncio.IncompleteReadError, ValueError, asyncio.LimitOverrunError) as error:
             self.ledger.fail(_kind(error), due, connection.boot)
-            connection.reset()
+            await connection.reset()
             return None
         connection.boot = self.ledger.take(place, status, body, due, connection.boot)
         return connection
@@ -202,7 +208,7 @@ class Load:
         with suppress(OSError):
             await connection.send(request[: self._random.randrange(1, len(request))])
         if self._random.random() < 0.5:
-            connection.reset()
+            await connection.reset()
         else:
             connection.close()
 

@@ -57,7 +57,7 @@ def test_rolling_restart_loses_nothing(three: Path, three_rows: list[ReferenceRo
     with serving(three, tmp_path, "--workers", "2") as subject:
         ledger = load(subject, three_rows, signal.SIGHUP, 10.0, 2)
     check(ledger, tmp_path)
-    assert len(ledger.by_boot) == 4
+    assert len(ledger.boots) == 4
 
 
 def test_half_sent_request_does_not_hold_the_stop(three: Path, tmp_path: Path) -> None:

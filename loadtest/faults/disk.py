@@ -1,0 +1,265 @@
+"""Disks that are full, broken or slow, under the log and elsewhere: F8, F9 and F10."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+from loadtest.boots import wait_for_boots, wait_until
+from loadtest.faults.namespaces import small_disk
+from loadtest.faults.outcome import Outcome
+from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_tool
+from loadtest.ledger import Ledger, reconcile
+from loadtest.ledger_client import Load
+from loadtest.scrape import scrape, total
+from loadtest.subject import LoadTestError, free_port
+from server.log_ledger import LEDGER_SUFFIX
+
+#: A small one, so that it is full soon.
+QUEUE_BYTES = str(2**18)
+RESUMED_SECONDS = 5.0
+#: A disk that takes this long to sync.
+SLOW_SYNC_MICROSECONDS = 200_000
+#: What noise alone does to a p99 of some seconds.
+P99_RATIO = 1.1
+
+
+def full(scene: Scene, outcome: Outcome) -> None:
+    """F8: no room for the log, in three ways; every answer is given, every drop counted."""
+    ways = {"a limit for the size of a file": _file_limit, "/dev/full": _dev_full}
+    if os.geteuid() == 0:
+        ways = {"a disk of 1 MB": _small_disk, **ways}
+    else:
+        outcome.figures["a disk of 1 MB"] = "skipped: mounting needs root"
+    for words, way in ways.items():
+        way(scene, outcome, words)
+    outcome.expect("0 requests failed", not outcome.failed, dict(outcome.failed) or "0")
+    outcome.expect_none("requests shed", outcome.shed)
+    outcome.expect_none("answers or lines wrong", outcome.wrong)
+
+
+def _small_disk(scene: Scene, outcome: Outcome, words: str) -> None:
+    with small_disk(scene.new_folder() / "disk", "1m") as disk:
+        filler = disk / "filler"
+        filler.write_bytes(b"x" * 600_000)
+        with scene.serve(log_dir=str(disk / "logs"), log_queue_bytes=QUEUE_BYTES) as served:
+            ledger = _answer_without_room(scene, served)
+            _resumes(scene, outcome, served, ledger, filler.unlink)
+        _account(outcome, served.logs, ledger, words)
+
+
+def _file_limit(scene: Scene, outcome: Outcome, words: str) -> None:
+    with scene.serve(log_queue_bytes=QUEUE_BYTES) as served:
+        unlimited = resource.RLIM_INFINITY
+        resource.prlimit(served.pid, resource.RLIMIT_FSIZE, (300_000, unlimited))
+        ledger = _answer_without_room(scene, served)
+
+        def lift() -> None:
+            resource.prlimit(served.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+
+        _resumes(scene, outcome, served, ledger, lift)
+    _account(outcome, served.logs, ledger, words)
+
+
+def _dev_full(scene: Scene, outcome: Outcome, words: str) -> None:
+    logs, port = scene.new_folder(), free_port()
+    (logs / f"predictions-{port}-0.jsonl").symlink_to("/dev/full")
+    with scene.serve(log_dir=str(logs), port=str(port), log_queue_bytes=QUEUE_BYTES) as served:
+        ledger = _answer_without_room(scene, served)
+        _end(served)
+    outcome.add(ledger)
+    dropped = _dropped(logs)
+    outcome.expect(
+        f"every line counted as dropped ({words})", dropped == ledger.ok, f"{dropped} of {ledger.ok}"
+    )
+
+
+def _answer_without_room(scene: Scene, served: Served) -> Ledger:
+    """Load until lines have been dropped."""
+    with Load(served.url, scene.rows, clients=8) as clients:
+        clients.wait_for(scene.times(20_000, 4000), seconds=60.0)
+        wait_until(lambda: total(scrape(served.url), "hotrow_log_dropped_total") > 0, "dropped lines", 30.0)
+    return clients.ledger
+
+
+def _resumes(
+    scene: Scene, outcome: Outcome, served: Served, ledger: Ledger, give_room: Callable[[], None]
+) -> None:
+    """Give the disk room again: what waits is written, and what comes then is too."""
+    give_room()
+
+    def written() -> bool:
+        return not total(scrape(served.url), "hotrow_log_queue_bytes")
+
+    outcome.recovered(wait_until(written, "the log to be written again", 30.0))
+    outcome.expect_at_most(
+        "the log written again", outcome.recover_seconds or 0.0, RESUMED_SECONDS, "s", timed=True
+    )
+    with Load(served.url, scene.rows, clients=4) as after:
+        after.wait_for(100)
+    _end(served)
+    found = reconcile(after.ledger, served.logs)
+    outcome.expect_none("answers lost once there was room", len(found.lost))
+    ledger.sent += after.ledger.sent
+    ledger.ok += after.ledger.ok
+    ledger.failures += after.ledger.failures
+    ledger.answers |= after.ledger.answers
+
+
+def _account(outcome: Outcome, logs: Path, ledger: Ledger, words: str) -> None:
+    found = reconcile(ledger, logs)
+    dropped = _dropped(logs)
+    outcome.add(ledger, found, counted=dropped)
+    outcome.figures[f"drops, all counted ({words})"] = f"{dropped:,}"
+    outcome.expect(
+        f"as many drops counted as lines are missing ({words})",
+        dropped == len(found.lost) > 0,
+        f"{dropped} counted, {len(found.lost)} missing",
+    )
+    outcome.expect_none(f"half lines ({words})", found.unreadable)
+    outcome.expect_none(f"lines twice ({words})", len(found.duplicates))
+
+
+def _dropped(logs: Path) -> int:
+    records = [
+        orjson.loads(line)
+        for file in logs.glob(f"*{LEDGER_SUFFIX}")
+        for line in file.read_bytes().splitlines()
+    ]
+    return sum(record["dropped"] for record in records if record["event"] == "closed")
+
+
+def _end(served: Served) -> None:
+    os.kill(served.pid, signal.SIGTERM)
+    served.subject.process.wait(30)
+
+
+def broken(scene: Scene, outcome: Outcome) -> None:
+    """F9: writes that fail, and a disk that is slow to sync, injected by strace."""
+    needs_tool("strace")
+    _failing_writes(scene, outcome, "async")
+    _failing_writes(scene, outcome, "strict")
+    _slow_sync(scene, outcome)
+
+
+def _failing_writes(scene: Scene, outcome: Outcome, mode: str) -> None:
+    """Writes to the log fail with EIO. Answers go on (async), or are 503 (strict); none is lost."""
+    with scene.serve(log_mode=mode) as served:
+        (file,) = served.logs.glob("*.jsonl")
+        when = "5+5" if mode == "async" else "100..300"  # a thread that tries again a second later, or none
+        inject = ["-P", str(file), "-e", "trace=write", "-e", f"inject=write:error=EIO:when={when}"]
+        with strace(served.pid, *inject), Load(served.url, scene.rows, rate=300.0) as clients:
+            time.sleep(scene.times(12, 4))
+        with Load(served.url, scene.rows) as after:
+            after.wait_for(100)
+        _end(served)
+    for ledger in (clients.ledger, after.ledger):
+        outcome.add(ledger, reconcile(ledger, served.logs))
+    dropped = _dropped(served.logs)
+    outcome.expect_none(f"answers lost ({mode})", outcome.lost)
+    outcome.expect_none(f"lines dropped ({mode})", dropped)
+    outcome.expect("0 requests failed", not outcome.failed, dict(outcome.failed) or "0")
+    outcome.expect_none("requests shed once writes succeed", after.ledger.shed)
+    shed = clients.ledger.shed
+    if mode == "strict":
+        outcome.expect("503 for what cannot be logged (strict)", shed > 0, f"{shed} shed")
+    else:
+        outcome.expect_none("requests shed (async)", shed)
+
+
+def _slow_sync(scene: Scene, outcome: Outcome) -> None:
+    """The same load under strace with and without the delay: what it does to the slowest answers."""
+    p99_ms = {}
+    for name, inject in {
+        "as it is": ["-e", "trace=fdatasync"],
+        "slow": ["-e", "trace=fdatasync", "-e", f"inject=fdatasync:delay_enter={SLOW_SYNC_MICROSECONDS}"],
+    }.items():
+        with (
+            scene.serve() as served,
+            strace(served.pid, *inject),
+            Load(served.url, scene.rows, rate=300.0) as clients,
+        ):
+            time.sleep(scene.times(10, 3))
+        outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+        p99_ms[name] = clients.ledger.percentiles_ms()["p99_ms"]
+    ratio = p99_ms["slow"] / p99_ms["as it is"]
+    outcome.figures["p99 with a sync of 200 ms"] = (
+        f"{p99_ms['slow']:.2f} ms, else {p99_ms['as it is']:.2f} ms"
+    )
+    outcome.expect_at_most("p99 with a slow disk over p99 without", ratio, P99_RATIO, timed=True)
+    outcome.expect_none("answers lost with a slow disk", outcome.lost)
+
+
+@contextmanager
+def strace(pid: int, *options: str) -> Iterator[None]:
+    """strace on a running process and its threads."""
+    process = subprocess.Popen(
+        ["strace", "-f", "-o", os.devnull, "-p", str(pid), *options],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        if "attached" not in process.stderr.readline():
+            raise FaultSkipped("strace cannot attach to a process here")
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+
+def counters_elsewhere(scene: Scene, outcome: Outcome) -> None:
+    """F10: what breaks metrics that live in files; a full /tmp and broken files touch none of ours."""
+    if os.geteuid() == 0:
+        with small_disk(scene.new_folder() / "tmp", "64k") as folder:
+            _beside_broken_counters(scene, outcome, folder)
+    else:
+        outcome.figures["a full /tmp"] = "skipped: mounting needs root"
+        _beside_broken_counters(scene, outcome, scene.new_folder())
+    outcome.expect_none("answers or lines wrong", outcome.wrong)
+
+
+def _beside_broken_counters(scene: Scene, outcome: Outcome, folder: Path) -> None:
+    (folder / "counter_1.db").touch()
+    (folder / "histogram_2.db").write_bytes(random.Random(0).randbytes(4096))
+    environment = {"TMPDIR": str(folder), "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    kills = scene.times(5, 2)
+    with scene.serve("--workers", "2", environment=environment) as served:
+        wait_for_boots(served.url, scene.rows[0].request, 2)
+        if os.geteuid() == 0:
+            _fill(folder / "filler")
+        pages = bad = 0
+        with Load(served.url, scene.rows, clients=8, rate=500.0) as clients:
+            clients.wait_for(200)
+            for _ in range(kills):
+                known = set(clients.ledger.boots)
+                os.kill(served.workers()[0], signal.SIGKILL)
+                wait_for_boots(served.url, scene.rows[0].request, 1, known)
+                for _ in range(10):
+                    try:
+                        scrape(served.url)
+                        pages += 1
+                    except LoadTestError:
+                        bad += 1
+        restarts = total(scrape(served.url), "hotrow_worker_restarts_total")
+    outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+    outcome.expect(f"/metrics at each of {pages + bad} scrapes", not bad, f"{pages} pages, {bad} bad")
+    outcome.expect(
+        "no worker dead but by our signal", restarts == kills, f"{restarts:g} deaths, {kills} kills"
+    )
+
+
+def _fill(file: Path) -> None:
+    try:
+        with file.open("wb", buffering=0) as filler:
+            while True:
+                filler.write(b"x" * 4096)
+    except OSError:
+        return  # it is full

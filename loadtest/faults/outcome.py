@@ -1,0 +1,99 @@
+"""What became of a server, and of the requests of its clients, under one fault."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from loadtest.ledger import WRONG, Ledger, Reconciled
+
+
+class Check(NamedTuple):
+    """One thing that must hold. `timed` ones hang on the machine and its load, so no test asserts them."""
+
+    fact: str
+    holds: bool
+    found: str
+    timed: bool
+
+
+@dataclass
+class Outcome:
+    """The ledgers of a fault's clients together, and what was checked."""
+
+    sent: int = 0
+    ok: int = 0
+    shed: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    duplicate: int = 0
+    wrong: int = 0
+    recover_seconds: float | None = None
+    figures: dict[str, str] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+
+    def add(self, ledger: Ledger, found: Reconciled | None = None, counted: int = 0) -> None:
+        """Count a ledger, and how it agreed with a log that says itself that so many lines were dropped."""
+        self.sent += ledger.sent
+        self.ok += ledger.ok
+        self.shed += ledger.shed
+        self.failed += ledger.failed
+        self.wrong += ledger.failed[WRONG]
+        if found is not None:
+            self.lost += max(0, len(found.lost) - counted)
+            self.duplicate += len(found.duplicates)
+            self.wrong += len(found.wrong)
+
+    def recovered(self, seconds: float) -> None:
+        """It took so long; of several times the longest counts."""
+        self.recover_seconds = max(self.recover_seconds or 0.0, seconds)
+
+    def expect(self, fact: str, holds: bool, found: object = "", *, timed: bool = False) -> None:
+        """Note a check."""
+        self.checks.append(Check(fact, bool(holds), str(found), timed))
+
+    def expect_none(self, what: str, count: int) -> None:
+        """Note that something must not have happened."""
+        self.expect(f"0 {what}", not count, f"{count:,}")
+
+    def expect_at_most(
+        self, what: str, value: float, limit: float, unit: str = "", *, timed: bool = False
+    ) -> None:
+        """Note that a figure has a limit."""
+        unit = f" {unit}" if unit else ""
+        self.expect(f"{what} at most {limit:g}{unit}", value <= limit, f"{value:.3g}{unit}", timed=timed)
+
+    def expect_at_least(
+        self, what: str, value: float, limit: float, unit: str = "", *, timed: bool = False
+    ) -> None:
+        """Note that a figure has a lower limit."""
+        unit = f" {unit}" if unit else ""
+        self.expect(f"{what} at least {limit:g}{unit}", value >= limit, f"{value:.3g}{unit}", timed=timed)
+
+    @property
+    def broken(self) -> list[str]:
+        """What did not hold, in words."""
+        return [_words(check) for check in self.checks if not check.holds]
+
+    @property
+    def broken_untimed(self) -> list[str]:
+        """What did not hold, and would not on any machine."""
+        return [_words(check) for check in self.checks if not check.holds and not check.timed]
+
+    def document(self) -> dict[str, Any]:
+        """The outcome as plain values."""
+        return {
+            "sent": self.sent,
+            "ok": self.ok,
+            "shed": self.shed,
+            "failed": dict(sorted(self.failed.items())),
+            "lost": self.lost,
+            "duplicate": self.duplicate,
+            "wrong": self.wrong,
+            "recover_seconds": None if self.recover_seconds is None else round(self.recover_seconds, 2),
+            "figures": self.figures,
+            "checks": [check._asdict() for check in self.checks],
+        }
+
+
+def _words(check: Check) -> str:
+    return f"expected {check.fact}, got {check.found or 'the contrary'}"

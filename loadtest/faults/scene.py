@@ -1,0 +1,136 @@
+"""Where a fault happens: a server, its log, its worker processes, and rows to send."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import orjson
+import psutil
+
+from loadtest.ledger import Ledger
+from loadtest.reference_rows import ReferenceRow
+from loadtest.subject import Subject, cpu_seconds, family, resident_bytes
+from loadtest.target import started
+from server.bundle import Bundle
+from server.log_ledger import LEDGER_SUFFIX
+
+
+class FaultSkipped(Exception):  # named for what happened
+    """This machine cannot inject the fault; the message says what is missing."""
+
+
+class Served(NamedTuple):
+    """A running server and its log."""
+
+    subject: Subject
+    logs: Path
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return self.subject.url
+
+    @property
+    def pid(self) -> int:
+        """The process that was started."""
+        return self.subject.pid
+
+    def workers(self) -> list[int]:
+        """The processes that answer."""
+        return sorted(child.pid for child in psutil.Process(self.pid).children()) or [self.pid]
+
+    def boots_of(self, worker: int) -> set[str]:
+        """The prefixes of the ids that a worker gives, as the log's own ledger has them."""
+        records = (
+            orjson.loads(line)
+            for file in self.logs.glob(f"*{LEDGER_SUFFIX}")
+            for line in file.read_bytes().splitlines()
+        )
+        opened = (record for record in records if record["event"] == "opened" and record["pid"] == worker)
+        return {boot for record in opened for boot in record["boots"]}
+
+    def rss_mb(self) -> float:
+        """Resident memory of all its processes."""
+        return resident_bytes(self.pid) / 2**20
+
+    def files(self) -> int:
+        """Open file descriptors of all its processes."""
+        return sum(process.num_fds() for process in family(self.pid))
+
+    def cpu_seconds(self) -> float:
+        """CPU time of all its processes so far."""
+        return cpu_seconds(self.pid)
+
+
+@dataclass
+class Scene:
+    """What every fault is given. `short` asks for few repetitions."""
+
+    bundle: Bundle
+    rows: list[ReferenceRow]
+    folder: Path
+    short: bool = False
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def times(self, full: int, short: int) -> int:
+        """How often to repeat something."""
+        return short if self.short else full
+
+    def new_folder(self) -> Path:
+        """An empty folder."""
+        folder = self.folder / str(next(self._numbers))
+        folder.mkdir(parents=True)
+        return folder
+
+    @contextmanager
+    def serve(
+        self,
+        *options: str,
+        command: Sequence[str] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
+        model: Path | None = None,
+        core: int | None = None,
+        **settings: str,
+    ) -> Iterator[Served]:
+        """A server with a log of its own, ended afterwards."""
+        folder = self.new_folder()
+        logs = Path(settings.get("log_dir", folder / "logs"))
+        with started(
+            model or self.bundle.directory,
+            folder,
+            options,
+            {**settings, "log_dir": str(logs)},
+            command=command,
+            environment=environment,
+            core=core,
+        ) as subject:
+            yield Served(subject, logs)
+
+
+def needs_root() -> None:
+    """Skip the fault for another user than root."""
+    if os.geteuid() != 0:
+        raise FaultSkipped("it needs root")
+
+
+def needs_tool(name: str) -> str:
+    """The path of a system tool; without it the fault is skipped."""
+    found = shutil.which(name)
+    if found is None:
+        raise FaultSkipped(f"{name} is not installed")
+    return found
+
+
+def lost_early(ledger: Ledger, lost: Sequence[str], kills: Sequence[float], seconds: float) -> list[str]:
+    """Of the lost answers those that came longer before every kill than a killed worker may lose."""
+    return [
+        identifier
+        for identifier in lost
+        if not any(kill - seconds <= ledger.answers[identifier].when <= kill + seconds for kill in kills)
+    ]

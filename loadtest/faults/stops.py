@@ -1,0 +1,146 @@
+"""Stops and restarts under load, told and untold: F2, F3, F4 and F6."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import psutil
+
+from loadtest.boots import wait_for_boots, wait_until
+from loadtest.faults.foreign import Foreign, foreign_load
+from loadtest.faults.outcome import Outcome
+from loadtest.faults.scene import Scene, Served
+from loadtest.http_bytes import address
+from loadtest.ledger import reconcile
+from loadtest.ledger_client import Load
+from loadtest.subject import LoadTestError
+
+#: Clients that are told to close for 1 s, and the closing of the listener.
+STOP_SECONDS = 5.0
+HALF_SENT = (
+    b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+)
+
+
+def sigterm(scene: Scene, outcome: Outcome) -> None:
+    """F2: end the server under three kinds of clients, with one worker and with two."""
+    foreign, codes, slowest, strays = Foreign(), set(), 0.0, 0
+    for round_ in range(scene.times(20, 2)):
+        workers = 1 + round_ % 2
+        with scene.serve("--workers", str(workers)) as served:
+            probes = wait_for_boots(served.url, scene.rows[0].request, workers).total()
+            before = foreign.answered
+            with (
+                foreign_load(served.url, scene.rows, 4, served.logs.parent, foreign),
+                Load(served.url, scene.rows, clients=16) as clients,
+            ):
+                clients.wait_for(500 + 37 * (round_ % 7))
+                time.sleep(0.3)  # the other clients start as processes
+                began = time.monotonic()
+                os.kill(served.pid, signal.SIGTERM)
+                codes.add(served.subject.process.wait(30))
+                slowest = max(slowest, time.monotonic() - began)
+        found = reconcile(clients.ledger, served.logs)
+        outcome.add(clients.ledger, found)
+        strays += abs(found.others - probes - (foreign.answered - before))
+    _nothing_lost(outcome)
+    foreign.report(outcome, ends=True)
+    outcome.expect("a log with as many lines as all clients had answers", not strays, f"{strays} off")
+    outcome.expect("exit code 0", codes == {0}, codes)
+    outcome.expect_at_most("the slowest stop", slowest, STOP_SECONDS, "s", timed=True)
+
+
+def sighup(scene: Scene, outcome: Outcome) -> None:
+    """F3: the same clients, told nothing of 20 reloads."""
+    times = scene.times(20, 3)
+    foreign, seconds = Foreign(), times * 2
+    with scene.serve("--workers", "2") as served:
+        wait_for_boots(served.url, scene.rows[0].request, 2)
+        with (
+            foreign_load(served.url, scene.rows, seconds, served.logs.parent, foreign),
+            Load(served.url, scene.rows, clients=16) as clients,
+        ):
+            for _ in range(times):
+                clients.wait_for(clients.ledger.ok + 100)
+                os.kill(served.pid, signal.SIGHUP)
+                time.sleep(1.5)
+        os.kill(served.pid, signal.SIGTERM)
+        outcome.expect("exit code 0", served.subject.process.wait(30) == 0)
+    outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+    _nothing_lost(outcome)
+    outcome.expect_none("requests shed", outcome.shed)
+    foreign.report(outcome, ends=False)
+    outcome.figures["boots that answered"] = str(len(clients.ledger.boots))
+
+
+def half_sent(scene: Scene, outcome: Outcome) -> None:
+    """F4: a stop while a hundred requests are half sent does not wait for them."""
+    limit = 2.0
+    for workers in (1, 2):
+        with scene.serve("--workers", str(workers), drain_seconds=f"{limit:g}") as served:
+            wait_for_boots(served.url, scene.rows[0].request, workers)
+            halves = [socket.create_connection(address(served.url)) for _ in range(100)]
+            for half in halves:
+                half.sendall(HALF_SENT)
+            with Load(served.url, scene.rows, clients=8) as clients:
+                clients.wait_for(200)
+                began = time.monotonic()
+                os.kill(served.pid, signal.SIGTERM)
+                code = served.subject.process.wait(60)
+                seconds = time.monotonic() - began
+            for half in halves:
+                half.close()
+        outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+        outcome.expect(f"exit code 0 with {workers} workers", code == 0, code)
+        outcome.expect_at_most(
+            f"the stop of {workers} workers (limit {limit:g} s)", seconds, limit + 2.0, "s", timed=True
+        )
+    _nothing_lost(outcome)
+
+
+def supervisor_killed(scene: Scene, outcome: Outcome) -> None:
+    """F6: the process that watches the workers is killed: no orphan stays, a restart finds the port free."""
+    with scene.serve("--workers", "2") as served:
+        wait_for_boots(served.url, scene.rows[0].request, 2)
+        workers = served.workers()
+        with Load(served.url, scene.rows, clients=8) as clients:
+            clients.wait_for(200)
+            killed = time.monotonic()
+            os.kill(served.pid, signal.SIGKILL)
+            served.subject.process.wait()
+            gone = wait_until(lambda: not any(map(_runs, workers)), "the workers to end", 30.0)
+        outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+        outcome.expect_at_most("workers gone", gone, 2.0, "s", timed=True)
+        outcome.expect("a restart that binds at once", _restarts(scene, served), timed=False)
+        outcome.recovered(time.monotonic() - killed)
+    _log_exact(outcome)
+
+
+def _restarts(scene: Scene, served: Served) -> bool:
+    port = served.url.rpartition(":")[2]
+    try:
+        with scene.serve("--workers", "2", port=port) as again:
+            return bool(wait_for_boots(again.url, scene.rows[0].request, 2))
+    except (LoadTestError, subprocess.SubprocessError):
+        return False
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _nothing_lost(outcome: Outcome) -> None:
+    words = ", ".join(f"{count} {kind}" for kind, count in outcome.failed.items())
+    outcome.expect("0 requests failed", not outcome.failed, words or "0")
+    _log_exact(outcome)
+
+
+def _log_exact(outcome: Outcome) -> None:
+    outcome.expect_none("answers lost", outcome.lost)
+    outcome.expect_none("lines twice", outcome.duplicate)
+    outcome.expect_none("answers or lines wrong", outcome.wrong)
