@@ -78,7 +78,8 @@ class Ledger:
         document = _document(body)
         identifier, model = str(document.get("id")), str(document.get("model"))
         right = self.rows[place].scores.get(model)
-        if right is None or document.get("probability") != right or identifier in self.answers:
+        score = document.get("probability", document.get("probabilities"))
+        if right is None or score != right or identifier in self.answers:
             self.fail(WRONG, due, boot)
             return boot
         self.ok += 1

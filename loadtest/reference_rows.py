@@ -1,6 +1,6 @@
 """Rows to send, each with the score that the trained model itself gives it, alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import lightgbm
@@ -13,11 +13,14 @@ from server.bundle import Bundle
 
 
 class ReferenceRow(NamedTuple):
-    """A row, the request that sends it, and its probability by the label of each model."""
+    """What a request holds, its bytes, and what each model, by its label, must answer.
 
-    fields: Mapping[str, Any]
+    That is a row with a probability, or for `batches` rows with a list of them.
+    """
+
+    fields: Any
     request: bytes
-    scores: Mapping[str, float]
+    scores: Mapping[str, Any]
 
 
 def reference_rows(
@@ -43,6 +46,23 @@ def scored(
         ReferenceRow(row, post(path, orjson.dumps(row)), {label: s[i] for label, s in columns.items()})
         for i, row in enumerate(rows)
     ]
+
+
+def batches(
+    bundle: Bundle, rows: Sequence[ReferenceRow], size: int, names: Container[str], count: int = 20
+) -> list[ReferenceRow]:
+    """Requests of `size` rows each to `/predict/batch`, of the features `names` alone."""
+    kept = [{name: value for name, value in row.fields.items() if name in names} for row in rows]
+    alone = scored([bundle], kept)
+    requests = []
+    for first in range(0, count * size, size):
+        batch = [alone[i % len(alone)] for i in range(first, first + size)]
+        fields = [row.fields for row in batch]
+        request = post("/predict/batch", orjson.dumps({"rows": fields}))
+        requests.append(
+            ReferenceRow(fields, request, {bundle.label: [row.scores[bundle.label] for row in batch]})
+        )
+    return requests
 
 
 def _scores(bundle: Bundle, rows: Sequence[Mapping[str, Any]]) -> list[float]:

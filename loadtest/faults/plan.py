@@ -3,7 +3,18 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from loadtest.faults import clock, crash_points, disk, stops, workers
+from loadtest.faults import (
+    clock,
+    connections,
+    crash_points,
+    disk,
+    inputs,
+    network,
+    overload,
+    page,
+    stops,
+    workers,
+)
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene
 
@@ -102,5 +113,75 @@ PLAN = (
         "libfaketime: hours, days, to 1970 and to 2038, with small log files",
         "0 failed, 0 lost, no negative latency, no file overwritten, no deadline moved",
         clock.jumps,
+    ),
+    Fault(
+        "F15",
+        "slow clients",
+        "1,000 connections of slow headers, bodies and reading by slowhttptest; 50 readers of nothing",
+        "service available throughout, 0 other requests failed, their p99 at most a fifth higher",
+        connections.slow,
+    ),
+    Fault(
+        "F16",
+        "10,000 connections",
+        "each answered once, then idle, 1 % active; then all reset at once",
+        "0 active requests failed, at most 600 MB, memory back to the base",
+        connections.idle,
+    ),
+    Fault(
+        "F17",
+        "no more file descriptors",
+        "200 connections to a server with 64",
+        "connected clients are served, the processor idles, new ones are served within 2 s afterwards",
+        connections.files_exhausted,
+    ),
+    Fault(
+        "F18",
+        "no more memory",
+        "RLIMIT_AS 16 MB above what the workers have, and batches of 10,000 rows",
+        "200, 413, 503, or a worker replaced; 0 wrong",
+        inputs.memory_squeezed,
+    ),
+    Fault(
+        "F19",
+        "oversize input",
+        "bodies, chunks, depths, bombs, heads and paths beyond every limit",
+        "the listed status, at most 10 MB kept, no worker dead",
+        inputs.oversize,
+    ),
+    Fault(
+        "F20",
+        "nonsense",
+        "20,000 random and mutated byte strings on the socket",
+        "0 5xx, 0 hangs, no worker dead",
+        inputs.nonsense,
+    ),
+    Fault(
+        "F21",
+        "a bad network",
+        "a relay that delays by 50 ms, cuts into pieces and resets; netem with loss where the kernel has it",
+        "0 wrong, 0 lost, only connections that the network reset fail, none stuck afterwards",
+        network.bad_network,
+    ),
+    Fault(
+        "F22",
+        "clients that leave",
+        "10,000 amid a request, by FIN and RST; 1,000 before its answer",
+        "descriptors and memory back to the base; others lose nothing",
+        connections.disconnects,
+    ),
+    Fault(
+        "F23",
+        "overload",
+        "3 and 10 times the capacity in batches, then up to 1,000 connections of single rows",
+        "goodput at least 90 % of the peak, only 200 and 503, at most 50 MB more, normal within 2 s",
+        overload.overload,
+    ),
+    Fault(
+        "F24",
+        "the page and the explainer fail",
+        "the page, beside the API, flooded, hung, killed; the explainer killed",
+        "0 failed; p99 at most 5 % higher",
+        page.page,
     ),
 )

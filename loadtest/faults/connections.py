@@ -1,0 +1,243 @@
+"""Clients that are slow, idle, too many, or gone: F15, F16, F17 and F22."""
+
+import contextlib
+import re
+import resource
+import socket
+import struct
+import subprocess
+import time
+
+import orjson
+
+from loadtest.boots import wait_for_boots, wait_until
+from loadtest.faults.outcome import Outcome
+from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_tool
+from loadtest.http_bytes import address, exchange, get, post
+from loadtest.ledger import Ledger, reconcile
+from loadtest.ledger_client import Load, Manners
+from loadtest.subject import python
+
+#: What one look at a process' memory differs from the next by, and buffers that stay.
+BACK_TO_BASE_MB = 20.0
+MAX_IDLE_RSS_MB = 600.0
+P99_RATIO = 1.2
+#: Descriptors that are not connections: of the log, the event loop, the listener.
+LIMITED_FILES = 64
+
+
+def slow(scene: Scene, outcome: Outcome) -> None:
+    """F15: a thousand connections of each slow kind by slowhttptest, and slow readers of large answers."""
+    tool = needs_tool("slowhttptest")
+    body = orjson.dumps({"rows": [dict(row.fields) for row in scene.rows[:1000]]})
+    with scene.serve("--workers", "2") as served:
+        wait_for_boots(served.url, scene.rows[0].request, 2)
+        with Load(served.url, scene.rows, rate=300.0) as before:
+            time.sleep(scene.times(5, 1))
+        outcome.add(before.ledger)
+        p99_ms = before.ledger.percentiles_ms()["p99_ms"]
+        for kind, options in _slow_kinds(scene).items():
+            command = [*tool.split(), *options, "-u", served.url + _PATHS[kind]]
+            with Load(served.url, scene.rows, rate=300.0) as clients:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            _judge_slow(outcome, kind, done.stdout, clients.ledger, p99_ms)
+        with (
+            Load(served.url, scene.rows, rate=300.0) as clients,
+            contextlib.ExitStack() as slow_ones,
+        ):
+            readers = [slow_ones.enter_context(_slow_reader(served, body)) for _ in range(50)]
+            time.sleep(scene.times(15, 2))
+        outcome.add(clients.ledger)
+        outcome.expect(
+            "0 requests failed beside 50 slow readers",
+            not clients.ledger.failed,
+            dict(clients.ledger.failed) or "0",
+        )
+        outcome.figures["slow readers"] = str(len(readers))
+        _serves_again(scene, outcome, served)
+
+
+_PATHS = {"slow headers": "/v2/health/live", "slow bodies": "/predict", "slow reading": "/model"}
+
+
+def _slow_kinds(scene: Scene) -> dict[str, list[str]]:
+    count, seconds = scene.times(1000, 200), str(scene.times(20, 5))
+    rate = str(count // 5)
+    common = ["-l", seconds, "-p", "3", "-r", rate]
+    json = ["-t", "POST", "-f", "application/json"]
+    return {
+        "slow headers": ["-H", "-c", str(count), *common, "-i", "2", "-x", "24", "-t", "GET"],
+        "slow bodies": [
+            "-B", "-c", str(count), *common, "-i", "2", "-x", "10", "-s", "8192", *json,
+        ],
+        "slow reading": [
+            "-X", "-c", str(count), *common, "-w", "1", "-y", "64", "-n", "2", "-z", "8", "-k", "3",
+        ],
+    }  # fmt: skip
+
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def _judge_slow(outcome: Outcome, kind: str, output: str, ledger: Ledger, before_ms: float) -> None:
+    outcome.add(ledger)
+    seen = re.findall(r"service available:\s*(\w+)", _COLOURS.sub("", output))
+    outcome.expect(
+        f"service available throughout, says slowhttptest ({kind})", set(seen) == {"YES"}, set(seen)
+    )
+    outcome.expect(f"0 requests failed beside {kind}", not ledger.failed, dict(ledger.failed) or "0")
+    p99_ms = ledger.percentiles_ms()["p99_ms"]
+    outcome.figures[f"p99 beside {kind}"] = f"{p99_ms:.2f} ms, before {before_ms:.2f} ms"
+    outcome.expect_at_most(f"p99 beside {kind} over p99 before", p99_ms / before_ms, P99_RATIO, timed=True)
+
+
+def _slow_reader(served: Served, body: bytes) -> socket.socket:
+    """A client that asks for much, and reads nothing of it."""
+    reader = socket.socket()
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    reader.connect(address(served.url))
+    reader.settimeout(1.0)
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        reader.sendall(post("/predict/batch", body) * 3)
+    return reader
+
+
+def idle(scene: Scene, outcome: Outcome) -> None:
+    """F16: ten thousand kept connections of which a hundredth is active; then all end by a reset."""
+    count = scene.times(10_000, 1000)
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < count + 500:
+        raise FaultSkipped(f"{count} connections need `ulimit -n {count + 500}`")
+    with scene.serve("--workers", "2") as served:
+        wait_for_boots(served.url, scene.rows[0].request, 2)
+        with Load(served.url, scene.rows, clients=64) as warm:
+            warm.wait_for(5000)
+        outcome.add(warm.ledger)
+        base_mb, base_files = served.rss_mb(), served.files()
+        with Load(served.url, scene.rows, clients=count // 100, rate=300.0) as clients:
+            connections, answered = _keep(served, scene.rows[0].request, count)
+            time.sleep(scene.times(10, 1))
+            held_mb, held = served.rss_mb(), served.files() - base_files
+            _reset(connections)
+            files = wait_until(
+                lambda: served.files() < base_files + count // 50, "the connections to end", 30.0
+            )
+        outcome.add(clients.ledger)
+        _serves_again(scene, outcome, served)
+        after_mb = served.rss_mb()
+    outcome.figures["held"] = (
+        f"{held:,} connections with {held_mb - base_mb:+.1f} MB ({base_mb:.1f} MB before)"
+    )
+    outcome.expect(f"{count:,} connections answered once each", answered == count, f"{answered:,}")
+    outcome.expect("0 active requests failed", not outcome.failed, dict(outcome.failed) or "0")
+    outcome.expect_at_most("memory with them", held_mb, MAX_IDLE_RSS_MB, "MB")
+    outcome.expect_at_most("memory kept afterwards", after_mb - base_mb, BACK_TO_BASE_MB, "MB")
+    outcome.expect_at_most("all ended", files, 10.0, "s", timed=True)
+
+
+def _keep(served: Served, request: bytes, count: int) -> tuple[list[socket.socket], int]:
+    """So many connections, each answered once and then left alone; and how many were."""
+    connections: list[socket.socket] = []
+    answered = 0
+    for _ in range(0, count, 200):
+        batch = []
+        for _ in range(min(200, count - len(connections))):
+            connection = socket.create_connection(address(served.url), 10.0)
+            connection.sendall(request)
+            batch.append(connection)
+        for connection in batch:
+            answered += connection.recv(65_536).startswith(b"HTTP/1.1 200")
+        connections += batch
+    return connections, answered
+
+
+def _reset(connections: list[socket.socket]) -> None:
+    """End connections by RST instead of FIN, as a balancer that fails does."""
+    for connection in connections:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+
+def files_exhausted(scene: Scene, outcome: Outcome) -> None:
+    """F17: more connections than descriptors: who is connected is served, and the processor idles."""
+    with scene.serve(command=["prlimit", f"--nofile={LIMITED_FILES}", *python("-m", "server")]) as served:
+        with Load(served.url, scene.rows, clients=4, rate=100.0) as clients:
+            clients.wait_for(100)
+            crowd = [_connect_at_once(served) for _ in range(200)]
+            time.sleep(1.0)  # until what can be accepted is
+            before, sent = served.cpu_seconds(), clients.ledger.sent
+            time.sleep(2.0)
+            cpu, sent = served.cpu_seconds() - before, clients.ledger.sent - sent
+            held = served.files()
+            for connection in crowd:
+                connection.close()
+            seconds = wait_until(lambda: _answers(served, scene), "new connections to be served", 30.0)
+        outcome.add(clients.ledger, None)
+        outcome.recovered(seconds)
+    outcome.figures["open files"] = f"{held} of {LIMITED_FILES}"
+    outcome.expect("0 requests of connected clients failed", not outcome.failed, dict(outcome.failed) or "0")
+    outcome.expect("requests answered meanwhile", sent > 100, sent)
+    outcome.expect_at_most("CPU in 2 s", cpu, 0.5, "s", timed=True)
+    outcome.expect_at_most("new connections served", seconds, 2.0, "s", timed=True)
+
+
+def _connect_at_once(served: Served) -> socket.socket:
+    connection = socket.socket()
+    connection.setblocking(False)
+    connection.connect_ex(address(served.url))
+    return connection
+
+
+def _answers(served: Served, scene: Scene) -> bool:
+    try:
+        answers = exchange(served.url, scene.rows[0].request)
+    except OSError:
+        return False
+    return bool(answers) and answers[0].status == 200
+
+
+def disconnects(scene: Scene, outcome: Outcome) -> None:
+    """F22: ten thousand clients leave at a random byte, half of them by a reset."""
+    count = scene.times(10_000, 500)
+    with scene.serve("--workers", "2") as served:
+        wait_for_boots(served.url, scene.rows[0].request, 2)
+        with Load(served.url, scene.rows, clients=32) as warm:
+            warm.wait_for(5000)
+        outcome.add(warm.ledger)
+        base_mb, base_files = served.rss_mb(), served.files()
+        leaving = Manners(leave=1.0)
+        with (
+            Load(served.url, scene.rows, rate=300.0) as clients,
+            Load(served.url, scene.rows, clients=32, manners=leaving) as leavers,
+        ):
+            wait_until(lambda: leavers.ledger.left >= count, f"{count} disconnects", 60.0)
+            after = _leave_before_the_answer(served, scene, scene.times(1000, 50))
+        outcome.add(leavers.ledger)
+        seconds = wait_until(lambda: served.files() <= base_files + 2, "the connections to end", 30.0)
+        _serves_again(scene, outcome, served)
+        after_mb = served.rss_mb()
+    found = reconcile(clients.ledger, served.logs)
+    outcome.add(clients.ledger, found)
+    outcome.figures["left"] = f"{leavers.ledger.left:,} amid a request, {after:,} before its answer"
+    outcome.figures["lines of answers nobody read"] = f"{found.others - warm.ledger.ok - 2:,}"
+    outcome.expect("0 requests of other clients failed", not outcome.failed, dict(outcome.failed) or "0")
+    outcome.expect_none("answers lost", len(found.lost))
+    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_at_most("descriptors back", seconds, 10.0, "s", timed=True)
+    outcome.expect_at_most("memory kept afterwards", after_mb - base_mb, BACK_TO_BASE_MB, "MB")
+
+
+def _leave_before_the_answer(served: Served, scene: Scene, count: int) -> int:
+    """Send whole requests, each to a connection that is reset at once; how many."""
+    for i in range(count):
+        connection = socket.create_connection(address(served.url), 10.0)
+        connection.sendall(scene.rows[i % len(scene.rows)].request)
+        _reset([connection])
+    return count
+
+
+def _serves_again(scene: Scene, outcome: Outcome, served: Served) -> None:
+    with Load(served.url, scene.rows, clients=8) as after:
+        after.wait_for(500)
+    outcome.add(after.ledger)
+    answers = exchange(served.url, get("/readyz"))
+    outcome.expect("ready afterwards", answers[0].status == 200, answers[0].status)

@@ -1,0 +1,80 @@
+"""F24: the page, a process of its own beside the API, is flooded, hung and killed; so is the explainer."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import psutil
+
+from loadtest.closed_loop import wrk
+from loadtest.faults.outcome import Outcome
+from loadtest.faults.scene import Scene, Served, needs_tool
+from loadtest.http_bytes import exchange, post
+from loadtest.ledger import Ledger, reconcile
+from loadtest.ledger_client import Load
+from loadtest.subject import Subject, free_port, python, running
+
+P99_RATIO = 1.05
+
+
+def page(scene: Scene, outcome: Outcome) -> None:
+    """What happens to the page and to the process that explains is nothing to the API's clients."""
+    needs_tool("wrk")
+    port, folder = free_port(), scene.new_folder()
+    seconds = scene.times(8, 2)
+    with (
+        scene.serve() as served,
+        running(
+            "the page",
+            python("-m", "ui", "--model", str(scene.bundle.directory), "--port", str(port)),
+            f"http://127.0.0.1:{port}",
+            "/readyz",
+            environment={"HOTROW_LOG_DIR": str(folder / "logs")},
+            log=folder / "page.log",
+        ) as beside,
+    ):
+        p99_ms = {}
+        with Load(served.url, scene.rows, rate=300.0) as clients:
+            for name, harm in _harms(scene, served, beside, seconds).items():
+                began = time.monotonic()
+                harm()
+                time.sleep(max(0.0, began + seconds - time.monotonic()))
+                p99_ms[name] = _p99_ms(clients.ledger, began)
+            answers = exchange(served.url, _explain(scene), timeout=30.0)
+    outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+    outcome.expect("an explanation after the explainer's death", [a.status for a in answers] == [200])
+    outcome.expect("0 requests failed", not outcome.failed, dict(outcome.failed) or "0")
+    outcome.expect_none("answers lost", outcome.lost)
+    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.figures["p99"] = ", ".join(f"{name} {value:.2f} ms" for name, value in p99_ms.items())
+    for name in ("hung", "killed"):
+        ratio = p99_ms[name] / p99_ms["left alone"]
+        outcome.expect_at_most(f"p99 with the page {name} over p99 beside it", ratio, P99_RATIO, timed=True)
+
+
+def _harms(scene: Scene, served: Served, beside: Subject, seconds: int) -> dict[str, Callable[[], object]]:
+    flood = wrk(beside.url + "/", seconds, 64)
+    return {
+        "left alone": lambda: None,
+        "flooded": lambda: subprocess.run(flood, capture_output=True, check=True),
+        "hung": lambda: os.kill(beside.pid, signal.SIGSTOP),
+        "killed": lambda: os.kill(beside.pid, signal.SIGKILL),
+        "explainer killed": lambda: _kill_explainer(served, scene),
+    }
+
+
+def _kill_explainer(served: Served, scene: Scene) -> None:
+    """Have it started by a first question, then kill it."""
+    exchange(served.url, _explain(scene), timeout=30.0)
+    for child in psutil.Process(served.pid).children():
+        child.kill()
+
+
+def _explain(scene: Scene) -> bytes:
+    return post("/explain", scene.rows[0].request.partition(b"\r\n\r\n")[2])
+
+
+def _p99_ms(ledger: Ledger, since: float) -> float:
+    return ledger.percentiles_ms(since)["p99_ms"]
