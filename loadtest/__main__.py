@@ -22,9 +22,15 @@ COMMANDS = {
     "guards": "what the guards on the wire add to a well-formed request",
     "simulate": "what a number of replicas does at a rate, some of them failing",
     "faults": "kill, fill, flood and feed it nonsense, and keep a ledger of what clients see",
+    "soak": "load for half an hour with faults in between: memory, descriptors, ledger",
     "gate": "fail if a request has become dearer than the committed figure allows",
 }
-MODULES = {"open": "fixed_rate", "same-code": "same_code", "faults": "faults.command"}
+MODULES = {
+    "open": "fixed_rate",
+    "same-code": "same_code",
+    "faults": "faults.command",
+    "soak": "faults.soak",
+}
 #: What a command starts as a process of its own, and so does not import.
 STARTED = {"run": "locust", "same-code": "locust", "memory": "memray"}
 

@@ -22,6 +22,7 @@ from loadtest.reference_rows import reference_rows
 from loadtest.subject import LoadTestError
 from loadtest.target import add_model
 from server.bundle import Bundle
+from server.errors import HotrowError
 
 RESULTS = Path("docs/faults.json")
 
@@ -77,7 +78,7 @@ def inject(fault: Fault, scene: Scene) -> report.Result:
         fault.run(scene, outcome)
     except FaultSkipped as reason:
         skipped = str(reason)
-    except LoadTestError as error:
+    except HotrowError as error:
         outcome.expect("the fault to run to its end", False, error)
     return report.entry(
         outcome, fault.title, time.monotonic() - began, words, short=scene.short, skipped=skipped

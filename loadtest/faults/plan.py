@@ -9,6 +9,7 @@ from loadtest.faults import (
     crash_points,
     disk,
     inputs,
+    models,
     network,
     overload,
     page,
@@ -99,6 +100,20 @@ PLAN = (
         "a full TMPDIR of 64 KB with empty and random *.db files; workers killed",
         "/metrics at every scrape, no worker dead by itself",
         disk.counters_elsewhere,
+    ),
+    Fault(
+        "F11",
+        "a damaged model",
+        "500 folders truncated, flipped, zeroed, emptied, linked, 10 GB sparse; at starts and at reloads",
+        "none served that scores otherwise, exit 3 with one sentence, the old model stays, 0 answers but 200",
+        models.damaged,
+    ),
+    Fault(
+        "F12",
+        "a storm of reloads",
+        "two models in turn: 100 reloads of 1 worker, 20 of 2, by publication and SIGHUP",
+        "0 answers but 200, each by the model it names, at most 20 MB more",
+        models.reload_storm,
     ),
     Fault(
         "F13",

@@ -16,6 +16,7 @@ from loadtest.http_bytes import address
 from loadtest.ledger import reconcile
 from loadtest.ledger_client import Load
 from loadtest.subject import LoadTestError
+from server.running import RunningServer
 
 #: Clients that are told to close for 1 s, and the closing of the listener.
 STOP_SECONDS = 5.0
@@ -54,9 +55,10 @@ def sigterm(scene: Scene, outcome: Outcome) -> None:
 
 def sighup(scene: Scene, outcome: Outcome) -> None:
     """F3: the same clients, told nothing of 20 reloads."""
-    times = scene.times(20, 3)
-    foreign, seconds = Foreign(), times * 2
+    times = scene.times(20, 2)
+    foreign, seconds = Foreign(), times * 4
     with scene.serve("--workers", "2") as served:
+        server = RunningServer(served.pid, served.url)
         wait_for_boots(served.url, scene.rows[0].request, 2)
         with (
             foreign_load(served.url, scene.rows, seconds, served.logs.parent, foreign),
@@ -64,15 +66,15 @@ def sighup(scene: Scene, outcome: Outcome) -> None:
         ):
             for _ in range(times):
                 clients.wait_for(clients.ledger.ok + 100)
-                os.kill(served.pid, signal.SIGHUP)
-                time.sleep(1.5)
+                server.reload()
         os.kill(served.pid, signal.SIGTERM)
         outcome.expect("exit code 0", served.subject.process.wait(30) == 0)
     outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
     _nothing_lost(outcome)
     outcome.expect_none("requests shed", outcome.shed)
     foreign.report(outcome, ends=False)
-    outcome.figures["boots that answered"] = str(len(clients.ledger.boots))
+    boots = len(clients.ledger.boots)
+    outcome.expect("answers of successors", boots > 2, f"{boots} boots")
 
 
 def half_sent(scene: Scene, outcome: Outcome) -> None:
