@@ -1,6 +1,8 @@
 # What the README tells a user to call. Everything lives in .venv; `make clean` removes it.
 PYTHON ?= python3
 PORT ?= 7860
+FUZZ_SECONDS ?= 600
+SOAK_MINUTES ?= 30
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 UV_VERSION := 0.13.9
@@ -11,7 +13,7 @@ SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd
 .DEFAULT_GOAL := help
 .PHONY: help run tools test coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
         foreign foreign-evidently peers conformance ledger image-size bench-log bench-page ray ray-big \
-        licences sbom screenshots
+        licences sbom screenshots faults fuzz soak
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -101,6 +103,15 @@ sbom: $(VENV)/dev ## bills of materials of both images (CycloneDX): sbom/api.jso
 	    PYTHONWARNINGS=ignore $(RUN) cyclonedx_py environment --pyproject pyproject.toml --output-reproducible \
 	        --output-file sbom/$${image%:*}.json .venv-image || exit 1; \
 	done
+
+faults: $(VENV)/dev ## inject every fault of the plan and write docs/faults.md (half an hour; as root more of them)
+	@$(RUN) loadtest faults
+
+fuzz: $(VENV)/dev .venv-fuzz/bin/done ## Atheris on the decoders, random bytes on the socket (FUZZ_SECONDS, 600)
+	@$(RUN) loadtest faults F20 --fuzz-seconds $(FUZZ_SECONDS)
+
+soak: $(VENV)/dev ## load with kills, reloads, leavers and nonsense in between (SOAK_MINUTES, 30)
+	@$(RUN) loadtest soak --minutes $(SOAK_MINUTES)
 
 foreign: .venv-foreign/bin/done ## other people's clients, for the tests that use them
 

@@ -25,6 +25,7 @@ lock app.in "$app" "$server" requirements/server.txt "$server"
 lock tools.in "$tools" "$app" ../requirements.txt "$server $app"
 lock dev.in "$dev" "$tools" tools.txt "$server $app $tools"
 lock profiler.in "$here/profiler.txt" "" "" ""
+lock fuzz.in "$here/fuzz.txt" "$server" server.txt "$server"
 for apart in foreign evidently peers ray; do
     lock $apart.in "$here/$apart.txt" "" "" ""
 done

@@ -9,21 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.decoder import TYPED_DECODER_MAX_FEATURES, row_decoder
-from server.errors import Problem
 from server.schema import Feature, Schema, parse_object
-from tests.bundles import THREE_FEATURES, wide_schema
+from tests.bundles import wide_schema
+from tests.fuzz.every_kind import EVERY_KIND
+from tests.fuzz.targets import outcome
 
-EVERY_KIND = Schema(
-    [
-        *THREE_FEATURES.features,
-        Feature("children", "integer", minimum=0, maximum=20),
-        Feature("points", "integer"),
-        Feature("free", "number"),
-        Feature("guided", "number", minimum=0, maximum=1, inferred=True),
-        Feature("positive", "number", minimum=0),
-        Feature("grade", "category", categories=("a", "b"), nullable=False),
-    ]
-)
 DECODE = row_decoder(EVERY_KIND)
 
 #: Values near what each kind takes, and every other JSON type.
@@ -39,13 +29,6 @@ VALUES = st.one_of(
     st.dictionaries(st.text(max_size=2), st.integers(), max_size=1),
 )
 FIELDS = st.dictionaries(st.sampled_from([*EVERY_KIND.names, "unknown"]), VALUES)
-
-
-def outcome(decode: Any, body: bytes) -> tuple[int, bytes]:
-    try:
-        return 200, decode(body)
-    except Problem as problem:
-        return problem.status, problem.body()
 
 
 @settings(max_examples=2000, deadline=None)

@@ -32,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("faults", nargs="*", metavar="FAULT", help="F1, F2, …: these alone [all]")
     parser.add_argument("--short", action="store_true", help="few repetitions of each")
+    parser.add_argument("--fuzz-seconds", type=int, default=0, metavar="S", help="of Atheris in F20 [0]")
     add_results(parser)
 
 
@@ -49,17 +50,25 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Run the faults; 1 if one did not reach what it must."""
     own_mounts()
-    return run(_chosen(options.faults), Bundle.load(options.model), options.results, short=options.short)
+    return run(
+        _chosen(options.faults),
+        Bundle.load(options.model),
+        options.results,
+        short=options.short,
+        fuzz_seconds=options.fuzz_seconds,
+    )
 
 
-def run(faults: Sequence[Fault], bundle: Bundle, file: Path, *, short: bool = False) -> int:
+def run(
+    faults: Sequence[Fault], bundle: Bundle, file: Path, *, short: bool = False, fuzz_seconds: int = 0
+) -> int:
     """Run faults one after another, and write each outcome as it comes."""
     rows = reference_rows([bundle], 2000)
     results, counts = report.read(file), dict.fromkeys((report.PASSED, report.FAILED, report.SKIPPED), 0)
     for fault in faults:
         console.print(f"[bold]{fault.key}[/bold] {fault.title}: {fault.how}", soft_wrap=True)
         with tempfile.TemporaryDirectory(prefix="hotrow-fault-") as folder:
-            result = inject(fault, Scene(bundle, rows, Path(folder), short))
+            result = inject(fault, Scene(bundle, rows, Path(folder), short, fuzz_seconds))
         results[fault.key] = result
         report.write(results, file)
         counts[result["state"]] += 1

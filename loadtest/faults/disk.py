@@ -19,7 +19,7 @@ from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_tool
 from loadtest.ledger import Ledger, reconcile
 from loadtest.ledger_client import Load
 from loadtest.scrape import scrape, total
-from loadtest.subject import LoadTestError, free_port
+from loadtest.subject import LoadTestError, free_port, python
 from server.log_ledger import LEDGER_SUFFIX
 
 #: A small one, so that it is full soon.
@@ -84,7 +84,7 @@ def _dev_full(scene: Scene, outcome: Outcome, words: str) -> None:
 def _answer_without_room(scene: Scene, served: Served) -> Ledger:
     """Load until lines have been dropped."""
     with Load(served.url, scene.rows, clients=8) as clients:
-        clients.wait_for(scene.times(20_000, 4000), seconds=60.0)
+        clients.wait_for(scene.times(20_000, 2000), seconds=60.0)
         wait_until(lambda: total(scrape(served.url), "hotrow_log_dropped_total") > 0, "dropped lines", 30.0)
     return clients.ledger
 
@@ -124,6 +124,11 @@ def _account(outcome: Outcome, logs: Path, ledger: Ledger, words: str) -> None:
         f"{dropped} counted, {len(found.lost)} missing",
     )
     outcome.expect_none(f"half lines ({words})", found.unreadable)
+    checked = subprocess.run(
+        python("-m", "monitoring", "verify-log", str(logs)), capture_output=True, text=True, check=False
+    )
+    said = f"{dropped:,} dropped and counted" in " ".join(checked.stdout.split())
+    outcome.expect(f"verify-log tells of it ({words})", said and checked.returncode == 3, checked.returncode)
     outcome.expect_none(f"lines twice ({words})", len(found.duplicates))
 
 

@@ -15,6 +15,7 @@ import psutil
 import uvloop
 
 from loadtest.boots import wait_for_boots, wait_until
+from loadtest.faults.fuzzer import fuzz_decoders
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.http_bytes import address, exchange, get, post
@@ -95,7 +96,9 @@ def _or(statuses: set[int]) -> str:
 
 
 def nonsense(scene: Scene, outcome: Outcome) -> None:
-    """F20: random and mutated bytes on the socket: never a 5xx, never a hang, nobody else disturbed."""
+    """F20: random bytes on the socket: no 5xx, no hang, nobody else disturbed; Atheris on the decoders."""
+    if scene.fuzz_seconds:
+        fuzz_decoders(outcome, scene.fuzz_seconds, scene.new_folder())
     count = scene.times(20_000, 2000)
     with scene.serve("--workers", "2") as served:
         wait_for_boots(served.url, scene.rows[0].request, 2)

@@ -70,12 +70,13 @@ class Served(NamedTuple):
 
 @dataclass
 class Scene:
-    """What every fault is given. `short` asks for few repetitions."""
+    """What every fault is given. `short` asks for few repetitions, `fuzz_seconds` for Atheris."""
 
     bundle: Bundle
     rows: list[ReferenceRow]
     folder: Path
     short: bool = False
+    fuzz_seconds: int = 0
     _numbers: Iterator[int] = field(default_factory=count)
 
     def times(self, full: int, short: int) -> int:

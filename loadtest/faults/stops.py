@@ -55,7 +55,7 @@ def sigterm(scene: Scene, outcome: Outcome) -> None:
 
 def sighup(scene: Scene, outcome: Outcome) -> None:
     """F3: the same clients, told nothing of 20 reloads."""
-    times = scene.times(20, 2)
+    times = scene.times(20, 1)
     foreign, seconds = Foreign(), times * 4
     with scene.serve("--workers", "2") as served:
         server = RunningServer(served.pid, served.url)
