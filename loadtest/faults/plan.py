@@ -154,7 +154,7 @@ PLAN = (
         "F18",
         "no more memory",
         "RLIMIT_AS 16 MB above what the workers have, and batches of 10,000 rows",
-        "200, 413, 503, or a worker replaced; 0 wrong",
+        "200, 413, 503, a closed connection, or a worker replaced; 0 wrong, 0 lines twice",
         inputs.memory_squeezed,
     ),
     Fault(
