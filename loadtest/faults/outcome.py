@@ -1,6 +1,7 @@
 """What became of a server, and of the requests of its clients, under one fault."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -51,9 +52,9 @@ class Outcome:
         """Note a check."""
         self.checks.append(Check(fact, bool(holds), str(found), timed))
 
-    def expect_none(self, what: str, count: int) -> None:
-        """Note that something must not have happened."""
-        self.expect(f"0 {what}", not count, f"{count:,}")
+    def expect_none(self, what: str, found: int | Mapping[str, int] | Sequence[str]) -> None:
+        """Note that something must not have happened: how often it did, by kind, or which."""
+        self.expect(f"0 {what}", not found, _in_words(found) or "0")
 
     def expect_at_most(
         self, what: str, value: float, limit: float, unit: str = "", *, timed: bool = False
@@ -93,6 +94,14 @@ class Outcome:
             "figures": self.figures,
             "checks": [check._asdict() for check in self.checks],
         }
+
+
+def _in_words(found: int | Mapping[str, int] | Sequence[str]) -> str:
+    if isinstance(found, int):
+        return f"{found:,}"
+    if isinstance(found, Mapping):
+        return ", ".join(f"{count:,} {kind}" for kind, count in found.items())
+    return "; ".join(found)
 
 
 def _words(check: Check) -> str:
