@@ -104,8 +104,8 @@ sbom: $(VENV)/dev ## bills of materials of both images (CycloneDX): sbom/api.jso
 	        --output-file sbom/$${image%:*}.json .venv-image || exit 1; \
 	done
 
-faults: $(VENV)/dev ## inject every fault of the plan and write docs/faults.md (half an hour; as root more of them)
-	@$(RUN) loadtest faults
+faults: $(VENV)/dev .venv-fuzz/bin/done ## inject every fault and write docs/faults.md (half an hour; as root all of them)
+	@$(RUN) loadtest faults --fuzz-seconds 60
 
 fuzz: $(VENV)/dev .venv-fuzz/bin/done ## Atheris on the decoders, random bytes on the socket (FUZZ_SECONDS, 600)
 	@$(RUN) loadtest faults F20 --fuzz-seconds $(FUZZ_SECONDS)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from loadtest.subject import LoadTestError, Subject
 
 CONNECTIONS = 32
+_UNITS_IN_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,14 @@ class WrkFigures(NamedTuple):
 
 def read_wrk(output: str) -> WrkFigures | None:
     """The figures in what wrk has printed, None if it got no answer."""
-    done = re.search(r"(\d+) requests in ([\d.]+)(m?s)", output)
+    done = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m|h)", output)
     if done is None or int(done[1]) == 0:
         return None
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     return WrkFigures(
         int(done[1]),
-        float(done[2]) / (1000 if done[3] == "ms" else 1),
+        float(done[2]) * _UNITS_IN_SECONDS[done[3]],
         int(refused[1]) if refused else 0,
         *(map(int, errors.groups()) if errors else (0, 0, 0, 0)),
     )

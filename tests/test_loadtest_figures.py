@@ -13,6 +13,7 @@ import pytest
 
 from loadtest.blocks import Second, bucket_ms, percentile_us, read_seconds, write_seconds
 from loadtest.compare import Comparison
+from loadtest.closed_loop import WrkFigures, read_wrk
 from loadtest.functions import changes, per_request
 from loadtest.gate import Gate, judge_counts, judge_ratio, ratio_of
 from loadtest.latency import percentiles_us
@@ -241,3 +242,12 @@ def test_no_module_takes_the_name_of_another_library() -> None:
     ours = {path.stem for path in Path("loadtest").glob("*.py")} - {"__init__", "__main__"}
     libraries: dict[str, Any] = dict(packages_distributions())
     assert not ours & (sys.stdlib_module_names | libraries.keys())
+
+
+@pytest.mark.parametrize(("words", "seconds"), [("905.2ms", 0.9052), ("10.01s", 10.01), ("1.50m", 90.0)])
+def test_figures_of_wrk_are_read_whatever_their_units(words: str, seconds: float) -> None:
+    output = f"""  71 requests in {words}, 12.71MB read
+  Socket errors: connect 1, read 2, write 3, timeout 4
+  Non-2xx or 3xx responses: 5"""
+    assert read_wrk(output) == WrkFigures(71, pytest.approx(seconds), 5, 1, 2, 3, 4)
+    assert read_wrk("  0 requests in 2.00s, 0B read") is None
