@@ -105,7 +105,7 @@ PLAN = (
         "F11",
         "a damaged model",
         "500 folders truncated, flipped, zeroed, emptied, linked, 10 GB sparse; at starts and at reloads",
-        "none served that scores otherwise, exit 3 with one sentence, the old model stays, 0 answers but 200",
+        "none served whose hashes do not agree, exit 3 with one sentence, the old model stays, only 200",
         models.damaged,
     ),
     Fault(
