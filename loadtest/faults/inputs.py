@@ -46,7 +46,7 @@ def oversize(scene: Scene, outcome: Outcome) -> None:
         pids = served.workers()
         with Load(served.url, scene.rows, rate=200.0) as clients:
             for vector in _vectors(row):
-                for _ in range(2):  # buffers that the first of their size make stay
+                for _ in range(8):  # buffers that the first of their size make stay, in each worker
                     _status(served, vector)
                 before_mb = served.rss_mb()
                 seen = Counter(_status(served, vector) for _ in range(scene.times(10, 1)))
