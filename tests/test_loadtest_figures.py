@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from loadtest.blocks import Second, bucket_ms, percentile_us, read_seconds, write_seconds
-from loadtest.compare import Comparison
 from loadtest.closed_loop import WrkFigures, read_wrk
+from loadtest.compare import Comparison
 from loadtest.functions import changes, per_request
 from loadtest.gate import Gate, judge_counts, judge_ratio, ratio_of
 from loadtest.latency import percentiles_us

@@ -15,6 +15,7 @@ import pytest
 from loadtest.ledger import Ledger, reconcile
 from loadtest.ledger_client import Load
 from loadtest.reference_rows import ReferenceRow, scored
+from loadtest.scrape import scrape, total
 from monitoring.verify_log import verify
 from server.bundle import Bundle
 from server.metrics import Layout, SharedMetrics, WorkerMetrics

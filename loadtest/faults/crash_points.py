@@ -26,7 +26,7 @@ from server.log_segments import Keeping, closed_files
 LINES = [b'{"seq":%d,"input":"%s"}\n' % (i, b"x" * (i * 7 % 90)) for i in range(1, 31)]
 KEEPING = Keeping(file_bytes=600)
 TORN = b'{"seq":0,"inp'
-CALLS = ("openat", "write", "rename", "fsync", "ftruncate", "fchmod", "flock", "pread64", "close", "mkdir")
+CALLS = ("openat", "writev", "rename", "fsync", "ftruncate", "fchmod", "flock", "pread64", "close", "mkdir")
 ERRORS = ("ENOSPC", "EIO")
 
 
@@ -90,7 +90,7 @@ def _try(folder: Path, inject: str) -> str:
     path = folder / "a.jsonl"
     try:
         again = LogFile(path, KEEPING)
-        again.append(b'{"seq":"after"}\n')
+        again.append([b'{"seq":"after"}\n'])
         again.close()
     except (SettingsError, OSError) as error:
         return f"the next start is refused: {error}"
@@ -130,7 +130,7 @@ def _write(path: Path, say: Callable[[int, int], None]) -> None:
         return
     for i, line in enumerate(LINES):
         try:
-            file.append(line)
+            file.append([line])
         except OSError:
             say(i, ord("r"))
         else:

@@ -159,7 +159,7 @@ def _failing_writes(scene: Scene, outcome: Outcome, mode: str) -> None:
     with scene.serve(log_mode=mode) as served:
         (file,) = served.logs.glob("*.jsonl")
         when = "5+5" if mode == "async" else "100..300"  # a thread that tries again a second later, or none
-        inject = ["-P", str(file), "-e", "trace=write", "-e", f"inject=write:error=EIO:when={when}"]
+        inject = ["-P", str(file), "-e", "trace=writev", "-e", f"inject=writev:error=EIO:when={when}"]
         with strace(served.pid, *inject), Load(served.url, scene.rows, rate=300.0) as clients:
             time.sleep(scene.times(12, 4))
         with Load(served.url, scene.rows) as after:
