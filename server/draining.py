@@ -1,6 +1,8 @@
 """A stop that no client notices: answers say that they are the last, the listener closes late."""
 
 import asyncio
+import ctypes
+import gc
 import socket
 from collections.abc import Callable
 
@@ -19,6 +21,9 @@ TAKEN_SECONDS = 0.3
 STOP_SECONDS = LAME_DUCK_SECONDS + 2 * TAKEN_SECONDS
 #: uvicorn gives no sign of life any more once it shuts down; it is watched until the end.
 BEAT_SECONDS = 1.0
+#: When so many connections have gone, the memory they had goes back to the kernel: 6 KB
+#: each, which glibc keeps in pieces otherwise. Giving it back takes 2 ms.
+GONE_CONNECTIONS = 1000
 
 
 class DrainingServer(uvicorn.Server):
@@ -40,12 +45,23 @@ class DrainingServer(uvicorn.Server):
         self._service = service
         self._accepting = accepting
         self._is_last = is_last
+        self._most_connections = self._connections = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start up, then say so."""
         await super().startup(sockets)
         if self.started:
             self._accepting()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: see whether a crowd has gone."""
+        before, self._connections = self._connections, len(self.server_state.connections)
+        self._most_connections = max(self._most_connections, self._connections)
+        has_gone = self._most_connections - self._connections >= GONE_CONNECTIONS
+        if has_gone and self._connections >= before:  # no more of it goes
+            self._most_connections = self._connections
+            give_memory_back()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Not ready, then the last answers, then no new connections, then the end."""
@@ -82,3 +98,11 @@ class DrainingServer(uvicorn.Server):
         end = loop.time() + seconds
         while loop.time() < end and not self.force_exit:
             await asyncio.sleep(0.05)
+
+
+def give_memory_back() -> None:
+    """Have Python, then the C library return what they do not use (malloc_trim(3), of glibc alone)."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

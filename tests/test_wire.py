@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ import orjson
 import psutil
 import pytest
 
+from loadtest.boots import wait_until
+from loadtest.faults.connections import keep, reset
+from loadtest.reference_rows import ReferenceRow
 from loadtest.subject import Subject
 from server.guards import MAX_HEAD_BYTES
 from tests.bundles import ROW
@@ -203,3 +207,18 @@ def test_good_requests_pass_beside_a_refused_one(server: str) -> None:
     with socket.create_connection(address(server), 10) as half:
         half.sendall(START + HOST)
         assert [a.status for a in exchange(server, post("/predict", BODY))] == [200]
+
+
+def test_memory_of_a_crowd_that_has_gone_is_given_back(
+    three: Path, three_rows: list[ReferenceRow], tmp_path: Path
+) -> None:
+    """Without it 3,000 connections leave 19 MB behind."""
+    crowd = 3000
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < crowd + 200:
+        pytest.skip(f"{crowd} connections need `ulimit -n {crowd + 200}`")
+    with serving(three, tmp_path) as subject:
+        process = psutil.Process(subject.pid)
+        reset(keep(subject.url, three_rows[0].request, 100)[0])
+        before = process.memory_info().rss
+        reset(keep(subject.url, three_rows[0].request, crowd)[0])
+        wait_until(lambda: process.memory_info().rss - before < 12 * 2**20, "the memory back", 20.0)

@@ -20,6 +20,8 @@ from loadtest.subject import python
 
 #: What one look at a process' memory differs from the next by, and buffers that stay.
 BACK_TO_BASE_MB = 20.0
+#: What the server may take to give memory back once a crowd has gone.
+SETTLED_SECONDS = 5.0
 MAX_IDLE_RSS_MB = 600.0
 P99_RATIO = 1.2
 #: Descriptors that are not connections: of the log, the event loop, the listener.
@@ -117,15 +119,16 @@ def idle(scene: Scene, outcome: Outcome) -> None:
         outcome.add(warm.ledger)
         base_mb, base_files = served.rss_mb(), served.files()
         with Load(served.url, scene.rows, clients=count // 100, rate=300.0) as clients:
-            connections, answered = _keep(served, scene.rows[0].request, count)
+            connections, answered = keep(served.url, scene.rows[0].request, count)
             time.sleep(scene.times(10, 1))
             held_mb, held = served.rss_mb(), served.files() - base_files
-            _reset(connections)
+            reset(connections)
             files = wait_until(
                 lambda: served.files() < base_files + count // 50, "the connections to end", 30.0
             )
         outcome.add(clients.ledger)
         _serves_again(scene, outcome, served)
+        time.sleep(SETTLED_SECONDS)
         after_mb = served.rss_mb()
     outcome.figures["held"] = (
         f"{held:,} connections with {held_mb - base_mb:+.1f} MB ({base_mb:.1f} MB before)"
@@ -138,14 +141,14 @@ def idle(scene: Scene, outcome: Outcome) -> None:
     outcome.expect_at_most("all ended", files, 10.0, "s", timed=True)
 
 
-def _keep(served: Served, request: bytes, count: int) -> tuple[list[socket.socket], int]:
+def keep(url: str, request: bytes, count: int) -> tuple[list[socket.socket], int]:
     """So many connections, each answered once and then left alone; and how many were."""
     connections: list[socket.socket] = []
     answered = 0
     for _ in range(0, count, 200):
         batch = []
         for _ in range(min(200, count - len(connections))):
-            connection = socket.create_connection(address(served.url), 10.0)
+            connection = socket.create_connection(address(url), 10.0)
             connection.sendall(request)
             batch.append(connection)
         for connection in batch:
@@ -154,7 +157,7 @@ def _keep(served: Served, request: bytes, count: int) -> tuple[list[socket.socke
     return connections, answered
 
 
-def _reset(connections: list[socket.socket]) -> None:
+def reset(connections: list[socket.socket]) -> None:
     """End connections by RST instead of FIN, as a balancer that fails does."""
     for connection in connections:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -235,7 +238,7 @@ def _leave_before_the_answer(served: Served, scene: Scene, count: int) -> int:
     for i in range(count):
         connection = socket.create_connection(address(served.url), 10.0)
         connection.sendall(scene.rows[i % len(scene.rows)].request)
-        _reset([connection])
+        reset([connection])
     return count
 
 
