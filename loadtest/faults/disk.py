@@ -48,7 +48,7 @@ def full(scene: Scene, outcome: Outcome) -> None:
 def _small_disk(scene: Scene, outcome: Outcome, words: str) -> None:
     with small_disk(scene.new_folder() / "disk", "1m") as disk:
         filler = disk / "filler"
-        filler.write_bytes(b"x" * 600_000)
+        filler.write_bytes(b"x" * 700_000)
         with scene.serve(log_dir=str(disk / "logs"), log_queue_bytes=QUEUE_BYTES) as served:
             ledger = _answer_without_room(scene, served)
             _resumes(scene, outcome, served, ledger, filler.unlink)
@@ -102,7 +102,8 @@ def _resumes(
     outcome.expect_at_most(
         "the log written again", outcome.recover_seconds or 0.0, RESUMED_SECONDS, "s", timed=True
     )
-    with Load(served.url, scene.rows, clients=4) as after:
+    # Slowly: as fast as they can, clients would fill the small disk again.
+    with Load(served.url, scene.rows, clients=4, pause=0.01) as after:
         after.wait_for(100)
     _end(served)
     found = reconcile(after.ledger, served.logs)
