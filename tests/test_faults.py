@@ -15,7 +15,7 @@ from loadtest.reference_rows import ReferenceRow, reference_rows
 from server.bundle import Bundle
 from tests.bundles import CREDIT
 
-SHORT = ("F2", "F3", "F8", "F10", "F11", "F18", "F19", "F20")
+SHORT = ("F2", "F3", "F8", "F10", "F11", "F19", "F20")
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,7 @@ def sighup(scene: Scene, outcome: Outcome) -> None:
             for _ in range(times):
                 clients.wait_for(clients.ledger.ok + 100)
                 server.reload()
+                clients.wait_for(clients.ledger.ok + 1000)
         os.kill(served.pid, signal.SIGTERM)
         outcome.expect("exit code 0", served.subject.process.wait(30) == 0)
     outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
