@@ -15,12 +15,13 @@ _UNITS_IN_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class Load:
-    """One run of wrk against one server."""
+    """One run of wrk against one server; `late` of those that failed took it longer than 2 s."""
 
     requests: int
     seconds: float
     failed: int
     cpu_seconds: float
+    late: int = 0
 
     @property
     def cpu_us_per_request(self) -> float:
@@ -89,4 +90,5 @@ def drive(
         seconds=done.seconds,
         failed=done.not_200 + done.connect + done.read + done.write + done.timeout,
         cpu_seconds=cpu_seconds,
+        late=done.timeout,
     )
