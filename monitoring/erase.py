@@ -100,16 +100,25 @@ def _held(file: Path) -> Iterator[bool]:
 
 def _rewrite(file: Path, subject: str) -> tuple[int, int]:
     """Rewrite one file; how many lines, and how many rows of other lines, are gone."""
-    status = file.stat()
     fresh = file.with_name(file.name + REWRITTEN_SUFFIX)
-    fresh.unlink(missing_ok=True)  # of an erasure that was interrupted
+    fresh.unlink(missing_ok=True)  # of an erasure that was killed
+    try:
+        return _replaced(file, fresh, subject)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _replaced(file: Path, fresh: Path, subject: str) -> tuple[int, int]:
+    status = file.stat()
     gone: list[tuple[str, int]] = []
     rows = 0
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(file, "rb") as lines, open(descriptor, "wb") as kept:
         for line in lines:
             if subject.encode() in line:
-                record = orjson.loads(line)
+                record = _record(file, line)
+                if record is None:
+                    continue
                 fewer = _without(record, subject)
                 if not fewer:
                     gone.append((record["id"].partition("-")[0], record["seq"]))
@@ -126,6 +135,22 @@ def _rewrite(file: Path, subject: str) -> tuple[int, int]:
     fresh.replace(file)
     sync_directory(file.parent)
     return len(gone), rows
+
+
+def _record(file: Path, line: bytes) -> dict[str, Any] | None:
+    """What a line says, None of the half one at the end that a crash left; raises `LogError`."""
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        if not line.endswith(b"\n"):
+            return None
+        record = None
+    if not isinstance(record, dict) or not {"id", "seq", "input"} <= record.keys():
+        raise LogError(
+            f"expected lines of a prediction log in {file}, got one with the subject that is none: "
+            f"{line[:60].decode(errors='replace')!r}: take it out by hand"
+        )
+    return record
 
 
 def _without(record: dict[str, Any], subject: str) -> dict[str, Any]:

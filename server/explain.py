@@ -52,9 +52,6 @@ class Explainer:
                 except (OSError, EOFError):
                     await self._end()
                     raise Unavailable("the process that explains does not start") from None
-            except BaseException:  # a client that goes leaves half an answer in the pipe
-                self._kill()
-                raise
         step = self._width + 1
         return [list(values[start : start + step]) for start in range(0, len(values), step)]
 
@@ -87,9 +84,15 @@ class Explainer:
         assert writer is not None
         if writer.is_closing():  # uvloop raises a RuntimeError for a write to a closed pipe
             raise BrokenPipeError
-        writer.write(row)
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return self._result.unpack(await reader.readexactly(self._result.size))
+        try:
+            writer.write(row)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return self._result.unpack(await reader.readexactly(self._result.size))
+        except (ConnectionError, EOFError):  # it has ended
+            raise
+        except BaseException:  # a client that goes, or a time-out, leaves an unread answer in the pipe
+            self._kill()
+            raise
 
     async def _start(self) -> asyncio.subprocess.Process:
         source = self._bundle.directory / self._bundle.manifest["source"]["file"]

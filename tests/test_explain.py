@@ -1,5 +1,6 @@
 """`POST /explain`: why a row is scored as it is."""
 
+import asyncio
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from loadtest.subject import Subject
 from server.bundle import SOURCE_FILE, Bundle, write_bundle
+from server.explain import Explainer
 from tests.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.servers import serving
 
@@ -92,6 +94,32 @@ def test_killed_helper_is_started_again(three: Path, tmp_path: Path) -> None:
         second = httpx.post(subject.url + "/explain", json=ROW)
         assert second.status_code == 200
         assert second.json()["reasons"] == first["reasons"]
+
+
+def test_client_that_goes_while_a_killed_helper_is_replaced_leaves_no_answer_behind(three: Path) -> None:
+    """The next call gets its own terms, not those that the client before it did not wait for."""
+    rows = [THREE_FEATURES.encode(row) for row in ROWS[:2]]
+
+    async def terms() -> list[list[list[float]]]:
+        explainer = Explainer(Bundle.load(three))
+        try:
+            found = [await explainer.contributions(row) for row in rows]
+            first = explainer._helper
+            assert first is not None
+            first.kill()
+            await first.wait()
+            gone = asyncio.create_task(explainer.contributions(rows[0]))
+            while explainer._helper in (first, None):  # from then on it waits for the second's answer
+                await asyncio.sleep(0)
+            gone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+            return [*found, await explainer.contributions(rows[1])]
+        finally:
+            await explainer.close()
+
+    first, second, after = asyncio.run(terms())
+    assert first != second == after
 
 
 def test_helper_ends_with_the_server(three: Path, tmp_path: Path) -> None:

@@ -33,6 +33,22 @@ def exponential(seed: int = 0, requests: int = REQUESTS) -> Floats:
     return draw_services("exponential", 1.0, 1.0, requests, seed)
 
 
+def test_replica_that_fails_again_within_its_notice_is_noticed_in_its_own_time() -> None:
+    farm = Farm(2, 1, "least", 128, mtbf=3.0, mttr=1.0, detect=2.0)
+    outcome = simulate(farm, 200.0, np.full(REQUESTS, 1e-4))
+    assert outcome.replica_failures > 20
+    assert 0 < outcome.failed < outcome.requests
+
+
+def test_notice_of_a_failure_before_the_last_is_none() -> None:
+    """Replicas that are back long before their notice comes fail as many requests as if none came."""
+    never, late = (
+        simulate(Farm(2, 1, "random", mtbf=0.01, mttr=0.01, detect=detect), 200.0, np.full(REQUESTS, 1e-6))
+        for detect in (1e9, 5.0)
+    )
+    assert late.failed == never.failed
+
+
 def mean_wait(farm: Farm, rate: float, services: Floats, seed: int) -> float:
     return float(simulate(farm, rate, services, seed).latencies.mean()) - float(services.mean())
 

@@ -133,6 +133,28 @@ def test_half_lines_of_a_subject_go_too(tmp_path: Path) -> None:
     assert not torn.exists()
 
 
+def test_half_a_line_at_the_end_of_a_log_goes_with_its_subject(tmp_path: Path) -> None:
+    """A log whose server crashed, and has not been started since."""
+    file = _log(tmp_path, {2: "a" * 32})
+    with open(file, "ab") as log:
+        log.write(b'{"id":"0123456789ab-10","seq":10,"input":{"a":"' + b"a" * 32)
+    assert erase([file], "a" * 32).lines == 1
+    assert (file.read_bytes().count(b"\n"), b"a" * 32 in file.read_bytes()) == (8, False)
+    assert verify([file]).whole
+
+
+@pytest.mark.parametrize("line", [b'{"id":"%s', b'["%s"]', b'{"a":"%s"}'])
+def test_line_that_is_none_of_a_log_is_named_and_nothing_is_changed(tmp_path: Path, line: bytes) -> None:
+    file = _log(tmp_path, {2: "a" * 32})
+    before = line % (b"a" * 32) + b"\n" + file.read_bytes()
+    file.write_bytes(before)
+    done = run("-m", "monitoring", "erase", str(file), "--subject", "a" * 32)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert str(file) in done.stderr
+    assert file.read_bytes() == before
+    assert not list(tmp_path.glob("*.rewritten"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
