@@ -17,9 +17,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,21 +144,33 @@ def build(options: dict[str, Any]) -> Any:
     if least != most:
         target = {"target_ongoing_requests": TARGET_ONGOING_REQUESTS}
         scaling = {"autoscaling_config": {"min_replicas": least, "max_replicas": most, **target}}
-    settings = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
-    settings["HOTROW_LOG_DIR"] = str(Settings.read(os.environ).log_dir.resolve())
     deployment = serve.deployment(
         Replica,
         name=NAME,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         # The digest tells a folder that was published anew from the one it was.
         user_config={"models": [[str(folder), Bundle.load(folder).digest] for folder in folders]},
-        ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": settings}},
         health_check_period_s=5,
         health_check_timeout_s=10,
-        graceful_shutdown_timeout_s=Settings().drain_seconds,
+        **from_environment(os.environ),
         **scaling,
     )
     return deployment.bind()
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What the `HOTROW_*` variables say to Ray, and through it to the replicas.
+
+    Ray shows whoever asks it what environment a replica has: no secret is sent along.
+    """
+    settings = Settings.read(environ)
+    secret = {PREFIX + field.name.upper() for field in fields(Settings) if field.metadata.get("secret")}
+    sent = {n: value for n, value in environ.items() if n.startswith(PREFIX) and n not in secret}
+    sent["HOTROW_LOG_DIR"] = str(settings.log_dir.resolve())
+    return {
+        "ray_actor_options": {"num_cpus": 1, "runtime_env": {"env_vars": sent}},
+        "graceful_shutdown_timeout_s": settings.drain_seconds,
+    }
 
 
 def main(arguments: Sequence[str]) -> int:

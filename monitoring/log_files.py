@@ -11,10 +11,13 @@ from server.log_ledger import LEDGER_SUFFIX
 
 
 def log_files(paths: Iterable[Path]) -> list[Path]:
-    """The files named, and of a folder every `*.jsonl` in it, sorted; raises `LogError` if there is none."""
+    """The files named, and of a folder every `*.jsonl` in it and its folders, sorted.
+
+    Behind Ray each replica has a folder of its own there. Raises `LogError` if there is none.
+    """
     files: list[Path] = []
     for path in paths:
-        found = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+        found = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
         if not found or not all(file.is_file() for file in found):
             raise LogError(
                 f"expected a log file, or a folder with *.jsonl files, got {path}: "

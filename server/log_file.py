@@ -27,6 +27,9 @@ class LogFile:
     `SettingsError` if the file cannot be opened or another process holds it.
     """
 
+    _size: int
+    _began: float
+
     def __init__(self, path: Path, keeping: Keeping | None = None) -> None:
         self.path = path
         self._keeping = keeping or Keeping()
@@ -42,9 +45,7 @@ class LogFile:
                 f"expected {path} to be writable, got: {error.strerror}: "
                 "set another HOTROW_LOG_DIR or HOTROW_LOG_MODE=off"
             ) from None
-        self._size = os.fstat(self._descriptor).st_size
-        # The monotonic clock: one that is set cannot close a file early or never.
-        self._began = time.monotonic()
+        self._begin()
 
     def append(self, blocks: Sequence[bytes]) -> None:
         """Write blocks of whole lines, all or none; raises `OSError` if the disk does not take them."""
@@ -113,8 +114,7 @@ class LogFile:
         with self._lock:
             os.close(self._descriptor)
             self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
-        self._began = time.monotonic()
+        self._begin()
 
 
 def _open(path: Path) -> int:

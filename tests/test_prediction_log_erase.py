@@ -75,6 +75,7 @@ def test_a_subject_is_erased_from_closed_files_and_from_the_open_one_once_its_se
 
 
 def _log(folder: Path, subjects: dict[int, str], lines: int = 9) -> Path:
+    folder.mkdir(exist_ok=True)
     file = folder / "predictions-1-0.jsonl"
     records = [
         {"id": f"{BOOT}-{i}", "seq": i, "input": {"a": subjects.get(i, "other")}} for i in range(1, lines + 1)
@@ -123,6 +124,14 @@ def test_an_erasure_that_a_crash_cut_short_is_no_loss_and_can_be_repeated(
     assert erase([file], "a" * 32).lines == 1
     assert verify([file]).whole
     assert [path.name for path in tmp_path.iterdir() if "rewritten" in path.name] == []
+
+
+def test_subject_is_found_in_the_folders_of_replicas_too(tmp_path: Path) -> None:
+    """As Ray's replicas write them: HOTROW_LOG_DIR/REPLICA-GENERATION."""
+    file = _log(tmp_path / "0a1b-1", {2: "a" * 32})
+    assert erase([tmp_path], "a" * 32).files == [file]
+    checked = verify([tmp_path])
+    assert (checked.whole, checked.lines) == (True, 8)
 
 
 def test_half_lines_of_a_subject_go_too(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import psutil
 
+from deploy.ray_serve import from_environment
 from loadtest.subject import free_port
 from server.bundle import Bundle
 from server.predictor import Predictor
@@ -63,6 +64,19 @@ def replicas(nodes: Nodes) -> list[int]:
 def expected(model: Path) -> dict[int, float]:
     predictor = Predictor(Bundle.load(model))
     return {i: predictor.predict(THREE_FEATURES.encode(row))[0] for i, row in enumerate(ROWS)}
+
+
+def test_replicas_get_the_settings_without_the_secrets() -> None:
+    environ = {
+        "HOTROW_DRAIN_SECONDS": "7",
+        "HOTROW_UI_AUTH": "ann:secret",
+        "HOTROW_LOG_MODE": "off",
+        "A": "b",
+    }
+    options = from_environment(environ)
+    assert options["graceful_shutdown_timeout_s"] == 7
+    sent = options["ray_actor_options"]["runtime_env"]["env_vars"]
+    assert sent.keys() == {"HOTROW_DRAIN_SECONDS", "HOTROW_LOG_MODE", "HOTROW_LOG_DIR"}
 
 
 def test_update_and_lost_node_under_load_answer_nothing_wrong(
