@@ -216,5 +216,5 @@ def described(block: Block, result: Result) -> dict[str, Any]:
         "size": block.size,
         "rows": result.rows,
         "bad_rows": result.bad_rows,
-        "bad": [list(bad) for bad in result.bad],
+        "bad": [list(bad) for bad in result.bad[:MAX_REPORTED]],
     }

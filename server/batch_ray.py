@@ -9,6 +9,7 @@ already stays as it is.
 """
 
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class RayJob:
         where: Where,
         shard_size: int | None = None,
     ) -> None:
-        self._where = where
+        self._where, self._begun = where, False
         self.source, self.target, self._bundle, self._on_bad_row = source, target, bundle, on_bad_row
         self._files = files_of(source)
         header, self._from = header_of(self._files), format_of(self._files[0])
@@ -90,35 +91,49 @@ class RayJob:
         `ClusterError`, and leaves what is done, if a node or the cluster fails.
         """
         if self._folder.is_complete:
-            rows = self._folder.rows()
-            advance(self.size, rows)
-            return Totals(rows=rows, resumed_rows=rows)
+            totals = self._folder.totals()
+            advance(self.size, totals.rows)
+            return totals
+        try:
+            return self._finished(*self._scored(advance))
+        except BatchRefused:  # the cluster has been left: no task is given there any more
+            if self._begun:
+                self._folder.discard()
+            raise
+
+    def _scored(self, advance: Callable[[int, int], None]) -> tuple[list[dict[str, Any]], list[Bad]]:
+        """The shards in their order, and the first bad values of all."""
         shards: dict[int, dict[str, Any]] = {}
+        bad: list[tuple[int, Bad]] = []
         with cluster(self._where):
             if self._folder.plan(self._identity()) is None:
                 self._cuts = self._placed()
                 self._folder.begin(self._identity(), self._cuts)
-            try:
-                for shard in self._shards():
-                    shards[shard["index"]] = shard
-                    advance(shard["size"], shard["rows"])
-            except BatchRefused:
-                self._folder.discard()
-                raise
-        return self._finished([shards[cut.number] for cut in self._cuts])
+            self._begun = True  # only from here on is the folder ours to remove
+            for shard in self._shards():
+                number = shard["index"]
+                bad += [(number, value) for value in _bad(shard.pop("bad"))]
+                # They come in any order: what is beyond the limit now is beyond it at the end too.
+                bad = sorted(bad, key=itemgetter(0))[:MAX_REPORTED]
+                shards[number] = shard
+                advance(shard["size"], shard["rows"])
+        return [shards[cut.number] for cut in self._cuts], [value for _, value in bad]
 
     def _shards(self) -> Iterator[dict[str, Any]]:
         """The description of each shard as it is there, those of an earlier run first."""
-        known = {cut: self._folder.description(cut.number) for cut in self._cuts}
-        yield from (shard | {"resumed": True} for shard in known.values() if shard)
-        missing = [orjson.dumps(list(cut)) for cut, shard in known.items() if not shard]
+        missing = []
+        for cut in self._cuts:
+            if known := self._folder.description(cut.number):
+                yield known | {"resumed": True}
+            else:
+                missing.append(orjson.dumps(list(cut)))
         for shard in map(orjson.loads, mapped(_score, missing, self._job)):
             if REFUSED in shard:
                 raise BatchRefused(shard[REFUSED])
             if UNFIT in shard:  # the shards that are there stay
                 raise ClusterError(f"{shard[UNFIT]}: mend it, and the same command goes on")
             if shard["bad_rows"] and self._on_bad_row == "fail":
-                raise refusal(self._bundle, self.source, shard["bad_rows"], _bad([shard]))
+                raise refusal(self._bundle, self.source, shard["bad_rows"], _bad(shard["bad"]))
             yield shard
 
     def _placed(self) -> list[Cut]:
@@ -133,17 +148,16 @@ class RayJob:
         counts = {n: Count(*c) for counted in mapped(_count, items, None) for n, *c in orjson.loads(counted)}
         return placed(self._cuts, [counts[cut.number] for cut in self._cuts])
 
-    def _finished(self, shards: list[dict[str, Any]]) -> Totals:
+    def _finished(self, shards: list[dict[str, Any]], bad: list[Bad]) -> Totals:
         totals = Totals(
             rows=sum(shard["rows"] for shard in shards),
             bad_rows=sum(shard["bad_rows"] for shard in shards),
             resumed_rows=sum(shard["rows"] for shard in shards if "resumed" in shard),
         )
         if not totals.rows:
-            self._folder.discard()
             raise BatchRefused(f"expected rows in {self.source}, got none")
-        self._folder.finish(self._identity(), self._cuts, shards)
-        totals.report = write_report(self.target, _bad(shards)[:MAX_REPORTED])
+        totals.report = write_report(self.target, bad)
+        self._folder.finish(self._identity(), self._cuts, shards, totals.report)
         return totals
 
     def _identity(self) -> dict[str, Any]:
@@ -167,5 +181,5 @@ def _count(group: bytes, _: None) -> bytes:
     return orjson.dumps([[cut.number, *count(cut)] for cut in cuts])
 
 
-def _bad(shards: list[dict[str, Any]]) -> list[Bad]:
-    return [Bad(*entry) for shard in shards for entry in shard["bad"]]
+def _bad(entries: list[list[Any]]) -> list[Bad]:
+    return [Bad(*entry) for entry in entries]

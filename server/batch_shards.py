@@ -142,17 +142,18 @@ def _record_start(file: BinaryIO, at: int, odd: bool, quoted: bool, path: Path) 
 def _scan(file: BinaryIO, at: int, odd: bool, quoted: bool, path: Path) -> int:
     """Behind the first line break from `at` on that ends a record, or the end of the file."""
     file.seek(at)
-    text = b""
-    while fresh := file.read(_READ_BYTES):
-        text += fresh
+    size = 0
+    while text := file.read(_READ_BYTES):
         if end := first_record_end(text, odd) if quoted else text.find(b"\n") + 1:
-            return at + end
-        if len(text) > MAX_RECORD_BYTES:
+            return at + size + end
+        size += len(text)
+        odd ^= text.count(b'"') % 2 == 1
+        if size > MAX_RECORD_BYTES:
             raise BatchRefused(
                 f"expected records of at most {MAX_RECORD_BYTES} bytes in {path}, got a longer one "
                 f"at byte {at}: look for a quote that is never closed"
             )
-    return at + len(text)
+    return at + size
 
 
 def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:

@@ -1,18 +1,27 @@
 """A data set cut into shards, scored and written: what every node of a cluster does, in one process."""
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from server import batch_job, batch_ray
+from server.batch_blocks import Block
 from server.batch_columns import BatchRefused
 from server.batch_folder import MANIFEST_FILE, SUCCESS_FILE, ShardFolder
-from server.batch_job import BatchJob, columns_of, format_of
+from server.batch_job import BatchJob, Totals, columns_of, format_of
+from server.batch_ray import RayJob
+from server.batch_scorer import Bad, Result
 from server.batch_shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
 from server.batch_shards import Cut, count, cuts_of, files_of, header_of, placed, read
 from server.bundle import Bundle
+from server.ray_cluster import Where
 from tests.bundles import THREE_FEATURES, sample_rows
 from tests.servers import run
 from tests.test_batch import BAD, lines, table
@@ -102,6 +111,24 @@ def test_shard_is_written_once_whoever_comes_second(three: Path, tmp_path: Path)
     assert [path.name for path in (out / "_work").iterdir()] == ["00000000.json"]
 
 
+@pytest.mark.parametrize("kept", [0, 100])
+def test_shard_of_which_a_power_cut_kept_a_part_is_written_anew(
+    three: Path, tmp_path: Path, kept: int
+) -> None:
+    path, out = tmp_path / "in.csv", tmp_path / "out"
+    write(path)
+    (out / "_work").mkdir(parents=True)
+    job, (first, *_) = shard_job(path, out, three, ".csv"), cut(path, 1111)
+    shard = out / score_shard(job, first)["name"]
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:kept])
+    (out / "_work" / "00000000.json").unlink()
+    known = score_shard(job, first)
+    assert shard.read_bytes() == whole
+    assert (known["bytes"], known["sha256"]) == (len(whole), sha256(whole).hexdigest())
+    assert [path.name for path in (out / "_work").iterdir()] == ["00000000.json"]
+
+
 @pytest.mark.parametrize("on_bad_row", ["fail", "skip", "null"])
 def test_bad_rows_of_a_shard_are_named_by_their_lines(three: Path, tmp_path: Path, on_bad_row: Any) -> None:
     path, out = tmp_path / "in.csv", tmp_path / "out"
@@ -135,13 +162,98 @@ def test_input_that_is_no_table_and_a_path_that_a_node_lacks_are_told_apart(
     assert "No such file" in score_shard(job, Cut(0, str(tmp_path / "no.csv"), 0, 9))[UNFIT]
 
 
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Ray's place is taken by this process; what was in the folder `out` each time it was left."""
+    found: list[list[str]] = []
+
+    @contextmanager
+    def here(where: Where) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            found.append(sorted(path.name for path in Path(where.address).iterdir()))
+
+    monkeypatch.setattr(batch_ray, "cluster", here)
+    # Ray gives no order: the last shard comes first.
+    monkeypatch.setattr(
+        batch_ray, "mapped", lambda function, items, job: (function(item, job) for item in reversed(items))
+    )
+    return found
+
+
+def ray_job(tmp_path: Path, three: Path, on_bad_row: Any) -> RayJob:
+    source, out = tmp_path / "in.csv", tmp_path / "out"
+    return RayJob(source, out, Bundle.load(three), on_bad_row, Where(str(out), 1), 60)
+
+
+@pytest.mark.usefixtures("left")
+def test_bad_rows_are_told_again_by_a_run_that_finds_all_done(three: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(table(BAD))
+    done = ray_job(tmp_path, three, "skip").run(lambda *_: None)
+    again = ray_job(tmp_path, three, "skip").run(lambda *_: None)
+    assert again == Totals(done.rows, done.bad_rows, done.rows, tmp_path / "out.bad.csv")
+    assert done.bad_rows > 0
+
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "out.bad.csv").unlink()
+    (tmp_path / "out.bad.csv").mkdir()  # where no report can be written
+    with pytest.raises(IsADirectoryError):
+        ray_job(tmp_path, three, "skip").run(lambda *_: None)
+    assert not (tmp_path / "out" / SUCCESS_FILE).exists()  # nothing is complete without its report
+
+
+@pytest.mark.usefixtures("left")
+def test_of_many_bad_values_the_first_are_reported_whatever_order_shards_come_in(
+    three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.csv").write_text(table(BAD * 20))
+    job = ray_job(tmp_path, three, "skip")
+    whole = pl.read_csv(job.run(lambda *_: None).report or "")
+    shutil.rmtree(tmp_path / "out")
+    monkeypatch.setattr(batch_ray, "MAX_REPORTED", 7)
+    monkeypatch.setattr(batch_job, "MAX_REPORTED", 7)
+    totals = ray_job(tmp_path, three, "skip").run(lambda *_: None)
+    assert totals.bad_rows > 7
+    assert pl.read_csv(totals.report or "").equals(whole.head(7))
+    block = Block(0, 1, 1, b"")
+    assert len(batch_job.described(block, Result(b"", 9, 9, [Bad(1, "a", "b")] * 9))["bad"]) == 7
+
+
+def test_folder_is_discarded_once_the_cluster_is_left(
+    three: Path, tmp_path: Path, left: list[list[str]]
+) -> None:
+    (tmp_path / "in.csv").write_text(table(BAD))
+    with pytest.raises(BatchRefused, match="line"):
+        ray_job(tmp_path, three, "fail").run(lambda *_: None)
+    assert "_work" in left[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_discarded_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")  # the link is the user's, and is not followed
+    ShardFolder(tmp_path / "out", ".csv").discard()
+    assert f"{tmp_path / 'out'} could not be removed" in caplog.text
+
+
+def test_record_longer_than_a_read_is_followed_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    for size in (2**16 - 8, 2**16 - 7, 2**16 - 6, 5 * 2**16):
+        record = b'1,"' + b"x\n" * (size // 2) + b'""' + b"y" * 2**16 + b'\n"\n'
+        path.write_bytes(b"a,b\n" + record + b"2,3\n")
+        blocks = [read(one) for one in cut(path, 2**15)]
+        contents = [block.content for block in blocks if isinstance(block.content, bytes)]
+        assert [content for content in contents if content] == [record, b"2,3\n"]
+
+
 def test_folder_of_another_job_is_left_alone(tmp_path: Path) -> None:
     folder = ShardFolder(tmp_path / "out", ".csv")
     folder.begin({"a": 1}, [Cut(0, "in.csv", 0, 9)])
     assert folder.plan({"a": 1}) == [Cut(0, "in.csv", 0, 9)]
     with pytest.raises(BatchRefused, match="remove it"):
         folder.plan({"a": 2})
-    folder.finish({"a": 1}, [], [])
+    folder.finish({"a": 1}, [], [], None)
     assert folder.is_complete
     assert {path.name for path in folder.path.iterdir()} == {MANIFEST_FILE, SUCCESS_FILE}
     assert json.loads((folder.path / MANIFEST_FILE).read_bytes())["rows"] == 0
