@@ -18,6 +18,7 @@ from tests.bundles import CREDIT, sample_rows
 from tests.export_models import lightgbm_bundle
 from tests.pages import JSON, decide, decisions, page_client, run, wait_for_lines
 from ui.values import texts_of
+from ui.wording import percents
 
 SCHEMA = Bundle.load(CREDIT).schema
 RISKY = next(e["row"] for e in Bundle.load(CREDIT).manifest["examples"] if e["name"] == "risky")
@@ -109,6 +110,8 @@ def test_reasons_are_the_models_and_at_most_four_are_principal(client: TestClien
     assert "The application was refused. The principal reasons: " in said
     assert 1 <= shown.count("principal reason</span>") <= 4
     assert "points of probability" in said
+    scored = client.post("/predict", json=RISKY).json()["probability"]
+    assert f"{percents(scored, 0.0)[0].en}</span></li></ol>" in shown
     labels = {feature.label for feature in SCHEMA.features}
     steps = re.findall(r'<li class="(?:raises|lowers)"[^>]*>.*?<span[^>]*>([^<]*)</span>', shown)
     assert steps
@@ -148,7 +151,9 @@ def test_what_is_no_case_is_answered_all_the_same(client: TestClient, call: str,
         ("/page/what-if", "application/json", b"x" * (2**20 + 1), 413),
         ("/page/what-if", "application/json", b"not json", 200),
         ("/page/many", "application/json", b"{}", 415),
-        ("/page/many", "text/csv", b"x" * (2**20 + 1), 413),
+        ("/page/many", "text/csv", b"x" * (2**18 + 1), 413),
+        ("/page/many/check", "text/csv", b"x" * (2**18 + 1), 413),
+        ("/page/many?first=\N{SUPERSCRIPT TWO}", "text/csv", b"a\n1", 200),
         ("/page/other", "text/csv", b"", 404),
     ],
 )
@@ -210,6 +215,23 @@ def test_bad_cells_are_named_by_line_and_column_and_the_other_rows_scored(client
     scored = list(csv.DictReader(io.StringIO(answer["header"] + answer["csv"])))
     assert [bool(row["probability"]) for row in scored] == [True, False, False]
     assert scored[1]["error"].startswith("AMT_CREDIT: expected a number between")
+
+
+def test_a_piece_has_no_more_rows_than_a_batch(tmp_path: Path) -> None:
+    with page_client(CREDIT, tmp_path, max_batch_rows=3) as client:
+        for rows, problem in ((3, None), (4, "expected at most 3 rows in one piece of a file, got more")):
+            answer = client.post("/page/many", content=table_of([RISKY] * rows), headers=CSV).json()
+            assert answer.get("problem") == problem
+        assert decisions(client, "refuse") == 3
+        assert 'data-most=\\"3\\"' in client.get("/").text
+
+
+def test_refused_logins_count_as_answers_with_an_error(tmp_path: Path) -> None:
+    with page_client(CREDIT, tmp_path, ui_auth=(("ann", "secret"),)) as client:
+        assert client.get("/").status_code == 401
+        assert re.search(
+            r'hotrow_request_duration_seconds_count\{[^}]*code="401"[^}]*\} 1', client.get("/metrics").text
+        )
 
 
 @pytest.mark.parametrize("name", SCHEMA.names)

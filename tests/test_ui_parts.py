@@ -1,22 +1,27 @@
 """Smaller parts of the page: files of people, figures of the metrics, the login, the card, the plots."""
 
+import asyncio
 import base64
+import math
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from server.bundle import Bundle
 from server.errors import MalformedBody, SettingsError, UnacceptableRow
+from server.service import Service
 from server.settings import Settings
 from tests.bundles import CREDIT
 from tests.pages import page_client
 from train.features import SCHEMA
 from train.french import TRANSLATIONS
 from ui.card import card_html
-from ui.looks import Look, grown, quantile
+from ui.looks import Look, Shifted, grown, quantile
 from ui.model_tab import model_html
+from ui.operations import Operations
 from ui.proof import certificate_words
 from ui.table import harmless, read_table
 
@@ -28,13 +33,35 @@ from ui.table import harmless, read_table
         ("+cmd|x", "'+cmd|x"),
         ("-1+1", "'-1+1"),
         ("@SUM(A1)", "'@SUM(A1)"),
-        ("\t=1", "'\t=1"),
-        ("\r=1", "'\r=1"),
+        ("\t=1", "'\t'=1"),
+        ("\r=1", "'\r'=1"),
+        ("\n=1", "'\n'=1"),
+        ("\0=1", "'\0=1"),
+        ("\tx", "'\tx"),
+        ("\nx", "'\nx"),
+        ("\0x", "'\0x"),
+        ("  =1+1", "'  =1+1"),
+        ("\N{NO-BREAK SPACE}=1", "'\N{NO-BREAK SPACE}=1"),
+        ("＝1+1", "'＝1+1"),
+        ("＋1+1", "'＋1+1"),
+        ("－1+1", "'－1+1"),
+        ("＠SUM(A1)", "'＠SUM(A1)"),
+        ("a;=1+1", "a;'=1+1"),
+        ("a,=1+1", "a,'=1+1"),
+        ("a, @x", "a,' @x"),
+        ("a\t+1", "a\t'+1"),
+        ("a\n-1", "a\n'-1"),
+        ("a\r\n=1", "a\r\n'=1"),
+        ('a;"=1"', 'a;\'"=1"'),
+        (";=1;=2", ";'=1;'=2"),
+        ("-5,-3", "'-5,'-3"),
         ("=", "'="),
         ("-5", "-5"),
         ("+5.25", "+5.25"),
         ("-1e-3", "-1e-3"),
         ("-0,5", "-0,5"),
+        ("-5,3", "-5,3"),
+        ("2026-01-02", "2026-01-02"),
         ("a=b", "a=b"),
         ("", ""),
     ],
@@ -44,13 +71,13 @@ def test_what_a_spreadsheet_would_run_comes_back_as_text(cell: str, given_back: 
 
 
 def test_lines_of_a_table_are_those_of_its_file() -> None:
-    table = read_table('a,b\n1,"x\ny"\n\n2,z\r\n3,"q"', 10)
+    table = read_table('a,b\n1,"x\ny"\n\n2,z\r\n3,"q"', 10, 3)
     assert table.records == [["1", "x\ny"], ["2", "z"], ["3", "q"]]
     assert table.lines == [10, 13, 14]
 
 
 def test_semicolons_part_cells_where_the_header_has_them() -> None:
-    table = read_table("a;b\n0,5;x", 2)
+    table = read_table("a;b\n0,5;x", 2, 1)
     assert (table.delimiter, table.records) == (";", [["0,5", "x"]])
     assert table.plain("0,5", SCHEMA["EXT_SOURCE_1"]) == "0.5"
     assert table.plain("a,b", SCHEMA["CODE_GENDER"]) == "a,b"
@@ -58,10 +85,12 @@ def test_semicolons_part_cells_where_the_header_has_them() -> None:
 
 def test_what_is_no_table_is_refused() -> None:
     with pytest.raises(MalformedBody, match="expected CSV"):
-        read_table('a\n"x"y', 2)
+        read_table('a\n"x"y', 2, 1)
     for text in ("", "\n1", "a,a\n1,2"):
         with pytest.raises(UnacceptableRow, match="each once"):
-            read_table(text, 2)
+            read_table(text, 2, 1)
+    with pytest.raises(UnacceptableRow, match="at most 1 rows"):
+        read_table("a\n1\n2", 2, 1)
 
 
 def test_quantiles_lie_on_the_line_between_two_bounds() -> None:
@@ -75,11 +104,95 @@ def test_quantiles_lie_on_the_line_between_two_bounds() -> None:
 
 def test_a_look_takes_one_model_and_predict_alone() -> None:
     family = HistogramMetricFamily("hotrow_request_duration_seconds", "x", labels=("route", "method", "code"))
-    for route, code, count in (("/predict", "200", 3), ("/predict", "422", 2), ("/model", "200", 4)):
+    for route, code, count in (
+        ("/predict", "200", 3),
+        ("/predict", "422", 1),
+        ("/model", "200", 4),
+        ("other", "401", 1),
+    ):
         family.add_metric((route, "POST", code), [("0.1", count), ("+Inf", count)], sum_value=1.0)
     look = Look.of([family], 1.0, "m@1")
     assert (look.requests, look.failed) == (9, 2)
     assert look.durations == {0.1: 3.0, float("inf"): 3.0}
+
+
+def drift_of(figures: dict[str, dict[str, float]]) -> list[Shifted]:
+    families = []
+    for name, values in figures.items():
+        labels = ("model", "feature") if "feature" in name else ("model",)
+        family = GaugeMetricFamily(f"hotrow_{name}", "x", labels=labels)
+        for feature, value in values.items():
+            family.add_metric(("m@1", feature)[: len(labels)], value)
+        families.append(family)
+    return Look.of(families, 1.0, "m@1").drift
+
+
+def test_a_look_takes_drift_of_values_of_missing_ones_and_of_the_score() -> None:
+    found = drift_of(
+        {
+            "feature_psi": {"a": 0.3},
+            "feature_psi_limit": {"a": 0.2},
+            "feature_missing_psi": {"a": 0.1},
+            "feature_missing_psi_limit": {"a": math.inf},
+            "feature_unseen_ratio": {"a": 0.25},
+            "score_psi": {"": 0.4},
+            "score_psi_limit": {"": 0.2},
+        }
+    )
+    assert found == [
+        Shifted("a", False, 0.3, 0.2, 0.25),
+        Shifted("a", True, 0.1, math.inf),
+        Shifted("", False, 0.4, 0.2),
+    ]
+    assert [shifted.strength for shifted in found] == pytest.approx([1.5, 0.0, 2.0])
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Service]:
+    with page_client(CREDIT, tmp_path) as client:
+        yield client.app.state.service  # type: ignore[attr-defined]  # of Starlette's app
+
+
+def test_operations_rank_all_drift_and_judge_none_of_too_few_rows(opened: Service) -> None:
+    operations = Operations(opened)
+    name = SCHEMA.names[0]
+    look = Look(1.0, single={"hotrow_drift_rows": 5000.0, "hotrow_drift_independent_rows": 5000.0})
+    values, absence = "hotrow_feature_psi", "hotrow_feature_missing_psi"
+    look.drift_figures = {
+        (values, name): 0.01,
+        (f"{values}_limit", name): math.inf,
+        ("hotrow_feature_unseen_ratio", name): 0.5,
+        (absence, name): 0.3,
+        (f"{absence}_limit", name): 0.2,
+        ("hotrow_score_psi", ""): 0.8,
+        ("hotrow_score_psi_limit", ""): 0.2,
+    }
+    shown = operations.drift_html(look)
+    entries = shown.split("<li")[1:]
+    assert "Score" in entries[0]
+    assert ": missing or not" in entries[1]
+    assert all(">drifted<" in entry for entry in entries[:2])
+    assert "too few rows; 50.0" in entries[2]
+    assert "as in training" not in shown
+    look.single["hotrow_drift_independent_rows"] = 1.0
+    assert "5,000, of which 1 tell something new" in operations.drift_html(look)
+
+
+def test_of_two_pages_that_ask_at_once_one_looks(opened: Service) -> None:
+    operations = Operations(opened)
+    looks: list[int] = []
+    collect = opened.page.collect
+
+    def counted() -> Iterator[Metric]:
+        looks.append(1)
+        return iter(list(collect()))
+
+    async def both() -> None:
+        opened.page.collect = counted  # type: ignore[method-assign]  # counts the real looks
+        await asyncio.gather(operations.look(), operations.look())
+
+    asyncio.run(both())
+    assert len(looks) == 1
 
 
 def basic(pair: str) -> dict[str, str]:

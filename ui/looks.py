@@ -2,11 +2,35 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from prometheus_client.core import Metric
 
 _DURATION, _PROBABILITY = "hotrow_request_duration_seconds", "hotrow_probability"
 PREDICT = "/predict"
+_VALUES, _ABSENCE, _SCORE = "hotrow_feature_psi", "hotrow_feature_missing_psi", "hotrow_score_psi"
+_UNSEEN = "hotrow_feature_unseen_ratio"
+_SHIFTS = {name: name + "_limit" for name in (_VALUES, _ABSENCE, _SCORE)}
+_DRIFT = frozenset({*_SHIFTS, *_SHIFTS.values(), _UNSEEN})
+
+
+class Shifted(NamedTuple):
+    """One PSI and what it is judged against, infinite for too few rows.
+
+    It is of a feature's values, of their being missing or not, or, with `feature`
+    "", of the score; `unseen` is the share of the values that training never saw.
+    """
+
+    feature: str
+    missing: bool
+    psi: float
+    limit: float
+    unseen: float = 0.0
+
+    @property
+    def strength(self) -> float:
+        """The PSI in limits: drift above 1, 0 if it is not judged."""
+        return self.psi / self.limit
 
 
 @dataclass
@@ -25,21 +49,33 @@ class Look:
     decisions: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
-    drift: dict[str, tuple[float, float]] = field(default_factory=dict)
+    drift_figures: dict[tuple[str, str], float] = field(default_factory=dict)
     single: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, families: Iterable[Metric], at: float, model: str) -> "Look":
         """What the families of a metrics page say of one model, `name@version`."""
         look = cls(at)
-        limits: dict[str, float] = {}
         for family in families:
             for sample in family.samples:
                 look._take(sample.name, sample.labels, sample.value, model)
-                if sample.name == "hotrow_feature_psi_limit" and sample.labels["model"] == model:
-                    limits[sample.labels["feature"]] = sample.value
-        look.drift = {name: (psi, limits.get(name, 0.0)) for name, (psi, _) in look.drift.items()}
         return look
+
+    @property
+    def drift(self) -> list[Shifted]:
+        """What the drift figures say, each of them once."""
+        figures = self.drift_figures
+        return [
+            Shifted(
+                feature,
+                name == _ABSENCE,
+                psi,
+                figures.get((_SHIFTS[name], feature), float("inf")),
+                figures.get((_UNSEEN, feature), 0.0) if name == _VALUES else 0.0,
+            )
+            for (name, feature), psi in figures.items()
+            if name in _SHIFTS
+        ]
 
     def _take(self, name: str, labels: Mapping[str, str], value: float, model: str) -> None:
         if name == f"{_DURATION}_count":
@@ -56,8 +92,8 @@ class Look:
             self.cpu[labels["worker"]] = value
         elif name == "hotrow_worker_resident_memory_bytes":
             self.memory[labels["worker"]] = value
-        elif name == "hotrow_feature_psi" and labels["model"] == model:
-            self.drift[labels["feature"]] = (value, 0.0)
+        elif name in _DRIFT and labels["model"] == model:
+            self.drift_figures[name, labels.get("feature", "")] = value
         elif name in ("hotrow_shed_total", "hotrow_log_dropped_total"):
             self.single[name] = self.single.get(name, 0.0) + value
         elif not labels or labels.get("model") == model:

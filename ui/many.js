@@ -7,10 +7,10 @@ const [preview, progress, summary] = [part(".preview"), part(".progress"), part(
 const threshold = Number(root.dataset.threshold);
 const outcomes = JSON.parse(root.dataset.outcomes);
 const PIECE = 2 ** 16;
-const BEGINNING = 40;
+const MOST_ROWS = Number(root.dataset.most);
+const BEGINNING = Math.min(40, MOST_ROWS);
 
-let file = null;
-let text = "";
+let chosen = { name: "", text: "" }; // name and text change together
 let run = 0;
 let result = null;
 
@@ -18,26 +18,33 @@ function complain(words) {
   part(".problem").textContent = words ?? "";
 }
 
-const quotes = (piece) => piece.split('"').length - 1;
 const breaks = (piece) => piece.split("\n").length - 1;
 
-// Behind the first line break after `from` that is not inside quotes.
-function endOfRecord(start, from) {
-  for (;;) {
-    const at = text.indexOf("\n", from);
-    if (at < 0) return text.length;
-    if (quotes(text.slice(start, at)) % 2 === 0) return at + 1;
-    from = at + 1;
+// Behind the record that begins at `from`: its line break is the first that is not inside
+// quotes. Every character is looked at once, and no further than a record may be long.
+function endOfRecord(text, from) {
+  let open = false;
+  for (let at = from; at < text.length; at += 1) {
+    if (text[at] === '"') open = !open;
+    else if (text[at] === "\n" && !open) return at + 1;
+    if (at - from > PIECE) throw new Error(hotrow.say("no_quote"));
   }
+  return text.length;
 }
 
-function* pieces(size) {
-  const head = text.slice(0, endOfRecord(0, 0));
+// Behind as many whole records from `from` on as one piece holds.
+function endOfPiece(text, from, rows) {
+  let end = from;
+  for (let i = 0; i < rows && end < text.length && end - from < PIECE; i += 1) end = endOfRecord(text, end);
+  return end;
+}
+
+function* pieces(text) {
+  const head = text.slice(0, endOfRecord(text, 0));
   let [from, line] = [head.length, breaks(head) + 1];
   while (from < text.length) {
-    const end = endOfRecord(from, Math.min(from + size, text.length));
+    const end = endOfPiece(text, from, MOST_ROWS);
     const records = text.slice(from, end);
-    if (records.length > 8 * size) throw new Error(hotrow.say("no_quote"));
     if (records.trim()) yield { first: line, end, content: head + records };
     line += breaks(records);
     from = end;
@@ -46,33 +53,42 @@ function* pieces(size) {
 
 const send = (path, piece) => hotrow.post(`/page/many${path}?first=${piece.first}`, piece.content, "text/csv");
 
-async function take(chosen) {
-  run += 1;
+// An error of `pieces` is the file's; all others are the network's.
+function failed(error) {
+  if (error instanceof TypeError || error.message.startsWith("status")) hotrow.reachable(false);
+  else complain(error.message);
+}
+
+async function take(file) {
+  const number = (run += 1);
   complain();
   for (const section of [preview, progress, summary]) section.hidden = true;
-  if (!chosen) return;
-  file = chosen;
+  if (!file) return;
+  let text;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
   } catch {
-    return complain(hotrow.say("utf8"));
+    if (number === run) complain(hotrow.say("utf8"));
+    return;
   }
+  if (number !== run) return;
+  chosen = { name: file.name, text };
   try {
-    let end = text.indexOf("\n") + 1;
-    for (let i = 0; i < BEGINNING && end > 0 && end < text.length; i += 1) end = endOfRecord(end, end);
-    const beginning = { first: breaks(text.slice(0, endOfRecord(0, 0))) + 1, content: text.slice(0, end || text.length) };
+    const head = endOfRecord(text, 0);
+    const beginning = { first: breaks(text.slice(0, head)) + 1, content: text.slice(0, endOfPiece(text, head, BEGINNING)) };
     const checked = await send("/check", beginning);
+    if (number !== run) return;
     hotrow.reachable(true);
     if (checked.problem) return complain(checked.problem);
-    part(".file").textContent = `${file.name} · ${hotrow.say("rows", { count: hotrow.number(rowsAbout()) })}`;
+    part(".file").textContent = `${file.name} · ${hotrow.say("rows", { count: hotrow.number(rowsAbout(text)) })}`;
     part(".content").innerHTML = checked.html + listed(checked.faults);
     preview.hidden = false;
-  } catch {
-    hotrow.reachable(false);
+  } catch (error) {
+    if (number === run) failed(error);
   }
 }
 
-const rowsAbout = () => Math.max(0, breaks(text.trimEnd()));
+const rowsAbout = (text) => Math.max(0, breaks(text.trimEnd()));
 
 function listed(faults, more = 0) {
   const lines = faults.map(({ line, column, detail }) => `<li>${hotrow.say("line", { line })}: ${column} ${detail}</li>`);
@@ -82,14 +98,15 @@ function listed(faults, more = 0) {
 
 async function score() {
   const number = (run += 1);
+  const { text } = chosen;
   result = { parts: [], rows: 0, bad: 0, faults: [], counts: [], outcomes: {} };
   summary.hidden = true;
   progress.hidden = false;
   complain();
   const started = performance.now();
-  const all = rowsAbout();
+  const all = rowsAbout(text);
   try {
-    for (const piece of pieces(PIECE)) {
+    for (const piece of pieces(text)) {
       const answer = await send("", piece);
       if (number !== run) return;
       if (answer.problem) {
@@ -105,9 +122,9 @@ async function score() {
       ].join(" · ");
     }
   } catch (error) {
+    if (number !== run) return;
     progress.hidden = true;
-    if (error instanceof TypeError || error.message.startsWith("status")) return hotrow.reachable(false);
-    return complain(error.message);
+    return failed(error);
   }
   progress.hidden = true;
   if (result.rows) tell();
@@ -190,7 +207,7 @@ root.addEventListener("click", (event) => {
     progress.hidden = true;
     complain(hotrow.say("stopped"));
   }
-  if (kinds?.contains("save")) hotrow.save(file.name.replace(/(\.csv)?$/i, "-scored.csv"), result.parts, "text/csv");
+  if (kinds?.contains("save")) hotrow.save(chosen.name.replace(/(\.csv)?$/i, "-scored.csv"), result.parts, "text/csv");
 });
 document.addEventListener("language", () => {
   if (!summary.hidden) tell();

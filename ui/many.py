@@ -31,6 +31,8 @@ from ui.wording import Wording
 
 #: Bins of the distribution of scores, over 0 to 1.
 BINS = 40
+#: What is read of one body: the page sends pieces of some 64 KiB, however large a file is.
+MAX_PIECE_BYTES = 2**18
 #: Records of a preview, faults that are listed of one piece.
 PREVIEW_ROWS, LISTED_FAULTS = 6, 100
 ERROR = "error"
@@ -67,13 +69,14 @@ _FINE = Text("The first {count} rows are fine.", "Les {count} premières lignes 
 _BAD_CELL = Text("not accepted", "non acceptée")
 
 
-def many_html(bundle: Bundle) -> str:
-    """The tab: a file to choose, and places for what `many.js` shows of it."""
+def many_html(bundle: Bundle, most_rows: int) -> str:
+    """The tab: a file to choose, and places for what `many.js` shows of it; a piece has `most_rows`."""
     words = Wording.of(bundle)
     threshold = bundle.decision.threshold if bundle.task == "binary" else -1.0
     outcomes = escape(json.dumps(_outcomes(bundle, words)))
     return (
-        f'<div class="many" data-threshold="{threshold!r}" data-outcomes="{outcomes}">'
+        f'<div class="many" data-threshold="{threshold!r}" data-outcomes="{outcomes}" '
+        f'data-most="{most_rows}">'
         f'<section class="sheet">{tag("h2", _HEADING)}{tag("p", _LEAD.put(case=words.case))}'
         f'<div class="drop"><label class="choose"><input type="file" id="file" accept=".csv,text/csv">'
         f"{tag('span', _CHOOSE, class_='button')}</label>{tag('span', _DROP, class_='or')}"
@@ -112,11 +115,12 @@ def many_routes(service: Service) -> list[Route]:
 
     async def _answered(request: Request, work: Any) -> Response:
         media_type(request, (_CSV,))
-        body = await read_body(request, service.settings.max_body_bytes)
+        body = await read_body(request, min(MAX_PIECE_BYTES, service.settings.max_body_bytes))
         first = request.query_params.get("first", "2")
         try:
             text = body.decode()
-            table = read_table(text, int(first) if first.isdigit() and len(first) < 10 else 2)
+            line = int(first) if first.isascii() and first.isdigit() and len(first) < 10 else 2
+            table = read_table(text, line, service.settings.max_batch_rows)
             content = await work(table)
         except UnicodeDecodeError:
             content = {"problem": MalformedBody("expected CSV in UTF-8, got other bytes").detail}

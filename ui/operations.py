@@ -1,19 +1,20 @@
 """The server at work, from its own metrics: rates, latencies, workers, scores, drift, log and model."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from html import escape
 from itertools import pairwise
 
 from server.bundle import CERTIFICATE_FILE
+from server.drift import MIN_ROWS
 from server.service import Service
 from ui.labels import Labels
-from ui.looks import Look, grown, quantile
+from ui.looks import Look, Shifted, grown, quantile
 from ui.plots import bars, trend
 from ui.proof import certificate_words
-from ui.text import NBSP, Text, tag
+from ui.text import NBSP, Text, joined, tag
 from ui.values import format_number
 from ui.wording import Wording, percent
 
@@ -23,8 +24,6 @@ _KEPT, _RECENT_SECONDS = 61, 10.0
 _GAP_SECONDS = 15.0
 #: Looks of several open pages within this time are one.
 _SHARED_SECONDS = 1.0
-#: Below so many rows a drift figure says more about chance than about the world.
-_FEW_ROWS = 200
 _LISTED = 6
 
 _NOTHING = Text.same("\N{EN DASH}")
@@ -34,7 +33,7 @@ _TILES = {
     "p95": Text("95 % within", "95 % en moins de"),
     "p99": Text("99 % within", "99 % en moins de"),
     "refused": Text("refused", "refusés"),
-    "failed": Text("requests not answered with 200", "requêtes sans réponse 200"),
+    "failed": Text("requests answered with an error", "requêtes en erreur"),
 }
 _RATE = Text("Requests a second, last two minutes", "Requêtes par seconde, deux dernières minutes")
 _LATENCY = Text(
@@ -56,13 +55,18 @@ _CPU, _RAM = Text("CPU", "CPU"), Text("memory", "mémoire")
 _RESTARTS = Text("restarts: {count}", f"redémarrages{NBSP}: {{count}}")
 _DRIFT = Text("Drift, strongest first", "Dérive, la plus forte d'abord")
 _DRIFTED, _STEADY = Text("drifted", "dérive"), Text("as in training", "comme à l'entraînement")
+_FEW = Text("too few rows", "trop peu de lignes")
+_UNSEEN = Text("{share} never seen in training", "{share} jamais vues à l'entraînement")
+_MISSING = Text("{label}: missing or not", f"{{label}}{NBSP}: absente ou non")
+_SCORE = Text("Score", "Score")
 _DRIFT_NOTE = Text(
     "PSI against the training data, over {count} rows; the mark is where it counts as drift.",
     "PSI par rapport aux données d'entraînement, sur {count} lignes ; le trait est le seuil de dérive.",
 )
 _NO_DRIFT = Text(
-    "Too few rows to compare with the training data yet ({count}).",
-    "Encore trop peu de lignes pour comparer aux données d'entraînement ({count}).",
+    "Too few rows to compare with the training data yet: {count}, of which {independent} tell something new.",
+    f"Encore trop peu de lignes pour comparer aux données d'entraînement{NBSP}: {{count}}, dont "
+    "{independent} apportent du nouveau.",
 )
 _NO_REFERENCE = Text("This bundle has no reference.", "Ce modèle n'a pas de référence.")
 _LOG = Text("Prediction log", "Journal des prédictions")
@@ -86,9 +90,15 @@ class Operations:
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
         self._certificate = certificate_words(bundle.read_json(CERTIFICATE_FILE))
         self._looks: deque[Look] = deque(maxlen=_KEPT)
+        self._looking = asyncio.Lock()
 
     async def look(self) -> str:
         """The tab's content now."""
+        async with self._looking:  # of two pages that ask at once, one looks
+            await self._collect()
+        return self._drawn()
+
+    async def _collect(self) -> None:
         now = time.monotonic()
         last = self._looks[-1].at if self._looks else -_GAP_SECONDS
         if now - last >= _SHARED_SECONDS:
@@ -97,7 +107,6 @@ class Operations:
             # A page of metrics is some ms of Python: in a thread it holds up no request.
             families = await asyncio.to_thread(lambda: list(self._service.page.collect()))
             self._looks.append(Look.of(families, now, self._bundle.label))
-        return self._drawn()
 
     def _recent(self) -> tuple[Look, Look]:
         newest = self._looks[-1]
@@ -109,7 +118,7 @@ class Operations:
             self._card("wide", _RATE, self._rates()),
             self._card("wide", _LATENCY, self._latencies()),
             *([self._scores()] if self._bundle.task == "binary" else []),
-            self._drift(),
+            self.drift_html(self._looks[-1]),
             self._workers(),
             self._card("third", _LOG, self._log()),
             self._card("third", _MODEL, self._model()),
@@ -180,28 +189,36 @@ class Operations:
             "", _SCORES, f'{drawn}<div class="ends">{ends}</div>{tag("p", said.sentence(), class_="note")}'
         )
 
-    def _drift(self) -> str:
-        newest = self._looks[-1]
+    def drift_html(self, newest: Look) -> str:
+        """The card of the strongest drift at one look: of values, of missing ones and of the score."""
         rows = newest.single.get("hotrow_drift_rows")
         if rows is None:
             return self._card("", _DRIFT, tag("p", _NO_REFERENCE))
-        if rows < _FEW_ROWS or not newest.drift:
-            return self._card("", _DRIFT, tag("p", _NO_DRIFT.put(count=_figure(rows))))
-        ranking = sorted(newest.drift.items(), key=lambda entry: -entry[1][0] / (entry[1][1] or 1.0))
-        entries = "".join(self._shifted(name, *figures) for name, figures in ranking[:_LISTED])
+        independent = newest.single.get("hotrow_drift_independent_rows", rows)
+        if independent < MIN_ROWS or not newest.drift:
+            few = _NO_DRIFT.put(count=_figure(rows), independent=_figure(independent))
+            return self._card("", _DRIFT, tag("p", few))
+        ranking = sorted(newest.drift, key=lambda shifted: -shifted.strength)
+        entries = "".join(map(self._shifted, ranking[:_LISTED]))
         note = tag("p", _DRIFT_NOTE.put(count=_figure(rows)), class_="note")
         return self._card("", _DRIFT, f'<ol class="drift">{entries}</ol>{note}')
 
-    def _shifted(self, name: str, psi: float, limit: float) -> str:
-        drifted = psi > limit
-        width = min(100.0, 50 * psi / limit) if limit else 0.0
-        words = _DRIFTED if drifted else _STEADY
+    def _shifted(self, shifted: Shifted) -> str:
+        drifted = shifted.strength > 1.0
+        judged = _FEW if math.isinf(shifted.limit) else _DRIFTED if drifted else _STEADY
+        unseen = _UNSEEN.put(share=percent(shifted.unseen)) if shifted.unseen else None
+        words = joined([judged, unseen], "; ") if unseen else judged
         return (
-            f'<li class="{"drifted" if drifted else ""}">'
-            f"{tag('span', self._labels.label(self._bundle.schema[name]))}"
-            f"{tag('span', Text.figures(f'{psi:.2f}'), class_='figure')}"
-            f'<i style="--share:{width:.1f}%"></i>{tag("small", words)}</li>'
+            f'<li class="{"drifted" if drifted else ""}">{tag("span", self._measured(shifted))}'
+            f"{tag('span', Text.figures(f'{shifted.psi:.2f}'), class_='figure')}"
+            f'<i style="--share:{min(100.0, 50 * shifted.strength):.1f}%"></i>{tag("small", words)}</li>'
         )
+
+    def _measured(self, shifted: Shifted) -> Text:
+        if not shifted.feature:
+            return _SCORE
+        label = self._labels.label(self._bundle.schema[shifted.feature])
+        return _MISSING.put(label=label) if shifted.missing else label
 
     def _workers(self) -> str:
         before, after = self._recent()
@@ -231,7 +248,7 @@ class Operations:
 
     def _model(self) -> str:
         graph = self._bundle.manifest["files"]["model.onnx"][:12]
-        line = _MODEL_LINE.put(label=escape(self._bundle.label), hash=graph)
+        line = _MODEL_LINE.put(label=self._bundle.label, hash=graph)
         return tag("p", line) + tag("p", self._certificate, class_="note")
 
 

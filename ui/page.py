@@ -100,7 +100,7 @@ def build(service: Service, order: Sequence[str], grids: Grids) -> gr.Blocks:
     panels: dict[str, Callable[[], object]] = {
         "why": lambda: _html(why_html(), "why.js"),
         "what-if": lambda: _html(what_if_html(scorer, order, grids), "what_if.js"),
-        "many": lambda: _html(many_html(scorer.bundle), "many.js"),
+        "many": lambda: _html(many_html(scorer.bundle, service.settings.max_batch_rows), "many.js"),
         "operations": lambda: _operations(service),
         "model": lambda: _html(model_html(scorer.bundle, order)),
     }

@@ -18,7 +18,10 @@ SCRIPT_WORDS = {
     "speed": Text("{rate} rows a second", "{rate} lignes par seconde"),
     "line": Text("line {line}", "ligne {line}"),
     "more": Text("{count} more not listed", "{count} autres non affichées"),
-    "stopped": Text("Stopped. Nothing was kept.", "Arrêté. Rien n'a été gardé."),
+    "stopped": Text(
+        "Stopped. Rows scored so far are counted and logged; no file was made.",
+        "Arrêté. Les lignes déjà calculées sont comptées et journalisées ; aucun fichier n'a été créé.",
+    ),
     "kept": Text("Case {number}", "Cas {number}"),
     "all_rows": Text("rows", "lignes"),
     "bad_rows": Text("lines to correct", "lignes à corriger"),
@@ -28,8 +31,8 @@ SCRIPT_WORDS = {
     ),
     "percent": Text(f"{{value}}{NBSP}%", f"{{value}}{NBSP}%"),
     "no_quote": Text(
-        "expected records that end, got a quote that is never closed",
-        "attendu : des lignes qui finissent, reçu : un guillemet jamais fermé",
+        "expected records that end, got one that does not: is a quote never closed?",
+        "attendu : des lignes qui finissent, reçu : une sans fin ; un guillemet jamais fermé ?",
     ),
     "utf8": Text("expected CSV in UTF-8, got other bytes", "attendu : du CSV en UTF-8, reçu : autre chose"),
 }
