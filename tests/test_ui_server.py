@@ -39,7 +39,11 @@ def test_history_and_analytics_are_off(client: TestClient) -> None:
 
 
 def test_page_may_load_nothing_from_elsewhere(client: TestClient) -> None:
-    assert "default-src 'self'" in client.get("/").headers["Content-Security-Policy"]
+    policy = client.get("/").headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    call = client.post("/page/decide", json={})
+    assert call.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/model", "/metrics"])

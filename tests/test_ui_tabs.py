@@ -101,6 +101,22 @@ def test_reasons_come_after_the_verdict_and_say_why(open_page: Visit) -> None:
     total = page.locator("#why .total.end .figure").inner_text()
     expect(page.locator("#verdict .figure")).to_have_text(total)
     page.unroute("**/page/reasons")
+    # Of a form that has changed they are marked, of one that was refused they are gone.
+    open_page.open("decide")
+    open_page.field("Age").fill("nothing")
+    expect(page.locator("#why.stale .for-applicant")).to_have_count(1)
+    open_page.decide()
+    expect(page.locator("#verdict")).to_contain_text("Not decided")
+    expect(page.locator("#why .for-applicant")).to_have_count(0)
+    # So are those of the case before where no new ones come.
+    decide(open_page, "risky")
+    expect(page.locator("#why .for-applicant")).to_have_count(1)
+    page.route("**/page/reasons", lambda route: route.abort())
+    decide(open_page, "safe")
+    open_page.heading("Accepted")
+    expect(page.locator("#why .for-applicant")).to_have_count(0)
+    page.unroute("**/page/reasons")
+    open_page.console.clear()  # the call that was cut off
 
 
 def test_sliders_change_the_verdict_the_reasons_and_what_would_turn_it(open_page: Visit) -> None:
@@ -195,6 +211,38 @@ def test_a_file_with_faults_names_line_and_column(open_page: Visit) -> None:
     expect(page.locator(".many .problem")).to_contain_text("expected the columns AMT_INCOME_TOTAL")
     page.locator("#file").set_input_files({**content, "buffer": b"\xff\xfe"})  # type: ignore[arg-type]
     expect(page.locator(".many .problem")).to_contain_text("expected CSV in UTF-8")
+    stray = ("\n".join(lines[:2]) + '\n5000,"40,9000\n' + "5000,40,9000\n" * 500_000).encode()
+    page.locator("#file").set_input_files({**content, "buffer": stray})  # type: ignore[arg-type]
+    expect(page.locator(".many .problem")).to_contain_text("is a quote never closed?")
+
+
+def test_of_two_files_the_last_counts_and_a_stop_says_what_was_done(open_page: Visit) -> None:
+    page = open_page.page
+    open_page.open("many")
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        held.append(route)
+        if len(held) > 1:
+            route.continue_()
+
+    page.route("**/page/many/check*", hold_the_first)
+    with page.expect_request("**/page/many/check*"):
+        page.locator("#file").set_input_files({**file_of(5), "name": "first.csv"})  # type: ignore[arg-type]
+    page.locator("#file").set_input_files({**file_of(7), "name": "second.csv"})  # type: ignore[arg-type]
+    expect(page.locator(".preview .file")).to_have_text("second.csv · 7 rows")
+    with page.expect_response("**/page/many/check*"):
+        held[0].continue_()
+    scoring = re.compile(r"/page/many\?")
+    page.route(scoring, lambda route: held.append(route))
+    with page.expect_request(scoring):
+        page.get_by_role("button", name="Score all rows").click()
+    expect(page.locator(".preview .file")).to_have_text("second.csv · 7 rows")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".many .problem")).to_contain_text("scored so far are counted and logged")
+    held[2].continue_()
+    page.unroute(scoring)
+    page.unroute("**/page/many/check*")
 
 
 def test_operations_tick_only_while_they_are_open(browser: Browser, served: Served) -> None:

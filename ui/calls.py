@@ -15,6 +15,7 @@ from ui.decide import Decider, read_form
 from ui.grids import Grids
 from ui.login import Login
 from ui.many import many_routes
+from ui.surface import BARE_POLICY, Confined
 from ui.what_if import WhatIf
 from ui.why import Why
 
@@ -47,7 +48,7 @@ def call_routes(service: Service, order: Sequence[str], grids: Grids) -> list[Ro
     plain = [Route(f"/page/{name}", _call(service, call), methods=["POST"]) for name, call in calls.items()]
     routes = [*plain, *many_routes(service)]
     for route in routes:
-        route.app = Login(route.app, service.settings.ui_auth)
+        route.app = Confined(Login(route.app, service.settings.ui_auth), BARE_POLICY)
     return routes
 
 
@@ -55,9 +56,9 @@ def _call(service: Service, answer: Answer) -> Callable[[Request], Awaitable[Res
     """A route that takes a form and says how long the server worked on it."""
 
     async def route(request: Request) -> Response:
-        started_ns = time.perf_counter_ns()
         check_json(request)
         body = await read_body(request, service.settings.max_body_bytes)
+        started_ns = time.perf_counter_ns()
         try:
             form = orjson.loads(body)
         except orjson.JSONDecodeError:

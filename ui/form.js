@@ -97,9 +97,9 @@ function press(example) {
   for (const button of form.querySelectorAll(".example")) button.setAttribute("aria-pressed", button === example);
 }
 
-// What is shown is of the form as it was; the verdict says so once that is not how it is.
+// What is shown is of the form as it was; verdict and reasons say so once that is not how it is.
 function stale(is) {
-  document.getElementById("verdict").classList.toggle("stale", is);
+  for (const node of document.querySelectorAll("#verdict, #why")) node.classList.toggle("stale", is);
 }
 
 form.addEventListener("input", (event) => {

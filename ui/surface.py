@@ -1,5 +1,6 @@
 """How much of Gradio is reachable, and what its page may reach: as little as the page needs."""
 
+import os
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -12,13 +13,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _PATHS = frozenset({"/", "/theme.css", "/favicon.ico", "/gradio_api/app_id"})
 _FOLDERS = ("/assets/", "/static/", "/gradio_api/run/")
 
+#: Who may show the page in a frame: nobody, where a click could be somebody else's; but a
+#: Space, which names itself so, is shown in a frame of its own site.
+_FRAMES = "https://huggingface.co" if "SPACE_ID" in os.environ else "'none'"
 #: The browser itself refuses any other host. Gradio compiles its templates in the
 #: page, hence the two unsafe sources of scripts.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "form-action 'self'; base-uri 'self'; object-src 'none'"
+    f"form-action 'self'; base-uri 'self'; object-src 'none'; frame-ancestors {_FRAMES}"
 )
+#: Of an answer to a script, which is no page at all.
+BARE_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 class PageMount(Mount):
@@ -42,17 +48,17 @@ class PageMount(Mount):
 
 
 class Confined:
-    """Sends the content security policy with every answer."""
+    """Sends a content security policy with every answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, policy: str = _POLICY) -> None:
+        self._app, self._policy = app, policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the policy among the headers."""
 
         async def confined(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Content-Security-Policy"] = _POLICY
+                MutableHeaders(scope=message)["Content-Security-Policy"] = self._policy
             await send(message)
 
         await self._app(scope, receive, confined)

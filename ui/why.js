@@ -12,17 +12,22 @@ async function ask() {
     if (number === asked) shown.innerHTML = html;
     hotrow.reachable(true);
   } catch {
+    if (number === asked) shown.innerHTML = idle;
     hotrow.reachable(false);
   }
 }
 
+// The reasons of the case before are nobody's once there is another answer, or none.
+function forget() {
+  asked += 1;
+  shown.innerHTML = idle;
+}
+
 document.addEventListener("answer", ({ detail: answer }) => {
+  forget();
   if (!Object.keys(answer.texts).length) return;
   texts = answer.texts;
   ask();
 });
 
-document.addEventListener("cleared", () => {
-  asked += 1;
-  shown.innerHTML = idle;
-});
+document.addEventListener("cleared", forget);

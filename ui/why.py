@@ -1,12 +1,14 @@
 """The reasons of a decision: a waterfall in words, and a sentence for the applicant."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from server.errors import ModelFailure, NotOffered, Problem, Unavailable
 from server.explain_route import terms_of
 from server.schema import Row
 from server.served import ServedModel
 from ui.labels import Labels
+from ui.suppose import suppose
 from ui.text import NBSP, Text, joined, tag
 from ui.values import format_number
 from ui.waterfall import Step, causes, steps
@@ -76,11 +78,24 @@ class Why:
         """The reasons for one encoded row as HTML; what cannot be explained is said, never raised."""
         try:
             terms = await terms_of(self._model, row)
+            answer = self._scored(row, terms)
         except (NotOffered, Unavailable, ModelFailure) as problem:
             return absent(problem)
         found = causes(self._bundle.schema, self._labels, row, terms[:-1])
         shown = steps(found, terms[-1], self._answer())
-        return self._drawn(shown, self._answer()(terms[-1]))
+        if shown:  # terms that are added again may end a bit beside what decided
+            shown[-1] = shown[-1]._replace(after=answer.value)
+        return self._drawn(shown, self._answer()(terms[-1]), answer)
+
+    def _scored(self, row: Row, terms: list[float]) -> "_Answer":
+        """The scorer's own answer: nothing that is drawn decides anew."""
+        predictor = self._model.scorer.predictor
+        if self._binary:
+            probability, outcome = predictor.predict(row)
+            return _Answer(probability, outcome == 1)
+        if self._bundle.classes:
+            return _Answer(sum(terms), False)
+        return _Answer(suppose(predictor, row)["prediction"], False)
 
     def _answer(self) -> Callable[[float], float]:
         """From a sum of terms to what is shown: a probability, a value, or the sum itself of a class."""
@@ -89,17 +104,16 @@ class Why:
         link, divisor = self._model.scorer.predictor.link, self._bundle.link.get("divisor", 1)
         return lambda margin: link(margin * divisor)
 
-    def _drawn(self, shown: list[Step], start: float) -> str:
-        end = shown[-1].after if shown else start
-        scale = _Scale([start, *(step.after for step in shown)], self._limit())
+    def _drawn(self, shown: list[Step], start: float, answer: "_Answer") -> str:
+        scale = _Scale([start, *(step.after for step in shown), answer.value], self._limit())
         name = self._words.probability.sentence()
         rows = [
             self._total("start", _START, start, scale),
-            *(self._step(step, scale, told=end >= self._limit()) for step in shown),
-            self._total("end", _END[self._binary].put(name=name), end, scale),
+            *(self._step(step, scale, told=answer.otherwise) for step in shown),
+            self._total("end", _END[self._binary].put(name=name), answer.value, scale),
         ]
         return (
-            f"{tag('h2', _HEADING)}{self._sentence(shown, end)}"
+            f"{tag('h2', _HEADING)}{self._sentence(shown, answer)}"
             f'<ol class="waterfall" style="--limit:{scale.place(self._limit()):.2f}%">{"".join(rows)}</ol>'
             f"{tag('p', _UNIT[self._binary], class_='note')}"
         )
@@ -131,15 +145,15 @@ class Why:
         sign = "+" if change > 0 else "\N{MINUS SIGN}"
         return joined([Text.same(sign), _number(abs(change))], "")
 
-    def _sentence(self, shown: list[Step], end: float) -> str:
+    def _sentence(self, shown: list[Step], answer: "_Answer") -> str:
         """What the applicant may be told: at most four reasons against, or what counted for."""
         told = [step for step in shown if len(step.features) < len(self._bundle.schema)]
         against = [step.words for step in told if step.principal]
         most = [step.words for step in told if step.term < 0.0][:_MOST]
         if not self._binary or not self._words.refuses:
             reasons = [step.words for step in sorted(told, key=lambda s: -abs(s.term))[:_MOST]]
-            said = _ANSWERED.put(answer=self._outcome(end), reasons=joined(reasons, "; "))
-        elif end >= self._limit():
+            said = _ANSWERED.put(answer=self._outcome(answer), reasons=joined(reasons, "; "))
+        elif answer.otherwise:
             said = _REFUSED.put(reasons=joined(against, "; ")) if against else _REFUSED_BARE
         else:
             said = (
@@ -152,10 +166,17 @@ class Why:
         heading = tag("h3", _APPLICANT)
         return f'<div class="for-applicant">{heading}{tag("p", said)}</div>'
 
-    def _outcome(self, end: float) -> Text:
+    def _outcome(self, answer: "_Answer") -> Text:
         if not self._binary:
-            return _number(end)
-        return self._words.otherwise if end >= self._limit() else self._words.below
+            return _number(answer.value)
+        return self._words.otherwise if answer.otherwise else self._words.below
+
+
+class _Answer(NamedTuple):
+    """What is explained: a probability, a value or a class's margin, and whether the second decision."""
+
+    value: float
+    otherwise: bool
 
 
 class _Scale:
