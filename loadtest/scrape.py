@@ -2,6 +2,7 @@
 
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -15,7 +16,7 @@ def scrape(url: str) -> Samples:
     try:
         with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
             page = answer.read().decode()
-    except OSError as error:
+    except (OSError, HTTPException) as error:  # a killed worker may leave half a page
         raise LoadTestError(f"expected metrics at {url}/metrics, got: {error}") from None
     families = text_string_to_metric_families(page)
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
