@@ -21,9 +21,12 @@ from loadtest.ledger_client import Load
 from loadtest.scrape import scrape, total
 from loadtest.subject import LoadTestError, free_port, python
 from server.log_ledger import LEDGER_SUFFIX
+from server.prediction_log import FLUSH_SECONDS
 
-#: A small one, so that it is full soon.
-QUEUE_BYTES = str(2**18)
+#: A small queue, so that it is full soon, and less room on the disk than it holds: what
+#: waits cannot be written until there is more.
+QUEUE_BYTES, ROOM_BYTES = str(2**18), 100_000
+DISK_BYTES = 2**20
 RESUMED_SECONDS = 5.0
 #: A disk that takes this long to sync.
 SLOW_SYNC_MICROSECONDS = 200_000
@@ -48,7 +51,7 @@ def full(scene: Scene, outcome: Outcome) -> None:
 def _small_disk(scene: Scene, outcome: Outcome, words: str) -> None:
     with small_disk(scene.new_folder() / "disk", "1m") as disk:
         filler = disk / "filler"
-        filler.write_bytes(b"x" * 700_000)
+        filler.write_bytes(bytes(DISK_BYTES - ROOM_BYTES))
         with scene.serve(log_dir=str(disk / "logs"), log_queue_bytes=QUEUE_BYTES) as served:
             ledger = _answer_without_room(scene, served)
             _resumes(scene, outcome, served, ledger, filler.unlink)
@@ -58,7 +61,7 @@ def _small_disk(scene: Scene, outcome: Outcome, words: str) -> None:
 def _file_limit(scene: Scene, outcome: Outcome, words: str) -> None:
     with scene.serve(log_queue_bytes=QUEUE_BYTES) as served:
         unlimited = resource.RLIM_INFINITY
-        resource.prlimit(served.pid, resource.RLIMIT_FSIZE, (300_000, unlimited))
+        resource.prlimit(served.pid, resource.RLIMIT_FSIZE, (ROOM_BYTES, unlimited))
         ledger = _answer_without_room(scene, served)
 
         def lift() -> None:
@@ -93,12 +96,15 @@ def _resumes(
     scene: Scene, outcome: Outcome, served: Served, ledger: Ledger, give_room: Callable[[], None]
 ) -> None:
     """Give the disk room again: what waits is written, and what comes then is too."""
+    before = _bytes(served.logs)
     give_room()
+    outcome.recovered(wait_until(lambda: _bytes(served.logs) > before, "the log to be written again", 30.0))
+    time.sleep(3 * FLUSH_SECONDS)  # the gauge below, and the queue's room, are as of the last flush
 
-    def written() -> bool:
+    def is_empty() -> bool:
         return not total(scrape(served.url), "hotrow_log_queue_bytes")
 
-    outcome.recovered(wait_until(written, "the log to be written again", 30.0))
+    wait_until(is_empty, "an empty queue", 30.0)
     outcome.expect_at_most(
         "the log written again", outcome.recover_seconds or 0.0, RESUMED_SECONDS, "s", timed=True
     )
@@ -112,6 +118,10 @@ def _resumes(
     ledger.ok += after.ledger.ok
     ledger.failures += after.ledger.failures
     ledger.answers |= after.ledger.answers
+
+
+def _bytes(logs: Path) -> int:
+    return sum(file.stat().st_size for file in logs.glob("*.jsonl"))
 
 
 def _account(outcome: Outcome, logs: Path, ledger: Ledger, words: str) -> None:
