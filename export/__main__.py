@@ -13,7 +13,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from export.errors import ExportRefused
 from export.guard import guarded
-from server.cli import installed, run
+from server.cli import installed, run, sentence
 from server.errors import HotrowError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -91,7 +91,7 @@ def _said(options: argparse.Namespace) -> int:
 
             export(options)
     except HotrowError as error:
-        print(f"{error}.".replace("..", "."), file=sys.stderr)
+        print(sentence(error), file=sys.stderr)
         return 1
     except MemoryError:
         print(

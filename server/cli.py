@@ -45,7 +45,8 @@ def _option(name: str) -> Callable[[str], object]:
 def given(options: argparse.Namespace) -> dict[str, object]:
     """The options as `Settings.read` takes them; those not given are None."""
     values = vars(options)
-    return values | {"model": tuple(values["model"]) if values.get("model") else None}
+    words = [word for model in values.get("model") or () for word in str(model).split(",") if word]
+    return values | {"model": tuple(map(Path, words)) or None}
 
 
 def run(command: Callable[[Sequence[str]], int | None], code: int = REFUSED) -> None:
@@ -78,5 +79,10 @@ def installed() -> Iterator[None]:
 
 
 def _say(error: HotrowError, code: int) -> int:
-    print(f"{error}.".replace("..", "."), file=sys.stderr)
+    print(sentence(error), file=sys.stderr)
     return code
+
+
+def sentence(error: Exception) -> str:
+    """The error's words as a sentence, with one full stop."""
+    return f"{str(error).removesuffix('.')}."

@@ -27,8 +27,10 @@ def publish(new: Path, served: Path) -> Publication:
     """Put a copy of the bundle `new` in the place of `served`; raises `BundleError`."""
     served = served.resolve()  # of a link, the folder it points to
     files = [MANIFEST_FILE, *Bundle.load(new).manifest["files"]]
-    if served.exists():
-        Bundle.load(served)  # what is replaced must be a model folder
+    if served.exists():  # what is replaced must be a model folder, of the same model
+        names = Bundle.load(new).name, Bundle.load(served).name
+        if names[0] != names[1]:
+            raise BundleError(f"expected another version of {names[1]} for {served}, got {names[0]}")
     incoming, replaced, before = (_beside(served, word) for word in ("incoming", "replaced", "previous"))
     for leftover in (incoming, replaced):
         shutil.rmtree(leftover, ignore_errors=True)

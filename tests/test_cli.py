@@ -1,10 +1,14 @@
 """Commands in the environment of `make run`, where the libraries of `make tools` are missing."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from server.cli import given
+from tests.servers import run
 
 UV = str(Path(sys.executable).with_name("uv"))
 
@@ -58,3 +62,14 @@ def test_a_missing_module_of_ours_keeps_its_traceback() -> None:
     code = "from server.cli import run; run(lambda _: __import__('train.no_such_module'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ModuleNotFoundError" in done.stderr
+
+
+def test_a_relative_path_is_repeated_as_it_was_given(tmp_path: Path) -> None:
+    result = run("-m", "server", "--model", "../nowhere", "--port", "0")
+    assert "got none at ../nowhere" in result.stderr
+    assert not result.stderr.endswith("..\n")
+
+
+def test_models_are_separated_by_commas_or_given_one_by_one() -> None:
+    options = argparse.Namespace(model=[Path("a,b"), Path("c")])
+    assert given(options)["model"] == (Path("a"), Path("b"), Path("c"))

@@ -28,7 +28,7 @@ from server.errors import BundleError
 from server.log_file import LogFile
 from server.log_segments import Keeping
 from server.publish import previous, publish, roll_back
-from tests.bundles import ROW, THREE_FEATURES, edit, sample_rows, three_feature_bundle
+from tests.bundles import CREDIT, ROW, THREE_FEATURES, edit, sample_rows, three_feature_bundle
 from tests.monitored import monitored_bundle, send_all
 from tests.servers import address, exchange, post, run, serving
 
@@ -401,6 +401,8 @@ def test_folders_are_exchanged_and_back(versions: list[Path], served: Path, link
     assert held(place) == ["1", "2"]
     with pytest.raises(BundleError, match="model folder"):
         publish(served.parent, place)
+    with pytest.raises(BundleError, match="another version of three"):
+        publish(CREDIT, place)
     assert held(place) == ["1", "2"]
     assert place.is_symlink() == linked
     assert not list(served.parent.glob(".*incoming")) + list(served.parent.glob(".*replaced"))
