@@ -64,7 +64,7 @@ def reload_server(options: argparse.Namespace) -> None:
             "or run this as the user it runs as"
         )
     server.reload()
-    list_models(options)
+    print(f"{server.url} serves {', '.join(server.settled_labels())}.")
 
 
 def list_models(options: argparse.Namespace) -> None:

@@ -69,6 +69,14 @@ class RunningServer(NamedTuple):
                 time.sleep(PAUSE_SECONDS)
         return sure == SURE_ANSWERS
 
+    def settled_labels(self) -> list[str]:
+        """`labels`, once so many answers in a row agree: workers that are to end still answer some."""
+        end, labels, sure = time.monotonic() + SETTLE_SECONDS, self.labels(), 0
+        while sure < SURE_ANSWERS and time.monotonic() < end:
+            before, labels = labels, self.labels()
+            sure = sure + 1 if labels == before else 0
+        return labels
+
     def labels(self) -> list[str]:
         """The `name@version` of every model it serves; raises `ServerError`."""
         return [f"{model['name']}@{model['version']}" for model in self._document()["models"]]

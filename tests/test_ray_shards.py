@@ -230,11 +230,14 @@ def test_folder_is_discarded_once_the_cluster_is_left(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_cannot_be_discarded_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_discarded_is_told(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
-    (tmp_path / "out").symlink_to(tmp_path / "disk")  # the link is the user's, and is not followed
-    ShardFolder(tmp_path / "out", ".csv").discard()
-    assert f"{tmp_path / 'out'} could not be removed" in caplog.text
+    out = tmp_path / "out"
+    out.symlink_to(tmp_path / "disk")  # the link is the user's, and is not followed
+    code = "import sys; from pathlib import Path; from server.batch_folder import ShardFolder; "
+    done = run("-c", code + "ShardFolder(Path(sys.argv[1]), '.csv').discard()", str(out))
+    assert f"{out} could not be removed" in done.stderr
+    assert out.is_symlink()
 
 
 def test_record_longer_than_a_read_is_followed_to_its_end(tmp_path: Path) -> None:
