@@ -3,13 +3,16 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from server.bundle import Bundle
 from server.bundle_files import MANIFEST_FILE
 from server.errors import BundleError
+from server.log_file import sync_directory
 
 
+@dataclass(frozen=True)
 class Publication:
     """A bundle put in the place of the folder `served`, until it is kept or undone.
 
@@ -17,30 +20,27 @@ class Publication:
     renames; a server reads it when it is told to. What `served` held stays beside it.
     """
 
-    def __init__(self, served: Path, keep: Callable[[], None], undo: Callable[[], None]) -> None:
-        self.served = served
-        self.keep = keep
-        self.undo = undo
+    served: Path
+    keep: Callable[[], None]
+    undo: Callable[[], None]
 
 
 def publish(new: Path, served: Path) -> Publication:
     """Put a copy of the bundle `new` in the place of `served`; raises `BundleError`."""
     served = served.resolve()  # of a link, the folder it points to
-    files = [MANIFEST_FILE, *Bundle.load(new).manifest["files"]]
-    if served.exists():  # what is replaced must be a model folder, of the same model
-        names = Bundle.load(new).name, Bundle.load(served).name
-        if names[0] != names[1]:
-            raise BundleError(f"expected another version of {names[1]} for {served}, got {names[0]}")
+    bundle = Bundle.load(new)
+    had_one = served.exists()
+    if had_one and (name := Bundle.load(served).name) != bundle.name:
+        raise BundleError(f"expected another version of {name} for {served}, got {bundle.name}")
     incoming, replaced, before = (_beside(served, word) for word in ("incoming", "replaced", "previous"))
     for leftover in (incoming, replaced):
         shutil.rmtree(leftover, ignore_errors=True)
-    _copy(new, files, incoming)
+    _copy(new, [MANIFEST_FILE, *bundle.manifest["files"]], incoming)
     Bundle.load(incoming)
-    had_one = served.exists()
     if had_one:
         served.rename(replaced)
     incoming.rename(served)
-    _sync(served.parent)
+    sync_directory(served.parent)
 
     def keep() -> None:
         if had_one:
@@ -72,7 +72,7 @@ def roll_back(served: Path) -> Publication:
         before.rename(served)
         if replaced.exists():
             replaced.rename(before)
-        _sync(served.parent)
+        sync_directory(served.parent)
 
     shutil.rmtree(replaced, ignore_errors=True)
     exchange()
@@ -92,14 +92,8 @@ def _copy(new: Path, files: list[str], folder: Path) -> None:
     """The files in a new folder, on the disk: after a power cut they are there or the folder is not."""
     folder.mkdir(parents=True)
     for file in files:
-        shutil.copyfile(new / file, folder / file)
-        _sync(folder / file)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with open(new / file, "rb") as source, open(folder / file, "wb") as copy:
+            shutil.copyfileobj(source, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+    sync_directory(folder)

@@ -16,7 +16,7 @@ from server.model_check import CHECK_SECONDS
 #: Another reload, then the check, the start of all workers and a drain.
 RELOAD_SECONDS = 4 * CHECK_SECONDS
 PAUSE_SECONDS = 0.1
-#: So many answers in a row must name a model: workers that are to end still answer some.
+#: So many answers in a row must agree: workers that are to end still answer some.
 SURE_ANSWERS = 20
 SETTLE_SECONDS = 5.0
 _IN_PROGRESS = re.compile(rb"^hotrow_model_reload_in_progress 1", re.MULTILINE)
@@ -59,27 +59,28 @@ class RunningServer(NamedTuple):
             )
 
     def serves(self, digest: str) -> bool:
-        """Whether every answer names the model of this digest, once workers that end have ended."""
-        end, sure = time.monotonic() + SETTLE_SECONDS, 0
-        while sure < SURE_ANSWERS and time.monotonic() < end:
-            if digest in {model["digest"] for model in self._document()["models"]}:
-                sure += 1
-            else:
-                sure = 0
-                time.sleep(PAUSE_SECONDS)
-        return sure == SURE_ANSWERS
+        """Whether the model of this digest is served, once workers that end have ended."""
+        return digest in {model["digest"] for model in self._settled()}
 
     def settled_labels(self) -> list[str]:
-        """`labels`, once so many answers in a row agree: workers that are to end still answer some."""
-        end, labels, sure = time.monotonic() + SETTLE_SECONDS, self.labels(), 0
-        while sure < SURE_ANSWERS and time.monotonic() < end:
-            before, labels = labels, self.labels()
-            sure = sure + 1 if labels == before else 0
-        return labels
+        """`labels`, once workers that end have ended."""
+        return _labels(self._settled())
 
     def labels(self) -> list[str]:
         """The `name@version` of every model it serves; raises `ServerError`."""
-        return [f"{model['name']}@{model['version']}" for model in self._document()["models"]]
+        return _labels(self._models())
+
+    def _settled(self) -> list[dict[str, str]]:
+        """The models of the last answer, once so many in a row agree."""
+        end, models, sure = time.monotonic() + SETTLE_SECONDS, self._models(), 0
+        while sure < SURE_ANSWERS and time.monotonic() < end:
+            before, models = models, self._models()
+            sure = sure + 1 if models == before else 0
+        return models
+
+    def _models(self) -> list[dict[str, str]]:
+        models: list[dict[str, str]] = self._document()["models"]
+        return models
 
     def _document(self) -> dict[str, Any]:
         try:
@@ -110,6 +111,10 @@ class RunningServer(NamedTuple):
                 if time.monotonic() >= end:
                     raise ServerError(f"expected a Hotrow server at {self.url}, got: {error}") from None
                 time.sleep(PAUSE_SECONDS)
+
+
+def _labels(models: list[dict[str, str]]) -> list[str]:
+    return [f"{model['name']}@{model['version']}" for model in models]
 
 
 def find_server(host: str, port: int) -> RunningServer | None:
