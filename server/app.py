@@ -66,7 +66,7 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
     )
     app.router.redirect_slashes = False  # a redirect would be one more answer to learn
     app.state.service = service
-    app.add_middleware(Measured, metrics=service.metrics, max_inflight=service.settings.max_inflight)
+    app.add_middleware(Measured, in_flight=service.in_flight)
     return app
 
 
@@ -100,7 +100,11 @@ async def model(request: Request) -> Response:
 async def models(request: Request) -> Response:
     """`GET /models`: every model by name and version; the first answers the routes without a name."""
     service: Service = request.app.state.service
-    content = {"models": [model.entry for model in service.models], "reloads": service.reloads}
+    content = {
+        "models": [model.entry for model in service.models],
+        "ready": service.ready,
+        "reloads": service.reloads,
+    }
     return Response(orjson.dumps(content), media_type="application/json")
 
 

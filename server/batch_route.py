@@ -13,7 +13,7 @@ from starlette.responses import Response
 from server.body import media_type, read_body
 from server.deadline import Deadline
 from server.errors import UnacceptableRow
-from server.row_formats import CSV, JSON, MEDIA_TYPES, NDJSON, decode_items, items
+from server.row_formats import CSV, JSON, MEDIA_TYPES, NDJSON, decode_rows, text_rows
 from server.rows import RowsScorer
 from server.scored import Scored
 from server.service import Service
@@ -25,15 +25,17 @@ async def predict_batch(request: Request) -> Response:
     kind = media_type(request, MEDIA_TYPES)
     deadline = Deadline.of(request)
     body = await read_body(request, service.settings.max_batch_bytes)
-    started_ns = time.perf_counter_ns()
-    scorer = service.asked(request.path_params).rows
-    schema = scorer.bundle.schema
-    batch = items(kind, body, schema)
-    check_rows(len(batch), service.settings.max_batch_rows)
-    matrix = await decode_items(batch, schema, scorer.scorer.decode)
-    scored = await scorer.score(matrix, deadline)
-    content, content_type = _answer(scorer, scored, request.headers.get("accept", ""))
-    record = BackgroundTask(scorer.record, [item.text for item in batch], scored, started_ns)
+    async with service.in_flight.turn(len(body)):
+        deadline.check()
+        started_ns = time.perf_counter_ns()
+        scorer = service.asked(request.path_params).rows
+        schema = scorer.bundle.schema
+        batch = text_rows(kind, body, schema)
+        check_rows(len(batch.texts), service.settings.max_batch_rows)
+        matrix = await decode_rows(batch, schema, scorer.scorer.decode)
+        scored = await scorer.score(matrix, deadline)
+        content, content_type = _answer(scorer, scored, request.headers.get("accept", ""))
+    record = BackgroundTask(scorer.record, batch.texts, scored, started_ns)
     if scorer.scorer.logs_first:
         await record()
         return Response(content, media_type=content_type)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import uvicorn
 
+from server.heads import CLOSE
 from server.listeners import refuse_new
-from server.protocol import CLOSE
 from server.service import Service
 
 #: Clients are told to close for this long before new connections are refused, and

@@ -1,33 +1,23 @@
 """Around every request of the ordinary way: how long it took, how many there are, and no more than that."""
 
-import random
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.deadline import ARRIVED
-from server.errors import Unavailable
-from server.metrics import WorkerMetrics
-from server.refusals import refusal
-
-#: Routes that tell how the server is: they answer when it is overloaded too.
-EXEMPT = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
-RETRY_AFTER_SECONDS = (1, 5)
+from server.shedding import EXEMPT, InFlight
 
 
 class Measured:
     """Observes the duration of every request of the ordinary way, and sheds those above a limit.
 
-    A request beyond `max_inflight` is answered 503 before a byte of its body is
-    read; when to try again is drawn, so that the refused do not come back at once.
+    Here are shed those that `shedding.py` let pass: a head out of the ordinary, a
+    request in the pipeline behind another. No byte of the body is waited for.
     """
 
-    def __init__(self, app: ASGIApp, metrics: WorkerMetrics, max_inflight: int) -> None:
+    def __init__(self, app: ASGIApp, in_flight: InFlight) -> None:
         self._app = app
-        self._metrics = metrics
-        self._max_inflight = max_inflight
-        self._in_flight = 0
-        self._count_shed = metrics.shed("inflight")
+        self._in_flight = in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request and observe it when its answer is out."""
@@ -45,26 +35,13 @@ class Measured:
 
         started = time.perf_counter()
         scope[ARRIVED] = int(started * 1e9)
-        app = self._app if self._has_room(scope["path"]) else self._shed(scope["path"])
-        self._add(1)
+        path = scope["path"]
+        is_shed = self._in_flight.is_full and path not in EXEMPT
+        app = self._in_flight.shed(path) if is_shed else self._app
+        self._in_flight.add(1)
         try:
             await app(scope, receive, watched)
         finally:
-            self._add(-1)
+            self._in_flight.add(-1)
             seconds = (ended or time.perf_counter()) - started
-            self._metrics.duration(scope["path"], scope["method"], status)(seconds)
-
-    def _has_room(self, path: str) -> bool:
-        return self._in_flight < self._max_inflight or path in EXEMPT
-
-    def _add(self, change: int) -> None:
-        self._in_flight += change
-        self._metrics.add_in_flight(change)
-
-    def _shed(self, path: str) -> ASGIApp:
-        self._count_shed()
-        refused = Unavailable(
-            "expected fewer requests at once, got more than this worker answers",
-            retry_after_seconds=random.randint(*RETRY_AFTER_SECONDS),
-        )
-        return refusal(path, refused)
+            self._in_flight.metrics.duration(path, scope["method"], status)(seconds)

@@ -148,16 +148,17 @@ async def _infer(request: Request, service: Service, model: RowsScorer, started_
     kind = media_type(request, MEDIA_TYPES)
     head_length = _head_length(request)
     body = await read_body(request, service.settings.max_batch_bytes)
-    received_ns = time.perf_counter_ns()
-    head, matrix = _read(model.tensors, body, head_length, nan=kind != JSON)
-    deadline = Deadline.of(request, head.parameters)
-    check_rows(len(matrix), service.settings.max_batch_rows)
-    wanted = _wanted(model.tensors, head)
-    input_ns = time.perf_counter_ns() - received_ns
-    scored = await model.score(matrix, deadline)
-    scored_ns = time.perf_counter_ns()
-    content, json_length = _write(model, head, wanted, scored)
-    ended_ns = time.perf_counter_ns()
+    async with service.in_flight.turn(len(body)):
+        received_ns = time.perf_counter_ns()
+        head, matrix = _read(model.tensors, body, head_length, nan=kind != JSON)
+        deadline = Deadline.of(request, head.parameters)
+        check_rows(len(matrix), service.settings.max_batch_rows)
+        wanted = _wanted(model.tensors, head)
+        input_ns = time.perf_counter_ns() - received_ns
+        scored = await model.score(matrix, deadline)
+        scored_ns = time.perf_counter_ns()
+        content, json_length = _write(model, head, wanted, scored)
+        ended_ns = time.perf_counter_ns()
 
     async def record() -> None:
         model.add_statistics(

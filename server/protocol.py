@@ -17,48 +17,27 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import Problem, SettingsError
-from server.guards import MAX_HEADERS, GuardedProtocol, head_refusal
+from server.heads import CLOSE, HEAD_END, MAX_PLAIN_HEAD_BYTES, plain_head
 from server.scorer import Send
+from server.shedding import SheddingProtocol
 
 logger = logging.getLogger(__name__)
 
-HEAD_END = b"\r\n\r\n"
-#: Heads that are remembered; beyond, all are forgotten. A head longer than
-#: `MAX_PLAIN_HEAD_BYTES` takes the ordinary way, so the memory is bounded.
+#: Heads that are remembered; beyond, all are forgotten.
 MAX_KNOWN_HEADS = 1024
-MAX_PLAIN_HEAD_BYTES = 2048
 #: A body may come in this many pieces, as from clients that send head and body
 #: apart. Joining more would cost more than the parser does.
 MAX_PIECES = 4
 
-#: What a draining server adds to every answer.
-CLOSE = (b"connection", b"close")
-#: Headers after which a request is not plain: they change what it means, or how
-#: its connection goes on.
-UNPLAIN_HEADERS = frozenset(
-    {
-        b"transfer-encoding",
-        b"content-encoding",
-        b"expect",
-        b"upgrade",
-        b"connection",
-        b"proxy-connection",
-        b"keep-alive",
-        b"trailer",
-        b"te",
-        b"x-request-timeout-ms",
-    }
-)
 JSON_TYPES = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 )
 
-#: What this module and `guards.py` lean on in uvicorn, none of it promised: the
+#: What this module, `shedding.py` and `guards.py` lean on in uvicorn, none of it promised: the
 #: parser's callbacks `on_message_begin`, `on_url`, `on_header`, `on_headers_complete`
 #: and `on_message_complete`; `data_received`, `connection_made`, `connection_lost`,
 #: `send_400_response`, `on_response_complete`, `_unset_keepalive_if_required`; the
@@ -126,8 +105,10 @@ class FastDoor:
         target = self._targets.get(head[: head.find(b"\r\n")])
         if target is None or len(head) > MAX_PLAIN_HEAD_BYTES:
             return None
-        length = plain_body_length(head)
-        plain = None if length is None or length > self._max_body_bytes else Plain(length, target)
+        found = plain_head(head)
+        plain = None
+        if found is not None and found.media_type in JSON_TYPES and found.body_bytes <= self._max_body_bytes:
+            plain = Plain(found.body_bytes, target)
         if len(self._known_heads) >= MAX_KNOWN_HEADS:
             self._known_heads.clear()
         self._known_heads[head] = plain
@@ -149,49 +130,11 @@ class FastDoor:
         return self._answer_head
 
 
-class _Head:
-    """Collects what httptools finds in a head."""
-
-    def __init__(self) -> None:
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
-
-
-def plain_body_length(head: bytes) -> int | None:
-    """The body length a head announces, None unless it is plain.
-
-    Plain is: exactly one Host, one Content-Length and one JSON Content-Type, and
-    no header that changes the meaning of the request or its connection.
-    """
-    found = _Head()
-    try:
-        httptools.HttpRequestParser(found).feed_data(head)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-        return None
-    names = [name for name, _ in found.headers]
-    if len(names) > MAX_HEADERS or head_refusal("1.1", found.headers) is not None:
-        return None  # the ordinary way words it
-    if not found.complete or not UNPLAIN_HEADERS.isdisjoint(names):
-        return None
-    if any(names.count(name) != 1 for name in (b"host", b"content-length", b"content-type")):
-        return None
-    headers = dict(found.headers)
-    if headers[b"content-type"].lower() not in JSON_TYPES:
-        return None
-    return int(headers[b"content-length"])
-
-
-class HotrowProtocol(GuardedProtocol):
+class HotrowProtocol(SheddingProtocol):
     """The guarded protocol with the fast door before its parser."""
 
-    def __init__(self, door: FastDoor, *guards: Any, **uvicorn_arguments: Any) -> None:
-        super().__init__(*guards, **uvicorn_arguments)
+    def __init__(self, door: FastDoor, *others: Any, **uvicorn_arguments: Any) -> None:
+        super().__init__(*others, **uvicorn_arguments)
         self._door = door
         self._held = b""
         self._pieces = 0
@@ -260,15 +203,5 @@ class HotrowProtocol(GuardedProtocol):
             self._pass_on(self._held)
         super().shutdown()
 
-    def _is_busy(self) -> bool:
-        """Whether the parser or the app is at work, or the client does not read its answers."""
-        cycle = self.cycle
-        return (
-            self._in_message
-            or self._lingering
-            or self.flow.write_paused
-            or (cycle is not None and not cycle.response_complete)
-        )
-
     def _is_incomplete(self) -> bool:
-        return self._in_message or bool(self._held)
+        return super()._is_incomplete() or bool(self._held)

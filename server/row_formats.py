@@ -4,7 +4,8 @@ import asyncio
 import csv
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -28,11 +29,15 @@ _FLAGS = {"0": 0, "1": 1, "true": True, "false": False}
 Decode: TypeAlias = Callable[[bytes], Row]
 
 
-class Item(NamedTuple):
-    """One row as it came: the JSON object's text, and where it stood ("" or "line 7: ")."""
+class TextRows(NamedTuple):
+    """Rows as they came: each JSON object's text, and where it stood ("" or "line 7: ").
 
-    text: bytes
-    place: str
+    Two sequences, not one of pairs: many batches wait at once under load, and the
+    garbage collector looks at every pair, but not at bytes.
+    """
+
+    texts: list[bytes]
+    places: Iterable[str]
 
 
 class _Batch(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,20 +47,20 @@ class _Batch(msgspec.Struct, forbid_unknown_fields=True):
 _batch = msgspec.json.Decoder(_Batch)
 
 
-def items(media_type: str, body: bytes, schema: Schema) -> list[Item]:
+def text_rows(media_type: str, body: bytes, schema: Schema) -> TextRows:
     """The rows of a body, not yet decoded.
 
     Raises `MalformedBody` or `UnacceptableRow` if the body as a whole is no batch.
     """
     if media_type == JSON:
-        return [Item(bytes(row), "") for row in _json_rows(body)]
+        return TextRows(list(map(bytes, _json_rows(body))), repeat(""))
     if media_type == CSV:
-        return list(_csv_items(body, schema))
-    lines = enumerate(body.split(b"\n"), start=1)
-    return [Item(line, f"line {number}: ") for number, line in lines if line.strip()]
+        return _csv_rows(body, schema)
+    lines = {n: line for n, line in enumerate(body.split(b"\n"), start=1) if line.strip()}
+    return TextRows(list(lines.values()), map("line {}: ".format, lines))
 
 
-async def decode_items(rows: list[Item], schema: Schema, decode: Decode) -> Matrix:
+async def decode_rows(rows: TextRows, schema: Schema, decode: Decode) -> Matrix:
     """The rows as a float64 matrix [n, F]; the event loop turns now and then.
 
     Raises `UnacceptableRow` that names every bad row (the first `MAX_BAD_ROWS`) by
@@ -65,7 +70,7 @@ async def decode_items(rows: list[Item], schema: Schema, decode: Decode) -> Matr
     decoded: list[Row] = []
     errors: list[FieldError] = []
     bad = 0
-    for position, (text, place) in enumerate(rows):
+    for position, (text, place) in enumerate(zip(rows.texts, rows.places, strict=False)):
         if position % SLICE_ROWS == SLICE_ROWS - 1:
             await asyncio.sleep(0)
         try:
@@ -99,13 +104,15 @@ def _json_rows(body: bytes) -> list[msgspec.Raw]:
     raise UnacceptableRow('expected {"rows": [{…}, …]}, got another object', errors=errors)
 
 
-def _csv_items(body: bytes, schema: Schema) -> Iterator[Item]:
+def _csv_rows(body: bytes, schema: Schema) -> TextRows:
     """Each record as the JSON object it means: an empty cell is missing."""
     try:
         lines = body.decode("utf-8-sig").splitlines(keepends=True)
     except UnicodeDecodeError:
         raise MalformedBody("expected CSV in UTF-8, got other bytes") from None
     reader = csv.reader(lines, strict=True)
+    texts: list[bytes] = []
+    places: list[str] = []
     try:
         header = next(reader, [])
         readers = _cell_readers(header, schema)
@@ -118,9 +125,11 @@ def _csv_items(body: bytes, schema: Schema) -> Iterator[Item]:
                 )
             cells = zip(header, readers, record, strict=True)
             fields = {name: read(cell) for name, read, cell in cells if cell != ""}
-            yield Item(orjson.dumps(fields), f"line {reader.line_num}: ")
+            texts.append(orjson.dumps(fields))
+            places.append(f"line {reader.line_num}: ")
     except csv.Error as error:
         raise MalformedBody(f"expected CSV, got something else in line {reader.line_num}: {error}") from None
+    return TextRows(texts, places)
 
 
 def _cell_readers(header: list[str], schema: Schema) -> list[Callable[[str], Any]]:

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 import urllib.request
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import orjson
@@ -16,7 +17,7 @@ from server.model_check import CHECK_SECONDS
 #: Another reload, then the check, the start of all workers and a drain.
 RELOAD_SECONDS = 4 * CHECK_SECONDS
 PAUSE_SECONDS = 0.1
-#: So many answers in a row must agree: workers that are to end still answer some.
+#: Which worker answers is chance: so many answers in a row must agree.
 SURE_ANSWERS = 20
 SETTLE_SECONDS = 5.0
 _IN_PROGRESS = re.compile(rb"^hotrow_model_reload_in_progress 1", re.MULTILINE)
@@ -59,33 +60,40 @@ class RunningServer(NamedTuple):
             )
 
     def serves(self, digest: str) -> bool:
-        """Whether the model of this digest is served, once workers that end have ended."""
-        return digest in {model["digest"] for model in self._settled()}
+        """Whether the model of this digest is served; waits until all workers that answer do."""
+        is_served, sure = False, 0
+        for document in self._documents():
+            has_it = document["ready"] and digest in {model["digest"] for model in document["models"]}
+            is_served, sure = is_served or has_it, sure + 1 if has_it else 0
+            if sure == SURE_ANSWERS:
+                break
+        return is_served
 
     def settled_labels(self) -> list[str]:
-        """`labels`, once workers that end have ended."""
-        return _labels(self._settled())
+        """`labels`, once all workers that answer agree."""
+        labels: list[str] = []
+        sure = 0
+        for document in self._documents():
+            before, labels = labels, _labels(document["models"])
+            sure = sure + 1 if document["ready"] and labels == before else 0
+            if sure == SURE_ANSWERS:
+                break
+        return labels
 
     def labels(self) -> list[str]:
         """The `name@version` of every model it serves; raises `ServerError`."""
-        return _labels(self._models())
+        return _labels(self._document()["models"])
 
-    def _settled(self) -> list[dict[str, str]]:
-        """The models of the last answer, once so many in a row agree."""
-        end, models, sure = time.monotonic() + SETTLE_SECONDS, self._models(), 0
-        while sure < SURE_ANSWERS and time.monotonic() < end:
-            before, models = models, self._models()
-            sure = sure + 1 if models == before else 0
-        return models
-
-    def _models(self) -> list[dict[str, str]]:
-        models: list[dict[str, str]] = self._document()["models"]
-        return models
+    def _documents(self) -> Iterator[dict[str, Any]]:
+        """What the workers answer, one after another: those that are to end answer for a second more."""
+        end = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < end:
+            yield self._document()
 
     def _document(self) -> dict[str, Any]:
         try:
             document: dict[str, Any] = orjson.loads(self._get("/models"))
-            if {"models", "reloads"} <= document.keys():
+            if {"models", "ready", "reloads"} <= document.keys():
                 return document
         except (orjson.JSONDecodeError, AttributeError):
             pass

@@ -15,12 +15,12 @@ from starlette.types import ASGIApp
 
 from server.app import create_app
 from server.draining import DrainingServer
-from server.guards import GuardedProtocol
 from server.listeners import BACKLOG, address_of, bind
 from server.protocol import FastDoor, HotrowProtocol, Target, check_uvicorn
 from server.reload import Reloader, names
 from server.service import Service, open_bundles, open_service, share_metrics
 from server.settings import Settings
+from server.shedding import SheddingProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,9 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
     def observe_refusal(code: str, seconds: float) -> None:
         metrics.duration("other", "other", code)(seconds)
 
-    guarded = functools.partial(GuardedProtocol, settings.request_timeout_seconds, observe_refusal)
+    guarded = functools.partial(
+        SheddingProtocol, service.in_flight, settings.request_timeout_seconds, observe_refusal
+    )
     if not settings.fast_door:
         return guarded
 

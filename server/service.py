@@ -14,6 +14,7 @@ from server.rows import RowsScorer
 from server.scorer import Scorer
 from server.served import ServedModel
 from server.settings import Settings
+from server.shedding import InFlight
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Service:
     settings: Settings
     models: tuple[ServedModel, ...]
     metrics: WorkerMetrics
+    in_flight: InFlight
     page: MetricsPage
     log: PredictionLog | None
     ready: bool = False
@@ -125,4 +127,6 @@ def open_service(
     if settings.log_mode != "off":
         log = PredictionLog.from_settings(settings, worker, metrics)
     models = tuple(ServedModel(bundle, metrics, log) for bundle in bundles)
-    return Service(settings, models, metrics, MetricsPage(shared, [model.info for model in models]), log)
+    in_flight = InFlight(metrics, settings.max_inflight)
+    page = MetricsPage(shared, [model.info for model in models])
+    return Service(settings, models, metrics, in_flight, page, log)

@@ -133,7 +133,8 @@ class Settings:
     max_inflight: int = _setting(
         128,
         _whole(1),
-        "requests answered at once by a worker; beyond, they get 503 (plain rows are never in flight)",
+        "requests in flight in a worker, of which an eighth may wait for their turn; beyond, they get 503 "
+        "(plain rows are never in flight)",
     )
     fast_door: bool = _setting(
         True, _switch, "`on`, or `off`: `/predict` takes the ordinary way through Starlette too"

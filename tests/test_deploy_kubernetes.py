@@ -15,6 +15,7 @@ import yaml  # type: ignore[import-untyped]  # its stubs are a package of their 
 
 from server.draining import LAME_DUCK_SECONDS, TAKEN_SECONDS
 from server.settings import Settings
+from server.shedding import WAITING_SHARE
 from server.version import VERSION
 from tests.foreign_clients import foreign_python
 from tests.servers import system_tool
@@ -161,7 +162,7 @@ def test_autoscaler_looks_at_cpu_and_at_requests_in_flight(rendered: dict[str, l
     assert {m["type"] for m in metrics} == {"Resource", "Pods"}
     (pods_metric,) = [m["pods"] for m in metrics if m["type"] == "Pods"]
     assert pods_metric["metric"]["name"] == "hotrow_requests_in_flight"
-    assert int(pods_metric["target"]["averageValue"]) < Settings().max_inflight / 2
+    assert int(pods_metric["target"]["averageValue"]) < Settings().max_inflight / WAITING_SHARE
 
 
 def test_selectors_find_the_pods_and_nothing_goes_out(rendered: dict[str, list[Document]]) -> None:

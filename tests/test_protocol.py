@@ -12,7 +12,8 @@ import pytest
 
 from server.bundle import Bundle
 from server.errors import SettingsError
-from server.protocol import MAX_KNOWN_HEADS, FastDoor, Target, check_uvicorn, plain_body_length
+from server.heads import PlainHead, plain_head
+from server.protocol import MAX_KNOWN_HEADS, FastDoor, Target, check_uvicorn
 from tests.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.servers import Answer, address, exchange, post, serving
 
@@ -154,9 +155,9 @@ def head(*lines: str) -> bytes:
 PLAIN = ("Host: a", "Content-Type: application/json", "Content-Length: 7")
 
 
-def test_plain_head_gives_its_body_length() -> None:
-    assert plain_body_length(head(*PLAIN)) == 7
-    assert plain_body_length(head(*PLAIN, "Accept: */*", "traceparent: 00-ab")) == 7
+def test_plain_head_says_target_media_type_and_body_length() -> None:
+    assert plain_head(head(*PLAIN)) == PlainHead(b"/predict", b"application/json", 7)
+    assert plain_head(head(*PLAIN, "Accept: */*", "traceparent: 00-ab")) == plain_head(head(*PLAIN))
 
 
 @pytest.mark.parametrize(
@@ -182,8 +183,8 @@ def test_plain_head_gives_its_body_length() -> None:
         (*PLAIN[:2], "Content-Length: 0x7"),
     ],
 )
-def test_head_that_is_not_plain_has_no_body_length(lines: tuple[str, ...]) -> None:
-    assert plain_body_length(head(*lines)) is None
+def test_head_that_is_not_plain_says_nothing(lines: tuple[str, ...]) -> None:
+    assert plain_head(head(*lines)) is None
 
 
 def door() -> FastDoor:

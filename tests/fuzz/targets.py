@@ -21,7 +21,7 @@ from server.decoder import row_decoder
 from server.errors import Problem
 from server.model_tensors import ModelTensors
 from server.openapi_schemas import feature_schema
-from server.row_formats import CSV, JSON, NDJSON, decode_items, items
+from server.row_formats import CSV, JSON, NDJSON, decode_rows, text_rows
 from server.schema import Row, Schema, parse_object
 from server.tensors import read_request
 from tests.fuzz.every_kind import EVERY_KIND
@@ -103,11 +103,11 @@ def batch_target(media_type: str) -> Callable[[bytes], None]:
 
     def check_batch(body: bytes) -> None:
         try:
-            batch = items(media_type, body, schema)
-            matrix = asyncio.run(decode_items(batch, schema, decode))
+            batch = text_rows(media_type, body, schema)
+            matrix = asyncio.run(decode_rows(batch, schema, decode))
         except Problem:
             return
-        alone = b"".join(schema.encode(parse_object(item.text)) for item in batch)
+        alone = b"".join(schema.encode(parse_object(text)) for text in batch.texts)
         assert matrix.tobytes() == alone
 
     return check_batch
