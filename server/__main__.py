@@ -6,7 +6,6 @@ import signal
 from collections.abc import Sequence
 
 from server.cli import COULD_NOT_START, add_options, given, run
-from server.serve import serve
 from server.settings import Settings
 
 
@@ -16,7 +15,10 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
     add_options(parser, "model", "host", "port", "workers", "log_dir", "log_mode")
     settings = Settings.read(os.environ, **given(parser.parse_args(arguments)))
+    # Imported here: without its libraries the command says so.
     if settings.workers == 1:
+        from server.serve import serve
+
         serve(settings)
     else:
         # Imported here: one worker needs neither gunicorn nor its memory.

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from gunicorn.arbiter import Arbiter
@@ -32,6 +33,8 @@ YOUNG_SECONDS = 1.0
 MAX_YOUNG_DEATHS = 5
 YOUNG_DEATHS_SECONDS = 60.0
 FIRST_WAIT_SECONDS = 0.25
+#: A stop waits for so long until every socket has a worker that serves.
+COMPLETE_SECONDS = 3.0
 #: What a worker may take to end beyond the time that its requests get.
 END_SECONDS = STOP_SECONDS + 5.0
 
@@ -93,6 +96,7 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         self._check: ModelCheck | None = None
         self._before: Before | None = None
         self._young_deaths: deque[float] = deque(maxlen=MAX_YOUNG_DEATHS)
+        self._gives_up = False
         self._next_start = 0.0
         super().__init__(app)
 
@@ -128,18 +132,34 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         return super().wait_for_signals(0.1 if is_reloading else timeout)
 
     def stop(self, graceful: bool = True) -> None:
-        """End all workers."""
+        """End all workers, when what waits at each socket has somebody who answers it."""
         if self._check is not None:
             self._check.end()
+        if graceful and self.app.has_served() and not self._gives_up:
+            self._complete()
         self.app.stop()
         super().stop(graceful)
 
+    def _complete(self) -> None:
+        # The backlog of a socket is reset when it closes; a worker that is just starting takes it over.
+        end = time.monotonic() + COMPLETE_SECONDS
+        with suppress(HaltServer):  # it is stopping
+            self.reap_workers()
+            while not self.app.serves_everywhere() and time.monotonic() < end:
+                for _ in range(self.num_workers - len(self._current())):
+                    self.spawn_worker()
+                time.sleep(0.05)
+                self.reap_workers()
+
     # Workers
+
+    def _current(self) -> list[Any]:
+        return [worker for worker in self.WORKERS.values() if worker.generation == self.app.generation]
 
     def manage_workers(self) -> None:
         """Go on with a reload, keep the number of workers, end those that have a successor."""
         self._go_on()
-        current = [worker for worker in self.WORKERS.values() if worker.generation == self.app.generation]
+        current = self._current()
         if len(current) < self.num_workers:
             if time.monotonic() >= self._next_start:
                 for _ in range(self.num_workers - len(current)):
@@ -168,6 +188,7 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
             deaths.popleft()
         if len(deaths) == MAX_YOUNG_DEATHS:
             logger.error("%d workers ended at once; the server ends.", MAX_YOUNG_DEATHS)
+            self._gives_up = True
             raise HaltServer("Workers do not stay.", COULD_NOT_START)
         self._next_start = now + FIRST_WAIT_SECONDS * 2 ** (len(deaths) - 1)
 

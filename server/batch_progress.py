@@ -53,7 +53,10 @@ def shown(job: Job, bundle: Bundle) -> Totals:
 
 def _summary(job: Job, bundle: Bundle, totals: Totals, seconds: float) -> str:
     fresh = totals.rows - totals.resumed_rows
-    words = [f"{totals.rows:,} rows scored with {bundle.label} in {seconds:.1f} s"]
+    scored = f"{totals.rows - totals.bad_rows:,} rows scored"
+    if totals.bad_rows:
+        scored = f"{totals.rows - totals.bad_rows:,} of {totals.rows:,} rows scored"
+    words = [f"{scored} with {bundle.label} in {seconds:.1f} s"]
     words.append(f"({fresh / max(seconds, 1e-9):,.0f} rows/s)")
     if totals.resumed_rows:
         words.append(f"after {totals.resumed_rows:,} rows of an interrupted run")

@@ -1,6 +1,7 @@
 """One block of a file, scored: columns in, the same columns and the model's answers out."""
 
 import csv
+import difflib
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,6 +60,8 @@ class BatchScorer:
         taken = sorted(set(self._added) & set(header))
         if taken:
             raise BatchRefused(f"expected no column {taken[0]} in the input, which is added: rename it")
+        if source != LINES:
+            _check_columns(bundle, header)
 
     def score(self, block: Block) -> Result:
         """Score one block; raises `BatchRefused` if the block cannot be read."""
@@ -178,6 +181,18 @@ class BatchScorer:
             if not (is_bad and self._on_bad_row == "skip")
         )
         return b"".join(lines)
+
+
+def _check_columns(bundle: Bundle, header: list[str]) -> None:
+    """Refuse a table in which every row is bad, because a column that must be there is not."""
+    missing = [f.name for f in bundle.schema.features if not f.nullable and f.name not in header]
+    if not missing:
+        return
+    others = [name for name in header if name not in bundle.schema.names]
+    near = difflib.get_close_matches(missing[0], others, 1, 0.6)
+    words = ", ".join(missing)
+    got = f"{near[0]}: rename it" if near else "a table without: no row of it could be scored"
+    raise BatchRefused(f"expected the column{'s' if len(missing) > 1 else ''} {words}, got {got}")
 
 
 def _words(name: str, words: tuple[str, ...], picked: npt.NDArray[np.uint32]) -> pl.Series:

@@ -27,8 +27,6 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-import orjson
-
 PROBLEM_JSON = "application/problem+json"
 
 #: A refusal lists this many fields at most, so that a hostile body of 100,000
@@ -53,7 +51,8 @@ class NotInstalled(HotrowError):
 
     def __init__(self, library: str) -> None:
         super().__init__(
-            f"expected {library} to be installed, got an environment without it: run `make tools`"
+            f"expected {library} to be installed, got an environment without it: run `make tools`, and "
+            "then this with .venv/bin/python"
         )
 
 
@@ -101,6 +100,8 @@ class Problem(HotrowError):
 
     def body(self) -> bytes:
         """The problem document as UTF-8 JSON."""
+        import orjson  # here: commands word their errors where nothing is installed, too
+
         return orjson.dumps(self.document())
 
 

@@ -56,5 +56,6 @@ def _output(scorer: Scorer, row: bytes) -> int:
 
 def _subject(scorer: Scorer) -> str:
     if scorer.bundle.task == "binary":
-        return "the risk"
+        positive = scorer.bundle.outcomes[1]
+        return "the risk" if positive == "decline" else f"the probability of {positive}"
     return "the prediction" if not scorer.bundle.classes else "the likelihood of this class"

@@ -6,9 +6,15 @@ after an early error. Here every one of these is answered, and closed.
 """
 
 import asyncio
+import fcntl
 import re
+import socket
+import struct
+import termios
 import time
+from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -58,6 +64,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._owed: Problem | None = None  # goes out behind the answers before it
         self._lingering = False
         self._dropped_bytes = 0
+        self._unsent_bytes = 0  # of answers, when it was last looked at
 
     # Receiving
 
@@ -206,9 +213,17 @@ class GuardedProtocol(HttpToolsProtocol):
             self._timer.cancel()
         self._timer = self.loop.call_later(max(0.0, seconds), self._look)
 
+    def pause_writing(self) -> None:
+        """The client does not read its answers: what it leaves unread has a deadline too."""
+        super().pause_writing()
+        self._unsent_bytes = self._count_unsent()
+        self._arm(self._request_seconds)
+
     def _look(self) -> None:
-        if self.transport.is_closing() or self._lingering:
-            self.transport.close()
+        if self._lingering:
+            self._end()
+        elif self.transport.is_closing() or self.flow.write_paused:
+            self._look_at_unsent()
         elif self._is_incomplete():
             limit = min(HEAD_SECONDS, self._request_seconds) if self._in_head else self._request_seconds
             left = limit - self._seconds_since(self._began_ns)
@@ -226,7 +241,36 @@ class GuardedProtocol(HttpToolsProtocol):
             if left > 0.0:
                 self._arm(left)
             else:
-                self.transport.close()
+                self._end()
+
+    def _look_at_unsent(self) -> None:
+        before, self._unsent_bytes = self._unsent_bytes, self._count_unsent()
+        if before and self._unsent_bytes >= before:
+            self._reset()
+        else:
+            self._arm(self._request_seconds)
+
+    def _count_unsent(self) -> int:
+        # The kernel takes more from us a third of its buffer at a time: without what
+        # waits there, a client that reads slowly would look like one that does not read.
+        kernel = array("i", [0])
+        with suppress(OSError):
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, kernel)
+        return self.transport.get_write_buffer_size() + kernel[0]
+
+    def _reset(self) -> None:
+        # Closed as usual, the kernel would go on offering what is left for minutes.
+        with suppress(OSError):
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def _end(self) -> None:
+        # A close waits until everything is sent, be it for ever.
+        if self.transport.get_write_buffer_size():
+            self._reset()
+        else:
+            self.transport.close()
 
     def _begin_incomplete(self) -> None:
         """The first part of a request has come: the rest has a deadline that no later byte moves."""

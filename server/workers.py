@@ -85,7 +85,8 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
             self.config,
             self._service,
             accepting=lambda: application.serves(self.slot),
-            is_last=application.is_stopping,
+            # Without a parent there is no successor either.
+            is_last=lambda: application.is_stopping() or os.getppid() != self.ppid,
         )
         self._install_sigquit_handler()
         try:
@@ -152,6 +153,12 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
     def serving_since(self, slot: int) -> float:
         """Since when the worker in this slot serves, in monotonic seconds; 0 if it does not yet."""
         return self._shared[_FIRST_SLOT + slot]
+
+    def serves_everywhere(self) -> bool:
+        """Whether each socket has a worker that serves."""
+        listeners = self.settings.workers
+        serving = (slot for slot, taken in enumerate(self._slots) if taken != -1 and self.serving_since(slot))
+        return len({slot % listeners for slot in serving}) == listeners
 
     def load_config(self) -> None:
         """Set what gunicorn should do differently from its defaults."""

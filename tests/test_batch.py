@@ -282,3 +282,13 @@ def test_rows_in_order_score_as_rows_as_they_come(three: Path) -> None:
     predictor = Predictor(Bundle.load(three))
     matrix = np.array([np.frombuffer(THREE_FEATURES.encode(row)) for row in ROWS])
     assert RowOrder(predictor).margins(matrix).tolist() == predictor.margins(matrix).tolist()
+
+
+def test_misspelt_column_is_named_once_not_row_by_row(three: Path, tmp_path: Path) -> None:
+    bundle = Bundle.load(three)
+    required = next(f.name for f in bundle.schema.features if not f.nullable)
+    source = tmp_path / "in.csv"
+    source.write_text(f"{required.upper()}s,contract\n5,permanent\n")
+    done = run("-m", "server.batch", str(source), str(tmp_path / "out.csv"), "--model", str(three))
+    assert done.returncode == 1
+    assert f"expected the column {required}, got" in done.stderr

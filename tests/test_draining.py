@@ -15,7 +15,7 @@ from loadtest.reference_rows import ReferenceRow
 from loadtest.subject import Subject
 from tests.servers import address, serving
 
-ROUNDS = int(os.environ.get("DRAIN_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("DRAIN_ROUNDS", "1"))
 
 
 def load(

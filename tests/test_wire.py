@@ -14,6 +14,7 @@ import pytest
 
 from loadtest.boots import wait_until
 from loadtest.faults.connections import keep, reset
+from loadtest.http_bytes import LAST, get
 from loadtest.reference_rows import ReferenceRow
 from loadtest.subject import Subject
 from server.guards import MAX_HEAD_BYTES
@@ -29,6 +30,8 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n"
 CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 SMUGGLED = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
 GET = b"GET /livez HTTP/1.1\r\n"
+#: Documents of 50 KB.
+MANY = 200
 
 
 def request(*headers: bytes, start: bytes = START, body: bytes = BODY) -> bytes:
@@ -154,6 +157,41 @@ def test_dribbled_bytes_do_not_move_the_deadline(impatient: Subject, begun: byte
                 received += connection.recv(65_536)
                 break
     assert received.startswith(b"HTTP/1.1 408")
+
+
+def test_client_that_reads_nothing_is_cut_off(impatient: Subject) -> None:
+    with unread(impatient) as connection:
+
+        def has_ended() -> (
+            bool
+        ):  # tcp(7), TCP_INFO: the first byte is the state, 1 of an established connection
+            return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != 1
+
+        wait_until(has_ended, "the end", 10.0)
+
+
+def test_client_that_reads_slowly_gets_every_answer(impatient: Subject) -> None:
+    """For longer than a client that reads nothing is given."""
+    received = 0
+    with unread(impatient) as connection:
+        for _ in range(20):
+            received += len(connection.recv(65_536))
+            time.sleep(0.2)
+        connection.sendall(LAST)
+        while chunk := connection.recv(2**20):
+            received += len(chunk)
+    answer = len(exchange(impatient.url, get("/openapi.json"))[0].body)
+    assert received > MANY * answer
+
+
+@contextlib.contextmanager
+def unread(subject: Subject) -> Iterator[socket.socket]:
+    """A connection with more answers under way than the kernel holds for it."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(address(subject.url))
+        connection.sendall(get("/openapi.json") * MANY)
+        yield connection
 
 
 def test_silent_connection_is_closed(server: str) -> None:

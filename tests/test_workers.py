@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +12,12 @@ import orjson
 import psutil
 import pytest
 
+from loadtest.boots import wait_for_boots
+from loadtest.reference_rows import ReferenceRow
 from loadtest.subject import Subject
+from server.arbiter import YOUNG_SECONDS
 from tests.bundles import ROW
-from tests.servers import exchange, post, run, serving
+from tests.servers import address, exchange, post, run, serving
 
 BODY = orjson.dumps(ROW)
 GET_METRICS = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -64,6 +68,26 @@ def test_any_worker_answers_for_all(two_workers: Subject) -> None:
         assert scored(two_workers)
     assert {sample(two_workers, "hotrow_predictions_total") for _ in range(10)} == {before + 40}
     assert sample(two_workers, "hotrow_worker_resident_memory_bytes") > 2 * 2**20
+
+
+def test_stop_while_a_worker_starts_answers_those_who_wait_for_it(
+    three: Path, three_rows: list[ReferenceRow], tmp_path: Path
+) -> None:
+    with serving(three, tmp_path, "--workers", "2") as subject:
+        wait_for_boots(subject.url, three_rows[0].request, 2)
+        time.sleep(YOUNG_SECONDS)  # else it is replaced later
+        victim = psutil.Process(workers(subject)[0])
+        victim.kill()
+        eventually(lambda: not psutil.pid_exists(victim.pid))
+        waiting = [socket.create_connection(address(subject.url), 10) for _ in range(40)]
+        for connection in waiting:
+            connection.sendall(three_rows[0].request)
+        subject.process.terminate()
+        answers = [connection.recv(65_536) for connection in waiting]
+        for connection in waiting:
+            connection.close()
+        assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+        assert subject.process.wait(10) == 0
 
 
 def test_every_worker_answers(two_workers: Subject) -> None:

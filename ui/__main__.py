@@ -4,14 +4,13 @@ import argparse
 import os
 import signal
 from collections.abc import Sequence
-from typing import Any
-
-from starlette.applications import Starlette
+from typing import TYPE_CHECKING, Any
 
 from server.cli import COULD_NOT_START, add_options, given, run
-from server.serve import serve
 from server.settings import PREFIX, Settings
-from ui.announce import announce
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 PORT = 7860
 
@@ -24,11 +23,15 @@ def main(arguments: Sequence[str]) -> None:
     options: dict[str, Any] = given(parser.parse_args(arguments))
     if options["port"] is None and PREFIX + "PORT" not in os.environ:
         options["port"] = PORT
+    # Imported here: without their libraries the command says so.
+    from server.serve import serve
+    from ui.announce import announce
+
     # One process: Gradio keeps state in it.
     serve(Settings.read(os.environ, **options | {"workers": 1}), extend, announce)
 
 
-def extend(app: Starlette) -> Starlette:
+def extend(app: "Starlette") -> "Starlette":
     """Put the page in front of the app."""
     # Imported here: Gradio takes seconds, and a wrong --model is refused at once.
     from ui.page import add_page
