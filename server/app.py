@@ -21,7 +21,13 @@ from server.errors import HotrowError, Unavailable
 from server.explain_route import explain
 from server.measured import Measured
 from server.open_inference import open_inference_routes
-from server.refusals import answer_failure, answer_http_exception, answer_nobody, answer_problem
+from server.refusals import (
+    answer_failure,
+    answer_http_exception,
+    answer_no_memory,
+    answer_nobody,
+    answer_problem,
+)
 from server.service import Service
 
 
@@ -60,6 +66,7 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
             HotrowError: answer_problem,
             HTTPException: answer_http_exception,
             ClientDisconnect: answer_nobody,
+            MemoryError: answer_no_memory,
             Exception: answer_failure,
         },
         lifespan=lifespan,

@@ -5,7 +5,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.errors import PROBLEM_JSON, MethodNotAllowed, ModelFailure, NotFound, Problem
+from server.errors import PROBLEM_JSON, MethodNotAllowed, ModelFailure, NotFound, Problem, Unavailable
 
 #: Bad fields that an `{"error"}` names; the sentence stays readable.
 MAX_NAMED = 10
@@ -50,6 +50,11 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
 async def answer_nobody(_: Request, __: Exception) -> Response:
     """The client left in the middle of its request: no mistake of ours, and nobody reads this."""
     return Response(status_code=400)
+
+
+async def answer_no_memory(request: Request, _: Exception) -> Response:
+    """There is no memory for this request now; for a smaller one, or later, there may be."""
+    return await answer_problem(request, Unavailable("expected memory for this request, got no more of it"))
 
 
 async def answer_failure(request: Request, _: Exception) -> Response:

@@ -78,7 +78,12 @@ class RowsScorer:
 
     def _margins(self, rows: Matrix, deadline: Deadline) -> Margins:
         deadline.check()  # other requests' rows came first
-        return self._order.margins(rows)
+        try:
+            return self._order.margins(rows)
+        except Exception as error:
+            if "allocate memory" in str(error):  # ONNX Runtime's `Fail` says it in words alone
+                raise MemoryError from None
+            raise
 
     def _outcomes(self, outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
         """Decisions (0 below the threshold, else 1), the likeliest classes, or zeros."""

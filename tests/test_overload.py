@@ -1,11 +1,13 @@
 """More requests than a worker answers at once: shed before they cost, and told when to come back."""
 
+import resource
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
+import psutil
 import pytest
 
 from loadtest.http_bytes import get
@@ -140,3 +142,20 @@ def test_large_bodies_take_turns_and_beyond_those_that_may_wait_are_shed(three: 
         page = scrape(subject.url)
         assert total(page, "hotrow_predictions_total") == 2000 * len(good)
         assert total(page, "hotrow_requests_in_flight") == 1  # the scrape itself
+
+
+def test_batch_without_memory_is_503_and_the_next_is_answered(three: Path, tmp_path: Path) -> None:
+    large = post("/predict/batch", orjson.dumps({"rows": [ROW] * 10_000}))
+    unlimited = resource.RLIM_INFINITY
+    with serving(three, tmp_path) as subject:
+        assert statuses(exchange(subject.url, BATCH))[0] == 200
+        mapped = psutil.Process(subject.pid).memory_info().vms
+        resource.prlimit(subject.pid, resource.RLIMIT_AS, (mapped + 2**21, unlimited))
+        seen = {
+            status for _ in range(10) for status in statuses(exchange(subject.url, large, timeout=10.0))[:1]
+        }
+        resource.prlimit(subject.pid, resource.RLIMIT_AS, (unlimited, unlimited))
+        assert 503 in seen
+        assert seen <= {200, 413, 503}
+        assert statuses(exchange(subject.url, large, timeout=10.0))[0] == 200
+    assert "Traceback" not in (tmp_path / "server.log").read_text()
