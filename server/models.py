@@ -12,6 +12,11 @@ from server.publish import Publication, previous, publish, roll_back
 from server.running import ServerError, find_server
 from server.settings import Settings
 
+FOLDERS = {
+    "new": "the bundle to publish; it is copied, and stays as it is",
+    "folder": "the folder of a bundle, for publish and rollback one of the server's --model",
+}
+
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the options and do what one of the commands says."""
@@ -23,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
         added = commands.add_parser(name, help=words, description=words)
         added.set_defaults(command=command)
         for folder in folders:
-            added.add_argument(folder, type=Path, metavar=folder.upper())
+            added.add_argument(folder, type=Path, metavar=folder.upper(), help=FOLDERS[folder])
         if command is not check:
             add_options(added, "host", "port")
 
