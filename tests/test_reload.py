@@ -167,7 +167,7 @@ def test_reload_asked_for_while_one_is_under_way_is_not_lost(
 def test_successors_that_hang_leave_the_old_workers_serving(
     versions: list[Path], served: Path, tmp_path: Path
 ) -> None:
-    with serving(served, tmp_path, "--workers", "2") as subject:
+    with serving(served, tmp_path, "--workers", "2", drain_seconds="1") as subject:
         old = set(psutil.Process(subject.pid).children())
         publish(versions[1], served)
         os.kill(subject.pid, signal.SIGHUP)
