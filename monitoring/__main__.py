@@ -5,10 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
-
-from server.bundle import Bundle
-from server.bundle_files import MANIFEST_FILE
 from server.cli import run
 
 if TYPE_CHECKING:
@@ -74,9 +70,10 @@ def _report(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.page import render
     from monitoring.report import make_report
     from monitoring.terminal import print_report
+    from server.bundle import Bundle
 
     bundle = None
-    if options.model or (SHIPPED / MANIFEST_FILE).is_file():
+    if options.model or (SHIPPED / "bundle.json").is_file():
         bundle = Bundle.load(options.model or SHIPPED)
     report = make_report(options.log, bundle, options.metrics)
     print_report(report, console)
@@ -87,8 +84,11 @@ def _report(options: argparse.Namespace, console: "Console") -> int:
 
 
 def _drift(options: argparse.Namespace, console: "Console") -> int:
+    import orjson
+
     from monitoring.drift import drift_of_files
     from monitoring.terminal import print_drift
+    from server.bundle import Bundle
 
     drift = drift_of_files(options.log, Bundle.load(options.model or SHIPPED))
     if options.json:
@@ -101,6 +101,7 @@ def _drift(options: argparse.Namespace, console: "Console") -> int:
 def _replay(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.replay import replay
     from monitoring.terminal import print_replay
+    from server.bundle import Bundle
 
     result = replay(options.log, Bundle.load(options.model or SHIPPED))
     print_replay(result, console)

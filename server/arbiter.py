@@ -116,6 +116,8 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         """SIGINT ends the workers as SIGTERM does; gunicorn's SIGQUIT does not reach uvicorn."""
         raise StopIteration
 
+    handle_quit = handle_int
+
     def handle_ttin(self) -> None:
         """SIGTTIN, SIGTTOU: nothing; every worker has a socket and counters from the start."""
         logger.warning("The number of workers is set by --workers, at the start; this signal is ignored.")
@@ -135,7 +137,7 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         """End all workers, when what waits at each socket has somebody who answers it."""
         if self._check is not None:
             self._check.end()
-        if graceful and self.app.has_served() and not self._gives_up:
+        if graceful and self.app.has_served() and not (self._gives_up or self.app.is_stopping()):
             self._complete()
         self.app.stop()
         super().stop(graceful)

@@ -4,11 +4,14 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from server.bundle import Bundle
 from server.cli import add_options, given, run
 from server.errors import HotrowError
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.bundle import Bundle
 
 _DESCRIPTION = (
     "Score a file: the input's columns, plus probability and decision. Columns that are no feature are "
@@ -24,6 +27,9 @@ def main(arguments: Sequence[str]) -> int:
     """Score one file; 0 when it is written."""
     options = _parser().parse_args(arguments)
     settings = Settings.read(os.environ, model=given(options)["model"])
+    # Imported here: without its libraries the command says so.
+    from server.bundle import Bundle
+
     bundle = Bundle.load(settings.model[0])
     try:  # heavy, and nothing the server's process should know
         from server.batch_progress import shown
@@ -40,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _score_with_ray(options: argparse.Namespace, bundle: Bundle) -> None:
+def _score_with_ray(options: argparse.Namespace, bundle: "Bundle") -> None:
     from server.batch_progress import shown
     from server.batch_ray import RayJob
     from server.ray_cluster import Where

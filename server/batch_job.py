@@ -201,7 +201,7 @@ def write_report(target: Path, bad: list[Bad]) -> Path | None:
 
 def refusal(bundle: Bundle, source: Path, bad_rows: int, bad: list[Bad]) -> BatchRefused:
     """The sentence about bad rows, the first of them named."""
-    first = "; ".join(f"line {line}: {feature}: {detail}" for line, feature, detail in bad[:10])
+    first = "; ".join(": ".join(filter(None, (f"line {b.line}", b.feature, b.detail))) for b in bad[:10])
     words = "a row that is" if bad_rows == 1 else f"{bad_rows} rows that are"
     return BatchRefused(
         f"expected rows of {bundle.label} in {source}, got {words} not ({first}): "

@@ -8,7 +8,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from server.batch_job import Totals
+from server.batch_job import Totals, columns_of, format_of
+from server.batch_scorer import LINES
 from server.bundle import Bundle
 
 
@@ -62,4 +63,13 @@ def _summary(job: Job, bundle: Bundle, totals: Totals, seconds: float) -> str:
         words.append(f"after {totals.resumed_rows:,} rows of an interrupted run")
     if totals.bad_rows:
         words.append(f"with {totals.bad_rows:,} bad rows, listed in {totals.report}")
-    return " ".join(words) + f": {job.target}"
+    absent = _absent(job.source, bundle)
+    more = f"\nNo column for {', '.join(absent)}: missing in every row." if absent else ""
+    return " ".join(words) + f": {job.target}{more}"
+
+
+def _absent(source: Path, bundle: Bundle) -> list[str]:
+    if not source.is_file() or format_of(source) == LINES:
+        return []
+    columns = columns_of(source)
+    return [name for name in bundle.schema.names if name not in columns]

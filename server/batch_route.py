@@ -25,9 +25,9 @@ async def predict_batch(request: Request) -> Response:
     kind = media_type(request, MEDIA_TYPES)
     deadline = Deadline.of(request)
     body = await read_body(request, service.settings.max_batch_bytes)
+    started_ns = time.perf_counter_ns()
     async with service.in_flight.turn(len(body)):
         deadline.check()
-        started_ns = time.perf_counter_ns()
         scorer = service.asked(request.path_params).rows
         schema = scorer.bundle.schema
         batch = text_rows(kind, body, schema)

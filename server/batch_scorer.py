@@ -13,7 +13,7 @@ import orjson
 import polars as pl
 
 from server.batch_blocks import Block
-from server.batch_columns import BatchRefused, encode_table, output_columns
+from server.batch_columns import BadValue, BatchRefused, encode_table, output_columns
 from server.bounds import Bounds
 from server.bundle import Bundle
 from server.decoder import row_decoder
@@ -60,21 +60,25 @@ class BatchScorer:
         taken = sorted(set(self._added) & set(header))
         if taken:
             raise BatchRefused(f"expected no column {taken[0]} in the input, which is added: rename it")
-        if source != LINES:
-            _check_columns(bundle, header)
+        _check_columns(bundle, header, all_known=source != LINES)
 
     def score(self, block: Block) -> Result:
         """Score one block; raises `BatchRefused` if the block cannot be read."""
         if self._source == LINES:
             return self._score_lines(block)
-        table, lines = self._table(block)
+        table, lines, ragged = self._table(block)
         encoded = encode_table(table, self.bundle.schema, self._bounds)
-        answers = self._answers(encoded.rows, encoded.bad)
+        is_bad = encoded.bad.copy()
+        is_bad[list(ragged)] = True
+        answers = self._answers(encoded.rows, is_bad)
         if self._source == CSV and self._target != CSV:
             table = self._typed(table)
-        content = self._written(table.with_columns(answers), encoded.bad)
-        bad = [Bad(_line(block, lines, b.row), b.feature, b.detail) for b in encoded.details]
-        return Result(content, table.height, int(encoded.bad.sum()), bad)
+        content = self._written(table.with_columns(answers), is_bad)
+        width = len(self.header)
+        details = [BadValue(row, "", f"expected {width} cells, got {n}") for row, n in ragged.items()]
+        details += [value for value in encoded.details if value.row not in ragged]
+        bad = [Bad(_line(block, lines, b.row), b.feature, b.detail) for b in sorted(details)]
+        return Result(content, table.height, int(is_bad.sum()), bad)
 
     def columns(self) -> bytes:
         """The header of a CSV output."""
@@ -82,10 +86,13 @@ class BatchScorer:
         csv.writer(text, lineterminator="\n").writerow([*self.header, *self._added])
         return text.getvalue().encode()
 
-    def _table(self, block: Block) -> tuple[pl.DataFrame, list[int] | None]:
-        """The block's columns, and the line of each row where counting line breaks does not tell it."""
+    def _table(self, block: Block) -> tuple[pl.DataFrame, list[int] | None, dict[int, int]]:
+        """The block's columns, the line of each row if counting does not tell it, and ragged rows.
+
+        Those have more or fewer cells than the header; the table has what fits.
+        """
         if isinstance(block.content, pl.DataFrame):
-            return block.content, None
+            return block.content, None, {}
         try:
             table = pl.read_csv(
                 block.content,
@@ -93,24 +100,18 @@ class BatchScorer:
                 new_columns=self.header,
                 schema=dict.fromkeys(self.header, pl.String),
                 raise_if_empty=False,
+                truncate_ragged_lines=True,
             )
         except pl.exceptions.PolarsError as error:
-            return self._refuse_block(block, error)
-        simple = b'"' not in block.content and table.height == block.content.rstrip(b"\n").count(b"\n") + 1
-        return table, None if simple else _record_lines(block)
-
-    def _refuse_block(self, block: Block, error: Exception) -> tuple[pl.DataFrame, list[int] | None]:
-        """Name the line that is no record of this table."""
-        assert isinstance(block.content, bytes)
-        reader = csv.reader(io.StringIO(block.content.decode("utf-8", "replace"), newline=""))
-        for record in reader:
-            if len(record) > len(self.header):
-                line = block.first + reader.line_num - 1
-                raise BatchRefused(
-                    f"expected {len(self.header)} cells in line {line}, got {len(record)}: correct the line"
-                )
-        first = str(error).strip().splitlines()[0]
-        raise BatchRefused(f"expected CSV in UTF-8 from line {block.first} on, got: {first}") from None
+            first = str(error).strip().splitlines()[0]
+            raise BatchRefused(f"expected CSV in UTF-8 from line {block.first} on, got: {first}") from None
+        texts = block.content.rstrip(b"\n").split(b"\n")
+        if b'"' not in block.content and table.height == len(texts):
+            lines, cells = None, [text.count(b",") + 1 for text in texts]
+        else:
+            lines, cells = _records(block)
+        width = len(self.header)
+        return table, lines, {row: n for row, n in enumerate(cells) if n != width and row < table.height}
 
     def _answers(self, rows: Matrix, bad: npt.NDArray[np.bool_]) -> list[pl.Series]:
         """The added columns, null where a row is bad."""
@@ -183,16 +184,26 @@ class BatchScorer:
         return b"".join(lines)
 
 
-def _check_columns(bundle: Bundle, header: list[str]) -> None:
-    """Refuse a table in which every row is bad, because a column that must be there is not."""
-    missing = [f.name for f in bundle.schema.features if not f.nullable and f.name not in header]
-    if not missing:
-        return
-    others = [name for name in header if name not in bundle.schema.names]
-    near = difflib.get_close_matches(missing[0], others, 1, 0.6)
-    words = ", ".join(missing)
-    got = f"{near[0]}: rename it" if near else "a table without: no row of it could be scored"
-    raise BatchRefused(f"expected the column{'s' if len(missing) > 1 else ''} {words}, got {got}")
+def _check_columns(bundle: Bundle, header: list[str], *, all_known: bool) -> None:
+    """Refuse a column that is a feature's but for case, blanks and dashes, and a table without one it needs.
+
+    Taken as they are, every row of it would be scored without that value, or none.
+    """
+    others = {_letters(name): name for name in header if name not in bundle.schema.names}
+    absent = [feature for feature in bundle.schema.features if feature.name not in header]
+    for feature in absent:
+        if (near := others.get(_letters(feature.name))) is not None:
+            raise BatchRefused(f"expected the column {feature.name}, got {near}: rename one of them")
+    needed = [feature.name for feature in absent if not feature.nullable]
+    if needed and all_known:
+        close = difflib.get_close_matches(needed[0], others.values(), 1, 0.6)
+        got = f"{close[0]}: rename it" if close else "a table without: no row of it could be scored"
+        words = f"the column{'s' if len(needed) > 1 else ''} {', '.join(needed)}"
+        raise BatchRefused(f"expected {words}, got {got}")
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _words(name: str, words: tuple[str, ...], picked: npt.NDArray[np.uint32]) -> pl.Series:
@@ -203,16 +214,17 @@ def _line(block: Block, lines: list[int] | None, row: int) -> int:
     return block.first + (row if lines is None else lines[row])
 
 
-def _record_lines(block: Block) -> list[int]:
-    """How many lines into the block each record begins; blank lines are none."""
+def _records(block: Block) -> tuple[list[int], list[int]]:
+    """How many lines into the block each record begins, and its cells; blank lines are none."""
     assert isinstance(block.content, bytes)
     reader = csv.reader(io.StringIO(block.content.decode("utf-8", "replace"), newline=""))
-    lines, before = [], 0
+    lines, cells, before = [], [], 0
     for record in reader:
         if record:
             lines.append(before)
+            cells.append(len(record))
         before = reader.line_num
-    return lines
+    return lines, cells
 
 
 def _described(line: int, refusal: Problem) -> list[Bad]:

@@ -41,9 +41,10 @@ ENDLESS = Deadline(None)
 
 
 def _header_ns(request: Request) -> int | None:
-    text = request.headers.get(HEADER)
-    if text is None:
+    texts = {text.strip(" \t") for text in request.headers.getlist(HEADER)}
+    if not texts:
         return None
+    text = texts.pop() if len(texts) == 1 else ""  # of several that differ, none is meant
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= MAX_MILLISECONDS):
         raise MalformedBody(
             f"expected {HEADER} as milliseconds from 1 to {MAX_MILLISECONDS}, got something else"

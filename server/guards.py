@@ -65,6 +65,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._lingering = False
         self._dropped_bytes = 0
         self._unsent_bytes = 0  # of answers, when it was last looked at
+        self._unsent_ns = 0  # when they were fewer than before
 
     # Receiving
 
@@ -206,6 +207,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._unset_keepalive_if_required()
+        self._lingering_transport.write = _write_nothing
         super().connection_lost(exc)
 
     def _arm(self, seconds: float) -> None:
@@ -217,7 +219,13 @@ class GuardedProtocol(HttpToolsProtocol):
         """The client does not read its answers: what it leaves unread has a deadline too."""
         super().pause_writing()
         self._unsent_bytes = self._count_unsent()
+        self._unsent_ns = time.perf_counter_ns()
         self._arm(self._request_seconds)
+
+    def resume_writing(self) -> None:
+        """The client reads."""
+        super().resume_writing()
+        self._unsent_bytes = 0
 
     def _look(self) -> None:
         if self._lingering:
@@ -245,10 +253,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _look_at_unsent(self) -> None:
         before, self._unsent_bytes = self._unsent_bytes, self._count_unsent()
-        if before and self._unsent_bytes >= before:
-            self._reset()
+        if not before or self._unsent_bytes < before:
+            self._unsent_ns = time.perf_counter_ns()
+        left = self._request_seconds - self._seconds_since(self._unsent_ns)
+        if left > 0.0:
+            self._arm(left)
         else:
-            self._arm(self._request_seconds)
+            self._reset()
 
     def _count_unsent(self) -> int:
         # The kernel takes more from us a third of its buffer at a time: without what
@@ -292,9 +303,15 @@ class _LingeringTransport:
     """The transport as uvicorn's request cycle sees it, whose end is the protocol's to decide."""
 
     def __init__(self, protocol: GuardedProtocol) -> None:
-        self.write = protocol.transport.write
+        #: Replaced when the connection is lost: uvicorn tells that to the last request
+        #: of a pipeline alone, and another one may be writing.
+        self.write: Callable[[bytes], None] = protocol.transport.write
         self.is_closing = protocol.transport.is_closing
         self.close = protocol.close_after_answer
+
+
+def _write_nothing(_: bytes) -> None:
+    """There is no connection any more."""
 
 
 def head_refusal(version: str, headers: list[tuple[bytes, bytes]], target: bytes = b"") -> Problem | None:

@@ -69,9 +69,12 @@ def plain_head(head: bytes) -> PlainHead | None:
     names = [name for name, _ in found.headers]
     if len(names) > MAX_HEADERS or head_refusal("1.1", found.headers) is not None:
         return None  # the ordinary way words it
+    headers = dict(found.headers)
+    # What most clients send, and what HTTP/1.1 does anyway.
+    if headers.get(b"connection", b"").lower() == b"keep-alive":
+        names.remove(b"connection")
     if not found.complete or not UNPLAIN_HEADERS.isdisjoint(names):
         return None
     if any(names.count(name) != 1 for name in (b"host", b"content-length", b"content-type")):
         return None
-    headers = dict(found.headers)
     return PlainHead(found.target, headers[b"content-type"].lower(), int(headers[b"content-length"]))

@@ -1,5 +1,6 @@
 """Around every request of the ordinary way: how long it took, how many there are, and no more than that."""
 
+import math
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,7 +38,7 @@ class Measured:
         scope[ARRIVED] = int(started * 1e9)
         path = scope["path"]
         is_shed = self._in_flight.is_full and path not in EXEMPT
-        app = self._in_flight.shed(path) if is_shed else self._app
+        app = self._in_flight.shed(path, _body_bytes(scope)) if is_shed else self._app
         self._in_flight.add(1)
         try:
             await app(scope, receive, watched)
@@ -45,3 +46,10 @@ class Measured:
             self._in_flight.add(-1)
             seconds = (ended or time.perf_counter()) - started
             self._in_flight.metrics.duration(path, scope["method"], status)(seconds)
+
+
+def _body_bytes(scope: Scope) -> float:
+    """The length that the head announces, endless if it is chunked."""
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
+    return math.inf if b"transfer-encoding" in headers or not length.isdigit() else int(length)

@@ -93,6 +93,7 @@ STATISTICS = (
     "success_ns",
     "fail",
     "fail_ns",
+    "queue_ns",
     "input_ns",
     "infer_ns",
     "output_ns",

@@ -147,14 +147,17 @@ async def infer(request: Request) -> Response:
 async def _infer(request: Request, service: Service, model: RowsScorer, started_ns: int) -> Response:
     kind = media_type(request, MEDIA_TYPES)
     head_length = _head_length(request)
+    deadline = Deadline.of(request)
     body = await read_body(request, service.settings.max_batch_bytes)
+    received_ns = time.perf_counter_ns()
     async with service.in_flight.turn(len(body)):
-        received_ns = time.perf_counter_ns()
+        turn_ns = time.perf_counter_ns()
+        deadline.check()
         head, matrix = _read(model.tensors, body, head_length, nan=kind != JSON)
         deadline = Deadline.of(request, head.parameters)
         check_rows(len(matrix), service.settings.max_batch_rows)
         wanted = _wanted(model.tensors, head)
-        input_ns = time.perf_counter_ns() - received_ns
+        input_ns = time.perf_counter_ns() - turn_ns
         scored = await model.score(matrix, deadline)
         scored_ns = time.perf_counter_ns()
         content, json_length = _write(model, head, wanted, scored)
@@ -166,6 +169,7 @@ async def _infer(request: Request, service: Service, model: RowsScorer, started_
             calls=1,
             success=1,
             success_ns=ended_ns - started_ns,
+            queue_ns=turn_ns - received_ns,
             input_ns=input_ns,
             infer_ns=scored.infer_ns,
             output_ns=ended_ns - scored_ns,
@@ -260,7 +264,7 @@ def _statistics(service: Service, model: RowsScorer) -> dict[str, Any]:
         "inference_stats": {
             "success": {"count": counts["success"], "ns": counts["success_ns"]},
             "fail": {"count": counts["fail"], "ns": counts["fail_ns"]},
-            "queue": {"count": calls, "ns": 0},  # there is none
+            "queue": {"count": calls, "ns": counts["queue_ns"]},
             "compute_input": {"count": calls, "ns": counts["input_ns"]},
             "compute_infer": {"count": calls, "ns": counts["infer_ns"]},
             "compute_output": {"count": calls, "ns": counts["output_ns"]},

@@ -37,11 +37,12 @@ JSON_TYPES = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 )
 
-#: What this module, `shedding.py` and `guards.py` lean on in uvicorn, none of it promised: the
-#: parser's callbacks `on_message_begin`, `on_url`, `on_header`, `on_headers_complete`
-#: and `on_message_complete`; `data_received`, `connection_made`, `connection_lost`,
-#: `send_400_response`, `on_response_complete`, `_unset_keepalive_if_required`; the
-#: attributes `transport`, `pipeline`, `flow.write_paused`, `loop`, `parser`, `url`,
+#: What this module, `shedding.py` and `guards.py` lean on in uvicorn, none of it
+#: promised: the parser's callbacks `on_message_begin`, `on_url`, `on_header`,
+#: `on_headers_complete` and `on_message_complete`; `data_received`, `connection_made`,
+#: `connection_lost`, `pause_writing`, `resume_writing`, `shutdown`, `send_400_response`,
+#: `on_response_complete`, `timeout_keep_alive_handler`, `_unset_keepalive_if_required`;
+#: the attributes `transport`, `pipeline`, `flow.write_paused`, `loop`, `parser`, `url`,
 #: `headers`, `server_state.default_headers`, `timeout_keep_alive`, and of `cycle`:
 #: `transport`, `response_started`, `response_complete`, `disconnected`,
 #: `message_event`. A change of the source of either class is a reason to read it
@@ -193,7 +194,7 @@ class HotrowProtocol(SheddingProtocol):
         held, began_ns = self._held, self._began_ns
         self._held, self._pieces = b"", 0
         super().data_received(data)
-        if held and self._in_message:  # its deadline counts from the first piece held
+        if held and self._is_incomplete():  # its deadline counts from the first piece held
             self._began_ns = began_ns
             self._look()
 

@@ -29,12 +29,16 @@ def publish(new: Path, served: Path) -> Publication:
     """Put a copy of the bundle `new` in the place of `served`; raises `BundleError`."""
     served = served.resolve()  # of a link, the folder it points to
     bundle = Bundle.load(new)
-    had_one = served.exists()
-    if had_one and (name := Bundle.load(served).name) != bundle.name:
-        raise BundleError(f"expected another version of {name} for {served}, got {bundle.name}")
+    if not served.parent.is_dir():
+        raise BundleError(f"expected a folder for the model at {served}, got none at {served.parent}")
+    _complete(served)
+    had_one, old = served.exists(), _loaded(served)
+    if old is not None and old.name != bundle.name:
+        raise BundleError(f"expected another version of {old.name} for {served}, got {bundle.name}")
+    if old is not None and old.digest == bundle.digest:  # else it would be its own way back
+        return Publication(served, _nothing, _nothing)
     incoming, replaced, before = (_beside(served, word) for word in ("incoming", "replaced", "previous"))
-    for leftover in (incoming, replaced):
-        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.rmtree(incoming, ignore_errors=True)
     _copy(new, [MANIFEST_FILE, *bundle.manifest["files"]], incoming)
     Bundle.load(incoming)
     if had_one:
@@ -43,9 +47,11 @@ def publish(new: Path, served: Path) -> Publication:
     sync_directory(served.parent)
 
     def keep() -> None:
-        if had_one:
+        if old is not None:
             shutil.rmtree(before, ignore_errors=True)
             replaced.rename(before)
+        else:  # a damaged one is no way back
+            shutil.rmtree(replaced, ignore_errors=True)
 
     def undo() -> None:
         served.rename(incoming)
@@ -59,6 +65,7 @@ def publish(new: Path, served: Path) -> Publication:
 def roll_back(served: Path) -> Publication:
     """Exchange `served` and the bundle before it; done twice, nothing has changed. Raises `BundleError`."""
     served = served.resolve()
+    _complete(served)
     before, replaced = previous(served), _beside(served, "replaced")
     if not before.is_dir():
         raise BundleError(
@@ -74,14 +81,35 @@ def roll_back(served: Path) -> Publication:
             replaced.rename(before)
         sync_directory(served.parent)
 
-    shutil.rmtree(replaced, ignore_errors=True)
     exchange()
-    return Publication(served, lambda: None, exchange)
+    return Publication(served, _nothing, exchange)
 
 
 def previous(served: Path) -> Path:
     """Where the bundle that a folder held before is kept."""
     return _beside(served.resolve(), "previous")
+
+
+def _complete(served: Path) -> None:
+    """Of an exchange that was cut short, put what was served where it belongs."""
+    replaced, before = _beside(served, "replaced"), _beside(served, "previous")
+    if replaced.exists() and not served.exists():
+        replaced.rename(served)
+    elif replaced.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        replaced.rename(before)
+
+
+def _loaded(served: Path) -> Bundle | None:
+    """What is served now, None if there is nothing or it is damaged: then anything is better."""
+    try:
+        return Bundle.load(served)
+    except BundleError:
+        return None
+
+
+def _nothing() -> None:
+    """There is nothing to keep or undo."""
 
 
 def _beside(served: Path, word: str) -> Path:

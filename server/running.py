@@ -1,18 +1,23 @@
 """The server on a port of this machine: found, told to read its models again, asked what it serves."""
 
+import argparse
 import os
 import re
 import signal
+import socket
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 import psutil
 
+from server.cli import add_options, given
 from server.errors import HotrowError
 from server.model_check import CHECK_SECONDS
+from server.settings import Settings
 
 #: Another reload, then the check, the start of all workers and a drain.
 RELOAD_SECONDS = 4 * CHECK_SECONDS
@@ -45,13 +50,7 @@ class RunningServer(NamedTuple):
             )
         end = time.monotonic() + RELOAD_SECONDS
         failed = self._failed_at_rest(end)
-        try:
-            os.kill(self.pid, signal.SIGHUP)
-        except PermissionError:
-            raise ServerError(
-                f"expected to be allowed to signal the server, process {self.pid}, got a refusal: "
-                "run this as the user it runs as"
-            ) from None
+        self.request_reload()
         time.sleep(PAUSE_SECONDS)
         if self._failed_at_rest(end) > failed:
             raise ServerError(
@@ -59,8 +58,18 @@ class RunningServer(NamedTuple):
                 "and goes on with those it had"
             )
 
+    def request_reload(self) -> None:
+        """Have it read its model folders again, and do not wait; raises `ServerError`."""
+        try:
+            os.kill(self.pid, signal.SIGHUP)
+        except PermissionError:
+            raise ServerError(
+                f"expected to be allowed to signal the server, process {self.pid}, got a refusal: "
+                "run this as the user it runs as"
+            ) from None
+
     def serves(self, digest: str) -> bool:
-        """Whether the model of this digest is served; waits until all workers that answer do."""
+        """Whether the model of this digest is served; waits a while for all workers that answer to do so."""
         is_served, sure = False, 0
         for document in self._documents():
             has_it = document["ready"] and digest in {model["digest"] for model in document["models"]}
@@ -80,6 +89,18 @@ class RunningServer(NamedTuple):
                 break
         return labels
 
+    def folders(self) -> set[Path] | None:
+        """The model folders it was started with, None if this user may not know."""
+        try:
+            process = psutil.Process(self.pid)
+            here, words, environment = Path(process.cwd()), process.cmdline(), process.environ()
+        except psutil.Error:
+            return None
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        add_options(parser, "model")
+        options, _ = parser.parse_known_args(words)
+        return {(here / folder).resolve() for folder in Settings.read(environment, **given(options)).model}
+
     def labels(self) -> list[str]:
         """The `name@version` of every model it serves; raises `ServerError`."""
         return _labels(self._document()["models"])
@@ -89,6 +110,7 @@ class RunningServer(NamedTuple):
         end = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < end:
             yield self._document()
+            time.sleep(PAUSE_SECONDS / 5)
 
     def _document(self) -> dict[str, Any]:
         try:
@@ -131,10 +153,11 @@ def find_server(host: str, port: int) -> RunningServer | None:
     Its workers hold the socket too: the first process is the one whose parent does
     not. Raises `ServerError` if it is not Hotrow.
     """
+    hosts = {*_addresses(host), *_ANY_HOST}
     for connection in psutil.net_connections(kind="tcp"):
-        if connection.pid and _is_listener(connection, host, port):
+        if connection.pid and _is_listener(connection, hosts, port):
             process = psutil.Process(connection.pid)
-            while (parent := process.parent()) is not None and _listens(parent, host, port):
+            while (parent := process.parent()) is not None and _listens(parent, hosts, port):
                 process = parent
             server = RunningServer(process.pid, f"http://{f'[{host}]' if ':' in host else host}:{port}")
             server.labels()
@@ -142,15 +165,22 @@ def find_server(host: str, port: int) -> RunningServer | None:
     return None
 
 
-def _listens(process: psutil.Process, host: str, port: int) -> bool:
+def _addresses(host: str) -> set[str]:
     try:
-        return any(_is_listener(connection, host, port) for connection in process.net_connections(kind="tcp"))
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return {host}
+
+
+def _listens(process: psutil.Process, hosts: Container[str], port: int) -> bool:
+    try:
+        return any(
+            _is_listener(connection, hosts, port) for connection in process.net_connections(kind="tcp")
+        )
     except psutil.Error:  # another user's
         return False
 
 
-def _is_listener(connection: Any, host: str, port: int) -> bool:
+def _is_listener(connection: Any, hosts: Container[str], port: int) -> bool:
     where = connection.laddr
-    return bool(
-        connection.status == psutil.CONN_LISTEN and where.port == port and where.ip in (host, *_ANY_HOST)
-    )
+    return bool(connection.status == psutil.CONN_LISTEN and where.port == port and where.ip in hosts)

@@ -127,6 +127,6 @@ def open_service(
     if settings.log_mode != "off":
         log = PredictionLog.from_settings(settings, worker, metrics)
     models = tuple(ServedModel(bundle, metrics, log) for bundle in bundles)
-    in_flight = InFlight(metrics, settings.max_inflight)
+    in_flight = InFlight(metrics, settings.max_inflight, settings.max_batch_bytes)
     page = MetricsPage(shared, [model.info for model in models])
     return Service(settings, models, metrics, in_flight, page, log)

@@ -18,14 +18,14 @@ from typing import Any
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from server.errors import Unavailable
+from server.errors import Problem, Unavailable
 from server.guards import GuardedProtocol
 from server.heads import CLOSE, HEAD_END, MAX_PLAIN_HEAD_BYTES, PlainHead, plain_head
 from server.metrics import WorkerMetrics
 from server.refusals import refusal
 
 #: Routes that tell how the server is: they answer when it is overloaded too.
-EXEMPT = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+EXEMPT = frozenset({"/livez", "/readyz", "/metrics", "/models", "/v2/health/live", "/v2/health/ready"})
 #: When to try again is drawn from these, so that the refused do not come back at once.
 RETRY_AFTER_SECONDS = (1, 2, 3, 4, 5)
 UNDER_V2 = "/v2/"
@@ -40,11 +40,18 @@ _POST = re.compile(rb"POST /[\w./~-]* HTTP/1\.1\r\n")
 
 
 class InFlight:
-    """The requests of the ordinary way that one worker is answering, and how many it may."""
+    """The requests of the ordinary way that one worker is answering, and how many it may.
 
-    def __init__(self, metrics: WorkerMetrics, most: int) -> None:
+    Two limits: of all that are in flight, and of those with large bodies that wait
+    for their turn. What is small never waits, and is not refused for the second one.
+    """
+
+    def __init__(self, metrics: WorkerMetrics, most: int, most_bytes: int) -> None:
         self.metrics = metrics
+        #: A longer body is not read to its end, so its connection must close.
+        self.most_bytes = most_bytes
         self._most = most
+        self._most_waiting = max(1, most // WAITING_SHARE)
         self._count = 0
         self._waiting = 0
         self._coming = 0
@@ -57,12 +64,21 @@ class InFlight:
 
     @property
     def is_full(self) -> bool:
-        """Whether one more would be one too many."""
-        waiting = self._waiting + self._coming
-        return self._count >= self._most or waiting * WAITING_SHARE >= self._most
+        """Whether one more would be one too many, whatever it is."""
+        return self._count >= self._most
+
+    @property
+    def is_strained(self) -> bool:
+        """Whether some requests are refused: all, or those with large bodies."""
+        return self._waiting > 0 or self._count >= self._most
+
+    def has_room(self, body_bytes: int) -> bool:
+        """Whether a request with a body of this length is taken."""
+        waits = body_bytes > SMALL_BYTES
+        return not self.is_full and not (waits and self._waiting + self._coming >= self._most_waiting)
 
     def expect(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A request with a large body has come, and will wait when the event loop has seen all that came."""
+        """A large body was let through: it waits as soon as the event loop has seen all that came."""
         if not self._coming:
             loop.call_soon(self._expect_none)
         self._coming += 1
@@ -72,7 +88,7 @@ class InFlight:
 
     @asynccontextmanager
     async def turn(self, body_bytes: int) -> AsyncIterator[None]:
-        """The time to work on a request whose body has been received.
+        """The time to work on a request whose body has been received; raises `Unavailable`.
 
         Those with large bodies take turns: rows that are decoded and wait would fill
         the memory, and give the garbage collector work that no answer needs.
@@ -80,6 +96,9 @@ class InFlight:
         if body_bytes <= SMALL_BYTES:
             yield
             return
+        if self._turns.locked() and self._waiting >= self._most_waiting:
+            self._count_shed()
+            raise _unavailable(random.choice(RETRY_AFTER_SECONDS))
         self._waiting += 1
         try:
             await self._turns.acquire()
@@ -95,10 +114,11 @@ class InFlight:
         self._count += change
         self.metrics.add_in_flight(change)
 
-    def shed(self, path: str) -> Response:
-        """What refuses a request for this path; counted."""
+    def shed(self, path: str, body_bytes: float) -> Response:
+        """What refuses a request for this path; counted. With much to come the connection closes."""
         self._count_shed()
-        return _refused(path.startswith(UNDER_V2), random.choice(RETRY_AFTER_SECONDS))
+        closing = body_bytes > SMALL_BYTES
+        return _refused(path.startswith(UNDER_V2), random.choice(RETRY_AFTER_SECONDS), closing)
 
     def shed_unread(self, target: bytes, default_headers: list[tuple[bytes, bytes]]) -> bytes:
         """The whole answer that refuses a POST to this path; counted.
@@ -115,11 +135,17 @@ class InFlight:
         return random.choice(self._answers[target.startswith(UNDER_V2.encode())])
 
 
-@lru_cache
-def _refused(under_v2: bool, retry_after_seconds: int) -> Response:
+def _unavailable(retry_after_seconds: int) -> Unavailable:
     words = "expected fewer requests at once, got more than this worker answers"
-    refused = Unavailable(words, retry_after_seconds=retry_after_seconds)
-    return refusal(UNDER_V2 if under_v2 else "/", refused)
+    return Unavailable(words, retry_after_seconds=retry_after_seconds)
+
+
+@lru_cache
+def _refused(under_v2: bool, retry_after_seconds: int, closing: bool = False) -> Response:
+    answer = refusal(UNDER_V2 if under_v2 else "/", _unavailable(retry_after_seconds))
+    if closing:
+        answer.headers["Connection"] = "close"
+    return answer
 
 
 def _http(answer: Response, default_headers: list[tuple[bytes, bytes]]) -> bytes:
@@ -137,29 +163,36 @@ class SheddingProtocol(GuardedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Drop or refuse what there is no room for, and pass the rest on to the parser."""
-        if self._unread:
+        if self._unread and not self._lingering:
             self._active_ns = time.perf_counter_ns()
             self._unread, data = max(0, self._unread - len(data)), data[self._unread :]
-        while data and self._may_shed():
+        while data and self._in_flight.is_strained and self._may_shed():
             head_end = data.find(HEAD_END) + len(HEAD_END)
             head = _sheddable(data[:head_end]) if head_end <= MAX_PLAIN_HEAD_BYTES else None
-            if head is None:
+            if head is None or head.body_bytes > self._in_flight.most_bytes:
+                break
+            if self._in_flight.has_room(head.body_bytes):
+                if head.body_bytes > SMALL_BYTES:
+                    self._in_flight.expect(self.loop)
                 break
             self._shed(head)
             end = head_end + head.body_bytes
             self._unread, data = max(0, end - len(data)), data[end:]
             if self._unread:
                 self._begin_incomplete()
-        if len(data) > SMALL_BYTES and not self._in_message:
-            self._in_flight.expect(self.loop)
         if data:
             super().data_received(data)
 
     def _may_shed(self) -> bool:
         # While the server drains, the ordinary way knows when to close.
-        return (
-            self._in_flight.is_full and not self._is_busy() and CLOSE not in self.server_state.default_headers
-        )
+        return not self._is_busy() and CLOSE not in self.server_state.default_headers
+
+    def _refuse(self, problem: Problem) -> None:
+        """Refuse a request, but not twice: what is to come of one that has its answer is dropped."""
+        if self._unread:
+            self._linger()
+        else:
+            super()._refuse(problem)
 
     def _shed(self, head: PlainHead) -> None:
         self._active_ns = started_ns = time.perf_counter_ns()

@@ -284,11 +284,45 @@ def test_rows_in_order_score_as_rows_as_they_come(three: Path) -> None:
     assert RowOrder(predictor).margins(matrix).tolist() == predictor.margins(matrix).tolist()
 
 
-def test_misspelt_column_is_named_once_not_row_by_row(three: Path, tmp_path: Path) -> None:
-    bundle = Bundle.load(three)
-    required = next(f.name for f in bundle.schema.features if not f.nullable)
-    source = tmp_path / "in.csv"
-    source.write_text(f"{required.upper()}s,contract\n5,permanent\n")
-    done = run("-m", "server.batch", str(source), str(tmp_path / "out.csv"), "--model", str(three))
-    assert done.returncode == 1
-    assert f"expected the column {required}, got" in done.stderr
+@pytest.mark.parametrize(("column", "got"), [("incomes", "incomes: rename it"), ("x", "a table without")])
+def test_table_without_a_column_it_needs_is_refused_as_a_whole(
+    three: Path, tmp_path: Path, column: str, got: str
+) -> None:
+    code, words = scored_text(three, tmp_path, f"{column},contract\n5,permanent\n")
+    assert (code, f"expected the column income, got {got}" in words) == (1, True)
+
+
+@pytest.mark.parametrize("column", ["Contract", "contract ", "con_tract"])
+def test_column_that_differs_by_case_or_blanks_is_refused(three: Path, tmp_path: Path, column: str) -> None:
+    """It may be missing, so no row would tell."""
+    code, words = scored_text(three, tmp_path, f"income,{column}\n5,permanent\n")
+    assert (code, f"expected the column contract, got {column}: rename" in words) == (1, True)
+    lines = f'{{"income": 5, "{column}": "permanent"}}\n'
+    code, words = scored_text(three, tmp_path, lines, ending=".jsonl")
+    assert (code, f"expected the column contract, got {column}: rename" in words) == (1, True)
+
+
+def test_column_that_is_missing_in_every_row_is_named(three: Path, tmp_path: Path) -> None:
+    code, words = scored_text(three, tmp_path, "income\n5\n")
+    assert (code, "No column for contract, owner: missing in every row." in words) == (0, True)
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize(("line", "cells"), [("7,permanent", 2), ("7,permanent,1,more", 4), ("7", 1)])
+def test_row_with_cells_too_few_or_too_many_is_bad(
+    three: Path, tmp_path: Path, quote: str, line: str, cells: int
+) -> None:
+    table = f"income,contract,owner\n5,{quote}permanent{quote},1\n{line}\n6,,0\n"
+    code, words = scored_text(three, tmp_path, table)
+    assert (code, f"line 3: expected 3 cells, got {cells}" in words) == (1, True)
+    code, words = scored_text(three, tmp_path, table, "--on-bad-row", "skip")
+    assert (code, "2 of 3 rows scored" in words) == (0, True)
+    read = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text()))
+    assert [row["income"] for row in read] == ["5", "6"]
+
+
+def scored_text(three: Path, folder: Path, text: str, *options: str, ending: str = ".csv") -> tuple[int, str]:
+    source = folder / f"in{ending}"
+    source.write_text(text)
+    done = run("-m", "server.batch", str(source), str(folder / "out.csv"), "--model", str(three), *options)
+    return done.returncode, done.stderr

@@ -22,7 +22,7 @@ from loadtest.ledger import reconcile
 from loadtest.ledger_client import Load
 from loadtest.reference_rows import ReferenceRow, scored
 from loadtest.scrape import scrape, total
-from loadtest.subject import Subject, free_port
+from loadtest.subject import Subject, free_port, python
 from monitoring.verify_log import verify
 from server.bundle import Bundle
 from server.errors import BundleError
@@ -355,9 +355,10 @@ def test_command_says_what_it_will_not_do(versions: list[Path], served: Path, tm
         assert command(subject, "rollback", served)[1].startswith("expected the model that was served before")
         code, words = command(subject, "publish", tmp_path, served)
         assert (code, words.startswith("expected a model folder")) == (1, True)
-        other = tmp_path / "elsewhere"
-        code, words = command(subject, "publish", versions[1], other)
-        assert (code, "of other folders" in words) == (1, True)
+        for other in (tmp_path / "elsewhere", tmp_path / "not" / "there"):
+            code, words = command(subject, "publish", versions[0], other)  # that model is served
+            assert (code, words.startswith(f"expected a server of {other}, got one of {served}")) == (1, True)
+            assert not other.exists()
         assert command(subject, "list") == (0, f"{subject.url} serves three@1.\n")
     assert command(subject, "reload")[0] == 1
     assert command(subject, "publish", versions[1], served)[1].endswith(
@@ -379,6 +380,54 @@ def test_publication_that_the_server_refuses_is_taken_back(
         assert (code, "it says why where it logs" in words) == (1, True)
         assert Bundle.load(served).version == "1"
         assert model_of(subject) == "three@1"
+
+
+def test_interrupted_publication_is_undone_by_folder_and_server(
+    versions: list[Path], served: Path, tmp_path: Path
+) -> None:
+    with serving(served, tmp_path) as subject:
+        os.kill(subject.pid, signal.SIGSTOP)
+        arguments = ["publish", str(versions[1]), str(served), "--port", subject.url.rpartition(":")[2]]
+        with subprocess.Popen(python("-m", "server.models", *arguments)) as publication:
+            os.kill(subject.pid, signal.SIGCONT)
+            eventually(lambda: Bundle.load(served).version == "2" if served.exists() else False)
+            publication.send_signal(signal.SIGTERM)
+        assert publication.returncode == 130
+        assert Bundle.load(served).version == "1"
+        eventually(lambda: reloads(subject, "ok") + reloads(subject, "failed") >= 1)
+        eventually(lambda: in_progress(subject) == 0)
+        assert model_of(subject) == "three@1"
+
+
+def test_publication_done_twice_keeps_the_way_back(versions: list[Path], served: Path) -> None:
+    for _ in range(2):
+        publish(versions[1], served).keep()
+    assert held(served) == ["2", "1"]
+    roll_back(served)
+    assert held(served) == ["1", "2"]
+
+
+@pytest.mark.parametrize("is_back", [False, True])
+def test_publication_cut_short_is_completed_by_the_next(
+    versions: list[Path], served: Path, is_back: bool
+) -> None:
+    """By SIGKILL between two renames: what was served is the way back, or is served again."""
+    replaced = served.with_name(f".{served.name}.replaced")
+    served.rename(replaced)
+    if is_back:
+        shutil.copytree(versions[1], served)
+        roll_back(served)
+        assert held(served) == ["1", "2"]
+    else:
+        publish(versions[1], served).keep()
+        assert held(served) == ["2", "1"]
+    assert not replaced.exists()
+
+
+def test_damaged_model_can_be_replaced_and_is_no_way_back(versions: list[Path], served: Path) -> None:
+    (served / "model.onnx").write_bytes(b"")
+    publish(versions[1], served).keep()
+    assert held(served) == ["2"]
 
 
 def held(served: Path) -> list[str]:

@@ -159,15 +159,15 @@ def test_dribbled_bytes_do_not_move_the_deadline(impatient: Subject, begun: byte
     assert received.startswith(b"HTTP/1.1 408")
 
 
-def test_client_that_reads_nothing_is_cut_off(impatient: Subject) -> None:
-    with unread(impatient) as connection:
+def test_client_that_reads_nothing_is_cut_off(three: Path, tmp_path: Path) -> None:
+    with serving(three, tmp_path, request_timeout_seconds="1") as subject, unread(subject) as connection:
 
-        def has_ended() -> (
-            bool
-        ):  # tcp(7), TCP_INFO: the first byte is the state, 1 of an established connection
+        def has_ended() -> bool:  # tcp(7), TCP_INFO: the first byte is the state, 1 if established
             return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != 1
 
         wait_until(has_ended, "the end", 10.0)
+        assert exchange(subject.url, get("/livez"))[0].status == 200
+    assert "Traceback" not in (tmp_path / "server.log").read_text()
 
 
 def test_client_that_reads_slowly_gets_every_answer(impatient: Subject) -> None:
