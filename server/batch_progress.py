@@ -47,12 +47,13 @@ def shown(job: Job, bundle: Bundle) -> Totals:
 
         totals = job.run(advance)
     console.print(
-        _summary(job, bundle, totals, time.perf_counter() - started), soft_wrap=True, highlight=False
+        summary(job, bundle, totals, time.perf_counter() - started), soft_wrap=True, highlight=False
     )
     return totals
 
 
-def _summary(job: Job, bundle: Bundle, totals: Totals, seconds: float) -> str:
+def summary(job: Job, bundle: Bundle, totals: Totals, seconds: float) -> str:
+    """The last line of figures, and which columns were missing."""
     fresh = totals.rows - totals.resumed_rows
     scored = f"{totals.rows - totals.bad_rows:,} rows scored"
     if totals.bad_rows:

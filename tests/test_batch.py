@@ -18,6 +18,8 @@ from server import batch_blocks
 from server.batch_blocks import csv_blocks
 from server.batch_columns import BatchRefused, encode_table
 from server.batch_job import BatchJob
+from server.batch_progress import summary
+from server.batch_scorer import OnBadRow
 from server.bounds import Bounds
 from server.bundle import Bundle
 from server.predictor import Predictor
@@ -284,27 +286,36 @@ def test_rows_in_order_score_as_rows_as_they_come(three: Path) -> None:
     assert RowOrder(predictor).margins(matrix).tolist() == predictor.margins(matrix).tolist()
 
 
+def scored_text(
+    three: Path, folder: Path, text: str, on_bad_row: OnBadRow = "fail", *, ending: str = ".csv"
+) -> str:
+    """What the command says at the end of scoring a file."""
+    source, bundle = folder / f"in{ending}", Bundle.load(three)
+    source.write_text(text)
+    job = BatchJob(source, folder / "out.csv", bundle, on_bad_row, 1)
+    return summary(job, bundle, job.run(lambda *_: None), 1.0)
+
+
 @pytest.mark.parametrize(("column", "got"), [("incomes", "incomes: rename it"), ("x", "a table without")])
 def test_table_without_a_column_it_needs_is_refused_as_a_whole(
     three: Path, tmp_path: Path, column: str, got: str
 ) -> None:
-    code, words = scored_text(three, tmp_path, f"{column},contract\n5,permanent\n")
-    assert (code, f"expected the column income, got {got}" in words) == (1, True)
+    with pytest.raises(BatchRefused, match=f"expected the column income, got {got}"):
+        scored_text(three, tmp_path, f"{column},contract\n5,permanent\n")
 
 
 @pytest.mark.parametrize("column", ["Contract", "contract ", "con_tract"])
 def test_column_that_differs_by_case_or_blanks_is_refused(three: Path, tmp_path: Path, column: str) -> None:
     """It may be missing, so no row would tell."""
-    code, words = scored_text(three, tmp_path, f"income,{column}\n5,permanent\n")
-    assert (code, f"expected the column contract, got {column}: rename" in words) == (1, True)
-    lines = f'{{"income": 5, "{column}": "permanent"}}\n'
-    code, words = scored_text(three, tmp_path, lines, ending=".jsonl")
-    assert (code, f"expected the column contract, got {column}: rename" in words) == (1, True)
+    with pytest.raises(BatchRefused, match=f"expected the column contract, got {column}: rename"):
+        scored_text(three, tmp_path, f"income,{column}\n5,permanent\n")
+    with pytest.raises(BatchRefused, match=f"expected the column contract, got {column}: rename"):
+        scored_text(three, tmp_path, f'{{"income": 5, "{column}": "permanent"}}\n', ending=".jsonl")
 
 
 def test_column_that_is_missing_in_every_row_is_named(three: Path, tmp_path: Path) -> None:
-    code, words = scored_text(three, tmp_path, "income\n5\n")
-    assert (code, "No column for contract, owner: missing in every row." in words) == (0, True)
+    words = scored_text(three, tmp_path, "income\n5\n")
+    assert words.endswith("No column for contract, owner: missing in every row.")
 
 
 @pytest.mark.parametrize("quote", ["", '"'])
@@ -313,16 +324,8 @@ def test_row_with_cells_too_few_or_too_many_is_bad(
     three: Path, tmp_path: Path, quote: str, line: str, cells: int
 ) -> None:
     table = f"income,contract,owner\n5,{quote}permanent{quote},1\n{line}\n6,,0\n"
-    code, words = scored_text(three, tmp_path, table)
-    assert (code, f"line 3: expected 3 cells, got {cells}" in words) == (1, True)
-    code, words = scored_text(three, tmp_path, table, "--on-bad-row", "skip")
-    assert (code, "2 of 3 rows scored" in words) == (0, True)
+    with pytest.raises(BatchRefused, match=f"line 3: expected 3 cells, got {cells}"):
+        scored_text(three, tmp_path, table)
+    assert "2 of 3 rows scored" in scored_text(three, tmp_path, table, "skip")
     read = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text()))
     assert [row["income"] for row in read] == ["5", "6"]
-
-
-def scored_text(three: Path, folder: Path, text: str, *options: str, ending: str = ".csv") -> tuple[int, str]:
-    source = folder / f"in{ending}"
-    source.write_text(text)
-    done = run("-m", "server.batch", str(source), str(folder / "out.csv"), "--model", str(three), *options)
-    return done.returncode, done.stderr
