@@ -134,7 +134,7 @@ class Settings:
         128,
         _whole(1),
         "requests in flight in a worker, of which an eighth may wait for their turn; beyond, they get 503 "
-        "(plain rows are never in flight)",
+        "(a plain row that comes alone never waits)",
     )
     fast_door: bool = _setting(
         True, _switch, "`on`, or `off`: `/predict` takes the ordinary way through Starlette too"
