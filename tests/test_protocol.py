@@ -160,6 +160,11 @@ def test_plain_head_says_target_media_type_and_body_length() -> None:
     assert plain_head(head(*PLAIN, "Accept: */*", "traceparent: 00-ab")) == plain_head(head(*PLAIN))
 
 
+@pytest.mark.parametrize("value", ["keep-alive", "Keep-Alive"])
+def test_head_that_asks_for_what_happens_anyway_is_plain(value: str) -> None:
+    assert plain_head(head(*PLAIN, f"Connection: {value}")) == plain_head(head(*PLAIN))
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -171,6 +176,8 @@ def test_plain_head_says_target_media_type_and_body_length() -> None:
         (*PLAIN, "Content-Type: text/plain"),
         (*PLAIN, "Transfer-Encoding: chunked"),
         (*PLAIN, "Connection: close"),
+        (*PLAIN, "Connection: close", "Connection: keep-alive"),
+        (*PLAIN, "Connection: keep-alive, TE"),
         (*PLAIN, "Expect: 100-continue"),
         (*PLAIN, "Content-Encoding: gzip"),
         (*PLAIN, "Upgrade: websocket"),
