@@ -97,10 +97,10 @@ def _server_of(options: argparse.Namespace) -> RunningServer | None:
     """The server on the port, None if there is none; raises `ServerError` if it reads other folders."""
     settings = _settings(options)
     server = find_server(settings.host, settings.port)
-    folders = None if server is None else server.folders()
-    if server is not None and folders is not None and options.folder.resolve() not in folders:
+    found = None if server is None else server.settings()
+    if server is not None and found is not None and options.folder.resolve() not in found.model:
         raise ServerError(
-            f"expected a server of {options.folder}, got one of {', '.join(map(str, sorted(folders)))} "
+            f"expected a server of {options.folder}, got one of {', '.join(map(str, found.model))} "
             f"at {server.url}: name its --port, or the folder that it reads"
         )
     return server

@@ -5,9 +5,11 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import time
 import urllib.request
 from collections.abc import Container, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ import psutil
 
 from server.cli import add_options, given
 from server.errors import HotrowError
-from server.model_check import CHECK_SECONDS
+from server.model_check import CHECK_SECONDS, check_command, read_verdict
 from server.settings import Settings
 
 #: Another reload, then the check, the start of all workers and a drain.
@@ -54,8 +56,8 @@ class RunningServer(NamedTuple):
         time.sleep(PAUSE_SECONDS)
         if self._failed_at_rest(end) > failed:
             raise ServerError(
-                "expected the server to take the models, got a refusal: it says why where it logs, "
-                "and goes on with those it had"
+                f"expected the server to take the models, got a refusal ({self._why_not()}): "
+                "it goes on with those it had"
             )
 
     def request_reload(self) -> None:
@@ -67,6 +69,22 @@ class RunningServer(NamedTuple):
                 f"expected to be allowed to signal the server, process {self.pid}, got a refusal: "
                 "run this as the user it runs as"
             ) from None
+
+    def _why_not(self) -> str:
+        """What a check of its models with its settings and environment says."""
+        settings = self.settings()
+        if settings is not None:
+            environment = psutil.Process(self.pid).environ()
+            try:
+                done = subprocess.run(
+                    check_command(settings), env=environment, capture_output=True, timeout=CHECK_SECONDS
+                )
+                read_verdict(done.stdout)
+            except HotrowError as error:
+                return str(error)
+            except subprocess.TimeoutExpired:
+                return f"the check took more than {CHECK_SECONDS:g} s"
+        return "it says why where it logs"
 
     def serves(self, digest: str) -> bool:
         """Whether the model of this digest is served; waits a while for all workers that answer to do so."""
@@ -89,17 +107,18 @@ class RunningServer(NamedTuple):
                 break
         return labels
 
-    def folders(self) -> set[Path] | None:
-        """The model folders it was started with, None if this user may not know."""
+    def settings(self) -> Settings | None:
+        """What it was started with, its model folders from the root on; None if this user may not know."""
         try:
             process = psutil.Process(self.pid)
             here, words, environment = Path(process.cwd()), process.cmdline(), process.environ()
         except psutil.Error:
             return None
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        add_options(parser, "model")
+        add_options(parser, "model", "log_dir", "log_mode")
         options, _ = parser.parse_known_args(words)
-        return {(here / folder).resolve() for folder in Settings.read(environment, **given(options)).model}
+        settings = Settings.read(environment, **given(options))
+        return replace(settings, model=tuple((here / folder).resolve() for folder in settings.model))
 
     def labels(self) -> list[str]:
         """The `name@version` of every model it serves; raises `ServerError`."""

@@ -377,9 +377,19 @@ def test_publication_that_the_server_refuses_is_taken_back(
     with serving(served, tmp_path) as subject:
         assert command(subject, "publish", secret, served)[0] == 2
         code, words = command(subject, "publish", secret, served, HOTROW_LOG_MODE="off")
-        assert (code, "it says why where it logs" in words) == (1, True)
+        assert (code, "got a refusal (expected a key" in words) == (1, True)
         assert Bundle.load(served).version == "1"
         assert model_of(subject) == "three@1"
+
+
+def test_second_folder_of_one_label_is_refused_and_the_command_says_why(
+    versions: list[Path], served: Path, tmp_path: Path
+) -> None:
+    second = Path(shutil.copytree(versions[1], tmp_path / "second"))
+    with serving(served, tmp_path, "--model", str(second)) as subject:
+        code, words = command(subject, "publish", versions[0], second)
+        assert (code, "got three@1 twice" in words) == (1, True)
+        assert held(second) == ["2"]
 
 
 def test_interrupted_publication_is_undone_by_folder_and_server(
