@@ -10,6 +10,7 @@ import fcntl
 import re
 import socket
 import struct
+import sys
 import termios
 import time
 from array import array
@@ -26,6 +27,7 @@ from server.errors import (
     MalformedRequest,
     Problem,
     RequestTimeout,
+    Unavailable,
     UnknownTransferCoding,
     UriTooLong,
 )
@@ -119,7 +121,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words
         """Answer what the parser, or a callback of ours, has refused."""
-        self._refuse(self._refusal or MalformedRequest("expected an HTTP/1.1 request, got something else"))
+        refusal = self._refusal
+        error = sys.exception()  # the parser's, around that of a callback
+        if refusal is None and error is not None and isinstance(error.__context__, MemoryError):
+            refusal = Unavailable("expected memory for this request, got no more of it")
+        self._refuse(refusal or MalformedRequest("expected an HTTP/1.1 request, got something else"))
 
     def on_response_complete(self) -> None:
         """An answer of the app is out: start the next request, or send the refusal that waited."""
@@ -164,6 +170,7 @@ class GuardedProtocol(HttpToolsProtocol):
             (b"content-type", PROBLEM_JSON.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
+            *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
         ]
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + body)

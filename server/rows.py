@@ -65,7 +65,12 @@ class RowsScorer:
             margins = self._predictor.margins(rows)
         else:
             loop = asyncio.get_running_loop()
-            margins = await loop.run_in_executor(self._thread, self._margins, rows, deadline)
+            try:
+                margins = await loop.run_in_executor(self._thread, self._margins, rows, deadline)
+            except RuntimeError as error:
+                if "start new thread" in str(error):  # there is no memory for its stack
+                    raise MemoryError from None
+                raise
         infer_ns = time.perf_counter_ns() - started_ns
         outputs: list[Any] = []
         for start in range(0, len(rows), SLICE_ROWS):

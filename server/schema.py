@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from server.errors import FieldError, MalformedBody, UnacceptableRow
+from server.errors import MAX_LISTED_ERRORS, FieldError, MalformedBody, UnacceptableRow
 
 Kind: TypeAlias = Literal["number", "integer", "flag", "category"]
 #: One encoded row: the bytes of F float64 in schema order, NaN where a value is missing.
@@ -179,7 +179,8 @@ class Schema:
         Raises `UnacceptableRow` naming every bad field at once.
         """
         row = self._all_missing[:]
-        errors = []
+        errors: list[FieldError] = []
+        more = 0  # unknown names beyond those that an answer lists
         index, features, bounds = self._index, self.features, self._bounds
         for name, value in fields.items():
             i = index.get(name)
@@ -190,9 +191,12 @@ class Schema:
                     row[i] = value
                     continue
             if i is None:
-                errors.append(
-                    FieldError(pointer(name), "expected no such field: it is no feature of this model")
-                )
+                if len(errors) < MAX_LISTED_ERRORS:
+                    errors.append(
+                        FieldError(pointer(name), "expected no such field: it is no feature of this model")
+                    )
+                else:
+                    more += 1
                 continue
             try:
                 row[i] = features[i].encode(value)
@@ -203,7 +207,7 @@ class Schema:
             if name not in fields:
                 errors.append(FieldError(pointer(name), f"expected {features[i].expected}, got nothing"))
         if errors:
-            raise UnacceptableRow(_summary(errors), errors=errors)
+            raise UnacceptableRow(_summary(len(errors) + more), errors=errors)
         return row.tobytes()
 
     def encode_columns(self, columns: Mapping[str, Sequence[Any]]) -> Matrix:
@@ -225,7 +229,7 @@ class Schema:
                 except FieldRefused as refusal:
                     errors.append(FieldError(f"/{n}{pointer(feature.name)}", str(refusal)))
         if errors:
-            raise UnacceptableRow(_summary(errors), errors=errors)
+            raise UnacceptableRow(_summary(len(errors)), errors=errors)
         return matrix
 
     def fields(self, row: Sequence[float]) -> dict[str, Any]:
@@ -271,5 +275,5 @@ def _json_type(value: Any) -> str:
     return _JSON_TYPE.get(type(value), "another type")
 
 
-def _summary(errors: Sequence[FieldError]) -> str:
-    return "1 field is not acceptable" if len(errors) == 1 else f"{len(errors)} fields are not acceptable"
+def _summary(count: int) -> str:
+    return "1 field is not acceptable" if count == 1 else f"{count} fields are not acceptable"

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.errors import MalformedBody, UnacceptableRow
+from server.errors import MAX_LISTED_ERRORS, MalformedBody, UnacceptableRow
 from server.schema import Feature, Schema, parse_object
 from tests.bundles import ROW, THREE_FEATURES
 
@@ -145,3 +145,9 @@ def test_what_is_not_json_is_malformed(body: bytes) -> None:
 def test_json_that_is_no_object_is_unacceptable(body: bytes) -> None:
     with pytest.raises(UnacceptableRow, match="expected a JSON object"):
         parse_object(body)
+
+
+def test_thousands_of_unknown_fields_are_counted_and_not_kept() -> None:
+    with pytest.raises(UnacceptableRow, match="3000 fields") as refused:
+        THREE_FEATURES.encode({"income": 1} | {f"x{i}": 1 for i in range(3000)})
+    assert len(refused.value.errors) == MAX_LISTED_ERRORS
