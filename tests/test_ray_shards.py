@@ -156,9 +156,9 @@ def test_input_that_is_no_table_and_a_path_that_a_node_lacks_are_told_apart(
     three: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "in.csv"
-    path.write_text("income,owner\n1,1\n1,1,1\n")
+    path.write_bytes(b"income,owner\n" + b"1,1\n" * 5000 + b"1,\xff\n")
     job = shard_job(path, tmp_path / "out", three, ".csv")
-    assert "line 3" in score_shard(job, cut(path, 1111)[0])[REFUSED]
+    assert "expected CSV in UTF-8 from line" in score_shard(job, cut(path, 1111)[-1])[REFUSED]
     assert "No such file" in score_shard(job, Cut(0, str(tmp_path / "no.csv"), 0, 9))[UNFIT]
 
 

@@ -29,12 +29,13 @@ from server.errors import BundleError
 from server.log_file import LogFile
 from server.log_segments import Keeping
 from server.publish import previous, publish, roll_back
+from server.workers import HUNG_AFTER_SECONDS
 from tests.bundles import CREDIT, ROW, THREE_FEATURES, edit, sample_rows, three_feature_bundle
 from tests.monitored import monitored_bundle, send_all
 from tests.servers import address, exchange, post, run, serving
 
 ROWS = sample_rows(THREE_FEATURES, 40, seed=11)
-ROUNDS = int(os.environ.get("RELOAD_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("RELOAD_ROUNDS", "1"))
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +198,7 @@ def test_slow_request_across_a_reload_is_answered(versions: list[Path], served: 
     ):
         connection.sendall(request[:-1])
         assert command(subject, "publish", versions[1], served)[0] == 0
-        time.sleep(11)  # this is what is tested
+        time.sleep(HUNG_AFTER_SECONDS + 1)  # this is what is tested
         connection.sendall(request[-1:])
         answer = b"".join(iter(lambda: connection.recv(65_536), b""))
     assert answer.startswith(b"HTTP/1.1 200")
