@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 
 from loadtest.latency import percentiles_us
 from loadtest.reference_rows import ReferenceRow
+from server.schema import object_or_empty
 
 #: What can become of a request that is neither answered rightly nor shed.
 RESET, TIMEOUT, GARBLED, WRONG = "reset", "timeout", "garbled", "wrong"
@@ -75,7 +75,7 @@ class Ledger:
         if status != 200:
             self.fail(f"status {status}", due, boot)
             return boot
-        document = _document(body)
+        document = object_or_empty(body)
         identifier, model = str(document.get("id")), str(document.get("model"))
         right = self.rows[place].scores.get(model)
         score = document.get("probability", document.get("probabilities"))
@@ -140,7 +140,7 @@ def reconcile(ledger: Ledger, folder: Path) -> Reconciled:
     for file in sorted(folder.glob("*.jsonl")):
         with file.open("rb") as lines:
             for line in lines:
-                document = _document(line)
+                document = object_or_empty(line)
                 identifier = document.get("id")
                 if identifier is None or not line.endswith(b"\n"):
                     unreadable += 1
@@ -169,11 +169,3 @@ def boot_of(identifier: str) -> str:
 def _agrees(line: dict[str, Any], row: ReferenceRow, model: str) -> bool:
     scored = line.get("model") == model and line.get("probability") == row.scores[model]
     return scored and line.get("input") == row.fields
-
-
-def _document(text: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}

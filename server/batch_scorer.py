@@ -20,7 +20,7 @@ from server.decoder import row_decoder
 from server.errors import Problem
 from server.predictor import Predictor
 from server.row_order import RowOrder
-from server.schema import Matrix
+from server.schema import Matrix, object_or_empty
 
 OnBadRow: TypeAlias = Literal["fail", "skip", "null"]
 CSV, LINES, PARQUET = ".csv", ".jsonl", ".parquet"
@@ -244,7 +244,7 @@ def _members(texts: list[bytes], kinds: Mapping[str, str], header: list[str]) ->
     """Objects as columns: numbers of features as numbers, all else as text."""
     columns: dict[str, list[Any]] = {name: [] for name in header}
     for text in texts:
-        fields = _object(text)
+        fields = object_or_empty(text)
         unknown = next((name for name in fields if name not in columns), None)
         if unknown is not None:
             raise BatchRefused(
@@ -255,14 +255,6 @@ def _members(texts: list[bytes], kinds: Mapping[str, str], header: list[str]) ->
             values.append(_cell(fields.get(name), kinds.get(name, "category")))
     types = {name: pl.String if kinds.get(name, "category") == "category" else pl.Float64 for name in header}
     return pl.DataFrame(columns, schema=types)
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    try:
-        fields = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return {}
-    return fields if isinstance(fields, dict) else {}
 
 
 def _cell(value: Any, kind: str) -> Any:
@@ -276,5 +268,5 @@ def first_members(path: Path, lines: int = 1000) -> list[str]:
     names: dict[str, None] = {}
     with open(path, "rb") as file:
         for _, text in zip(range(lines), file, strict=False):
-            names |= dict.fromkeys(_object(text))
+            names |= dict.fromkeys(object_or_empty(text))
     return list(names)

@@ -266,6 +266,15 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return fields
 
 
+def object_or_empty(text: bytes) -> dict[str, Any]:
+    """The JSON object of a text, an empty one of what is none."""
+    try:
+        fields = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
 def pointer(name: str) -> str:
     """The JSON Pointer (RFC 6901) of a member of the top-level object."""
     return "/" + name.replace("~", "~0").replace("/", "~1")

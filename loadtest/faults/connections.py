@@ -113,10 +113,7 @@ def idle(scene: Scene, outcome: Outcome) -> None:
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < count + 500:
         raise FaultSkipped(f"{count} connections need `ulimit -n {count + 500}`")
     with scene.serve("--workers", "2") as served:
-        wait_for_boots(served.url, scene.rows[0].request, 2)
-        with Load(served.url, scene.rows, clients=64) as warm:
-            warm.wait_for(5000)
-        outcome.add(warm.ledger)
+        _warm_up(scene, outcome, served, clients=64)
         base_mb, base_files = served.rss_mb(), served.files()
         with Load(served.url, scene.rows, clients=count // 100, rate=300.0) as clients:
             connections, answered = keep(served.url, scene.rows[0].request, count)
@@ -206,10 +203,7 @@ def disconnects(scene: Scene, outcome: Outcome) -> None:
     """F22: ten thousand clients leave at a random byte, half of them by a reset."""
     count = scene.times(10_000, 500)
     with scene.serve("--workers", "2") as served:
-        wait_for_boots(served.url, scene.rows[0].request, 2)
-        with Load(served.url, scene.rows, clients=32) as warm:
-            warm.wait_for(5000)
-        outcome.add(warm.ledger)
+        warm = _warm_up(scene, outcome, served, clients=32)
         base_mb, base_files = served.rss_mb(), served.files()
         leaving = Manners(leave=1.0)
         with (
@@ -225,7 +219,7 @@ def disconnects(scene: Scene, outcome: Outcome) -> None:
     found = reconcile(clients.ledger, served.logs)
     outcome.add(clients.ledger, found)
     outcome.figures["left"] = f"{leavers.ledger.left:,} amid a request, {after:,} before its answer"
-    outcome.figures["lines of answers nobody read"] = f"{found.others - warm.ledger.ok - 2:,}"
+    outcome.figures["lines of answers nobody read"] = f"{found.others - warm.ok - 2:,}"
     outcome.expect_none("requests of other clients failed", outcome.failed)
     outcome.expect_none("answers lost", len(found.lost))
     outcome.expect_none("answers or lines wrong", outcome.wrong)
@@ -240,6 +234,15 @@ def _leave_before_the_answer(served: Served, scene: Scene, count: int) -> int:
         connection.sendall(scene.rows[i % len(scene.rows)].request)
         reset([connection])
     return count
+
+
+def _warm_up(scene: Scene, outcome: Outcome, served: Served, clients: int) -> Ledger:
+    """Have both workers fill their buffers and pools before they are measured."""
+    wait_for_boots(served.url, scene.rows[0].request, 2)
+    with Load(served.url, scene.rows, clients=clients) as warm:
+        warm.wait_for(5000)
+    outcome.add(warm.ledger)
+    return warm.ledger
 
 
 def _serves_again(scene: Scene, outcome: Outcome, served: Served) -> None:
