@@ -96,7 +96,6 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         self._check: ModelCheck | None = None
         self._before: Before | None = None
         self._young_deaths: deque[float] = deque(maxlen=MAX_YOUNG_DEATHS)
-        self._gives_up = False
         self._next_start = 0.0
         super().__init__(app)
 
@@ -137,7 +136,7 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         """End all workers, when what waits at each socket has somebody who answers it."""
         if self._check is not None:
             self._check.end()
-        if graceful and self.app.has_served() and not (self._gives_up or self.app.is_stopping()):
+        if graceful and self.app.has_served() and not (self._gives_up() or self.app.is_stopping()):
             self._complete()
         self.app.stop()
         super().stop(graceful)
@@ -148,8 +147,7 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         with suppress(HaltServer):  # it is stopping
             self.reap_workers()
             while not self.app.serves_everywhere() and time.monotonic() < end:
-                for _ in range(self.num_workers - len(self._current())):
-                    self.spawn_worker()
+                self._spawn_missing()
                 time.sleep(0.05)
                 self.reap_workers()
 
@@ -158,14 +156,20 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
     def _current(self) -> list[Any]:
         return [worker for worker in self.WORKERS.values() if worker.generation == self.app.generation]
 
+    def _spawn_missing(self) -> None:
+        for _ in range(self.num_workers - len(self._current())):
+            self.spawn_worker()
+
+    def _gives_up(self) -> bool:
+        return len(self._young_deaths) == MAX_YOUNG_DEATHS
+
     def manage_workers(self) -> None:
         """Go on with a reload, keep the number of workers, end those that have a successor."""
         self._go_on()
         current = self._current()
         if len(current) < self.num_workers:
             if time.monotonic() >= self._next_start:
-                for _ in range(self.num_workers - len(current)):
-                    self.spawn_worker()
+                self._spawn_missing()
         elif all(self.app.serving_since(worker.slot) for worker in current):
             self._retire(worker for worker in self.WORKERS.values() if worker not in current)
             self._succeed()
@@ -188,9 +192,8 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         deaths.append(now)
         while now - deaths[0] > YOUNG_DEATHS_SECONDS:
             deaths.popleft()
-        if len(deaths) == MAX_YOUNG_DEATHS:
+        if self._gives_up():
             logger.error("%d workers ended at once; the server ends.", MAX_YOUNG_DEATHS)
-            self._gives_up = True
             raise HaltServer("Workers do not stay.", COULD_NOT_START)
         self._next_start = now + FIRST_WAIT_SECONDS * 2 ** (len(deaths) - 1)
 

@@ -66,11 +66,10 @@ def roll_back_model(options: argparse.Namespace) -> None:
 
 def reload_server(options: argparse.Namespace) -> None:
     """Have the server read its model folders again."""
-    settings = _settings(options)
-    server = find_server(settings.host, settings.port)
+    server = _find(options)
     if server is None:
         raise ServerError(
-            f"expected a server of this user on port {settings.port}, got none: name its --port, "
+            f"expected a server of this user on port {_settings(options).port}, got none: name its --port, "
             "or run this as the user it runs as"
         )
     server.reload()
@@ -79,10 +78,9 @@ def reload_server(options: argparse.Namespace) -> None:
 
 def list_models(options: argparse.Namespace) -> None:
     """Print what the server serves."""
-    settings = _settings(options)
-    server = find_server(settings.host, settings.port)
+    server = _find(options)
     if server is None:
-        print(f"No server of this user listens on port {settings.port}.")
+        print(f"No server of this user listens on port {_settings(options).port}.")
     else:
         print(f"{server.url} serves {', '.join(server.labels())}.")
 
@@ -95,8 +93,7 @@ def _checked(folder: Path) -> str:
 
 def _server_of(options: argparse.Namespace) -> RunningServer | None:
     """The server on the port, None if there is none; raises `ServerError` if it reads other folders."""
-    settings = _settings(options)
-    server = find_server(settings.host, settings.port)
+    server = _find(options)
     found = None if server is None else server.settings()
     if server is not None and found is not None and options.folder.resolve() not in found.model:
         raise ServerError(
@@ -130,6 +127,11 @@ def _take(options: argparse.Namespace, server: RunningServer | None, publication
         raise
     publication.keep()
     print(f"{server.url} serves {bundle.label}.")
+
+
+def _find(options: argparse.Namespace) -> RunningServer | None:
+    settings = _settings(options)
+    return find_server(settings.host, settings.port)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

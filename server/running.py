@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,24 +88,32 @@ class RunningServer(NamedTuple):
 
     def serves(self, digest: str) -> bool:
         """Whether the model of this digest is served; waits a while for all workers that answer to do so."""
-        is_served, sure = False, 0
-        for document in self._documents():
-            has_it = document["ready"] and digest in {model["digest"] for model in document["models"]}
-            is_served, sure = is_served or has_it, sure + 1 if has_it else 0
-            if sure == SURE_ANSWERS:
-                break
-        return is_served
+        return self._settles(lambda models: digest in {model["digest"] for model in models})
 
     def settled_labels(self) -> list[str]:
         """`labels`, once all workers that answer agree."""
         labels: list[str] = []
-        sure = 0
-        for document in self._documents():
-            before, labels = labels, _labels(document["models"])
-            sure = sure + 1 if document["ready"] and labels == before else 0
-            if sure == SURE_ANSWERS:
-                break
+
+        def are_those_before(models: list[dict[str, str]]) -> bool:
+            nonlocal labels
+            before, labels = labels, _labels(models)
+            return labels == before
+
+        self._settles(are_those_before)
         return labels
+
+    def _settles(self, agrees: Callable[[list[dict[str, str]]], bool]) -> bool:
+        """Ask until enough answers in a row agree, or for a while; whether any did.
+
+        Workers that are to end answer for a second more, and say that they are not ready.
+        """
+        end, was_right, sure = time.monotonic() + SETTLE_SECONDS, False, 0
+        while sure < SURE_ANSWERS and time.monotonic() < end:
+            document = self._document()
+            is_right = agrees(document["models"]) and document["ready"]
+            was_right, sure = was_right or is_right, sure + 1 if is_right else 0
+            time.sleep(PAUSE_SECONDS / 5)
+        return was_right
 
     def settings(self) -> Settings | None:
         """What it was started with, its model folders from the root on; None if this user may not know."""
@@ -123,13 +131,6 @@ class RunningServer(NamedTuple):
     def labels(self) -> list[str]:
         """The `name@version` of every model it serves; raises `ServerError`."""
         return _labels(self._document()["models"])
-
-    def _documents(self) -> Iterator[dict[str, Any]]:
-        """What the workers answer, one after another: those that are to end answer for a second more."""
-        end = time.monotonic() + SETTLE_SECONDS
-        while time.monotonic() < end:
-            yield self._document()
-            time.sleep(PAUSE_SECONDS / 5)
 
     def _document(self) -> dict[str, Any]:
         try:
