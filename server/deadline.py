@@ -22,14 +22,26 @@ class Deadline(NamedTuple):
     ends_ns: int | None
 
     @classmethod
-    def of(cls, request: Request, parameters: Mapping[str, Any] | None = None) -> "Deadline":
-        """What a request's header, or its parameters under `/v2`, ask for; the earlier of both.
+    def of(cls, request: Request) -> "Deadline":
+        """What a request's header asks for, from the moment the head was read.
 
-        It counts from the moment the head was read. Raises `MalformedBody` for
-        what is no time.
+        Raises `MalformedBody` for what is no time.
         """
-        waits = [wait for wait in (_header_ns(request), _parameter_ns(parameters or {})) if wait is not None]
-        return cls(request.scope[ARRIVED] + min(waits)) if waits else ENDLESS
+        return ENDLESS._or_within(_header_ns(request), request)
+
+    def or_parameter(self, request: Request, parameters: Mapping[str, Any]) -> "Deadline":
+        """What the parameters of an inference request ask for, if that is earlier.
+
+        Raises `MalformedBody` for what is no time.
+        """
+        return self._or_within(_parameter_ns(parameters), request)
+
+    def _or_within(self, wait_ns: int | None, request: Request) -> "Deadline":
+        """So long after the request arrived, if that is earlier."""
+        if wait_ns is None:
+            return self
+        ends_ns = request.scope[ARRIVED] + wait_ns
+        return Deadline(ends_ns if self.ends_ns is None else min(self.ends_ns, ends_ns))
 
     def check(self) -> None:
         """Raise `DeadlineExceeded` if it has passed."""

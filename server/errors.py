@@ -20,6 +20,7 @@ HotrowError
     ├── UnknownTransferCoding  501
     ├── NotOffered             501  what this model or server does not do
     ├── Unavailable            503  overloaded, draining or not ready
+    │   └── MemoryExhausted    503  no memory for this request
     └── DeadlineExceeded       504  the client no longer waits
 """
 
@@ -196,6 +197,13 @@ class Unavailable(Problem):
 
     def __init__(self, detail: str, *, retry_after_seconds: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
+
+
+class MemoryExhausted(Unavailable):
+    """There is no memory for this request now; for a smaller one, or later, there may be."""
+
+    def __init__(self) -> None:
+        super().__init__("expected memory for this request, got no more of it")
 
 
 class DeadlineExceeded(Problem):

@@ -14,7 +14,7 @@ import sys
 import termios
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -25,9 +25,9 @@ from server.errors import (
     ExpectationFailed,
     HeadTooLarge,
     MalformedRequest,
+    MemoryExhausted,
     Problem,
     RequestTimeout,
-    Unavailable,
     UnknownTransferCoding,
     UriTooLong,
 )
@@ -124,7 +124,7 @@ class GuardedProtocol(HttpToolsProtocol):
         refusal = self._refusal
         error = sys.exception()  # the parser's, around that of a callback
         if refusal is None and error is not None and isinstance(error.__context__, MemoryError):
-            refusal = Unavailable("expected memory for this request, got no more of it")
+            refusal = MemoryExhausted()
         self._refuse(refusal or MalformedRequest("expected an HTTP/1.1 request, got something else"))
 
     def on_response_complete(self) -> None:
@@ -172,8 +172,7 @@ class GuardedProtocol(HttpToolsProtocol):
             (b"connection", b"close"),
             *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
         ]
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + body)
+        self.transport.write(STATUS_LINE[problem.status] + header_lines(headers) + b"\r\n" + body)
         self._linger()
 
     def _linger(self) -> None:
@@ -315,6 +314,11 @@ class _LingeringTransport:
         self.write: Callable[[bytes], None] = protocol.transport.write
         self.is_closing = protocol.transport.is_closing
         self.close = protocol.close_after_answer
+
+
+def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The headers of an answer as they are sent."""
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 def _write_nothing(_: bytes) -> None:

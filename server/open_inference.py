@@ -154,7 +154,7 @@ async def _infer(request: Request, service: Service, model: RowsScorer, started_
         turn_ns = time.perf_counter_ns()
         deadline.check()
         head, matrix = _read(model.tensors, body, head_length, nan=kind != JSON)
-        deadline = Deadline.of(request, head.parameters)
+        deadline = deadline.or_parameter(request, head.parameters)
         check_rows(len(matrix), service.settings.max_batch_rows)
         wanted = _wanted(model.tensors, head)
         input_ns = time.perf_counter_ns() - turn_ns

@@ -21,6 +21,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import Problem, SettingsError
+from server.guards import header_lines
 from server.heads import CLOSE, HEAD_END, MAX_PLAIN_HEAD_BYTES, plain_head
 from server.scorer import Send
 from server.shedding import SheddingProtocol
@@ -124,7 +125,7 @@ class FastDoor:
         if default_headers is not self._default_headers:
             self._default_headers = default_headers
             self.closing = CLOSE in default_headers
-            lines = b"".join(b"%b: %b\r\n" % header for header in default_headers)
+            lines = header_lines(default_headers)
             self._answer_head = (
                 b"HTTP/1.1 200 OK\r\n" + lines + b"content-type: application/json\r\ncontent-length: "
             )

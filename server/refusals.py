@@ -5,7 +5,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.errors import PROBLEM_JSON, MethodNotAllowed, ModelFailure, NotFound, Problem, Unavailable
+from server.errors import PROBLEM_JSON, MemoryExhausted, MethodNotAllowed, ModelFailure, NotFound, Problem
 
 #: Bad fields that an `{"error"}` names; the sentence stays readable.
 MAX_NAMED = 10
@@ -19,9 +19,14 @@ async def answer_problem(request: Request, error: Exception) -> Response:
 
 def refusal(path: str, error: Problem) -> Response:
     """The answer to a refused request for this path."""
-    if path == "/v2" or path.startswith("/v2/"):
+    if is_open_inference(path):
         return _answer_error(error)
     return Response(error.body(), error.status, headers=error.headers, media_type=PROBLEM_JSON)
+
+
+def is_open_inference(path: str) -> bool:
+    """Whether answers to this path are in the form of the Open Inference Protocol."""
+    return path == "/v2" or path.startswith("/v2/")
 
 
 def _answer_error(error: Problem) -> Response:
@@ -53,8 +58,8 @@ async def answer_nobody(_: Request, __: Exception) -> Response:
 
 
 async def answer_no_memory(request: Request, _: Exception) -> Response:
-    """There is no memory for this request now; for a smaller one, or later, there may be."""
-    return await answer_problem(request, Unavailable("expected memory for this request, got no more of it"))
+    """A request for which there is no memory."""
+    return await answer_problem(request, MemoryExhausted())
 
 
 async def answer_failure(request: Request, _: Exception) -> Response:

@@ -31,6 +31,9 @@ INLINE_ROWS = 32
 SLICE_ROWS = 1000
 #: Rows in one line of the log: a line must fit the log's segments, with room for the answers.
 LINE_BYTES = 2**16
+#: By its words alone the want of memory is told in ONNX Runtime's `Fail`, and in the
+#: RuntimeError of a thread that has no stack.
+_NO_MEMORY = ("allocate memory", "start new thread")
 
 
 class RowsScorer:
@@ -67,8 +70,8 @@ class RowsScorer:
             loop = asyncio.get_running_loop()
             try:
                 margins = await loop.run_in_executor(self._thread, self._margins, rows, deadline)
-            except RuntimeError as error:
-                if "start new thread" in str(error):  # there is no memory for its stack
+            except Exception as error:
+                if any(words in str(error) for words in _NO_MEMORY):
                     raise MemoryError from None
                 raise
         infer_ns = time.perf_counter_ns() - started_ns
@@ -83,12 +86,7 @@ class RowsScorer:
 
     def _margins(self, rows: Matrix, deadline: Deadline) -> Margins:
         deadline.check()  # other requests' rows came first
-        try:
-            return self._order.margins(rows)
-        except Exception as error:
-            if "allocate memory" in str(error):  # ONNX Runtime's `Fail` says it in words alone
-                raise MemoryError from None
-            raise
+        return self._order.margins(rows)
 
     def _outcomes(self, outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
         """Decisions (0 below the threshold, else 1), the likeliest classes, or zeros."""

@@ -13,22 +13,21 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from server.errors import Problem, Unavailable
-from server.guards import GuardedProtocol
-from server.heads import CLOSE, HEAD_END, MAX_PLAIN_HEAD_BYTES, PlainHead, plain_head
+from server.guards import GuardedProtocol, header_lines
+from server.heads import CLOSE, HEAD_END, MAX_PLAIN_HEAD_BYTES, plain_head
 from server.metrics import WorkerMetrics
-from server.refusals import refusal
+from server.refusals import is_open_inference, refusal
 
 #: Routes that tell how the server is: they answer when it is overloaded too.
 EXEMPT = frozenset({"/livez", "/readyz", "/metrics", "/models", "/v2/health/live", "/v2/health/ready"})
 #: When to try again is drawn from these, so that the refused do not come back at once.
 RETRY_AFTER_SECONDS = (1, 2, 3, 4, 5)
-UNDER_V2 = "/v2/"
 #: Bodies up to here are worked on at once: it takes no longer than a few single rows do.
 SMALL_BYTES = 16_384
 #: One that the event loop works on, while another one's rows are in ONNX Runtime.
@@ -37,6 +36,13 @@ AT_WORK = 2
 #: still being received: slow senders alone must not fill the queue.
 WAITING_SHARE = 8
 _POST = re.compile(rb"POST /[\w./~-]* HTTP/1\.1\r\n")
+
+
+class Sheddable(NamedTuple):
+    """A request that can be refused unread: its path, and the length of its body."""
+
+    path: str
+    body_bytes: int
 
 
 class InFlight:
@@ -58,9 +64,9 @@ class InFlight:
         self._turns = asyncio.Semaphore(AT_WORK)
         self._count_shed = metrics.shed("inflight")
         self._default_headers: Any = None
-        self._answers: list[list[bytes]] = []
+        self._answers: dict[tuple[bool, int], bytes] = {}
         #: Observes the seconds of a request refused unread, by its path.
-        self.observer = lru_cache(256)(lambda target: metrics.duration(target.decode(), "POST", "503"))
+        self.observer = lru_cache(256)(lambda path: metrics.duration(path, "POST", "503"))
 
     @property
     def is_full(self) -> bool:
@@ -70,7 +76,7 @@ class InFlight:
     @property
     def is_strained(self) -> bool:
         """Whether some requests are refused: all, or those with large bodies."""
-        return self._waiting > 0 or self._count >= self._most
+        return self._waiting > 0 or self.is_full
 
     def has_room(self, body_bytes: int) -> bool:
         """Whether a request with a body of this length is taken."""
@@ -97,8 +103,7 @@ class InFlight:
             yield
             return
         if self._turns.locked() and self._waiting >= self._most_waiting:
-            self._count_shed()
-            raise _unavailable(random.choice(RETRY_AFTER_SECONDS))
+            raise _unavailable(self._shed_one())
         self._waiting += 1
         try:
             await self._turns.acquire()
@@ -116,23 +121,26 @@ class InFlight:
 
     def shed(self, path: str, body_bytes: float) -> Response:
         """What refuses a request for this path; counted. With much to come the connection closes."""
-        self._count_shed()
-        closing = body_bytes > SMALL_BYTES
-        return _refused(path.startswith(UNDER_V2), random.choice(RETRY_AFTER_SECONDS), closing)
+        return _refused(is_open_inference(path), self._shed_one(), closing=body_bytes > SMALL_BYTES)
 
-    def shed_unread(self, target: bytes, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+    def shed_unread(self, path: str, default_headers: list[tuple[bytes, bytes]]) -> bytes:
         """The whole answer that refuses a POST to this path; counted.
 
         `default_headers` are uvicorn's, which replaces the list (the date) once a second.
         """
         if default_headers is not self._default_headers:
             self._default_headers = default_headers
-            self._answers = [
-                [_http(_refused(under_v2, seconds), default_headers) for seconds in RETRY_AFTER_SECONDS]
+            self._answers = {
+                (under_v2, seconds): _http(_refused(under_v2, seconds), default_headers)
+                for seconds in RETRY_AFTER_SECONDS
                 for under_v2 in (False, True)
-            ]
+            }
+        return self._answers[is_open_inference(path), self._shed_one()]
+
+    def _shed_one(self) -> int:
+        """Count a refused request; in how many seconds it may try again."""
         self._count_shed()
-        return random.choice(self._answers[target.startswith(UNDER_V2.encode())])
+        return random.choice(RETRY_AFTER_SECONDS)
 
 
 def _unavailable(retry_after_seconds: int) -> Unavailable:
@@ -142,14 +150,14 @@ def _unavailable(retry_after_seconds: int) -> Unavailable:
 
 @lru_cache
 def _refused(under_v2: bool, retry_after_seconds: int, closing: bool = False) -> Response:
-    answer = refusal(UNDER_V2 if under_v2 else "/", _unavailable(retry_after_seconds))
+    answer = refusal("/v2" if under_v2 else "/", _unavailable(retry_after_seconds))
     if closing:
         answer.headers["Connection"] = "close"
     return answer
 
 
 def _http(answer: Response, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-    lines = b"".join(b"%b: %b\r\n" % header for header in [*default_headers, *answer.raw_headers])
+    lines = header_lines([*default_headers, *answer.raw_headers])
     return b"%b%b\r\n%b" % (STATUS_LINE[answer.status_code], lines, bytes(answer.body))
 
 
@@ -168,15 +176,15 @@ class SheddingProtocol(GuardedProtocol):
             self._unread, data = max(0, self._unread - len(data)), data[self._unread :]
         while data and self._in_flight.is_strained and self._may_shed():
             head_end = data.find(HEAD_END) + len(HEAD_END)
-            head = _sheddable(data[:head_end]) if head_end <= MAX_PLAIN_HEAD_BYTES else None
-            if head is None or head.body_bytes > self._in_flight.most_bytes:
+            request = _sheddable(data[:head_end]) if head_end <= MAX_PLAIN_HEAD_BYTES else None
+            if request is None or request.body_bytes > self._in_flight.most_bytes:
                 break
-            if self._in_flight.has_room(head.body_bytes):
-                if head.body_bytes > SMALL_BYTES:
+            if self._in_flight.has_room(request.body_bytes):
+                if request.body_bytes > SMALL_BYTES:
                     self._in_flight.expect(self.loop)
                 break
-            self._shed(head)
-            end = head_end + head.body_bytes
+            self._shed(request.path)
+            end = head_end + request.body_bytes
             self._unread, data = max(0, end - len(data)), data[end:]
             if self._unread:
                 self._begin_incomplete()
@@ -194,11 +202,11 @@ class SheddingProtocol(GuardedProtocol):
         else:
             super()._refuse(problem)
 
-    def _shed(self, head: PlainHead) -> None:
+    def _shed(self, path: str) -> None:
         self._active_ns = started_ns = time.perf_counter_ns()
         self._fresh = False
-        self.transport.write(self._in_flight.shed_unread(head.target, self.server_state.default_headers))
-        self._in_flight.observer(head.target)((time.perf_counter_ns() - started_ns) / 1e9)
+        self.transport.write(self._in_flight.shed_unread(path, self.server_state.default_headers))
+        self._in_flight.observer(path)((time.perf_counter_ns() - started_ns) / 1e9)
 
     def _is_busy(self) -> bool:
         """Whether the parser or the app is at work, or the client does not read its answers."""
@@ -216,9 +224,11 @@ class SheddingProtocol(GuardedProtocol):
 
 
 @lru_cache(1024)
-def _sheddable(head: bytes) -> PlainHead | None:
+def _sheddable(head: bytes) -> Sheddable | None:
     """What a head says, None if the ordinary way must look at it; the same heads come again and again."""
     if _POST.match(head) is None:
         return None
     found = plain_head(head)
-    return None if found is None or found.target.decode() in EXEMPT else found
+    if found is None or (path := found.target.decode()) in EXEMPT:
+        return None
+    return Sheddable(path, found.body_bytes)
