@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import functools
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,25 +94,33 @@ class BatchScorer:
         """
         if isinstance(block.content, pl.DataFrame):
             return block.content, None, {}
-        try:
-            table = pl.read_csv(
-                block.content,
-                has_header=False,
-                new_columns=self.header,
-                schema=dict.fromkeys(self.header, pl.String),
-                raise_if_empty=False,
-                truncate_ragged_lines=True,
-            )
-        except pl.exceptions.PolarsError as error:
-            first = str(error).strip().splitlines()[0]
-            raise BatchRefused(f"expected CSV in UTF-8 from line {block.first} on, got: {first}") from None
-        texts = block.content.rstrip(b"\n").split(b"\n")
-        if b'"' not in block.content and table.height == len(texts):
-            lines, cells = None, [text.count(b",") + 1 for text in texts]
-        else:
+        table, has_long = self._read(block.content, block.first)
+        if b'"' in block.content or table.height != block.content.rstrip(b"\n").count(b"\n") + 1:
             lines, cells = _records(block)
+        else:
+            lines, cells = None, _cells(block.content, table, has_long)
         width = len(self.header)
         return table, lines, {row: n for row, n in enumerate(cells) if n != width and row < table.height}
+
+    def _read(self, content: bytes, first: int) -> tuple[pl.DataFrame, bool]:
+        """A block of CSV as columns of text, and whether a row had more cells than these."""
+        read = functools.partial(
+            pl.read_csv,
+            content,
+            has_header=False,
+            new_columns=self.header,
+            schema=dict.fromkeys(self.header, pl.String),
+            raise_if_empty=False,
+        )
+        try:
+            return read(), False
+        except pl.exceptions.PolarsError:
+            pass  # of a row that is too long, or of what is no CSV
+        try:
+            return read(truncate_ragged_lines=True), True
+        except pl.exceptions.PolarsError as error:
+            words = str(error).strip().splitlines()[0]
+            raise BatchRefused(f"expected CSV in UTF-8 from line {first} on, got: {words}") from None
 
     def _answers(self, rows: Matrix, bad: npt.NDArray[np.bool_]) -> list[pl.Series]:
         """The added columns, null where a row is bad."""
@@ -212,6 +221,13 @@ def _words(name: str, words: tuple[str, ...], picked: npt.NDArray[np.uint32]) ->
 
 def _line(block: Block, lines: list[int] | None, row: int) -> int:
     return block.first + (row if lines is None else lines[row])
+
+
+def _cells(content: bytes, table: pl.DataFrame, has_long: bool) -> list[int]:
+    """How many cells each line of a table without quotes has; empty if all have those of the header."""
+    if not has_long and content.count(b",") == table.height * (table.width - 1):
+        return []
+    return [line.count(b",") + 1 for line in content.rstrip(b"\n").split(b"\n")]
 
 
 def _records(block: Block) -> tuple[list[int], list[int]]:
