@@ -18,7 +18,8 @@ from server.batch_columns import BadValue, BatchRefused, encode_table, output_co
 from server.bounds import Bounds
 from server.bundle import Bundle
 from server.decoder import row_decoder
-from server.errors import Problem
+from server.errors import ModelFailure, Problem
+from server.outcome import Outcomes
 from server.predictor import Predictor
 from server.row_order import RowOrder
 from server.schema import Matrix, object_or_empty
@@ -126,19 +127,22 @@ class BatchScorer:
         """The added columns, null where a row is bad."""
         outputs = self._predictor.outputs(self._order.margins(rows)) if len(rows) else []
         values = np.array(outputs, dtype=np.float64).reshape(len(rows), self.bundle.outputs)
-        if not np.isfinite(values[~bad]).all():
-            raise BatchRefused("expected finite numbers from the model, got others: the bundle is not usable")
+        outcomes = np.zeros(len(rows), dtype=np.uint32)
+        outcomes[~bad] = self._outcomes(values[~bad])
         series = [pl.Series(name, column) for name, column in zip(self._added, values.T, strict=False)]
-        words = self.bundle.outcomes
-        if self.bundle.task == "binary":
-            picked = (values[:, 0] >= self.bundle.decision.threshold).astype(np.uint32)
-            series.append(_words("decision", words, picked))
-        elif self.bundle.classes:
-            series.append(_words("prediction", words, values.argmax(axis=1).astype(np.uint32)))
+        if self.bundle.task in ("binary", "multiclass"):
+            series.append(_words(self._added[-1], self.bundle.outcomes, outcomes))
         if not bad.any():
             return series
         good = pl.Series(~bad)
         return [s.to_frame().select(pl.when(good).then(pl.col(s.name)))[s.name] for s in series]
+
+    def _outcomes(self, values: npt.NDArray[np.float64]) -> Outcomes:
+        """Of the outputs [n, K] of good rows; raises `BatchRefused` where the model gives none."""
+        try:
+            return self._predictor.outcomes(values if self.bundle.classes else values[:, 0])
+        except ModelFailure as failure:
+            raise BatchRefused(failure.detail) from None
 
     def _written(self, table: pl.DataFrame, bad: npt.NDArray[np.bool_]) -> bytes:
         if self._on_bad_row == "skip" and bad.any():

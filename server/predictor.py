@@ -12,8 +12,9 @@ import numpy.typing as npt
 import onnxruntime
 
 from server.bundle import GRAPH_FILE, Bundle
-from server.errors import BundleError, ModelFailure
+from server.errors import BundleError
 from server.link import ClassLink, Link, class_link_of, identity, link_of
+from server.outcome import Outcomes, Outputs, Predict, outcomes_of, predict_row
 from server.schema import Matrix, Row
 
 Margins: TypeAlias = npt.NDArray[np.float64]
@@ -65,7 +66,13 @@ class Predictor:
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self.link, self.class_link = _links(bundle)
-        self._threshold = bundle.decision.threshold
+        #: One encoded row to its answer and outcome; raises `ModelFailure`, see `outcome.py`.
+        self.predict: Predict = predict_row(
+            bundle.task,
+            bundle.decision.threshold,
+            self.margin if self.class_link is None else self.row_margins,
+            self.class_link or self.link,
+        )
 
     def margin(self, row: Row) -> float:
         """The raw score of one encoded row (F float64 in schema order), in log-odds."""
@@ -74,19 +81,6 @@ class Predictor:
         self._row[:] = row
         self._run(self._bound, self._options)
         return self._margin[0]
-
-    def predict(self, row: Row) -> tuple[float, int]:
-        """The probability of one encoded row and its decision: 0 below the threshold, else 1.
-
-        Raises `ModelFailure` if the probability is not a number: it would leave
-        as `null` with status 200 otherwise.
-        """
-        probability = self.link(self.margin(row))
-        if 0.0 <= probability < self._threshold:
-            return probability, 0
-        if self._threshold <= probability <= 1.0:
-            return probability, 1
-        raise ModelFailure("expected a probability between 0 and 1 from the model, got none")
 
     def row_margins(self, row: Row) -> list[float]:
         """All raw scores of one encoded row, [K]: one, or one a class."""
@@ -111,6 +105,10 @@ class Predictor:
         if self.class_link is None:
             return self.probabilities(margins)
         return list(map(self.class_link, margins.tolist()))
+
+    def outcomes(self, outputs: Outputs) -> Outcomes:
+        """The outcome of each of n outputs, [n] or [n, K], as that of `predict`; raises `ModelFailure`."""
+        return outcomes_of(self.bundle.task, self.bundle.decision.threshold, outputs)
 
     def probabilities(self, margins: Margins) -> list[float]:
         """The probability of each margin, equal to that of `predict` to the bit."""

@@ -1,7 +1,6 @@
 """Many rows of one model: scored in one call, counted each, and logged as one request."""
 
 import asyncio
-import math
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +8,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
 from server.deadline import ENDLESS, Deadline
-from server.errors import ModelFailure, Unavailable
+from server.errors import Unavailable
 from server.log_line import Answered
 from server.metrics import WorkerMetrics
 from server.model_tensors import ModelTensors
@@ -59,7 +57,7 @@ class RowsScorer:
     async def score(self, rows: Matrix, deadline: Deadline = ENDLESS) -> Scored:
         """Score n rows, float64 [n, F] in C order, which are acceptable ones (`Bounds`).
 
-        Raises `ModelFailure` if the model's answer to one of them is no number, and
+        Raises `ModelFailure` if there is no outcome of one (see `outcome.py`), and
         `DeadlineExceeded` if their turn comes too late.
         """
         started_ns = time.perf_counter_ns()
@@ -80,27 +78,13 @@ class RowsScorer:
             if start:
                 await asyncio.sleep(0)
             outputs += self._predictor.outputs(margins[start : start + SLICE_ROWS])
-        outcomes = self._outcomes(np.array(outputs))
+        outcomes = self._predictor.outcomes(np.array(outputs))
         sequence = self.scorer.take_sequence()
         return Scored(f"{self.scorer.boot_id}-{sequence}", sequence, margins, outputs, outcomes, infer_ns)
 
     def _margins(self, rows: Matrix, deadline: Deadline) -> Margins:
         deadline.check()  # other requests' rows came first
         return self._order.margins(rows)
-
-    def _outcomes(self, outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-        """Decisions (0 below the threshold, else 1), the likeliest classes, or zeros."""
-        task = self.bundle.task
-        largest = math.inf if task in ("regression", "ranking") else 1.0
-        if not (np.isfinite(outputs) & (outputs <= largest)).all():
-            raise ModelFailure("expected numbers and probabilities from the model, got others")
-        if task == "binary":
-            decisions: npt.NDArray[np.intp] = (outputs >= self.bundle.decision.threshold).astype(np.intp)
-            return decisions
-        if task == "multiclass":
-            likeliest: npt.NDArray[np.intp] = outputs.argmax(axis=1)
-            return likeliest
-        return np.zeros(len(outputs), dtype=np.intp)
 
     def members(self, scored: Scored, first: int = 0, end: int | None = None) -> bytes:
         """The JSON members of an answer to rows `first` to `end`, without braces and without its id."""

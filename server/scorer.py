@@ -3,23 +3,20 @@
 What a task answers with is decided once, when its scorer is made: `make_scorer`.
 """
 
-import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any
 
 import orjson
 
 from server.bundle import Bundle
 from server.decoder import row_decoder
-from server.errors import ModelFailure, Unavailable
+from server.errors import Unavailable
 from server.log_line import Answered
 from server.metrics import WorkerMetrics
 from server.prediction_log import PredictionLog
 from server.predictor import Predictor
-from server.schema import Row
 
 Send = Callable[[bytes], None]
 
@@ -27,8 +24,7 @@ Send = Callable[[bytes], None]
 class Scorer:
     """Answers `/predict` for one binary classifier; made once per process, for one thread.
 
-    A scorer of another task differs in three things: `_predict` (a row to what is
-    answered and the index of what it is counted as), `_content` and `_make_tails`.
+    A scorer of another task differs in two things: `_content` and `_make_tails`.
     """
 
     def __init__(self, bundle: Bundle, metrics: WorkerMetrics, log: PredictionLog | None) -> None:
@@ -37,7 +33,7 @@ class Scorer:
         self.decode = row_decoder(bundle.schema)
         # Unique per process: 48 random bits; the number after it is the log's seq.
         self.boot_id = secrets.token_hex(6)
-        self._predict = self._prediction()
+        self._predict = self.predictor.predict
         self._sequence = count(1).__next__
         self._head = f'{{"id":"{self.boot_id}-'.encode()
         self._tails = self._make_tails()
@@ -68,9 +64,6 @@ class Scorer:
         """Append the lines of an answer to many rows, all or none; raises `OSError` in strict mode only."""
         if self._lines is not None:
             self._lines.write(answered)
-
-    def _prediction(self) -> Callable[[Row], tuple[Any, int]]:
-        return self.predictor.predict
 
     def _make_tails(self) -> tuple[bytes, ...]:
         """The end of an answer, for each decision."""
@@ -121,17 +114,6 @@ class Scorer:
 class ValueScorer(Scorer):
     """Answers with `"prediction"`, a number: regression and ranking."""
 
-    def _prediction(self) -> Callable[[Row], tuple[float, int]]:
-        margin, link, isfinite = self.predictor.margin, self.predictor.link, math.isfinite
-
-        def predict(row: Row) -> tuple[float, int]:
-            value = link(margin(row))
-            if isfinite(value):
-                return value, 0
-            raise ModelFailure("expected a finite number from the model, got none")
-
-        return predict
-
     def _make_tails(self) -> tuple[bytes, ...]:
         return (b',"model":%b}' % orjson.dumps(self.bundle.label),)
 
@@ -146,19 +128,6 @@ class ValueScorer(Scorer):
 
 class ClassScorer(Scorer):
     """Answers with `"probabilities"`, in the order of the classes, and the likeliest as `"prediction"`."""
-
-    def _prediction(self) -> Callable[[Row], tuple[list[float], int]]:
-        margins, link = self.predictor.row_margins, self.predictor.class_link
-        assert link is not None
-
-        def predict(row: Row) -> tuple[list[float], int]:
-            probabilities = link(margins(row))
-            largest = max(probabilities)
-            if largest <= 1.0 and all(probability >= 0.0 for probability in probabilities):
-                return probabilities, probabilities.index(largest)
-            raise ModelFailure("expected probabilities between 0 and 1 from the model, got others")
-
-        return predict
 
     def _make_tails(self) -> tuple[bytes, ...]:
         model = orjson.dumps(self.bundle.label)

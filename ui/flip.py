@@ -50,12 +50,12 @@ class Flips:
             margins = self._predictor.margins(rows)
         else:
             margins = await asyncio.to_thread(self._predictor.margins, rows)
-        threshold = self._predictor.bundle.decision.threshold
-        otherwise = self._predictor.predict(row)[1] == 1
+        decision = self._predictor.predict(row)[1]
         best: dict[str, Change] = {}
         probabilities = self._predictor.probabilities(margins)
-        for case, owner, probability in zip(rows, owners, probabilities, strict=True):
-            if (probability >= threshold) == otherwise:
+        decisions = self._predictor.outcomes(np.array(probabilities)).tolist()
+        for case, owner, probability, other in zip(rows, owners, probabilities, decisions, strict=True):
+            if other == decision:
                 continue
             name, column = self._names[owner], self._columns[owner]
             size = self._size(name, float(values[column]), float(case[column]))

@@ -6,8 +6,6 @@ cases that somebody asked about, not of every place a slider passed.
 
 from typing import Any
 
-import numpy as np
-
 from server.predictor import Predictor
 from server.schema import Row
 
@@ -15,15 +13,12 @@ from server.schema import Row
 def suppose(predictor: Predictor, row: Row) -> dict[str, Any]:
     """The members of the answer of `POST /predict` for one encoded row, without its id.
 
-    Equal to it to the bit. Raises `ModelFailure` where a binary model gives no probability.
+    Equal to it to the bit. Raises `ModelFailure` where the model gives no outcome.
     """
     bundle = predictor.bundle
+    output, outcome = predictor.predict(row)
     if bundle.task == "binary":
-        probability, outcome = predictor.predict(row)
-        return {"probability": probability, "decision": bundle.outcomes[outcome], "model": bundle.label}
-    margins = predictor.margins(np.frombuffer(row).reshape(1, -1))
-    (output,) = predictor.outputs(margins)
-    if isinstance(output, list):
-        prediction = bundle.outcomes[output.index(max(output))]
-        return {"probabilities": output, "prediction": prediction, "model": bundle.label}
+        return {"probability": output, "decision": bundle.outcomes[outcome], "model": bundle.label}
+    if bundle.task == "multiclass":
+        return {"probabilities": output, "prediction": bundle.outcomes[outcome], "model": bundle.label}
     return {"prediction": output, "model": bundle.label}
