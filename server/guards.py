@@ -14,10 +14,11 @@ import sys
 import termios
 import time
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from server.errors import (
@@ -42,6 +43,9 @@ MAX_HEADERS = 100
 MAX_LINGER_BYTES = 65_536
 LINGER_SECONDS = 1.0
 
+#: The wish for another protocol, and what belongs to it (RFC 7540, section 3.2.1).
+UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
+
 _HOST = re.compile(rb"[A-Za-z0-9.\-_~%:\[\]]*")
 
 #: Observes the status code and the seconds of a request refused before the app.
@@ -62,8 +66,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_message = False
         self._in_head = False
         self._head_bytes = 0
+        self._asks_upgrade = False
         self._refusal: Problem | None = None
         self._owed: Problem | None = None  # goes out behind the answers before it
+        self._has_ended = False  # the client has closed its half
         self._lingering = False
         self._dropped_bytes = 0
         self._unsent_bytes = 0  # of answers, when it was last looked at
@@ -79,7 +85,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._active_ns = time.perf_counter_ns()
         was_in_message = self._in_message
         self._fresh = False
-        super().data_received(data)
+        self._parse(data)
         if not self._in_message or self._lingering:
             return
         if not was_in_message:
@@ -89,6 +95,36 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._head_bytes > MAX_TARGET_BYTES + MAX_HEAD_BYTES:
                 self._refuse(size_refusal(self.url, MAX_HEAD_BYTES + 1))
 
+    def _parse(self, data: bytes) -> None:
+        """Give bytes to the parser, which stops at a head that asks for another protocol.
+
+        Ours is the only one: a server may ignore Upgrade, and then answers the request
+        as if the header were not there (RFC 9110, section 7.8). What stands behind
+        such a head is its body and further requests, which httptools would drop
+        (MagicStack/httptools#124); so the head is parsed again without the header.
+        """
+        left = memoryview(data)
+        try:
+            while left:
+                try:
+                    self.parser.feed_data(left)
+                    return
+                except httptools.HttpParserUpgrade as upgrade:
+                    left = left[upgrade.args[0] :]
+                    line = b"%b %b HTTP/%b" % (
+                        self.parser.get_method(),
+                        self.url,
+                        self.parser.get_http_version().encode(),
+                    )
+                    self._asks_upgrade = False
+                    self.parser = httptools.HttpRequestParser(self)
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                    self.parser.feed_data(
+                        line + b"\r\n" + header_lines(without_upgrade(self.headers)) + b"\r\n"
+                    )
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
     def on_message_begin(self) -> None:
         """A request begins."""
         self._in_message = self._in_head = True
@@ -97,6 +133,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse it, or let uvicorn start the request."""
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._asks_upgrade = True  # it comes here again, without that
+            return
         # Looked at once, here: a head grows by what one read gives, until `data_received` ends it.
         refusal = head_refusal(self.parser.get_http_version(), self.headers, self.url)
         if refusal is not None:
@@ -109,8 +148,18 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self._asks_upgrade:
+            return  # the parser takes what follows for another protocol's
         self._in_message = False
         super().on_message_complete()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more: what was asked is answered before the end."""
+        self._has_ended = True
+        if self._is_incomplete() and not self._lingering:
+            self._refuse(MalformedRequest("expected the whole request, got its end before"))
+        # Under TLS there is no half of a connection.
+        return self._is_answering() and self.scheme == "http"
 
     # Refusing
 
@@ -132,6 +181,8 @@ class GuardedProtocol(HttpToolsProtocol):
         was_last = not self.pipeline
         super().on_response_complete()
         if self._owed is None:
+            if self._has_ended and was_last:
+                self.transport.close()
             return
         if was_last:
             self._send_refusal(self._owed)
@@ -178,6 +229,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def _linger(self) -> None:
         """Close once the client has had the time to read the answer."""
         if self._lingering or self.transport.is_closing():
+            return
+        if self._has_ended:  # there is nothing to wait for
+            self.transport.close()
             return
         self._lingering = True
         if self.transport.can_write_eof():
@@ -319,6 +373,19 @@ class _LingeringTransport:
 def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The headers of an answer as they are sent."""
     return b"".join(b"%b: %b\r\n" % header for header in headers)
+
+
+def without_upgrade(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The headers, in lower case, of a head that asks for another protocol without those that do."""
+    for name, value in headers:
+        if name == b"connection":
+            options = [
+                option for option in value.split(b",") if option.strip().lower() not in UPGRADE_HEADERS
+            ]
+            if options:
+                yield name, b",".join(options)
+        elif name not in UPGRADE_HEADERS:
+            yield name, value
 
 
 def _write_nothing(_: bytes) -> None:

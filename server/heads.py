@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import httptools
 
-from server.guards import MAX_HEADERS, head_refusal
+from server.guards import MAX_HEADERS, UPGRADE_HEADERS, head_refusal
 
 HEAD_END = b"\r\n\r\n"
 #: A longer head takes the ordinary way, so what is remembered of heads is bounded.
@@ -18,7 +18,6 @@ UNPLAIN_HEADERS = frozenset(
         b"transfer-encoding",
         b"content-encoding",
         b"expect",
-        b"upgrade",
         b"connection",
         b"proxy-connection",
         b"keep-alive",
@@ -27,6 +26,8 @@ UNPLAIN_HEADERS = frozenset(
         b"x-request-timeout-ms",
     }
 )
+#: Connection options that change nothing here: `upgrade` is ignored.
+PLAIN_OPTIONS = frozenset({b"keep-alive", *UPGRADE_HEADERS})
 
 
 class PlainHead(NamedTuple):
@@ -64,14 +65,17 @@ def plain_head(head: bytes) -> PlainHead | None:
     found = _Head()
     try:
         httptools.HttpRequestParser(found).feed_data(head)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+    except httptools.HttpParserUpgrade:
+        pass  # ignored, as on the ASGI path: Java's client asks for one with each request
+    except httptools.HttpParserError:
         return None
     names = [name for name, _ in found.headers]
     if len(names) > MAX_HEADERS or head_refusal("1.1", found.headers) is not None:
         return None  # the ordinary way words it
     headers = dict(found.headers)
     # What most clients send, and what HTTP/1.1 does anyway.
-    if headers.get(b"connection", b"").lower() == b"keep-alive":
+    options = {option.strip().lower() for option in headers.get(b"connection", b"").split(b",")}
+    if options <= PLAIN_OPTIONS and names.count(b"connection") == 1:
         names.remove(b"connection")
     if not found.complete or not UNPLAIN_HEADERS.isdisjoint(names):
         return None

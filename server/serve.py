@@ -101,6 +101,7 @@ def _config(app: ASGIApp, settings: Settings, protocol: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=protocol,
+        ws="none",  # an upgrade would leave the guarded protocol
         loop="uvloop",
         lifespan="on",
         log_config=None,

@@ -95,7 +95,17 @@ VECTORS = {
     "TRACE": (b"TRACE /livez HTTP/1.1\r\nHost: test\r\n\r\n", 405),
     "CONNECT": (b"CONNECT a:1 HTTP/1.1\r\nHost: test\r\n\r\n", 400),
     "method in small letters": (b"get /livez HTTP/1.1\r\nHost: test\r\n\r\n", 400),
-    "upgrade to HTTP/2": (GET + HOST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", 200),
+    "CONNECT and Upgrade": (
+        b"CONNECT a:1 HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+        400,
+    ),
+}
+#: What asks for another protocol, as Java's client and `curl --http2`, a browser, and others do.
+UPGRADES = {
+    "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n",
+    "websocket": b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    "TLS": b"connection: upgrade\r\nupgrade: TLS/1.0\r\n",
 }
 
 
@@ -111,6 +121,77 @@ def test_raw_vector(request: pytest.FixtureRequest, door: str, name: str) -> Non
         assert answers[0].headers["connection"] == "close"
         assert answers[0].headers["content-type"] == "application/problem+json"
         assert orjson.loads(answers[0].body)["detail"].startswith("expected ")
+
+
+def splits(data: bytes) -> dict[str, list[bytes]]:
+    """The same bytes in one write, head and body apart, and in many."""
+    end = data.index(b"\r\n\r\n") + 4
+    crumbs = [data[i : i + 7] for i in range(0, len(data), 7)]
+    return {"one": [data], "two": [data[:end], data[end:]], "crumbs": crumbs}
+
+
+@pytest.mark.parametrize("writes", ["one", "two", "crumbs"])
+@pytest.mark.parametrize("upgrade", UPGRADES)
+@pytest.mark.parametrize("door", ["server", "ordinary_server"])
+def test_upgrade_is_ignored(request: pytest.FixtureRequest, door: str, upgrade: str, writes: str) -> None:
+    """RFC 9110, section 7.8: each request is answered once, as if it did not ask."""
+    url, wish = request.getfixturevalue(door), UPGRADES[upgrade]
+    asked = [
+        START + HOST + JSON + LENGTH + wish + b"\r\n" + BODY,
+        START + HOST + JSON + wish + CHUNKED + b"\r\n" + CHUNKS,
+        post("/predict/batch", b'{"rows":[%b]}' % BODY).replace(b"\r\n", b"\r\n" + wish, 1),
+        GET + HOST + wish + b"\r\n",
+        post("/predict", BODY),
+    ]
+    plain = exchange(url, post("/predict", BODY))[0]
+    answers = exchange(url, *(piece for data in asked for piece in splits(data)[writes]))
+    assert [answer.status for answer in answers] == [200] * len(asked)
+    for answer in (answers[0], answers[1], answers[4]):
+        assert orjson.loads(answer.body)["probability"] == orjson.loads(plain.body)["probability"]
+    assert answers[3].body == b'{"status":"live"}'
+
+
+def test_upgrades_behind_each_other_are_each_answered(server: str) -> None:
+    one = START + HOST + JSON + LENGTH + UPGRADES["h2c"] + b"\r\n" + BODY
+    answers = exchange(server, one * 500, timeout=20.0)
+    assert [answer.status for answer in answers] == [200] * 500
+    assert len({answer.body for answer in answers}) == 500
+
+
+def test_body_of_an_upgrade_is_never_run_as_a_request(server: str) -> None:
+    head = START + HOST + JSON + b"Content-Length: %d\r\n" % len(SMUGGLED) + UPGRADES["h2c"] + b"\r\n"
+    for pieces in ([head + SMUGGLED], [head, SMUGGLED]):
+        answers = exchange(server, *pieces)
+        assert [answer.status for answer in answers] == [400]
+        assert b"live" not in answers[0].body
+
+
+@pytest.mark.parametrize("upgrade", ["", UPGRADES["h2c"].decode()], ids=["plain", "upgrade"])
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/explain", "/livez"])
+@pytest.mark.parametrize("door", ["server", "ordinary_server"])
+def test_half_closed_connection_gets_its_answer(
+    request: pytest.FixtureRequest, door: str, path: str, upgrade: str
+) -> None:
+    """A client may close its half behind its request (`nc -N`, Erlang, many scripts)."""
+    many = orjson.dumps({"rows": [ROW] * 2000})
+    asked = get(path) if path == "/livez" else post(path, many if path.endswith("batch") else BODY)
+    head, _, body = asked.partition(b"\r\n\r\n")
+    with socket.create_connection(address(request.getfixturevalue(door)), 20) as connection:
+        connection.sendall(head + b"\r\n" + upgrade.encode() + b"\r\n" + body)
+        connection.shutdown(socket.SHUT_WR)
+        received, _ = read_until_closed(connection)
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.endswith(b"}")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_half_a_request_and_no_more_is_400(server: str, path: str) -> None:
+    with socket.create_connection(address(server), 20) as connection:
+        connection.sendall(post("/explain", BODY) + post(path, BODY)[:-5])
+        connection.shutdown(socket.SHUT_WR)
+        received, _ = read_until_closed(connection)
+    assert re.findall(rb"HTTP/1\.1 (\d{3}) ", received) == [b"200", b"400"]
+    assert b"expected the whole request" in received
 
 
 def read_until_closed(connection: socket.socket) -> tuple[bytes, float]:
