@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: What was looked for was found: drift, a loss, an answer that would differ today.
 FOUND = 3
+#: Of a log nothing is missing as far as can be known, but the end of it is not vouched for.
+NOT_PROVABLE = 4
 SHIPPED = Path("models/credit")
 
 
@@ -28,7 +30,12 @@ def main(arguments: Sequence[str]) -> int:
     drift = command("drift", _drift, "drift of logs or CSV files against the training data; exits 3 on drift")
     drift.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     replay = command("replay", _replay, "score a log again; exits 3 if the bundle that wrote it disagrees")
-    verify = command("verify-log", _verify, "prove that no line was lost; exits 3 if one was", model=False)
+    verify = command(
+        "verify-log",
+        _verify,
+        "prove that no line was lost; exits 3 if one was, 4 if it cannot be proved",
+        model=False,
+    )
     erase = command("erase", _erase, "take one subject's rows out of a log, told to its ledger", model=False)
     whose = erase.add_mutually_exclusive_group(required=True)
     whose.add_argument("--subject", metavar="HASH", help="the hash that stands for a field in the log")
@@ -110,11 +117,11 @@ def _replay(options: argparse.Namespace, console: "Console") -> int:
 
 def _verify(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.verification_text import print_verification
-    from monitoring.verify_log import verify
+    from monitoring.verify_log import Verdict, verify
 
     checked = verify(options.log)
     print_verification(checked, console)
-    return 0 if checked.whole else FOUND
+    return {Verdict.WHOLE: 0, Verdict.NOT_PROVABLE: NOT_PROVABLE, Verdict.MISSING: FOUND}[checked.verdict]
 
 
 def _erase(options: argparse.Namespace, console: "Console") -> int:

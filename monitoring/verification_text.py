@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from monitoring.verify_log import MAX_LISTED_GAPS, Boot, Process, Verification
+from monitoring.verify_log import MAX_LISTED_GAPS, Boot, Process, Verdict, Verification
 
 _NUMBERS = ("lines", "last number", "missing", "double")
 
@@ -29,7 +29,19 @@ def print_verification(checked: Verification, console: Console) -> None:
     for process in checked.processes:
         if process.unwritten:
             console.print(f"[red]{process.unwritten:,} lines of the process of {process.opened} are gone.[/]")
-    console.print("No line is missing." if checked.whole else "[red]The log is not whole.[/]")
+    console.print(_sentence(checked), soft_wrap=True)
+
+
+def _sentence(checked: Verification) -> str:
+    if checked.verdict is Verdict.MISSING:
+        return "[red]missing: lines are gone, double or unreadable.[/]"
+    if checked.verdict is Verdict.NOT_PROVABLE:
+        boots = f"{checked.unvouched} boot{'s' * (checked.unvouched != 1)}"
+        return (
+            f"[yellow]not provable: no gap is seen, but {boots} never closed the log, or have no ledger "
+            "beside it;[/] a server that still runs, or one that was killed, whose last lines could be gone."
+        )
+    return "whole: every line that was promised is there."
 
 
 def _state(boot: Boot, process: Process | None) -> str:

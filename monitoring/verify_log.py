@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,14 @@ import duckdb
 from monitoring.log_files import ledger_records, log_files
 
 MAX_LISTED_GAPS = 10
+
+
+class Verdict(Enum):
+    """What can be said of a log."""
+
+    WHOLE = "whole"
+    NOT_PROVABLE = "not provable"
+    MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -38,22 +47,23 @@ class Boot:
 class Process:
     """One worker process as its ledger tells: the boots it had, and its last words, if any.
 
-    `lines` and `dropped` are what it said when it closed its log, None if it never did.
+    `lines` and `dropped` are what it said when it closed its log, None if it never did;
+    `deleted` whether old files were deleted, as the settings ask for.
     """
 
     boots: list[Boot]
     opened: str
     lines: int | None
     dropped: int | None
+    deleted: bool = False
 
     @property
     def unwritten(self) -> int:
-        """Lines it said were written and that are not there, those in gaps left out."""
-        if self.lines is None:
-            return 0
-        there = sum(boot.lines + boot.removed + boot.erased for boot in self.boots)
-        written_in_gaps = max(0, sum(boot.lost for boot in self.boots) - (self.dropped or 0))
-        return max(0, self.lines - there - written_in_gaps)
+        """Lines after the last one of each boot: written, it said, or dropped, and not there."""
+        if self.lines is None or (self.deleted and not all(boot.last for boot in self.boots)):
+            return 0  # of a boot without a line left, nobody knows how many went with old files
+        there = sum(boot.lines + boot.removed + boot.erased + boot.lost for boot in self.boots)
+        return max(0, self.lines + (self.dropped or 0) - there)
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,20 @@ class Verification:
     def whole(self) -> bool:
         """Whether nothing is missing, double or unreadable."""
         return not (self.lost or self.duplicates or self.unreadable)
+
+    @property
+    def unvouched(self) -> int:
+        """The boots whose last lines nothing vouches for: never closed, or without a ledger."""
+        told = {boot.boot for process in self.processes for boot in process.boots}
+        open_ended = [boot for p in self.processes if p.lines is None for boot in p.boots]
+        return len(open_ended) + sum(boot.boot not in told for boot in self.boots)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether something is missing; if not, whether that is proven."""
+        if not self.whole:
+            return Verdict.MISSING
+        return Verdict.NOT_PROVABLE if self.unvouched else Verdict.WHOLE
 
 
 def verify(paths: Sequence[Path]) -> Verification:
@@ -161,11 +185,12 @@ def _boots(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str, Bo
 
 def _processes(records: list[dict[str, Any]], boots: dict[str, Boot]) -> list[Process]:
     closed = {record["boots"][0]: record for record in records if record["event"] == "closed"}
+    deleted = any(record["event"] == "removed" for record in records)
     processes = []
     for opened, names in _opened(records):
         last_words = closed.get(names[0], {})
         there = [boots.get(name, Boot(name, 0, 0, 0, [], 0)) for name in names]
-        processes.append(Process(there, opened, last_words.get("lines"), last_words.get("dropped")))
+        processes.append(Process(there, opened, last_words.get("lines"), last_words.get("dropped"), deleted))
     return processes
 
 

@@ -1,13 +1,15 @@
 """The lines of the prediction log, from what the hot path has at hand."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-import psutil
-
 from server.log_mask import Mask
+from server.process_usage import ProcessUsage
+
+logger = logging.getLogger(__name__)
 
 #: Answers whose lines are made in one go: one after the other they find the code in the
 #: processor's cache, and all are joined at once.
@@ -30,10 +32,11 @@ _THREE_DIGITS = [b"%03d" % number for number in range(1000)]
 class LineMaker:
     """Makes the lines of one model's answers in one process, and gives them, with their number, to `append`.
 
-    The calendar part of the time, and the process's CPU and memory (18 us to
-    read), are renewed once a second, when lines are made. Without a `mask` the
-    request's body is copied as it came. `say_held` is told when answers begin to be
-    held: who is told flushes them in time.
+    The calendar part of the time, and the process's CPU and memory, are renewed
+    once a second, when lines are made. Without a `mask` the request's body is
+    copied as it came. `say_held` is told when answers begin to be held: who is told
+    flushes them in time. `say_lost` is told how many held answers got no line,
+    since making it failed, as it does without memory.
     """
 
     def __init__(
@@ -41,13 +44,14 @@ class LineMaker:
         append: Callable[[bytes, int], None],
         mask: Mask | None = None,
         say_held: "Callable[[LineMaker], object]" = lambda _: None,
+        say_lost: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._append = append
         self._mask = mask
         self._say_held = say_held
+        self._say_lost = say_lost
         self._held: list[Answered] = []
-        self._process = psutil.Process(os.getpid())
-        self._process.cpu_percent()  # the first call has nothing to compare with
+        self._process = ProcessUsage(os.getpid())
         self._second_began_ns = 0
         self._second_ends_ns = 0
         self._second = b""
@@ -63,10 +67,26 @@ class LineMaker:
             self.flush()
 
     def flush(self) -> None:
-        """Append the lines of the answers that are held."""
+        """Append the lines of the answers that are held; raises nothing: they are sent already."""
         if self._held:
             held, self._held = self._held, []
-            self._append(self.lines(held), len(held))
+            try:
+                lines = self.lines(held)
+            except Exception:  # noqa: BLE001  # without memory, say; others of them may have their line
+                self._append_each(held)
+            else:
+                self._append(lines, len(held))
+
+    def _append_each(self, held: Sequence[Answered]) -> None:
+        lost = 0
+        for answered in held:
+            try:
+                self._append(self.lines([answered]), 1)
+            except Exception:
+                lost += 1
+                if lost == 1:
+                    logger.exception("An answer has no line in the prediction log.")
+        self._say_lost(lost)
 
     def write(self, answers: Sequence[Answered]) -> None:
         """Append the lines of some answers, after those that are held; raises what `append` raises."""
@@ -109,5 +129,8 @@ class LineMaker:
         self._second = time.strftime('{"ts":"%Y-%m-%dT%H:%M:%S.', time.gmtime(second)).encode()
         if now_ns >= self._usage_ends_ns:
             self._usage_ends_ns = now_ns + 1_000_000_000
-            rss_mb = self._process.memory_info().rss / 2**20
-            self._usage = b',"cpu_percent":%.1f,"rss_mb":%.1f}\n' % (self._process.cpu_percent(), rss_mb)
+            self._process.sample()
+            self._usage = b',"cpu_percent":%.1f,"rss_mb":%.1f}\n' % (
+                self._process.cpu_percent,
+                self._process.rss_mb,
+            )

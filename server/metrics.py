@@ -77,7 +77,7 @@ CODES = (
     "504",
     OTHER,
 )
-DROP_REASONS = ("queue_full", "disk")
+DROP_REASONS = ("queue_full", "disk", "failed")
 SHED_REASONS = ("inflight",)
 RELOAD_RESULTS = ("ok", "failed")
 #: Room in every region for models that a reload brings: some 500 like the shipped
@@ -150,6 +150,7 @@ class Layout:
         self.cpu_before = self._take()
         self.in_flight = self._take()
         self.queue_bytes = self._take()
+        self.unwritten_since = self._take()
         self.dropped = {reason: self._take() for reason in DROP_REASONS}
         self.shed = {reason: self._take() for reason in SHED_REASONS}
         self.reloading = self._take()
@@ -233,6 +234,16 @@ class SharedMetrics:
         """Forget what a worker that has ended had under way; called by the parent process alone."""
         values = self.region(worker)
         values[self.layout.in_flight] = values[self.layout.queue_bytes] = 0.0
+        values[self.layout.unwritten_since] = 0.0
+
+    def oldest_unwritten_seconds(self) -> float:
+        """How long the oldest line of any worker has waited to be written; 0 if none waits.
+
+        Told from when the answer was given, so a writer that has died shows, too.
+        """
+        slots = (self.region(worker)[self.layout.unwritten_since] for worker in range(self.workers))
+        since = [moment for moment in slots if moment]
+        return max(0.0, time.monotonic() - min(since)) if since else 0.0
 
     def totals(self) -> Totals:
         """Every slot summed over the workers, float64 [slots]."""
@@ -258,7 +269,7 @@ class WorkerMetrics:
         layout = shared.layout
         values[layout.cpu_before] += values[layout.cpu_seen]
         values[layout.cpu_seen] = 0.0
-        values[layout.in_flight] = values[layout.queue_bytes] = 0.0
+        values[layout.in_flight] = values[layout.queue_bytes] = values[layout.unwritten_since] = 0.0
         values[layout.pid] = os.getpid()
         values[layout.born] = psutil.Process().create_time()
 
@@ -345,6 +356,10 @@ class WorkerMetrics:
         """The bytes of log lines that wait to be written."""
         self._values[self.shared.layout.queue_bytes] = value
 
+    def lines_wait_since(self, moment: float) -> None:
+        """Since when, in monotonic seconds, the oldest line has waited to be written; 0 for none."""
+        self._values[self.shared.layout.unwritten_since] = moment
+
     def add_in_flight(self, change: int) -> None:
         """One request more, or less, between arrival and answer."""
         self._values[self.shared.layout.in_flight] += change
@@ -389,7 +404,7 @@ class MetricsPage(Collector):
         totals = self._shared.totals()
         yield from _request_families(self._shared.layout, totals)
         yield from _prediction_families(self._shared.layout, totals)
-        yield from _log_families(self._shared.layout, totals)
+        yield from _log_families(self._shared, totals)
         yield from drift_families(self._shared.layout.drift, totals)
         yield self._model_info()
         yield from _process_families(self._shared)
@@ -450,9 +465,15 @@ def _prediction_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
     yield probability
 
 
-def _log_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
+def _log_families(shared: SharedMetrics, totals: Totals) -> Iterator[Metric]:
+    layout = shared.layout
     yield GaugeMetricFamily(
         "hotrow_log_queue_bytes", "Log lines waiting to be written.", value=float(totals[layout.queue_bytes])
+    )
+    yield GaugeMetricFamily(
+        "hotrow_log_oldest_unwritten_seconds",
+        "How long the oldest answer has waited for its line to be written.",
+        value=shared.oldest_unwritten_seconds(),
     )
     yield _counters("hotrow_log_dropped", "Log lines lost, by reason.", layout.dropped, totals)
 

@@ -11,8 +11,10 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from server.bundle import Bundle
 from server.drift_counts import DriftCounts
@@ -38,14 +40,18 @@ SEGMENT_BYTES = 2**20
 SEGMENT_BLOCKS = 1024
 
 
-def _shown(sample: LineSample) -> bool:
+def _guarded(count: Callable[..., None], *arguments: Any) -> bool:
     """Count some lines for drift; False if that failed, which must not end the log."""
     try:
-        sample.show_some()
+        count(*arguments)
     except Exception:  # whatever it is, the lines go on to the disk
         logger.exception("Drift cannot be counted any more; the log goes on.")
         return False
     return True
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or repr(error)
 
 
 class Segment(NamedTuple):
@@ -95,6 +101,7 @@ class PredictionLog:
         self._set_queue_bytes = metrics.set_queue_bytes
         self._drop_full = metrics.dropped("queue_full")
         self._drop_disk = metrics.dropped("disk")
+        self._drop_failed = metrics.dropped("failed")
         self._holding: set[LineMaker] = set()
         self._room = queue_bytes
         self._blocks: list[bytes] = []
@@ -103,8 +110,10 @@ class PredictionLog:
         self._sealed: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
         self._freed: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._sealed_bytes = 0
+        self._sealed_at: deque[float] = deque()
+        self._waits = False
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
+        self._thread = self._new_thread()
         self._timer: asyncio.TimerHandle | None = None
         self.append = self._write if strict else self._keep
 
@@ -138,7 +147,7 @@ class PredictionLog:
         Raises `SettingsError` if the bundle cannot be masked.
         """
         masking = self._masking
-        maker = LineMaker(self.append, masking.mask(bundle), self._holding.add)
+        maker = LineMaker(self.append, masking.mask(bundle), self._hold, self._count_failed)
         self._boots.append(boot)
         if self._thread.is_alive():  # a reload; the ledger has the first boots from `start`
             self._ledger.admitted([boot], masking.masked(bundle))
@@ -173,11 +182,31 @@ class PredictionLog:
         self._file.close()
         self._ledger.closed(self._boots, self._lines, self._refused + self._lost)
 
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._work, name="prediction-log", daemon=True)
+
+    def _hold(self, maker: LineMaker) -> None:
+        self._holding.add(maker)
+        self._wait()
+
+    def _wait(self) -> None:
+        # Said when an answer is given, not when it is flushed: a flush that never comes shows.
+        if not self._waits:
+            self._waits = True
+            self._metrics.lines_wait_since(time.monotonic())
+
+    def _count_failed(self, lines: int) -> None:
+        for _ in range(lines):
+            self._refused += 1
+            self._drop_failed()
+
     def _flush_held(self) -> None:
         while self._holding:
             self._holding.pop().flush()
 
     def _keep(self, lines: bytes, count: int) -> None:
+        if not self._size:
+            self._wait()
         size = self._size + len(lines)
         if size > self._room - self._sealed_bytes:
             self._keep_some(lines)
@@ -206,20 +235,35 @@ class PredictionLog:
             self._count += count
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._flush()
+        except Exception:
+            logger.exception("The prediction log could not be flushed; it is tried again.")
+        finally:  # whatever has happened: without its timer the log would end, and nobody see it
+            self._timer = loop.call_later(FLUSH_SECONDS, self._tick, loop)
+
+    def _flush(self) -> None:
+        if not self._thread.is_alive():
+            logger.error("The thread of the prediction log ended; another goes on.")
+            self._thread = self._new_thread()
+            self._thread.start()
         while not self._freed.empty():
             self._sealed_bytes -= self._freed.get()
+            self._sealed_at.popleft()
         self._flush_held()
         # While the thread is busy, or fails, blocks come together here.
         if not self._sealed_bytes:
             self._seal()
         self._set_queue_bytes(0 if self.strict else self._sealed_bytes + self._size)
-        self._timer = loop.call_later(FLUSH_SECONDS, self._tick, loop)
+        self._waits = bool(self._sealed_at) and not self.strict
+        self._metrics.lines_wait_since(self._sealed_at[0] if self._waits else 0.0)
 
     def _seal(self) -> None:
         if not self._blocks:
             return
         self._sealed.put(Segment(self._blocks, self._size, self._count))
         self._sealed_bytes += self._size
+        self._sealed_at.append(time.monotonic())
         self._blocks = []
         self._size = self._count = 0
 
@@ -234,7 +278,7 @@ class PredictionLog:
                     timeout=PAUSE_SECONDS if sample and sample.waiting else SYNC_SECONDS
                 )
             except queue.Empty:
-                if sample and not _shown(sample):
+                if sample and not _guarded(sample.show_some):
                     self._sample = None
             else:
                 if segment is None:
@@ -254,17 +298,17 @@ class PredictionLog:
         if not self.strict:
             self._write_until_done(segment)
         self._freed.put(segment.size)
-        if self._sample:
-            self._sample.take(segment.blocks, segment.lines)
+        if self._sample and not _guarded(self._sample.take, segment.blocks, segment.lines):
+            self._sample = None
 
     def _write_until_done(self, segment: Segment) -> None:
         failed = False
         while True:
             try:
                 self._file.append(segment.blocks)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001  # whatever it is, the lines must wait, not go
                 if not failed:  # once a failure, not once a try
-                    logger.error("The prediction log %s cannot be written: %s", self.path, error.strerror)
+                    logger.error("The prediction log %s cannot be written: %s", self.path, _why(error))
                 failed = True
             else:
                 self._lines += segment.lines
@@ -281,8 +325,8 @@ class PredictionLog:
     def _sync(self) -> None:
         try:
             self._file.sync()
-        except OSError as error:
-            logger.error("The prediction log %s cannot be synced: %s", self.path, error.strerror)
+        except Exception as error:  # noqa: BLE001  # as above
+            logger.error("The prediction log %s cannot be synced: %s", self.path, _why(error))
 
     def _tidy(self) -> None:
         """Delete the closed files, of every worker of this server, that need not stay."""
@@ -291,8 +335,8 @@ class PredictionLog:
             gone = expired(self.path.parent, f"predictions-{server}-", self._keeping)
             for file in gone:
                 file.unlink(missing_ok=True)
-        except OSError as error:
-            logger.error("Old files of %s cannot be deleted: %s", self.path, error.strerror)
+        except Exception as error:  # noqa: BLE001  # as above
+            logger.error("Old files of %s cannot be deleted: %s", self.path, _why(error))
         else:
             if gone:
                 self._ledger.removed(gone)

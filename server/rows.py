@@ -114,7 +114,7 @@ class RowsScorer:
                 # In one go: were others answered in between, their numbers would lie
                 # beyond those that a failure gives back.
                 self.scorer.log(list(answered))
-            except OSError:
+            except (OSError, MemoryError):
                 self.scorer.give_back(scored.sequence)
                 raise Unavailable("the prediction log cannot be written") from None
         self._count(scored.outputs, scored.outcomes)

@@ -95,7 +95,7 @@ class Scorer:
         ended_ns = time.perf_counter_ns()
         try:
             self._lines.write([(started_ns, ended_ns, content, sequence, body)])
-        except OSError:
+        except (OSError, MemoryError):
             self.give_back(sequence)
             raise Unavailable("the prediction log cannot be written") from None
         send(content)

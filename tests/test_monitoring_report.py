@@ -16,7 +16,7 @@ from monitoring.log_table import open_log
 from monitoring.replay import replay
 from monitoring.report import make_report
 from monitoring.status_codes import read_errors
-from monitoring.verify_log import verify
+from monitoring.verify_log import Verdict, verify
 from server.bundle import Bundle
 from server.predictor import Predictor
 from tests.bundles import THREE_FEATURES, sample_rows
@@ -265,3 +265,38 @@ def test_a_file_that_is_no_log_is_refused_in_one_sentence(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "expected lines of a prediction log" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_log_that_was_never_closed_is_neither_whole_nor_missing(tmp_path: Path) -> None:
+    log = write(tmp_path / "predictions-1-0.jsonl", lines(10))
+    opened = {"ts": "x", "event": "opened", "boots": ["0123456789ab"], "pid": 1}
+    closed = {"ts": "x", "event": "closed", "boots": ["0123456789ab"], "lines": 10, "dropped": 0}
+    verdicts = {}
+    for name, records in (("no ledger", []), ("open", [opened]), ("closed", [opened, closed])):
+        write(tmp_path / "predictions-1-0.ledger", records)
+        done = run("-m", "monitoring", "verify-log", str(log))
+        verdicts[name] = (done.returncode, done.stdout.splitlines()[-1].partition(":")[0])
+    assert verdicts == {
+        "no ledger": (4, "not provable"),
+        "open": (4, "not provable"),
+        "closed": (0, "whole"),
+    }
+    empty = write(tmp_path / "predictions-1-0.jsonl", [])
+    write(tmp_path / "predictions-1-0.ledger", [opened])
+    assert verify([empty]).verdict is Verdict.NOT_PROVABLE
+
+
+@pytest.mark.parametrize(("dropped", "deleted", "lost"), [(0, False, 0), (5, False, 5), (0, True, 0)])
+def test_lines_dropped_at_the_end_are_missing_and_those_of_deleted_files_are_not(
+    tmp_path: Path, dropped: int, deleted: bool, lost: int
+) -> None:
+    log = write(tmp_path / "predictions-1-0.jsonl", lines(10))
+    older: list[dict[str, Any]] = [
+        {"ts": "x", "event": "opened", "boots": ["older"], "pid": 1},
+        {"ts": "x", "event": "closed", "boots": ["older"], "lines": 70, "dropped": 0},
+        {"ts": "x", "event": "removed", "files": ["predictions-1-0.000001.20200101T000000Z.jsonl"]},
+    ]
+    opened = {"ts": "x", "event": "opened", "boots": ["0123456789ab"], "pid": 1}
+    closed = {"ts": "x", "event": "closed", "boots": ["0123456789ab"], "lines": 10, "dropped": dropped}
+    write(tmp_path / "predictions-1-0.ledger", [*(older if deleted else []), opened, closed])
+    assert verify([log]).lost == lost
