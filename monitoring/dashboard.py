@@ -27,11 +27,13 @@ from grafana_foundation_sdk.models.dashboard import (
     ThresholdsMode,
 )
 
+from server.metrics import SCORING_ROUTES
+
 FILE = Path(__file__).parent / "grafana" / "hotrow.json"
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
 _LAST = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
 _CHOSEN = 'instance=~"$instance"'
-_SCORING = 'route=~"/predict|/predict/batch|/explain|/v2/infer"'
+_SCORING = f'route=~"{"|".join(SCORING_ROUTES)}"'
 
 
 class Query(NamedTuple):
@@ -71,14 +73,16 @@ def _quantile(quantile: float) -> str:
 
 _REQUESTS = _by("rate", "hotrow_request_duration_seconds_count", more=_SCORING)
 _ERRORS = _by("rate", "hotrow_request_duration_seconds_count", more=_SCORING + ', code=~"5.."')
+_REJECTED = _by("rate", "hotrow_request_duration_seconds_count", more=_SCORING + ', code=~"4.."')
 _DECISIONS = _by("rate", "hotrow_predictions_total", "model, decision")
 _LIMIT_HELP = "1 is the limit: a PSI of 0.1, and what chance adds for the present number of rows and bins."
 
 PANELS: list[Row | Panel] = [
     Row("Now"),
-    Panel("stat", "Scoring requests", "reqps", 4, [Query(_REQUESTS)]),
-    Panel("stat", "Server errors", "percentunit", 4, [Query(f"({_ERRORS} or vector(0)) / {_REQUESTS}")], 0.001),
-    Panel("stat", "Median latency", "s", 4, [Query(_quantile(0.5))], 0.005),
+    Panel("stat", "Scoring requests", "reqps", 3, [Query(_REQUESTS)]),
+    Panel("stat", "Server errors", "percentunit", 3, [Query(f"({_ERRORS} or vector(0)) / {_REQUESTS}")], 0.001),
+    Panel("stat", "Rejected rows (4xx)", "percentunit", 3, [Query(f"({_REJECTED} or vector(0)) / {_REQUESTS}")], 0.05, "Requests the model does not take: their fields are named in the answers, and are in no log."),
+    Panel("stat", "Median latency", "s", 3, [Query(_quantile(0.5))], 0.005),
     Panel("stat", "99th percentile", "s", 4, [Query(_quantile(0.99))], 0.005),
     Panel("stat", "Log lines lost, last hour", "short", 4, [Query(f"sum(increase(hotrow_log_dropped_total{{{_CHOSEN}}}[1h]))")], 1),
     Panel("stat", "Drift, 1 is the limit", "none", 4, [Query(f"max(hotrow_feature_psi{{{_CHOSEN}}} / hotrow_feature_psi_limit)")], 1, _LIMIT_HELP),
@@ -87,7 +91,7 @@ PANELS: list[Row | Panel] = [
     Panel("stack", "Requests by route and status", "reqps", 12, [Query(_by("rate", "hotrow_request_duration_seconds_count", "route, code"), "{{route}} {{code}}")]),
     Panel("lines", "Shed", "reqps", 8, [Query(_by("rate", "hotrow_shed_total", "reason"), "{{reason}}")]),
     Panel("lines", "Requests in flight", "short", 8, [Query(f"sum(hotrow_requests_in_flight{{{_CHOSEN}}})", "in flight")]),
-    Panel("lines", "Budget burned: 1 uses it up in a month", "short", 8, [Query("hotrow:slow_ratio:rate1h / 0.001", "slow, 1 h"), Query("hotrow:error_ratio:rate1h / 0.001", "failed, 1 h")], 14.4),
+    Panel("lines", "Budget burned: 1 uses it up in a month", "short", 8, [Query(f"max(hotrow:slow_ratio:rate1h{{{_CHOSEN}}}) / 0.001", "slow, 1 h"), Query(f"max(hotrow:error_ratio:rate1h{{{_CHOSEN}}}) / 0.001", "failed, 1 h")], 14.4),
     Row("Answers"),
     Panel("lines", "Share of each decision", "percentunit", 8, [Query(f"{_DECISIONS} / on (model) group_left sum by (model) ({_DECISIONS})", "{{model}} {{decision}}")]),
     Panel("lines", "Probability", "percentunit", 8, [Query(f"histogram_quantile({q}, {_by('rate', 'hotrow_probability_bucket', 'model, le')})", f"{{{{model}}}} p{q * 100:g}") for q in (0.1, 0.5, 0.9)]),

@@ -8,6 +8,7 @@ from urllib.request import urlopen
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.errors import LogError
+from server.metrics import SCORING_ROUTES
 
 _TIMEOUT_SECONDS = 10
 
@@ -30,9 +31,6 @@ class Errors:
         return 1 - good / self.requests if self.requests else 0.0
 
 
-_SCORING = ("/predict", "/predict/batch", "/explain", "/v2/infer")
-
-
 def read_errors(source: str) -> Errors:
     """The status codes on the metrics page at a URL or in a file; raises `LogError`."""
     by_code: dict[str, int] = {}
@@ -41,7 +39,7 @@ def read_errors(source: str) -> Errors:
             for sample in family.samples:
                 if (
                     sample.name == "hotrow_request_duration_seconds_count"
-                    and sample.labels["route"] in _SCORING
+                    and sample.labels["route"] in SCORING_ROUTES
                 ):
                     code = sample.labels["code"]
                     by_code[code] = by_code.get(code, 0) + int(sample.value)

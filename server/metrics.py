@@ -57,6 +57,8 @@ ROUTES = (
 )
 #: What a path ends in that rows are sent to.
 SCORING = ("/predict", "/predict/batch", "/explain")
+#: The ones of `ROUTES` that answer rows: what rules, alerts, dashboard and report look at.
+SCORING_ROUTES = (*SCORING, *(f"/models{end}" for end in SCORING), "/v2/infer")
 METHODS = ("GET", "POST", "HEAD", OTHER)
 CODES = (
     "200",
@@ -77,6 +79,14 @@ CODES = (
     "504",
     OTHER,
 )
+#: What alerts look at, there from the start: of a series that begins with its first count Prometheus
+#: sees no rise, and the first burst of errors would be none.
+FROM_THE_START = frozenset(
+    (route, "POST", code) for route in SCORING_ROUTES for code in ("200", "422", "500", "503")
+)
+#: The bound of the latency objective: all that a series without a count need tell, a page of empty
+#: buckets costs the event loop a millisecond a scrape.
+OBJECTIVE_SECONDS = 5e-3
 DROP_REASONS = ("queue_full", "disk", "failed")
 SHED_REASONS = ("inflight",)
 RELOAD_RESULTS = ("ok", "failed")
@@ -424,10 +434,14 @@ def _request_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
         "Time from the whole request to its answer.",
         labels=("route", "method", "code"),
     )
-    for labels, histogram in layout.duration.items():
-        counts = totals[histogram.first : histogram.first + histogram.size]
-        if counts.any():
+    first = next(iter(layout.duration.values()))
+    table = totals[first.first : first.first + len(layout.duration) * first.size].reshape(-1, first.size)
+    counted = np.count_nonzero(table, axis=1).tolist()
+    for (labels, histogram), counts, slots in zip(layout.duration.items(), table, counted, strict=True):
+        if slots:
             _add_histogram(durations, labels, histogram.bounds, counts)
+        elif labels in FROM_THE_START:
+            _add_histogram(durations, labels, (OBJECTIVE_SECONDS,), np.zeros(3))
     yield durations
     yield GaugeMetricFamily(
         "hotrow_requests_in_flight", "Requests being answered.", value=float(totals[layout.in_flight])

@@ -14,12 +14,21 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
+from starlette.routing import Route
 
 from loadtest.ledger_client import Load
 from loadtest.reference_rows import scored
+from loadtest.scrape import scrape
 from loadtest.subject import free_port
 from monitoring.dashboard import FILE, build
+from server.app import create_app, predict
+from server.batch_route import predict_batch
 from server.bundle import Bundle
+from server.explain_route import explain
+from server.metrics import SCORING_ROUTES, route_label
+from server.open_inference import infer
+from server.service import open_service, share_metrics
+from server.settings import Settings
 from tests.bundles import THREE_FEATURES, sample_rows
 from tests.monitored import monitored_bundle
 from tests.servers import serving, system_tool
@@ -175,6 +184,35 @@ def test_promtool_agrees(arguments: tuple[str, ...]) -> None:
         [system_tool("promtool"), *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_looked_at_are_all_routes_that_answer_rows(bundle: Bundle, tmp_path: Path) -> None:
+    settings = Settings(model=(bundle.directory,), log_dir=tmp_path, log_mode="off")
+    app = create_app(open_service(settings, [bundle], share_metrics([bundle], 1)))
+    endpoints = (predict, predict_batch, explain, infer)
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    labels = {route_label(re.sub("{.*?}", "x", r.path)) for r in routes if r.endpoint in endpoints}
+    others = {route_label(re.sub("{.*?}", "x", r.path)) for r in routes if r.endpoint not in endpoints}
+    assert labels == set(SCORING_ROUTES)
+    assert not others & labels
+
+
+def test_rules_and_dashboard_look_at_all_scoring_routes_and_at_no_other() -> None:
+    for kind in ("rules", "alerts", "dashboard"):
+        for expression in _expressions(kind):
+            for matcher in re.findall(r'route=~"([^"]*)"', expression):
+                assert matcher == "|".join(SCORING_ROUTES), expression
+    assert sum("route=~" in expression for expression in _expressions("rules")) >= 12
+
+
+def test_what_alerts_count_is_there_before_the_first_request(bundle: Bundle, tmp_path: Path) -> None:
+    with serving(bundle.directory, tmp_path) as subject:
+        samples = scrape(subject.url)
+    counts = "hotrow_request_duration_seconds_count"
+    for route in SCORING_ROUTES:
+        for code in ("200", "422", "500", "503"):
+            labels = frozenset({"route": route, "method": "POST", "code": code}.items())
+            assert samples[counts, labels] == 0.0
 
 
 def test_every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() -> None:
