@@ -1,3 +1,6 @@
+import bz2
+import gzip
+import lzma
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -5,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import zstandard
 
 from train.data import APPLICATIONS, BUREAU, CARDS, SAMPLE, load
 from train.errors import DataError
@@ -118,6 +122,141 @@ def test_the_sample_adds_clients_it_does_not_repeat_and_marks_them(folder: Path)
     assert np.isnan(rows.features[~rows.complete, index]).all()
 
 
+def rewrite(change: Callable[[str], str | bytes]) -> Callable[[Path], None]:
+    """Every file of the folder changed in the same way."""
+
+    def made(folder: Path) -> None:
+        for file in folder.iterdir():
+            changed = change(file.read_text())
+            file.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
+
+    return made
+
+
+def packed(ending: str, pack: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def made(folder: Path) -> None:
+        for file in list(folder.iterdir()):
+            (folder / f"{file.name}{ending}").write_bytes(pack(file.read_bytes()))
+            if ending:
+                file.unlink()
+
+    return made
+
+
+def one_archive(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "home-credit-default-risk.zip", "w") as archive:
+        for file in sorted(folder.glob("*.csv")):
+            archive.writestr(f"__MACOSX/._{file.name}", b"x")
+            archive.write(file, f"home/{file.name}")
+            file.unlink()
+
+
+def as_parquet(folder: Path) -> None:
+    for file in list(folder.iterdir()):
+        words = pl.col(pl.String).cast(pl.Categorical)
+        pl.read_csv(file).with_columns(words).write_parquet(file.with_suffix(".parquet"))
+        file.unlink()
+
+
+def in_folders_of_their_names(folder: Path) -> None:
+    for file in list(folder.iterdir()):
+        content = file.read_bytes()
+        file.unlink()
+        file.mkdir()
+        (file / file.name).write_bytes(content)
+
+
+def in_upper_case(folder: Path) -> None:
+    for file in list(folder.iterdir()):
+        file.rename(folder / file.name.upper())
+
+
+def each_line(change: Callable[[str, int], str]) -> Callable[[Path], None]:
+    return rewrite(lambda text: "".join(change(line, i) + "\n" for i, line in enumerate(text.splitlines())))
+
+
+def header(change: Callable[[str], str]) -> Callable[[Path], None]:
+    return each_line(lambda line, i: line if i else change(line))
+
+
+def word_for_missing(word: str) -> Callable[[Path], None]:
+    def filled(line: str, i: int) -> str:
+        return ",".join(cell or word for cell in line.split(","))
+
+    return each_line(filled)
+
+
+FORMS: dict[str, Callable[[Path], None]] = {
+    "gzip": packed(".gz", gzip.compress),
+    "gzip without the ending": packed("", gzip.compress),
+    "zstd": packed(
+        ".zst", lambda content: zstandard.compress(content[:60]) + zstandard.compress(content[60:])
+    ),
+    "bzip2": packed(".bz2", bz2.compress),
+    "xz": packed(".xz", lzma.compress),
+    "one archive": one_archive,
+    "parquet with categories": as_parquet,
+    "folders of the files' names": in_folders_of_their_names,
+    "upper-case file names": in_upper_case,
+    "semicolons": rewrite(lambda text: text.replace(",", ";")),
+    "sep= line": rewrite(lambda text: "sep=;\n" + text.replace(",", ";")),
+    "semicolons and decimal commas": rewrite(lambda text: text.replace(",", ";").replace(".", ",")),
+    "tabs": rewrite(lambda text: text.replace(",", "\t")),
+    "UTF-16": rewrite(lambda text: text.encode("utf-16")),
+    "UTF-16 without a mark": rewrite(lambda text: text.encode("utf-16-be")),
+    "byte order mark": rewrite(lambda text: text.encode("utf-8-sig")),
+    "CRLF": rewrite(lambda text: text.replace("\n", "\r\n")),
+    "CR alone": rewrite(lambda text: text.replace("\n", "\r")),
+    "blank lines": rewrite(lambda text: "\n" + text.replace("\n", "\n  \n") + "\n\n"),
+    "rows of nothing at the end": rewrite(
+        lambda text: text + "," * text.partition("\n")[0].count(",") + "\n"
+    ),
+    "no last line end": rewrite(str.rstrip),
+    "a column in Latin-1": each_line(lambda line, _: f"{line},caf\xe9"),
+    "Latin-1": rewrite(lambda text: text.replace("\n", ",caf\xe9\n").encode("latin-1")),
+    "quoted line break in the last row": rewrite(
+        lambda text: text.rstrip().replace("\n", ",note\n") + ',"one, ""two""\n\nthree"'
+    ),
+    "lower-case header": header(str.lower),
+    "header with blanks": header(lambda line: line.replace(",", " , ").replace("_", " ")),
+    "blanks around values": each_line(lambda line, _: line.replace(",", " , ")),
+    **{f"{word} for missing": word_for_missing(word) for word in ("NA", "nan", "NaN", "NULL", "\\N", "None")},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_files_are_read_as_people_have_them(folder: Path, form: str) -> None:
+    before, _ = load(folder)
+    FORMS[form](folder)
+    rows, _ = load(folder)
+    np.testing.assert_array_equal(rows.features, before.features)
+    np.testing.assert_array_equal(rows.target, before.target)
+
+
+def test_an_archive_of_all_tables_is_named_itself(folder: Path) -> None:
+    before, _ = load(folder)
+    one_archive(folder)
+    rows, sources = load(folder / "home-credit-default-risk.zip")
+    np.testing.assert_array_equal(rows.features, before.features)
+    assert sources[0].file == f"{APPLICATIONS} in home-credit-default-risk.zip"
+
+
+def test_ids_and_outcomes_are_read_as_pandas_writes_them(folder: Path) -> None:
+    before, _ = load(folder)
+    path = folder / APPLICATIONS
+    table = pl.read_csv(path).with_columns(pl.col("SK_ID_CURR").cast(pl.Float64), pl.col("TARGET") == 1)
+    table.write_csv(path)
+    rows, _ = load(folder)
+    np.testing.assert_array_equal(rows.features, before.features)
+    np.testing.assert_array_equal(rows.target, before.target)
+
+
+def test_it_is_said_of_how_many_clients_a_table_has_rows(folder: Path) -> None:
+    rewrite(lambda text: text + "," * text.partition("\n")[0].count(",") + "\n")(folder)
+    _, sources = load(folder)
+    assert [(source.clients, source.empty_rows) for source in sources] == [(3, 1), (2, 1), (2, 1)]
+
+
 def edit(file: str, old: str, new: str) -> Callable[[Path], None]:
     def mistake(folder: Path) -> None:
         text = (folder / file).read_text()
@@ -160,6 +299,11 @@ def flip_a_byte(folder: Path) -> None:
     path.write_bytes(content)
 
 
+def sample_of_other_outcomes(folder: Path) -> None:
+    table = pl.read_csv(folder / APPLICATIONS)
+    table.with_columns(TARGET=1 - pl.col("TARGET")).write_parquet(folder / SAMPLE)
+
+
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing file": (lambda folder: (folder / CARDS).unlink(), "credit_card_balance.csv.zip"),
     "empty file": (replace(BUREAU, b""), "bureau.csv, got an empty file"),
@@ -175,7 +319,14 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
         edit(APPLICATIONS, "406597.5", "much"),
         "column AMT_CREDIT of application_train.csv",
     ),
-    "nan for a number": (edit(APPLICATIONS, "406597.5", "nan"), "AMT_CREDIT of application_train.csv, got"),
+    "inf for a number": (
+        edit(APPLICATIONS, "406597.5", "inf"),
+        "application_train.csv, got 'inf' in data row",
+    ),
+    "nan where a value is needed": (
+        edit(APPLICATIONS, "406597.5", "nan"),
+        "got null in AMT_CREDIT of client",
+    ),
     "text in bureau": (edit(BUREAU, "40.5", "forty"), "data row 2"),
     "text for a client": (edit(CARDS, "1,100003,4.0", "1,somebody,4.0"), "an integer in column SK_ID_CURR"),
     "target 2": (edit(APPLICATIONS, "100002,1", "100002,2"), "0 or 1 in column TARGET"),
@@ -184,7 +335,27 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown category": (edit(APPLICATIONS, "Pensioner", "Retired"), "NAME_INCOME_TYPE of client 100004"),
     "required value missing": (edit(APPLICATIONS, "135000.0", ""), "AMT_CREDIT of client 100004"),
     "out of range": (edit(APPLICATIONS, "-21915", "-219150"), "AGE_YEARS of client 100004"),
-    "cut short": (edit(APPLICATIONS, ",,,0.73,1\n", ","), "got 12: the file is cut short"),
+    "cut short": (edit(APPLICATIONS, ",,,0.73,1\n", ","), "got 12, in the last row: the file is cut short"),
+    "table of strangers": (
+        replace(BUREAU, BUREAU_ROWS.replace("1000", "9000").encode()),
+        "of application_train.csv in bureau.csv, got none (its first SK_ID_CURR is 900002, theirs 100003)",
+    ),
+    "column without a value": (
+        replace(BUREAU, b"SK_ID_CURR,AMT_CREDIT_SUM_OVERDUE\n100002,\n100003,NA\n"),
+        "values in column AMT_CREDIT_SUM_OVERDUE of bureau.csv, got none in all 2 rows",
+    ),
+    "short row in the middle": (edit(CARDS, "1,100003,\n", "1,100003\n"), "3 fields in data row 2"),
+    "long row": (edit(CARDS, "1,100003,\n", "1,100003,,\n"), "3 fields in data row 2"),
+    "quote that never ends": (edit(CARDS, "1,100003,\n", '"1,100003,\n'), "quotes in pairs"),
+    "half a gzip file": (replace(BUREAU, gzip.compress(BUREAU_ROWS.encode())[:-9]), "bureau.csv to be whole"),
+    "half a zstd file": (replace(BUREAU, zstandard.compress(BUREAU_ROWS.encode())[:-3]), "to be whole"),
+    "half an xz file": (replace(BUREAU, lzma.compress(BUREAU_ROWS.encode())[:-9]), "to be whole"),
+    "half a bzip2 file": (replace(BUREAU, bz2.compress(BUREAU_ROWS.encode())[:-9]), "to be whole"),
+    "two columns of one name": (
+        edit(CARDS, "SK_ID_PREV,SK_ID_CURR", "sk_id_curr,Sk_Id_Curr"),
+        "the column SK_ID_CURR once",
+    ),
+    "sample of other outcomes": (sample_of_other_outcomes, "the same TARGET in application_train_sample"),
     "cut in the header": (replace(BUREAU, b"SK_ID_CURR,SK_ID_B"), "the column AMT_CREDIT_SUM_OVERDUE"),
     "sample is no parquet": (replace(SAMPLE, b"PAR1 but not really"), "to be a Parquet file"),
 }

@@ -38,7 +38,10 @@ class Narrator:
     def read(self, rows: Rows, sources: Sequence[Source]) -> None:
         """Say what was read."""
         for source in sources:
-            self._console.print(f"read {source.file}: {source.rows:,} rows")
+            empty = f", {source.empty_rows:,} empty rows left out" if source.empty_rows else ""
+            self._console.print(
+                f"read {source.file}: {source.rows:,} rows of {source.clients:,} clients{empty}"
+            )
         complete = int(rows.complete.sum())
         others = f", {len(rows) - complete:,} more without them" if complete < len(rows) else ""
         self._console.print(

@@ -1,149 +1,121 @@
-"""One file of the Kaggle data -> the columns asked for, or one sentence about what is wrong."""
+"""One table of the Kaggle data -> the columns asked for, or one sentence about what is wrong."""
 
-import csv
-import hashlib
 import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from train.delimited import MISSING, first_line, match_columns, read_delimited
 from train.errors import DataError
+from train.files import MENDING, File, read_file
 
 #: The client a row belongs to, in every table.
 CLIENT = "SK_ID_CURR"
-_LONGEST_ROW_BYTES = 1_000_000
-_MENDING = "download it again from the competition's page"
+_PARQUET = b"PAR1"
+_TRUTH = {"true": "1", "false": "0"}
+#: Above it a double no longer holds every integer.
+_MAX_EXACT = 2**53
 
 
 @dataclass(frozen=True)
 class Table:
-    """The columns of one file, still as text where the file is text, and the file's SHA-256."""
+    """The columns of one file as text, null for missing, and the file's SHA-256.
+
+    `rows` are the rows' numbers in the file, from 1, uint32 [n]: rows without a value
+    in any of the columns are left out, `empty` of them. `separator` is the file's.
+    """
 
     file: str
     sha256: str
     frame: pl.DataFrame
+    rows: pl.Series
+    empty: int
+    separator: str
+
+    def words(self, name: str) -> pl.Series:
+        """A column as text without blanks around it."""
+        words = self.frame[name].str.strip_chars()
+        return words.set(words.is_in(["", *MISSING]), None)
 
     def numbers(self, name: str) -> pl.Series:
-        """A column as Float64, null where the file has nothing.
+        """A column as Float64, null where the file has nothing; true is 1 and false 0.
 
-        Raises `DataError` naming the first row whose text is no finite number.
+        Raises `DataError` naming the first row whose text is no finite number, and
+        if the column has no value in any row.
         """
-        column = self.frame[name]
-        numbers = column.cast(pl.Float64, strict=False)
+        column, numbers = self._cast(name, pl.Float64)
+        if column.null_count() == len(column):
+            raise DataError(
+                f"expected values in column {name} of {self.file}, got none in all {len(column):,} rows: "
+                f"correct the file or {MENDING}"
+            )
         wrong = (numbers.is_null() & column.is_not_null()) | numbers.is_finite().not_().fill_null(False)
         self.refuse(name, wrong, "a number or nothing")
         return numbers
 
     def keys(self) -> pl.Series:
-        """`SK_ID_CURR` as Int64. Raises `DataError` where it is missing or no integer."""
-        keys = self.frame[CLIENT].cast(pl.Int64, strict=False)
+        """`SK_ID_CURR` as Int64, 100002.0 read as 100002. Raises `DataError` where it is no integer."""
+        _, keys = self._cast(CLIENT, pl.Int64)
+        if keys.null_count():
+            _, numbers = self._cast(CLIENT, pl.Float64)
+            whole = (numbers == numbers.floor()) & (numbers.abs() < _MAX_EXACT)
+            keys = keys.fill_null(numbers.set(~whole.fill_null(False), None).cast(pl.Int64))
         self.refuse(CLIENT, keys.is_null(), "an integer")
         return keys
+
+    def _cast(self, name: str, kind: type[pl.Float64 | pl.Int64]) -> tuple[pl.Series, pl.Series]:
+        """A column as text and as numbers; the text is looked at closely only where it is no plain number."""
+        column = self.frame[name]
+        numbers = column.cast(kind, strict=False)
+        if numbers.null_count() == column.null_count():
+            return column, numbers
+        column = self.words(name)
+        text = column.str.to_lowercase().replace(_TRUTH)
+        if self.separator != ",":  # where commas separate nothing, they are decimal
+            text = text.str.replace(r"^([-+]?\d+),(\d+)$", "$1.$2")
+        return column, text.cast(kind, strict=False)
 
     def refuse(self, name: str, wrong: pl.Series, expected: str) -> None:
         """Raise `DataError` for the first row that `wrong`, bool [n], marks in column `name`."""
         row = wrong.arg_max() if wrong.any() else None
         if row is not None:
+            value = self.frame[name][row]
             raise DataError(
-                f"expected {expected} in column {name} of {self.file}, got something else in "
-                f"data row {row + 1}: correct the file or {_MENDING}"
+                f"expected {expected} in column {name} of {self.file}, got "
+                f"{'nothing' if value is None else repr(value)} in data row {self.rows[row]}: "
+                f"correct the file or {MENDING}"
             )
 
 
-def read_table(folder: Path, name: str, columns: list[str]) -> Table:
-    """The named columns of `name` (a `.csv`) in `folder`, zipped or not, as text.
+def read_table(source: Path, name: str, columns: list[str]) -> Table:
+    """The named columns of `name` (a `.csv`) in a folder or archive, as text; see `read_file`.
 
     Raises `DataError` in one sentence if the folder, the file or a column is
-    missing, the archive is damaged, or the file is no table or has no rows.
+    missing, the file is damaged, or is no table, or has no rows.
     """
-    path = _find(folder, name)
-    content = _read(path)
-    digest = hashlib.sha256(content).hexdigest()
-    text = _unzip(path, content, name) if path.suffix == ".zip" else content
+    file = read_file(source, name)
+    if file.content.startswith(_PARQUET):
+        return _table(file, _parquet(file, columns), ",")
+    return _table(file, *read_delimited(file.where, file.content, columns))
+
+
+def _parquet(file: File, wanted: list[str]) -> pl.DataFrame:
     try:
-        # Types are not guessed: a guess from the first rows turns the row with the
-        # mistake into a parser error without a column or a line.
-        header = pl.read_csv(io.BytesIO(text), n_rows=0, infer_schema=False).columns
-        _check_columns(path, header, columns)
-        _check_end(path, text, len(header))
-        frame = pl.read_csv(io.BytesIO(text), columns=columns, infer_schema=False, raise_if_empty=True)
+        schema = pl.read_parquet_schema(io.BytesIO(file.content))
+        columns = match_columns(file.where, list(schema), wanted)
+        frame = pl.read_parquet(io.BytesIO(file.content), columns=list(columns.values()))
+        # Texts from here on, so that one set of rules reads both kinds of file.
+        return frame.select(pl.col(theirs).cast(pl.String).alias(name) for name, theirs in columns.items())
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            f"expected {path} to be a table in CSV, got: {_first_line(error)}: {_MENDING}"
+            f"expected {file.where} to be a Parquet file of numbers and words, got: {first_line(error)}"
         ) from None
-    return _table(path, digest, frame)
 
 
-def read_parquet(path: Path, columns: list[str]) -> Table:
-    """The named columns of a Parquet file; raises `DataError` as `read_table` does."""
-    content = path.read_bytes()
-    try:
-        _check_columns(path, list(pl.read_parquet_schema(io.BytesIO(content))), columns)
-        frame = pl.read_parquet(io.BytesIO(content), columns=columns)
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"expected {path} to be a Parquet file, got: {_first_line(error)}") from None
-    return _table(path, hashlib.sha256(content).hexdigest(), frame)
-
-
-def _table(path: Path, digest: str, frame: pl.DataFrame) -> Table:
-    if frame.is_empty():
-        raise DataError(f"expected rows in {path}, got a header without any: {_MENDING}")
-    return Table(path.name, digest, frame)
-
-
-def _find(folder: Path, name: str) -> Path:
-    if not folder.is_dir():
-        raise DataError(
-            f"expected a folder with the Kaggle files at {folder}, got none: "
-            "name it with --data, or leave --data out to train on synthetic rows"
-        )
-    for path in (folder / name, folder / f"{name}.zip"):
-        if path.is_file():
-            return path
-    raise DataError(f"expected {name} or {name}.zip in {folder}, got neither: {_MENDING}")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"expected to read {path}, got: {error.strerror}") from None
-    if not content:
-        raise DataError(f"expected a table in {path}, got an empty file: {_MENDING}")
-    return content
-
-
-def _unzip(path: Path, content: bytes, name: str) -> bytes:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            inside = [member for member in archive.namelist() if Path(member).name == name]
-            if not inside:
-                raise DataError(f"expected {name} inside {path}, got an archive without it: {_MENDING}")
-            return archive.read(inside[0])
-    # RuntimeError: encrypted; NotImplementedError: a compression method zlib does not know.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-        raise DataError(f"expected {path} to be a whole zip archive, got: {error}: {_MENDING}") from None
-
-
-def _check_columns(path: Path, header: list[str], columns: list[str]) -> None:
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise DataError(f"expected the column {missing[0]} in {path}, got a table without it: {_MENDING}")
-
-
-def _check_end(path: Path, text: bytes, width: int) -> None:
-    """Polars reads a row that breaks off as missing values: a file cut short would go unnoticed."""
-    last = text[-_LONGEST_ROW_BYTES:].rstrip().rpartition(b"\n")[2].decode(errors="replace")
-    fields = next(csv.reader([last]), [])
-    if len(fields) != width:
-        raise DataError(
-            f"expected {width} fields in the last row of {path}, got {len(fields)}: "
-            f"the file is cut short or damaged, {_MENDING}"
-        )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _table(file: File, frame: pl.DataFrame, separator: str) -> Table:
+    numbered = frame.with_row_index("", offset=1)
+    kept = numbered.filter(~pl.all_horizontal(pl.col(frame.columns).is_null()))
+    if kept.is_empty():
+        raise DataError(f"expected rows in {file.where}, got a header without any: {MENDING}")
+    return Table(file.name, file.sha256, kept.drop(""), kept[""], len(numbered) - len(kept), separator)

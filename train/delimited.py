@@ -1,0 +1,155 @@
+"""Text of a table -> its columns: encoding, line ends and separator are recognised, odd rows refused."""
+
+import codecs
+import csv
+import io
+import re
+
+import polars as pl
+
+from train.errors import DataError
+
+_SEPARATORS = (",", ";", "\t", "|")
+#: Words that programs write for a value that is not there: R, pandas, SQL tools, spreadsheets.
+MISSING = ("NA", "<NA>", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "\\N")
+_UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_CHUNK_BYTES = 2**24
+_SHOWN = 8
+#: The column that holds the number of each row in the file.
+ROW = "data row"
+
+
+def read_delimited(where: str, content: bytes, wanted: list[str]) -> tuple[pl.DataFrame, str]:
+    """The wanted columns as text, null for missing, with the number of their row, and the separator.
+
+    A column is found by its name in any case and with blanks around it. Blank lines
+    and rows without a value in any wanted column are left out. Raises `DataError` for
+    a missing column, a row of another width than the header, and text that is no table.
+    """
+    text = _lines(_utf8(where, content))
+    text, separator = _separator(text, wanted)
+    try:
+        header = pl.read_csv(io.BytesIO(text), n_rows=0, infer_schema=False, separator=separator).columns
+        columns = match_columns(where, header, wanted)
+        records = _check_widths(where, text, separator, len(header))
+        frame = pl.read_csv(
+            io.BytesIO(text),
+            columns=list(columns.values()),
+            infer_schema=False,
+            separator=separator,
+            null_values=list(MISSING),
+        )
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"expected {where} to be a table in CSV, got: {first_line(error)}") from None
+    if frame.height != records:
+        raise DataError(f"expected {records:,} rows in {where}, could read {frame.height:,}: see its quotes")
+    return frame.select(pl.col(header_name).alias(name) for name, header_name in columns.items()), separator
+
+
+def match_columns(where: str, header: list[str], wanted: list[str]) -> dict[str, str]:
+    """For each wanted name the header's own; raises `DataError` if one is missing or there twice."""
+    return {name: _column(where, header, name) for name in wanted}
+
+
+def _column(where: str, header: list[str], name: str) -> str:
+    if name in header:
+        return name
+    alike = [column for column in header if _plain(column) == _plain(name)]
+    if len(alike) == 1:
+        return alike[0]
+    if alike:
+        raise DataError(f"expected the column {name} once in {where}, got {' and '.join(map(repr, alike))}")
+    more = f" and {len(header) - _SHOWN} more" if len(header) > _SHOWN else ""
+    raise DataError(
+        f"expected the column {name} in {where}, "
+        f"got the header {', '.join(map(repr, header[:_SHOWN]))}{more}: "
+        "rename the column or use the file as it was published"
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\W+", "_", name.strip()).casefold()
+
+
+def _utf8(where: str, content: bytes) -> bytes:
+    """The text in UTF-8 without a byte order mark; what is neither UTF-8 nor UTF-16 is Latin-1."""
+    sample = content[:4096]
+    encoding = _UTF16.get(sample[:2]) or _unmarked_utf16(sample)
+    if encoding is None and b"\0" in sample:
+        raise DataError(f"expected text in {where}, got bytes of another kind of file")
+    if encoding is None and (content.isascii() or _is_utf8(content)):
+        return content.removeprefix(codecs.BOM_UTF8)
+    try:
+        return content.decode(encoding or "latin-1").removeprefix("\ufeff").encode()
+    except UnicodeDecodeError:
+        raise DataError(f"expected whole text in UTF-16 in {where}, got a damaged file") from None
+
+
+def _unmarked_utf16(sample: bytes) -> str | None:
+    """UTF-16 without a mark: in Latin letters every other byte is zero."""
+    half = len(sample) // 2
+    if sample[1::2].count(0) > half * 0.9:
+        return "utf-16-le"
+    return "utf-16-be" if half and sample[::2].count(0) > half * 0.9 else None
+
+
+def _is_utf8(content: bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, len(content), _CHUNK_BYTES):
+            decoder.decode(content[start : start + _CHUNK_BYTES])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _lines(text: bytes) -> bytes:
+    """Lines that end in a line feed, none of them blank."""
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if text[:1] in (b" ", b"\n") or re.search(rb"\n *\n", text):
+        text = re.sub(rb"\n *(?=\n)", b"", text.lstrip(b" \n"))
+    return text
+
+
+def _separator(text: bytes, wanted: list[str]) -> tuple[bytes, str]:
+    """The separator under which the header names most of the wanted columns; `sep=;` says it itself."""
+    if text[:4].lower() == b"sep=" and text[5:6] == b"\n":
+        return text[6:], chr(text[4])
+    end = text.find(b"\n")
+    line = text[: end if end >= 0 else None].decode()
+    names = {_plain(name) for name in wanted}
+
+    def found(separator: str) -> int:
+        return len({_plain(name) for name in next(csv.reader([line], delimiter=separator), [])} & names)
+
+    return text, max(_SEPARATORS, key=found)
+
+
+def _check_widths(where: str, text: bytes, separator: str, width: int) -> int:
+    """The number of rows; polars would read a row that breaks off as missing values."""
+    # What is quoted holds no separators and no line ends; a doubled quote is two neighbours.
+    plain = re.sub(rb'"[^"]*"', b"", text) if b'"' in text else text
+    if b'"' in plain:
+        line = plain[: plain.index(b'"')].count(b"\n") + 1
+        raise DataError(f"expected quotes in pairs in {where}, got one that never ends, from line {line} on")
+    mark = separator.encode()
+    records = plain.count(b"\n") - plain.endswith(b"\n")
+    if plain.count(mark) != (width - 1) * (records + 1):
+        for row, content in enumerate(io.BytesIO(plain)):
+            if content.count(mark) != width - 1:
+                _refuse_row(where, row, records, content.count(mark) + 1, width)
+    return records
+
+
+def _refuse_row(where: str, row: int, records: int, fields: int, width: int) -> None:
+    what = f"expected {width} fields in data row {row} of {where}, as in its header, got {fields}"
+    if row == records and fields < width:
+        raise DataError(f"{what}, in the last row: the file is cut short or damaged, download it again")
+    raise DataError(f"{what}: correct the row")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its type where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
