@@ -57,19 +57,19 @@ bench: $(VENV)/dev ## CPU per request beside hello worlds and FastAPI, and open-
 	@$(RUN) loadtest bench && $(RUN) loadtest guards
 
 bench-export: $(VENV)/dev ## the exported graph against LightGBM, XGBoost and the stock converter
-	@$(RUN) loadtest.bench_export
+	@$(RUN) loadtest.bench.export
 
 bench-batch: $(VENV)/dev ## the batch command against pandas and LightGBM
-	@$(RUN) loadtest.bench_batch && $(RUN) loadtest.bench_rows
+	@$(RUN) loadtest.bench.batch && $(RUN) loadtest.bench.rows
 
 bench-log: $(VENV)/dev ## time and memory of the report of a log of 10 million lines (6 GB of disk)
-	@$(RUN) loadtest.bench_log --lines 10000000 --commands report
+	@$(RUN) loadtest.bench.log --lines 10000000 --commands report
 
 bench-page: $(VENV)/dev ## from a slider of the page to the verdict on screen, and a file beside others
-	@$(RUN) loadtest.bench_page
+	@$(RUN) loadtest.bench.page
 
 screenshots: $(VENV)/dev ## the pictures of the page in docs/images
-	@$(RUN) tests.screenshots
+	@$(RUN) tests.support.screenshots
 
 profile: $(VENV)/dev ## load the server, record it and write loadtest/results/profile/index.html
 	@$(RUN) loadtest run --seconds 15 --name profile
@@ -81,11 +81,11 @@ certify: $(VENV)/dev ## certificates of every model family at full size (minutes
 	@CERTIFY_ROWS=100000 $(RUN) pytest tests/test_export_*.py
 
 conformance: $(VENV)/dev ## the API's contract, 500 examples an operation (minutes)
-	@CONFORMANCE_EXAMPLES=500 $(RUN) pytest tests/test_openapi.py -k schemathesis --timeout 1800
+	@CONFORMANCE_EXAMPLES=500 $(RUN) pytest tests/server/api/test_openapi.py -k schemathesis --timeout 1800
 
 ledger: $(VENV)/dev ## stops under load, 20 each, and 100,000 requests of 64 clients (minutes)
 	@DRAIN_ROUNDS=20 LEDGER_ROUNDS=20 ISOLATION_REQUESTS=100000 \
-	    $(RUN) pytest tests/test_draining.py tests/test_isolation.py tests/test_prediction_log.py
+	    $(RUN) pytest tests/server/process/test_draining.py tests/server/wire/test_isolation.py tests/server/log/test_prediction_log.py
 
 image-size: $(VENV)/dev ## the packages of the API image, by size
 	@$(VENV)/bin/uv venv --quiet --clear .venv-image
@@ -122,7 +122,7 @@ peers: .venv-peers/bin/done ## other servers, for `python -m loadtest bench --pe
 ray: .venv-ray/bin/done ## Ray, for `python -m server.batch --engine ray` and `python -m deploy.ray_serve`
 
 ray-big: $(VENV)/dev .venv-ray/bin/done ## 5 million rows on two nodes, one killed; replicas under load, one killed (minutes)
-	@RAY_ROWS=5000000 RAY_ANSWERS=5000 $(RUN) pytest tests/test_ray_batch.py tests/test_ray_serve.py -s --timeout 3600
+	@RAY_ROWS=5000000 RAY_ANSWERS=5000 $(RUN) pytest tests/server/batch/test_ray_batch.py tests/deploy/test_ray_serve.py -s --timeout 3600
 
 .venv-%/bin/done: requirements/%.txt $(VENV)/uv
 	@echo "Installing requirements/$*.txt into .venv-$* ..."

@@ -7,7 +7,7 @@ answer; a replica goes over from one request to the next.
 
 It is dear: a request costs some 190 times the CPU of `python -m server` (5.9 ms against
 31 us) and its median takes 120 times as long (10 ms against 82 us), for Ray's proxy and the
-calls between its processes, one run of `python -m loadtest.bench_ray` on a busy
+calls between its processes, one run of `python -m loadtest.bench.ray` on a busy
 machine. Where plain replicas serve, they serve better: see docs/scaling.md.
 """
 
@@ -27,13 +27,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from server.app import create_app
-from server.bundle import Bundle
+from server.api.app import create_app
+from server.batch.ray_cluster import LOCAL, Where, cluster
 from server.cli import add_options, given, run
 from server.errors import BundleError, HotrowError
-from server.predictor import Predictor
-from server.ray_cluster import LOCAL, Where, cluster
-from server.service import Service, open_bundles, open_service, share_metrics
+from server.model.bundle import Bundle
+from server.model.predictor import Predictor
+from server.scoring.service import Service, open_bundles, open_service, share_metrics
 from server.settings import PREFIX, Settings
 
 NAME = "hotrow"

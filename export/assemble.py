@@ -14,7 +14,7 @@ from export.conversion import Conversion
 from export.errors import ExportRefused
 from export.rows import RowMaker
 from export.verify import ORDINARY_ROWS, Certificate, certify
-from server.bundle import (
+from server.model.bundle import (
     CERTIFICATE_FILE,
     GOLDEN_FILE,
     GRAPH_FILE,
@@ -24,8 +24,8 @@ from server.bundle import (
     golden_lines,
     write_bundle,
 )
-from server.predictor import Predictor
-from server.schema import Matrix, Schema
+from server.model.predictor import Predictor
+from server.model.schema import Matrix, Schema
 
 MIN_GOLDEN_ROWS = 200
 _MADE_GOLDEN_ROWS = 240

@@ -17,7 +17,7 @@ from export.describe import apply_data, apply_schema, names_in, read_table, temp
 from export.errors import ExportRefused
 from export.load import LoadOptions, load
 from export.onnx_options import OnnxOptions
-from server.bundle import (
+from server.model.bundle import (
     CERTIFICATE_FILE,
     GOLDEN_FILE,
     GRAPH_FILE,
@@ -25,9 +25,9 @@ from server.bundle import (
     Bundle,
     Decision,
 )
-from server.bundle_files import MANIFEST_FILE
-from server.reference import Reference
-from server.schema import Feature, Schema
+from server.model.files import MANIFEST_FILE
+from server.model.reference import Reference
+from server.model.schema import Feature, Schema
 
 #: Written anew by every export; the rest of an old manifest is carried along.
 _OWN_MEMBERS = {

@@ -8,7 +8,7 @@ from typing import Any
 from export.rows import EXTREMES
 from export.source import Source
 from export.trees import Forest, Precision
-from server.schema import Feature, Schema
+from server.model.schema import Feature, Schema
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import orjson
 import polars
 
 from export.errors import ExportRefused
-from server.schema import Feature
+from server.model.schema import Feature
 
 _FIELDS = {field.name: field for field in fields(Feature)}
 _KINDS = ("number", "integer", "flag", "category")

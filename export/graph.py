@@ -28,7 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.errors import ExportRefused
 from export.trees import Forest, Split, Tree
-from server.predictor import INPUT, OUTPUT
+from server.model.predictor import INPUT, OUTPUT
 
 #: `kZeroThreshold` of LightGBM: the float32 nearest 1e-35, as a float64.
 ZERO_BAND = float(np.float32(1e-35))

@@ -8,8 +8,8 @@ from export.conversion import Conversion
 from export.errors import ExportRefused
 from export.graph import build_graph
 from export.lightgbm_source import LightGBMSource
-from server.bundle import SOURCE_FILE
-from server.schema import Feature
+from server.model.bundle import SOURCE_FILE
+from server.model.schema import Feature
 
 #: Objectives whose output is the margin, or `sign(margin) margin^2` with reg_sqrt.
 _REGRESSION = {"regression", "regression_l1", "huber", "fair", "quantile", "mape", "custom", ""}

@@ -4,8 +4,8 @@ import lightgbm
 import numpy as np
 
 from export.errors import ExportRefused
-from server.predictor import Margins
-from server.schema import Matrix
+from server.model.predictor import Margins
+from server.model.schema import Matrix
 
 
 class LightGBMSource:

@@ -13,7 +13,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from export.graph import OPSETS, serialize, tree_nodes
 from export.trees import Forest
-from server.predictor import INPUT, OUTPUT
+from server.model.predictor import INPUT, OUTPUT
 
 _PREFIX = "source/"
 #: Where a file imports no operators of ai.onnx, ours come from the first version that has all of them.

@@ -15,7 +15,7 @@ from export.onnx_options import OnnxOptions
 from export.onnx_safety import MAX_ONNX_BYTES, parse_onnx
 from export.onnx_source import OnnxSource, open_session
 from export.rows import EXTREMES
-from server.schema import Feature
+from server.model.schema import Feature
 
 #: Names converters give the scores of a classifier, the likeliest first.
 _SCORE_NAMES = ("probabilities", "output_probability", "probability", "scores", "variable")

@@ -5,8 +5,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from export.errors import ExportRefused
-from server.predictor import Margins
-from server.schema import Matrix
+from server.model.predictor import Margins
+from server.model.schema import Matrix
 
 _NUMPY = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 

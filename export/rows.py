@@ -7,7 +7,7 @@ import numpy as np
 
 from export.graph import ZERO_BAND
 from export.trees import Forest, Tree
-from server.schema import Feature, Matrix, Schema
+from server.model.schema import Feature, Matrix, Schema
 
 #: Values at which float64 code goes wrong: zeros, the band LightGBM takes for
 #: zero and its edges, denormals, the largest numbers, infinities.

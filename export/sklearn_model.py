@@ -10,8 +10,8 @@ from export.graph import build_graph
 from export.rows import EXTREMES, EXTREMES_32
 from export.sklearn_pipeline import convert_pipeline, predicted
 from export.sklearn_trees import Ensemble, raw_scores, read_ensemble
-from server.predictor import Margins
-from server.schema import Feature, Matrix
+from server.model.predictor import Margins
+from server.model.schema import Feature, Matrix
 
 #: After the link NumPy's `exp` and SciPy's `expit` differ from the C library's in the last bits.
 OUTPUT_BOUND = 1e-12

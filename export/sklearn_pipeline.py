@@ -23,8 +23,8 @@ from export.onnx_source import open_session, reason
 from export.rows import EXTREMES_32
 from export.sklearn_imputer import register_imputer
 from export.sklearn_trees import Ensemble, raw_scores, read_ensemble
-from server.predictor import INPUT, Margins
-from server.schema import Feature, Matrix
+from server.model.predictor import INPUT, Margins
+from server.model.schema import Feature, Matrix
 
 #: What a missing text becomes; no encoder knows it.
 _NO_TEXT = "\x00missing"

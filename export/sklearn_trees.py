@@ -17,8 +17,8 @@ import numpy as np
 
 from export.errors import ExportRefused
 from export.trees import Forest, Split, Tree, check_shape
-from server.predictor import Margins
-from server.schema import Matrix
+from server.model.predictor import Margins
+from server.model.schema import Matrix
 
 _LINKS: dict[str, dict[str, Any]] = {
     "IdentityLink": {"name": "identity"},

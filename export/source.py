@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from server.predictor import Margins
-from server.schema import Matrix
+from server.model.predictor import Margins
+from server.model.schema import Matrix
 
 
 class Source(Protocol):

@@ -11,8 +11,8 @@ import numpy as np
 from export.errors import ExportRefused
 from export.rows import RowMaker
 from export.source import Source
-from server.predictor import Margins, Predictor
-from server.schema import Matrix
+from server.model.predictor import Margins, Predictor
+from server.model.schema import Matrix
 
 ORDINARY_ROWS = 100_000
 BLOCK_ROWS = 4096

@@ -15,7 +15,7 @@ import orjson
 
 from export.errors import ExportRefused
 from export.trees import Forest, Split, Tree, check_shape
-from server.link import float32
+from server.model.link import float32
 
 _NO_CHILD = -1
 

@@ -11,8 +11,8 @@ from export.errors import ExportRefused
 from export.graph import build_graph
 from export.rows import EXTREMES_32
 from export.xgboost_json import XGBoostModel, parse_xgboost
-from server.predictor import Margins
-from server.schema import Feature, Matrix
+from server.model.predictor import Margins
+from server.model.schema import Feature, Matrix
 
 _TASKS = {
     "binary:logistic": ("binary", "logistic32"),

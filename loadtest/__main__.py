@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from server.cli import run
 from server.errors import NotInstalled
 
-#: Each command is the module of its name, with `add_options(parser)` and `main(options)`.
+#: Each command is a module of a folder below (`MODULES`), with `add_options(parser)` and `main(options)`.
 COMMANDS = {
     "run": "load the server with Locust, record it with py-spy, write a folder of results",
     "compare": "two runs: what differs beyond the noise, and in which functions",
@@ -26,10 +26,20 @@ COMMANDS = {
     "gate": "fail if a request has become dearer than the committed figure allows",
 }
 MODULES = {
-    "open": "fixed_rate",
-    "same-code": "same_code",
+    "run": "loop.run",
+    "compare": "loop.compare",
+    "same-code": "loop.same_code",
+    "bench": "bench.servers",
+    "open": "latency.fixed_rate",
+    "sweep": "latency.sweep",
+    "memory": "loop.memory",
+    "pieces": "bench.pieces",
+    "overhead": "bench.overhead",
+    "guards": "bench.guards",
+    "simulate": "capacity.simulate",
     "faults": "faults.command",
     "soak": "faults.soak",
+    "gate": "bench.gate",
 }
 #: What a command starts as a process of its own, and so does not import.
 STARTED = {"run": "locust", "same-code": "locust", "memory": "memray"}
@@ -43,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     for name, meaning in COMMANDS.items():
         command = commands.add_parser(name, help=meaning, description=meaning)
         if name in arguments[:1]:
-            module = importlib.import_module(f"loadtest.{MODULES.get(name, name)}")
+            module = importlib.import_module(f"loadtest.{MODULES[name]}")
             module.add_options(command)
     options = parser.parse_args(arguments)
     if options.command in STARTED and find_spec(STARTED[options.command]) is None:

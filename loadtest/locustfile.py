@@ -31,9 +31,9 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC, StatsCSV, StatsEntry
 
-from loadtest.blocks import Second, bucket_ms, write_seconds
-from loadtest.shapes import SOAK_REQUESTS_PER_USER_SECOND, users_at
-from loadtest.traffic import Prepared, Traffic
+from loadtest.harness.traffic import Prepared, Traffic
+from loadtest.loop.blocks import Second, bucket_ms, write_seconds
+from loadtest.loop.shapes import SOAK_REQUESTS_PER_USER_SECOND, users_at
 
 SHAPE = os.environ.get("LOADTEST_SHAPE", "steady")
 SHAPE_SECONDS = float(os.environ.get("LOADTEST_SECONDS", "60"))

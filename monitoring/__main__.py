@@ -74,10 +74,10 @@ def _adder(
 
 
 def _report(options: argparse.Namespace, console: "Console") -> int:
-    from monitoring.page import render
-    from monitoring.report import make_report
-    from monitoring.terminal import print_report
-    from server.bundle import Bundle
+    from monitoring.report.page import render
+    from monitoring.report.report import make_report
+    from monitoring.report.terminal import print_report
+    from server.model.bundle import Bundle
 
     bundle = None
     if options.model or (SHIPPED / "bundle.json").is_file():
@@ -93,9 +93,9 @@ def _report(options: argparse.Namespace, console: "Console") -> int:
 def _drift(options: argparse.Namespace, console: "Console") -> int:
     import orjson
 
-    from monitoring.drift import drift_of_files
-    from monitoring.terminal import print_drift
-    from server.bundle import Bundle
+    from monitoring.drift.comparison import drift_of_files
+    from monitoring.report.terminal import print_drift
+    from server.model.bundle import Bundle
 
     drift = drift_of_files(options.log, Bundle.load(options.model or SHIPPED))
     if options.json:
@@ -106,9 +106,9 @@ def _drift(options: argparse.Namespace, console: "Console") -> int:
 
 
 def _replay(options: argparse.Namespace, console: "Console") -> int:
-    from monitoring.replay import replay
-    from monitoring.terminal import print_replay
-    from server.bundle import Bundle
+    from monitoring.logs.replay import replay
+    from monitoring.report.terminal import print_replay
+    from server.model.bundle import Bundle
 
     result = replay(options.log, Bundle.load(options.model or SHIPPED))
     print_replay(result, console)
@@ -116,8 +116,8 @@ def _replay(options: argparse.Namespace, console: "Console") -> int:
 
 
 def _verify(options: argparse.Namespace, console: "Console") -> int:
-    from monitoring.verification_text import print_verification
-    from monitoring.verify_log import Verdict, verify
+    from monitoring.logs.verification import Verdict, verify
+    from monitoring.logs.verification_text import print_verification
 
     checked = verify(options.log)
     print_verification(checked, console)
@@ -125,7 +125,7 @@ def _verify(options: argparse.Namespace, console: "Console") -> int:
 
 
 def _erase(options: argparse.Namespace, console: "Console") -> int:
-    from monitoring.erase import erase, subject_of
+    from monitoring.logs.erasure import erase, subject_of
 
     subject = options.subject or subject_of(options.value, options.key_file)
     done = erase(options.log, subject)

@@ -17,12 +17,12 @@ def main(arguments: Sequence[str]) -> None:
     settings = Settings.read(os.environ, **given(parser.parse_args(arguments)))
     # Imported here: without its libraries the command says so.
     if settings.workers == 1:
-        from server.serve import serve
+        from server.process.single import serve
 
         serve(settings)
     else:
         # Imported here: one worker needs neither gunicorn nor its memory.
-        from server.workers import serve_with_workers
+        from server.process.workers import serve_with_workers
 
         serve_with_workers(settings)
 

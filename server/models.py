@@ -8,7 +8,7 @@ from server.cli import run
 def main(arguments: Sequence[str]) -> None:
     """Do what one of the commands says."""
     # Imported here: without its libraries the command says so.
-    from server.model_commands import main as command
+    from server.publish.commands import main as command
 
     command(arguments)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.reference_rows import ReferenceRow, scored
-from server.bundle import Bundle
-from tests.bundles import CREDIT, THREE_FEATURES, sample_rows, three_feature_bundle, wide_bundle
-from tests.ray_cluster import Nodes, two_nodes
-from tests.servers import serving
+from loadtest.harness.reference_rows import ReferenceRow, scored
+from server.model.bundle import Bundle
+from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows, three_feature_bundle, wide_bundle
+from tests.support.ray_cluster import Nodes, two_nodes
+from tests.support.servers import serving
 
 
 @pytest.fixture(scope="session")

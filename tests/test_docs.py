@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server.metrics import OTHER, ROUTES, Layout, MetricsPage, SharedMetrics
+from server.metrics.shared import OTHER, ROUTES, Layout, MetricsPage, SharedMetrics
 from server.settings import PREFIX, Settings
 
 README = Path("README.md").read_text()

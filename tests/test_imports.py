@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "deploy": {"server"},
 }
 #: `python -m server.batch` is a command of its own, not the API process.
-BATCH = {str(path) for path in Path("server").glob("batch*.py")}
+BATCH = {str(path) for path in Path("server/batch").glob("*.py")}
 #: Which folders may import a library; a library that is not named may be imported by all.
 HOMES = {
     "lightgbm": {"train", "export", "loadtest"},
@@ -32,7 +32,7 @@ HOMES = {
     "markdown_it": {"ui"},
     "locust": {"loadtest"},
     "duckdb": {"monitoring"},
-    "ray": {"server/ray_cluster.py", "deploy", "tests"},
+    "ray": {"server/batch/ray_cluster.py", "deploy", "tests"},
     "polars": {"monitoring", "train", "export", "loadtest", *BATCH},
     "rich": {"monitoring", "train", "export", "loadtest", *BATCH},
     "pandas": {"loadtest", "export"},
@@ -64,7 +64,9 @@ def test_import_rule(path: Path) -> None:
 
 
 def test_api_process_imports_no_heavy_library() -> None:
-    code = "import sys, server.app, server.workers; print(*{m.split('.')[0] for m in sys.modules})"
+    code = (
+        "import sys, server.api.app, server.process.workers; print(*{m.split('.')[0] for m in sys.modules})"
+    )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = set(output.split())
     assert not loaded & {
@@ -83,7 +85,8 @@ def test_api_process_imports_no_heavy_library() -> None:
 
 
 def test_local_batch_imports_no_ray() -> None:
-    code = "import sys, server.batch, server.batch_job, server.batch_ray; print('ray' in sys.modules)"
+    modules = "server.batch.__main__, server.batch.job, server.batch.ray_job"
+    code = f"import sys, {modules}; print('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 

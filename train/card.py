@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from server.bundle import Decision
+from server.model.bundle import Decision
 from train.features import MONOTONE, SCHEMA
 
 Figures = Mapping[str, Any]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from server.errors import UnacceptableRow
-from server.schema import Matrix
+from server.model.schema import Matrix
 from train.errors import DataError
 from train.features import SCHEMA
 from train.tables import CLIENT, Table, read_table

@@ -10,7 +10,7 @@ income is 117,000,000.
 
 from typing import Any
 
-from server.schema import Feature, Schema
+from server.model.schema import Feature, Schema
 
 _SCORES = "Scores from outside"
 _CREDIT = "The credit"

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from server.schema import Feature, Matrix
+from server.model.schema import Feature, Matrix
 from train.data import DAYS_PER_YEAR
 from train.features import SCHEMA
 from train.synthetic import Array, draw_population

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from server.schema import Matrix
+from server.model.schema import Matrix
 from train.cost import Vector
 from train.evaluate import decisions, rounded
 from train.features import SCHEMA

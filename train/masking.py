@@ -10,7 +10,7 @@ never masked.
 
 import numpy as np
 
-from server.schema import Matrix
+from server.model.schema import Matrix
 from train.cost import Vector
 from train.features import SCHEMA
 

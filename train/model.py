@@ -6,7 +6,7 @@ import lightgbm
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from server.schema import Matrix
+from server.model.schema import Matrix
 from train.cost import Costs, Vector, cheapest
 from train.data import Rows
 from train.errors import TrainingRefused

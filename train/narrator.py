@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from server.bundle import Bundle
+from server.model.bundle import Bundle
 from train.data import Rows, Source
 
 _FIGURES = {

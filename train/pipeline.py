@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from export.assemble import assemble
-from server.bundle import CARD_FILE, REFERENCE_FILE, Bundle, Decision
-from server.reference import Reference
+from server.model.bundle import CARD_FILE, REFERENCE_FILE, Bundle, Decision
+from server.model.reference import Reference
 from train.card import model_card
 from train.cost import Costs
 from train.data import Rows, Source, load

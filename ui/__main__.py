@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
     if options["port"] is None and PREFIX + "PORT" not in os.environ:
         options["port"] = PORT
     # Imported here: without their libraries the command says so.
-    from server.serve import serve
+    from server.process.single import serve
     from ui.announce import announce
 
     # One process: Gradio keeps state in it.

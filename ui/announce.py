@@ -1,8 +1,8 @@
 """What is said on the terminal once the page can be opened."""
 
-from server.service import Service
-from ui.examples import examples_of
-from ui.share import curl
+from server.scoring.service import Service
+from ui.cases.examples import examples_of
+from ui.words.share import curl
 
 _WILDCARDS = {"http://0.0.0.0:": "http://127.0.0.1:", "http://[::]:": "http://[::1]:"}
 

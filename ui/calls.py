@@ -9,15 +9,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.body import check_json, read_body
-from server.service import Service
-from ui.decide import Decider, read_form
-from ui.grids import Grids
-from ui.login import Login
-from ui.many import many_routes
-from ui.surface import BARE_POLICY, Confined
-from ui.what_if import WhatIf
-from ui.why import Why
+from server.api.body import check_json, read_body
+from server.scoring.service import Service
+from ui.access.login import Login
+from ui.access.surface import BARE_POLICY, Confined
+from ui.cases.decide import Decider, read_form
+from ui.cases.grids import Grids
+from ui.tabs.many import many_routes
+from ui.tabs.what_if import WhatIf
+from ui.tabs.why import Why
 
 #: From a form, `{"turn", "texts"}` as it came, to what the script is told.
 Answer = Callable[[Any], Awaitable[dict[str, Any]]]

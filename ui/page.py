@@ -20,25 +20,25 @@ import gradio as gr
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from server.service import Service
+from server.scoring.service import Service
+from ui.access.login import Login
+from ui.access.surface import PageMount
 from ui.calls import call_routes
-from ui.decide import Decider
-from ui.examples import examples_of
-from ui.form import form_html
-from ui.grids import Grids
-from ui.importance import ranked
-from ui.labels import Labels
-from ui.login import Login
-from ui.many import many_html
-from ui.model_tab import model_html
-from ui.operations import Operations
+from ui.cases.decide import Decider
+from ui.cases.examples import examples_of
+from ui.cases.grids import Grids
+from ui.cases.importance import ranked
 from ui.script import head, read
-from ui.surface import PageMount
-from ui.tabs import TABS, head_html
-from ui.values import texts_of
-from ui.what_if import what_if_html
-from ui.why import why_html
-from ui.wording import Wording
+from ui.tabs.form import form_html
+from ui.tabs.head import TABS, head_html
+from ui.tabs.many import many_html
+from ui.tabs.model import model_html
+from ui.tabs.operations import Operations
+from ui.tabs.what_if import what_if_html
+from ui.tabs.why import why_html
+from ui.words.labels import Labels
+from ui.words.values import texts_of
+from ui.words.wording import Wording
 
 _FAVICON = Path(__file__).parent / "favicon.svg"
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ui.text import NBSP, Text
+from ui.words.text import NBSP, Text
 
 _HERE = Path(__file__).parent
 

@@ -11,18 +11,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest import machine
 from loadtest.faults import report
 from loadtest.faults.namespaces import own_mounts
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.plan import PLAN, Fault
 from loadtest.faults.scene import FaultSkipped, Scene
-from loadtest.progress import console
-from loadtest.reference_rows import reference_rows
-from loadtest.subject import LoadTestError
-from loadtest.target import add_model
-from server.bundle import Bundle
+from loadtest.harness.reference_rows import reference_rows
+from loadtest.harness.subject import LoadTestError
+from loadtest.harness.target import add_model
+from loadtest.report import machine
+from loadtest.report.progress import console
 from server.errors import HotrowError
+from server.model.bundle import Bundle
 
 RESULTS = Path("docs/faults.json")
 

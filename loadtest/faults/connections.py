@@ -10,13 +10,13 @@ import time
 
 import orjson
 
-from loadtest.boots import wait_for_boots, wait_until
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_tool
-from loadtest.http_bytes import address, exchange, get, post
-from loadtest.ledger import Ledger, reconcile
-from loadtest.ledger_client import Load, Manners
-from loadtest.subject import python
+from loadtest.harness.boots import wait_for_boots, wait_until
+from loadtest.harness.http_bytes import address, exchange, get, post
+from loadtest.harness.ledger import Ledger, reconcile
+from loadtest.harness.ledger_client import Load, Manners
+from loadtest.harness.subject import python
 
 #: What one look at a process' memory differs from the next by, and buffers that stay.
 BACK_TO_BASE_MB = 20.0

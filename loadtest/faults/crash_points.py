@@ -1,7 +1,7 @@
 """F13: the log's file, with every system call of a rotation and of a start killed or failed in turn.
 
 As SQLite tests its crashes. The thousand random cuts of the same plan are in
-`tests/test_prediction_log_file.py`.
+`tests/server/log/test_prediction_log_file.py`.
 """
 
 import logging
@@ -20,8 +20,8 @@ from loadtest.faults.disk import strace
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, needs_tool
 from server.errors import SettingsError
-from server.log_file import LogFile
-from server.log_segments import Keeping, closed_files
+from server.log.file import LogFile
+from server.log.rotation import Keeping, closed_files
 
 LINES = [b'{"seq":%d,"input":"%s"}\n' % (i, b"x" * (i * 7 % 90)) for i in range(1, 31)]
 KEEPING = Keeping(file_bytes=600)

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import orjson
 
-from loadtest.boots import wait_for_boots, wait_until
 from loadtest.faults.namespaces import small_disk
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_tool
-from loadtest.ledger import Ledger, reconcile
-from loadtest.ledger_client import Load
-from loadtest.scrape import scrape, total
-from loadtest.subject import LoadTestError, free_port, python
-from server.log_ledger import LEDGER_SUFFIX
-from server.prediction_log import FLUSH_SECONDS
+from loadtest.harness.boots import wait_for_boots, wait_until
+from loadtest.harness.ledger import Ledger, reconcile
+from loadtest.harness.ledger_client import Load
+from loadtest.harness.scrape import scrape, total
+from loadtest.harness.subject import LoadTestError, free_port, python
+from server.log.journal import LEDGER_SUFFIX
+from server.log.prediction_log import FLUSH_SECONDS
 
 #: A small queue, so that it is full soon, and less room on the disk than it holds: what
 #: waits cannot be written until there is more.

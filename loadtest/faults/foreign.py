@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtest.bodies import wrk_script
-from loadtest.closed_loop import read_wrk, wrk
 from loadtest.faults.outcome import Outcome
-from loadtest.reference_rows import ReferenceRow
+from loadtest.harness.bodies import wrk_script
+from loadtest.harness.closed_loop import read_wrk, wrk
+from loadtest.harness.reference_rows import ReferenceRow
 
 CONNECTIONS = 16
 #: hey's words for a connection that never was: nothing was sent over it.

@@ -14,14 +14,14 @@ import orjson
 import psutil
 import uvloop
 
-from loadtest.boots import wait_for_boots, wait_until
 from loadtest.faults.fuzzer import fuzz_decoders
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, Served
-from loadtest.http_bytes import address, exchange, get, post
-from loadtest.ledger import reconcile
-from loadtest.ledger_client import Load
-from loadtest.scrape import scrape, total
+from loadtest.harness.boots import wait_for_boots, wait_until
+from loadtest.harness.http_bytes import address, exchange, get, post
+from loadtest.harness.ledger import reconcile
+from loadtest.harness.ledger_client import Load
+from loadtest.harness.scrape import scrape, total
 
 MAX_BODY = 2**20
 GROWTH_MB = 10.0

@@ -18,22 +18,22 @@ import lightgbm
 import orjson
 
 from export.assemble import assemble
-from loadtest.boots import wait_until
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, Served
-from loadtest.ledger import reconcile
-from loadtest.ledger_client import Load
-from loadtest.reference_rows import ReferenceRow, scored
-from loadtest.scrape import scrape, total
-from loadtest.subject import free_port, python
-from server.bundle import GRAPH_FILE, Bundle
-from server.bundle_files import MANIFEST_FILE
+from loadtest.harness.boots import wait_until
+from loadtest.harness.ledger import reconcile
+from loadtest.harness.ledger_client import Load
+from loadtest.harness.reference_rows import ReferenceRow, scored
+from loadtest.harness.scrape import scrape, total
+from loadtest.harness.subject import free_port, python
 from server.cli import COULD_NOT_START
 from server.errors import HotrowError
-from server.model_check import check_models
-from server.predictor import Predictor
-from server.publish import publish
-from server.running import RunningServer, ServerError
+from server.model.bundle import GRAPH_FILE, Bundle
+from server.model.files import MANIFEST_FILE
+from server.model.predictor import Predictor
+from server.process.model_check import check_models
+from server.publish.publication import publish
+from server.publish.running_server import RunningServer, ServerError
 from server.settings import Settings
 
 GROWTH_MB = 20.0

@@ -9,13 +9,13 @@ from contextlib import suppress
 
 import uvloop
 
-from loadtest.boots import wait_for_boots, wait_until
 from loadtest.faults.namespaces import own_network
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import FaultSkipped, Scene
-from loadtest.http_bytes import address
-from loadtest.ledger import RESET, reconcile
-from loadtest.ledger_client import Load
+from loadtest.harness.boots import wait_for_boots, wait_until
+from loadtest.harness.http_bytes import address
+from loadtest.harness.ledger import RESET, reconcile
+from loadtest.harness.ledger_client import Load
 
 DELAY_SECONDS = 0.05
 NETEM = ("netem", "delay", "50ms", "10ms", "loss", "2%", "reorder", "5%")

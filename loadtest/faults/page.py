@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import psutil
 
-from loadtest.closed_loop import wrk
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, Served, needs_tool
-from loadtest.http_bytes import exchange, post
-from loadtest.ledger import Ledger, reconcile
-from loadtest.ledger_client import Load
-from loadtest.subject import Subject, free_port, python, running
+from loadtest.harness.closed_loop import wrk
+from loadtest.harness.http_bytes import exchange, post
+from loadtest.harness.ledger import Ledger, reconcile
+from loadtest.harness.ledger_client import Load
+from loadtest.harness.subject import Subject, free_port, python, running
 
 P99_RATIO = 1.05
 

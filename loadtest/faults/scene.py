@@ -13,12 +13,12 @@ from typing import NamedTuple
 import orjson
 import psutil
 
-from loadtest.ledger import Ledger
-from loadtest.reference_rows import ReferenceRow
-from loadtest.subject import Subject, cpu_seconds, family, resident_bytes
-from loadtest.target import started
-from server.bundle import Bundle
-from server.log_ledger import LEDGER_SUFFIX
+from loadtest.harness.ledger import Ledger
+from loadtest.harness.reference_rows import ReferenceRow
+from loadtest.harness.subject import Subject, cpu_seconds, family, resident_bytes
+from loadtest.harness.target import started
+from server.log.journal import LEDGER_SUFFIX
+from server.model.bundle import Bundle
 
 
 class FaultSkipped(Exception):  # named for what happened

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from loadtest.boots import wait_for_boots
 from loadtest.faults import inputs
 from loadtest.faults.command import add_results, run
 from loadtest.faults.models import another
@@ -26,13 +25,14 @@ from loadtest.faults.plan import Fault
 from loadtest.faults.scene import Scene, Served
 from loadtest.faults.watch import Watch
 from loadtest.faults.workers import connections_of
-from loadtest.ledger import reconcile
-from loadtest.ledger_client import Load, Manners
-from loadtest.reference_rows import scored
-from loadtest.target import add_model
-from server.bundle import Bundle
-from server.publish import publish
-from server.running import RunningServer
+from loadtest.harness.boots import wait_for_boots
+from loadtest.harness.ledger import reconcile
+from loadtest.harness.ledger_client import Load, Manners
+from loadtest.harness.reference_rows import scored
+from loadtest.harness.target import add_model
+from server.model.bundle import Bundle
+from server.publish.publication import publish
+from server.publish.running_server import RunningServer
 
 RATE = 150.0
 SLOPE_MB = 1.0

@@ -8,15 +8,15 @@ import time
 
 import psutil
 
-from loadtest.boots import wait_for_boots, wait_until
 from loadtest.faults.foreign import Foreign, foreign_load
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, Served
-from loadtest.http_bytes import address
-from loadtest.ledger import reconcile
-from loadtest.ledger_client import Load
-from loadtest.subject import LoadTestError
-from server.running import RunningServer
+from loadtest.harness.boots import wait_for_boots, wait_until
+from loadtest.harness.http_bytes import address
+from loadtest.harness.ledger import reconcile
+from loadtest.harness.ledger_client import Load
+from loadtest.harness.subject import LoadTestError
+from server.publish.running_server import RunningServer
 
 #: Clients that are told to close for 1 s, and the closing of the listener.
 STOP_SECONDS = 5.0

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from loadtest.subject import family
+from loadtest.harness.subject import family
 
 
 class Look(NamedTuple):

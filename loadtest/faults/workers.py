@@ -10,13 +10,13 @@ from contextlib import suppress
 
 import psutil
 
-from loadtest.boots import wait_for_boots, wait_until
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, Served, lost_early
-from loadtest.ledger import Failure, Ledger, reconcile
-from loadtest.ledger_client import Load
-from loadtest.scrape import scrape, total
-from loadtest.subject import LoadTestError
+from loadtest.harness.boots import wait_for_boots, wait_until
+from loadtest.harness.ledger import Failure, Ledger, reconcile
+from loadtest.harness.ledger_client import Load
+from loadtest.harness.scrape import scrape, total
+from loadtest.harness.subject import LoadTestError
 
 CLIENTS = 16
 READY_SECONDS = 5.0

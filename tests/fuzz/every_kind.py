@@ -1,6 +1,6 @@
 """A schema with a feature of every kind, bounded and not."""
 
-from server.schema import Feature, Schema
+from server.model.schema import Feature, Schema
 
 EVERY_KIND = Schema(
     [

@@ -16,14 +16,14 @@ import jsonschema
 import numpy as np
 import orjson
 
-from server.bundle import Bundle
-from server.decoder import row_decoder
+from server.api.batch_bodies import CSV, JSON, NDJSON, decode_rows, text_rows
+from server.api.openapi_schemas import feature_schema
 from server.errors import Problem
-from server.model_tensors import ModelTensors
-from server.openapi_schemas import feature_schema
-from server.row_formats import CSV, JSON, NDJSON, decode_rows, text_rows
-from server.schema import Row, Schema, parse_object
-from server.tensors import read_request
+from server.model.bundle import Bundle
+from server.model.decoder import row_decoder
+from server.model.schema import Row, Schema, parse_object
+from server.scoring.model_tensors import ModelTensors
+from server.scoring.tensors import read_request
 from tests.fuzz.every_kind import EVERY_KIND
 
 CREDIT = Bundle.load(Path("models/credit"))

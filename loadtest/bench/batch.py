@@ -1,0 +1,131 @@
+"""`python -m loadtest.bench.batch`: a scored file, ours beside the script most people write.
+
+Both score the same CSV file on the same cores, one after the other in turns; the
+table gives rows per second and CPU seconds of each whole process, the best of the
+rounds, and their ratio.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from server.cli import run
+from server.model.bundle import Bundle
+
+#: The script most people write: read, encode the categories, predict, write.
+SCRIPT = """
+import json, sys
+import lightgbm, pandas
+source, target, folder = sys.argv[1:]
+features = json.load(open(folder + "/bundle.json"))["features"]
+decision = json.load(open(folder + "/bundle.json"))["decision"]
+frame = pandas.read_csv(source)
+rows = frame[[f["name"] for f in features]].copy()
+for f in features:
+    if f["kind"] == "category":
+        rows[f["name"]] = rows[f["name"]].map({word: i for i, word in enumerate(f["categories"])})
+rows = rows.astype("float64")
+frame["probability"] = lightgbm.Booster(model_file=folder + "/model.txt").predict(rows)
+frame["decision"] = (frame["probability"] >= decision["threshold"]).map(
+    {False: decision["below"], True: decision["otherwise"]})
+frame.to_csv(target, index=False)
+"""
+
+
+class Cost(NamedTuple):
+    """What one process cost."""
+
+    wall_seconds: float
+    cpu_seconds: float
+
+
+def write_rows(bundle: Bundle, path: Path, rows: int, seed: int = 0) -> None:
+    """A CSV file of `rows` rows drawn from the golden rows, each number moved a little."""
+    random = np.random.default_rng(seed)
+    golden = [row.fields for row in bundle.golden_rows()]
+    names = bundle.schema.names
+    table = pl.DataFrame([{n: r.get(n) for n in names} for r in golden], infer_schema_length=None)
+    table = table[random.integers(0, len(table), rows)]
+    moved = [
+        (pl.col(f.name) * pl.Series(random.uniform(0.9, 1.0, rows))).clip(f.minimum, f.maximum).round(4)
+        for f in bundle.schema.features
+        if f.kind == "number"
+    ]
+    table.with_columns(moved).with_row_index("row").write_csv(path)
+
+
+def timed(command: Sequence[str]) -> Cost:
+    """Run a command to its end. Raises `CalledProcessError` if it fails."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(time.perf_counter() - started, cpu)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table; 0 when both wrote the same answers."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.batch", description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("models/credit"))
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args(arguments)
+    bundle = Bundle.load(options.model)
+    with tempfile.TemporaryDirectory() as folder:
+        source, ours, theirs = (Path(folder) / name for name in ("rows.csv", "ours.csv", "theirs.csv"))
+        write_rows(bundle, source, options.rows)
+        python, model = sys.executable, str(options.model)
+        commands = {
+            "python -m server.batch": [
+                python,
+                "-m",
+                "server.batch",
+                str(source),
+                str(ours),
+                "--model",
+                model,
+            ],
+            "pandas + LightGBM": [python, "-c", SCRIPT, str(source), str(theirs), model],
+        }
+        costs: dict[str, list[Cost]] = {name: [] for name in commands}
+        for _ in range(options.rounds):
+            for name, command in commands.items():
+                costs[name].append(timed(command))
+        _print(costs, options.rows)
+        return 0 if _equal(ours, theirs) else 1
+
+
+def _print(costs: dict[str, list[Cost]], rows: int) -> None:
+    print(
+        f"{rows:,} rows, {len(os.sched_getaffinity(0))} cores; the best of {len(next(iter(costs.values())))}"
+    )
+    best = {name: Cost(*map(min, zip(*found, strict=True))) for name, found in costs.items()}
+    for name, cost in best.items():
+        print(f"{name:24} {rows / cost.wall_seconds:12,.0f} rows/s {cost.cpu_seconds:8.1f} s of CPU")
+    ours, theirs = best.values()
+    print(
+        f"ratio: {theirs.wall_seconds / ours.wall_seconds:.2f} times the rows per second, "
+        f"{theirs.cpu_seconds / ours.cpu_seconds:.2f} times less CPU"
+    )
+
+
+def _equal(ours: Path, theirs: Path) -> bool:
+    """Whether the answers are equal to the bit."""
+    columns = ["probability", "decision"]
+    equal = pl.read_csv(ours, columns=columns).equals(pl.read_csv(theirs, columns=columns))
+    print("the answers are equal to the bit" if equal else "the answers differ")
+    return equal
+
+
+if __name__ == "__main__":
+    run(main)

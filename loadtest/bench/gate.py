@@ -1,0 +1,140 @@
+"""`python -m loadtest gate`: fail if an answer has become dearer than committed.
+
+Three figures that hold still from machine to machine: server CPU over that of
+Starlette's hello world of the same run; how often an answer asks for memory; how
+many functions it calls. `--update` writes what was measured to `gate.json`, of
+the ratio only what a machine was quiet enough to tell.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from loadtest.bench.allocations import Counts, count
+from loadtest.bench.servers import HOTROW, bench
+from loadtest.harness.target import add_model
+from loadtest.report.progress import console
+from server.model.bundle import Bundle
+
+GATE_FILE = Path(__file__).parents[1] / "gate.json"
+PEER = "starlette_hello"
+ROUNDS, SECONDS = 15, 1
+#: A ratio is committed if its interval is narrower than this part of it.
+SURE_SHARE = 0.06
+RESAMPLES = 2000
+#: Counts are exact; versions of libraries move them a little.
+COUNT_TOLERANCE = 0.02
+
+
+class Ratio(NamedTuple):
+    """Our CPU per request over Starlette's: the median of rounds, and its 95 % interval."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the rounds agree well enough to commit to them."""
+        return self.high - self.low < SURE_SHARE * self.median
+
+
+class Gate(NamedTuple):
+    """What is committed: a ratio with its tolerance, and the counts of one answer."""
+
+    cpu_over_starlette_hello: float
+    tolerance: float
+    allocations: float
+    function_calls: float
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_model(parser)
+    parser.add_argument("--counts-only", action="store_true", help="no load and no clock: the counts alone")
+    parser.add_argument("--update", action="store_true", help="commit to what is measured now")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure and judge; 1 if anything has become dearer than allowed."""
+    gate = read_gate()
+    bundle = Bundle.load(options.model)
+    counts = count(options.model)
+    ratio = None if options.counts_only else cpu_ratio(bundle)
+    if options.update:
+        _write(gate, counts, ratio)
+    sentences = judge_counts(counts, gate) + ([] if ratio is None else judge_ratio(ratio, gate))
+    for sentence in sentences:
+        console.print(sentence, soft_wrap=True)
+    if ratio is not None:
+        console.print(
+            f"CPU over that of Starlette's hello world: {ratio.median:.3f}, 95 % interval {ratio.low:.3f} to "
+            f"{ratio.high:.3f} (committed {gate.cpu_over_starlette_hello:.3f}).",
+            soft_wrap=True,
+        )
+    console.print(
+        f"One answer: {counts.allocations:.1f} allocations (committed {gate.allocations:.1f}), "
+        f"{counts.function_calls:.1f} function calls (committed {gate.function_calls:.1f})."
+    )
+    return 1 if sentences and not options.update else 0
+
+
+def read_gate(file: Path = GATE_FILE) -> Gate:
+    """The committed figures."""
+    return Gate(**orjson.loads(file.read_bytes()))
+
+
+def cpu_ratio(bundle: Bundle) -> Ratio:
+    """Our CPU per request over Starlette's, of rounds side by side."""
+    rounds = bench(bundle, (HOTROW, PEER), ROUNDS, SECONDS, 0).rounds
+    pairs = zip(rounds[HOTROW], rounds[PEER], strict=True)
+    return ratio_of([ours.cpu_us_per_request / theirs.cpu_us_per_request for ours, theirs in pairs])
+
+
+def ratio_of(ratios: Sequence[float]) -> Ratio:
+    """The median of some rounds' ratios and its bootstrap interval: a disturbed round moves neither much."""
+    values, random = np.array(ratios), np.random.default_rng(0)
+    medians = np.median(values[random.integers(0, len(values), (RESAMPLES, len(values)))], axis=1)
+    low, high = np.quantile(medians, (0.025, 0.975))
+    return Ratio(float(np.median(values)), float(low), float(high))
+
+
+def judge_ratio(ratio: Ratio, gate: Gate) -> list[str]:
+    """A sentence if the ratio is for certain above what is allowed."""
+    allowed = gate.cpu_over_starlette_hello * (1 + gate.tolerance)
+    if ratio.low <= allowed:
+        return []
+    return [
+        f"expected at most {allowed:.3f} of the CPU of Starlette's hello world, got {ratio.median:.3f}: "
+        "find what was added with `python -m loadtest run` and `compare`, or commit to it with --update"
+    ]
+
+
+def judge_counts(counts: Counts, gate: Gate) -> list[str]:
+    """A sentence for each count that is above what is allowed."""
+    found = (
+        ("allocations", counts.allocations, gate.allocations),
+        ("function calls", counts.function_calls, gate.function_calls),
+    )
+    return [
+        f"expected at most {committed * (1 + COUNT_TOLERANCE):.1f} {what} for an answer, got {now:.1f}: "
+        "find what was added, or commit to it with `python -m loadtest gate --update`"
+        for what, now, committed in found
+        if now > committed * (1 + COUNT_TOLERANCE)
+    ]
+
+
+def _write(gate: Gate, counts: Counts, ratio: Ratio | None) -> None:
+    figures: dict[str, Any] = gate._asdict() | counts._asdict()
+    if ratio is not None and ratio.is_sure:
+        figures["cpu_over_starlette_hello"] = round(ratio.median, 3)
+    elif ratio is not None:
+        console.print(
+            "The ratio stays as it was: on this machine, now, the rounds differ too much from one another.",
+            soft_wrap=True,
+        )
+    GATE_FILE.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")

@@ -1,0 +1,131 @@
+"""`python -m loadtest.bench.log`: what a report, a check and a replay of a long log take.
+
+The log is made with the server's own lines, of varied golden rows with their real
+answers, one a millisecond; each command then reads it as a user would call it.
+"""
+
+import argparse
+import itertools
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+from rich.table import Table
+
+from loadtest.harness.subject import LoadTestError, python
+from loadtest.harness.target import add_model
+from loadtest.harness.traffic import Traffic
+from loadtest.report import machine
+from loadtest.report.progress import console
+from server.log.line import Answered, LineMaker
+from server.metrics.shared import Layout, SharedMetrics, WorkerMetrics
+from server.model.bundle import Bundle
+from server.scoring.one_row import make_scorer
+
+DISTINCT_ROWS = 20_000
+LINES_AT_ONCE = 1000
+GAP_NS = 1_000_000
+SLOWEST_NS = 60_000
+BOOT = b"b0a710ad0000"
+
+
+class Cost(NamedTuple):
+    """What one command took; memory is its resident set at its largest."""
+
+    command: str
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the log, run the commands, print what they took."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.log", description=__doc__)
+    add_model(parser)
+    parser.add_argument("--lines", type=int, default=1_000_000, metavar="N", help="[1,000,000]")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="where the log is written [a temporary one]"
+    )
+    parser.add_argument(
+        "--commands", default="report,drift,verify-log", metavar="C,…", help="[report,drift,verify-log]"
+    )
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="hotrow-log-") as name:
+        folder = Path(name)
+        file = write_log(Bundle.load(options.model), folder / "predictions-8000-0.jsonl", options.lines)
+        size_gb = file.stat().st_size / 1e9
+        costs = [measure(command, options.model, folder) for command in options.commands.split(",")]
+    table = Table(title=f"{options.lines:,} lines, {size_gb:.2f} GB", title_justify="left")
+    for heading in ("command", "seconds", "CPU seconds", "peak memory, MiB"):
+        table.add_column(heading, justify="left" if heading == "command" else "right")
+    for cost in costs:
+        table.add_row(cost.command, f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", f"{cost.peak_mb:,.0f}")
+    console.print(table)
+    console.print(machine.sentence(machine.environment()), soft_wrap=True, style="dim")
+    return 0
+
+
+def write_log(bundle: Bundle, file: Path, lines: int) -> Path:
+    """A log of so many lines, as the server writes them, without a gap."""
+    with open(file, "wb") as log:
+
+        def append(block: bytes, _: int) -> None:
+            log.write(block)
+
+        maker = LineMaker(append)
+        answered = _answered(bundle, lines)
+        while block := list(itertools.islice(answered, LINES_AT_ONCE)):
+            maker.write(block)
+    return file
+
+
+def _answered(bundle: Bundle, lines: int) -> Iterator[Answered]:
+    answers = _answers(bundle)
+    began_ns = time.perf_counter_ns() - lines * GAP_NS
+    for number in range(1, lines + 1):
+        body, rest = answers[number % len(answers)]
+        took_ns = 25_000 + number * 7919 % (SLOWEST_NS - 25_000)
+        content = b'{"id":"%b-%d%b' % (BOOT, number, rest)
+        yield began_ns, began_ns + took_ns, content, number, body
+        began_ns += GAP_NS
+
+
+def _answers(bundle: Bundle) -> list[tuple[bytes, bytes]]:
+    """Bodies, and the answer to each after its id."""
+    golden = [row.fields for row in bundle.golden_rows()]
+    traffic = Traffic([feature.to_dict() for feature in bundle.schema.features], golden)
+    metrics = WorkerMetrics(SharedMetrics(Layout([(bundle.label, bundle.outcomes)]), 1), 0)
+    scorer = make_scorer(bundle, metrics, None)
+    found = []
+    for _ in range(DISTINCT_ROWS):
+        body = orjson.dumps(traffic.row())
+        sent: list[bytes] = []
+        scorer.answer(body, sent.append, 0)
+        found.append((body, b'",' + sent[0].partition(b'",')[2]))
+    return found
+
+
+def measure(command: str, model: Path, folder: Path) -> Cost:
+    """Run one command of `python -m monitoring` on a folder; its time and its memory at its highest."""
+    page = ["--html", str(folder / "report.html")] if command == "report" else []
+    bundle = [] if command == "verify-log" else ["--model", str(model)]
+    arguments = python("-m", "monitoring", command, str(folder), *page, *bundle)
+    began = time.monotonic()
+    null = os.open(os.devnull, os.O_WRONLY)
+    pid = os.posix_spawn(arguments[0], arguments, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, null, 1)])
+    os.close(null)
+    _, status, usage = os.wait4(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code not in (0, 3):  # 3: drift
+        raise LoadTestError(f"expected `{command}` to end with 0 or 3, got {code}")
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return Cost(command, time.monotonic() - began, cpu_seconds, usage.ru_maxrss / 1024)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,143 @@
+"""`python -m loadtest overhead`: what metrics and the log add to an answer.
+
+The server as it ships against one that counts and logs nothing (`silent.py`), in
+turn and in one run: rounds that lie beside each other meet the same machine, so
+the median of their differences holds still where either side alone does not.
+"""
+
+import argparse
+import asyncio
+import itertools
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import uvloop
+from rich.table import Table
+
+from loadtest.bench.silent import uncounted
+from loadtest.harness.bodies import golden_bodies, wrk_script
+from loadtest.harness.closed_loop import drive
+from loadtest.harness.in_process import Worker, worker
+from loadtest.harness.subject import python
+from loadtest.harness.target import add_model, hotrow, keep_to, load_core, server_core
+from loadtest.report import machine
+from loadtest.report.progress import console
+from server.model.bundle import Bundle
+
+#: What both may add together.
+AT_MOST_US = 2.5
+#: Calls of a round in process: a tenth of a second, so that the log is written in it.
+CALLS = 5000
+#: Then the log's thread gets a turn.
+PAUSE_SECONDS = 0.03
+#: Drift looks at more lines in the first seconds than ever after.
+WARM_UP_SECONDS = 4
+RESAMPLES = 2000
+
+
+class Rounds(NamedTuple):
+    """CPU of an answer in us, all threads together, in rounds beside each other."""
+
+    name: str
+    off: list[float]
+    on: list[float]
+
+    @property
+    def added(self) -> tuple[float, float, float]:
+        """The median of the differences and its 95 % interval (bootstrap over the rounds)."""
+        differences = np.array(self.on) - np.array(self.off)
+        random = np.random.default_rng(0)
+        drawn = random.integers(0, len(differences), (RESAMPLES, len(differences)))
+        low, high = np.quantile(np.median(differences[drawn], axis=1), (0.025, 0.975))
+        return float(np.median(differences)), float(low), float(high)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_model(parser)
+    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="of each side, in turn [20]")
+    parser.add_argument("--in-process", action="store_true", help="no server: bytes in, bytes out")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure and print; 1 if they add more than they may for certain."""
+    with keep_to(server_core(1)), tempfile.TemporaryDirectory() as folder:
+        found = [uvloop.run(in_process(options.model, Path(folder), options.rounds))]
+    if not options.in_process:
+        found.append(of_servers(Bundle.load(options.model), options.rounds))
+    print_rounds(found)
+    return 1 if found[-1].added[1] > AT_MOST_US else 0
+
+
+async def in_process(model: Path, folder: Path, rounds: int) -> Rounds:
+    """Two workers in this process, one connection each."""
+    async with AsyncExitStack() as stack:
+        with uncounted():
+            silent = await stack.enter_async_context(worker(model, folder / "silent", log_mode="off"))
+        full = await stack.enter_async_context(worker(model, folder / "full"))
+        ended = time.monotonic() + WARM_UP_SECONDS
+        while time.monotonic() < ended:
+            for side in (silent, full):
+                await _round(side)
+        off: list[float] = []
+        on: list[float] = []
+        for i in range(rounds):
+            for side in (silent, full)[:: 1 if i % 2 else -1]:
+                (on if side is full else off).append(await _round(side))
+    return Rounds("in process", off, on)
+
+
+async def _round(side: Worker) -> float:
+    requests = list(itertools.islice(itertools.cycle(side.requests), CALLS))
+    began = time.process_time_ns()
+    for request in requests:
+        side.protocol.data_received(request)
+    await asyncio.sleep(PAUSE_SECONDS)
+    return (time.process_time_ns() - began) / CALLS / 1000
+
+
+def of_servers(bundle: Bundle, rounds: int) -> Rounds:
+    """Two servers under full load, a second each in turn."""
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="hotrow-overhead-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        script = wrk_script(golden_bodies(bundle), folder / "post.lua")
+        command = python("-m", "loadtest.bench.silent")
+        silent = stack.enter_context(hotrow(bundle.directory, log_mode="off", command=command))
+        full = stack.enter_context(hotrow(bundle.directory))
+        for side in (silent, full):
+            drive(side, "/predict", WARM_UP_SECONDS, script, load_core(1))
+        off: list[float] = []
+        on: list[float] = []
+        for i in range(rounds):
+            for side in (silent, full)[:: 1 if i % 2 else -1]:
+                cost = drive(side, "/predict", 1, script, load_core(1)).cpu_us_per_request
+                (on if side is full else off).append(cost)
+    return Rounds("server under full load", off, on)
+
+
+def print_rounds(found: Sequence[Rounds]) -> None:
+    """The table, and whether what was promised is kept."""
+    table = Table(title="CPU of an answer, us: medians, and what metrics and log add", title_justify="left")
+    for heading in ("", "both off", "both on", "added", "95 % interval"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for rounds in found:
+        added, low, high = rounds.added
+        table.add_row(
+            rounds.name,
+            f"{np.median(rounds.off):.2f}",
+            f"{np.median(rounds.on):.2f}",
+            f"{added:+.2f}",
+            f"{low:+.2f} to {high:+.2f}",
+        )
+    console.print(table)
+    added, *_ = found[-1].added
+    verdict = "met" if added <= AT_MOST_US else "MISSED"
+    console.print(f"Added {found[-1].name}: {added:.2f} us, target at most {AT_MOST_US:.2f} us: {verdict}.")
+    console.print(machine.sentence(machine.environment()), soft_wrap=True, style="dim")

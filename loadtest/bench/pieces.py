@@ -1,0 +1,175 @@
+"""`python -m loadtest pieces`: what the parts of one answer cost, in process and on one core.
+
+The figures are minima over short stretches, so a neighbour can only spare some
+stretches, not make the code look faster than it is.
+"""
+
+import argparse
+import asyncio
+import itertools
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import uvloop
+from rich.table import Table
+
+from loadtest.harness.in_process import worker
+from loadtest.harness.target import add_model, keep_to, server_core
+from loadtest.report.progress import console
+from server.model import decoder
+from server.model.schema import Feature, Schema
+
+#: Short enough that some stretches meet no neighbour, even on a busy machine.
+CALLS = 200
+STRETCHES = 100
+#: Then the log's thread gets a turn.
+PAUSE_SECONDS = 0.01
+#: What a request of a wide model brings, and the numbers of features to look at.
+SENT = 11
+BARE = "ONNX Runtime, one row after the other"
+WIDTHS = (11, 14, 32, 64, 128, 256, 600)
+
+
+class Piece(NamedTuple):
+    """A part of an answer and its time in us."""
+
+    name: str
+    us: float
+
+
+class DecoderCost(NamedTuple):
+    """us to decode a body of 11 of `width` features in both ways."""
+
+    width: int
+    typed_us: float
+    loop_us: float
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_model(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure and print both tables."""
+    with keep_to(server_core(1)), tempfile.TemporaryDirectory() as folder:
+        pieces = uvloop.run(measure(options.model, Path(folder)))
+        costs = [decoder_cost(width) for width in WIDTHS]
+    _print_pieces(pieces)
+    _print_decoders(costs)
+    return 0
+
+
+async def measure(model: Path, folder: Path) -> list[Piece]:
+    """The parts from the inside out: each contains the one before, where that makes sense."""
+    async with worker(model, folder / "silent", log_mode="off") as silent:
+        scorer, predictor = silent.scorer, silent.scorer.predictor
+        rows = [scorer.decode(body) for body in silent.bodies]
+        now = time.perf_counter_ns()
+        found = [
+            Piece("decode and validate a body", await _us(scorer.decode, silent.bodies)),
+            Piece("ONNX Runtime, the same row again and again", await _us(_bare_run(predictor), rows[:1])),
+            Piece(BARE, await _us(_bare_run(predictor), rows)),
+            Piece("fill, run, read the margin", await _us(predictor.margin, rows)),
+            Piece("row to probability and decision", await _us(predictor.predict, rows)),
+            Piece(
+                "whole answer with metrics, no log",
+                await _us(lambda body: scorer.answer(body, _forget, now), silent.bodies),
+            ),
+        ]
+    async with worker(model, folder / "logged") as logged:
+        answer, clock = logged.scorer.answer, time.perf_counter_ns
+        found += [
+            Piece(
+                "whole answer with metrics and log",
+                await _us(lambda body: answer(body, _forget, clock()), logged.bodies),
+            ),
+            Piece(
+                "the same through the protocol, HTTP bytes in and out",
+                await _us(logged.protocol.data_received, logged.requests),
+            ),
+        ]
+    return found
+
+
+def decoder_cost(width: int) -> DecoderCost:
+    """Decode 11 of `width` numbers with the typed decoder and with the dict loop."""
+    schema = Schema(Feature(f"feature_{i}", minimum=0.0, maximum=1.0) for i in range(width))
+    numbers = random.Random(width)
+    bodies = [
+        orjson.dumps({f"feature_{i}": numbers.random() for i in numbers.sample(range(width), SENT)})
+        for _ in range(200)
+    ]
+    typed, loop = (_decoder(schema, limit) for limit in (width, 0))
+    return DecoderCost(width, _minimum(typed, bodies), _minimum(loop, bodies))
+
+
+def _decoder(schema: Schema, limit: int) -> Callable[[bytes], Any]:
+    """The decoder that is chosen if the typed one is good up to `limit` features."""
+    usual = decoder.TYPED_DECODER_MAX_FEATURES
+    decoder.TYPED_DECODER_MAX_FEATURES = limit
+    try:
+        return decoder.row_decoder(schema)
+    finally:
+        decoder.TYPED_DECODER_MAX_FEATURES = usual
+
+
+async def _us(call: Callable[[Any], Any], arguments: Sequence[Any]) -> float:
+    """The shortest stretch of calls, in us a call, with turns of the event loop between."""
+    best = float("inf")
+    for _ in range(STRETCHES):
+        best = min(best, _stretch(call, arguments))
+        await asyncio.sleep(PAUSE_SECONDS)
+    return best
+
+
+def _minimum(call: Callable[[Any], Any], arguments: Sequence[Any]) -> float:
+    return min(_stretch(call, arguments) for _ in range(STRETCHES))
+
+
+def _stretch(call: Callable[[Any], Any], arguments: Sequence[Any]) -> float:
+    turns = list(itertools.islice(itertools.cycle(arguments), CALLS))
+    began = time.perf_counter_ns()
+    for argument in turns:
+        call(argument)
+    return (time.perf_counter_ns() - began) / CALLS / 1000
+
+
+def _bare_run(predictor: Any) -> Callable[[Any], None]:
+    """ONNX Runtime's own call; the row must be filled, or the processor learns its way by heart."""
+    bound_row, run, bound, options = predictor._row, predictor._run, predictor._bound, predictor._options
+
+    def call(row: bytes) -> None:
+        bound_row[:] = row
+        run(bound, options)
+
+    return call
+
+
+def _forget(_: bytes) -> None:
+    pass
+
+
+def _print_pieces(pieces: Sequence[Piece]) -> None:
+    run = next(piece.us for piece in pieces if piece.name == BARE)
+    table = Table(title="One answer in process", title_justify="left")
+    for heading in ("part", "us", "times the bare run"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for piece in pieces:
+        table.add_row(piece.name, f"{piece.us:.2f}", f"{piece.us / run:.2f}")
+    console.print(table)
+
+
+def _print_decoders(costs: Sequence[DecoderCost]) -> None:
+    table = Table(title=f"Decoding {SENT} numbers, by the features of the model", title_justify="left")
+    for heading in ("features", "typed, us", "loop, us", "used"):
+        table.add_column(heading, justify="right")
+    for cost in costs:
+        used = "typed" if cost.width <= decoder.TYPED_DECODER_MAX_FEATURES else "loop"
+        table.add_row(str(cost.width), f"{cost.typed_us:.2f}", f"{cost.loop_us:.2f}", used)
+    console.print(table)

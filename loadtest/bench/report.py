@@ -1,0 +1,109 @@
+"""The bench's figures as tables, held against what the project promises."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.table import Table
+
+from loadtest.report.machine import sentence
+from loadtest.report.noise import QUIET_SHARE
+from loadtest.report.progress import console
+
+HOTROW = "hotrow"
+LABELS = {
+    "hotrow": "Hotrow: scored, metrics and log on",
+    "asgi_hello": "raw ASGI hello world on uvicorn",
+    "starlette_hello": "Starlette hello world",
+    "fastapi_lightgbm": "FastAPI + pandas + LightGBM",
+    "fastapi_onnx": "FastAPI + numpy + ONNX Runtime",
+    "robyn": "Robyn + numpy + ONNX Runtime",
+    "blacksheep": "BlackSheep + numpy + ONNX Runtime",
+}
+PERCENTILES = {"p50_us": "p50", "p99_us": "p99", "p999_us": "p99.9", "max_us": "max"}
+
+
+class Target(NamedTuple):
+    """A bound on our CPU per request relative to a peer's."""
+
+    peer: str
+    at_most: float
+
+
+#: What the project promises, as our cost over the peer's.
+TARGETS = (
+    Target("asgi_hello", 1.3),
+    Target("starlette_hello", 0.80),
+    Target("fastapi_lightgbm", 1 / 70),
+    Target("fastapi_onnx", 1 / 7),
+    Target("robyn", 1 / 2),
+    Target("blacksheep", 1 / 2),
+)
+#: The same for latency at a fixed rate, over that of the raw ASGI hello world.
+LATENCY_TARGETS = {"p99_us": 1.5, "p999_us": 3.0}
+
+
+def print_report(document: Mapping[str, Any]) -> None:
+    """Print the tables, each target with whether it is met, and the machine."""
+    console.print(_cpu_table(document["details"]["rounds"]))
+    for target in TARGETS:
+        cpu = document["cpu_us_per_request"]
+        if target.peer in cpu:
+            _print_target(
+                f"CPU over that of {LABELS[target.peer]}", cpu[HOTROW] / cpu[target.peer], target.at_most
+            )
+    runs = document["details"]["open_loop"]
+    if runs:
+        console.print(_latency_table(runs))
+        for key, at_most in LATENCY_TARGETS.items():
+            ratio = runs[HOTROW]["corrected"][key] / runs["asgi_hello"]["corrected"][key]
+            _print_target(f"{PERCENTILES[key]} over that of raw ASGI", ratio, at_most)
+        for name, run in runs.items():
+            if run["limited"]:
+                console.print(
+                    f"Not to be trusted: at the fixed rate of {name} the generator itself was the limit, "
+                    f"{run['late']['p99_us']:,.0f} us late at p99, with "
+                    f"{run['processor_share']:.0%} of a core.",
+                    soft_wrap=True,
+                )
+    others = document["details"]["others_cpu_share"]
+    if others > QUIET_SHARE:
+        console.print(f"Not to be trusted: other work took {others:.0%} of the machine.")
+    console.print(sentence(document["environment"]), soft_wrap=True, style="dim")
+
+
+def _print_target(what: str, ratio: float, at_most: float) -> None:
+    verdict = "met" if ratio <= at_most else "MISSED"
+    console.print(f"{what}: {ratio:.3f}, target at most {at_most:.3f}: {verdict}.", soft_wrap=True)
+
+
+def _cpu_table(rounds: Mapping[str, Any]) -> Table:
+    table = Table(title="Server CPU for each request, median of the rounds", title_justify="left")
+    for heading in ("server", "CPU us", "spread", "times ours", "requests/s"):
+        table.add_column(heading, justify="left" if heading == "server" else "right")
+    ours = float(np.median([r["cpu_us_per_request"] for r in rounds[HOTROW]]))
+    for name, loads in rounds.items():
+        cpu = [load["cpu_us_per_request"] for load in loads]
+        table.add_row(
+            LABELS[name],
+            f"{np.median(cpu):,.1f}",
+            f"{min(cpu):,.1f} to {max(cpu):,.1f}",
+            f"{np.median(cpu) / ours:,.2f}",
+            f"{np.median([load['requests_per_second'] for load in loads]):,.0f}",
+        )
+    return table
+
+
+def _latency_table(runs: Mapping[str, Any]) -> Table:
+    rate = runs[HOTROW]["rate"]
+    table = Table(
+        title=f"Latency at {rate:,.0f} requests/s, half of our peak, from the intended send time",
+        title_justify="left",
+    )
+    table.add_column("server")
+    for label in (*PERCENTILES.values(), "achieved/s"):
+        table.add_column(label, justify="right")
+    for name, run in runs.items():
+        figures = [f"{run['corrected'][key]:,.0f} us" for key in PERCENTILES]
+        table.add_row(LABELS[name], *figures, f"{run['achieved']:,.0f}")
+    return table

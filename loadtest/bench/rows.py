@@ -1,0 +1,188 @@
+"""`python -m loadtest.bench.rows`: what many rows in one request, and reasons, cost a client.
+
+Everything is measured in turns within one run, so the ratios hold although the
+machine is shared: the bare call of ONNX Runtime on the same rows, the rows in the
+server's order, the same rows over HTTP in binary and in JSON; `/explain`; and
+`/predict` alone and while another client asks for reasons without a pause.
+"""
+
+import argparse
+import http.client
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from loadtest.harness.subject import free_port, python, running
+from server.cli import run
+from server.model.bundle import Bundle
+from server.model.predictor import Predictor
+from server.model.row_order import RowOrder
+from server.model.schema import Matrix
+
+ROUNDS = 40
+PREDICTIONS = 3000
+
+
+class Client:
+    """One keep-alive connection that sends the same request again and again."""
+
+    def __init__(self, url: str, path: str, body: bytes, headers: dict[str, str]) -> None:
+        self._connection = http.client.HTTPConnection(url.removeprefix("http://"))
+        self._request = ("POST", path, body, headers)
+
+    def ask(self) -> None:
+        """One request; raises `RuntimeError` unless it is answered with 200."""
+        self._connection.request(*self._request)
+        answer = self._connection.getresponse()
+        content = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(content[:200])
+
+
+def golden_matrix(bundle: Bundle, rows: int, seed: int = 0) -> Matrix:
+    """`rows` different rows, float64 [rows, F]: golden ones whose numbers are moved a little."""
+    random = np.random.default_rng(seed)
+    golden = np.array([np.frombuffer(bundle.schema.encode(row.fields)) for row in bundle.golden_rows()])
+    matrix = golden[random.integers(0, len(golden), rows)]
+    for i, feature in enumerate(bundle.schema.features):
+        if feature.kind == "number":
+            low, high = feature.range
+            matrix[:, i] = np.clip(matrix[:, i] * random.uniform(0.9, 1.1, rows), low, high)
+    return matrix
+
+
+def binary_request(matrix: Matrix) -> tuple[bytes, dict[str, str]]:
+    """An infer request with binary tensors in both directions."""
+    tensor: dict[str, Any] = {"name": "features", "shape": matrix.shape, "datatype": "FP64"}
+    tensor["parameters"] = {"binary_data_size": matrix.nbytes}
+    head = orjson.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}})
+    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+    return head + matrix.tobytes(), headers
+
+
+def json_request(matrix: Matrix) -> tuple[bytes, dict[str, str]]:
+    """The same in JSON."""
+    tensor = {"name": "features", "shape": matrix.shape, "datatype": "FP64", "data": matrix}
+    body = orjson.dumps({"inputs": [tensor]}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return body, {"Content-Type": "application/json"}
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """How long one call takes."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def in_turns(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+    """The median microseconds of each call, all called once a round."""
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            found[name].append(seconds(call))
+    return {name: statistics.median(times) * 1e6 for name, times in found.items()}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.rows", description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("models/credit"))
+    parser.add_argument("--rows", type=int, default=1000)
+    options = parser.parse_args(arguments)
+    bundle = Bundle.load(options.model)
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
+        command = python("-m", "server", "--model", str(options.model), "--port", str(port))
+        environment = {"HOTROW_LOG_DIR": folder}
+        url = f"http://127.0.0.1:{port}"
+        with running(
+            "server", command, url, "/readyz", environment=environment, log=Path(folder) / "log"
+        ) as subject:
+            print_infer(bundle, subject.url, options.rows)
+            print_explain(bundle, subject.url)
+    print_thread(bundle)
+    return 0
+
+
+def print_infer(bundle: Bundle, url: str, rows: int) -> None:
+    """Rows over `/v2` beside the bare call."""
+    matrix = golden_matrix(bundle, rows)
+    predictor = Predictor(bundle)
+    path = f"/v2/models/{bundle.name}/infer"
+    calls: dict[str, Callable[[], object]] = {
+        "ONNX Runtime, the bare call": partial(predictor.margins, matrix),
+        "in the server's order": partial(RowOrder(predictor).margins, matrix),
+        "infer, binary": Client(url, path, *binary_request(matrix)).ask,
+        "infer, JSON": Client(url, path, *json_request(matrix)).ask,
+    }
+    medians = in_turns(calls)
+    bare = next(iter(medians.values()))
+    print(f"{rows} rows, median of {ROUNDS}")
+    for name, microseconds in medians.items():
+        print(f"  {name:30} {microseconds:9,.0f} us {microseconds / bare:6.2f} times the bare call")
+
+
+def print_explain(bundle: Bundle, url: str) -> None:
+    """`/explain`, and `/predict` without and with it."""
+    row = orjson.dumps(next(bundle.golden_rows()).fields)
+    json_headers = {"Content-Type": "application/json"}
+    explain = Client(url, "/explain", row, json_headers)
+    predict = Client(url, "/predict", row, json_headers)
+    explain.ask()  # starts the helper
+    print_percentiles("/explain", [seconds(explain.ask) for _ in range(ROUNDS * 25)])
+    loads = {"alone": None, "beside 20 /explain a second": 0.05, "beside /explain without a pause": 0.0}
+    found: dict[str, list[float]] = {name: [] for name in loads}
+    for _ in range(5):
+        for name, pause in loads.items():
+            stop = threading.Event()
+            with ThreadPoolExecutor(1) as pool:
+                if pause is not None:
+                    pool.submit(_ask_until, stop, Client(url, "/explain", row, json_headers), pause)
+                found[name] += [seconds(predict.ask) for _ in range(PREDICTIONS // 5)]
+                stop.set()
+    for name, times in found.items():
+        print_percentiles(f"/predict {name}", times)
+
+
+def print_percentiles(name: str, times: list[float]) -> None:
+    """The median and the 99th percentile."""
+    p50, p99 = (sorted(times)[int(len(times) * share)] * 1e6 for share in (0.5, 0.99))
+    print(f"{name:40} p50 {p50:7,.0f} us, p99 {p99:7,.0f} us")
+
+
+def _ask_until(stop: threading.Event, client: Client, pause_seconds: float) -> None:
+    while not stop.wait(pause_seconds):
+        client.ask()
+
+
+def print_thread(bundle: Bundle) -> None:
+    """From how many rows on a thread costs less than the event loop's wait."""
+    predictor = Predictor(bundle)
+    with ThreadPoolExecutor(1) as pool:
+        for rows in (8, 16, 32, 64, 128):
+            matrix = golden_matrix(bundle, rows)
+            medians = in_turns(
+                {
+                    "here": partial(predictor.margins, matrix),
+                    "thread": partial(_in_thread, pool, predictor, matrix),
+                },
+                200,
+            )
+            print(f"{rows:4} rows: here {medians['here']:6.0f} us, in a thread {medians['thread']:6.0f} us")
+
+
+def _in_thread(pool: ThreadPoolExecutor, predictor: Predictor, matrix: Matrix) -> None:
+    pool.submit(predictor.margins, matrix).result()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,191 @@
+"""`python -m loadtest simulate`: what a number of replicas does at a rate that no machine here can send."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+
+from loadtest.capacity import queueing
+from loadtest.capacity.simulation import POLICIES, Farm, Floats, Outcome, draw_services, resample, simulate
+from loadtest.harness.subject import LoadTestError
+from loadtest.report.progress import console
+
+#: CPU time a request, `make bench`, as the README's table has it.
+SERVICE_US = 34.4
+SECONDS_AN_HOUR = 3600.0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    farm = Farm()
+    add = parser.add_argument
+    add("--rate", type=_positive, default=10_000.0, metavar="N", help="requests a second [10000]")
+    add("--replicas", type=_count, default=farm.replicas, metavar="N", help="[1]")
+    add("--workers", type=_count, default=farm.workers, metavar="N", help="of each replica [1]")
+    add("--policy", choices=POLICIES, default=farm.policy, help="how a replica is picked [%(default)s]")
+    add("--limit", type=_count, default=128, metavar="N", help="requests at a worker at most [128]")
+    add(
+        "--service-us",
+        type=_positive,
+        metavar="US",
+        help=f"mean service time [of --service, or {SERVICE_US}]",
+    )
+    add(
+        "--service",
+        type=Path,
+        metavar="FILE",
+        help="of `bench --json` or a prediction log, whose times it draws",
+    )
+    add(
+        "--distribution",
+        choices=("fixed", "exponential", "lognormal"),
+        default="lognormal",
+        help="[lognormal]",
+    )
+    add(
+        "--variation",
+        type=_positive,
+        default=0.5,
+        metavar="CV",
+        help="of lognormal: deviation over mean [0.5]",
+    )
+    add(
+        "--mtbf",
+        type=float,
+        default=farm.mtbf,
+        metavar="S",
+        help="time between a replica's failures [0: none]",
+    )
+    add("--mttr", type=_positive, default=farm.mttr, metavar="S", help="time it is away [30]")
+    add("--detect", type=float, default=farm.detect, metavar="S", help="until the balancer notices [5]")
+    add("--requests", type=_count, default=500_000, metavar="N", help="simulated [500000]")
+    add("--seed", type=int, default=0, metavar="N", help="[0]")
+    add(
+        "--core-hour-cost",
+        type=_positive,
+        default=0.05,
+        metavar="C",
+        help="assumed price of a core for an hour [0.05]",
+    )
+
+
+class Services(NamedTuple):
+    """Service times in seconds, float64 [n], and where they come from."""
+
+    seconds: Floats
+    source: str
+
+
+def main(options: argparse.Namespace) -> int:
+    """Simulate and print."""
+    services = service_times(options)
+    farm = Farm(
+        options.replicas,
+        options.workers,
+        options.policy,
+        options.limit,
+        options.mtbf,
+        options.mttr,
+        options.detect,
+    )
+    outcome = simulate(farm, options.rate, services.seconds, options.seed)
+    _print(farm, options.rate, services, outcome)
+    _print_cost(farm, outcome, options.core_hour_cost)
+    return 0
+
+
+def service_times(options: argparse.Namespace) -> Services:
+    """What the options ask for; raises `LoadTestError` if the file holds no times."""
+    mean_us, count, seed = options.service_us, options.requests, options.seed
+    if options.service is not None and options.service.suffix == ".jsonl":
+        measured = _durations_us(options.service)
+        drawn = resample(measured, mean_us, count, seed)
+        return Services(drawn / 1e6, f"{len(measured):,} durations of {options.service}")
+    if mean_us is None:
+        mean_us = SERVICE_US if options.service is None else _bench_us(options.service)
+    drawn = draw_services(options.distribution, mean_us, options.variation, count, seed)
+    return Services(drawn / 1e6, f"{options.distribution}, {options.service or 'as given'}")
+
+
+def _bench_us(file: Path) -> float:
+    try:
+        return float(orjson.loads(file.read_bytes())["cpu_us_per_request"]["hotrow"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise LoadTestError(
+            f"expected {file} to be of `python -m loadtest bench --json` or a prediction log (.jsonl), "
+            f"got none: {error}"
+        ) from None
+
+
+def _durations_us(file: Path) -> Floats:
+    try:
+        with open(file, "rb") as lines:
+            values = np.array([orjson.loads(line)["duration_us"] for line in lines], dtype=np.float64)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise LoadTestError(f"expected {file} to be a prediction log, got none: {error}") from None
+    if not len(values):
+        raise LoadTestError(f"expected lines in the prediction log {file}, got none")
+    return values
+
+
+def _print(farm: Farm, rate: float, services: Services, outcome: Outcome) -> None:
+    mean = float(services.seconds.mean())
+    fails = f", failing every {farm.mtbf:,.0f} s for {farm.mttr:,.0f} s" if farm.mtbf else ""
+    console.print(
+        f"{rate:,.0f} requests/s (Poisson) to {farm.replicas} replicas of {farm.workers} workers, "
+        f"policy {farm.policy}{fails}; service {mean * 1e6:,.1f} us ({services.source})",
+        soft_wrap=True,
+    )
+    rows = [
+        ("simulated", f"{outcome.requests:,} requests, {outcome.seconds:,.2f} s"),
+        ("offered load", f"{queueing.utilisation(rate, mean, farm.servers):.1%} of {farm.servers} cores"),
+        ("utilisation", f"{outcome.utilisation:.1%}"),
+        *((f"p{percent}", f"{outcome.percentile(percent) * 1e6:,.0f} us") for percent in (50, 99, 99.9)),
+        ("shed", f"{outcome.shed / outcome.requests:.4%}"),
+        ("failed", f"{outcome.failed / outcome.requests:.4%}"),
+    ]
+    for label, words in rows:
+        console.print(f"{label:14} {words}")
+    if farm.mtbf:
+        console.print(f"{'replicas lost':14} {outcome.replica_failures:,} times")
+        if not outcome.replica_failures:
+            console.print("No replica failed in the simulated time: more --requests, or a shorter --mtbf.")
+    expected = closed_form(farm, rate, services.seconds)
+    if expected is not None and not outcome.shed:
+        wait = float(outcome.latencies.mean()) - mean
+        console.print(f"{'mean wait':14} {wait * 1e6:,.1f} us, {expected * 1e6:,.1f} by Pollaczek-Khinchine")
+
+
+def closed_form(farm: Farm, rate: float, services: Floats) -> float | None:
+    """The mean wait in seconds where theory gives it: requests at random to workers that do not fail."""
+    mean, each = float(services.mean()), rate / farm.servers
+    if farm.policy != "random" or farm.mtbf or queueing.utilisation(each, mean) >= 1.0:
+        return None
+    return queueing.mean_wait(each, mean, float(services.var()) / mean**2)
+
+
+def _print_cost(farm: Farm, outcome: Outcome, core_hour: float) -> None:
+    answered = len(outcome.latencies) / outcome.seconds
+    hour = farm.servers * core_hour
+    million = hour / (answered * SECONDS_AN_HOUR / 1e6) if answered else math.inf
+    console.print(
+        f"{'cost':14} {hour:,.2f} an hour, {million:.5f} a million requests, "
+        f"if a core costs {core_hour:g} an hour (an assumption)",
+        soft_wrap=True,
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)

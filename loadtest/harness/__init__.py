@@ -1,0 +1,1 @@
+"""Servers, clients and requests for a load; what the tests use too."""

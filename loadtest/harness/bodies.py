@@ -1,0 +1,50 @@
+"""Request bodies for a load: a bundle's golden rows, as a client would send them."""
+
+import urllib.request
+from pathlib import Path
+
+import orjson
+
+from loadtest.harness.traffic import Traffic
+from server.model.bundle import Bundle
+
+
+def golden_bodies(bundle: Bundle) -> list[bytes]:
+    """The JSON of every golden row."""
+    return [orjson.dumps(golden.fields) for golden in bundle.golden_rows()]
+
+
+def bodies_of_server(url: str, directory: Path | None = None, count: int = 1000) -> list[bytes]:
+    """Bodies that a running server accepts: a bundle's golden rows, or drawn from its `/model`."""
+    if directory is not None:
+        return golden_bodies(Bundle.load(directory))
+    with urllib.request.urlopen(f"{url}/model", timeout=10) as answer:
+        features = orjson.loads(answer.read())["features"]
+    return [prepared.body for prepared in Traffic(features, bad_share=0.0).draw(count)]
+
+
+def http_requests(bodies: list[bytes], host: str, path: str = "/predict") -> list[bytes]:
+    """The bytes of a keep-alive POST for each body."""
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: "
+    return [head.encode() + b"%d\r\n\r\n%b" % (len(body), body) for body in bodies]
+
+
+def wrk_script(bodies: list[bytes], file: Path) -> Path:
+    """A wrk script that posts the bodies in turn."""
+    quoted = ",\n".join(f"[==[{body.decode()}]==]" for body in bodies)
+    file.write_text(
+        f"""local bodies = {{
+{quoted}
+}}
+local requests, next_request = {{}}, 0
+init = function(args)
+  local headers = {{ ["Content-Type"] = "application/json" }}
+  for i, body in ipairs(bodies) do requests[i] = wrk.format("POST", nil, headers, body) end
+end
+request = function()
+  next_request = next_request % #requests + 1
+  return requests[next_request]
+end
+"""
+    )
+    return file

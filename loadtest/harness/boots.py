@@ -1,0 +1,44 @@
+"""Which workers answer at an address, seen from outside: each gives ids with a prefix of its own."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+
+import orjson
+
+from loadtest.harness.http_bytes import exchange
+from loadtest.harness.ledger import boot_of
+from loadtest.harness.subject import LoadTestError
+
+
+def boot_at(url: str, request: bytes) -> str:
+    """The boot that answers a request over a new connection, "" if there is no answer of a model."""
+    try:
+        answers = exchange(url, request, timeout=5.0)
+    except OSError:
+        return ""
+    return boot_of(orjson.loads(answers[0].body)["id"]) if answers and answers[0].status == 200 else ""
+
+
+def wait_for_boots(url: str, request: bytes, count: int, known: Collection[str] = ()) -> Counter[str]:
+    """Connect until so many workers that are not `known` have answered; all answers by boot."""
+    answers: Counter[str] = Counter()
+
+    def all_there() -> bool:
+        boot = boot_at(url, request)
+        if boot:
+            answers[boot] += 1
+        return len(set(answers).difference(known)) >= count
+
+    wait_until(all_there, f"{count} workers to answer", 60.0)
+    return answers
+
+
+def wait_until(fact: Callable[[], bool], words: str, seconds: float) -> float:
+    """Wait until something is true; how long that took. Raises `LoadTestError` if it does not become true."""
+    began = time.monotonic()
+    while not fact():
+        if time.monotonic() - began > seconds:
+            raise LoadTestError(f"expected {words} within {seconds:g} s, got none of it")
+        time.sleep(0.02)
+    return time.monotonic() - began

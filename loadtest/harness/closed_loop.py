@@ -1,0 +1,94 @@
+"""wrk, the closed-loop load: as many requests as the server takes, on a core of its own."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from loadtest.harness.subject import LoadTestError, Subject
+
+CONNECTIONS = 32
+_UNITS_IN_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Load:
+    """One run of wrk against one server; `late` of those that failed took it longer than 2 s."""
+
+    requests: int
+    seconds: float
+    failed: int
+    cpu_seconds: float
+    late: int = 0
+
+    @property
+    def cpu_us_per_request(self) -> float:
+        """Server CPU time, user and system, for each answered request."""
+        return self.cpu_seconds / self.requests * 1e6
+
+    @property
+    def requests_per_second(self) -> float:
+        """Answers per second of wall time."""
+        return self.requests / self.seconds
+
+
+class WrkFigures(NamedTuple):
+    """What wrk says at its end. `connect`, `read`, `write` and `timeout` are its socket errors."""
+
+    requests: int
+    seconds: float
+    not_200: int
+    connect: int
+    read: int
+    write: int
+    timeout: int
+
+
+def read_wrk(output: str) -> WrkFigures | None:
+    """The figures in what wrk has printed, None if it got no answer."""
+    done = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m|h)", output)
+    if done is None or int(done[1]) == 0:
+        return None
+    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    return WrkFigures(
+        int(done[1]),
+        float(done[2]) * _UNITS_IN_SECONDS[done[3]],
+        int(refused[1]) if refused else 0,
+        *(map(int, errors.groups()) if errors else (0, 0, 0, 0)),
+    )
+
+
+def wrk(url: str, seconds: int, connections: int = CONNECTIONS, script: Path | None = None) -> list[str]:
+    """The command that loads a URL with wrk; raises `LoadTestError` without it."""
+    if shutil.which("wrk") is None:
+        raise LoadTestError("expected wrk to be installed, found none: run `make system` as root")
+    return ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *(["-s", str(script)] if script else []), url]
+
+
+def drive(
+    subject: Subject,
+    path: str,
+    seconds: int,
+    script: Path | None = None,
+    core: int | None = None,
+    connections: int = CONNECTIONS,
+) -> Load:
+    """Load a server from keep-alive connections, 32 if not told; raises `LoadTestError` without wrk."""
+    pin = ["taskset", "-c", str(core)] if core is not None else []
+    command = [*pin, *wrk(subject.url + path, seconds, connections, script)]
+    before = subject.cpu_seconds()
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cpu_seconds = subject.cpu_seconds() - before
+    done = read_wrk(output)
+    if done is None:
+        raise LoadTestError(f"expected answers from {subject.name}, got none")
+    return Load(
+        requests=done.requests,
+        seconds=done.seconds,
+        failed=done.not_200 + done.connect + done.read + done.write + done.timeout,
+        cpu_seconds=cpu_seconds,
+        late=done.timeout,
+    )

@@ -1,0 +1,171 @@
+"""What clients sent and what became of each request, held against the log that must know of every answer."""
+
+import time
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from loadtest.harness.histogram import percentiles_us
+from loadtest.harness.reference_rows import ReferenceRow
+from server.model.schema import object_or_empty
+
+#: What can become of a request that is neither answered rightly nor shed.
+RESET, TIMEOUT, GARBLED, WRONG = "reset", "timeout", "garbled", "wrong"
+SHED_STATUS = 503
+
+
+class Answered(NamedTuple):
+    """An answer that was right: to which row, by which model, and when (monotonic seconds)."""
+
+    place: int
+    model: str
+    when: float
+
+
+class Failure(NamedTuple):
+    """A request that failed: how, when it was sent and when that was seen (monotonic seconds).
+
+    `boot` is the prefix of the last id that its connection was answered with, ""
+    before the first answer: the worker at the other end.
+    """
+
+    kind: str
+    sent: float
+    seen: float
+    boot: str
+
+
+class Ledger:
+    """The requests of some clients. For one thread; others may read the counts."""
+
+    def __init__(self, rows: Sequence[ReferenceRow]) -> None:
+        self.rows = rows
+        self.sent = 0
+        self.ok = 0
+        self.shed = 0
+        #: Connections that were refused: nothing was sent over them.
+        self.refused = 0
+        #: Requests that were due and found no free connection until the end.
+        self.unsent = 0
+        #: Requests that the client itself did not finish.
+        self.left = 0
+        self.failures: list[Failure] = []
+        self.statuses: Counter[int] = Counter()
+        self.answers: dict[str, Answered] = {}
+        #: When each boot gave its first answer (monotonic seconds).
+        self.boots: dict[str, float] = {}
+        self._ended, self._seconds = array("d"), array("d")
+
+    @property
+    def failed(self) -> Counter[str]:
+        """How many requests failed, by kind."""
+        return Counter(failure.kind for failure in self.failures)
+
+    def take(self, place: int, status: int, body: bytes, due: float, boot: str = "") -> str:
+        """Judge an answer to the row at `place`; the boot that gave it, or `boot`, which answered before."""
+        now = time.monotonic()
+        self.statuses[status] += 1
+        if status == SHED_STATUS:
+            self.shed += 1
+            return boot
+        if status != 200:
+            self.fail(f"status {status}", due, boot)
+            return boot
+        document = object_or_empty(body)
+        identifier, model = str(document.get("id")), str(document.get("model"))
+        right = self.rows[place].scores.get(model)
+        score = document.get("probability", document.get("probabilities"))
+        if right is None or score != right or identifier in self.answers:
+            self.fail(WRONG, due, boot)
+            return boot
+        self.ok += 1
+        self.answers[identifier] = Answered(place, model, now)
+        self._ended.append(now)
+        self._seconds.append(now - due)
+        self.boots.setdefault(boot_of(identifier), now)
+        return boot_of(identifier)
+
+    def fail(self, kind: str, sent: float, boot: str = "") -> None:
+        """Note a request that failed."""
+        self.failures.append(Failure(kind, sent, time.monotonic(), boot))
+
+    def right_between(self, begin: float, end: float) -> int:
+        """Right answers that came between two moments (monotonic seconds)."""
+        ended = np.array(self._ended)
+        return int(((ended >= begin) & (ended < end)).sum())
+
+    def percentiles_ms(self, begin: float = 0.0, end: float = float("inf")) -> dict[str, float]:
+        """Percentiles of the latency of right answers between two moments, from when each was due."""
+        ended, seconds = np.array(self._ended), np.array(self._seconds)
+        within = seconds[: len(ended)][(ended >= begin) & (ended < end)]
+        found = percentiles_us((within * 1e9).astype(np.int64))
+        return {name.replace("_us", "_ms"): value / 1000 for name, value in found.items()}
+
+
+class Reconciled(NamedTuple):
+    """A ledger held against a log.
+
+    `lost` are the ids of answers without a line, `duplicates` ids with two lines,
+    `wrong` the ids whose line has another row, model or score than the answer.
+    `others` is the number of lines that belong to no answer of the ledger.
+    """
+
+    lines: int
+    unreadable: int
+    lost: list[str]
+    duplicates: list[str]
+    wrong: list[str]
+    others: int
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How many of each that must not be: empty if all is well."""
+        counts = {
+            "lost": len(self.lost),
+            "duplicate": len(self.duplicates),
+            WRONG: len(self.wrong),
+            "unreadable": self.unreadable,
+        }
+        return {kind: count for kind, count in counts.items() if count}
+
+
+def reconcile(ledger: Ledger, folder: Path) -> Reconciled:
+    """Hold a ledger against every log in a folder, once the server has written them."""
+    seen: Counter[str] = Counter()
+    wrong, unreadable = [], 0
+    for file in sorted(folder.glob("*.jsonl")):
+        with file.open("rb") as lines:
+            for line in lines:
+                document = object_or_empty(line)
+                identifier = document.get("id")
+                if identifier is None or not line.endswith(b"\n"):
+                    unreadable += 1
+                    continue
+                seen[identifier] += 1
+                answered = ledger.answers.get(identifier)
+                if answered is not None and not _agrees(
+                    document, ledger.rows[answered.place], answered.model
+                ):
+                    wrong.append(identifier)
+    return Reconciled(
+        lines=seen.total(),
+        unreadable=unreadable,
+        lost=[identifier for identifier in ledger.answers if identifier not in seen],
+        duplicates=[identifier for identifier, times in seen.items() if times > 1],
+        wrong=wrong,
+        others=sum(times for identifier, times in seen.items() if identifier not in ledger.answers),
+    )
+
+
+def boot_of(identifier: str) -> str:
+    """The prefix that all ids of one model in one worker's life share."""
+    return identifier.partition("-")[0]
+
+
+def _agrees(line: dict[str, Any], row: ReferenceRow, model: str) -> bool:
+    scored = line.get("model") == model and line.get("probability") == row.scores[model]
+    return scored and line.get("input") == row.fields

@@ -1,0 +1,1 @@
+"""Requests on a schedule of their own."""

@@ -1,0 +1,97 @@
+"""`python -m loadtest open`: one run at a fixed rate, corrected and uncorrected side by side."""
+
+import argparse
+from contextlib import AbstractContextManager, nullcontext
+
+from rich.table import Table
+
+from loadtest.harness.bodies import bodies_of_server, http_requests
+from loadtest.harness.histogram import PERCENTS
+from loadtest.harness.subject import LoadTestError
+from loadtest.harness.target import Target, add_target, keep_to, load_core, target
+from loadtest.latency.open_loop import CONNECTIONS, Result, closed_loop, open_loop
+from loadtest.latency.stall import stalled
+from loadtest.report.progress import console
+
+#: Below this part of the rate that was asked, the server did not keep up.
+KEPT_RATE = 0.99
+LABELS = {"p50_us": "p50", "p90_us": "p90", "p99_us": "p99", "p999_us": "p99.9", "max_us": "max"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_target(parser)
+    parser.add_argument("--rate", type=float, default=2000.0, metavar="N", help="requests a second [2000]")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S")
+    parser.add_argument("--connections", type=int, default=CONNECTIONS, metavar="N")
+    parser.add_argument("--poisson", action="store_true", help="random gaps, as of independent clients")
+    parser.add_argument("--closed", type=int, metavar="N", help="then also N connections in a closed loop")
+    parser.add_argument(
+        "--stall-ms", type=float, metavar="MS", help="stop the server for so long once a second, as a trial"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run and print."""
+    with target(options) as server, keep_to(load_core(options.workers)), _stall(server, options.stall_ms):
+        bodies = bodies_of_server(server.url, None if options.url else options.model)
+        requests = http_requests(bodies, "127.0.0.1")
+        result = open_loop(
+            server.url,
+            requests,
+            options.rate,
+            options.seconds,
+            poisson=options.poisson,
+            connections=options.connections,
+        )
+        closed = (
+            closed_loop(server.url, requests, options.seconds, options.closed) if options.closed else None
+        )
+    print_result(result, closed)
+    if options.stall_ms:
+        console.print(
+            f"The server stood still for {options.stall_ms:g} ms once a second: what was due then waited, "
+            "and a closed loop did not ask.",
+            soft_wrap=True,
+        )
+    return 0
+
+
+def _stall(server: Target, milliseconds: float | None) -> AbstractContextManager[None]:
+    if milliseconds is None:
+        return nullcontext()
+    if server.pid is None or not 0 < milliseconds < 1000:
+        raise LoadTestError(
+            f"expected --stall-ms between 0 and 1000 and a server of this user, got {milliseconds:g} "
+            f"and {'one' if server.pid else 'none to be seen'}"
+        )
+    return stalled(server.pid, milliseconds / 1000)
+
+
+def print_result(result: Result, closed: dict[str, float] | None = None) -> None:
+    """The table of a run, and what to think of it."""
+    table = Table(
+        title=f"{result.rate:,.0f} requests/s asked, {result.achieved:,.0f} achieved", title_justify="left"
+    )
+    table.add_column("latency, us")
+    columns = {"from the intended time": result.corrected, "from the sending": result.uncorrected}
+    columns |= {"generator's lateness": result.late}
+    columns |= {"closed loop": closed} if closed else {}
+    for heading in columns:
+        table.add_column(heading, justify="right")
+    for key in PERCENTS:
+        table.add_row(LABELS[key], *(f"{column[key]:,.0f}" for column in columns.values()))
+    console.print(table)
+    console.print(
+        f"{result.requests:,} measured, {result.failures:,} not 200, {result.unanswered:,} without an answer."
+    )
+    if result.limited:
+        console.print(
+            "The generator itself was the limit: it was "
+            f"{result.late['p99_us']:,.0f} us behind its schedule at p99, with "
+            f"{result.processor_share:.0%} of a core. These are no figures of the server: "
+            "lower --rate, or give it a core of its own.",
+            soft_wrap=True,
+        )
+    elif result.achieved < KEPT_RATE * result.scheduled:
+        console.print("The server was the limit: it answered fewer than were asked, and the rest waited.")

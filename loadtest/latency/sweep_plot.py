@@ -1,0 +1,68 @@
+"""Latency against rate, drawn: where it bends, and which points the generator spoiled."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loadtest.report.plotting import COLOURS, GREY, figure, save
+
+if TYPE_CHECKING:
+    from loadtest.latency.sweep import Series
+
+#: More than these are wider than the plot, which would give way to them.
+LEGEND_COLUMNS = 4
+LINES = {"p50_us": ("p50", ":"), "p99_us": ("p99", "-"), "p999_us": ("p99.9", "--")}
+
+
+def draw_sweep(series: "Sequence[Series]", file: Path) -> None:
+    """Write the PNG: one colour for each configuration, one stroke for each percentile."""
+    plot, axis = figure(height=5.0)
+    for one, colour in zip(series, _cycle(len(series)), strict=True):
+        rates = [point.rate for point in one.points]
+        for key, (_, stroke) in LINES.items():
+            axis.plot(rates, [p.corrected[key] / 1000 for p in one.points], stroke, color=colour)
+        _draw_points(axis, one, colour)
+        if one.knee is not None:
+            _draw_knee(axis, one, colour)
+        axis.plot([], [], color=colour, label=one.label)
+    for name, stroke in LINES.values():
+        axis.plot([], [], stroke, color=GREY, label=name)
+    axis.set_yscale("log")
+    axis.set_xlim(left=0.0)
+    axis.set_xlabel("requests a second asked (hollow: the generator was the limit)")
+    axis.set_ylabel("latency from the intended send time, ms")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=LEGEND_COLUMNS)
+    save(plot, file)
+
+
+def _draw_points(axis: object, one: "Series", colour: str) -> None:
+    for point in one.points:
+        axis.plot(  # type: ignore[attr-defined]  # matplotlib's axes, whose types few can read
+            point.rate,
+            point.corrected["p99_us"] / 1000,
+            "o",
+            color=colour,
+            markersize=5,
+            markerfacecolor="white" if point.limited else colour,
+        )
+
+
+def _draw_knee(axis: object, one: "Series", colour: str) -> None:
+    assert one.knee is not None
+    point = one.points[one.knee]
+    axis.axvline(point.rate, color=colour, linewidth=0.8, alpha=0.5)  # type: ignore[attr-defined]
+    axis.text(  # type: ignore[attr-defined]
+        point.rate,
+        0.98,
+        f"knee: {point.rate:,.0f}/s ",
+        transform=axis.get_xaxis_transform(),  # type: ignore[attr-defined]
+        rotation=90,
+        ha="right",
+        va="top",
+        color=colour,
+    )
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]

@@ -1,0 +1,137 @@
+"""`python -m loadtest memory`: whether memory grows under load, and what stays.
+
+First the server runs alone under load and its memory is read once a second: the
+slope is the leak. Then it runs under memray, which is slow and has memory of its
+own, and whose flame graph shows what was allocated and never given back.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from loadtest.harness.bodies import golden_bodies, wrk_script
+from loadtest.harness.closed_loop import drive
+from loadtest.harness.subject import LoadTestError, Subject, python, resident_bytes
+from loadtest.harness.target import add_model, hotrow
+from loadtest.report.progress import console
+from loadtest.report.result_folder import add_results, new_folder
+from server.model.bundle import Bundle
+
+#: Buffers fill and code is loaded in the first seconds.
+WARM_UP_SECONDS = 3
+GRAPH_FILE = "memory.html"
+#: A slope counts if it is this many times its standard error.
+DEVIATIONS = 3.0
+#: The log's segments and the allocator's pools come to less.
+MIN_GROWN_MB = 2.0
+
+
+class Slope(NamedTuple):
+    """How resident memory moves: KiB for a million requests, its error, and the requests seen."""
+
+    kib_per_million: float
+    error: float
+    requests: int
+    mb_at_end: float
+
+    @property
+    def grown_mb(self) -> float:
+        """By how much memory grew over the run, along the line."""
+        return self.kib_per_million * self.requests / 1e6 / 1024
+
+    @property
+    def is_leak(self) -> bool:
+        """Whether memory grows for certain, and by more than pools and buffers that fill."""
+        return self.kib_per_million > DEVIATIONS * self.error and self.grown_mb > MIN_GROWN_MB
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_model(parser)
+    parser.add_argument("--seconds", type=int, default=20, metavar="S", help="of load, each time [20]")
+    parser.add_argument("--name", help="the folder in loadtest/results [date and time]")
+    add_results(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure the slope, record what stays, and say both."""
+    folder = new_folder(options.name or datetime.now().strftime("memory-%Y-%m-%d-%H%M%S"), options.results)
+    bundle = Bundle.load(options.model)
+    script = wrk_script(golden_bodies(bundle), folder / "post.lua")
+    slope = measure_slope(bundle, script, options.seconds)
+    console.print(
+        f"Memory moved by {slope.kib_per_million:+,.0f} KiB for a million requests (standard error "
+        f"{slope.error:,.0f}) over {slope.requests:,} requests, {slope.grown_mb:+.2f} MB in all, "
+        f"to {slope.mb_at_end:.1f} MB: " + ("it grows." if slope.is_leak else "no leak to be seen."),
+        soft_wrap=True,
+    )
+    record_what_stays(bundle, script, options.seconds, folder)
+    console.print(f"What stays: {folder / GRAPH_FILE}", soft_wrap=True)
+    return 0
+
+
+def measure_slope(bundle: Bundle, script: Path, seconds: int) -> Slope:
+    """Load a server for some seconds, one at a time, and fit a line through its memory."""
+    points = []
+    with hotrow(bundle.directory) as subject:
+        drive(subject, "/predict", WARM_UP_SECONDS, script)
+        requests = 0
+        for _ in range(seconds):
+            requests += drive(subject, "/predict", 1, script).requests
+            points.append((requests, resident_bytes(subject.pid)))
+    return fit(points)
+
+
+def fit(points: Sequence[tuple[int, int]]) -> Slope:
+    """Least squares through pairs of requests and resident bytes; three pairs at least."""
+    if len(points) < 3:
+        raise LoadTestError(f"expected --seconds of at least 3, got {len(points)}")
+    requests, resident = np.array(points, dtype=np.float64).T
+    design = np.vstack([requests, np.ones_like(requests)]).T
+    (slope, _), *_ = np.linalg.lstsq(design, resident, rcond=None)
+    left = resident - design @ np.linalg.lstsq(design, resident, rcond=None)[0]
+    spread = np.sum((requests - requests.mean()) ** 2)
+    error = np.sqrt(np.sum(left**2) / (len(points) - 2) / spread)
+    scale = 1e6 / 1024
+    return Slope(float(slope * scale), float(error * scale), int(requests[-1]), resident[-1] / 2**20)
+
+
+def record_what_stays(bundle: Bundle, script: Path, seconds: int, folder: Path) -> None:
+    """Run the server under memray, load it, and draw what it had not given back at its end."""
+    capture = folder / "memray.bin"
+    under = python("-m", "memray", "run", "--quiet", "--trace-python-allocators", "-o", str(capture))
+    with hotrow(bundle.directory, command=[*under, "-m", "server"], output=folder / "server.log") as subject:
+        _load(subject, script, seconds)
+    time.sleep(0.2)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "memray",
+            "flamegraph",
+            "--leaks",
+            "--no-web",
+            "-f",
+            "-o",
+            folder / GRAPH_FILE,
+            capture,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["no reason"]
+        raise LoadTestError(f"expected memray to draw {capture}, got: {last[0]}")
+    capture.unlink()
+
+
+def _load(subject: Subject, script: Path, seconds: int) -> None:
+    drive(subject, "/predict", seconds, script)

@@ -1,0 +1,151 @@
+"""`python -m loadtest run`: start the server, load it, record it, and write what was seen.
+
+The first seconds are measured; then, under the same load, py-spy records. It
+stops the server for every sample, so no second of a recording is measured.
+"""
+
+import argparse
+import os
+import shutil
+import time
+import webbrowser
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from loadtest.harness import counts
+from loadtest.harness.generator import SECONDS, Plan, locust, requests_by_status
+from loadtest.harness.sampler import Sampler
+from loadtest.harness.subject import LoadTestError
+from loadtest.harness.target import Target, add_target, load_core, target
+from loadtest.loop import stacks
+from loadtest.loop.blocks import read_seconds
+from loadtest.loop.py_spy import record
+from loadtest.loop.shapes import SHAPES
+from loadtest.loop.summary import second_rows, totals
+from loadtest.loop.timeline import draw_timeline
+from loadtest.report import machine, result_folder
+from loadtest.report.limits import add_limits, broken_limits
+from loadtest.report.pages import write_index
+from loadtest.report.progress import Progress, print_summary
+from loadtest.report.result_folder import add_results
+
+#: Of a run's seconds, how many are measured before the rest is recorded.
+MEASURED_SHARE = 0.6
+#: Connections open and caches fill in the first of them.
+WARM_UP_SECONDS = 1
+MIN_SECONDS = 5
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_target(parser)
+    parser.add_argument(
+        "--users", type=int, default=32, metavar="N", help="connections that ask in turn [32]"
+    )
+    parser.add_argument(
+        "--seconds", type=int, default=20, metavar="S", help="3 in 5 measured, then recorded [20]"
+    )
+    parser.add_argument("--shape", choices=SHAPES, default="steady")
+    parser.add_argument(
+        "--bad-share", type=float, default=0.02, metavar="P", help="requests to be refused [0.02]"
+    )
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="load processes [processors but one, at most 4]"
+    )
+    parser.add_argument("--name", help="the folder in loadtest/results [date and time]")
+    add_results(parser)
+    parser.add_argument("--open", action="store_true", help="show the page of results in a browser")
+    parser.add_argument("--no-profile", action="store_true", help="measure all seconds, record none")
+    add_limits(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run, write the results, print the table; 1 if a stated limit is broken."""
+    if options.seconds < MIN_SECONDS:
+        raise LoadTestError(f"expected --seconds of at least {MIN_SECONDS}, got {options.seconds}")
+    folder = result_folder.new_folder(options.name, options.results)
+    settings = {k: str(v) for k, v in vars(options).items() if v is not None and k != "command"}
+    summary: dict[str, Any] = {
+        "name": folder.name,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": machine.environment(settings),
+    }
+    with target(options, folder / "server.log") as server:
+        summary |= _load(server, options, folder)
+    summary["broken_limits"] = broken_limits(summary["totals"], options)
+    result_folder.write_summary(summary, folder)
+    draw_timeline(summary, folder / result_folder.TIMELINE_FILE)
+    write_index(summary, folder)
+    print_summary(summary, folder)
+    if options.open and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        webbrowser.open((folder / result_folder.INDEX_FILE).resolve().as_uri())
+    return 1 if summary["broken_limits"] else 0
+
+
+def _load(server: Target, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Drive the server, measure, record, and compare the counts of both sides."""
+    measured = options.seconds if options.no_profile else round(options.seconds * MEASURED_SHARE)
+    cores = len(os.sched_getaffinity(0))
+    processes = options.processes or max(1, min(4, cores - 1))
+    bundle = None if options.url else options.model
+    plan = Plan(server.url, options.users, options.shape, measured, processes, options.bad_share, bundle)
+    before = counts.answered(server.url)
+    with locust(plan, folder, load_core(options.workers)) as generator:
+        sampler = Sampler(server.pid, generator)
+        sampler.start()
+        progress = Progress(sampler, folder)
+        time.sleep(WARM_UP_SECONDS)
+        first = int(time.time()) + 1
+        progress.wait("measuring", first + measured - time.time())
+        profile = {"problem": "not asked for"}
+        if not options.no_profile:
+            profile = _record(server, options.seconds - measured, folder, progress)
+        sampler.stop()
+    after = counts.answered(server.url)
+    seconds = read_seconds(folder / SECONDS)
+    shutil.rmtree(folder / SECONDS)
+    rows = second_rows(seconds, sampler.samples, range(first, first + measured), cores)
+    return {
+        "totals": totals(seconds, rows),
+        "profile": profile,
+        "counts": _compared(requests_by_status(folder), after - before),
+        "seconds": rows,
+    }
+
+
+def _record(server: Target, seconds: float, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Record twice, as py-spy writes one form at a time; what hinders it is reported, not raised."""
+    if server.pid is None:
+        return {
+            "problem": "expected a server of this user on this machine, got one whose process "
+            "is not to be seen: run as root or as the server's user"
+        }
+    pid, several = profiled_process(server.pid)
+    speedscope = folder / result_folder.SPEEDSCOPE_FILE
+    try:
+        with progress.during("recording stacks", seconds / 2):
+            native = record(pid, seconds / 2, speedscope, "speedscope", subprocesses=several)
+        with progress.during("recording the flame graph", seconds / 2):
+            graph = folder / result_folder.FLAME_GRAPH_FILE
+            record(pid, seconds / 2, graph, "flamegraph", subprocesses=several)
+    except LoadTestError as error:
+        return {"problem": str(error)}
+    found = stacks.from_speedscope(speedscope)
+    stacks.write(found, folder / result_folder.STACKS_FILE)
+    return {"native": native, "samples": found.total(), "seconds": seconds}
+
+
+def profiled_process(pid: int) -> tuple[int, bool]:
+    """The Python process to record, and whether its children are to be recorded with it."""
+    process = psutil.Process(pid)
+    return pid, bool(process.children())
+
+
+def _compared(locust_counts: dict[str, int], server_counts: dict[str, int]) -> dict[str, Any]:
+    good = server_counts.get("200", 0)
+    bad = sum(server_counts.values()) - good
+    equal = (locust_counts["good"], locust_counts["bad"]) == (good, bad)
+    return {"locust": locust_counts, "server": dict(server_counts), "equal": equal}

@@ -1,0 +1,1 @@
+"""How far rows have moved from those of the training."""

@@ -1,0 +1,175 @@
+"""One subject's lines, taken out of a log that can still prove that it lost no other.
+
+A file is rewritten beside itself, the ledger says which numbers go, and only then
+the new file takes the old one's place: whatever a crash interrupts, no line of
+another subject is gone, and none is missing that the ledger does not explain.
+"""
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from monitoring.errors import LogError
+from monitoring.logs.files import log_files
+from server.log.file import TORN_SUFFIX, sync_directory
+from server.log.journal import LogLedger
+from server.log.mask import HASH_HEX_DIGITS, hashed, read_key
+from server.log.rotation import is_closed
+
+REWRITTEN_SUFFIX = ".rewritten"
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What was taken out, and what could not be: files that a running server still writes."""
+
+    lines: int
+    rows: int
+    files: list[Path]
+    in_use: list[Path]
+
+
+def erase(paths: Sequence[Path], subject: str) -> Erasure:
+    """Take out every row with a field whose hash is `subject`; raises `LogError`.
+
+    Of a batch's line the row alone goes, of other lines the line.
+    """
+    if not re.fullmatch(f"[0-9a-f]{{{HASH_HEX_DIGITS}}}", subject):
+        raise LogError(
+            f"expected a subject of {HASH_HEX_DIGITS} hexadecimal digits, as in the log, got {subject!r}: "
+            "give --value and --key-file to have it computed"
+        )
+    files = [file for file in log_files(paths) if _has(file, subject.encode())]
+    lines = rows = 0
+    rewritten, in_use = [], []
+    for file in files:
+        with _held(file) as free:
+            if not free:
+                in_use.append(file)
+                continue
+            gone, fewer = _rewrite(file, subject)
+        lines, rows = lines + gone, rows + fewer
+        rewritten.append(file)
+    for folder in dict.fromkeys(file.parent for file in log_files(paths)):
+        _remove_torn(folder, subject.encode())
+    return Erasure(lines, rows, rewritten, in_use)
+
+
+def subject_of(text: str, key_file: Path | None) -> str:
+    """The hash of `FIELD=VALUE` under the key in a file: of a number, `true` or `false`, or else of text.
+
+    Raises `LogError`, and `SettingsError` if the key is none.
+    """
+    field, equals, value = text.partition("=")
+    if not equals or key_file is None:
+        raise LogError(
+            f"expected --value FIELD=VALUE and --key-file, got {'no key file' if equals else field!r}"
+        )
+    key = read_key(key_file, Path(os.devnull))
+    assert key is not None
+    number = {"true": "1", "false": "0"}.get(value, value)
+    return hashed(key, field, float(number) if _NUMBER.fullmatch(number) else value)
+
+
+def _has(file: Path, subject: bytes) -> bool:
+    with open(file, "rb") as lines:
+        return any(subject in line for line in lines)
+
+
+@contextmanager
+def _held(file: Path) -> Iterator[bool]:
+    """Whether no server writes this file, nor begins to while the block runs."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        if not is_closed(file):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+def _rewrite(file: Path, subject: str) -> tuple[int, int]:
+    """Rewrite one file; how many lines, and how many rows of other lines, are gone."""
+    fresh = file.with_name(file.name + REWRITTEN_SUFFIX)
+    fresh.unlink(missing_ok=True)  # of an erasure that was killed
+    try:
+        return _replaced(file, fresh, subject)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _replaced(file: Path, fresh: Path, subject: str) -> tuple[int, int]:
+    status = file.stat()
+    gone: list[tuple[str, int]] = []
+    rows = 0
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(file, "rb") as lines, open(descriptor, "wb") as kept:
+        for line in lines:
+            if subject.encode() in line:
+                record = _record(file, line)
+                if record is None:
+                    continue
+                fewer = _without(record, subject)
+                if not fewer:
+                    gone.append((record["id"].partition("-")[0], record["seq"]))
+                    continue
+                rows += len(record["input"]["rows"]) - len(fewer["input"]["rows"])
+                line = orjson.dumps(fewer, option=orjson.OPT_APPEND_NEWLINE)
+            kept.write(line)
+        kept.flush()
+        os.fsync(kept.fileno())
+    # Retention goes by the time of the last line, not of this.
+    os.utime(fresh, ns=(status.st_atime_ns, status.st_mtime_ns))
+    fresh.chmod(status.st_mode & 0o777)
+    LogLedger(file.with_name(file.name.split(".", 1)[0] + ".jsonl")).erased(file, gone, rows)
+    fresh.replace(file)
+    sync_directory(file.parent)
+    return len(gone), rows
+
+
+def _record(file: Path, line: bytes) -> dict[str, Any] | None:
+    """What a line says, None of the half one at the end that a crash left; raises `LogError`."""
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        if not line.endswith(b"\n"):
+            return None
+        record = None
+    if not isinstance(record, dict) or not {"id", "seq", "input"} <= record.keys():
+        raise LogError(
+            f"expected lines of a prediction log in {file}, got one with the subject that is none: "
+            f"{line[:60].decode(errors='replace')!r}: take it out by hand"
+        )
+    return record
+
+
+def _without(record: dict[str, Any], subject: str) -> dict[str, Any]:
+    """A line without the subject's rows, empty if nothing is left of it."""
+    rows = record["input"].get("rows")
+    if not isinstance(rows, list):
+        return {} if subject in record["input"].values() else record
+    stay = [i for i, row in enumerate(rows) if subject not in row.values()]
+    if not stay:
+        return {}
+    shorter = {
+        name: [values[i] for i in stay] if isinstance(values, list) else values
+        for name, values in record.items()
+    }
+    return shorter | {"input": {"rows": [rows[i] for i in stay]}}
+
+
+def _remove_torn(folder: Path, subject: bytes) -> None:
+    """Half lines that a crash left hold nothing that could be kept apart."""
+    for torn in folder.glob(f"*{TORN_SUFFIX}"):
+        if subject in torn.read_bytes():
+            torn.unlink()

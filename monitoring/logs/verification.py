@@ -1,0 +1,205 @@
+"""Whether a log lost a line: numbers without gaps, held against the ledger beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from monitoring.logs.files import ledger_records, log_files
+
+MAX_LISTED_GAPS = 10
+
+
+class Verdict(Enum):
+    """What can be said of a log."""
+
+    WHOLE = "whole"
+    NOT_PROVABLE = "not provable"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Boot:
+    """The lines of one boot of one worker (the prefix of their ids).
+
+    `gaps` are ranges of numbers that no line has, `removed` the lines before the
+    first one kept, if old files were deleted, `erased` those taken out for a subject.
+    """
+
+    boot: str
+    lines: int
+    last: int
+    duplicates: int
+    gaps: list[tuple[int, int]]
+    removed: int
+    erased: int = 0
+
+    @property
+    def lost(self) -> int:
+        """The lines that are provably missing."""
+        return sum(end - first + 1 for first, end in self.gaps)
+
+
+@dataclass(frozen=True)
+class Process:
+    """One worker process as its ledger tells: the boots it had, and its last words, if any.
+
+    `lines` and `dropped` are what it said when it closed its log, None if it never did;
+    `deleted` whether old files were deleted, as the settings ask for.
+    """
+
+    boots: list[Boot]
+    opened: str
+    lines: int | None
+    dropped: int | None
+    deleted: bool = False
+
+    @property
+    def unwritten(self) -> int:
+        """Lines after the last one of each boot: written, it said, or dropped, and not there."""
+        if self.lines is None or (self.deleted and not all(boot.last for boot in self.boots)):
+            return 0  # of a boot without a line left, nobody knows how many went with old files
+        there = sum(boot.lines + boot.removed + boot.erased + boot.lost for boot in self.boots)
+        return max(0, self.lines + (self.dropped or 0) - there)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found in some files."""
+
+    files: list[Path]
+    lines: int
+    unreadable: int
+    boots: list[Boot]
+    processes: list[Process]
+
+    @property
+    def lost(self) -> int:
+        """The lines that are provably missing, at either end or in between."""
+        return sum(boot.lost for boot in self.boots) + sum(p.unwritten for p in self.processes)
+
+    @property
+    def duplicates(self) -> int:
+        """The lines that are there more than once."""
+        return sum(boot.duplicates for boot in self.boots)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing, double or unreadable."""
+        return not (self.lost or self.duplicates or self.unreadable)
+
+    @property
+    def unvouched(self) -> int:
+        """The boots whose last lines nothing vouches for: never closed, or without a ledger."""
+        told = {boot.boot for process in self.processes for boot in process.boots}
+        open_ended = [boot for p in self.processes if p.lines is None for boot in p.boots]
+        return len(open_ended) + sum(boot.boot not in told for boot in self.boots)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether something is missing; if not, whether that is proven."""
+        if not self.whole:
+            return Verdict.MISSING
+        return Verdict.NOT_PROVABLE if self.unvouched else Verdict.WHOLE
+
+
+def verify(paths: Sequence[Path]) -> Verification:
+    """Count the lines of every boot in some files, and hold them against the ledgers; raises `LogError`."""
+    files = log_files(paths)
+    connection = duckdb.connect()
+    try:
+        return _verification(connection, files, _load(connection, files))
+    finally:
+        connection.close()
+
+
+def _verification(connection: duckdb.DuckDBPyConnection, files: list[Path], unreadable: int) -> Verification:
+    records = ledger_records(files)
+    _load_erased(connection, records)
+    boots = _boots(connection, removed=any(record["event"] == "removed" for record in records))
+    logs = {file.name.split(".", 1)[0] for file in files}
+    own = [record for record in records if record["log"] in logs]
+    lines = sum(boot.lines for boot in boots.values())
+    return Verification(files, lines, unreadable, list(boots.values()), _processes(own, boots))
+
+
+def verify_table(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> Verification:
+    """The same for files whose lines a table `requests` has, with `id` and `seq`."""
+    connection.execute("create view lines as select split_part(id, '-', 1) boot, seq from requests")
+    return _verification(connection, files, 0)
+
+
+def _load(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> int:
+    names = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+    connection.execute("set enable_progress_bar=false")
+    connection.execute(
+        "create table lines as select split_part(id, '-', 1) boot, seq from read_json("
+        f"[{names}], format='newline_delimited', columns={{'id': 'VARCHAR', 'seq': 'BIGINT'}}, "
+        "ignore_errors=true, maximum_object_size=67108864)"
+    )
+    query = "select count(*) from lines where boot is null or seq is null"
+    (unreadable,) = connection.execute(query).fetchone() or (0,)
+    return int(unreadable)
+
+
+def _load_erased(connection: duckdb.DuckDBPyConnection, records: list[dict[str, Any]]) -> None:
+    """The numbers that ledgers say are erased and that are not there: a crash may have come in between."""
+    erased = {
+        (boot, number)
+        for record in records
+        if record["event"] == "erased"
+        for boot, numbers in record["numbers"].items()
+        for number in numbers
+    }
+    connection.execute("create table erased (boot varchar, seq bigint)")
+    if erased:
+        connection.executemany("insert into erased values (?, ?)", sorted(erased))
+    connection.execute("delete from erased e using lines l where e.boot = l.boot and e.seq = l.seq")
+
+
+def _boots(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str, Boot]:
+    gaps: dict[str, list[tuple[int, int]]] = {}
+    known = "(select boot, seq from lines union all select boot, seq from erased)"
+    numbered = f"select boot, seq, coalesce(lag(seq) over (partition by boot order by seq), 0) p from {known}"
+    query = (
+        f"select boot, p + 1, seq - 1 from ({numbered}) where seq > p + 1 and boot is not null order by 1, 2"
+    )
+    for boot, first, end in connection.execute(query).fetchall():
+        gaps.setdefault(boot, []).append((first, end))
+    query = (
+        "select boot, count(*), count(distinct seq), max(seq) from lines "
+        "where boot is not null and seq is not null group by 1 order by 1"
+    )
+    erased = dict(connection.execute("select boot, count(*) from erased group by 1").fetchall())
+    boots = {boot: Boot(boot, 0, 0, 0, gaps.get(boot, []), 0, count) for boot, count in erased.items()}
+    for boot, lines, distinct, last in connection.execute(query).fetchall():
+        missing = gaps.get(boot, [])
+        # Deleted files leave a gap before the first line that is kept.
+        before = missing.pop(0)[1] if removed and missing and missing[0][0] == 1 else 0
+        boots[boot] = Boot(boot, lines, last, lines - distinct, missing, before, erased.get(boot, 0))
+    return boots
+
+
+def _processes(records: list[dict[str, Any]], boots: dict[str, Boot]) -> list[Process]:
+    closed = {record["boots"][0]: record for record in records if record["event"] == "closed"}
+    deleted = any(record["event"] == "removed" for record in records)
+    processes = []
+    for opened, names in _opened(records):
+        last_words = closed.get(names[0], {})
+        there = [boots.get(name, Boot(name, 0, 0, 0, [], 0)) for name in names]
+        processes.append(Process(there, opened, last_words.get("lines"), last_words.get("dropped"), deleted))
+    return processes
+
+
+def _opened(records: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """When each process opened its log, and all boots it had, those of later reloads too."""
+    opened: list[tuple[str, list[str]]] = []
+    for record in records:
+        if record["event"] == "opened":
+            opened.append((record["ts"], list(record["boots"])))
+        elif record["event"] == "admitted" and opened:  # by the process that opened this log last
+            opened[-1][1].extend(record["boots"])
+    return opened

@@ -1,0 +1,105 @@
+"""Stretches of time that do not look like the others, and why."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from monitoring.report.figures import Figures, Periods, Series
+
+#: Robust standard deviations from the median: under a normal distribution one in
+#: 500 million periods lies further out.
+FAR = 6.0
+#: And so much of the median at least, for a steady figure has tiny deviations.
+MINIMUM_CHANGE = 0.3
+MINIMUM_REQUESTS = 20
+MINIMUM_PERIODS = 16
+#: A share of few decisions: one period in two million by chance.
+FAR_SHARE = 5.0
+#: The middle half of the values is this many standard deviations wide, if they are normal.
+_QUARTILES = 1.349
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """One stretch of periods, `first` to `last` by index, with what is odd about it."""
+
+    figure: str
+    first: int
+    last: int
+    since: datetime
+    why: str
+
+
+def anomalies(found: Figures) -> list[Anomaly]:
+    """The anomalies of a log, in the order of time."""
+    periods = found.periods
+    if len(periods.starts) < MINIMUM_PERIODS:
+        return []
+    enough = periods.requests >= MINIMUM_REQUESTS
+    odd: list[Anomaly] = []
+    for figure, values, unit in (
+        ("latency", periods.latency_p50, "µs median latency"),
+        ("tail", periods.latency_p99, "µs at p99"),
+        ("cpu", periods.cpu, "% CPU"),
+        ("memory", periods.memory, "MiB memory"),
+    ):
+        odd += _outliers(figure, values, unit, enough, periods)
+    odd += _refusals(found)
+    odd += _silences(periods)
+    return sorted(odd, key=lambda anomaly: (anomaly.first, anomaly.figure))
+
+
+def _outliers(
+    figure: str, values: Series, unit: str, enough: npt.NDArray[np.bool_], periods: Periods
+) -> Iterator[Anomaly]:
+    known = values[enough & ~np.isnan(values)]
+    if len(known) < MINIMUM_PERIODS:
+        return
+    low, median, high = np.quantile(known, [0.25, 0.5, 0.75])
+    deviation = max((high - low) / _QUARTILES, MINIMUM_CHANGE * median / FAR, 1e-9)
+    far = enough & (np.nan_to_num(values, nan=median) > median + FAR * deviation)
+
+    def why(part: slice) -> str:
+        return f"{np.nanmax(values[part]):,.0f} {unit}, typically {median:,.0f}"
+
+    yield from _runs(figure, far, why, periods)
+
+
+def _refusals(found: Figures) -> Iterator[Anomaly]:
+    """Refusal rates that chance alone would not give: five binomial standard deviations off."""
+    periods, rate = found.periods, found.refusal_rate
+    if not 0.0 < rate < 1.0:
+        return
+    n = np.maximum(periods.scored, 1.0)
+    away = np.abs(periods.refused / n - rate) / np.sqrt(rate * (1 - rate) / n)
+    far = (away > FAR_SHARE) & (periods.scored >= MINIMUM_REQUESTS)
+
+    def why(part: slice) -> str:
+        share = periods.refused[part].sum() / max(1.0, periods.scored[part].sum())
+        return f"{share:.1%} of decisions are “{found.refusal}”, {rate:.1%} overall"
+
+    yield from _runs("refusals", far, why, periods)
+
+
+def _silences(periods: Periods) -> Iterator[Anomaly]:
+    """No requests where, at the usual pace, there would have been many."""
+    usual = float(np.median(periods.requests))
+    silent = (periods.requests == 0) & (usual >= MINIMUM_REQUESTS)
+
+    def why(part: slice) -> str:
+        seconds = (part.stop - part.start) * periods.seconds
+        return f"no requests for {seconds:,.0f} s, typically {usual:,.0f} in {periods.seconds:,.0f} s"
+
+    yield from _runs("requests", silent, why, periods)
+
+
+def _runs(
+    figure: str, far: npt.NDArray[np.bool_], why: Callable[[slice], str], periods: Periods
+) -> Iterator[Anomaly]:
+    """Neighbouring odd periods as one anomaly."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], far.astype(np.int8), [0]])))
+    for first, end in edges.reshape(-1, 2).tolist():
+        yield Anomaly(figure, first, end - 1, periods.starts[first], why(slice(first, end)))

@@ -1,0 +1,175 @@
+"""What a log says: requests, latency, CPU and memory, scores and refusals, over time and in all."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from monitoring.logs.table import LogTable
+
+#: So many periods the time is cut into at most, with so many requests each on average at least.
+MAX_PERIODS = 240
+REQUESTS_PER_PERIOD = 30
+#: Periods a moving average is taken over.
+MOVING_PERIODS = 7
+SCORE_BINS = 50
+
+Series = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean, quantiles and ends of one column; NaN if it is nowhere."""
+
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class Periods:
+    """Figures of equal stretches of time, float64 [periods], NaN where nothing came.
+
+    `seconds` is the length of one, `starts` their beginnings.
+    """
+
+    seconds: float
+    starts: list[datetime]
+    requests: Series
+    latency_mean: Series
+    latency_p50: Series
+    latency_p99: Series
+    cpu: Series
+    memory: Series
+    scored: Series
+    refused: Series
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Everything the report shows of a log except drift and anomalies.
+
+    Latencies are microseconds, memory MiB, rates shares of 1. `refusal` is the
+    decision that stands for high risk.
+    """
+
+    files: int
+    requests: int
+    rows: int
+    unreadable: int
+    first: datetime
+    last: datetime
+    models: list[str]
+    latency: Spread
+    cpu: Spread
+    memory: Spread
+    score: Spread
+    refusal: str
+    refusal_rate: float
+    score_counts: npt.NDArray[np.int64]
+    slowest: list[tuple[datetime, str, float]]
+    periods: Periods
+
+    @property
+    def seconds(self) -> float:
+        """From the first request to the last."""
+        return (self.last - self.first).total_seconds()
+
+
+def figures(log: LogTable, refusal: str | None = None) -> Figures:
+    """The figures of a log; without `refusal`, it is the decision with the higher scores."""
+    requests, first, last = log.row("select count(*), min(ts), max(ts) from requests")
+    (rows,) = log.row("select count(*) from scored")
+    refusal = refusal or _refusal(log)
+    (refused,) = log.row(f"select avg(({_is(refusal)})::int) from scored where decision is not null")
+    return Figures(
+        files=len(log.files),
+        requests=requests,
+        rows=rows,
+        unreadable=log.unreadable,
+        first=first,
+        last=last,
+        models=[name for (name,) in log.rows("select distinct model from requests order by 1") if name],
+        latency=_spread(log, "duration_us", "requests"),
+        cpu=_spread(log, "cpu_percent", "requests"),
+        memory=_spread(log, "rss_mb", "requests"),
+        score=_spread(log, "score", "scored"),
+        refusal=refusal,
+        refusal_rate=float("nan") if refused is None else refused,
+        score_counts=_score_counts(log),
+        slowest=log.rows(
+            "select ts, coalesce(id, ''), duration_us from requests "
+            "order by duration_us desc nulls last limit 10"
+        ),
+        periods=_periods(log, requests, first, last, refusal),
+    )
+
+
+def moving_average(values: Series, periods: int = MOVING_PERIODS) -> Series:
+    """The mean of each value and its neighbours, `periods` in all; NaN is left out."""
+    present = ~np.isnan(values)
+    ones = np.ones(min(periods, len(values)))
+    sums = np.convolve(np.where(present, values, 0.0), ones, "same")
+    counts = np.convolve(present.astype(float), ones, "same")
+    averages: Series = np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
+    return averages
+
+
+def _is(decision: str) -> str:
+    return "decision = '" + decision.replace("'", "''") + "'"
+
+
+def _refusal(log: LogTable) -> str:
+    query = (
+        "select decision from scored where decision is not null group by 1 order by avg(score) desc limit 1"
+    )
+    return str((log.rows(query) or [("refuse",)])[0][0])
+
+
+def _spread(log: LogTable, column: str, table: str) -> Spread:
+    found = log.row(
+        f"select avg({column}), quantile_cont({column}, [0.5, 0.95, 0.99]), min({column}), max({column}) "
+        f"from {table}"
+    )
+    mean, quantiles, minimum, maximum = found
+    nan = float("nan")
+    values = (mean, *(quantiles or (nan, nan, nan)), minimum, maximum)
+    return Spread(*(nan if value is None else float(value) for value in values))
+
+
+def _score_counts(log: LogTable) -> npt.NDArray[np.int64]:
+    counts = np.zeros(SCORE_BINS, dtype=np.int64)
+    query = f"select least(floor(score * {SCORE_BINS}), {SCORE_BINS - 1})::int b, count(*) from scored "
+    for position, count in log.rows(query + "where score between 0 and 1 group by 1"):
+        counts[position] = count
+    return counts
+
+
+def _periods(log: LogTable, requests: int, first: datetime, last: datetime, refusal: str) -> Periods:
+    number = max(1, min(MAX_PERIODS, requests // REQUESTS_PER_PERIOD))
+    # A little more than the time there is, so that the last request falls into the last period.
+    length = max(1, int((last - first).total_seconds() * 1e6 / number) + 1)
+    began = int((first - datetime(1970, 1, 1)).total_seconds() * 1e6)  # the log's times are UTC
+    period = f"((epoch_us(ts) - {began}) // {length})::int"
+    names = ("requests", "latency_mean", "latency_p50", "latency_p99", "cpu", "memory", "scored", "refused")
+    series = {name: np.full(number, np.nan) for name in names}
+    for name in ("requests", "scored", "refused"):
+        series[name] = np.zeros(number)
+    by_request = log.rows(
+        f"select {period} p, count(*), avg(duration_us), quantile_cont(duration_us, 0.5), "
+        "quantile_cont(duration_us, 0.99), avg(cpu_percent), avg(rss_mb) from requests group by 1"
+    )
+    by_row = log.rows(
+        f"select {period} p, count(*), count(*) filter ({_is(refusal)}) from scored "
+        "where decision is not null group by 1"
+    )
+    for found, columns in ((by_request, names[:6]), (by_row, names[6:])):
+        for position, *values in found:
+            for name, value in zip(columns, values, strict=True):
+                series[name][position] = np.nan if value is None else value
+    ticks = np.datetime64(first, "us") + np.arange(number) * np.timedelta64(length, "us")
+    return Periods(seconds=length / 1e6, starts=ticks.tolist(), **series)

@@ -1,0 +1,48 @@
+"""The report on a log: what it says, what is odd in it, and how far its rows drifted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitoring.drift.comparison import DriftReport, drift_of_log
+from monitoring.logs.status_codes import Errors, read_errors
+from monitoring.logs.table import open_log
+from monitoring.logs.verification import Verification, verify_table
+from monitoring.report.anomalies import Anomaly, anomalies
+from monitoring.report.figures import Figures, figures
+from server.model.bundle import Bundle
+from server.model.reference import Reference
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the terminal and the page show; `errors` and `drift` only if there was a source."""
+
+    figures: Figures
+    anomalies: list[Anomaly]
+    drift: DriftReport | None
+    errors: Errors | None
+    verification: Verification | None
+    bundle: Bundle | None
+
+
+def make_report(paths: Sequence[Path], bundle: Bundle | None, metrics: str | None = None) -> Report:
+    """Read some logs; drift needs a bundle with a reference, errors a `/metrics` page (URL or file).
+
+    A log holds answers of status 200 alone, so the error rate is not in it.
+    Raises `LogError`.
+    """
+    with open_log(paths, bundle.schema if bundle else None) as log:
+        refusal = bundle.decision.otherwise if bundle else None
+        found = figures(log, refusal)
+        drift = drift_of_log(log, bundle) if bundle and Reference.of(bundle) else None
+        (numbered,) = log.row("select count(seq) from requests")
+        verification = verify_table(log.connection, log.files) if numbered else None
+    return Report(
+        figures=found,
+        anomalies=anomalies(found),
+        drift=drift,
+        errors=read_errors(metrics) if metrics else None,
+        verification=verification,
+        bundle=bundle,
+    )

@@ -1,0 +1,108 @@
+"""The reports as text for a terminal."""
+
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from monitoring.drift.comparison import DriftReport
+from monitoring.logs.replay import Replay
+from monitoring.report.figures import Spread
+from monitoring.report.plots import duration
+from monitoring.report.report import Report
+from monitoring.report.words import drift_words, log_words, minutes, percent, psi_words, summary
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Everything a report says, but for the plots."""
+    found = report.figures
+    console.print(
+        f"[bold]{', '.join(found.models) or 'unknown model'}[/]  "
+        f"{found.first:%Y-%m-%d %H:%M:%S} to {found.last:%Y-%m-%d %H:%M:%S} UTC, {minutes(found.seconds)}"
+    )
+    console.print(log_words(report))
+    table = Table(box=None, show_header=False)
+    for name, value, bad in summary(report):
+        table.add_row(name, f"[red]{value}[/]" if bad else value)
+    console.print(table)
+    spreads = _table("", "mean", "median", "p95", "p99", "min", "max")
+    _add_spread(spreads, "latency", found.latency, duration)
+    for name, spread in (("CPU %", found.cpu), ("memory MiB", found.memory), ("score", found.score)):
+        _add_spread(spreads, name, spread, lambda value: f"{value:,.3g}")
+    console.print(spreads)
+    if report.anomalies:
+        odd = Table("since (UTC)", "figure", "why", box=None, title="Anomalies", title_justify="left")
+        for anomaly in report.anomalies:
+            odd.add_row(f"{anomaly.since:%Y-%m-%d %H:%M:%S}", anomaly.figure, anomaly.why)
+        console.print(odd)
+    if report.drift is not None:
+        print_drift(report.drift, console)
+
+
+def print_drift(drift: DriftReport, console: Console) -> None:
+    """The drift of every column, drifted ones first."""
+    table = _table("feature", "PSI", "chance", "limit", "missing", "unseen", "importance", "verdict")
+    table.columns[-1].justify = "left"
+    for column in drift.columns:
+        table.add_row(
+            column.name,
+            *(psi_words(psi, 4) for psi in (column.values.psi, column.values.chance, column.values.limit)),
+            percent(column.missing_rate),
+            percent(column.unseen_rate),
+            "" if column.name == "score" else percent(column.importance),
+            f"[red]drift: {column.why}[/]" if column.drifted else column.values.verdict,
+        )
+    console.print(table)
+    if drift.hidden:
+        console.print(f"Not looked at, because the log hides or lacks them: {', '.join(drift.hidden)}")
+    names = ", ".join(column.name for column in drift.drifted)
+    if drift.too_few:
+        console.print(f"No judgement: {drift_words(drift)}.")
+    else:
+        console.print(
+            f"[red]Drift in {names}[/] ({drift_words(drift)})"
+            if names
+            else f"No drift in {drift_words(drift)}"
+        )
+
+
+def print_replay(result: Replay, console: Console) -> None:
+    """What the other bundle changes, or whether the same one agrees."""
+    console.print(f"[bold]{result.rows:,} rows replayed with {result.bundle}[/], {result.skipped:,} skipped")
+    if result.ignored:
+        console.print(f"Fields the bundle does not know: {', '.join(result.ignored)}")
+    table = Table(box=None, show_header=False)
+    table.add_row("equal to the bit", f"{result.equal:,} ({percent(result.equal / result.rows)})")
+    table.add_row("decisions flipped", f"{result.flipped:,} ({percent(result.flipped / result.rows)})")
+    for (then, now), count in sorted(result.flips.items()):
+        table.add_row(f"  {then} → {now}", f"{count:,}")
+    table.add_row("mean shift of the score", f"{result.mean_shift:+.3g}")
+    quantiles = zip(("median", "p95", "p99", "largest"), result.moved, strict=True)
+    table.add_row("absolute change", ", ".join(f"{name} {value:.3g}" for name, value in quantiles))
+    table.add_row("PSI of the scores", f"{result.score_psi:.4f}")
+    table.add_row("one row in the model", f"{result.microseconds_per_row:.1f} µs")
+    console.print(table)
+    if result.most_changed:
+        changed = _table("rows that changed most", "logged", "now")
+        for change in result.most_changed:
+            changed.add_row(change.id, f"{change.logged:.6f}", f"{change.replayed:.6f}")
+        console.print(changed)
+    if result.disagreeing:
+        console.print(
+            f"[red]{result.disagreeing:,} of {result.audited:,} rows logged by {result.bundle} differ.[/]"
+        )
+    elif result.audited:
+        console.print(f"All {result.audited:,} rows logged by {result.bundle} come out the same to the bit.")
+
+
+def _add_spread(table: Table, name: str, spread: Spread, words: Callable[[float], str]) -> None:
+    values = (spread.mean, spread.p50, spread.p95, spread.p99, spread.minimum, spread.maximum)
+    table.add_row(name, *(words(value) if value == value else "–" for value in values))
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table

@@ -1,0 +1,1 @@
+"""The ASGI app: its routes, bodies, documents and error responses."""

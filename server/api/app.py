@@ -1,0 +1,133 @@
+"""The ordinary way of every request: a Starlette app, its routes and what goes around them."""
+
+import gc
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from server.api.batch import predict_batch
+from server.api.body import check_json, read_body
+from server.api.docs_page import docs_routes
+from server.api.explain import explain
+from server.api.open_inference import open_inference_routes
+from server.api.problem_responses import (
+    answer_failure,
+    answer_http_exception,
+    answer_no_memory,
+    answer_nobody,
+    answer_problem,
+)
+from server.api.request_metrics import Measured
+from server.errors import HotrowError, Unavailable
+from server.scoring.deadline import Deadline
+from server.scoring.service import Service
+
+
+def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
+    """The app of one worker; `extra_routes` come after its own."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        if service.log is not None:
+            service.log.start()
+        # What start-up made stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        service.ready = True
+        yield
+        service.ready = False
+        await service.close()
+
+    app = Starlette(
+        routes=[
+            *_scoring_routes(""),
+            Route("/model", model),
+            Route("/models", models),
+            *_scoring_routes("/models/{name}"),
+            Route("/models/{name}", model),
+            *_scoring_routes("/models/{name}/versions/{version}"),
+            Route("/models/{name}/versions/{version}", model),
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            *open_inference_routes(),
+            *docs_routes(),
+            *extra_routes,
+        ],
+        exception_handlers={
+            HotrowError: answer_problem,
+            HTTPException: answer_http_exception,
+            ClientDisconnect: answer_nobody,
+            MemoryError: answer_no_memory,
+            Exception: answer_failure,
+        },
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False  # a redirect would be one more answer to learn
+    app.state.service = service
+    app.add_middleware(Measured, in_flight=service.in_flight)
+    return app
+
+
+def _scoring_routes(prefix: str) -> list[Route]:
+    """What rows are sent to, for the default model or for one by its name."""
+    return [
+        Route(prefix + "/predict", predict, methods=["POST"]),
+        Route(prefix + "/predict/batch", predict_batch, methods=["POST"]),
+        Route(prefix + "/explain", explain, methods=["POST"]),
+    ]
+
+
+async def predict(request: Request) -> Response:
+    """`POST /predict`: one row."""
+    service: Service = request.app.state.service
+    check_json(request)
+    deadline = Deadline.of(request)
+    body = await read_body(request, service.settings.max_body_bytes)
+    deadline.check()
+    contents: list[bytes] = []
+    service.asked(request.path_params).scorer.answer(body, contents.append, time.perf_counter_ns())
+    return Response(contents[0], media_type="application/json")
+
+
+async def model(request: Request) -> Response:
+    """`GET /model`: what is served, and the proof that it is equal to its source."""
+    service: Service = request.app.state.service
+    return Response(service.asked(request.path_params).document, media_type="application/json")
+
+
+async def models(request: Request) -> Response:
+    """`GET /models`: every model by name and version; the first answers the routes without a name."""
+    service: Service = request.app.state.service
+    content = {
+        "models": [model.entry for model in service.models],
+        "ready": service.ready,
+        "reloads": service.reloads,
+    }
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
+async def livez(_: Request) -> Response:
+    """`GET /livez`: the event loop turns."""
+    return Response(b'{"status":"live"}', media_type="application/json")
+
+
+async def readyz(request: Request) -> Response:
+    """`GET /readyz`: the model is verified and warm, and the server is not draining."""
+    if not request.app.state.service.ready:
+        raise Unavailable("the server is starting or draining")
+    return Response(b'{"status":"ready"}', media_type="application/json")
+
+
+async def metrics(request: Request) -> Response:
+    """`GET /metrics`: all workers' counters in Prometheus' format."""
+    content, content_type = request.app.state.service.page.render(request.headers.get("accept", ""))
+    return Response(content, headers={"Content-Type": content_type})

@@ -1,0 +1,85 @@
+"""`POST /predict/batch`: many rows in one request, all answered or none."""
+
+import csv
+import io
+import time
+from typing import Any
+
+import orjson
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.api.batch_bodies import CSV, JSON, MEDIA_TYPES, NDJSON, decode_rows, text_rows
+from server.api.body import media_type, read_body
+from server.errors import UnacceptableRow
+from server.scoring.deadline import Deadline
+from server.scoring.many_rows import RowsScorer
+from server.scoring.scored import Scored
+from server.scoring.service import Service
+
+
+async def predict_batch(request: Request) -> Response:
+    """Score the rows of a JSON, NDJSON or CSV body."""
+    service: Service = request.app.state.service
+    kind = media_type(request, MEDIA_TYPES)
+    deadline = Deadline.of(request)
+    body = await read_body(request, service.settings.max_batch_bytes)
+    started_ns = time.perf_counter_ns()
+    async with service.in_flight.turn(len(body)):
+        deadline.check()
+        scorer = service.asked(request.path_params).rows
+        schema = scorer.bundle.schema
+        batch = text_rows(kind, body, schema)
+        check_rows(len(batch.texts), service.settings.max_batch_rows)
+        matrix = await decode_rows(batch, schema, scorer.scorer.decode)
+        scored = await scorer.score(matrix, deadline)
+        content, content_type = _answer(scorer, scored, request.headers.get("accept", ""))
+    record = BackgroundTask(scorer.record, batch.texts, scored, started_ns)
+    if scorer.scorer.logs_first:
+        await record()
+        return Response(content, media_type=content_type)
+    return Response(content, media_type=content_type, background=record)
+
+
+def check_rows(count: int, limit: int) -> None:
+    """Refuse a batch without rows, or with too many; raises `UnacceptableRow`."""
+    if not 0 < count <= limit:
+        raise UnacceptableRow(f"expected 1 to {limit} rows, got {count}")
+
+
+def _answer(scorer: RowsScorer, scored: Scored, accept: str) -> tuple[bytes, str]:
+    """The answer in the media type that is asked for by name, or else as one JSON object."""
+    asked = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    if CSV in asked:
+        return _csv(scorer, scored), CSV
+    lines = asked.intersection(NDJSON)
+    if lines:
+        rows = map(orjson.dumps, _rows(scorer, scored))
+        return b"".join(b"%b\n" % row for row in rows), min(lines)
+    return b'{"id":"%b",%b}' % (scored.id.encode(), scorer.members(scored)), JSON
+
+
+def _rows(scorer: RowsScorer, scored: Scored) -> list[dict[str, Any]]:
+    """What `/predict` says of each row, without id and model."""
+    names = [scorer.bundle.outcomes[outcome] for outcome in scored.outcomes.tolist()]
+    pairs = zip(scored.outputs, names, strict=True)
+    if scorer.bundle.task == "binary":
+        return [{"probability": output, "decision": name} for output, name in pairs]
+    if scorer.bundle.task == "multiclass":
+        return [{"probabilities": output, "prediction": name} for output, name in pairs]
+    return [{"prediction": output} for output, _ in pairs]
+
+
+def _csv(scorer: RowsScorer, scored: Scored) -> bytes:
+    """A header and a line a row; of several classes one column of probabilities each."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    classes = scorer.bundle.classes
+    for position, row in enumerate(_rows(scorer, scored)):
+        probabilities = row.pop("probabilities", [])
+        if not position:
+            writer.writerow([*(f"probability_{name}" for name in classes), *row])
+        # repr writes the shortest digits that parse back to the same float64.
+        writer.writerow([*map(repr, probabilities), *row.values()])
+    return text.getvalue().encode()

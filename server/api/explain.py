@@ -1,0 +1,61 @@
+"""`POST /explain`: the answer of `/predict` and the reasons for it."""
+
+import struct
+import time
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.api.body import JSON, check_json, read_body
+from server.explain.reasons import reasons
+from server.scoring.deadline import Deadline
+from server.scoring.one_row import Scorer
+from server.scoring.served_model import ServedModel
+from server.scoring.service import Service
+
+
+async def explain(request: Request) -> Response:
+    """Answer one row, and say what each feature added to its margin."""
+    service: Service = request.app.state.service
+    check_json(request)
+    deadline = Deadline.of(request)
+    body = await read_body(request, service.settings.max_body_bytes)
+    started_ns = time.perf_counter_ns()
+    model = service.asked(request.path_params)
+    scorer = model.scorer
+    row = scorer.decode(body)
+    terms = await terms_of(model, row)
+    deadline.check()
+    schema = scorer.bundle.schema
+    values = struct.unpack(f"{len(schema)}d", row)
+    found = {"base": terms[-1], "reasons": reasons(schema, values, terms[:-1], _subject(scorer))}
+    contents: list[bytes] = []
+    scorer.answer(body, contents.append, started_ns)
+    return Response(b"%b,%b" % (contents[0][:-1], orjson.dumps(found)[1:]), media_type=JSON)
+
+
+async def terms_of(model: ServedModel, row: bytes) -> list[float]:
+    """Of one encoded row F contributions and the base, checked against the margin.
+
+    Of several classes, those of the likeliest. Raises what `Explainer` raises.
+    """
+    scorer = model.scorer
+    output = _output(scorer, row)
+    terms = (await model.explainer.contributions(row))[output]
+    margin = scorer.predictor.row_margins(row)[output]
+    model.explainer.check_sum(terms, margin / scorer.bundle.link.get("divisor", 1))
+    return terms
+
+
+def _output(scorer: Scorer, row: bytes) -> int:
+    """The margin that is explained: the only one, or that of the likeliest class."""
+    margins = scorer.predictor.row_margins(row)
+    return margins.index(max(margins))
+
+
+def _subject(scorer: Scorer) -> str:
+    if scorer.bundle.task == "binary":
+        positive = scorer.bundle.outcomes[1]
+        return "the risk" if positive == "decline" else f"the probability of {positive}"
+    return "the prediction" if not scorer.bundle.classes else "the likelihood of this class"

@@ -1,0 +1,267 @@
+"""The OpenAPI 3.1 document of the loaded bundle: `GET /openapi.json`, and `python -m server.api.openapi`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from apispec import APISpec
+
+from server.api import openapi_schemas as schemas
+from server.api.batch_bodies import CSV, JSON, NDJSON
+from server.api.code_samples import examples
+from server.api.openapi_schemas import STRING, JsonSchema, array, record, ref
+from server.cli import run
+from server.errors import PROBLEM_JSON
+from server.model.bundle import Bundle
+from server.scoring.deadline import HEADER, MAX_MILLISECONDS
+from server.version import VERSION
+
+_DESCRIPTION = (
+    "Tabular models answered exactly: every probability equals that of the library that trained the model, "
+    "to the bit. `/v2` speaks the Open Inference Protocol. Refusals are RFC 9457 problem documents, under "
+    '`/v2` `{"error": …}`.'
+)
+_REFUSALS = {
+    400: "Not the JSON that was asked for",
+    413: "The body is larger than the server's limit",
+    415: "Another media type, or a compressed body",
+    422: "Well-formed, but no row of this model: every bad field is named",
+    503: "Overloaded or not ready; `Retry-After` says when to try again",
+    504: "The row's turn came after the time that the request said it would wait",
+}
+_V2_REFUSALS = {400: "Not a request of this model", 404: "No such model or version", **_REFUSALS}
+_DEADLINE: JsonSchema = {
+    "name": HEADER,
+    "in": "header",
+    "description": "Milliseconds after which the client no longer waits: the model is not run then.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_MILLISECONDS},
+}
+_INFER = (
+    "The schema shows one row; `shape` [n, F] takes n, and inputs named as features, [n] or [n, 1] each, are "
+    "accepted in place of `features`. Binary tensors follow the JSON, whose length then stands in the header "
+    "`Inference-Header-Content-Length`; with 0 there, the body is one row of FP64 (or FP32) and nothing else."
+)
+
+
+def document(bundle: Bundle) -> bytes:
+    """The document of a server whose default model is `bundle`, as indented JSON."""
+    spec = APISpec(
+        title=f"Hotrow: {bundle.manifest.get('title', bundle.name)}",
+        version=VERSION,
+        openapi_version="3.1.0",
+        info={"description": _DESCRIPTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
+        servers=[{"url": "/"}],
+    )
+    for name, schema in _components(bundle).items():
+        spec.components.schema(name, schema)
+    for path, operations in _paths(bundle).items():
+        spec.path(path, operations=operations)
+    return orjson.dumps(spec.to_dict(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _paths(bundle: Bundle) -> dict[str, Any]:
+    paths = _scoring(bundle) | _operations() | _open_inference(bundle)
+    for prefix, suffix in (("/models/{name}", "ByName"), ("/models/{name}/versions/{version}", "OfVersion")):
+        named = {prefix + path: operations for path, operations in _scoring(bundle, suffix).items()}
+        named[prefix] = _get("model" + suffix, "The model of this name", {"type": "object"})
+        for path, operations in named.items():
+            for operation in operations.values():
+                operation["responses"] |= _refusals({404: _V2_REFUSALS[404]}, "Problem", PROBLEM_JSON)
+            _add_path_parameters(bundle, path, operations)
+        paths |= named
+    return paths
+
+
+def _components(bundle: Bundle) -> dict[str, JsonSchema]:
+    return {
+        "Row": schemas.row_schema(bundle),
+        "Answer": schemas.answer_schema(bundle),
+        "BatchAnswer": schemas.batch_answer_schema(bundle),
+        "Explanation": schemas.explanation_schema(bundle),
+        "Problem": schemas.problem_schema(),
+        "Error": record({"error": STRING}),
+        "Tensor": schemas.tensor_schema(),
+        "InferenceRequest": schemas.inference_request_schema(bundle),
+        "InferenceResponse": record(
+            {
+                "model_name": STRING,
+                "model_version": STRING,
+                "id": STRING,
+                "outputs": array(ref("Tensor")),
+            }
+        ),
+    }
+
+
+def _scoring(bundle: Bundle, suffix: str = "") -> dict[str, Any]:
+    batch = record({"rows": array(ref("Row"), minItems=1)}, additionalProperties=False)
+    lines, cells = schemas.text_examples(bundle)
+    bodies = {JSON: batch, NDJSON[0]: _example_text(lines), CSV: _example_text(cells)}
+    paths = {
+        "/predict": _post(
+            "predict" + suffix, "Score one row", {JSON: ref("Row")}, ref("Answer"), samples=examples(bundle)
+        ),
+        "/predict/batch": _post(
+            "predictBatch" + suffix,
+            "Score many rows, all or none",
+            bodies,
+            ref("BatchAnswer"),
+            description="NDJSON holds a row a line; CSV a header of feature names, an empty cell is missing. "
+            "With `Accept: text/csv` or `application/x-ndjson` the answer comes a line a row.",
+        ),
+    }
+    if bundle.manifest.get("source", {}).get("family") == "lightgbm":
+        paths["/explain"] = _post(
+            "explain" + suffix, "Score one row and say why", {JSON: ref("Row")}, ref("Explanation")
+        )
+    return paths
+
+
+def _example_text(text: str) -> JsonSchema:
+    """Text that JSON Schema cannot describe, by an example."""
+    return {
+        "type": "string",
+        "enum": [text],
+        "description": "One example; any rows of these columns will do.",
+    }
+
+
+def _operations() -> dict[str, Any]:
+    status = record({"status": STRING})
+    return {
+        "/model": _get("model", "The model: schema, threshold, evaluation, certificate", {"type": "object"}),
+        "/models": _get("models", "Every model by name and version", {"type": "object"}),
+        "/livez": _get("livez", "The event loop turns", status),
+        "/readyz": _get("readyz", "The model is verified and warm", status, refusals={503: _REFUSALS[503]}),
+        "/metrics": _get("metrics", "Prometheus metrics", STRING, media_type="text/plain"),
+        "/openapi.json": _get("openapi", "This document", {"type": "object"}),
+        "/docs": _get("docs", "This document as a page", STRING, media_type="text/html"),
+    }
+
+
+def _open_inference(bundle: Bundle) -> dict[str, Any]:
+    anything: JsonSchema = {"type": "object"}
+    model = "/v2/models/{name}"
+    paths = {
+        "/v2": _v2("serverMetadata", "Server metadata", anything),
+        "/v2/health/live": _v2("serverLive", "The server lives", anything),
+        "/v2/health/ready": _v2("serverReady", "All models are ready", anything),
+        "/v2/models/stats": _v2("statistics", "Statistics of all models", anything),
+        "/v2/repository/index": _index(),
+    }
+    for prefix, suffix in ((model, ""), (model + "/versions/{version}", "OfVersion")):
+        paths |= {
+            prefix: _v2("modelMetadata" + suffix, "Model metadata", anything, bundle),
+            prefix + "/ready": _v2("modelReady" + suffix, "The model is ready", anything, bundle),
+            prefix + "/stats": _v2("modelStatistics" + suffix, "Statistics of the model", anything, bundle),
+            prefix + "/config": _v2(
+                "modelConfiguration" + suffix, "Triton's configuration", anything, bundle
+            ),
+            prefix + "/infer": _infer("infer" + suffix),
+        }
+    for path, operations in paths.items():
+        _add_path_parameters(bundle, path, operations)
+    return paths
+
+
+def _add_path_parameters(bundle: Bundle, path: str, operations: dict[str, Any]) -> None:
+    values = {"name": bundle.name, "version": bundle.version}
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "enum": [value]}}
+        for name, value in values.items()
+        if f"{{{name}}}" in path
+    ]
+    for operation in operations.values():
+        if parameters:
+            operation["parameters"] = [*operation.get("parameters", []), *parameters]
+
+
+def _index() -> dict[str, Any]:
+    entry = record({"name": STRING, "version": STRING, "state": STRING, "reason": STRING})
+    body = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
+    operation = _operation(
+        "repositoryIndex", "The models that are served", array(entry), JSON, "Inference protocol"
+    )
+    operation["requestBody"] = {"content": {JSON: {"schema": body}}}
+    operation["responses"] |= _refusals({code: _V2_REFUSALS[code] for code in (400, 413, 415)}, "Error", JSON)
+    return {"post": operation}
+
+
+def _infer(name: str) -> dict[str, Any]:
+    operation = _operation(
+        name, "Score rows as tensors", ref("InferenceResponse"), JSON, "Inference protocol"
+    )
+    operation["description"] = _INFER
+    operation["requestBody"] = {"required": True, "content": {JSON: {"schema": ref("InferenceRequest")}}}
+    operation["parameters"] = [_DEADLINE]
+    codes = (400, 404, 413, 415, 503, 504)
+    operation["responses"] |= _refusals({code: _V2_REFUSALS[code] for code in codes}, "Error", JSON)
+    return {"post": operation}
+
+
+def _v2(name: str, summary: str, schema: JsonSchema, bundle: Bundle | None = None) -> dict[str, Any]:
+    operation = _operation(name, summary, schema, JSON, "Inference protocol")
+    codes = (404, 503) if bundle is not None else (503,)
+    operation["responses"] |= _refusals({code: _V2_REFUSALS[code] for code in codes}, "Error", JSON)
+    return {"get": operation}
+
+
+def _post(
+    name: str,
+    summary: str,
+    bodies: dict[str, JsonSchema],
+    answer: JsonSchema,
+    *,
+    description: str = "",
+    samples: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    operation = _operation(name, summary, answer, JSON, "Scoring")
+    content = {media_type: {"schema": schema} for media_type, schema in bodies.items()}
+    operation["requestBody"] = {"required": True, "content": content}
+    operation["responses"] |= _refusals(_REFUSALS, "Problem", PROBLEM_JSON)
+    operation["parameters"] = [_DEADLINE]
+    if description:
+        operation["description"] = description
+    if samples:
+        operation["x-codeSamples"] = [{"lang": lang, "source": text} for lang, text in samples.items()]
+    return {"post": operation}
+
+
+def _get(
+    name: str,
+    summary: str,
+    schema: JsonSchema,
+    *,
+    media_type: str = JSON,
+    refusals: dict[int, str] | None = None,
+) -> dict[str, Any]:
+    operation = _operation(name, summary, schema, media_type, "Operation")
+    operation["responses"] |= _refusals(refusals or {}, "Problem", PROBLEM_JSON)
+    return {"get": operation}
+
+
+def _operation(name: str, summary: str, schema: JsonSchema, media_type: str, tag: str) -> dict[str, Any]:
+    answer = {"description": "The answer", "content": {media_type: {"schema": schema}}}
+    return {"operationId": name, "summary": summary, "tags": [tag], "responses": {"200": answer}}
+
+
+def _refusals(codes: dict[int, str], schema: str, media_type: str) -> dict[str, Any]:
+    return {
+        str(code): {"description": words, "content": {media_type: {"schema": ref(schema)}}}
+        for code, words in codes.items()
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the document of a bundle."""
+    parser = argparse.ArgumentParser(prog="python -m server.api.openapi", description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("models/credit"), metavar="DIR")
+    sys.stdout.buffer.write(document(Bundle.load(parser.parse_args(arguments).model)))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,215 @@
+"""JSON Schemas (2020-12) of what the API takes and gives, from a bundle's schema."""
+
+import csv
+import io
+import sys
+from typing import Any
+
+import orjson
+
+from server.model.bundle import Bundle
+from server.model.predictor import INPUT
+from server.model.schema import MAX_EXACT_INTEGER, Feature
+from server.scoring.model_tensors import ModelTensors
+
+JsonSchema = dict[str, Any]
+
+STRING: JsonSchema = {"type": "string"}
+NUMBER: JsonSchema = {"type": "number"}
+PROBABILITY: JsonSchema = {
+    "type": "number",
+    "minimum": 0,
+    "maximum": 1,
+    "description": "Of the positive class; parses back to the same 64 bits.",
+}
+
+
+def ref(name: str) -> JsonSchema:
+    """A reference to a schema of the document."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def array(items: JsonSchema, **more: Any) -> JsonSchema:
+    """An array of `items`."""
+    return {"type": "array", "items": items, **more}
+
+
+def record(properties: dict[str, JsonSchema], **more: Any) -> JsonSchema:
+    """An object with these members, all of them required unless `required` says otherwise."""
+    return {"type": "object", "properties": properties, "required": list(properties), **more}
+
+
+def row_schema(bundle: Bundle) -> JsonSchema:
+    """A row as `/predict` takes it."""
+    features = bundle.schema.features
+    return record(
+        {feature.name: feature_schema(feature) for feature in features},
+        required=[feature.name for feature in features if not feature.nullable],
+        additionalProperties=False,
+        description="One row. A feature that is absent or null is missing.",
+        example=row_example(bundle),
+    )
+
+
+def row_example(bundle: Bundle) -> dict[str, Any]:
+    """A row of every feature's example."""
+    return {feature.name: feature_example(feature) for feature in bundle.schema.features}
+
+
+def text_examples(bundle: Bundle) -> tuple[str, str]:
+    """The example row twice, as NDJSON and as CSV."""
+    row = row_example(bundle)
+    line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE).decode()
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([row, *[row.values()] * 2])
+    return line * 2, text.getvalue()
+
+
+def feature_schema(feature: Feature) -> JsonSchema:
+    """One feature with its meaning, unit, range and example."""
+    described: JsonSchema = {"title": feature.label or feature.name, "example": feature_example(feature)}
+    words = [feature.help, f"Unit: {feature.unit}." if feature.unit else ""]
+    text = " ".join(filter(None, words))
+    if text:
+        described["description"] = text
+    if feature.kind == "category":
+        return described | {"enum": [*feature.categories, *([None] if feature.nullable else [])]}
+    if feature.kind == "flag":
+        return described | {"enum": [0, 1, True, False, *([None] if feature.nullable else [])]}
+    kind = feature.kind
+    return described | {"type": [kind, "null"] if feature.nullable else kind} | _range(feature)
+
+
+def feature_example(feature: Feature) -> Any:
+    """The feature's default, or a value in its range."""
+    if feature.default is not None:
+        return int(feature.default) if feature.kind in ("flag", "integer") else feature.default
+    if feature.kind == "category":
+        return feature.categories[0]
+    if feature.nullable:
+        return None
+    low, high = feature.range
+    return min(max(0.0, low), high)
+
+
+def _range(feature: Feature) -> JsonSchema:
+    low, high = feature.range
+    largest = float(MAX_EXACT_INTEGER) if feature.kind == "integer" else sys.float_info.max
+    return {"minimum": max(low, -largest), "maximum": min(high, largest)}
+
+
+def answer_members(bundle: Bundle) -> dict[str, JsonSchema]:
+    """What an answer says of one row."""
+    if bundle.task == "binary":
+        return {"probability": PROBABILITY, "decision": {"type": "string", "enum": list(bundle.outcomes)}}
+    if bundle.task == "multiclass":
+        classes = list(bundle.classes)
+        order = f"In the order of the classes: {', '.join(classes)}."
+        return {
+            "probabilities": array(
+                PROBABILITY, description=order, minItems=len(classes), maxItems=len(classes)
+            ),
+            "prediction": {"type": "string", "enum": classes},
+        }
+    return {"prediction": NUMBER}
+
+
+def answer_schema(bundle: Bundle) -> JsonSchema:
+    """The answer of `/predict`."""
+    identity = {"type": "string", "description": "Unique; the key of the prediction log."}
+    return record({"id": identity, **answer_members(bundle), "model": {"const": bundle.label}})
+
+
+def batch_answer_schema(bundle: Bundle) -> JsonSchema:
+    """The answer of `/predict/batch`: a list of each member, in the order of the rows."""
+    plural = {"probability": "probabilities", "decision": "decisions", "prediction": "predictions"}
+    lists = {plural.get(name, name): array(schema) for name, schema in answer_members(bundle).items()}
+    return record({"id": STRING, "model": {"const": bundle.label}, **lists})
+
+
+def explanation_schema(bundle: Bundle) -> JsonSchema:
+    """The answer of `/explain`."""
+    reason = record(
+        {
+            "feature": {"type": "string", "enum": list(bundle.schema.names)},
+            "label": STRING,
+            "value": {"description": "As in a row; null where it is missing."},
+            "contribution": {"type": "number", "description": "In the unit of the margin (log-odds)."},
+            "principal": {"type": "boolean", "description": "At most four reasons are."},
+            "words": STRING,
+        }
+    )
+    answer = answer_schema(bundle)
+    base = {
+        "type": "number",
+        "description": "The margin of the average row; with the contributions, the margin.",
+    }
+    return record(answer["properties"] | {"base": base, "reasons": array(reason)})
+
+
+def problem_schema() -> JsonSchema:
+    """A refusal, as RFC 9457 writes it."""
+    error = record({"pointer": STRING, "detail": STRING})
+    members = {"type": STRING, "title": STRING, "status": {"type": "integer"}, "detail": STRING}
+    return record(members | {"errors": array(error)}, required=list(members))
+
+
+def inference_request_schema(bundle: Bundle) -> JsonSchema:
+    """A request of one row: JSON Schema cannot say that `shape` fits the length of `data`."""
+    width = len(bundle.schema)
+    features = record(
+        {
+            "name": {"const": INPUT},
+            "shape": {"const": [1, width]},
+            "datatype": {"type": "string", "enum": ["FP64", "FP32"]},
+            "data": {
+                "type": "array",
+                "prefixItems": [_tensor_value(feature) for feature in bundle.schema.features],
+                "minItems": width,
+                "maxItems": width,
+            },
+        }
+    )
+    names = ModelTensors(bundle).outputs
+    output = record({"name": {"type": "string", "enum": names}}, required=["name"])
+    return record(
+        {
+            "id": STRING,
+            "inputs": array(features, minItems=1, maxItems=1),
+            "outputs": array(output),
+        },
+        required=["inputs"],
+        example=inference_example(bundle),
+    )
+
+
+def inference_example(bundle: Bundle) -> JsonSchema:
+    """The example row as a tensor; a category as its code, a missing value as null."""
+    codes = [
+        f.encode(feature_example(f)) if feature_example(f) is not None else None
+        for f in bundle.schema.features
+    ]
+    tensor = {"name": INPUT, "shape": [1, len(codes)], "datatype": "FP64", "data": codes}
+    return {"id": "42", "inputs": [tensor]}
+
+
+def _tensor_value(feature: Feature) -> JsonSchema:
+    described: JsonSchema = {"title": feature.name}
+    if feature.kind in ("category", "flag"):
+        codes = range(2 if feature.kind == "flag" else len(feature.categories))
+        return described | {"enum": [*codes, *([None] if feature.nullable else [])]}
+    return (
+        described | {"type": [feature.kind, "null"] if feature.nullable else feature.kind} | _range(feature)
+    )
+
+
+def tensor_schema() -> JsonSchema:
+    """An output tensor; `data` is absent where it follows in binary."""
+    members: dict[str, JsonSchema] = {
+        "name": STRING,
+        "datatype": STRING,
+        "shape": array({"type": "integer"}),
+        "data": {"type": "array"},
+        "parameters": {"type": "object"},
+    }
+    return record(members, required=["name", "datatype", "shape"])

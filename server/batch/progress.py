@@ -1,0 +1,76 @@
+"""What a batch says while it runs: how far, how fast, how long still."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from server.batch.job import Totals, columns_of, format_of
+from server.batch.scorer import LINES
+from server.model.bundle import Bundle
+
+
+class Job(Protocol):
+    """What is shown: `size` is what there is to do, in bytes of text or rows of Parquet."""
+
+    source: Path
+    target: Path
+
+    @property
+    def size(self) -> int: ...  # noqa: D102  # the class says it
+
+    def run(self, advance: Callable[[int, int], None]) -> Totals: ...  # noqa: D102  # as above
+
+
+def shown(job: Job, bundle: Bundle) -> Totals:
+    """Run the job with a progress bar on stderr (none if that is no terminal) and a last line of figures."""
+    console = Console(stderr=True)
+    started, rows = time.perf_counter(), 0
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"scoring {job.source.name}", total=job.size, rate="")
+
+        def advance(size: int, more_rows: int) -> None:
+            nonlocal rows
+            rows += more_rows
+            rate = rows / (time.perf_counter() - started)
+            progress.update(task, advance=size, rate=f"{rate:,.0f} rows/s")
+
+        totals = job.run(advance)
+    console.print(
+        summary(job, bundle, totals, time.perf_counter() - started), soft_wrap=True, highlight=False
+    )
+    return totals
+
+
+def summary(job: Job, bundle: Bundle, totals: Totals, seconds: float) -> str:
+    """The last line of figures, and which columns were missing."""
+    fresh = totals.rows - totals.resumed_rows
+    scored = f"{totals.rows - totals.bad_rows:,} rows scored"
+    if totals.bad_rows:
+        scored = f"{totals.rows - totals.bad_rows:,} of {totals.rows:,} rows scored"
+    words = [f"{scored} with {bundle.label} in {seconds:.1f} s"]
+    words.append(f"({fresh / max(seconds, 1e-9):,.0f} rows/s)")
+    if totals.resumed_rows:
+        words.append(f"after {totals.resumed_rows:,} rows of an interrupted run")
+    if totals.bad_rows:
+        words.append(f"with {totals.bad_rows:,} bad rows, listed in {totals.report}")
+    absent = _absent(job.source, bundle)
+    more = f"\nNo column for {', '.join(absent)}: missing in every row." if absent else ""
+    return " ".join(words) + f": {job.target}{more}"
+
+
+def _absent(source: Path, bundle: Bundle) -> list[str]:
+    if not source.is_file() or format_of(source) == LINES:
+        return []
+    columns = columns_of(source)
+    return [name for name in bundle.schema.names if name not in columns]

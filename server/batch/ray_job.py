@@ -1,0 +1,185 @@
+"""A data set scored by a Ray cluster: shards over its nodes with Ray Data, whatever becomes of a node.
+
+The rows of the Ray data set are not the rows of the files but their shards, and
+each is read, scored and written by one task: Ray's own readers cut files by what a
+cluster has room for, so that the content of an output file would differ from run
+to run, and a shard that was written could not be told from one that is missing.
+A task of a lost node is run again on another one; a shard that it had written
+already stays as it is.
+"""
+
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from server.batch.columns import BatchRefused
+from server.batch.job import ENDINGS, MAX_REPORTED, Totals, format_of, refusal, write_report
+from server.batch.ray_cluster import ClusterError, Where, cluster, mapped
+from server.batch.scorer import PARQUET, Bad, BatchScorer, OnBadRow
+from server.batch.shard_folder import ShardFolder
+from server.batch.shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
+from server.batch.shards import (
+    SHARD_BYTES,
+    SHARD_ROWS,
+    Count,
+    Cut,
+    count,
+    cuts_of,
+    files_of,
+    header_of,
+    placed,
+)
+from server.model.bundle import Bundle
+
+#: Text whose line breaks and quotes are counted by one task, about a second's work.
+COUNT_BYTES = 2**30
+
+
+class RayJob:
+    """Scores a file, or the files of a folder, into a folder of shards; a second run does the missing ones.
+
+    `source`, `target` and the bundle are paths of a file system that every node
+    sees. `shard_size` is in bytes of text or rows of Parquet.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        target: Path,
+        bundle: Bundle,
+        on_bad_row: OnBadRow,
+        where: Where,
+        shard_size: int | None = None,
+    ) -> None:
+        self._where, self._begun = where, False
+        self.source, self.target, self._bundle, self._on_bad_row = source, target, bundle, on_bad_row
+        self._files = files_of(source)
+        header, self._from = header_of(self._files), format_of(self._files[0])
+        self._size = shard_size or (SHARD_ROWS if self._from == PARQUET else SHARD_BYTES)
+        to = ENDINGS.get(target.suffix.lower(), self._from)
+        BatchScorer(bundle, header, self._from, to, on_bad_row)  # refuses here what no node could score
+        if target.is_file() or target.resolve() in (source.resolve(), self._files[0].resolve().parent):
+            raise BatchRefused(f"expected a folder apart from the input for the shards, got {target}")
+        self._folder = ShardFolder(target, to)
+        self._job = ShardJob(
+            model=str(bundle.directory.resolve()),
+            model_sha256=bundle.digest,
+            header=tuple(header),
+            source_format=self._from,
+            target=str(target.resolve()),
+            target_format=to,
+            on_bad_row=on_bad_row,
+        )
+        self._cuts = self._folder.plan(self._identity()) or list(
+            cuts_of(files_of(source.resolve()), self._size)
+        )
+        if not self._cuts:
+            raise BatchRefused(f"expected rows in {source}, got none")
+
+    @property
+    def size(self) -> int:
+        """How much there is to do: bytes of text, rows of Parquet."""
+        return sum(cut.end - cut.begin for cut in self._cuts)
+
+    def run(self, advance: Callable[[int, int], None]) -> Totals:
+        """Score every shard that is not there; `advance` is told the size and rows of each.
+
+        Raises `BatchRefused`, and leaves no folder, if a row is bad and bad rows fail;
+        `ClusterError`, and leaves what is done, if a node or the cluster fails.
+        """
+        if self._folder.is_complete:
+            totals = self._folder.totals()
+            advance(self.size, totals.rows)
+            return totals
+        try:
+            return self._finished(*self._scored(advance))
+        except BatchRefused:  # the cluster has been left: no task is given there any more
+            if self._begun:
+                self._folder.discard()
+            raise
+
+    def _scored(self, advance: Callable[[int, int], None]) -> tuple[list[dict[str, Any]], list[Bad]]:
+        """The shards in their order, and the first bad values of all."""
+        shards: dict[int, dict[str, Any]] = {}
+        bad: list[tuple[int, Bad]] = []
+        with cluster(self._where):
+            if self._folder.plan(self._identity()) is None:
+                self._cuts = self._placed()
+                self._folder.begin(self._identity(), self._cuts)
+            self._begun = True  # only from here on is the folder ours to remove
+            for shard in self._shards():
+                number = shard["index"]
+                bad += [(number, value) for value in _bad(shard.pop("bad"))]
+                # They come in any order: what is beyond the limit now is beyond it at the end too.
+                bad = sorted(bad, key=itemgetter(0))[:MAX_REPORTED]
+                shards[number] = shard
+                advance(shard["size"], shard["rows"])
+        return [shards[cut.number] for cut in self._cuts], [value for _, value in bad]
+
+    def _shards(self) -> Iterator[dict[str, Any]]:
+        """The description of each shard as it is there, those of an earlier run first."""
+        missing = []
+        for cut in self._cuts:
+            if known := self._folder.description(cut.number):
+                yield known | {"resumed": True}
+            else:
+                missing.append(orjson.dumps(list(cut)))
+        for shard in map(orjson.loads, mapped(_score, missing, self._job)):
+            if REFUSED in shard:
+                raise BatchRefused(shard[REFUSED])
+            if UNFIT in shard:  # the shards that are there stay
+                raise ClusterError(f"{shard[UNFIT]}: mend it, and the same command goes on")
+            if shard["bad_rows"] and self._on_bad_row == "fail":
+                raise refusal(self._bundle, self.source, shard["bad_rows"], _bad(shard["bad"]))
+            yield shard
+
+    def _placed(self) -> list[Cut]:
+        """The cuts with what stands before each, counted by the cluster where it is much text."""
+        if self._from == PARQUET:
+            return self._cuts
+        each = max(1, COUNT_BYTES // self._size)
+        groups = [self._cuts[i : i + each] for i in range(0, len(self._cuts), each)]
+        if len(groups) == 1:
+            return placed(self._cuts, [count(cut) for cut in self._cuts])
+        items = [orjson.dumps([list(cut) for cut in group]) for group in groups]
+        counts = {n: Count(*c) for counted in mapped(_count, items, None) for n, *c in orjson.loads(counted)}
+        return placed(self._cuts, [counts[cut.number] for cut in self._cuts])
+
+    def _finished(self, shards: list[dict[str, Any]], bad: list[Bad]) -> Totals:
+        totals = Totals(
+            rows=sum(shard["rows"] for shard in shards),
+            bad_rows=sum(shard["bad_rows"] for shard in shards),
+            resumed_rows=sum(shard["rows"] for shard in shards if "resumed" in shard),
+        )
+        if not totals.rows:
+            raise BatchRefused(f"expected rows in {self.source}, got none")
+        totals.report = write_report(self.target, bad)
+        self._folder.finish(self._identity(), self._cuts, shards, totals.report)
+        return totals
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for shards to belong to this job."""
+        files = [(path, path.stat()) for path in self._files]
+        return {
+            "source": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in files],
+            "model": [self._bundle.label, self._job.model_sha256],
+            "on_bad_row": self._on_bad_row,
+            "shard_size": self._size,
+            "format": self._job.target_format,
+        }
+
+
+def _score(cut: bytes, job: ShardJob) -> bytes:
+    return orjson.dumps(score_shard(job, Cut(*orjson.loads(cut))))
+
+
+def _count(group: bytes, _: None) -> bytes:
+    cuts = [Cut(*cut) for cut in orjson.loads(group)]
+    return orjson.dumps([[cut.number, *count(cut)] for cut in cuts])
+
+
+def _bad(entries: list[list[Any]]) -> list[Bad]:
+    return [Bad(*entry) for entry in entries]

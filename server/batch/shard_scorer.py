@@ -1,0 +1,69 @@
+"""One shard, scored in whatever process it falls to."""
+
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from server.batch.columns import BatchRefused
+from server.batch.job import described
+from server.batch.scorer import CSV, BatchScorer, OnBadRow, Result
+from server.batch.shard_folder import ShardFolder
+from server.batch.shards import Cut, read
+from server.errors import BundleError, HotrowError
+from server.model.bundle import Bundle
+from server.model.predictor import Predictor
+
+#: What the input is refused for, and what a node cannot do: neither is tried again on every node.
+REFUSED, UNFIT = "refused", "unfit"
+
+
+class ShardJob(NamedTuple):
+    """What a process must know to score any shard of a job; paths are those of a common file system."""
+
+    model: str
+    model_sha256: str
+    header: tuple[str, ...]
+    source_format: str
+    target: str
+    target_format: str
+    on_bad_row: OnBadRow
+
+
+def score_shard(job: ShardJob, cut: Cut) -> dict[str, Any]:
+    """Read, score and write one shard, unless it is written; its description.
+
+    What a user has to mend comes back as a sentence under `REFUSED` or `UNFIT`.
+    """
+    try:
+        return _scored(job, cut)
+    except BatchRefused as error:
+        return {REFUSED: str(error)}
+    except HotrowError as error:
+        return {UNFIT: str(error)}
+    except OSError as error:
+        reason = f"{error.filename or job.target}: {error.strerror}"
+        return {UNFIT: f"expected every node to read {cut.path} and to write {job.target}, got: {reason}"}
+
+
+def _scored(job: ShardJob, cut: Cut) -> dict[str, Any]:
+    folder = ShardFolder(Path(job.target), job.target_format)
+    known = folder.description(cut.number)
+    if known is not None:
+        return known
+    scorer, block = _scorer(job), read(cut)
+    result = scorer.score(block) if len(block.content) else Result(b"", 0, 0, [])
+    description = described(block, result)
+    if result.bad_rows and job.on_bad_row == "fail":
+        return description  # nothing is written
+    header = scorer.columns() if job.target_format == CSV and result.content else b""
+    return folder.write(cut.number, header + result.content, description)
+
+
+@functools.lru_cache(maxsize=1)
+def _scorer(job: ShardJob) -> BatchScorer:
+    """The scorer of this process, its bundle verified as the server verifies it."""
+    bundle = Bundle.load(job.model)
+    if bundle.digest != job.model_sha256:
+        raise BundleError(f"expected the same bundle at {job.model} on every node, got another on one")
+    Predictor(bundle).check_golden_rows()
+    return BatchScorer(bundle, list(job.header), job.source_format, job.target_format, job.on_bad_row)

@@ -1,0 +1,160 @@
+"""A file of whole lines that one process appends to, whatever happens to the disk."""
+
+import errno
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from server.errors import SettingsError
+from server.log.rotation import CLOSED_MODE, Keeping, closed_path
+
+logger = logging.getLogger(__name__)
+
+TORN_SUFFIX = ".torn"
+_TAIL_BLOCK_BYTES = 65_536
+
+
+class LogFile:
+    """Appends whole lines to one file, held for this process alone.
+
+    A half line left by a crash is moved to `<file>.torn` when the file is opened.
+    A file that is large or old enough is renamed and made read-only, and a new
+    one begun. One thread appends; `sync` may be called by another. Raises
+    `SettingsError` if the file cannot be opened or another process holds it.
+    """
+
+    _size: int
+    _began: float
+
+    def __init__(self, path: Path, keeping: Keeping | None = None) -> None:
+        self.path = path
+        self._keeping = keeping or Keeping()
+        self._lock = threading.Lock()  # only for what replaces the descriptor
+        try:
+            self._descriptor = _open(path)
+        except BlockingIOError:
+            raise SettingsError(
+                f"expected {path} to be free, got a file another server writes: set another HOTROW_LOG_DIR"
+            ) from None
+        except OSError as error:
+            raise SettingsError(
+                f"expected {path} to be writable, got: {error.strerror}: "
+                "set another HOTROW_LOG_DIR or HOTROW_LOG_MODE=off"
+            ) from None
+        self._begin()
+
+    def append(self, blocks: Sequence[bytes]) -> None:
+        """Write blocks of whole lines, all or none; raises `OSError` if the disk does not take them."""
+        size = sum(map(len, blocks))
+        status = os.fstat(self._descriptor)
+        if not status.st_nlink:  # the file, or its folder, was deleted
+            self._replace(_open(self.path))
+        elif status.st_size != self._size:  # what a failed write left could not be cut off then
+            self._size = min(self._size, status.st_size)
+            os.ftruncate(self._descriptor, self._size)
+        if self._size and self._is_full(size):
+            self._rotate()
+        written = os.writev(self._descriptor, blocks)
+        if written != size:  # a full disk takes a part: no half line stays
+            os.ftruncate(self._descriptor, self._size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size += written
+
+    def sync(self) -> None:
+        """Have the kernel put what was written on the disk."""
+        with self._lock:  # not while it waits for the disk, or an append could wait too
+            descriptor = os.dup(self._descriptor)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close the file, which frees it for another process."""
+        os.close(self._descriptor)
+
+    def _begin(self) -> None:
+        self._size = os.fstat(self._descriptor).st_size
+        # The monotonic clock: one that is set cannot close a file early or never.
+        self._began = time.monotonic()
+
+    def _is_full(self, more: int) -> bool:
+        limit, seconds = self._keeping.file_bytes, self._keeping.file_seconds
+        too_large = bool(limit) and self._size + more > limit
+        return too_large or (bool(seconds) and time.monotonic() - self._began > seconds)
+
+    def _rotate(self) -> None:
+        closed = closed_path(self.path)
+        try:
+            self.path.rename(closed)
+        except OSError as error:
+            logger.error("The prediction log %s cannot be closed: %s", self.path, error.strerror)
+            self._began = time.monotonic()
+            return
+        try:
+            fresh = _open(self.path)
+        except OSError as error:
+            closed.rename(self.path)
+            logger.error("No file can follow the prediction log %s: %s", self.path, error.strerror)
+            self._began = time.monotonic()
+            return
+        try:
+            os.fchmod(self._descriptor, CLOSED_MODE)
+            os.fsync(self._descriptor)
+            sync_directory(self.path.parent)
+        except OSError as error:
+            logger.error("The prediction log %s cannot be synced: %s", closed, error.strerror)
+        self._replace(fresh)
+
+    def _replace(self, descriptor: int) -> None:
+        with self._lock:
+            os.close(self._descriptor)
+            self._descriptor = descriptor
+        self._begin()
+
+
+def _open(path: Path) -> int:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _cut_torn_tail(descriptor, path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _cut_torn_tail(descriptor: int, path: Path) -> None:
+    size = start = os.fstat(descriptor).st_size
+    tail = b""
+    while start and b"\n" not in tail:
+        end, start = start, max(0, start - _TAIL_BLOCK_BYTES)
+        tail = os.pread(descriptor, end - start, start) + tail
+    torn = tail[tail.rfind(b"\n") + 1 :]
+    if torn:
+        _keep_torn(path.with_name(path.name + TORN_SUFFIX), torn)
+        os.ftruncate(descriptor, size - len(torn))
+        logger.warning("%s ended in half a line, which was moved to *%s", path, TORN_SUFFIX)
+
+
+def _keep_torn(path: Path, torn: bytes) -> None:
+    # On a disk that is still full the half line is lost, not the start of the server.
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as kept:
+            kept.write(torn + b"\n")
+    except OSError as error:
+        logger.error("%s cannot be written: %s", path, error.strerror)
+
+
+def sync_directory(directory: Path) -> None:
+    """Have a renamed or new name in a folder outlive a power loss; raises `OSError`."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Counters in shared memory, and what is shown of them."""

@@ -1,0 +1,557 @@
+"""Counters in memory that all workers share, summed by whichever worker is scraped.
+
+Every worker adds to its own region of one anonymous shared mapping, made before
+the workers are forked. So a scrape of any worker sees all of them, a killed
+worker's counts stay, its successor goes on from them, and there is no file that
+could be left half-written or fill a disk. Adding costs two memory accesses,
+without a lock: a region has one writer. `prometheus_client` renders the page.
+"""
+
+import math
+import mmap
+import os
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+from prometheus_client import GCCollector, PlatformCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from server.errors import BundleError
+from server.metrics.drift_counts import DriftSlots, ModelCounts, drift_families
+from server.model.reference import Reference
+
+#: Upper bounds in seconds. The library's own buckets start at 5 ms, where every
+#: request of this server would fall into the first.
+DURATION_BUCKETS = (
+    20e-6, 30e-6, 40e-6, 50e-6, 75e-6, 100e-6, 150e-6, 200e-6, 300e-6, 500e-6, 750e-6,
+    1e-3, 1.5e-3, 2e-3, 3e-3, 5e-3, 10e-3, 25e-3, 100e-3, 500e-3, 2.0,
+)  # fmt: skip
+PROBABILITY_BUCKETS = tuple(i / 20 for i in range(1, 21))
+
+OTHER = "other"
+#: Label values come from these sets alone; everything else is `other`.
+ROUTES = (
+    "/predict",
+    "/predict/batch",
+    "/explain",
+    "/model",
+    "/models",
+    "/models/predict",
+    "/models/predict/batch",
+    "/models/explain",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/v2",
+    "/v2/infer",
+    OTHER,
+)
+#: What a path ends in that rows are sent to.
+SCORING = ("/predict", "/predict/batch", "/explain")
+#: The ones of `ROUTES` that answer rows: what rules, alerts, dashboard and report look at.
+SCORING_ROUTES = (*SCORING, *(f"/models{end}" for end in SCORING), "/v2/infer")
+METHODS = ("GET", "POST", "HEAD", OTHER)
+CODES = (
+    "200",
+    "400",
+    "401",
+    "404",
+    "405",
+    "408",
+    "413",
+    "414",
+    "415",
+    "417",
+    "422",
+    "431",
+    "500",
+    "501",
+    "503",
+    "504",
+    OTHER,
+)
+#: What alerts look at, there from the start: of a series that begins with its first count Prometheus
+#: sees no rise, and the first burst of errors would be none.
+FROM_THE_START = frozenset(
+    (route, "POST", code) for route in SCORING_ROUTES for code in ("200", "422", "500", "503")
+)
+#: The bound of the latency objective: all that a series without a count need tell, a page of empty
+#: buckets costs the event loop a millisecond a scrape.
+OBJECTIVE_SECONDS = 5e-3
+DROP_REASONS = ("queue_full", "disk", "failed")
+SHED_REASONS = ("inflight",)
+RELOAD_RESULTS = ("ok", "failed")
+#: Room in every region for models that a reload brings: some 500 like the shipped
+#: one. The kernel gives a page of it when it is written to, not before.
+SPARE_SLOTS = 2**18
+
+#: What the Open Inference Protocol's statistics of a model are made of.
+STATISTICS = (
+    "last_ms",
+    "rows",
+    "calls",
+    "success",
+    "success_ns",
+    "fail",
+    "fail_ns",
+    "queue_ns",
+    "input_ns",
+    "infer_ns",
+    "output_ns",
+)
+
+
+def route_label(path: str) -> str:
+    """The one of `ROUTES` that a path is counted under."""
+    if path.startswith("/v2"):
+        return "/v2/infer" if path.endswith("/infer") else "/v2"
+    if path.startswith("/docs/"):
+        return "/docs"
+    if path.startswith("/models/"):
+        return next((f"/models{end}" for end in SCORING if path.endswith(end)), "/models")
+    return path if path in ROUTES else OTHER
+
+
+Totals: TypeAlias = npt.NDArray[np.float64]
+
+
+class _Histogram(NamedTuple):
+    """Where a histogram lies in a region: one slot a bucket, one above, the sum."""
+
+    bounds: Sequence[float]
+    first: int
+
+    @property
+    def size(self) -> int:
+        return len(self.bounds) + 2
+
+    @property
+    def sum_slot(self) -> int:
+        return self.first + len(self.bounds) + 1
+
+
+class Layout:
+    """The slots of one worker's region, the same for every worker.
+
+    `models` are pairs of a bundle's label and what its predictions are counted
+    as: two decisions, classes, or the empty name alone for a predicted value.
+    `references` are what drift is measured against, by label. Models that come
+    later are admitted; those that were served keep their slots, so no counter falls.
+    """
+
+    def __init__(
+        self, models: Sequence[tuple[str, tuple[str, ...]]], references: Mapping[str, Reference] | None = None
+    ) -> None:
+        self._next = 0
+        self.slots = 0  # fixed below: a region cannot grow once it is shared
+        self.pid = self._take()
+        self.born = self._take()
+        self.deaths = self._take()
+        self.cpu_seen = self._take()
+        self.cpu_before = self._take()
+        self.in_flight = self._take()
+        self.queue_bytes = self._take()
+        self.unwritten_since = self._take()
+        self.dropped = {reason: self._take() for reason in DROP_REASONS}
+        self.shed = {reason: self._take() for reason in SHED_REASONS}
+        self.reloading = self._take()
+        self.reloads = {result: self._take() for result in RELOAD_RESULTS}
+        self.predictions: dict[tuple[str, str], int] = {}
+        # One addition counts the decision and its probability.
+        self.probability: dict[tuple[str, str], _Histogram] = {}
+        self.statistics: dict[str, dict[str, int]] = {}
+        self.drift: dict[str, DriftSlots] = {}
+        self.duration = {
+            (route, method, code): self._histogram(DURATION_BUCKETS)
+            for route in ROUTES
+            for method in METHODS
+            for code in CODES
+        }
+        for label, outcomes in models:
+            self.admit(label, outcomes, (references or {}).get(label))
+        self.slots = self._next + SPARE_SLOTS
+
+    @property
+    def used(self) -> int:
+        """The slots that mean something, from the first."""
+        return self._next
+
+    def admit(self, label: str, outcomes: Sequence[str], reference: Reference | None) -> None:
+        """Give a model its slots, as far as it has none; raises `BundleError` if there is no room left."""
+        for outcome in outcomes:
+            if (label, outcome) not in self.predictions:
+                self.predictions[label, outcome] = self._take()
+                self.probability[label, outcome] = self._histogram(PROBABILITY_BUCKETS)
+        if label not in self.statistics:
+            self.statistics[label] = {name: self._take() for name in STATISTICS}
+        known = self.drift.get(label)
+        if reference is not None and (known is None or known.reference != reference):
+            self.drift[label] = DriftSlots(reference, self._take)
+
+    def _take(self, slots: int = 1) -> int:
+        first, end = self._next, self._next + slots
+        if self.slots and end > self.slots:
+            raise BundleError(
+                "expected room for the counts of one more model, got none: restart the server to load it"
+            )
+        self._next = end
+        return first
+
+    def _histogram(self, bounds: Sequence[float]) -> _Histogram:
+        histogram = _Histogram(bounds, self._next)
+        self._take(histogram.size)
+        return histogram
+
+
+class SharedMetrics:
+    """The regions of all workers; made once, before the first fork."""
+
+    def __init__(self, layout: Layout, workers: int) -> None:
+        self.layout = layout
+        self.workers = workers
+        # Anonymous and shared: survives any worker, needs no file, no clean-up.
+        self._memory = mmap.mmap(-1, workers * layout.slots * 8)
+        self._values = memoryview(self._memory).cast("d")
+        self.started_seconds = time.time()
+
+    def region(self, worker: int) -> "memoryview[float]":
+        """The float64 slots of one worker, writable."""
+        start = worker * self.layout.slots
+        return self._values[start : start + self.layout.slots]
+
+    def count_death(self, worker: int) -> None:
+        """One worker ended without having been told to; called by the parent process alone."""
+        self.region(worker)[self.layout.deaths] += 1.0
+
+    def count_reload(self, result: str) -> None:
+        """The models were read again, with this result; called by the process that reads them alone."""
+        self.region(0)[self.layout.reloads[result]] += 1.0
+
+    def set_reloading(self, is_reloading: bool) -> None:
+        """Whether models are being read again; said by the process that reads them alone."""
+        self.region(0)[self.layout.reloading] = is_reloading
+
+    def clear_gauges(self, worker: int) -> None:
+        """Forget what a worker that has ended had under way; called by the parent process alone."""
+        values = self.region(worker)
+        values[self.layout.in_flight] = values[self.layout.queue_bytes] = 0.0
+        values[self.layout.unwritten_since] = 0.0
+
+    def oldest_unwritten_seconds(self) -> float:
+        """How long the oldest line of any worker has waited to be written; 0 if none waits.
+
+        Told from when the answer was given, so a writer that has died shows, too.
+        """
+        slots = (self.region(worker)[self.layout.unwritten_since] for worker in range(self.workers))
+        since = [moment for moment in slots if moment]
+        return max(0.0, time.monotonic() - min(since)) if since else 0.0
+
+    def totals(self) -> Totals:
+        """Every slot summed over the workers, float64 [slots]."""
+        regions = np.frombuffer(self._memory).reshape(self.workers, self.layout.slots)
+        sums: Totals = regions[:, : self.layout.used].sum(axis=0)
+        return sums
+
+    def statistics(self, label: str) -> dict[str, int]:
+        """The statistics of a model: sums over the workers, and the time of its last inference."""
+        slots, totals = self.layout.statistics[label], self.totals()
+        last = max(self.region(worker)[slots["last_ms"]] for worker in range(self.workers))
+        return {name: int(totals[slot]) for name, slot in slots.items()} | {"last_ms": int(last)}
+
+
+class WorkerMetrics:
+    """What one worker counts. Its methods are for the event loop's thread alone,
+    but for `dropped` and `queue_bytes`, whose slots the log's thread owns."""
+
+    def __init__(self, shared: SharedMetrics, worker: int) -> None:
+        self.shared = shared
+        self.worker = worker
+        self._values = values = shared.region(worker)
+        layout = shared.layout
+        values[layout.cpu_before] += values[layout.cpu_seen]
+        values[layout.cpu_seen] = 0.0
+        values[layout.in_flight] = values[layout.queue_bytes] = values[layout.unwritten_since] = 0.0
+        values[layout.pid] = os.getpid()
+        values[layout.born] = psutil.Process().create_time()
+
+    def duration(self, route: str, method: str, code: str) -> Callable[[float], None]:
+        """A function that observes seconds of one route, method and code."""
+        key = (
+            route_label(route),
+            method if method in METHODS else OTHER,
+            code if code in CODES else OTHER,
+        )
+        return self._observer(self.shared.layout.duration[key])
+
+    def scored(self, label: str, outcomes: Sequence[str], task: str = "binary") -> Callable[[Any, int], None]:
+        """A function that counts what one model answered and the index of its outcome.
+
+        Of a binary classifier it observes the probability too.
+        """
+        layout, values = self.shared.layout, self._values
+        if task != "binary":
+            slots = [layout.predictions[label, outcome] for outcome in outcomes]
+
+            def count_outcome(_: Any, outcome: int) -> None:
+                values[slots[outcome]] += 1.0
+
+            return count_outcome
+        below, otherwise = (layout.probability[label, outcome] for outcome in outcomes)
+        first_below, first_otherwise = below.first, otherwise.first
+        bounds, total = below.bounds, below.sum_slot
+
+        def count(probability: float, decision: int) -> None:
+            values[(first_otherwise if decision else first_below) + bisect_left(bounds, probability)] += 1.0
+            values[total] += probability
+
+        return count
+
+    def drift(
+        self, label: str, codes: Mapping[str, Mapping[Any, int]], hidden: Container[str], window_rows: int
+    ) -> ModelCounts | None:
+        """Where the log's thread counts one model's rows, None if it has no reference."""
+        slots = self.shared.layout.drift.get(label)
+        return None if slots is None else ModelCounts(slots, self._values, codes, hidden, window_rows)
+
+    def scored_rows(
+        self, label: str, outcomes: Sequence[str], task: str
+    ) -> Callable[[Sequence[Any], npt.NDArray[np.intp]], None]:
+        """A function that counts many rows' answers and the indices of their outcomes, int [n]."""
+        layout, values = self.shared.layout, self._values
+        slots = [layout.predictions[label, outcome] for outcome in outcomes]
+        histograms = [layout.probability[label, outcome] for outcome in outcomes if task == "binary"]
+
+        def count_outcomes(_: Sequence[Any], found: npt.NDArray[np.intp]) -> None:
+            for slot, number in zip(slots, np.bincount(found, minlength=len(slots)).tolist(), strict=True):
+                values[slot] += number
+
+        def count(outputs: Sequence[Any], found: npt.NDArray[np.intp]) -> None:
+            buckets = np.searchsorted(histograms[0].bounds, np.asarray(outputs), side="left")
+            for outcome, at in enumerate(histograms):
+                for bucket, number in enumerate(np.bincount(buckets[found == outcome]).tolist()):
+                    values[at.first + bucket] += number
+            values[histograms[0].sum_slot] += math.fsum(outputs)
+
+        return count if task == "binary" else count_outcomes
+
+    def statistics(self, label: str) -> Callable[..., None]:
+        """A function that adds what its keywords say to the statistics of a model."""
+        slots, values = self.shared.layout.statistics[label], self._values
+
+        def add(**amounts: float) -> None:
+            values[slots["last_ms"]] = time.time_ns() // 1_000_000
+            for name, amount in amounts.items():
+                values[slots[name]] += amount
+
+        return add
+
+    def dropped(self, reason: str) -> Callable[[], None]:
+        """A function that counts a log line dropped for `reason`."""
+        return self._incrementer(self.shared.layout.dropped[reason])
+
+    def shed(self, reason: str) -> Callable[[], None]:
+        """A function that counts a request refused for `reason`."""
+        return self._incrementer(self.shared.layout.shed[reason])
+
+    def set_queue_bytes(self, value: int) -> None:
+        """The bytes of log lines that wait to be written."""
+        self._values[self.shared.layout.queue_bytes] = value
+
+    def lines_wait_since(self, moment: float) -> None:
+        """Since when, in monotonic seconds, the oldest line has waited to be written; 0 for none."""
+        self._values[self.shared.layout.unwritten_since] = moment
+
+    def add_in_flight(self, change: int) -> None:
+        """One request more, or less, between arrival and answer."""
+        self._values[self.shared.layout.in_flight] += change
+
+    def _incrementer(self, slot: int) -> Callable[[], None]:
+        values = self._values
+
+        def increment() -> None:
+            values[slot] += 1.0
+
+        return increment
+
+    def _observer(self, histogram: _Histogram) -> Callable[[float], None]:
+        values, bounds, first, total = self._values, histogram.bounds, histogram.first, histogram.sum_slot
+
+        def observe(value: float) -> None:
+            values[first + bisect_left(bounds, value)] += 1.0
+            values[total] += value
+
+        return observe
+
+
+class MetricsPage(Collector):
+    """The `/metrics` page of all workers; `models` describes those that are served now."""
+
+    def __init__(self, shared: SharedMetrics, models: Iterable[dict[str, str]]) -> None:
+        self._shared = shared
+        self.models = list(models)
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        PlatformCollector(registry=self._registry)
+        if shared.workers == 1:  # of several, only the one that answers could be asked
+            GCCollector(registry=self._registry)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The page in the format `accept` (an HTTP header) asks for, and its media type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric family, summed over the workers."""
+        totals = self._shared.totals()
+        yield from _request_families(self._shared.layout, totals)
+        yield from _prediction_families(self._shared.layout, totals)
+        yield from _log_families(self._shared, totals)
+        yield from drift_families(self._shared.layout.drift, totals)
+        yield self._model_info()
+        yield from _process_families(self._shared)
+
+    def _model_info(self) -> Metric:
+        info = GaugeMetricFamily(
+            "hotrow_model_info", "The models that are served; always 1.", labels=tuple(self.models[0])
+        )
+        for model in self.models:
+            info.add_metric(tuple(model.values()), 1.0)
+        return info
+
+
+def _request_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
+    durations = HistogramMetricFamily(
+        "hotrow_request_duration_seconds",
+        "Time from the whole request to its answer.",
+        labels=("route", "method", "code"),
+    )
+    first = next(iter(layout.duration.values()))
+    table = totals[first.first : first.first + len(layout.duration) * first.size].reshape(-1, first.size)
+    counted = np.count_nonzero(table, axis=1).tolist()
+    for (labels, histogram), counts, slots in zip(layout.duration.items(), table, counted, strict=True):
+        if slots:
+            _add_histogram(durations, labels, histogram.bounds, counts)
+        elif labels in FROM_THE_START:
+            _add_histogram(durations, labels, (OBJECTIVE_SECONDS,), np.zeros(3))
+    yield durations
+    yield GaugeMetricFamily(
+        "hotrow_requests_in_flight", "Requests being answered.", value=float(totals[layout.in_flight])
+    )
+    yield _counters("hotrow_shed", "Requests refused to protect the others.", layout.shed, totals)
+    reloads = CounterMetricFamily(
+        "hotrow_model_reloads", "Times the model folders were read again.", labels=("result",)
+    )
+    for result, slot in layout.reloads.items():
+        reloads.add_metric((result,), float(totals[slot]))
+    yield reloads
+    yield GaugeMetricFamily(
+        "hotrow_model_reload_in_progress",
+        "Whether the model folders are being read again.",
+        value=float(totals[layout.reloading]),
+    )
+
+
+def _prediction_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
+    decisions = CounterMetricFamily(
+        "hotrow_predictions", "Rows scored, by model and decision.", labels=("model", "decision")
+    )
+    for labels, slot in layout.predictions.items():
+        at = layout.probability[labels]
+        scored = totals[slot] + totals[at.first : at.sum_slot].sum()
+        decisions.add_metric(labels, float(scored))
+    yield decisions
+    probability = HistogramMetricFamily(
+        "hotrow_probability", "Predicted probability of the positive class.", labels=("model",)
+    )
+    for label in layout.statistics:
+        parts = [at for (model, _), at in layout.probability.items() if model == label]
+        counts: Totals = np.sum([totals[at.first : at.first + at.size] for at in parts], axis=0)
+        _add_histogram(probability, (label,), parts[0].bounds, counts)
+    yield probability
+
+
+def _log_families(shared: SharedMetrics, totals: Totals) -> Iterator[Metric]:
+    layout = shared.layout
+    yield GaugeMetricFamily(
+        "hotrow_log_queue_bytes", "Log lines waiting to be written.", value=float(totals[layout.queue_bytes])
+    )
+    yield GaugeMetricFamily(
+        "hotrow_log_oldest_unwritten_seconds",
+        "How long the oldest answer has waited for its line to be written.",
+        value=shared.oldest_unwritten_seconds(),
+    )
+    yield _counters("hotrow_log_dropped", "Log lines lost, by reason.", layout.dropped, totals)
+
+
+def _process_families(shared: SharedMetrics) -> Iterator[Metric]:
+    """CPU and memory of each worker, and their sums under the standard `process_*` names.
+
+    A worker's CPU time is remembered from scrape to scrape, so that the counter
+    does not fall when the worker is killed; what it burned since is lost.
+    """
+    cpu = CounterMetricFamily("hotrow_worker_cpu_seconds", "CPU time of each worker.", labels=("worker",))
+    memory = GaugeMetricFamily(
+        "hotrow_worker_resident_memory_bytes", "Resident memory of each worker.", labels=("worker",)
+    )
+    cpu_seconds = restarts = resident = virtual = open_files = 0.0
+    for worker in range(shared.workers):
+        values, layout = shared.region(worker), shared.layout
+        restarts += values[layout.deaths]
+        if not values[layout.pid]:
+            continue  # never started
+        try:
+            process = psutil.Process(int(values[layout.pid]))
+            # A process long dead, and its number another's; clocks are set by seconds.
+            if abs(process.create_time() - values[layout.born]) > 60.0:
+                raise psutil.NoSuchProcess(process.pid)
+            with process.oneshot():
+                times, usage = process.cpu_times(), process.memory_info()
+                open_files += process.num_fds()
+        except psutil.Error:
+            pass  # between a worker's death and its successor's start
+        else:
+            values[layout.cpu_seen] = max(values[layout.cpu_seen], times.user + times.system)
+            memory.add_metric((str(worker),), usage.rss)
+            resident, virtual = resident + usage.rss, virtual + usage.vms
+        seconds = values[layout.cpu_before] + values[layout.cpu_seen]
+        cpu.add_metric((str(worker),), seconds)
+        cpu_seconds += seconds
+    yield cpu
+    yield memory
+    yield CounterMetricFamily(
+        "hotrow_worker_restarts", "Workers started again after a death.", value=restarts
+    )
+    yield CounterMetricFamily("process_cpu_seconds", "CPU time of all workers.", value=cpu_seconds)
+    yield GaugeMetricFamily(
+        "process_resident_memory_bytes", "Resident memory of all workers.", value=resident
+    )
+    yield GaugeMetricFamily("process_virtual_memory_bytes", "Virtual memory of all workers.", value=virtual)
+    yield GaugeMetricFamily("process_open_fds", "Open file descriptors of all workers.", value=open_files)
+    yield GaugeMetricFamily(
+        "process_start_time_seconds", "Start of the server since the epoch.", value=shared.started_seconds
+    )
+
+
+def _counters(name: str, meaning: str, slots: dict[str, int], totals: Totals) -> Metric:
+    family = CounterMetricFamily(name, meaning, labels=("reason",))
+    for reason, slot in slots.items():
+        family.add_metric((reason,), float(totals[slot]))
+    return family
+
+
+def _add_histogram(
+    family: HistogramMetricFamily, labels: Sequence[str], bounds: Sequence[float], counts: Totals
+) -> None:
+    """Add counts by bucket, the sum behind them."""
+    cumulative = np.cumsum(counts[:-1]).tolist()
+    buckets = zip([*map(repr, bounds), "+Inf"], cumulative, strict=True)
+    family.add_metric(labels, list(buckets), sum_value=float(counts[-1]))

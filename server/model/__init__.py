@@ -1,0 +1,1 @@
+"""A model folder, its schema, and the scoring of one row: what every other part builds on."""

@@ -1,0 +1,214 @@
+"""One row, allocated and bound once, between the decoder and ONNX Runtime."""
+
+import os
+
+# Read when onnxruntime is imported: no process of ours sends telemetry.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from server.errors import BundleError
+from server.model.bundle import GRAPH_FILE, Bundle
+from server.model.link import ClassLink, Link, class_link_of, identity, link_of
+from server.model.outcome import Outcomes, Outputs, Predict, outcomes_of, predict_row
+from server.model.schema import Matrix, Row
+
+Margins: TypeAlias = npt.NDArray[np.float64]
+
+INPUT = "features"
+OUTPUT = "margin"
+#: How a graph says, in protocol buffers, that weights lie in another file, which
+#: ONNX Runtime would open wherever it is: the key of a `StringStringEntryProto`.
+_EXTERNAL_DATA = b"\x0a\x08location"
+#: The types a graph may give its margins in; a float32 is a float64 too.
+_DTYPES = {"tensor(double)": np.float64, "tensor(float)": np.float32}
+
+
+class Predictor:
+    """Scores rows with one bundle.
+
+    Owns the session and one input row with its output, both bound to ONNX
+    Runtime at construction: a call writes F float64 into the row and reads one
+    float64 back, without allocating. Therefore it is **not thread-safe**; use
+    one per thread. `margins` shares nothing and may run in any thread.
+
+    `link` turns a margin into the answer: a probability or a predicted value.
+    Of a model of several classes `class_link` does, from all margins of a row.
+
+    Raises `BundleError` if ONNX Runtime refuses the graph or its signature is
+    not `features` float64 [N, F] -> `margin` float64 or float32 [N, K], where K is
+    1 or the number of classes.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self._session = _open_session(bundle)
+        width = len(bundle.schema)
+        output = _check_signature(self._session, bundle, width)
+        row = np.zeros((1, width), dtype=np.float64)
+        margin = np.zeros((1, bundle.outputs), dtype=_DTYPES[output.type])
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(INPUT, onnxruntime.OrtValue.ortvalue_from_numpy(row))
+        binding.bind_ortvalue_output(OUTPUT, onnxruntime.OrtValue.ortvalue_from_numpy(margin))
+        # The binding points into these arrays: they live as long as it does.
+        self._arrays = (row, margin, binding)
+        self._row = row.data.cast("B")
+        self._margin = _floats(margin)
+        # Two frames of onnxruntime's Python wrapper less than run_with_iobinding.
+        self._run = self._session._sess.run_with_iobinding
+        self._bound = binding._iobinding
+        # Without options of ours ONNX Runtime makes some for each call, and waits
+        # for devices that a CPU does not have: 0.8 of 3.6 us.
+        self._options = onnxruntime.RunOptions()
+        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        self.link, self.class_link = _links(bundle)
+        #: One encoded row to its answer and outcome; raises `ModelFailure`, see `outcome.py`.
+        self.predict: Predict = predict_row(
+            bundle.task,
+            bundle.decision.threshold,
+            self.margin if self.class_link is None else self.row_margins,
+            self.class_link or self.link,
+        )
+
+    def margin(self, row: Row) -> float:
+        """The raw score of one encoded row (F float64 in schema order), in log-odds."""
+        # From fill to run there is no await and no other thread: the row is
+        # shared by every request of this process.
+        self._row[:] = row
+        self._run(self._bound, self._options)
+        return self._margin[0]
+
+    def row_margins(self, row: Row) -> list[float]:
+        """All raw scores of one encoded row, [K]: one, or one a class."""
+        self.margin(row)
+        return list(self._margin)
+
+    def margins(self, rows: Matrix) -> Margins:
+        """Raw scores, float64 [n] or [n, K] of K classes, of n encoded rows, float64 [n, F], in one call.
+
+        Equal to `margin` and `row_margins` of each row to the bit.
+        """
+        (margins,) = self._session.run([OUTPUT], {INPUT: rows})
+        shape = (-1, self.bundle.outputs) if self.bundle.classes else (-1,)
+        return np.asarray(margins, dtype=np.float64).reshape(shape)
+
+    def outputs(self, margins: Margins) -> list[float] | list[list[float]]:
+        """What follows from raw scores, in plain values, equal to that of each row alone.
+
+        Of [n] margins n probabilities (binary) or predicted values (regression,
+        ranking); of [n, K] margins n lists of K probabilities (multiclass).
+        """
+        if self.class_link is None:
+            return self.probabilities(margins)
+        return list(map(self.class_link, margins.tolist()))
+
+    def outcomes(self, outputs: Outputs) -> Outcomes:
+        """The outcome of each of n outputs, [n] or [n, K], as that of `predict`; raises `ModelFailure`."""
+        return outcomes_of(self.bundle.task, self.bundle.decision.threshold, outputs)
+
+    def probabilities(self, margins: Margins) -> list[float]:
+        """The probability of each margin, equal to that of `predict` to the bit."""
+        return list(map(self.link, margins.tolist()))
+
+    def check_golden_rows(self) -> int:
+        """Score every golden row, which also warms the session up; their number.
+
+        Raises `BundleError` when one differs from the source model's margins by a
+        single bit, or by more than the bound of a bundle that is not exact.
+        """
+        count = 0
+        for count, golden in enumerate(self.bundle.golden_rows(), start=1):
+            margins = tuple(self.row_margins(self.bundle.schema.encode(golden.fields)))
+            if not _within(margins, golden.margins, self.bundle.bound):
+                raise BundleError(
+                    f"expected golden row {count} of {self.bundle.directory} to score "
+                    f"{_words(golden.margins)}, got {_words(margins)}: "
+                    "the graph is not the model it was made from; export it again"
+                )
+        if not count:
+            raise BundleError(f"expected golden rows in {self.bundle.directory}, got none")
+        return count
+
+
+def _floats(array: npt.NDArray[np.floating[Any]]) -> "memoryview[float]":
+    """The memory of a float64 or float32 array, element by element."""
+    return array.data.cast("B").cast("d" if array.dtype == np.float64 else "f")
+
+
+def _links(bundle: Bundle) -> tuple[Link, ClassLink | None]:
+    try:
+        if bundle.classes:
+            return identity, class_link_of(bundle.link)
+        return link_of(bundle.link), None
+    except (KeyError, ValueError) as error:
+        raise BundleError(f"expected a link of the server in {bundle.directory}, got: {error}") from None
+
+
+def _within(margins: tuple[float, ...], expected: tuple[float, ...], bound: float) -> bool:
+    if margins == expected:
+        return True
+    return len(margins) == len(expected) and all(
+        abs(ours - theirs) <= bound for ours, theirs in zip(margins, expected, strict=True)
+    )
+
+
+def _words(margins: tuple[float, ...]) -> str:
+    return ", ".join(map(float.hex, margins))
+
+
+def _open_session(bundle: Bundle) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # One thread: a row costs less than waking another, and the order of the sum
+    # (and so its last bit) stays the same. No spinning: an idle core stays idle.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    graph = bundle.read(GRAPH_FILE)
+    if _EXTERNAL_DATA in graph:
+        raise BundleError(f"expected all weights inside {bundle.graph_path}, got external data")
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001  # onnxruntime's own exceptions share no other base
+        first_line = str(error).strip().splitlines()[0]
+        raise BundleError(
+            f"expected {bundle.graph_path} to be a graph ONNX Runtime can load, got: {first_line}"
+        ) from None
+
+
+def _check_signature(
+    session: onnxruntime.InferenceSession, bundle: Bundle, width: int
+) -> onnxruntime.NodeArg:
+    """The graph's output, if the graph is one this server runs."""
+
+    def words(values: list[onnxruntime.NodeArg]) -> str:
+        return ", ".join(f"{value.name} {value.type} {value.shape}" for value in values) or "nothing"
+
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    (feature,) = inputs if len(inputs) == 1 else (None,)
+    if (
+        feature is None
+        or feature.name != INPUT
+        or feature.type != "tensor(double)"
+        or feature.shape[1:] != [width]
+    ):
+        raise BundleError(
+            f"expected {bundle.graph_path} to take {INPUT} tensor(double) [N, {width}], got {words(inputs)}"
+        )
+    (margin,) = outputs if len(outputs) == 1 else (None,)
+    if (
+        margin is None
+        or margin.name != OUTPUT
+        or margin.type not in _DTYPES
+        or margin.shape[1:] != [bundle.outputs]
+    ):
+        raise BundleError(
+            f"expected {bundle.graph_path} to give {OUTPUT} tensor(double) [N, {bundle.outputs}], "
+            f"got {words(outputs)}"
+        )
+    return margin

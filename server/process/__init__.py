@@ -1,0 +1,1 @@
+"""The processes of a server: one or many, their life and their models."""

@@ -1,0 +1,251 @@
+"""gunicorn's parent process: replaces workers that end, without haste if they end young, and models.
+
+All workers of one generation serve the same models. A reload starts a generation
+of successors; the old one is told to end when every successor serves. Should a
+successor end before, its generation ends with it, and the old one goes on.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
+
+from server.cli import COULD_NOT_START
+from server.model.bundle import Bundle
+from server.process.draining import STOP_SECONDS
+from server.process.model_check import CHECK_SECONDS, check_command, read_verdict
+from server.process.reload import checked_bundles, names, say_failed
+
+logger = logging.getLogger(__name__)
+
+#: A worker that ends before it has served for this long would end so again.
+YOUNG_SECONDS = 1.0
+#: So many young deaths within so long a time end the server; what watches it is to
+#: know. Between them the next start waits: twice as long after each.
+MAX_YOUNG_DEATHS = 5
+YOUNG_DEATHS_SECONDS = 60.0
+FIRST_WAIT_SECONDS = 0.25
+#: A stop waits for so long until every socket has a worker that serves.
+COMPLETE_SECONDS = 3.0
+#: What a worker may take to end beyond the time that its requests get.
+END_SECONDS = STOP_SECONDS + 5.0
+
+
+class ModelCheck:
+    """A running check of the settings' models, looked at from time to time."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        self._pipe = self._process.stdout
+        os.set_blocking(self._pipe.fileno(), False)
+        self._output = b""
+        self._deadline = time.monotonic() + CHECK_SECONDS
+
+    def is_done(self) -> bool:
+        """Whether it has said all it will say; one that takes too long is ended."""
+        while (chunk := self._pipe.read(65_536)) is not None:
+            if not chunk:
+                self._forget()
+                return True
+            self._output += chunk
+        if time.monotonic() < self._deadline:
+            return False
+        self.end()
+        return True
+
+    def end(self) -> None:
+        """End it, whatever it has found."""
+        self._process.kill()
+        self._forget()
+
+    def digests(self) -> list[str]:
+        """What it found good; raises `BundleError`."""
+        return read_verdict(self._output)
+
+    def _forget(self) -> None:
+        # The arbiter reaps every child; asked for later, the number could be another's.
+        self._process.returncode = 0
+        self._pipe.close()
+
+
+class Before(NamedTuple):
+    """What a reload that fails goes back to."""
+
+    generation: int
+    bundles: list[Bundle]
+
+
+class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type information
+    """gunicorn's arbiter with generations of workers, and a stop the workers know of.
+
+    A reload is asked for (`_asked`), then checked (`_check`), then its workers start
+    (`_before` says what they replace); one after the other, and one at a time.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._asked = False
+        self._check: ModelCheck | None = None
+        self._before: Before | None = None
+        self._young_deaths: deque[float] = deque(maxlen=MAX_YOUNG_DEATHS)
+        self._next_start = 0.0
+        super().__init__(app)
+
+    # Signals
+
+    def signal(self, sig: int, frame: Any) -> None:
+        """A signal has come; that it asks for a reload is told before it is answered."""
+        if sig == signal.SIGHUP:
+            self.app.metrics.set_reloading(True)
+        super().signal(sig, frame)
+
+    def reload(self) -> None:
+        """SIGHUP: read the model folders again, and start a successor of every worker."""
+        self._asked = True
+
+    def handle_int(self) -> None:
+        """SIGINT ends the workers as SIGTERM does; gunicorn's SIGQUIT does not reach uvicorn."""
+        raise StopIteration
+
+    handle_quit = handle_int
+
+    def handle_ttin(self) -> None:
+        """SIGTTIN, SIGTTOU: nothing; every worker has a socket and counters from the start."""
+        logger.warning("The number of workers is set by --workers, at the start; this signal is ignored.")
+
+    handle_ttou = handle_ttin
+
+    def handle_usr2(self) -> None:
+        """SIGUSR2: nothing; gunicorn's second parent would not know of the first one's counters."""
+        logger.warning("New models come with SIGHUP, new code with a restart; this signal is ignored.")
+
+    def wait_for_signals(self, timeout: float = 1.0) -> Any:
+        """The signals that have come; during a reload its next step is looked for sooner."""
+        is_reloading = self._asked or self._check is not None or self._before is not None
+        return super().wait_for_signals(0.1 if is_reloading else timeout)
+
+    def stop(self, graceful: bool = True) -> None:
+        """End all workers, when what waits at each socket has somebody who answers it."""
+        if self._check is not None:
+            self._check.end()
+        if graceful and self.app.has_served() and not (self._gives_up() or self.app.is_stopping()):
+            self._complete()
+        self.app.stop()
+        super().stop(graceful)
+
+    def _complete(self) -> None:
+        # The backlog of a socket is reset when it closes; a worker that is just starting takes it over.
+        end = time.monotonic() + COMPLETE_SECONDS
+        with suppress(HaltServer):  # it is stopping
+            self.reap_workers()
+            while not self.app.serves_everywhere() and time.monotonic() < end:
+                self._spawn_missing()
+                time.sleep(0.05)
+                self.reap_workers()
+
+    # Workers
+
+    def _current(self) -> list[Any]:
+        return [worker for worker in self.WORKERS.values() if worker.generation == self.app.generation]
+
+    def _spawn_missing(self) -> None:
+        for _ in range(self.num_workers - len(self._current())):
+            self.spawn_worker()
+
+    def _gives_up(self) -> bool:
+        return len(self._young_deaths) == MAX_YOUNG_DEATHS
+
+    def manage_workers(self) -> None:
+        """Go on with a reload, keep the number of workers, end those that have a successor."""
+        self._go_on()
+        current = self._current()
+        if len(current) < self.num_workers:
+            if time.monotonic() >= self._next_start:
+                self._spawn_missing()
+        elif all(self.app.serving_since(worker.slot) for worker in current):
+            self._retire(worker for worker in self.WORKERS.values() if worker not in current)
+            self._succeed()
+        self._end_retired()
+
+    def ended(self, worker: Any) -> None:
+        """A worker has ended; called when it is reaped, while its slot is still its own."""
+        if worker.retired_at is not None or self.app.is_stopping():
+            return
+        self.app.metrics.count_death(worker.slot)
+        since = self.app.serving_since(worker.slot)
+        if self._before is not None and worker.generation == self.app.generation:
+            self._fail("expected the new models' workers to stay, got one that ended")
+        elif not since or time.monotonic() - since < YOUNG_SECONDS:
+            self._wait_longer()
+
+    def _wait_longer(self) -> None:
+        """Put the next start off, or end the server after too many young deaths."""
+        now, deaths = time.monotonic(), self._young_deaths
+        deaths.append(now)
+        while now - deaths[0] > YOUNG_DEATHS_SECONDS:
+            deaths.popleft()
+        if self._gives_up():
+            logger.error("%d workers ended at once; the server ends.", MAX_YOUNG_DEATHS)
+            raise HaltServer("Workers do not stay.", COULD_NOT_START)
+        self._next_start = now + FIRST_WAIT_SECONDS * 2 ** (len(deaths) - 1)
+
+    def _retire(self, workers: Iterable[Any]) -> None:
+        for worker in workers:
+            if worker.retired_at is None:
+                worker.retired_at = time.monotonic()
+
+    def _end_retired(self) -> None:
+        """Tell retired workers to end, again and again: a signal in their first moments is lost."""
+        for worker in list(self.WORKERS.values()):
+            if worker.retired_at is not None:
+                late = time.monotonic() - worker.retired_at > self.app.settings.drain_seconds + END_SECONDS
+                self.kill_worker(worker.pid, signal.SIGKILL if late else signal.SIGTERM)
+
+    # Reloading, a step at a time: the arbiter must go on watching its workers
+
+    def _go_on(self) -> None:
+        # Whatever a model folder can bring about, the models that are served must stay.
+        try:
+            if self._check is not None:
+                self._start_successors(self._check)
+            elif self._asked and self._before is None and len(self.WORKERS) == self.num_workers:
+                # Only from rest: each worker of two generations has a slot, one of three has not.
+                self._asked = False
+                self._check = ModelCheck(check_command(self.app.settings))
+        except Exception as error:  # noqa: BLE001  # see above
+            self._check = None
+            self._fail(str(error), error)
+
+    def _start_successors(self, check: ModelCheck) -> None:
+        if check.is_done():
+            self._check = None
+            bundles = checked_bundles(self.app.settings, check.digests())
+            before = Before(self.app.generation, self.app.bundles)
+            self.app.use(bundles)
+            self._before = before
+
+    def _succeed(self) -> None:
+        if self._before is not None:
+            self._before = None
+            self._count("ok")
+            logger.info("Serving %s from now on.", names(self.app.bundles))
+
+    def _fail(self, why: str, error: Exception | None = None) -> None:
+        if self._before is not None:
+            self._retire(w for w in self.WORKERS.values() if w.generation == self.app.generation)
+            self.app.generation, self.app.bundles = self._before
+            self._before = None
+        self._count("failed")
+        say_failed(why, error, self.app.bundles)
+
+    def _count(self, result: str) -> None:
+        self.app.metrics.count_reload(result)
+        self.app.metrics.set_reloading(self._asked)

@@ -1,0 +1,1 @@
+"""Publishing a model folder for a running server."""

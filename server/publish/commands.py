@@ -1,0 +1,138 @@
+"""The commands of `python -m server.models`: folders exchanged, and the server told to take them."""
+
+import argparse
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from server.cli import add_options
+from server.model.bundle import Bundle
+from server.process.model_check import check_models
+from server.publish.publication import Publication, previous, publish, roll_back
+from server.publish.running_server import RunningServer, ServerError, find_server
+from server.settings import Settings
+
+DESCRIPTION = "Check, publish and roll back model folders, and have the server take them."
+FOLDERS = {
+    "new": "the bundle to publish; it is copied, and stays as it is",
+    "folder": "the folder of a bundle, for publish and rollback one of the server's --model",
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse the options and do what one of the commands says."""
+    parser = argparse.ArgumentParser(prog="python -m server.models", description=DESCRIPTION)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(command: Callable[[argparse.Namespace], None], name: str, *folders: str) -> None:
+        words = command.__doc__
+        added = commands.add_parser(name, help=words, description=words)
+        added.set_defaults(command=command)
+        for folder in folders:
+            added.add_argument(folder, type=Path, metavar=folder.upper(), help=FOLDERS[folder])
+        if command is not check:
+            add_options(added, "host", "port")
+
+    add(check, "check", "folder")
+    add(publish_model, "publish", "new", "folder")
+    add(roll_back_model, "rollback", "folder")
+    add(reload_server, "reload")
+    add(list_models, "list")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half done is undone
+    options.command(options)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Score every golden row of a model folder."""
+    print(f"{_checked(options.folder)} in {options.folder} is complete, every golden row as it should be.")
+
+
+def publish_model(options: argparse.Namespace) -> None:
+    """Put a model into a folder that is served; the server takes it, or nothing changes."""
+    _checked(options.new)
+    server = _server_of(options)
+    _take(options, server, publish(options.new, options.folder))
+
+
+def roll_back_model(options: argparse.Namespace) -> None:
+    """Serve again what a folder held before; once more brings back what it holds now."""
+    if previous(options.folder).exists():
+        _checked(previous(options.folder))
+    server = _server_of(options)
+    _take(options, server, roll_back(options.folder))
+
+
+def reload_server(options: argparse.Namespace) -> None:
+    """Have the server read its model folders again."""
+    server = _find(options)
+    if server is None:
+        raise ServerError(
+            f"expected a server of this user on port {_settings(options).port}, got none: name its --port, "
+            "or run this as the user it runs as"
+        )
+    server.reload()
+    print(f"{server.url} serves {', '.join(server.settled_labels())}.")
+
+
+def list_models(options: argparse.Namespace) -> None:
+    """Print what the server serves."""
+    server = _find(options)
+    if server is None:
+        print(f"No server of this user listens on port {_settings(options).port}.")
+    else:
+        print(f"{server.url} serves {', '.join(server.labels())}.")
+
+
+def _checked(folder: Path) -> str:
+    """The label of a model that can be served; raises `BundleError`."""
+    check_models(Settings.read(os.environ, model=(folder,)))
+    return Bundle.load(folder).label
+
+
+def _server_of(options: argparse.Namespace) -> RunningServer | None:
+    """The server on the port, None if there is none; raises `ServerError` if it reads other folders."""
+    server = _find(options)
+    found = None if server is None else server.settings()
+    if server is not None and found is not None and options.folder.resolve() not in found.model:
+        raise ServerError(
+            f"expected a server of {options.folder}, got one of {', '.join(map(str, found.model))} "
+            f"at {server.url}: name its --port, or the folder that it reads"
+        )
+    return server
+
+
+def _take(options: argparse.Namespace, server: RunningServer | None, publication: Publication) -> None:
+    """Have the server take what a folder holds now; if it does not, the folder is as it was before."""
+    bundle = Bundle.load(publication.served)
+    if server is None:
+        publication.keep()
+        port = _settings(options).port
+        print(f"{options.folder} holds {bundle.label}; no server of this user is on port {port}.")
+        return
+    was_taken = False
+    try:
+        server.reload()
+        was_taken = True
+        if not server.serves(bundle.digest):
+            raise ServerError(
+                f"expected a server of {options.folder}, got one of other folders at {server.url}: "
+                f"it serves {', '.join(server.labels())}"
+            )
+    except (ServerError, KeyboardInterrupt) as error:
+        publication.undo()
+        if was_taken or isinstance(error, KeyboardInterrupt):  # it may hold what is undone
+            server.request_reload()
+        raise
+    publication.keep()
+    print(f"{server.url} serves {bundle.label}.")
+
+
+def _find(options: argparse.Namespace) -> RunningServer | None:
+    settings = _settings(options)
+    return find_server(settings.host, settings.port)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return Settings.read(os.environ, host=options.host, port=options.port)

@@ -1,0 +1,206 @@
+"""The server on a port of this machine: found, told to read its models again, asked what it serves."""
+
+import argparse
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Container
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import psutil
+
+from server.cli import add_options, given
+from server.errors import HotrowError
+from server.process.model_check import CHECK_SECONDS, check_command, read_verdict
+from server.settings import Settings
+
+#: Another reload, then the check, the start of all workers and a drain.
+RELOAD_SECONDS = 4 * CHECK_SECONDS
+PAUSE_SECONDS = 0.1
+#: Which worker answers is chance: so many answers in a row must agree.
+SURE_ANSWERS = 20
+SETTLE_SECONDS = 5.0
+_IN_PROGRESS = re.compile(rb"^hotrow_model_reload_in_progress 1", re.MULTILINE)
+_FAILED = re.compile(rb'^hotrow_model_reloads_total\{result="failed"\} ([0-9.]+)$', re.MULTILINE)
+_ANY_HOST = ("0.0.0.0", "::")
+#: A proxy of the environment does not know this machine's loopback.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+class ServerError(HotrowError):
+    """A running server that cannot be told, or did not do, what was asked."""
+
+
+class RunningServer(NamedTuple):
+    """A Hotrow server of this machine: its first process, and where it answers."""
+
+    pid: int
+    url: str
+
+    def reload(self) -> None:
+        """Have it read its model folders again, and wait until it has; raises `ServerError`."""
+        if not self._document()["reloads"]:
+            raise ServerError(
+                f"expected a server that takes new models, got one with the page at {self.url}: restart it"
+            )
+        end = time.monotonic() + RELOAD_SECONDS
+        failed = self._failed_at_rest(end)
+        self.request_reload()
+        time.sleep(PAUSE_SECONDS)
+        if self._failed_at_rest(end) > failed:
+            raise ServerError(
+                f"expected the server to take the models, got a refusal ({self._why_not()}): "
+                "it goes on with those it had"
+            )
+
+    def request_reload(self) -> None:
+        """Have it read its model folders again, and do not wait; raises `ServerError`."""
+        try:
+            os.kill(self.pid, signal.SIGHUP)
+        except PermissionError:
+            raise ServerError(
+                f"expected to be allowed to signal the server, process {self.pid}, got a refusal: "
+                "run this as the user it runs as"
+            ) from None
+
+    def _why_not(self) -> str:
+        """What a check of its models with its settings and environment says."""
+        settings = self.settings()
+        if settings is not None:
+            environment = psutil.Process(self.pid).environ()
+            try:
+                done = subprocess.run(
+                    check_command(settings), env=environment, capture_output=True, timeout=CHECK_SECONDS
+                )
+                read_verdict(done.stdout)
+            except HotrowError as error:
+                return str(error)
+            except subprocess.TimeoutExpired:
+                return f"the check took more than {CHECK_SECONDS:g} s"
+        return "it says why where it logs"
+
+    def serves(self, digest: str) -> bool:
+        """Whether the model of this digest is served; waits a while for all workers that answer to do so."""
+        return self._settles(lambda models: digest in {model["digest"] for model in models})
+
+    def settled_labels(self) -> list[str]:
+        """`labels`, once all workers that answer agree."""
+        labels: list[str] = []
+
+        def are_those_before(models: list[dict[str, str]]) -> bool:
+            nonlocal labels
+            before, labels = labels, _labels(models)
+            return labels == before
+
+        self._settles(are_those_before)
+        return labels
+
+    def _settles(self, agrees: Callable[[list[dict[str, str]]], bool]) -> bool:
+        """Ask until enough answers in a row agree, or for a while; whether any did.
+
+        Workers that are to end answer for a second more, and say that they are not ready.
+        """
+        end, was_right, sure = time.monotonic() + SETTLE_SECONDS, False, 0
+        while sure < SURE_ANSWERS and time.monotonic() < end:
+            document = self._document()
+            is_right = agrees(document["models"]) and document["ready"]
+            was_right, sure = was_right or is_right, sure + 1 if is_right else 0
+            time.sleep(PAUSE_SECONDS / 5)
+        return was_right
+
+    def settings(self) -> Settings | None:
+        """What it was started with, its model folders from the root on; None if this user may not know."""
+        try:
+            process = psutil.Process(self.pid)
+            here, words, environment = Path(process.cwd()), process.cmdline(), process.environ()
+        except psutil.Error:
+            return None
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        add_options(parser, "model", "log_dir", "log_mode")
+        options, _ = parser.parse_known_args(words)
+        settings = Settings.read(environment, **given(options))
+        return replace(settings, model=tuple((here / folder).resolve() for folder in settings.model))
+
+    def labels(self) -> list[str]:
+        """The `name@version` of every model it serves; raises `ServerError`."""
+        return _labels(self._document()["models"])
+
+    def _document(self) -> dict[str, Any]:
+        try:
+            document: dict[str, Any] = orjson.loads(self._get("/models"))
+            if {"models", "ready", "reloads"} <= document.keys():
+                return document
+        except (orjson.JSONDecodeError, AttributeError):
+            pass
+        raise ServerError(f"expected a Hotrow server at {self.url}, got another: name its --port")
+
+    def _failed_at_rest(self, end: float) -> float:
+        """How many reloads have failed, once none is under way; raises `ServerError`."""
+        while time.monotonic() < end:
+            page = self._get("/metrics", end)
+            found = _FAILED.search(page)
+            if found and not _IN_PROGRESS.search(page):
+                return float(found[1])
+            time.sleep(PAUSE_SECONDS)
+        raise ServerError("expected the server to have reloaded by now, got no result: see where it logs")
+
+    def _get(self, path: str, end: float = 0.0) -> bytes:
+        while True:
+            try:
+                with _open(self.url + path, timeout=10) as answer:
+                    content: bytes = answer.read()
+                    return content
+            except OSError as error:
+                if time.monotonic() >= end:
+                    raise ServerError(f"expected a Hotrow server at {self.url}, got: {error}") from None
+                time.sleep(PAUSE_SECONDS)
+
+
+def _labels(models: list[dict[str, str]]) -> list[str]:
+    return [f"{model['name']}@{model['version']}" for model in models]
+
+
+def find_server(host: str, port: int) -> RunningServer | None:
+    """The server that listens at an address, None if none of this user does.
+
+    Its workers hold the socket too: the first process is the one whose parent does
+    not. Raises `ServerError` if it is not Hotrow.
+    """
+    hosts = {*_addresses(host), *_ANY_HOST}
+    for connection in psutil.net_connections(kind="tcp"):
+        if connection.pid and _is_listener(connection, hosts, port):
+            process = psutil.Process(connection.pid)
+            while (parent := process.parent()) is not None and _listens(parent, hosts, port):
+                process = parent
+            server = RunningServer(process.pid, f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            server.labels()
+            return server
+    return None
+
+
+def _addresses(host: str) -> set[str]:
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return {host}
+
+
+def _listens(process: psutil.Process, hosts: Container[str], port: int) -> bool:
+    try:
+        return any(
+            _is_listener(connection, hosts, port) for connection in process.net_connections(kind="tcp")
+        )
+    except psutil.Error:  # another user's
+        return False
+
+
+def _is_listener(connection: Any, hosts: Container[str], port: int) -> bool:
+    where = connection.laddr
+    return bool(connection.status == psutil.CONN_LISTEN and where.port == port and where.ip in hosts)

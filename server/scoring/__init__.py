@@ -1,0 +1,1 @@
+"""Scoring the rows of requests with the models that are served."""

@@ -1,0 +1,167 @@
+"""Many rows of one model: scored in one call, counted each, and logged as one request."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import orjson
+
+from server.errors import Unavailable
+from server.log.line import Answered
+from server.metrics.shared import WorkerMetrics
+from server.model.predictor import Margins
+from server.model.row_order import RowOrder
+from server.model.schema import Matrix, Schema
+from server.scoring.deadline import ENDLESS, Deadline
+from server.scoring.model_tensors import ModelTensors
+from server.scoring.one_row import Scorer
+from server.scoring.scored import Scored
+
+#: Up to here ONNX Runtime is called on the event loop: 32 rows of the shipped
+#: model take it 0.15 ms, about what handing them to a thread and back costs
+#: (`python -m loadtest.bench.servers.servers.servers.servers.rows`). Above, single rows would wait.
+INLINE_ROWS = 32
+#: Work in Python on many rows lets the event loop turn after so many of them (0.2 ms).
+SLICE_ROWS = 1000
+#: Rows in one line of the log: a line must fit the log's segments, with room for the answers.
+LINE_BYTES = 2**16
+#: By its words alone the want of memory is told in ONNX Runtime's `Fail`, and in the
+#: RuntimeError of a thread that has no stack.
+_NO_MEMORY = ("allocate memory", "start new thread")
+
+
+class RowsScorer:
+    """Scores the rows of whole requests for one model, for one event loop.
+
+    A call of ONNX Runtime on many rows runs in a thread, one at a time, so that
+    single rows are answered meanwhile.
+    """
+
+    def __init__(self, scorer: Scorer, metrics: WorkerMetrics) -> None:
+        self.scorer = scorer
+        self.bundle = scorer.bundle
+        self.tensors = ModelTensors(scorer.bundle)
+        self._predictor = scorer.predictor
+        self._order = RowOrder(scorer.predictor)
+        self.add_statistics = metrics.statistics(scorer.bundle.label)
+        self._count = metrics.scored_rows(self.bundle.label, self.bundle.outcomes, self.bundle.task)
+
+    @cached_property
+    def _thread(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, "onnxruntime")
+
+    async def score(self, rows: Matrix, deadline: Deadline = ENDLESS) -> Scored:
+        """Score n rows, float64 [n, F] in C order, which are acceptable ones (`Bounds`).
+
+        Raises `ModelFailure` if there is no outcome of one (see `outcome.py`), and
+        `DeadlineExceeded` if their turn comes too late.
+        """
+        started_ns = time.perf_counter_ns()
+        if len(rows) <= INLINE_ROWS:
+            deadline.check()
+            margins = self._predictor.margins(rows)
+        else:
+            loop = asyncio.get_running_loop()
+            try:
+                margins = await loop.run_in_executor(self._thread, self._margins, rows, deadline)
+            except Exception as error:
+                if any(words in str(error) for words in _NO_MEMORY):
+                    raise MemoryError from None
+                raise
+        infer_ns = time.perf_counter_ns() - started_ns
+        outputs: list[Any] = []
+        for start in range(0, len(rows), SLICE_ROWS):
+            if start:
+                await asyncio.sleep(0)
+            outputs += self._predictor.outputs(margins[start : start + SLICE_ROWS])
+        outcomes = self._predictor.outcomes(np.array(outputs))
+        sequence = self.scorer.take_sequence()
+        return Scored(f"{self.scorer.boot_id}-{sequence}", sequence, margins, outputs, outcomes, infer_ns)
+
+    def _margins(self, rows: Matrix, deadline: Deadline) -> Margins:
+        deadline.check()  # other requests' rows came first
+        return self._order.margins(rows)
+
+    def members(self, scored: Scored, first: int = 0, end: int | None = None) -> bytes:
+        """The JSON members of an answer to rows `first` to `end`, without braces and without its id."""
+        outputs, words = scored.outputs[first:end], self.bundle.outcomes
+        named = [words[outcome] for outcome in scored.outcomes[first:end].tolist()]
+        members: dict[str, Any] = {"model": self.bundle.label}
+        if self.bundle.task == "binary":
+            members |= {"probabilities": outputs, "decisions": named}
+        elif self.bundle.task == "multiclass":
+            members |= {"probabilities": outputs, "predictions": named}
+        else:
+            members["predictions"] = outputs
+        return orjson.dumps(members)[1:-1]
+
+    async def record(self, texts: Iterable[bytes], scored: Scored, started_ns: int) -> None:
+        """Count the rows of one request and log them: for after the answer.
+
+        `texts` are the rows as JSON objects. The log takes them in lines of at
+        most `LINE_BYTES`, whose `input` is `{"rows": [...]}`; lines after the
+        first have the answer's id with `.1`, `.2`, … behind it. In the log's
+        strict mode, where this must run before the answer is sent, either all
+        lines are written or none, which raises `Unavailable`.
+        """
+        answered = self._answered(texts, scored, started_ns, time.perf_counter_ns())
+        if self.scorer.logs_first:
+            try:
+                # In one go: were others answered in between, their numbers would lie
+                # beyond those that a failure gives back.
+                self.scorer.log(list(answered))
+            except (OSError, MemoryError):
+                self.scorer.give_back(scored.sequence)
+                raise Unavailable("the prediction log cannot be written") from None
+        self._count(scored.outputs, scored.outcomes)
+        if self.scorer.logs and not self.scorer.logs_first:
+            for one in answered:
+                self.scorer.log([one])
+                await asyncio.sleep(0)
+
+    def _answered(
+        self, texts: Iterable[bytes], scored: Scored, began_ns: int, ended_ns: int
+    ) -> Iterator[Answered]:
+        """What the lines of one request are made of."""
+        first = 0
+        for part, chunk in enumerate(_chunks(texts)):
+            sequence = self.scorer.take_sequence() if part else scored.sequence
+            id_ = f"{scored.id}.{part}" if part else scored.id
+            members = b'{"id":"%b",%b}' % (id_.encode(), self.members(scored, first, first + len(chunk)))
+            yield began_ns, ended_ns, members, sequence, b'{"rows":[%b]}' % b",".join(chunk)
+            first += len(chunk)
+
+
+def _chunks(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
+    chunk: list[bytes] = []
+    size = 0
+    for text in texts:
+        if chunk and size + len(text) > LINE_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(text)
+        size += len(text)
+    yield chunk
+
+
+def row_texts(schema: Schema, rows: Matrix) -> Iterator[bytes]:
+    """Each of n encoded rows, float64 [n, F], as the JSON object a client would send."""
+    names = [orjson.dumps(name).replace(b"%", b"%%") for name in schema.names]
+    template = b"{%b}" % b",".join(name + b":%b" for name in names)
+    words = [
+        (i, {b"%.1f" % code: orjson.dumps(word) for code, word in enumerate(feature.categories)})
+        for i, feature in enumerate(schema.features)
+        if feature.kind == "category"
+    ]
+    for start in range(0, len(rows), SLICE_ROWS):
+        # orjson writes the shortest digits of each float64, and null for NaN.
+        text = orjson.dumps(rows[start : start + SLICE_ROWS], option=orjson.OPT_SERIALIZE_NUMPY)
+        for row in text[2:-2].split(b"],["):
+            values = row.split(b",")
+            for i, texts in words:
+                values[i] = texts.get(values[i], b"null")
+            yield template % tuple(values)

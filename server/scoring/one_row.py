@@ -1,0 +1,150 @@
+"""One request of one model, from the body's bytes to the answer's bytes.
+
+What a task answers with is decided once, when its scorer is made: `make_scorer`.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from itertools import count
+
+import orjson
+
+from server.errors import Unavailable
+from server.log.line import Answered
+from server.log.prediction_log import PredictionLog
+from server.metrics.shared import WorkerMetrics
+from server.model.bundle import Bundle
+from server.model.decoder import row_decoder
+from server.model.predictor import Predictor
+
+Send = Callable[[bytes], None]
+
+
+class Scorer:
+    """Answers `/predict` for one binary classifier; made once per process, for one thread.
+
+    A scorer of another task differs in two things: `_content` and `_make_tails`.
+    """
+
+    def __init__(self, bundle: Bundle, metrics: WorkerMetrics, log: PredictionLog | None) -> None:
+        self.bundle = bundle
+        self.predictor = Predictor(bundle)
+        self.decode = row_decoder(bundle.schema)
+        # Unique per process: 48 random bits; the number after it is the log's seq.
+        self.boot_id = secrets.token_hex(6)
+        self._predict = self.predictor.predict
+        self._sequence = count(1).__next__
+        self._head = f'{{"id":"{self.boot_id}-'.encode()
+        self._tails = self._make_tails()
+        self._count = metrics.scored(bundle.label, bundle.outcomes, bundle.task)
+        self._lines = log.admit(bundle, self.boot_id) if log is not None else None
+        self._log = log
+        self.answer = self._answer_logged_first if log is not None and log.strict else self._answer
+
+    @property
+    def logs(self) -> bool:
+        """Whether there is a prediction log."""
+        return self._log is not None
+
+    @property
+    def logs_first(self) -> bool:
+        """Whether a line must be written before its answer is sent."""
+        return self._log is not None and self._log.strict
+
+    def take_sequence(self) -> int:
+        """The number of the next answer, and of its line in the log."""
+        return self._sequence()
+
+    def give_back(self, sequence: int) -> None:
+        """Number the next answer so: the one that was to have it was not given, so there is no gap."""
+        self._sequence = count(sequence).__next__
+
+    def log(self, answered: Sequence[Answered]) -> None:
+        """Append the lines of an answer to many rows, all or none; raises `OSError` in strict mode only."""
+        if self._lines is not None:
+            self._lines.write(answered)
+
+    def _make_tails(self) -> tuple[bytes, ...]:
+        """The end of an answer, for each decision."""
+        model = orjson.dumps(self.bundle.label)
+        return tuple(b',"decision":%b,"model":%b}' % (orjson.dumps(d), model) for d in self.bundle.outcomes)
+
+    def _answer(self, body: bytes, send: Send, started_ns: int) -> None:
+        """Score one JSON object and send the answer's bytes.
+
+        `started_ns` is the `perf_counter_ns` at which the request was whole. Raises
+        the `Problem` to answer with instead: `MalformedBody`, `UnacceptableRow`,
+        `ModelFailure` or, in the log's strict mode, `Unavailable`.
+        """
+        probability, decision = self._predict(self.decode(body))
+        sequence = self._sequence()
+        content = self._content(sequence, probability, decision)
+        send(content)
+        # The client has its answer; what follows is ours.
+        self._count(probability, decision)
+        if self._lines is not None:
+            self._lines.hold((started_ns, time.perf_counter_ns(), content, sequence, body))
+
+    def _answer_logged_first(self, body: bytes, send: Send, started_ns: int) -> None:
+        """`answer` in the log's strict mode: no line, no answer."""
+        assert self._lines is not None
+        probability, decision = self._predict(self.decode(body))
+        sequence = self._sequence()
+        content = self._content(sequence, probability, decision)
+        ended_ns = time.perf_counter_ns()
+        try:
+            self._lines.write([(started_ns, ended_ns, content, sequence, body)])
+        except (OSError, MemoryError):
+            self.give_back(sequence)
+            raise Unavailable("the prediction log cannot be written") from None
+        send(content)
+        self._count(probability, decision)
+
+    def _content(self, sequence: int, probability: float, decision: int) -> bytes:
+        # orjson writes the shortest digits that parse back to the same float64.
+        return b'%b%d","probability":%b%b' % (
+            self._head,
+            sequence,
+            orjson.dumps(probability),
+            self._tails[decision],
+        )
+
+
+class ValueScorer(Scorer):
+    """Answers with `"prediction"`, a number: regression and ranking."""
+
+    def _make_tails(self) -> tuple[bytes, ...]:
+        return (b',"model":%b}' % orjson.dumps(self.bundle.label),)
+
+    def _content(self, sequence: int, value: float, outcome: int) -> bytes:
+        return b'%b%d","prediction":%b%b' % (
+            self._head,
+            sequence,
+            orjson.dumps(value),
+            self._tails[outcome],
+        )
+
+
+class ClassScorer(Scorer):
+    """Answers with `"probabilities"`, in the order of the classes, and the likeliest as `"prediction"`."""
+
+    def _make_tails(self) -> tuple[bytes, ...]:
+        model = orjson.dumps(self.bundle.label)
+        return tuple(b',"prediction":%b,"model":%b}' % (orjson.dumps(c), model) for c in self.bundle.outcomes)
+
+    def _content(self, sequence: int, probabilities: list[float], outcome: int) -> bytes:  # type: ignore[override]
+        return b'%b%d","probabilities":%b%b' % (
+            self._head,
+            sequence,
+            orjson.dumps(probabilities),
+            self._tails[outcome],
+        )
+
+
+_SCORERS = {"binary": Scorer, "regression": ValueScorer, "ranking": ValueScorer, "multiclass": ClassScorer}
+
+
+def make_scorer(bundle: Bundle, metrics: WorkerMetrics, log: PredictionLog | None) -> Scorer:
+    """The scorer of a bundle's task."""
+    return _SCORERS[bundle.task](bundle, metrics, log)

@@ -1,0 +1,132 @@
+"""What one worker needs to answer: models, metrics, log, settings."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from server.errors import BundleError, NotFound
+from server.log.prediction_log import PredictionLog
+from server.metrics.shared import Layout, MetricsPage, SharedMetrics, WorkerMetrics
+from server.model.bundle import Bundle
+from server.model.reference import Reference
+from server.scoring.many_rows import RowsScorer
+from server.scoring.one_row import Scorer
+from server.scoring.served_model import ServedModel
+from server.settings import Settings
+from server.wire.shedding_protocol import InFlight
+
+
+@dataclass
+class Service:
+    """Everything one worker answers with; found by the routes at `app.state.service`.
+
+    A reload replaces `models` as a whole, between two requests: a request takes
+    what it needs from there once. `watchers` are told after it. `reloads` says
+    whether new models are taken at all.
+    """
+
+    settings: Settings
+    models: tuple[ServedModel, ...]
+    metrics: WorkerMetrics
+    in_flight: InFlight
+    page: MetricsPage
+    log: PredictionLog | None
+    ready: bool = False
+    reloads: bool = True
+    watchers: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def default(self) -> Scorer:
+        """The scorer of the model that answers `/predict`."""
+        return self.models[0].scorer
+
+    @property
+    def bundles(self) -> list[Bundle]:
+        """What is served, in the order of the settings."""
+        return [model.bundle for model in self.models]
+
+    @property
+    def rows(self) -> list[RowsScorer]:
+        """The scorers of whole requests, in the order of the settings."""
+        return [model.rows for model in self.models]
+
+    def use(self, models: tuple[ServedModel, ...]) -> None:
+        """Answer with these models from now on."""
+        self.models = models
+        self.page.models = [model.info for model in models]
+        for watcher in self.watchers:
+            watcher()
+
+    def by_path(self) -> dict[str, Scorer]:
+        """The scorer of every path that takes one row, as clients would spell it."""
+        paths = {"/predict": self.default}
+        for model in reversed(self.models):  # of a name without a version, the first counts
+            prefix = f"/models/{quote(model.bundle.name, safe='')}"
+            paths[f"{prefix}/predict"] = model.scorer
+            paths[f"{prefix}/versions/{quote(model.bundle.version, safe='')}/predict"] = model.scorer
+        return paths
+
+    async def close(self) -> None:
+        """End what the service started: the explainers' processes and the log, every line written."""
+        for model in self.models:
+            await model.explainer.close()
+        if self.log is not None:
+            self.log.stop()
+            await asyncio.to_thread(self.log.close)
+
+    def asked(self, names: Mapping[str, str]) -> ServedModel:
+        """The model of the `name` (and `version`) in a path, or else the default; raises `NotFound`."""
+        return self.find(names["name"], names.get("version")) if "name" in names else self.models[0]
+
+    def versions(self, name: str) -> Iterator[ServedModel]:
+        """Every served version of a model, in the order of the settings."""
+        return (model for model in self.models if model.bundle.name == name)
+
+    def find(self, name: str, version: str | None) -> ServedModel:
+        """A model by name, and version if one is asked for; raises `NotFound`."""
+        for model in self.versions(name):
+            if version in (None, model.bundle.version):
+                return model
+        raise NotFound("expected a model that is served, got another name or version: see /models")
+
+
+def open_bundles(settings: Settings) -> list[Bundle]:
+    """Load the bundles the settings name, hashes checked; raises `BundleError`."""
+    bundles = [Bundle.load(directory) for directory in settings.model]
+    labels = [bundle.label for bundle in bundles]
+    for bundle in bundles:
+        if labels.count(bundle.label) > 1:
+            raise BundleError(f"expected models of different names or versions, got {bundle.label} twice")
+    return bundles
+
+
+def share_metrics(bundles: Sequence[Bundle], workers: int) -> SharedMetrics:
+    """The counters of all workers; called once, before the first fork."""
+    models = [(b.label, b.outcomes) for b in bundles]
+    references = {b.label: reference for b in bundles if (reference := Reference.of(b)) is not None}
+    return SharedMetrics(Layout(models, references), workers)
+
+
+def admit_models(bundles: Sequence[Bundle], shared: SharedMetrics) -> None:
+    """Give models that a reload brought their counters; raises `BundleError` if there is no room."""
+    for bundle in bundles:
+        shared.layout.admit(bundle.label, bundle.outcomes, Reference.of(bundle))
+
+
+def open_service(
+    settings: Settings, bundles: Sequence[Bundle], shared: SharedMetrics, worker: int = 0
+) -> Service:
+    """Load, warm up and self-test everything one worker needs.
+
+    Raises `BundleError` when a golden row is off by a bit, and `SettingsError`
+    when the prediction log cannot be opened.
+    """
+    metrics = WorkerMetrics(shared, worker)
+    log = None
+    if settings.log_mode != "off":
+        log = PredictionLog.from_settings(settings, worker, metrics)
+    models = tuple(ServedModel(bundle, metrics, log) for bundle in bundles)
+    in_flight = InFlight(metrics, settings.max_inflight, settings.max_batch_bytes)
+    page = MetricsPage(shared, [model.info for model in models])
+    return Service(settings, models, metrics, in_flight, page, log)

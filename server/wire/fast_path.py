@@ -1,0 +1,209 @@
+"""The fast door: a plain request to score one row, answered without leaving the protocol.
+
+A request comes this way if it is whole, alone and plain; every other one, and
+every one that is refused, takes the ordinary way through Starlette (`app.py`),
+so there is one behaviour. No scope, task or ASGI message is made here.
+
+What is plain is decided by the head's bytes: the request line and headers up to
+the empty line. httptools parses a head the first time it is seen; a client that
+keeps its connection sends the same head again and again, and equal bytes need no
+second parse.
+"""
+
+import hashlib
+import inspect
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from server.errors import Problem, SettingsError
+from server.scoring.one_row import Send
+from server.wire.guarded_protocol import header_lines
+from server.wire.plain_head import CLOSE, HEAD_END, MAX_PLAIN_HEAD_BYTES, plain_head
+from server.wire.shedding_protocol import SheddingProtocol
+
+logger = logging.getLogger(__name__)
+
+#: Heads that are remembered; beyond, all are forgotten.
+MAX_KNOWN_HEADS = 1024
+#: A body may come in this many pieces, as from clients that send head and body
+#: apart. Joining more would cost more than the parser does.
+MAX_PIECES = 4
+
+JSON_TYPES = frozenset(
+    {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
+)
+
+#: What this module, `shedding.py` and `guards.py` lean on in uvicorn, none of it
+#: promised: the parser's callbacks `on_message_begin`, `on_url`, `on_header`,
+#: `on_headers_complete` and `on_message_complete`; `data_received`, `connection_made`,
+#: `connection_lost`, `pause_writing`, `resume_writing`, `shutdown`, `send_400_response`,
+#: `on_response_complete`, `timeout_keep_alive_handler`, `_unset_keepalive_if_required`;
+#: the attributes `transport`, `pipeline`, `flow.write_paused`, `loop`, `parser`, `url`,
+#: `headers`, `server_state.default_headers`, `timeout_keep_alive`, and of `cycle`:
+#: `transport`, `response_started`, `response_complete`, `disconnected`,
+#: `message_event`. A change of the source of either class is a reason to read it
+#: again before trusting it.
+KNOWN_PROTOCOL_SHA256 = "70e7393260abf01c74b912ad453c795995fdb0908020fbf68c9f1d87f4a47a2f"
+
+
+def check_uvicorn() -> None:
+    """Raise `SettingsError` if uvicorn's protocol is not the one this module was written for."""
+    source = inspect.getsource(HttpToolsProtocol) + inspect.getsource(RequestResponseCycle)
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    if digest != KNOWN_PROTOCOL_SHA256:
+        raise SettingsError(
+            f"expected the uvicorn of requirements/server.txt, got {uvicorn.__version__}, which differs: "
+            "install the locked requirements"
+        )
+
+
+class Target(NamedTuple):
+    """What answers the rows sent to one path.
+
+    `answer` is `Scorer.answer`: body, how to send, when it began in `perf_counter_ns`.
+    `observe` takes the seconds of each answered request.
+    """
+
+    answer: Callable[[bytes, Send, int], None]
+    observe: Callable[[float], None]
+
+
+class Plain(NamedTuple):
+    """A plain head: the length of the body that follows it, and what answers."""
+
+    body_bytes: int
+    target: Target
+
+
+class FastDoor:
+    """What all connections of one worker share: targets by path, the known heads, the answer's head."""
+
+    def __init__(self, targets: Mapping[str, Target], max_body_bytes: int) -> None:
+        self._max_body_bytes = max_body_bytes
+        self.use(targets)
+        #: Whether answers end their connection: the server is draining.
+        self.closing = False
+        self._default_headers: Any = None
+        self._answer_head = b""
+
+    def use(self, targets: Mapping[str, Target]) -> None:
+        """Answer with these from now on; what was known of heads is forgotten."""
+        self._targets = {b"POST %b HTTP/1.1" % path.encode(): target for path, target in targets.items()}
+        self._known_heads: dict[bytes, Plain | None] = {}
+
+    def plain(self, head: bytes) -> Plain | None:
+        """What follows and answers a plain head, None if the head is not plain."""
+        try:
+            return self._known_heads[head]
+        except KeyError:
+            return self._learn(head)
+
+    def _learn(self, head: bytes) -> Plain | None:
+        target = self._targets.get(head[: head.find(b"\r\n")])
+        if target is None or len(head) > MAX_PLAIN_HEAD_BYTES:
+            return None
+        found = plain_head(head)
+        plain = None
+        if found is not None and found.media_type in JSON_TYPES and found.body_bytes <= self._max_body_bytes:
+            plain = Plain(found.body_bytes, target)
+        if len(self._known_heads) >= MAX_KNOWN_HEADS:
+            self._known_heads.clear()
+        self._known_heads[head] = plain
+        return plain
+
+    def answer_head(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Status line and headers up to the content length.
+
+        uvicorn replaces the list of default headers (the date) once a second; a
+        draining server adds `connection: close` to it.
+        """
+        if default_headers is not self._default_headers:
+            self._default_headers = default_headers
+            self.closing = CLOSE in default_headers
+            lines = header_lines(default_headers)
+            self._answer_head = (
+                b"HTTP/1.1 200 OK\r\n" + lines + b"content-type: application/json\r\ncontent-length: "
+            )
+        return self._answer_head
+
+
+class HotrowProtocol(SheddingProtocol):
+    """The guarded protocol with the fast door before its parser."""
+
+    def __init__(self, door: FastDoor, *others: Any, **uvicorn_arguments: Any) -> None:
+        super().__init__(*others, **uvicorn_arguments)
+        self._door = door
+        self._held = b""
+        self._pieces = 0
+        self._sent = False
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a plain request, or pass the bytes on to the parser."""
+        self._active_ns = time.perf_counter_ns()
+        if self._held:
+            data = self._held + data
+        head_end = data.find(HEAD_END) + len(HEAD_END)
+        plain = self._door.plain(data[:head_end])
+        if plain is None or self._is_busy():
+            self._pass_on(data)
+            return
+        missing = head_end + plain.body_bytes - len(data)
+        if missing == 0:
+            self._answer(data, head_end, plain.target)
+        elif missing > 0 and self._pieces < MAX_PIECES:
+            self._hold(data)
+        else:  # in crumbs, or with another request behind it
+            self._pass_on(data)
+
+    def _answer(self, data: bytes, head_end: int, target: Target) -> None:
+        started_ns = self._active_ns
+        try:
+            target.answer(data[head_end:], self._send, started_ns)
+        except Exception as error:
+            if self._sent:  # a second answer would be taken for the next request's
+                raise
+            if not isinstance(error, Problem):
+                logger.exception("The fast door failed; the ordinary way answers.")
+            self._pass_on(data)  # which words it
+            return
+        self._sent = False
+        self._fresh = False
+        if self._held:
+            self._held, self._pieces = b"", 0
+        target.observe((time.perf_counter_ns() - started_ns) / 1e9)
+
+    def _send(self, content: bytes) -> None:
+        door = self._door
+        head = door.answer_head(self.server_state.default_headers)
+        self._sent = True
+        self.transport.write(b"%b%d\r\n\r\n%b" % (head, len(content), content))
+        if door.closing:
+            self.transport.close()
+
+    def _hold(self, data: bytes) -> None:
+        if not self._held:
+            self._fresh = False
+            self._begin_incomplete()
+        self._held, self._pieces = data, self._pieces + 1
+
+    def _pass_on(self, data: bytes) -> None:
+        held, began_ns = self._held, self._began_ns
+        self._held, self._pieces = b"", 0
+        super().data_received(data)
+        if held and self._is_incomplete():  # its deadline counts from the first piece held
+            self._began_ns = began_ns
+            self._look()
+
+    def shutdown(self) -> None:
+        """Begin the end: a request of which a part is held gets the time to come in whole."""
+        if self._held:
+            self._pass_on(self._held)
+        super().shutdown()
+
+    def _is_incomplete(self) -> bool:
+        return super()._is_incomplete() or bool(self._held)

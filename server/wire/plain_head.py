@@ -1,0 +1,84 @@
+"""The head of a request: request line and headers, and whether there is anything unusual in it."""
+
+from typing import NamedTuple
+
+import httptools
+
+from server.wire.guarded_protocol import MAX_HEADERS, UPGRADE_HEADERS, head_refusal
+
+HEAD_END = b"\r\n\r\n"
+#: A longer head takes the ordinary way, so what is remembered of heads is bounded.
+MAX_PLAIN_HEAD_BYTES = 2048
+#: What a draining server adds to every answer.
+CLOSE = (b"connection", b"close")
+#: Headers after which a request is not plain: they change what it means, or how
+#: its connection goes on.
+UNPLAIN_HEADERS = frozenset(
+    {
+        b"transfer-encoding",
+        b"content-encoding",
+        b"expect",
+        b"connection",
+        b"proxy-connection",
+        b"keep-alive",
+        b"trailer",
+        b"te",
+        b"x-request-timeout-ms",
+    }
+)
+#: Connection options that change nothing here: `upgrade` is ignored.
+PLAIN_OPTIONS = frozenset({b"keep-alive", *UPGRADE_HEADERS})
+
+
+class PlainHead(NamedTuple):
+    """What a plain head says: the request target, the media type of the body, and its length."""
+
+    target: bytes
+    media_type: bytes
+    body_bytes: int
+
+
+class _Head:
+    """Collects what httptools finds in a head."""
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.complete = False
+
+    def on_url(self, target: bytes) -> None:
+        self.target += target
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def plain_head(head: bytes) -> PlainHead | None:
+    """What a head of HTTP/1.1 with a body says, None unless it is plain.
+
+    Plain is: exactly one Host, one Content-Length and one Content-Type, and no
+    header that changes the meaning of the request or its connection.
+    """
+    found = _Head()
+    try:
+        httptools.HttpRequestParser(found).feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass  # ignored, as on the ASGI path: Java's client asks for one with each request
+    except httptools.HttpParserError:
+        return None
+    names = [name for name, _ in found.headers]
+    if len(names) > MAX_HEADERS or head_refusal("1.1", found.headers) is not None:
+        return None  # the ordinary way words it
+    headers = dict(found.headers)
+    # What most clients send, and what HTTP/1.1 does anyway.
+    options = {option.strip().lower() for option in headers.get(b"connection", b"").split(b",")}
+    if options <= PLAIN_OPTIONS and names.count(b"connection") == 1:
+        names.remove(b"connection")
+    if not found.complete or not UNPLAIN_HEADERS.isdisjoint(names):
+        return None
+    if any(names.count(name) != 1 for name in (b"host", b"content-length", b"content-type")):
+        return None
+    return PlainHead(found.target, headers[b"content-type"].lower(), int(headers[b"content-length"]))

@@ -1,0 +1,173 @@
+"""scikit-learn: trees read from the estimator, the rest through skl2onnx within a stated bound.
+
+Numbers of pitfalls are the rows of the table in `docs/exact-export.md`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
+from export.conversion import Conversion
+from export.errors import ExportRefused
+from export.sklearn_model import convert_sklearn
+from server.model.bundle import Bundle
+from server.model.predictor import Predictor
+from tests.support.export_models import certificate, export, rows, target
+
+TREES: dict[str, tuple[Any, str]] = {
+    "histogram": (HistGradientBoostingClassifier(max_iter=100, random_state=0), "binary"),
+    "histogram of classes": (HistGradientBoostingClassifier(max_iter=15, random_state=0), "classes"),
+    "histogram of values": (HistGradientBoostingRegressor(max_iter=50, random_state=0), "value"),
+    "histogram of counts": (
+        HistGradientBoostingRegressor(max_iter=50, loss="poisson", random_state=0),
+        "count",
+    ),
+    "forest": (RandomForestClassifier(100, max_depth=7, random_state=0), "binary"),
+    "forest of classes": (RandomForestClassifier(37, max_depth=7, random_state=0), "classes"),
+    "forest of values": (RandomForestRegressor(50, max_depth=7, random_state=0), "value"),
+    "extra trees": (ExtraTreesClassifier(100, max_depth=7, random_state=0), "binary"),
+    "extra trees of values": (ExtraTreesRegressor(50, max_depth=7, random_state=0), "value"),
+    "one tree": (DecisionTreeClassifier(random_state=0), "binary"),
+}
+COMPLETE: dict[str, tuple[Any, str]] = {
+    "gradient boosting": (GradientBoostingClassifier(n_estimators=100, random_state=0), "binary"),
+    "exponential": (GradientBoostingClassifier(n_estimators=50, loss="exponential"), "binary"),
+    "boosting of classes": (GradientBoostingClassifier(n_estimators=40, random_state=0), "classes"),
+    "boosting of values": (GradientBoostingRegressor(n_estimators=100, random_state=0), "value"),
+    "boosting from zero": (GradientBoostingRegressor(n_estimators=50, init="zero"), "value"),
+}
+BOUNDED: dict[str, tuple[Any, str]] = {
+    "logistic": (LogisticRegression(max_iter=1000), "binary"),
+    "logistic of classes": (LogisticRegression(max_iter=1000), "classes"),
+    "scaled": (make_pipeline(StandardScaler(), LogisticRegression()), "binary"),
+    "calibrated": (CalibratedClassifierCV(LogisticRegression(max_iter=1000)), "binary"),
+}
+
+
+def converted(estimator: Any, kind: str, missing: float) -> Conversion:
+    matrix = rows(1200, missing=missing)
+    with threadpool_limits(1):
+        estimator.fit(matrix, target(matrix, kind))
+    return convert_sklearn(estimator, "source.skops", b"estimator")
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_trees_are_exact_where_values_are_missing_too(name: str, tmp_path: Path) -> None:
+    """Pitfalls 2 and 8: float32 rows against float64 thresholds, and the learned way of NaN."""
+    bundle = export(tmp_path, converted(*TREES[name], missing=0.1))
+    proof = certificate(bundle)["total"]
+    assert (bundle.exact, proof["margin_bits_differ"], proof["decisions_flipped"]) == (True, 0, 0)
+    assert proof["max_probability_difference"] < 1e-14
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_gradient_boosting_is_exact_and_demands_every_value(name: str, tmp_path: Path) -> None:
+    bundle = export(tmp_path, converted(*COMPLETE[name], missing=0.0))
+    assert (bundle.exact, certificate(bundle)["total"]["margin_bits_differ"]) == (True, 0)
+    assert not any(feature.nullable for feature in bundle.schema.features)
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_other_estimators_are_within_the_bound_their_bundle_states(name: str, tmp_path: Path) -> None:
+    bundle = export(tmp_path, converted(*BOUNDED[name], missing=0.0))
+    proof = certificate(bundle)["total"]
+    assert (bundle.exact, proof["decisions_flipped"]) == (False, 0)
+    assert proof["max_margin_difference"] <= bundle.bound < 1e-12
+
+
+def test_a_pipeline_of_columns_takes_texts_as_categories(tmp_path: Path) -> None:
+    table, outcome, pipeline = columns(LogisticRegression())
+    bundle = export(tmp_path, convert_sklearn(pipeline.fit(table, outcome), "source.skops", b""))
+    assert bundle.schema.features[2].categories == ("blue", "green", "red")
+    assert bundle.bound < 1e-12
+    _scores_as(pipeline, bundle, table)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        GradientBoostingClassifier(n_estimators=30),
+        RandomForestClassifier(30),
+        HistGradientBoostingClassifier(max_iter=10),
+    ],
+)
+def test_trees_at_the_end_of_a_pipeline_are_exact(last: Any, tmp_path: Path) -> None:
+    table, outcome, pipeline = columns(last)
+    bundle = export(tmp_path, convert_sklearn(pipeline.fit(table, outcome), "source.skops", b""))
+    assert certificate(bundle)["total"]["margin_bits_differ"] == 0
+    _scores_as(pipeline, bundle, table)
+
+
+def columns(last: Any) -> tuple[polars.DataFrame, Any, Pipeline]:
+    matrix = rows(1000)
+    random = np.random.default_rng(3)
+    table = polars.DataFrame(
+        {
+            "first": matrix[:, 0],
+            "second": matrix[:, 1],
+            "colour": random.choice(["red", "green", "blue"], len(matrix)),
+        }
+    )
+    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    texts = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    prepare = ColumnTransformer([("n", numbers, ["first", "second"]), ("t", texts, ["colour"])])
+    return table, target(matrix), Pipeline([("prepare", prepare), ("last", last)])
+
+
+def _scores_as(pipeline: Pipeline, bundle: Bundle, table: polars.DataFrame) -> None:
+    predictor = Predictor(bundle)
+    expected = pipeline.predict_proba(table[:20])[:, 1]
+    for row, probability in zip(table[:20].iter_rows(named=True), expected, strict=True):
+        fields = {name: value for name, value in row.items() if value == value}
+        assert predictor.predict(bundle.schema.encode(fields))[0] == pytest.approx(probability, abs=1e-12)
+
+
+def test_what_skl2onnx_gets_wrong_is_refused_not_served(tmp_path: Path) -> None:
+    """Its isotonic calibration of a forest differs by more than the bound."""
+    forest = RandomForestClassifier(10, max_depth=4, random_state=0)
+    conversion = converted(CalibratedClassifierCV(forest, cv=3, method="isotonic"), "binary", 0.0)
+    with pytest.raises(ExportRefused, match="expected scores within"):
+        export(tmp_path, conversion)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_an_estimator_that_is_not_fitted_is_refused() -> None:
+    with pytest.raises(ExportRefused, match="fitted"):
+        convert_sklearn(LogisticRegression(), "source.skops", b"")
+
+
+def test_categories_inside_histogram_boosting_are_refused_by_name() -> None:
+    matrix = rows(800)
+    estimator = HistGradientBoostingClassifier(max_iter=20, categorical_features=[3, 4])
+    estimator.fit(matrix, target(matrix))
+    with pytest.raises(ExportRefused, match="categorical_features"):
+        convert_sklearn(estimator, "source.skops", b"")
+
+
+def test_class_names_become_decisions(tmp_path: Path) -> None:
+    matrix = rows(600)
+    words = np.where(target(matrix) > 0.5, "bad", "good")
+    estimator = RandomForestClassifier(10, max_depth=3).fit(matrix, words)
+    bundle = export(tmp_path, convert_sklearn(estimator, "source.skops", b""))
+    assert bundle.outcomes == ("bad", "good")

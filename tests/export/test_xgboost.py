@@ -1,0 +1,113 @@
+"""XGBoost: float32 from the row to the answer, equal to the bit or refused by name.
+
+Numbers of pitfalls are the rows of the table in `docs/exact-export.md`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+import xgboost
+
+from export.errors import ExportRefused
+from export.xgboost_json import parse_xgboost
+from server.model.predictor import Predictor
+from tests.support.export_models import certificate, export, rows, target, train_xgboost, xgboost_conversion
+
+EXACT: dict[str, tuple[dict[str, Any], str, str]] = {
+    "binary": ({"objective": "binary:logistic"}, "binary", "binary"),
+    "reg:logistic": ({"objective": "reg:logistic"}, "binary", "regression"),
+    "squared": ({"objective": "reg:squarederror"}, "value", "regression"),
+    "pseudo huber": ({"objective": "reg:pseudohubererror"}, "value", "regression"),
+    "absolute": ({"objective": "reg:absoluteerror"}, "value", "regression"),
+    "quantile": ({"objective": "reg:quantileerror", "quantile_alpha": 0.3}, "value", "regression"),
+    "poisson": ({"objective": "count:poisson"}, "count", "regression"),
+    "gamma": ({"objective": "reg:gamma"}, "count", "regression"),
+    "tweedie": ({"objective": "reg:tweedie"}, "count", "regression"),
+    "softprob": ({"objective": "multi:softprob", "num_class": 3}, "classes", "multiclass"),
+    "softmax": ({"objective": "multi:softmax", "num_class": 3}, "classes", "multiclass"),
+    "dart": ({"objective": "binary:logistic", "booster": "dart", "rate_drop": 0.3}, "binary", "binary"),
+    "parallel trees": (
+        {"objective": "multi:softprob", "num_class": 3, "num_parallel_tree": 3, "subsample": 0.5},
+        "classes",
+        "multiclass",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_every_objective_is_exact_in_margin_and_answer(name: str, tmp_path: Path) -> None:
+    """Pitfalls 3 and 4: float32, `<`, and XGBoost's own order of the sum."""
+    parameters, kind, task = EXACT[name]
+    booster = train_xgboost(parameters, kind, 40 if name in ("dart", "parallel trees") else 120)
+    bundle = export(tmp_path, xgboost_conversion(booster))
+    assert (bundle.task, bundle.exact, certificate(bundle)["exact"]) == (task, True, True)
+    assert bundle.manifest["precision"] == "float32"
+
+
+def test_ubj_and_json_give_the_same_graph(tmp_path: Path) -> None:
+    booster = train_xgboost({"objective": "binary:logistic"}, "binary", 20)
+    graphs = [xgboost_conversion(booster, form).graph({}) for form in ("json", "ubj")]
+    assert graphs[0] == graphs[1]
+
+
+@pytest.mark.parametrize("base_score", [0.5, 0.123, 1e-6])
+def test_base_score_is_read_from_the_model(base_score: float, tmp_path: Path) -> None:
+    """Pitfall 14: also where no feature ever splits."""
+    parameters = {"objective": "binary:logistic", "base_score": base_score, "gamma": 1e9}
+    bundle = export(tmp_path, xgboost_conversion(train_xgboost(parameters, "binary", 3)))
+    assert certificate(bundle)["exact"]
+
+
+@pytest.mark.parametrize("text", ["3E-1", "[3E-1]"])
+def test_base_score_of_1_and_of_3_is_understood(text: str) -> None:
+    """Pitfall 14: a number in 1.x and 2.x, a vector in 3.x."""
+    booster = train_xgboost({"objective": "binary:logistic", "base_score": 0.3}, "binary", 2)
+    document = orjson.loads(bytes(booster.save_raw("json")))
+    document["learner"]["learner_model_param"]["base_score"] = text
+    assert parse_xgboost(orjson.dumps(document)).forest.base == pytest.approx((-0.8472978,))
+
+
+def test_early_stopping_exports_the_best_iteration(tmp_path: Path) -> None:
+    """Pitfall 15: read from the model that scikit-learn's wrapper saved."""
+    matrix, classes = rows(), target(rows(), "classes").astype(int)
+    model = xgboost.XGBClassifier(n_estimators=80, early_stopping_rounds=3, learning_rate=0.8, n_jobs=1)
+    model.fit(matrix[:2000], classes[:2000], eval_set=[(matrix[2000:], classes[2000:])], verbose=False)
+    bundle = export(tmp_path, xgboost_conversion(model.get_booster()))
+    assert bundle.manifest["source"]["best_iteration"] == model.best_iteration < 79
+    ours = Predictor(bundle).outputs(Predictor(bundle).margins(matrix[:50]))
+    assert np.array_equal(np.array(ours, dtype=np.float32), model.predict_proba(matrix[:50]))
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "gblinear": ({"objective": "binary:logistic", "booster": "gblinear"}, "gblinear"),
+    "hinge": ({"objective": "binary:hinge"}, "binary:hinge"),
+    "logitraw": ({"objective": "binary:logitraw"}, "binary:logitraw"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_proven_is_refused_by_name(name: str) -> None:
+    parameters, word = REFUSED[name]
+    booster = train_xgboost(parameters, "binary", 2)
+    with pytest.raises(ExportRefused, match=word):
+        xgboost_conversion(booster)
+
+
+def test_categorical_splits_are_refused_by_name() -> None:
+    matrix = np.nan_to_num(rows(500)).astype(np.float32)
+    kinds = ["c" if i in (3, 4) else "q" for i in range(matrix.shape[1])]
+    data = xgboost.DMatrix(matrix, target(matrix), feature_types=kinds, enable_categorical=True)
+    booster = xgboost.train({"objective": "binary:logistic", "max_cat_to_onehot": 1, "nthread": 1}, data, 10)
+    with pytest.raises(ExportRefused, match="enable_categorical"):
+        xgboost_conversion(booster)
+
+
+def test_several_targets_are_refused_by_name() -> None:
+    matrix = rows(500).astype(np.float32)
+    data = xgboost.DMatrix(matrix, np.c_[target(matrix), 1 - target(matrix)])
+    booster = xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 2)
+    with pytest.raises(ExportRefused, match="one target"):
+        xgboost_conversion(booster)

@@ -1,0 +1,98 @@
+"""The faults that fit into the suite, injected a few times each; `make faults` injects all of them."""
+
+import re
+from pathlib import Path
+
+import orjson
+import pytest
+
+from loadtest.faults import report
+from loadtest.faults.outcome import Outcome
+from loadtest.faults.plan import PLAN
+from loadtest.faults.scene import FaultSkipped, Scene
+from loadtest.harness.ledger import WRONG, Ledger, reconcile
+from loadtest.harness.reference_rows import ReferenceRow, reference_rows
+from server.model.bundle import Bundle
+from tests.support.bundles import CREDIT
+
+SHORT = ("F2", "F3", "F8", "F10", "F11", "F19", "F20")
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[ReferenceRow]:
+    return reference_rows([Bundle.load(CREDIT)], 500)
+
+
+@pytest.mark.parametrize("key", SHORT)
+def test_fault_reaches_what_it_must(key: str, rows: list[ReferenceRow], tmp_path: Path) -> None:
+    """All but what hangs on the machine's speed."""
+    (fault,) = (fault for fault in PLAN if fault.key == key)
+    outcome = Outcome()
+    try:
+        fault.run(Scene(Bundle.load(CREDIT), rows, tmp_path, short=True), outcome)
+    except FaultSkipped as reason:
+        pytest.skip(str(reason))
+    assert outcome.checks
+    assert outcome.broken_untimed == []
+
+
+def test_every_fault_is_in_the_document() -> None:
+    document = Path("docs/reliability.md").read_text()
+    for fault in PLAN:
+        assert re.search(rf"^\| {fault.key} \|", document, re.MULTILINE), fault.key
+
+
+def answer(row: ReferenceRow, number: int, **changes: object) -> bytes:
+    (model,) = row.scores
+    return orjson.dumps({"id": f"boot-{number}", "model": model, "probability": row.scores[model]} | changes)
+
+
+def test_ledger_tells_right_answers_from_wrong_shed_and_failed_ones(rows: list[ReferenceRow]) -> None:
+    ledger = Ledger(rows)
+    ledger.take(0, 200, answer(rows[0], 1), 0.0)
+    ledger.take(1, 200, answer(rows[0], 2, probability=rows[0].scores["credit@1"] + 1e-16), 0.0)
+    ledger.take(2, 200, answer(rows[2], 3, model="other@1"), 0.0)
+    ledger.take(0, 200, answer(rows[0], 1), 0.0)  # an id that was given before
+    ledger.take(3, 200, b"not JSON", 0.0)
+    ledger.take(4, 503, b"", 0.0)
+    ledger.take(5, 500, b"", 0.0)
+    assert (ledger.ok, ledger.shed) == (1, 1)
+    assert ledger.failed == {WRONG: 4, "status 500": 1}
+
+
+def test_reconciliation_finds_lost_double_wrong_and_half_lines(
+    rows: list[ReferenceRow], tmp_path: Path
+) -> None:
+    ledger = Ledger(rows)
+    for number in range(6):
+        ledger.take(number, 200, answer(rows[number], number), 0.0)
+
+    def line(number: int, **changes: object) -> bytes:
+        document = orjson.loads(answer(rows[number], number)) | {"input": rows[number].fields} | changes
+        return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+
+    lines = [line(0), line(1), line(1), line(2, input=rows[3].fields), line(3, probability=0.5), line(9)]
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines) + line(4)[:-9])
+    found = reconcile(ledger, tmp_path)
+    assert sorted(found.lost) == ["boot-4", "boot-5"]
+    assert found.duplicates == ["boot-1"]
+    assert sorted(found.wrong) == ["boot-2", "boot-3"]
+    assert (found.unreadable, found.others) == (1, 1)
+
+
+def test_results_keep_the_last_run_of_each_fault(tmp_path: Path) -> None:
+    file = tmp_path / "faults.json"
+    good, bad = Outcome(sent=3, ok=3), Outcome(sent=3, ok=2)
+    good.expect("0 lost", True, 0)
+    bad.expect_at_most("memory", 60.0, 50.0, "MB")
+    report.write({"F2": report.entry(bad, "stops", 1.0, "a machine", short=False)}, file)
+    results = report.read(file)
+    assert results["F2"]["state"] == "failed"
+    results["F10"] = report.entry(good, "junk", 1.0, "a machine", short=True)
+    results["F9"] = report.entry(Outcome(), "disk", 1.0, "a machine", short=False, skipped="no strace")
+    report.write(results, file)
+    assert list(report.read(file)) == ["F2", "F9", "F10"]
+    page = file.with_suffix(".md").read_text()
+    assert "- memory at most 50 MB: 60 MB, **not reached**" in page
+    assert "passed (short)" in page
+    assert "no strace" in page

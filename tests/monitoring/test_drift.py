@@ -1,0 +1,377 @@
+"""Drift: what is chance, what is small, what is a shift; streaming and offline."""
+
+import asyncio
+import shutil
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+from scipy.stats import chi2  # type: ignore[import-untyped]  # it ships none
+
+from loadtest.harness.scrape import scrape, total
+from monitoring.drift.comparison import drift_of_files
+from server.log.mask import Masking
+from server.log.prediction_log import PredictionLog
+from server.log.sample import BURST_LINES, LINES_AT_ONCE, LineSample, spread_lines
+from server.metrics.drift import (
+    FALSE_ALARM_RATE,
+    MIN_ROWS,
+    chance_psi,
+    independent_share,
+    missing_shift,
+    psi,
+    reference_counts,
+    shift,
+)
+from server.metrics.drift_counts import DriftCounts, ModelCounts, drift_families
+from server.metrics.shared import Layout, SharedMetrics, WorkerMetrics
+from server.model.bundle import Bundle
+from server.model.predictor import Predictor
+from server.model.reference import Distribution, Reference
+from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows
+from tests.support.monitored import monitored_bundle, send_all
+from tests.support.real_data import DATA, needs_real_data
+from tests.support.servers import run, serving
+from train.data import APPLICATIONS
+from train.data import load as load_tables
+from train.features import SCHEMA
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return monitored_bundle(tmp_path_factory.mktemp("drift") / "three")
+
+
+@pytest.mark.parametrize("bins", [2, 3, 5, 10, 20])
+@pytest.mark.parametrize("tests", [1, 30, 1200])
+def test_chance_is_the_chi_square_quantile_or_a_little_more(bins: int, tests: int) -> None:
+    exact = (1 / 1000 + 1 / 5000) * chi2.ppf(1 - FALSE_ALARM_RATE / tests, bins - 1)
+    assert exact <= chance_psi(5000, 1000, bins, tests) <= 1.2 * exact
+
+
+def test_two_samples_of_one_distribution_stay_under_what_chance_gives() -> None:
+    random = np.random.default_rng(5)
+    for n in (200, 1000, 5000):
+        for _ in range(300):
+            p, q = random.multinomial(5000, [0.1] * 10), random.multinomial(n, [0.1] * 10)
+            assert shift(p, q, tests=1).verdict == "chance"
+
+
+@pytest.mark.parametrize("shares", [[0.1] * 10, [0.5, 0.3, 0.1, 0.05, 0.03, 0.01, 0.005, 0.003, 0.002]])
+def test_few_rows_raise_no_alarm_by_empty_bins_and_many_are_judged(shares: list[float]) -> None:
+    random = np.random.default_rng(6)
+    reference = np.rint(np.array(shares) * 100_000)
+    for n in (1, 5, 50, MIN_ROWS - 1):
+        drawn = random.multinomial(n, shares, size=200)
+        assert {shift(reference, q, tests=30).verdict for q in drawn} == {"few"}
+    for n in (MIN_ROWS, 2 * MIN_ROWS):
+        drawn = random.multinomial(n, shares, size=2000)
+        assert not any(shift(reference, q, tests=30).drifted for q in drawn)
+        assert shift(reference, np.eye(len(shares))[-1] * n, tests=30).drifted
+
+
+def test_one_request_sent_again_and_again_is_one_observation(bundle: Bundle) -> None:
+    rows = sample_rows(THREE_FEATURES, 3, seed=5) * 400
+    figures = _streamed(bundle, rows)
+    assert figures[("hotrow_feature_psi", "income")] > 1.0
+    assert np.isinf(figures[("hotrow_feature_psi_limit", "income")])
+    assert figures[("hotrow_drift_independent_rows", "")] == pytest.approx(3, abs=0.1)
+    assert not _alarms(figures)
+
+
+def test_rows_repeat_where_few_are_possible(bundle: Bundle) -> None:
+    reference = Reference.of(bundle)
+    assert reference is not None
+    flags = Reference(dict.fromkeys("abc", reference.features["owner"]), reference.score)
+    assert independent_share(flags, 10_000, 8) == 1.0
+    assert independent_share(reference, 10_000, 8) == 8 / 10_000
+    assert independent_share(reference, 10_000, 9_000) == independent_share(reference, 1, 1) == 1.0
+
+
+def test_psi_is_the_textbook_figure() -> None:
+    # 0.8/0.2 against 0.5/0.5: (0.3) ln(0.8/0.5) + (-0.3) ln(0.2/0.5)
+    expected = 0.3 * np.log(0.8 / 0.5) - 0.3 * np.log(0.2 / 0.5)
+    assert psi([50, 50], [80, 20]) == pytest.approx(expected, abs=1e-15)
+    assert psi([0, 0], [1, 2]) == psi([1, 2], [0, 0]) == 0.0
+
+
+def test_verdicts_go_from_chance_to_large() -> None:
+    even = np.full(4, 25_000)
+    assert shift(even, even, 1).verdict == "chance"
+    assert shift(even, np.array([28, 24, 24, 24]) * 1000, 1).verdict == "small"
+    assert shift(even, np.array([40, 20, 20, 20]) * 1000, 1).verdict == "moderate"
+    assert shift(even, np.array([70, 10, 10, 10]) * 1000, 1).verdict == "large"
+
+
+def test_a_missing_rate_that_doubles_is_drift() -> None:
+    distribution = Distribution(4000, 0.2, (0.5,), (0.5, 0.5))
+    assert missing_shift(distribution, 1200, 800, 10).drifted
+    assert not missing_shift(distribution, 1600, 400, 10).drifted
+
+
+def test_counts_behind_the_reference_are_whole_again() -> None:
+    values = np.random.default_rng(0).normal(size=1237)
+    values[:119] = np.nan
+    distribution = Distribution.from_values(values, (-0.5, 0.0, 0.5))
+    assert reference_counts(distribution).tolist() == distribution.counts(values).tolist()
+
+
+def _line(bundle: Bundle, fields: dict[str, Any], probability: float) -> bytes:
+    return orjson.dumps({"model": bundle.label, "input": fields, "probability": probability})
+
+
+def _lines(bundle: Bundle, rows: list[dict[str, Any]]) -> list[bytes]:
+    predictor = Predictor(bundle)
+    return [_line(bundle, row, predictor.predict(bundle.schema.encode(row))[0]) for row in rows]
+
+
+def _streamed(
+    bundle: Bundle, rows: list[dict[str, Any]], window: int = 10_000
+) -> dict[tuple[str, str], float]:
+    return _streamed_lines(bundle, _lines(bundle, rows), window)
+
+
+def _streamed_lines(bundle: Bundle, lines: list[bytes], window: int = 10_000) -> dict[tuple[str, str], float]:
+    """The drift figures of two workers that share these lines of their logs."""
+    reference = Reference.of(bundle)
+    assert reference is not None
+    shared = SharedMetrics(Layout([(bundle.label, bundle.outcomes)], {bundle.label: reference}), 2)
+    for worker in range(2):
+        counts = DriftCounts()
+        masking = Masking()
+        model = WorkerMetrics(shared, worker).drift(
+            bundle.label, masking.codes(bundle), masking.hidden(bundle), window
+        )
+        assert isinstance(model, ModelCounts)
+        counts.add(bundle.label, model)
+        for line in lines[worker::2]:
+            counts.count_line(line)
+    families = drift_families(shared.layout.drift, shared.totals())
+    return {(s.name, s.labels.get("feature", "")): s.value for f in families for s in f.samples}
+
+
+def _alarms(figures: dict[tuple[str, str], float]) -> list[str]:
+    names = ("hotrow_feature_psi", "hotrow_feature_missing_psi", "hotrow_score_psi")
+    return [
+        f"{name} {feature}"
+        for (name, feature), value in figures.items()
+        if name in names and value > figures[(f"{name}_limit", feature)]
+    ]
+
+
+@pytest.mark.parametrize("n", [500, 2000])
+def test_streaming_raises_no_alarm_on_rows_like_those_of_training(bundle: Bundle, n: int) -> None:
+    alarms = [_alarms(_streamed(bundle, sample_rows(THREE_FEATURES, n, seed=seed))) for seed in range(20, 30)]
+    assert not any(alarms)
+
+
+def test_streaming_finds_a_shift_of_one_standard_deviation_in_500_rows(bundle: Bundle) -> None:
+    incomes = [row["income"] for row in sample_rows(THREE_FEATURES, 4000, seed=7)]
+    rows = [
+        row | {"income": min(1e6, row["income"] + float(np.std(incomes)))}
+        for row in sample_rows(THREE_FEATURES, 500, 3)
+    ]
+    assert "hotrow_feature_psi income" in _alarms(_streamed(bundle, rows))
+
+
+def test_streaming_finds_a_field_that_goes_missing(bundle: Bundle) -> None:
+    rows = [{"income": row["income"]} for row in sample_rows(THREE_FEATURES, 500, 3)]
+    assert "hotrow_feature_missing_psi contract" in _alarms(_streamed(bundle, rows))
+
+
+@pytest.fixture(scope="module")
+def real_clients(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The competition's test clients as requests."""
+    folder = tmp_path_factory.mktemp("clients")
+    unlabelled = pl.read_csv(zipfile.ZipFile(DATA / "application_test.csv.zip").read("application_test.csv"))
+    unlabelled.with_columns(TARGET=pl.lit(0)).write_csv(folder / APPLICATIONS)
+    for file in ("bureau.csv.zip", "credit_card_balance.csv.zip"):
+        shutil.copy(DATA / file, folder / file)
+    clients, _ = load_tables(folder)
+    return [SCHEMA.fields(row) for row in clients.features.tolist()]
+
+
+@needs_real_data
+def test_real_test_clients_raise_no_alarm_in_95_of_100_samples(real_clients: list[dict[str, Any]]) -> None:
+    """The competition's test clients differ from its training clients, within what is tolerated."""
+    bundle = Bundle.load(CREDIT)
+    lines = _lines(bundle, real_clients)
+    random = np.random.default_rng(0)
+    quiet = 0
+    for n in np.linspace(1000, 5000, 100).astype(int):
+        sample = random.choice(len(lines), n, replace=False).tolist()
+        quiet += not _alarms(_streamed_lines(bundle, [lines[i] for i in sample]))
+    assert quiet >= 95
+
+
+@needs_real_data
+def test_a_shift_of_one_deviation_in_any_number_of_real_clients_is_found_in_500(
+    real_clients: list[dict[str, Any]],
+) -> None:
+    """Of a feature that few clients have, in 500 of those: fewer than 200 values are not judged."""
+    bundle = Bundle.load(CREDIT)
+    random = np.random.default_rng(1)
+    for name, maximum in [(f.name, f.maximum) for f in bundle.schema.features if f.kind == "number"]:
+        having = [row for row in real_clients if row.get(name) is not None]
+        deviation = float(np.std([row[name] for row in having]))
+        enough = 500 * len(having) / len(real_clients) > MIN_ROWS
+        pool = real_clients if enough else having
+        rows = [pool[i] for i in random.choice(len(pool), 500, replace=False)]
+        shifted = [
+            row if row.get(name) is None else row | {name: min(row[name] + deviation, maximum or np.inf)}
+            for row in rows
+        ]
+        assert f"hotrow_feature_psi {name}" in _alarms(_streamed(bundle, shifted)), name
+
+
+def test_streaming_forgets_rows_before_the_last_two_windows(bundle: Bundle) -> None:
+    shifted = [row | {"income": 1e6} for row in sample_rows(THREE_FEATURES, 2000, 3)]
+    usual = sample_rows(THREE_FEATURES, 4000, seed=8)
+    assert _alarms(_streamed(bundle, shifted + usual[:1000], window=1000))
+    figures = _streamed(bundle, shifted + usual, window=1000)
+    assert not [alarm for alarm in _alarms(figures) if "income" in alarm]
+    assert figures[("hotrow_drift_rows", "")] <= 4000
+
+
+def test_streaming_and_offline_agree_on_the_same_rows(bundle: Bundle, tmp_path: Path) -> None:
+    rows = sample_rows(THREE_FEATURES, 400, seed=11)
+    with serving(bundle.directory, tmp_path) as subject:
+        send_all(subject.url, rows)
+        for _ in range(100):
+            samples = scrape(subject.url)
+            if total(samples, "hotrow_drift_rows") == 400:
+                break
+    found = drift_of_files([tmp_path / "logs"], bundle)
+    for column in found.columns:
+        name = "hotrow_score_psi" if column.name == "score" else "hotrow_feature_psi"
+        labels = {} if column.name == "score" else {"feature": column.name}
+        assert total(samples, name, **labels) == pytest.approx(column.values.psi, abs=1e-12)
+
+
+def test_a_batch_is_counted_row_by_row(bundle: Bundle) -> None:
+    reference = Reference.of(bundle)
+    assert reference is not None
+    shared = SharedMetrics(Layout([(bundle.label, bundle.outcomes)], {bundle.label: reference}), 1)
+    model = WorkerMetrics(shared, 0).drift(bundle.label, Masking().codes(bundle), (), 1000)
+    assert model is not None
+    counts = DriftCounts()
+    counts.add(bundle.label, model)
+    rows = {"rows": [{"income": 1.0}, {"income": 2.0, "owner": True}]}
+    counts.count_line(
+        orjson.dumps(
+            {"model": "three@1", "input": rows, "probabilities": [0.1, 0.2], "decisions": ["grant"] * 2}
+        )
+    )
+    slots = shared.layout.drift[bundle.label]
+    assert slots.both_windows(shared.totals())[0] == 2
+
+
+def test_rows_of_a_model_that_comes_with_a_reload_are_counted(bundle: Bundle, tmp_path: Path) -> None:
+    second = monitored_bundle(tmp_path / "second", version="2")
+    references = {b.label: Reference.of(b) for b in (bundle, second)}
+    shared = SharedMetrics(
+        Layout(
+            [(label, bundle.outcomes) for label in references], {k: r for k, r in references.items() if r}
+        ),
+        1,
+    )
+    lines = _lines(second, sample_rows(THREE_FEATURES, 30, seed=1))
+
+    async def serve() -> float:
+        log = PredictionLog(tmp_path, "8000-0", WorkerMetrics(shared, 0), queue_bytes=2**20)
+        log.admit(bundle, "first")
+        log.start()
+        log.admit(second, "second")
+        log.append(b"".join(line + b"\n" for line in lines), len(lines))
+        slots, end = shared.layout.drift[second.label], time.monotonic() + 10
+        while (rows := slots.both_windows(shared.totals())[0]) < len(lines) and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        log.stop()
+        await asyncio.to_thread(log.close)
+        return float(rows)
+
+    assert asyncio.run(serve()) == len(lines)
+
+
+def test_a_sample_is_spread_over_the_segment() -> None:
+    lines = [b"%04d" % i for i in range(1000)]
+    blocks = [b"".join(line + b"\n" for line in lines[i : i + 16]) for i in range(0, 1000, 16)]
+    assert spread_lines(blocks, 1000, 2000) == lines
+    for most in (1, 20, 100, 500):
+        taken = [int(line) for line in spread_lines(blocks, 1000, most)]
+        assert taken == sorted(set(taken))
+        assert most * 0.9 <= len(taken) <= most
+        assert len(taken) == 1 or max(np.diff(taken)) <= 2 * 1000 / most + 16
+    assert spread_lines(blocks, 1000, 0) == []
+
+
+def test_a_burst_is_looked_at_a_few_lines_at_a_time() -> None:
+    seen: list[bytes] = []
+    sample = LineSample(seen.append)
+    sample.take([b"line\n" * 10] * (BURST_LINES // 10 + 50), BURST_LINES + 500)
+    sample.show_some()
+    assert len(seen) == LINES_AT_ONCE
+    while sample.waiting:
+        sample.show_some()
+    assert BURST_LINES - 50 <= len(seen) <= BURST_LINES
+
+
+def test_the_command_exits_3_on_drift_and_0_without(bundle: Bundle, tmp_path: Path) -> None:
+    usual, shifted = tmp_path / "usual.csv", tmp_path / "shifted.csv"
+    rows = sample_rows(THREE_FEATURES, 800, seed=12)
+    _write_csv(usual, rows)
+    _write_csv(
+        shifted, [row | {"income": 900_000 + row["income"] / 10, "contract": "barter"} for row in rows]
+    )
+    model = ("--model", str(bundle.directory))
+    quiet = run("-m", "monitoring", "drift", str(usual), *model)
+    assert quiet.returncode == 0, quiet.stdout + quiet.stderr
+    assert "No drift in 800 rows" in quiet.stdout
+    loud = run("-m", "monitoring", "drift", str(shifted), "--json", *model)
+    assert loud.returncode == 3
+    found = orjson.loads(loud.stdout)
+    columns = {column["name"]: column for column in found["columns"]}
+    assert {"income", "contract"} <= set(found["drifted"])
+    assert columns["contract"]["unseen_rate"] == 1.0
+    assert sum(column["importance"] for name, column in columns.items() if name != "score") == pytest.approx(
+        1
+    )
+
+
+def test_the_command_makes_no_judgement_of_a_handful_of_rows_or_of_the_same_ones(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    few, repeated = tmp_path / "few.csv", tmp_path / "repeated.csv"
+    rows = [row | {"income": 900_000.0} for row in sample_rows(THREE_FEATURES, 12, seed=12)]
+    _write_csv(few, rows)
+    _write_csv(repeated, rows * 100)
+    for file, words in ((few, "12 rows, too few"), (repeated, "1,200 rows that repeat themselves")):
+        done = run("-m", "monitoring", "drift", str(file), "--model", str(bundle.directory))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"No judgement: {words}" in " ".join(done.stdout.split())
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    names = THREE_FEATURES.names
+    lines = [",".join(str(row.get(name, "")) for name in names) for row in rows]
+    path.write_text("\n".join([",".join(names), *lines]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(("drift", "nowhere.jsonl"), "expected a log file"), (("drift", "empty.csv"), "expected")],
+)
+def test_a_users_mistake_is_one_sentence(
+    bundle: Bundle, tmp_path: Path, arguments: tuple[str, str], words: str
+) -> None:
+    (tmp_path / "empty.csv").write_text("a,b\n1,2\n")
+    command, file = arguments
+    done = run("-m", "monitoring", command, str(tmp_path / file), "--model", str(bundle.directory))
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,167 @@
+"""`POST /predict/batch`: many rows in a request, in three formats."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
+from tests.support.servers import serving
+
+ROWS = sample_rows(THREE_FEATURES, 60)
+
+
+@pytest.fixture(scope="module")
+def client(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of a server that takes 5,000 rows and 300,000 bytes."""
+    limits = {"max_batch_rows": "5000", "max_batch_bytes": "300000"}
+    with (
+        serving(three, tmp_path_factory.mktemp("batch"), **limits) as subject,
+        httpx.Client(base_url=subject.url) as http,
+    ):
+        yield http
+
+
+def post(client: httpx.Client, content: bytes | str, media_type: str, **headers: str) -> httpx.Response:
+    return client.post("/predict/batch", content=content, headers={"Content-Type": media_type, **headers})
+
+
+def ndjson(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, THREE_FEATURES.names, restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def test_batch_answers_as_its_rows_alone_to_the_bit(client: httpx.Client) -> None:
+    batch = client.post("/predict/batch", json={"rows": ROWS}).json()
+    alone = [client.post("/predict", json=row).json() for row in ROWS]
+    assert list(batch) == ["id", "model", "probabilities", "decisions"]
+    assert batch["model"] == "three@1"
+    assert batch["probabilities"] == [answer["probability"] for answer in alone]
+    assert batch["decisions"] == [answer["decision"] for answer in alone]
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/x-ndjson", "application/jsonl", "text/csv; charset=utf-8"]
+)
+def test_lines_and_tables_answer_as_json_does(client: httpx.Client, media_type: str) -> None:
+    same = client.post("/predict/batch", json={"rows": ROWS}).json()["probabilities"]
+    content = table(ROWS) if "csv" in media_type else ndjson(ROWS)
+    assert post(client, content, media_type).json()["probabilities"] == same
+
+
+def test_answer_comes_a_line_a_row_where_that_is_asked_for(client: httpx.Client) -> None:
+    same = client.post("/predict/batch", json={"rows": ROWS}).json()
+    lines = post(client, table(ROWS), "text/csv", Accept="application/x-ndjson")
+    assert [json.loads(line)["probability"] for line in lines.text.splitlines()] == same["probabilities"]
+    cells = post(client, table(ROWS), "text/csv", Accept="text/csv")
+    assert cells.headers["Content-Type"].startswith("text/csv")
+    read = list(csv.DictReader(io.StringIO(cells.text)))
+    assert [(float(row["probability"]), row["decision"]) for row in read] == list(
+        zip(same["probabilities"], same["decisions"], strict=True)
+    )
+
+
+def test_empty_cells_are_missing_and_cells_may_have_blanks(client: httpx.Client) -> None:
+    content = "\ufeffincome,contract,owner\r\n 2500.5 ,fixed-term,TRUE\r\n1e3,,\r\n\r\n"
+    rows = [ROW, {"income": 1000}]
+    same = client.post("/predict/batch", json={"rows": rows}).json()["probabilities"]
+    assert post(client, content.encode(), "text/csv").json()["probabilities"] == same
+
+
+def test_every_bad_row_is_named_and_none_is_scored(client: httpx.Client) -> None:
+    rows = [ROW, ROW | {"income": -1}, 5, {"contract": "none"}, ROW | {"salary": 1}]
+    answer = client.post("/predict/batch", json={"rows": rows})
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    pointers = [error["pointer"] for error in answer.json()["errors"]]
+    assert pointers == ["/rows/1/income", "/rows/2", "/rows/3/income", "/rows/4/salary"]
+
+
+def test_bad_lines_of_text_are_named_by_row_and_line(client: httpx.Client) -> None:
+    content = 'income,contract,owner\n1,none,1\n"x\ny",none,1\n3,other,nan\n'
+    errors = post(client, content, "text/csv").json()["errors"]
+    assert [(e["pointer"], e["detail"].partition(":")[0]) for e in errors] == [
+        ("/rows/1/income", "line 4"),
+        ("/rows/2/contract", "line 5"),
+        ("/rows/2/owner", "line 5"),
+    ]
+    refused = post(client, ndjson([ROW]) + "\n{oops\n", "application/x-ndjson")
+    assert refused.status_code == 400
+    assert "row 1 of the batch: line 3" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("cell", ["inf", "nan", "1e400", "1_000", "0x10", "--1", "١"])
+def test_cells_that_are_no_number_are_refused(client: httpx.Client, cell: str) -> None:
+    assert post(client, f"income\n{cell}\n".encode(), "text/csv").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"[]", 422),
+        (b"{}", 422),
+        (b'{"rows":{}}', 422),
+        (b'{"rows":[]}', 422),
+        (b'{"rows":[{"income":1}],"more":1}', 422),
+        (b'{"rows":[{"income":NaN}]}', 400),
+        (b'{"rows":' + b"[" * 100_000, 400),
+        (b'{"rows":[' + b'{"a":' * 5_000, 400),
+        (b'{"rows":[{"income":1}' + b',{"income":1}' * 5000 + b"]}", 422),
+        (b" " * 300_001, 413),
+    ],
+)
+def test_what_is_no_batch_is_refused(client: httpx.Client, content: bytes, status: int) -> None:
+    answer = post(client, content, "application/json")
+    assert (answer.status_code, answer.json()["status"]) == (status, status)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"income,income\n1,2\n", b"id,income\n1,2\n", b"income\n1,2\n", b"income\n"]
+)
+def test_what_is_no_table_of_features_is_refused(client: httpx.Client, content: bytes) -> None:
+    assert post(client, content, "text/csv").status_code == 422
+
+
+def test_other_media_types_are_415_and_named(client: httpx.Client) -> None:
+    answer = post(client, b"x", "application/vnd.apache.arrow.stream")
+    assert answer.status_code == 415
+    assert "text/csv" in answer.headers["Accept-Post"]
+    assert post(client, "income\n1\n", "text/csv; charset=utf-16").status_code == 415
+
+
+def test_large_batch_is_logged_in_lines_that_are_whole(three: Path, tmp_path: Path) -> None:
+    rows = ROWS * 70
+    with serving(three, tmp_path) as subject, httpx.Client(base_url=subject.url) as http:
+        answer = http.post("/predict/batch", json={"rows": rows}).json()
+        single = http.post("/predict", json=ROW).json()
+    (log,) = (tmp_path / "logs").glob("*.jsonl")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert sorted(line["seq"] for line in lines) == list(range(1, len(lines) + 1))
+    parts = sorted((line for line in lines if "decisions" in line), key=lambda line: line["seq"])
+    ids = [answer["id"], *(f"{answer['id']}.{part}" for part in range(1, len(parts)))]
+    assert sorted(line["id"] for line in parts) == sorted(ids)
+    ordered = sorted(parts, key=lambda line: ids.index(line["id"]))
+    assert [row for line in ordered for row in line["input"]["rows"]] == rows
+    assert [p for line in ordered for p in line["probabilities"]] == answer["probabilities"]
+    assert single["id"] in {line["id"] for line in lines}
+
+
+def test_strict_log_is_written_before_the_answer(three: Path, tmp_path: Path) -> None:
+    with serving(three, tmp_path, log_mode="strict") as subject:
+        answer = httpx.post(subject.url + "/predict/batch", json={"rows": ROWS}).json()
+        (log,) = (tmp_path / "logs").glob("*.jsonl")
+        assert answer["id"] in log.read_text()

@@ -1,0 +1,131 @@
+"""The document, the page and a client that believes every word of the document."""
+
+import html
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+
+from server.api.openapi import document
+from server.metrics.shared import OTHER, ROUTES
+from server.model.bundle import Bundle
+from server.version import VERSION
+from tests.support.browser import chromium
+from tests.support.bundles import CREDIT
+from tests.support.servers import serving
+
+#: `make conformance` sets 500, in which each operation is tried for some minutes.
+EXAMPLES = os.environ.get("CONFORMANCE_EXAMPLES", "15")
+
+
+@pytest.fixture(scope="module")
+def printed(server: str) -> dict[str, str]:
+    """The examples of the page, by language."""
+    page = httpx.get(server + "/docs").text
+    blocks = re.findall(r'<pre data-language="(\w+)">(.*?)</pre>', page, re.S)
+    return {language: html.unescape(code) for language, code in blocks}
+
+
+def test_document_is_valid_for_every_bundle(bundle: Path) -> None:
+    content = json.loads(document(Bundle.load(bundle)))
+    validate(content)
+    assert content["openapi"].startswith("3.1")
+
+
+def test_committed_document_is_that_of_the_shipped_model() -> None:
+    assert Path("docs/openapi.json").read_bytes() == document(Bundle.load(CREDIT)), (
+        "run `python -m server.api.openapi > docs/openapi.json`"
+    )
+
+
+def test_server_answers_with_the_document_of_its_bundle(server: str, three: Path) -> None:
+    assert httpx.get(server + "/openapi.json").content == document(Bundle.load(three))
+
+
+def test_every_feature_is_described(server: str) -> None:
+    row = httpx.get(server + "/openapi.json").json()["components"]["schemas"]["Row"]
+    assert row["required"] == ["income"]
+    assert row["additionalProperties"] is False
+    income = row["properties"]["income"]
+    assert (income["title"], income["type"], income["minimum"], income["maximum"]) == (
+        "Monthly income",
+        "number",
+        0.0,
+        1e6,
+    )
+    assert "EUR" in income["description"]
+    assert row["properties"]["contract"]["enum"] == ["permanent", "fixed-term", "none", None]
+    assert row["properties"]["owner"]["enum"] == [0, 1, True, False, None]
+
+
+def test_every_route_is_in_the_document(server: str) -> None:
+    paths = set(httpx.get(server + "/openapi.json").json()["paths"])
+    counted_only = {route for route in ROUTES if route.startswith("/models/")}
+    assert {*ROUTES} - {"/v2/infer", OTHER} - counted_only <= paths
+    assert {"/models/{name}/predict", "/models/{name}/versions/{version}/explain"} <= paths
+    assert "/v2/models/{name}/versions/{version}/infer" in paths
+
+
+def test_version_is_that_of_the_project() -> None:
+    assert f'version = "{VERSION}"' in Path("pyproject.toml").read_text()
+
+
+def test_shell_and_python_examples_run_as_printed(printed: dict[str, str]) -> None:
+    for command in (["sh", "-euc", printed["Shell"]], [sys.executable, "-c", printed["Python"]]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        assert "probability" in done.stdout
+
+
+#: Runs a program as a module of the page would, and gives what it prints.
+_RUN_JAVASCRIPT = """async code => {
+    const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;
+    let printed;
+    await new AsyncFunction("console", code)({ log: value => { printed = value; } });
+    return printed;
+}"""
+
+
+def test_page_shows_every_operation_asks_no_other_host_and_its_javascript_runs(
+    server: str, printed: dict[str, str]
+) -> None:
+    operations = sum(map(len, httpx.get(server + "/openapi.json").json()["paths"].values()))
+    asked: list[str] = []
+    said: list[str] = []
+    with chromium() as browser:
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.goto(server + "/docs")
+        page.wait_for_selector("#operations-Scoring-predict")
+        assert page.locator(".opblock").count() == operations
+        assert "probability" in page.evaluate(_RUN_JAVASCRIPT, printed["JavaScript"])
+    assert {url.split("/")[2] for url in asked if not url.startswith("data:")} == {server.split("/")[2]}
+    assert not said
+
+
+def test_files_of_the_page_are_a_closed_set(server: str) -> None:
+    assert httpx.get(server + "/docs/swagger-ui.css").headers["Content-Type"].startswith("text/css")
+    for name in ("LICENSE", "..%2fapp.py", "index.html"):
+        assert httpx.get(f"{server}/docs/{name}").status_code == 404
+
+
+def test_schemathesis_finds_nothing_to_complain_about(tmp_path: Path) -> None:
+    # A deadline of a millisecond is honoured by a 504, which is no failure.
+    (tmp_path / "schemathesis.toml").write_text(
+        '[checks.not_a_server_error]\nexpected-statuses = ["2xx", "3xx", "4xx", 504]\n'
+    )
+    with serving(CREDIT, tmp_path, log_mode="off") as subject:
+        command = [
+            str(Path(sys.executable).with_name("schemathesis")),
+            *("run", subject.url + "/openapi.json", "--checks", "all"),
+            *("--max-examples", EXAMPLES, "--generation-deterministic", "--no-color"),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=3000)
+    assert done.returncode == 0, done.stdout[-6000:]

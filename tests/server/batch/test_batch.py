@@ -1,0 +1,331 @@
+"""`python -m server.batch`: files in, files out."""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from loadtest.harness.subject import python
+from server.batch import blocks as batch_blocks
+from server.batch.blocks import csv_blocks
+from server.batch.columns import BatchRefused, encode_table
+from server.batch.job import BatchJob
+from server.batch.progress import summary
+from server.batch.scorer import OnBadRow
+from server.model.bounds import Bounds
+from server.model.bundle import Bundle
+from server.model.predictor import Predictor
+from server.model.row_order import RowOrder
+from tests.support.bundles import THREE_FEATURES, sample_rows
+from tests.support.servers import run
+
+ROWS = sample_rows(THREE_FEATURES, 300)
+NAMES = ("client", *THREE_FEATURES.names)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A CSV file of rows with a column that is no feature, a comma and a line break in it."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, NAMES, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {"client": f"{i}, A\nB" if i % 50 == 0 else f"c{i}", **row} for i, row in enumerate(rows)
+    )
+    return text.getvalue()
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps({"client": {"id": i}, **row}) + "\n" for i, row in enumerate(rows))
+
+
+@pytest.fixture(scope="module")
+def expected(three: Path) -> list[float]:
+    predictor = Predictor(Bundle.load(three))
+    return [predictor.predict(THREE_FEATURES.encode(row))[0] for row in ROWS]
+
+
+def score(source: Path, target: Path, three: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    return run("-m", "server.batch", str(source), str(target), "--model", str(three), *options)
+
+
+def job(source: Path, target: Path, three: Path, on_bad_row: Any = "fail", threads: int = 2) -> Any:
+    return BatchJob(source, target, Bundle.load(three), on_bad_row, threads).run(lambda *_: None)
+
+
+def test_table_keeps_its_columns_and_gains_the_answers(
+    three: Path, tmp_path: Path, expected: list[float]
+) -> None:
+    (tmp_path / "in.csv").write_text(table(ROWS))
+    done = score(tmp_path / "in.csv", tmp_path / "out.csv", three)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "300 rows scored with three@1" in done.stderr
+    before = list(csv.DictReader(io.StringIO(table(ROWS))))
+    after = read(tmp_path / "out.csv")
+    assert list(after[0]) == [*NAMES, "probability", "decision"]
+    assert [{name: row[name] for name in NAMES} for row in after] == before
+    assert [float(row["probability"]) for row in after] == expected
+    assert [row["decision"] for row in after] == ["decline" if p >= 0.4 else "grant" for p in expected]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
+
+
+@pytest.mark.parametrize("source", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("target", ["csv", "jsonl", "parquet"])
+def test_every_format_becomes_every_other(
+    three: Path, tmp_path: Path, expected: list[float], source: str, target: str
+) -> None:
+    path, out = tmp_path / f"in.{source}", tmp_path / f"out.{target}"
+    if source == "jsonl":
+        path.write_text(lines(ROWS))
+    elif source == "csv":
+        path.write_text(table(ROWS))
+    else:
+        columns = {n: [row.get(n) for row in ROWS] for n in ("income", "contract")}
+        owners = [None if row.get("owner") is None else bool(row["owner"]) for row in ROWS]
+        pl.DataFrame(columns | {"owner": owners, "client": range(len(ROWS))}).write_parquet(path)
+    assert job(path, out, three).rows == 300
+    if target == "jsonl":
+        found = [json.loads(line) for line in out.read_text().splitlines()]
+    else:
+        found = (pl.read_csv(out) if target == "csv" else pl.read_parquet(out)).to_dicts()
+    assert [row["probability"] for row in found] == expected
+    assert {"client", "income", "decision"} <= set(found[0])
+
+
+def test_lines_keep_their_text(three: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"note": [1.50, {"x": null}], "income": 1e3}\n\n{"income": 2}')
+    job(tmp_path / "in.jsonl", tmp_path / "out.jsonl", three)
+    first, second = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert first.startswith('{"note": [1.50, {"x": null}], "income": 1e3,"probability":0.')
+    assert second.startswith('{"income": 2,"probability":0.')
+
+
+BAD: list[dict[str, Any]] = [
+    {"income": 1, "contract": "none"},
+    {"income": "abc", "contract": "none"},
+    {"income": 3, "contract": "other"},
+    {"contract": "none"},
+    {"income": 5},
+]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_bad_rows_refuse_the_file_by_line_and_nothing_is_written(
+    three: Path, tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"in.{ending}"
+    path.write_text(table(BAD) if ending == "csv" else lines(BAD))
+    done = score(path, tmp_path / "out.csv", three)
+    assert done.returncode == 1
+    assert "got 3 rows that are not" in done.stderr
+    first = 4 if ending == "csv" else 2  # the header, and a line break in the first record
+    for line in (first, first + 1, first + 2):
+        assert f"line {line}: " in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize(("on_bad_row", "rows"), [("skip", 2), ("null", 5)])
+def test_bad_rows_are_left_out_or_left_empty_and_reported(
+    three: Path, tmp_path: Path, ending: str, on_bad_row: str, rows: int
+) -> None:
+    path, out = tmp_path / f"in.{ending}", tmp_path / f"out.{ending}"
+    path.write_text(table(BAD) if ending == "csv" else lines(BAD))
+    totals = job(path, out, three, on_bad_row)
+    assert (totals.rows, totals.bad_rows) == (5, 3)
+    if ending == "csv":
+        found: list[Any] = [row["probability"] or None for row in read(out)]
+    else:
+        found = [json.loads(line)["probability"] for line in out.read_text().splitlines()]
+    assert len(found) == rows
+    assert [value is None for value in found] == (
+        [False] * 2 if rows == 2 else [False, True, True, True, False]
+    )
+    report = pl.read_csv(f"{out}.bad.csv")
+    first = 4 if ending == "csv" else 2
+    assert report["line"].to_list() == [first, first + 1, first + 2]
+    assert report["feature"].to_list() == ["income", "contract", "income"]
+    assert not report["detail"].str.contains("abc").any()
+
+
+def test_interrupted_job_goes_on_where_it_was(
+    three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_blocks, "BLOCK_BYTES", 1000)
+    for name, content in (("in.csv", table(ROWS)), ("in.jsonl", lines(ROWS))):
+        source, whole, out = tmp_path / name, tmp_path / f"whole-{name}", tmp_path / f"out-{name}"
+        source.write_text(content)
+        job(source, whole, three)
+        bundle = Bundle.load(three)
+        parts: list[int] = []
+
+        def stop(size: int, rows: int, parts: list[int] = parts) -> None:
+            del size
+            parts.append(rows)
+            if len(parts) == 3:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            BatchJob(source, out, bundle, "fail", 1).run(stop)
+        assert not out.exists()
+        totals = BatchJob(source, out, bundle, "fail", 1).run(lambda *_: None)
+        assert totals.resumed_rows >= sum(parts)
+        assert totals.rows == 300
+        assert out.read_bytes() == whole.read_bytes()
+
+
+def test_changed_input_is_scored_anew(three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_blocks, "BLOCK_BYTES", 1000)
+    source = tmp_path / "in.csv"
+    source.write_text(table(ROWS))
+
+    def stop(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        BatchJob(source, tmp_path / "out.csv", Bundle.load(three), "fail", 1).run(stop)
+    source.write_text(table(ROWS[:200]))
+    totals = job(source, tmp_path / "out.csv", three)
+    assert (totals.rows, totals.resumed_rows) == (200, 0)
+
+
+def test_killed_command_leaves_no_output_and_the_next_one_is_complete(three: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    header, _, records = table(ROWS).partition("\n")
+    source.write_text(header + "\n" + records * 1500)
+    command = python("-m", "server.batch", str(source), str(out), "--model", str(three), "--threads", "1")
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    folder = tmp_path / ".out.csv.parts"
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob("0*.json"))) < 2 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    done = score(source, out, three)
+    assert "of an interrupted run" in done.stderr
+    assert pl.scan_csv(out).select(pl.len()).collect().item() == 450_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("in.xlsx", b"", "ends in .csv"),
+        ("in.csv", b"", "CSV header"),
+        ("in.csv", b"income\n", "expected rows"),
+        ("in.csv", b"income,income\n1,2\n", "each name once"),
+        ("in.csv", b"income,probability\n1,2\n", "rename it"),
+        ("in.csv", b"income,owner\n1,1\n1,1,1\n", "line 3"),
+        ("in.jsonl", b"", "expected rows"),
+        ("in.parquet", b"PAR1", "Parquet"),
+    ],
+)
+def test_file_that_cannot_be_scored_is_one_sentence(
+    three: Path, tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    done = score(tmp_path / name, tmp_path / "out.csv", three)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_missing_input_and_unknown_engine_are_refused(three: Path, tmp_path: Path) -> None:
+    assert score(tmp_path / "no.csv", tmp_path / "out.csv", three).returncode == 1
+    assert score(tmp_path / "no.csv", tmp_path / "out.csv", three, "--engine", "spark").returncode == 2
+
+
+def test_parquet_column_of_another_type_is_refused_by_name(three: Path, tmp_path: Path) -> None:
+    pl.DataFrame({"income": [[1.0]]}).write_parquet(tmp_path / "in.parquet")
+    with pytest.raises(BatchRefused, match="column income"):
+        job(tmp_path / "in.parquet", tmp_path / "out.csv", three)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_blocks_are_whole_records_whatever_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(batch_blocks, "BLOCK_BYTES", size + 300)
+    (tmp_path / "in.csv").write_text(table(ROWS))
+    blocks = list(csv_blocks(tmp_path / "in.csv"))
+    content = b"".join(block.content for block in blocks if isinstance(block.content, bytes))
+    assert content.decode() == table(ROWS).partition("\n")[2]
+    for block in blocks:
+        assert isinstance(block.content, bytes)
+        assert {len(record) for record in csv.reader(io.StringIO(block.content.decode()))} == {4}
+
+
+def test_table_is_encoded_as_the_schema_encodes_each_row() -> None:
+    columns = {name: [row.get(name) for row in ROWS] for name in ("income", "contract")}
+    texts = {
+        "income": [None if v is None else repr(v) for v in columns["income"]],
+        "contract": columns["contract"],
+    }
+    found = encode_table(pl.DataFrame(texts), THREE_FEATURES, Bounds(THREE_FEATURES))
+    same = THREE_FEATURES.encode_columns(columns)
+    assert not found.bad.any()
+    assert np.array_equal(found.rows, same, equal_nan=True)
+
+
+def test_rows_in_order_score_as_rows_as_they_come(three: Path) -> None:
+    predictor = Predictor(Bundle.load(three))
+    matrix = np.array([np.frombuffer(THREE_FEATURES.encode(row)) for row in ROWS])
+    assert RowOrder(predictor).margins(matrix).tolist() == predictor.margins(matrix).tolist()
+
+
+def scored_text(
+    three: Path, folder: Path, text: str, on_bad_row: OnBadRow = "fail", *, ending: str = ".csv"
+) -> str:
+    """What the command says at the end of scoring a file."""
+    source, bundle = folder / f"in{ending}", Bundle.load(three)
+    source.write_text(text)
+    job = BatchJob(source, folder / "out.csv", bundle, on_bad_row, 1)
+    return summary(job, bundle, job.run(lambda *_: None), 1.0)
+
+
+@pytest.mark.parametrize(("column", "got"), [("incomes", "incomes: rename it"), ("x", "a table without")])
+def test_table_without_a_column_it_needs_is_refused_as_a_whole(
+    three: Path, tmp_path: Path, column: str, got: str
+) -> None:
+    with pytest.raises(BatchRefused, match=f"expected the column income, got {got}"):
+        scored_text(three, tmp_path, f"{column},contract\n5,permanent\n")
+
+
+@pytest.mark.parametrize("column", ["Contract", "contract ", "con_tract"])
+def test_column_that_differs_by_case_or_blanks_is_refused(three: Path, tmp_path: Path, column: str) -> None:
+    """It may be missing, so no row would tell."""
+    with pytest.raises(BatchRefused, match=f"expected the column contract, got {column}: rename"):
+        scored_text(three, tmp_path, f"income,{column}\n5,permanent\n")
+    with pytest.raises(BatchRefused, match=f"expected the column contract, got {column}: rename"):
+        scored_text(three, tmp_path, f'{{"income": 5, "{column}": "permanent"}}\n', ending=".jsonl")
+
+
+def test_column_that_is_missing_in_every_row_is_named(three: Path, tmp_path: Path) -> None:
+    words = scored_text(three, tmp_path, "income\n5\n")
+    assert words.endswith("No column for contract, owner: missing in every row.")
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize(("line", "cells"), [("7,permanent", 2), ("7,permanent,1,more", 4), ("7", 1)])
+def test_row_with_cells_too_few_or_too_many_is_bad(
+    three: Path, tmp_path: Path, quote: str, line: str, cells: int
+) -> None:
+    table = f"income,contract,owner\n5,{quote}permanent{quote},1\n{line}\n6,,0\n"
+    with pytest.raises(BatchRefused, match=f"line 3: expected 3 cells, got {cells}"):
+        scored_text(three, tmp_path, table)
+    assert "2 of 3 rows scored" in scored_text(three, tmp_path, table, "skip")
+    read = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text()))
+    assert [row["income"] for row in read] == ["5", "6"]

@@ -1,0 +1,235 @@
+"""The ledger: answers and lines agree, whatever ends the server or fills its disk."""
+
+import asyncio
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from loadtest.harness.ledger import Ledger, reconcile
+from loadtest.harness.ledger_client import Load
+from loadtest.harness.reference_rows import ReferenceRow, scored
+from loadtest.harness.scrape import scrape, total
+from monitoring.logs.verification import verify
+from server.log.prediction_log import PredictionLog
+from server.metrics.shared import Layout, SharedMetrics, WorkerMetrics
+from server.model.bundle import Bundle
+from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
+from tests.support.monitored import logged, monitored_bundle, send_all
+from tests.support.servers import exchange, post, serving
+
+ROWS = sample_rows(THREE_FEATURES, 200, seed=1)
+#: `make ledger` sends the signal 20 times.
+ROUNDS = int(os.environ.get("LEDGER_ROUNDS", "3"))
+#: The flush interval, and what a loaded machine may take to keep it.
+FLUSH_SECONDS, SLACK_SECONDS = 0.1, 0.4
+QUEUE_BYTES = 2**18
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return monitored_bundle(tmp_path_factory.mktemp("log") / "three")
+
+
+@pytest.fixture(scope="module")
+def rows(bundle: Bundle) -> list[ReferenceRow]:
+    return scored([bundle], ROWS)
+
+
+def test_a_line_has_what_the_contract_names(bundle: Bundle, tmp_path: Path) -> None:
+    with serving(bundle.directory, tmp_path) as subject:
+        (answer,) = send_all(subject.url, [ROW])
+    (line,) = logged(tmp_path / "logs")
+    names = "ts id seq model input probability decision duration_us cpu_percent rss_mb"
+    assert set(line) == set(names.split())
+    assert line["input"] == ROW
+    assert {name: line[name] for name in ("id", "probability", "decision", "model")} == answer
+    assert line["seq"] == 1
+    assert line["ts"][10] == "T"
+    assert line["ts"][26:] == "Z"
+
+
+def test_sigterm_under_load_loses_no_line_and_adds_none(
+    bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path
+) -> None:
+    for i in range(ROUNDS):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        with serving(bundle.directory, folder) as subject, Load(subject.url, rows) as clients:
+            clients.wait_for(100 + 37 * (i % 7))
+            os.kill(subject.pid, signal.SIGTERM)
+            subject.process.wait(timeout=30)
+        found = reconcile(clients.ledger, folder / "logs")
+        assert not found.lost
+        assert not found.wrong
+        # A client whose connection closed may not have read its last answer.
+        assert found.others <= len(clients.ledger.failures)
+        assert verify([folder / "logs"]).whole
+
+
+def test_sigkill_loses_at_most_the_last_flush(
+    bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path
+) -> None:
+    ledger, killed = _kill_under_load(bundle, rows, tmp_path, "async")
+    found = reconcile(ledger, tmp_path / "logs")
+    assert not found.wrong
+    assert all(killed - ledger.answers[id_].when < FLUSH_SECONDS + SLACK_SECONDS for id_ in found.lost)
+
+
+def test_sigkill_in_strict_mode_loses_nothing(
+    bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path
+) -> None:
+    ledger, _ = _kill_under_load(bundle, rows, tmp_path, "strict")
+    found = reconcile(ledger, tmp_path / "logs")
+    assert not found.lost
+    assert not found.wrong
+
+
+def _kill_under_load(
+    bundle: Bundle, rows: list[ReferenceRow], folder: Path, mode: str
+) -> tuple[Ledger, float]:
+    with (
+        serving(bundle.directory, folder, log_mode=mode) as subject,
+        Load(subject.url, rows) as clients,
+    ):
+        clients.wait_for(800)
+        killed = time.monotonic()
+        os.kill(subject.pid, signal.SIGKILL)
+        subject.process.wait(timeout=30)
+    return clients.ledger, killed
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+        ).returncode
+    )
+    if not mounted:
+        pytest.skip("mounting a tmpfs needs root and CAP_SYS_ADMIN")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def _wait_for_lines(folder: Path, lines: int, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while len(logged(folder)) < lines and time.monotonic() < end:
+        time.sleep(0.02)
+    assert len(logged(folder)) == lines
+
+
+def test_strict_mode_answers_503_while_the_disk_is_full_and_leaves_no_gap(
+    bundle: Bundle, small_disk: Path
+) -> None:
+    settings = {"log_dir": str(small_disk / "logs"), "log_mode": "strict"}
+    with serving(bundle.directory, small_disk.parent, **settings) as subject:
+        before = send_all(subject.url, ROWS[:5])
+        filler = small_disk / "filler"
+        with pytest.raises(OSError, match="No space"):
+            filler.write_bytes(b"x" * 2**20)
+        statuses = {exchange(subject.url, post("/predict", b'{"income": 1}'))[0].status for _ in range(40)}
+        filler.unlink()
+        after = send_all(subject.url, ROWS[:5])
+    assert 503 in statuses
+    lines = logged(small_disk / "logs")
+    assert {answer["id"] for answer in before + after} <= {line["id"] for line in lines}
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+
+
+def test_a_deleted_folder_is_written_again(bundle: Bundle, tmp_path: Path) -> None:
+    with serving(bundle.directory, tmp_path) as subject:
+        send_all(subject.url, ROWS[:3])
+        _wait_for_lines(tmp_path / "logs", 3)
+        for file in (tmp_path / "logs").iterdir():
+            file.unlink()
+        (tmp_path / "logs").rmdir()
+        answers = send_all(subject.url, ROWS[:3])
+    assert [line["id"] for line in logged(tmp_path / "logs")] == [answer["id"] for answer in answers]
+
+
+def test_files_are_closed_by_size_and_the_oldest_deleted_above_the_total(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    settings = {"log_file_bytes": "4000", "log_total_bytes": "20000"}
+    with serving(bundle.directory, tmp_path, **settings) as subject:
+        for start in range(0, 200, 20):
+            send_all(subject.url, ROWS[start : start + 20])
+            _wait_for_lines(tmp_path / "logs", start + 20)
+    files = sorted((tmp_path / "logs").glob("*.jsonl"))
+    assert len(files) > 5
+    assert len(logged(tmp_path / "logs")) == 200
+    with serving(bundle.directory, tmp_path, **settings) as subject:
+        # Another server: its port, and so its files, are others; these stay.
+        send_all(subject.url, ROWS[:2])
+    assert sorted((tmp_path / "logs").glob("*.jsonl"))[: len(files)]
+    assert verify([tmp_path / "logs"]).whole
+
+
+def test_a_full_queue_drops_the_newest_and_counts_each(tmp_path: Path) -> None:
+    async def fill() -> tuple[float, list[bytes]]:
+        shared = SharedMetrics(Layout([("m@1", ("a", "b"))]), 1)
+        log = PredictionLog(tmp_path, "8000-0", WorkerMetrics(shared, 0), queue_bytes=QUEUE_BYTES)
+        lines = [b"%07d\n" % i for i in range(QUEUE_BYTES // 8 + 1000)]
+        log.start()
+        for i in range(0, len(lines), 7):  # without giving the event loop a turn
+            log.append(b"".join(lines[i : i + 7]), len(lines[i : i + 7]))
+        log.stop()
+        await asyncio.to_thread(log.close)
+        return shared.totals()[shared.layout.dropped["queue_full"]], lines
+
+    dropped, lines = asyncio.run(fill())
+    written = (tmp_path / "predictions-8000-0.jsonl").read_bytes().splitlines(keepends=True)
+    assert written == lines[: len(written)]
+    assert len(lines) - len(written) == dropped == 1000
+
+
+def test_short_blocks_are_more_than_one_call_writes(tmp_path: Path) -> None:
+    """While a disk fails, a block of one line may come at every tick; writev(2) takes 1,024."""
+
+    async def fill() -> None:
+        shared = SharedMetrics(Layout([("m@1", ("a", "b"))]), 1)
+        log = PredictionLog(tmp_path, "8000-0", WorkerMetrics(shared, 0), queue_bytes=QUEUE_BYTES)
+        log.start()
+        for i in range(3000):
+            log.append(b"%07d\n" % i, 1)
+        log.stop()
+        await asyncio.to_thread(log.close)
+
+    asyncio.run(fill())
+    assert (tmp_path / "predictions-8000-0.jsonl").read_bytes() == b"".join(
+        b"%07d\n" % i for i in range(3000)
+    )
+
+
+def test_a_strict_batch_is_written_whole_or_answered_503_and_not_counted(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """Of its several lines the first would fit into the file, whose size is limited."""
+    rows = [{"income": 2500.5, "contract": "fixed-term", "owner": True}] * 3000
+    batch = post("/predict/batch", orjson.dumps({"rows": rows}))
+    with serving(bundle.directory, tmp_path, log_mode="strict") as subject:
+        (before,) = exchange(subject.url, batch, timeout=20)
+        written = (tmp_path / "logs").glob("*.jsonl").__next__().stat().st_size
+        resource.prlimit(subject.pid, resource.RLIMIT_FSIZE, (written + 100_000, resource.RLIM_INFINITY))
+        (refused,) = exchange(subject.url, batch, timeout=20)
+        counted = total(scrape(subject.url), "hotrow_predictions_total")
+        resource.prlimit(subject.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        (after,) = exchange(subject.url, batch, timeout=20)
+    assert (before.status, refused.status, after.status) == (200, 503, 200)
+    assert counted == 3000
+    lines = logged(tmp_path / "logs")
+    assert len(lines) > 4
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    ids = {line["id"].partition(".")[0] for line in lines}
+    assert ids == {orjson.loads(answer.body)["id"] for answer in (before, after)}

@@ -1,0 +1,182 @@
+"""One subject is taken out of a log, and the log still proves that no other line is missing."""
+
+import os
+import signal
+import stat
+from io import StringIO
+from pathlib import Path
+
+import orjson
+import pytest
+from rich.console import Console
+
+from monitoring.logs.erasure import erase, subject_of
+from monitoring.logs.files import log_files
+from monitoring.logs.verification import verify
+from monitoring.logs.verification_text import print_verification
+from server.log.journal import LogLedger
+from server.model.bundle import Bundle
+from tests.support.bundles import THREE_FEATURES, sample_rows
+from tests.support.monitored import logged, monitored_bundle, send_all
+from tests.support.servers import exchange, post, run, serving
+
+KEY = b"0123456789abcdef0123456789abcdef"
+SUBJECT = {"income": 4242.5, "contract": "none"}
+OTHERS = sample_rows(THREE_FEATURES, 40, seed=3)
+BOOT = "0123456789ab"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return monitored_bundle(tmp_path_factory.mktemp("erase") / "three")
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    file = tmp_path / "key"
+    file.write_bytes(KEY)
+    return file
+
+
+def test_a_subject_is_erased_from_closed_files_and_from_the_open_one_once_its_server_stopped(
+    bundle: Bundle, key: Path, tmp_path: Path
+) -> None:
+    logs = tmp_path / "logs"
+    settings = {"log_mask": "income=hash", "log_key_file": str(key), "log_file_bytes": "3000"}
+    batch = orjson.dumps({"rows": [OTHERS[0], SUBJECT, OTHERS[1]]})
+    hash_ = subject_of("income=4242.5", key)
+    value = ("--value", "income=4242.5", "--key-file", str(key))
+    with serving(bundle.directory, tmp_path, log_mode="strict", **settings) as subject:
+        send_all(subject.url, [SUBJECT, *OTHERS[:20], SUBJECT, *OTHERS[20:]])
+        assert exchange(subject.url, post("/predict/batch", batch))[0].status == 200
+        send_all(subject.url, [SUBJECT])
+        before = {line["id"]: line for line in logged(logs)}
+        closed = {file: file.stat() for file in log_files([logs]) if file.stat().st_mode & 0o777 == 0o400}
+        assert len(closed) > 2
+        erased = erase([logs], hash_)
+        assert (erased.lines, len(erased.in_use)) == (2, 1)
+        os.kill(subject.pid, signal.SIGTERM)
+        subject.process.wait(timeout=30)
+    done = run("-m", "monitoring", "erase", str(logs), *value)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not [file for file in logs.iterdir() if hash_.encode() in file.read_bytes()]
+    after = {line["id"]: line for line in logged(logs)}
+    gone = [before[id_] for id_ in before.keys() - after.keys()]
+    assert [line["input"]["income"] for line in gone] == [hash_] * 3
+    (shorter,) = [line for id_, line in after.items() if line != before[id_]]
+    assert len(shorter["input"]["rows"]) == len(shorter["probabilities"]) == len(shorter["decisions"]) == 2
+    for file, was in closed.items():
+        assert (stat.S_IMODE(file.stat().st_mode), file.stat().st_mtime_ns) == (0o400, was.st_mtime_ns)
+    checked = verify([logs])
+    assert (checked.whole, checked.boots[0].erased) == (True, 3)
+    console = Console(file=StringIO(), width=200)
+    print_verification(checked, console)
+    assert "3 erased for a subject" in console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+
+
+def _log(folder: Path, subjects: dict[int, str], lines: int = 9) -> Path:
+    folder.mkdir(exist_ok=True)
+    file = folder / "predictions-1-0.jsonl"
+    records = [
+        {"id": f"{BOOT}-{i}", "seq": i, "input": {"a": subjects.get(i, "other")}} for i in range(1, lines + 1)
+    ]
+    file.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
+    ledger = LogLedger(file)
+    ledger.opened([BOOT], {"a": "hash"})
+    ledger.closed([BOOT], lines, 0)
+    return file
+
+
+def test_a_loss_is_found_beside_what_was_erased(tmp_path: Path) -> None:
+    file = _log(tmp_path, {1: "a" * 32, 4: "a" * 32, 9: "a" * 32})
+    assert erase([file], "a" * 32).lines == 3
+    assert verify([file]).whole
+    kept = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(kept[:2] + kept[3:]))
+    checked = verify([file])
+    assert (checked.lost, checked.boots[0].gaps) == (1, [(5, 5)])
+    file.write_bytes(b"".join(kept[:-1]))
+    assert verify([file]).lost == 1
+
+
+def test_a_boot_of_which_all_is_erased_lost_nothing(tmp_path: Path) -> None:
+    file = _log(tmp_path, dict.fromkeys(range(1, 10), "a" * 32))
+    assert erase([file], "a" * 32).lines == 9
+    assert file.read_bytes() == b""
+    assert verify([file]).whole
+
+
+def test_an_erasure_that_a_crash_cut_short_is_no_loss_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _log(tmp_path, {3: "a" * 32})
+    before = file.read_bytes()
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "replace", crash)  # the ledger has told, the file is not yet in its place
+        with pytest.raises(KeyboardInterrupt):
+            erase([file], "a" * 32)
+    assert file.read_bytes() == before
+    assert verify([file]).whole
+    assert erase([file], "a" * 32).lines == 1
+    assert verify([file]).whole
+    assert [path.name for path in tmp_path.iterdir() if "rewritten" in path.name] == []
+
+
+def test_subject_is_found_in_the_folders_of_replicas_too(tmp_path: Path) -> None:
+    """As Ray's replicas write them: HOTROW_LOG_DIR/REPLICA-GENERATION."""
+    file = _log(tmp_path / "0a1b-1", {2: "a" * 32})
+    assert erase([tmp_path], "a" * 32).files == [file]
+    checked = verify([tmp_path])
+    assert (checked.whole, checked.lines) == (True, 8)
+
+
+def test_half_lines_of_a_subject_go_too(tmp_path: Path) -> None:
+    file = _log(tmp_path, {})
+    torn = tmp_path / "predictions-1-0.jsonl.torn"
+    torn.write_bytes(b'{"id":"x","input":{"a":"' + b"a" * 32)
+    erase([file], "a" * 32)
+    assert not torn.exists()
+
+
+def test_half_a_line_at_the_end_of_a_log_goes_with_its_subject(tmp_path: Path) -> None:
+    """A log whose server crashed, and has not been started since."""
+    file = _log(tmp_path, {2: "a" * 32})
+    with open(file, "ab") as log:
+        log.write(b'{"id":"0123456789ab-10","seq":10,"input":{"a":"' + b"a" * 32)
+    assert erase([file], "a" * 32).lines == 1
+    assert (file.read_bytes().count(b"\n"), b"a" * 32 in file.read_bytes()) == (8, False)
+    assert verify([file]).whole
+
+
+@pytest.mark.parametrize("line", [b'{"id":"%s', b'["%s"]', b'{"a":"%s"}'])
+def test_line_that_is_none_of_a_log_is_named_and_nothing_is_changed(tmp_path: Path, line: bytes) -> None:
+    file = _log(tmp_path, {2: "a" * 32})
+    before = line % (b"a" * 32) + b"\n" + file.read_bytes()
+    file.write_bytes(before)
+    done = run("-m", "monitoring", "erase", str(file), "--subject", "a" * 32)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert str(file) in done.stderr
+    assert file.read_bytes() == before
+    assert not list(tmp_path.glob("*.rewritten"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--subject", "Smith"), "expected a subject of 32 hexadecimal digits"),
+        (("--value", "income=1"), "expected --value FIELD=VALUE and --key-file"),
+        (("--value", "income", "--key-file", "key"), "expected --value FIELD=VALUE and --key-file"),
+    ],
+)
+def test_a_subject_that_is_none_is_refused_in_one_sentence(
+    tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    file = _log(tmp_path, {})
+    done = run("-m", "monitoring", "erase", str(file), *arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

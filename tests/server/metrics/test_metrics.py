@@ -1,0 +1,108 @@
+"""The metrics page: right with every number of workers, and after a death."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loadtest.harness.ledger_client import Load
+from loadtest.harness.reference_rows import scored
+from loadtest.harness.scrape import scrape, total
+from server.metrics.shared import CODES, METHODS, ROUTES, Layout, MetricsPage, SharedMetrics, WorkerMetrics
+from server.model.bundle import Bundle
+from tests.support.bundles import THREE_FEATURES, sample_rows
+from tests.support.monitored import monitored_bundle, send_all
+from tests.support.servers import exchange, serving, system_tool
+
+ROWS = sample_rows(THREE_FEATURES, 100, seed=2)
+COUNTS = "hotrow_request_duration_seconds_count"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return monitored_bundle(tmp_path_factory.mktemp("metrics") / "three")
+
+
+def test_a_scrape_gives_the_sum_of_all_workers() -> None:
+    shared = SharedMetrics(Layout([("m@1", ("a", "b"))]), 3)
+    for worker in range(3):
+        metrics = WorkerMetrics(shared, worker)
+        observe = metrics.duration("/predict", "POST", "200")
+        for _ in range(worker + 1):
+            observe(0.00004)
+        metrics.scored("m@1", ("a", "b"))(0.3, 1)
+    page, _ = MetricsPage(shared, [{"name": "m", "version": "1", "sha256": "0"}]).render("")
+    text = page.decode()
+    assert 'hotrow_request_duration_seconds_count{code="200",method="POST",route="/predict"} 6.0' in text
+    assert 'hotrow_predictions_total{decision="b",model="m@1"} 3.0' in text
+
+
+def test_counters_go_on_where_a_dead_worker_left_them() -> None:
+    shared = SharedMetrics(Layout([("m@1", ("a", "b"))]), 1)
+    WorkerMetrics(shared, 0).dropped("disk")()
+    WorkerMetrics(shared, 0).dropped("disk")()
+    assert shared.totals()[shared.layout.dropped["disk"]] == 2
+
+
+def test_label_values_come_from_closed_sets() -> None:
+    shared = SharedMetrics(Layout([("m@1", ("a", "b"))]), 1)
+    metrics = WorkerMetrics(shared, 0)
+    for i in range(1000):
+        metrics.duration(f"/random/{i}", f"VERB{i}", str(600 + i))(0.1)
+    page, _ = MetricsPage(shared, [{"name": "m", "version": "1", "sha256": "0"}]).render("")
+    lines = [line for line in page.decode().splitlines() if line.startswith(COUNTS)]
+    lines = [line for line in lines if not line.endswith(" 0.0")]
+    assert lines == [f'{COUNTS}{{code="other",method="other",route="other"}} 1000.0']
+    assert len(ROUTES) * len(METHODS) * len(CODES) < 2000
+
+
+def test_promtool_finds_nothing_to_say(bundle: Bundle, tmp_path: Path) -> None:
+    promtool = system_tool("promtool")
+    with serving(bundle.directory, tmp_path) as subject:
+        send_all(subject.url, ROWS)
+        (page,) = exchange(subject.url, b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
+    done = subprocess.run([promtool, "check", "metrics"], input=page.body, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_standard_process_and_python_metrics_are_there(bundle: Bundle, tmp_path: Path) -> None:
+    with serving(bundle.directory, tmp_path) as subject:
+        names = {name for name, _ in scrape(subject.url)}
+    standard = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"}
+    assert standard | {"process_start_time_seconds", "python_info"} <= names
+    assert {"hotrow_worker_cpu_seconds_total", "hotrow_worker_resident_memory_bytes"} <= names
+
+
+def test_scrapes_go_on_and_no_counter_falls_when_a_worker_is_killed(bundle: Bundle, tmp_path: Path) -> None:
+    with (
+        serving(bundle.directory, tmp_path, "--workers", "2") as subject,
+        Load(subject.url, scored([bundle], ROWS)) as clients,
+    ):
+        clients.wait_for(200)
+        before = scrape(subject.url)
+        for _ in range(3):
+            victim = min(psutil.Process(subject.pid).children(), key=lambda child: child.pid)
+            os.kill(victim.pid, signal.SIGKILL)
+            for _ in range(10):
+                after = scrape(subject.url)
+                fallen = [key for key in before if _counts(key[0]) and after.get(key, 0) < before[key]]
+                assert not fallen
+                before = after
+                time.sleep(0.05)
+        _wait_for_restarts(subject.url, 3)
+    assert set(clients.ledger.statuses) == {200}
+
+
+def _counts(name: str) -> bool:
+    return name.endswith(("_total", "_bucket", "_count", "_sum"))
+
+
+def _wait_for_restarts(url: str, deaths: int) -> None:
+    end = time.monotonic() + 10
+    while total(scrape(url), "hotrow_worker_restarts_total") < deaths and time.monotonic() < end:
+        time.sleep(0.1)
+    assert total(scrape(url), "hotrow_worker_restarts_total") == deaths

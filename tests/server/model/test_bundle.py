@@ -1,0 +1,171 @@
+import os
+import shutil
+from pathlib import Path
+
+import onnx
+import orjson
+import pytest
+
+from server.errors import BundleError
+from server.model.bundle import Bundle, write_bundle
+from server.model.predictor import Predictor
+from tests.support.bundles import edit
+from tests.support.servers import run
+
+
+@pytest.fixture
+def copy(three: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(three, tmp_path / "copy"))
+
+
+def test_bundle_loads_as_it_was_written(bundle: Path) -> None:
+    loaded = Bundle.load(bundle)
+    assert loaded.exact
+    assert len(list(loaded.golden_rows())) >= 200
+    assert Predictor(loaded).check_golden_rows() >= 200
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "parity.json", "golden.jsonl", "model.txt"])
+def test_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(BundleError, match=name):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "parity.json", "golden.jsonl"])
+def test_edited_file_is_named(copy: Path, name: str) -> None:
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(BundleError, match=name):
+        Bundle.load(copy)
+
+
+def test_truncated_manifest_is_refused(copy: Path) -> None:
+    manifest = (copy / "bundle.json").read_bytes()
+    (copy / "bundle.json").write_bytes(manifest[: len(manifest) // 2])
+    with pytest.raises(BundleError, match="readable JSON"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b"{}", b'{"format":2}', b'{"format":1}', b'{"format":1,"files":{}}']
+)
+def test_manifest_of_another_form_is_refused(copy: Path, content: bytes) -> None:
+    (copy / "bundle.json").write_bytes(content)
+    with pytest.raises(BundleError, match="expected"):
+        Bundle.load(copy)
+
+
+def test_symlink_is_refused(copy: Path, three: Path) -> None:
+    (copy / "model.onnx").unlink()
+    (copy / "model.onnx").symlink_to(three / "model.onnx")
+    with pytest.raises(BundleError, match="to be a file"):
+        Bundle.load(copy)
+
+
+def test_pipe_is_refused_and_not_waited_for(copy: Path) -> None:
+    (copy / "model.onnx").unlink()
+    os.mkfifo(copy / "model.onnx")
+    with pytest.raises(BundleError, match="to be a file"):
+        Bundle.load(copy)
+
+
+def test_file_larger_than_any_model_is_refused_unread(copy: Path) -> None:
+    """A sparse file of 10 GB takes no room on the disk, and would take it all in memory."""
+    os.truncate(copy / "golden.jsonl", 10_000_000_000)
+    with pytest.raises(BundleError, match="at most 1073741824 bytes"):
+        Bundle.load(copy)
+
+
+def test_what_was_verified_is_served_whatever_the_folder_becomes(copy: Path) -> None:
+    loaded = Bundle.load(copy)
+    shutil.rmtree(copy)
+    assert Predictor(loaded).check_golden_rows() >= 200
+    assert loaded.read_json("parity.json")["total"]["rows"] > 0
+
+
+def test_weights_in_another_file_are_refused(copy: Path) -> None:
+    model = onnx.load_from_string((copy / "model.onnx").read_bytes())
+    weights = model.graph.initializer.add(name="w", data_type=onnx.TensorProto.DOUBLE, dims=[1])
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="../../etc/passwd")
+    edit(copy, "model.onnx", model.SerializeToString())
+    with pytest.raises(BundleError, match="external data"):
+        Predictor(Bundle.load(copy))
+
+
+def test_path_in_the_manifest_is_refused(copy: Path) -> None:
+    manifest = orjson.loads((copy / "bundle.json").read_bytes())
+    manifest["files"]["../outside"] = "0" * 64
+    (copy / "bundle.json").write_bytes(orjson.dumps(manifest))
+    with pytest.raises(BundleError, match="plain file names"):
+        Bundle.load(copy)
+
+
+def test_leaf_changed_by_one_bit_fails_the_golden_rows(copy: Path) -> None:
+    model = onnx.load_from_string((copy / "model.onnx").read_bytes())
+    (leaves,) = (a for a in model.graph.node[0].attribute if a.name == "leaf_weights")
+    data = bytearray(leaves.t.raw_data)
+    for i in range(0, len(data), 8):
+        data[i] ^= 1
+    leaves.t.raw_data = bytes(data)
+    edit(copy, "model.onnx", model.SerializeToString())
+    with pytest.raises(BundleError, match="golden row"):
+        Predictor(Bundle.load(copy)).check_golden_rows()
+
+
+def test_graph_of_another_width_is_refused(copy: Path, wide: Path) -> None:
+    edit(copy, "model.onnx", (wide / "model.onnx").read_bytes())
+    with pytest.raises(BundleError, match=r"to take features .*\[N, 3\]"):
+        Predictor(Bundle.load(copy))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph", b"\x08\x07"])
+def test_file_that_is_no_graph_is_refused(copy: Path, content: bytes) -> None:
+    edit(copy, "model.onnx", content)
+    with pytest.raises(BundleError, match="ONNX Runtime can load"):
+        Predictor(Bundle.load(copy))
+
+
+def test_golden_rows_must_be_there(copy: Path) -> None:
+    edit(copy, "golden.jsonl", b"")
+    with pytest.raises(BundleError, match="golden rows"):
+        Predictor(Bundle.load(copy)).check_golden_rows()
+
+
+def test_folder_that_is_no_bundle_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="other files"):
+        write_bundle(tmp_path, {}, {})
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_failed_write_leaves_the_old_bundle(copy: Path) -> None:
+    before = (copy / "bundle.json").read_bytes()
+    with pytest.raises(OSError, match="File name too long"):
+        write_bundle(copy, {}, {"x" * 300: b""})
+    assert (copy / "bundle.json").read_bytes() == before
+    assert [p.name for p in copy.parent.iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "edited", "empty", "file"])
+def test_server_says_one_sentence_and_exits_3(copy: Path, damage: str) -> None:
+    if damage == "missing":
+        shutil.rmtree(copy)
+    elif damage == "file":
+        shutil.rmtree(copy)
+        copy.write_text("x")
+    elif damage == "truncated":
+        (copy / "model.onnx").write_bytes((copy / "model.onnx").read_bytes()[:100])
+    elif damage == "edited":
+        first, *others = (copy / "golden.jsonl").read_bytes().splitlines(keepends=True)
+        golden = orjson.loads(first) | {"margin": "0x1.5p+9"}
+        edit(copy, "golden.jsonl", orjson.dumps(golden) + b"\n" + b"".join(others))
+    else:
+        (copy / "model.onnx").write_bytes(b"")
+    result = run("-m", "server", "--model", str(copy), "--port", "0", HOTROW_LOG_MODE="off")
+    assert result.returncode == 3
+    assert result.stderr.startswith("expected ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr

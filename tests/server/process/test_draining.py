@@ -1,0 +1,73 @@
+"""A stop that no client notices: no reset, nothing lost, every answer in the log."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from loadtest.harness.boots import wait_for_boots
+from loadtest.harness.ledger import Ledger, reconcile
+from loadtest.harness.ledger_client import Load
+from loadtest.harness.reference_rows import ReferenceRow
+from loadtest.harness.subject import Subject
+from tests.support.servers import address, serving
+
+ROUNDS = int(os.environ.get("DRAIN_ROUNDS", "1"))
+
+
+def load(
+    subject: Subject, rows: list[ReferenceRow], number: signal.Signals, seconds: float, workers: int
+) -> Ledger:
+    """Eight clients, a signal in the middle of their work, and the ledger of all."""
+    with Load(subject.url, rows, pause=0.001) as clients:
+        wait_for_boots(subject.url, rows[0].request, workers)
+        clients.wait_for(100)
+        os.kill(subject.pid, number)
+        time.sleep(seconds)
+    return clients.ledger
+
+
+def check(ledger: Ledger, folder: Path) -> None:
+    """Every request answered, rightly, and every answer in the log once."""
+    assert not ledger.failed
+    assert ledger.ok == ledger.sent
+    found = reconcile(ledger, folder / "logs")
+    assert not found.faults
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("fast_door", ["on", "off"])
+def test_sigterm_under_load_loses_nothing(
+    three: Path, three_rows: list[ReferenceRow], tmp_path: Path, workers: str, fast_door: str
+) -> None:
+    for round_ in range(ROUNDS):
+        folder = tmp_path / str(round_)
+        folder.mkdir()
+        with serving(three, folder, "--workers", workers, fast_door=fast_door) as subject:
+            ledger = load(subject, three_rows, signal.SIGTERM, 2.5, int(workers))
+            assert subject.process.wait(10) == 0
+        check(ledger, folder)
+
+
+def test_rolling_restart_loses_nothing(three: Path, three_rows: list[ReferenceRow], tmp_path: Path) -> None:
+    """SIGHUP: new workers take over, the old ones finish."""
+    with serving(three, tmp_path, "--workers", "2") as subject:
+        ledger = load(subject, three_rows, signal.SIGHUP, 10.0, 2)
+    check(ledger, tmp_path)
+    assert len(ledger.boots) == 4
+
+
+def test_half_sent_request_does_not_hold_the_stop(three: Path, tmp_path: Path) -> None:
+    with serving(three, tmp_path, drain_seconds="2") as subject:
+        halves = [socket.create_connection(address(subject.url)) for _ in range(20)]
+        for half in halves:
+            half.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")
+        began = time.monotonic()
+        subject.process.terminate()
+        assert subject.process.wait(10) == 0
+        assert time.monotonic() - began < 8
+        for half in halves:
+            half.close()

@@ -1,0 +1,102 @@
+"""Small real models for the tests: trained here, exported by our exporter, served by our server."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import orjson
+
+from export.assemble import assemble
+from server.model.bundle import Bundle, Decision
+from server.model.schema import Feature, Schema
+
+CREDIT = Path("models/credit")
+
+THREE_FEATURES = Schema(
+    [
+        Feature(
+            "income", "number", label="Monthly income", unit="EUR", minimum=0, maximum=1e6, nullable=False
+        ),
+        Feature("contract", "category", label="Contract", categories=("permanent", "fixed-term", "none")),
+        Feature("owner", "flag", label="Owns a home"),
+    ]
+)
+ROW = {"income": 2500.5, "contract": "fixed-term", "owner": True}
+
+
+def three_feature_bundle(out: Path, version: str = "1", trees: int = 20) -> Bundle:
+    """A bundle of a booster with a number, a category and a flag, and decisions of its own."""
+    rows = sample_rows(THREE_FEATURES, 2000)
+    matrix = np.array([np.frombuffer(THREE_FEATURES.encode(row)) for row in rows])
+    target = np.nan_to_num(matrix[:, 0] / 1e6 + matrix[:, 1] / 4 - matrix[:, 2] / 3) > 0.5
+    return assemble(
+        out,
+        model_text=train(matrix, target, THREE_FEATURES, trees),
+        schema=THREE_FEATURES,
+        name="three",
+        version=version,
+        decision=Decision(0.4, "grant", "decline", 5.0, 1.0),
+        golden=rows[:200],
+    )
+
+
+def edit(folder: Path, name: str, content: bytes) -> None:
+    """Change a file of a bundle and its hash, as somebody would who edits it by hand."""
+    (folder / name).write_bytes(content)
+    manifest = orjson.loads((folder / "bundle.json").read_bytes())
+    manifest["files"][name] = hashlib.sha256(content).hexdigest()
+    (folder / "bundle.json").write_bytes(orjson.dumps(manifest))
+
+
+def wide_schema(width: int) -> Schema:
+    """A schema of `width` numbers without ranges."""
+    return Schema(Feature(f"x{i}") for i in range(width))
+
+
+def wide_bundle(out: Path, width: int = 600, trees: int = 50) -> Bundle:
+    """A bundle of `width` numbers, most of them missing in its golden rows."""
+    random = np.random.default_rng(width)
+    schema = wide_schema(width)
+    matrix = random.normal(size=(3000, width))
+    target = matrix[:, :12].sum(axis=1) > 0
+    sent = random.integers(0, 12, size=(200, 11))
+    golden = [{f"x{i}": float(random.normal()) for i in row} for row in sent]
+    return assemble(
+        out,
+        model_text=train(matrix, target, schema, trees),
+        schema=schema,
+        name=f"wide{width}",
+        version="1",
+        decision=Decision(),
+        golden=golden,
+    )
+
+
+def train(matrix: Any, target: Any, schema: Schema, trees: int) -> str:
+    """The text of a LightGBM classifier."""
+    data = lightgbm.Dataset(matrix, target, feature_name=list(schema.names), params={"verbose": -1})
+    parameters = {"objective": "binary", "verbose": -1, "num_threads": 1, "seed": 1, "num_leaves": 15}
+    text: str = lightgbm.train(parameters, data, trees).model_to_string()
+    return text
+
+
+def sample_rows(schema: Schema, count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Valid rows of a schema as a client would send them, a tenth of the optional values absent."""
+    random = np.random.default_rng(seed)
+    return [
+        {f.name: _value(f, random) for f in schema.features if not f.nullable or random.random() > 0.1}
+        for _ in range(count)
+    ]
+
+
+def _value(feature: Feature, random: np.random.Generator) -> Any:
+    if feature.kind == "category":
+        return feature.categories[random.integers(len(feature.categories))]
+    if feature.kind == "flag":
+        return [0, 1, True, False][random.integers(4)]
+    low = 0.0 if feature.minimum is None else feature.minimum
+    high = 1.0 if feature.maximum is None else feature.maximum
+    value = float(low + (high - low) * random.random() ** 3)
+    return int(value) if feature.kind == "integer" else value

@@ -1,0 +1,84 @@
+"""The app of the page in this process, without a browser."""
+
+import asyncio
+import json
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from server.api.app import create_app
+from server.scoring.service import open_bundles, open_service, share_metrics
+from server.settings import Settings
+from ui.page import add_page
+
+JSON = {"Content-Type": "application/json"}
+
+
+def page_client(bundle: Path, logs: Path, **settings_of: Any) -> TestClient:
+    """The app of `python -m ui`, in this process."""
+    settings = Settings(model=(bundle,), log_dir=logs, **settings_of)
+    bundles = open_bundles(settings)
+    service = open_service(settings, bundles, share_metrics(bundles, 1))
+
+    async def build() -> Starlette:
+        return add_page(create_app(service))
+
+    # Gradio opens an event loop, and never closes it, where it finds none running.
+    return TestClient(asyncio.run(build()))
+
+
+def config_of(client: TestClient) -> dict[str, Any]:
+    """What the page tells Gradio's script of itself."""
+    text = client.get("/").text
+    config: dict[str, Any] = json.loads(text.split("window.gradio_config = ")[1].split(";</script>")[0])
+    return config
+
+
+@lru_cache
+def call_of(client: TestClient, event: str) -> int:
+    """The number of the page's own call on an event."""
+    calls = config_of(client)["dependencies"]
+    (number,) = (d["id"] for d in calls if any(name == event for _, name in d["targets"]))
+    return int(number)
+
+
+def decide(client: TestClient, value: Any) -> dict[str, Any]:
+    """What the page's own call for a decision gives: HTML and errors."""
+    answer = client.post("/page/decide", content=json.dumps(value), headers=JSON)
+    assert answer.status_code == 200
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+def run(client: TestClient, event: str, data: list[Any]) -> Any:
+    """The first thing a call of Gradio's gives."""
+    body = {"data": data, "fn_index": call_of(client, event), "session_hash": "s"}
+    answer = client.post("/gradio_api/run/predict", content=json.dumps(body), headers=JSON)
+    assert answer.status_code == 200
+    return answer.json()["data"][0]
+
+
+def decisions(client: TestClient, decision: str = "accept") -> float:
+    """Decisions so far, from the metrics."""
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in client.get("/metrics").text.splitlines()
+        if line.startswith("hotrow_predictions_total") and f'decision="{decision}"' in line
+    )
+
+
+def wait_for_lines(logs: Path, identity: str) -> list[dict[str, Any]]:
+    """The log lines of one answer; they are written within 100 ms of it."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        lines = [
+            json.loads(line) for path in logs.rglob("*.jsonl") for line in path.read_bytes().splitlines()
+        ]
+        if found := [line for line in lines if line["id"] == identity]:
+            return found
+        time.sleep(0.02)
+    return []

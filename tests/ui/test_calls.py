@@ -1,0 +1,328 @@
+"""What the tabs of the page ask for: cases supposed, explained, turned, and many at once. No browser."""
+
+import csv
+import html
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from server.model.bundle import Bundle
+from server.model.schema import Feature
+from tests.support.bundles import CREDIT, sample_rows
+from tests.support.export_models import lightgbm_bundle
+from tests.support.pages import JSON, decide, decisions, page_client, run, wait_for_lines
+from ui.words.values import texts_of
+from ui.words.wording import percents
+
+SCHEMA = Bundle.load(CREDIT).schema
+RISKY = next(e["row"] for e in Bundle.load(CREDIT).manifest["examples"] if e["name"] == "risky")
+HOSTILE = ("<script>alert(1)</script>", "9" * 10_000, "=HYPERLINK('http://x')")
+CSV = {"Content-Type": "text/csv"}
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module")
+def client(logs: Path) -> Iterator[TestClient]:
+    with page_client(CREDIT, logs) as opened:
+        yield opened
+
+
+def ask(client: TestClient, call: str, texts: Any) -> dict[str, Any]:
+    """A call of the page's scripts about a form."""
+    answer = client.post(f"/page/{call}", content=json.dumps({"texts": texts}), headers=JSON)
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def words_of(markup: str) -> str:
+    """The English of some markup."""
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", markup))).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+
+
+def answer_in(markup: str) -> dict[str, Any]:
+    """The answer that a decision offers for sharing."""
+    found = re.search(r'data-block="answer">(.*?)</pre>', markup, re.DOTALL)
+    assert found is not None
+    document: dict[str, Any] = json.loads(html.unescape(found[1]))
+    return document
+
+
+def test_decision_shown_is_that_of_predict_in_1000_random_cases(client: TestClient) -> None:
+    for row in sample_rows(SCHEMA, 1000, seed=11):
+        texts = texts_of(SCHEMA, row)
+        answer = client.post("/predict", json=row).json()
+        shown = decide(client, {"turn": 1, "texts": texts})["html"]
+        document = answer_in(shown)
+        assert document["probability"] == answer["probability"]
+        assert document["decision"] == answer["decision"]
+        heading = "Accepted" if answer["decision"] == "accept" else "Refused"
+        assert f">{heading}</h2>" in shown
+        assert f">{heading}</h2>" in ask(client, "what-if", texts)["html"]
+
+
+@pytest.mark.parametrize("feature", SCHEMA.features, ids=lambda feature: str(feature.name))
+def test_hostile_texts_change_nothing_but_an_error_beside_their_field(
+    client: TestClient, feature: Feature
+) -> None:
+    for hostile in HOSTILE:
+        texts = {**texts_of(SCHEMA, RISKY), feature.name: hostile}
+        before = decisions(client, "refuse")
+        shown = decide(client, {"turn": 1, "texts": texts})
+        assert set(shown["errors"]) == {feature.name}
+        assert hostile not in shown["html"]
+        assert "<script" not in shown["html"]
+        assert "Not decided" in shown["html"]
+        supposed = ask(client, "what-if", texts)
+        assert supposed["whole"] is False
+        assert hostile not in supposed["html"]
+        assert decisions(client, "refuse") == before
+
+
+def test_a_supposition_is_neither_counted_nor_logged(client: TestClient, logs: Path) -> None:
+    texts = texts_of(SCHEMA, RISKY)
+    before = decisions(client, "refuse")
+    for call in ("what-if", "flip", "reasons"):
+        assert ask(client, call, texts)["html"]
+    assert decisions(client, "refuse") == before
+    # The next decision has the next number: nothing in between was logged.
+    numbers = [answer_in(decide(client, {"turn": 1, "texts": texts})["html"])["id"] for _ in range(2)]
+    first, second = (int(number.rpartition("-")[2]) for number in numbers)
+    assert second == first + 1
+    assert wait_for_lines(logs, numbers[1])
+
+
+def test_reasons_are_the_models_and_at_most_four_are_principal(client: TestClient) -> None:
+    shown = ask(client, "reasons", texts_of(SCHEMA, RISKY))["html"]
+    said = words_of(shown)
+    assert "The application was refused. The principal reasons: " in said
+    assert 1 <= shown.count("principal reason</span>") <= 4
+    assert "points of probability" in said
+    scored = client.post("/predict", json=RISKY).json()["probability"]
+    assert f"{percents(scored, 0.0)[0].en}</span></li></ol>" in shown
+    labels = {feature.label for feature in SCHEMA.features}
+    steps = re.findall(r'<li class="(?:raises|lowers)"[^>]*>.*?<span[^>]*>([^<]*)</span>', shown)
+    assert steps
+    for step in steps:
+        assert "other input" in step or any(step.startswith(label.rstrip("0123456789")) for label in labels)
+
+
+def test_unknown_inputs_of_a_group_are_one_reason(client: TestClient) -> None:
+    texts = {**texts_of(SCHEMA, RISKY), "EXT_SOURCE_1": "", "EXT_SOURCE_3": ""}
+    shown = ask(client, "reasons", texts)["html"]
+    assert "External score 1 and 3 are unknown" in words_of(shown)
+    assert "Score externe 1 et 3\N{NO-BREAK SPACE}: inconnus" in html.unescape(shown)
+
+
+def test_the_change_that_turns_the_decision_really_turns_it(client: TestClient) -> None:
+    texts = texts_of(SCHEMA, RISKY)
+    shown = ask(client, "flip", texts)["html"]
+    buttons = re.findall(r'data-feature="([^"]*)" data-text="([^"]*)"', shown)
+    assert buttons
+    for name, text in buttons:
+        changed = decide(client, {"turn": 1, "texts": {**texts, name: text}})
+        assert answer_in(changed["html"])["decision"] == "accept"
+
+
+@pytest.mark.parametrize(
+    "texts", [None, [], "x", {"AMT_CREDIT": None}, {"other": "1"}, {"AMT_CREDIT": "\ud800"}]
+)
+@pytest.mark.parametrize("call", ["what-if", "flip", "reasons"])
+def test_what_is_no_case_is_answered_all_the_same(client: TestClient, call: str, texts: Any) -> None:
+    ask(client, call, texts)
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "body", "status"),
+    [
+        ("/page/what-if", "text/plain", b"{}", 415),
+        ("/page/what-if", "application/json", b"x" * (2**20 + 1), 413),
+        ("/page/what-if", "application/json", b"not json", 200),
+        ("/page/many", "application/json", b"{}", 415),
+        ("/page/many", "text/csv", b"x" * (2**18 + 1), 413),
+        ("/page/many/check", "text/csv", b"x" * (2**18 + 1), 413),
+        ("/page/many?first=\N{SUPERSCRIPT TWO}", "text/csv", b"a\n1", 200),
+        ("/page/other", "text/csv", b"", 404),
+    ],
+)
+def test_calls_take_what_the_page_sends_alone(
+    client: TestClient, path: str, content_type: str, body: bytes, status: int
+) -> None:
+    answer = client.post(path, content=body, headers={"Content-Type": content_type})
+    assert answer.status_code == status
+
+
+def test_calls_say_how_long_the_server_worked(client: TestClient) -> None:
+    answer = client.post("/page/what-if", content=b'{"texts": {}}', headers=JSON)
+    assert answer.headers["Server-Timing"].startswith("page;dur=")
+
+
+def table_of(rows: list[dict[str, Any]], **more: str) -> str:
+    """Rows as the CSV of a person, with further columns of the same value."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([*more, *SCHEMA.names])
+    for row in rows:
+        writer.writerow([*more.values(), *(plain(row.get(name, "")) for name in SCHEMA.names)])
+    return text.getvalue()
+
+
+def plain(value: Any) -> Any:
+    return int(value) if isinstance(value, bool) else value
+
+
+def test_many_cases_are_answered_as_predict_answers_each(client: TestClient) -> None:
+    rows = sample_rows(SCHEMA, 300, seed=3)
+    before = decisions(client) + decisions(client, "refuse")
+    answer = client.post("/page/many?first=2", content=table_of(rows, client="C-1"), headers=CSV).json()
+    assert (answer["rows"], answer["bad"], answer["faults"]) == (300, 0, [])
+    assert decisions(client) + decisions(client, "refuse") == before + 300
+    assert sum(answer["counts"]) == sum(answer["outcomes"].values()) == 300
+    scored = list(csv.DictReader(io.StringIO(answer["header"] + answer["csv"])))
+    for row, given in zip(rows[:50], scored, strict=False):
+        alone = client.post("/predict", json=row).json()
+        assert float(given["probability"]) == alone["probability"]
+        assert given["decision"] == alone["decision"]
+        assert (given["client"], given["error"]) == ("C-1", "")
+
+
+def test_template_is_a_file_that_can_be_scored(client: TestClient) -> None:
+    template = client.get("/page/template.csv")
+    assert template.headers["Content-Type"].startswith("text/csv")
+    answer = client.post("/page/many", content=template.content, headers=CSV).json()
+    assert (answer["rows"], answer["bad"]) == (3, 0)
+    assert answer["outcomes"] == {"accept": 2, "refuse": 1}
+
+
+def test_bad_cells_are_named_by_line_and_column_and_the_other_rows_scored(client: TestClient) -> None:
+    rows = [RISKY, {**RISKY, "AMT_CREDIT": "much"}, {**RISKY, "AGE_YEARS": 7}]
+    answer = client.post("/page/many?first=1000", content=table_of(rows), headers=CSV).json()
+    assert (answer["rows"], answer["bad"]) == (3, 2)
+    named = [(fault["line"], words_of(fault["column"]).strip()) for fault in answer["faults"]]
+    assert named == [(1001, "Amount of the credit"), (1002, "Age")]
+    scored = list(csv.DictReader(io.StringIO(answer["header"] + answer["csv"])))
+    assert [bool(row["probability"]) for row in scored] == [True, False, False]
+    assert scored[1]["error"].startswith("AMT_CREDIT: expected a number between")
+
+
+def test_a_piece_has_no_more_rows_than_a_batch(tmp_path: Path) -> None:
+    with page_client(CREDIT, tmp_path, max_batch_rows=3) as client:
+        for rows, problem in ((3, None), (4, "expected at most 3 rows in one piece of a file, got more")):
+            answer = client.post("/page/many", content=table_of([RISKY] * rows), headers=CSV).json()
+            assert answer.get("problem") == problem
+        assert decisions(client, "refuse") == 3
+        assert 'data-most=\\"3\\"' in client.get("/").text
+
+
+def test_refused_logins_count_as_answers_with_an_error(tmp_path: Path) -> None:
+    with page_client(CREDIT, tmp_path, ui_auth=(("ann", "secret"),)) as client:
+        assert client.get("/").status_code == 401
+        assert re.search(
+            r'hotrow_request_duration_seconds_count\{[^}]*code="401"[^}]*\} 1', client.get("/metrics").text
+        )
+
+
+@pytest.mark.parametrize("name", SCHEMA.names)
+def test_hostile_cells_come_back_harmless(client: TestClient, name: str) -> None:
+    rows = [{**RISKY, name: hostile} for hostile in (*HOSTILE, "+1+1", "-1+1", "@SUM(A1)", "\tx", "\r=1")]
+    answer = client.post("/page/many", content=table_of(rows, note="=1+1"), headers=CSV).json()
+    # A tab or line break around nothing else is no value: the cell is stripped before it is read.
+    assert answer["bad"] == len(rows)
+    for cells in csv.reader(io.StringIO(answer["csv"], newline="")):
+        for cell in cells:
+            assert not cell.startswith(("=", "+", "@", "\t", "\r")), cell
+            assert not cell.startswith("-") or float(cell)
+    assert "<script" not in json.dumps(answer["faults"])
+
+
+def test_columns_are_checked_before_a_row_is_scored(client: TestClient) -> None:
+    def problem(text: str) -> str:
+        return str(client.post("/page/many", content=text.encode(), headers=CSV).json()["problem"])
+
+    assert problem("AMT_CREDIT\r\n1\r\n").startswith("expected the columns AMT_INCOME_TOTAL, AGE_YEARS")
+    assert "rename it" in problem(table_of([RISKY], decision="x"))
+    assert "each once" in problem("a,a\r\n1,2\r\n")
+    assert "each once" in problem("")
+    assert "CSV" in problem('AMT_CREDIT\r\n"x"y\r\n')
+    assert (
+        client.post("/page/many", content=b"\xff\xfe", headers=CSV).json()["problem"].endswith("other bytes")
+    )
+
+
+def test_preview_marks_what_is_wrong_and_scores_nothing(client: TestClient) -> None:
+    before = decisions(client, "refuse")
+    content = table_of([RISKY, {**RISKY, "AGE_YEARS": 7}], client="<b>")
+    answer = client.post("/page/many/check", content=content, headers=CSV).json()
+    assert decisions(client, "refuse") == before
+    assert "14 of 14 columns of the model found. Carried along: client." in words_of(answer["html"])
+    assert '<td class="bad">7 ' in answer["html"]
+    assert "<b>" not in answer["html"]
+    assert [fault["line"] for fault in answer["faults"]] == [3]
+
+
+def test_operations_show_the_metrics_and_ask_for_nothing_else(client: TestClient) -> None:
+    for _ in range(3):
+        client.post("/predict", json=RISKY)
+    said = words_of(run(client, "tick", []))
+    for words in (
+        "requests a second",
+        "Scores and the limit",
+        "Drift, strongest first",
+        "Worker 1",
+        "No line was lost",
+        "credit@1, graph",
+        "103,964 rows compared with the trained model, 0 bits different",
+    ):
+        assert words in said
+
+
+@pytest.fixture(params=["three", "wide"])
+def other(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.getfixturevalue(request.param)
+    return found
+
+
+def test_any_bundle_has_every_tab(other: Path, tmp_path: Path) -> None:
+    bundle = Bundle.load(other)
+    row = next(iter(bundle.golden_rows())).fields
+    texts = texts_of(bundle.schema, row)
+    with page_client(other, tmp_path / "logs") as client:
+        shown = answer_in(decide(client, {"turn": 1, "texts": texts})["html"])
+        assert shown["probability"] == client.post("/predict", json=row).json()["probability"]
+        assert ask(client, "what-if", texts)["whole"]
+        assert "Smallest single change" in ask(client, "flip", texts)["html"]
+        assert "What counted most" in ask(client, "reasons", texts)["html"] or "refused" in shown["decision"]
+        template = client.get("/page/template.csv").content
+        assert client.post("/page/many", content=template, headers=CSV).json()["bad"] == 0
+        assert "Workers" in run(client, "tick", [])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kind"),
+    [({"objective": "regression"}, "amount"), ({"objective": "multiclass", "num_class": 3}, "classes")],
+)
+def test_models_of_other_tasks_have_every_tab_too(
+    parameters: dict[str, Any], kind: str, tmp_path: Path
+) -> None:
+    bundle = lightgbm_bundle(tmp_path / kind, parameters, kind, 10)
+    texts = texts_of(bundle.schema, next(iter(bundle.golden_rows())).fields)
+    with page_client(bundle.directory, tmp_path / "logs") as client:
+        assert "prediction" in answer_in(decide(client, {"turn": 1, "texts": texts})["html"])
+        assert ask(client, "what-if", texts)["whole"]
+        assert ask(client, "flip", texts)["html"] == ""
+        assert "What counted most" in ask(client, "reasons", texts)["html"]
+        template = client.get("/page/template.csv").content
+        assert client.post("/page/many", content=template, headers=CSV).json()["bad"] == 0
+        assert "Workers" in run(client, "tick", [])

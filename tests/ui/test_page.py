@@ -1,0 +1,306 @@
+"""The page in a real browser. The browser lives as long as this module: its event loop is the thread's."""
+
+import json
+import re
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Route
+
+from tests.support.browser import (
+    LOAN,
+    RISKY,
+    SAFE,
+    Served,
+    Visit,
+    assert_accessible,
+    chromium,
+    loan_bundle,
+    page_served,
+    visit,
+)
+from tests.support.bundles import sample_rows
+from tests.ui.test_values import WRITTEN
+from ui.words.values import format_number, texts_of
+from ui.words.wording import percents
+
+THRESHOLD = 0.3
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("page")
+    loan_bundle(folder / "loan")
+    with page_served(folder / "loan", folder) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def loaded(browser: Browser, served: Served) -> Iterator[Visit]:
+    with visit(browser, served.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_page(loaded: Visit) -> Visit:
+    """The page with an empty form; its console and its hosts are of all tests so far."""
+    loaded.clear()
+    return loaded
+
+
+def post(served: Served, row: dict[str, Any]) -> dict[str, Any]:
+    """The document `POST /predict` answers this row with, refusals too."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{served.url}/predict", json.dumps(row).encode(), headers)
+    try:
+        with urllib.request.urlopen(request) as answer:
+            document: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        document = json.load(refusal)
+    return document
+
+
+def fill(opened: Visit, row: dict[str, Any]) -> None:
+    """Type a row into the form, as a person reads it."""
+    for name, text in texts_of(LOAN, row).items():
+        feature = LOAN[name]
+        if feature.kind == "flag":
+            opened.page.get_by_role("radio", name="Yes" if row[name] else "No", exact=True).check()
+        elif feature.kind == "category":
+            opened.field(feature.label).select_option(text)
+        else:
+            opened.field(feature.label).fill(text)
+
+
+def said(document: dict[str, Any]) -> str:
+    """The sentence that tells an answer of the server."""
+    pair = percents(document["probability"], THRESHOLD)
+    risk, limit = (words.en.replace("\N{NO-BREAK SPACE}", " ") for words in pair)
+    relation = "below" if document["decision"] == "accept" else "above"
+    return f"The risk of default is {risk}, {relation} the limit of {limit}."
+
+
+def test_terminal_gives_the_address_and_a_curl_line_that_works(served: Served) -> None:
+    lines = served.terminal.read_text().splitlines()
+    assert f"The page:  {served.url}" in lines
+    (curl,) = (line.removeprefix("The API:   ") for line in lines if line.startswith("The API:"))
+    pasted = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=30, check=True)
+    assert json.loads(pasted.stdout)["decision"] == "accept"
+
+
+def test_filled_form_shows_what_the_api_answers(open_page: Visit, served: Served) -> None:
+    for row in (SAFE, RISKY, *sample_rows(LOAN, 4, seed=9)):
+        open_page.clear()
+        fill(open_page, row)
+        open_page.decide()
+        document = post(served, row)
+        open_page.heading("Accepted" if document["decision"] == "accept" else "Refused")
+        open_page.page.get_by_text(said(document).replace(" %", "\N{NO-BREAK SPACE}%")).wait_for()
+        assert re.search(r"Scored in \d+\.\d\d ms", open_page.verdict)
+
+
+@pytest.mark.parametrize(
+    ("title", "heading"), [("A safe", "Accepted"), ("A borderline", "Accepted"), ("A risky", "Refused")]
+)
+def test_examples_come_out_as_they_are_named(open_page: Visit, title: str, heading: str) -> None:
+    open_page.example(title)
+    open_page.heading(heading)
+    assert open_page.field("Amount asked for").input_value() != ""
+
+
+def test_example_fills_the_form_readably(open_page: Visit) -> None:
+    open_page.example("A risky")
+    open_page.heading("Refused")
+    assert open_page.field("Amount asked for").input_value() == "9,600,000.5"
+    assert open_page.field("Time to repay").input_value() == ""
+    assert open_page.page.get_by_role("radio", name="No", exact=True).is_checked()
+
+
+def test_unknown_is_not_zero(open_page: Visit) -> None:
+    open_page.example("A safe")
+    open_page.heading("Accepted")
+    with_zero = open_page.verdict
+    open_page.page.get_by_role("button", name="Set to unknown: Largest delay").click()
+    assert open_page.field("Largest delay").get_attribute("placeholder") == "Unknown"
+    open_page.decide()
+    open_page.heading("Refused")
+    assert open_page.verdict != with_zero
+
+
+def test_bad_values_are_refused_beside_their_fields_in_the_servers_words(
+    open_page: Visit, served: Served
+) -> None:
+    open_page.field("Time to repay").fill("soon")
+    open_page.field("Largest delay").fill("2,000")
+    open_page.decide()
+    open_page.heading("Not decided")
+    errors = post(served, {"months": "soon", "delay": 2000})["errors"]
+    assert len(errors) == 3
+    for error in errors:
+        label = LOAN[error["pointer"][1:]].label
+        field = open_page.field(label)
+        named = open_page.page.get_by_label(label, exact=True)
+        beside = open_page.page.locator("#form .field", has=named).locator(".error")
+        assert beside.inner_text().casefold() == error["detail"].casefold()
+        assert field.get_attribute("aria-invalid") == "true"
+        assert f"{label}: {error['detail']}" in open_page.verdict
+    # The first of them has the focus, and the list leads to the others.
+    assert open_page.field("Amount asked for").evaluate("node => node === document.activeElement")
+    open_page.page.get_by_role("link", name="Largest delay").click()
+    assert open_page.field("Largest delay").evaluate("node => node === document.activeElement")
+
+
+def test_a_mended_field_loses_its_error(open_page: Visit) -> None:
+    open_page.decide()
+    open_page.heading("Not decided")
+    amount = open_page.field("Amount asked for")
+    amount.fill("5000")
+    assert amount.get_attribute("aria-invalid") is None
+    open_page.decide()
+    open_page.page.locator("#verdict h2", has_text="Refused").or_(
+        open_page.page.locator("#verdict h2", has_text="Accepted")
+    ).wait_for()
+    assert open_page.page.locator(".error:visible").count() == 0
+
+
+def test_page_and_server_read_numbers_alike(open_page: Visit) -> None:
+    """A field that is left shows its number regrouped where the server reads one, else as typed."""
+    amount = open_page.field("Amount asked for")
+    for text, number in WRITTEN:
+        if len(text) > 40:  # longer than the page lets anyone type
+            continue
+        amount.fill(text)
+        amount.blur()
+        shown = amount.input_value()
+        if number is None or "e" in text:
+            assert shown == text
+        elif abs(number) < 2**53:
+            assert shown.lstrip("0") in {format_number(number), format_number(number).lstrip("0"), text}
+
+
+def test_of_quick_submissions_the_last_is_shown(open_page: Visit) -> None:
+    for title in ("A risky", "A safe") * 3:
+        open_page.example(title)
+    open_page.heading("Accepted")
+    open_page.page.locator("#verdict:not(.stale)").wait_for()
+    assert open_page.field("Amount asked for").input_value() == "5,000"
+
+
+def test_an_answer_that_comes_after_a_change_is_marked(open_page: Visit) -> None:
+    open_page.page.route("**/page/decide", lambda route: late(route, open_page))
+    open_page.example("A safe")
+    open_page.heading("Accepted")
+    open_page.page.locator("#verdict.stale").wait_for()
+    open_page.page.unroute("**/page/decide")
+
+
+def late(route: Route, opened: Visit) -> None:
+    """Let a request go only after the form has changed."""
+    opened.field("Time to repay").fill("99")
+    route.continue_()
+
+
+def test_verdict_says_when_the_form_has_changed_since(open_page: Visit) -> None:
+    open_page.example("A safe")
+    open_page.heading("Accepted")
+    assert open_page.page.locator("#verdict.stale").count() == 0
+    open_page.field("Time to repay").fill("36")
+    open_page.page.locator("#verdict.stale").wait_for()
+    open_page.decide()
+    open_page.page.locator("#verdict:not(.stale)").wait_for()
+
+
+def test_clear_empties_form_and_verdict(open_page: Visit) -> None:
+    open_page.example("A safe")
+    open_page.heading("Accepted")
+    open_page.clear()
+    open_page.heading("No decision yet")
+    assert open_page.field("Amount asked for").input_value() == ""
+    assert open_page.page.get_by_role("radio", name="Unknown", exact=True).is_checked()
+
+
+def test_keyboard_alone_decides(open_page: Visit) -> None:
+    open_page.field("Amount asked for").focus()
+    press = open_page.page.keyboard.press
+    open_page.page.keyboard.type("5000")
+    press("Tab")
+    open_page.page.keyboard.type("24")
+    press("Tab")
+    open_page.page.keyboard.type("0")
+    press("Enter")
+    open_page.heading("Accepted")
+    assert open_page.field("Amount asked for").input_value() == "5,000"
+
+
+def test_help_of_the_field_in_hand_is_shown(open_page: Visit) -> None:
+    open_page.field("Amount asked for").focus()
+    assert open_page.page.locator(".guide").inner_text() == "From the application. Typical: 12,000."
+
+
+def test_labels_of_a_bundle_are_text_only(open_page: Visit) -> None:
+    label = "Education <b>${1}</b>"
+    assert open_page.field(label).locator("option").all_inner_texts()[-1] == 'University "or" {{more}}'
+
+
+def test_nothing_goes_elsewhere_and_nothing_stays(open_page: Visit, served: Served) -> None:
+    open_page.example("A safe")
+    open_page.heading("Accepted")
+    open_page.field("Time to repay").fill("x")
+    open_page.decide()
+    open_page.heading("Not decided")
+    kept = """async () => [{...localStorage}, {...sessionStorage}, document.cookie,
+              (await indexedDB.databases()).map(base => base.name), await caches.keys()]"""
+    assert open_page.page.evaluate(kept) == [{}, {}, "", [], []]
+    assert open_page.console == []
+    assert open_page.hosts == {served.url.removeprefix("http://")}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Browser, served: Served, scheme: str) -> None:
+    with visit(browser, served.url, color_scheme=scheme, reduced_motion="reduce") as opened:
+        assert_accessible(opened, "idle")
+        opened.example("A safe")
+        opened.heading("Accepted")
+        assert_accessible(opened, "accepted")
+        opened.example("A risky")
+        opened.heading("Refused")
+        assert_accessible(opened, "refused")
+        opened.field("Amount asked for").fill("much")
+        assert_accessible(opened, "changed since")
+        opened.decide()
+        opened.heading("Not decided")
+        assert_accessible(opened, "not decided")
+
+
+def test_narrow_screen_shows_everything_and_the_verdict_comes_into_view(
+    browser: Browser, served: Served
+) -> None:
+    with visit(browser, served.url, viewport={"width": 360, "height": 640}) as opened:
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360
+        fill(opened, SAFE)
+        opened.decide()
+        opened.heading("Accepted")
+        opened.page.wait_for_function(
+            "document.querySelector('#verdict h2').getBoundingClientRect().top >= 0"
+        )
+
+
+def test_verdict_is_seen_without_scrolling_on_a_desktop(browser: Browser, served: Served) -> None:
+    with visit(browser, served.url, viewport={"width": 1280, "height": 720}) as opened:
+        fill(opened, SAFE)
+        opened.decide()
+        opened.heading("Accepted")
+        box = opened.page.locator("#verdict").bounding_box()
+        assert box is not None
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 720

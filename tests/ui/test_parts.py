@@ -1,0 +1,285 @@
+"""Smaller parts of the page: files of people, figures of the metrics, the login, the card, the plots."""
+
+import asyncio
+import base64
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from server.errors import MalformedBody, SettingsError, UnacceptableRow
+from server.model.bundle import Bundle
+from server.scoring.service import Service
+from server.settings import Settings
+from tests.support.bundles import CREDIT
+from tests.support.pages import page_client
+from train.features import SCHEMA
+from train.french import TRANSLATIONS
+from ui.cases.table import harmless, read_table
+from ui.tabs.looks import Look, Shifted, grown, quantile
+from ui.tabs.model import model_html
+from ui.tabs.operations import Operations
+from ui.words.card import card_html
+from ui.words.proof import certificate_words
+
+
+@pytest.mark.parametrize(
+    ("cell", "given_back"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd|x", "'+cmd|x"),
+        ("-1+1", "'-1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t'=1"),
+        ("\r=1", "'\r'=1"),
+        ("\n=1", "'\n'=1"),
+        ("\0=1", "'\0=1"),
+        ("\tx", "'\tx"),
+        ("\nx", "'\nx"),
+        ("\0x", "'\0x"),
+        ("  =1+1", "'  =1+1"),
+        ("\N{NO-BREAK SPACE}=1", "'\N{NO-BREAK SPACE}=1"),
+        ("＝1+1", "'＝1+1"),
+        ("＋1+1", "'＋1+1"),
+        ("－1+1", "'－1+1"),
+        ("＠SUM(A1)", "'＠SUM(A1)"),
+        ("a;=1+1", "a;'=1+1"),
+        ("a,=1+1", "a,'=1+1"),
+        ("a, @x", "a,' @x"),
+        ("a\t+1", "a\t'+1"),
+        ("a\n-1", "a\n'-1"),
+        ("a\r\n=1", "a\r\n'=1"),
+        ('a;"=1"', 'a;\'"=1"'),
+        (";=1;=2", ";'=1;'=2"),
+        ("-5,-3", "'-5,'-3"),
+        ("=", "'="),
+        ("-5", "-5"),
+        ("+5.25", "+5.25"),
+        ("-1e-3", "-1e-3"),
+        ("-0,5", "-0,5"),
+        ("-5,3", "-5,3"),
+        ("2026-01-02", "2026-01-02"),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
+)
+def test_what_a_spreadsheet_would_run_comes_back_as_text(cell: str, given_back: str) -> None:
+    assert harmless(cell) == given_back
+
+
+def test_lines_of_a_table_are_those_of_its_file() -> None:
+    table = read_table('a,b\n1,"x\ny"\n\n2,z\r\n3,"q"', 10, 3)
+    assert table.records == [["1", "x\ny"], ["2", "z"], ["3", "q"]]
+    assert table.lines == [10, 13, 14]
+
+
+def test_semicolons_part_cells_where_the_header_has_them() -> None:
+    table = read_table("a;b\n0,5;x", 2, 1)
+    assert (table.delimiter, table.records) == (";", [["0,5", "x"]])
+    assert table.plain("0,5", SCHEMA["EXT_SOURCE_1"]) == "0.5"
+    assert table.plain("a,b", SCHEMA["CODE_GENDER"]) == "a,b"
+
+
+def test_what_is_no_table_is_refused() -> None:
+    with pytest.raises(MalformedBody, match="expected CSV"):
+        read_table('a\n"x"y', 2, 1)
+    for text in ("", "\n1", "a,a\n1,2"):
+        with pytest.raises(UnacceptableRow, match="each once"):
+            read_table(text, 2, 1)
+    with pytest.raises(UnacceptableRow, match="at most 1 rows"):
+        read_table("a\n1\n2", 2, 1)
+
+
+def test_quantiles_lie_on_the_line_between_two_bounds() -> None:
+    histogram = grown({1.0: 5.0, 2.0: 5.0, float("inf"): 5.0}, {1.0: 15.0, 2.0: 25.0, float("inf"): 25.0})
+    assert histogram == [(1.0, 10.0), (2.0, 10.0), (float("inf"), 0.0)]
+    assert quantile(histogram, 0.25) == 0.5
+    assert quantile(histogram, 0.75) == 1.5
+    assert quantile([(1.0, 0.0), (float("inf"), 4.0)], 0.5) == 1.0
+    assert quantile([], 0.5) is None
+
+
+def test_a_look_takes_one_model_and_predict_alone() -> None:
+    family = HistogramMetricFamily("hotrow_request_duration_seconds", "x", labels=("route", "method", "code"))
+    for route, code, count in (
+        ("/predict", "200", 3),
+        ("/predict", "422", 1),
+        ("/model", "200", 4),
+        ("other", "401", 1),
+    ):
+        family.add_metric((route, "POST", code), [("0.1", count), ("+Inf", count)], sum_value=1.0)
+    look = Look.of([family], 1.0, "m@1")
+    assert (look.requests, look.failed) == (9, 2)
+    assert look.durations == {0.1: 3.0, float("inf"): 3.0}
+
+
+def drift_of(figures: dict[str, dict[str, float]]) -> list[Shifted]:
+    families = []
+    for name, values in figures.items():
+        labels = ("model", "feature") if "feature" in name else ("model",)
+        family = GaugeMetricFamily(f"hotrow_{name}", "x", labels=labels)
+        for feature, value in values.items():
+            family.add_metric(("m@1", feature)[: len(labels)], value)
+        families.append(family)
+    return Look.of(families, 1.0, "m@1").drift
+
+
+def test_a_look_takes_drift_of_values_of_missing_ones_and_of_the_score() -> None:
+    found = drift_of(
+        {
+            "feature_psi": {"a": 0.3},
+            "feature_psi_limit": {"a": 0.2},
+            "feature_missing_psi": {"a": 0.1},
+            "feature_missing_psi_limit": {"a": math.inf},
+            "feature_unseen_ratio": {"a": 0.25},
+            "score_psi": {"": 0.4},
+            "score_psi_limit": {"": 0.2},
+        }
+    )
+    assert found == [
+        Shifted("a", False, 0.3, 0.2, 0.25),
+        Shifted("a", True, 0.1, math.inf),
+        Shifted("", False, 0.4, 0.2),
+    ]
+    assert [shifted.strength for shifted in found] == pytest.approx([1.5, 0.0, 2.0])
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Service]:
+    with page_client(CREDIT, tmp_path) as client:
+        yield client.app.state.service  # type: ignore[attr-defined]  # of Starlette's app
+
+
+def test_operations_rank_all_drift_and_judge_none_of_too_few_rows(opened: Service) -> None:
+    operations = Operations(opened)
+    name = SCHEMA.names[0]
+    look = Look(1.0, single={"hotrow_drift_rows": 5000.0, "hotrow_drift_independent_rows": 5000.0})
+    values, absence = "hotrow_feature_psi", "hotrow_feature_missing_psi"
+    look.drift_figures = {
+        (values, name): 0.01,
+        (f"{values}_limit", name): math.inf,
+        ("hotrow_feature_unseen_ratio", name): 0.5,
+        (absence, name): 0.3,
+        (f"{absence}_limit", name): 0.2,
+        ("hotrow_score_psi", ""): 0.8,
+        ("hotrow_score_psi_limit", ""): 0.2,
+    }
+    shown = operations.drift_html(look)
+    entries = shown.split("<li")[1:]
+    assert "Score" in entries[0]
+    assert ": missing or not" in entries[1]
+    assert all(">drifted<" in entry for entry in entries[:2])
+    assert "too few rows; 50.0" in entries[2]
+    assert "as in training" not in shown
+    look.single["hotrow_drift_independent_rows"] = 1.0
+    assert "5,000, of which 1 tell something new" in operations.drift_html(look)
+
+
+def test_of_two_pages_that_ask_at_once_one_looks(opened: Service) -> None:
+    operations = Operations(opened)
+    looks: list[int] = []
+    collect = opened.page.collect
+
+    def counted() -> Iterator[Metric]:
+        looks.append(1)
+        return iter(list(collect()))
+
+    async def both() -> None:
+        opened.page.collect = counted  # type: ignore[method-assign]  # counts the real looks
+        await asyncio.gather(operations.look(), operations.look())
+
+    asyncio.run(both())
+    assert len(looks) == 1
+
+
+def basic(pair: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
+def test_login_covers_the_page_and_its_calls_and_leaves_the_api_open(tmp_path: Path) -> None:
+    logins = Settings.read({"HOTROW_UI_AUTH": "ann:s:cret,bob:pässword"}).ui_auth
+    assert logins == (("ann", "s:cret"), ("bob", "pässword"))
+    with page_client(CREDIT, tmp_path, ui_auth=logins) as client:
+        for path in ("/", "/page/template.csv", "/theme.css"):
+            refusal = client.get(path)
+            assert refusal.status_code == 401
+            assert refusal.headers["WWW-Authenticate"].startswith("Basic realm=")
+            for pair in ("ann:s:cret", "bob:pässword"):
+                assert client.get(path, headers=basic(pair)).status_code == 200
+        for pair in ("ann:", "ann:s:cre", "ann:pässword", "eve:s:cret", "", ":"):
+            assert client.get("/", headers=basic(pair)).status_code == 401
+        for header in ("Basic", "Basic !", "Bearer x", "Basic " + "A" * 9999):
+            assert client.get("/", headers={"Authorization": header}).status_code == 401
+        for path in ("/page/what-if", "/page/many", "/page/flip", "/gradio_api/run/predict"):
+            assert client.post(path, json={}).status_code == 401
+        assert client.get("/livez").status_code == 200
+        assert client.post("/predict", json={}).status_code == 422
+
+
+@pytest.mark.parametrize("text", ["ann", "ann:", ":secret", "ann:x,bob"])
+def test_a_login_that_is_none_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(SettingsError, match="expected HOTROW_UI_AUTH to be USER:PASSWORD") as refusal:
+        Settings.read({"HOTROW_UI_AUTH": text})
+    assert text not in str(refusal.value)
+
+
+def test_passwords_are_in_no_representation_of_the_settings() -> None:
+    assert "secret" not in repr(Settings(ui_auth=(("ann", "secret"),)))
+
+
+def test_card_is_rendered_without_raw_markup_and_below_the_pages_headings() -> None:
+    shown = card_html("---\na: b\n---\n# One\n<script>x</script>\n\n| a | b |\n| - | - |\n| 1 | <i>2</i> |\n")
+    assert "<h3>One</h3>" in shown
+    assert "<script" not in shown
+    assert "<i>" not in shown
+    assert '<div class="scroll" tabindex="0"' in shown
+    assert "a: b" not in shown
+
+
+def test_model_tab_tells_proof_evaluation_inputs_reference_and_card() -> None:
+    shown = model_html(Bundle.load(CREDIT), SCHEMA.names)
+    for words in ("0 bits different", "ROC curve", "Calibration", "Cost by limit", "By group: age"):
+        assert words in shown
+    for words in ("EXT_SOURCE_2", "How the 3,750 training rows were spread", "Credit default risk"):
+        assert words in shown
+    assert shown.count("<svg") == 3
+
+
+def test_model_tab_says_what_a_bundle_does_not_hold(three: Path) -> None:
+    bundle = Bundle.load(three)
+    shown = model_html(bundle, bundle.schema.names)
+    for words in ("holds no evaluation", "holds no reference", "has no card"):
+        assert words in shown
+
+
+def test_certificate_in_words() -> None:
+    total = {
+        "rows": 1_200_000,
+        "margin_bits_differ": 0,
+        "decisions_flipped": 0,
+        "max_margin_difference": 1e-7,
+    }
+    exact = certificate_words({"exact": True, "total": total})
+    assert (
+        exact.en == "1,200,000 rows compared with the trained model, 0 bits different, 0 decisions changed."
+    )
+    assert "largest difference of a score is 1e-07" in certificate_words({"exact": False, "total": total}).en
+
+
+def test_shipped_french_is_that_of_the_source_and_whole() -> None:
+    assert Bundle.load(CREDIT).manifest["translations"] == TRANSLATIONS
+    french = TRANSLATIONS["fr"]["features"]
+    assert set(french) == set(SCHEMA.names)
+    for feature in SCHEMA.features:
+        told = french[feature.name]
+        assert bool(told.get("unit")) == bool(feature.unit)
+        assert told["label"]
+        assert told["help"]
+        assert told["group"]
+        assert len(told.get("category_labels", ())) == len(feature.category_labels)
+    groups = {feature.group: french[feature.name]["group"] for feature in SCHEMA.features}
+    assert all(french[f.name]["group"] == groups[f.group] for f in SCHEMA.features)
+    assert all(a != b for a, b in pairwise(sorted(groups.values())))

@@ -1,0 +1,292 @@
+import itertools
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.model.bundle import Bundle, Decision
+from server.model.schema import Feature, FieldRefused, Schema
+from tests.support.browser import LOAN
+from tests.support.bundles import THREE_FEATURES, wide_schema
+from ui.announce import reachable
+from ui.cases.examples import Example
+from ui.drawing.gauge import gauge, place, ticks
+from ui.drawing.panel import Complaint, refused
+from ui.drawing.verdict import verdict_of
+from ui.tabs.form import WIDE, form_html, grouped
+from ui.words.labels import Labels, refusal
+from ui.words.share import curl, shared
+from ui.words.text import Text, attribute, tag
+from ui.words.wording import Wording, percent, percents
+
+CASE = Text("case", "cas")
+ACCEPTED = {"id": "a-1", "probability": 0.041, "decision": "accept", "model": "loan@7"}
+
+
+def bundle_of(task: str = "binary", classes: tuple[str, ...] = (), **manifest: Any) -> Bundle:
+    decision = Decision(0.091, "accept", "refuse", 10, 1)
+    return Bundle(
+        directory=Path("none"),
+        name="loan",
+        version="7",
+        task=task,
+        schema=LOAN,
+        decision=decision,
+        link={"name": "logistic"},
+        exact=True,
+        bound=0.0,
+        classes=classes,
+        manifest=manifest,
+    )
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html).replace("\N{NO-BREAK SPACE}", " "))
+
+
+@pytest.mark.parametrize(
+    ("feature", "hint"),
+    [
+        (Feature("age", minimum=18, maximum=120, unit="years"), "18 to 120 years"),
+        (Feature("sum", minimum=0, maximum=1e8, unit="EUR"), "0 to 100\N{NO-BREAK SPACE}million EUR"),
+        (Feature("score", minimum=0, maximum=1, unit="score from 0 to 1"), "score from 0 to 1"),
+        (Feature("count", minimum=1), "at least 1"),
+        (Feature("share", maximum=0.5), "at most 0.5"),
+        (Feature("free"), ""),
+    ],
+)
+def test_hint_says_range_and_unit(feature: Feature, hint: str) -> None:
+    assert Labels().hint(feature).en == hint
+
+
+def test_label_falls_back_to_the_name() -> None:
+    assert Labels().label(Feature("late_payments")) == ("Late payments", "Late payments")
+
+
+@pytest.mark.parametrize(
+    ("feature", "words"),
+    [
+        (Feature("a", help="From the offer.", default=12_000), "From the offer. Typical: 12,000."),
+        (Feature("a", "flag", default=1), "Typical: Yes."),
+        (Feature("a", "category", categories=("x",), category_labels=("Ex",), default="x"), "Typical: Ex."),
+    ],
+)
+def test_help_ends_with_a_typical_value(feature: Feature, words: str) -> None:
+    assert Labels().help(feature).en == words
+
+
+def test_groups_with_required_fields_come_first_and_required_fields_in_them() -> None:
+    features = [Feature("a", group="x"), Feature("b", group="y"), Feature("c", group="y", nullable=False)]
+    assert [(name, [f.name for f in members]) for name, members in grouped(features)] == [
+        ("y", ["c", "b"]),
+        ("x", ["a"]),
+    ]
+
+
+def test_summary_tells_required_values_first() -> None:
+    row = {"guarantor": False, "school": "higher", "amount": 5000.128, "months": 12}
+    assert Labels().summary(LOAN, row).en.startswith("Amount asked for 5,000.13, Time to repay 12, ")
+
+
+def test_example_is_headed_by_name_and_title() -> None:
+    assert Example("safe", "Far below the limit", {}).heading.en == "Safe · Far below the limit"
+    assert Example("safe", "A safe applicant", {}).heading.en == "A safe applicant"
+    assert Example("safe", "A safe applicant", {}, "Un cas sûr").heading.fr == "Un cas sûr"
+
+
+def test_form_escapes_what_the_bundle_says() -> None:
+    hostile = '"><script>alert(1)</script>'
+    schema = Schema(
+        [
+            Feature(hostile, label=hostile, help=hostile, unit=hostile, group=hostile),
+            Feature("c", "category", categories=(hostile,), default=hostile),
+        ]
+    )
+    html = form_html(schema, [Example(hostile, hostile, {hostile: 1}, hostile)], Text.same(hostile), Labels())
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") > 6
+
+
+def test_unknown_is_a_choice_of_optional_fields_only() -> None:
+    optional = form_html(THREE_FEATURES, [], CASE, Labels())
+    assert optional.count("Set to unknown") == 0  # its only number is required
+    assert '<option value="" data-fr="Inconnu">Unknown</option>' in optional
+    assert '<span data-fr="Inconnu">Unknown</span>' in optional
+    required = [replace(feature, nullable=False) for feature in THREE_FEATURES.features]
+    assert "Unknown" not in form_html(Schema(required), [], CASE, Labels())
+
+
+def test_form_of_600_features_has_600_fields() -> None:
+    schema = wide_schema(600)
+    html = form_html(schema, [], CASE, Labels(), list(reversed(schema.names)))
+    assert html.count('<div class="field') == 600
+    assert html.count('<div class="field minor"') == 600 - WIDE
+    assert html.index('data-feature="x599"') < html.index('data-feature="x0"')
+    assert len(html) < 800_000
+
+
+def test_required_fields_of_a_wide_form_are_always_shown() -> None:
+    schema = Schema([*wide_schema(100).features, Feature("last", nullable=False)])
+    html = form_html(schema, [], CASE, Labels(), list(schema.names))
+    assert '<div class="field" data-feature="last"' in html
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [(0.041, "4.1 %"), (0.0, "0.0 %"), (1.0, "100.0 %"), (1e-9, "under 0.1 %"), (0.9999, "over 99.9 %")],
+)
+def test_percent_never_claims_a_certainty(probability: float, words: str) -> None:
+    assert percent(probability).en.replace("\N{NO-BREAK SPACE}", " ") == words
+
+
+def test_percents_have_the_decimals_that_tell_them_apart() -> None:
+    assert tuple(text.en for text in percents(0.09151, 0.09154)) == (
+        "9.151\N{NO-BREAK SPACE}%",
+        "9.154\N{NO-BREAK SPACE}%",
+    )
+    assert tuple(text.en for text in percents(0.3, 0.3)) == (
+        "30.0\N{NO-BREAK SPACE}%",
+        "30.0\N{NO-BREAK SPACE}%",
+    )
+
+
+def test_gauge_puts_the_limit_on_top_and_is_linear_for_a_half() -> None:
+    assert place(0.091, 0.091) == 0.5
+    assert [place(p, 0.091) for p in (0.0, 1.0)] == [0.0, 1.0]
+    assert [place(p, 0.5) for p in (0.1, 0.75)] == pytest.approx([0.1, 0.75])
+    assert [place(p, t) for p, t in ((0.2, 0.0), (0.2, 1.0))] == [0.2, 0.2]
+
+
+@pytest.mark.parametrize("threshold", [0.001, 0.05, 0.091, 0.5, 0.9, 0.999])
+def test_ticks_are_apart_from_each_other_and_from_the_limit(threshold: float) -> None:
+    places = sorted([0.5, *(place(share, threshold) for share in ticks(threshold))])
+    assert all(b - a >= 0.09 for a, b in itertools.pairwise(places))
+
+
+def test_gauge_says_in_words_what_it_shows() -> None:
+    words = {"risk": Text.same("4.1 %"), "limit": Text.same("9.1 %"), "name": Text.same("risk of <x>")}
+    drawn = gauge(0.041, 0.091, ends=(Text("Yes", "Oui"), Text("No", "Non")), **words)
+    assert 'role="img" aria-label="risk of &lt;x&gt; 4.1 %, limit 9.1 %"' in drawn
+
+
+def test_verdict_says_decision_risk_limit_and_time() -> None:
+    words = {
+        "probability": "risk of default",
+        "missed": "a missed default",
+        "false_alarm": "a good client lost",
+    }
+    verdict = verdict_of(bundle_of(wording=words))
+    said = text_of(verdict.answered(ACCEPTED, 0.000053))
+    assert "Accepted The risk of default is 4.1 %, below the limit of 9.1 %." in said
+    assert "Accepted 0.41 Refused 0.96 Counted: a missed default as 10, a good client lost as 1." in said
+    assert "Scored in 0.05 ms by loan@7 answer a-1" in said
+
+
+def test_refusal_at_the_limit_is_worded_so() -> None:
+    said = verdict_of(bundle_of()).answered(ACCEPTED | {"probability": 0.091, "decision": "refuse"}, 1e-5)
+    assert "Refused The probability is 9.1 %, at the limit of 9.1 %." in text_of(said)
+
+
+def test_wording_a_bundle_does_not_give_is_general_or_absent() -> None:
+    words = Wording.of(bundle_of())
+    assert (words.title.en, words.probability.en, words.below.en) == ("Loan", "probability", "Accepted")
+    assert "Counted: a missed positive as 10, a false alarm as 1." in text_of(
+        verdict_of(bundle_of()).answered(ACCEPTED, 1e-5)
+    )
+
+
+def test_a_value_is_shown_as_it_is() -> None:
+    document = {"id": "a-1", "prediction": 1234.56789, "model": "loan@7"}
+    assert "1,234.57 The value the model predicts." in text_of(
+        verdict_of(bundle_of("regression")).answered(document, 1e-5)
+    )
+
+
+def test_the_likeliest_class_comes_first() -> None:
+    document = {"id": "a-1", "probabilities": [0.2, 0.7, 0.1], "prediction": "b", "model": "loan@7"}
+    verdict = verdict_of(bundle_of("multiclass", ("a", "b", "<c>")))
+    said = text_of(verdict.answered(document, 1e-5))
+    assert "b The likeliest of 3 classes. b 70.0 % a 20.0 % &lt;c&gt; 10.0 %" in said
+    assert "No answer yet" in verdict.idle()
+
+
+def test_refused_names_each_field_by_its_label() -> None:
+    said = refused(
+        "1 field is not acceptable", [Complaint("age", Text.same("Age <x>"), Text.same("expected a number"))]
+    )
+    assert "Not decided 1 field is not acceptable. Age &lt;x&gt; : expected a number" in text_of(said)
+
+
+def test_curl_line_survives_the_shell() -> None:
+    assert curl("http://h:1", {"it's": "a & b"}).endswith("""-d '{"it'"'"'s": "a & b"}'""")
+
+
+@pytest.mark.parametrize(
+    ("bound", "open_at"),
+    [
+        ("http://0.0.0.0:7860", "http://127.0.0.1:7860"),
+        ("http://[::]:7860", "http://[::1]:7860"),
+        ("http://10.0.0.5:7860", "http://10.0.0.5:7860"),
+    ],
+)
+def test_announced_address_can_be_opened(bound: str, open_at: str) -> None:
+    assert reachable(bound) == open_at
+
+
+def test_a_text_carries_both_languages_and_escapes_them() -> None:
+    assert tag("b", Text("a < b", "c > d")) == '<b data-fr="c &gt; d">a &lt; b</b>'
+    assert tag("b", Text.same("x"), class_="y", data_z='"') == '<b class="y" data-z="&quot;">x</b>'
+    assert attribute("title", Text("a", '"')) == 'title="a" data-fr-title="&quot;"'
+
+
+def test_numbers_are_written_as_each_language_writes_them() -> None:
+    assert Text.figures("1,234.5").fr == "1\N{NARROW NO-BREAK SPACE}234,5"
+    assert percent(0.041).fr == "4,1\N{NO-BREAK SPACE}%"
+
+
+FRENCH = {"amount": {"label": "Montant", "group": "Le prêt", "unit": "euros"}}
+
+
+def test_features_speak_french_where_the_bundle_does_and_their_own_words_where_not() -> None:
+    labels = Labels(FRENCH)
+    assert labels.label(LOAN["amount"]) == ("Amount asked for", "Montant")
+    assert labels.hint(LOAN["amount"]).fr == "0 à 10\N{NO-BREAK SPACE}millions euros"
+    assert labels.label(LOAN["months"]) == ("Time to repay", "Time to repay")
+
+
+@pytest.mark.parametrize("feature", LOAN.features, ids=lambda feature: str(feature.name))
+def test_every_refusal_of_the_schema_has_its_french(feature: Feature) -> None:
+    values: list[Any] = [None, "x", True, [], {}, 1.5, -1e9, 10**400, float("inf")]
+    details = [detail for value in values if (detail := why_not(feature, value))]
+    assert details
+    for detail in details:
+        words = refusal(feature, detail)
+        assert words.en == detail
+        assert words.fr.startswith("attendu")
+
+
+def why_not(feature: Feature, value: Any) -> str:
+    try:
+        feature.encode(value)
+    except FieldRefused as refused_value:
+        return str(refused_value)
+    return ""
+
+
+def test_words_that_are_not_the_schemas_are_left_as_they_are() -> None:
+    assert refusal(LOAN["amount"], "expected something else").fr == "expected something else"
+
+
+def test_what_is_shared_is_the_request_the_answer_and_the_call() -> None:
+    html = shared({"a": "<b>"}, ACCEPTED)
+    assert "&lt;b&gt;" in html
+    assert "<b>" not in html
+    assert "curl -sS <span data-origin></span>/predict" in html
+
+
+def test_near_the_limit_the_costs_are_explained() -> None:
+    near = {**ACCEPTED, "probability": 0.09095, "decision": "accept"}
+    assert "So near the limit" in text_of(verdict_of(bundle_of()).answered(near, 1e-5))
+    assert "So near the limit" not in text_of(verdict_of(bundle_of()).answered(ACCEPTED, 1e-5))

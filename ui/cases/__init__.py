@@ -1,0 +1,1 @@
+"""Cases to decide: examples, suppositions, and what would turn them."""

@@ -1,0 +1,1 @@
+"""Plots and panels as SVG and HTML of our own."""

@@ -1,0 +1,120 @@
+"""Small plots as SVG of our own: lines on two axes, bars, and a trend without axes."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ui.words.text import Text, attribute, tag
+
+WIDTH, HEIGHT = 380.0, 270.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 24.0, 14.0, 46.0
+
+Point = tuple[float, float]
+
+
+class Axis(NamedTuple):
+    """A range with its ticks, each a value and its words, and what is measured."""
+
+    low: float
+    high: float
+    ticks: Sequence[tuple[float, Text]]
+    name: Text
+
+    def share(self, value: float) -> float:
+        """Where a value stands, from 0 to 1."""
+        return (value - self.low) / ((self.high - self.low) or 1.0)
+
+
+class Line(NamedTuple):
+    """Points that are joined; `style` is a class of the style sheet, `dots` marks each point."""
+
+    style: str
+    points: Sequence[Point]
+    dots: bool = False
+
+
+def plot(
+    x: Axis, y: Axis, lines: Sequence[Line], said: Text, marks: Sequence[tuple[float, Text]] = ()
+) -> str:
+    """Lines on two axes as an `<svg>`; `said` tells it to those who do not see it.
+
+    `marks` are upright lines at a value of x, with words at their top.
+    """
+    head = f'<svg class="plot" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" {attribute("aria-label", said)}>'
+    parts = [*(_x_tick(x, *tick) for tick in x.ticks), *(_y_tick(y, *tick) for tick in y.ticks)]
+    parts += [_line(x, y, line) for line in lines]
+    parts += [_mark(x, *mark) for mark in marks]
+    parts.append(_word("axis", (_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 6, x.name))
+    middle = (_TOP + HEIGHT - _BOTTOM) / 2
+    parts.append(tag("text", y.name, class_="axis", transform=f"translate(13 {middle:g}) rotate(-90)"))
+    return head + "".join(parts) + "</svg>"
+
+
+def percent_ticks(values: Sequence[float]) -> list[tuple[float, Text]]:
+    """Shares as ticks in percent."""
+    return [(value, Text.figures(f"{value * 100:g}\N{NO-BREAK SPACE}%")) for value in values]
+
+
+def trend(lines: Sequence[tuple[str, Sequence[float]]], said: Text) -> str:
+    """How figures moved, oldest first, all on one scale from 0: an `<svg>` that stretches."""
+    most = max((value for _, values in lines for value in values), default=0.0) or 1.0
+    drawn = "".join(
+        f'<polyline class="{style}" points="'
+        + " ".join(
+            f"{100 * i / max(1, len(values) - 1):.2f},{38 - 34 * value / most:.2f}"
+            for i, value in enumerate(values)
+        )
+        + '" vector-effect="non-scaling-stroke"/>'
+        for style, values in lines
+    )
+    return (
+        f'<svg class="trend" viewBox="0 0 100 40" preserveAspectRatio="none" role="img" '
+        f"{attribute('aria-label', said)}>{drawn}</svg>"
+    )
+
+
+def bars(counts: Sequence[float], limit: float, said: Text, titles: Sequence[Text]) -> str:
+    """Counts over 0 to 1 as bars, with a line at `limit` (none below 0)."""
+    most = max([*counts, 1.0])
+    drawn = "".join(
+        f'<i class="{"below" if (i + 0.5) / len(counts) < limit else "otherwise"}" '
+        f'style="height:{100 * count / most:.1f}%" {attribute("title", titles[i])}></i>'
+        for i, count in enumerate(counts)
+    )
+    shown = f' style="--limit:{100 * limit:.2f}%"' if limit >= 0 else ' style="--limit:-10%"'
+    return f'<div class="bars" role="img" {attribute("aria-label", said)}{shown}>{drawn}</div>'
+
+
+def _place(x: Axis, y: Axis, point: Point) -> Point:
+    return (
+        _LEFT + (WIDTH - _LEFT - _RIGHT) * x.share(point[0]),
+        HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * y.share(point[1]),
+    )
+
+
+def _line(x: Axis, y: Axis, line: Line) -> str:
+    places = [_place(x, y, point) for point in line.points]
+    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
+    dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4"/>' for a, b in places) if line.dots else ""
+    return f'<g class="{line.style}"><polyline points="{path}"/>{dots}</g>'
+
+
+def _x_tick(x: Axis, value: float, words: Text) -> str:
+    place = _LEFT + (WIDTH - _LEFT - _RIGHT) * x.share(value)
+    grid = f'<path class="grid" d="M{place:.1f} {_TOP:g}V{HEIGHT - _BOTTOM:g}"/>'
+    return grid + _word("tick", place, HEIGHT - _BOTTOM + 18, words)
+
+
+def _y_tick(y: Axis, value: float, words: Text) -> str:
+    place = HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * y.share(value)
+    grid = f'<path class="grid" d="M{_LEFT:g} {place:.1f}H{WIDTH - _RIGHT:g}"/>'
+    return grid + _word("tick end", _LEFT - 8, place + 4, words)
+
+
+def _mark(x: Axis, value: float, words: Text) -> str:
+    place = _LEFT + (WIDTH - _LEFT - _RIGHT) * x.share(value)
+    line = f'<path class="mark" d="M{place:.1f} {_TOP:g}V{HEIGHT - _BOTTOM:g}"/>'
+    return line + _word("tick start", place + 6, _TOP + 12, words)
+
+
+def _word(style: str, x: float, y: float, words: Text) -> str:
+    return tag("text", words, class_=style, x=f"{x:.1f}", y=f"{y:.1f}")

@@ -1,0 +1,185 @@
+"""The server's answer in words: a decision on its gauge, or the prediction of another task."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from server.model.bundle import Bundle
+from ui.drawing.gauge import gauge
+from ui.drawing.panel import head, origin, panel, supposed
+from ui.words.text import NBSP, Text, joined, tag
+from ui.words.values import format_number
+from ui.words.wording import Wording, percent, percents
+
+#: Of a model with many classes, the likeliest are listed.
+_LISTED_CLASSES = 6
+
+_IDLE = Text("No decision yet", "Pas encore de décision")
+_INVITATION = Text(
+    "Fill in the form and decide, or start from an example.",
+    "Remplissez le formulaire et décidez, ou partez d'un exemple.",
+)
+_COMPARED = {
+    "below": Text(
+        "The {name} is {risk}, below the limit of {limit}.",
+        f"{{name}}{NBSP}: {{risk}}, sous la limite de {{limit}}.",
+    ),
+    "at": Text(
+        "The {name} is {risk}, at the limit of {limit}.",
+        f"{{name}}{NBSP}: {{risk}}, à la limite de {{limit}}.",
+    ),
+    "above": Text(
+        "The {name} is {risk}, above the limit of {limit}.",
+        f"{{name}}{NBSP}: {{risk}}, au-dessus de la limite de {{limit}}.",
+    ),
+}
+_COSTS = Text("Expected cost of each decision", "Coût attendu de chaque décision")
+_WEIGHING = Text(
+    "Counted: {missed} as {missed_cost}, {false_alarm} as {false_cost}.",
+    f"Compté{NBSP}: {{missed}} pour {{missed_cost}}, {{false_alarm}} pour {{false_cost}}.",
+)
+_NEAR = Text(
+    "So near the limit both cost about the same: the limit was chosen on clients, not on this sum.",
+    "Si près de la limite, les deux coûtent presque autant : la limite a été choisie sur des clients, "
+    "pas sur cette somme.",
+)
+_MISSED = Text("a missed positive", "un positif manqué")
+_FALSE_ALARM = Text("a false alarm", "une fausse alerte")
+
+
+class Verdict(Protocol):
+    """How the answers of one bundle look; `document` is the body of `POST /predict`'s 200."""
+
+    def idle(self) -> str:
+        """Before anything was asked."""
+
+    def answered(self, document: Mapping[str, Any], seconds: float) -> str:
+        """One answer, and the seconds it took."""
+
+    def supposed(self, document: Mapping[str, Any]) -> str:
+        """The same for an answer that is a supposition, without costs and origin."""
+
+
+def verdict_of(bundle: Bundle) -> Verdict:
+    """The verdict for the bundle's task."""
+    return Decided(bundle) if bundle.task == "binary" else Predicted(bundle)
+
+
+class Decided:
+    """The verdict of a binary classifier: what was decided, and by how much."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.words = Wording.of(bundle)
+        self._decision = bundle.decision
+        # Only a refusal is bad news; other decisions are no one's praise or blame.
+        self._tone = "judged" if self.words.refuses else "plain"
+
+    def idle(self) -> str:
+        """The limit alone."""
+        return panel(f"idle {self._tone}", head("none", _IDLE, _INVITATION), self._gauge(None))
+
+    def answered(self, document: Mapping[str, Any], seconds: float) -> str:
+        """The decision in words and on the gauge, and what each decision would cost."""
+        kind, *parts = self._drawn(document)
+        return panel(kind, *parts, self._costs(document["probability"]), origin(document, seconds))
+
+    def supposed(self, document: Mapping[str, Any]) -> str:
+        """The decision in words and on the gauge."""
+        return supposed(*self._drawn(document))
+
+    def _drawn(self, document: Mapping[str, Any]) -> tuple[str, str, str]:
+        """The panel's kind, its head and the gauge."""
+        probability, below = document["probability"], document["decision"] == self._decision.below
+        judged = self.words.refuses
+        if below:
+            said = head("check" if judged else "down", self.words.below, self.comparison(probability))
+        else:
+            said = head("cross" if judged else "up", self.words.otherwise, self.comparison(probability))
+        return f"{'below' if below else 'otherwise'} {self._tone}", said, self._gauge(probability)
+
+    def comparison(self, probability: float) -> Text:
+        """The probability beside the limit, in one sentence."""
+        risk, limit = percents(probability, self._decision.threshold)
+        below = probability < self._decision.threshold
+        relation = "below" if below else "at" if risk == limit else "above"
+        name = Text(self.words.probability.en, self.words.probability.sentence().fr)
+        return _COMPARED[relation].put(name=name, risk=risk, limit=limit)
+
+    def _gauge(self, probability: float | None) -> str:
+        threshold, words = self._decision.threshold, self.words
+        dash = Text.same("\N{EN DASH}")
+        risk, limit = (dash, percent(threshold)) if probability is None else percents(probability, threshold)
+        ends = (words.below, words.otherwise)
+        return gauge(probability, threshold, risk=risk, limit=limit, name=words.probability, ends=ends)
+
+    def _costs(self, probability: float) -> str:
+        """What each decision costs on average: the chance of its mistake times what that weighs."""
+        decision, words = self._decision, self.words
+        if not decision.cost_false_positive > 0:
+            return ""
+        costs = (
+            probability * decision.cost_false_negative,
+            (1.0 - probability) * decision.cost_false_positive,
+        )
+        rows = "".join(
+            self._cost(name, cost, max(costs), cost == min(costs))
+            for name, cost in zip((words.below, words.otherwise), costs, strict=True)
+        )
+        weighing = _WEIGHING.put(
+            missed=words.missed if words.missed.en else _MISSED,
+            false_alarm=words.false_alarm if words.false_alarm.en else _FALSE_ALARM,
+            missed_cost=Text.figures(f"{decision.cost_false_negative:g}"),
+            false_cost=Text.figures(f"{decision.cost_false_positive:g}"),
+        )
+        cheaper = costs[0] <= costs[1]
+        if cheaper != (probability < decision.threshold):
+            weighing = joined([weighing, _NEAR], " ")
+        return f'<div class="costs">{tag("h3", _COSTS)}<dl>{rows}</dl>{tag("p", weighing)}</div>'
+
+    @staticmethod
+    def _cost(name: Text, cost: float, largest: float, least: bool) -> str:
+        width = 100 * cost / largest if largest else 0.0
+        return (
+            f'<div class="cost{" least" * least}" style="--share:{width:.1f}%">{tag("dt", name)}'
+            f"{tag('dd', Text.figures(f'{cost:.2f}'))}</div>"
+        )
+
+
+class Predicted:
+    """The verdict of any other task: the value or the likeliest class."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.words = Wording.of(bundle)
+        self._classes = bundle.classes
+
+    def idle(self) -> str:
+        """An invitation."""
+        return panel("idle plain", head("none", Text("No answer yet", "Pas encore de réponse"), _INVITATION))
+
+    def answered(self, document: Mapping[str, Any], seconds: float) -> str:
+        """The prediction, and of classes the likeliest with their shares."""
+        return panel("below plain", *self._drawn(document), origin(document, seconds))
+
+    def supposed(self, document: Mapping[str, Any]) -> str:
+        """The prediction alone."""
+        return supposed("below plain", *self._drawn(document))
+
+    def _drawn(self, document: Mapping[str, Any]) -> tuple[str, ...]:
+        prediction, shares = document["prediction"], document.get("probabilities")
+        if shares is None:
+            value = Text.figures(format_number(float(f"{prediction:.6g}")))
+            said = Text("The value the model predicts.", "La valeur que le modèle prédit.")
+            return (head("none", value, said),)
+        count = str(len(shares))
+        said = Text("The likeliest of {count} classes.", "La plus probable de {count} classes.").put(
+            count=count
+        )
+        return head("none", Text.same(str(prediction)), said), self._shares(shares)
+
+    def _shares(self, shares: list[float]) -> str:
+        ranked = sorted(zip(shares, self._classes, strict=True), reverse=True)[:_LISTED_CLASSES]
+        entries = "".join(
+            f"<li>{tag('span', Text.same(name))}{tag('span', percent(share))}"
+            f'<i style="width:{share:.1%}"></i></li>'
+            for share, name in ranked
+        )
+        return f'<ul class="shares">{entries}</ul>'

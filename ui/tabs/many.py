@@ -1,0 +1,283 @@
+"""Many cases from a CSV file: sent by the page in pieces, each checked, scored and given back.
+
+The server keeps nothing between two pieces: the file is put together in the
+browser, and a piece costs the others no more than one small batch.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from server.api.body import media_type, read_body
+from server.errors import MalformedBody, UnacceptableRow
+from server.model.bundle import Bundle
+from server.model.predictor import Predictor
+from server.scoring.many_rows import RowsScorer
+from server.scoring.scored import Scored
+from server.scoring.service import Service
+from ui.cases.examples import examples_of
+from ui.cases.table import Fault, Rows, Table, read_rows, read_table, written
+from ui.words.labels import Labels, refusal
+from ui.words.text import NBSP, Text, scroll, tag
+from ui.words.wording import Wording
+
+#: Bins of the distribution of scores, over 0 to 1.
+BINS = 40
+#: What is read of one body: the page sends pieces of some 64 KiB, however large a file is.
+MAX_PIECE_BYTES = 2**18
+#: Records of a preview, faults that are listed of one piece.
+PREVIEW_ROWS, LISTED_FAULTS = 6, 100
+ERROR = "error"
+_CSV = "text/csv"
+
+_HEADING = Text("Score a file", "Calculer un fichier")
+_LEAD = Text(
+    "A CSV file with a line for each {case} and the columns of the template, in any order. An empty cell is "
+    "unknown. Other columns, such as a number of your own, are carried along.",
+    "Un fichier CSV, une ligne par {case}, avec les colonnes du modèle de fichier dans un ordre quelconque. "
+    "Une cellule vide est inconnue. D'autres colonnes, comme votre propre numéro, sont reprises "
+    "telles quelles.",
+)
+_TEMPLATE = Text("Download the template", "Télécharger le modèle de fichier")
+_CHOOSE = Text("Choose a CSV file", "Choisir un fichier CSV")
+_DROP = Text("or drop it here", "ou déposez-le ici")
+_PRIVACY = Text(
+    "The file is sent to this server alone, in pieces, and left nowhere. Rows that are scored are counted "
+    "and logged like any other decision.",
+    "Le fichier n'est envoyé qu'à ce serveur, par morceaux, et n'est gardé nulle part. Les lignes calculées "
+    "sont comptées et journalisées comme toute décision.",
+)
+_SCORE, _STOP = Text("Score all rows", "Calculer toutes les lignes"), Text("Stop", "Arrêter")
+_SAVE = Text("Download the scored file", "Télécharger le fichier calculé")
+_DISTRIBUTION = Text("How the scores are spread", "Répartition des scores")
+_FAULTS = Text("Lines to correct", "Lignes à corriger")
+_PREVIEW = Text("Preview", "Aperçu")
+_COLUMNS = Text(
+    "{known} of {all} columns of the model found.", "{known} colonnes du modèle trouvées sur {all}."
+)
+_CARRIED = Text("Carried along: {names}.", f"Reprises telles quelles{NBSP}: {{names}}.")
+_ABSENT = Text("Unknown in every row: {names}.", f"Inconnues dans chaque ligne{NBSP}: {{names}}.")
+_FINE = Text("The first {count} rows are fine.", "Les {count} premières lignes sont correctes.")
+_BAD_CELL = Text("not accepted", "non acceptée")
+
+
+def many_html(bundle: Bundle, most_rows: int) -> str:
+    """The tab: a file to choose, and places for what `many.js` shows of it; a piece has `most_rows`."""
+    words = Wording.of(bundle)
+    threshold = bundle.decision.threshold if bundle.task == "binary" else -1.0
+    outcomes = escape(json.dumps(_outcomes(bundle, words)))
+    return (
+        f'<div class="many" data-threshold="{threshold!r}" data-outcomes="{outcomes}" '
+        f'data-most="{most_rows}">'
+        f'<section class="sheet">{tag("h2", _HEADING)}{tag("p", _LEAD.put(case=words.case))}'
+        f'<div class="drop"><label class="choose"><input type="file" id="file" accept=".csv,text/csv">'
+        f"{tag('span', _CHOOSE, class_='button')}</label>{tag('span', _DROP, class_='or')}"
+        f"{tag('a', _TEMPLATE, href='/page/template.csv', download=f'{bundle.name}-template.csv')}</div>"
+        f"{tag('p', _PRIVACY, class_='note')}</section>"
+        f'<p class="problem" role="alert"></p>'
+        f'<section class="sheet preview" hidden>{tag("h2", _PREVIEW)}<p class="file"></p>'
+        f'<div class="content"></div>{tag("button", _SCORE, type="button", class_="score primary")}</section>'
+        f'<section class="sheet progress" hidden><progress max="1" value="0" aria-label="CSV"></progress>'
+        f'<p role="status" class="state"></p>{tag("button", _STOP, type="button", class_="stop")}</section>'
+        f'<section class="sheet summary" hidden><div class="figures" role="status"></div>'
+        f'<div class="spread">{tag("h3", _DISTRIBUTION)}<div class="bars"></div></div>'
+        f"{tag('button', _SAVE, type='button', class_='save primary')}"
+        f'<div class="faults" hidden>{tag("h3", _FAULTS)}<ul></ul></div></section></div>'
+    )
+
+
+def _outcomes(bundle: Bundle, words: Wording) -> dict[str, Any]:
+    if bundle.task == "binary":
+        return {bundle.decision.below: words.below, bundle.decision.otherwise: words.otherwise}
+    return {name: Text.same(name) for name in bundle.classes}
+
+
+def many_routes(service: Service) -> list[Route]:
+    """`/page/template.csv`, `/page/many/check` and `/page/many`, for the default model."""
+    many = Many(service.rows[0])
+
+    async def template(_: Request) -> Response:
+        return Response(template_csv(service.default.predictor), media_type=_CSV)
+
+    async def check(request: Request) -> Response:
+        return await _answered(request, many.check)
+
+    async def score(request: Request) -> Response:
+        return await _answered(request, many.score)
+
+    async def _answered(request: Request, work: Any) -> Response:
+        media_type(request, (_CSV,))
+        body = await read_body(request, min(MAX_PIECE_BYTES, service.settings.max_body_bytes))
+        first = request.query_params.get("first", "2")
+        try:
+            text = body.decode()
+            line = int(first) if first.isascii() and first.isdigit() and len(first) < 10 else 2
+            table = read_table(text, line, service.settings.max_batch_rows)
+            content = await work(table)
+        except UnicodeDecodeError:
+            content = {"problem": MalformedBody("expected CSV in UTF-8, got other bytes").detail}
+        except (MalformedBody, UnacceptableRow) as problem:
+            content = {"problem": problem.detail}
+        headers = {"Cache-Control": "no-store"}
+        return Response(orjson.dumps(content), media_type="application/json", headers=headers)
+
+    return [
+        Route("/page/template.csv", template),
+        Route("/page/many/check", check, methods=["POST"]),
+        Route("/page/many", score, methods=["POST"]),
+    ]
+
+
+def template_csv(predictor: Predictor) -> str:
+    """The columns of the model, and its examples as rows to overwrite."""
+    names = predictor.bundle.schema.names
+    rows = [",".join(names), *(",".join(_cell(e.row.get(n)) for n in names) for e in examples_of(predictor))]
+    return "\r\n".join(rows) + "\r\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = str(int(value)) if isinstance(value, bool) else str(value)
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n') else text
+
+
+class Many:
+    """Checks and scores pieces of a file for one model; keeps nothing between two of them."""
+
+    def __init__(self, rows: RowsScorer) -> None:
+        self._rows, self._bundle = rows, rows.bundle
+        self._schema, self._labels = rows.bundle.schema, Labels.of(rows.bundle)
+        self._added = [*(_added(rows.bundle)), ERROR]
+
+    async def check(self, table: Table) -> dict[str, Any]:
+        """What the file's beginning looks like: its columns and first rows, as HTML, scored by nobody."""
+        self._check_header(table.header)
+        rows = await read_rows(table, self._schema, self._rows.scorer.decode)
+        return {"html": self._preview(table, rows), "faults": self._listed(rows.faults)}
+
+    async def score(self, table: Table) -> dict[str, Any]:
+        """The piece's records with the model's answers behind them, and what it adds to the summary.
+
+        Raises `UnacceptableRow` if a column that every row needs is not there.
+        """
+        self._check_header(table.header)
+        started_ns = time.perf_counter_ns()
+        rows = await read_rows(table, self._schema, self._rows.scorer.decode)
+        outcomes: dict[str, int] = {}
+        counts: list[int] = []
+        answers: list[list[str]] = []
+        if rows.texts:
+            scored = await self._rows.score(rows.matrix)
+            await self._rows.record(rows.texts, scored, started_ns)
+            answers = self._cells(scored, table.delimiter == ";")
+            counts = self._counts(scored)
+            for outcome, count in enumerate(np.bincount(scored.outcomes).tolist()):
+                if name := self._bundle.outcomes[outcome]:
+                    outcomes[name] = count
+        return {
+            "csv": await written(self._records(table, rows, answers), table.delimiter),
+            "header": await written(iter([[*table.header, *self._added]]), table.delimiter),
+            "rows": len(table.records),
+            "bad": len(table.records) - len(rows.texts),
+            "faults": self._listed(rows.faults),
+            "counts": counts,
+            "outcomes": outcomes,
+        }
+
+    def _check_header(self, header: Sequence[str]) -> None:
+        taken = [name for name in self._added if name in header]
+        if taken:
+            raise UnacceptableRow(f"expected no column {taken[0]} in the file, which is added: rename it")
+        absent = [f.name for f in self._schema.features if not f.nullable and f.name not in header]
+        if absent:
+            raise UnacceptableRow(
+                f"expected the columns {', '.join(absent)}, which every row needs: add them to the file"
+            )
+
+    def _records(self, table: Table, rows: Rows, answers: list[list[str]]) -> Iterator[Sequence[str]]:
+        """Every record in order; of a bad one the answer is empty and the error says why."""
+        answered = dict(zip(rows.positions, answers, strict=True))
+        faults: dict[int, list[str]] = {}
+        for line, column, detail in rows.faults:
+            faults.setdefault(line, []).append(f"{column}: {detail}" if column else detail)
+        empty = [""] * (len(self._added) - 1)
+        width = len(table.header)
+        for position, record in enumerate(table.records):
+            cells = [*record[:width], *([""] * (width - len(record)))]
+            found = "; ".join(faults.get(table.lines[position], []))
+            yield [*cells, *answered.get(position, empty), found]
+
+    def _cells(self, scored: Scored, french: bool) -> list[list[str]]:
+        """The answer of each row; repr writes the shortest digits that read back to the same float64."""
+        names = self._bundle.outcomes
+        rows = []
+        for output, outcome in zip(scored.outputs, scored.outcomes.tolist(), strict=True):
+            values = [repr(value) for value in (output if isinstance(output, list) else [output])]
+            if french:
+                values = [value.replace(".", ",") for value in values]
+            rows.append([*values, names[outcome]] if names[outcome] else values)
+        return rows
+
+    def _counts(self, scored: Scored) -> list[int]:
+        if self._bundle.task != "binary":
+            return []
+        bins = np.minimum((np.asarray(scored.outputs) * BINS).astype(int), BINS - 1)
+        counts: list[int] = np.bincount(bins, minlength=BINS).tolist()
+        return counts
+
+    def _listed(self, faults: Sequence[Fault]) -> list[dict[str, Any]]:
+        known = {feature.name: feature for feature in self._schema.features}
+        return [
+            {
+                "line": line,
+                "column": tag("strong", self._labels.label(known[column])) if column else "",
+                "detail": tag("span", refusal(known[column], detail) if column else Text.same(detail)),
+            }
+            for line, column, detail in faults[:LISTED_FAULTS]
+        ]
+
+    def _preview(self, table: Table, rows: Rows) -> str:
+        known = {feature.name for feature in self._schema.features}
+        carried = [name for name in table.header if name not in known]
+        absent = [name for name in self._schema.names if name not in table.header]
+        found = len(table.header) - len(carried)
+        said = [_COLUMNS.put(known=str(found), all=str(len(known)))]
+        said += [_CARRIED.put(names=", ".join(carried))] if carried else []
+        said += [_ABSENT.put(names=", ".join(absent[:12]))] if absent else []
+        said += [] if rows.faults else [_FINE.put(count=str(len(table.records)))]
+        bad = {(fault.line, fault.column) for fault in rows.faults}
+        names = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
+        body = "".join(
+            f'<tr><th scope="row">{line}</th>{"".join(_preview_cells(table.header, record, line, bad))}</tr>'
+            for line, record in zip(table.lines[:PREVIEW_ROWS], table.records[:PREVIEW_ROWS], strict=True)
+        )
+        line = tag("th", Text("line", "ligne"), scope="col")
+        shown = f"<table><thead><tr>{line}{names}</tr></thead><tbody>{body}</tbody></table>"
+        return "".join(tag("p", text) for text in said) + scroll(_PREVIEW, shown)
+
+
+def _preview_cells(
+    header: Sequence[str], record: Sequence[str], line: int, bad: set[tuple[int, str]]
+) -> Iterator[str]:
+    for name, cell in zip(header, record, strict=False):
+        text = escape(cell[:60])
+        if (line, name) in bad:
+            yield f'<td class="bad">{text} {tag("span", _BAD_CELL, class_="mark")}</td>'
+        else:
+            yield f"<td>{text}</td>"
+
+
+def _added(bundle: Bundle) -> list[str]:
+    """What `server.batch` adds to a file too."""
+    if bundle.task == "binary":
+        return ["probability", "decision"]
+    return [*(f"probability_{name}" for name in bundle.classes), "prediction"]

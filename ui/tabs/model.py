@@ -1,0 +1,126 @@
+"""What the model is: its proof, its evaluation, its inputs, what drift is measured against, its card."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from server.model.bundle import CARD_FILE, CERTIFICATE_FILE, Bundle
+from server.model.reference import Distribution, Reference
+from ui.drawing.evaluation import evaluation_html
+from ui.words.card import card_html
+from ui.words.labels import Labels, expected
+from ui.words.proof import certificate_words, kinds_of
+from ui.words.text import Text, attribute, scroll, tag
+from ui.words.wording import french_of, percent
+
+_CERTIFICATE = Text("Certificate", "Certificat")
+_EQUAL = Text("Equal to the trained model, to the bit", "Égal au modèle entraîné, au bit près")
+_CLOSE = Text("As near to the trained model as proven", "Aussi proche du modèle entraîné que prouvé")
+_KINDS = (
+    Text("kind of rows", "genre de lignes"),
+    Text("compared", "comparées"),
+    Text("different", "différentes"),
+)
+_EVALUATION = Text("How good it is", "Sa qualité")
+_NO_EVALUATION = Text(
+    "This bundle holds no evaluation: `python -m train` writes one.",
+    "Ce modèle ne contient pas d'évaluation : `python -m train` en écrit une.",
+)
+_SCHEMA = Text("What it takes", "Ce qu'il prend")
+_SCHEMA_HEADS = (Text("input", "donnée"), Text("accepted", "accepté"), Text("unit", "unité"))
+_MORE = Text("{count} inputs, the most important first.", "{count} données, les plus importantes d'abord.")
+_REFERENCE = Text("What drift is measured against", "Ce à quoi la dérive est mesurée")
+_REFERENCE_LEAD = Text(
+    "How the {count} training rows were spread: shares of the rows in each bin.",
+    "Répartition des {count} lignes d'entraînement : part des lignes dans chaque classe.",
+)
+_NO_REFERENCE = Text(
+    "This bundle holds no reference: no drift is measured.",
+    "Ce modèle n'a pas de référence : aucune dérive n'est mesurée.",
+)
+_SCORE = Text("score", "score")
+_MISSING = Text("unknown {share}", "inconnu {share}")
+_BINS = Text("{name}: shares of {bins} bins", "{name} : parts de {bins} classes")
+_CARD = Text("Model card", "Carte du modèle")
+_NO_CARD = Text("This bundle has no card.", "Ce modèle n'a pas de carte.")
+_LISTED = 60
+
+
+def model_html(bundle: Bundle, order: Sequence[str]) -> str:
+    """The tab; `order` names the features, the most important first."""
+    labels = Labels.of(bundle)
+    sections = (
+        _sheet(_CERTIFICATE, _certificate(bundle.read_json(CERTIFICATE_FILE))),
+        _sheet(_EVALUATION, _evaluation(bundle)),
+        _sheet(_SCHEMA, _schema(bundle, labels, order)),
+        _sheet(_REFERENCE, _reference(bundle, labels, order)),
+        _sheet(_CARD, _card(bundle)),
+    )
+    return f'<div class="model">{"".join(sections)}</div>'
+
+
+def _sheet(heading: Text, content: str) -> str:
+    return f'<section class="sheet">{tag("h2", heading)}{content}</section>'
+
+
+def _certificate(certificate: Mapping[str, Any]) -> str:
+    heads = "".join(tag("th", words, scope="col") for words in _KINDS)
+    rows = "".join(
+        f"<tr>{tag('th', words, scope='row')}{tag('td', Text.figures(f'{count:,}'))}"
+        f"{tag('td', Text.figures(f'{differ:,}'))}</tr>"
+        for words, count, differ in kinds_of(certificate)
+    )
+    said = tag("p", _EQUAL if certificate["exact"] else _CLOSE, class_="seal")
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    return f"{said}{tag('p', certificate_words(certificate))}{scroll(_CERTIFICATE, table)}"
+
+
+def _evaluation(bundle: Bundle) -> str:
+    figures = (bundle.manifest.get("evaluation") or {}).get("held_out")
+    if not figures:
+        return tag("p", _NO_EVALUATION)
+    return evaluation_html(figures, bundle.decision.threshold, french_of(bundle).get("groups") or {})
+
+
+def _schema(bundle: Bundle, labels: Labels, order: Sequence[str]) -> str:
+    names = order[:_LISTED] if len(order) > _LISTED else bundle.schema.names
+    heads = "".join(tag("th", words, scope="col") for words in _SCHEMA_HEADS)
+    rows = []
+    for name in names:
+        feature = bundle.schema[name]
+        label = f"{tag('span', labels.label(feature))}<code>{escape(name)}</code>"
+        accepted = tag("td", expected(feature))
+        rows.append(f'<tr><th scope="row">{label}</th>{accepted}{tag("td", labels.unit(feature))}</tr>')
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    count = tag("p", _MORE.put(count=str(len(order))), class_="note") if len(order) > _LISTED else ""
+    return count + scroll(_SCHEMA, table)
+
+
+def _reference(bundle: Bundle, labels: Labels, order: Sequence[str]) -> str:
+    reference = Reference.of(bundle)
+    if reference is None:
+        return tag("p", _NO_REFERENCE)
+    lead = tag("p", _REFERENCE_LEAD.put(count=Text.figures(f"{reference.score.n:,}")))
+    known = [name for name in order if name in reference.features][:_LISTED]
+    entries = [(labels.label(bundle.schema[name]), reference.features[name]) for name in known]
+    drawn = "".join(_distribution(words, found) for words, found in [(_SCORE, reference.score), *entries])
+    return f'{lead}<ul class="reference">{drawn}</ul>'
+
+
+def _distribution(name: Text, found: Distribution) -> str:
+    most = max([*found.shares, 1e-9])
+    bars = "".join(f'<i style="height:{100 * share / most:.0f}%"></i>' for share in found.shares)
+    said = _BINS.put(name=name, bins=str(len(found.shares)))
+    missing = _MISSING.put(share=percent(found.missing_rate)) if found.missing_rate else Text("", "")
+    return (
+        f"<li>{tag('span', name.sentence())}"
+        f'<span class="small-bars" role="img" {attribute("aria-label", said)}>{bars}</span>'
+        f"{tag('small', missing)}</li>"
+    )
+
+
+def _card(bundle: Bundle) -> str:
+    if CARD_FILE not in bundle.manifest["files"]:
+        return tag("p", _NO_CARD)
+    text = bundle.read(CARD_FILE).decode()
+    return f'<div class="card" lang="en">{card_html(text)}</div>'

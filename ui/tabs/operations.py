@@ -1,0 +1,294 @@
+"""The server at work, from its own metrics: rates, latencies, workers, scores, drift, log and model."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
+
+from server.metrics.drift import MIN_ROWS
+from server.model.bundle import CERTIFICATE_FILE
+from server.scoring.service import Service
+from ui.drawing.plots import bars, trend
+from ui.tabs.looks import Look, Shifted, grown, quantile
+from ui.words.labels import Labels
+from ui.words.proof import certificate_words
+from ui.words.text import NBSP, Text, joined, tag
+from ui.words.values import format_number
+from ui.words.wording import Wording, percent
+
+#: Two minutes at one look every two seconds; figures are of the last ten seconds.
+_KEPT, _RECENT_SECONDS = 61, 10.0
+#: Without a look for so long the tab was closed: what was before is no trend.
+_GAP_SECONDS = 15.0
+#: Looks of several open pages within this time are one.
+_SHARED_SECONDS = 1.0
+_LISTED = 6
+
+_NOTHING = Text.same("\N{EN DASH}")
+_TILES = {
+    "rate": Text("requests a second", "requêtes par seconde"),
+    "p50": Text("half of /predict within", "la moitié de /predict en moins de"),
+    "p95": Text("95 % within", "95 % en moins de"),
+    "p99": Text("99 % within", "99 % en moins de"),
+    "refused": Text("refused", "refusés"),
+    "failed": Text("requests answered with an error", "requêtes en erreur"),
+}
+_RATE = Text("Requests a second, last two minutes", "Requêtes par seconde, deux dernières minutes")
+_LATENCY = Text(
+    "p50 (solid) and p99 (dashed) of /predict, last two minutes",
+    "p50 (trait plein) et p99 (tirets) de /predict, deux dernières minutes",
+)
+_NONE_YET = Text("none yet", "aucune encore")
+_SCORES = Text("Scores and the limit", "Scores et limite")
+_SINCE = {
+    True: Text(
+        "of the last two minutes: {count} rows", f"des deux dernières minutes{NBSP}: {{count}} lignes"
+    ),
+    False: Text("since the start: {count} rows", f"depuis le démarrage{NBSP}: {{count}} lignes"),
+}
+_BIN = Text("{count} between {low} and {high}", "{count} entre {low} et {high}")
+_WORKERS = Text("Workers", "Processus")
+_WORKER = Text("Worker {number}", "Processus {number}")
+_CPU, _RAM = Text("CPU", "CPU"), Text("memory", "mémoire")
+_RESTARTS = Text("restarts: {count}", f"redémarrages{NBSP}: {{count}}")
+_DRIFT = Text("Drift, strongest first", "Dérive, la plus forte d'abord")
+_DRIFTED, _STEADY = Text("drifted", "dérive"), Text("as in training", "comme à l'entraînement")
+_FEW = Text("too few rows", "trop peu de lignes")
+_UNSEEN = Text("{share} never seen in training", "{share} jamais vues à l'entraînement")
+_MISSING = Text("{label}: missing or not", f"{{label}}{NBSP}: absente ou non")
+_SCORE = Text("Score", "Score")
+_DRIFT_NOTE = Text(
+    "PSI against the training data, over {count} rows; the mark is where it counts as drift.",
+    "PSI par rapport aux données d'entraînement, sur {count} lignes ; le trait est le seuil de dérive.",
+)
+_NO_DRIFT = Text(
+    "Too few rows to compare with the training data yet: {count}, of which {independent} tell something new.",
+    f"Encore trop peu de lignes pour comparer aux données d'entraînement{NBSP}: {{count}}, dont "
+    "{independent} apportent du nouveau.",
+)
+_NO_REFERENCE = Text("This bundle has no reference.", "Ce modèle n'a pas de référence.")
+_LOG = Text("Prediction log", "Journal des prédictions")
+_LOG_OFF = Text("Off: no line is written.", "Désactivé : aucune ligne n'est écrite.")
+_LOG_ON = Text(
+    "Mode {mode}. {waiting} waiting to be written. {lost}",
+    "Mode {mode}. {waiting} en attente d'écriture. {lost}",
+)
+_NO_LOSS = Text("No line was lost.", "Aucune ligne n'a été perdue.")
+_LOSS = Text("{count} lines were lost.", "{count} lignes ont été perdues.")
+_MODEL = Text("Model", "Modèle")
+_MODEL_LINE = Text("{label}, graph {hash}", "{label}, graphe {hash}")
+
+
+class Operations:
+    """What the tab shows; looks at the metrics only when it is asked to."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        bundle = service.default.bundle
+        self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
+        self._certificate = certificate_words(bundle.read_json(CERTIFICATE_FILE))
+        self._looks: deque[Look] = deque(maxlen=_KEPT)
+        self._looking = asyncio.Lock()
+
+    async def look(self) -> str:
+        """The tab's content now."""
+        async with self._looking:  # of two pages that ask at once, one looks
+            await self._collect()
+        return self._drawn()
+
+    async def _collect(self) -> None:
+        now = time.monotonic()
+        last = self._looks[-1].at if self._looks else -_GAP_SECONDS
+        if now - last >= _SHARED_SECONDS:
+            if now - last > _GAP_SECONDS:
+                self._looks.clear()
+            # A page of metrics is some ms of Python: in a thread it holds up no request.
+            families = await asyncio.to_thread(lambda: list(self._service.page.collect()))
+            self._looks.append(Look.of(families, now, self._bundle.label))
+
+    def _recent(self) -> tuple[Look, Look]:
+        newest = self._looks[-1]
+        recent = [look for look in self._looks if newest.at - look.at <= _RECENT_SECONDS]
+        return recent[0], newest
+
+    def _drawn(self) -> str:
+        cards = (
+            self._card("wide", _RATE, self._rates()),
+            self._card("wide", _LATENCY, self._latencies()),
+            *([self._scores()] if self._bundle.task == "binary" else []),
+            self.drift_html(self._looks[-1]),
+            self._workers(),
+            self._card("third", _LOG, self._log()),
+            self._card("third", _MODEL, self._model()),
+        )
+        return f'<div class="operations">{self._tiles()}<div class="cards">{"".join(cards)}</div></div>'
+
+    @staticmethod
+    def _card(style: str, heading: Text, content: str) -> str:
+        return f'<section class="sheet {style}">{tag("h2", heading)}{content}</section>'
+
+    def _tiles(self) -> str:
+        before, after = self._recent()
+        seconds = after.at - before.at
+        latencies = grown(before.durations, after.durations)
+        values = {
+            "rate": _rate(after.requests - before.requests, seconds),
+            **{f"p{p}": _time(quantile(latencies, p / 100)) for p in (50, 95, 99)},
+            "refused": _NOTHING,
+            "failed": _share(after.failed - before.failed, after.requests - before.requests),
+        }
+        if self._bundle.task != "binary":
+            del values["refused"]
+        else:
+            decided = {
+                name: after.decisions[name] - before.decisions.get(name, 0.0) for name in after.decisions
+            }
+            values["refused"] = _share(
+                decided.get(self._bundle.decision.otherwise, 0.0), sum(decided.values())
+            )
+        names = _TILES | {"refused": self._words.otherwise}
+        tiles = "".join(
+            f"<p>{tag('strong', value)}{tag('span', names[name])}</p>" for name, value in values.items()
+        )
+        return f'<div class="tiles">{tiles}</div>'
+
+    def _pairs(self) -> list[tuple[Look, Look]]:
+        return list(pairwise(self._looks))
+
+    def _rates(self) -> str:
+        values = [(b.requests - a.requests) / max(b.at - a.at, 1e-9) for a, b in self._pairs()]
+        return trend([("first", values)], _RATE) + _most(values, "")
+
+    def _latencies(self) -> str:
+        histograms = [grown(a.durations, b.durations) for a, b in self._pairs()]
+        lines = [
+            (style, [(quantile(h, share) or 0.0) * 1000 for h in histograms])
+            for style, share in (("first", 0.5), ("second", 0.99))
+        ]
+        return trend(lines, _LATENCY) + _most([v for _, values in lines for v in values], f"{NBSP}ms")
+
+    def _scores(self) -> str:
+        newest = self._looks[-1]
+        counted = grown(self._looks[0].scores, newest.scores)
+        recent = sum(count for _, count in counted) > 0
+        if not recent:
+            counted = grown({}, newest.scores)
+        counted = [(bound, count) for bound, count in counted if bound <= 1.0]
+        counts = [count for _, count in counted]
+        lows = [0.0, *(bound for bound, _ in counted)]
+        titles = [
+            _BIN.put(count=_figure(count), low=percent(low, 0), high=percent(bound, 0))
+            for low, (bound, count) in zip(lows, counted, strict=False)
+        ]
+        said = _SINCE[recent].put(count=_figure(sum(counts)))
+        drawn = bars(counts, self._bundle.decision.threshold, _SCORES, titles)
+        ends = "".join(f"<span>{share}{NBSP}%</span>" for share in (0, 25, 50, 75, 100))
+        return self._card(
+            "", _SCORES, f'{drawn}<div class="ends">{ends}</div>{tag("p", said.sentence(), class_="note")}'
+        )
+
+    def drift_html(self, newest: Look) -> str:
+        """The card of the strongest drift at one look: of values, of missing ones and of the score."""
+        rows = newest.single.get("hotrow_drift_rows")
+        if rows is None:
+            return self._card("", _DRIFT, tag("p", _NO_REFERENCE))
+        independent = newest.single.get("hotrow_drift_independent_rows", rows)
+        if independent < MIN_ROWS or not newest.drift:
+            few = _NO_DRIFT.put(count=_figure(rows), independent=_figure(independent))
+            return self._card("", _DRIFT, tag("p", few))
+        ranking = sorted(newest.drift, key=lambda shifted: -shifted.strength)
+        entries = "".join(map(self._shifted, ranking[:_LISTED]))
+        note = tag("p", _DRIFT_NOTE.put(count=_figure(rows)), class_="note")
+        return self._card("", _DRIFT, f'<ol class="drift">{entries}</ol>{note}')
+
+    def _shifted(self, shifted: Shifted) -> str:
+        drifted = shifted.strength > 1.0
+        judged = _FEW if math.isinf(shifted.limit) else _DRIFTED if drifted else _STEADY
+        unseen = _UNSEEN.put(share=percent(shifted.unseen)) if shifted.unseen else None
+        words = joined([judged, unseen], "; ") if unseen else judged
+        return (
+            f'<li class="{"drifted" if drifted else ""}">{tag("span", self._measured(shifted))}'
+            f"{tag('span', Text.figures(f'{shifted.psi:.2f}'), class_='figure')}"
+            f'<i style="--share:{min(100.0, 50 * shifted.strength):.1f}%"></i>{tag("small", words)}</li>'
+        )
+
+    def _measured(self, shifted: Shifted) -> Text:
+        if not shifted.feature:
+            return _SCORE
+        label = self._labels.label(self._bundle.schema[shifted.feature])
+        return _MISSING.put(label=label) if shifted.missing else label
+
+    def _workers(self) -> str:
+        before, after = self._recent()
+        seconds = after.at - before.at
+        entries = "".join(
+            f"<li>{tag('span', _WORKER.put(number=str(int(worker) + 1)))}"
+            f"{tag('strong', _share(after.cpu[worker] - before.cpu.get(worker, 0.0), seconds))}"
+            f"{tag('small', _CPU)}"
+            f"{tag('strong', _bytes(after.memory.get(worker, 0.0)))}{tag('small', _RAM)}</li>"
+            for worker in after.cpu
+        )
+        restarts = _RESTARTS.put(count=_figure(after.single.get("hotrow_worker_restarts_total", 0.0)))
+        return self._card(
+            "third",
+            _WORKERS,
+            f'<ul class="workers">{entries}</ul>{tag("p", restarts.sentence(), class_="note")}',
+        )
+
+    def _log(self) -> str:
+        log, single = self._service.log, self._looks[-1].single
+        if log is None:
+            return tag("p", _LOG_OFF)
+        dropped = single.get("hotrow_log_dropped_total", 0.0)
+        lost = _LOSS.put(count=_figure(dropped)) if dropped else _NO_LOSS
+        waiting = _bytes(single.get("hotrow_log_queue_bytes", 0.0))
+        return tag("p", _LOG_ON.put(mode=self._service.settings.log_mode, waiting=waiting, lost=lost))
+
+    def _model(self) -> str:
+        graph = self._bundle.manifest["files"]["model.onnx"][:12]
+        line = _MODEL_LINE.put(label=self._bundle.label, hash=graph)
+        return tag("p", line) + tag("p", self._certificate, class_="note")
+
+
+def _rate(count: float, seconds: float) -> Text:
+    if seconds <= 0.0:
+        return _NOTHING
+    rate = count / seconds
+    return Text.figures(f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}")
+
+
+def _time(seconds: float | None) -> Text:
+    if seconds is None:
+        return _NOTHING
+    milliseconds = seconds * 1000
+    return Text.figures(
+        f"{milliseconds:.2f}{NBSP}ms" if milliseconds < 10 else f"{milliseconds:,.0f}{NBSP}ms"
+    )
+
+
+def _share(part: float, whole: float) -> Text:
+    return percent(max(0.0, part / whole)) if whole > 0.0 else _NOTHING
+
+
+def _bytes(size: float) -> Text:
+    for unit, words in ((2**20, Text("MiB", "Mio")), (2**10, Text("KiB", "Kio"))):
+        if size >= unit:
+            figure = Text.figures(f"{size / unit:,.0f}")
+            return Text(f"{figure.en}{NBSP}{words.en}", f"{figure.fr}{NBSP}{words.fr}")
+    return Text(f"{size:.0f}{NBSP}bytes", f"{size:.0f}{NBSP}octets")
+
+
+def _figure(count: float) -> Text:
+    return Text.figures(format_number(round(count)))
+
+
+def _most(values: Sequence[float], unit: str) -> str:
+    """The scale of a trend: its largest value."""
+    most = max(values, default=0.0)
+    if not most:
+        return tag("p", _NONE_YET, class_="note")
+    figure = Text.figures(f"{most:,.0f}" if most >= 10 else f"{most:.2f}")
+    words = Text("at most {figure}{unit}", "au plus {figure}{unit}").put(figure=figure, unit=unit)
+    return tag("p", words, class_="note")

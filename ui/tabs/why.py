@@ -1,0 +1,208 @@
+"""The reasons of a decision: a waterfall in words, and a sentence for the applicant."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from server.api.explain import terms_of
+from server.errors import ModelFailure, NotOffered, Problem, Unavailable
+from server.model.schema import Row
+from server.scoring.served_model import ServedModel
+from ui.cases.suppose import suppose
+from ui.drawing.waterfall import Step, causes, steps
+from ui.words.labels import Labels
+from ui.words.text import NBSP, Text, joined, tag
+from ui.words.values import format_number
+from ui.words.wording import Wording, percent, points
+
+_IDLE = Text(
+    "Decide a case first: its reasons stand here.", "Décidez d'abord d'un cas : ses raisons seront ici."
+)
+_HEADING = Text("Why this decision", "Pourquoi cette décision")
+_START = Text("Where every case starts", "Point de départ de tout cas")
+_END = {
+    True: Text("{name} of this case", "{name} de ce cas"),
+    False: Text("Prediction for this case", "Prédiction pour ce cas"),
+}
+_PRINCIPAL = Text("principal reason", "raison principale")
+_APPLICANT = Text("A sentence for the applicant", "Une phrase pour le demandeur")
+_REFUSED = Text(
+    "The application was refused. The principal reasons: {reasons}.",
+    f"La demande a été refusée. Raisons principales{NBSP}: {{reasons}}.",
+)
+_REFUSED_BARE = Text(
+    "The application was refused. No single reason stands out.",
+    "La demande a été refusée. Aucune raison ne ressort.",
+)
+_ACCEPTED = Text(
+    "The application was accepted. What counted most for it: {reasons}.",
+    f"La demande a été acceptée. Ce qui a le plus compté pour elle{NBSP}: {{reasons}}.",
+)
+_ANSWERED = Text(
+    "The answer is: {answer}. What counted most: {reasons}.",
+    f"La réponse est{NBSP}: {{answer}}. Ce qui a le plus compté{NBSP}: {{reasons}}.",
+)
+_UNIT = {
+    True: Text(
+        "Bars are points of probability, in this order, the largest cause first; the model adds them up "
+        "as log-odds. Together they lead from the start to the answer exactly.",
+        "Les barres sont des points de probabilité, dans cet ordre, la plus grande cause d'abord ; le modèle "
+        "les additionne en logits. Ensemble, elles mènent exactement du départ à la réponse.",
+    ),
+    False: Text(
+        "Bars are in the unit of the model's raw score, in this order, the largest cause first.",
+        "Les barres sont dans l'unité du score brut du modèle, dans cet ordre, la plus grande cause d'abord.",
+    ),
+}
+_ABSENT = Text("No reasons: {detail}.", f"Pas de raisons{NBSP}: {{detail}}.")
+_MOST = 3
+
+
+def why_html() -> str:
+    """The tab before a decision; `why.js` fills it."""
+    return (
+        f'<section class="sheet why-sheet"><div id="why" aria-live="polite">'
+        f"{tag('p', _IDLE, class_='empty')}</div></section>"
+    )
+
+
+class Why:
+    """Words the reasons of one model's answers; the contributions come from the explainer's process."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+        bundle = model.bundle
+        self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
+        self._binary = bundle.task == "binary"
+
+    async def reasons(self, row: Row) -> str:
+        """The reasons for one encoded row as HTML; what cannot be explained is said, never raised."""
+        try:
+            terms = await terms_of(self._model, row)
+            answer = self._scored(row, terms)
+        except (NotOffered, Unavailable, ModelFailure) as problem:
+            return absent(problem)
+        found = causes(self._bundle.schema, self._labels, row, terms[:-1])
+        shown = steps(found, terms[-1], self._answer())
+        if shown:  # terms that are added again may end a bit beside what decided
+            shown[-1] = shown[-1]._replace(after=answer.value)
+        return self._drawn(shown, self._answer()(terms[-1]), answer)
+
+    def _scored(self, row: Row, terms: list[float]) -> "_Answer":
+        """The scorer's own answer: nothing that is drawn decides anew."""
+        predictor = self._model.scorer.predictor
+        if self._binary:
+            probability, outcome = predictor.predict(row)
+            return _Answer(probability, outcome == 1)
+        if self._bundle.classes:
+            return _Answer(sum(terms), False)
+        return _Answer(suppose(predictor, row)["prediction"], False)
+
+    def _answer(self) -> Callable[[float], float]:
+        """From a sum of terms to what is shown: a probability, a value, or the sum itself of a class."""
+        if self._bundle.classes:
+            return float
+        link, divisor = self._model.scorer.predictor.link, self._bundle.link.get("divisor", 1)
+        return lambda margin: link(margin * divisor)
+
+    def _drawn(self, shown: list[Step], start: float, answer: "_Answer") -> str:
+        scale = _Scale([start, *(step.after for step in shown), answer.value], self._limit())
+        name = self._words.probability.sentence()
+        rows = [
+            self._total("start", _START, start, scale),
+            *(self._step(step, scale, told=answer.otherwise) for step in shown),
+            self._total("end", _END[self._binary].put(name=name), answer.value, scale),
+        ]
+        return (
+            f"{tag('h2', _HEADING)}{self._sentence(shown, answer)}"
+            f'<ol class="waterfall" style="--limit:{scale.place(self._limit()):.2f}%">{"".join(rows)}</ol>'
+            f"{tag('p', _UNIT[self._binary], class_='note')}"
+        )
+
+    def _limit(self) -> float:
+        return self._bundle.decision.threshold if self._binary else float("nan")
+
+    def _step(self, step: Step, scale: "_Scale", *, told: bool) -> str:
+        """One step; its badge stands where the applicant is told of it, in a refusal."""
+        low, high = sorted((step.before, step.after))
+        kind = "raises" if step.change > 0 else "lowers"
+        badge = tag("span", _PRINCIPAL, class_="badge") if step.principal and told else ""
+        return (
+            f'<li class="{kind}" data-features="{len(step.features)}"><span class="words">'
+            f"{tag('span', step.words)} {badge}</span>{scale.bar(low, high)}"
+            f"{tag('span', self._change(step.change), class_='figure')}</li>"
+        )
+
+    def _total(self, kind: str, words: Text, value: float, scale: "_Scale") -> str:
+        figure = percent(value) if self._binary else _number(value)
+        return (
+            f'<li class="total {kind}">{tag("span", words, class_="words")}{scale.bar(scale.low, value)}'
+            f"{tag('span', figure, class_='figure')}</li>"
+        )
+
+    def _change(self, change: float) -> Text:
+        if self._binary:
+            return points(change)
+        sign = "+" if change > 0 else "\N{MINUS SIGN}"
+        return joined([Text.same(sign), _number(abs(change))], "")
+
+    def _sentence(self, shown: list[Step], answer: "_Answer") -> str:
+        """What the applicant may be told: at most four reasons against, or what counted for."""
+        told = [step for step in shown if len(step.features) < len(self._bundle.schema)]
+        against = [step.words for step in told if step.principal]
+        most = [step.words for step in told if step.term < 0.0][:_MOST]
+        if not self._binary or not self._words.refuses:
+            reasons = [step.words for step in sorted(told, key=lambda s: -abs(s.term))[:_MOST]]
+            said = _ANSWERED.put(answer=self._outcome(answer), reasons=joined(reasons, "; "))
+        elif answer.otherwise:
+            said = _REFUSED.put(reasons=joined(against, "; ")) if against else _REFUSED_BARE
+        else:
+            said = (
+                _ACCEPTED.put(reasons=joined(most, "; "))
+                if most
+                else _ANSWERED.put(
+                    answer=self._words.below, reasons=joined([step.words for step in told[:_MOST]], "; ")
+                )
+            )
+        heading = tag("h3", _APPLICANT)
+        return f'<div class="for-applicant">{heading}{tag("p", said)}</div>'
+
+    def _outcome(self, answer: "_Answer") -> Text:
+        if not self._binary:
+            return _number(answer.value)
+        return self._words.otherwise if answer.otherwise else self._words.below
+
+
+class _Answer(NamedTuple):
+    """What is explained: a probability, a value or a class's margin, and whether the second decision."""
+
+    value: float
+    otherwise: bool
+
+
+class _Scale:
+    """Where a value stands on the waterfall, in percent of its width."""
+
+    def __init__(self, values: list[float], limit: float) -> None:
+        known = [*values, limit] if limit == limit else values
+        self.low = min(0.0, *known)
+        self._span = (max(known) - self.low) * 1.04 or 1.0
+
+    def place(self, value: float) -> float:
+        """Percent from the left; beyond the right end for what is no number."""
+        return 100 * (value - self.low) / self._span if value == value else 200.0
+
+    def bar(self, low: float, high: float) -> str:
+        """A bar between two values."""
+        left, right = sorted((self.place(low), self.place(high)))
+        return (
+            f'<span class="track"><i style="left:{left:.2f}%;width:{max(right - left, 0.3):.2f}%"></i></span>'
+        )
+
+
+def absent(problem: Problem) -> str:
+    """Why there are no reasons."""
+    return tag("p", _ABSENT.put(detail=problem.detail), class_="empty")
+
+
+def _number(value: float) -> Text:
+    return Text.figures(format_number(float(f"{value:.4g}")))

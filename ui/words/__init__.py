@@ -1,0 +1,1 @@
+"""Values, labels and sentences in the languages of the page."""

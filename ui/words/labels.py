@@ -1,0 +1,152 @@
+"""What the page says of a feature and its values, in plain words of both languages."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from server.model.bundle import Bundle
+from server.model.schema import Feature, Schema
+from ui.words.text import EMPTY, NBSP, Text, joined, sentence
+from ui.words.values import format_number
+from ui.words.wording import french_of
+
+#: How many values of a row its summary tells.
+_SUMMARISED = 3
+
+YES, NO = Text("Yes", "Oui"), Text("No", "Non")
+UNKNOWN_WORD = Text("Unknown", "Inconnu")
+
+
+class Labels:
+    """The words of a bundle's features: its own, and their French where the bundle has it."""
+
+    def __init__(self, french: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._french = french or {}
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "Labels":
+        """The words of one bundle."""
+        return cls(french_of(bundle).get("features"))
+
+    def _text(self, feature: Feature, member: str, own: str) -> Text:
+        return Text(own, self._french.get(feature.name, {}).get(member, own))
+
+    def label(self, feature: Feature) -> Text:
+        """What a person calls the feature."""
+        return self._text(feature, "label", feature.label or sentence(feature.name.replace("_", " ")))
+
+    def group(self, feature: Feature) -> Text:
+        """The heading the feature stands under."""
+        return self._text(feature, "group", feature.group)
+
+    def unit(self, feature: Feature) -> Text:
+        """The unit of a number."""
+        return self._text(feature, "unit", feature.unit)
+
+    def hint(self, feature: Feature) -> Text:
+        """Range and unit in one line, for example "18 to 120 years"."""
+        words, unit = _range_words(feature), self.unit(feature)
+        if words.en and words.en in unit.en:  # a unit such as "score from 0 to 1"
+            words = EMPTY
+        return joined([words, unit], " ")
+
+    def help(self, feature: Feature) -> Text:
+        """Where to find the value, and a typical one where the bundle knows it."""
+        typical = self.typical(feature)
+        said = Text("Typical: {value}.", f"Valeur courante{NBSP}: {{value}}.").put(value=typical)
+        return joined([self._text(feature, "help", feature.help), said if typical.en else EMPTY], " ")
+
+    def typical(self, feature: Feature) -> Text:
+        """A typical value in words, or nothing."""
+        return EMPTY if feature.default is None else self.value(feature, feature.default)
+
+    def choices(self, feature: Feature) -> dict[str, Text]:
+        """The categories in words, by what a client sends."""
+        own = feature.category_labels or feature.categories
+        french = self._french.get(feature.name, {}).get("category_labels", own)
+        return {name: Text(*pair) for name, *pair in zip(feature.categories, own, french, strict=True)}
+
+    def value(self, feature: Feature, value: Any) -> Text:
+        """A value as a client sends it, as people read it."""
+        if value is None:
+            return UNKNOWN_WORD
+        if feature.kind == "category":
+            return self.choices(feature).get(value, Text.same(str(value)))
+        if feature.kind == "flag":
+            return YES if value else NO
+        return Text.figures(format_number(round(value, 2 if abs(value) >= 1 else 3)))
+
+    def measured(self, feature: Feature, value: Any) -> Text:
+        """A value with its unit, but for units that say a range."""
+        unit = self.unit(feature)
+        if value is None or feature.kind in ("category", "flag") or unit.en.startswith(("score", "from ")):
+            return self.value(feature, value)
+        return joined([self.value(feature, value), unit], NBSP)
+
+    def summary(self, schema: Schema, row: Mapping[str, Any]) -> Text:
+        """A row in a few words: its first values, those of required features before others."""
+        told = [f for f in sorted(schema.features, key=lambda f: f.nullable) if row.get(f.name) is not None]
+        return joined([joined([self.label(f), self.value(f, row[f.name])], " ") for f in told[:_SUMMARISED]])
+
+
+def expected(feature: Feature) -> Text:
+    """The accepted values, as `Feature.expected` says them."""
+    if feature.kind == "category":
+        words = "l'une de " + ", ".join(f"«{NBSP}{name}{NBSP}»" for name in feature.categories)
+    elif feature.kind == "flag":
+        words = "0, 1, true ou false"
+    else:
+        low, high = feature.range
+        words = "un nombre entier" if feature.kind == "integer" else "un nombre"
+        bounds = [Text.figures(format_number(bound)).fr for bound in (low, high) if math.isfinite(bound)]
+        if len(bounds) == 2:
+            words += f" entre {bounds[0]} et {bounds[1]}"
+        elif bounds:
+            words += f" d'au {'moins' if math.isfinite(low) else 'plus'} {bounds[0]}"
+    return Text(feature.expected, words + (" ou rien" if feature.nullable else ""))
+
+
+#: What the schema says it got instead (`Feature.encode`), in French.
+_GOT = {
+    "null": "rien",
+    "nothing": "rien",
+    "a string": "un texte",
+    "a boolean": "un booléen",
+    "an array": "une liste",
+    "an object": "un objet",
+    "a number": "un nombre",
+    "a number outside of it": "un nombre en dehors",
+    "another number": "un autre nombre",
+    "another string": "un autre texte",
+    "a larger integer": "un entier plus grand",
+    "another value": "une autre valeur",
+}
+
+
+def refusal(feature: Feature, detail: str) -> Text:
+    """The server's words on one value, and the same in French where they are those of the schema."""
+    wanted = expected(feature)
+    got = _GOT.get(detail.removeprefix(f"expected {wanted.en}, got "))
+    if got is None:
+        return Text.same(detail)
+    return Text(detail, f"attendu{NBSP}: {wanted.fr}, reçu{NBSP}: {got}")
+
+
+def _range_words(feature: Feature) -> Text:
+    low, high = feature.minimum, feature.maximum
+    bounded = [bound for bound in (low, high) if bound is not None and math.isfinite(bound)]
+    if not bounded:
+        return EMPTY
+    shown = [_short(bound) for bound in bounded]
+    if len(bounded) == 2:
+        return Text("{low} to {high}", "{low} à {high}").put(low=shown[0], high=shown[1])
+    least = Text("at least {bound}", "au moins {bound}") if bounded[0] == low else None
+    return (least or Text("at most {bound}", "au plus {bound}")).put(bound=shown[0])
+
+
+def _short(bound: float) -> Text:
+    for size, word in ((1e9, Text("billion", "milliard")), (1e6, Text("million", "million"))):
+        if abs(bound) >= size and (bound / size * 10).is_integer():
+            plural = Text(word.en, word.fr + ("s" if bound >= 2 * size else ""))
+            return joined([Text.figures(f"{bound / size:,g}"), plural], NBSP)
+    return Text.figures(format_number(bound))

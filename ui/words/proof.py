@@ -1,0 +1,49 @@
+"""The certificate of a bundle in words: what was compared with the trained model, and what was found."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ui.words.text import NBSP, Text
+
+_EXACT = Text(
+    "{rows} rows compared with the trained model, {differ} bits different, {flipped} decisions changed.",
+    "{rows} lignes comparées au modèle entraîné, {differ} bit différent, {flipped} décision changée.",
+)
+_BOUNDED = Text(
+    "{rows} rows compared with the trained model: the largest difference of a score is {largest}, "
+    "{flipped} decisions changed.",
+    f"{{rows}} lignes comparées au modèle entraîné{NBSP}: la plus grande différence d'un score est "
+    "{largest}, {flipped} décision changée.",
+)
+#: The kinds of rows of `parity.json`.
+KINDS = {
+    "ordinary": Text("ordinary rows", "lignes ordinaires"),
+    "boundary": Text(
+        "on and one step beside every split of a tree", "sur chaque seuil d'un arbre et un pas à côté"
+    ),
+    "missing": Text("with missing values", "avec des valeurs manquantes"),
+    "extreme": Text("with extreme values", "avec des valeurs extrêmes"),
+    "categories": Text("with every category, and unseen ones", "avec chaque catégorie, et d'inconnues"),
+    "golden": Text("golden rows, checked again at every start", "lignes témoins, revérifiées au démarrage"),
+}
+
+
+def certificate_words(certificate: Mapping[str, Any]) -> Text:
+    """The whole certificate in one sentence."""
+    total = certificate["total"]
+    counts = {
+        "rows": Text.figures(f"{total['rows']:,}"),
+        "differ": Text.figures(f"{total['margin_bits_differ']:,}"),
+        "flipped": Text.figures(f"{total['decisions_flipped']:,}"),
+    }
+    if certificate["exact"]:
+        return _EXACT.put(**counts)
+    return _BOUNDED.put(largest=Text.figures(f"{total['max_margin_difference']:.3g}"), **counts)
+
+
+def kinds_of(certificate: Mapping[str, Any]) -> list[tuple[Text, int, int]]:
+    """Of each kind of rows its words, how many were compared, and how many came out otherwise."""
+    return [
+        (KINDS.get(kind, Text.same(kind)), entry["rows"], entry["margin_bits_differ"])
+        for kind, entry in certificate["kinds"].items()
+    ]

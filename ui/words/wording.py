@@ -1,0 +1,101 @@
+"""The words of the page, from the bundle where it gives them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from server.model.bundle import Bundle
+from ui.words.text import EMPTY, NBSP, Text
+
+#: What was decided, for decisions named by a verb.
+_GRANTS = {
+    "accept": Text("Accepted", "Accepté"),
+    "approve": Text("Approved", "Approuvé"),
+    "grant": Text("Granted", "Accordé"),
+}
+_REFUSALS = {
+    "refuse": Text("Refused", "Refusé"),
+    "reject": Text("Rejected", "Rejeté"),
+    "decline": Text("Declined", "Décliné"),
+    "deny": Text("Denied", "Refusé"),
+}
+_PROBABILITY, _CASE = Text("probability", "probabilité"), Text("case", "cas")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What the page calls things.
+
+    A bundle may give any of these under `wording` in its manifest, and in French
+    under `translations`; what it does not give is said in general terms, or not at
+    all. `missed` and `false_alarm` name the two mistakes ("a missed default", "a
+    good applicant refused"). Where the decision at or above the threshold
+    `refuses`, it is shown as bad news.
+    """
+
+    title: Text
+    below: Text
+    otherwise: Text
+    probability: Text = _PROBABILITY
+    case: Text = _CASE
+    missed: Text = EMPTY
+    false_alarm: Text = EMPTY
+    refuses: bool = False
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "Wording":
+        """The wording of one bundle."""
+        given: Mapping[str, Any] = bundle.manifest.get("wording") or {}
+        french: Mapping[str, Any] = french_of(bundle).get("wording") or {}
+        decision = bundle.decision
+        words: dict[str, Any] = {
+            "title": Text.same(bundle.name.replace("-", " ").replace("_", " ")).sentence(),
+            "below": _done(decision.below),
+            "otherwise": _done(decision.otherwise),
+            "refuses": decision.otherwise.lower() in _REFUSALS,
+        }
+        for name in {field.name for field in fields(cls)} & set(given) - {"refuses"}:
+            words[name] = Text(given[name], french.get(name, given[name]))
+        for name in {"below", "otherwise"} & set(french) - set(given):
+            words[name] = Text(words[name].en, french[name])
+        return cls(**words | {"refuses": given.get("refuses", words["refuses"])})
+
+
+def french_of(bundle: Bundle) -> Mapping[str, Any]:
+    """The bundle's own French: `translations.fr` of its manifest."""
+    translations: Mapping[str, Any] = bundle.manifest.get("translations") or {}
+    found: Mapping[str, Any] = translations.get("fr") or {}
+    return found
+
+
+def _done(decision: str) -> Text:
+    return (_GRANTS | _REFUSALS).get(decision.lower(), Text.same(decision).sentence())
+
+
+def percent(probability: float, decimals: int = 1) -> Text:
+    """A probability in percent, never rounded to a certainty it is not."""
+    least = 10**-decimals
+    share = probability * 100
+    if 0 < share < least:
+        return Text("under {figure}", "moins de {figure}").put(figure=Text.figures(f"{least:g}{NBSP}%"))
+    if 100 - least < share < 100:
+        return Text("over {figure}", "plus de {figure}").put(figure=Text.figures(f"{100 - least:g}{NBSP}%"))
+    return Text.figures(f"{share:.{decimals}f}{NBSP}%")
+
+
+def percents(probability: float, threshold: float) -> tuple[Text, Text]:
+    """Both in percent, with as many decimals as it takes to tell them apart."""
+    for decimals in range(1, 6):
+        pair = percent(probability, decimals), percent(threshold, decimals)
+        if pair[0] != pair[1] or probability == threshold:
+            break
+    return pair
+
+
+def points(share: float) -> Text:
+    """A difference of probabilities in points of percent, with its sign."""
+    figure = Text.figures(f"{abs(share) * 100:.1f}")
+    sign = "" if figure.en == "0.0" else "+" if share > 0 else "\N{MINUS SIGN}"
+    return Text("{sign}{figure}{nbsp}points", "{sign}{figure}{nbsp}points").put(
+        sign=sign, figure=figure, nbsp=NBSP
+    )
