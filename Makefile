@@ -11,7 +11,7 @@ KUSTOMIZE_VERSION := 4.5.4
 SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd
 
 .DEFAULT_GOAL := help
-.PHONY: help run tools test coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
+.PHONY: help run tools test test-all coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
         foreign foreign-evidently peers conformance ledger image-size bench-log bench-page ray ray-big \
         licences sbom screenshots faults fuzz soak
 
@@ -23,6 +23,8 @@ run: $(VENV)/app ## serve the shipped model with its page at http://127.0.0.1:78
 
 test: lint .venv-foreign/bin/done .venv-evidently/bin/done .venv-ray/bin/done ## run the whole suite
 	@$(RUN) pytest
+
+test-all: test ## run the whole suite, what .ci/run calls
 
 coverage: $(VENV)/dev ## run the suite and write htmlcov/index.html
 	@$(RUN) pytest --cov --cov-report=term --cov-report=html
@@ -92,7 +94,7 @@ image-size: $(VENV)/dev ## the packages of the API image, by size
 	@VIRTUAL_ENV=.venv-image $(VENV)/bin/uv pip install --quiet --require-hashes --compile-bytecode -r requirements/server.txt
 	@$(RUN) deploy.packages .venv-image
 
-licences: $(VENV)/dev ## write docs/licences.md from what is installed
+licences: $(VENV)/dev ## write docs/generated/licences.md from what is installed
 	@$(RUN) deploy.licences
 
 sbom: $(VENV)/dev ## bills of materials of both images (CycloneDX): sbom/api.json, sbom/ui.json
@@ -104,7 +106,7 @@ sbom: $(VENV)/dev ## bills of materials of both images (CycloneDX): sbom/api.jso
 	        --output-file sbom/$${image%:*}.json .venv-image || exit 1; \
 	done
 
-faults: $(VENV)/dev .venv-fuzz/bin/done ## inject every fault and write docs/faults.md (half an hour; as root all of them)
+faults: $(VENV)/dev .venv-fuzz/bin/done ## inject every fault and write docs/generated/faults.md (half an hour; as root all of them)
 	@$(RUN) loadtest faults --fuzz-seconds 60
 
 fuzz: $(VENV)/dev .venv-fuzz/bin/done ## Atheris on the decoders, random bytes on the socket (FUZZ_SECONDS, 600)

@@ -1,4 +1,4 @@
-"""`python -m deploy.licences [FILE]`: docs/licences.md, from the bill of materials of this environment."""
+"""`python -m deploy.licences [FILE]`: docs/generated/licences.md, from the bill of materials of this environment."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from deploy.packages import normal
 from server.cli import run
 
-FILE = Path("docs/licences.md")
+FILE = Path("docs/generated/licences.md")
 SETS = {
     "requirements/server.txt": "The API: both images",
     "requirements.txt": "The page and `/explain`: the image `ui`",

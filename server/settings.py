@@ -82,7 +82,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the server runs; the defaults are those of the README's table."""
+    """How the server runs; the defaults are those of docs/reference.md."""
 
     model: tuple[Path, ...] = _setting(
         (Path("models/credit"),), _paths, "model folders, separated by commas; the first answers `/predict`"
@@ -168,7 +168,7 @@ class Settings:
                 continue
             if variable not in known:
                 raise SettingsError(
-                    f"expected a setting of the README's table, got {variable}: unset it or correct its name"
+                    f"expected a setting of docs/reference.md, got {variable}: unset it or correct its name"
                 )
             setting = known[variable]
             try:

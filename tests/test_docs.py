@@ -12,18 +12,19 @@ from server.metrics.shared import OTHER, ROUTES, Layout, MetricsPage, SharedMetr
 from server.settings import PREFIX, Settings
 
 README = Path("README.md").read_text()
-DOCUMENTS = README + "".join(path.read_text() for path in Path("docs").glob("*.md"))
+REFERENCE = Path("docs/reference.md").read_text()
+DOCUMENTS = README + "".join(path.read_text() for path in Path("docs").rglob("*.md"))
 COMMANDS = ("train", "export", "server", "ui", "loadtest", "monitoring")
 
 
 def test_readme_is_read_in_one_sitting() -> None:
-    assert 80 <= len(README.splitlines()) <= 175
+    assert len(README.split()) <= 800
 
 
 def test_every_setting_is_in_the_table() -> None:
     for field in fields(Settings):
         name = PREFIX + field.name.upper()
-        assert f"| `{name}` |" in README, f"{name} is not in the README's table"
+        assert f"| `{name}` |" in REFERENCE, f"{name} is not in the table of docs/reference.md"
 
 
 def test_table_names_no_other_setting() -> None:
@@ -45,8 +46,8 @@ def test_every_metric_is_documented() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_is_in_the_readme_and_says_how_it_is_used(command: str) -> None:
-    assert f"python -m {command}" in README
+def test_every_command_is_in_the_reference_and_says_how_it_is_used(command: str) -> None:
+    assert f"`python -m {command}" in REFERENCE
     result = subprocess.run([sys.executable, "-m", command, "--help"], capture_output=True, text=True)
     assert result.returncode == 0
     assert f"python -m {command}" in result.stdout
@@ -59,7 +60,7 @@ def test_make_targets_named_in_the_documents_exist() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for document in (Path("README.md"), Path("CONTRIBUTING.md"), *Path("docs").glob("*.md")):
+    for document in (Path("README.md"), Path("CONTRIBUTING.md"), *Path("docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
             if target.startswith("https://"):
                 continue

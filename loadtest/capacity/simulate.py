@@ -13,7 +13,7 @@ from loadtest.capacity.simulation import POLICIES, Farm, Floats, Outcome, draw_s
 from loadtest.harness.subject import LoadTestError
 from loadtest.report.progress import console
 
-#: CPU time a request, `make bench`, as the README's table has it.
+#: CPU time a request, `make bench`, as docs/performance.md has it.
 SERVICE_US = 34.4
 SECONDS_AN_HOUR = 3600.0
 

@@ -24,7 +24,7 @@ from loadtest.report.progress import console
 from server.errors import HotrowError
 from server.model.bundle import Bundle
 
-RESULTS = Path("docs/faults.json")
+RESULTS = Path("docs/generated/faults.json")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 INTRODUCTION = """# Faults
 
 Written by `make faults`, `make fuzz` and `make soak`: the last run of each fault of the plan in
-[reliability.md](reliability.md), which says how each is done and what it must reach. *Lost* are answers
+[reliability.md](../reliability.md), which says how each is done and what it must reach. *Lost* are answers
 without a line in the log, *wrong* are answers or lines that differ from the trained model's score by a bit.
 """
 

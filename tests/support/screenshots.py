@@ -1,4 +1,4 @@
-"""`make screenshots`: the pictures of the page in the README, of the shipped model in a real browser."""
+"""`make screenshots`: the pictures of the page in docs/images, of the shipped model in a real browser."""
 
 import http.client
 import tempfile

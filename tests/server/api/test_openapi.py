@@ -39,8 +39,8 @@ def test_document_is_valid_for_every_bundle(bundle: Path) -> None:
 
 
 def test_committed_document_is_that_of_the_shipped_model() -> None:
-    assert Path("docs/openapi.json").read_bytes() == document(Bundle.load(CREDIT)), (
-        "run `python -m server.api.openapi > docs/openapi.json`"
+    assert Path("docs/generated/openapi.json").read_bytes() == document(Bundle.load(CREDIT)), (
+        "run `python -m server.api.openapi > docs/generated/openapi.json`"
     )
 
 
