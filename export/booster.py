@@ -32,6 +32,7 @@ class Booster:
     constant one). `pandas_categories` are the categories of pandas columns, in
     the order of their codes; `categorical` the features that were declared as
     such. `average` is the number of iterations a random forest divides by, else 1.
+    `uses_missing` is LightGBM's setting of that name.
     """
 
     forest: Forest
@@ -42,6 +43,7 @@ class Booster:
     categorical: tuple[int, ...]
     pandas_categories: tuple[tuple[Any, ...], ...]
     average: int
+    uses_missing: bool = True
 
     @property
     def classes(self) -> int:
@@ -84,6 +86,7 @@ def parse_booster(text: str) -> Booster:
         categorical=tuple(sorted(set(_categorical(header)) | set(forest.members()))),
         pandas_categories=_pandas_categories(text),
         average=len(forest.trees) // targets if "average_output" in header else 1,
+        uses_missing="\n[use_missing: 0]\n" not in text,
     )
 
 

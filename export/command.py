@@ -6,17 +6,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
 
 from export.assemble import write_conversion
 from export.conversion import Conversion
-from export.describe import apply_data, apply_schema, names_in, read_table, template
+from export.describe import apply_entries, entries, names_in, template
 from export.errors import ExportRefused
 from export.load import LoadOptions, load
+from export.observe import MAX_NAMED, Data, infer, read_data
 from export.onnx_options import OnnxOptions
+from export.table import read_table
+from server.model.bounds import Bounds
 from server.model.bundle import (
     CERTIFICATE_FILE,
     GOLDEN_FILE,
@@ -29,6 +31,8 @@ from server.model.files import MANIFEST_FILE
 from server.model.reference import Reference
 from server.model.schema import Feature, Schema
 
+#: Features that are named one by one in a sentence.
+_MAX_LISTED = 12
 #: Written anew by every export; the rest of an old manifest is carried along.
 _OWN_MEMBERS = {
     "format", "files", "name", "version", "task", "exact", "bound", "precision", "source", "link",
@@ -40,19 +44,17 @@ def export(options: argparse.Namespace) -> None:
     """Write the bundle the options ask for, or print a schema; raises `HotrowError`."""
     old = Bundle.load(options.source) if options.source.is_dir() else None
     conversion = _load(options, old)
-    if options.schema_template:
-        sys.stdout.buffer.write(template(conversion.schema.features))
-        return
     features: Sequence[Feature] = old.schema.features if old else conversion.schema.features
-    files = _carried_files(old)
-    table = read_table(options.data) if options.data else None
-    if table is not None:
-        features = apply_data(features, table)
-    if options.schema:
-        features = apply_schema(features, options.schema)
+    features, data = _described(features, conversion, options)
+    if options.schema_template:
+        sys.stdout.buffer.write(template(features))
+        return
     schema = Schema(features)
-    if table is not None:
-        files[REFERENCE_FILE] = _reference(conversion, schema, table)
+    _say_required(schema)
+    files = _carried_files(old)
+    if data is not None:
+        _say_faults(data, schema)
+        files[REFERENCE_FILE] = _reference(conversion, schema, data)
     bundle = write_conversion(
         options.out,
         conversion,
@@ -107,24 +109,60 @@ def _name_of(source: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", source.stem).strip("-.") or "model"
 
 
-def _reference(conversion: Conversion, schema: Schema, table: Any) -> bytes:
+def _described(
+    features: Sequence[Feature], conversion: Conversion, options: argparse.Namespace
+) -> tuple[Sequence[Feature], Data | None]:
+    """The features with what was written of them and what the data shows of the rest."""
+    written = entries(options.schema) if options.schema else []
+    features = apply_entries(features, written)
+    if not options.data:
+        return features, None
+    table = read_table(options.data, [feature.name for feature in features])
+    if table.dialect and table.dialect.words:
+        _say(f"Read {options.data} as {table.dialect.words}.")
+    data = read_data(features, table)
+    takes, gaps = conversion.takes_missing, conversion.gaps
+    return apply_entries(infer(features, data, takes_missing=takes, gaps=gaps), written), data
+
+
+def _say_required(schema: Schema) -> None:
+    names = [feature.name for feature in schema.features if not feature.nullable]
+    if names:
+        more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+        _say(
+            f"Required of every request, as training saw them whole or the model scores nothing else: "
+            f"{', '.join(names[:_MAX_LISTED])}{more}. "
+            'Where one may be missing, write "nullable": true in --schema.'
+        )
+
+
+def _say_faults(data: Data, schema: Schema) -> None:
+    faults = data.faults(schema)
+    if faults:
+        more = f"; and {len(faults) - MAX_NAMED} more" if len(faults) > MAX_NAMED else ""
+        _say(
+            f"{len(faults)} values of {data.path} are not acceptable and count as missing: "
+            f"{'; '.join(faults[:MAX_NAMED])}{more}."
+        )
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+def _reference(conversion: Conversion, schema: Schema, data: Data) -> bytes:
     """The training distributions of features and of the score: of classes the likeliest's probability."""
-    rows = [{k: v for k, v in row.items() if v is not None} for row in _rows(schema, table)]
-    matrix = np.array([np.frombuffer(schema.encode(row)) for row in rows])
-    outputs = conversion.source.outputs(matrix)
+    matrix = data.matrix
+    matrix[Bounds(schema).bad(matrix)] = np.nan
+    whole = matrix if conversion.takes_missing else matrix[~np.isnan(matrix).any(axis=1)]
+    if not len(whole):
+        raise ExportRefused(
+            f"expected rows without a gap in {data.path}, got none: the model scores no others"
+        )
+    outputs = conversion.source.outputs(whole)
     scores = outputs.max(axis=1) if outputs.ndim == 2 else outputs
     document = Reference.from_rows(schema, matrix, scores).to_dict()
     return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
-
-
-def _rows(schema: Schema, table: Any) -> Any:
-    columns = table.select(schema.names)
-    numeric = [name for name in columns.columns if columns[name].dtype.is_float()]
-    texts = [feature.name for feature in schema.features if feature.kind == "category"]
-    return columns.with_columns(
-        *(columns[name].fill_nan(None) for name in numeric),
-        *(columns[name].cast(str) for name in texts),
-    ).iter_rows(named=True)
 
 
 def _proof(bundle: Bundle) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from export.rows import EXTREMES
 from export.source import Source
 from export.trees import Forest, Precision
-from server.model.schema import Feature, Schema
+from server.model.schema import Feature, Inferred, Schema
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,14 @@ class Conversion:
     """A trained model that can be served, before it is proven equal and written.
 
     `graph` makes the ONNX file from its `metadata_props`. `features` is what the
-    model itself tells of its inputs, all marked as inferred. `bound` is the
+    model itself tells of its inputs, its ranges as inferred. `bound` is the
     largest accepted difference of a margin: 0 asks for equality to the bit.
     `record` is what of the training is worth telling (objective, trees, …).
     `forest`, where there is one, tells the certificate where values matter; else
     `knots` do. `output_bound` is the largest accepted difference after the link.
     `takes_missing` and `extremes` say which rows the library itself scores.
     `decisions` are the names of a binary model's two answers, if it knows them.
+    `gaps` are the features of which the model tells that training saw them missing.
     """
 
     family: str
@@ -42,6 +43,7 @@ class Conversion:
     takes_missing: bool = True
     extremes: tuple[float, ...] = EXTREMES
     decisions: tuple[str, str] | None = None
+    gaps: frozenset[int] = frozenset()
     record: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -63,9 +65,9 @@ class Conversion:
 
 
 def threshold_feature(name: str, thresholds: list[float]) -> Feature:
-    """A number that lies where a model compares it; marked as inferred."""
+    """A number that lies, as is inferred, where a model compares it."""
     finite = [value for value in thresholds if math.isfinite(value)]
     if not finite:
-        return Feature(name, inferred=True)
+        return Feature(name)
     low, high = min(finite), max(finite)
-    return Feature(name, minimum=low, maximum=high, default=finite[len(finite) // 2], inferred=True)
+    return Feature(name, default=finite[len(finite) // 2], inferred=Inferred(minimum=low, maximum=high))

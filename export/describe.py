@@ -1,31 +1,39 @@
-"""What the features mean: a user's schema file, the training data, and the model's own hints.
+"""What somebody wrote of the features: a schema file, checked member by member.
 
-In this order: what the file says wins, the data fills what it leaves open, the
-model's thresholds fill the rest. Ranges seen in data or in a model are marked as
-inferred: they guide a form and are never enforced on a request.
+What the file says wins, the data fills what it leaves open, and the model's own
+thresholds fill the rest. What was read off data or a model stands in `inferred`:
+it guides a form and binds no request.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
-import polars
 
 from export.errors import ExportRefused
-from server.model.schema import Feature
+from server.log.mask import RULES
+from server.model.schema import Feature, Inferred, Kind
 
-_FIELDS = {field.name: field for field in fields(Feature)}
-_KINDS = ("number", "integer", "flag", "category")
-_RANGE = {"minimum", "maximum"}
-_TEXTS = {"name", "kind", "label", "help", "unit", "group"}
-_LISTS = {"categories", "category_labels"}
+_KINDS = get_args(Kind)
+_LISTS = ("categories", "category_labels")
+_DOCUMENT = ("features",)
+#: Null takes these away; of other members it says nothing.
+_MAY_BE_NONE = {"minimum", "maximum", "default"}
 
 
 def template(features: Sequence[Feature]) -> bytes:
-    """A schema file to edit: everything the model tells."""
-    document = {"features": [feature.to_dict() for feature in features]}
+    """A schema file to edit: everything the model and the data tell."""
+    # What is absent from an entry changes nothing: a default that is none must say so.
+    document = {
+        "features": [
+            feature.to_dict() | {"default": feature.default, "inferred": feature.inferred.to_dict()}
+            for feature in features
+        ]
+    }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
 
 
@@ -37,113 +45,151 @@ def names_in(path: Path | None) -> tuple[str, ...]:
 def entries(path: Path) -> list[dict[str, Any]]:
     """The entries of a schema file: `{"features": […]}`, or a list of names, one a line."""
     try:
-        content = path.read_bytes()
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ExportRefused(f"expected a readable schema at {path}, got: {error.strerror}") from None
-    if content.lstrip()[:1] not in (b"{", b"["):
-        try:
-            return [{"name": name.strip()} for name in content.decode().splitlines() if name.strip()]
-        except UnicodeDecodeError:
-            raise ExportRefused(f"expected {path} to be UTF-8 text, got other bytes") from None
+    except UnicodeDecodeError:
+        raise ExportRefused(f"expected {path} to be UTF-8 text, got other bytes") from None
+    if text.lstrip()[:1] not in ("{", "["):
+        return _checked([{"name": name.strip()} for name in text.splitlines() if name.strip()], path)
     try:
-        document = orjson.loads(content)
+        document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise ExportRefused(f"expected {path} to be JSON, got: {error}") from None
-    found = document.get("features") if isinstance(document, dict) else document
-    if not isinstance(found, list):
+    if isinstance(document, dict):
+        _check_members(document, _DOCUMENT, f"the schema {path}")
+        document = document.get("features")
+    if not isinstance(document, list):
         raise ExportRefused(f'expected a list of features or {{"features": […]}} in {path}, got another form')
-    return [_entry({"name": item} if isinstance(item, str) else item) for item in found]
+    return _checked(document, path)
 
 
-def _entry(entry: Any) -> dict[str, Any]:
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+def _checked(items: Sequence[Any], path: Path) -> list[dict[str, Any]]:
+    found = [entry({"name": item} if isinstance(item, str) else item) for item in items]
+    names = [item["name"] for item in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ExportRefused(f"expected each feature once in {path}, got {twice[0]} twice")
+    return found
+
+
+def entry(item: Any) -> dict[str, Any]:
+    """One feature as somebody wrote it, every member of its type; raises `ExportRefused`."""
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise ExportRefused("expected each feature of the schema to be an object with a name, got another")
-    for key, value in entry.items():
-        if key not in _FIELDS:
-            raise ExportRefused(f"expected fields {', '.join(_FIELDS)} of a feature, got {key}")
-        if not _fits(key, value):
-            raise ExportRefused(f"expected another type of {key} of {entry['name']} in the schema")
-    if entry.get("kind", "number") not in _KINDS:
-        raise ExportRefused(f"expected kind {', '.join(_KINDS)} of {entry['name']}, got {entry['kind']}")
-    return entry
+    of = f"the feature {item['name']}"
+    _check_members(item, MEMBERS, of)
+    for key, value in item.items():
+        wanted, fits = MEMBERS[key]
+        if value is not None and not fits(value):
+            raise ExportRefused(f"expected {wanted} as {key} of {of}, got {_shown(value)}")
+    written = {key: value for key, value in item.items() if value is not None or key in _MAY_BE_NONE}
+    if written.get("inferred") is True:  # as schemas of version 0.1 mark a range
+        seen = {key: written.pop(key) for key in ("minimum", "maximum") if key in written}
+        written["inferred"] = seen
+    _check_together(written, of)
+    return written
 
 
-def _fits(key: str, value: Any) -> bool:
-    if key in _TEXTS:
-        return isinstance(value, str)
-    if key in _LISTS:
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if key in _RANGE:
-        return value is None or (type(value) in (int, float))
-    return key == "default" or isinstance(value, bool)
+def _check_members(written: Mapping[str, Any], known: Sequence[str] | Mapping[str, Any], of: str) -> None:
+    for key in written:
+        if key not in known:
+            near = get_close_matches(str(key), known, 1, 0.5)
+            hint = f"did you mean {near[0]}?" if near else f"its members are {', '.join(known)}"
+            raise ExportRefused(f"expected a member of {of} that is known, got {key}: {hint}")
 
 
-def apply_schema(features: Sequence[Feature], path: Path) -> list[Feature]:
-    """The features with what a schema file says of them; an absent entry changes nothing."""
-    said = {entry["name"]: entry for entry in entries(path)}
+def _check_together(written: Mapping[str, Any], of: str) -> None:
+    low, high = written.get("minimum"), written.get("maximum")
+    if low is not None and high is not None and low > high:
+        raise ExportRefused(
+            f"expected the minimum of {of} to be at most its maximum, got {low:g} and {high:g}"
+        )
+    categories, labels = (written.get(key) for key in _LISTS)
+    if categories and len(set(categories)) != len(categories):
+        raise ExportRefused(f"expected different categories of {of}, got one twice")
+    if categories and labels and len(labels) != len(categories):
+        raise ExportRefused(f"expected {len(categories)} category_labels of {of}, got {len(labels)}")
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _seen(value: Any) -> bool:
+    if type(value) is bool:
+        return True
+    checks: dict[str, Callable[[Any], bool]] = {"kind": _kind, "minimum": _number, "maximum": _number}
+    return isinstance(value, dict) and all(key in checks and checks[key](v) for key, v in value.items())
+
+
+def _kind(value: Any) -> bool:
+    return value in _KINDS
+
+
+#: The members of a feature: what each wants, in words, and whether a value is that.
+MEMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": ("a text", _text),
+    "kind": (f"one of {', '.join(_KINDS)}", _kind),
+    "label": ("a text", _text),
+    "help": ("a text", _text),
+    "unit": ("a text", _text),
+    "group": ("a text", _text),
+    "minimum": ("a finite number", _number),
+    "maximum": ("a finite number", _number),
+    "categories": ("a list of texts in the order of their codes", _texts),
+    "category_labels": ("a list of texts, one a category", _texts),
+    "default": ("a number, or a category's text", lambda value: _number(value) or _text(value)),
+    "nullable": ("true or false", lambda value: type(value) is bool),
+    "inferred": ("an object of kind, minimum and maximum", _seen),
+    "personal": (f"one of {', '.join(RULES)}", lambda value: value in RULES),
+}
+assert set(MEMBERS) == {field.name for field in fields(Feature)}
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:60]
+
+
+def apply_entries(features: Sequence[Feature], written: Sequence[Mapping[str, Any]]) -> list[Feature]:
+    """The features with what was written of them; an absent entry changes nothing.
+
+    A blank in a name stands for the `_` that LightGBM puts there.
+    """
     names = {feature.name for feature in features}
-    if unknown := [name for name in said if name not in names]:
-        raise ExportRefused(f"expected features of the model in {path}, got {unknown[0]}")
+    said: dict[str, Mapping[str, Any]] = {}
+    for item in written:
+        name = item["name"] if item["name"] in names else item["name"].replace(" ", "_")
+        if name not in names:
+            near = get_close_matches(name, names, 1, 0.5)
+            hint = f": did you mean {near[0]}?" if near else ""
+            raise ExportRefused(f"expected features of the model in the schema, got {item['name']}{hint}")
+        said[name] = {**item, "name": name}
     return [_applied(feature, said.get(feature.name, {})) for feature in features]
 
 
-def _applied(feature: Feature, entry: dict[str, Any]) -> Feature:
-    changes: dict[str, Any] = {key: tuple(value) if key in _LISTS else value for key, value in entry.items()}
-    if _RANGE & set(entry):
-        changes.setdefault("inferred", False)
-    if changes.get("kind", feature.kind) == "category" and not (
-        changes.get("categories") or feature.categories
-    ):
-        raise ExportRefused(f"expected the categories of {feature.name} in the schema, got none")
-    return replace(feature, **changes)
+def apply_schema(features: Sequence[Feature], path: Path) -> list[Feature]:
+    """The features with what a schema file says of them."""
+    return apply_entries(features, entries(path))
 
 
-def read_table(path: Path) -> polars.DataFrame:
-    """Training rows of a CSV, JSON Lines or Parquet file."""
-    readers: dict[str, Callable[[Path], polars.DataFrame]] = {
-        ".csv": polars.read_csv,
-        ".parquet": polars.read_parquet,
-        ".jsonl": polars.read_ndjson,
+def _applied(feature: Feature, written: Mapping[str, Any]) -> Feature:
+    changes: dict[str, Any] = {
+        key: tuple(value) if key in _LISTS else value for key, value in written.items()
     }
-    read = readers.get(path.suffix.lower())
-    if read is None:
-        raise ExportRefused(f"expected --data to end in {', '.join(readers)}, got {path.name}")
-    try:
-        return read(path)
-    except (OSError, polars.exceptions.PolarsError) as error:
-        line = next(iter(str(error).splitlines()), "an error")
-        raise ExportRefused(f"expected readable training data at {path}, got: {line}") from None
-
-
-def apply_data(features: Sequence[Feature], table: polars.DataFrame) -> list[Feature]:
-    """The features with the kinds, ranges and medians of their columns."""
-    absent = [feature.name for feature in features if feature.name not in table.columns]
-    if absent:
-        raise ExportRefused(f"expected a column of each feature in the data, got none of {absent[0]}")
-    return [_observed(feature, table[feature.name]) for feature in features]
-
-
-def _observed(feature: Feature, column: polars.Series) -> Feature:
-    if feature.kind == "category":
-        counts = column.drop_nulls().cast(polars.String).value_counts(sort=True)
-        common = [word for word in counts[column.name].to_list() if word in feature.categories]
-        return replace(feature, default=common[0] if common else feature.default)
-    if column.dtype == polars.Boolean:
-        return replace(feature, kind="flag", minimum=None, maximum=None, default=None)
-    if not column.dtype.is_numeric():
-        raise ExportRefused(
-            f"expected numbers in the column {feature.name} of the data, got {column.dtype}: "
-            "the model takes numbers there"
-        )
-    present = column.cast(polars.Float64).fill_nan(None).drop_nulls()
-    finite = present.filter(present.is_finite())
-    if finite.is_empty():
-        return feature
-    values: dict[str, Any] = {"minimum": finite.min(), "maximum": finite.max(), "default": finite.median()}
-    if not column.dtype.is_integer():
-        return replace(feature, **values, inferred=True)
-    if set(finite.unique().to_list()) == {0.0, 1.0}:
-        return replace(feature, kind="flag", minimum=None, maximum=None, default=None)
-    return replace(
-        feature, kind="integer", **values | {"default": float(round(values["default"]))}, inferred=True
-    )
+    seen = replace(feature.inferred, kind=None) if "kind" in written else feature.inferred
+    if "inferred" in changes:
+        seen = Inferred(**changes.pop("inferred") or {})
+    described = replace(feature, **changes, inferred=seen)
+    if described.kind != "category":
+        return described
+    if not described.categories:
+        raise ExportRefused(f"expected the categories of {feature.name} in the schema, got none")
+    return replace(described, inferred=Inferred())

@@ -8,8 +8,9 @@ from export.conversion import Conversion
 from export.errors import ExportRefused
 from export.graph import build_graph
 from export.lightgbm_source import LightGBMSource
+from export.trees import Missing
 from server.model.bundle import SOURCE_FILE
-from server.model.schema import Feature
+from server.model.schema import Feature, Inferred, Kind
 
 #: Objectives whose output is the margin, or `sign(margin) margin^2` with reg_sqrt.
 _REGRESSION = {"regression", "regression_l1", "huber", "fair", "quantile", "mape", "custom", ""}
@@ -43,6 +44,7 @@ def convert_lightgbm(
         content=text.encode(),
         classes=names if task == "multiclass" else (),
         forest=booster.forest,
+        gaps=frozenset(i for i, types in _missing_types(booster).items() if types & {"nan", "zero"}),
         record={
             "objective": booster.objective,
             "trees": len(booster.forest.trees),
@@ -90,16 +92,32 @@ def _features(booster: Booster) -> tuple[Feature, ...]:
                 "train on integer codes and name the categories with --schema"
             )
         columns = dict(zip(booster.categorical, booster.pandas_categories, strict=True))
+    types = _missing_types(booster)
     return tuple(
-        _feature(i, name, booster, tuple(map(str, columns.get(i, ()))))
+        _feature(i, name, booster, tuple(map(str, columns.get(i, ()))), nullable=types.get(i) != {"none"})
         for i, name in enumerate(booster.feature_names)
     )
 
 
-def _feature(i: int, name: str, booster: Booster, categories: tuple[str, ...]) -> Feature:
+def _missing_types(booster: Booster) -> dict[int, set[Missing]]:
+    """How the numerical splits of each feature take missing values: "none" if training saw no gap.
+
+    A categorical split says "nan" also where some categories were too rare, and only its
+    "none" tells something. Nothing is known of a feature without splits, or without
+    `use_missing`.
+    """
+    found: dict[int, set[Missing]] = {}
+    for split in booster.forest.splits() if booster.uses_missing else ():
+        if not split.members or split.missing == "none":
+            found.setdefault(split.feature, set()).add(split.missing)
+    return found
+
+
+def _feature(i: int, name: str, booster: Booster, categories: tuple[str, ...], *, nullable: bool) -> Feature:
     if categories:
-        return Feature(name, "category", categories=categories, default=categories[0], inferred=True)
-    kind = "integer" if i in booster.categorical else "number"
+        return Feature(name, "category", categories=categories, default=categories[0], nullable=nullable)
+    kind: Kind = "integer" if i in booster.categorical else "number"
     low, high = booster.ranges[i] or (None, None)
     middle = None if low is None or high is None else low + (high - low) / 2
-    return Feature(name, kind, minimum=low, maximum=high, default=middle, inferred=True)  # type: ignore[arg-type]
+    seen = Inferred(minimum=low, maximum=high)
+    return Feature(name, kind, default=middle, nullable=nullable, inferred=seen)

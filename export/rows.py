@@ -196,7 +196,7 @@ def _codes(feature: Feature, members: Sequence[int]) -> Matrix:
 
 
 def _interesting(feature: Feature, knots: Sequence[float]) -> Matrix:
-    ends = {end for end in (feature.minimum, feature.maximum) if end is not None}
+    ends = {end for end in feature.form_range if end is not None}
     points = np.array(sorted(set(knots) | ends or {0.0, 1.0}), dtype=np.float64)
     points = points[np.isfinite(points)] if np.isfinite(points).any() else np.array([0.0, 1.0])
     width = float(points[-1] - points[0]) or 1.0

@@ -213,9 +213,9 @@ def _features(estimator: Any) -> tuple[tuple[Feature, ...], bool]:
     texts = [f"f{i}" for i in range(estimator.n_features_in_)] if names is None else list(map(str, names))
     categories = _categories(estimator)
     features = tuple(
-        Feature(name, "category", categories=categories[name], nullable=False, inferred=True)
+        Feature(name, "category", categories=categories[name], nullable=False)
         if name in categories
-        else Feature(name, inferred=True)
+        else Feature(name)
         for name in texts
     )
     return features, _scores_missing(estimator, features)

@@ -57,7 +57,7 @@ def write_rows(bundle: Bundle, path: Path, rows: int, seed: int = 0) -> None:
     table = pl.DataFrame([{n: r.get(n) for n in names} for r in golden], infer_schema_length=None)
     table = table[random.integers(0, len(table), rows)]
     moved = [
-        (pl.col(f.name) * pl.Series(random.uniform(0.9, 1.0, rows))).clip(f.minimum, f.maximum).round(4)
+        (pl.col(f.name) * pl.Series(random.uniform(0.9, 1.0, rows))).clip(*f.form_range).round(4)
         for f in bundle.schema.features
         if f.kind == "number"
     ]

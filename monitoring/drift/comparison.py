@@ -133,7 +133,7 @@ def drift(bundle: Bundle, rows: Rows) -> DriftReport:
             feature = bundle.schema[name]
             distribution, label = reference.features[name], feature.label or name
             bins = feature.categories if feature.kind == "category" else _ranges(distribution)
-            bins = ("0", "1") if feature.kind == "flag" else bins
+            bins = ("0", "1") if feature.form_kind == "flag" else bins
         found.append(
             _column_drift(name, label, distribution, column, weights.get(name, 1.0), bins, tests, independent)
         )

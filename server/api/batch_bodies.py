@@ -146,7 +146,7 @@ def cell_reader(feature: Feature) -> Callable[[str], Any]:
     """A function from a CSV cell that is not empty to the JSON value it means."""
     if feature.kind == "category":
         return str
-    if feature.kind == "flag":
+    if feature.form_kind == "flag":
         return lambda cell: _FLAGS[word] if (word := cell.strip().lower()) in _FLAGS else number(cell)
     return lambda cell: number(cell, whole=feature.kind == "integer")
 

@@ -76,14 +76,14 @@ def feature_schema(feature: Feature) -> JsonSchema:
         return described | {"enum": [*feature.categories, *([None] if feature.nullable else [])]}
     if feature.kind == "flag":
         return described | {"enum": [0, 1, True, False, *([None] if feature.nullable else [])]}
-    kind = feature.kind
-    return described | {"type": [kind, "null"] if feature.nullable else kind} | _range(feature)
+    types = [feature.kind, *["boolean"] * (feature.form_kind == "flag"), *["null"] * feature.nullable]
+    return described | {"type": types if len(types) > 1 else feature.kind} | _range(feature)
 
 
 def feature_example(feature: Feature) -> Any:
     """The feature's default, or a value in its range."""
     if feature.default is not None:
-        return int(feature.default) if feature.kind in ("flag", "integer") else feature.default
+        return int(feature.default) if feature.form_kind in ("flag", "integer") else feature.default
     if feature.kind == "category":
         return feature.categories[0]
     if feature.nullable:

@@ -61,7 +61,7 @@ def _numbers(column: pl.Series, feature: Feature) -> pl.Series:
         return column.cast(pl.Float64)
     if feature.kind == "category":
         return _codes(column, feature)
-    if column.dtype == pl.Boolean and feature.kind == "flag":
+    if column.dtype == pl.Boolean and feature.form_kind == "flag":
         return column.cast(pl.Float64)
     if column.dtype.is_numeric():
         return column.cast(pl.Float64).fill_nan(None)

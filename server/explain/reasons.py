@@ -51,7 +51,7 @@ def value_words(feature: Feature, code: float) -> str:
     if feature.kind == "category":
         words = feature.category_labels or feature.categories
         return words[int(code)]
-    if feature.kind == "flag":
+    if feature.form_kind == "flag" and code in (0.0, 1.0):
         return _FLAG_WORDS[int(code)]
     number = f"{code:,.0f}" if abs(code) >= 1000 or code == int(code) else f"{code:.3g}"
     unit = "" if feature.unit.startswith(("score", "from ")) else feature.unit

@@ -107,9 +107,9 @@ class Masking:
                 raise SettingsError(
                     f"expected one of {', '.join(RULES)} for {feature.name}, got {self.rule(feature)!r}"
                 )
-            if self.rule(feature) == BUCKET and feature.kind in ("category", "flag"):
+            if self.rule(feature) == BUCKET and feature.form_kind in ("category", "flag"):
                 raise SettingsError(
-                    f"expected a number to put into buckets, got {feature.name}, a {feature.kind}: "
+                    f"expected a number to put into buckets, got {feature.name}, a {feature.form_kind}: "
                     "drop or hash it"
                 )
 
@@ -139,13 +139,14 @@ def bucketing(feature: Feature, reference: Reference | None) -> Distribution:
     """The bins a number is put into: those of the reference, or tenths of its range."""
     if reference is not None and reference.features[feature.name].edges:
         return reference.features[feature.name]
-    if feature.minimum is None or feature.maximum is None:
+    low, high = feature.form_range
+    if low is None or high is None:
         raise SettingsError(
             f"expected a range or a reference distribution of {feature.name} for its buckets, got neither: "
             "drop or hash it"
         )
-    step = (feature.maximum - feature.minimum) / BINS
-    edges = tuple(feature.minimum + i * step for i in range(1, BINS))
+    step = (high - low) / BINS
+    edges = tuple(low + i * step for i in range(1, BINS))
     return Distribution(0, 0.0, edges, (0.0,) * BINS)
 
 

@@ -85,7 +85,8 @@ def _type(feature: Feature) -> Any:
         return Annotated[int, msgspec.Meta(ge=math.ceil(low), le=math.floor(high))]
     bounds: dict[str, Any] = {"ge": low} if math.isfinite(low) else {}
     bounds |= {"le": high} if math.isfinite(high) else {}
-    return Annotated[float, msgspec.Meta(**bounds)]
+    number = Annotated[float, msgspec.Meta(**bounds)]
+    return number | bool if feature.form_kind == "flag" else number
 
 
 class _Code(float, Enum):

@@ -100,7 +100,7 @@ def _distribution(fields: Mapping[str, Any]) -> Distribution:
 
 
 def _edges(feature: Feature, values: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    codes = {"category": len(feature.categories), "flag": 2}.get(feature.kind)
+    codes = {"category": len(feature.categories), "flag": 2}.get(feature.form_kind)
     if codes is None:
         return _quantiles(values)
     return tuple(code + 0.5 for code in range(codes - 1))

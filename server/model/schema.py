@@ -41,14 +41,29 @@ class FieldRefused(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Inferred:
+    """What a model or its training data looked like: it guides forms, and binds no request."""
+
+    kind: Kind | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The member `inferred` of a feature: what is known of it."""
+        members = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in members.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class Feature:
     """One input of the model, as the bundle describes it.
 
-    `minimum` and `maximum` (both included) are enforced on requests unless
-    `inferred` is true: an inferred range was read off the model and only guides
-    a form. `default` is a typical value for forms and examples; it never stands
-    in for a value the client did not send. `personal` says how the prediction log
-    hides the value: `drop`, `hash` or `bucket`.
+    `kind`, `minimum` and `maximum` (both included) are what requests are held to:
+    somebody wrote them, or the model is exact for nothing else. What was read off
+    a model or its training data stands in `inferred`. `default` is a typical
+    value for forms and examples; it never stands in for a value the client did not
+    send. `personal` says how the prediction log hides the value: `drop`, `hash` or
+    `bucket`.
     """
 
     name: str
@@ -63,7 +78,7 @@ class Feature:
     category_labels: tuple[str, ...] = ()
     default: float | str | None = None
     nullable: bool = True
-    inferred: bool = False
+    inferred: Inferred = Inferred()
     personal: str = ""
 
     @classmethod
@@ -71,22 +86,38 @@ class Feature:
         """A feature from its entry in `bundle.json`."""
         lists = {"categories", "category_labels"}
         typed: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in fields.items()}
-        return cls(**typed)
+        inferred = typed.pop("inferred", {})
+        if inferred is True:  # as bundles of version 0.1 mark a range that binds no request
+            inferred = {name: typed.pop(name) for name in ("minimum", "maximum") if name in typed}
+        return cls(**typed, inferred=Inferred(**inferred or {}))
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of `bundle.json`: every field that says something."""
         fields = {name: getattr(self, name) for name in self.__slots__}
-        kept = {k: v for k, v in fields.items() if v is not None and v is not False and v != "" and v != ()}
+        fields["inferred"] = self.inferred.to_dict()
+        kept = {k: v for k, v in fields.items() if v is not None and v != "" and v != () and v != {}}
         return kept | {"nullable": self.nullable}
 
     @property
     def range(self) -> tuple[float, float]:
         """The bounds that requests are held to, infinite where there are none."""
-        if self.inferred:
-            return (-math.inf, math.inf)
         low = -math.inf if self.minimum is None else self.minimum
         high = math.inf if self.maximum is None else self.maximum
         return (low, high)
+
+    @property
+    def form_kind(self) -> Kind:
+        """What a form offers: the kind that was written, else the one that training had."""
+        return self.inferred.kind if self.kind == "number" and self.inferred.kind else self.kind
+
+    @property
+    def form_range(self) -> tuple[float | None, float | None]:
+        """The range a form shows: each bound as written, else as seen in training, else None."""
+        seen = self.inferred
+        return (
+            seen.minimum if self.minimum is None else self.minimum,
+            seen.maximum if self.maximum is None else self.maximum,
+        )
 
     @property
     def expected(self) -> str:
@@ -97,6 +128,7 @@ class Feature:
             words = "0, 1, true or false"
         else:
             words = ("an integer" if self.kind == "integer" else "a number") + self._range_words()
+            words += ", true or false" if self.form_kind == "flag" else ""
         return words + (" or null" if self.nullable else "")
 
     def _range_words(self) -> str:
@@ -121,9 +153,9 @@ class Feature:
             raise FieldRefused(f"expected {self.expected}, got null")
         if self.kind == "category":
             return self._encode_category(value)
-        # bool is an int in Python: a flag takes it, a number does not.
+        # bool is an int in Python: a flag takes it, and a number that was one in training.
         kind = type(value)
-        if kind is bool and self.kind == "flag":
+        if kind is bool and self.form_kind == "flag":
             return float(value)
         if kind is not float and kind is not int:
             raise FieldRefused(f"expected {self.expected}, got {_json_type(value)}")
@@ -138,12 +170,11 @@ class Feature:
             raise FieldRefused(f"expected {self.expected}, got a larger integer") from None
 
     def _encode_category(self, value: Any) -> float:
-        if type(value) is not str:
-            raise FieldRefused(f"expected {self.expected}, got {_json_type(value)}")
-        try:
-            return float(self.categories.index(value))
-        except ValueError:
-            raise FieldRefused(f"expected {self.expected}, got another string") from None
+        for spelling in _spellings(value):
+            if spelling in self.categories:
+                return float(self.categories.index(spelling))
+        got = "another string" if type(value) is str else _json_type(value)
+        raise FieldRefused(f"expected {self.expected}, got {got}")
 
     def decode(self, code: float) -> Any:
         """The JSON value that `encode` turns into `code`: the inverse of `encode`."""
@@ -152,6 +183,18 @@ class Feature:
         if self.kind == "category":
             return self.categories[int(code)]
         return code if self.kind == "number" else int(code)
+
+
+def _spellings(value: Any) -> tuple[str, ...]:
+    """The texts a category of this value may have: a column of numbers or booleans has texts of them."""
+    if type(value) is str:
+        return (value,)
+    if type(value) is bool:
+        return (str(value), str(value).lower())
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        whole = (str(int(value)),) if value == int(value) and abs(value) <= MAX_EXACT_INTEGER else ()
+        return (*whole, repr(float(value))) if abs(value) <= sys.float_info.max else ()
+    return ()
 
 
 class Schema:

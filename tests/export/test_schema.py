@@ -1,4 +1,4 @@
-"""The schema: what a file says wins, data fills, the model's own hints are marked as inferred."""
+"""The schema: what a file says wins and binds requests; what is inferred guides forms."""
 
 import json
 from pathlib import Path
@@ -13,14 +13,14 @@ from sklearn.ensemble import RandomForestClassifier
 
 from export.__main__ import parse
 from export.command import export
-from export.describe import apply_data, apply_schema, entries, template
+from export.describe import apply_schema, entries, template
 from export.errors import ExportRefused
 from server.model.bundle import REFERENCE_FILE, Bundle
 from server.model.predictor import Predictor
-from server.model.schema import Feature
+from server.model.schema import Feature, Inferred
 from tests.support.export_models import WIDTH, rows, target, train_lightgbm
 
-FEATURES = [Feature("age", minimum=1.0, maximum=9.0, inferred=True), Feature("b", inferred=True)]
+FEATURES = [Feature("age", inferred=Inferred(minimum=1.0, maximum=9.0)), Feature("b")]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_a_range_from_a_file_is_enforced_an_inferred_one_is_not(tmp_path: Path) 
     path = tmp_path / "schema.json"
     path.write_text('{"features": [{"name": "age", "maximum": 120, "label": "Age", "unit": "years"}]}')
     age, b = apply_schema(FEATURES, path)
-    assert (age.range, age.label, b) == ((1.0, 120), "Age", FEATURES[1])
+    assert (age.range, age.form_range, age.label, b) == ((-np.inf, 120), (1.0, 120), "Age", FEATURES[1])
     assert FEATURES[0].range == (-np.inf, np.inf)
 
 
@@ -53,8 +53,17 @@ def test_a_range_from_a_file_is_enforced_an_inferred_one_is_not(tmp_path: Path) 
     [
         ('{"features": [{"name": "nobody"}]}', "got nobody"),
         ('{"features": [{"name": "age", "colour": "red"}]}', "got colour"),
-        ('{"features": [{"name": "age", "kind": "date"}]}', "got date"),
-        ('{"features": [{"name": "age", "minimum": "low"}]}', "another type of minimum"),
+        ('{"features": [{"name": "age", "kind": "date"}]}', "got 'date'"),
+        ('{"features": [{"name": "age", "minimum": "low"}]}', "a finite number as minimum"),
+        ('{"features": [{"name": "age", "minimum": true}]}', "a finite number as minimum"),
+        ('{"features": [{"name": "age", "minimum": 3, "maximum": 2}]}', "minimum .* at most its maximum"),
+        ('{"features": [{"name": "age", "nullable": "no"}]}', "true or false as nullable"),
+        ('{"features": [{"name": "age", "personal": true}]}', "one of keep, drop, hash, bucket as personal"),
+        ('{"features": [{"name": "age", "labl": "x"}]}', "did you mean label"),
+        ('{"features": [{"name": "aeg"}]}', "did you mean age"),
+        ('{"features": [{"name": "age"}, {"name": "age"}]}', "age twice"),
+        ('{"features": [], "wordings": {}}', "got wordings"),
+        ('{"features": [{"name": "age", "inferred": {"median": 3}}]}', "kind, minimum and maximum"),
         ('{"features": [{"name": "age", "kind": "category"}]}', "categories of age"),
         ('{"features": [1]}', "an object with a name"),
         ('{"features": 1}', "a list of features"),
@@ -74,20 +83,6 @@ def test_a_list_of_names_is_a_schema_too(tmp_path: Path) -> None:
     assert entries(path) == [{"name": "age"}, {"name": "b"}]
 
 
-def test_data_tells_kinds_ranges_and_medians() -> None:
-    table = polars.DataFrame({"age": [20, 30, 70], "b": [0, 1, None], "more": ["x", "y", "z"]})
-    age, b = apply_data(FEATURES, table)
-    assert (age.kind, age.minimum, age.maximum, age.default, age.inferred) == ("integer", 20, 70, 30, True)
-    assert b.kind == "flag"
-
-
-def test_data_without_a_column_or_with_text_is_refused_by_name() -> None:
-    with pytest.raises(ExportRefused, match="none of b"):
-        apply_data(FEATURES, polars.DataFrame({"age": [1]}))
-    with pytest.raises(ExportRefused, match="numbers in the column b"):
-        apply_data(FEATURES, polars.DataFrame({"age": [1], "b": ["x"]}))
-
-
 def test_the_command_writes_reference_names_and_decisions(source: Path, tmp_path: Path) -> None:
     matrix = rows(300)
     names = [f"Column_{i}" for i in range(WIDTH)]
@@ -104,7 +99,8 @@ def test_the_command_writes_reference_names_and_decisions(source: Path, tmp_path
     )
     reference = bundle.read_json(REFERENCE_FILE)
     assert (reference["score"]["n"], len(reference["features"])) == (300, WIDTH)
-    assert all(feature.inferred for feature in bundle.schema.features)
+    assert all(feature.range == (-np.inf, np.inf) for feature in bundle.schema.features)
+    assert bundle.schema["Column_3"].inferred == Inferred("integer", 0.0, 79.0)
 
 
 def test_a_bundle_is_exported_again_with_all_it_says(source: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A schema with a feature of every kind, bounded and not."""
 
-from server.model.schema import Feature, Schema
+from server.model.schema import Feature, Inferred, Schema
 
 EVERY_KIND = Schema(
     [
@@ -12,7 +12,8 @@ EVERY_KIND = Schema(
         Feature("children", "integer", minimum=0, maximum=20),
         Feature("points", "integer"),
         Feature("free", "number"),
-        Feature("guided", "number", minimum=0, maximum=1, inferred=True),
+        Feature("guided", inferred=Inferred("integer", 0, 1)),
+        Feature("guided_flag", inferred=Inferred("flag")),
         Feature("positive", "number", minimum=0),
         Feature("grade", "category", categories=("a", "b"), nullable=False),
     ]

@@ -73,7 +73,7 @@ class Flips:
         return rows, owners
 
     def _size(self, name: str, before: float, after: float) -> float:
-        if self._schema[name].kind in ("category", "flag"):
+        if self._schema[name].form_kind in ("category", "flag"):
             return _OTHER_CATEGORY
         size = abs(self._grids.place(name, after) - self._grids.place(name, before))
         return size + _BECOME_KNOWN if math.isnan(before) else size

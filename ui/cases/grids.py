@@ -48,13 +48,13 @@ def _grid(
 ) -> list[float]:
     if feature.kind == "category":
         return [float(code) for code in range(len(feature.categories))]
-    if feature.kind == "flag":
+    if feature.form_kind == "flag":
         return [0.0, 1.0]
     knots = sorted({*edges, *(np.quantile(seen, _SHARES).tolist() if len(seen) else ())}) or [0.0, 1.0]
     knots = [*knots, *_ends(feature)] if len(knots) == 1 else knots
     stops = np.concatenate([np.linspace(a, b, _STOPS) for a, b in pairwise(knots)])
     low, high = feature.range
-    whole = feature.kind == "integer"
+    whole = feature.form_kind == "integer"
     named = {_named(float(stop), whole) for stop in stops}
     kept = sorted(stop for stop in named if low <= stop <= high) or [max(low, min(high, knots[0]))]
     return kept[:: math.ceil(len(kept) / _MOST)]
@@ -62,7 +62,7 @@ def _grid(
 
 def _ends(feature: Feature) -> list[float]:
     """Something beside the one value that was ever seen."""
-    return [bound for bound in (feature.minimum, feature.maximum) if bound is not None and abs(bound) < 1e6]
+    return [bound for bound in feature.form_range if bound is not None and abs(bound) < 1e6]
 
 
 def _named(value: float, whole: bool) -> float:

@@ -109,18 +109,18 @@ def _bar() -> str:
 
 def field(feature: Feature, identity: str, labels: Labels, *, minor: bool = False) -> str:
     """One field: name, control, and what is said of it; a `minor` one is not shown at first."""
-    control = {"flag": _flag, "category": _list}.get(feature.kind, _number)
+    control = {"flag": _flag, "category": _list}.get(feature.form_kind, _number)
     label = labels.label(feature)
     # A label names one control; a group of radio buttons is named by its id.
     named = (
         tag("span", label, id=f"{identity}-label")
-        if feature.kind == "flag"
+        if feature.form_kind == "flag"
         else tag("label", label, for_=identity)
     )
     required = "" if feature.nullable else tag("span", _REQUIRED, class_="required")
     return (
         f'<div class="field{" minor" * minor}" data-feature="{escape(feature.name)}" '
-        f'data-kind="{feature.kind}">'
+        f'data-kind="{feature.form_kind}">'
         f'<div class="name">{named}{required}</div>{control(feature, identity, labels)}'
         f'<p class="error" id="{identity}-error"></p>'
         f"{tag('p', labels.hint(feature), class_='hint', id=f'{identity}-hint')}"
@@ -134,7 +134,7 @@ def _described(feature: Feature, identity: str) -> str:
 
 
 def _number(feature: Feature, identity: str, labels: Labels) -> str:
-    mode = "numeric" if feature.kind == "integer" else "decimal"
+    mode = "numeric" if feature.form_kind == "integer" else "decimal"
     typical = labels.typical(feature)
     example = _FOR_EXAMPLE.put(value=typical) if typical.en else Text.same(" ")
     placeholder = attribute("placeholder", UNKNOWN_WORD if feature.nullable else example)

@@ -185,8 +185,8 @@ def _slider(feature: Feature, identity: str, labels: Labels, grids: Grids) -> st
             f"{attribute('aria-label', name)}>"
             f"{tag('span', UNKNOWN_WORD)}</label>"
         )
-    if feature.kind in ("category", "flag"):
-        words = list(labels.choices(feature).values()) if feature.kind == "category" else [NO, YES]
+    if feature.form_kind in ("category", "flag"):
+        words = list(labels.choices(feature).values()) if feature.form_kind == "category" else [NO, YES]
         options = "".join(tag("option", w, value=str(i)) for i, w in enumerate(words))
         control = f'<select id="{identity}">{options}</select>'
     else:
@@ -196,7 +196,7 @@ def _slider(feature: Feature, identity: str, labels: Labels, grids: Grids) -> st
             f'data-stops="{escape(json.dumps(stops))}">'
         )
     return (
-        f'<div class="slider" data-feature="{escape(feature.name)}" data-kind="{feature.kind}">'
+        f'<div class="slider" data-feature="{escape(feature.name)}" data-kind="{feature.form_kind}">'
         f'<div class="name">{tag("label", label, for_=identity)}<output for="{identity}"></output></div>'
         f'<div class="control">{control}{unknown}</div><p class="was"></p></div>'
     )

@@ -72,14 +72,18 @@ class Labels:
             return UNKNOWN_WORD
         if feature.kind == "category":
             return self.choices(feature).get(value, Text.same(str(value)))
-        if feature.kind == "flag":
+        if feature.form_kind == "flag" and value in (0, 1):
             return YES if value else NO
         return Text.figures(format_number(round(value, 2 if abs(value) >= 1 else 3)))
 
     def measured(self, feature: Feature, value: Any) -> Text:
         """A value with its unit, but for units that say a range."""
         unit = self.unit(feature)
-        if value is None or feature.kind in ("category", "flag") or unit.en.startswith(("score", "from ")):
+        if (
+            value is None
+            or feature.form_kind in ("category", "flag")
+            or unit.en.startswith(("score", "from "))
+        ):
             return self.value(feature, value)
         return joined([self.value(feature, value), unit], NBSP)
 
@@ -103,6 +107,7 @@ def expected(feature: Feature) -> Text:
             words += f" entre {bounds[0]} et {bounds[1]}"
         elif bounds:
             words += f" d'au {'moins' if math.isfinite(low) else 'plus'} {bounds[0]}"
+        words += ", true ou false" if feature.form_kind == "flag" else ""
     return Text(feature.expected, words + (" ou rien" if feature.nullable else ""))
 
 
@@ -133,7 +138,7 @@ def refusal(feature: Feature, detail: str) -> Text:
 
 
 def _range_words(feature: Feature) -> Text:
-    low, high = feature.minimum, feature.maximum
+    low, high = feature.form_range
     bounded = [bound for bound in (low, high) if bound is not None and math.isfinite(bound)]
     if not bounded:
         return EMPTY

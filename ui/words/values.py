@@ -75,7 +75,7 @@ def texts_of(schema: Schema, row: Mapping[str, Any]) -> dict[str, str]:
 def _text(feature: Feature, value: Any) -> str:
     if feature.kind == "category":
         return str(feature.categories.index(value))
-    if feature.kind == "flag":
+    if feature.form_kind == "flag" and value in (0, 1):
         return str(int(value))
     return format_number(value)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from server.errors import MAX_LISTED_ERRORS, MalformedBody, UnacceptableRow
-from server.model.schema import Feature, Schema, parse_object
+from server.model.schema import Feature, Inferred, Schema, parse_object
 from tests.support.bundles import ROW, THREE_FEATURES
 
 
@@ -89,8 +89,8 @@ def test_pointer_escapes_slash_and_tilde() -> None:
 
 
 def test_inferred_range_is_not_enforced() -> None:
-    schema = Schema([Feature("x", minimum=0, maximum=1, inferred=True)])
-    assert np.frombuffer(schema.encode({"x": 7})).tolist() == [7.0]
+    schema = Schema([Feature("x", inferred=Inferred("integer", 0, 1))])
+    assert np.frombuffer(schema.encode({"x": 7.5})).tolist() == [7.5]
 
 
 def test_fields_is_the_inverse_of_encode() -> None:
