@@ -43,6 +43,11 @@ class Shift:
         return TOLERATED_PSI + self.chance
 
     @property
+    def is_judged(self) -> bool:
+        """Whether there are rows enough to tell chance from drift."""
+        return math.isfinite(self.chance)
+
+    @property
     def drifted(self) -> bool:
         """Whether it is neither small nor chance."""
         return self.psi > self.limit
@@ -50,7 +55,7 @@ class Shift:
     @property
     def verdict(self) -> str:
         """`few` rows, `chance`, `small`, or drift: `moderate` or `large`."""
-        if math.isinf(self.chance):
+        if not self.is_judged:
             return "few"
         if self.psi <= self.chance:
             return "chance"

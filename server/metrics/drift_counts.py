@@ -15,7 +15,8 @@ import numpy as np
 import orjson
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from server.metrics.drift import independent_share, missing_shift, reference_counts, shift
+from server.metrics.drift import Shift, independent_share, missing_shift, reference_counts, shift
+from server.model.logged_rows import logged_rows
 from server.model.reference import Distribution, Reference
 
 SCORE = ""  # no feature is named so
@@ -93,7 +94,7 @@ class ModelCounts:
         score = slots.columns[SCORE]
         self._score, self._score_edges = first + score.first, score.distribution.edges
 
-    def count(self, fields: Mapping[str, Any], probability: float) -> None:
+    def count(self, fields: Mapping[str, Any], score: float) -> None:
         """Count one row: a JSON object as it was sent, or as the log shows it, and its score."""
         values = self._values
         for name, first, missing, edges, codes in self._features:
@@ -104,7 +105,7 @@ class ModelCounts:
                 values[first + bisect_left(edges, value)] += 1.0
             elif value in codes:
                 values[first + codes[value]] += 1.0
-        values[self._score + bisect_left(self._score_edges, probability)] += 1.0
+        values[self._score + bisect_left(self._score_edges, score)] += 1.0
         values[self._rows] += 1.0
         values[self._marks + zlib.crc32(orjson.dumps(fields)) % _MARKS] = 1.0
         if values[self._rows] >= self._window_rows:
@@ -134,37 +135,36 @@ class DriftCounts:
         counts = self._models.get(record["model"])
         if counts is None:
             return
-        fields = record["input"]
-        if "decisions" in record:
-            for row, probability in zip(fields["rows"], record["probabilities"], strict=True):
-                counts.count(row, probability)
-        elif "probability" in record:
-            counts.count(fields, record["probability"])
+        for row in logged_rows(record):
+            counts.count(row.fields, row.score)
 
 
 _FEATURE, _MODEL = ("model", "feature"), ("model",)
 _GAUGES = {
     "feature_psi": ("Population stability index of a feature's values.", _FEATURE),
     "feature_psi_limit": (
-        "PSI above which a feature has drifted, for these rows; +Inf for too few.",
+        "PSI above which a feature has drifted, for these rows.",
         _FEATURE,
     ),
     "feature_missing_psi": ("PSI of a feature being missing or present.", _FEATURE),
     "feature_missing_psi_limit": (
-        "PSI of missing or present above which it has drifted; +Inf for too few rows.",
+        "PSI of missing or present above which it has drifted, for these rows.",
         _FEATURE,
     ),
     "feature_missing_ratio": ("Share of the rows that lack a feature.", _FEATURE),
     "feature_unseen_ratio": ("Share of a feature's values that training never saw.", _FEATURE),
     "score_psi": ("Population stability index of the score.", _MODEL),
-    "score_psi_limit": ("PSI above which the score has drifted, for these rows; +Inf for too few.", _MODEL),
+    "score_psi_limit": ("PSI above which the score has drifted, for these rows.", _MODEL),
     "drift_rows": ("Rows the drift figures are taken from.", _MODEL),
     "drift_independent_rows": ("As many of them as tell something new.", _MODEL),
 }
 
 
 def drift_families(drift: Mapping[str, DriftSlots], totals: Any) -> Iterator[Metric]:
-    """The PSI of every feature and score over both windows, and what it is judged against."""
+    """The PSI of every feature and score over both windows, and what it is judged against.
+
+    Of fewer than `MIN_ROWS` independent rows there is no PSI.
+    """
     families = {
         name: GaugeMetricFamily(f"hotrow_{name}", meaning, labels=labels)
         for name, (meaning, labels) in _GAUGES.items()
@@ -177,6 +177,7 @@ def drift_families(drift: Mapping[str, DriftSlots], totals: Any) -> Iterator[Met
 
 
 def _figures(label: str, slots: DriftSlots, counts: Any) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    """Every figure that can be told: a PSI of too few rows is large by chance, and is left out."""
     tests, share = 2 * len(slots.columns), slots.independent_share(counts)
     yield "drift_rows", (label,), counts[0]
     yield "drift_independent_rows", (label,), counts[0] * share
@@ -184,17 +185,20 @@ def _figures(label: str, slots: DriftSlots, counts: Any) -> Iterator[tuple[str, 
         present, missing = counts[column.first : column.missing], counts[column.missing]
         found = shift(reference_counts(column.distribution), present, tests, share)
         if name == SCORE:
-            yield "score_psi", (label,), found.psi
-            yield "score_psi_limit", (label,), found.limit
+            yield from _judged("score_psi", (label,), found)
         elif present.any() or missing:
             labels = (label, name)
-            yield "feature_psi", labels, found.psi
-            yield "feature_psi_limit", labels, found.limit
             absence = missing_shift(column.distribution, int(present.sum()), int(missing), tests, share)
-            yield "feature_missing_psi", labels, absence.psi
-            yield "feature_missing_psi_limit", labels, absence.limit
+            yield from _judged("feature_psi", labels, found)
+            yield from _judged("feature_missing_psi", labels, absence)
             yield "feature_missing_ratio", labels, missing / (present.sum() + missing)
             yield "feature_unseen_ratio", labels, _unseen_share(column.distribution, present)
+
+
+def _judged(name: str, labels: tuple[str, ...], found: Shift) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    if found.is_judged:
+        yield name, labels, found.psi
+        yield f"{name}_limit", labels, found.limit
 
 
 def _unseen_share(distribution: Distribution, present: Any) -> float:

@@ -36,6 +36,8 @@ DURATION_BUCKETS = (
 PROBABILITY_BUCKETS = tuple(i / 20 for i in range(1, 21))
 
 OTHER = "other"
+#: The one outcome of a model that answers with a value (`Bundle.outcomes`).
+VALUE = ""
 #: Label values come from these sets alone; everything else is `other`.
 ROUTES = (
     "/predict",
@@ -121,6 +123,13 @@ def route_label(path: str) -> str:
     return path if path in ROUTES else OTHER
 
 
+def _answer_bounds(outcome: str, reference: Reference | None) -> Sequence[float]:
+    """The upper bounds of a probability's histogram, or of a value's: those of the training scores."""
+    if outcome != VALUE:
+        return PROBABILITY_BUCKETS
+    return reference.score.edges if reference is not None else ()
+
+
 Totals: TypeAlias = npt.NDArray[np.float64]
 
 
@@ -165,9 +174,8 @@ class Layout:
         self.shed = {reason: self._take() for reason in SHED_REASONS}
         self.reloading = self._take()
         self.reloads = {result: self._take() for result in RELOAD_RESULTS}
-        self.predictions: dict[tuple[str, str], int] = {}
-        # One addition counts the decision and its probability.
-        self.probability: dict[tuple[str, str], _Histogram] = {}
+        # One addition counts the outcome, and its probability or value.
+        self.answers: dict[tuple[str, str], _Histogram] = {}
         self.statistics: dict[str, dict[str, int]] = {}
         self.drift: dict[str, DriftSlots] = {}
         self.duration = {
@@ -188,9 +196,8 @@ class Layout:
     def admit(self, label: str, outcomes: Sequence[str], reference: Reference | None) -> None:
         """Give a model its slots, as far as it has none; raises `BundleError` if there is no room left."""
         for outcome in outcomes:
-            if (label, outcome) not in self.predictions:
-                self.predictions[label, outcome] = self._take()
-                self.probability[label, outcome] = self._histogram(PROBABILITY_BUCKETS)
+            if (label, outcome) not in self.answers:
+                self.answers[label, outcome] = self._histogram(_answer_bounds(outcome, reference))
         if label not in self.statistics:
             self.statistics[label] = {name: self._take() for name in STATISTICS}
         known = self.drift.get(label)
@@ -293,25 +300,26 @@ class WorkerMetrics:
         return self._observer(self.shared.layout.duration[key])
 
     def scored(self, label: str, outcomes: Sequence[str], task: str = "binary") -> Callable[[Any, int], None]:
-        """A function that counts what one model answered and the index of its outcome.
+        """A function that counts what one model answered, and the index of its outcome.
 
-        Of a binary classifier it observes the probability too.
+        It observes the probability, of several classes the likeliest's, or the value.
         """
-        layout, values = self.shared.layout, self._values
-        if task != "binary":
-            slots = [layout.predictions[label, outcome] for outcome in outcomes]
+        values = self._values
+        answers = [self.shared.layout.answers[label, outcome] for outcome in outcomes]
+        firsts, bounds, total = [a.first for a in answers], answers[0].bounds, answers[0].sum_slot
+        if task == "multiclass":
 
-            def count_outcome(_: Any, outcome: int) -> None:
-                values[slots[outcome]] += 1.0
+            def count_class(probabilities: list[float], outcome: int) -> None:
+                probability = probabilities[outcome]
+                values[firsts[outcome] + bisect_left(bounds, probability)] += 1.0
+                values[total] += probability
 
-            return count_outcome
-        below, otherwise = (layout.probability[label, outcome] for outcome in outcomes)
-        first_below, first_otherwise = below.first, otherwise.first
-        bounds, total = below.bounds, below.sum_slot
+            return count_class
+        first_below, first_otherwise = firsts[0], firsts[-1]
 
-        def count(probability: float, decision: int) -> None:
-            values[(first_otherwise if decision else first_below) + bisect_left(bounds, probability)] += 1.0
-            values[total] += probability
+        def count(output: float, decision: int) -> None:
+            values[(first_otherwise if decision else first_below) + bisect_left(bounds, output)] += 1.0
+            values[total] += output
 
         return count
 
@@ -326,22 +334,20 @@ class WorkerMetrics:
         self, label: str, outcomes: Sequence[str], task: str
     ) -> Callable[[Sequence[Any], npt.NDArray[np.intp]], None]:
         """A function that counts many rows' answers and the indices of their outcomes, int [n]."""
-        layout, values = self.shared.layout, self._values
-        slots = [layout.predictions[label, outcome] for outcome in outcomes]
-        histograms = [layout.probability[label, outcome] for outcome in outcomes if task == "binary"]
-
-        def count_outcomes(_: Sequence[Any], found: npt.NDArray[np.intp]) -> None:
-            for slot, number in zip(slots, np.bincount(found, minlength=len(slots)).tolist(), strict=True):
-                values[slot] += number
+        values = self._values
+        answers = [self.shared.layout.answers[label, outcome] for outcome in outcomes]
 
         def count(outputs: Sequence[Any], found: npt.NDArray[np.intp]) -> None:
-            buckets = np.searchsorted(histograms[0].bounds, np.asarray(outputs), side="left")
-            for outcome, at in enumerate(histograms):
+            observed = np.asarray(outputs, dtype=np.float64)
+            if task == "multiclass":
+                observed = observed[np.arange(len(found)), found]
+            buckets = np.searchsorted(answers[0].bounds, observed, side="left")
+            for outcome, at in enumerate(answers):
                 for bucket, number in enumerate(np.bincount(buckets[found == outcome]).tolist()):
                     values[at.first + bucket] += number
-            values[histograms[0].sum_slot] += math.fsum(outputs)
+            values[answers[0].sum_slot] += math.fsum(observed.tolist())
 
-        return count if task == "binary" else count_outcomes
+        return count
 
     def statistics(self, label: str) -> Callable[..., None]:
         """A function that adds what its keywords say to the statistics of a model."""
@@ -462,21 +468,25 @@ def _request_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
 
 def _prediction_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
     decisions = CounterMetricFamily(
-        "hotrow_predictions", "Rows scored, by model and decision.", labels=("model", "decision")
+        "hotrow_predictions", "Rows scored, by model and decision or class.", labels=("model", "decision")
     )
-    for labels, slot in layout.predictions.items():
-        at = layout.probability[labels]
-        scored = totals[slot] + totals[at.first : at.sum_slot].sum()
-        decisions.add_metric(labels, float(scored))
-    yield decisions
     probability = HistogramMetricFamily(
-        "hotrow_probability", "Predicted probability of the positive class.", labels=("model",)
+        "hotrow_probability",
+        "Predicted probability of the positive class, or of the likeliest of several.",
+        labels=("model",),
+    )
+    value = HistogramMetricFamily(
+        "hotrow_predicted_value", "Predicted value, in the tenths of the training data.", labels=("model",)
     )
     for label in layout.statistics:
-        parts = [at for (model, _), at in layout.probability.items() if model == label]
-        counts: Totals = np.sum([totals[at.first : at.first + at.size] for at in parts], axis=0)
-        _add_histogram(probability, (label,), parts[0].bounds, counts)
-    yield probability
+        parts = {outcome: at for (model, outcome), at in layout.answers.items() if model == label}
+        counts = {outcome: totals[at.first : at.first + at.size] for outcome, at in parts.items()}
+        for outcome, of_outcome in counts.items():
+            decisions.add_metric((label, outcome), float(of_outcome[:-1].sum()))
+        family = value if VALUE in parts else probability
+        bounds = next(iter(parts.values())).bounds
+        _add_histogram(family, (label,), bounds, np.sum(list(counts.values()), axis=0))
+    yield from (decisions, probability, value)
 
 
 def _log_families(shared: SharedMetrics, totals: Totals) -> Iterator[Metric]:

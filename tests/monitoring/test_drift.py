@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from scipy.stats import chi2  # type: ignore[import-untyped]  # it ships none
 
-from loadtest.harness.scrape import scrape, total
+from loadtest.harness.scrape import total
 from monitoring.drift.comparison import drift_of_files
 from server.log.mask import Masking
 from server.log.prediction_log import PredictionLog
@@ -34,9 +34,9 @@ from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.reference import Distribution, Reference
 from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows
-from tests.support.monitored import monitored_bundle, send_all
+from tests.support.monitored import house_bundle, houses, monitored_bundle, send_all, wait_for_rows
 from tests.support.real_data import DATA, needs_real_data
-from tests.support.servers import run, serving
+from tests.support.servers import exchange, post, run, serving
 from train.data import APPLICATIONS
 from train.data import load as load_tables
 from train.features import SCHEMA
@@ -78,10 +78,19 @@ def test_few_rows_raise_no_alarm_by_empty_bins_and_many_are_judged(shares: list[
 def test_one_request_sent_again_and_again_is_one_observation(bundle: Bundle) -> None:
     rows = sample_rows(THREE_FEATURES, 3, seed=5) * 400
     figures = _streamed(bundle, rows)
-    assert figures[("hotrow_feature_psi", "income")] > 1.0
-    assert np.isinf(figures[("hotrow_feature_psi_limit", "income")])
+    assert not [name for name, _ in figures if "psi" in name]
     assert figures[("hotrow_drift_independent_rows", "")] == pytest.approx(3, abs=0.1)
     assert not _alarms(figures)
+
+
+def test_too_few_rows_have_a_number_and_no_psi(bundle: Bundle) -> None:
+    figures = _streamed(bundle, sample_rows(THREE_FEATURES, MIN_ROWS - 1, seed=5))
+    assert figures[("hotrow_drift_rows", "")] == MIN_ROWS - 1
+    assert {name for name, feature in figures if feature} == {
+        "hotrow_feature_missing_ratio",
+        "hotrow_feature_unseen_ratio",
+    }
+    assert ("hotrow_score_psi", "") not in figures
 
 
 def test_rows_repeat_where_few_are_possible(bundle: Bundle) -> None:
@@ -242,10 +251,7 @@ def test_streaming_and_offline_agree_on_the_same_rows(bundle: Bundle, tmp_path: 
     rows = sample_rows(THREE_FEATURES, 400, seed=11)
     with serving(bundle.directory, tmp_path) as subject:
         send_all(subject.url, rows)
-        for _ in range(100):
-            samples = scrape(subject.url)
-            if total(samples, "hotrow_drift_rows") == 400:
-                break
+        samples = wait_for_rows(subject.url, 400)
     found = drift_of_files([tmp_path / "logs"], bundle)
     for column in found.columns:
         name = "hotrow_score_psi" if column.name == "score" else "hotrow_feature_psi"
@@ -269,6 +275,34 @@ def test_a_batch_is_counted_row_by_row(bundle: Bundle) -> None:
     )
     slots = shared.layout.drift[bundle.label]
     assert slots.both_windows(shared.totals())[0] == 2
+
+
+@pytest.mark.parametrize("task", ["regression", "multiclass"])
+def test_every_task_has_live_drift_of_rows_and_batches(task: str, tmp_path: Path) -> None:
+    """Areas in square feet are found in the feature and in what is answered, usual ones are not."""
+    bundle = house_bundle(tmp_path / "houses", task)
+    usual = houses(600, seed=1)
+    shifted = [row | {"area": min(400.0, row["area"] * 2.5)} for row in houses(600, seed=2)]
+    metric = {"regression": "hotrow_predicted_value", "multiclass": "hotrow_probability"}[task]
+    other = {"regression": "hotrow_probability", "multiclass": "hotrow_predicted_value"}[task]
+    for rows, drifts in ((usual, False), (shifted, True)):
+        folder = tmp_path / str(drifts)
+        folder.mkdir()
+        with serving(bundle.directory, folder) as subject:
+            send_all(subject.url, rows[:200])
+            for start in range(200, 600, 50):
+                (batch,) = exchange(
+                    subject.url, post("/predict/batch", orjson.dumps({"rows": rows[start : start + 50]}))
+                )
+                assert batch.status == 200
+            samples = wait_for_rows(subject.url, 600)
+        psi = total(samples, "hotrow_feature_psi", feature="area")
+        assert (psi > total(samples, "hotrow_feature_psi_limit", feature="area")) is drifts
+        score = total(samples, "hotrow_score_psi"), total(samples, "hotrow_score_psi_limit")
+        assert 0.0 < score[1] < np.inf
+        assert (score[0] > score[1]) is drifts
+        assert total(samples, f"{metric}_count") == total(samples, "hotrow_predictions_total") == 600
+        assert not [name for name, _ in samples if name.startswith(other)]
 
 
 def test_rows_of_a_model_that_comes_with_a_reload_are_counted(bundle: Bundle, tmp_path: Path) -> None:

@@ -2,18 +2,22 @@
 
 import http.client
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import lightgbm
 import numpy as np
 import orjson
 
-from export.assemble import assemble
+from export.assemble import assemble, write_conversion
+from export.lightgbm_model import convert_lightgbm
+from loadtest.harness.scrape import Samples, scrape, total
 from server.model.bundle import Bundle, Decision
 from server.model.predictor import Predictor
 from server.model.reference import Reference
-from server.model.schema import Schema
+from server.model.schema import Feature, Schema
 from tests.support.bundles import THREE_FEATURES, sample_rows, three_feature_bundle
 from tests.support.servers import address
 
@@ -40,6 +44,61 @@ def monitored_bundle(
     )
 
 
+#: A house's price and its grade; `channel` has words, `rooms` may be missing.
+HOUSES = Schema(
+    [
+        Feature("area", minimum=10, maximum=400),
+        Feature("rooms", kind="integer", minimum=1, maximum=12),
+        Feature("channel", kind="category", categories=("web", "branch", "phone")),
+    ]
+)
+GRADES = ("low", "mid", "high")
+
+
+def houses(count: int, seed: int) -> list[dict[str, Any]]:
+    """Rows of `HOUSES` as clients send them, a tenth without `rooms`."""
+    random = np.random.default_rng(seed)
+    return [
+        {
+            "area": float(np.clip(random.gamma(6, 20), 10, 400)),
+            "channel": HOUSES["channel"].categories[random.choice(3, p=[0.6, 0.3, 0.1])],
+            **({"rooms": int(random.integers(1, 9))} if random.random() > 0.1 else {}),
+        }
+        for _ in range(count)
+    ]
+
+
+def house_bundle(
+    out: Path, task: str, version: str = "1", features: Schema = HOUSES, trees: int = 10
+) -> Bundle:
+    """A bundle that prices houses (`regression`) or grades them (`multiclass`), with a reference of 3,000.
+
+    `features` are those of `HOUSES` in order, by other names if need be.
+    """
+    rows = houses(3000, seed=7)
+    matrix = np.array([np.frombuffer(HOUSES.encode(row)) for row in rows])
+    price = matrix[:, 0] * 3 + np.nan_to_num(matrix[:, 1]) * 20 + matrix[:, 2] * 30
+    target = np.digitize(price, np.quantile(price, [0.4, 0.8])) if task == "multiclass" else price
+    parameters = {"objective": task, "verbose": -1, "num_threads": 1, "seed": 1, "num_leaves": 7}
+    if task == "multiclass":
+        parameters["num_class"] = 3
+    data = lightgbm.Dataset(matrix, target, feature_name=list(features.names), params={"verbose": -1})
+    text = lightgbm.train(parameters, data, trees).model_to_string()
+    conversion = convert_lightgbm(text, classes=GRADES if task == "multiclass" else ())
+    outputs = np.asarray(conversion.source.outputs(matrix))
+    scores = outputs.max(axis=1) if outputs.ndim == 2 else outputs
+    return write_conversion(
+        out,
+        conversion,
+        schema=features,
+        name="houses",
+        version=version,
+        golden=[features.fields(row.tolist()) for row in matrix[:200]],
+        files={"reference.json": orjson.dumps(Reference.from_rows(features, matrix, scores).to_dict())},
+        ordinary_rows=2000,
+    )
+
+
 def send_all(url: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Send each row once over one connection; the answers in order, all of them 200."""
     connection = http.client.HTTPConnection(*address(url), timeout=20)
@@ -52,6 +111,14 @@ def send_all(url: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         answers.append(json.loads(content))
     connection.close()
     return answers
+
+
+def wait_for_rows(url: str, rows: int) -> Samples:
+    """The metrics of a server, once drift is told of so many rows or 20 seconds are up."""
+    end = time.monotonic() + 20
+    while total(samples := scrape(url), "hotrow_drift_rows") < rows and time.monotonic() < end:
+        time.sleep(0.05)
+    return samples
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
