@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from export.errors import ExportRefused
 from export.guard import guarded
+from export.label import label
 from server.cli import installed, run, sentence
 from server.errors import HotrowError
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -43,8 +41,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="FILE",
         help="training rows (.csv, .jsonl, .parquet): kinds, ranges, medians",
     )
-    add("--name", type=_name, help="the model's name [the file's]")
-    add("--version", type=_name, help="the model's version [1]")
+    add("--name", type=label, help="the model's name [the file's]")
+    add("--version", type=label, help="the model's version [1]")
     add("--threshold", type=float, help="a probability from here on is the second decision [0.5]")
     add("--decisions", type=_words, metavar="A,B", help="names of the decisions below and from the threshold")
     add("--classes", type=_words, metavar="A,B,C", default=(), help="names of the classes, in their order")
@@ -63,12 +61,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if options.decisions is not None and len(options.decisions) != 2:
         parser.error("argument --decisions: expected two names")
     return options
-
-
-def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"expected letters, digits, '.', '_' and '-', got {text!r}")
-    return text
 
 
 def _words(text: str) -> tuple[str, ...]:

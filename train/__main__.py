@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from export.label import label
 from server.cli import run
 
-#: The folds and samplers of one run are seeded with numbers a little above it.
-MAX_SEED = 2**31 - 10_000
+#: LightGBM's seed is a signed integer of 32 bits.
+MAX_INTEGER = 2**31 - 1
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -22,7 +23,10 @@ def main(arguments: Sequence[str]) -> int:
 
     request = Request(
         data=options.data,
-        out=options.out,
+        out=options.out or Path("out") / options.name,
+        replace=options.replace,
+        name=options.name,
+        version=options.version,
         trials=options.trials,
         seed=options.seed,
         costs=Costs(missed_default=options.fn_cost, refused_good=options.fp_cost),
@@ -39,9 +43,12 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         metavar="DIR",
-        help="folder with the Kaggle files [synthetic clients are generated]",
+        help="folder or archive with the Kaggle files [synthetic clients are generated]",
     )
-    parser.add_argument("--out", type=Path, default=Path("models/credit"), help="the bundle [%(default)s]")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the bundle [out/NAME]")
+    parser.add_argument("--replace", action="store_true", help="write over a bundle that stands there")
+    parser.add_argument("--name", type=label, default="credit", help="the model's name [%(default)s]")
+    parser.add_argument("--version", type=label, default="1", help="the model's version [%(default)s]")
     parser.add_argument("--trials", type=_at_least(1), default=40, help="parameter sets tried [%(default)s]")
     parser.add_argument("--seed", type=_at_least(0), default=0, help="of everything random [%(default)s]")
     parser.add_argument("--fn-cost", type=_cost, default=10.0, help="of a missed default [%(default)g]")
@@ -57,10 +64,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _at_least(least: int) -> Callable[[str], int]:
     def number(text: str) -> int:
-        value = int(text)
-        if not least <= value <= MAX_SEED:
+        value = int(text) if text.isascii() and text.isdigit() else -1
+        if not least <= value <= MAX_INTEGER:
             raise argparse.ArgumentTypeError(
-                f"expected an integer between {least} and {MAX_SEED}, got {text}"
+                f"expected an integer between {least} and {MAX_INTEGER}, got {text}"
             )
         return value
 
@@ -68,7 +75,10 @@ def _at_least(least: int) -> Callable[[str], int]:
 
 
 def _cost(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 1e6:
         raise argparse.ArgumentTypeError(f"expected a number above 0 and below 1e6, got {text}")
     return value

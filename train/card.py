@@ -1,6 +1,6 @@
 """MODEL_CARD.md: what the model is, how good, for whom, and for whom not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from train.features import MONOTONE, SCHEMA
 Figures = Mapping[str, Any]
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
-_REAL = "a public sample of the clients of Kaggle's competition Home Credit Default Risk"
 _SYNTHETIC = "invented ones, drawn from statistics of the Home Credit Default Risk clients"
 _FURTHER_CLIENTS = (
     "\n\n{:,} further clients of the sample, whose credit bureau and credit card tables were not looked up, "
@@ -47,7 +46,8 @@ def model_card(figures: Figures, provenance: Figures, decision: Decision) -> str
         threshold=figures["threshold"],
         decision=decision,
         provenance=provenance,
-        source=_SYNTHETIC if synthetic else _REAL,
+        source=_SYNTHETIC if synthetic else _files(provenance["data"]),
+        with_rows=_with_rows(provenance["data"]),
         population="invented clients" if synthetic else "clients of one lender in one period",
         learned=provenance["clients"]["complete"] - held["rows"],
         further_clients=_further_clients(provenance["clients"]["without_secondary_tables"]),
@@ -81,6 +81,16 @@ def _front_matter(held: Figures, synthetic: bool) -> str:
         "model-index": [{"name": "credit", "results": [result]}],
     }
     return "\n".join(f"{field}: {orjson.dumps(value).decode()}" for field, value in fields.items())
+
+
+def _files(sources: Sequence[Figures]) -> str:
+    files = (f"`{source['file']}` (SHA-256 `{source['sha256'][:12]}`)" for source in sources)
+    return f"those of the files {', '.join(files)}"
+
+
+def _with_rows(sources: Sequence[Figures]) -> str:
+    """Of how many clients each secondary table has rows."""
+    return " and ".join(f"{source['clients']:,} have rows in `{source['file']}`" for source in sources[1:3])
 
 
 def _further_clients(count: int) -> str:

@@ -1,6 +1,6 @@
 """LightGBM on rows of the credit model: one booster, or scores of rows it has not seen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedKFold
 
+from train import seeds
 from train.cost import Vector
 from train.data import Rows
 from train.features import MONOTONE, SCHEMA
 from train.masking import mask_rarely_missing
+from train.seeds import derived
 
 Parameters: TypeAlias = Mapping[str, float | int]
 
@@ -85,7 +87,7 @@ def folds(rows: Rows, seed: int, repeats: int) -> Iterator[Fold]:
     """
     complete, others = np.flatnonzero(rows.complete), np.flatnonzero(~rows.complete)
     for repeat in range(repeats):
-        splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=seed + repeat)
+        splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=derived(seed, seeds.FOLDS, repeat))
         for train, scored in splitter.split(complete, rows.target[complete]):
             yield Fold(np.concatenate([complete[train], others]), complete[scored])
 
@@ -126,15 +128,24 @@ def score_folds(
 
 
 def out_of_fold(
-    rows: Rows, parameters: Parameters, seed: int, repeats: int, trees: int | None = None
+    rows: Rows,
+    parameters: Parameters,
+    seed: int,
+    repeats: int,
+    trees: int | None = None,
+    fitted: Callable[[], object] = lambda: None,
 ) -> OutOfFold:
-    """Scores of every complete row by boosters of the other folds, `repeats` times; see `score_folds`."""
+    """Scores of every complete row by boosters of the other folds, `repeats` times; see `score_folds`.
+
+    `fitted` is called after each booster.
+    """
     index = np.flatnonzero(rows.complete)
     scores = np.full((repeats, len(rows)), np.nan)
     counts = []
     for number, scored in enumerate(score_folds(rows, parameters, seed, repeats, trees)):
         scores[number // FOLDS, scored.rows] = scored.scores
         counts.append(scored.trees)
+        fitted()
     return OutOfFold(rows.target[index], scores[:, index], round(float(np.mean(counts))))
 
 

@@ -1,5 +1,6 @@
 """From clients to a trained credit model, in the order a statistician would do it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import lightgbm
@@ -11,16 +12,14 @@ from train.cost import Costs, Vector, cheapest
 from train.data import Rows
 from train.errors import TrainingRefused
 from train.features import SCHEMA
-from train.fit import OutOfFold, Parameters, fit, out_of_fold, repeats_for
+from train.fit import FOLDS, OutOfFold, Parameters, fit, out_of_fold, repeats_for
+from train.seeds import THRESHOLD, TREES, derived
 
 #: Of the complete rows, kept away from everything until the model is final. A
 #: quarter: with 5,000 clients a tenth would hold only 38 defaults.
 HELD_OUT_SHARE = 0.25
 #: Fewer of either outcome cannot be split into a hold-out and five folds that mean anything.
 MIN_PER_OUTCOME = 60
-#: Offsets that keep the random streams of the steps apart: the folds that set the
-#: threshold are not those the parameters were chosen on.
-_TREES_SEED, _THRESHOLD_SEED = 1000, 2000
 
 
 @dataclass(frozen=True)
@@ -66,18 +65,31 @@ def split(rows: Rows, seed: int) -> Split:
     return Split(rows.take(learned), rows.take(np.sort(held)))
 
 
-def fit_model(rows: Rows, parameters: Parameters, costs: Costs, seed: int) -> Model:
+def boosters(rows: Rows) -> int:
+    """How many boosters `fit_model` fits."""
+    return 2 * FOLDS * repeats_for(rows) + 1
+
+
+def fit_model(
+    rows: Rows,
+    parameters: Parameters,
+    costs: Costs,
+    seed: int,
+    fitted: Callable[[], object] = lambda: None,
+) -> Model:
     """The model of these parameters: number of trees, threshold, then one booster on all rows.
 
     The number of trees is where early stopping stopped on average. The threshold
     is the cheapest on out-of-fold scores of boosters with that many trees, which
-    never stopped by the rows they scored.
+    never stopped by the rows they scored. The folds of each step are drawn anew.
+    `fitted` is called after each booster.
     """
     repeats = repeats_for(rows)
-    trees = out_of_fold(rows, parameters, seed + _TREES_SEED, repeats).trees
-    unseen = out_of_fold(rows, parameters, seed + _THRESHOLD_SEED, repeats, trees)
+    trees = out_of_fold(rows, parameters, derived(seed, TREES), repeats, fitted=fitted).trees
+    unseen = out_of_fold(rows, parameters, derived(seed, THRESHOLD), repeats, trees, fitted)
     threshold, cost = cheapest(unseen.target, unseen.scores, costs)
     booster = fit(rows, parameters, seed, trees)
+    fitted()
     return Model(booster, parameters, trees, threshold, unseen, cost)
 
 

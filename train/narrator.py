@@ -1,11 +1,20 @@
 """What a training run tells the person who started it."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from server.model.bundle import Bundle
@@ -56,18 +65,33 @@ class Narrator:
         self._console.print(f"{what}: done")
 
     @contextmanager
+    def boosters(self, what: str, total: int) -> Iterator[Callable[[], None]]:
+        """The progress of a step that fits `total` boosters; the function it gives is called after each."""
+        with self._bar(what, total, "boosters") as bar:
+            fitted = itertools.count(1)
+            yield lambda: bar.show(next(fitted))
+
+    @contextmanager
     def trials(self, total: int) -> Iterator[Callable[[int, float], None]]:
-        """A progress bar; the function it gives takes the finished trials and the least cost."""
+        """The progress of a search; the function it gives takes the finished trials and the least cost."""
+        with self._bar("searching parameters", total, "trials") as bar:
+            yield lambda done, cost: bar.show(done, f"least cost a client {cost:.4f}")
+
+    @contextmanager
+    def _bar(self, what: str, total: int, unit: str) -> Iterator["_Bar"]:
         columns = (
-            TextColumn("searching parameters"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("least cost a client {task.fields[cost]}"),
+            TextColumn(unit),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self._console) as progress:
-            task = progress.add_task("", total=total, cost="-")
-            yield lambda done, cost: progress.update(task, completed=done, cost=f"{cost:.4f}")
+        terminal = self._console.is_terminal
+        with Progress(*columns, console=self._console, disable=not terminal) as progress:
+            task = progress.add_task(what, total=total, note="")
+            yield _Bar(progress, task, None if terminal else self._console, f"{what}: {{}} of {total} {unit}")
 
     def evaluated(self, figures: Mapping[str, Any]) -> None:
         """Print the evaluation: held-out clients beside the out-of-fold scores."""
@@ -78,6 +102,10 @@ class Narrator:
         for name, words in _COSTS.items():
             table.add_row(words, f"{held['cost'][name]:.4f}", f"{unseen['cost'][name]:.4f}")
         self._console.print(table)
+        self._console.print(
+            "out of fold, the threshold was chosen on these scores: that cost is a little optimistic",
+            soft_wrap=True,
+        )
         low, high = held["auc_interval"]
         self._console.print(f"held-out AUC between {low:.3f} and {high:.3f} (95 %)")
         self._console.print(
@@ -88,3 +116,20 @@ class Narrator:
         """Say where the bundle is and how to serve it."""
         self._console.print(f"wrote {bundle.label} to {bundle.directory}")
         self._console.print(f"serve it with: python -m ui --model {bundle.directory}")
+
+
+class _Bar:
+    """A bar on a terminal; where there is none, a line for each tenth."""
+
+    def __init__(self, progress: Progress, task: TaskID, console: Console | None, line: str) -> None:
+        self._progress, self._task, self._console, self._line = progress, task, console, line
+        self._total = int(progress.tasks[0].total or 1)
+        self._tenths = 0
+
+    def show(self, done: int, note: str = "") -> None:
+        """So much is done."""
+        self._progress.update(self._task, completed=done, note=note)
+        tenths = done * 10 // self._total
+        if self._console is not None and tenths > self._tenths:
+            self._tenths = tenths
+            self._console.print(self._line.format(done) + (f", {note}" if note else ""))

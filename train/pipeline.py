@@ -22,13 +22,13 @@ from train.features import SCHEMA
 from train.fit import FIXED, model_text
 from train.french import TRANSLATIONS
 from train.golden import golden_rows
-from train.model import Model, Split, fit_model, split
+from train.model import Model, Split, boosters, fit_model, split
 from train.narrator import Narrator
-from train.report import evaluation
+from train.report import boosters_of_evaluation, evaluation
 from train.synthetic_tables import write_tables
+from train.target import check_target, writable
 from train.tune import Tuned, tune
 
-NAME, VERSION = "credit", "1"
 ACCEPT, REFUSE = "accept", "refuse"
 #: What a page calls things.
 WORDING = {
@@ -47,6 +47,9 @@ class Request:
 
     data: Path | None
     out: Path
+    replace: bool
+    name: str
+    version: str
     trials: int
     seed: int
     costs: Costs
@@ -59,17 +62,19 @@ def train(request: Request, narrator: Narrator) -> Bundle:
 
     Raises `DataError` for files that cannot be used, `TrainingRefused` for data
     no model can be learned from, `ExportRefused` if the graph is not equal to
-    the model; the bundle is written whole or not at all.
+    the model; the bundle is written whole or not at all. What would refuse it at
+    the end is looked at first.
     """
+    check_target(request.out, replace=request.replace)
     with _folder(request) as folder:
         rows, sources = load(folder)
     narrator.read(rows, sources)
     parts = split(rows, request.seed)
     tuned = _tune(request, parts.development, narrator)
-    with narrator.step("fitting the model and its threshold"):
-        model = fit_model(parts.development, tuned.parameters, request.costs, request.seed)
-    with narrator.step("evaluating it, with and without gender"):
-        figures = evaluation(parts, model, request.costs, request.seed)
+    with narrator.boosters("fitting the model and its threshold", boosters(parts.development)) as fitted:
+        model = fit_model(parts.development, tuned.parameters, request.costs, request.seed, fitted)
+    with narrator.boosters("evaluating it, with and without gender", boosters_of_evaluation(parts)) as fitted:
+        figures = evaluation(parts, model, request.costs, request.seed, fitted)
     narrator.evaluated(figures)
     with narrator.step("converting it and proving the graph equal"):
         provenance = _provenance(request, rows, sources, model, tuned)
@@ -135,17 +140,18 @@ def _assemble(
         REFERENCE_FILE: orjson.dumps(_reference(parts, model).to_dict(), option=orjson.OPT_INDENT_2) + b"\n",
         CARD_FILE: model_card(figures, provenance, decision).encode(),
     }
-    return assemble(
-        request.out,
-        model_text=text,
-        schema=SCHEMA,
-        name=NAME,
-        version=VERSION,
-        decision=decision,
-        golden=golden_rows(),
-        manifest=manifest,
-        files=files,
-    )
+    with writable(request.out):
+        return assemble(
+            request.out,
+            model_text=text,
+            schema=SCHEMA,
+            name=request.name,
+            version=request.version,
+            decision=decision,
+            golden=golden_rows(),
+            manifest=manifest,
+            files=files,
+        )
 
 
 def _reference(parts: Split, model: Model) -> Reference:

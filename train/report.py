@@ -1,5 +1,6 @@
 """The evaluation that goes into the bundle: on held-out clients, in cross-validation, without gender."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,47 +11,82 @@ from train.data import Rows
 from train.evaluate import auc_difference_interval, evaluate, rounded
 from train.fit import FOLDS, out_of_fold, repeats_for
 from train.groups import by_group
-from train.model import Model, Split, fit_model, without
+from train.model import Model, Split, boosters, fit_model, without
+from train.seeds import RECIPE, derived
 
 GENDER = "CODE_GENDER"
-_RECIPE_SEED = 3000
 
 
-def evaluation(split: Split, model: Model, costs: Costs, seed: int) -> dict[str, Any]:
+def boosters_of_evaluation(split: Split) -> int:
+    """How many boosters `evaluation` fits."""
+    return FOLDS * repeats_for(_together(split)) + boosters(split.development)
+
+
+def evaluation(
+    split: Split, model: Model, costs: Costs, seed: int, fitted: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
     """All figures of the model, ready for `bundle.json`.
 
     `held_out`: this very model on clients it never saw. `out_of_fold`: boosters
-    of the same recipe on the other clients, more of them and so less noisy.
+    of the same recipe on the other clients, more of them and so less noisy; each
+    figure is the mean of the repeats, and the cost is a little optimistic, as the
+    threshold was chosen on these scores.
     `recipe`: cross-validation over all complete clients, as published figures
     for this data are usually given. Costs are means a client.
     """
     return {
         "held_out": _evaluate(split.held_out, model.probabilities(split.held_out.features), model, costs),
-        "out_of_fold": _evaluate(_complete(split.development), model.out_of_fold.scores[0], model, costs),
+        "out_of_fold": mean_figures(
+            [
+                _evaluate(_complete(split.development), scores, model, costs)
+                for scores in model.out_of_fold.scores
+            ]
+        ),
         "threshold": _threshold(model, costs),
-        "recipe": cross_validation(split, model, seed),
-        "without_gender": _without_gender(split, model, costs, seed),
+        "recipe": cross_validation(split, model, seed, fitted),
+        "without_gender": _without_gender(split, model, costs, seed, fitted),
     }
 
 
-def cross_validation(split: Split, model: Model, seed: int) -> dict[str, Any]:
+def mean_figures(repeats: Sequence[Any]) -> Any:
+    """The figures of several repeats as one: means of numbers, the first repeat's curves."""
+    first = repeats[0]
+    if isinstance(first, dict):
+        return {name: mean_figures([repeat[name] for repeat in repeats]) for name in first}
+    if isinstance(first, int):
+        return round(float(np.mean(repeats)))
+    if isinstance(first, float):
+        return rounded(float(np.mean(repeats)))
+    if isinstance(first, list) and all(isinstance(value, float) for value in first):
+        return [mean_figures(values) for values in zip(*repeats, strict=True)]
+    return first
+
+
+def cross_validation(
+    split: Split, model: Model, seed: int, fitted: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
     """AUC of five-fold cross-validation over every complete client, held out or not.
 
     Parameters and number of trees are the model's own; no booster stops early on
     the rows it scores. The parameters were chosen on the development part, so
     this figure is a little kinder than the held-out one.
     """
-    parts = (split.development, split.held_out)
-    features = np.concatenate([part.features for part in parts])
-    target = np.concatenate([part.target for part in parts])
-    rows = Rows(features, target, np.concatenate([part.complete for part in parts]))
-    unseen = out_of_fold(rows, model.parameters, seed + _RECIPE_SEED, repeats_for(rows), model.trees)
+    rows = _together(split)
+    repeats = repeats_for(rows)
+    unseen = out_of_fold(rows, model.parameters, derived(seed, RECIPE), repeats, model.trees, fitted)
     areas = [float(roc_auc_score(unseen.target, scores)) for scores in unseen.scores]
     return {
         "folds": FOLDS,
         "rows": len(unseen.target),
         **rounded({"auc": float(np.mean(areas)), "auc_by_repeat": areas}),
     }
+
+
+def _together(split: Split) -> Rows:
+    parts = (split.development, split.held_out)
+    features = np.concatenate([part.features for part in parts])
+    target = np.concatenate([part.target for part in parts])
+    return Rows(features, target, np.concatenate([part.complete for part in parts]))
 
 
 def _evaluate(rows: Rows, scores: Vector, model: Model, costs: Costs) -> dict[str, Any]:
@@ -75,9 +111,11 @@ def _threshold(model: Model, costs: Costs) -> dict[str, Any]:
     return dict(rounded(figures))
 
 
-def _without_gender(split: Split, model: Model, costs: Costs, seed: int) -> dict[str, Any]:
+def _without_gender(
+    split: Split, model: Model, costs: Costs, seed: int, fitted: Callable[[], object]
+) -> dict[str, Any]:
     """The same recipe trained without gender, beside the model: what leaving it out costs."""
-    blind = fit_model(without(split.development, GENDER), model.parameters, costs, seed)
+    blind = fit_model(without(split.development, GENDER), model.parameters, costs, seed, fitted)
     held = split.held_out
     scores = blind.probabilities(without(held, GENDER).features)
     unseen, before, after = model.out_of_fold.target, model.out_of_fold.scores[0], blind.out_of_fold.scores[0]

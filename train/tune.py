@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,19 @@ import lightgbm
 import numpy as np
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from sklearn.model_selection import train_test_split
 
-from train.cost import Costs, cheapest
+from train.cost import Costs, Vector, cheapest
 from train.data import Rows
 from train.errors import TrainingRefused
 from train.fit import FIXED, FOLDS, repeats_for, score_folds
+from train.journal import Journal
 from train.masking import MASK_EVERY
+from train.seeds import SEARCH, derived
 
+#: Counted up when the same trial would be scored otherwise: an older study is not gone on with.
+RECIPE = 2
 #: Tried first: strong regularisation and small trees, which suit few defaults.
 START: dict[str, float | int] = {
     "num_leaves": 8,
@@ -57,14 +61,25 @@ def tune(
     The study is a journal in `folder`, named by everything it depends on: a run
     that was interrupted, or is repeated with more trials, goes on where it
     stopped and ends where one uninterrupted run ends. `tell` is called with the
-    number of finished trials and the least cost so far.
+    number of finished trials and the least cost so far. Raises `TrainingRefused`
+    if another run is at work on the same study, if the journal cannot be written, or
+    if these costs make one decision the cheapest for everybody.
     """
-    study = _open_study(folder, fingerprint(rows, costs, seed))
+    name = fingerprint(rows, costs, seed)
+    with closing(Journal(folder / f"train-{name}.log")) as journal:
+        return _search(_open_study(journal, name), rows, costs, seed, trials, tell)
+
+
+def _search(
+    study: optuna.Study, rows: Rows, costs: Costs, seed: int, trials: int, tell: Callable[[int, float], None]
+) -> Tuned:
     objective = _Objective(_sample(rows, seed), costs, seed)
     while (done := len(study.get_trials(deepcopy=False, states=FINISHED))) < trials:
         # A sampler per trial, seeded by its number: what is tried next depends on
         # the trials so far and on nothing that an interruption would lose.
-        study.sampler = optuna.samplers.TPESampler(seed=seed + done, n_startup_trials=RANDOM_TRIALS)
+        study.sampler = optuna.samplers.TPESampler(
+            seed=derived(seed, SEARCH, done), n_startup_trials=RANDOM_TRIALS
+        )
         study.optimize(objective, n_trials=1)
         tell(done + 1, study.best_value)
     tell(done, study.best_value)
@@ -84,6 +99,7 @@ def fingerprint(rows: Rows, costs: Costs, seed: int) -> str:
     """A name for the study of these rows, costs and seed under this recipe and LightGBM."""
     recipe = json.dumps(
         [
+            RECIPE,
             vars(costs),
             seed,
             FIXED,
@@ -100,16 +116,13 @@ def fingerprint(rows: Rows, costs: Costs, seed: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def _open_study(folder: Path, name: str) -> optuna.Study:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        storage = JournalStorage(JournalFileBackend(str(folder / f"train-{name}.log")))
-    except OSError as error:
-        raise TrainingRefused(f"expected to keep the study in {folder}, got: {error.strerror}") from None
+def _open_study(journal: Journal, name: str) -> optuna.Study:
     # Below ERROR it writes a traceback for every trial that Ctrl-C cuts off.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=PRUNING_STARTS_AT_TRIAL)
-    study = optuna.create_study(storage=storage, study_name=name, pruner=pruner, load_if_exists=True)
+    study = optuna.create_study(
+        storage=JournalStorage(journal), study_name=name, pruner=pruner, load_if_exists=True
+    )
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)  # it was cut off: an earlier run was interrupted
     if not study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.WAITING)):
@@ -134,11 +147,24 @@ class _Objective:
             target = np.concatenate([target, rows.target[fold.rows]])
             scores = np.concatenate([scores, fold.scores])
             if step % self._report_every == 0:
-                _, cost = cheapest(target, scores[np.newaxis], self._costs)
+                threshold, cost = cheapest(target, scores[np.newaxis], self._costs)
                 trial.report(cost, step)
                 if trial.should_prune():
                     raise optuna.TrialPruned
+        if trial.params == START:
+            refuse_one_decision(scores, threshold)
         return cost
+
+
+def refuse_one_decision(scores: Vector, threshold: float) -> None:
+    """Raise `TrainingRefused` for a threshold that decides the same about everybody."""
+    refused = scores >= threshold
+    if refused.all() or not refused.any():
+        raise TrainingRefused(
+            f"expected a threshold that refuses some and accepts others, got {threshold:g}, at which "
+            f"{'nobody is accepted' if refused.all() else 'nobody is refused'}: "
+            "choose other costs with --fn-cost and --fp-cost"
+        )
 
 
 def _suggest(trial: optuna.Trial) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from server.model.reference import Reference
 from train.__main__ import _parser, main
 from train.data import APPLICATIONS
 from train.golden import encode
+from train.report import mean_figures
 from train.synthetic_tables import write_tables
 
 CLIENTS = 2500
@@ -34,7 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(train.fit, "MAX_REPEATS", 1)
         options = ["--out", str(folder / "credit"), "--runs", str(folder / "runs"), "--clients", str(CLIENTS)]
-        assert main([*options, "--trials", "1"]) == 0
+        assert main([*options, "--trials", "1", "--name", "synthetic", "--version", "2026-11"]) == 0
     return Bundle.load(folder / "credit")
 
 
@@ -46,7 +47,7 @@ def evaluation(bundle: Bundle) -> dict[str, Any]:
 
 def test_the_bundle_serves_its_golden_rows(bundle: Bundle) -> None:
     assert Predictor(bundle).check_golden_rows() >= 200
-    assert bundle.label == "credit@1"
+    assert bundle.label == "synthetic@2026-11"
     assert bundle.exact
 
 
@@ -74,6 +75,29 @@ def test_the_evaluation_is_of_held_out_clients(evaluation: dict[str, Any]) -> No
     assert {"out_of_fold_auc", "out_of_fold_cost", "groups"} <= set(evaluation["without_gender"])
 
 
+def test_a_figure_has_one_value_wherever_it_stands(evaluation: dict[str, Any], bundle: Bundle) -> None:
+    unseen, blind = evaluation["out_of_fold"], evaluation["without_gender"]
+    assert unseen["cost"]["model"] == evaluation["threshold"]["out_of_fold_cost_at_chosen"]
+    assert unseen["cost"]["model"] == blind["out_of_fold_cost_with_gender"]
+    assert unseen["auc"] == blind["out_of_fold_auc_with_gender"]
+    text = (bundle.directory / CARD_FILE).read_text()
+    assert f"({unseen['cost']['model']:.4f} a client, a little optimistic" in text
+
+
+def test_figures_of_repeats_are_their_means_and_the_curves_of_the_first() -> None:
+    repeats = [
+        {"auc": 0.5, "n": 3, "pair": [0.0, 1.0], "curve": [{"x": i}], "none": None} for i in (0.0, 1.0)
+    ]
+    repeats[1]["auc"], repeats[1]["pair"] = 0.7, [1.0, 1.0]
+    assert mean_figures(repeats) == {
+        "auc": 0.6,
+        "n": 3,
+        "pair": [0.5, 1.0],
+        "curve": [{"x": 0.0}],
+        "none": None,
+    }
+
+
 def test_the_reference_is_of_the_clients_learned_from(bundle: Bundle) -> None:
     reference = Reference.from_dict(bundle.read_json(REFERENCE_FILE))
     assert list(reference.features) == list(bundle.schema.names)
@@ -89,7 +113,12 @@ def test_the_card_says_what_the_issue_asks_for(bundle: Bundle) -> None:
     metric = fields["model-index"][0]["results"][0]["metrics"][0]
     assert metric["value"] == bundle.manifest["evaluation"]["held_out"]["auc"]
     assert "(synthetic)" in fields["model-index"][0]["results"][0]["dataset"]["name"]
-    for phrase in ("invented ones", "Gender is one of the inputs", "A lender must not use it as it stands"):
+    for phrase in (
+        "invented ones",
+        "have rows in `bureau.csv`",
+        "Gender is one of the inputs",
+        "A lender must not use it as it stands",
+    ):
         assert phrase in body
     assert "{" not in body
     assert "nan" not in body.split()
@@ -116,13 +145,22 @@ def test_damaged_data_is_one_sentence_and_exit_1(folder: Path, tmp_path: Path) -
     (tmp_path / APPLICATIONS).write_bytes(whole[: len(whole) // 2])
     done = command("--data", tmp_path, "--out", tmp_path / "credit", "--runs", tmp_path / "runs")
     assert done.returncode == 1
-    assert done.stderr.startswith("expected 14 fields in the last row")
+    assert done.stderr.startswith("expected 14 fields in data row")
+    assert "cut short" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "credit").exists()
 
 
 @pytest.mark.parametrize(
-    "option", [("--trials", "0"), ("--fn-cost", "-1"), ("--fp-cost", "nan"), ("--seed", "x")]
+    "option",
+    [
+        ("--trials", "0"),
+        ("--fn-cost", "-1"),
+        ("--fp-cost", "nan"),
+        ("--fn-cost", "abc"),
+        ("--seed", "x"),
+        ("--name", "a/b"),
+    ],
 )
 def test_wrong_usage_is_exit_2(option: tuple[str, str]) -> None:
     with pytest.raises(SystemExit) as exit_:

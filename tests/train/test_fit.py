@@ -16,6 +16,7 @@ from train.fit import Scored, fit, folds, model_text, out_of_fold
 from train.golden import encode, synthetic_rows
 from train.masking import mask_rarely_missing
 from train.model import fit_model, split
+from train.seeds import derived
 from train.synthetic import draw_population
 from train.tune import START, fingerprint, tune
 
@@ -87,9 +88,28 @@ def test_the_study_of_other_data_costs_or_seed_is_another(rows: Rows) -> None:
     assert len(names) == 4
 
 
+def test_two_seeds_share_no_trial_and_no_fold(rows: Rows) -> None:
+    drawn = [derived(seed, stream, number) for seed in range(4) for stream in (1, 2) for number in range(40)]
+    assert len(set(drawn)) == len(drawn)
+    first, second = ({fold.scored.tobytes() for fold in folds(rows, seed, repeats=4)} for seed in (0, 1))
+    assert len(first) == len(second) == 20
+    assert not first & second
+
+
+def test_costs_that_decide_the_same_about_everybody_are_refused_at_the_first_trial(
+    rows: Rows, tmp_path: Path
+) -> None:
+    costs, told = Costs(missed_default=1, refused_good=10), []
+    with pytest.raises(TrainingRefused, match=r"nobody is refused: choose other costs"):
+        tune(rows, costs, seed=0, trials=9, folder=tmp_path, tell=lambda *done: told.append(done))
+    assert told == []
+
+
 def test_bad_trials_are_pruned(rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = iter(range(1, 10_000))
-    monkeypatch.setattr(train.tune, "score_folds", lambda *_: iter([Scored(np.arange(9), np.ones(9), 1)]))
+    monkeypatch.setattr(
+        train.tune, "score_folds", lambda *_: iter([Scored(np.arange(9), np.linspace(0.1, 0.9, 9), 1)])
+    )
     monkeypatch.setattr(train.tune, "cheapest", lambda *_: (0.5, float(next(costs))))
     monkeypatch.setattr(train.tune, "FOLDS", 1)
     tuned = search(rows, tmp_path, trials=12)
@@ -198,7 +218,8 @@ def test_of_many_clients_a_sample_is_searched_on(
 
     def scores(sample: Rows, *_: object) -> Iterator[Scored]:
         seen.append((len(sample), float(sample.target.mean())))
-        yield Scored(np.arange(9), np.ones(9), 1)
+        both = np.concatenate([np.flatnonzero(sample.target == outcome)[:9] for outcome in (0, 1)])
+        yield Scored(both, np.repeat([0.1, 0.9], 9), 1)
 
     monkeypatch.setattr(train.tune, "MAX_TUNING_ROWS", 1000)
     monkeypatch.setattr(train.tune, "score_folds", scores)
