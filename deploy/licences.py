@@ -1,4 +1,4 @@
-"""`python -m deploy.licences [FILE]`: docs/generated/licences.md, from the bill of materials of what is installed."""
+"""`python -m deploy.licences [FILE]`: docs/generated/licences.md, from the bill of materials of a set."""
 
 import argparse
 import json

@@ -5,7 +5,7 @@ with its licence, in `static/swagger-ui`.
 """
 
 import html
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from starlette.requests import Request
@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from server.api.body import JSON
 from server.errors import NotFound
+from server.model.bundle import Bundle
 from server.scoring.service import Service
 
 STATIC = Path(__file__).parent / "static"
@@ -61,7 +62,15 @@ def docs_routes() -> list[Route]:
 async def openapi(request: Request) -> Response:
     """`GET /openapi.json`."""
     service: Service = request.app.state.service
-    return Response(service.models[0].openapi, media_type=JSON)
+    return Response(_document(service.models[0].bundle), media_type=JSON)
+
+
+@lru_cache(1)
+def _document(bundle: Bundle) -> bytes:
+    # Imported when it is first asked for: a server that nobody asks need not make it.
+    from server.api.openapi import document
+
+    return document(bundle)
 
 
 async def docs(request: Request) -> Response:

@@ -15,11 +15,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+import gunicorn
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from server.cli import COULD_NOT_START
 from server.model.bundle import Bundle
+from server.private_names import PrivateNames, check_private_names
 from server.process.draining import STOP_SECONDS
 from server.process.model_check import CHECK_SECONDS, check_command, read_verdict
 from server.process.reload import checked_bundles, names, say_failed
@@ -37,6 +39,35 @@ FIRST_WAIT_SECONDS = 0.25
 COMPLETE_SECONDS = 3.0
 #: What a worker may take to end beyond the time that its requests get.
 END_SECONDS = STOP_SECONDS + 5.0
+
+
+#: What `HotrowArbiter` calls, overrides or reads of gunicorn's arbiter, none of it promised.
+_ARBITER = PrivateNames(
+    Arbiter,
+    {
+        "__init__": "app",
+        "signal": "sig frame",
+        "reload": "",
+        "handle_int": "",
+        "handle_ttin": "",
+        "handle_ttou": "",
+        "handle_usr2": "",
+        "handle_winch": "",
+        "wait_for_signals": "timeout",
+        "stop": "graceful",
+        "manage_workers": "",
+        "spawn_worker": "",
+        "reap_workers": "",
+        "kill_worker": "pid sig",
+        "run": "",
+    },
+    "WORKERS num_workers log SIGNALS",
+)
+
+
+def check_gunicorn() -> None:
+    """Raise `SettingsError` if gunicorn's arbiter lacks a name that ours leans on."""
+    check_private_names("gunicorn", gunicorn.__version__, _ARBITER)
 
 
 class ModelCheck:

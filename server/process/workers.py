@@ -25,7 +25,7 @@ from uvicorn_worker import UvicornWorker
 from server.api.app import create_app
 from server.errors import HotrowError
 from server.model.bundle import Bundle
-from server.process.arbiter import END_SECONDS, HotrowArbiter
+from server.process.arbiter import END_SECONDS, HotrowArbiter, check_gunicorn
 from server.process.draining import DrainingServer
 from server.process.listeners import BACKLOG, address_of, bind
 from server.process.model_check import CHECK_SECONDS
@@ -221,6 +221,7 @@ def serve_with_workers(settings: Settings) -> None:
     Raises `SettingsError` or `BundleError` if the server cannot start.
     """
     log_to_stderr()
+    check_gunicorn()
     application = WorkerApplication(settings)
     gc.freeze()  # the collector would touch, and so copy, the pages shared by the fork
     application.run()

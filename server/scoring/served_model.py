@@ -46,11 +46,3 @@ class ServedModel:
     def document(self) -> bytes:
         """What `GET /model` answers: the manifest and the certificate."""
         return orjson.dumps(self.bundle.manifest | {"parity": self.bundle.read_json(CERTIFICATE_FILE)})
-
-    @cached_property
-    def openapi(self) -> bytes:
-        """The OpenAPI document of this model's routes."""
-        # Imported when it is first asked for: a server that nobody asks need not load apispec.
-        from server.api.openapi import document
-
-        return document(self.bundle)

@@ -10,8 +10,6 @@ keeps its connection sends the same head again and again, and equal bytes need n
 second parse.
 """
 
-import hashlib
-import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +18,8 @@ from typing import Any, NamedTuple
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from server.errors import Problem, SettingsError
+from server.errors import Problem
+from server.private_names import PrivateNames, check_private_names
 from server.scoring.one_row import Send
 from server.wire.guarded_protocol import header_lines
 from server.wire.plain_head import CLOSE, HEAD_END, MAX_PLAIN_HEAD_BYTES, plain_head
@@ -38,28 +37,40 @@ JSON_TYPES = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 )
 
-#: What this module, `shedding.py` and `guards.py` lean on in uvicorn, none of it
-#: promised: the parser's callbacks `on_message_begin`, `on_url`, `on_header`,
-#: `on_headers_complete` and `on_message_complete`; `data_received`, `connection_made`,
-#: `connection_lost`, `pause_writing`, `resume_writing`, `shutdown`, `send_400_response`,
-#: `on_response_complete`, `timeout_keep_alive_handler`, `_unset_keepalive_if_required`;
-#: the attributes `transport`, `pipeline`, `flow.write_paused`, `loop`, `parser`, `url`,
-#: `headers`, `server_state.default_headers`, `timeout_keep_alive`, and of `cycle`:
-#: `transport`, `response_started`, `response_complete`, `disconnected`,
-#: `message_event`. A change of the source of either class is a reason to read it
-#: again before trusting it.
-KNOWN_PROTOCOL_SHA256 = "70e7393260abf01c74b912ad453c795995fdb0908020fbf68c9f1d87f4a47a2f"
+#: What this module and the protocols it inherits from lean on in uvicorn, none of it promised.
+_PROTOCOL = PrivateNames(
+    HttpToolsProtocol,
+    {
+        "__init__": "config server_state app_state _loop",
+        "connection_made": "transport",
+        "connection_lost": "exc",
+        "data_received": "data",
+        "eof_received": "",
+        "on_message_begin": "",
+        "on_url": "url",
+        "on_header": "name value",
+        "on_headers_complete": "",
+        "on_message_complete": "",
+        "on_response_complete": "",
+        "pause_writing": "",
+        "resume_writing": "",
+        "send_400_response": "msg",
+        "shutdown": "",
+        "timeout_keep_alive_handler": "",
+        "_unset_keepalive_if_required": "",
+    },
+    "transport pipeline flow loop parser url headers server_state timeout_keep_alive cycle",
+)
+_CYCLE = PrivateNames(
+    RequestResponseCycle,
+    {"run_asgi": "app", "receive": "", "send": "message"},
+    "transport response_started response_complete disconnected message_event keep_alive",
+)
 
 
 def check_uvicorn() -> None:
-    """Raise `SettingsError` if uvicorn's protocol is not the one this module was written for."""
-    source = inspect.getsource(HttpToolsProtocol) + inspect.getsource(RequestResponseCycle)
-    digest = hashlib.sha256(source.encode()).hexdigest()
-    if digest != KNOWN_PROTOCOL_SHA256:
-        raise SettingsError(
-            f"expected the uvicorn of requirements/server.txt, got {uvicorn.__version__}, which differs: "
-            "install the locked requirements"
-        )
+    """Raise `SettingsError` if uvicorn's protocol lacks a name that this module leans on."""
+    check_private_names("uvicorn", uvicorn.__version__, _PROTOCOL, _CYCLE)
 
 
 class Target(NamedTuple):

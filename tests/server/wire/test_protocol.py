@@ -9,9 +9,11 @@ from pathlib import Path
 
 import orjson
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.errors import SettingsError
 from server.model.bundle import Bundle
+from server.process.arbiter import check_gunicorn
 from server.wire.fast_path import MAX_KNOWN_HEADS, FastDoor, Target, check_uvicorn
 from server.wire.plain_head import PlainHead, plain_head
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
@@ -180,7 +182,6 @@ def test_head_that_asks_for_what_happens_anyway_is_plain(value: str) -> None:
         (*PLAIN, "Connection: keep-alive, TE"),
         (*PLAIN, "Expect: 100-continue"),
         (*PLAIN, "Content-Encoding: gzip"),
-        (*PLAIN, "Upgrade: websocket"),
         (*PLAIN, "Proxy-Connection: close"),
         ("Host: a/b c", *PLAIN[1:]),
         (*PLAIN, *["A: 1"] * 100),
@@ -214,13 +215,20 @@ def test_known_heads_are_bounded() -> None:
     assert len(tested._known_heads) <= MAX_KNOWN_HEADS
 
 
-def test_uvicorn_is_the_one_the_door_was_written_for() -> None:
+def test_uvicorn_and_gunicorn_have_the_names_that_are_leaned_on() -> None:
     check_uvicorn()
+    check_gunicorn()
 
 
-def test_another_uvicorn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.wire.fast_path.KNOWN_PROTOCOL_SHA256", "0" * 64)
-    with pytest.raises(SettingsError, match="install the locked requirements"):
+def test_a_changed_name_is_said_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comment, a new method or another body is no reason to refuse a release; a changed name is."""
+    other = HttpToolsProtocol.on_url
+    monkeypatch.setattr(HttpToolsProtocol, "added", other, raising=False)
+    monkeypatch.setattr(HttpToolsProtocol, "on_message_begin", HttpToolsProtocol.pause_writing)
+    check_uvicorn()
+    monkeypatch.setattr(HttpToolsProtocol, "on_header", other)
+    monkeypatch.delattr(HttpToolsProtocol, "timeout_keep_alive_handler")
+    with pytest.raises(SettingsError, match=r"on_header takes \(self, url\); .*keep_alive_handler is gone"):
         check_uvicorn()
 
 
