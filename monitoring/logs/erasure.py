@@ -18,12 +18,11 @@ import orjson
 
 from monitoring.errors import LogError
 from monitoring.logs.files import log_files
-from server.log.file import TORN_SUFFIX, sync_directory
+from server.log.file import sync_directory
 from server.log.journal import LogLedger
 from server.log.mask import HASH_HEX_DIGITS, hashed, read_key
-from server.log.rotation import is_closed
+from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
 
-REWRITTEN_SUFFIX = ".rewritten"
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 

@@ -7,15 +7,17 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from server.errors import SettingsError
-from server.log.rotation import CLOSED_MODE, Keeping, closed_path
+from server.log.rotation import CLOSED_MODE, TORN_SUFFIX, Keeping, closed_path
 
 logger = logging.getLogger(__name__)
 
-TORN_SUFFIX = ".torn"
 _TAIL_BLOCK_BYTES = 65_536
+LOCK_TRIES = 5
+LOCK_PAUSE_SECONDS = 0.02
 
 
 class LogFile:
@@ -51,7 +53,7 @@ class LogFile:
         """Write blocks of whole lines, all or none; raises `OSError` if the disk does not take them."""
         size = sum(map(len, blocks))
         status = os.fstat(self._descriptor)
-        if not status.st_nlink:  # the file, or its folder, was deleted
+        if not status.st_nlink or _is_elsewhere(status, self.path):  # deleted, with its folder, or moved
             self._replace(_open(self.path))
         elif status.st_size != self._size:  # what a failed write left could not be cut off then
             self._size = min(self._size, status.st_size)
@@ -117,11 +119,30 @@ class LogFile:
         self._begin()
 
 
+def _is_elsewhere(status: os.stat_result, path: Path) -> bool:
+    """Whether the open file is no longer the one of this name."""
+    try:
+        here = path.stat()
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENOTDIR)
+    return (here.st_ino, here.st_dev) != (status.st_ino, status.st_dev)
+
+
+def _lock(descriptor: int) -> None:
+    """Hold the file alone; a moment of patience is for who looks whether it is in use."""
+    for _ in range(LOCK_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(LOCK_PAUSE_SECONDS)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _open(path: Path) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
         _cut_torn_tail(descriptor, path)
     except OSError:
         os.close(descriptor)

@@ -1,15 +1,20 @@
 """The closed files of a prediction log: their names, and how long they stay."""
 
+import fcntl
 import logging
+import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 CLOSED_MODE = 0o400
+#: What a crash left of a line, and a file that an erasure has not put in place yet.
+TORN_SUFFIX, REWRITTEN_SUFFIX = ".torn", ".rewritten"
 _NUMBER = re.compile(r"\.(\d{6,})\.\d{8}T\d{6}Z\.jsonl$")
 
 
@@ -51,23 +56,43 @@ def number_of(closed: Path) -> int:
 
 
 def expired(directory: Path, stem: str, keeping: Keeping) -> list[Path]:
-    """The closed files of all workers (stems that start with `stem`) that need not stay.
+    """The files of all workers (stems that start with `stem`) that need not stay.
 
     Those last written more than `days` ago, and the oldest as long as all files
-    together, open ones too, are larger than `total_bytes`.
+    together, open ones too, are larger than `total_bytes`. A file that a worker
+    holds open never goes; what a crash or an erasure left beside a log does.
     """
-    files = {path: path.stat() for path in _closed(directory, f"{stem}*")}
+    files = dict(_sizes_and_times(directory, stem))
     by_age = sorted(files, key=lambda path: (files[path].st_mtime, path.name))
     oldest = time.time() - keeping.days * 86_400
-    gone = [path for path in by_age if keeping.days and files[path].st_mtime < oldest]
+    gone = [p for p in by_age if keeping.days and files[p].st_mtime < oldest and not _is_in_use(p)]
     if keeping.total_bytes:
-        left = [path for path in by_age if path not in gone]
-        total = sum(path.stat().st_size for path in directory.glob(f"{stem}*.jsonl"))
-        total -= sum(files[path].st_size for path in gone)
+        left = [p for p in by_age if p not in gone and (is_closed(p) or p.suffix == TORN_SUFFIX)]
+        total = sum(status.st_size for path, status in files.items() if path not in gone)
         while left and total > keeping.total_bytes:
             total -= files[left[0]].st_size
             gone.append(left.pop(0))
     return gone
+
+
+def _sizes_and_times(directory: Path, stem: str) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every file that holds lines of these logs: closed, open, torn, or being rewritten."""
+    for path in directory.glob(f"{stem}*"):
+        if path.suffix in (".jsonl", TORN_SUFFIX, REWRITTEN_SUFFIX):
+            with suppress(FileNotFoundError):  # another worker tidies up, too, or closes its file
+                yield path, path.stat()
+
+
+def _is_in_use(path: Path) -> bool:
+    """Whether a worker holds this file open; one that none does is of a worker that is no more."""
+    if path.suffix != ".jsonl" or is_closed(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):  # the latter: it was closed just now
+        return True
+    return False
 
 
 def _closed(directory: Path, stem: str) -> Iterator[Path]:

@@ -165,6 +165,7 @@ class Layout:
         self.pid = self._take()
         self.born = self._take()
         self.deaths = self._take()
+        self.start_failures = self._take()
         self.cpu_seen = self._take()
         self.cpu_before = self._take()
         self.in_flight = self._take()
@@ -238,6 +239,10 @@ class SharedMetrics:
     def count_death(self, worker: int) -> None:
         """One worker ended without having been told to; called by the parent process alone."""
         self.region(worker)[self.layout.deaths] += 1.0
+
+    def count_start_failure(self) -> None:
+        """A worker could not be started for want of a process or descriptor; called by the parent alone."""
+        self.region(0)[self.layout.start_failures] += 1.0
 
     def count_reload(self, result: str) -> None:
         """The models were read again, with this result; called by the process that reads them alone."""
@@ -539,6 +544,11 @@ def _process_families(shared: SharedMetrics) -> Iterator[Metric]:
     yield memory
     yield CounterMetricFamily(
         "hotrow_worker_restarts", "Workers started again after a death.", value=restarts
+    )
+    yield CounterMetricFamily(
+        "hotrow_worker_start_failures",
+        "Tries to start a worker that the system had no process or descriptor for.",
+        value=float(shared.region(0)[shared.layout.start_failures]),
     )
     yield CounterMetricFamily("process_cpu_seconds", "CPU time of all workers.", value=cpu_seconds)
     yield GaugeMetricFamily(

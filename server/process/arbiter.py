@@ -7,6 +7,7 @@ successor end before, its generation ends with it, and the old one goes on.
 
 import logging
 import os
+import queue
 import signal
 import subprocess
 import time
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import gunicorn
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
+from gunicorn.sock import close_sockets
 
 from server.cli import COULD_NOT_START
 from server.model.bundle import Bundle
@@ -35,8 +37,12 @@ YOUNG_SECONDS = 1.0
 MAX_YOUNG_DEATHS = 5
 YOUNG_DEATHS_SECONDS = 60.0
 FIRST_WAIT_SECONDS = 0.25
+#: When the system has no process or descriptor for a worker, the next try comes after so long.
+SHORTAGE_WAIT_SECONDS = 0.5
 #: A stop waits for so long until every socket has a worker that serves.
 COMPLETE_SECONDS = 3.0
+#: What the workers may take to end when a second SIGINT asks for haste.
+HURRY_SECONDS = 2.0
 #: What a worker may take to end beyond the time that its requests get.
 END_SECONDS = STOP_SECONDS + 5.0
 
@@ -122,12 +128,15 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
     (`_before` says what they replace); one after the other, and one at a time.
     """
 
+    LISTENERS: list[Any]
+
     def __init__(self, app: Any) -> None:
         self._asked = False
         self._check: ModelCheck | None = None
         self._before: Before | None = None
         self._young_deaths: deque[float] = deque(maxlen=MAX_YOUNG_DEATHS)
         self._next_start = 0.0
+        self._lacks = ""
         super().__init__(app)
 
     # Signals
@@ -170,7 +179,29 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         if graceful and self.app.has_served() and not (self._gives_up() or self.app.is_stopping()):
             self._complete()
         self.app.stop()
-        super().stop(graceful)
+        self._end_workers(signal.SIGTERM if graceful else signal.SIGQUIT)
+
+    def _end_workers(self, number: int) -> None:
+        """As gunicorn's, by a clock that nobody sets: a jump of the other would cut requests off."""
+        close_sockets(self.LISTENERS, False)
+        self.LISTENERS = []
+        end = time.monotonic() + self.cfg.graceful_timeout
+        while self.WORKERS and time.monotonic() < end:
+            self.kill_workers(number)  # again and again: a signal in their first moments is lost
+            if self._asked_to_hurry():
+                number = signal.SIGQUIT
+                end = time.monotonic() + HURRY_SECONDS
+            time.sleep(0.05)
+            self.reap_workers()
+        self.kill_workers(signal.SIGKILL)
+        self.reap_workers()
+
+    def _asked_to_hurry(self) -> bool:
+        with suppress(queue.Empty):
+            while True:
+                if self.SIG_QUEUE.get_nowait() in (signal.SIGINT, signal.SIGQUIT):
+                    return True
+        return False
 
     def _complete(self) -> None:
         # The backlog of a socket is reset when it closes; a worker that is just starting takes it over.
@@ -188,11 +219,33 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         return [worker for worker in self.WORKERS.values() if worker.generation == self.app.generation]
 
     def _spawn_missing(self) -> None:
-        for _ in range(self.num_workers - len(self._current())):
-            self.spawn_worker()
+        try:
+            for _ in range(self.num_workers - len(self._current())):
+                self.app.slot_taken = None
+                self.spawn_worker()
+        except OSError as error:  # no process, no descriptor: those that serve go on
+            self.app.free_slot_taken()
+            self._cannot_start(error)
+        else:
+            self._lacks = ""
+
+    def _cannot_start(self, error: OSError) -> None:
+        self.app.metrics.count_start_failure()
+        lacks = str(error.strerror)
+        if not self.app.has_served():
+            logger.error("A worker cannot be started: %s; the server ends.", lacks)
+            raise HaltServer("Workers cannot be started.", COULD_NOT_START)
+        if self._before is not None:
+            self._fail(f"expected to start the new models' workers, got: {lacks}", error)
+        elif lacks != self._lacks:  # once a shortage, not once a try
+            logger.error("A worker cannot be started: %s; it is tried again.", lacks)
+        self._lacks = lacks
+        self._next_start = time.monotonic() + SHORTAGE_WAIT_SECONDS
 
     def _gives_up(self) -> bool:
-        return len(self._young_deaths) == MAX_YOUNG_DEATHS
+        """Whether workers do not stay, and none serves: for one that does, the others are tried on."""
+        too_many = len(self._young_deaths) == MAX_YOUNG_DEATHS
+        return too_many and not any(self.app.serving_since(worker.slot) for worker in self.WORKERS.values())
 
     def manage_workers(self) -> None:
         """Go on with a reload, keep the number of workers, end those that have a successor."""

@@ -8,8 +8,9 @@ digests of what was tried, or the sentence why not.
 
 import argparse
 import os
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +44,24 @@ def check_command(settings: Settings) -> list[str]:
     models = [word for directory in settings.model for word in ("--model", os.fspath(directory))]
     log = ["--log-dir", os.fspath(settings.log_dir), "--log-mode", settings.log_mode]
     return [sys.executable, "-m", "server.process.model_check", *models, *log]
+
+
+def run_check(settings: Settings, environment: Mapping[str, str] | None = None) -> list[str]:
+    """The digests of the settings' models, checked in a process of its own that is ended when it hangs.
+
+    Raises `BundleError`.
+    """
+    try:
+        checked = subprocess.run(
+            check_command(settings),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=CHECK_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return read_verdict(b"")
+    return read_verdict(checked.stdout)
 
 
 def read_verdict(output: bytes) -> list[str]:

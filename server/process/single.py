@@ -67,6 +67,8 @@ def serve(
         signal.signal(
             signal.SIGHUP, lambda *_: logger.warning("New models need a restart; SIGHUP is ignored.")
         )
+    for number in (signal.SIGUSR1, signal.SIGUSR2):  # their default is to kill
+        signal.signal(number, lambda *_: logger.warning("SIGUSR1 and SIGUSR2 mean nothing here; ignored."))
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[listener]))
     logger.info("Stopped.")

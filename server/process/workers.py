@@ -15,11 +15,12 @@ import signal
 import socket
 import sys
 import time
-from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.workers import base
+from gunicorn.workers.workertmp import WorkerTmp
 from uvicorn_worker import UvicornWorker
 
 from server.api.app import create_app
@@ -46,6 +47,17 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 _STOPPING, _SERVED, _FIRST_SLOT = range(3)
 
 
+class Heartbeat(WorkerTmp):  # type: ignore[misc]  # it has no type information
+    """What a worker touches to show that it lives: in memory, so a full /dev/shm stops no worker."""
+
+    def __init__(self, _: Any) -> None:
+        self._tmp = os.fdopen(os.memfd_create("hotrow-heartbeat", os.MFD_CLOEXEC), "w+b", 0)
+
+
+# gunicorn has a setting for the folder of that file, none for having no file.
+base.WorkerTmp = Heartbeat
+
+
 class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type information
     """A worker that opens its own service after the fork."""
 
@@ -60,6 +72,19 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
     generation: int
     retired_at: float | None = None  # monotonic seconds, once it is to end
     sockets: list[socket.socket]
+
+    def init_process(self) -> None:
+        """Start; what the system has not got, descriptors say, ends this worker and not the server."""
+        try:
+            super().init_process()
+        except OSError:
+            logger.exception("A worker could not start.")
+            self._fail_to_start()
+
+    def init_signals(self) -> None:
+        """As gunicorn's, but SIGHUP to the whole process group asks the parent alone for a reload."""
+        super().init_signals()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def load_wsgi(self) -> None:
         """Open the models, the log and the fast door of this process."""
@@ -113,6 +138,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         self.metrics = share_metrics(self.bundles, slots)
         #: Which generation's worker is in each slot, -1 for none.
         self._slots = [-1] * slots
+        self.slot_taken: int | None = None
         # Held open here: a worker that dies leaves its backlog to its successor.
         self._listeners = bind(settings, count=settings.workers)
         self._address = address_of(self._listeners[0])
@@ -171,7 +197,6 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
             "keepalive": round(settings.keep_alive_seconds),
             "timeout": HUNG_AFTER_SECONDS,
             "graceful_timeout": math.ceil(settings.drain_seconds + END_SECONDS),
-            "worker_tmp_dir": "/dev/shm" if Path("/dev/shm").is_dir() else None,
             "control_socket_disable": True,
             "loglevel": "warning",
             "pre_fork": self._take_slot,
@@ -189,8 +214,13 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         """The service of the worker in this slot."""
         return open_service(self.settings, self.bundles, self.metrics, slot)
 
+    def free_slot_taken(self) -> None:
+        """The worker that is being started could not be forked; it may have had its slot."""
+        if self.slot_taken is not None:
+            self._slots[self.slot_taken] = -1
+
     def _take_slot(self, _: Arbiter, worker: HotrowWorker) -> None:
-        worker.slot = self._free_slot_at_the_emptiest_listener()
+        worker.slot = self.slot_taken = self._free_slot_at_the_emptiest_listener()
         self._slots[worker.slot] = worker.generation = self.generation
         self._shared[_FIRST_SLOT + worker.slot] = 0.0
         # gunicorn compares a monotonic clock with the file's time, which is the wall
@@ -228,7 +258,16 @@ def serve_with_workers(settings: Settings) -> None:
 
 
 def _end_with_the_parent(_: Arbiter, worker: HotrowWorker) -> None:
-    """Have the kernel end this worker when the arbiter dies, even by SIGKILL."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """Have the kernel wake this worker when the arbiter dies, even by SIGKILL, and end then.
+
+    SIGCONT, since a worker that is stopped takes no other signal: it would keep the port.
+    """
+
+    def end_if_orphaned(*_: Any) -> None:
+        if os.getppid() != worker.ppid:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGCONT, end_if_orphaned)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
     if os.getppid() != worker.ppid:  # it died before the line above
         sys.exit(0)

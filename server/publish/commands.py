@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from server.cli import add_options
-from server.model.bundle import Bundle
-from server.process.model_check import check_models
+from server.errors import BundleError
+from server.process.model_check import run_check
 from server.publish.publication import Publication, previous, publish, roll_back
 from server.publish.running_server import RunningServer, ServerError, find_server
 from server.settings import Settings
@@ -87,8 +87,11 @@ def list_models(options: argparse.Namespace) -> None:
 
 def _checked(folder: Path) -> str:
     """The label of a model that can be served; raises `BundleError`."""
-    check_models(Settings.read(os.environ, model=(folder,)))
-    return Bundle.load(folder).label
+    verdict = run_check(Settings.read(os.environ, model=(folder,)))
+    bundle = Bundle.load(folder)
+    if verdict != [bundle.digest]:
+        raise BundleError(f"expected {folder} as it was checked, got another: check it once more")
+    return bundle.label
 
 
 def _server_of(options: argparse.Namespace) -> RunningServer | None:

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Container
@@ -18,7 +17,7 @@ import psutil
 
 from server.cli import add_options, given
 from server.errors import HotrowError
-from server.process.model_check import CHECK_SECONDS, check_command, read_verdict
+from server.process.model_check import CHECK_SECONDS, run_check
 from server.settings import Settings
 
 #: Another reload, then the check, the start of all workers and a drain.
@@ -74,16 +73,10 @@ class RunningServer(NamedTuple):
         """What a check of its models with its settings and environment says."""
         settings = self.settings()
         if settings is not None:
-            environment = psutil.Process(self.pid).environ()
             try:
-                done = subprocess.run(
-                    check_command(settings), env=environment, capture_output=True, timeout=CHECK_SECONDS
-                )
-                read_verdict(done.stdout)
+                run_check(settings, psutil.Process(self.pid).environ())
             except HotrowError as error:
                 return str(error)
-            except subprocess.TimeoutExpired:
-                return f"the check took more than {CHECK_SECONDS:g} s"
         return "it says why where it logs"
 
     def serves(self, digest: str) -> bool:

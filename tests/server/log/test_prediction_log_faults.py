@@ -21,7 +21,19 @@ from tests.support.servers import serving, system_tool
 #: Each brings a rotation every few lines.
 LINES = [b'{"seq":%d,"input":"%s"}\n' % (i, b"x" * (i * 7 % 90)) for i in range(1, 25)]
 KEEPING = Keeping(file_bytes=700)
-CALLS = ("open", "rename", "fchmod", "fsync", "fstat", "ftruncate", "writev", "fdatasync", "pread", "dup")
+CALLS = (
+    "open",
+    "rename",
+    "fchmod",
+    "fsync",
+    "fstat",
+    "ftruncate",
+    "writev",
+    "fdatasync",
+    "pread",
+    "dup",
+    "stat",
+)
 ROWS = sample_rows(THREE_FEATURES, 60, seed=2)
 
 

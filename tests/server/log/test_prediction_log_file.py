@@ -82,6 +82,19 @@ def test_a_deleted_folder_is_made_anew(tmp_path: Path) -> None:
     assert path.read_bytes() == LINES[1]
 
 
+def test_a_file_that_is_moved_is_followed_by_one_of_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    file = LogFile(path, Keeping(file_bytes=1000))
+    for line in LINES[:4]:
+        file.append([line])
+    path.rename(tmp_path / "moved.jsonl")
+    for line in LINES[4:]:
+        file.append([line])
+    file.close()
+    assert (tmp_path / "moved.jsonl").read_bytes() == b"".join(LINES[:4])
+    assert b"".join(f.read_bytes() for f in [*closed_files(path), path]) == b"".join(LINES[4:])
+
+
 def test_lines_are_split_over_files_by_size_and_none_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     _write(path, LINES, Keeping(file_bytes=1000))
@@ -124,6 +137,24 @@ def test_only_closed_files_beyond_age_or_size_are_expired(tmp_path: Path) -> Non
     left = total - sum(file.stat().st_size for file in closed[:3])
     assert expired(tmp_path, "predictions-8000-", Keeping(total_bytes=left)) == closed[:3]
     assert path not in expired(tmp_path, "predictions-8000-", Keeping(days=1, total_bytes=1))
+
+
+def test_what_a_crash_an_erasure_or_a_worker_that_is_no_more_left_is_expired_too(tmp_path: Path) -> None:
+    names = (
+        "predictions-8000-0.jsonl.torn",
+        "predictions-8000-0.000001.20200101T000000Z.jsonl",
+        "predictions-8000-0.000001.20200101T000000Z.jsonl.rewritten",
+        "predictions-8000-5.jsonl",
+    )
+    for name in names:
+        (tmp_path / name).write_bytes(LINES[0])
+        os.utime(tmp_path / name, (1.0, 1.0))
+    (tmp_path / "predictions-8000-0.ledger").write_bytes(b"{}\n")
+    open_one = LogFile(tmp_path / "predictions-8000-0.jsonl")
+    os.utime(open_one.path, (1.0, 1.0))
+    gone = expired(tmp_path, "predictions-8000-", Keeping(days=1))
+    open_one.close()
+    assert sorted(path.name for path in gone) == sorted(names)
 
 
 def test_a_line_that_does_not_fit_leaves_no_half_line() -> None:
