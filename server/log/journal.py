@@ -26,16 +26,22 @@ class LogLedger:
     def __init__(self, log: Path) -> None:
         self.path = log.with_name(log.stem + LEDGER_SUFFIX)
 
-    def opened(self, boots: Sequence[str], masked: Mapping[str, str]) -> None:
+    def opened(self, boots: Mapping[str, str], masked: Mapping[str, str]) -> None:
         """These boots, the prefixes of the ids to come, write to the log from now on.
 
-        `masked` says how the fields that lines do not show are hidden.
+        Each stands for the digest of its model, every file of it. `masked` says how
+        the fields that lines do not show are hidden.
         """
-        self._append({"event": "opened", "boots": boots, "pid": os.getpid(), "masked": masked})
+        self._began("opened", boots, masked)
 
-    def admitted(self, boots: Sequence[str], masked: Mapping[str, str]) -> None:
+    def admitted(self, boots: Mapping[str, str], masked: Mapping[str, str]) -> None:
         """These boots, of models that a reload brought, write to the log too."""
-        self._append({"event": "admitted", "boots": boots, "pid": os.getpid(), "masked": masked})
+        self._began("admitted", boots, masked)
+
+    def _began(self, event: str, boots: Mapping[str, str], masked: Mapping[str, str]) -> None:
+        self._append(
+            {"event": event, "boots": list(boots), "digests": boots, "pid": os.getpid(), "masked": masked}
+        )
 
     def closed(self, boots: Sequence[str], lines: int, dropped: int) -> None:
         """They wrote this many lines, and dropped so many that they should have written."""

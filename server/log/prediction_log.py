@@ -93,7 +93,7 @@ class PredictionLog:
         self._drift_window_rows = drift_window_rows
         self._file = LogFile(directory / f"predictions-{name}.jsonl", self._keeping)
         self._ledger = LogLedger(self._file.path)
-        self._boots: list[str] = []
+        self._boots: dict[str, str] = {}
         self._masked: dict[str, str] = {}
         self._counts = DriftCounts()
         self._sample: LineSample | None = None
@@ -148,9 +148,9 @@ class PredictionLog:
         """
         masking = self._masking
         maker = LineMaker(self.append, masking.mask(bundle), self._hold, self._count_failed)
-        self._boots.append(boot)
+        self._boots[boot] = bundle.digest
         if self._thread.is_alive():  # a reload; the ledger has the first boots from `start`
-            self._ledger.admitted([boot], masking.masked(bundle))
+            self._ledger.admitted({boot: bundle.digest}, masking.masked(bundle))
         self._masked |= masking.masked(bundle)
         counts = self._metrics.drift(
             bundle.label, masking.codes(bundle), masking.hidden(bundle), self._drift_window_rows
@@ -180,7 +180,7 @@ class PredictionLog:
         """Write and sync every line that waits, as far as the disk takes it; after `stop`."""
         self._thread.join()
         self._file.close()
-        self._ledger.closed(self._boots, self._lines, self._refused + self._lost)
+        self._ledger.closed(list(self._boots), self._lines, self._refused + self._lost)
 
     def _new_thread(self) -> threading.Thread:
         return threading.Thread(target=self._work, name="prediction-log", daemon=True)

@@ -3,7 +3,7 @@
 `python -m server.process.model_check --model DIR …` loads every folder as a worker would
 and scores every golden row. A graph that makes ONNX Runtime crash ends this
 process, not the one that serves. The verdict is one JSON object on stdout: the
-digests of what was tried, or the sentence why not.
+digests of what was tried, or the sentence why not and whether a setting is to blame.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from server.cli import add_options, given
-from server.errors import BundleError, HotrowError
+from server.errors import BundleError, HotrowError, SettingsError
 from server.log.mask import Masking, read_key
 from server.scoring.service import open_bundles, open_service, share_metrics
 from server.settings import Settings
@@ -65,7 +65,7 @@ def run_check(settings: Settings, environment: Mapping[str, str] | None = None) 
 
 
 def read_verdict(output: bytes) -> list[str]:
-    """The digests that a check found good; raises `BundleError` with its sentence if it found none."""
+    """The digests that a check found good; raises its sentence if none, as an error of its kind."""
     try:
         verdict: dict[str, Any] = orjson.loads(output)
     except orjson.JSONDecodeError:
@@ -73,7 +73,7 @@ def read_verdict(output: bytes) -> list[str]:
             f"expected models that load within {CHECK_SECONDS:g} s, got a check that crashed or hung"
         ) from None
     if "error" in verdict:
-        raise BundleError(verdict["error"])
+        raise (SettingsError if verdict["is_setting"] else BundleError)(verdict["error"])
     digests: list[str] = verdict["digests"]
     return digests
 
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = Settings.read(os.environ, **given(parser.parse_args(arguments)))
         verdict: dict[str, Any] = {"digests": check_models(settings)}
     except HotrowError as error:
-        verdict = {"error": str(error)}
+        verdict = {"error": str(error), "is_setting": isinstance(error, SettingsError)}
     sys.stdout.buffer.write(orjson.dumps(verdict))
     return "error" in verdict
 

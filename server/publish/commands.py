@@ -8,6 +8,8 @@ from pathlib import Path
 
 from server.cli import add_options
 from server.errors import BundleError
+from server.model.bundle import Bundle
+from server.model.exchange import alone
 from server.process.model_check import run_check
 from server.publish.publication import Publication, previous, publish, roll_back
 from server.publish.running_server import RunningServer, ServerError, find_server
@@ -53,7 +55,8 @@ def publish_model(options: argparse.Namespace) -> None:
     """Put a model into a folder that is served; the server takes it, or nothing changes."""
     _checked(options.new)
     server = _server_of(options)
-    _take(options, server, publish(options.new, options.folder))
+    with alone(options.folder):
+        _take(options, server, publish(options.new, options.folder))
 
 
 def roll_back_model(options: argparse.Namespace) -> None:
@@ -61,7 +64,8 @@ def roll_back_model(options: argparse.Namespace) -> None:
     if previous(options.folder).exists():
         _checked(previous(options.folder))
     server = _server_of(options)
-    _take(options, server, roll_back(options.folder))
+    with alone(options.folder):
+        _take(options, server, roll_back(options.folder))
 
 
 def reload_server(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from server.errors import BundleError
 from server.log.file import sync_directory
 from server.model.bundle import Bundle
+from server.model.exchange import beside, exchange, recover
 from server.model.files import MANIFEST_FILE
 
 
@@ -16,8 +17,8 @@ from server.model.files import MANIFEST_FILE
 class Publication:
     """A bundle put in the place of the folder `served`, until it is kept or undone.
 
-    A reader of `served` finds the one or the other, but for the moment between two
-    renames; a server reads it when it is told to. What `served` held stays beside it.
+    A reader of `served` finds the one or the other; a server reads it when it is
+    told to. What `served` held stays beside it.
     """
 
     served: Path
@@ -26,78 +27,110 @@ class Publication:
 
 
 def publish(new: Path, served: Path) -> Publication:
-    """Put a copy of the bundle `new` in the place of `served`; raises `BundleError`."""
+    """Put a copy of the bundle `new` in the place of `served`; raises `BundleError`.
+
+    For who is `alone` in it.
+    """
     served = served.resolve()  # of a link, the folder it points to
     bundle = Bundle.load(new)
     if not served.parent.is_dir():
         raise BundleError(f"expected a folder for the model at {served}, got none at {served.parent}")
     _complete(served)
     had_one, old = served.exists(), _loaded(served)
-    if old is not None and old.name != bundle.name:
-        raise BundleError(f"expected another version of {old.name} for {served}, got {bundle.name}")
     if old is not None and old.digest == bundle.digest:  # else it would be its own way back
         return Publication(served, _nothing, _nothing)
-    incoming, replaced, before = (_beside(served, word) for word in ("incoming", "replaced", "previous"))
-    shutil.rmtree(incoming, ignore_errors=True)
+    if old is not None:
+        _check_label(bundle, old, served)
+    incoming, before, intent = (beside(served, word) for word in ("incoming", "previous", "publishing"))
     _copy(new, [MANIFEST_FILE, *bundle.manifest["files"]], incoming)
     Bundle.load(incoming)
+    intent.write_text(bundle.digest, encoding="ascii")
     if had_one:
-        served.rename(replaced)
-    incoming.rename(served)
+        exchange(served, incoming)
+    else:
+        incoming.rename(served)
     sync_directory(served.parent)
 
     def keep() -> None:
-        if old is not None:
-            shutil.rmtree(before, ignore_errors=True)
-            replaced.rename(before)
-        else:  # a damaged one is no way back
-            shutil.rmtree(replaced, ignore_errors=True)
+        _keep(incoming, before, is_good=old is not None)
+        intent.unlink()
 
     def undo() -> None:
-        served.rename(incoming)
         if had_one:
-            replaced.rename(served)
+            exchange(served, incoming)
+        else:
+            served.rename(incoming)
         shutil.rmtree(incoming, ignore_errors=True)
+        intent.unlink()
 
     return Publication(served, keep, undo)
 
 
+def _check_label(bundle: Bundle, old: Bundle, served: Path) -> None:
+    """One name and version stands for one content, or answers and log lines tell two models apart no more."""
+    if old.name != bundle.name:
+        raise BundleError(f"expected another version of {old.name} for {served}, got {bundle.name}")
+    before = _loaded(beside(served, "previous"))
+    for known in (old, before):
+        if known is not None and known.label == bundle.label and known.digest != bundle.digest:
+            raise BundleError(
+                f"expected a version of {bundle.name} of its own, got other content under {bundle.label}, "
+                f"which {served} has, or had before: export it with another --version"
+            )
+
+
 def roll_back(served: Path) -> Publication:
-    """Exchange `served` and the bundle before it; done twice, nothing has changed. Raises `BundleError`."""
+    """Exchange `served` and the bundle before it; done twice, nothing has changed. Raises `BundleError`.
+
+    For who is `alone` in it.
+    """
     served = served.resolve()
     _complete(served)
-    before, replaced = previous(served), _beside(served, "replaced")
+    before = previous(served)
     if not before.is_dir():
         raise BundleError(
             f"expected the model that was served before at {before}, got none: "
             "only what `python -m server.models publish` replaced can be taken back"
         )
 
-    def exchange() -> None:
+    def turn() -> None:
         if served.exists():
-            served.rename(replaced)
-        before.rename(served)
-        if replaced.exists():
-            replaced.rename(before)
+            exchange(served, before)
+        else:
+            before.rename(served)
         sync_directory(served.parent)
 
-    exchange()
-    return Publication(served, _nothing, exchange)
+    turn()
+    return Publication(served, _nothing, turn)
 
 
 def previous(served: Path) -> Path:
     """Where the bundle that a folder held before is kept."""
-    return _beside(served.resolve(), "previous")
+    return beside(served.resolve(), "previous")
 
 
 def _complete(served: Path) -> None:
-    """Of an exchange that was cut short, put what was served where it belongs."""
-    replaced, before = _beside(served, "replaced"), _beside(served, "previous")
-    if replaced.exists() and not served.exists():
-        replaced.rename(served)
-    elif replaced.exists():
+    """Of a publication that was cut short, make what is served and the way back what they should be."""
+    recover(served)
+    incoming, before, intent = (beside(served, word) for word in ("incoming", "previous", "publishing"))
+    old = _loaded(incoming)
+    was_exchanged = intent.exists() and intent.read_text(encoding="ascii") == _digest(served)
+    _keep(incoming, before, is_good=was_exchanged and old is not None)
+    _keep(beside(served, "replaced"), before, is_good=True)
+    intent.unlink(missing_ok=True)
+
+
+def _keep(folder: Path, before: Path, is_good: bool) -> None:
+    """Make a folder the way back; a damaged or unpublished one is none."""
+    if folder.exists() and is_good:
         shutil.rmtree(before, ignore_errors=True)
-        replaced.rename(before)
+        folder.rename(before)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _digest(served: Path) -> str:
+    found = _loaded(served)
+    return "" if found is None else found.digest
 
 
 def _loaded(served: Path) -> Bundle | None:
@@ -110,10 +143,6 @@ def _loaded(served: Path) -> Bundle | None:
 
 def _nothing() -> None:
     """There is nothing to keep or undo."""
-
-
-def _beside(served: Path, word: str) -> Path:
-    return served.with_name(f".{served.name}.{word}")
 
 
 def _copy(new: Path, files: list[str], folder: Path) -> None:

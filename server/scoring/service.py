@@ -9,6 +9,7 @@ from server.errors import BundleError, NotFound
 from server.log.prediction_log import PredictionLog
 from server.metrics.shared import Layout, MetricsPage, SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
+from server.model.exchange import recover
 from server.model.reference import Reference
 from server.scoring.many_rows import RowsScorer
 from server.scoring.one_row import Scorer
@@ -93,6 +94,8 @@ class Service:
 
 def open_bundles(settings: Settings) -> list[Bundle]:
     """Load the bundles the settings name, hashes checked; raises `BundleError`."""
+    for directory in settings.model:
+        recover(directory)
     bundles = [Bundle.load(directory) for directory in settings.model]
     labels = [bundle.label for bundle in bundles]
     for bundle in bundles:

@@ -46,6 +46,9 @@ def test_a_line_has_what_the_contract_names(bundle: Bundle, tmp_path: Path) -> N
     with serving(bundle.directory, tmp_path) as subject:
         (answer,) = send_all(subject.url, [ROW])
     (line,) = logged(tmp_path / "logs")
+    (ledger,) = (tmp_path / "logs").glob("*.ledger")
+    opened = orjson.loads(ledger.read_bytes().splitlines()[0])
+    assert opened["digests"] == {line["id"].partition("-")[0]: bundle.digest}
     names = "ts id seq model input probability decision duration_us cpu_percent rss_mb"
     assert set(line) == set(names.split())
     assert line["input"] == ROW

@@ -1,5 +1,6 @@
 """New models for a running server: taken whole or not at all, without a wrong or a failed answer."""
 
+import ctypes
 import hashlib
 import os
 import shutil
@@ -32,7 +33,7 @@ from server.process.workers import HUNG_AFTER_SECONDS
 from server.publish.publication import previous, publish, roll_back
 from tests.support.bundles import CREDIT, ROW, THREE_FEATURES, edit, sample_rows, three_feature_bundle
 from tests.support.monitored import monitored_bundle, send_all
-from tests.support.servers import address, exchange, post, run, serving
+from tests.support.servers import address, exchange, post, run, serving, system_tool
 
 ROWS = sample_rows(THREE_FEATURES, 40, seed=11)
 ROUNDS = int(os.environ.get("RELOAD_ROUNDS", "1"))
@@ -433,6 +434,90 @@ def test_publication_cut_short_is_completed_by_the_next(
         publish(versions[1], served).keep()
         assert held(served) == ["2", "1"]
     assert not replaced.exists()
+
+
+def test_two_publications_at_once_come_one_after_the_other(
+    versions: list[Path], served: Path, tmp_path: Path
+) -> None:
+    third = three_feature_bundle(tmp_path / "third", "3", 25).directory
+    port = str(free_port())
+    publications = [
+        subprocess.Popen(
+            python("-m", "server.models", "publish", str(new), str(served), "--port", port),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for new in (versions[1], third)
+    ]
+    words = [publication.communicate(timeout=60)[0] for publication in publications]
+    assert [publication.returncode for publication in publications] == [0, 0], words
+    assert sorted(held(served)) == ["2", "3"]
+    assert not leftovers(served)
+
+
+@pytest.mark.parametrize("call", ["rename", "renameat2"])
+@pytest.mark.parametrize("when", [1, 2, 3])
+def test_publication_killed_at_any_rename_leaves_a_folder_that_starts(
+    versions: list[Path], served: Path, call: str, when: int
+) -> None:
+    """A reader finds one of the two versions, and the next publication clears away what is left."""
+    publish(versions[1], served).keep()
+    publish(versions[0], served).keep()
+    arguments = ["publish", str(versions[1]), str(served), "--port", str(free_port())]
+    strace = [system_tool("strace"), "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}"]
+    done = subprocess.run(
+        [*strace, "-e", f"inject={call}:signal=KILL:when={when}", *python("-m", "server.models", *arguments)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    if b"ptrace" in done.stderr:
+        pytest.skip("strace may not trace: it needs CAP_SYS_PTRACE")
+    assert Bundle.load(served).version in "12"
+    publish(versions[1], served).keep()
+    assert held(served)[0] == "2"
+    assert not leftovers(served)
+
+
+def leftovers(served: Path) -> list[str]:
+    """What stands beside a folder apart from the way back."""
+    return [path.name for path in served.parent.glob(f".{served.name}.*") if path != previous(served)]
+
+
+def test_start_finishes_an_exchange_in_two_steps(versions: list[Path], served: Path, tmp_path: Path) -> None:
+    """As on a file system that cannot exchange two names."""
+    served.rename(served.with_name(f".{served.name}.replaced"))
+    with serving(served, tmp_path) as subject:
+        assert model_of(subject) == "three@1"
+    assert held(served) == ["1"]
+    assert not leftovers(served)
+
+
+def test_file_system_that_cannot_exchange_names_gets_the_renames(
+    versions: list[Path], served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    publish(versions[1], served).keep()
+    assert held(served) == ["2", "1"]
+    roll_back(served)
+    assert held(served) == ["1", "2"]
+    assert not leftovers(served)
+
+
+def test_other_content_under_a_label_that_was_served_is_refused(
+    versions: list[Path], served: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(versions[0], tmp_path / "other"))
+    manifest = orjson.loads((other / "bundle.json").read_bytes())
+    manifest["decision"]["threshold"] = 0.999
+    (other / "bundle.json").write_bytes(orjson.dumps(manifest))
+    with pytest.raises(BundleError, match=r"got other content under three@1.*--version"):
+        publish(other, served)
+    publish(versions[1], served).keep()
+    with pytest.raises(BundleError, match="got other content under three@1"):
+        publish(other, served)  # which it is the way back to
+    assert held(served) == ["2", "1"]
 
 
 def test_damaged_model_can_be_replaced_and_is_no_way_back(versions: list[Path], served: Path) -> None:
