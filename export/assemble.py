@@ -25,7 +25,7 @@ from server.model.bundle import (
     write_bundle,
 )
 from server.model.predictor import Predictor
-from server.model.schema import Matrix, Schema
+from server.model.schema import Schema
 
 MIN_GOLDEN_ROWS = 200
 _MADE_GOLDEN_ROWS = 240
@@ -86,13 +86,11 @@ def write_conversion(
     graph = conversion.graph(_metadata(conversion, name, version))
     rows = _rows(conversion, schema)
     if golden is None:
-        made = _rows(conversion, schema, seed=1).acceptable(_MADE_GOLDEN_ROWS)
-        golden = [schema.fields(row.tolist()) for row in made]
+        golden = _rows(conversion, schema, seed=1).sent(_MADE_GOLDEN_ROWS)
     if len(golden) < MIN_GOLDEN_ROWS:
         raise ExportRefused(f"expected at least {MIN_GOLDEN_ROWS} golden rows, got {len(golden)}")
-    encoded = np.array([np.frombuffer(schema.encode(fields)) for fields in golden])
     described = _described(conversion, schema, name, version, decision, manifest or {})
-    certificate = _prove(graph, conversion, rows, described, encoded, ordinary_rows)
+    certificate, rows_of = _prove(graph, conversion, rows, described, golden, ordinary_rows)
     if not certificate.margins_exact:
         described |= {"exact": False, "bound": certificate.bound}
     return write_bundle(
@@ -102,7 +100,7 @@ def write_conversion(
             GRAPH_FILE: graph,
             conversion.file: conversion.content,
             CERTIFICATE_FILE: orjson.dumps(certificate.to_dict(), option=orjson.OPT_INDENT_2) + b"\n",
-            GOLDEN_FILE: golden_lines(_golden_rows(conversion, golden, encoded)),
+            GOLDEN_FILE: golden_lines(conversion.task, rows_of),
             **(files or {}),
         },
     )
@@ -143,6 +141,12 @@ def _check_schema(conversion: Conversion, schema: Schema) -> None:
                 f"expected {schema.names[i]} to be a category, flag or integer in the schema, got a number: "
                 "the model splits it by categories"
             )
+    for i, texts in conversion.categories.items():
+        if schema.features[i].categories != texts:
+            raise ExportRefused(
+                f"expected the categories of {schema.names[i]} as the model has them, in this order: "
+                f"{', '.join(texts)[:300]}; got others in the schema"
+            )
     nullable = [feature.name for feature in schema.features if feature.nullable]
     if nullable and not conversion.takes_missing:
         raise ExportRefused(
@@ -176,30 +180,55 @@ def _prove(
     conversion: Conversion,
     rows: RowMaker,
     described: Mapping[str, Any],
-    golden: Matrix,
+    golden: list[dict[str, Any]],
     ordinary_rows: int,
-) -> Certificate:
-    """The certificate of a graph; raises `ExportRefused` if it breaks the conversion's promise."""
+) -> tuple[Certificate, list[GoldenRow]]:
+    """The report on a graph, and its golden rows; raises `ExportRefused` if a promise is broken."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / GRAPH_FILE).write_bytes(graph)
-        draft = Bundle.from_manifest(Path(folder), described)
-        certificate = certify(Predictor(draft), conversion.source, rows, golden, ordinary_rows)
+        predictor = Predictor(Bundle.from_manifest(Path(folder), described))
+        certificate = certify(predictor, conversion.source, rows, golden, ordinary_rows)
+        _check_graph(certificate, conversion)
+        _check_rows(certificate, conversion)
+        return certificate, _golden_rows(predictor, conversion, golden)
+
+
+def _check_graph(certificate: Certificate, conversion: Conversion) -> None:
     total, scale = certificate.total, max(1.0, certificate.total.largest_margin)
     if conversion.bound == 0.0 and not certificate.margins_exact:
-        raise ExportRefused(f"expected a graph equal to its model to the bit, got {total}")
+        raise ExportRefused(
+            f"expected a graph equal to its model to the bit, got {total.margin_bits_differ} of "
+            f"{total.rows} rows that differ, by up to {certificate.bound:g}: please report this model"
+        )
     if certificate.bound > conversion.bound * scale:
         raise ExportRefused(
             f"expected scores within {conversion.bound * scale:g} of the model's, got {certificate.bound:g}"
         )
-    if total.max_probability_difference > conversion.output_bound * scale:
+    if total.max_relative_difference > max(conversion.output_bound, conversion.bound):
         raise ExportRefused(
-            f"expected answers within {conversion.output_bound * scale:g} of the model's, "
-            f"got {total.max_probability_difference:g}"
+            f"expected answers within {max(conversion.output_bound, conversion.bound):g} of the model's, "
+            f"got {total.max_relative_difference:g}"
         )
-    return certificate
 
 
-def _golden_rows(conversion: Conversion, golden: list[dict[str, Any]], encoded: Matrix) -> list[GoldenRow]:
-    """The golden rows with the source's own margins."""
-    margins = np.asarray(conversion.source.margins(encoded), dtype=np.float64).reshape(len(encoded), -1)
-    return [GoldenRow(fields, tuple(row)) for fields, row in zip(golden, margins.tolist(), strict=True)]
+def _check_rows(certificate: Certificate, conversion: Conversion) -> None:
+    rows, largest = certificate.rows, max(conversion.output_bound, conversion.bound)
+    if rows.max_relative_difference > largest or (not largest and rows.outcomes_differ):
+        raise ExportRefused(
+            "expected rows as clients send them to be answered as the model's own prediction has it (within "
+            f"{largest:g}), got a difference of {rows.max_relative_difference:g} and {rows.outcomes_differ} "
+            f"other outcomes in {rows.rows} rows: say with --schema what the columns held in training"
+        )
+
+
+def _golden_rows(
+    predictor: Predictor, conversion: Conversion, golden: list[dict[str, Any]]
+) -> list[GoldenRow]:
+    """The golden rows with the source's own margins, answers and outcomes."""
+    schema, source = predictor.bundle.schema, conversion.source
+    encoded = np.array([np.frombuffer(schema.encode(fields)) for fields in golden])
+    margins = np.asarray(source.margins(encoded), dtype=np.float64).reshape(len(golden), -1)
+    answers = np.asarray(source.answers(golden, schema), dtype=np.float64)
+    outcomes = [predictor.bundle.outcomes[i] for i in predictor.outcomes(answers)]
+    columns = zip(golden, margins.tolist(), answers.reshape(len(golden), -1).tolist(), outcomes, strict=True)
+    return [GoldenRow(fields, tuple(margin), tuple(answer), word) for fields, margin, answer, word in columns]

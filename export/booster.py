@@ -31,7 +31,9 @@ class Booster:
     `ranges` are the training range of each feature (None: a categorical or
     constant one). `pandas_categories` are the categories of pandas columns, in
     the order of their codes; `categorical` the features that were declared as
-    such. `average` is the number of iterations a random forest divides by, else 1.
+    such. `codes` are the least and the largest value of each feature in training
+    (None: not known, it has no splits). `average` is the number of iterations a
+    random forest divides by, else 1.
     `uses_missing` is LightGBM's setting of that name.
     """
 
@@ -41,6 +43,7 @@ class Booster:
     objective_parameters: dict[str, str]
     ranges: tuple[tuple[float, float] | None, ...]
     categorical: tuple[int, ...]
+    codes: tuple[tuple[float, float] | None, ...]
     pandas_categories: tuple[tuple[Any, ...], ...]
     average: int
     uses_missing: bool = True
@@ -70,6 +73,7 @@ def parse_booster(text: str) -> Booster:
     try:
         targets = int(header["num_tree_per_iteration"])
         ranges = tuple(map(_range, header["feature_infos"].split(" ")))
+        tuple(map(_ends, header["feature_infos"].split(" ")))
     except (KeyError, ValueError) as error:
         raise ExportRefused(
             f"expected a whole header of a LightGBM model, got a damaged one ({error})"
@@ -84,6 +88,7 @@ def parse_booster(text: str) -> Booster:
         objective_parameters={p.partition(":")[0]: p.partition(":")[2] for p in parameters},
         ranges=ranges,
         categorical=tuple(sorted(set(_categorical(header)) | set(forest.members()))),
+        codes=tuple(map(_ends, header["feature_infos"].split(" "))),
         pandas_categories=_pandas_categories(text),
         average=len(forest.trees) // targets if "average_output" in header else 1,
         uses_missing="\n[use_missing: 0]\n" not in text,
@@ -207,6 +212,12 @@ def _range(info: str) -> tuple[float, float] | None:
         return None
     low, high = map(float, info.strip("[]").split(":"))
     return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
+def _ends(info: str) -> tuple[float, float] | None:
+    """The least and the largest value of a feature in training, of a range or of categories."""
+    values = [float(value) for value in info.strip("[]").split(":") if value not in ("", "none")]
+    return (min(values), max(values)) if values else None
 
 
 def _categorical(header: dict[str, str]) -> Iterator[int]:

@@ -3,9 +3,11 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -14,6 +16,7 @@ from export.assemble import write_conversion
 from export.conversion import Conversion
 from export.describe import apply_entries, entries, names_in, template
 from export.errors import ExportRefused
+from export.evidence import Evidence
 from export.load import LoadOptions, load
 from export.observe import MAX_NAMED, Data, infer, read_data
 from export.onnx_options import OnnxOptions
@@ -62,7 +65,7 @@ def export(options: argparse.Namespace) -> None:
         name=options.name or (old.name if old else _name_of(options.source)),
         version=options.version or (old.version if old else "1"),
         decision=_decision(options, conversion, old),
-        golden=[row.fields for row in old.golden_rows()] if old else None,
+        golden=old.golden_fields() if old else None,
         manifest={k: v for k, v in old.manifest.items() if k not in _OWN_MEMBERS} if old else None,
         files=files,
     )
@@ -80,8 +83,29 @@ def _load(options: argparse.Namespace, old: Bundle | None) -> Conversion:
         classes=options.classes or (old.classes if old else ()),
     )
     path = old.directory / source["file"] if old else options.source
-    allowed = LoadOptions(options.trust_pickle, onnx.classes, onnx)
+    allowed = LoadOptions(options.trust_pickle, onnx.classes, onnx, _evidence(options, old))
     return load(Path(path), allowed)
+
+
+def _evidence(options: argparse.Namespace, old: Bundle | None) -> Evidence:
+    """What the schema, an earlier bundle and the data say of the columns, the data read when it is asked."""
+    known = [feature.to_dict() for feature in old.schema.features] if old else []
+    known += entries(options.schema) if options.schema else []
+    categories = {entry["name"]: tuple(entry["categories"]) for entry in known if entry.get("categories")}
+    kinds = {entry["name"]: entry["kind"] for entry in known if "kind" in entry}
+
+    @cache
+    def columns() -> Mapping[str, Any]:
+        table = read_table(options.data).columns
+        return {"_".join(name.split(" ")): table[name] for name in table.columns}
+
+    def values(name: str) -> frozenset[str] | None:
+        if not options.data or name not in columns():
+            return None
+        distinct = columns()[name].drop_nulls().unique().to_list()
+        return frozenset(map(str, distinct))
+
+    return Evidence(kinds, categories, values)
 
 
 def _carried_files(old: Bundle | None) -> dict[str, bytes]:

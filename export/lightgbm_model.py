@@ -6,7 +6,9 @@ from typing import Any
 from export.booster import Booster, parse_booster
 from export.conversion import Conversion
 from export.errors import ExportRefused
+from export.evidence import Evidence
 from export.graph import build_graph
+from export.lightgbm_pandas import pair
 from export.lightgbm_source import LightGBMSource
 from export.trees import Missing
 from server.model.bundle import SOURCE_FILE
@@ -19,11 +21,16 @@ _RANKING = {"lambdarank", "rank_xendcg"}
 
 
 def convert_lightgbm(
-    text: str, *, classes: Sequence[str] = (), record: dict[str, Any] | None = None
+    text: str,
+    *,
+    classes: Sequence[str] = (),
+    record: dict[str, Any] | None = None,
+    evidence: Evidence = Evidence(),  # noqa: B008  # frozen
 ) -> Conversion:
     """The conversion of a LightGBM model's text.
 
-    `classes` name the classes of a multiclass model, "0", "1", … without.
+    `classes` name the classes of a multiclass model, "0", "1", … without. `evidence`
+    tells which column held which pandas categories where the text does not.
     Raises `ExportRefused` for what is not proven equal.
     """
     booster = parse_booster(text)
@@ -33,13 +40,20 @@ def convert_lightgbm(
     names = tuple(classes) or tuple(map(str, range(booster.classes)))
     if task == "multiclass" and len(names) != booster.classes:
         raise ExportRefused(f"expected names of {booster.classes} classes, got {len(names)}")
+    columns = {i: values for i, values in pair(booster, evidence).items() if values}
+    types = _missing_types(booster)
+    texts = {i: tuple(map(str, values)) for i, values in columns.items()}
     return Conversion(
         family="lightgbm",
         task=task,
         graph=lambda metadata: build_graph(booster.forest, metadata),
         link=link,
-        features=_features(booster),
-        source=LightGBMSource(text),
+        features=tuple(
+            _feature(i, name, booster, texts.get(i, ()), nullable=types.get(i) != {"none"})
+            for i, name in enumerate(booster.feature_names)
+        ),
+        categories=texts,
+        source=LightGBMSource(text, columns),
         file=SOURCE_FILE,
         content=text.encode(),
         classes=names if task == "multiclass" else (),
@@ -80,23 +94,6 @@ def _task(booster: Booster) -> tuple[str, dict[str, Any]]:
         root = "sqrt" in booster.objective_parameters
         return "regression", {"name": "signed_square" if root else "identity"}
     raise ExportRefused(f"expected an objective whose output is known, got {objective}")
-
-
-def _features(booster: Booster) -> tuple[Feature, ...]:
-    columns: dict[int, tuple[Any, ...]] = {}
-    if booster.pandas_categories:
-        if len(booster.pandas_categories) != len(booster.categorical):
-            raise ExportRefused(
-                f"expected a list of pandas categories for each of {len(booster.categorical)} categorical "
-                f"features, got {len(booster.pandas_categories)}: "
-                "train on integer codes and name the categories with --schema"
-            )
-        columns = dict(zip(booster.categorical, booster.pandas_categories, strict=True))
-    types = _missing_types(booster)
-    return tuple(
-        _feature(i, name, booster, tuple(map(str, columns.get(i, ()))), nullable=types.get(i) != {"none"})
-        for i, name in enumerate(booster.feature_names)
-    )
 
 
 def _missing_types(booster: Booster) -> dict[int, set[Missing]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from export.conversion import Conversion
 from export.errors import ExportRefused
+from export.evidence import Evidence
 from export.onnx_options import OnnxOptions
 
 MAX_SOURCE_BYTES = 1 << 30
@@ -19,11 +20,12 @@ _TRUSTED_PREFIX = "sklearn."
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What the user allows and adds: pickles run code, ONNX files lack names."""
+    """What the user allows and adds: pickles run code, ONNX files lack names, frames lose columns."""
 
     trust_pickle: bool = False
     classes: tuple[str, ...] = ()
     onnx: OnnxOptions = field(default_factory=OnnxOptions)
+    evidence: Evidence = field(default_factory=Evidence)
 
 
 def load(path: Path, options: LoadOptions) -> Conversion:
@@ -67,7 +69,7 @@ def _text(content: bytes) -> str:
 def _from_text(content: bytes, _: str, options: LoadOptions) -> Conversion:
     from export.lightgbm_model import convert_lightgbm
 
-    return convert_lightgbm(_text(content), classes=options.classes)
+    return convert_lightgbm(_text(content), classes=options.classes, evidence=options.evidence)
 
 
 def _from_xgboost(content: bytes, suffix: str, options: LoadOptions) -> Conversion:
@@ -120,11 +122,12 @@ def _from_pickle(content: bytes, suffix: str, options: LoadOptions) -> Conversio
         raise ExportRefused(
             f"expected a whole pickle, got one that does not load ({_short(error)})"
         ) from None
-    return from_object(model, "source" + suffix, content, options.classes)
+    return from_object(model, "source" + suffix, content, options)
 
 
-def from_object(model: Any, file: str, content: bytes, classes: tuple[str, ...]) -> Conversion:
+def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> Conversion:
     """The conversion of an unpickled model: of LightGBM, XGBoost or scikit-learn."""
+    classes = options.classes
     library = type(model).__module__.partition(".")[0]
     if library == "lightgbm":
         booster = getattr(model, "booster_", model)
@@ -134,7 +137,7 @@ def from_object(model: Any, file: str, content: bytes, classes: tuple[str, ...])
         text = booster.model_to_string(num_iteration=best if best > 0 else -1)
         from export.lightgbm_model import convert_lightgbm
 
-        return convert_lightgbm(text, classes=named, record=record)
+        return convert_lightgbm(text, classes=named, record=record, evidence=options.evidence)
     if library == "xgboost":
         booster = model.get_booster() if hasattr(model, "get_booster") else model
         from export.xgboost_model import convert_xgboost

@@ -5,8 +5,9 @@ import numpy.typing as npt
 import onnxruntime
 
 from export.errors import ExportRefused
+from export.source import JsonRows, number_matrix
 from server.model.predictor import Margins
-from server.model.schema import Matrix
+from server.model.schema import Matrix, Schema
 
 _NUMPY = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 
@@ -68,3 +69,7 @@ class OnnxSource:
     def outputs(self, rows: Matrix) -> Margins:
         """The same: the graph's own score is the answer."""
         return self.margins(rows)
+
+    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+        """The scores of a matrix of numbers; see `Source`."""
+        return self.outputs(number_matrix(rows, schema))

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from export.graph import ZERO_BAND
 from export.trees import Forest, Tree
+from server.model.bounds import limits
 from server.model.schema import Feature, Matrix, Schema
 
 #: Values at which float64 code goes wrong: zeros, the band LightGBM takes for
@@ -84,19 +86,10 @@ class RowMaker:
             rows[self._random.random(rows.shape) < MISSING_SHARE] = np.nan
         return rows
 
-    def acceptable(self, count: int) -> Matrix:
-        """Ordinary rows that the schema takes: inside the ranges, missing only where it may be."""
-        rows = self.ordinary(count)
-        for i, feature in enumerate(self._schema.features):
-            low, high = (0.0, 1.0) if feature.kind == "flag" else feature.range
-            if feature.kind == "category":
-                known = rows[:, i] < len(feature.categories)
-                rows[:, i] = np.where((known & (rows[:, i] >= 0)) | np.isnan(rows[:, i]), rows[:, i], 0.0)
-            else:
-                rows[:, i] = np.clip(rows[:, i], low, high)
-            if not feature.nullable:
-                rows[np.isnan(rows[:, i]), i] = low if math.isfinite(low) else 0.0
-        return rows
+    def sent(self, count: int) -> list[dict[str, Any]]:
+        """Ordinary rows as clients write them: missing as null or left out, flags as 0 and 1 or booleans."""
+        matrix = let_through(self._schema, self.ordinary(count))
+        return [_written(self._schema.fields(row.tolist()), self._schema, n) for n, row in enumerate(matrix)]
 
     def boundary(self, block: int = 4096) -> Iterator[Matrix]:
         """For every split a row on its threshold, one value below and one above.
@@ -184,6 +177,32 @@ class RowMaker:
             rows = self.ordinary(len(codes) + len(EXTREME_CODES) + 1)
             rows[:, i] = [*codes, *EXTREME_CODES, math.nan if self._missing else 0.0]
             yield rows
+
+
+def let_through(schema: Schema, rows: Matrix) -> Matrix:
+    """The rows with values that the schema refuses replaced by ones it takes; changed in place.
+
+    The server never scores another row, and a library may have no answer to one.
+    """
+    for i, feature in enumerate(schema.features):
+        column = rows[:, i]
+        low, high = limits(feature)
+        np.clip(column, low, high, out=column)
+        if feature.kind != "number":
+            np.trunc(column, out=column)
+        if not feature.nullable:
+            column[np.isnan(column)] = min(max(0.0, math.ceil(low)), high)
+    return rows
+
+
+def _written(fields: dict[str, Any], schema: Schema, number: int) -> dict[str, Any]:
+    """A row written in one of the ways that mean the same."""
+    if number % 2:
+        fields = {name: fields.get(name) for name in schema.names}
+    if number % 4 > 1:
+        flags = {f.name for f in schema.features if f.kind == "flag"}
+        return {n: bool(v) if n in flags and v is not None else v for n, v in fields.items()}
+    return fields
 
 
 def _next32(value: float, towards: float) -> float:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pandas as pd  # type: ignore[import-untyped]  # ships no types
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from export.conversion import Conversion, threshold_feature
@@ -10,8 +11,9 @@ from export.graph import build_graph
 from export.rows import EXTREMES, EXTREMES_32
 from export.sklearn_pipeline import convert_pipeline, predicted
 from export.sklearn_trees import Ensemble, raw_scores, read_ensemble
+from export.source import JsonRows, number_columns, number_matrix
 from server.model.predictor import Margins
-from server.model.schema import Feature, Matrix
+from server.model.schema import Feature, Matrix, Schema
 
 #: After the link NumPy's `exp` and SciPy's `expit` differ from the C library's in the last bits.
 OUTPUT_BOUND = 1e-12
@@ -34,6 +36,13 @@ class EnsembleSource:
         """`predict_proba` (of two classes the second), or `predict`."""
         with threadpool_limits(1):
             return predicted(self._estimator, rows)
+
+    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+        """The prediction of a table as in training; see `Source`."""
+        if not hasattr(self._estimator, "feature_names_in_"):
+            return self.outputs(number_matrix(rows, schema))
+        with threadpool_limits(1):
+            return predicted(self._estimator, pd.DataFrame(number_columns(rows, schema)))
 
 
 def convert_sklearn(

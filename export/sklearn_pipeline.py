@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import polars
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import to_onnx
@@ -23,8 +24,9 @@ from export.onnx_source import open_session, reason
 from export.rows import EXTREMES_32
 from export.sklearn_imputer import register_imputer
 from export.sklearn_trees import Ensemble, raw_scores, read_ensemble
+from export.source import JsonRows, number_columns, number_matrix
 from server.model.predictor import INPUT, Margins
-from server.model.schema import Feature, Matrix
+from server.model.schema import Feature, Matrix, Schema
 
 #: What a missing text becomes; no encoder knows it.
 _NO_TEXT = "\x00missing"
@@ -60,6 +62,16 @@ class PipelineSource:
     def outputs(self, rows: Matrix) -> Margins:
         """`predict_proba` (of two classes the second), or `predict`."""
         return predicted(self._estimator, self._input(rows))
+
+    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+        """The prediction of a table as in training: texts in columns of texts; see `Source`."""
+        if not self._named:
+            return predicted(self._estimator, number_matrix(rows, schema))
+        columns: dict[str, Any] = number_columns(rows, schema)
+        for feature in self._features:
+            if feature.kind == "category":
+                columns[feature.name] = [row.get(feature.name) for row in rows]
+        return predicted(self._estimator, pd.DataFrame(columns))
 
     def _input(self, rows: Matrix) -> Any:
         if not self._named:

@@ -1,16 +1,55 @@
-"""The trained model itself: the ground truth a graph is compared with."""
+"""The trained model itself: the ground truth a graph, and a client's row, are compared with."""
 
-from typing import Protocol
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
 
 from server.model.predictor import Margins
-from server.model.schema import Matrix
+from server.model.schema import Feature, Matrix, Schema
+
+#: Rows as clients send them: values of JSON by the name of the feature.
+JsonRows: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 class Source(Protocol):
-    """Predicts with the library that trained the model, on encoded rows float64 [n, F]."""
+    """Predicts with the library that trained the model."""
 
     def margins(self, rows: Matrix) -> Margins:
-        """Raw scores, float64 [n], or [n, K] of K classes."""
+        """Raw scores, float64 [n], or [n, K] of K classes, of encoded rows float64 [n, F]."""
 
     def outputs(self, rows: Matrix) -> Margins:
-        """Scores after the link, float64 [n], or [n, K] of K classes."""
+        """Scores after the link, float64 [n], or [n, K] of K classes, of encoded rows."""
+
+    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+        """The library's own prediction of rows as clients send them, float64 [n] or [n, K].
+
+        The rows are put into the kind of table the model was trained on; what a text or
+        a missing value becomes there is the library's business, not `Schema.encode`'s.
+        """
+
+
+def number_columns(rows: JsonRows, schema: Schema) -> dict[str, Matrix]:
+    """Each feature as the column of numbers it was in training, NaN where it is missing.
+
+    A text is the position of its category: only a schema that somebody wrote names
+    the codes of a column that held numbers.
+    """
+    return {feature.name: _numbers(rows, feature) for feature in schema.features}
+
+
+def number_matrix(rows: JsonRows, schema: Schema) -> Matrix:
+    """The columns of numbers side by side, float64 [n, F]."""
+    return np.column_stack(list(number_columns(rows, schema).values()))
+
+
+def _numbers(rows: JsonRows, feature: Feature) -> Matrix:
+    codes = {text: float(code) for code, text in enumerate(feature.categories)}
+    return np.array([_number(row.get(feature.name), codes) for row in rows], dtype=np.float64)
+
+
+def _number(value: Any, codes: Mapping[str, float]) -> float:
+    if value is None:
+        return math.nan
+    return codes[str(value)] if codes else float(value)

@@ -1,4 +1,10 @@
-"""The certificate: the served graph against the model it was made from, bit by bit."""
+"""The parity report: what is served against the model it was made from, bit by bit.
+
+Its first part compares the graph's margins with the library's on encoded rows. Its
+second, `rows`, compares answers: JSON as a client sends it, through decoder, graph,
+link and outcome, with the library's own prediction on a table as in training. So a
+fault in any of these shows, not only one in the graph.
+"""
 
 import platform
 from collections.abc import Iterable, Iterator
@@ -7,15 +13,19 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import orjson
 
 from export.errors import ExportRefused
-from export.rows import RowMaker
-from export.source import Source
+from export.rows import RowMaker, let_through
+from export.source import JsonRows, Source
+from server.model.decoder import row_decoder
 from server.model.predictor import Margins, Predictor
 from server.model.schema import Matrix
 
 ORDINARY_ROWS = 100_000
 BLOCK_ROWS = 4096
+#: Rows written as clients write them.
+SENT_ROWS = 1000
 #: Rows scored alone and inside batches of these sizes; the sizes straddle the
 #: points at which ONNX Runtime changes the loop it runs.
 INVARIANCE_ROWS = 512
@@ -24,7 +34,7 @@ BATCH_SIZES = (2, 7, 63, 64, 65, 129, 512)
 
 @dataclass
 class Tally:
-    """The comparison of one kind of rows."""
+    """The comparison of one kind of rows; the relative difference is that of an output above 1."""
 
     rows: int = 0
     margin_bits_differ: int = 0
@@ -33,6 +43,7 @@ class Tally:
     max_margin_difference: float = 0.0
     max_probability_difference: float = 0.0
     largest_margin: float = 0.0
+    max_relative_difference: float = 0.0
 
     def add(self, other: "Tally") -> None:
         """Count another kind of rows too: numbers are added, largest values kept."""
@@ -42,10 +53,22 @@ class Tally:
 
 
 @dataclass
+class RowTally:
+    """The comparison of answers to rows as clients send them."""
+
+    rows: int = 0
+    answer_bits_differ: int = 0
+    outcomes_differ: int = 0
+    max_answer_difference: float = 0.0
+    max_relative_difference: float = 0.0
+
+
+@dataclass
 class Certificate:
     """What was compared and what was found; `parity.json` of a bundle."""
 
     kinds: dict[str, Tally] = field(default_factory=dict)
+    rows: RowTally = field(default_factory=RowTally)
     batch_invariance_rows: int = 0
     batch_invariance_differ: int = 0
     batch_invariance_difference: float = 0.0
@@ -59,7 +82,13 @@ class Certificate:
     def exact(self) -> bool:
         """Whether neither margins nor what follows from them differed by a bit."""
         total = self.total
-        return self.margins_exact and not total.probability_bits_differ and not total.decisions_flipped
+        differ = (
+            total.probability_bits_differ
+            + total.decisions_flipped
+            + self.rows.answer_bits_differ
+            + self.rows.outcomes_differ
+        )
+        return self.margins_exact and not differ
 
     @property
     def bound(self) -> float:
@@ -81,6 +110,7 @@ class Certificate:
             "exact": self.exact,
             "total": asdict(self.total),
             "kinds": {name: asdict(tally) for name, tally in self.kinds.items()},
+            "rows": asdict(self.rows),
             "batch_invariance": {
                 "rows": self.batch_invariance_rows,
                 "batch_sizes": list(BATCH_SIZES),
@@ -99,24 +129,27 @@ def certify(
     predictor: Predictor,
     source: Source,
     rows: RowMaker,
-    golden: Matrix,
+    golden: JsonRows,
     ordinary_rows: int = ORDINARY_ROWS,
 ) -> Certificate:
-    """Compare the served graph with its source on every kind of row."""
+    """Compare what is served with its source on every kind of row that the schema lets through."""
+    schema = predictor.bundle.schema
+    encoded = np.array([np.frombuffer(schema.encode(row)) for row in golden])
     kinds: dict[str, Iterable[Matrix]] = {
         "ordinary": _blocks(rows, ordinary_rows),
         "boundary": rows.boundary(BLOCK_ROWS),
         "missing": [rows.missing()],
         "extreme": rows.extreme(),
         "categories": rows.categories(),
-        "golden": [golden],
+        "golden": [encoded],
     }
     certificate = Certificate()
     for name, blocks in kinds.items():
         tally = certificate.kinds[name] = Tally()
         for block in _gathered(blocks):
-            _compare(tally, predictor, source, block)
-    _check_batches(certificate, predictor, rows.ordinary(INVARIANCE_ROWS))
+            _compare(tally, predictor, source, let_through(schema, block))
+    certificate.rows = compare_rows(predictor, source, [*golden, *rows.sent(SENT_ROWS)])
+    _check_batches(certificate, predictor, let_through(schema, rows.ordinary(INVARIANCE_ROWS)))
     return certificate
 
 
@@ -149,6 +182,7 @@ def _compare(tally: Tally, predictor: Predictor, source: Source, rows: Matrix) -
     tally.max_margin_difference = max(tally.max_margin_difference, _largest(margins, expected_margins))
     tally.max_probability_difference = max(tally.max_probability_difference, _largest(outputs, expected))
     tally.largest_margin = max(tally.largest_margin, float(np.max(np.abs(np.nan_to_num(expected_margins)))))
+    tally.max_relative_difference = max(tally.max_relative_difference, _relative(outputs, expected))
 
 
 def _decisions(predictor: Predictor, outputs: Margins) -> Any:
@@ -174,6 +208,31 @@ def _largest(ours: Margins, theirs: Margins) -> float:
     with np.errstate(invalid="ignore"):  # inf - inf
         difference = np.where(same, 0.0, np.abs(ours - theirs))
     return float(np.max(np.nan_to_num(difference, nan=np.inf), initial=0.0))
+
+
+def compare_rows(predictor: Predictor, source: Source, rows: JsonRows) -> RowTally:
+    """Compare the answers to rows as clients send them; raises `ModelFailure` for one that has none."""
+    schema = predictor.bundle.schema
+    decode = row_decoder(schema)
+    answers = [predictor.predict(decode(orjson.dumps(row))) for row in rows]
+    ours = np.array([output for output, _ in answers], dtype=np.float64)
+    expected = np.asarray(source.answers(rows, schema), dtype=np.float64)
+    return RowTally(
+        rows=len(rows),
+        answer_bits_differ=_bits_differ(ours, expected),
+        outcomes_differ=int(np.sum([index for _, index in answers] != predictor.outcomes(expected))),
+        max_answer_difference=_largest(ours, expected),
+        max_relative_difference=_relative(ours, expected),
+    )
+
+
+def _relative(ours: Margins, theirs: Margins) -> float:
+    """The largest difference, in parts of the value where that is above 1: amounts are not probabilities."""
+    scale = np.maximum(1.0, np.abs(theirs))
+    with np.errstate(invalid="ignore"):  # inf / inf
+        return _largest(
+            np.where(ours == theirs, 0.0, ours / scale), np.where(ours == theirs, 0.0, theirs / scale)
+        )
 
 
 def _check_batches(certificate: Certificate, predictor: Predictor, rows: Matrix) -> None:

@@ -10,9 +10,10 @@ from export.conversion import Conversion, threshold_feature
 from export.errors import ExportRefused
 from export.graph import build_graph
 from export.rows import EXTREMES_32
+from export.source import JsonRows, number_matrix
 from export.xgboost_json import XGBoostModel, parse_xgboost
 from server.model.predictor import Margins
-from server.model.schema import Feature, Matrix
+from server.model.schema import Feature, Matrix, Schema
 
 _TASKS = {
     "binary:logistic": ("binary", "logistic32"),
@@ -50,6 +51,10 @@ class XGBoostSource:
     def outputs(self, rows: Matrix) -> Margins:
         """Scores after the objective's link; of several classes their probabilities."""
         return self._predict(rows, output_margin=False)
+
+    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+        """The prediction of a matrix of numbers; see `Source`."""
+        return self.outputs(number_matrix(rows, schema))
 
     def _predict(self, rows: Matrix, *, output_margin: bool) -> Margins:
         with np.errstate(over="ignore"):

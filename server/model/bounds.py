@@ -15,8 +15,8 @@ class Bounds:
 
     def __init__(self, schema: Schema) -> None:
         self._features = schema.features
-        limits = np.array([_limits(feature) for feature in schema.features])
-        self._low, self._high = limits.T
+        ends = np.array([limits(feature) for feature in schema.features])
+        self._low, self._high = ends.T
         self._whole = np.flatnonzero([feature.kind != "number" for feature in schema.features])
         self._required = np.flatnonzero([not feature.nullable for feature in schema.features])
 
@@ -47,7 +47,8 @@ class Bounds:
         return FieldError(f"/{row}/{feature.name}", f"expected {expected}, got {got}")
 
 
-def _limits(feature: Feature) -> tuple[float, float]:
+def limits(feature: Feature) -> tuple[float, float]:
+    """The least and the largest encoded value of a feature, both included and finite."""
     if feature.kind == "category":
         return (0.0, float(len(feature.categories) - 1))
     if feature.kind == "flag":

@@ -1,20 +1,23 @@
 """One folder, one model: written complete or not at all, verified before it is used."""
 
 import hashlib
+import math
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
+import msgspec
 import orjson
 
 from server.errors import BundleError
 from server.model.files import FORMAT, MANIFEST_FILE, read_manifest, verified
-from server.model.schema import Feature, Schema
+from server.model.schema import Feature, Schema, object_or_empty
 
 GRAPH_FILE = "model.onnx"
 SOURCE_FILE = "model.txt"
@@ -23,6 +26,13 @@ GOLDEN_FILE = "golden.jsonl"
 REFERENCE_FILE = "reference.json"
 CARD_FILE = "MODEL_CARD.md"
 TASKS = ("binary", "regression", "ranking", "multiclass")
+#: What a golden row calls the model's output and its outcome, as the answer to a request does.
+GOLDEN_MEMBERS = {
+    "binary": ("probability", "decision"),
+    "regression": ("prediction", ""),
+    "ranking": ("prediction", ""),
+    "multiclass": ("probabilities", "prediction"),
+}
 #: What a folder must hold to be served; the source is named by the manifest.
 REQUIRED_FILES = (GRAPH_FILE, CERTIFICATE_FILE, GOLDEN_FILE)
 #: What is served is what was verified, whatever becomes of the folder later: these
@@ -31,10 +41,25 @@ KEPT_FILES = (*REQUIRED_FILES, REFERENCE_FILE)
 
 
 class GoldenRow(NamedTuple):
-    """A row as a client would send it, and the source model's margins for it: one, or one a class."""
+    """A row as a client would send it, and what the source model says of it.
+
+    `margins` and `outputs` (after the link) are one, or one a class; `outcome` is
+    the decision, the likeliest class, or "" of a predicted value.
+    """
 
     fields: dict[str, Any]
     margins: tuple[float, ...]
+    outputs: tuple[float, ...]
+    outcome: str
+
+
+Precision: TypeAlias = Literal["float64", "float32"]
+Probability: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Cost: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=sys.float_info.max)]
+#: A decision or class stands in answers, in labels of metrics and in the log: printable, and not endless.
+OutcomeName: TypeAlias = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
 
 
 @dataclass(frozen=True)
@@ -45,21 +70,26 @@ class Decision:
     others. Costs are relative: one missed positive, one false alarm.
     """
 
-    threshold: float = 0.5
-    below: str = "negative"
-    otherwise: str = "positive"
-    cost_false_negative: float = 1.0
-    cost_false_positive: float = 1.0
+    threshold: Probability = 0.5
+    below: OutcomeName = "negative"
+    otherwise: OutcomeName = "positive"
+    cost_false_negative: Cost = 1.0
+    cost_false_positive: Cost = 1.0
+
+    def __post_init__(self) -> None:
+        if self.below == self.otherwise:
+            raise ValueError(f"expected two decisions, got {self.below!r} twice")
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A model folder whose hashes were checked, with its manifest in memory.
 
-    `task` is `binary`, `regression`, `ranking` or `multiclass`. `classes` names
-    the classes of the last, in the order of the margins. `bound` is how far a
-    margin may be from the source model's: 0 for an exact bundle. `digest` is the
-    SHA-256 of the manifest, which stands for all files by their hashes.
+    `precision` is that of the link: `float64` or `float32`. `task` is `binary`,
+    `regression`, `ranking` or `multiclass`. `classes` names the classes of the
+    last, in the order of the margins. `bound` is how far a margin may be from the
+    source model's: 0 for an exact bundle. `digest` is the SHA-256 of the manifest,
+    which stands for all files by their hashes.
     """
 
     directory: Path
@@ -70,6 +100,7 @@ class Bundle:
     decision: Decision
     link: dict[str, Any]
     exact: bool
+    precision: str
     bound: float
     classes: tuple[str, ...]
     manifest: dict[str, Any] = field(repr=False)
@@ -89,9 +120,9 @@ class Bundle:
         try:
             return cls.from_manifest(directory, manifest, digest, contents)
         except (KeyError, TypeError, ValueError) as error:
+            said = f"no member {error}" if isinstance(error, KeyError) else error
             raise BundleError(
-                f"expected a complete {MANIFEST_FILE} in {directory}, "
-                f"got one that cannot be used ({error!r}): "
+                f"expected a complete {MANIFEST_FILE} in {directory}, got one that cannot be used ({said}): "
                 "write the bundle again with `python -m train` or `python -m export`"
             ) from None
 
@@ -104,16 +135,18 @@ class Bundle:
         contents: Mapping[str, bytes] | None = None,
     ) -> "Bundle":
         """The bundle a manifest describes; files that `contents` lacks are not looked at."""
+        exact: bool = _typed(manifest["exact"], bool, "exact")
         return cls(
             directory=directory,
             name=_word(manifest, "name"),
             version=_word(manifest, "version"),
             task=manifest["task"],
-            schema=Schema(Feature.from_dict(f) for f in manifest["features"]),
-            decision=Decision(**manifest.get("decision", {})),
-            link=manifest["link"],
-            exact=manifest["exact"],
-            bound=0.0 if manifest["exact"] else manifest["bound"],
+            schema=Schema(map(_feature, _typed(manifest["features"], list[dict[str, Any]], "features"))),
+            decision=_decision(manifest.get("decision", {})),
+            link=_typed(manifest["link"], dict[str, Any], "link"),
+            exact=exact,
+            precision=_typed(manifest.get("precision", "float64"), Precision, "precision"),
+            bound=0.0 if exact else _typed(manifest["bound"], Cost, "bound"),
             classes=_classes(manifest),
             manifest=dict(manifest),
             digest=digest,
@@ -143,12 +176,32 @@ class Bundle:
         return self.directory / GRAPH_FILE
 
     def golden_rows(self) -> Iterator[GoldenRow]:
-        """The golden rows in file order."""
-        for line in self.read(GOLDEN_FILE).splitlines():
-            golden = orjson.loads(line)
-            margins = golden["margin"]
-            texts = margins if isinstance(margins, list) else [margins]
-            yield GoldenRow(golden["row"], tuple(map(float.fromhex, texts)))
+        """The golden rows in file order; raises `BundleError` for a line that is none."""
+        output, outcome = GOLDEN_MEMBERS[self.task]
+        for number, golden in enumerate(self._golden_lines(), start=1):
+            try:
+                values = _floats(golden["margin"]), _floats(golden[output])
+                yield GoldenRow(golden["row"], *values, golden[outcome] if outcome else "")
+            except (KeyError, TypeError, ValueError) as error:
+                members = ", ".join(filter(None, ("row", "margin", output, outcome)))
+                raise BundleError(
+                    f"expected {members} in line {number} of {self.directory / GOLDEN_FILE}, "
+                    f"got another line ({error!r}): export the bundle again"
+                ) from None
+
+    def golden_fields(self) -> list[dict[str, Any]]:
+        """The golden rows as clients send them, whatever else the lines hold."""
+        return [line["row"] for line in self._golden_lines() if isinstance(line.get("row"), dict)]
+
+    def _golden_lines(self) -> Iterator[dict[str, Any]]:
+        for number, line in enumerate(self.read(GOLDEN_FILE).splitlines(), start=1):
+            golden = object_or_empty(line)
+            if not golden:
+                raise BundleError(
+                    f"expected a JSON object in line {number} of {self.directory / GOLDEN_FILE}, "
+                    "got another line: export the bundle again"
+                )
+            yield golden
 
     def read(self, file: str) -> bytes:
         """The content of one of the bundle's files: of `KEPT_FILES` the bytes that were verified."""
@@ -182,30 +235,101 @@ def write_bundle(
     return Bundle.load(directory)
 
 
-def golden_lines(rows: list[GoldenRow]) -> bytes:
-    """The content of `golden.jsonl`."""
-    lines = ({"row": row.fields, "margin": _hexadecimal(row.margins)} for row in rows)
-    return b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+def golden_lines(task: str, rows: Iterable[GoldenRow]) -> bytes:
+    """The content of `golden.jsonl`: members as in an answer of this task, numbers as hexadecimal text."""
+    return b"".join(orjson.dumps(_golden(task, row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
-def _hexadecimal(margins: tuple[float, ...]) -> str | list[str]:
-    return margins[0].hex() if len(margins) == 1 else [margin.hex() for margin in margins]
+def _golden(task: str, row: GoldenRow) -> dict[str, Any]:
+    output, outcome = GOLDEN_MEMBERS[task]
+    line = {"row": row.fields, "margin": _hexadecimal(row.margins), output: _hexadecimal(row.outputs)}
+    return line | {outcome: row.outcome} if outcome else line
+
+
+def _hexadecimal(values: tuple[float, ...]) -> str | list[str]:
+    return values[0].hex() if len(values) == 1 else [value.hex() for value in values]
+
+
+def _floats(texts: str | list[str]) -> tuple[float, ...]:
+    return tuple(map(float.fromhex, texts if isinstance(texts, list) else [texts]))
+
+
+def _typed(value: Any, form: Any, where: str) -> Any:
+    """The value as the type `form`, tuples from lists; raises `ValueError` that names the place."""
+    try:
+        return msgspec.convert(value, form)
+    except msgspec.ValidationError as error:
+        said, _, inside = str(error).replace("`", "").partition(" - at $")
+        raise ValueError(f"at {where}{inside}: {said[:1].lower()}{said[1:]}") from None
+
+
+def _members(value: Any, form: type[Any], where: str) -> dict[str, Any]:
+    """The members of an object, of which none is unknown to the dataclass `form`."""
+    known = {field.name for field in fields(form)}
+    members: dict[str, Any] = _typed(value, dict[str, Any], where)
+    if unknown := set(members) - known:
+        raise ValueError(f"at {where}: expected members {', '.join(sorted(known))}, got {min(unknown)}")
+    return members
+
+
+def _decision(value: Any) -> Decision:
+    decision: Decision = _typed(_members(value, Decision, "decision"), Decision, "decision")
+    return decision
+
+
+def _feature(entry: dict[str, Any]) -> Feature:
+    where = f"feature {str(entry.get('name'))[:_NAME_LENGTH]!r}"
+    made = Feature.from_dict(_members(entry, Feature, where))
+    feature: Feature = _typed(msgspec.to_builtins(made), Feature, where)
+    problem = _problem(feature)
+    if problem:
+        raise ValueError(f"at {where}: {problem}")
+    return feature
+
+
+def _problem(feature: Feature) -> str:
+    """What makes a feature unusable although each of its members has its type; "" if nothing does."""
+    count = len(feature.categories)
+    if not feature.name:
+        return "expected a name, got none"
+    if (feature.kind == "category") != bool(count):
+        return f"expected categories of a category alone, got {count} of a {feature.kind}"
+    if len(set(feature.categories)) != count or len(feature.category_labels) not in (0, count):
+        return "expected each category once, and a label for each or none"
+    ends = [end for end in (feature.minimum, feature.maximum) if end is not None]
+    if not all(map(math.isfinite, ends)) or ends != sorted(ends):
+        return "expected a minimum that is at most the maximum"
+    return ""
+
+
+#: Names stand in paths, in labels and in names of files.
+_NAME_LENGTH = 128
 
 
 def _word(manifest: Mapping[str, Any], member: str) -> str:
-    """A name or version: it stands in paths, labels and file names."""
+    """A name or version."""
     word = manifest[member]
-    if not isinstance(word, str) or not word.isprintable() or not word or set(word) & set("/\\@"):
-        raise ValueError(f"the {member} {word!r} is not a text without a slash or an @")
+    if (
+        not isinstance(word, str)
+        or not word.isprintable()
+        or not 0 < len(word) <= _NAME_LENGTH
+        or set(word) & set("/\\@")
+        or word in (".", "..")
+    ):
+        shown = repr(word)[: _NAME_LENGTH + 2]
+        raise ValueError(
+            f"the {member} {shown} is no text of 1 to {_NAME_LENGTH} characters without a slash or an @"
+        )
     return word
 
 
 def _classes(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    task, classes = manifest["task"], tuple(manifest.get("classes", ()))
+    task = manifest["task"]
+    classes: tuple[str, ...] = _typed(manifest.get("classes", ()), tuple[OutcomeName, ...], "classes")
     if task not in TASKS:
         raise ValueError(f"the task {task!r} is not one of {', '.join(TASKS)}")
-    if (task == "multiclass") != (len(classes) > 1):
-        raise ValueError("a multiclass model names its classes, another none")
+    if (task == "multiclass") != (len(classes) > 1) or len(set(classes)) != len(classes):
+        raise ValueError("a multiclass model names its classes, each once, another none")
     return classes
 
 

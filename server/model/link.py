@@ -27,24 +27,31 @@ _expf: Any = None
 
 
 def link_of(description: Mapping[str, Any]) -> Link:
-    """The link a bundle names for one margin; raises `ValueError` for an unknown name."""
-    make = _LINKS.get(description["name"])
-    if make is None:
-        raise ValueError(f"no link is called {description['name']!r}")
-    link = make(description)
+    """The link a bundle names for one margin; raises `ValueError` for an unknown name or parameter."""
+    link = _make(_LINKS, description)
     trees = description.get("divisor", 1)
     # A forest's answer is a mean: LightGBM divides the sum once, in float64 (`GBDT::Predict`).
     return link if trees == 1 else lambda margin: link(margin / trees)
 
 
 def class_link_of(description: Mapping[str, Any]) -> ClassLink:
-    """The link a bundle names for one margin a class; raises `ValueError` for an unknown name."""
-    make = _CLASS_LINKS.get(description["name"])
-    if make is None:
-        raise ValueError(f"no link of several classes is called {description['name']!r}")
-    link = make(description)
+    """The link a bundle names for one margin a class; raises `ValueError` as `link_of` does."""
+    link = _make(_CLASS_LINKS, description)
     trees = description.get("divisor", 1)
     return link if trees == 1 else lambda margins: link([margin / trees for margin in margins])
+
+
+def _make(links: Mapping[str, Callable[[Mapping[str, Any]], Any]], description: Mapping[str, Any]) -> Any:
+    """The link of this description, whose parameters would otherwise fail in a request."""
+    name = description.get("name")
+    if not isinstance(name, str) or name not in links:
+        raise ValueError(f"expected a link named {', '.join(links)}, got {name!r}")
+    for parameter, value in description.items():
+        if parameter not in ("name", "scale", "divisor"):
+            raise ValueError(f"expected a name, a scale and a divisor of a link, got {parameter!r}")
+        if parameter != "name" and not (type(value) in (int, float) and 0 < value < math.inf):
+            raise ValueError(f"expected a positive number as the {parameter} of the link, got {value!r}")
+    return links[name](description)
 
 
 def logistic(scale: float = 1.0) -> Link:

@@ -18,7 +18,7 @@ from export.errors import ExportRefused
 from export.graph import build_graph
 from export.lightgbm_model import convert_lightgbm
 from export.lightgbm_source import LightGBMSource
-from export.load import from_object
+from export.load import LoadOptions, from_object
 from export.trees import Forest, Split, Tree
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
@@ -144,7 +144,7 @@ def test_early_stopping_exports_the_best_iteration(tmp_path: Path) -> None:
         eval_y=target(matrix)[2000:],
         callbacks=[lightgbm.early_stopping(3, verbose=False)],
     )
-    bundle = export(tmp_path, from_object(model, "source.pkl", b"", ()))
+    bundle = export(tmp_path, from_object(model, "source.pkl", b"", LoadOptions()))
     source = bundle.manifest["source"]
     assert source["best_iteration"] == source["iterations"] == model.best_iteration_ < 200
     predictor, row = Predictor(bundle), matrix[:1]

@@ -1,6 +1,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import onnx
 import orjson
@@ -169,3 +170,96 @@ def test_server_says_one_sentence_and_exits_3(copy: Path, damage: str) -> None:
     assert result.stderr.startswith("expected ")
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stderr
+
+
+def change(copy: Path, where: str, value: Any) -> None:
+    """Write another value at a dotted place of the manifest, as somebody does by hand."""
+    manifest = orjson.loads((copy / "bundle.json").read_bytes())
+    target = manifest
+    *path, last = (int(step) if step.isdigit() else step for step in where.split("."))
+    for step in path:
+        target = target[step]
+    target[last] = value
+    (copy / "bundle.json").write_bytes(orjson.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "words"),
+    [
+        ("decision.threshold", "0.09", "at decision.threshold: expected float, got str"),
+        ("decision.threshold", None, "at decision.threshold: expected float, got null"),
+        ("decision.threshold", [0.1], "at decision.threshold"),
+        ("decision.threshold", 2.0, "at decision.threshold"),
+        ("decision.threshold", True, "at decision.threshold"),
+        ("decision.below", 5, "at decision.below"),
+        ("decision.below", "", "at decision.below"),
+        ("decision.below", "a\nb", "at decision.below"),
+        ("decision.below", "x" * 3_000_000, "at decision.below"),
+        ("decision.below", "decline", "expected two decisions"),
+        ("decision.treshold", 0.1, "got treshold"),
+        ("decision", [], "at decision"),
+        ("link.scale", "1", "positive number as the scale"),
+        ("link.scale", 0, "positive number as the scale"),
+        ("link.divisor", 0, "positive number as the divisor"),
+        ("link.divisor", True, "positive number as the divisor"),
+        ("link.sclae", 2.0, "got 'sclae'"),
+        ("link.name", ["logistic"], "a link named"),
+        ("link", "logistic", "at link"),
+        ("exact", "yes", "at exact"),
+        ("precision", "float16", "at precision"),
+        ("features", {}, "at features"),
+        ("features.0", 1, r"at features\[0\]"),
+        ("features.0.minimum", "18", "at feature 'income'"),
+        ("features.0.minimum", 2e6, "at most the maximum"),
+        ("features.0.kind", "money", "at feature 'income'"),
+        ("features.0.nullable", "no", "at feature 'income'"),
+        ("features.0.colour", "red", "got colour"),
+        ("features.1.categories", [], "expected categories of a category"),
+        ("features.1.categories", ["a", "a"], "each category once"),
+        ("features.1.categories", ["a", 7], "at feature 'contract'"),
+        ("name", "..", "the name"),
+        ("name", "n" * 100_000, "the name"),
+        ("version", 1, "the version"),
+        ("classes", ["a", "b"], "a multiclass model"),
+    ],
+)
+def test_manifest_of_another_type_or_range_is_refused_in_one_sentence(
+    copy: Path, where: str, value: Any, words: str
+) -> None:
+    change(copy, where, value)
+    with pytest.raises(BundleError, match=words) as caught:
+        Predictor(Bundle.load(copy))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("link.scale", 2.0),
+        ("link.divisor", 3),
+        ("link.name", "identity"),
+        ("link.name", "log1p_exp"),
+        ("decision.threshold", 0.999),
+        ("decision.otherwise", "rejected"),
+        ("task", "regression"),
+        ("features.1.categories", ["none", "fixed-term", "permanent"]),
+        ("features.1.nullable", False),
+    ],
+)
+def test_manifest_that_answers_otherwise_than_the_model_fails_the_golden_rows(
+    copy: Path, where: str, value: Any
+) -> None:
+    change(copy, where, value)
+    with pytest.raises(BundleError, match=r"golden|expected row") as caught:
+        Predictor(Bundle.load(copy)).check_golden_rows()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line", [b"1", b"{", b'{"row":{}}', b'{"row":{},"margin":1,"probability":2,"decision":3}']
+)
+def test_golden_row_that_is_none_is_named(copy: Path, line: bytes) -> None:
+    edit(copy, "golden.jsonl", line)
+    with pytest.raises(BundleError, match="in line 1 of"):
+        Predictor(Bundle.load(copy)).check_golden_rows()
