@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from server.api.body import JSON
 from server.errors import NotFound
-from server.model.bundle import Bundle
+from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
 
 STATIC = Path(__file__).parent / "static"
@@ -62,15 +62,15 @@ def docs_routes() -> list[Route]:
 async def openapi(request: Request) -> Response:
     """`GET /openapi.json`."""
     service: Service = request.app.state.service
-    return Response(_document(service.models[0].bundle), media_type=JSON)
+    return Response(_document(service.models[0]), media_type=JSON)
 
 
 @lru_cache(1)
-def _document(bundle: Bundle) -> bytes:
+def _document(model: ServedModel) -> bytes:
     # Imported when it is first asked for: a server that nobody asks need not make it.
     from server.api.openapi import document
 
-    return document(bundle)
+    return document(model.bundle)
 
 
 async def docs(request: Request) -> Response:
