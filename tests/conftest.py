@@ -8,6 +8,7 @@ import pytest
 from loadtest.harness.reference_rows import ReferenceRow, scored
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows, three_feature_bundle, wide_bundle
+from tests.support.kept import kept
 from tests.support.ray_cluster import Nodes, two_nodes
 from tests.support.servers import serving
 
@@ -15,7 +16,7 @@ from tests.support.servers import serving
 @pytest.fixture(scope="session")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The three-feature bundle."""
-    return three_feature_bundle(tmp_path_factory.mktemp("bundles") / "three").directory
+    return kept(three_feature_bundle, tmp_path_factory.mktemp("bundles") / "three")
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +28,7 @@ def three_rows(three: Path) -> list[ReferenceRow]:
 @pytest.fixture(scope="session")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of 600 features."""
-    return wide_bundle(tmp_path_factory.mktemp("bundles") / "wide").directory
+    return kept(wide_bundle, tmp_path_factory.mktemp("bundles") / "wide")
 
 
 @pytest.fixture(scope="session", params=["credit", "three"])

@@ -3,7 +3,6 @@
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import lightgbm
 import numpy as np
 import orjson
 
@@ -66,6 +65,8 @@ def batches(
 
 
 def _scores(bundle: Bundle, rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    import lightgbm  # seconds, for whoever only sends rows
+
     source = bundle.directory / bundle.manifest["source"]["file"]
     booster = lightgbm.Booster(model_file=str(source))
     encoded = (np.frombuffer(bundle.schema.encode(row)).reshape(1, -1) for row in rows)

@@ -4,11 +4,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import numpy as np
 import orjson
 
-from export.assemble import assemble
 from server.model.bundle import Bundle, Decision
 from server.model.schema import Feature, Schema
 
@@ -28,6 +26,8 @@ ROW = {"income": 2500.5, "contract": "fixed-term", "owner": True}
 
 def three_feature_bundle(out: Path, version: str = "1", trees: int = 20) -> Bundle:
     """A bundle of a booster with a number, a category and a flag, and decisions of its own."""
+    from export.assemble import assemble  # which loads LightGBM: most tests need neither
+
     rows = sample_rows(THREE_FEATURES, 2000)
     matrix = np.array([np.frombuffer(THREE_FEATURES.encode(row)) for row in rows])
     target = np.nan_to_num(matrix[:, 0] / 1e6 + matrix[:, 1] / 4 - matrix[:, 2] / 3) > 0.5
@@ -57,6 +57,8 @@ def wide_schema(width: int) -> Schema:
 
 def wide_bundle(out: Path, width: int = 600, trees: int = 50) -> Bundle:
     """A bundle of `width` numbers, most of them missing in its golden rows."""
+    from export.assemble import assemble
+
     random = np.random.default_rng(width)
     schema = wide_schema(width)
     matrix = random.normal(size=(3000, width))
@@ -76,6 +78,8 @@ def wide_bundle(out: Path, width: int = 600, trees: int = 50) -> Bundle:
 
 def train(matrix: Any, target: Any, schema: Schema, trees: int) -> str:
     """The text of a LightGBM classifier."""
+    import lightgbm
+
     data = lightgbm.Dataset(matrix, target, feature_name=list(schema.names), params={"verbose": -1})
     parameters = {"objective": "binary", "verbose": -1, "num_threads": 1, "seed": 1, "num_leaves": 15}
     text: str = lightgbm.train(parameters, data, trees).model_to_string()
