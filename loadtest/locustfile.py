@@ -3,6 +3,8 @@
 Alone it shows Locust's web page at http://localhost:8089. `python -m loadtest
 run` starts it headless and sets what follows:
 
+LOADTEST_PATH      where rows are sent, /predict unless it is a model by its name
+LOADTEST_MODEL_PATH where that model is described, /model
 LOADTEST_SHAPE     steady (default), ramp, spike or soak
 LOADTEST_SECONDS   how long the shape lasts; afterwards its peak is held
 LOADTEST_BUNDLE    a bundle whose golden rows are sent, varied
@@ -35,6 +37,8 @@ from loadtest.harness.traffic import Prepared, Traffic
 from loadtest.loop.blocks import Second, bucket_ms, write_seconds
 from loadtest.loop.shapes import SOAK_REQUESTS_PER_USER_SECOND, users_at
 
+PATH = os.environ.get("LOADTEST_PATH", "/predict")
+MODEL_PATH = os.environ.get("LOADTEST_MODEL_PATH", "/model")
 SHAPE = os.environ.get("LOADTEST_SHAPE", "steady")
 SHAPE_SECONDS = float(os.environ.get("LOADTEST_SECONDS", "60"))
 FOLDER = os.environ.get("LOADTEST_FOLDER")
@@ -76,7 +80,7 @@ class Client(FastHttpUser):
         body, status = _prepared[next(_turn) % len(_prepared)]
         name = "/predict" if status == 200 else "/predict (bad request)"
         client: Any = self.client  # it takes bytes too, whatever its types say
-        with client.post("/predict", data=body, headers=HEADERS, name=name, catch_response=True) as answer:
+        with client.post(PATH, data=body, headers=HEADERS, name=name, catch_response=True) as answer:
             if answer.status_code == status:
                 answer.success()
             else:
@@ -107,7 +111,7 @@ def _draw(environment: Environment, **_: Any) -> None:
     """Draw the requests of this load process, before its users start."""
     if isinstance(environment.runner, MasterRunner):
         return
-    with urllib.request.urlopen(f"{environment.host}/model", timeout=10) as answer:
+    with urllib.request.urlopen(f"{environment.host}{MODEL_PATH}", timeout=10) as answer:
         features = orjson.loads(answer.read())["features"]
     # Each load process draws requests of its own, and the same ones in each run.
     seed = environment.runner.worker_index if isinstance(environment.runner, WorkerRunner) else 0

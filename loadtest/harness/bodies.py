@@ -14,11 +14,11 @@ def golden_bodies(bundle: Bundle) -> list[bytes]:
     return [orjson.dumps(golden.fields) for golden in bundle.golden_rows()]
 
 
-def bodies_of_server(url: str, directory: Path | None = None, count: int = 1000) -> list[bytes]:
-    """Bodies that a running server accepts: a bundle's golden rows, or drawn from its `/model`."""
+def bodies_of_server(model_url: str, directory: Path | None = None, count: int = 1000) -> list[bytes]:
+    """Bodies that a running server accepts: a bundle's golden rows, or drawn from its features."""
     if directory is not None:
         return golden_bodies(Bundle.load(directory))
-    with urllib.request.urlopen(f"{url}/model", timeout=10) as answer:
+    with urllib.request.urlopen(model_url, timeout=10) as answer:
         features = orjson.loads(answer.read())["features"]
     return [prepared.body for prepared in Traffic(features, bad_share=0.0).draw(count)]
 

@@ -25,6 +25,8 @@ class Plan(NamedTuple):
     """What Locust is asked for."""
 
     url: str
+    path: str
+    model_path: str
     users: int
     shape: str
     seconds: float
@@ -86,6 +88,8 @@ def _environment(plan: Plan, folder: Path) -> Mapping[str, str]:
     return {
         **os.environ,
         **bundle,
+        "LOADTEST_PATH": plan.path,
+        "LOADTEST_MODEL_PATH": plan.model_path,
         "LOADTEST_SHAPE": plan.shape,
         "LOADTEST_SECONDS": str(plan.seconds),
         "LOADTEST_BAD_SHARE": str(plan.bad_share),

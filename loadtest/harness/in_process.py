@@ -30,6 +30,37 @@ class Nowhere(asyncio.Transport):
         """Never."""
         return False
 
+    def abort(self) -> None:
+        """Nothing."""
+
+    def write_eof(self) -> None:
+        """Nothing."""
+
+    def can_write_eof(self) -> bool:
+        """As TCP can."""
+        return True
+
+    def is_reading(self) -> bool:
+        """Always."""
+        return True
+
+    def pause_reading(self) -> None:
+        """Nothing."""
+
+    def resume_reading(self) -> None:
+        """Nothing."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Nothing."""
+
+    def get_write_buffer_size(self) -> int:
+        """Nothing waits."""
+        return 0
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Those of a transport that never waits."""
+        return 0, 0
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Nothing."""
 

@@ -1,5 +1,6 @@
 """CPU and memory of server and load, read once a second from outside of both."""
 
+import math
 import threading
 import time
 from typing import NamedTuple
@@ -14,7 +15,7 @@ class Sample(NamedTuple):
 
     second: int
     server_cpu_seconds: float
-    server_rss_bytes: int
+    server_rss_bytes: float
     load_cpu_seconds: float
     machine_cpu_seconds: float
 
@@ -22,7 +23,7 @@ class Sample(NamedTuple):
 class Sampler(threading.Thread):
     """Samples until it is stopped; `samples` may be read at any time.
 
-    `server` may be None, for one that runs elsewhere.
+    `server` may be None, for one that runs elsewhere: its figures are NaN then.
     """
 
     def __init__(self, server: int | None, load: int) -> None:
@@ -49,8 +50,8 @@ class Sampler(threading.Thread):
         server = self._server
         return Sample(
             second,
-            cpu_seconds(server) if server else 0.0,
-            resident_bytes(server) if server else 0,
+            cpu_seconds(server) if server else math.nan,
+            resident_bytes(server) if server else math.nan,
             cpu_seconds(self._load),
             machine_cpu_seconds(),
         )

@@ -2,10 +2,13 @@
 
 import argparse
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,6 +18,9 @@ import psutil
 
 from loadtest.harness.subject import LoadTestError, Subject, free_port, python, running
 
+_MODEL_PATH = re.compile(r"/models/[^/]+(/versions/[^/]+)?")
+#: Listening at one of these is listening at every address.
+_WILDCARDS = ("0.0.0.0", "::")
 DEFAULT_MODEL = Path("models/credit")
 
 
@@ -27,7 +33,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """The options that say what is loaded."""
-    parser.add_argument("--url", help="a running server (default: start one)")
+    parser.add_argument(
+        "--url", help="a running server, or one of its models: http://HOST:PORT/models/NAME [start one]"
+    )
     add_model(parser)
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes [1]")
     parser.add_argument(
@@ -37,22 +45,46 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 
 class Target(NamedTuple):
-    """The server that is loaded; `pid` is None if it runs elsewhere."""
+    """The server that is loaded; `pid` is None if it runs elsewhere.
+
+    `path` is where its model takes rows: of the first model, or of one by its name.
+    """
 
     url: str
     pid: int | None
+    path: str = "/predict"
+
+    @property
+    def model_path(self) -> str:
+        """Where the model is described."""
+        return self.path.removesuffix("/predict") or "/model"
 
 
 @contextmanager
 def target(options: argparse.Namespace, log: Path | None = None) -> Iterator[Target]:
     """The server at `--url`, or one that is started for the run and ended after it."""
     if options.url:
-        yield Target(options.url.rstrip("/"), listener(options.url))
+        yield at(options.url)
         return
     with hotrow(
         options.model, workers=options.workers, log_mode=options.log_mode, output=log, code=options.code
     ) as subject:
         yield Target(subject.url, subject.pid)
+
+
+def at(url: str) -> Target:
+    """The running server at a URL, and of its models the one that the path names.
+
+    Raises `LoadTestError` for a URL that is none of a server or of a model of it.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise LoadTestError(f"expected a URL as http://127.0.0.1:8000 or …/models/NAME, got {url}")
+    path = parts.path.rstrip("/").removesuffix("/predict").removesuffix("/model")
+    if path and not _MODEL_PATH.fullmatch(path):
+        raise LoadTestError(f"expected no path in the URL but /models/NAME, got {parts.path}")
+    server = f"{parts.scheme}://{parts.netloc}"
+    return Target(server, listener(server), f"{path}/predict")
 
 
 @contextmanager
@@ -127,14 +159,43 @@ def started(
 
 
 def listener(url: str) -> int | None:
-    """The process that listens at a local address, None if it is not to be seen."""
-    port = urlsplit(url).port or 80
+    """The Python process that answers at a local address; None if it is elsewhere or not to be seen.
+
+    What listens there and is no Python process passes the requests on: a tunnel, a
+    proxy, Docker's. Of several listeners of the port the one at this very address
+    answers, as the kernel chooses it.
+    """
+    parts = urlsplit(url)
+    addresses = {address for address in _addresses(parts.hostname or "") if _is_own(address)}
+    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        connections = psutil.net_connections("tcp")
+        sockets = [c for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port]
     except psutil.AccessDenied:
         return None
-    pids = sorted(c.pid for c in connections if c.status == "LISTEN" and c.laddr.port == port and c.pid)
+    exact = {c.pid for c in sockets if c.laddr.ip in addresses}
+    any_address = {c.pid for c in sockets if c.laddr.ip in _WILDCARDS} if addresses else set()
+    pids = sorted(pid for pid in exact or any_address if pid and _is_python(pid))
     return pids[0] if pids else None
+
+
+def _addresses(host: str) -> set[str]:
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except OSError:
+        return set()
+
+
+def _is_own(address: str) -> bool:
+    """Whether it is an address of this machine: all of 127.0.0.0/8 are, though no interface names them."""
+    named = (found.address for every in psutil.net_if_addrs().values() for found in every)
+    return ip_address(address).is_loopback or address in named
+
+
+def _is_python(pid: int) -> bool:
+    try:
+        return Path(psutil.Process(pid).exe()).name.startswith("python")
+    except psutil.Error:
+        return False
 
 
 def server_core(workers: int) -> int | None:

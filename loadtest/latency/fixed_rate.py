@@ -34,8 +34,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Run and print."""
     with target(options) as server, keep_to(load_core(options.workers)), _stall(server, options.stall_ms):
-        bodies = bodies_of_server(server.url, None if options.url else options.model)
-        requests = http_requests(bodies, "127.0.0.1")
+        bodies = bodies_of_server(server.url + server.model_path, None if options.url else options.model)
+        requests = http_requests(bodies, "127.0.0.1", server.path)
         result = open_loop(
             server.url,
             requests,

@@ -1,4 +1,8 @@
-"""`python -m loadtest compare A B`: what changed, beyond the noise, and where."""
+"""`python -m loadtest compare A B`: what changed, beyond the noise, and where.
+
+Exit codes, for CI: 0 nothing became worse, 1 something did, 3 nothing did in what could be
+told, and that is not even the server's CPU.
+"""
 
 import argparse
 from pathlib import Path
@@ -20,6 +24,7 @@ MACHINE = ("cpu", "usable_cores", "kernel", "python", "packages")
 OF_NO_ACCOUNT = {
     "name", "results", "open", "max_p99_ms", "max_error_rate", "min_rps", "no_profile", "code",
 }  # fmt: skip
+CANNOT_TELL = 3
 COLOURS = {"worse": "red", "better": "green", "same": "dim", "unknown": "yellow"}
 
 
@@ -31,6 +36,14 @@ class Comparison(NamedTuple):
     differences: list[Difference]
     functions: list[FunctionChange]
     notes: list[str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 nothing became worse, 1 something did, 3 not even of the server's CPU it can be told."""
+        verdicts = {d.figure.key: d.verdict for d in self.differences}
+        if "worse" in verdicts.values():
+            return 1
+        return CANNOT_TELL if verdicts["cpu_us_per_request"] == "unknown" else 0
 
     @property
     def differs(self) -> bool:
@@ -53,20 +66,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", metavar="A", help="the name of a run, or its folder")
     parser.add_argument("after", metavar="B", help="another")
     add_results(parser)
+    parser.add_argument("--json", action="store_true", help="print the comparison as JSON instead of tables")
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page with a differential flame graph"
     )
 
 
 def main(options: argparse.Namespace) -> int:
-    """Compare, print, and write the page."""
+    """Compare, print, and write the page; the exit code says whether something became worse."""
     before, after = (find(name, options.results) for name in (options.before, options.after))
     comparison = compare(before, after)
-    print_comparison(comparison)
+    if options.json:
+        print(as_json(comparison).decode())
+    else:
+        print_comparison(comparison)
     if options.html:
         options.html.write_text(page(comparison, before, after))
-        console.print(f"Page: {options.html}", soft_wrap=True)
-    return 0
+        if not options.json:
+            console.print(f"Page: {options.html}", soft_wrap=True)
+    return comparison.exit_code
 
 
 def compare(before: Path, after: Path) -> Comparison:
@@ -79,7 +97,8 @@ def compare(before: Path, after: Path) -> Comparison:
         rows_a, rows_b = ([r for r in s["seconds"] if r["measured"]] for s in (a, b))
         notes.append(
             f"Other work took more than {QUIET_SHARE:.0%} of the machine in all but a few seconds of a run: "
-            "of throughput, latency and CPU nothing can be said. Repeat the runs on a quiet machine."
+            "of throughput and latency nothing can be said, of CPU only a large change. "
+            "Repeat the runs on a quiet machine."
         )
     differences = [
         compare_figure(f, [r[f.key] for r in rows_a], [r[f.key] for r in rows_b], busy=busy) for f in FIGURES
@@ -92,6 +111,32 @@ def compare(before: Path, after: Path) -> Comparison:
             "said. Record for longer, or on a quiet machine."
         )
     return Comparison(a, b, differences, functions, notes)
+
+
+def as_json(comparison: Comparison) -> bytes:
+    """The comparison for programs; a figure's quartiles and its change are in the units of `summary.json`."""
+    figures = {
+        d.figure.key: {
+            "verdict": d.verdict,
+            "before": d.before,
+            "after": d.after,
+            "change": d.change,
+            "interval": (d.low, d.high),
+            "absolute": d.figure.absolute,
+        }
+        for d in comparison.differences
+    }
+    functions = [{**f._asdict(), "change_us": f.change_us, "noise": f.is_noise} for f in comparison.functions]
+    document = {
+        "before": comparison.before["name"],
+        "after": comparison.after["name"],
+        "conclusion": comparison.conclusion,
+        "exit_code": comparison.exit_code,
+        "figures": figures,
+        "functions": functions,
+        "notes": comparison.notes,
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2)
 
 
 def words(difference: Difference) -> str:

@@ -1,11 +1,9 @@
 """py-spy: where a running server spends its time, read from outside of it."""
 
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
 
 from loadtest.harness.subject import LoadTestError
 
@@ -13,31 +11,26 @@ from loadtest.harness.subject import LoadTestError
 #: for about 1 ms, so seconds that are recorded are never measured.
 SAMPLES_PER_SECOND = 250
 
-Form = Literal["flamegraph", "speedscope"]
-
 
 class NotPermitted(LoadTestError):
     """The kernel does not let us read the server's memory."""
 
 
-def record(pid: int, seconds: float, file: Path, form: Form, *, subprocesses: bool = False) -> bool:
-    """Record a process for some seconds and write a flame graph or a speedscope file.
+def record(pid: int, seconds: float, file: Path, *, subprocesses: bool = False) -> bool:
+    """Record a process for some seconds and write a speedscope file.
 
-    A speedscope file has C frames too where py-spy can unwind them; whether it could
-    is returned. A flame graph has Python's alone: twenty frames of libraries above
-    and below each of ours would leave no room for a name. Raises `NotPermitted`,
-    saying what to grant, and `LoadTestError` with py-spy's own words for anything else.
+    It has C frames too where py-spy can unwind them; whether it could is returned.
+    Raises `NotPermitted`, saying what to grant, and `LoadTestError` with py-spy's own
+    words for anything else.
     """
-    for native in (form == "speedscope", False):
+    for native in (True, False):
         done = subprocess.run(
-            _command(pid, seconds, file, form, native, subprocesses),
+            _command(pid, seconds, file, native, subprocesses),
             capture_output=True,
             text=True,
             timeout=seconds + 60,
         )
         if done.returncode == 0 and file.exists():
-            if form == "flamegraph":
-                _name_it(file)
             return native
         if "ermission" in done.stderr:
             raise NotPermitted(permission_sentence())
@@ -54,20 +47,12 @@ def permission_sentence() -> str:
     )
 
 
-def _command(pid: int, seconds: float, file: Path, form: Form, native: bool, subprocesses: bool) -> list[str]:
-    """py-spy's command line; a flame graph has one frame a function, not one a line."""
+def _command(pid: int, seconds: float, file: Path, native: bool, subprocesses: bool) -> list[str]:
     options = ["--native"] * native + ["--subprocesses"] * subprocesses
-    options += ["--function"] * (form == "flamegraph")
     return [
         _executable(), "record", "--pid", str(pid), "--duration", str(max(1, round(seconds))),
-        "--rate", str(SAMPLES_PER_SECOND), "--format", form, "--output", str(file), *options,
+        "--rate", str(SAMPLES_PER_SECOND), "--format", "speedscope", "--output", str(file), *options,
     ]  # fmt: skip
-
-
-def _name_it(graph: Path) -> None:
-    """Replace the graph's title, which py-spy makes of its own command line."""
-    svg = re.sub(r'(<text id="title"[^>]*>)[^<]*', r"\g<1>Samples by Python function", graph.read_text())
-    graph.write_text(svg)
 
 
 def _executable() -> str:

@@ -22,6 +22,7 @@ from loadtest.harness.subject import LoadTestError
 from loadtest.harness.target import Target, add_target, load_core, target
 from loadtest.loop import stacks
 from loadtest.loop.blocks import read_seconds
+from loadtest.loop.flame_graph import write_flame_graph
 from loadtest.loop.py_spy import record
 from loadtest.loop.shapes import SHAPES
 from loadtest.loop.summary import second_rows, totals
@@ -91,8 +92,18 @@ def _load(server: Target, options: argparse.Namespace, folder: Path) -> dict[str
     cores = len(os.sched_getaffinity(0))
     processes = options.processes or max(1, min(4, cores - 1))
     bundle = None if options.url else options.model
-    plan = Plan(server.url, options.users, options.shape, measured, processes, options.bad_share, bundle)
-    before = counts.answered(server.url)
+    plan = Plan(
+        url=server.url,
+        path=server.path,
+        model_path=server.model_path,
+        users=options.users,
+        shape=options.shape,
+        seconds=measured,
+        processes=processes,
+        bad_share=options.bad_share,
+        bundle=bundle,
+    )
+    before = counts.answered(server.url, server.path)
     with locust(plan, folder, load_core(options.workers)) as generator:
         sampler = Sampler(server.pid, generator)
         sampler.start()
@@ -104,7 +115,7 @@ def _load(server: Target, options: argparse.Namespace, folder: Path) -> dict[str
         if not options.no_profile:
             profile = _record(server, options.seconds - measured, folder, progress)
         sampler.stop()
-    after = counts.answered(server.url)
+    after = counts.answered(server.url, server.path)
     seconds = read_seconds(folder / SECONDS)
     shutil.rmtree(folder / SECONDS)
     rows = second_rows(seconds, sampler.samples, range(first, first + measured), cores)
@@ -117,24 +128,22 @@ def _load(server: Target, options: argparse.Namespace, folder: Path) -> dict[str
 
 
 def _record(server: Target, seconds: float, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Record twice, as py-spy writes one form at a time; what hinders it is reported, not raised."""
+    """Record stacks and draw them; what hinders it is reported, not raised."""
     if server.pid is None:
         return {
-            "problem": "expected a server of this user on this machine, got one whose process "
-            "is not to be seen: run as root or as the server's user"
+            "problem": "expected the server's own process on this machine, got an address elsewhere, "
+            "behind a proxy or of another user: run beside it, as root or as its user"
         }
     pid, several = profiled_process(server.pid)
     speedscope = folder / result_folder.SPEEDSCOPE_FILE
     try:
-        with progress.during("recording stacks", seconds / 2):
-            native = record(pid, seconds / 2, speedscope, "speedscope", subprocesses=several)
-        with progress.during("recording the flame graph", seconds / 2):
-            graph = folder / result_folder.FLAME_GRAPH_FILE
-            record(pid, seconds / 2, graph, "flamegraph", subprocesses=several)
+        with progress.during("recording stacks", seconds):
+            native = record(pid, seconds, speedscope, subprocesses=several)
     except LoadTestError as error:
         return {"problem": str(error)}
     found = stacks.from_speedscope(speedscope)
     stacks.write(found, folder / result_folder.STACKS_FILE)
+    write_flame_graph(found, folder / result_folder.FLAME_GRAPH_FILE)
     return {"native": native, "samples": found.total(), "seconds": seconds}
 
 

@@ -19,9 +19,9 @@ from loadtest.report.progress import console
 
 #: Of ten pairs of the same code so many must be found the same.
 AT_LEAST_SHARE = 0.9
-CULPRIT = "Predictor.predict (model/predictor.py)"
+CULPRIT = "Predictor.margin (model/predictor.py)"
 #: The first line of the function that the loop goes before, and the loop.
-BEFORE = "        probability = self.link(self.margin(row))\n"
+BEFORE = "        self._row[:] = row\n"
 LOOP = (
     "        import time\n"
     "        until = time.perf_counter_ns() + {nanoseconds}\n"

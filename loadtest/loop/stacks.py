@@ -69,6 +69,20 @@ def from_event_loop(stacks: Mapping[str, float]) -> dict[str, float]:
     return shorter
 
 
+def python_frames(stacks: Mapping[str, float]) -> dict[str, float]:
+    """Stacks without C frames; a stack without any Python frame is named by the innermost library.
+
+    What surrounds our code is left as it is: "event loop" is a name of `from_event_loop`.
+    """
+    shorter: dict[str, float] = {}
+    for stack, value in stacks.items():
+        frames = stack.split(";")
+        python = [frame for frame in frames if ".py" in frame or frame == "event loop"]
+        name = ";".join(python or frames[-1:])
+        shorter[name] = shorter.get(name, 0.0) + value
+    return shorter
+
+
 def tree(stacks: Mapping[str, float], deltas: Mapping[str, float]) -> dict[str, Any]:
     """Stacks as nested frames for d3-flame-graph.
 

@@ -79,7 +79,7 @@ def _cpu(before: Sample, after: Sample, requests: int, cores: int) -> dict[str, 
         "cpu_us_per_request": server / requests * 1e6,
         "server_cpu_share": server,
         "load_cpu_share": load,
-        "others_cpu_share": max(0.0, machine - server - load) / cores,
+        "others_cpu_share": max(0.0, machine - np.nan_to_num(server) - load) / cores,
     }
 
 

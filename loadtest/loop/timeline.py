@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from loadtest.report.plotting import BLUE, GREY, ORANGE, figure, save
 
 
@@ -24,7 +26,7 @@ def draw_timeline(summary: Mapping[str, Any], file: Path) -> None:
         for key, name, colour, scale in lines:
             axis.plot(x, [row[key] * scale for row in rows], color=colour, label=name or None)
         axis.set_ylabel(label)
-        highest = max(row[key] * scale for row in rows for key, _, _, scale in lines)
+        highest = np.nanmax([0.0, *(row[key] * scale for row in rows for key, _, _, scale in lines)])
         axis.set_ylim(0.0, highest * 1.15 or 1.0)
         if len(lines) > 1:
             axis.legend(loc="upper left", ncols=len(lines), frameon=False)

@@ -1,5 +1,6 @@
 """What a run says on the terminal: a bar while it lasts, a table at its end."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,6 +60,8 @@ class Progress:
             return ""
         before, after = samples[-2:]
         busy = after.server_cpu_seconds - before.server_cpu_seconds
+        if math.isnan(busy):
+            return f"server elsewhere{self._rate()}"
         memory_mb = after.server_rss_bytes / 2**20
         return f"server {busy:4.0%} of a core, {memory_mb:.0f} MB{self._rate()}"
 
@@ -108,10 +111,14 @@ def rows(totals: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("p90", f"{totals['p90_us'] / 1000:.3f} ms"),
         ("p99", f"{totals['p99_us'] / 1000:.3f} ms"),
         ("p99.9", f"{totals['p999_us'] / 1000:.3f} ms"),
-        ("server CPU per request", f"{totals['cpu_us_per_request']:.1f} us"),
-        ("server memory", f"{totals['rss_mb']:.1f} MB"),
+        ("server CPU per request", _figure(totals["cpu_us_per_request"], "{:.1f} us")),
+        ("server memory", _figure(totals["rss_mb"], "{:.1f} MB")),
         *([("memory trend", f"{slope:+.1f} MB/hour")] if slope is not None else []),
-        ("server, of a core", f"{totals['server_cpu_share']:.0%}"),
+        ("server, of a core", _figure(totals["server_cpu_share"], "{:.0%}")),
         ("load, of a core", f"{totals['load_cpu_share']:.0%}"),
         ("other work, of the machine", f"{totals['others_cpu_share']:.0%}"),
     ]
+
+
+def _figure(value: float, form: str) -> str:
+    return "not seen" if math.isnan(value) else form.format(value)

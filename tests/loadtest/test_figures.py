@@ -7,18 +7,22 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from loadtest.__main__ import main as loadtest
 from loadtest.bench.gate import Gate, judge_counts, judge_ratio, ratio_of
 from loadtest.bench.overhead import CALLS, Rounds, in_process
 from loadtest.harness.closed_loop import WrkFigures, read_wrk
 from loadtest.harness.histogram import percentiles_us
+from loadtest.harness.in_process import Nowhere
 from loadtest.latency.open_loop import Result
 from loadtest.latency.sweep import Series, knee, write_sweep
 from loadtest.loop.blocks import Second, bucket_ms, percentile_us, read_seconds, write_seconds
-from loadtest.loop.compare import Comparison
+from loadtest.loop.compare import MACHINE, Comparison
+from loadtest.loop.flame_graph import write_flame_graph
 from loadtest.loop.functions import changes, per_request
 from loadtest.loop.memory import fit
 from loadtest.loop.same_code import Tally, plant
@@ -26,6 +30,7 @@ from loadtest.loop.shapes import users_at
 from loadtest.loop.stacks import from_event_loop, from_speedscope, read, tree, write
 from loadtest.report.machine import environment
 from loadtest.report.noise import FIGURES, compare_figure
+from loadtest.report.result_folder import write_summary
 
 CPU = next(figure for figure in FIGURES if figure.key == "cpu_us_per_request")
 
@@ -73,6 +78,56 @@ def test_a_change_beyond_floor_and_spread_is_named_in_either_direction() -> None
     assert compare_figure(CPU, high, low).verdict == "better"
 
 
+def summary(folder: Path, name: str, cpu_us: float | None, others: float) -> None:
+    """A run of ten seconds whose server took so much CPU for a request."""
+    seconds = [
+        {
+            **dict.fromkeys([figure.key for figure in FIGURES], 1.0),
+            "cpu_us_per_request": None if cpu_us is None else cpu_us + second % 3,
+            "measured": True,
+            "others_cpu_share": others,
+        }
+        for second in range(10)
+    ]
+    document = {
+        "name": name,
+        "environment": {**dict.fromkeys((*MACHINE, "commit"), "x"), "settings": {}},
+        "totals": {"cpu_us_per_request": cpu_us},
+        "profile": {},
+        "seconds": seconds,
+    }
+    (folder / name).mkdir()
+    write_summary(document, folder / name)
+
+
+@pytest.mark.parametrize(
+    ("cpu_us", "others", "code", "verdict"),
+    [
+        (80.0, 0.9, 1, "worse"),
+        (44.0, 0.9, 0, "same"),
+        (20.0, 0.9, 0, "better"),
+        (None, 0.0, 3, "unknown"),
+        (50.0, 0.0, 1, "worse"),
+        (50.0, 0.9, 0, "same"),
+    ],
+)
+def test_cpu_decides_on_a_busy_machine_too_and_the_exit_code_says_it(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    cpu_us: float | None,
+    others: float,
+    code: int,
+    verdict: str,
+) -> None:
+    summary(tmp_path, "a", 40.0, others)
+    summary(tmp_path, "b", cpu_us, others)
+    assert loadtest(["compare", "a", "b", "--results", str(tmp_path), "--json"]) == code
+    told = json.loads(capsys.readouterr().out)
+    assert told["exit_code"] == code
+    assert told["figures"]["cpu_us_per_request"]["verdict"] == verdict
+    assert told["figures"]["p50_us"]["verdict"] == ("unknown" if others else "same")
+
+
 def test_of_a_busy_machine_no_timing_is_concluded() -> None:
     low, high = [30.0] * 8, [60.0] * 8
     assert {compare_figure(f, low, high, busy=True).verdict for f in FIGURES if f.busy_floor is None} == {
@@ -108,16 +163,16 @@ def test_a_loop_is_planted_in_a_copy_of_the_server_and_found_by_its_name(tmp_pat
     folder = plant(tmp_path, 20.0)
     source = (folder / "server" / "model" / "predictor.py").read_text()
     assert source.count("while time.perf_counter_ns() < until") == 1
-    ours = "from server.model.predictor import Predictor as p; print(p.predict.__code__.co_filename)"
+    ours = "from server.model.predictor import Predictor as p; print(p.margin.__code__.co_filename)"
     done = subprocess.run(
         [sys.executable, "-c", ours], cwd=folder, capture_output=True, text=True, check=True
     )
     assert Path(done.stdout.strip()) == folder / "server" / "model" / "predictor.py"
     before = {
-        "loop;Predictor.predict (model/predictor.py)": 500,
+        "loop;Predictor.margin (model/predictor.py)": 500,
         "loop;write (wire/fast_path.py)": 500,
     }
-    after = {**before, "loop;Predictor.predict (model/predictor.py)": 1500}
+    after = {**before, "loop;Predictor.margin (model/predictor.py)": 1500}
     grown, same = changes(before, after, 20.0, 40.0), changes(before, before, 20.0, 20.0)
     pair = Comparison({}, {}, [], same, [])
     assert Tally([pair] * 10, Comparison({}, {}, [], grown, [])).passed
@@ -155,6 +210,41 @@ def test_a_tree_holds_values_and_changes_of_a_frame_and_all_it_calls() -> None:
     assert (root["value"], root["delta"]) == (20.0, 10.0)
     assert (a["value"], a["delta"]) == (20.0, 10.0)
     assert {child["name"]: child["delta"] for child in a["children"]} == {"b": 10.0, "d": 5.0}
+
+
+def test_a_flame_graph_is_of_python_at_work_and_names_keep_their_beginning(tmp_path: Path) -> None:
+    stacks = {
+        "main (x.py);Loop__run (loop.so);HotrowProtocol.data_received (wire/fast_path.py);run [onnx]": 700,
+        "main (x.py);Loop__run (loop.so);HotrowProtocol.data_received (wire/fast_path.py)": 280,
+        "main (x.py);Loop__run (loop.so);a_function_of_a_very_long_name_indeed (wire/<&>.py)": 20,
+    }
+    write_flame_graph(stacks, tmp_path / "graph.svg")
+    root = ElementTree.parse(tmp_path / "graph.svg").getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    shapes = {
+        str(group.findtext(f"{space}title")): (group.find(f"{space}rect"), group.findtext(f"{space}text"))
+        for group in root.findall(f"{space}g")
+    }
+    assert set(shapes) == {
+        "all: 100.0%",
+        "event loop: 100.0%",
+        "HotrowProtocol.data_received (wire/fast_path.py): 98.0%",
+        "a_function_of_a_very_long_name_indeed (wire/<&>.py): 2.0%",
+    }
+    _, wide = shapes["HotrowProtocol.data_received (wire/fast_path.py): 98.0%"]
+    narrow_shape, narrow = shapes["a_function_of_a_very_long_name_indeed (wire/<&>.py): 2.0%"]
+    assert wide == "HotrowProtocol.data_received (wire/fast_path.py)"
+    assert narrow is not None
+    assert narrow.removesuffix("…") in "a_function_of"
+    assert narrow_shape is not None
+    assert float(narrow_shape.attrib["width"]) == pytest.approx(0.02 * 1200)
+
+
+def test_the_transport_in_process_can_do_all_that_a_protocol_may_ask() -> None:
+    public = [name for name in dir(asyncio.Transport) if not name.startswith("_")]
+    inherited = [name for name in public if getattr(Nowhere, name) is getattr(asyncio.Transport, name)]
+    # What is left is made of the others, or is for subclasses that have sockets.
+    assert set(inherited) <= {"writelines", "get_protocol"}
 
 
 def test_stacks_begin_at_the_event_loop() -> None:
@@ -213,7 +303,7 @@ def test_what_is_added_is_the_median_of_neighbouring_rounds() -> None:
 def test_a_worker_that_counts_and_logs_is_measured_beside_one_that_does_neither(
     three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadtest.bench.servers.overhead.WARM_UP_SECONDS", 0)
+    monkeypatch.setattr("loadtest.bench.overhead.WARM_UP_SECONDS", 0)
     rounds = asyncio.run(in_process(three, tmp_path, rounds=3))
     assert len(rounds.off) == len(rounds.on) == 3
     assert min(rounds.off + rounds.on) > 0

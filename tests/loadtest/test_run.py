@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
@@ -73,6 +74,18 @@ def test_the_flame_graph_names_the_hot_path(results: Path) -> None:
     for function in ("HotrowProtocol.data_received", "Scorer._answer"):
         assert function in graph
         assert function in stacks
+
+
+def test_a_model_is_loaded_by_its_name(server: str, tmp_path: Path) -> None:
+    label = orjson.loads(httpx.get(f"{server}/model").content)["name"]
+    done = run(
+        "-m", "loadtest", "run", "--url", f"{server}/models/{label}", "--seconds", "5", "--no-profile",
+        "--name", "named", "--results", str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = orjson.loads((tmp_path / "named" / "summary.json").read_bytes())
+    assert summary["counts"]["locust"]["failed"] == 0
+    assert summary["counts"]["locust"]["good"] > 0
 
 
 def test_locusts_csv_keeps_fractions_of_a_millisecond(results: Path) -> None:
@@ -158,7 +171,7 @@ def test_without_permission_py_spy_is_answered_with_what_to_grant(tmp_path: Path
         [
             "from pathlib import Path",
             "from loadtest.loop.py_spy import NotPermitted, record",
-            "try: record(1, 1.0, Path('x.svg'), 'flamegraph')",
+            "try: record(1, 1.0, Path('x.json'))",
             "except NotPermitted as refusal: print(refusal)",
         ]
     )
