@@ -133,14 +133,16 @@ class Settings:
     max_inflight: int = _setting(
         128,
         _whole(1),
-        "requests in flight in a worker, of which an eighth may wait for their turn; beyond, they get 503 "
-        "(a plain row that comes alone never waits)",
+        "whole requests of a kind (rows, batches, explanations, others) in flight in a worker, of which an "
+        "eighth may wait for their turn; beyond, they get 503 (a plain row that comes alone never waits)",
     )
     fast_door: bool = _setting(
         True, _switch, "`on`, or `off`: `/predict` takes the ordinary way through Starlette too"
     )
     request_timeout_seconds: float = _setting(
-        10.0, _seconds, "time a client has to send a whole request, from its first byte"
+        10.0,
+        _seconds,
+        "time a client has to send a whole request, or another 4,000 bytes of its body a second",
     )
     keep_alive_seconds: float = _setting(
         75.0, _seconds, "idle time after which a connection is closed; more than the load balancer's"

@@ -26,6 +26,7 @@ from loadtest.harness.target import add_model, keep_to, server_core
 from loadtest.report.progress import console
 from server.wire.fast_path import HotrowProtocol
 from server.wire.guarded_protocol import GuardedProtocol
+from server.wire.receivers import Receivers
 
 #: CPU us a request of each stretch, without guards and with them.
 Costs: TypeAlias = tuple[list[float], list[float]]
@@ -101,7 +102,7 @@ async def fast_door(model: Path, folder: Path) -> Costs:
 
 async def ordinary_way() -> Costs:
     """The smallest app, through uvicorn's own protocol and through ours."""
-    makers: Sequence[Any] = (HttpToolsProtocol, partial(GuardedProtocol, 10.0, lambda *_: None))
+    makers: Sequence[Any] = (HttpToolsProtocol, partial(GuardedProtocol, Receivers(), 10.0, lambda *_: None))
     transports = [Answered() for _ in makers]
     protocols = [connect(maker, hello, at) for maker, at in zip(makers, transports, strict=True)]
 

@@ -128,6 +128,7 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """`GET /metrics`: all workers' counters in Prometheus' format."""
-    content, content_type = request.app.state.service.page.render(request.headers.get("accept", ""))
+    """`GET /metrics`: all workers' counters in a format of Prometheus."""
+    service: Service = request.app.state.service
+    content, content_type = await service.exposition.page(request.headers.get("accept", ""))
     return Response(content, headers={"Content-Type": content_type})

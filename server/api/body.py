@@ -56,7 +56,5 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def too_large(limit: int) -> BodyTooLarge:
-    """The refusal of a body over `limit` bytes; the connection closes, the rest is not read."""
-    return BodyTooLarge(
-        f"expected a body of at most {limit} bytes, got more", headers={"Connection": "close"}
-    )
+    """The refusal of a body over `limit` bytes; the connection closes, the rest is read and dropped."""
+    return BodyTooLarge(f"expected a body of at most {limit} bytes, got more")

@@ -1,11 +1,14 @@
 """Refusals as the documents the client's protocol knows."""
 
+from functools import lru_cache
+
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from server.errors import PROBLEM_JSON, MemoryExhausted, MethodNotAllowed, ModelFailure, NotFound, Problem
+from server.scoring.in_flight import no_room
 
 #: Bad fields that an `{"error"}` names; the sentence stays readable.
 MAX_NAMED = 10
@@ -37,6 +40,12 @@ def _answer_error(error: Problem) -> Response:
     )
     status = 400 if error.status == 422 else error.status
     return Response(content, status, headers=error.headers, media_type="application/json")
+
+
+@lru_cache
+def overloaded(under_v2: bool, retry_after_seconds: int) -> Response:
+    """The answer to a request that there is no room for."""
+    return refusal("/v2" if under_v2 else "/", no_room(retry_after_seconds))
 
 
 async def answer_http_exception(request: Request, error: Exception) -> Response:

@@ -1,19 +1,26 @@
-"""Around every request of the ordinary way: how long it took, how many there are, and no more than that."""
+"""Around every request of the ASGI path: its place among those in flight, its duration, its last resort."""
 
+import logging
 import math
 import time
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.api.problem_responses import answer_failure, is_open_inference, overloaded
 from server.scoring.deadline import ARRIVED
-from server.wire.shedding_protocol import EXEMPT, InFlight
+from server.scoring.in_flight import SMALL_BYTES, InFlight, kind_of
+
+logger = logging.getLogger(__name__)
+CLOSE = (b"connection", b"close")
 
 
 class Measured:
-    """Observes the duration of every request of the ordinary way, and sheds those above a limit.
+    """Observes the duration of every request of the ASGI path, and sheds those above a limit.
 
     Here are shed those that `shedding.py` let pass: a head out of the ordinary, a
-    request in the pipeline behind another. No byte of the body is waited for.
+    request in the pipeline behind another, one whose kind was filled, or whose
+    bytes were too many, while it came.
     """
 
     def __init__(self, app: ASGIApp, in_flight: InFlight) -> None:
@@ -25,27 +32,113 @@ class Measured:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status, ended = "500", 0.0
-
-        async def watched(message: Message) -> None:
-            nonlocal status, ended
-            if message["type"] == "http.response.start":
-                status = str(message["status"])
-            await send(message)
-            ended = time.perf_counter()  # what runs after the last message is ours
-
         started = time.perf_counter()
         scope[ARRIVED] = int(started * 1e9)
         path = scope["path"]
-        is_shed = self._in_flight.is_full and path not in EXEMPT
-        app = self._in_flight.shed(path, _body_bytes(scope)) if is_shed else self._app
-        self._in_flight.add(1)
+        place = Place(self._in_flight, kind_of(path), _body_bytes(scope))
+        answer = _Answer(place, send)
         try:
-            await app(scope, receive, watched)
+            await self._run(scope, place.watching(receive), answer, place)
         finally:
-            self._in_flight.add(-1)
-            seconds = (ended or time.perf_counter()) - started
-            self._in_flight.metrics.duration(path, scope["method"], status)(seconds)
+            place.leave()
+            seconds = (answer.ended or time.perf_counter()) - started
+            self._in_flight.metrics.duration(path, scope["method"], answer.status)(seconds)
+
+    async def _run(self, scope: Scope, receive: Receive, answer: "_Answer", place: "Place") -> None:
+        try:
+            if not place.is_refused:
+                await self._app(scope, receive, answer.send)
+        except Exception as error:
+            if place.is_refused:
+                pass  # it saw the client go, as it was told
+            elif answer.has_begun:
+                raise
+            else:  # answered here, the connection goes on: uvicorn would end it without saying so
+                logger.exception("A request failed.")
+                response = await answer_failure(Request(scope), error)
+                await response(scope, receive, answer.send)
+        if place.is_refused and not answer.has_begun:
+            refused = overloaded(is_open_inference(scope["path"]), self._in_flight.shed_one())
+            await refused(scope, receive, answer.last)
+
+
+class Place:
+    """What one request takes of a worker: one of its kind once it is whole, and the bytes of its body."""
+
+    def __init__(self, in_flight: InFlight, kind: str, expected_bytes: float) -> None:
+        self._in_flight = in_flight
+        self._kind = kind
+        self._expected_bytes = expected_bytes
+        self._held_bytes = 0
+        self._has_begun = False
+        self.is_whole = False
+        #: Whether there is no room for it: at its head, or by what came.
+        self.is_refused = in_flight.is_full(kind)
+        if not expected_bytes and not self.is_refused:
+            self._begin()
+
+    def watching(self, receive: Receive) -> Receive:
+        """`receive` for the app, which is told that the client has gone if there is no room for what came."""
+
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "http.request" and not self.is_whole:
+                self._take(len(message.get("body", b"")), is_last=not message.get("more_body"))
+                if self.is_refused:
+                    return {"type": "http.disconnect"}
+            return message
+
+        return received
+
+    def _take(self, new_bytes: int, *, is_last: bool) -> None:
+        if self._in_flight.hold(new_bytes, self._held_bytes + new_bytes):
+            self._held_bytes += new_bytes
+        else:
+            self.is_refused = True
+        if is_last:
+            self.is_whole = True
+            if self._in_flight.is_full(self._kind):
+                self.is_refused = True
+            elif not self.is_refused:
+                self._begin()
+
+    def _begin(self) -> None:
+        self.is_whole = self._has_begun = True
+        self._in_flight.begin(self._kind)
+
+    def leave(self) -> None:
+        """The request has come to its end."""
+        self._in_flight.release(self._held_bytes)
+        if self._has_begun:
+            self._in_flight.end(self._kind)
+
+    @property
+    def leaves_much(self) -> bool:
+        """Whether more of the body may come than is worth keeping the connection for."""
+        return not self.is_whole and self._expected_bytes > SMALL_BYTES
+
+
+class _Answer:
+    """What is sent of one answer, which says so if the connection closes behind half a request."""
+
+    def __init__(self, place: Place, send: Send) -> None:
+        self._place = place
+        self._send = send
+        self.status, self.ended, self.has_begun = "500", 0.0, False
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the app, unless the request was refused while it came."""
+        if not self._place.is_refused or self.has_begun:
+            await self.last(message)
+
+    async def last(self, message: Message) -> None:
+        """Send a message."""
+        if message["type"] == "http.response.start":
+            self.status, self.has_begun = str(message["status"]), True
+            if self._place.leaves_much:
+                message = {**message, "headers": [*message.get("headers", []), CLOSE]}
+        await self._send(message)
+        self.ended = time.perf_counter()  # what runs after the last message is ours
 
 
 def _body_bytes(scope: Scope) -> float:

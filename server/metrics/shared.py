@@ -20,7 +20,6 @@ import numpy.typing as npt
 import psutil
 from prometheus_client import GCCollector, PlatformCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from server.errors import BundleError
@@ -404,21 +403,16 @@ class WorkerMetrics:
 
 
 class MetricsPage(Collector):
-    """The `/metrics` page of all workers; `models` describes those that are served now."""
+    """What `/metrics` says of all workers; `models` describes those that are served now."""
 
     def __init__(self, shared: SharedMetrics, models: Iterable[dict[str, str]]) -> None:
         self._shared = shared
         self.models = list(models)
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        PlatformCollector(registry=self._registry)
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        PlatformCollector(registry=self.registry)
         if shared.workers == 1:  # of several, only the one that answers could be asked
-            GCCollector(registry=self._registry)
-
-    def render(self, accept: str) -> tuple[bytes, str]:
-        """The page in the format `accept` (an HTTP header) asks for, and its media type."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+            GCCollector(registry=self.registry)
 
     def collect(self) -> Iterator[Metric]:
         """Every metric family, summed over the workers."""

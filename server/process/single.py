@@ -20,6 +20,8 @@ from server.process.reload import Reloader, names
 from server.scoring.service import Service, open_bundles, open_service, share_metrics
 from server.settings import Settings
 from server.wire.fast_path import FastDoor, HotrowProtocol, Target, check_uvicorn
+from server.wire.overload_responses import OverloadResponses
+from server.wire.receivers import Receivers
 from server.wire.shedding_protocol import SheddingProtocol
 
 logger = logging.getLogger(__name__)
@@ -83,7 +85,12 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
         metrics.duration("other", "other", code)(seconds)
 
     guarded = functools.partial(
-        SheddingProtocol, service.in_flight, settings.request_timeout_seconds, observe_refusal
+        SheddingProtocol,
+        service.in_flight,
+        OverloadResponses(service.in_flight),
+        Receivers(),
+        settings.request_timeout_seconds,
+        observe_refusal,
     )
     if not settings.fast_door:
         return guarded

@@ -7,15 +7,16 @@ from urllib.parse import quote
 
 from server.errors import BundleError, NotFound
 from server.log.prediction_log import PredictionLog
+from server.metrics.exposition import Exposition
 from server.metrics.shared import Layout, MetricsPage, SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
 from server.model.exchange import recover
 from server.model.reference import Reference
+from server.scoring.in_flight import InFlight
 from server.scoring.many_rows import RowsScorer
 from server.scoring.one_row import Scorer
 from server.scoring.served_model import ServedModel
 from server.settings import Settings
-from server.wire.shedding_protocol import InFlight
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Service:
     metrics: WorkerMetrics
     in_flight: InFlight
     page: MetricsPage
+    exposition: Exposition
     log: PredictionLog | None
     ready: bool = False
     reloads: bool = True
@@ -132,4 +134,4 @@ def open_service(
     models = tuple(ServedModel(bundle, metrics, log) for bundle in bundles)
     in_flight = InFlight(metrics, settings.max_inflight, settings.max_batch_bytes)
     page = MetricsPage(shared, [model.info for model in models])
-    return Service(settings, models, metrics, in_flight, page, log)
+    return Service(settings, models, metrics, in_flight, page, Exposition(page.registry), log)

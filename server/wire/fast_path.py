@@ -150,6 +150,7 @@ class HotrowProtocol(SheddingProtocol):
         super().__init__(*others, **uvicorn_arguments)
         self._door = door
         self._held = b""
+        self._held_bytes = 0  # as counted by `InFlight`
         self._pieces = 0
         self._sent = False
 
@@ -185,7 +186,8 @@ class HotrowProtocol(SheddingProtocol):
         self._sent = False
         self._fresh = False
         if self._held:
-            self._held, self._pieces = b"", 0
+            self._let_go()
+            self._end_incomplete()
         target.observe((time.perf_counter_ns() - started_ns) / 1e9)
 
     def _send(self, content: bytes) -> None:
@@ -197,17 +199,30 @@ class HotrowProtocol(SheddingProtocol):
             self.transport.close()
 
     def _hold(self, data: bytes) -> None:
+        size = len(data)
+        new_bytes = size - self._held_bytes
+        if not self._in_flight.hold(new_bytes, size):
+            self._pass_on(data)  # which refuses it
+            return
         if not self._held:
             self._fresh = False
             self._begin_incomplete()
-        self._held, self._pieces = data, self._pieces + 1
+        self._window_bytes += new_bytes
+        self._held, self._held_bytes, self._pieces = data, size, self._pieces + 1
+
+    def _let_go(self) -> None:
+        """Hold nothing any more."""
+        self._in_flight.release(self._held_bytes)
+        self._held, self._held_bytes, self._pieces = b"", 0, 0
 
     def _pass_on(self, data: bytes) -> None:
         held, began_ns = self._held, self._began_ns
-        self._held, self._pieces = b"", 0
+        self._let_go()
+        if held:
+            self._end_incomplete()
         super().data_received(data)
         if held and self._is_incomplete():  # its deadline counts from the first piece held
-            self._began_ns = began_ns
+            self._began_ns = self._window_ns = began_ns
             self._look()
 
     def shutdown(self) -> None:
@@ -215,6 +230,11 @@ class HotrowProtocol(SheddingProtocol):
         if self._held:
             self._pass_on(self._held)
         super().shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what is held."""
+        self._let_go()
+        super().connection_lost(exc)
 
     def _is_incomplete(self) -> bool:
         return super()._is_incomplete() or bool(self._held)

@@ -32,16 +32,22 @@ from server.errors import (
     UnknownTransferCoding,
     UriTooLong,
 )
+from server.wire.receivers import Receivers
 
 #: A connection that has sent nothing, or half a head, is closed after this long.
 HEAD_SECONDS = 5.0
 MAX_TARGET_BYTES = 8192
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100
-#: After an early error this much of the rest is read and dropped, so that the
-#: answer is not lost to a reset, but no more.
-MAX_LINGER_BYTES = 65_536
-LINGER_SECONDS = 1.0
+#: A body must grow by so much, on average over `request_seconds`, or be whole: what a
+#: modem of 32 kbit/s carries.
+MIN_BYTES_PER_SECOND = 4000
+#: After an answer to half a request the rest is read and dropped, as nginx does
+#: (`lingering_close`): many clients send everything before they read, and to close
+#: under what they send resets the answer away. So much, so long, and so long without a byte.
+MAX_LINGER_BYTES = 2**26
+LINGER_SECONDS = 30.0
+LINGER_IDLE_SECONDS = 5.0
 
 #: The wish for another protocol, and what belongs to it (RFC 7540, section 3.2.1).
 UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
@@ -55,13 +61,18 @@ Observe = Callable[[str, float], None]
 class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with deadlines, caps and a strict reading of the head."""
 
-    def __init__(self, request_seconds: float, observe: Observe, **uvicorn_arguments: Any) -> None:
+    def __init__(
+        self, receivers: Receivers, request_seconds: float, observe: Observe, **uvicorn_arguments: Any
+    ) -> None:
         super().__init__(**uvicorn_arguments)
+        self._receivers = receivers
         self._request_seconds = request_seconds
         self._observe = observe
         self._timer: asyncio.TimerHandle | None = None
         self._active_ns = time.perf_counter_ns()  # the last bytes
         self._began_ns = self._active_ns  # the first byte of a request that is not whole yet
+        self._window_ns = self._active_ns  # since when its bytes are counted
+        self._window_bytes = 0
         self._fresh = True  # nothing has come on this connection
         self._in_message = False
         self._in_head = False
@@ -71,6 +82,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._owed: Problem | None = None  # goes out behind the answers before it
         self._has_ended = False  # the client has closed its half
         self._lingering = False
+        self._lingering_ns = 0
         self._dropped_bytes = 0
         self._unsent_bytes = 0  # of answers, when it was last looked at
         self._unsent_ns = 0  # when they were fewer than before
@@ -90,6 +102,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if not was_in_message:
             self._begin_incomplete()
+        self._window_bytes += len(data)
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_TARGET_BYTES + MAX_HEAD_BYTES:
@@ -140,8 +153,8 @@ class GuardedProtocol(HttpToolsProtocol):
         refusal = head_refusal(self.parser.get_http_version(), self.headers, self.url)
         if refusal is not None:
             self._stop(refusal)
-        self._in_head = False
         super().on_headers_complete()
+        self._in_head = False  # from here on there is a cycle for it
         if self.cycle is not None:
             # uvicorn closes after an answer that says so; unread bytes would then reset it away.
             self.cycle.transport = self._lingering_transport  # type: ignore[assignment]
@@ -151,6 +164,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._asks_upgrade:
             return  # the parser takes what follows for another protocol's
         self._in_message = False
+        self._end_incomplete()
         super().on_message_complete()
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -192,6 +206,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def _refuse(self, problem: Problem) -> None:
         """Answer a request with a problem and close, behind the answers to those before it."""
         has_cycle = self._in_message and not self._in_head
+        if has_cycle and not self._is_answering():  # it has its answer, and this is what is left of it
+            self._linger()
+            return
         if has_cycle and self.pipeline:  # the request itself waits there, first from the left
             self.pipeline.popleft()
         elif has_cycle or not self._is_answering():
@@ -234,9 +251,19 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         self._lingering = True
+        self._lingering_ns = self._active_ns = time.perf_counter_ns()
+        self._end_incomplete()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._arm(LINGER_SECONDS)
+        self._arm(LINGER_IDLE_SECONDS)
+
+    def shutdown(self) -> None:
+        """Begin the end; who is still sending what is dropped gets a second to read the answer."""
+        if self._lingering:
+            self._lingering_ns = time.perf_counter_ns() - round((LINGER_SECONDS - 1.0) * 1e9)
+            self._look()
+        else:
+            super().shutdown()
 
     def close_after_answer(self) -> None:
         """Close at once if the request was read to its end, else when the client has the answer."""
@@ -246,6 +273,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _drop(self, data: bytes) -> None:
+        self._active_ns = time.perf_counter_ns()
         self._dropped_bytes += len(data)
         if self._dropped_bytes > MAX_LINGER_BYTES:
             self.transport.close()
@@ -266,6 +294,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Stop watching; uvicorn leaves its own timer armed after a reset."""
         if self._timer is not None:
             self._timer.cancel()
+        self._end_incomplete()
         self._unset_keepalive_if_required()
         self._lingering_transport.write = _write_nothing
         super().connection_lost(exc)
@@ -289,18 +318,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _look(self) -> None:
         if self._lingering:
-            self._end()
+            self._look_at_the_lingering()
         elif self.transport.is_closing() or self.flow.write_paused:
             self._look_at_unsent()
         elif self._is_incomplete():
-            limit = min(HEAD_SECONDS, self._request_seconds) if self._in_head else self._request_seconds
-            left = limit - self._seconds_since(self._began_ns)
-            if left > 0.0:
-                self._arm(left)
-            else:
-                self._refuse(
-                    RequestTimeout(f"expected the whole request within {limit:g} s, got a part of it")
-                )
+            self._look_at_progress()
         elif self._is_answering():
             self._arm(max(1.0, self.timeout_keep_alive))
         else:
@@ -310,6 +332,30 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._arm(left)
             else:
                 self._end()
+
+    def _look_at_progress(self) -> None:
+        """Of a request that is not whole: the head within its time, the body without a long pause."""
+        limit = min(HEAD_SECONDS, self._request_seconds) if self._in_head else self._request_seconds
+        least = 0 if self._in_head else round(MIN_BYTES_PER_SECOND * limit)
+        left = limit - self._seconds_since(self._window_ns)
+        if left > 0.0:
+            self._arm(left)
+        elif self.flow.read_paused or (least and self._window_bytes >= least):
+            self._begin_window(time.perf_counter_ns())
+            self._arm(limit)
+        else:
+            what = f"{least} bytes of the body or its end" if least else "the whole head"
+            self._refuse(RequestTimeout(f"expected {what} within {limit:g} s, got less"))
+
+    def _look_at_the_lingering(self) -> None:
+        left = min(
+            LINGER_IDLE_SECONDS - self._seconds_since(self._active_ns),
+            LINGER_SECONDS - self._seconds_since(self._lingering_ns),
+        )
+        if left > 0.0:
+            self._arm(left)
+        else:
+            self._end()
 
     def _look_at_unsent(self) -> None:
         before, self._unsent_bytes = self._unsent_bytes, self._count_unsent()
@@ -344,9 +390,22 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _begin_incomplete(self) -> None:
-        """The first part of a request has come: the rest has a deadline that no later byte moves."""
+        """The first part of a request has come: the rest has a deadline that a few bytes do not move."""
         self._began_ns = self._active_ns
+        self._begin_window(self._active_ns)
+        self._receivers.begin(self)
         self._arm(min(HEAD_SECONDS, self._request_seconds))
+
+    def _begin_window(self, moment_ns: int) -> None:
+        self._window_ns, self._window_bytes = moment_ns, 0
+
+    def _end_incomplete(self) -> None:
+        """The request is whole, or will never be."""
+        self._receivers.end(self)
+
+    def give_way(self) -> None:
+        """Refuse a request that has been coming for longer than all others."""
+        self._refuse(RequestTimeout("expected the whole request before those of so many others, got a part"))
 
     @staticmethod
     def _seconds_since(moment_ns: int) -> float:

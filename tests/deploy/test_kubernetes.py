@@ -14,9 +14,9 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from server.process.draining import LAME_DUCK_SECONDS, TAKEN_SECONDS
+from server.scoring.in_flight import WAITING_SHARE
 from server.settings import Settings
 from server.version import VERSION
-from server.wire.shedding_protocol import WAITING_SHARE
 from tests.support.foreign_clients import foreign_python
 from tests.support.servers import system_tool
 

@@ -1,17 +1,25 @@
 """The metrics page: right with every number of workers, and after a death."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 import pytest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_parser
+from prometheus_client.parser import text_string_to_metric_families as text_parser
+from prometheus_client.registry import Collector
 
 from loadtest.harness.ledger_client import Load
 from loadtest.harness.reference_rows import scored
 from loadtest.harness.scrape import scrape, total
+from server.metrics.exposition import BURST, Exposition
 from server.metrics.shared import CODES, METHODS, ROUTES, Layout, MetricsPage, SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
 from tests.support.bundles import THREE_FEATURES, sample_rows
@@ -35,7 +43,7 @@ def test_a_scrape_gives_the_sum_of_all_workers() -> None:
         for _ in range(worker + 1):
             observe(0.00004)
         metrics.scored("m@1", ("a", "b"))(0.3, 1)
-    page, _ = MetricsPage(shared, [{"name": "m", "version": "1", "sha256": "0"}]).render("")
+    page = generate_latest(MetricsPage(shared, [{"name": "m", "version": "1", "sha256": "0"}]).registry)
     text = page.decode()
     assert 'hotrow_request_duration_seconds_count{code="200",method="POST",route="/predict"} 6.0' in text
     assert 'hotrow_predictions_total{decision="b",model="m@1"} 3.0' in text
@@ -53,7 +61,7 @@ def test_label_values_come_from_closed_sets() -> None:
     metrics = WorkerMetrics(shared, 0)
     for i in range(1000):
         metrics.duration(f"/random/{i}", f"VERB{i}", str(600 + i))(0.1)
-    page, _ = MetricsPage(shared, [{"name": "m", "version": "1", "sha256": "0"}]).render("")
+    page = generate_latest(MetricsPage(shared, [{"name": "m", "version": "1", "sha256": "0"}]).registry)
     lines = [line for line in page.decode().splitlines() if line.startswith(COUNTS)]
     lines = [line for line in lines if not line.endswith(" 0.0")]
     assert lines == [f'{COUNTS}{{code="other",method="other",route="other"}} 1000.0']
@@ -106,3 +114,65 @@ def _wait_for_restarts(url: str, deaths: int) -> None:
     while total(scrape(url), "hotrow_worker_restarts_total") < deaths and time.monotonic() < end:
         time.sleep(0.1)
     assert total(scrape(url), "hotrow_worker_restarts_total") == deaths
+
+
+TEXT, OPENMETRICS = (
+    "text/plain; version=0.0.4; charset=utf-8",
+    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", TEXT),
+        ("*/*", TEXT),
+        ("text/plain", TEXT),
+        ("text/plain; version=x", TEXT),
+        ("application/openmetrics-text", OPENMETRICS),
+        ('application/openmetrics-text; version="1.0.0"', OPENMETRICS),
+        ("application/openmetrics-text; version=abc", OPENMETRICS),
+        ("Application/OpenMetrics-Text;version=1.0.0-beta;q=0.9,text/plain;q=0.8", OPENMETRICS),
+        ("application/openmetrics-text;q=0.2, text/plain;q=0.3", TEXT),
+        ("application/openmetrics-text;q=0", TEXT),
+        ("application/openmetrics-text;q=nonsense", TEXT),
+        ('a"b\\,;=;;,q=,', TEXT),
+        ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,*/*;q=0.1", OPENMETRICS),
+    ],
+)  # fmt: skip
+def test_page_comes_in_one_of_two_formats(server: str, accept: str, expected: str) -> None:
+    request = f"GET /metrics HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\n\r\n".encode()
+    (answer,) = exchange(server, request)
+    assert (answer.status, answer.headers["content-type"]) == (200, expected)
+    assert answer.body.endswith(b"# EOF\n") == (expected == OPENMETRICS)
+    assert answer.body.count(b"# EOF") == (expected == OPENMETRICS)
+    assert b"# TYPE hotrow_requests_in_flight gauge" in answer.body
+
+
+def test_pages_in_both_formats_are_what_the_library_makes(server: str) -> None:
+    """Made a family at a time, they are read by Prometheus' own parsers."""
+    for accept, parse in (("", text_parser), ("application/openmetrics-text", openmetrics_parser)):
+        (answer,) = exchange(server, f"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n\r\n".encode())
+        names = [family.name for family in parse(answer.body.decode())]
+        assert len(names) == len(set(names)) > 10
+
+
+def test_flood_of_scrapes_renders_few_pages() -> None:
+    families: list[str] = []
+
+    class Counted(Collector):
+        def collect(self) -> Iterable[Metric]:
+            families.append("one")
+            yield GaugeMetricFamily("one", "A family.", value=float(len(families)))
+
+    async def flood() -> list[bytes]:
+        registry = CollectorRegistry()
+        registry.register(Counted())
+        families.clear()  # it was described
+        exposition = Exposition(registry)
+        return [(await exposition.page(""))[0] for _ in range(500)]
+
+    pages = asyncio.run(flood())
+    assert BURST <= len(families) < 100  # as many seconds more would have to pass
+    assert b"one 1.0" in pages[0]
+    assert pages[-1] == pages[-2]

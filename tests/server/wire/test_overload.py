@@ -1,44 +1,46 @@
 """More requests than a worker answers at once: shed before they cost, and told when to come back."""
 
+import contextlib
 import resource
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import orjson
 import psutil
 import pytest
 
+from loadtest.harness.boots import wait_until
 from loadtest.harness.http_bytes import get
 from loadtest.harness.scrape import scrape, total
-from server.wire.shedding_protocol import SMALL_BYTES
+from loadtest.harness.subject import Subject, python
+from loadtest.harness.target import started
+from server.scoring.in_flight import SMALL_BYTES
 from tests.server.wire.test_wire import VECTORS, read_until_closed
 from tests.support.bundles import ROW
 from tests.support.servers import Answer, address, exchange, post, serving
 
-HALF = post("/predict/batch", b"x" * 99)[:-90]
 BATCH = post("/predict/batch", orjson.dumps({"rows": [ROW]}))
 TENSORS = post("/v2/models/three/infer", b"{}")
 #: One that takes the way through the parser, as all do that are not plain.
 UNPLAIN = post("/predict/batch", b"{}", "TE: trailers")
 
 
+def full_server(model: Path, folder: Path, places: int, **settings: str) -> AbstractContextManager[Subject]:
+    """A server with so many batches in flight, which never end, and room for no more."""
+    command = python("-m", "tests.support.full_server", "rows", str(places))
+    return started(model, folder, (), {"max_inflight": str(places), **settings}, command=command)
+
+
 @pytest.fixture(scope="module", params=["on", "off"])
 def full(
     request: pytest.FixtureRequest, three: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """A server with as many requests in flight as it takes, with the fast door and without."""
-    settings = {"max_inflight": "3", "fast_door": request.param, "request_timeout_seconds": "100"}
-    with serving(three, tmp_path_factory.mktemp("full"), **settings) as subject:
-        halves = [socket.create_connection(address(subject.url)) for _ in range(3)]
-        for half in halves:
-            half.sendall(HALF)
-        while statuses(exchange(subject.url, BATCH))[0] != 503:
-            pass  # until the server has seen all three
+    """A server with as many batches in flight as it takes, with the fast door and without."""
+    with full_server(three, tmp_path_factory.mktemp("full"), 3, fast_door=request.param) as subject:
         yield subject.url
-        for half in halves:
-            half.close()
 
 
 def statuses(answers: list[Answer]) -> list[int]:
@@ -53,8 +55,7 @@ def test_request_beyond_the_limit_is_told_when_to_come_back(full: str, request_:
     assert 1 <= int(answer.headers["retry-after"]) <= 5
     document = orjson.loads(answer.body)
     assert document["error"] if request_ is TENSORS else document["status"] == 503
-    # This one, and the request with which `exchange` asks the server to close.
-    assert total(scrape(full), "hotrow_shed_total", reason="inflight") == before + 2
+    assert total(scrape(full), "hotrow_shed_total", reason="inflight") == before + 1
 
 
 def test_refusals_are_counted_by_their_route(full: str) -> None:
@@ -73,11 +74,25 @@ def test_health_and_metrics_are_exempt(full: str, path: str) -> None:
     assert statuses(exchange(full, post(path, b"{}")))[0] == 405
 
 
-def test_plain_row_never_waits_so_there_is_nothing_to_shed(full: str, request: pytest.FixtureRequest) -> None:
-    with socket.create_connection(address(full)) as connection:
-        connection.sendall(post("/predict", orjson.dumps(ROW)))
-        door = request.node.callspec.params["full"]
-        assert connection.recv(65_536)[9:12] == (b"200" if door == "on" else b"503")
+@pytest.mark.parametrize("way", ["", "TE: trailers"], ids=["plain", "unplain"])
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_one_kind_that_is_full_refuses_none_of_another(full: str, path: str, way: str) -> None:
+    asked = post(path, orjson.dumps(ROW), *filter(None, [way]))
+    assert statuses(exchange(full, asked, get("/model"), timeout=20.0))[:2] == [200, 200]
+
+
+def test_stopped_explainer_refuses_none_of_another_kind(three: Path, tmp_path: Path) -> None:
+    explain = post("/explain", orjson.dumps(ROW))
+    with serving(three, tmp_path, max_inflight="4") as subject, contextlib.ExitStack() as stack:
+        assert statuses(exchange(subject.url, explain, timeout=30.0))[0] == 200
+        (helper,) = psutil.Process(subject.pid).children(recursive=True)
+        helper.suspend()
+        for _ in range(12):
+            connection = stack.enter_context(socket.create_connection(address(subject.url)))
+            connection.sendall(explain)
+        wait_until(lambda: statuses(exchange(subject.url, explain))[:1] == [503], "a full kind", 20.0)
+        asked = [post("/predict", orjson.dumps(ROW)), UNPLAIN, BATCH, get("/model"), get("/metrics")]
+        assert statuses(exchange(subject.url, *asked))[:5] == [200, 422, 200, 200, 200]
 
 
 @pytest.mark.parametrize(
@@ -108,23 +123,14 @@ def test_raw_vector_is_judged_before_it_is_shed(full: str, name: str) -> None:
 
 def test_body_of_a_refused_request_has_a_deadline(three: Path, tmp_path: Path) -> None:
     with (
-        serving(three, tmp_path, max_inflight="1", request_timeout_seconds="2") as subject,
-        socket.create_connection(address(subject.url)) as half,
+        full_server(three, tmp_path, 1, request_timeout_seconds="2") as subject,
+        socket.create_connection(address(subject.url), 10) as connection,
     ):
-        half.sendall(HALF)
-        received = b""
-        while not received.startswith(b"HTTP/1.1 503"):  # until the server has seen the half
-            with socket.create_connection(address(subject.url)) as connection:
-                connection.sendall(BATCH[:-5])
-                connection.settimeout(0.3)
-                try:
-                    received = connection.recv(65_536)
-                except TimeoutError:
-                    continue
-                connection.settimeout(10)
-                rest, seconds = read_until_closed(connection)
-        # It has its answer: a second one would be taken for that to the next request.
-        assert (rest, 1.0 < seconds < 6.0) == (b"", True)
+        connection.sendall(BATCH[:-5])
+        received, seconds = read_until_closed(connection)
+    # It has its answer: a second one would be taken for that to the next request.
+    assert received.startswith(b"HTTP/1.1 503")
+    assert (received.count(b"HTTP/1.1"), 1.0 < seconds < 6.0) == (1, True)
 
 
 def test_large_bodies_take_turns_and_beyond_those_that_may_wait_are_shed(three: Path, tmp_path: Path) -> None:
