@@ -35,6 +35,7 @@ HOMES = {
     "ray": {"server/batch/ray_cluster.py", "deploy", "tests"},
     "polars": {"monitoring", "train", "export", "loadtest", *BATCH},
     "rich": {"monitoring", "train", "export", "loadtest", *BATCH},
+    "fastexcel": BATCH,
     "pandas": {"loadtest", "export"},
     "fastapi": {"loadtest"},
     "matplotlib": {"monitoring", "loadtest"},
@@ -97,7 +98,7 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
         for line in Path("requirements/server.txt").read_text().splitlines()
         if "==" in line and not line.startswith((" ", "#"))
     }
-    of_the_batch_command = {"polars", "rich", "ray"}
+    of_the_batch_command = {"polars", "rich", "ray", "fastexcel", "zstandard"}
     ours_or_standard = OURS | sys.stdlib_module_names
     for path in Path("server").rglob("*.py"):
         for name in set(imports(path)) - ours_or_standard - of_the_batch_command:

@@ -1,16 +1,18 @@
-"""`python -m server.batch IN OUT`: score a file, CSV, JSON Lines or Parquet by its ending."""
+"""`python -m server.batch IN OUT`: score a file, CSV, JSON Lines, Parquet, Arrow or Excel."""
 
 import argparse
+import codecs
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.cli import add_options, given, run
-from server.errors import HotrowError
+from server.errors import HotrowError, SettingsError
 from server.settings import Settings
 
 if TYPE_CHECKING:
+    from server.batch.layout import Reading
     from server.model.bundle import Bundle
 
 _DESCRIPTION = (
@@ -42,8 +44,32 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     from server.batch.job import BatchJob
 
-    shown(BatchJob(options.source, options.target, bundle, options.on_bad_row, options.threads), bundle)
+    job = BatchJob(
+        options.source, options.target, bundle, options.on_bad_row, options.threads, _reading(options)
+    )
+    shown(job, bundle)
     return 0
+
+
+def _reading(options: argparse.Namespace) -> "Reading":
+    """What the options say about the file."""
+    from server.batch.layout import Reading
+    from server.tables.csv_dialect import Options
+
+    pairs = [part.partition("=") for part in options.columns or ()]
+    if len({equals for _, equals, _ in pairs}) > 1:
+        raise SettingsError("expected --columns as names in order, or as theirs=ours pairs, got both")
+    renames = tuple((theirs, ours) for theirs, equals, ours in pairs if equals)
+    names = tuple(name for name, equals, _ in pairs if not equals)
+    own = Options(
+        separator=options.separator,
+        encoding=options.encoding,
+        decimal=options.decimal,
+        missing=None if options.missing is None else tuple(options.missing),
+        columns=names,
+        quotes=options.quotes != "none",
+    )
+    return Reading(own, renames, options.allow_missing, options.prefix)
 
 
 def _score_with_ray(options: argparse.Namespace, bundle: "Bundle") -> None:
@@ -52,15 +78,27 @@ def _score_with_ray(options: argparse.Namespace, bundle: "Bundle") -> None:
     from server.batch.ray_job import RayJob
 
     where = Where(options.address, options.threads)
-    shown(
-        RayJob(options.source, options.target, bundle, options.on_bad_row, where, options.shard_size), bundle
+    job = RayJob(
+        options.source,
+        options.target,
+        bundle,
+        options.on_bad_row,
+        where,
+        options.shard_size,
+        _reading(options),
     )
+    shown(job, bundle)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m server.batch", description=_DESCRIPTION)
-    parser.add_argument("source", metavar="IN", type=Path, help="file to score: .csv, .jsonl or .parquet")
-    parser.add_argument("target", metavar="OUT", type=Path, help="file to write; the same endings")
+    endings = ".csv, .tsv, .jsonl, .parquet, .arrow or .xlsx, each also with .gz or .zst"
+    parser.add_argument(
+        "source", metavar="IN", type=Path, help=f"file to score: {endings}; - is standard input"
+    )
+    parser.add_argument(
+        "target", metavar="OUT", type=Path, help="file to write; the same endings; - to print it"
+    )
     add_options(parser, "model")
     parser.add_argument(
         "--engine",
@@ -94,7 +132,59 @@ def _parser() -> argparse.ArgumentParser:
         default=len(os.sched_getaffinity(0)),
         help="blocks scored at once on this machine [the cores: %(default)s]",
     )
+    _add_reading(parser)
     return parser
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """How a file is read: recognised by its content, unless it is said here."""
+    group = parser.add_argument_group(
+        "how the file is read", "recognised by its content where nothing is said"
+    )
+    group.add_argument("--separator", metavar="C", type=_separator, help="between cells of CSV: , ; | or tab")
+    group.add_argument(
+        "--encoding", metavar="NAME", type=_encoding, help="of a text file: utf-8, cp1252, utf-16 …"
+    )
+    group.add_argument("--decimal", choices=[".", ","], help="the decimal sign of numbers in texts")
+    group.add_argument("--missing", metavar="WORDS", type=_list, help="words for a missing value, by commas")
+    group.add_argument(
+        "--quotes", choices=["double", "none"], default="double", help="none: quotes mean nothing"
+    )
+    group.add_argument(
+        "--columns",
+        metavar="NAMES",
+        type=_list,
+        help="theirs=ours,… to say which column is which feature, or the names of all columns of a file "
+        "without a header",
+    )
+    group.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="score a file without the columns of features that may be missing",
+    )
+    group.add_argument(
+        "--prefix", help="before the names of the columns that are added [hotrow_ if it is needed]"
+    )
+
+
+def _list(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _separator(text: str) -> str:
+    separator = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
+        raise argparse.ArgumentTypeError(f"expected one character or `tab`, got {text!r}")
+    return separator
+
+
+def _encoding(text: str) -> str:
+    try:
+        "a".encode(text)  # raises for what encodes no text, such as rot13
+        name = codecs.lookup(text).name
+    except (LookupError, ValueError):
+        raise argparse.ArgumentTypeError(f"expected the name of a text encoding, got {text!r}") from None
+    return "utf-8" if name == "utf-8-sig" else name
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

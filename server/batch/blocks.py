@@ -1,19 +1,20 @@
 """A file in blocks of whole records: the same blocks every time, so that a job can go on where it was."""
 
-import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 import polars as pl
 
 from server.batch.columns import BatchRefused
+from server.batch.formats import CSV, LINES, Text
+from server.batch.layout import Layout
+from server.batch.tables import table_blocks
 
 #: Text read at a time: large enough that a block's fixed costs vanish, small
 #: enough that one for each core, with its columns, stays within some 100 MB.
 BLOCK_BYTES = 4 * 2**20
 MAX_RECORD_BYTES = 64 * 2**20
-PARQUET_ROWS = 50_000
 BOM = b"\xef\xbb\xbf"
 
 
@@ -21,7 +22,7 @@ class Block(NamedTuple):
     """Some records of a file: where they stand, and how to get them.
 
     `first` is the line (text) or row (Parquet) of its first record, from 1;
-    `size` how much of the file was read for it: bytes of text, rows of Parquet.
+    `size` how much of the file was read for it: bytes of text, rows of a table.
     """
 
     number: int
@@ -30,80 +31,106 @@ class Block(NamedTuple):
     content: bytes | pl.DataFrame
 
 
-def csv_header(path: Path) -> list[str]:
-    """The column names of a CSV file; raises `BatchRefused`."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        try:
-            header = next(csv.reader(file, strict=True), [])
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise BatchRefused(f"expected {path} to begin with a CSV header, got: {error}") from None
-    if not header or len(set(header)) != len(header):
-        raise BatchRefused(f"expected {path} to begin with a CSV header, each name once, got another line")
-    return header
+class Readable(Protocol):
+    """A text that is read in pieces."""
+
+    def read(self, size: int, /) -> bytes: ...  # noqa: D102  # as every file's
 
 
-def csv_blocks(path: Path) -> Iterator[Block]:
-    """The records after the header; a line break inside quotes ends no record."""
-    with open(path, "rb") as file:
-        beginning = file.read(BLOCK_BYTES)
-        end = first_record_end(beginning) or len(beginning)
-        file.seek(end)
-        yield from _text_blocks(file, 1 + beginning.count(b"\n", 0, end), _end_outside_quotes, path)
-
-
-def line_blocks(path: Path) -> Iterator[Block]:
-    """The lines of a JSON Lines file."""
-    with open(path, "rb") as file:
-        if file.read(len(BOM)) != BOM:
-            file.seek(0)
-        yield from _text_blocks(file, 1, lambda text: text.rfind(b"\n") + 1, path)
-
-
-def parquet_blocks(path: Path, done_rows: int, done_blocks: int) -> Iterator[Block]:
-    """The rows of a Parquet file after the first `done_rows`, which `done_blocks` held."""
-    table = pl.scan_parquet(path).slice(done_rows)
-    batches = table.collect_batches(chunk_size=PARQUET_ROWS, maintain_order=True)
-    for index, batch in enumerate(batches, start=done_blocks):
-        if batch.height:
-            yield Block(index, done_rows + 1, batch.height, batch)
-            done_rows += batch.height
-
-
-def _text_blocks(
-    file: BinaryIO, first_line: int, end_of_records: Callable[[bytes], int], path: Path
+def blocks_of(
+    path: Path, compression: str, layout: Layout, done_blocks: int, done_rows: int
 ) -> Iterator[Block]:
-    rest, index = b"", 0
+    """The blocks of a file after the first `done_blocks`, which held `done_rows`."""
+    if layout.kind not in (CSV, LINES):
+        for index, table in enumerate(table_blocks(path, layout.kind, done_rows), start=done_blocks):
+            yield Block(index, done_rows + 1, table.height, table)
+            done_rows += table.height
+        return
+    with Text(path, compression, layout.encoding) as text:
+        blocks = csv_blocks(text, layout, str(path)) if layout.kind == CSV else line_blocks(text, str(path))
+        yield from (block for block in blocks if block.number >= done_blocks)
+
+
+def csv_blocks(text: Readable, layout: Layout, where: str) -> Iterator[Block]:
+    """The records after the header; a line break inside quotes ends no record."""
+    _pass_over(text, layout.begin)
+    end = end_outside_quotes if layout.dialect.quotes else end_of_lines
+    yield from text_blocks(text, layout.first_line, end, where)
+
+
+def line_blocks(text: Readable, where: str) -> Iterator[Block]:
+    """The lines of a JSON Lines file."""
+    beginning = text.read(len(BOM))
+    while len(beginning) < len(BOM) and (more := text.read(len(BOM) - len(beginning))):
+        beginning += more
+    rest = beginning.removeprefix(BOM)
+    yield from text_blocks(text, 1, lambda text: text.rfind(b"\n") + 1, where, rest)
+
+
+def _pass_over(text: Readable, size: int) -> None:
+    while size > 0 and (piece := text.read(size)):
+        size -= len(piece)
+
+
+def text_blocks(
+    text: Readable,
+    first_line: int,
+    end_of_records: Callable[[bytes], int],
+    where: str,
+    rest: bytes = b"",
+    *,
+    block_bytes: int = 0,
+    max_record_bytes: int = MAX_RECORD_BYTES,
+) -> Iterator[Block]:
+    """A text in blocks of whole records; `end_of_records` is behind the last whole one, 0 if there is none.
+
+    Raises `BatchRefused` at a record of more than `max_record_bytes`.
+    """
+    index = 0
     while True:
-        fresh = file.read(BLOCK_BYTES)
-        text = rest + fresh
-        end = end_of_records(text) if fresh else len(text)
-        if not text:
+        fresh = text.read(block_bytes or BLOCK_BYTES)
+        content = rest + fresh
+        end = end_of_records(content) if fresh else len(content)
+        if not content:
             return
-        if not end and len(text) > MAX_RECORD_BYTES:
+        if not end and len(content) > max_record_bytes:
             raise BatchRefused(
-                f"expected records of at most {MAX_RECORD_BYTES} bytes in {path}, "
+                f"expected records of at most {max_record_bytes} bytes in {where}, "
                 f"got a longer one at line {first_line}: look for a quote that is never closed"
             )
         if end:
-            yield Block(index, first_line, end, text[:end])
+            yield Block(index, first_line, end, content[:end])
             index += 1
-            first_line += text.count(b"\n", 0, end)
-        rest = text[end:]
+            first_line += breaks(content[:end])
+        rest = content[end:]
 
 
-def _end_outside_quotes(text: bytes) -> int:
-    """Behind the last line break that is not inside quotes, 0 if there is none."""
-    end = text.rfind(b"\n") + 1
+def breaks(text: bytes) -> int:
+    """How many line ends there are: LF, CRLF or CR."""
+    returns = text.count(b"\r")
+    return text.count(b"\n") + (returns - text.count(b"\r\n") if returns else 0)
+
+
+def end_of_lines(text: bytes) -> int:
+    """Behind the last line end, 0 if there is none; a CR at the very end may be half of one."""
+    return max(text.rfind(b"\n"), text.rfind(b"\r", 0, len(text) - 1)) + 1
+
+
+def end_outside_quotes(text: bytes) -> int:
+    """Behind the last line end that is not inside quotes, 0 if there is none."""
+    end = end_of_lines(text)
     quotes = text.count(b'"', 0, end)
     while end and quotes % 2:
-        before = text.rfind(b"\n", 0, end - 1) + 1
+        # Back to before the last quote, however many lines there are behind it.
+        last = text.rfind(b'"', 0, end)
+        before = max(text.rfind(b"\n", 0, last), text.rfind(b"\r", 0, last)) + 1
         quotes -= text.count(b'"', before, end)
         end = before
     return end
 
 
 def first_record_end(text: bytes, odd: bool = False) -> int:
-    """Behind the first line break that is not inside quotes, 0 if there is none.
+    """Behind the first LF that is not inside quotes, 0 if there is none.
 
     `odd`: the text begins inside quotes.
     """

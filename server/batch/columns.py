@@ -1,16 +1,16 @@
 """The columns of a table as encoded rows: `Schema.encode`'s rules, a column at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from server.api.batch_bodies import cell_reader
 from server.errors import HotrowError
 from server.model.bounds import Bounds
-from server.model.schema import Feature, FieldRefused, Matrix, Schema
+from server.model.schema import MAX_EXACT_INTEGER, Feature, FieldRefused, Matrix, Schema
+from server.tables.cells import MAX_NUMBER_LENGTH, PLAIN, CellRules, Read, cell_reader
 
 #: Bad values that are described per block of a file; the others are counted.
 MAX_DESCRIBED = 1000
@@ -36,89 +36,147 @@ class Encoded(NamedTuple):
     details: list[BadValue]
 
 
-def encode_table(table: pl.DataFrame, schema: Schema, bounds: Bounds) -> Encoded:
-    """The rows of a table; a feature without a column is missing, other columns are left alone.
+class _Column(NamedTuple):
+    """Values as Float64, null where there is none, and which texts are no value of the feature."""
 
-    Text columns are read as the cells of a CSV file are. Raises `BatchRefused` if
-    a column's type can hold no values of its feature.
+    values: pl.Series
+    wrong: npt.NDArray[np.bool_] | None = None
+
+
+def encode_table(
+    table: pl.DataFrame, schema: Schema, bounds: Bounds, columns: Mapping[str, int], rules: CellRules = PLAIN
+) -> Encoded:
+    """The rows of a table; `columns` says which of its columns holds which feature.
+
+    A feature without a column is missing. Texts are read as the cells of a CSV file
+    are, by `rules`. Raises `BatchRefused` if a column's type can hold no values of
+    its feature.
     """
-    rows = np.full((table.height, len(schema)), np.nan)
-    wrong = np.zeros(rows.shape, dtype=np.bool_)
+    # A column after the other in memory: each is written, and looked at, as a whole.
+    rows = np.full((len(schema), table.height), np.nan).T
+    wrong = np.zeros((len(schema), table.height), dtype=np.bool_).T
     for i, feature in enumerate(schema.features):
-        if feature.name in table.columns:
-            values = _numbers(table[feature.name], feature)
-            rows[:, i] = values.to_numpy()
-            if values.null_count() != table[feature.name].null_count():
-                wrong[:, i] = (values.is_null() & ~_is_missing(table[feature.name])).to_numpy()
-    wrong |= bounds.bad(rows)
-    bad: npt.NDArray[np.bool_] = np.logical_or.reduce(wrong, axis=1)
-    return Encoded(rows, bad, _describe(table, schema, wrong))
+        if feature.name in columns:
+            column = _encoded(table.to_series(columns[feature.name]), feature, rules)
+            rows[:, i] = column.values.to_numpy()
+            if column.wrong is not None:
+                wrong[:, i] = column.wrong
+    out_of_bounds = bounds.bad(rows)
+    out_of_bounds |= wrong
+    bad: npt.NDArray[np.bool_] = np.logical_or.reduce(out_of_bounds, axis=1)
+    details = _describe(table, schema, out_of_bounds, columns, rules) if bad.any() else []
+    return Encoded(np.ascontiguousarray(rows), bad, details)
 
 
-def _numbers(column: pl.Series, feature: Feature) -> pl.Series:
-    """The column as Float64, null where a value is missing or cannot be read."""
-    if column.dtype == pl.Null:
-        return column.cast(pl.Float64)
+def _encoded(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
+    dtype = column.dtype
+    if dtype == pl.Null:
+        return _Column(column.cast(pl.Float64))
+    if dtype in (pl.Categorical, pl.Enum):
+        return _encoded(column.cast(pl.String), feature, rules)
     if feature.kind == "category":
-        return _codes(column, feature)
-    if column.dtype == pl.Boolean and feature.form_kind == "flag":
-        return column.cast(pl.Float64)
-    if column.dtype.is_numeric():
-        return column.cast(pl.Float64).fill_nan(None)
-    if column.dtype == pl.String:
-        return _parsed(column, feature)
+        return _by_value(column, feature, rules)
+    if dtype == pl.String:
+        return _numbers(column, feature, rules)
+    if dtype == pl.Boolean and feature.form_kind == "flag":
+        return _Column(column.cast(pl.Float64))
+    if dtype.is_numeric():
+        values = column.cast(pl.Float64).fill_nan(None)
+        return _Column(
+            values, _too_large(column) if dtype.is_integer() and feature.kind == "integer" else None
+        )
     raise _refused(column, feature)
 
 
-def _codes(column: pl.Series, feature: Feature) -> pl.Series:
-    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+def _too_large(column: Any) -> npt.NDArray[np.bool_] | None:
+    """Integers that float64 cannot tell from their neighbours."""
+    large: npt.NDArray[np.bool_] = (column < -MAX_EXACT_INTEGER).fill_null(value=False).to_numpy()
+    large |= (column > MAX_EXACT_INTEGER).fill_null(value=False).to_numpy()
+    return large if large.any() else None
+
+
+def _numbers(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
+    """Texts as numbers: most by the fast parser, what it does not read the same way one by one."""
+    texts = column
+    if rules.decimal != ".":
+        # A point in a file of decimal commas is not a decimal one.
+        with_point = column.str.contains(".", literal=True)
+        texts = column.str.replace(rules.decimal, ".", literal=True)
+        texts = texts.set(with_point, None) if with_point.any() else texts
+    numbers = texts.cast(pl.Float64, strict=False)
+    again = numbers.is_null() | ~numbers.is_finite()
+    if feature.kind == "integer":
+        again |= numbers.abs() >= MAX_EXACT_INTEGER
+    again |= column.str.len_bytes() > MAX_NUMBER_LENGTH
+    again = (again.fill_null(value=True) & column.is_not_null() & (column != "")).fill_null(value=False)
+    if not again.any():
+        return _Column(numbers)
+    places = again.arg_true()
+    found = _by_value(column[places], feature, rules)
+    wrong = np.zeros(len(column), np.bool_)
+    if found.wrong is not None:
+        wrong[places.to_numpy()] = found.wrong
+    return _Column(numbers.scatter(places, found.values), wrong)
+
+
+def _by_value(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
+    """Each distinct value encoded once, as the feature encodes it."""
+    read = cell_reader(feature, rules)
+    if column.dtype not in (pl.String, pl.Boolean) and not column.dtype.is_numeric():
         raise _refused(column, feature)
-    words = pl.Enum(feature.categories)
-    return column.cast(pl.String).cast(words, strict=False).to_physical().cast(pl.Float64)
+    distinct = column.unique().drop_nulls()
+    codes = [_code(value, read, feature) for value in distinct.to_list()]
+    bad = [value for value, code in zip(distinct, codes, strict=True) if code is _WRONG]
+    new = pl.Series([None if code is _WRONG else code for code in codes], dtype=pl.Float64)
+    values = column.replace_strict(distinct, new, default=None, return_dtype=pl.Float64)
+    if not bad:
+        return _Column(values)
+    return _Column(values, column.is_in(bad).fill_null(value=False).to_numpy())
 
 
-def _parsed(column: pl.Series, feature: Feature) -> pl.Series:
-    numbers = column.cast(pl.Float64, strict=False)
-    # What the fast parser does not read (blanks around it, true, false) is read one by one.
-    left = (numbers.is_null() & column.is_not_null()).arg_true()
-    if len(left):
-        read = [_encoded(cell_reader(feature), feature, text) for text in column[left].to_list()]
-        numbers = numbers.scatter(left, read)
-    if numbers.is_finite().all():  # nulls apart
-        return numbers
-    return numbers.set(numbers.is_nan() | numbers.is_infinite(), None)
+_WRONG = object()
 
 
-def _encoded(read: Callable[[str], Any], feature: Feature, text: str) -> float | None:
-    try:
-        return feature.encode(read(text)) if text else None
-    except FieldRefused:
+def _code(value: Any, read: Read, feature: Feature) -> Any:
+    """The encoded value, None if it is missing, `_WRONG` if it is none."""
+    value = read(value) if isinstance(value, str) else value
+    if value is None or value != value:
         return None
-
-
-def _is_missing(column: pl.Series) -> pl.Series:
-    if column.dtype == pl.String:
-        return column.is_null() | (column == "").fill_null(True)
-    return column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
-
-
-def _describe(table: pl.DataFrame, schema: Schema, wrong: npt.NDArray[np.bool_]) -> list[BadValue]:
-    places = np.argwhere(wrong)[:MAX_DESCRIBED].tolist()
-    return [BadValue(row, *_detail(table, schema.features[i], row)) for row, i in places]
-
-
-def _detail(table: pl.DataFrame, feature: Feature, row: int) -> tuple[str, str]:
-    value = table[feature.name][row] if feature.name in table.columns else None
     try:
-        feature.encode(cell_reader(feature)(value) if isinstance(value, str) and value else value or None)
+        return feature.encode(value)
+    except FieldRefused:
+        return _WRONG
+
+
+def _describe(
+    table: pl.DataFrame,
+    schema: Schema,
+    wrong: npt.NDArray[np.bool_],
+    columns: Mapping[str, int],
+    rules: CellRules,
+) -> list[BadValue]:
+    places = np.argwhere(wrong)[:MAX_DESCRIBED].tolist()
+    readers = {feature.name: cell_reader(feature, rules) for feature in schema.features}
+    found = []
+    for row, i in places:
+        feature = schema.features[i]
+        value = table.to_series(columns[feature.name])[row] if feature.name in columns else None
+        found.append(BadValue(row, feature.name, _detail(value, feature, readers[feature.name])))
+    return found
+
+
+def _detail(value: Any, feature: Feature, read: Read) -> str:
+    try:
+        value = read(value) if isinstance(value, str) else value
+        feature.encode(None if value != value else value)
     except FieldRefused as refusal:
-        return feature.name, str(refusal)
-    return feature.name, f"expected {feature.expected}, got another value"
+        return str(refusal)
+    return f"expected {feature.expected}, got another value"
 
 
 def _refused(column: pl.Series, feature: Feature) -> BatchRefused:
     return BatchRefused(
-        f"expected {feature.expected} in column {feature.name}, got a column of type {column.dtype}: "
+        f"expected {feature.expected} in column {column.name}, got a column of type {column.dtype}: "
         "write the column in another type"
     )
 

@@ -1,9 +1,14 @@
 """A scored file, part by part: blocks in threads, parts beside the output, one rename at the end."""
 
+import fcntl
+import os
 import shutil
+import sys
+import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +16,28 @@ from typing import Any
 import orjson
 import polars as pl
 
-from server.batch.blocks import BLOCK_BYTES, Block, csv_blocks, csv_header, line_blocks, parquet_blocks
+from server.batch.blocks import BLOCK_BYTES, Block, blocks_of
 from server.batch.columns import BatchRefused
-from server.batch.scorer import CSV, LINES, PARQUET, Bad, BatchScorer, OnBadRow, Result, first_members
-from server.model.bundle import GRAPH_FILE, Bundle
+from server.batch.formats import (
+    CSV,
+    EXCEL,
+    STANDARD,
+    TEXTS,
+    Format,
+    compressed,
+    format_named,
+    opened,
+    readable,
+)
+from server.batch.layout import Layout, Reading, check_writable, layout_of
+from server.batch.scorer import PART, Bad, BatchScorer, OnBadRow, Output, Result
+from server.batch.tables import TABLE_ROWS, table_height
+from server.model.bundle import Bundle
 
-ENDINGS = {".csv": CSV, ".jsonl": LINES, ".ndjson": LINES, ".parquet": PARQUET, ".pq": PARQUET}
 #: Bad rows that are written to the report; the others are counted.
 MAX_REPORTED = 100_000
+#: A worksheet has 1,048,576 rows, the header among them (Excel specifications and limits).
+MAX_SHEET_ROWS = 1_048_575
 
 
 @dataclass
@@ -31,100 +50,149 @@ class Totals:
     report: Path | None = None
 
 
-def format_of(path: Path) -> str:
-    """The format a file's ending names; raises `BatchRefused`."""
-    try:
-        return ENDINGS[path.suffix.lower()]
-    except KeyError:
-        raise BatchRefused(
-            f"expected a file that ends in {', '.join(ENDINGS)}, got {path.name}: rename it"
-        ) from None
-
-
-def columns_of(path: Path) -> list[str]:
-    """The names of a file's columns, or of its first rows' members; raises `BatchRefused`."""
-    if format_of(path) == CSV:
-        return csv_header(path)
-    if format_of(path) == LINES:
-        return first_members(path)
-    try:
-        return list(pl.read_parquet_schema(path))
-    except pl.exceptions.PolarsError as error:
-        first = str(error).strip().splitlines()[0]
-        raise BatchRefused(f"expected {path} to be a Parquet file, got: {first}") from None
-
-
 class BatchJob:
     """Scores `source` into `target`, which is there complete or not at all.
 
     Parts are kept in a folder beside the target until it is complete: the same
-    command goes on after an interruption. `threads` blocks are in work at once, so
-    memory does not grow with the file.
+    command goes on after an interruption, and no second run works on one target.
+    `threads` blocks are in work at once, so memory does not grow with the file.
+    `-` is standard input and output.
     """
 
     def __init__(
-        self, source: Path, target: Path, bundle: Bundle, on_bad_row: OnBadRow, threads: int
+        self,
+        source: Path,
+        target: Path,
+        bundle: Bundle,
+        on_bad_row: OnBadRow,
+        threads: int,
+        reading: Reading | None = None,
     ) -> None:
-        self.source, self.target, self._bundle = source, target, bundle
-        self._from, self._to, self._on_bad_row = format_of(source), format_of(target), on_bad_row
-        if not source.is_file():
-            raise BatchRefused(f"expected a file to score, got none at {source}")
-        if target.resolve() == source.resolve() or target.is_dir():
-            raise BatchRefused(f"expected another file than the input to write, got {target}")
-        self._threads = threads
-        self._folder = target.with_name(f".{target.name}.parts")
-        self._scorer = BatchScorer(bundle, columns_of(source), self._from, self._to, on_bad_row)
+        self.source, self.target, self._bundle, self._threads = source, target, bundle, threads
+        self._reading = reading or Reading()
+        self._on_bad_row = on_bad_row
+        self._check_paths()
+        self._spool = tempfile.TemporaryDirectory(prefix="hotrow-batch-")
+        try:
+            self._path, self._format = readable(source, Path(self._spool.name))
+            self._to = self._target_format()
+            where = "standard input" if source == STANDARD else str(source)
+            self.layout = layout_of(self._path, self._format, bundle, self._reading, where)
+            check_writable(self._path, self._format.kind, self._to.kind)
+            self._scorer = BatchScorer(bundle, self.layout, self._output())
+            self._folder = self._parts_folder()
+        except BaseException:
+            self._spool.cleanup()
+            raise
 
     @property
-    def size(self) -> int:
-        """How much there is to do: bytes of text, rows of Parquet."""
-        if self._from == PARQUET:
-            rows: int = pl.scan_parquet(self.source).select(pl.len()).collect().item()
-            return rows
-        return self.source.stat().st_size
+    def size(self) -> int | None:
+        """How much there is to do: bytes of text, rows of a table; None if that is not known before."""
+        if self._format.kind not in TEXTS:
+            return table_height(self._path, self._format.kind)
+        return None if self._format.compression else self._path.stat().st_size
 
     def run(self, advance: Callable[[int, int], None]) -> Totals:
         """Score everything; `advance` is told the size and the rows of each part that is done.
 
         Raises `BatchRefused` and leaves no output if a row is bad and bad rows fail.
         """
-        totals = Totals()
         try:
-            done = self._open_folder()
-            totals.resumed_rows = sum(part["rows"] for part in done)
-            bad: list[Bad] = []
+            with self._locked():
+                return self._run(advance)
+        except OSError as error:
+            raise BatchRefused(
+                f"expected to write beside {self.target}, got: {error.strerror or error}"
+            ) from None
+        finally:
+            self._spool.cleanup()
+
+    def _run(self, advance: Callable[[int, int], None]) -> Totals:
+        totals = Totals()
+        done = self._open_folder()
+        totals.resumed_rows = sum(part["rows"] for part in done)
+        bad: list[Bad] = []
+        parts: list[dict[str, Any]] = []
+        try:
             for part in self._parts(done):
                 totals.rows += part["rows"]
                 totals.bad_rows += part["bad_rows"]
-                bad += [Bad(*entry) for entry in part["bad"][: MAX_REPORTED - len(bad)]]
+                bad += [Bad(*entry) for entry in part.pop("bad")[: MAX_REPORTED - len(bad)]]
                 if part["bad_rows"] and self._on_bad_row == "fail":
-                    raise refusal(self._bundle, self.source, part["bad_rows"], bad)
+                    raise refusal(self._bundle, str(self.source), part["bad_rows"], bad, self.layout)
+                parts.append(part)
                 advance(part["size"], part["rows"])
-            self._join(totals.rows)
+            self._join(parts, totals)
         except BatchRefused:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
-        except OSError as error:
-            raise BatchRefused(f"expected to write beside {self.target}, got: {error.strerror}") from None
         totals.report = write_report(self.target, bad)
         shutil.rmtree(self._folder)
         return totals
 
+    def _check_paths(self) -> None:
+        source, target = self.source, self.target
+        if source != STANDARD and not source.exists():
+            raise BatchRefused(f"expected a file to score, got none at {source}")
+        if source.is_dir():
+            raise BatchRefused(
+                f"expected a file to score, got the folder {source}: --engine ray scores folders"
+            )
+        if (source != STANDARD and target.exists() and target.samefile(source)) or target.is_dir():
+            raise BatchRefused(f"expected another file than the input to write, got {target}")
+
+    def _target_format(self) -> Format:
+        """The format of the output: on standard output the input's."""
+        return Format(self._format.kind) if self.target == STANDARD else format_named(self.target)
+
+    def _output(self) -> Output:
+        """What is written: of CSV with the separator of the output's ending, or else the input's own."""
+        own = "" if self._format.separator else self.layout.dialect.separator
+        separator = self._to.separator or (own if self.layout.kind == CSV else "") or ","
+        return Output(self._to.kind, separator, self._on_bad_row, self._reading.allow_missing)
+
+    def _parts_folder(self) -> Path:
+        if self.target == STANDARD:
+            return Path(tempfile.mkdtemp(prefix="hotrow-batch-"))
+        return self.target.with_name(f".{self.target.name}.parts")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the target alone; raises `BatchRefused` if another run of this machine does."""
+        if self.target == STANDARD:
+            yield
+            return
+        path = self._folder.with_suffix(".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(path) as held:
+            if not held:
+                raise BatchRefused(
+                    f"expected no other run that writes {self.target}, got one under way: "
+                    "wait for it, or name another output"
+                )
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
     def _identity(self) -> dict[str, Any]:
         """What must be the same for parts to belong to this job."""
-        stat = self.source.stat()
+        stat = self._path.stat()
+        source = "-" if self.source == STANDARD else str(self.source.resolve())
         return {
-            "source": [str(self.source.resolve()), stat.st_size, stat.st_mtime_ns],
-            "model": [self._bundle.label, self._bundle.manifest["files"][GRAPH_FILE]],
-            "schema": self._bundle.manifest["features"],
+            "source": [source, stat.st_size, stat.st_mtime_ns],
+            "model": [self._bundle.label, self._bundle.digest],
             "on_bad_row": self._on_bad_row,
-            "block_bytes": BLOCK_BYTES,
+            "block": [BLOCK_BYTES, TABLE_ROWS],
+            "layout": self.layout,
+            "to": self._to,
+            "reading": self._reading,
         }
 
     def _open_folder(self) -> list[dict[str, Any]]:
         """The folder of parts, and what is known of those that an interrupted run left."""
         identity = self._folder / "job.json"
-        wanted = orjson.dumps(self._identity())
+        wanted = orjson.dumps(self._identity(), default=list)
         if identity.is_file() and identity.read_bytes() == wanted:
             known = sorted(self._folder.glob("*.json"))
             parts = [orjson.loads(path.read_bytes()) for path in known if path != identity]
@@ -140,7 +208,7 @@ class BatchJob:
         with ThreadPoolExecutor(self._threads) as pool:
             waiting: deque[Future[dict[str, Any]]] = deque()
             try:
-                for block in self._blocks(done):
+                for block in self._some(self._blocks(done), not done):
                     waiting.append(pool.submit(self._make_part, block))
                     if len(waiting) > self._threads:
                         yield waiting.popleft().result()
@@ -150,11 +218,17 @@ class BatchJob:
                 for future in waiting:
                     future.cancel()
 
-    def _blocks(self, done: list[dict[str, Any]]) -> Iterable[Block]:
-        if self._from == PARQUET:
-            return parquet_blocks(self.source, sum(part["rows"] for part in done), len(done))
-        blocks = csv_blocks(self.source) if self._from == CSV else line_blocks(self.source)
-        return (block for block in blocks if block.number >= len(done))
+    def _blocks(self, done: list[dict[str, Any]]) -> Iterator[Block]:
+        rows = sum(part["rows"] for part in done)
+        return blocks_of(self._path, self._format.compression, self.layout, len(done), rows)
+
+    def _some(self, blocks: Iterator[Block], none_yet: bool) -> Iterator[Block]:
+        """The blocks; of a file without records an empty one, so that there is a part to make a file of."""
+        for block in blocks:
+            none_yet = False
+            yield block
+        if none_yet:
+            yield Block(0, self.layout.first_line, 0, b"")
 
     def _make_part(self, block: Block) -> dict[str, Any]:
         result = self._scorer.score(block)
@@ -164,7 +238,7 @@ class BatchJob:
         return part
 
     def _part(self, index: int) -> Path:
-        return self._folder / f"{index:08d}{self._to}"
+        return self._folder / f"{index:08d}{PART[self._to.kind]}"
 
     def _write(self, path: Path, content: bytes) -> None:
         """A part is there whole or not: a killed run leaves nothing that looks done."""
@@ -172,39 +246,112 @@ class BatchJob:
         draft.write_bytes(content)
         draft.replace(path)
 
-    def _join(self, rows: int) -> None:
-        parts = sorted(path for path in self._folder.glob(f"*{self._to}"))
-        if not rows:
-            raise BatchRefused(f"expected rows in {self.source}, got none")
+    def _join(self, parts: list[dict[str, Any]], totals: Totals) -> None:
+        """Put the parts together, once all of them are there as they were written."""
+        paths = [self._part(i) for i in range(len(parts))]
+        self._check_parts(parts, paths, totals)
         whole = self._folder / "whole"
-        if self._to == PARQUET:
-            pl.scan_parquet(parts).sink_parquet(whole)
+        if self._to.kind in TEXTS:
+            header = self._scorer.columns() if self._to.kind == CSV else b""
+            _concatenated(paths, whole, self._mark() + header)
         else:
-            with open(whole, "wb") as out:
-                if self._to == CSV:
-                    out.write(self._scorer.columns())
-                for path in parts:
-                    with open(path, "rb") as part:
-                        shutil.copyfileobj(part, out, 2**20)
+            _table_of(paths, whole, self._to.kind, totals)
+        compressed(whole, self._to.compression)
+        self._hand_over(whole)
+
+    def _mark(self) -> bytes:
+        """Excel tells UTF-8 by a mark: one stands where the input had one, or was no UTF-8."""
+        if self._to.kind != CSV or self.layout.kind != CSV:
+            return b""
+        with opened(self._path, self._format.compression) as file:
+            marked = file.read(3) == b"\xef\xbb\xbf"
+        return b"\xef\xbb\xbf" if marked or self.layout.encoding != "utf-8" else b""
+
+    def _check_parts(self, parts: list[dict[str, Any]], paths: list[Path], totals: Totals) -> None:
+        rows = sum(part["rows"] for part in parts)
+        sizes = [path.stat().st_size if path.exists() else -1 for path in paths]
+        if rows != totals.rows or sizes != [part["bytes"] for part in parts]:
+            raise BatchRefused(
+                f"expected the parts of {totals.rows} rows in {self._folder} as they were written, "
+                "got others: run the command again, and no other on the same output"
+            )
+
+    def _hand_over(self, whole: Path) -> None:
+        if self.target == STANDARD:
+            with open(whole, "rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer, 2**20)
+            sys.stdout.buffer.flush()
+            return
+        with open(whole, "rb") as file:
+            os.fsync(file.fileno())
         whole.replace(self.target)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Hold a lock on a file that whoever holds it removes at the end; False if another process has it."""
+    while True:
+        with open(path, "ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            # Between the opening and the lock its holder may have removed it.
+            if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                yield True
+                return
+
+
+def _concatenated(paths: list[Path], whole: Path, beginning: bytes) -> None:
+    with open(whole, "wb") as out:
+        out.write(beginning)
+        for path in paths:
+            with open(path, "rb") as part:
+                shutil.copyfileobj(part, out, 2**20)
+
+
+def _table_of(paths: list[Path], whole: Path, kind: str, totals: Totals) -> None:
+    if kind == EXCEL:
+        if totals.rows > MAX_SHEET_ROWS:
+            raise BatchRefused(
+                f"expected at most {MAX_SHEET_ROWS:,} rows for a worksheet, got {totals.rows:,}: "
+                "write to .parquet"
+            )
+        pl.concat([pl.read_parquet(path, glob=False) for path in paths]).write_excel(
+            whole.with_suffix(".xlsx")
+        )
+        whole.with_suffix(".xlsx").replace(whole)
+    elif PART[kind] == ".parquet":
+        pl.scan_parquet(paths, glob=False).sink_parquet(whole)
+    else:
+        pl.scan_ipc(paths, glob=False).sink_ipc(whole)
 
 
 def write_report(target: Path, bad: list[Bad]) -> Path | None:
     """`OUT.bad.csv`, a line a bad value; one of an earlier run does not stay."""
+    if target == STANDARD:
+        target = Path("standard-output")
     path = target.with_name(target.name + ".bad.csv")
     path.unlink(missing_ok=True)
     if not bad:
         return None
-    pl.DataFrame(bad, schema=["line", "feature", "detail"], orient="row").write_csv(path)
+    report = pl.DataFrame(bad, schema=["line", "feature", "detail", "file"], orient="row")
+    if any(value.file for value in bad):
+        report = report.select("file", "line", "feature", "detail")
+    else:
+        report = report.drop("file")
+    report.write_csv(path)
     return path
 
 
-def refusal(bundle: Bundle, source: Path, bad_rows: int, bad: list[Bad]) -> BatchRefused:
-    """The sentence about bad rows, the first of them named."""
+def refusal(bundle: Bundle, source: str, bad_rows: int, bad: list[Bad], layout: Layout) -> BatchRefused:
+    """The sentence about bad rows, the first of them named, and how the file was read."""
     first = "; ".join(": ".join(filter(None, (f"line {b.line}", b.feature, b.detail))) for b in bad[:10])
     words = "a row that is" if bad_rows == 1 else f"{bad_rows} rows that are"
+    read = f" ({', '.join(layout.dialect.notes)})" if layout.dialect.notes else ""
     return BatchRefused(
-        f"expected rows of {bundle.label} in {source}, got {words} not ({first}): "
+        f"expected rows of {bundle.label} in {source}{read}, got {words} not ({first}): "
         "correct them, or choose --on-bad-row skip or null"
     )
 
@@ -216,5 +363,6 @@ def described(block: Block, result: Result) -> dict[str, Any]:
         "size": block.size,
         "rows": result.rows,
         "bad_rows": result.bad_rows,
+        "bytes": len(result.content),
         "bad": [list(bad) for bad in result.bad[:MAX_REPORTED]],
     }

@@ -8,19 +8,20 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from server.batch.job import Totals, columns_of, format_of
-from server.batch.scorer import LINES
+from server.batch.job import Totals
+from server.batch.layout import Layout
 from server.model.bundle import Bundle
 
 
 class Job(Protocol):
-    """What is shown: `size` is what there is to do, in bytes of text or rows of Parquet."""
+    """What is shown: `size` is what there is to do, in bytes of text or rows of a table, if that is known."""
 
     source: Path
     target: Path
+    layout: Layout
 
     @property
-    def size(self) -> int: ...  # noqa: D102  # the class says it
+    def size(self) -> int | None: ...  # noqa: D102  # the class says it
 
     def run(self, advance: Callable[[int, int], None]) -> Totals: ...  # noqa: D102  # as above
 
@@ -28,6 +29,8 @@ class Job(Protocol):
 def shown(job: Job, bundle: Bundle) -> Totals:
     """Run the job with a progress bar on stderr (none if that is no terminal) and a last line of figures."""
     console = Console(stderr=True)
+    if job.layout.notes:
+        _say(console, f"{job.source}: {', '.join(job.layout.notes)}.")
     started, rows = time.perf_counter(), 0
     columns = (
         TextColumn("[progress.description]{task.description}"),
@@ -46,14 +49,16 @@ def shown(job: Job, bundle: Bundle) -> Totals:
             progress.update(task, advance=size, rate=f"{rate:,.0f} rows/s")
 
         totals = job.run(advance)
-    console.print(
-        summary(job, bundle, totals, time.perf_counter() - started), soft_wrap=True, highlight=False
-    )
+    _say(console, summary(job, bundle, totals, time.perf_counter() - started))
     return totals
 
 
+def _say(console: Console, sentence: str) -> None:
+    console.print(sentence, soft_wrap=True, highlight=False, markup=False)
+
+
 def summary(job: Job, bundle: Bundle, totals: Totals, seconds: float) -> str:
-    """The last line of figures, and which columns were missing."""
+    """The last line of figures."""
     fresh = totals.rows - totals.resumed_rows
     scored = f"{totals.rows - totals.bad_rows:,} rows scored"
     if totals.bad_rows:
@@ -64,13 +69,4 @@ def summary(job: Job, bundle: Bundle, totals: Totals, seconds: float) -> str:
         words.append(f"after {totals.resumed_rows:,} rows of an interrupted run")
     if totals.bad_rows:
         words.append(f"with {totals.bad_rows:,} bad rows, listed in {totals.report}")
-    absent = _absent(job.source, bundle)
-    more = f"\nNo column for {', '.join(absent)}: missing in every row." if absent else ""
-    return " ".join(words) + f": {job.target}{more}"
-
-
-def _absent(source: Path, bundle: Bundle) -> list[str]:
-    if not source.is_file() or format_of(source) == LINES:
-        return []
-    columns = columns_of(source)
-    return [name for name in bundle.schema.names if name not in columns]
+    return " ".join(words) + f": {job.target}"

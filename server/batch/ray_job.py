@@ -16,9 +16,11 @@ from typing import Any
 import orjson
 
 from server.batch.columns import BatchRefused
-from server.batch.job import ENDINGS, MAX_REPORTED, Totals, format_of, refusal, write_report
+from server.batch.formats import CSV, ENDINGS, EXCEL, TEXTS
+from server.batch.job import MAX_REPORTED, Totals, refusal, write_report
+from server.batch.layout import Reading, check_writable
 from server.batch.ray_cluster import ClusterError, Where, cluster, mapped
-from server.batch.scorer import PARQUET, Bad, BatchScorer, OnBadRow
+from server.batch.scorer import Bad, BatchScorer, OnBadRow, Output
 from server.batch.shard_folder import ShardFolder
 from server.batch.shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
 from server.batch.shards import (
@@ -29,7 +31,7 @@ from server.batch.shards import (
     count,
     cuts_of,
     files_of,
-    header_of,
+    layouts_of,
     placed,
 )
 from server.model.bundle import Bundle
@@ -53,31 +55,42 @@ class RayJob:
         on_bad_row: OnBadRow,
         where: Where,
         shard_size: int | None = None,
+        reading: Reading | None = None,
     ) -> None:
         self._where, self._begun = where, False
         self.source, self.target, self._bundle, self._on_bad_row = source, target, bundle, on_bad_row
+        reading = reading or Reading()
         self._files = files_of(source)
-        header, self._from = header_of(self._files), format_of(self._files[0])
-        self._size = shard_size or (SHARD_ROWS if self._from == PARQUET else SHARD_BYTES)
-        to = ENDINGS.get(target.suffix.lower(), self._from)
-        BatchScorer(bundle, header, self._from, to, on_bad_row)  # refuses here what no node could score
+        self._layouts = layouts_of(self._files, bundle, reading)
+        self.layout = self._layouts[0]
+        self._size = shard_size or (SHARD_BYTES if self.layout.kind in TEXTS else SHARD_ROWS)
+        self._output = self._output_of(target, reading)
+        check_writable(self._files[0], self.layout.kind, self._output.kind)
+        BatchScorer(bundle, self.layout, self._output)  # refuses here what no node could score
         if target.is_file() or target.resolve() in (source.resolve(), self._files[0].resolve().parent):
             raise BatchRefused(f"expected a folder apart from the input for the shards, got {target}")
-        self._folder = ShardFolder(target, to)
+        self._folder = ShardFolder(target, self._output.kind)
         self._job = ShardJob(
             model=str(bundle.directory.resolve()),
             model_sha256=bundle.digest,
-            header=tuple(header),
-            source_format=self._from,
+            layout=self.layout,
             target=str(target.resolve()),
-            target_format=to,
-            on_bad_row=on_bad_row,
+            output=self._output,
         )
-        self._cuts = self._folder.plan(self._identity()) or list(
-            cuts_of(files_of(source.resolve()), self._size)
-        )
-        if not self._cuts:
-            raise BatchRefused(f"expected rows in {source}, got none")
+        paths = [path.resolve() for path in self._files]
+        self._cuts = self._folder.plan(self._identity()) or list(cuts_of(paths, self._layouts, self._size))
+
+    def _output_of(self, target: Path, reading: Reading) -> Output:
+        """The ending of the folder says what its shards are; without one they are what the input is."""
+        named = ENDINGS.get(target.suffix.lower(), self.layout.kind)
+        if named == EXCEL:
+            raise BatchRefused(
+                f"expected shards of another kind than {EXCEL}: name a folder such as OUT.parquet"
+            )
+        separator = "\t" if target.suffix.lower() == ".tsv" else ","
+        if self.layout.kind == CSV and target.suffix.lower() != ".tsv":
+            separator = self.layout.dialect.separator
+        return Output(named, separator, self._on_bad_row, reading.allow_missing)
 
     @property
     def size(self) -> int:
@@ -112,7 +125,8 @@ class RayJob:
             self._begun = True  # only from here on is the folder ours to remove
             for shard in self._shards():
                 number = shard["index"]
-                bad += [(number, value) for value in _bad(shard.pop("bad"))]
+                file = shard["file"] if len(self._files) > 1 else ""
+                bad += [(number, value) for value in _bad(shard.pop("bad"), file)]
                 # They come in any order: what is beyond the limit now is beyond it at the end too.
                 bad = sorted(bad, key=itemgetter(0))[:MAX_REPORTED]
                 shards[number] = shard
@@ -133,12 +147,15 @@ class RayJob:
             if UNFIT in shard:  # the shards that are there stay
                 raise ClusterError(f"{shard[UNFIT]}: mend it, and the same command goes on")
             if shard["bad_rows"] and self._on_bad_row == "fail":
-                raise refusal(self._bundle, self.source, shard["bad_rows"], _bad(shard["bad"]))
+                bad, where = _bad(shard["bad"], ""), str(self.source)
+                if len(self._files) > 1:
+                    where = str(self.source / shard["file"])
+                raise refusal(self._bundle, where, shard["bad_rows"], bad, self.layout)
             yield shard
 
     def _placed(self) -> list[Cut]:
         """The cuts with what stands before each, counted by the cluster where it is much text."""
-        if self._from == PARQUET:
+        if self.layout.kind not in TEXTS:
             return self._cuts
         each = max(1, COUNT_BYTES // self._size)
         groups = [self._cuts[i : i + each] for i in range(0, len(self._cuts), each)]
@@ -154,8 +171,6 @@ class RayJob:
             bad_rows=sum(shard["bad_rows"] for shard in shards),
             resumed_rows=sum(shard["rows"] for shard in shards if "resumed" in shard),
         )
-        if not totals.rows:
-            raise BatchRefused(f"expected rows in {self.source}, got none")
         totals.report = write_report(self.target, bad)
         self._folder.finish(self._identity(), self._cuts, shards, totals.report)
         return totals
@@ -163,13 +178,15 @@ class RayJob:
     def _identity(self) -> dict[str, Any]:
         """What must be the same for shards to belong to this job."""
         files = [(path, path.stat()) for path in self._files]
-        return {
+        identity = {
             "source": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in files],
             "model": [self._bundle.label, self._job.model_sha256],
-            "on_bad_row": self._on_bad_row,
+            "layouts": self._layouts,
+            "output": self._output,
             "shard_size": self._size,
-            "format": self._job.target_format,
         }
+        known: dict[str, Any] = orjson.loads(orjson.dumps(identity, default=list))
+        return known
 
 
 def _score(cut: bytes, job: ShardJob) -> bytes:
@@ -181,5 +198,5 @@ def _count(group: bytes, _: None) -> bytes:
     return orjson.dumps([[cut.number, *count(cut)] for cut in cuts])
 
 
-def _bad(entries: list[list[Any]]) -> list[Bad]:
-    return [Bad(*entry) for entry in entries]
+def _bad(entries: list[list[Any]], file: str) -> list[Bad]:
+    return [Bad(*entry)._replace(file=file) for entry in entries]

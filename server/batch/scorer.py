@@ -1,39 +1,42 @@
 """One block of a file, scored: columns in, the same columns and the model's answers out."""
 
-import csv
-import difflib
-import functools
 import io
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from itertools import compress
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import polars as pl
 
 from server.batch.blocks import Block
 from server.batch.columns import BadValue, BatchRefused, encode_table, output_columns
-from server.errors import ModelFailure, Problem
+from server.batch.csv_block import CsvTable, csv_record, csv_table
+from server.batch.formats import ARROW, CSV, LINES, PARQUET
+from server.batch.json_lines import LinesReader, extended, members_table
+from server.batch.layout import Layout
+from server.errors import ModelFailure
 from server.model.bounds import Bounds
 from server.model.bundle import Bundle
-from server.model.decoder import row_decoder
 from server.model.outcome import Outcomes
 from server.model.predictor import Predictor
 from server.model.row_order import RowOrder
-from server.model.schema import Matrix, object_or_empty
+from server.model.schema import Matrix
 
 OnBadRow: TypeAlias = Literal["fail", "skip", "null"]
-CSV, LINES, PARQUET = ".csv", ".jsonl", ".parquet"
+Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Bad(NamedTuple):
-    """What is wrong with one row: its line (or row) in the input, a feature, and what was expected."""
+    """What is wrong with one row: its line (or row) in the input, a feature, and what was expected.
+
+    `file` is its name where there are several.
+    """
 
     line: int
     feature: str
     detail: str
+    file: str = ""
 
 
 class Result(NamedTuple):
@@ -45,248 +48,164 @@ class Result(NamedTuple):
     bad: list[Bad]
 
 
-class BatchScorer:
-    """Scores blocks of one input format into parts of one output format; for any thread."""
+class Output(NamedTuple):
+    """What is written: the kind of file, the separator of a text, what becomes of bad rows."""
 
-    def __init__(
-        self, bundle: Bundle, header: list[str], source: str, target: str, on_bad_row: OnBadRow
-    ) -> None:
-        self.bundle = bundle
+    kind: str
+    separator: str = ","
+    on_bad_row: OnBadRow = "fail"
+    allow_missing: bool = False
+
+
+class BatchScorer:
+    """Scores blocks of one layout into parts of one output; for any thread."""
+
+    def __init__(self, bundle: Bundle, layout: Layout, output: Output) -> None:
+        self.bundle, self.layout, self._output = bundle, layout, output
         self._predictor = Predictor(bundle)
         self._order = RowOrder(self._predictor)
         self._bounds = Bounds(bundle.schema)
-        self._decode = row_decoder(bundle.schema, others=True)
+        self._added = [layout.prefix + name for name in output_columns(bundle.task, bundle.classes)]
+        self._lines = LinesReader(bundle.schema, self._added, allow_missing=output.allow_missing)
         self._kinds = {feature.name: feature.kind for feature in bundle.schema.features}
-        self.header, self._source, self._target, self._on_bad_row = header, source, target, on_bad_row
-        self._added = output_columns(bundle.task, bundle.classes)
-        taken = sorted(set(self._added) & set(header))
-        if taken:
-            raise BatchRefused(f"expected no column {taken[0]} in the input, which is added: rename it")
-        _check_columns(bundle, header, all_known=source != LINES)
+        # Records of CSV are handed on as they are where they can be.
+        self._decimal_comma = layout.dialect.rules.decimal == "," and output.separator != ","
+        self._verbatim = layout.kind == CSV == output.kind and layout.dialect.separator == output.separator
+        everything = range(len(layout.names))
+        positions = dict(layout.positions)
+        self._read: Sequence[int] = sorted(positions.values()) if self._verbatim else everything
+        order = {position: i for i, position in enumerate(self._read)}
+        self._columns = {name: order[position] for name, position in positions.items()}
 
     def score(self, block: Block) -> Result:
         """Score one block; raises `BatchRefused` if the block cannot be read."""
-        if self._source == LINES:
+        if self.layout.kind == LINES:
             return self._score_lines(block)
-        table, lines, ragged = self._table(block)
-        encoded = encode_table(table, self.bundle.schema, self._bounds)
-        is_bad = encoded.bad.copy()
-        is_bad[list(ragged)] = True
-        answers = self._answers(encoded.rows, is_bad)
-        if self._source == CSV and self._target != CSV:
-            table = self._typed(table)
-        content = self._written(table.with_columns(answers), is_bad)
-        width = len(self.header)
-        details = [BadValue(row, "", f"expected {width} cells, got {n}") for row, n in ragged.items()]
-        details += [value for value in encoded.details if value.row not in ragged]
-        bad = [Bad(_line(block, lines, b.row), b.feature, b.detail) for b in sorted(details)]
-        return Result(content, table.height, int(is_bad.sum()), bad)
+        if isinstance(block.content, pl.DataFrame):
+            return self._score_table(block, block.content)
+        layout = self.layout
+        read = csv_table(block.content, block.first, len(layout.names), self._read, layout.dialect)
+        encoded = encode_table(
+            read.table, self.bundle.schema, self._bounds, self._columns, layout.dialect.rules
+        )
+        bad = encoded.bad.copy()
+        bad[read.ragged] = True
+        answers = self._answers(encoded.rows, bad)
+        content = self._csv_part(read, answers, bad, encoded.rows)
+        details = _ragged_details(read) + [
+            v for v in encoded.details if v.row not in set(read.ragged.tolist())
+        ]
+        return Result(content, len(bad), int(bad.sum()), self._placed(block, read, details))
 
     def columns(self) -> bytes:
         """The header of a CSV output."""
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerow([*self.header, *self._added])
-        return text.getvalue().encode()
+        names = self.layout.names if self._verbatim else self.layout.columns
+        return csv_record([*names, *self._added], self._output.separator) + b"\n"
 
-    def _table(self, block: Block) -> tuple[pl.DataFrame, list[int] | None, dict[int, int]]:
-        """The block's columns, the line of each row if counting does not tell it, and ragged rows.
+    def _score_table(self, block: Block, table: pl.DataFrame) -> Result:
+        encoded = encode_table(table, self.bundle.schema, self._bounds, self._columns)
+        answers = self._answers(encoded.rows, encoded.bad)
+        content = self._written(table.hstack(answers), encoded.bad)
+        bad = [Bad(block.first + value.row, value.feature, value.detail) for value in encoded.details]
+        return Result(content, table.height, int(encoded.bad.sum()), bad)
 
-        Those have more or fewer cells than the header; the table has what fits.
-        """
-        if isinstance(block.content, pl.DataFrame):
-            return block.content, None, {}
-        table, has_long = self._read(block.content, block.first)
-        if b'"' in block.content or table.height != block.content.rstrip(b"\n").count(b"\n") + 1:
-            lines, cells = _records(block)
+    def _score_lines(self, block: Block) -> Result:
+        assert isinstance(block.content, bytes)
+        read = self._lines.read(block.content, block.first)
+        answers = self._answers(read.rows, read.bad)
+        if self._output.kind == LINES:
+            content = b"".join(self._keep(map(extended, read.texts, _json_lines(answers)), read.bad))
         else:
-            lines, cells = None, _cells(block.content, table, has_long)
-        width = len(self.header)
-        return table, lines, {row: n for row, n in enumerate(cells) if n != width and row < table.height}
+            # In CSV a number is what its digits say: they stay as they are.
+            kinds = {} if self._output.kind == CSV else self._kinds
+            table = members_table(read.texts, read.lines, kinds, self.layout.names)
+            content = self._written(table.hstack(answers), read.bad)
+        bad = [Bad(read.lines[value.row], value.feature, value.detail) for value in read.details]
+        return Result(content, len(read.texts), int(read.bad.sum()), bad)
 
-    def _read(self, content: bytes, first: int) -> tuple[pl.DataFrame, bool]:
-        """A block of CSV as columns of text, and whether a row had more cells than these."""
-        read = functools.partial(
-            pl.read_csv,
-            content,
-            has_header=False,
-            new_columns=self.header,
-            schema=dict.fromkeys(self.header, pl.String),
-            raise_if_empty=False,
-        )
-        try:
-            return read(), False
-        except pl.exceptions.PolarsError:
-            pass  # of a row that is too long, or of what is no CSV
-        try:
-            return read(truncate_ragged_lines=True), True
-        except pl.exceptions.PolarsError as error:
-            words = str(error).strip().splitlines()[0]
-            raise BatchRefused(f"expected CSV in UTF-8 from line {first} on, got: {words}") from None
-
-    def _answers(self, rows: Matrix, bad: npt.NDArray[np.bool_]) -> list[pl.Series]:
+    def _answers(self, rows: Matrix, bad: Flags) -> pl.DataFrame:
         """The added columns, null where a row is bad."""
         outputs = self._predictor.outputs(self._order.margins(rows)) if len(rows) else []
         values = np.array(outputs, dtype=np.float64).reshape(len(rows), self.bundle.outputs)
+        series = [pl.Series(name, column) for name, column in zip(self._added, values.T, strict=False)]
         outcomes = np.zeros(len(rows), dtype=np.uint32)
         outcomes[~bad] = self._outcomes(values[~bad])
-        series = [pl.Series(name, column) for name, column in zip(self._added, values.T, strict=False)]
         if self.bundle.task in ("binary", "multiclass"):
-            series.append(_words(self._added[-1], self.bundle.outcomes, outcomes))
+            words = pl.Series(self._added[-1], self.bundle.outcomes, dtype=pl.String)
+            series.append(words.gather(outcomes))
+        answers = pl.DataFrame(series)
         if not bad.any():
-            return series
+            return answers
         good = pl.Series(~bad)
-        return [s.to_frame().select(pl.when(good).then(pl.col(s.name)))[s.name] for s in series]
+        return answers.select(pl.when(good).then(pl.col(name)).alias(name) for name in answers.columns)
 
-    def _outcomes(self, values: npt.NDArray[np.float64]) -> Outcomes:
+    def _outcomes(self, values: Matrix) -> Outcomes:
         """Of the outputs [n, K] of good rows; raises `BatchRefused` where the model gives none."""
         try:
             return self._predictor.outcomes(values if self.bundle.classes else values[:, 0])
         except ModelFailure as failure:
             raise BatchRefused(failure.detail) from None
 
-    def _written(self, table: pl.DataFrame, bad: npt.NDArray[np.bool_]) -> bytes:
-        if self._on_bad_row == "skip" and bad.any():
+    def _csv_part(self, read: CsvTable, answers: pl.DataFrame, bad: Flags, rows: Matrix) -> bytes:
+        if not self._verbatim:
+            table = self._typed(read.table, rows)
+            table.columns = list(self.layout.columns)
+            return self._written(table.hstack(answers), bad)
+        separator = self._output.separator
+        more = answers.write_csv(include_header=False, separator=separator, decimal_comma=self._decimal_comma)
+        lines = zip(read.lines(), more.encode().split(b"\n"), strict=False)
+        return b"".join(self._keep([b"%b%b%b\n" % (a, separator.encode(), b) for a, b in lines], bad))
+
+    def _keep(
+        self, lines: "Sequence[bytes] | map[bytes]", bad: Flags
+    ) -> "Sequence[bytes] | map[bytes] | compress[bytes]":
+        if self._output.on_bad_row == "skip" and bad.any():
+            return compress(lines, (~bad).tolist())
+        return lines
+
+    def _typed(self, table: pl.DataFrame, rows: Matrix) -> pl.DataFrame:
+        """A table of texts with its numbers as numbers: for formats that tell them apart."""
+        if self._output.kind == CSV:
+            return table
+        columns = []
+        for i, feature in enumerate(self.bundle.schema.features):
+            if feature.name in self._columns and feature.kind != "category":
+                name = table.columns[self._columns[feature.name]]
+                values = pl.Series(name, rows[:, i]).fill_nan(None)
+                whole = feature.kind != "number"
+                columns.append(values.cast(pl.Int64, strict=False) if whole else values)
+        return table.with_columns(columns)
+
+    def _written(self, table: pl.DataFrame, bad: Flags) -> bytes:
+        if self._output.on_bad_row == "skip" and bad.any():
             table = table.filter(pl.Series(~bad))
         part = io.BytesIO()
-        if self._target == CSV:
-            table.write_csv(part, include_header=False)
-        elif self._target == LINES:
+        if self._output.kind == CSV:
+            separator, comma = self._output.separator, self._decimal_comma
+            table.write_csv(part, include_header=False, separator=separator, decimal_comma=comma)
+        elif self._output.kind == LINES:
             table.write_ndjson(part)
-        else:
+        elif self._output.kind == ARROW:
+            table.write_ipc(part)
+        else:  # a workbook is put together from parts of Parquet
             table.write_parquet(part)
         return part.getvalue()
 
-    def _typed(self, table: pl.DataFrame) -> pl.DataFrame:
-        """A table of texts with its numbers as numbers: for formats that tell them apart."""
-        numbers = [name for name in table.columns if self._kinds.get(name, "category") != "category"]
-        return table.with_columns(
-            pl.col(name).str.strip_chars().cast(pl.Float64, strict=False) for name in numbers
-        )
-
-    def _score_lines(self, block: Block) -> Result:
-        assert isinstance(block.content, bytes)
-        rows, bad, texts, places = [], [], [], []
-        missing = np.full(len(self.bundle.schema), np.nan).tobytes()
-        for line, text in enumerate(block.content.split(b"\n"), start=block.first):
-            if not text.strip():
-                continue
-            places.append(line)
-            texts.append(text.strip())
-            try:
-                rows.append(self._decode(text))
-            except Problem as refusal:
-                rows.append(missing)
-                bad.append((len(texts) - 1, _described(line, refusal)))
-        matrix = np.frombuffer(b"".join(rows)).reshape(-1, len(self.bundle.schema))
-        is_bad = np.zeros(len(texts), dtype=bool)
-        is_bad[[row for row, _ in bad]] = True
-        answers = pl.DataFrame(self._answers(matrix, is_bad))
-        content = self._extended(texts, answers, is_bad)
-        return Result(content, len(texts), len(bad), [entry for _, entries in bad for entry in entries])
-
-    def _extended(self, texts: list[bytes], answers: pl.DataFrame, bad: npt.NDArray[np.bool_]) -> bytes:
-        """Each line with the answers as further members, or as a table of another format."""
-        if self._target != LINES:
-            return self._written(_members(texts, self._kinds, self.header).hstack(answers), bad)
-        added = answers.write_ndjson().encode().split(b"\n")
-        lines = (
-            _joined(text, more)
-            for text, more, is_bad in zip(texts, added, bad.tolist(), strict=False)
-            if not (is_bad and self._on_bad_row == "skip")
-        )
-        return b"".join(lines)
+    def _placed(self, block: Block, read: CsvTable, details: list[BadValue]) -> list[Bad]:
+        lines = read.records.lines
+        return [Bad(block.first + int(lines[v.row]), v.feature, v.detail) for v in sorted(details)]
 
 
-def _check_columns(bundle: Bundle, header: list[str], *, all_known: bool) -> None:
-    """Refuse a column that is a feature's but for case, blanks and dashes, and a table without one it needs.
-
-    Taken as they are, every row of it would be scored without that value, or none.
-    """
-    others = {_letters(name): name for name in header if name not in bundle.schema.names}
-    absent = [feature for feature in bundle.schema.features if feature.name not in header]
-    for feature in absent:
-        if (near := others.get(_letters(feature.name))) is not None:
-            raise BatchRefused(f"expected the column {feature.name}, got {near}: rename one of them")
-    needed = [feature.name for feature in absent if not feature.nullable]
-    if needed and all_known:
-        close = difflib.get_close_matches(needed[0], others.values(), 1, 0.6)
-        got = f"{close[0]}: rename it" if close else "a table without: no row of it could be scored"
-        words = f"the column{'s' if len(needed) > 1 else ''} {', '.join(needed)}"
-        raise BatchRefused(f"expected {words}, got {got}")
+def _json_lines(answers: pl.DataFrame) -> list[bytes]:
+    return answers.write_ndjson().encode().split(b"\n")
 
 
-def _letters(name: str) -> str:
-    return "".join(filter(str.isalnum, name.casefold()))
+def _ragged_details(read: CsvTable) -> list[BadValue]:
+    cells = read.records.cells
+    return [
+        BadValue(row, "", f"expected {read.width} cells, got {cells[row]}") for row in read.ragged.tolist()
+    ]
 
 
-def _words(name: str, words: tuple[str, ...], picked: npt.NDArray[np.uint32]) -> pl.Series:
-    return pl.Series(name, words, dtype=pl.String).gather(picked).alias(name)
-
-
-def _line(block: Block, lines: list[int] | None, row: int) -> int:
-    return block.first + (row if lines is None else lines[row])
-
-
-def _cells(content: bytes, table: pl.DataFrame, has_long: bool) -> list[int]:
-    """How many cells each line of a table without quotes has; empty if all have those of the header."""
-    if not has_long and content.count(b",") == table.height * (table.width - 1):
-        return []
-    return [line.count(b",") + 1 for line in content.rstrip(b"\n").split(b"\n")]
-
-
-def _records(block: Block) -> tuple[list[int], list[int]]:
-    """How many lines into the block each record begins, and its cells; blank lines are none."""
-    assert isinstance(block.content, bytes)
-    reader = csv.reader(io.StringIO(block.content.decode("utf-8", "replace"), newline=""))
-    lines, cells, before = [], [], 0
-    for record in reader:
-        if record:
-            lines.append(before)
-            cells.append(len(record))
-        before = reader.line_num
-    return lines, cells
-
-
-def _described(line: int, refusal: Problem) -> list[Bad]:
-    named = [Bad(line, error.pointer.removeprefix("/"), error.detail) for error in refusal.errors]
-    return named or [Bad(line, "", refusal.detail)]
-
-
-def _joined(text: bytes, more: bytes) -> bytes:
-    """A line's object with more members; what is no object stands under `line`."""
-    if not (text.startswith(b"{") and text.endswith(b"}")):
-        return b'{"line":%b,%b\n' % (orjson.dumps(text.decode("utf-8", "replace")), more[1:])
-    members = text[:-1].rstrip()
-    return b"%b%b%b\n" % (members, b"" if members == b"{" else b",", more[1:])
-
-
-def _members(texts: list[bytes], kinds: Mapping[str, str], header: list[str]) -> pl.DataFrame:
-    """Objects as columns: numbers of features as numbers, all else as text."""
-    columns: dict[str, list[Any]] = {name: [] for name in header}
-    for text in texts:
-        fields = object_or_empty(text)
-        unknown = next((name for name in fields if name not in columns), None)
-        if unknown is not None:
-            raise BatchRefused(
-                f"expected the members of the first rows in every row, got {unknown!r} too: "
-                "name an output that ends in .jsonl, where rows may differ"
-            )
-        for name, values in columns.items():
-            values.append(_cell(fields.get(name), kinds.get(name, "category")))
-    types = {name: pl.String if kinds.get(name, "category") == "category" else pl.Float64 for name in header}
-    return pl.DataFrame(columns, schema=types)
-
-
-def _cell(value: Any, kind: str) -> Any:
-    if kind != "category":
-        return float(value) if type(value) in (int, float, bool) else None
-    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def first_members(path: Path, lines: int = 1000) -> list[str]:
-    """The names of the members of a JSON Lines file's first objects, in the order they come."""
-    names: dict[str, None] = {}
-    with open(path, "rb") as file:
-        for _, text in zip(range(lines), file, strict=False):
-            names |= dict.fromkeys(object_or_empty(text))
-    return list(names)
+#: What the parts of each kind of output are.
+PART = {CSV: CSV, LINES: LINES, PARQUET: PARQUET, ARROW: ARROW, ".xlsx": PARQUET}

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from server.batch.columns import BatchRefused
+from server.batch.formats import CSV
 from server.batch.job import described
-from server.batch.scorer import CSV, BatchScorer, OnBadRow, Result
+from server.batch.layout import Layout
+from server.batch.scorer import BatchScorer, Output, Result
 from server.batch.shard_folder import ShardFolder
 from server.batch.shards import Cut, read
 from server.errors import BundleError, HotrowError
@@ -22,11 +24,9 @@ class ShardJob(NamedTuple):
 
     model: str
     model_sha256: str
-    header: tuple[str, ...]
-    source_format: str
+    layout: Layout
     target: str
-    target_format: str
-    on_bad_row: OnBadRow
+    output: Output
 
 
 def score_shard(job: ShardJob, cut: Cut) -> dict[str, Any]:
@@ -37,7 +37,8 @@ def score_shard(job: ShardJob, cut: Cut) -> dict[str, Any]:
     try:
         return _scored(job, cut)
     except BatchRefused as error:
-        return {REFUSED: str(error)}
+        name = Path(cut.path).name
+        return {REFUSED: str(error) if name in str(error) else f"{name}: {error}"}
     except HotrowError as error:
         return {UNFIT: str(error)}
     except OSError as error:
@@ -46,16 +47,16 @@ def score_shard(job: ShardJob, cut: Cut) -> dict[str, Any]:
 
 
 def _scored(job: ShardJob, cut: Cut) -> dict[str, Any]:
-    folder = ShardFolder(Path(job.target), job.target_format)
+    folder = ShardFolder(Path(job.target), job.output.kind)
     known = folder.description(cut.number)
     if known is not None:
         return known
-    scorer, block = _scorer(job), read(cut)
+    scorer, block = _scorer(job), read(cut, job.layout)
     result = scorer.score(block) if len(block.content) else Result(b"", 0, 0, [])
-    description = described(block, result)
-    if result.bad_rows and job.on_bad_row == "fail":
+    description = described(block, result) | {"file": Path(cut.path).name}
+    if result.bad_rows and job.output.on_bad_row == "fail":
         return description  # nothing is written
-    header = scorer.columns() if job.target_format == CSV and result.content else b""
+    header = scorer.columns() if job.output.kind == CSV and result.content else b""
     return folder.write(cut.number, header + result.content, description)
 
 
@@ -66,4 +67,4 @@ def _scorer(job: ShardJob) -> BatchScorer:
     if bundle.digest != job.model_sha256:
         raise BundleError(f"expected the same bundle at {job.model} on every node, got another on one")
     Predictor(bundle).check_golden_rows()
-    return BatchScorer(bundle, list(job.header), job.source_format, job.target_format, job.on_bad_row)
+    return BatchScorer(bundle, job.layout, job.output)

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import polars as pl
-
-from server.batch.blocks import BOM, MAX_RECORD_BYTES, Block, first_record_end
+from server.batch.blocks import BOM, MAX_RECORD_BYTES, Block, breaks, first_record_end
 from server.batch.columns import BatchRefused
-from server.batch.job import ENDINGS, columns_of, format_of
-from server.batch.scorer import CSV, LINES, PARQUET
+from server.batch.formats import CSV, LINES, TEXTS, format_found
+from server.batch.layout import Layout, Reading, layout_of
+from server.batch.tables import table_height, table_schema, table_slice
+from server.model.bundle import Bundle
+from server.tables.columns import listed
+from server.tables.csv_dialect import UTF8
 
 #: What a shard holds of its input unless the command says otherwise: some seconds of work for one
 #: core and a file of tens of MB, which is what readers of many files like.
@@ -40,46 +42,104 @@ class Count(NamedTuple):
 
 
 def files_of(source: Path) -> list[Path]:
-    """The file, or the files of a folder by name: all of one format; raises `BatchRefused`."""
+    """The file, or the files of a folder by name.
+
+    Raises `BatchRefused` where something would be passed over.
+    """
     if source.is_file():
         return [source]
     if not source.is_dir():
         raise BatchRefused(f"expected a file or a folder of files to score, got none at {source}")
     # Names that begin so are no data by the convention of Hadoop, Spark and Arrow.
-    files = sorted(p for p in source.iterdir() if p.is_file() and not p.name.startswith((".", "_")))
-    if len({format_of(path) for path in files}) != 1:
-        raise BatchRefused(f"expected files of one kind in {source} ({', '.join(ENDINGS)}), got {len(files)}")
+    entries = sorted(path for path in source.iterdir() if not path.name.startswith((".", "_")))
+    other = next((path for path in entries if not path.is_file()), None)
+    if other is not None:
+        what = "a folder" if other.is_dir() else "a link to nothing" if other.is_symlink() else "no file"
+        raise BatchRefused(
+            f"expected nothing but files in {source}, got {other.name}, which is {what}: score it apart, "
+            "or move what is in it up; or give it a name that begins with _"
+        )
+    # A writer without rows for it leaves a file without a byte: no record is in it.
+    files = [path for path in entries if path.stat().st_size]
+    if not files:
+        raise BatchRefused(f"expected files to score in {source}, got none with a byte in it")
     return files
 
 
-def header_of(files: Sequence[Path]) -> list[str]:
-    """The columns that every file has, in the order of the first; raises `BatchRefused`."""
-    header, *others = (columns_of(path) for path in files)
-    if format_of(files[0]) == LINES:
-        return list(dict.fromkeys(name for names in (header, *others) for name in names))
-    for path, names in zip(files[1:], others, strict=True):
-        if names != header:
-            raise BatchRefused(f"expected the columns of {files[0].name} in {path.name}, got others")
-    return header
+def layouts_of(files: Sequence[Path], bundle: Bundle, reading: Reading) -> list[Layout]:
+    """The layout of each file: all of the same columns, written in the same way; raises `BatchRefused`."""
+    formats = [format_found(path) for path in files]
+    for path, found in zip(files, formats, strict=True):
+        if found.compression:
+            raise BatchRefused(
+                f"expected plain files for --engine ray, got {path.name}, which is compressed: "
+                "decompress it, or use --engine local for one file"
+            )
+        if found.kind != formats[0].kind:
+            raise BatchRefused(f"expected files of one kind, got {files[0].name} and {path.name}")
+    layouts = [layout_of(p, f, bundle, reading, str(p)) for p, f in zip(files, formats, strict=True)]
+    for path, layout in zip(files, layouts, strict=True):
+        _check_same(files[0], layouts[0], path, layout)
+    if layouts[0].kind == LINES:
+        every = dict.fromkeys(name for layout in layouts for name in layout.names)
+        return [layout._replace(names=tuple(every)) for layout in layouts]
+    return layouts
 
 
-def cuts_of(files: Iterable[Path], size: int) -> Iterator[Cut]:
+def _check_same(first: Path, expected: Layout, path: Path, layout: Layout) -> None:
+    if layout.encoding.startswith("utf-16"):
+        raise BatchRefused(f"expected UTF-8 for --engine ray, got {path.name} in UTF-16: use --engine local")
+    if layout.kind == LINES:
+        return
+    if layout.names != expected.names:
+        others = [name for name in layout.names if name not in expected.names]
+        lacks = [name for name in expected.names if name not in layout.names]
+        words = [f"{listed(others)} more"] if others else []
+        words += [f"none of {listed(lacks)}"] if lacks else []
+        got = " and ".join(words) or f"them in another order ({listed(layout.names)})"
+        raise BatchRefused(f"expected the columns of {first.name} in {path.name}, got {got}")
+    ours, theirs = (one._replace(begin=0, first_line=1, notes=(), dialect=one.dialect._replace(notes=()))
+                    for one in (layout, expected))  # fmt: skip
+    if ours != theirs:
+        raise BatchRefused(
+            f"expected {path.name} to be written as {first.name} ({', '.join(expected.notes) or 'plain'}), "
+            f"got {', '.join(layout.notes) or 'plain'}: score them apart, or say --separator, --encoding "
+            "and --decimal"
+        )
+    _check_types(first, path, layout.kind)
+
+
+def _check_types(first: Path, path: Path, kind: str) -> None:
+    if kind == CSV or first == path:
+        return
+    expected, got = table_schema(first, kind), table_schema(path, kind)
+    for name, dtype in got.items():
+        if dtype != expected[name]:
+            raise BatchRefused(
+                f"expected the types of {first.name} in {path.name}, got {name} as {dtype} where it is "
+                f"{expected[name]}: shards of both could not be read together"
+            )
+
+
+def cuts_of(files: Iterable[Path], layouts: Iterable[Layout], size: int) -> Iterator[Cut]:
     """Ranges of about `size` bytes or rows; those of text still lack what stands before them."""
     number = 0
-    for path in files:
-        for begin, end in _ranges(path, size):
+    for path, layout in zip(files, layouts, strict=True):
+        for begin, end in _ranges(path, layout, size):
             yield Cut(number, str(path), begin, end)
             number += 1
 
 
 def count(cut: Cut) -> Count:
-    """What a range of text holds, read from the file."""
+    """What a range of text holds, read from the file: line ends (LF, CRLF or CR) and quotes."""
     lines = quotes = 0
     with open(cut.path, "rb") as file:
-        file.seek(cut.begin)
+        file.seek(max(0, cut.begin - 1))
+        turned = cut.begin > 0 and file.read(1) == b"\r"  # an LF behind it ends no further line
         for text in _pieces(file, cut.end - cut.begin):
-            lines += text.count(b"\n")
+            lines += breaks(text) - (turned and text.startswith(b"\n"))
             quotes += text.count(b'"')
+            turned = text.endswith(b"\r")
     return Count(lines, quotes)
 
 
@@ -96,13 +156,13 @@ def placed(cuts: Sequence[Cut], counts: Sequence[Count]) -> list[Cut]:
     return found
 
 
-def read(cut: Cut) -> Block:
+def read(cut: Cut, layout: Layout) -> Block:
     """The records that begin in a range; of text also the rest of the last one, beyond its end."""
     path = Path(cut.path)
-    if format_of(path) == PARQUET:
-        table = pl.scan_parquet(path).slice(cut.begin, cut.end - cut.begin).collect()
+    if layout.kind not in TEXTS:
+        table = table_slice(path, layout.kind, cut.begin, cut.end - cut.begin)
         return Block(cut.number, cut.begin + 1, table.height, table)
-    quoted = format_of(path) == CSV
+    quoted = layout.kind == CSV and layout.dialect.quotes
     with open(path, "rb") as file:
         first = _record_start(file, cut.begin, quoted and cut.quotes % 2 == 1, quoted, path)
         file.seek(cut.begin)
@@ -112,23 +172,29 @@ def read(cut: Cut) -> Block:
         file.seek(cut.end)
         text += file.read(max(0, last - cut.end))
     content = text[first - cut.begin :]
-    line = cut.lines + text.count(b"\n", 0, first - cut.begin) + 1
+    line = cut.lines + breaks(text[: first - cut.begin]) + 1
+    if layout.encoding != UTF8:
+        content = content.decode(layout.encoding).encode()
     return Block(cut.number, line, cut.end - cut.begin, content if cut.begin else content.removeprefix(BOM))
 
 
-def _ranges(path: Path, size: int) -> Iterator[tuple[int, int]]:
+def _ranges(path: Path, layout: Layout, size: int) -> Iterator[tuple[int, int]]:
     begin, end = 0, path.stat().st_size
-    if format_of(path) == PARQUET:
-        end = pl.scan_parquet(path).select(pl.len()).collect().item()
-    elif format_of(path) == CSV:
-        begin = _header_end(path)
+    if layout.kind not in TEXTS:
+        end = table_height(path, layout.kind)
+    elif layout.kind == CSV:
+        begin = _header_end(path, layout)
     for first in range(begin, end, size):
         yield first, min(first + size, end)
 
 
-def _header_end(path: Path) -> int:
+def _header_end(path: Path, layout: Layout) -> int:
+    """Where the first record begins in the bytes of the file: the layout counts those of its UTF-8 form."""
+    if layout.encoding == UTF8:
+        return layout.begin
     with open(path, "rb") as file:
-        return _scan(file, 0, False, True, path)
+        head = file.read(layout.begin).decode(layout.encoding)
+    return len(head.encode()[: layout.begin].decode().encode(layout.encoding))
 
 
 def _record_start(file: BinaryIO, at: int, odd: bool, quoted: bool, path: Path) -> int:

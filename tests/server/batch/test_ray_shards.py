@@ -15,29 +15,33 @@ from server.batch import job as batch_job
 from server.batch import ray_job as batch_ray
 from server.batch.blocks import Block
 from server.batch.columns import BatchRefused
-from server.batch.job import BatchJob, Totals, columns_of, format_of
+from server.batch.job import BatchJob, Totals
+from server.batch.layout import Layout
 from server.batch.ray_cluster import Where
 from server.batch.ray_job import RayJob
-from server.batch.scorer import Bad, Result
+from server.batch.scorer import Bad, Output, Result
 from server.batch.shard_folder import MANIFEST_FILE, SUCCESS_FILE, ShardFolder
 from server.batch.shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
-from server.batch.shards import Cut, count, cuts_of, files_of, header_of, placed, read
+from server.batch.shards import Cut, count, cuts_of, files_of, layouts_of, placed, read
 from server.model.bundle import Bundle
-from tests.server.batch.test_batch import BAD, lines, table
+from tests.server.batch.test_batch import BAD, LENIENT, lines, table
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.servers import run
 
 ROWS = sample_rows(THREE_FEATURES, 300)
 
 
+def layout(source: Path, three: Path) -> Layout:
+    return layouts_of([source], Bundle.load(three), LENIENT)[0]
+
+
 def shard_job(source: Path, out: Path, three: Path, ending: str, on_bad_row: Any = "fail") -> ShardJob:
     sha256 = Bundle.load(three).digest
-    header = tuple(columns_of(source))
-    return ShardJob(str(three), sha256, header, format_of(source), str(out), ending, on_bad_row)
+    return ShardJob(str(three), sha256, layout(source, three), str(out), Output(ending, ",", on_bad_row))
 
 
-def cut(source: Path, size: int) -> list[Cut]:
-    cuts = list(cuts_of([source], size))
+def cut(source: Path, size: int, three: Path) -> list[Cut]:
+    cuts = list(cuts_of([source], [layout(source, three)], size))
     return cuts if source.suffix == ".parquet" else placed(cuts, [count(one) for one in cuts])
 
 
@@ -59,9 +63,9 @@ def test_shards_in_their_order_are_the_local_output(
 ) -> None:
     path, whole, out = tmp_path / f"in.{source}", tmp_path / f"whole.{target}", tmp_path / "out"
     write(path)
-    BatchJob(path, whole, Bundle.load(three), "fail", 1).run(lambda *_: None)
+    BatchJob(path, whole, Bundle.load(three), "fail", 1, LENIENT).run(lambda *_: None)
     (out / "_work").mkdir(parents=True)
-    cuts = cut(path, 37 if source == "parquet" else 1111)
+    cuts = cut(path, 37 if source == "parquet" else 1111, three)
     for one in reversed(cuts):
         score_shard(shard_job(path, out, three, f".{target}"), one)
     shards = sorted(out.glob("part-*"))
@@ -74,11 +78,11 @@ def test_shards_in_their_order_are_the_local_output(
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1000, 10**6])
-def test_every_record_is_in_one_shard_wherever_the_cuts_fall(tmp_path: Path, size: int) -> None:
+def test_every_record_is_in_one_shard_wherever_the_cuts_fall(three: Path, tmp_path: Path, size: int) -> None:
     path = tmp_path / "in.csv"
-    text = 'a,"b\nb"\n' + "".join(f'{i},"x ""{i}\n\n,"\n' for i in range(20)) + "last,1"
+    text = 'income,"b\nb"\n' + "".join(f'{i},"x ""{i}\n\n,"\n' for i in range(20)) + "last,1"
     path.write_bytes(text.encode())
-    blocks = [read(one) for one in cut(path, size)]
+    blocks = [read(one, layout(path, three)) for one in cut(path, size, three)]
     contents = [block.content for block in blocks if isinstance(block.content, bytes)]
     assert b"".join(contents).decode() == text.partition('b"\n')[2]
     for block in blocks:
@@ -89,10 +93,10 @@ def test_every_record_is_in_one_shard_wherever_the_cuts_fall(tmp_path: Path, siz
             assert block.first == 1 + text.encode().count(b"\n", 0, at)
 
 
-def test_mark_at_the_beginning_of_lines_is_no_content(tmp_path: Path) -> None:
+def test_mark_at_the_beginning_of_lines_is_no_content(three: Path, tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"income": 1}\n{"income": 2}\n')
-    blocks = [read(one).content for one in cut(path, 5)]
+    blocks = [read(one, layout(path, three)).content for one in cut(path, 5, three)]
     assert [content for content in blocks if len(content)] == [b'{"income": 1}\n', b'{"income": 2}\n']
 
 
@@ -100,7 +104,7 @@ def test_shard_is_written_once_whoever_comes_second(three: Path, tmp_path: Path)
     path, out = tmp_path / "in.csv", tmp_path / "out"
     write(path)
     (out / "_work").mkdir(parents=True)
-    job, (first, *_) = shard_job(path, out, three, ".csv"), cut(path, 1111)
+    job, (first, *_) = shard_job(path, out, three, ".csv"), cut(path, 1111, three)
     known = score_shard(job, first)
     shard = out / known["name"]
     before = shard.stat()
@@ -119,7 +123,7 @@ def test_shard_of_which_a_power_cut_kept_a_part_is_written_anew(
     path, out = tmp_path / "in.csv", tmp_path / "out"
     write(path)
     (out / "_work").mkdir(parents=True)
-    job, (first, *_) = shard_job(path, out, three, ".csv"), cut(path, 1111)
+    job, (first, *_) = shard_job(path, out, three, ".csv"), cut(path, 1111, three)
     shard = out / score_shard(job, first)["name"]
     whole = shard.read_bytes()
     shard.write_bytes(whole[:kept])
@@ -136,7 +140,7 @@ def test_bad_rows_of_a_shard_are_named_by_their_lines(three: Path, tmp_path: Pat
     path.write_text(table(BAD))
     (out / "_work").mkdir(parents=True)
     job = shard_job(path, out, three, ".csv", on_bad_row)
-    shards = [score_shard(job, one) for one in cut(path, 60)]
+    shards = [score_shard(job, one) for one in cut(path, 60, three)]
     assert [entry[0] for shard in shards for entry in shard["bad"]] == [4, 5, 6]
     assert sum(shard["rows"] for shard in shards) == 5
     rows = sum(
@@ -150,7 +154,7 @@ def test_bundle_that_is_another_on_a_node_is_refused_in_a_sentence(three: Path, 
     path = tmp_path / "in.csv"
     write(path)
     job = shard_job(path, tmp_path / "out", three, ".csv")._replace(model_sha256="0")
-    assert "the same bundle" in score_shard(job, cut(path, 1111)[0])[UNFIT]
+    assert "the same bundle" in score_shard(job, cut(path, 1111, three)[0])[UNFIT]
 
 
 def test_input_that_is_no_table_and_a_path_that_a_node_lacks_are_told_apart(
@@ -159,7 +163,8 @@ def test_input_that_is_no_table_and_a_path_that_a_node_lacks_are_told_apart(
     path = tmp_path / "in.csv"
     path.write_bytes(b"income,owner\n" + b"1,1\n" * 5000 + b"1,\xff\n")
     job = shard_job(path, tmp_path / "out", three, ".csv")
-    assert "expected CSV in UTF-8 from line" in score_shard(job, cut(path, 1111)[-1])[REFUSED]
+    job = job._replace(layout=job.layout._replace(encoding="utf-8"))
+    assert "in line 5002" in score_shard(job, cut(path, 1111, three)[-1])[REFUSED]
     assert "No such file" in score_shard(job, Cut(0, str(tmp_path / "no.csv"), 0, 9))[UNFIT]
 
 
@@ -185,7 +190,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def ray_job(tmp_path: Path, three: Path, on_bad_row: Any) -> RayJob:
     source, out = tmp_path / "in.csv", tmp_path / "out"
-    return RayJob(source, out, Bundle.load(three), on_bad_row, Where(str(out), 1), 60)
+    return RayJob(source, out, Bundle.load(three), on_bad_row, Where(str(out), 1), 60, LENIENT)
 
 
 @pytest.mark.usefixtures("left")
@@ -241,12 +246,12 @@ def test_what_cannot_be_discarded_is_told(tmp_path: Path) -> None:
     assert out.is_symlink()
 
 
-def test_record_longer_than_a_read_is_followed_to_its_end(tmp_path: Path) -> None:
+def test_record_longer_than_a_read_is_followed_to_its_end(three: Path, tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     for size in (2**16 - 8, 2**16 - 7, 2**16 - 6, 5 * 2**16):
         record = b'1,"' + b"x\n" * (size // 2) + b'""' + b"y" * 2**16 + b'\n"\n'
-        path.write_bytes(b"a,b\n" + record + b"2,3\n")
-        blocks = [read(one) for one in cut(path, 2**15)]
+        path.write_bytes(b"income,b\n" + record + b"2,3\n")
+        blocks = [read(one, layout(path, three)) for one in cut(path, 2**15, three)]
         contents = [block.content for block in blocks if isinstance(block.content, bytes)]
         assert [content for content in contents if content] == [record, b"2,3\n"]
 
@@ -263,19 +268,95 @@ def test_folder_of_another_job_is_left_alone(tmp_path: Path) -> None:
     assert json.loads((folder.path / MANIFEST_FILE).read_bytes())["rows"] == 0
 
 
-def test_folder_of_files_is_one_data_set(tmp_path: Path) -> None:
+def test_folder_of_files_is_one_data_set(three: Path, tmp_path: Path) -> None:
     for name in ("b.csv", "a.csv", "_SUCCESS", ".hidden.csv"):
         (tmp_path / name).write_text("income,owner\n1,1\n")
+    (tmp_path / "empty.csv").touch()
+    bundle = Bundle.load(three)
     files = files_of(tmp_path)
     assert [path.name for path in files] == ["a.csv", "b.csv"]
-    assert header_of(files) == ["income", "owner"]
-    assert [cut.path for cut in cuts_of(files, 100)] == [str(path) for path in files]
-    (tmp_path / "c.csv").write_text("income\n1\n")
-    with pytest.raises(BatchRefused, match=r"columns of a\.csv"):
-        header_of(files_of(tmp_path))
-    (tmp_path / "d.jsonl").write_text("{}")
-    with pytest.raises(BatchRefused, match="one kind"):
+    layouts = layouts_of(files, bundle, LENIENT)
+    assert layouts[0].names == ("income", "owner")
+    assert [cut.path for cut in cuts_of(files, layouts, 100)] == [str(path) for path in files]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("c.csv", "income\n1\n", r"columns of a\.csv in c\.csv, got none of owner"),
+        ("c.csv", "owner,income\n1,1\n", "another order"),
+        ("c.csv", "income,owner,more\n1,1,1\n", "got more more"),
+        ("c.csv", "income;owner\n1;1\n", r"c\.csv to be written as a\.csv"),
+        ("c.jsonl", "{}", "one kind"),
+        ("c.csv.gz", "\x1f\x8b", "to be whole"),
+        ("day=1/c.csv", "income,owner\n1,1\n", "day=1, which is a folder"),
+    ],
+)
+def test_file_that_does_not_belong_is_named(
+    three: Path, tmp_path: Path, name: str, content: str, words: str
+) -> None:
+    (tmp_path / "a.csv").write_text("income,owner\n1,1\n")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(BatchRefused, match=words):
+        layouts_of(files_of(tmp_path), Bundle.load(three), LENIENT)
+
+
+def test_link_to_nothing_and_files_of_other_types_are_named(three: Path, tmp_path: Path) -> None:
+    pl.DataFrame({"income": [1.0], "id": [1]}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"income": [1.0], "id": ["x"]}).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(BatchRefused, match=r"types of a\.parquet in b\.parquet, got id as String"):
+        layouts_of(files_of(tmp_path), Bundle.load(three), LENIENT)
+    (tmp_path / "c.parquet").symlink_to(tmp_path / "gone")
+    with pytest.raises(BatchRefused, match=r"c\.parquet, which is a link to nothing"):
         files_of(tmp_path)
+
+
+@pytest.mark.usefixtures("left")
+def test_bad_rows_of_a_folder_name_their_file(three: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "in" / name).write_text("income,contract\n1,none\nx,none\n")
+    out = tmp_path / "out"
+    job = RayJob(tmp_path / "in", out, Bundle.load(three), "skip", Where(str(out), 1), 60, LENIENT)
+    report = pl.read_csv(job.run(lambda *_: None).report or "")
+    assert report.select("file", "line").rows() == [("a.csv", 3), ("b.csv", 3)]
+    again = RayJob(
+        tmp_path / "in", tmp_path / "fail", Bundle.load(three), "fail", Where(str(out), 1), 60, LENIENT
+    )
+    with pytest.raises(BatchRefused, match=r"in/[ab]\.csv.*line 3: income"):
+        again.run(lambda *_: None)
+
+
+@pytest.mark.usefixtures("left")
+def test_name_of_a_file_is_never_a_pattern(three: Path, tmp_path: Path) -> None:
+    for name, income in (("b?.parquet", 1.0), ("b1.parquet", 2.0)):
+        pl.DataFrame({"income": [income] * 3}).write_parquet(tmp_path / name)
+    out = tmp_path / "out.csv"
+    assert (
+        BatchJob(tmp_path / "b?.parquet", out, Bundle.load(three), "fail", 1, LENIENT)
+        .run(lambda *_: None)
+        .rows
+        == 3
+    )
+    (tmp_path / "in").mkdir()
+    for path in tmp_path.glob("b*.parquet"):
+        path.rename(tmp_path / "in" / path.name)
+    shards = tmp_path / "shards"
+    job = RayJob(tmp_path / "in", shards, Bundle.load(three), "fail", Where(str(shards), 1), 60, LENIENT)
+    assert job.run(lambda *_: None).rows == 6
+
+
+def test_damaged_table_is_refused_by_its_name(three: Path, tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    write(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:8] + bytes(len(content) // 2 - 8) + content[len(content) // 2 :])
+    with pytest.raises(BatchRefused, match=r"in\.parquet to be a whole parquet file"):
+        BatchJob(path, tmp_path / "out.csv", Bundle.load(three), "fail", 1, LENIENT).run(lambda *_: None)
+    (tmp_path / "out" / "_work").mkdir(parents=True)
+    job = shard_job(path, tmp_path / "out", three, ".csv")
+    assert "in.parquet" in score_shard(job, cut(path, 1000, three)[0])[REFUSED]
 
 
 def test_without_ray_one_sentence_says_how_to_get_it(three: Path, tmp_path: Path) -> None:

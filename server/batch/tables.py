@@ -1,0 +1,77 @@
+"""Files that know their columns' types: Parquet, Arrow and Excel workbooks, read in blocks of rows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fastexcel
+import polars as pl
+
+from server.batch.columns import BatchRefused
+from server.batch.formats import ARROW, EXCEL, PARQUET
+
+#: Rows of a block.
+TABLE_ROWS = 50_000
+
+
+def scan_table(path: Path, kind: str) -> pl.LazyFrame:
+    """The rows of a table, not yet read. The path is a name, never a pattern."""
+    if kind == PARQUET:
+        return pl.scan_parquet(path, glob=False)
+    if kind == ARROW:
+        with open(path, "rb") as file:
+            is_file = file.read(6) == b"ARROW1"
+        # A stream of Arrow record batches has no index to skip by: it is read as a whole.
+        return pl.scan_ipc(path, glob=False) if is_file else pl.read_ipc_stream(path).lazy()
+    assert kind == EXCEL
+    return pl.read_excel(path, raise_if_empty=False, infer_schema_length=None).lazy()
+
+
+def table_schema(path: Path, kind: str) -> dict[str, pl.DataType]:
+    """The names and types of a table's columns; raises `BatchRefused`."""
+    with table_errors(path, kind):
+        schema: dict[str, pl.DataType] = dict(scan_table(path, kind).collect_schema())
+    return schema
+
+
+def table_height(path: Path, kind: str) -> int:
+    """The number of rows; raises `BatchRefused`."""
+    with table_errors(path, kind):
+        rows: int = scan_table(path, kind).select(pl.len()).collect().item()
+    return rows
+
+
+def table_blocks(path: Path, kind: str, first: int = 0) -> Iterator[pl.DataFrame]:
+    """The rows from `first` on, some at a time, or an empty table of none.
+
+    Raises `BatchRefused` where the file is damaged.
+    """
+    with table_errors(path, kind):
+        rows = scan_table(path, kind).slice(first)
+        found = False
+        for block in rows.collect_batches(chunk_size=TABLE_ROWS, maintain_order=True):
+            if block.height:
+                found = True
+                yield block
+        if not found and not first:
+            yield scan_table(path, kind).head(0).collect()
+
+
+def table_slice(path: Path, kind: str, first: int, rows: int) -> pl.DataFrame:
+    """Some rows; raises `BatchRefused` where the file is damaged."""
+    with table_errors(path, kind):
+        return scan_table(path, kind).slice(first, rows).collect()
+
+
+@contextmanager
+def table_errors(path: Path, kind: str) -> Iterator[None]:
+    """Turn what polars and its readers say of a damaged file into one sentence that names it."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, fastexcel.FastExcelError) as error:
+        raise _damaged(path, kind, error) from None
+
+
+def _damaged(path: Path, kind: str, error: BaseException) -> BatchRefused:
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return BatchRefused(f"expected {path} to be a whole {kind[1:]} file, got: {first}")
