@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from server.api.batch_bodies import CSV, JSON, MEDIA_TYPES, NDJSON, decode_rows, text_rows
 from server.api.body import media_type, read_body
-from server.errors import UnacceptableRow
 from server.scoring.deadline import Deadline
 from server.scoring.many_rows import RowsScorer
+from server.scoring.row_limit import row_limit
 from server.scoring.scored import Scored
 from server.scoring.service import Service
 
@@ -30,8 +30,8 @@ async def predict_batch(request: Request) -> Response:
         deadline.check()
         scorer = service.asked(request.path_params).rows
         schema = scorer.bundle.schema
-        batch = text_rows(kind, body, schema)
-        check_rows(len(batch.texts), service.settings.max_batch_rows)
+        limit = row_limit(scorer.bundle, service.settings)
+        batch = text_rows(kind, body, schema, limit, service.settings.max_body_bytes)
         matrix = await decode_rows(batch, schema, scorer.scorer.decode)
         scored = await scorer.score(matrix, deadline)
         content, content_type = _answer(scorer, scored, request.headers.get("accept", ""))
@@ -40,12 +40,6 @@ async def predict_batch(request: Request) -> Response:
         await record()
         return Response(content, media_type=content_type)
     return Response(content, media_type=content_type, background=record)
-
-
-def check_rows(count: int, limit: int) -> None:
-    """Refuse a batch without rows, or with too many; raises `UnacceptableRow`."""
-    if not 0 < count <= limit:
-        raise UnacceptableRow(f"expected 1 to {limit} rows, got {count}")
 
 
 def _answer(scorer: RowsScorer, scored: Scored, accept: str) -> tuple[bytes, str]:

@@ -5,7 +5,7 @@ import csv
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -13,7 +13,9 @@ import numpy as np
 import orjson
 
 from server.errors import FieldError, MalformedBody, Problem, UnacceptableRow
-from server.model.schema import Feature, Matrix, Row, Schema, parse_object
+from server.model.schema import Feature, Matrix, Row, Schema, parse_object, pointer
+from server.scoring.json_text import has_more
+from server.scoring.row_limit import check_rows
 
 JSON, CSV = "application/json", "text/csv"
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
@@ -23,7 +25,14 @@ SLICE_ROWS = 200
 #: Rows that are named when they are bad; the others are counted.
 MAX_BAD_ROWS = 100
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+#: JSON values that are kept as texts without another look: 16 MB of memory.
+FEW_ELEMENTS = 2**18
+#: A larger body that is no batch is not parsed to say why.
+MAX_WORDED_BYTES = 2**20
+
+#: From the first byte that is not blank to the line's end.
+_LINE = re.compile(rb"\S[^\n]*+")
+_NUMBER = re.compile(r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?", re.ASCII)
 _FLAGS = {"0": 0, "1": 1, "true": True, "false": False}
 
 Decode: TypeAlias = Callable[[bytes], Row]
@@ -40,24 +49,51 @@ class TextRows(NamedTuple):
     places: Iterable[str]
 
 
+class _AnyObject(msgspec.Struct, gc=False):
+    """Any JSON object: syntax that is passed over."""
+
+
+class _Objects(msgspec.Struct, forbid_unknown_fields=True):
+    rows: list[_AnyObject]
+
+
 class _Batch(msgspec.Struct, forbid_unknown_fields=True):
     rows: list[msgspec.Raw]
 
 
+_objects = msgspec.json.Decoder(_Objects)
 _batch = msgspec.json.Decoder(_Batch)
 
 
-def text_rows(media_type: str, body: bytes, schema: Schema) -> TextRows:
-    """The rows of a body, not yet decoded.
+def text_rows(media_type: str, body: bytes, schema: Schema, limit: int, row_bytes: int) -> TextRows:
+    """The rows of a body, at least one and at most `limit` of `row_bytes` each, not yet decoded.
 
-    Raises `MalformedBody` or `UnacceptableRow` if the body as a whole is no batch.
+    They are counted before they are taken apart. Raises `MalformedBody` or
+    `UnacceptableRow` if the body as a whole is no batch.
     """
     if media_type == JSON:
-        return TextRows(list(map(bytes, _json_rows(body))), repeat(""))
-    if media_type == CSV:
-        return _csv_rows(body, schema)
-    lines = {n: line for n, line in enumerate(body.split(b"\n"), start=1) if line.strip()}
-    return TextRows(list(lines.values()), map("line {}: ".format, lines))
+        rows = TextRows(_json_rows(body, limit), repeat(""))
+    elif media_type == CSV:
+        rows = _csv_rows(body, schema, limit)
+    else:
+        rows = _lines(body, limit)
+    check_rows(len(rows.texts), limit)
+    if max(map(len, rows.texts)) > row_bytes:
+        raise UnacceptableRow(f"expected rows of at most {row_bytes} bytes, got a longer one")
+    return rows
+
+
+def _lines(body: bytes, limit: int) -> TextRows:
+    """The lines that are not blank, up to one more than `limit`."""
+    texts: list[bytes] = []
+    numbers: list[int] = []
+    number, counted = 1, 0
+    for found in islice(_LINE.finditer(body), limit + 1):
+        number += body.count(b"\n", counted, found.start())
+        counted = found.start()
+        texts.append(found[0])
+        numbers.append(number)
+    return TextRows(texts, map("line {}: ".format, numbers))
 
 
 async def decode_rows(rows: TextRows, schema: Schema, decode: Decode) -> Matrix:
@@ -67,14 +103,14 @@ async def decode_rows(rows: TextRows, schema: Schema, decode: Decode) -> Matrix:
     its position from 0, as the first member of each pointer; `MalformedBody` if one
     is not JSON.
     """
-    decoded: list[Row] = []
+    decoded = bytearray()
     errors: list[FieldError] = []
     bad = 0
     for position, (text, place) in enumerate(zip(rows.texts, rows.places, strict=False)):
         if position % SLICE_ROWS == SLICE_ROWS - 1:
             await asyncio.sleep(0)
         try:
-            decoded.append(decode(text))
+            decoded += decode(text)
         except MalformedBody as refusal:
             raise MalformedBody(f"row {position} of the batch: {place}{refusal.detail}") from None
         except Problem as refusal:
@@ -84,7 +120,7 @@ async def decode_rows(rows: TextRows, schema: Schema, decode: Decode) -> Matrix:
     if bad:
         words = "1 row is" if bad == 1 else f"{bad} rows are"
         raise UnacceptableRow(f"{words} not acceptable; no row was scored", errors=errors)
-    return np.frombuffer(b"".join(decoded), dtype=np.float64).reshape(-1, len(schema))
+    return np.frombuffer(decoded, dtype=np.float64).reshape(-1, len(schema))
 
 
 def _placed(refusal: Problem, position: int, place: str) -> Iterator[FieldError]:
@@ -92,20 +128,33 @@ def _placed(refusal: Problem, position: int, place: str) -> Iterator[FieldError]
         yield FieldError(f"/rows/{position}{error.pointer}", place + error.detail)
 
 
-def _json_rows(body: bytes) -> list[msgspec.Raw]:
+def _json_rows(body: bytes, limit: int) -> list[bytes]:
+    # One object is the batch, the others are its rows, or within them, where nothing takes one.
+    if has_more(body, b"{", limit + 1):
+        raise UnacceptableRow(f"expected 1 to {limit} rows of plain values, got more")
     try:
-        return _batch.decode(body).rows
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
+        if body.count(b",") > FEW_ELEMENTS:
+            _objects.decode(body)  # ends at the first row that is no object, of which there may be many
+        return list(map(bytes, _batch.decode(body).rows))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _no_batch(body, error) from None
+
+
+def _no_batch(body: bytes, error: Exception) -> Problem:
+    """Why a body is no batch; of a large one, which is not parsed for that, in the decoder's words."""
+    expected = 'expected {"rows": [{…}, …]}'
+    if len(body) > MAX_WORDED_BYTES:
+        kind = UnacceptableRow if isinstance(error, msgspec.ValidationError) else MalformedBody
+        return kind(f"{expected}, got: {str(error)[:200]}")
     fields = parse_object(body)  # words what is not JSON, or no object
-    errors = [FieldError(f"/{name}", "expected no such member") for name in fields if name != "rows"]
+    errors = [FieldError(pointer(name), "expected no such member") for name in fields if name != "rows"]
     if type(fields.get("rows")) is not list:
         errors.append(FieldError("/rows", "expected an array of rows"))
-    raise UnacceptableRow('expected {"rows": [{…}, …]}, got another object', errors=errors)
+    return UnacceptableRow(f"{expected}, got another object", errors=errors)
 
 
-def _csv_rows(body: bytes, schema: Schema) -> TextRows:
-    """Each record as the JSON object it means: an empty cell is missing."""
+def _csv_rows(body: bytes, schema: Schema, limit: int) -> TextRows:
+    """Each record as the JSON object it means, up to one more than `limit`: an empty cell is missing."""
     try:
         lines = body.decode("utf-8-sig").splitlines(keepends=True)
     except UnicodeDecodeError:
@@ -125,8 +174,11 @@ def _csv_rows(body: bytes, schema: Schema) -> TextRows:
                 )
             cells = zip(header, readers, record, strict=True)
             fields = {name: read(cell) for name, read, cell in cells if cell != ""}
-            texts.append(orjson.dumps(fields))
+            # Copied: what orjson gives keeps the kilobyte it was written into.
+            texts.append(bytes(memoryview(orjson.dumps(fields))))
             places.append(f"line {reader.line_num}: ")
+            if len(texts) > limit:
+                break
     except csv.Error as error:
         raise MalformedBody(f"expected CSV, got something else in line {reader.line_num}: {error}") from None
     return TextRows(texts, places)
@@ -134,7 +186,7 @@ def _csv_rows(body: bytes, schema: Schema) -> TextRows:
 
 def _cell_readers(header: list[str], schema: Schema) -> list[Callable[[str], Any]]:
     known = {feature.name: feature for feature in schema.features}
-    errors = [FieldError(f"/{name}", "expected no such column") for name in header if name not in known]
+    errors = [FieldError(pointer(name), "expected no such column") for name in header if name not in known]
     if len(set(header)) != len(header):
         errors.append(FieldError("", "expected each column once"))
     if not header or errors:

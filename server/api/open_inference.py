@@ -9,21 +9,29 @@ import time
 from typing import Any
 
 import orjson
+from msgspec import UNSET
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.api.batch import check_rows
 from server.api.body import JSON, media_type, read_body
 from server.errors import MalformedBody, NotOffered, Problem, Unavailable
 from server.model.schema import Matrix, parse_object
 from server.scoring.deadline import Deadline
 from server.scoring.many_rows import RowsScorer, row_texts
 from server.scoring.model_tensors import PLATFORM, ModelTensors
+from server.scoring.row_limit import row_limit
 from server.scoring.scored import Scored
 from server.scoring.service import Service
-from server.scoring.tensors import RequestHead, read_request, write_response
+from server.scoring.tensors import (
+    OutputParameters,
+    RequestHead,
+    RequestParameters,
+    read_head,
+    read_tensors,
+    write_response,
+)
 from server.version import VERSION
 
 NAME = "hotrow"
@@ -95,7 +103,7 @@ async def configuration(request: Request) -> Response:
             "name": model.bundle.name,
             "platform": PLATFORM,
             "backend": "onnxruntime",
-            "max_batch_size": service.settings.max_batch_rows,
+            "max_batch_size": row_limit(model.bundle, service.settings),
             "input": [_configured(tensor) for tensor in metadata["inputs"]],
             "output": [_configured(tensor) for tensor in metadata["outputs"]],
         }
@@ -153,9 +161,10 @@ async def _infer(request: Request, service: Service, model: RowsScorer, started_
     async with service.in_flight.turn(len(body)):
         turn_ns = time.perf_counter_ns()
         deadline.check()
-        head, matrix = _read(model.tensors, body, head_length, nan=kind != JSON)
+        limit = row_limit(model.bundle, service.settings)
+        # What calls itself JSON is held to it; Triton's client, which writes NaN, calls itself nothing.
+        head, matrix = _read(model.tensors, body, head_length, limit, nan=kind != JSON)
         deadline = deadline.or_parameter(request, head.parameters)
-        check_rows(len(matrix), service.settings.max_batch_rows)
         wanted = _wanted(model.tensors, head)
         input_ns = time.perf_counter_ns() - turn_ns
         scored = await model.score(matrix, deadline)
@@ -197,30 +206,36 @@ def _head_length(request: Request) -> int | None:
 
 
 def _read(
-    tensors: ModelTensors, body: bytes, head_length: int | None, *, nan: bool
+    tensors: ModelTensors, body: bytes, head_length: int | None, max_rows: int, *, nan: bool
 ) -> tuple[RequestHead, Matrix]:
-    # What calls itself JSON is held to it; Triton's client, which writes NaN, calls itself nothing.
     if head_length == 0:
-        return RequestHead([], parameters={"binary_data_output": True}), tensors.raw_row(body)
+        return RequestHead([], parameters=RequestParameters(binary_data_output=True)), tensors.raw_row(body)
     if head_length is not None and head_length > len(body):
         raise MalformedBody(
             f"expected {HEAD_LENGTH} of at most the body's {len(body)} bytes, got {head_length}"
         )
-    head, inputs = read_request(body, len(body) if head_length is None else head_length, nan=nan)
-    return head, tensors.rows(inputs)
+    head = read_head(body[:head_length], len(tensors.bundle.schema), nan=nan)
+    tensors.check(head.inputs, max_rows)
+    return head, tensors.rows(read_tensors(head.inputs, memoryview(body)[head_length or len(body) :]))
 
 
 def _wanted(tensors: ModelTensors, head: RequestHead) -> list[tuple[str, bool]]:
     """The outputs to answer, and whether in binary each."""
-    default = head.parameters.get("binary_data_output", False)
+    default = head.parameters is not None and head.parameters.binary_data_output is True
     if not head.outputs:
-        return [(name, default is True) for name in tensors.outputs]
-    for output in head.outputs:
-        if output.name not in tensors.outputs:
-            raise MalformedBody(f"expected outputs among {', '.join(tensors.outputs)}, got another")
-        if "classification" in output.parameters or "shared_memory_region" in output.parameters:
-            raise MalformedBody("expected no classification or shared memory for an output, got one")
-    return [(output.name, output.parameters.get("binary_data", default) is True) for output in head.outputs]
+        return [(name, default) for name in tensors.outputs]
+    names = [output.name for output in head.outputs]
+    if len(set(names)) != len(names) or any(name not in tensors.outputs for name in names):
+        raise MalformedBody(f"expected outputs among {', '.join(tensors.outputs)}, each once, got others")
+    return [(output.name, _in_binary(output.parameters, default)) for output in head.outputs]
+
+
+def _in_binary(parameters: OutputParameters | None, default: bool) -> bool:
+    if parameters is None:
+        return default
+    if parameters.classification is not UNSET or parameters.shared_memory_region is not UNSET:
+        raise MalformedBody("expected no classification or shared memory for an output, got one")
+    return default if parameters.binary_data is None else parameters.binary_data
 
 
 def _write(
@@ -229,7 +244,7 @@ def _write(
     answer = {
         "model_name": model.bundle.name,
         "model_version": model.bundle.version,
-        "id": head.id or scored.id,
+        "id": scored.id if head.id in (None, "") else head.id,
     }
     outputs = [model.tensors.tensor(name, scored) for name, _ in wanted]
     return write_response(answer, outputs, [binary for _, binary in wanted])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from server.log.input import LoggedInput
 from server.log.mask import Mask
 from server.metrics.process_usage import ProcessUsage
 
@@ -34,20 +35,22 @@ class LineMaker:
 
     The calendar part of the time, and the process's CPU and memory, are renewed
     once a second, when lines are made. Without a `mask` the request's body is
-    copied as it came. `say_held` is told when answers begin to be held: who is told
-    flushes them in time. `say_lost` is told how many held answers got no line,
-    since making it failed, as it does without memory.
+    copied as it came, a long one as `logged_input` has it. `say_held` is told when
+    answers begin to be held: who is told flushes them in time. `say_lost` is told
+    how many held answers got no line, since making it failed, as it does without memory.
     """
 
     def __init__(
         self,
         append: Callable[[bytes, int], None],
         mask: Mask | None = None,
+        logged_input: LoggedInput | None = None,
         say_held: "Callable[[LineMaker], object]" = lambda _: None,
         say_lost: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._append = append
         self._mask = mask
+        self._logged_input = logged_input
         self._say_held = say_held
         self._say_lost = say_lost
         self._held: list[Answered] = []
@@ -62,9 +65,24 @@ class LineMaker:
         """Take an answer; its line is made with the next ones, or by `flush`."""
         if not self._held:
             self._say_held(self)
+        if len(answered[4]) > MAX_HELD_BYTES:
+            self._hold_long(answered)
+            return
         self._held.append(answered)
-        if len(self._held) >= TOGETHER or len(answered[4]) > MAX_HELD_BYTES:
+        if len(self._held) >= TOGETHER:
             self.flush()
+
+    def _hold_long(self, answered: Answered) -> None:
+        try:
+            answered = (*answered[:4], self.input_of(answered[4]))
+        except MemoryError:
+            logger.warning("There is no memory to shorten a long row: it is logged as it came.")
+        self._held.append(answered)
+        self.flush()
+
+    def input_of(self, text: bytes) -> bytes:
+        """The JSON object of one row, in a length that the client does not choose."""
+        return text if self._logged_input is None else self._logged_input.of(text)
 
     def flush(self) -> None:
         """Append the lines of the answers that are held; raises nothing: they are sent already."""

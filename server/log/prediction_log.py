@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from server.log.file import LogFile
+from server.log.input import LoggedInput
 from server.log.journal import LogLedger
 from server.log.line import LineMaker
 from server.log.mask import Masking, read_key
@@ -147,7 +148,8 @@ class PredictionLog:
         Raises `SettingsError` if the bundle cannot be masked.
         """
         masking = self._masking
-        maker = LineMaker(self.append, masking.mask(bundle), self._hold, self._count_failed)
+        logged_input = LoggedInput(bundle.schema)
+        maker = LineMaker(self.append, masking.mask(bundle), logged_input, self._hold, self._count_failed)
         self._boots[boot] = bundle.digest
         if self._thread.is_alive():  # a reload; the ledger has the first boots from `start`
             self._ledger.admitted({boot: bundle.digest}, masking.masked(bundle))

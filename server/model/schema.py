@@ -25,6 +25,9 @@ Matrix: TypeAlias = npt.NDArray[np.float64]
 #: The largest integer up to which every integer is a float64 (IEEE 754 binary64).
 MAX_EXACT_INTEGER = 2**53
 
+#: Characters of a client's name for a field that an answer repeats.
+MAX_NAME = 200
+
 _JSON_TYPE = {
     str: "a string",
     bool: "a boolean",
@@ -319,7 +322,9 @@ def object_or_empty(text: bytes) -> dict[str, Any]:
 
 
 def pointer(name: str) -> str:
-    """The JSON Pointer (RFC 6901) of a member of the top-level object."""
+    """The JSON Pointer (RFC 6901) of a member of the top-level object; of an endless name its beginning."""
+    if len(name) > MAX_NAME:
+        name = name[:MAX_NAME] + "…"
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 

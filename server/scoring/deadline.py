@@ -1,16 +1,14 @@
 """How long a client waits: after that nobody reads the answer, and the model is not run for it."""
 
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from starlette.requests import Request
 
 from server.errors import DeadlineExceeded, MalformedBody
+from server.scoring.tensors import RequestParameters
 
 HEADER = "X-Request-Timeout-Ms"
-#: The member of an inference request's `parameters`, in microseconds as Triton has it.
-PARAMETER = "timeout"
 #: Where the moment a request arrived, in `perf_counter_ns`, stands in its scope.
 ARRIVED = "hotrow.arrived_ns"
 MAX_MILLISECONDS = 86_400_000
@@ -29,7 +27,7 @@ class Deadline(NamedTuple):
         """
         return ENDLESS._or_within(_header_ns(request), request)
 
-    def or_parameter(self, request: Request, parameters: Mapping[str, Any]) -> "Deadline":
+    def or_parameter(self, request: Request, parameters: RequestParameters | None) -> "Deadline":
         """What the parameters of an inference request ask for, if that is earlier.
 
         Raises `MalformedBody` for what is no time.
@@ -64,8 +62,8 @@ def _header_ns(request: Request) -> int | None:
     return int(text) * 1_000_000
 
 
-def _parameter_ns(parameters: Mapping[str, Any]) -> int | None:
-    microseconds = parameters.get(PARAMETER, 0)
-    if type(microseconds) is not int or microseconds < 0:
-        raise MalformedBody(f"expected the parameter {PARAMETER} as microseconds from 0, got something else")
+def _parameter_ns(parameters: RequestParameters | None) -> int | None:
+    microseconds = (parameters.timeout if parameters is not None else None) or 0
+    if microseconds < 0:
+        raise MalformedBody("expected the parameter timeout as microseconds from 0, got something else")
     return microseconds * 1000 or None  # Triton's clients send 0 for none

@@ -128,7 +128,7 @@ class RowsScorer:
     ) -> Iterator[Answered]:
         """What the lines of one request are made of."""
         first = 0
-        for part, chunk in enumerate(_chunks(texts)):
+        for part, chunk in enumerate(_chunks(map(self.scorer.logged_input, texts))):
             sequence = self.scorer.take_sequence() if part else scored.sequence
             id_ = f"{scored.id}.{part}" if part else scored.id
             members = b'{"id":"%b",%b}' % (id_.encode(), self.members(scored, first, first + len(chunk)))

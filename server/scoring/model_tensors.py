@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 
 from server.errors import FieldError, UnacceptableRow
-from server.model.bounds import Bounds
+from server.model.bounds import MAX_NAMED, Bounds
 from server.model.bundle import CERTIFICATE_FILE, Bundle
 from server.model.predictor import INPUT
-from server.model.schema import FieldRefused, Matrix
+from server.model.schema import MAX_EXACT_INTEGER, FieldRefused, Matrix
+from server.scoring.row_limit import check_rows
 from server.scoring.scored import Scored
-from server.scoring.tensors import BYTES, Array, Tensor
+from server.scoring.tensors import BYTES, DTYPES, Array, InputHead, Tensor, shape_of
 
 PLATFORM = "onnx_onnxv1"
-_MATRIX_DATATYPES = ("FP64", "FP32")
+#: What `features` may come as: numbers, which are exact as float64 or refused.
+MATRIX_DATATYPES = frozenset(DTYPES) - {"BOOL", "FP16"}
 
 
 class ModelTensors:
@@ -47,17 +49,44 @@ class ModelTensors:
             "properties": self._properties,
         }
 
-    def rows(self, tensors: Sequence[Tensor]) -> Matrix:
-        """The rows of a request, float64 [n, F], checked against the schema.
+    def check(self, inputs: Sequence[InputHead], max_rows: int) -> None:
+        """Refuse inputs that are no rows of this model, or too many, before their data is read.
 
-        Either one tensor `features` [n, F], or tensors named as features, [n] or
-        [n, 1] each, of which those that lack are missing. A float64 tensor is not
-        copied. Raises `UnacceptableRow`.
+        Either one input `features` [n, F], or inputs named as features, [n] or
+        [n, 1] each, of which those that lack are missing. Raises `UnacceptableRow`,
+        and `MalformedBody` for what is no shape.
         """
-        if len(tensors) == 1 and tensors[0].name == INPUT:
-            matrix = self._matrix(tensors[0])
+        names = [given.name for given in inputs]
+        shapes = [shape_of(given) for given in inputs]
+        if names == [INPUT]:
+            self._check_matrix(inputs[0].datatype, shapes[0])
+        elif not names or len(set(names)) != len(names) or any(name not in self._columns for name in names):
+            raise UnacceptableRow(
+                f"expected one input {INPUT}, or inputs named as features, each once, got others"
+            )
+        elif any(len(shape) > 2 or shape[1:] not in ((), (1,)) for shape in shapes) or (
+            len({shape[0] for shape in shapes}) > 1
+        ):
+            raise UnacceptableRow("expected inputs of one shape, [rows] or [rows, 1], got others")
+        check_rows(shapes[0][0], max_rows)
+
+    def _check_matrix(self, datatype: str, shape: tuple[int, ...]) -> None:
+        if datatype not in MATRIX_DATATYPES:
+            raise UnacceptableRow(f"expected {INPUT} as FP64, FP32 or integers, got another datatype")
+        if len(shape) != 2 or shape[1] != self._width:
+            raise UnacceptableRow(f"expected {INPUT} of shape [rows, {self._width}], got {list(shape)}")
+
+    def rows(self, tensors: Sequence[Tensor]) -> Matrix:
+        """The rows of inputs that `check` has let through, float64 [n, F], held to the schema.
+
+        A float64 tensor is not copied. Raises `UnacceptableRow`.
+        """
+        if tensors[0].name == INPUT:
+            matrix = _as_float64(tensors[0]).reshape(tensors[0].shape)
         else:
-            matrix = self._from_columns(tensors)
+            matrix = np.full((tensors[0].shape[0], self._width), np.nan)
+            for tensor in tensors:
+                matrix[:, self._columns[tensor.name]] = self._column(tensor)
         self._bounds.check(matrix)
         return matrix
 
@@ -72,45 +101,21 @@ class ModelTensors:
             f"expected one row of {8 * self._width} bytes (FP64) or {4 * self._width} (FP32), got {len(body)}"
         )
 
-    def _matrix(self, tensor: Tensor) -> Matrix:
-        if tensor.datatype not in _MATRIX_DATATYPES:
-            raise UnacceptableRow(f"expected {INPUT} as FP64 or FP32, got another datatype")
-        if len(tensor.shape) != 2 or tensor.shape[1] != self._width:
-            raise UnacceptableRow(
-                f"expected {INPUT} of shape [rows, {self._width}], got {list(tensor.shape)}"
-            )
-        return tensor.values.reshape(tensor.shape).astype(np.float64, copy=False)
-
-    def _from_columns(self, tensors: Sequence[Tensor]) -> Matrix:
-        names = [tensor.name for tensor in tensors]
-        if not names or len(set(names)) != len(names) or any(name not in self._columns for name in names):
-            raise UnacceptableRow(
-                f"expected one input {INPUT}, or inputs named as features, each once, got others"
-            )
-        counts = {tensor.shape for tensor in tensors if len(tensor.shape) == 1} | {
-            tensor.shape[:1] for tensor in tensors if len(tensor.shape) == 2 and tensor.shape[1] == 1
-        }
-        fitting = all(len(t.shape) == 1 or t.shape[1:] == (1,) for t in tensors)
-        if not fitting or len(counts) != 1:
-            raise UnacceptableRow("expected inputs of one shape, [rows] or [rows, 1], got others")
-        matrix = np.full((counts.pop()[0], self._width), np.nan)
-        for tensor in tensors:
-            matrix[:, self._columns[tensor.name]] = self._column(tensor)
-        return matrix
-
     def _column(self, tensor: Tensor) -> Array:
         """Numbers as they are (of a category the code); texts as the schema encodes them."""
         if tensor.datatype != BYTES:
-            return tensor.values.astype(np.float64, copy=False)
+            return _as_float64(tensor)
         feature = self.bundle.schema.features[self._columns[tensor.name]]
-        codes, errors = np.empty(len(tensor.values)), []
+        codes, errors, bad = np.empty(len(tensor.values)), [], 0
         for row, text in enumerate(tensor.values.tolist()):
             try:
                 codes[row] = np.nan if text is None else feature.encode(text)
             except FieldRefused as refusal:
-                errors.append(FieldError(f"/{row}/{feature.name}", str(refusal)))
-        if errors:
-            raise UnacceptableRow(f"{len(errors)} values are not acceptable", errors=errors)
+                bad += 1
+                if bad <= MAX_NAMED:
+                    errors.append(FieldError(f"/{row}/{feature.name}", str(refusal)))
+        if bad:
+            raise UnacceptableRow(f"{bad} values are not acceptable", errors=errors)
         return codes
 
     def tensor(self, name: str, scored: Scored) -> Tensor:
@@ -124,6 +129,18 @@ class ModelTensors:
         else:
             values = np.array(scored.outputs, dtype=np.float64).reshape(-1)
         return Tensor(name, datatype, (len(scored.outcomes), width), values)
+
+
+def _as_float64(tensor: Tensor) -> Matrix:
+    """Numbers of any datatype as float64; raises `UnacceptableRow` for integers that are none there."""
+    if tensor.values.dtype.kind in "iu" and tensor.values.dtype.itemsize == 8:
+        # Compared as they are: np.abs has no answer for the least of all.
+        beyond = (tensor.values > MAX_EXACT_INTEGER) | (tensor.values < -MAX_EXACT_INTEGER)
+        if beyond.any():
+            raise UnacceptableRow(
+                f"expected integers within {MAX_EXACT_INTEGER} in {tensor.name}, got larger ones"
+            )
+    return tensor.values.astype(np.float64, copy=False)
 
 
 def _outputs(bundle: Bundle) -> dict[str, tuple[str, int]]:

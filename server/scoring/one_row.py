@@ -60,6 +60,10 @@ class Scorer:
         """Number the next answer so: the one that was to have it was not given, so there is no gap."""
         self._sequence = count(sequence).__next__
 
+    def logged_input(self, text: bytes) -> bytes:
+        """The JSON object of one row as the log has it."""
+        return self._lines.input_of(text) if self._lines is not None else text
+
     def log(self, answered: Sequence[Answered]) -> None:
         """Append the lines of an answer to many rows, all or none; raises `OSError` in strict mode only."""
         if self._lines is not None:
@@ -94,7 +98,7 @@ class Scorer:
         content = self._content(sequence, probability, decision)
         ended_ns = time.perf_counter_ns()
         try:
-            self._lines.write([(started_ns, ended_ns, content, sequence, body)])
+            self._lines.write([(started_ns, ended_ns, content, sequence, self._lines.input_of(body))])
         except (OSError, MemoryError):
             self.give_back(sequence)
             raise Unavailable("the prediction log cannot be written") from None

@@ -6,7 +6,6 @@ here knows a model or HTTP.
 """
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
@@ -17,6 +16,7 @@ import numpy.typing as npt
 import orjson
 
 from server.errors import MalformedBody
+from server.scoring.json_text import has_more, nan_as_null
 
 #: One-dimensional, in row-major order.
 Array: TypeAlias = npt.NDArray[Any]
@@ -38,7 +38,11 @@ DTYPES = {
 }
 BYTES = "BYTES"
 MAX_DIMENSIONS = 8
-_STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"|NaN')
+#: Of a shape's text: so many sizes of 20 digits, and room for blanks.
+MAX_SHAPE_BYTES = 256
+#: Beside an object or two for each input a request has some for its outputs, and what others add.
+MAX_OTHER_OBJECTS = 1000
+_NULL = msgspec.Raw(b"null")
 _LENGTH_BYTES = 4  # before each element of a BYTES tensor
 
 
@@ -51,33 +55,64 @@ class Tensor(NamedTuple):
     values: Array
 
 
+class InputParameters(msgspec.Struct):
+    """The parameters of an input; those that are not named here are ignored, and not built."""
+
+    binary_data_size: int | None = None
+
+
+class OutputParameters(msgspec.Struct):
+    """The parameters of an output that is asked for."""
+
+    binary_data: bool | None = None
+    classification: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    shared_memory_region: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class RequestParameters(msgspec.Struct):
+    """The parameters of a request; `timeout` is in microseconds, as Triton has it."""
+
+    binary_data_output: bool | None = None
+    timeout: int | None = None
+
+
+# null is an optional member that is absent: many serialisers write it by default.
+
+
 class InputHead(msgspec.Struct):
     """What a request's JSON says of one input; members that are not named here are ignored."""
 
     name: str
-    shape: list[int]
     datatype: str
-    parameters: dict[str, Any] = {}
-    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    #: Parsed by `shape_of`, which looks at its length first.
+    shape: msgspec.Raw
+    parameters: InputParameters | None = None
+    data: msgspec.Raw = _NULL
+
+    @property
+    def binary_bytes(self) -> int | None:
+        """The length of the binary data, None if the data is JSON."""
+        return self.parameters.binary_data_size if self.parameters is not None else None
 
 
 class OutputHead(msgspec.Struct):
     """An output that is asked for."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: OutputParameters | None = None
 
 
 class RequestHead(msgspec.Struct):
     """The JSON of an inference request."""
 
     inputs: list[InputHead]
-    id: str = ""
-    parameters: dict[str, Any] = {}
-    outputs: list[OutputHead] = []
+    id: str | int | None = None
+    parameters: RequestParameters | None = None
+    outputs: list[OutputHead] | None = None
 
 
 _request = msgspec.json.Decoder(RequestHead)
+_shapes = msgspec.json.Decoder(list[int])
 # An element or a row of elements: deeper data belongs to no tensor of ours.
 _numbers = msgspec.json.Decoder(list[float | list[float | None] | None])
 _integers = msgspec.json.Decoder(list[int | list[int | None] | None])
@@ -85,40 +120,52 @@ _booleans = msgspec.json.Decoder(list[bool | list[bool | None] | None])
 _texts = msgspec.json.Decoder(list[str | list[str | None] | None])
 
 
-def read_request(body: bytes, head_bytes: int, *, nan: bool = False) -> tuple[RequestHead, list[Tensor]]:
-    """The head and the input tensors of a request whose JSON is `head_bytes` long.
+def read_head(text: bytes, max_inputs: int, *, nan: bool = False) -> RequestHead:
+    """The head of a request, of at most about so many inputs, whose data is not looked at yet.
 
     With `nan` the word NaN, which JSON does not have and Triton's clients send, is
-    a missing value. Binary tensors are views into `body`, not copies. Raises
+    a missing value. Raises `MalformedBody`.
+    """
+    if has_more(text, b"{", 2 * max_inputs + MAX_OTHER_OBJECTS):
+        raise MalformedBody(f"expected at most {max_inputs} inputs, got more objects than they have")
+    head: RequestHead = _decode(_request, nan_as_null(text) if nan else text, "the request")
+    return head
+
+
+def read_tensors(inputs: Sequence[InputHead], content: memoryview) -> list[Tensor]:
+    """The input tensors, of which the binary ones lie in `content` and are views into it.
+
+    The shapes are believed: who calls has checked what `shape_of` says. Raises
     `MalformedBody`.
     """
-    text = memoryview(body)[:head_bytes]
-    if nan and body.find(b"NaN", 0, head_bytes) >= 0:
-        text = memoryview(_STRING_OR_NAN.sub(_null_for_nan, text))
-    head = _decode(_request, text, "the request")
-    tensors, start = [], head_bytes
-    for given in head.inputs:
-        size = given.parameters.get("binary_data_size")
-        if (size is None) == (given.data is msgspec.UNSET):
+    tensors, start = [], 0
+    for given in inputs:
+        size = given.binary_bytes
+        if (size is None) == (given.data == _NULL):
             raise MalformedBody(
                 f"expected data or binary_data_size in input {_quoted(given.name)}, got both or neither"
             )
         if size is None:
             tensors.append(_json_tensor(given))
             continue
-        if type(size) is not int or not 0 <= size <= len(body) - start:
+        if not 0 <= size <= len(content) - start:
             raise MalformedBody(
                 f"expected a binary_data_size within the body for input {_quoted(given.name)}, got another"
             )
-        tensors.append(_binary_tensor(given, memoryview(body)[start : start + size]))
+        tensors.append(_binary_tensor(given, content[start : start + size]))
         start += size
-    if start != len(body):
-        raise MalformedBody(f"expected a body of {start} bytes after its JSON, got {len(body)}")
-    return head, tensors
+    if start != len(content):
+        raise MalformedBody(f"expected {start} bytes of binary data after the JSON, got {len(content)}")
+    return tensors
 
 
-def _null_for_nan(found: "re.Match[bytes]") -> bytes:
-    return b"null" if found.group() == b"NaN" else found.group()
+def shape_of(given: InputHead) -> tuple[int, ...]:
+    """The shape of an input; raises `MalformedBody` for what is none."""
+    text = memoryview(given.shape)
+    shape = tuple(_decode(_shapes, text, "a shape")) if len(text) <= MAX_SHAPE_BYTES else ()
+    if not 0 < len(shape) <= MAX_DIMENSIONS or any(size < 0 for size in shape):
+        raise MalformedBody(f"expected a shape of sizes from 0 for input {_quoted(given.name)}, got another")
+    return shape
 
 
 def _decode(decoder: "msgspec.json.Decoder[Any]", text: Any, what: str) -> Any:
@@ -130,18 +177,20 @@ def _decode(decoder: "msgspec.json.Decoder[Any]", text: Any, what: str) -> Any:
         raise MalformedBody(f"expected {what} as the protocol writes it, got deeper nesting") from None
 
 
-def _shape(given: InputHead) -> tuple[tuple[int, ...], int]:
-    shape = tuple(given.shape)
-    if not 0 < len(shape) <= MAX_DIMENSIONS or any(size < 0 for size in shape):
-        raise MalformedBody(f"expected a shape of sizes from 0 for input {_quoted(given.name)}, got another")
+def _counted(given: InputHead) -> tuple[tuple[int, ...], int]:
+    shape = shape_of(given)
     # Python's integers: a product beyond 2^64 is large, not small.
     return shape, math.prod(shape)
 
 
 def _json_tensor(given: InputHead) -> Tensor:
-    shape, count = _shape(given)
+    shape, count = _counted(given)
     what = f"data of input {_quoted(given.name)} ({given.datatype})"
-    flat = _flat(_decode(_decoder_of(given), given.data, what), shape, what)
+    decoder, text = _decoder_of(given), bytes(given.data)
+    # In rows or not, there is a comma between two elements.
+    if has_more(text, b",", max(count - 1, 0)):
+        raise MalformedBody(f"expected {count} elements in {what}, got more")
+    flat = _flat(_decode(decoder, text, what), shape, what)
     if len(flat) != count:
         raise MalformedBody(f"expected {count} elements in {what}, got {len(flat)}")
     return Tensor(given.name, given.datatype, shape, _array(flat, given.datatype, what))
@@ -185,7 +234,7 @@ def _array(flat: list[Any], datatype: str, what: str) -> Array:
 
 
 def _binary_tensor(given: InputHead, content: memoryview) -> Tensor:
-    shape, count = _shape(given)
+    shape, count = _counted(given)
     if given.datatype == BYTES:
         return Tensor(given.name, BYTES, shape, _read_texts(given, content, count))
     if given.datatype not in DTYPES:
@@ -202,13 +251,13 @@ def _read_texts(given: InputHead, content: memoryview, count: int) -> Array:
     texts: list[str] = []
     start = 0
     try:
-        while start < len(content):
+        while start < len(content) and len(texts) < count:
             end = start + _LENGTH_BYTES + int.from_bytes(content[start : start + _LENGTH_BYTES], "little")
             if end > len(content):
                 raise ValueError
             texts.append(bytes(content[start + _LENGTH_BYTES : end]).decode())
             start = end
-        if len(texts) != count:
+        if len(texts) != count or start != len(content):
             raise ValueError
     except ValueError:
         raise MalformedBody(

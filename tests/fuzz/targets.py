@@ -23,11 +23,12 @@ from server.model.bundle import Bundle
 from server.model.decoder import row_decoder
 from server.model.schema import Row, Schema, parse_object
 from server.scoring.model_tensors import ModelTensors
-from server.scoring.tensors import read_request
+from server.scoring.tensors import read_head, read_tensors
 from tests.fuzz.every_kind import EVERY_KIND
 
 CREDIT = Bundle.load(Path("models/credit"))
 #: Python's own parser gives up at a depth that depends on its stack.
+MAX_ROWS, MAX_ROW_BYTES = 10_000, 2**20
 MAX_JUDGED_BYTES = 4096
 
 
@@ -103,7 +104,7 @@ def batch_target(media_type: str) -> Callable[[bytes], None]:
 
     def check_batch(body: bytes) -> None:
         try:
-            batch = text_rows(media_type, body, schema)
+            batch = text_rows(media_type, body, schema, MAX_ROWS, MAX_ROW_BYTES)
             matrix = asyncio.run(decode_rows(batch, schema, decode))
         except Problem:
             return
@@ -123,8 +124,9 @@ def tensor_target(binary: bool) -> Callable[[bytes], None]:
         if binary:
             head_bytes, body = int.from_bytes(body[:2], "little"), body[2:]
         try:
-            _, given = read_request(body, min(head_bytes, len(body)), nan=True)
-            matrix = tensors.rows(given)
+            head = read_head(body[:head_bytes], width, nan=True)
+            tensors.check(head.inputs, MAX_ROWS)
+            matrix = tensors.rows(read_tensors(head.inputs, memoryview(body)[head_bytes:]))
         except Problem:
             return
         assert matrix.shape[1:] == (width,)

@@ -165,3 +165,47 @@ def test_strict_log_is_written_before_the_answer(three: Path, tmp_path: Path) ->
         answer = httpx.post(subject.url + "/predict/batch", json={"rows": ROWS}).json()
         (log,) = (tmp_path / "logs").glob("*.jsonl")
         assert answer["id"] in log.read_text()
+
+
+@pytest.mark.parametrize("row", [b"{}", b"1", b"[]", b'{"a":{}}'])
+def test_rows_are_counted_before_they_are_read(client: httpx.Client, row: bytes) -> None:
+    """Were the first row looked at, the answer would name it."""
+    answer = post(client, b'{"rows":[' + b",".join([row] * 30_000) + b"]}", "application/json")
+    lines = post(client, b"\n".join([row] * 30_000), "application/x-ndjson")
+    assert (answer.status_code, lines.status_code) == (422, 422)
+    if b"{" in row:
+        assert "expected 1 to 5000 rows" in answer.json()["detail"]
+    assert "expected 1 to 5000 rows" in lines.json()["detail"]
+
+
+def test_braces_in_texts_are_no_rows(client: httpx.Client) -> None:
+    answer = client.post("/predict/batch", json={"rows": [ROW, ROW | {"contract": "{" * 6000}]})
+    assert answer.json()["errors"][0]["pointer"] == "/rows/1/contract"
+
+
+def test_row_of_a_batch_is_no_longer_than_one_alone(three: Path, tmp_path: Path) -> None:
+    with serving(three, tmp_path, max_body_bytes="200") as subject:
+        padded = {"rows": [ROW, {"contract": " " * 200}]}
+        answer = httpx.post(subject.url + "/predict/batch", json=padded)
+    assert answer.status_code == 422
+    assert "200 bytes" in answer.json()["detail"]
+
+
+def test_rows_times_features_fit_into_the_largest_body(three: Path, tmp_path: Path) -> None:
+    """Three features and a margin are 32 bytes of float64 a row: 100 rows fit into 3,200."""
+    with (
+        serving(three, tmp_path, max_batch_bytes="3200") as subject,
+        httpx.Client(base_url=subject.url) as http,
+    ):
+        for count, status in ((100, 200), (101, 422)):
+            assert http.post("/predict/batch", json={"rows": [{"income": 1}] * count}).status_code == status
+            column = {"name": "income", "datatype": "FP64", "shape": [count], "data": [0.0] * count}
+            answer = http.post("/v2/models/three/infer", json={"inputs": [column]})
+            assert answer.status_code == (200 if status == 200 else 400)
+        assert http.get("/v2/models/three/config").json()["max_batch_size"] == 100
+
+
+def test_name_without_end_is_told_by_its_beginning(client: httpx.Client) -> None:
+    answer = client.post("/predict/batch", json={"rows": [{"x" * 10_000: 1} | ROW]})
+    assert answer.status_code == 422
+    assert len(answer.content) < 1000

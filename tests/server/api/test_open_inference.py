@@ -208,6 +208,44 @@ def test_outputs_are_only_those_asked_for_and_the_id_comes_back(client: httpx.Cl
     assert answer["outputs"][0]["shape"] == [1, 1]
 
 
+def test_optional_members_may_be_null(client: httpx.Client) -> None:
+    request = body([[2500.0, 1, 1]], id=None, parameters=None, outputs=None)
+    request["inputs"][0]["parameters"] = None
+    assert outputs(infer(client, request)) == outputs(infer(client, body([[2500.0, 1, 1]])))
+    request["outputs"] = [{"name": "margin", "parameters": None}]
+    request["parameters"] = {"timeout": None, "binary_data_output": None, "priority": {"unknown": []}}
+    assert list(outputs(infer(client, request))) == ["margin"]
+
+
+def test_id_may_be_a_number(client: httpx.Client) -> None:
+    assert infer(client, body([[1.0, 0, 0]], id=0)).json()["id"] == 0
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "INT32", "UINT16", "INT8"])
+def test_features_may_be_integers(client: httpx.Client, datatype: str) -> None:
+    row = np.array([[100, 1, 1]])
+    same = outputs(infer(client, body(row)))
+    request = body(row)
+    request["inputs"][0] |= {"datatype": datatype, "data": row.tolist()[0]}
+    assert outputs(infer(client, request)) == same
+    content = row.astype({"INT64": "<i8", "INT32": "<i4", "UINT16": "<u2", "INT8": "i1"}[datatype]).tobytes()
+    head: dict[str, Any] = {"name": "features", "shape": [1, 3], "datatype": datatype}
+    head["parameters"] = {"binary_data_size": len(content)}
+    text = json.dumps({"inputs": [head]}).encode()
+    answer = client.post(
+        "/v2/models/three/infer", content=text + content, headers=OCTETS | {LENGTH: str(len(text))}
+    )
+    assert outputs(answer) == same
+
+
+@pytest.mark.parametrize("shape", [[2001], [2001, 3], [10**18]])
+def test_rows_are_counted_before_they_are_read(client: httpx.Client, shape: list[int]) -> None:
+    """Were the data looked at, the answer would be another: there is none."""
+    name = "features" if len(shape) == 2 else "income"
+    head = {"name": name, "datatype": "FP64", "shape": shape, "data": []}
+    assert "expected 1 to 2000 rows" in infer(client, {"inputs": [head]}).json()["error"]
+
+
 def test_request_without_id_is_given_one(client: httpx.Client) -> None:
     assert infer(client, body([[1.0, 0, 0]])).json()["id"]
 
@@ -265,7 +303,8 @@ REFUSED = {
     "unknown datatype": _changed(datatype="FP99"),
     "lower case": _changed(datatype="fp64"),
     "half in JSON": _changed(datatype="FP16"),
-    "integers": _changed(datatype="INT64"),
+    "fractions as integers": _changed(datatype="INT64", data=[1.5, 0, 0]),
+    "booleans": _changed(datatype="BOOL", data=[True, False, False]),
     "unknown input": _changed(name="other"),
     "text for a number": _changed(data=["1.5", 0, 0]),
     "boolean for a number": _changed(data=[True, 0, 0]),
@@ -287,6 +326,12 @@ REFUSED = {
     "twice the same": {"inputs": _changed()["inputs"] * 2},
     "unknown output": body([[1.0, 0, 0]], outputs=[{"name": "label"}]),
     "output without a name": body([[1.0, 0, 0]], outputs=[{}]),
+    "output twice": body([[1.0, 0, 0]], outputs=[{"name": "margin"}] * 2),
+    "binary as a number": body([[1.0, 0, 0]], outputs=[{"name": "margin", "parameters": {"binary_data": 1}}]),
+    "endless shape": _changed(shape=[1] * 1000),
+    "more inputs than features": {"inputs": _changed()["inputs"] * 2000},
+    "integers beyond a float64": _changed(datatype="INT64", data=[2**53 + 1, 0, 0]),
+    "the least integer": _changed(datatype="INT64", data=[-(2**63), 0, 0]),
     "classification": body([[1.0, 0, 0]], outputs=[{"name": "margin", "parameters": {"classification": 1}}]),
     "too many rows": body(np.zeros((2001, 3))),
     "columns of two lengths": {

@@ -1,0 +1,43 @@
+"""The input of a line of the log: as it came, unless it is longer than any row needs to be."""
+
+import struct
+
+import orjson
+
+from server.model.decoder import row_decoder
+from server.model.schema import Feature, Schema
+
+#: A text of this length is logged as it came, however little the row in it.
+SHORT_BYTES = 4096
+#: The digits of any float64, its sign and exponent.
+_NUMBER_BYTES = 24
+#: Around a name and its value: quotes, colon, comma, and blanks behind the two.
+_AROUND_BYTES = 8
+
+
+class LoggedInput:
+    """Bounds what a client can make the log write for one row of a schema.
+
+    A row may be padded with blanks, zeros and members that come again, up to the
+    largest body. One of more than `max_bytes` is written as the row it was read
+    as: the same values, to the bit, as an object without what is missing.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._decode = row_decoder(schema, others=True)
+        self._unpack = struct.Struct(f"{len(schema)}d").unpack
+        # Twice what the longest values take: escapes, and digits beyond those that count.
+        self.max_bytes = max(SHORT_BYTES, 2 * sum(map(_longest, schema.features)))
+
+    def of(self, text: bytes) -> bytes:
+        """The JSON object of one acceptable row, as it is logged."""
+        if len(text) <= self.max_bytes:
+            return text
+        # Copied: what orjson gives may keep more than its length.
+        return bytes(memoryview(orjson.dumps(self._schema.fields(self._unpack(self._decode(text))))))
+
+
+def _longest(feature: Feature) -> int:
+    values = [len(orjson.dumps(name)) for name in feature.categories]
+    return len(orjson.dumps(feature.name)) + _AROUND_BYTES + max([_NUMBER_BYTES, *values])
