@@ -28,6 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.errors import ExportRefused
 from export.trees import Forest, Split, Tree
+from server.errors import first_line
 from server.model.predictor import INPUT, OUTPUT
 
 #: `kZeroThreshold` of LightGBM: the float32 nearest 1e-35, as a float64.
@@ -152,7 +153,7 @@ def serialize(
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:  # only a foreign graph can be wrong
-        line = next(iter(str(error).splitlines()), "an error")
+        line = first_line(error)
         raise ExportRefused(f"expected a valid ONNX graph, got: {line}") from None
     serialized: bytes = model.SerializeToString(deterministic=True)
     return serialized

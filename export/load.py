@@ -11,6 +11,7 @@ from export.conversion import Conversion
 from export.errors import ExportRefused
 from export.evidence import Evidence
 from export.onnx_options import OnnxOptions
+from server.errors import first_line
 
 MAX_SOURCE_BYTES = 1 << 30
 _PICKLES = (".pkl", ".pickle", ".joblib")
@@ -149,7 +150,7 @@ def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> 
 
 
 def _short(error: Exception) -> str:
-    words = next(iter(str(error).strip().splitlines()), "")
+    words = first_line(error)
     return f"{type(error).__name__}: {words}"[:200]
 
 

@@ -6,6 +6,7 @@ import onnxruntime
 
 from export.errors import ExportRefused
 from export.source import JsonRows, number_matrix
+from server.errors import first_line
 from server.model.predictor import Margins
 from server.model.schema import Matrix, Schema
 
@@ -20,12 +21,7 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001  # onnxruntime's own exceptions share no other base
-        raise ExportRefused(f"expected a graph ONNX Runtime can load, got: {reason(error)}") from None
-
-
-def reason(error: Exception) -> str:
-    """The first line of an error of ONNX Runtime."""
-    return next(iter(str(error).strip().splitlines()), "an error without a message")
+        raise ExportRefused(f"expected a graph ONNX Runtime can load, got: {first_line(error)}") from None
 
 
 class OnnxSource:
@@ -54,7 +50,7 @@ class OnnxSource:
         try:
             (scores,) = self._session.run([self._score], inputs)
         except Exception as error:  # noqa: BLE001  # as above
-            raise ExportRefused(f"expected a graph that scores a row, got: {reason(error)}") from None
+            raise ExportRefused(f"expected a graph that scores a row, got: {first_line(error)}") from None
         if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f":
             raise ExportRefused(f"expected numbers from the output {self._score!r}, got something else")
         return scores

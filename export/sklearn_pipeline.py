@@ -20,11 +20,12 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, String
 from export.conversion import Conversion
 from export.errors import ExportRefused
 from export.onnx_lean import Entry, Score, lean_graph, matrix_entry, source_name
-from export.onnx_source import open_session, reason
+from export.onnx_source import open_session
 from export.rows import EXTREMES_32
 from export.sklearn_imputer import register_imputer
 from export.sklearn_trees import Ensemble, raw_scores, read_ensemble
 from export.source import JsonRows, number_columns, number_matrix
+from server.errors import first_line
 from server.model.predictor import INPUT, Margins
 from server.model.schema import Feature, Matrix, Schema
 
@@ -143,7 +144,7 @@ def _converted(estimator: Any, features: tuple[Feature, ...]) -> tuple[onnx.Mode
             model = to_onnx(estimator, initial_types=types, options=_options(estimator), target_opset=_OPSETS)
             open_session(model.SerializeToString())
         except Exception as error:  # noqa: BLE001  # each of its converters raises its own kind
-            refusal = reason(error)
+            refusal = first_line(error)
             continue
         return model, entry
     raise ExportRefused(

@@ -11,6 +11,7 @@ import polars
 import zstandard
 
 from export.errors import ExportRefused
+from server.errors import first_line
 from server.model.dialect import HEAD_BYTES, Dialect, recognise
 
 _SUFFIXES = {
@@ -59,7 +60,7 @@ def read_table(path: Path, names: Collection[str] = ()) -> Table:
     except OSError as error:
         raise ExportRefused(f"expected readable data at {path}, got: {error.strerror or error}") from None
     except (zlib.error, EOFError, zstandard.ZstdError, polars.exceptions.PolarsError, UnicodeError) as error:
-        line = next(iter(str(error).splitlines()), type(error).__name__)
+        line = first_line(error)
         raise ExportRefused(f"expected a whole table in {path}, got: {line}") from None
 
 

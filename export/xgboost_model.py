@@ -12,6 +12,7 @@ from export.graph import build_graph
 from export.rows import EXTREMES_32
 from export.source import JsonRows, number_matrix
 from export.xgboost_json import XGBoostModel, parse_xgboost
+from server.errors import first_line
 from server.model.predictor import Margins
 from server.model.schema import Feature, Matrix, Schema
 
@@ -128,5 +129,5 @@ def _features(model: XGBoostModel) -> tuple[Feature, ...]:
 
 def _reason(error: Exception) -> str:
     """XGBoost's message without its source path and its stack trace."""
-    line = next(iter(str(error).strip().splitlines()), "an error without a message")
+    line = first_line(error)
     return re.sub(r"^\[[\d:]+\] \S+ ", "", line)

@@ -35,6 +35,11 @@ PROBLEM_JSON = "application/problem+json"
 MAX_LISTED_ERRORS = 1000
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what a library's exception says, or its kind if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
 class HotrowError(Exception):
     """Base of every error whose message is written for the user."""
 

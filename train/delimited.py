@@ -7,6 +7,7 @@ import re
 
 import polars as pl
 
+from server.errors import first_line
 from train.errors import DataError
 
 _SEPARATORS = (",", ";", "\t", "|")
@@ -148,8 +149,3 @@ def _refuse_row(where: str, row: int, records: int, fields: int, width: int) -> 
     if row == records and fields < width:
         raise DataError(f"{what}, in the last row: the file is cut short or damaged, download it again")
     raise DataError(f"{what}: correct the row")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its type where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

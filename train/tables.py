@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from train.delimited import MISSING, first_line, match_columns, read_delimited
+from server.errors import first_line
+from train.delimited import MISSING, match_columns, read_delimited
 from train.errors import DataError
 from train.files import MENDING, File, read_file
 

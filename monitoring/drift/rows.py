@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from monitoring.errors import LogError
 from monitoring.logs.table import LogTable
+from server.errors import first_line
 from server.log.mask import BUCKET, bucket_names
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
@@ -165,7 +166,7 @@ def _read_csv(paths: Sequence[Path]) -> dict[str, list[str | None]]:
         table = connection.execute(f"select * from read_csv([{names}], all_varchar=true, union_by_name=true)")
         return {name: values.tolist() for name, values in table.fetchnumpy().items()}
     except duckdb.Error as error:
-        raise LogError(f"expected CSV files with a header, got: {str(error).splitlines()[0]}") from None
+        raise LogError(f"expected CSV files with a header, got: {first_line(error)}") from None
     finally:
         connection.close()
 

@@ -18,7 +18,7 @@ import orjson
 
 from monitoring.errors import LogError
 from monitoring.logs.files import log_files
-from server.log.file import sync_directory
+from server.durable import sync_directory
 from server.log.journal import LogLedger
 from server.log.mask import HASH_HEX_DIGITS, hashed, read_key
 from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from server.errors import HotrowError
+from server.errors import HotrowError, first_line
 
 # Read when ray is imported: no process of ours reports its use.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -73,7 +73,7 @@ def cluster(where: Where, modules: Sequence[str] = ()) -> Iterator[None]:
             )
             yield
         except (ray.exceptions.RayError, ConnectionError) as error:
-            first = str(error).strip().splitlines()[0]
+            first = first_line(error)
             raise ClusterError(
                 f"expected the Ray cluster at {address} to go on, got: {first}: see that it runs, "
                 "set RAY_AUTH_MODE=token if it wants a token, and give the same command again"

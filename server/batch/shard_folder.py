@@ -15,7 +15,7 @@ import orjson
 from server.batch.columns import BatchRefused
 from server.batch.job import Totals
 from server.batch.shards import Cut
-from server.log.file import sync_directory
+from server.durable import sync_directory, write_synced
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class ShardFolder:
 
     def _put(self, shard: Path, content: bytes, sha256: str) -> None:
         draft = self._draft(shard)
-        _write_synced(draft, content)
+        write_synced(draft, content)
         try:
             os.link(draft, shard)
         except FileExistsError:  # an attempt that ended before it could tell has written it
@@ -144,16 +144,9 @@ class ShardFolder:
 
     def _write(self, path: Path, content: Mapping[str, Any]) -> None:
         draft = self._draft(path) if self._work.exists() else path
-        _write_synced(draft, orjson.dumps(content))
+        write_synced(draft, orjson.dumps(content))
         draft.replace(path)
         sync_directory(path.parent)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from server.durable import sync_directory
 from server.errors import SettingsError
 from server.log.rotation import CLOSED_MODE, TORN_SUFFIX, Keeping, closed_path
 
@@ -170,12 +171,3 @@ def _keep_torn(path: Path, torn: bytes) -> None:
             kept.write(torn + b"\n")
     except OSError as error:
         logger.error("%s cannot be written: %s", path, error.strerror)
-
-
-def sync_directory(directory: Path) -> None:
-    """Have a renamed or new name in a folder outlive a power loss; raises `OSError`."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

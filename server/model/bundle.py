@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 import msgspec
 import orjson
 
+from server.durable import sync_directory, sync_tree
 from server.errors import BundleError
 from server.model.files import FORMAT, MANIFEST_FILE, read_manifest, verified
 from server.model.schema import Feature, Schema, object_or_empty
@@ -340,10 +341,12 @@ def _replaced(directory: Path) -> Iterator[Path]:
     try:
         folder.chmod(0o755)  # mkdtemp makes 0700, which another user cannot serve
         yield folder
+        sync_tree(folder)
         old = folder.with_name(folder.name + ".old")
         if directory.exists():
             directory.rename(old)
         folder.rename(directory)
+        sync_directory(directory.parent)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

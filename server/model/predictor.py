@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from server.errors import BundleError, Problem
+from server.errors import BundleError, Problem, first_line
 from server.model.bundle import GRAPH_FILE, Bundle, GoldenRow
 from server.model.files import MANIFEST_FILE
 from server.model.link import ClassLink, Link, class_link_of, identity, link_of
@@ -213,9 +213,8 @@ def _open_session(bundle: Bundle) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001  # onnxruntime's own exceptions share no other base
-        first_line = str(error).strip().splitlines()[0]
         raise BundleError(
-            f"expected {bundle.graph_path} to be a graph ONNX Runtime can load, got: {first_line}"
+            f"expected {bundle.graph_path} to be a graph ONNX Runtime can load, got: {first_line(error)}"
         ) from None
 
 

@@ -1,13 +1,12 @@
 """Model folders exchanged: a new one in the place of another, which is kept, and back."""
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.durable import sync_directory, sync_tree
 from server.errors import BundleError
-from server.log.file import sync_directory
 from server.model.bundle import Bundle
 from server.model.exchange import beside, exchange, recover
 from server.model.files import MANIFEST_FILE
@@ -149,8 +148,5 @@ def _copy(new: Path, files: list[str], folder: Path) -> None:
     """The files in a new folder, on the disk: after a power cut they are there or the folder is not."""
     folder.mkdir(parents=True)
     for file in files:
-        with open(new / file, "rb") as source, open(folder / file, "wb") as copy:
-            shutil.copyfileobj(source, copy)
-            copy.flush()
-            os.fsync(copy.fileno())
-    sync_directory(folder)
+        shutil.copyfile(new / file, folder / file)
+    sync_tree(folder)

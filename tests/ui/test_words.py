@@ -35,6 +35,7 @@ def bundle_of(task: str = "binary", classes: tuple[str, ...] = (), **manifest: A
         schema=LOAN,
         decision=decision,
         link={"name": "logistic"},
+        precision="float64",
         exact=True,
         bound=0.0,
         classes=classes,

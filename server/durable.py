@@ -1,0 +1,35 @@
+"""Files that are whole on the disk or absent, also after a power cut: the one place that knows how."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def sync_directory(directory: Path) -> None:
+    """Have a renamed or new name in a folder outlive a power loss; raises `OSError`."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_synced(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write a file and have its content on the disk when this returns; raises `OSError`."""
+    with open(path, "wb") as file:
+        file.writelines([content] if isinstance(content, bytes) else content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_tree(directory: Path) -> None:
+    """Have all files of a folder, and their names, on the disk; raises `OSError`."""
+    for path in (*directory.rglob("*"), directory):
+        if path.is_dir():
+            sync_directory(path)
+        elif path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
