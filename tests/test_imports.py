@@ -103,3 +103,36 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
     for path in Path("server").rglob("*.py"):
         for name in set(imports(path)) - ours_or_standard - of_the_batch_command:
             assert name in pinned, f"{path} imports {name}"
+
+
+#: The floors of a folder, from the lowest; a room imports from those before it alone. Names of one
+#: word are folders or modules of it.
+FLOORS = {
+    "server": "version errors durable settings cli private_names model tables explain metrics log scoring "
+    "api wire batch process publish models __main__",
+    "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
+    "ui": "words drawing cases access tabs calls script page announce __main__",
+    "monitoring": "errors logs drift report dashboard __main__",
+}
+
+
+def rooms(top: str) -> Iterator[tuple[str, str, str]]:
+    """Each import from one room of a folder to another: the file, its room, the other room."""
+    for path in sorted(Path(top).rglob("*.py")):
+        room = path.relative_to(top).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for module in modules:
+                if module.startswith(f"{top}.") and (other := module.split(".")[1]) != room:
+                    yield str(path), room, other
+
+
+@pytest.mark.parametrize("top", FLOORS)
+def test_imports_only_go_down(top: str) -> None:
+    floors = FLOORS[top].split()
+    for path, room, other in rooms(top):
+        assert room in floors, f"{path}: give {top}/{room} a floor in FLOORS"
+        assert floors.index(other) < floors.index(room), (
+            f"{path} imports from {top}/{other}, which is above it"
+        )
