@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python -m
 UV_VERSION := 0.13.9
 KUSTOMIZE_VERSION := 4.5.4
 # What some tests use beside Python: a browser, Prometheus with promtool, load tools, judges.
-SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd
+SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd openjdk-17-jdk-headless golang-go nodejs
 
 .DEFAULT_GOAL := help
 .PHONY: help run tools test test-all coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
@@ -41,7 +41,7 @@ format: $(VENV)/dev ## mend format and style where that is safe
 	@$(RUN) ruff format
 
 system: ## install the system tools that tests use (Debian, as root)
-	@for tool in chromium promtool wrk slowhttptest strace systemd-analyze; do \
+	@for tool in chromium promtool wrk slowhttptest strace systemd-analyze java go node; do \
 	    command -v $$tool >/dev/null || missing="$$missing $$tool"; \
 	done; \
 	command -v kubectl >/dev/null || command -v kustomize >/dev/null || \
@@ -115,7 +115,11 @@ fuzz: $(VENV)/dev .venv-fuzz/bin/done ## Atheris on the decoders, random bytes o
 soak: $(VENV)/dev ## load with kills, reloads, leavers and nonsense in between (SOAK_MINUTES, 30)
 	@$(RUN) loadtest soak --minutes $(SOAK_MINUTES)
 
-foreign: .venv-foreign/bin/done ## other people's clients, for the tests that use them
+foreign: .venv-foreign/bin/done tests/foreign/node/node_modules ## other people's clients, for the tests that use them
+
+tests/foreign/node/node_modules: tests/foreign/node/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --silent --ignore-scripts --prefix tests/foreign/node && touch $@; \
+	else echo "npm is not installed: axios is not tried"; fi
 
 foreign-evidently: .venv-evidently/bin/done ## Evidently, for the test that compares our PSI with its
 

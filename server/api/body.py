@@ -1,12 +1,12 @@
 """The body of a request: its media type checked before a byte is read, its size while reading."""
 
-from collections.abc import Container
-
 from starlette.requests import Request
 
 from server.errors import BodyTooLarge, UnsupportedMedia
 
 JSON = "application/json"
+#: Charsets of which every text is UTF-8 too; of JSON the parameter says nothing (RFC 8259, section 11).
+UTF_8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
 
 def check_json(request: Request) -> None:
@@ -14,31 +14,41 @@ def check_json(request: Request) -> None:
     media_type(request, (JSON,))
 
 
-def media_type(request: Request, accepted: Container[str]) -> str:
+def media_type(request: Request, accepted: tuple[str, ...]) -> str:
     """The body's media type, in lower case without parameters, "" if none is given.
 
-    Raises `UnsupportedMedia` unless it is one of `accepted`, in UTF-8 and not compressed.
+    What is JSON by another name is `application/json`. Raises `UnsupportedMedia` unless
+    it is one of `accepted`, in UTF-8 and not compressed.
     """
-    name, _, parameters = request.headers.get("content-type", "").partition(";")
-    name = name.strip().lower()
-    if name not in accepted or not _is_utf8(parameters):
-        words = ", ".join(filter(None, accepted)) if isinstance(accepted, tuple) else JSON
-        raise UnsupportedMedia(
-            f"expected Content-Type: {words}, got another media type or none", headers={"Accept-Post": words}
-        )
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    name, charset = named(request.headers.get("content-type", ""))
+    if name not in accepted:
+        words = ", ".join(filter(None, accepted))
+        got = "another media type" if name else "none"
+        raise UnsupportedMedia(f"expected Content-Type: {words}, got {got}", headers={"Accept-Post": words})
+    if charset not in UTF_8:
+        raise UnsupportedMedia("expected a body in UTF-8, got another charset", headers={"Accept-Post": name})
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
         raise UnsupportedMedia(
             "expected no Content-Encoding, got one", headers={"Accept-Encoding": "identity"}
         )
     return name
 
 
-def _is_utf8(parameters: str) -> bool:
-    for parameter in parameters.lower().split(";"):
-        name, _, value = parameter.strip().partition("=")
-        if name == "charset" and value.strip('"') != "utf-8":
-            return False
-    return True
+def named(content_type: str) -> tuple[str, str]:
+    """The media type that a Content-Type names, and its charset; "" for what it does not say.
+
+    `text/json` and `application/…+json` (RFC 6839, section 3.1) are `application/json`.
+    """
+    name, _, parameters = content_type.lower().partition(";")
+    name, charset = name.strip(), ""
+    for parameter in parameters.split(";"):
+        key, _, value = parameter.strip().partition("=")
+        if key == "charset":
+            charset = value.strip('"')
+    if name == "text/json" or (name.startswith("application/") and name.endswith("+json")):
+        name = JSON
+    return name, charset
 
 
 async def read_body(request: Request, limit: int) -> bytes:

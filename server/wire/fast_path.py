@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from server.api.body import JSON, UTF_8, named
 from server.errors import Problem
 from server.private_names import PrivateNames, check_private_names
 from server.scoring.one_row import Send
@@ -32,10 +33,6 @@ MAX_KNOWN_HEADS = 1024
 #: A body may come in this many pieces, as from clients that send head and body
 #: apart. Joining more would cost more than the parser does.
 MAX_PIECES = 4
-
-JSON_TYPES = frozenset(
-    {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
-)
 
 #: What this module and the protocols it inherits from lean on in uvicorn, none of it promised.
 _PROTOCOL = PrivateNames(
@@ -120,7 +117,7 @@ class FastDoor:
             return None
         found = plain_head(head)
         plain = None
-        if found is not None and found.media_type in JSON_TYPES and found.body_bytes <= self._max_body_bytes:
+        if found is not None and _is_json(found.media_type) and found.body_bytes <= self._max_body_bytes:
             plain = Plain(found.body_bytes, target)
         if len(self._known_heads) >= MAX_KNOWN_HEADS:
             self._known_heads.clear()
@@ -141,6 +138,11 @@ class FastDoor:
                 b"HTTP/1.1 200 OK\r\n" + lines + b"content-type: application/json\r\ncontent-length: "
             )
         return self._answer_head
+
+
+def _is_json(content_type: bytes) -> bool:
+    name, charset = named(content_type.decode("latin-1"))
+    return name == JSON and charset in UTF_8
 
 
 class HotrowProtocol(SheddingProtocol):

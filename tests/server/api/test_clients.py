@@ -13,7 +13,7 @@ import pytest
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT
 from tests.support.foreign_clients import foreign_python
-from tests.support.servers import serving
+from tests.support.servers import serving, system_tool
 
 BLOCKS = re.findall(r"^## (.+?)\n.*?```(\w+)\n(.*?)```", Path("docs/clients.md").read_text(), re.M | re.S)
 PRINTED = "127.0.0.1:8000"
@@ -26,15 +26,35 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield subject.url.removeprefix("http://")
 
 
-@pytest.mark.parametrize(("title", "language", "code"), BLOCKS, ids=[block[0] for block in BLOCKS])
-def test_block_of_the_page_runs_as_printed(address: str, title: str, language: str, code: str) -> None:
-    foreign = "triton" in code or "kserve" in code
-    interpreter = foreign_python() if foreign else sys.executable
-    command = [interpreter, "-c"] if language == "python" else ["sh", "-euc"]
+#: What runs a block that is saved under this name.
+RUN = {"java": ("java", "Client.java"), "javascript": ("node", "client.mjs"), "go": ("go run", "client.go")}
+NOT_RUN = "not run by the tests"
+
+
+def command(language: str, code: str, folder: Path) -> list[str]:
+    """What runs a block as printed; skips without it."""
+    if language == "python":
+        foreign = "triton" in code or "kserve" in code
+        return [foreign_python() if foreign else sys.executable, "-c", code]
+    if language == "sh":
+        return ["sh", "-euc", code]
+    words, name = RUN[language]
+    tool, *options = words.split()
+    (folder / name).write_text(code)
+    return [system_tool(tool), *options, str(folder / name)]
+
+
+@pytest.mark.parametrize(
+    ("title", "language", "code"),
+    [block for block in BLOCKS if NOT_RUN not in block[0]],
+    ids=[block[0] for block in BLOCKS if NOT_RUN not in block[0]],
+)
+def test_block_of_the_page_runs_as_printed(
+    address: str, tmp_path: Path, title: str, language: str, code: str
+) -> None:
     assert PRINTED in code
-    done = subprocess.run(
-        [*command, code.replace(PRINTED, address)], capture_output=True, text=True, timeout=60
-    )
+    run = command(language, code.replace(PRINTED, address), tmp_path)
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "prob" in done.stdout or "0." in done.stdout
 

@@ -105,6 +105,31 @@ def test_other_media_type_is_415(door: str, content_type: str | None) -> None:
     assert answer.headers["accept-post"] == "application/json"
 
 
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json; charset=utf8",
+        'application/json; charset="UTF-8"',
+        "application/json;charset=US-ASCII;x=y",
+        "text/json",
+        "application/vnd.acme.v1+json",
+        "Application/LD+JSON; profile=x",
+    ],
+)
+def test_json_by_another_name_is_json(door: str, content_type: str) -> None:
+    (answer,) = exchange(door, post("/predict", orjson.dumps(ROW), content_type=content_type))
+    assert answer.status == 200
+
+
+def test_other_charset_is_told_from_another_media_type(door: str) -> None:
+    for content_type, words in (
+        ("application/json; charset=latin-1", b"charset"),
+        ("text/html", b"media type"),
+    ):
+        (answer,) = exchange(door, post("/predict", orjson.dumps(ROW), content_type=content_type))
+        assert (answer.status, words in answer.body) == (415, True)
+
+
 def test_compressed_body_is_415(door: str) -> None:
     (answer,) = exchange(door, post("/predict", b"x", "Content-Encoding: gzip"))
     assert answer.status == 415

@@ -47,8 +47,9 @@ def odd_requests() -> Iterator[list[bytes]]:
     yield [head + json + length + b"Content-Encoding: gzip\r\n\r\n" + BODY]
     yield [head + json + length + b"Content-Encoding: identity\r\n\r\n" + BODY]
     json_types = (b"application/json; charset=utf-8", b"APPLICATION/JSON", b"application/json;charset=UTF-8")
-    other_types = (b"text/json", b"application/json; charset=utf-16", b"application/jsonx", b"")
-    for media_type in json_types + other_types:
+    other_words = (b'application/json; charset="utf8"', b"text/json", b"application/vnd.acme.v1+json")
+    other_types = (b"application/json; charset=utf-16", b"application/jsonx", b"image/svg+xml", b"")
+    for media_type in json_types + other_words + other_types:
         yield [head + b"Content-Type: " + media_type + b"\r\n" + length + b"\r\n" + BODY]
     yield [head + b"content-type:application/json\r\ncontent-length:   %d  \r\n\r\n" % len(BODY) + BODY]
     yield [head + json + length + b"X-Trace: 1\r\nAccept: */*\r\nCookie: a=b\r\n\r\n" + BODY]

@@ -174,7 +174,7 @@ def test_body_over_the_limit_gets_its_answer(
     for _ in range(3):
         with socket.create_connection(address(request.getfixturevalue(door)), 30) as connection:
             connection.sendall(asked)
-            received, seconds = read_until_closed(connection)
+            received, _ = read_until_closed(connection)
         assert received.startswith(b"HTTP/1.1 413")
         assert received.lower().count(b"connection: close") == 1
         assert b"expected a body of at most" in received

@@ -1,0 +1,105 @@
+"""Clients that nobody here made: every golden row to the bit, and a 413 where a body is too large."""
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import orjson
+import pytest
+
+from server.model.bundle import Bundle
+from server.model.predictor import Predictor
+from tests.support.bundles import CREDIT
+from tests.support.compatibility import hold
+from tests.support.foreign_clients import foreign_python
+from tests.support.servers import serving, system_tool
+
+FOLDER = Path("tests/foreign")
+AXIOS = FOLDER / "node" / "node_modules" / "axios"
+#: How often each client sends what is too large: `LARGE_TIMES=100` for a proof.
+TIMES = int(os.environ.get("LARGE_TIMES", "2"))
+NAMES = {
+    "java": "Java 17, `java.net.http.HttpClient` as it is (asks for HTTP/2)",
+    "go": "Go, `net/http`",
+    "curl": "curl, `--http2`",
+    "fetch": "Node.js, `fetch`",
+    "axios": "Node.js, axios",
+    "requests": "Python, requests",
+    "urllib": "Python, urllib",
+    "httpx": "Python, httpx",
+}
+
+#: What the tests below saw of each client.
+SEEN: dict[str, dict[str, str]] = {}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Host and port of a server of the shipped model."""
+    with serving(CREDIT, tmp_path_factory.mktemp("foreign")) as subject:
+        yield subject.url.removeprefix("http://")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for programs that are built once."""
+    return tmp_path_factory.mktemp("built")
+
+
+def command(client: str, built: Path) -> Sequence[str]:
+    """What runs a client; skips without it."""
+    if client == "java":
+        return [system_tool("java"), str(FOLDER / "Golden.java")]
+    if client == "go":
+        program = built / "golden"
+        if not program.exists():
+            subprocess.run([system_tool("go"), "build", "-o", str(program), FOLDER / "golden.go"], check=True)
+        return [str(program)]
+    if client in ("fetch", "axios"):
+        if client == "axios" and not AXIOS.exists():
+            pytest.skip("axios is not installed: `make foreign` installs it where npm is")
+        return [system_tool("node"), str(FOLDER / "node" / "golden.mjs"), client]
+    if client == "curl":
+        system_tool("curl")
+    interpreter = foreign_python() if client == "requests" else sys.executable
+    return [interpreter, str(FOLDER / "golden.py"), client]
+
+
+def printed(client: str, built: Path, *arguments: str) -> list[str]:
+    done = subprocess.run(
+        [*command(client, built), *arguments], capture_output=True, text=True, timeout=60 + 20 * TIMES
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("client", NAMES)
+def test_client_reads_every_golden_row_to_the_bit(
+    address: str, built: Path, tmp_path: Path, client: str
+) -> None:
+    bundle = Bundle.load(CREDIT)
+    rows = [golden.fields for golden in bundle.golden_rows()]
+    if client == "curl":  # a process for each row
+        rows = rows[:20]
+    predict = Predictor(bundle).predict
+    expected = [struct.pack(">d", predict(bundle.schema.encode(row))[0]).hex() for row in rows]
+    (tmp_path / "rows").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    assert printed(client, built, address, "golden", str(tmp_path / "rows")) == expected
+    SEEN.setdefault(client, {})["golden"] = "equal to the bit"
+
+
+@pytest.mark.parametrize("client", NAMES)
+def test_client_reads_that_its_body_is_too_large(address: str, built: Path, client: str) -> None:
+    """20 MB to /predict, 40 MB to /predict/batch."""
+    assert printed(client, built, address, "large", str(TIMES)) == ["413", "413"] * TIMES
+    SEEN.setdefault(client, {})["large"] = "413, read every time"
+
+
+def test_table_of_clients_says_what_was_seen() -> None:
+    if any(len(SEEN.get(client, {})) < 2 for client in NAMES):
+        pytest.skip("not every client was tried")
+    rows = [(name, SEEN[client]["golden"], SEEN[client]["large"]) for client, name in NAMES.items()]
+    hold("Clients", ("client", "golden rows", "a body over the limit"), rows)
