@@ -24,7 +24,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add(
         "source",
         type=Path,
-        help="LightGBM .txt, XGBoost .json/.ubj, scikit-learn .skops/.pkl/.joblib, .onnx, or a bundle folder",
+        help="a model of LightGBM, XGBoost or scikit-learn, an ONNX file, or a bundle folder",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--out", type=Path, metavar="DIR", help="the bundle to write")
@@ -53,6 +53,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         choices=("nan", "0"),
         default="nan",
         help="what an ONNX file gets for an absent feature [nan]",
+    )
+    add(
+        "--rounds",
+        choices=("best", "all"),
+        help="of a booster that stopped early, the rounds up to the best one or all of them [best]",
     )
     add("--trust-pickle", action="store_true", help="load a pickle, which can run any code")
     options = parser.parse_args(arguments)
@@ -90,7 +95,20 @@ def _said(options: argparse.Namespace) -> int:
             f"{ExportRefused('expected a model that fits into memory, got a larger one')}.", file=sys.stderr
         )
         return 1
+    except Exception as error:  # five libraries read what strangers made
+        if sys.flags.dev_mode:
+            raise
+        print(sentence(_unexpected(error)), file=sys.stderr)
+        return 1
     return 0
+
+
+def _unexpected(error: Exception) -> ExportRefused:
+    words = " ".join(str(error).split())[:300]
+    return ExportRefused(
+        f"expected a model that the libraries here can read and score, got {type(error).__name__}: {words}; "
+        "`python -X dev -m export …` shows where"
+    )
 
 
 if __name__ == "__main__":

@@ -198,6 +198,7 @@ def _category_sets(block: dict[str, str]) -> list[tuple[int, ...]]:
         bits = (
             word * _WORD_BITS + bit
             for word, value in enumerate(words[start:end])
+            if value  # most are 0 where codes are large
             for bit in range(_WORD_BITS)
             if value >> bit & 1
         )
@@ -246,3 +247,23 @@ def _ints(values: str) -> tuple[int, ...]:
 
 def _floats(values: str) -> tuple[float, ...]:
     return tuple(map(float, values.split()))
+
+
+def atof(text: str) -> float:
+    """A decimal as LightGBM reads parameters: whole part plus fraction over a power of ten, each rounded.
+
+    Source: `Common::Atof` in LightGBM's `common.h`; 1.14 becomes 1.1400000000000001.
+    Raises `ValueError` for what is no decimal.
+    """
+    float(text)
+    digits, _, exponent = text.strip().lower().partition("e")
+    whole, _, fraction = digits.lstrip("+-").partition(".")
+    value = float(int(whole or "0"))
+    if fraction:
+        right = 0.0
+        for digit in fraction:
+            right = int(digit) + right * 10.0
+        value += right / 10.0 ** len(fraction)
+    power = 10.0 ** abs(int(exponent or "0"))
+    value = value / power if exponent.startswith("-") else value * power
+    return -value if digits.startswith("-") else value

@@ -70,6 +70,12 @@ def export(options: argparse.Namespace) -> None:
         files=files,
     )
     print(f"Wrote {options.out}: {bundle.label}, {bundle.task}, {_proof(bundle)}.")
+    source = bundle.manifest["source"]
+    if source.get("rounds_trained", 0) > source.get("iterations", 0):
+        print(
+            f"{source['iterations']} of {source['rounds_trained']} rounds count: those up to the best one of "
+            "early stopping; --rounds all takes all."
+        )
 
 
 def _load(options: argparse.Namespace, old: Bundle | None) -> Conversion:
@@ -83,7 +89,14 @@ def _load(options: argparse.Namespace, old: Bundle | None) -> Conversion:
         classes=options.classes or (old.classes if old else ()),
     )
     path = old.directory / source["file"] if old else options.source
-    allowed = LoadOptions(options.trust_pickle, onnx.classes, onnx, _evidence(options, old))
+    allowed = LoadOptions(
+        trust_pickle=options.trust_pickle,
+        classes=onnx.classes,
+        onnx=onnx,
+        evidence=_evidence(options, old),
+        rounds=options.rounds or source.get("rounds", "best"),
+        missing=source.get("missing"),
+    )
     return load(Path(path), allowed)
 
 

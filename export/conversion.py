@@ -1,7 +1,7 @@
 """What every family's converter gives: a graph, its ground truth, and what is known of the rows."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,6 +65,13 @@ class Conversion:
     def codes(self) -> frozenset[int]:
         """The features with categorical splits: exact for integers, which the schema must demand."""
         return frozenset(self.forest.members()) if self.forest else frozenset()
+
+
+def two_labels(task: str, labels: Sequence[str]) -> tuple[str, str] | None:
+    """The decisions of a binary model by the labels of its two classes, None where those are 0 and 1."""
+    if task != "binary" or len(labels) != 2 or set(labels) <= {"0", "1", "0.0", "1.0", "False", "True"}:
+        return None
+    return labels[0], labels[1]
 
 
 def threshold_feature(name: str, thresholds: list[float]) -> Feature:

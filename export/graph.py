@@ -85,8 +85,12 @@ class _Nodes:
 
     def _add_stem(self, leaf: int) -> None:
         # The operator has no tree without a node: both ways lead to a leaf.
-        stem = Split(0, 0.0, default_left=True, missing="nan", left=-1, right=-1)
-        self._add(stem, _Child(leaf, is_leaf=True), _Child(leaf, is_leaf=True))
+        # Two equal ones: with one leaf for both ways ONNX Runtime 1.32 takes the tree for a
+        # leaf, and then puts leaves of later trees with categories on other targets.
+        self.leaves.append(self.leaves[leaf])
+        self.targets.append(self.targets[leaf])
+        stem = Split(0, 0.0, default_left=True, missing="nan", left=-1, right=-2)
+        self._add(stem, _Child(leaf, is_leaf=True), _Child(leaf + 1, is_leaf=True))
 
     def _add(self, split: Split, left: _Child, right: _Child) -> None:
         self.features.append(split.feature)
@@ -162,7 +166,7 @@ def serialize(
 def _preparation(forest: Forest, source: str) -> tuple[list[onnx.NodeProto], list[TensorProto], str]:
     """What happens to the rows before the trees: nodes, constants, and the name of the result."""
     if forest.precision == "float32":
-        return [helper.make_node("Cast", [source], ["rows"], to=TensorProto.FLOAT)], [], "rows"
+        return _narrow(forest, source)
     if forest.rounded:
         narrow = helper.make_node("Cast", [source], ["narrow"], to=TensorProto.FLOAT)
         return [narrow, helper.make_node("Cast", ["narrow"], ["rows"], to=TensorProto.DOUBLE)], [], "rows"
@@ -181,6 +185,23 @@ def _preparation(forest: Forest, source: str) -> tuple[list[onnx.NodeProto], lis
         helper.make_node("Where", ["is_zero", "missing", source], ["rows"]),
     ]
     return nodes, constants, "rows"
+
+
+def _narrow(forest: Forest, source: str) -> tuple[list[onnx.NodeProto], list[TensorProto], str]:
+    """Rows as float32, the value that counts as missing replaced by NaN after the rounding."""
+    cast = helper.make_node("Cast", [source], ["rows"], to=TensorProto.FLOAT)
+    if forest.absent is None:
+        return [cast], [], "rows"
+    constants = [
+        numpy_helper.from_array(np.array(forest.absent, dtype=np.float32), "absent"),
+        numpy_helper.from_array(np.array(math.nan, dtype=np.float32), "missing"),
+    ]
+    nodes = [
+        cast,
+        helper.make_node("Equal", ["rows", "absent"], ["is_absent"]),
+        helper.make_node("Where", ["is_absent", "missing", "rows"], ["present"]),
+    ]
+    return nodes, constants, "present"
 
 
 def _zero_is_missing(forest: Forest) -> set[int]:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from export.booster import Booster, parse_booster
-from export.conversion import Conversion
+from export.booster import Booster, atof, parse_booster
+from export.conversion import Conversion, two_labels
 from export.errors import ExportRefused
 from export.evidence import Evidence
 from export.graph import build_graph
@@ -24,12 +24,14 @@ def convert_lightgbm(
     text: str,
     *,
     classes: Sequence[str] = (),
+    labels: Sequence[str] = (),
     record: dict[str, Any] | None = None,
     evidence: Evidence = Evidence(),  # noqa: B008  # frozen
 ) -> Conversion:
     """The conversion of a LightGBM model's text.
 
-    `classes` name the classes of a multiclass model, "0", "1", … without. `evidence`
+    `classes` name the classes of a multiclass model, else `labels`, those its training
+    data had, else "0", "1", …; of a binary model labels that are words are the decisions. `evidence`
     tells which column held which pandas categories where the text does not.
     Raises `ExportRefused` for what is not proven equal.
     """
@@ -37,7 +39,7 @@ def convert_lightgbm(
     task, link = _task(booster)
     if booster.average > 1:
         link["divisor"] = booster.average
-    names = tuple(classes) or tuple(map(str, range(booster.classes)))
+    names = tuple(classes or labels) or tuple(map(str, range(booster.classes)))
     if task == "multiclass" and len(names) != booster.classes:
         raise ExportRefused(f"expected names of {booster.classes} classes, got {len(names)}")
     columns = {i: values for i, values in pair(booster, evidence).items() if values}
@@ -57,6 +59,7 @@ def convert_lightgbm(
         file=SOURCE_FILE,
         content=text.encode(),
         classes=names if task == "multiclass" else (),
+        decisions=two_labels(task, labels),
         forest=booster.forest,
         gaps=frozenset(i for i, types in _missing_types(booster).items() if types & {"nan", "zero"}),
         record={
@@ -70,7 +73,7 @@ def convert_lightgbm(
 
 def _task(booster: Booster) -> tuple[str, dict[str, Any]]:
     objective = booster.objective
-    scale = float(booster.objective_parameters.get("sigmoid", 1.0))
+    scale = atof(booster.objective_parameters.get("sigmoid", "1"))
     if booster.classes > 1:
         links: dict[str, dict[str, Any]] = {
             "multiclass": {"name": "softmax"},

@@ -1,22 +1,28 @@
 """From a file to its conversion: which family it is, read without running anything it says."""
 
 import io
+import re
+import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from export.conversion import Conversion
 from export.errors import ExportRefused
 from export.evidence import Evidence
 from export.onnx_options import OnnxOptions
+from export.recognize import Family, recognize
 from server.errors import first_line
 
+#: Of a booster that stopped early: the rounds up to the best one, or all of them.
+Rounds: TypeAlias = Literal["best", "all"]
 MAX_SOURCE_BYTES = 1 << 30
-_PICKLES = (".pkl", ".pickle", ".joblib")
-#: What a .skops may hold beside what skops itself trusts: scikit-learn's compiled classes.
-_TRUSTED_PREFIX = "sklearn."
+#: What a .skops may hold beside what skops itself trusts: scikit-learn's compiled classes, and NumPy's types.
+_TRUSTED_PREFIXES = ("sklearn.", "numpy.dtype", "numpy.dtypes.")
 
 
 @dataclass(frozen=True)
@@ -27,22 +33,20 @@ class LoadOptions:
     classes: tuple[str, ...] = ()
     onnx: OnnxOptions = field(default_factory=OnnxOptions)
     evidence: Evidence = field(default_factory=Evidence)
+    rounds: Rounds = "best"
+    missing: float | None = None
 
 
 def load(path: Path, options: LoadOptions) -> Conversion:
     """The conversion of a model file; raises `ExportRefused` with the reason."""
-    convert = _CONVERTERS.get(path.suffix.lower())
-    if convert is None:
-        raise ExportRefused(
-            f"expected a model ending in {', '.join(_CONVERTERS)} or a bundle folder, got {path.name}"
-        )
-    return convert(read_source(path), path.suffix.lower(), options)
+    content = read_source(path)
+    return _CONVERTERS[recognize(content, path.name)](content, options)
 
 
 def read_source(path: Path) -> bytes:
-    """A model file's bytes; refuses symbolic links, what is no file, and what is too large."""
-    if path.is_symlink():
-        raise ExportRefused(f"expected a file, got the symbolic link {path}: name the file itself")
+    """A model file's bytes; refuses what is no file, and what is too large."""
+    if "://" in str(path) or re.match(r"[a-z0-9]+:/", str(path)):
+        raise ExportRefused(f"expected a file on this machine, got the address {path}: download it first")
     try:
         if not path.is_file():
             raise ExportRefused(f"expected a model file or a bundle folder, got none at {path}")
@@ -56,7 +60,7 @@ def read_source(path: Path) -> bytes:
 
 def _text(content: bytes) -> str:
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")  # the sizes of trees count plain line ends
     except UnicodeDecodeError:
         raise ExportRefused("expected the text of a LightGBM model, got bytes that are no UTF-8") from None
     if "\0" in text:
@@ -67,25 +71,25 @@ def _text(content: bytes) -> str:
 # Each family's libraries are imported where they are needed: they take seconds.
 
 
-def _from_text(content: bytes, _: str, options: LoadOptions) -> Conversion:
+def _from_text(content: bytes, options: LoadOptions) -> Conversion:
     from export.lightgbm_model import convert_lightgbm
 
     return convert_lightgbm(_text(content), classes=options.classes, evidence=options.evidence)
 
 
-def _from_xgboost(content: bytes, suffix: str, options: LoadOptions) -> Conversion:
+def _from_xgboost(content: bytes, options: LoadOptions) -> Conversion:
     from export.xgboost_model import convert_xgboost
 
-    return convert_xgboost(content, "model" + suffix, classes=options.classes)
+    return convert_xgboost(content, classes=options.classes, rounds=options.rounds, missing=options.missing)
 
 
-def _from_onnx(content: bytes, _: str, options: LoadOptions) -> Conversion:
+def _from_onnx(content: bytes, options: LoadOptions) -> Conversion:
     from export.onnx_model import convert_onnx
 
-    return convert_onnx(content, options.onnx)
+    return convert_onnx(content, options.onnx, evidence=options.evidence)
 
 
-def _from_skops(content: bytes, _: str, options: LoadOptions) -> Conversion:
+def _from_skops(content: bytes, options: LoadOptions) -> Conversion:
     import skops.io  # type: ignore[import-untyped]  # heavy, and for this family alone
 
     try:
@@ -97,19 +101,23 @@ def _from_skops(content: bytes, _: str, options: LoadOptions) -> Conversion:
         raise ExportRefused(f"expected at most {MAX_SOURCE_BYTES} bytes unpacked, got {size}")
     try:
         unknown = skops.io.get_untrusted_types(data=content)
-        if foreign := [name for name in unknown if not name.startswith(_TRUSTED_PREFIX)]:
-            raise ExportRefused(f"expected types of scikit-learn and NumPy alone, got {foreign[0]}")
-        estimator = skops.io.loads(content, trusted=unknown)
+        if foreign := [name for name in unknown if not name.startswith(_TRUSTED_PREFIXES)]:
+            raise ExportRefused(_foreign_words(foreign))
+        with same_version():
+            estimator = skops.io.loads(content, trusted=unknown)
     except ExportRefused:
         raise
     except Exception as error:  # noqa: BLE001  # a damaged archive fails in whatever part is read first
-        raise ExportRefused(f"expected a whole .skops file, got a damaged one ({_short(error)})") from None
+        raise ExportRefused(
+            f"expected a whole .skops file of scikit-learn {version('scikit-learn')}, got one that does not "
+            f"load ({_short(error)}): save it again with this version"
+        ) from None
     from export.sklearn_model import convert_sklearn
 
     return convert_sklearn(estimator, "source.skops", content, classes=options.classes)
 
 
-def _from_pickle(content: bytes, suffix: str, options: LoadOptions) -> Conversion:
+def _from_pickle(content: bytes, options: LoadOptions) -> Conversion:
     if not options.trust_pickle:
         raise ExportRefused(
             "expected a format that cannot run code, got a pickle: "
@@ -118,35 +126,108 @@ def _from_pickle(content: bytes, suffix: str, options: LoadOptions) -> Conversio
     import joblib  # type: ignore[import-untyped]  # ships no types
 
     try:
-        model = joblib.load(io.BytesIO(content))
+        with same_version():
+            model = joblib.load(io.BytesIO(content))
+    except ExportRefused:
+        raise
     except Exception as error:  # noqa: BLE001  # unpickling can raise anything
         raise ExportRefused(
-            f"expected a whole pickle, got one that does not load ({_short(error)})"
+            f"expected a pickle that loads here, got one that does not ({_short(error)}): it is damaged, "
+            f"needs a library that is not here, or was saved with another version than {_versions()}"
         ) from None
-    return from_object(model, "source" + suffix, content, options)
+    return from_object(model, "source.joblib", content, options)
+
+
+@contextmanager
+def same_version() -> Iterator[None]:
+    """Raise `ExportRefused` where scikit-learn only warns that another version saved an estimator."""
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if isinstance(warning.message, InconsistentVersionWarning):
+            told = warning.message
+            raise ExportRefused(
+                f"expected a model saved with scikit-learn {told.current_sklearn_version}, got "
+                f"{told.estimator_name} saved with {told.original_sklearn_version}, which may predict "
+                "otherwise here: save it again with this version, or as ONNX where it was trained"
+            )
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in ("scikit-learn", "lightgbm", "numpy"))
+
+
+def _foreign_words(types: Sequence[str]) -> str:
+    library = types[0].partition(".")[0]
+    for known in ("lightgbm", "xgboost", "catboost"):
+        if any(name.startswith(known + ".") for name in types):
+            return (
+                f"expected types of scikit-learn and NumPy alone, got a model of {known} in a .skops file: "
+                "save it with save_model, or the whole as .joblib with --trust-pickle"
+            )
+    return f"expected types of scikit-learn and NumPy alone, got {types[0]} of {library}"
 
 
 def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> Conversion:
     """The conversion of an unpickled model: of LightGBM, XGBoost or scikit-learn."""
     classes = options.classes
     library = type(model).__module__.partition(".")[0]
+    _check_model(model)
     if library == "lightgbm":
         booster = getattr(model, "booster_", model)
-        named = classes or tuple(map(str, getattr(model, "classes_", ())))
-        best = int(booster.best_iteration or 0)
-        record = {"best_iteration": best} if best > 0 else {}
+        labels = tuple(map(str, getattr(model, "classes_", ())))
+        best = int(booster.best_iteration or 0) if options.rounds == "best" else 0
+        record = {"best_iteration": best, "rounds_trained": booster.current_iteration()} if best > 0 else {}
         text = booster.model_to_string(num_iteration=best if best > 0 else -1)
         from export.lightgbm_model import convert_lightgbm
 
-        return convert_lightgbm(text, classes=named, record=record, evidence=options.evidence)
+        return convert_lightgbm(
+            text, classes=classes, labels=labels, record=record, evidence=options.evidence
+        )
     if library == "xgboost":
         booster = model.get_booster() if hasattr(model, "get_booster") else model
         from export.xgboost_model import convert_xgboost
 
-        return convert_xgboost(bytes(booster.save_raw("json")), "model.json", classes=classes)
+        return convert_xgboost(
+            bytes(booster.save_raw("json")),
+            classes=classes,
+            labels=tuple(map(str, getattr(model, "classes_", ()))),
+            rounds=options.rounds,
+            missing=getattr(model, "missing", options.missing),
+        )
     from export.sklearn_model import convert_sklearn
 
     return convert_sklearn(model, file, content, classes=classes)
+
+
+def _check_model(model: Any) -> None:
+    """Raise `ExportRefused` for what holds a model, or none, instead of being one."""
+    kind = type(model).__name__
+    if isinstance(model, dict | list | tuple):
+        parts = model.values() if isinstance(model, dict) else model
+        inside = next((type(part).__name__ for part in parts if hasattr(part, "predict")), "no model")
+        raise ExportRefused(f"expected a model, got a {kind} that holds {inside}: save the model alone")
+    if kind == "CVBooster":
+        raise ExportRefused("expected one model, got a CVBooster of several: save one of its boosters")
+    fitted = getattr(model, "__sklearn_is_fitted__", None)
+    if (callable(fitted) and not fitted()) or (hasattr(model, "fit") and not _is_fitted(model)):
+        raise ExportRefused(f"expected a fitted model, got {kind} before its fit: call fit, then save it")
+
+
+def _is_fitted(model: Any) -> bool:
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        return False
+    except TypeError:  # no estimator of scikit-learn
+        return True
+    return True
 
 
 def _short(error: Exception) -> str:
@@ -154,11 +235,10 @@ def _short(error: Exception) -> str:
     return f"{type(error).__name__}: {words}"[:200]
 
 
-_CONVERTERS: dict[str, Callable[[bytes, str, LoadOptions], Conversion]] = {
-    ".txt": _from_text,
-    ".json": _from_xgboost,
-    ".ubj": _from_xgboost,
-    ".onnx": _from_onnx,
-    ".skops": _from_skops,
-    **dict.fromkeys(_PICKLES, _from_pickle),
+_CONVERTERS: dict[Family, Callable[[bytes, LoadOptions], Conversion]] = {
+    "lightgbm": _from_text,
+    "xgboost": _from_xgboost,
+    "onnx": _from_onnx,
+    "skops": _from_skops,
+    "pickle": _from_pickle,
 }

@@ -12,12 +12,15 @@ import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from export.graph import OPSETS, serialize, tree_nodes
+from export.onnx_safety import graphs
 from export.trees import Forest
 from server.model.predictor import INPUT, OUTPUT
 
 _PREFIX = "source/"
 #: Where a file imports no operators of ai.onnx, ours come from the first version that has all of them.
 _OWN_OPSET = 13
+#: Before version 4 weights had to be inputs too (as CatBoost and older PyTorch write them).
+_LEAST_IR_VERSION = 8
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Score:
     is_matrix: bool
     element: int = TensorProto.FLOAT
     forest: Forest | None = None
+
+    @property
+    def served_element(self) -> int:
+        """The type of the margins: a float16 leaves as a float32."""
+        return TensorProto.FLOAT if self.element == TensorProto.FLOAT16 else self.element
 
 
 @dataclass(frozen=True)
@@ -72,18 +80,24 @@ def lean_graph(
     body = _needed(graph, wanted)
     used = {name for node in body for name in _reads(node)}
     end, constants = _exit(wanted, score)
+    if score.served_element != score.element:
+        end[-1].output[0] = "narrow_margin"
+        end.append(helper.make_node("Cast", ["narrow_margin"], [OUTPUT], to=score.served_element))
     served = helper.make_graph(
         [*entry.nodes, *body, *end],
         "served",
         [helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, ["N", width])],
-        [helper.make_tensor_value_info(OUTPUT, score.element, ["N", score.outputs])],
+        [helper.make_tensor_value_info(OUTPUT, score.served_element, ["N", score.outputs])],
         [*entry.constants, *constants, *(tensor for tensor in graph.initializer if tensor.name in used)],
     )
     opsets = {opset.domain: opset.version for opset in model.opset_import}
     opsets.setdefault("", opsets.pop("ai.onnx", _OWN_OPSET))
     if score.forest:
         opsets |= {"ai.onnx.ml": OPSETS["ai.onnx.ml"]}
-    return serialize(served, opsets, metadata, model.ir_version)
+    # Optimized files import every domain there is; one that is not used may be unknown elsewhere.
+    domains = {"", *(node.domain for inner in graphs(served) for node in inner.node)}
+    used_opsets = {domain: version for domain, version in opsets.items() if domain in domains}
+    return serialize(served, used_opsets, metadata, max(model.ir_version, _LEAST_IR_VERSION))
 
 
 def _exit(wanted: str, score: Score) -> tuple[list[onnx.NodeProto], list[TensorProto]]:

@@ -1,6 +1,5 @@
-"""Any ONNX file with one matrix of numbers as its input and a score among its outputs."""
+"""Any ONNX file that takes rows of features and has a score among its outputs."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,58 +7,85 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from export.conversion import Conversion, threshold_feature
+from export.conversion import Conversion, two_labels
 from export.errors import ExportRefused
-from export.onnx_lean import Score, lean_graph, matrix_entry
+from export.evidence import Evidence
+from export.onnx_batch import check_freed, free_batch
+from export.onnx_inputs import read_inputs
+from export.onnx_lean import Score, lean_graph
 from export.onnx_options import OnnxOptions
 from export.onnx_safety import MAX_ONNX_BYTES, parse_onnx
 from export.onnx_source import OnnxSource, open_session
 from export.rows import EXTREMES
-from server.model.schema import Feature
 
 #: Names converters give the scores of a classifier, the likeliest first.
 _SCORE_NAMES = ("probabilities", "output_probability", "probability", "scores", "variable")
-_TYPES = {"tensor(float)": TensorProto.FLOAT, "tensor(double)": TensorProto.DOUBLE}
-_FEATURES_AT_MOST = 100_000
+#: ONNX Runtime computes float16 in float32 and rounds where it likes: two steps of three digits.
+_HALF_BOUND = 2.0**-9
+_HALF_LARGEST = 1e3
+_SCORE_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 
 
-def convert_onnx(content: bytes, options: OnnxOptions, file: str = "source.onnx") -> Conversion:
+def convert_onnx(
+    content: bytes,
+    options: OnnxOptions,
+    file: str = "source.onnx",
+    evidence: Evidence = Evidence(),  # noqa: B008  # frozen
+) -> Conversion:
     """The conversion of an ONNX file's bytes; raises `ExportRefused` for what cannot be served."""
     if len(content) > MAX_ONNX_BYTES:
         raise ExportRefused(f"expected an ONNX file of at most {MAX_ONNX_BYTES} bytes, got {len(content)}")
-    model = parse_onnx(content)
-    tensor = _score_tensor(model, options.output)
-    original = open_session(_with_output(model, tensor))
-    (feature,) = original.get_inputs() if len(original.get_inputs()) == 1 else (None,)
-    if feature is None or feature.type not in _TYPES or len(feature.shape) != 2:
-        raise ExportRefused(
-            "expected one input of float32 or float64 [N, F], got "
-            + (", ".join(f"{i.name} {i.type} {i.shape}" for i in original.get_inputs()) or "none")
-        )
-    width = _width(feature.shape[1], options.names)
-    probe = OnnxSource(original, tensor, None, absent_is_zero=options.absent_is_zero)
-    task, score = _score(probe.scores(np.zeros((3, width))), tensor, options)
-    element = _TYPES[feature.type]
-    entry = matrix_entry(feature.name, element, absent_is_zero=options.absent_is_zero)
-    knots = tree_thresholds(model, width)
-    classes = options.classes or tuple(map(str, range(score.outputs)))
+    whole = parse_onnx(content)
+    tensor = _score_tensor(whole, options.output)
+    model = free_batch(whole)
+    session = open_session(_with_output(model, tensor))
+    knots = tree_thresholds(model)
+    inputs = read_inputs(
+        session.get_inputs(), options.names, evidence, knots, absent_is_zero=options.absent_is_zero
+    )
+    probe = OnnxSource(session, inputs, tensor, None)
+    if model is not whole:
+        check_freed(open_session(_with_output(whole, tensor)), probe)
+    task, score = _score(probe.scores(np.zeros((3, inputs.width))), tensor, options)
+    half = inputs.is_half or score.element == TensorProto.FLOAT16
+    labels = class_labels(whole)
+    named = options.classes or (labels if len(labels) == score.outputs else ())
+    classes = named or tuple(map(str, range(score.outputs)))
+    takes_missing = all(entry.is_float for entry in inputs.inputs) and not _fails_on_missing(probe)
     return Conversion(
         family="onnx",
         task=task,
-        graph=lambda metadata: lean_graph(model, width, entry, score, metadata),
+        graph=lambda metadata: lean_graph(model, inputs.width, inputs.entry(), score, metadata),
         link={"name": "identity"},
-        features=_features(options.names or [f"f{i}" for i in range(width)], knots),
-        source=OnnxSource(original, tensor, score.column, absent_is_zero=options.absent_is_zero),
+        features=inputs.features,
+        source=OnnxSource(session, inputs, tensor, score.column),
         file=file,
         content=content,
         classes=classes if task == "multiclass" else (),
-        knots=knots,
-        precision="float32" if element == TensorProto.FLOAT else "float64",
-        bound=1e-5,
-        takes_missing=not np.isnan(probe.scores(np.full((1, width), np.nan))).any(),
-        extremes=EXTREMES,
+        categories={i: f.categories for i, f in enumerate(inputs.features) if f.categories},
+        knots=tuple(tuple(knots.get(i, ())) for i in range(inputs.width)),
+        precision="float64" if score.element == TensorProto.DOUBLE else "float32",
+        bound=_HALF_BOUND if half else 1e-5,
+        takes_missing=takes_missing,
+        extremes=tuple(value for value in EXTREMES if not half or abs(value) < _HALF_LARGEST),
+        decisions=two_labels(task, labels),
         record={"output": tensor, "absent": "0" if options.absent_is_zero else "nan"},
     )
+
+
+def _fails_on_missing(probe: OnnxSource) -> bool:
+    return bool(np.isnan(probe.scores(np.full((1, probe.width), np.nan))).any())
+
+
+def class_labels(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The names of the classes in the graph's own order, none where no operator has some."""
+    for node in reversed(model.graph.node):
+        for attribute in node.attribute:
+            if attribute.name in ("classlabels_strings", "class_labels") and attribute.strings:
+                return tuple(text.decode(errors="replace") for text in attribute.strings)
+            if attribute.name in ("classlabels_int64s", "classlabels_ints") and attribute.ints:
+                return tuple(map(str, attribute.ints))
+    return ()
 
 
 def _with_output(model: onnx.ModelProto, tensor: str) -> bytes:
@@ -85,8 +111,7 @@ def _score_tensor(model: onnx.ModelProto, asked: str | None) -> str:
     numbers = [
         output.name
         for output in model.graph.output
-        if output.name in zipped
-        or output.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE)
+        if output.name in zipped or output.type.tensor_type.elem_type in _SCORE_TYPES
     ]
     named = [name for name in _SCORE_NAMES if name in numbers]
     if not named and len(numbers) != 1:
@@ -97,22 +122,17 @@ def _score_tensor(model: onnx.ModelProto, asked: str | None) -> str:
     return zipped.get(found, found)
 
 
-def _width(declared: object, names: Sequence[str]) -> int:
-    if isinstance(declared, int) and 0 < declared <= _FEATURES_AT_MOST:
-        if names and len(names) != declared:
-            raise ExportRefused(f"expected names of {declared} features, got {len(names)}")
-        return declared
-    if not names:
-        raise ExportRefused("expected a graph that says its number of features: name them with --schema")
-    return len(names)
-
-
 def _score(scores: npt.NDArray[np.floating[Any]], tensor: str, options: OnnxOptions) -> tuple[str, Score]:
     """The task, told or guessed from the shape of three rows' scores."""
     if scores.ndim > 2 or scores.size % 3 or scores.shape[0] != 3:
         raise ExportRefused(f"expected scores [N] or [N, K], got the shape {list(scores.shape)} for 3 rows")
     columns = scores.size // 3
     task = options.task or {1: "regression", 2: "binary"}.get(columns, "multiclass")
+    if task in ("regression", "ranking") and columns > 1:
+        raise ExportRefused(
+            f"expected one value a row for --task {task}, got {columns}: serve a model for each target, or "
+            "choose one score with --output"
+        )
     if (task == "multiclass") != (columns > 1) and not (task == "binary" and columns == 2):
         raise ExportRefused(f"expected a score that fits --task {task}, got {columns} values a row")
     element = onnx.helper.np_dtype_to_tensor_dtype(scores.dtype)
@@ -121,9 +141,9 @@ def _score(scores: npt.NDArray[np.floating[Any]], tensor: str, options: OnnxOpti
     return task, Score(tensor, columns, None, is_matrix=scores.ndim == 2, element=element)
 
 
-def tree_thresholds(model: onnx.ModelProto, width: int) -> tuple[tuple[float, ...], ...]:
-    """For each feature the thresholds of all tree operators, ascending: where values matter."""
-    found: list[set[float]] = [set() for _ in range(width)]
+def tree_thresholds(model: onnx.ModelProto) -> dict[int, list[float]]:
+    """By feature the thresholds of all tree operators, ascending: where values matter."""
+    found: dict[int, set[float]] = {}
     for node in model.graph.node:
         attributes = {attribute.name: attribute for attribute in node.attribute}
         values = [
@@ -134,17 +154,12 @@ def tree_thresholds(model: onnx.ModelProto, width: int) -> tuple[tuple[float, ..
         ]
         features = attributes["nodes_featureids"].ints if "nodes_featureids" in attributes else ()
         for i, value in zip(features, values, strict=False):
-            if i < width and np.isfinite(value):
-                found[i].add(value)
-    return tuple(tuple(sorted(values)) for values in found)
+            if np.isfinite(value):
+                found.setdefault(i, set()).add(value)
+    return {i: sorted(values) for i, values in found.items()}
 
 
 def _numbers(attribute: onnx.AttributeProto) -> list[float]:
     if attribute.HasField("t"):
         return [float(value) for value in numpy_helper.to_array(attribute.t)]
     return list(attribute.floats)
-
-
-def _features(names: Sequence[str], knots: Sequence[Sequence[float]]) -> tuple[Feature, ...]:
-    pairs = zip(names, knots, strict=True)
-    return tuple(threshold_feature(name, list(thresholds)) for name, thresholds in pairs)

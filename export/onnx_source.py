@@ -5,12 +5,26 @@ import numpy.typing as npt
 import onnxruntime
 
 from export.errors import ExportRefused
+from export.onnx_inputs import Inputs
 from export.source import JsonRows, number_matrix
 from server.errors import first_line
 from server.model.predictor import Margins
 from server.model.schema import Matrix, Schema
 
-_NUMPY = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+#: How far two probabilities may be from adding up to 1; float16 has three digits.
+_SUM_TOLERANCE = 1e-2
+
+
+def _check_pairs(scores: Margins) -> None:
+    sums = scores.sum(axis=1)
+    bad = np.flatnonzero(np.isfinite(sums) & (np.abs(sums - 1.0) > _SUM_TOLERANCE))
+    if bad.size:
+        first, second = scores[bad[0]].tolist()
+        raise ExportRefused(
+            f"expected two class probabilities that add up to 1, got {first:g} and {second:g}: if these are "
+            "logits, add a softmax to the model; if they are two targets, choose one with --output or serve "
+            "a model for each"
+        )
 
 
 def open_session(content: bytes) -> onnxruntime.InferenceSession:
@@ -28,27 +42,24 @@ class OnnxSource:
     """Runs the untouched file; `column` picks one of two classes' probabilities."""
 
     def __init__(
-        self,
-        session: onnxruntime.InferenceSession,
-        score: str,
-        column: int | None,
-        *,
-        absent_is_zero: bool,
+        self, session: onnxruntime.InferenceSession, inputs: Inputs, score: str, column: int | None
     ) -> None:
         self._session = session
+        self._inputs = inputs
         self._score = score
         self._column = column
-        self._absent_is_zero = absent_is_zero
-        (feature,) = session.get_inputs()
-        self._input, self._dtype = feature.name, _NUMPY[feature.type]
 
-    def scores(self, rows: Matrix) -> npt.NDArray[np.floating]:
-        """The score tensor as it comes, before a column is picked."""
-        filled = np.where(np.isnan(rows), 0.0, rows) if self._absent_is_zero else rows
-        with np.errstate(over="ignore"):
-            inputs = {self._input: filled.astype(self._dtype)}
+    @property
+    def width(self) -> int:
+        """The number of features."""
+        return self._inputs.width
+
+    def scores(
+        self, rows: Matrix, session: onnxruntime.InferenceSession | None = None
+    ) -> npt.NDArray[np.floating]:
+        """The score tensor as it comes, before a column is picked, also from another session's file."""
         try:
-            (scores,) = self._session.run([self._score], inputs)
+            (scores,) = (session or self._session).run([self._score], self._inputs.feed(rows))
         except Exception as error:  # noqa: BLE001  # as above
             raise ExportRefused(f"expected a graph that scores a row, got: {first_line(error)}") from None
         if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f":
@@ -59,6 +70,7 @@ class OnnxSource:
         """The served scores, float64 [n] or [n, K]."""
         scores = self.scores(rows).astype(np.float64).reshape(len(rows), -1)
         if self._column is not None:
+            _check_pairs(scores)
             scores = scores[:, self._column : self._column + 1]
         return np.ascontiguousarray(scores[:, 0] if scores.shape[1] == 1 else scores)
 

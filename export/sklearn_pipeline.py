@@ -93,7 +93,8 @@ def predicted(estimator: Any, rows: Any) -> Margins:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as above
         if not hasattr(estimator, "classes_"):
-            return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(-1)
+            values = np.asarray(estimator.predict(rows), dtype=np.float64)
+            return values[:, 0] if values.ndim > 1 and values.shape[1] == 1 else values
         probabilities = np.asarray(estimator.predict_proba(rows), dtype=np.float64)
     return np.ascontiguousarray(probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities)
 
@@ -106,6 +107,7 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
     ensemble = read_ensemble(estimator.steps[-1][1]) if hasattr(estimator, "steps") else None
     features, takes_missing = _features(estimator)
     source = PipelineSource(estimator, features, ends_in_trees=ensemble is not None)
+    _check_target(source, len(features), classes)
     head = estimator if ensemble is None else estimator[:-1]
     model, entry = _converted(head, features)
     score = _score(model, classes, ensemble)
@@ -128,6 +130,12 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
         decisions=(classes[0], classes[1]) if len(classes) == 2 else None,
         record={"estimator": _estimator_words(estimator), "converter": "skl2onnx"},
     )
+
+
+def _check_target(source: PipelineSource, width: int, classes: tuple[str, ...]) -> None:
+    outputs = source.outputs(np.zeros((1, width)))
+    if outputs.ndim > 1 and not classes:
+        raise ExportRefused(f"expected one target, got {outputs.shape[1]}: train a model for each")
 
 
 #: Beyond, sums of products overflow differently in float32 and float64.

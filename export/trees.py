@@ -57,6 +57,7 @@ class Forest:
     thresholds, leaves and sums; `rounded` tells that values are rounded to
     float32 all the same, as scikit-learn does. `strict` tells whether a split is
     `<`. `base` is where the sum of each target starts, or empty for 0. `band`
+    `absent` is a value that counts as missing everywhere. `band`
     tells that values next to zero count as zero, as in LightGBM.
     """
 
@@ -68,6 +69,7 @@ class Forest:
     rounded: bool = False
     band: bool = False
     base: tuple[float, ...] = ()
+    absent: float | None = None
     groups: tuple[int, ...] = ()
 
     def target(self, tree: int) -> int:

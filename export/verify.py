@@ -18,12 +18,15 @@ import orjson
 from export.errors import ExportRefused
 from export.rows import RowMaker, let_through
 from export.source import JsonRows, Source
+from server.errors import ModelFailure
 from server.model.decoder import row_decoder
 from server.model.predictor import Margins, Predictor
 from server.model.schema import Matrix
 
 ORDINARY_ROWS = 100_000
 BLOCK_ROWS = 4096
+#: How far the probabilities of all classes may be from adding up to 1: float16 has three digits.
+_SUM_TOLERANCE = 1e-2
 #: Rows written as clients write them.
 SENT_ROWS = 1000
 #: Rows scored alone and inside batches of these sizes; the sizes straddle the
@@ -175,6 +178,7 @@ def _compare(tally: Tally, predictor: Predictor, source: Source, rows: Matrix) -
     outputs = np.array(predictor.outputs(margins))
     with np.errstate(over="ignore", invalid="ignore"):  # scikit-learn sums a matrix to look for infinities
         expected_margins, expected = source.margins(rows), source.outputs(rows)
+    _check_outputs(predictor, outputs)
     tally.rows += len(rows)
     tally.margin_bits_differ += _bits_differ(margins, expected_margins)
     tally.probability_bits_differ += _bits_differ(outputs, expected)
@@ -185,6 +189,27 @@ def _compare(tally: Tally, predictor: Predictor, source: Source, rows: Matrix) -
     tally.max_relative_difference = max(tally.max_relative_difference, _relative(outputs, expected))
 
 
+def _check_outputs(predictor: Predictor, outputs: Margins) -> None:
+    """Raise `ExportRefused` for outputs that the server would answer 500 to, or that are no distribution."""
+    bundle = predictor.bundle
+    if bundle.task not in ("binary", "multiclass"):
+        return
+    outside = outputs[(outputs < 0.0) | (outputs > 1.0)]
+    if outside.size:
+        raise ExportRefused(
+            f"expected probabilities between 0 and 1 from the model, got {outside.flat[0]:g}: these are "
+            "logits, or values of several targets; add a sigmoid or a softmax to the model, or use "
+            "--task regression for one value that is no probability"
+        )
+    sums = outputs.sum(axis=-1) if bundle.classes and bundle.link["name"] != "one_vs_all" else np.ones(1)
+    off = sums[np.isfinite(sums) & (np.abs(sums - 1.0) > _SUM_TOLERANCE)]
+    if off.size:
+        raise ExportRefused(
+            f"expected the probabilities of {len(bundle.classes)} classes to add up to 1, got {off[0]:g}: "
+            "these are several targets or labels; serve a model for each"
+        )
+
+
 def _decisions(predictor: Predictor, outputs: Margins) -> Any:
     """What follows from the outputs: a decision, a class, or nothing that could flip."""
     if predictor.bundle.task == "binary":
@@ -193,13 +218,10 @@ def _decisions(predictor: Predictor, outputs: Margins) -> Any:
 
 
 def _bits_differ(ours: Margins, theirs: Margins) -> int:
-    """The number of rows with a value whose 64 bits differ; unlike `!=` it tells -0.0 from 0.0."""
+    """The number of rows with a value whose bits differ; 0.0 and -0.0 are one number, as any two NaN are."""
     if ours.shape != theirs.shape:
         raise ExportRefused(f"expected scores of shape {theirs.shape}, got {ours.shape}: the file is damaged")
-    differ = np.ascontiguousarray(ours).view(np.uint64) != np.ascontiguousarray(
-        theirs, dtype=np.float64
-    ).view(np.uint64)
-    differ &= ~(np.isnan(ours) & np.isnan(theirs))
+    differ = (ours != theirs) & ~(np.isnan(ours) & np.isnan(theirs))
     return int(np.sum(differ.reshape(len(ours), -1).any(axis=1)))
 
 
@@ -211,10 +233,13 @@ def _largest(ours: Margins, theirs: Margins) -> float:
 
 
 def compare_rows(predictor: Predictor, source: Source, rows: JsonRows) -> RowTally:
-    """Compare the answers to rows as clients send them; raises `ModelFailure` for one that has none."""
+    """Compare the answers to rows as clients send them; raises `ExportRefused` for one without."""
     schema = predictor.bundle.schema
     decode = row_decoder(schema)
-    answers = [predictor.predict(decode(orjson.dumps(row))) for row in rows]
+    try:
+        answers = [predictor.predict(decode(orjson.dumps(row))) for row in rows]
+    except ModelFailure as error:
+        raise ExportRefused(f"expected an answer to every row that the schema takes: {error}") from None
     ours = np.array([output for output, _ in answers], dtype=np.float64)
     expected = np.asarray(source.answers(rows, schema), dtype=np.float64)
     return RowTally(

@@ -1,18 +1,22 @@
 """XGBoost models: float32 from the row to the answer."""
 
+import math
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xgboost
 
-from export.conversion import Conversion, threshold_feature
+from export.conversion import Conversion, threshold_feature, two_labels
 from export.errors import ExportRefused
 from export.graph import build_graph
 from export.rows import EXTREMES_32
 from export.source import JsonRows, number_matrix
 from export.xgboost_json import XGBoostModel, parse_xgboost
 from server.errors import first_line
+from server.model.link import float32
 from server.model.predictor import Margins
 from server.model.schema import Feature, Matrix, Schema
 
@@ -40,8 +44,9 @@ _TASKS = {
 class XGBoostSource:
     """An XGBoost model loaded from its file, predicting with the rounds that count."""
 
-    def __init__(self, booster: xgboost.Booster, iterations: int) -> None:
+    def __init__(self, booster: xgboost.Booster, iterations: int, missing: float | None = None) -> None:
         self._booster = booster
+        self._missing = math.nan if missing is None else missing
         self._rounds = (0, iterations)
         booster.set_param({"nthread": 1})
 
@@ -59,7 +64,7 @@ class XGBoostSource:
 
     def _predict(self, rows: Matrix, *, output_margin: bool) -> Margins:
         with np.errstate(over="ignore"):
-            data = xgboost.DMatrix(rows.astype(np.float32), nthread=1)
+            data = xgboost.DMatrix(rows.astype(np.float32), missing=self._missing, nthread=1)
         scores = self._booster.predict(
             data, output_margin=output_margin, iteration_range=self._rounds, validate_features=False
         )
@@ -76,14 +81,28 @@ def load_booster(content: bytes) -> xgboost.Booster:
     return booster
 
 
-def convert_xgboost(content: bytes, file: str, *, classes: tuple[str, ...] = ()) -> Conversion:
-    """The conversion of an XGBoost file's bytes; raises `ExportRefused` for what is not proven equal."""
-    if content.lstrip()[:1] == b"{" and file.endswith(".json"):
-        model = parse_xgboost(content)  # before XGBoost's own parser sees a file that is none
+def convert_xgboost(
+    content: bytes,
+    *,
+    classes: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    rounds: str = "best",
+    missing: float | None = None,
+) -> Conversion:
+    """The conversion of an XGBoost file's bytes; raises `ExportRefused` for what is not proven equal.
+
+    Of a booster that stopped early `rounds` are those up to the best one, or "all".
+    `missing` is the value that the wrapper took for missing, beside NaN.
+    """
+    is_json = content.split(b"{", 1)[-1].lstrip()[:1] in (b'"', b"}")
+    if is_json:
+        model = parse_xgboost(content, rounds)  # before XGBoost's own parser sees a file that is none
         booster = load_booster(content)
     else:
         booster = load_booster(content)
-        model = parse_xgboost(bytes(booster.save_raw("json")))
+        model = parse_xgboost(bytes(booster.save_raw("json")), rounds)
+    absent = None if missing is None or math.isnan(missing) else float32(float(missing))
+    forest = replace(model.forest, absent=absent)
     if model.objective not in _TASKS:
         raise ExportRefused(
             f"expected an objective whose output is known, got {model.objective}: "
@@ -92,34 +111,38 @@ def convert_xgboost(content: bytes, file: str, *, classes: tuple[str, ...] = ())
     task, link = _TASKS[model.objective]
     if task == "multiclass":
         booster.set_param({"objective": "multi:softprob"})  # multi:softmax would give the class alone
-    names = classes or tuple(map(str, range(model.forest.targets)))
-    if task == "multiclass" and len(names) != model.forest.targets:
-        raise ExportRefused(f"expected names of {model.forest.targets} classes, got {len(names)}")
+    names = tuple(classes or labels) or tuple(map(str, range(forest.targets)))
+    if task == "multiclass" and len(names) != forest.targets:
+        raise ExportRefused(f"expected names of {forest.targets} classes, got {len(names)}")
     return Conversion(
         family="xgboost",
         task=task,
-        graph=lambda metadata: build_graph(model.forest, metadata),
+        graph=lambda metadata: build_graph(forest, metadata),
         link={"name": link},
         features=_features(model),
-        source=XGBoostSource(booster, model.iterations),
-        file=file,
+        source=XGBoostSource(booster, model.iterations, absent),
+        file="model.json" if is_json else "model.ubj",
         content=content,
         classes=names if task == "multiclass" else (),
-        forest=model.forest,
+        decisions=two_labels(task, labels),
+        forest=forest,
         precision="float32",
-        extremes=EXTREMES_32,
-        record=_record(model),
+        extremes=EXTREMES_32 if absent is None else (*EXTREMES_32, absent),
+        record=_record(model, rounds) | ({} if absent is None else {"missing": absent}),
     )
 
 
-def _record(model: XGBoostModel) -> dict[str, Any]:
+def _record(model: XGBoostModel, rounds: str) -> dict[str, Any]:
     record = {
         "objective": model.objective,
         "booster": model.booster,
         "trees": len(model.forest.trees),
         "iterations": model.iterations,
     }
-    return record if model.best_iteration is None else record | {"best_iteration": model.best_iteration}
+    if model.best_iteration is None:
+        return record
+    best = {"best_iteration": model.best_iteration, "rounds_trained": model.rounds_trained}
+    return record | (best if rounds == "best" else {"rounds": "all"})
 
 
 def _features(model: XGBoostModel) -> tuple[Feature, ...]:

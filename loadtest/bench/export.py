@@ -148,7 +148,7 @@ def xgboost_part(folder: Path, matrix: Matrix, outcome: Array, trees: int) -> No
     """Ours and XGBoost, with the layouts that were tried for a batch."""
     narrow = matrix.astype(np.float32)
     booster = xgboost.train(XGBOOST, xgboost.DMatrix(narrow, outcome), trees)
-    conversion = convert_xgboost(bytes(booster.save_raw("json")), "model.json")
+    conversion = convert_xgboost(bytes(booster.save_raw("json")))
     predictor = Predictor(_bundle(folder / "xgboost", conversion))
     rows = boundary_rows(conversion)
     reference = conversion.source.margins(rows)

@@ -109,8 +109,8 @@ def _custom(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Exec", ["x"], ["z"], domain="com.example"))
 
 
-def _two_inputs(model: onnx.ModelProto) -> None:
-    model.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 3]))
+def _image(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 3, 8, 8]))
 
 
 def _integers(model: onnx.ModelProto) -> None:
@@ -131,7 +131,7 @@ REFUSED = {
     "external data": (_external, "external data"),
     "external data in a branch": (_deep_external, "external data"),
     "custom domain": (_custom, "com.example"),
-    "two inputs": (_two_inputs, "one input"),
+    "an image": (_image, r"of the shape \[N, F\] or \[N\], got z"),
     "integers": (_integers, "output"),
     "wrong opset": (_future, "expected a"),
     "functions": (_functions, "functions"),

@@ -75,7 +75,7 @@ def train_xgboost(parameters: dict[str, Any], kind: str, rounds: int = 100, **da
 
 def xgboost_conversion(booster: xgboost.Booster, form: str = "json") -> Conversion:
     """The conversion of a booster, saved as `json` or `ubj`."""
-    return convert_xgboost(bytes(booster.save_raw(form)), f"model.{form}")
+    return convert_xgboost(bytes(booster.save_raw(form)))
 
 
 def lightgbm_bundle(folder: Path, parameters: dict[str, Any], kind: str, *rest: Any, **data: Any) -> Bundle:

@@ -1,0 +1,91 @@
+"""Which family a model file is of, by its first bytes: names of files tell too little.
+
+MLflow writes `model.lgb`, KServe `model.bst`, SageMaker `xgboost-model`, and the
+cache of a model hub links without any suffix.
+"""
+
+import zipfile
+from io import BytesIO
+from typing import Literal, TypeAlias
+
+from export.errors import ExportRefused
+
+Family: TypeAlias = Literal["lightgbm", "xgboost", "skops", "pickle", "onnx"]
+
+#: How packed pickles begin (gzip, zlib, bzip2, xz, lzma, lz4), and bare ones of protocols 2 to 5.
+_PICKLES = (
+    *(
+        b"\x1f\x8b",
+        b"x\x01",
+        b"x\x9c",
+        b"x\xda",
+        b"x\x5e",
+        b"BZh",
+        b"\xfd7zXZ",
+        b"]\x00\x00",
+        b"\x04\x22M\x18",
+    ),
+    *(bytes([0x80, protocol]) for protocol in (2, 3, 4, 5)),
+)
+_SUFFIXES: dict[str, Family] = {
+    ".txt": "lightgbm",
+    ".lgb": "lightgbm",
+    ".json": "xgboost",
+    ".ubj": "xgboost",
+    ".onnx": "onnx",
+    ".skops": "skops",
+    ".pkl": "pickle",
+    ".pickle": "pickle",
+    ".joblib": "pickle",
+}
+_FAMILIES = (
+    "a model of LightGBM (text), XGBoost (JSON or UBJSON), scikit-learn (skops or pickle), an ONNX file or a "
+    "bundle folder"
+)
+
+
+def recognize(content: bytes, name: str) -> Family:
+    """The family of a file's bytes; raises `ExportRefused` for those of another kind, with what to do."""
+    start = content[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith((b"tree\n", b"tree\r\n")):
+        return "lightgbm"
+    if start.startswith(b"CBM1"):
+        raise ExportRefused(
+            f"expected {_FAMILIES}, got CatBoost's own format: save it with "
+            'save_model("m.onnx", format="onnx")'
+        )
+    if start.startswith((b"binf", b"bs64")):
+        raise ExportRefused(
+            "expected an XGBoost model in JSON or UBJSON, got its old binary format: load it with an XGBoost "
+            'before 3.1 and save it with save_model("m.json")'
+        )
+    if start.startswith(b"{"):
+        return "xgboost"
+    if start.startswith(b"PK\x03\x04"):
+        return _archive(content)
+    if start.startswith(_PICKLES):
+        return "pickle"
+    suffix = "." + name.lower().rpartition(".")[2]
+    if suffix in _SUFFIXES:
+        return _SUFFIXES[suffix]
+    if start.startswith(b"\x08"):  # the field `ir_version` of ONNX
+        return "onnx"
+    raise ExportRefused(f"expected {_FAMILIES}, got {name}, whose content is none of these")
+
+
+def _archive(content: bytes) -> Family:
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        raise ExportRefused("expected a whole .skops file, got an archive that is damaged") from None
+    if "schema.json" in names:
+        return "skops"
+    if any(name.endswith("data.pkl") for name in names):
+        raise ExportRefused(
+            f"expected {_FAMILIES}, got a model of PyTorch: export it with torch.onnx.export and a dynamic "
+            "batch axis"
+        )
+    raise ExportRefused(
+        f"expected {_FAMILIES}, got a zip archive of other files: unpack it and name the model"
+    )

@@ -1,0 +1,168 @@
+"""Model files by whatever name and in whatever form people have them, recognised by their content."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import joblib  # type: ignore[import-untyped]  # ships no types
+import numpy as np
+import pytest
+import sklearn.base
+import skops.io  # type: ignore[import-untyped]  # ships no types
+import xgboost
+from lightgbm import LGBMClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+
+from export.__main__ import main
+from export.errors import ExportRefused
+from export.load import LoadOptions, load
+from tests.support.export_models import export, rows, target, train_lightgbm, train_xgboost
+
+ALLOWED = LoadOptions(trust_pickle=True)
+
+
+@pytest.fixture(scope="module")
+def text() -> bytes:
+    return train_lightgbm({"objective": "binary"}, "binary", 5).encode()
+
+
+@pytest.fixture(scope="module")
+def booster() -> xgboost.Booster:
+    return train_xgboost({"objective": "binary:logistic"}, "binary", 5)
+
+
+@pytest.mark.parametrize("name", ["m.txt", "model.lgb", "model.model", "0a1b2c", "model.json"])
+def test_lightgbm_by_any_name(name: str, text: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(text)
+    assert load(tmp_path / name, ALLOWED).family == "lightgbm"
+
+
+@pytest.mark.parametrize("form", ["json", "ubj"])
+@pytest.mark.parametrize("name", ["model.xgb", "model.bst", "xgboost-model", "model.json", "model.ubj"])
+def test_xgboost_by_any_name(name: str, form: str, booster: xgboost.Booster, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(booster.save_raw(form))
+    conversion = load(tmp_path / name, ALLOWED)
+    assert (conversion.family, conversion.file) == ("xgboost", f"model.{form}")
+
+
+def test_line_ends_of_windows_and_a_byte_order_mark_do_not_matter(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.txt").write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
+    assert load(tmp_path / "m.txt", ALLOWED).content == text
+
+
+def test_a_link_to_a_blob_of_a_hub_is_followed(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "0a1b2c").write_bytes(text)
+    (tmp_path / "model.txt").symlink_to("0a1b2c")
+    assert load(tmp_path / "model.txt", ALLOWED).family == "lightgbm"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"CBM1\x00\x00", r"CatBoost.*onnx"),
+        (b'{"tree_info": [], "name": "tree"}', "dump_model.*save_model"),
+        (b'{"oblivious_trees": []}', "CatBoost's JSON.*onnx"),
+        (b'{"learner": {"learner_train_param": {}}}', "save_config.*save_model"),
+        (b"binf\x00\x00", r"old binary format.*m\.json"),
+        (b"[1]", "whose content is none of these"),
+        (b"", "whose content is none of these"),
+        (b"<html>", "whose content is none of these"),
+        (b"PK\x03\x04", "damaged"),
+    ],
+)
+def test_other_files_are_refused_with_what_to_do(content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(content)
+    with pytest.raises(ExportRefused, match=words):
+        load(tmp_path / "model.bin", ALLOWED)
+
+
+def test_an_address_is_no_file() -> None:
+    with pytest.raises(ExportRefused, match="download it first"):
+        load(Path("https://example.com/m.txt"), ALLOWED)
+
+
+def saved(folder: Path, model: Any) -> Path:
+    joblib.dump(model, folder / "m.joblib")
+    return folder / "m.joblib"
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (LGBMClassifier(), "a fitted model, got LGBMClassifier before its fit"),
+        (LogisticRegression(), "a fitted model"),
+        (xgboost.XGBClassifier(), "a fitted model"),
+        ({"model": Ridge()}, "got a dict that holds Ridge"),
+        ([1, 2], "got a list that holds no model"),
+        (np.arange(3), "ndarray"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_fitted_model_is_refused(model: Any, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportRefused, match=words):
+        load(saved(tmp_path, model), ALLOWED)
+
+
+@pytest.mark.parametrize("form", ["joblib", "skops"])
+def test_a_model_of_another_version_is_refused_with_both(
+    form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = LogisticRegression().fit(np.eye(4), [0, 1, 0, 1])
+    with monkeypatch.context() as patch:
+        patch.setattr(sklearn.base, "__version__", "1.3.2")
+        (joblib if form == "joblib" else skops.io).dump(model, tmp_path / f"m.{form}")
+    with pytest.raises(ExportRefused, match=rf"scikit-learn {sklearn.__version__}.*1\.3\.2.*save it again"):
+        load(tmp_path / f"m.{form}", ALLOWED)
+
+
+def test_skops_of_an_imputer_holds_a_dtype(tmp_path: Path) -> None:
+    matrix = rows(200)
+    model = make_pipeline(SimpleImputer(), LogisticRegression()).fit(matrix, target(matrix))
+    (tmp_path / "m.skops").write_bytes(skops.io.dumps(model))
+    assert load(tmp_path / "m.skops", ALLOWED).task == "binary"
+
+
+def test_two_targets_are_refused(tmp_path: Path) -> None:
+    model = Ridge().fit(np.eye(4), np.eye(4)[:, :2])
+    with pytest.raises(ExportRefused, match="one target, got 2"):
+        load(saved(tmp_path, model), ALLOWED)
+
+
+def test_an_unexpected_exception_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    class Odd(Ridge):  # type: ignore[misc]  # scikit-learn ships no types
+        def __reduce__(self) -> Any:
+            return (io.BytesIO, ())
+
+    path = saved(tmp_path, Odd().fit(np.eye(3), [1.0, 2.0, 3.0]))
+    monkeypatch.setattr("export.load.from_object", lambda *_: 1 / 0)
+    assert main([str(path), "--trust-pickle", "--out", str(tmp_path / "out")]) == 1
+    said = capfd.readouterr().err
+    assert "got ZeroDivisionError" in said
+    assert said.count("\n") == 1
+
+
+def test_missing_of_the_wrapper_is_missing_for_the_server(tmp_path: Path) -> None:
+    matrix = np.where(np.isnan(rows(600)), -999.0, rows(600))
+    model = xgboost.XGBClassifier(n_estimators=8, max_depth=3, missing=-999.0).fit(matrix, target(matrix))
+    conversion = load(saved(tmp_path, model), ALLOWED)
+    bundle = export(tmp_path, conversion)
+    assert bundle.exact
+    names = list(bundle.schema.names)
+    sent = [dict(zip(names, row, strict=True)) for row in matrix[:50].tolist()]
+    expected = model.predict_proba(matrix[:50])[:, 1].astype(float)
+    assert conversion.source.answers(sent, bundle.schema).tolist() == expected.tolist()
+
+
+def test_rounds_after_the_best_are_left_out_unless_asked_for() -> None:
+    booster = train_xgboost({"objective": "binary:logistic"}, "binary", 9)
+    booster.set_attr(best_iteration="3")
+    from export.xgboost_model import convert_xgboost
+
+    content = bytes(booster.save_raw("json"))
+    best, whole = convert_xgboost(content), convert_xgboost(content, rounds="all")
+    assert (best.record["best_iteration"], best.record["rounds_trained"]) == (3, 9)
+    assert (best.record["iterations"], whole.record["iterations"], whole.record["rounds"]) == (4, 9, "all")
