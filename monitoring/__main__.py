@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 FOUND = 3
 #: Of a log nothing is missing as far as can be known, but the end of it is not vouched for.
 NOT_PROVABLE = 4
-SHIPPED = Path("models/credit")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,7 +62,10 @@ def _adder(
         parser.set_defaults(run=run_)
         if model:
             parser.add_argument(
-                "--model", type=Path, metavar="DIR", help=f"bundle [{SHIPPED}, if it is there]"
+                "--model", type=Path, metavar="DIR", help="bundle [the one in models/ that wrote the log]"
+            )
+            parser.add_argument(
+                "--lines", metavar="NAME[@VERSION]", help="look at the lines of this model [of the bundle]"
             )
         return parser
 
@@ -74,15 +76,13 @@ def _adder(
 
 
 def _report(options: argparse.Namespace, console: "Console") -> int:
+    from monitoring.logs.lines import bundle_for
     from monitoring.report.page import render
     from monitoring.report.report import make_report
     from monitoring.report.terminal import print_report
-    from server.model.bundle import Bundle
 
-    bundle = None
-    if options.model or (SHIPPED / "bundle.json").is_file():
-        bundle = Bundle.load(options.model or SHIPPED)
-    report = make_report(options.log, bundle, options.metrics)
+    bundle = bundle_for(options.log, options.model, options.lines)
+    report = make_report(options.log, bundle, options.metrics, options.lines)
     print_report(report, console)
     options.html.parent.mkdir(parents=True, exist_ok=True)
     options.html.write_text(render(report), encoding="utf-8")
@@ -94,10 +94,11 @@ def _drift(options: argparse.Namespace, console: "Console") -> int:
     import orjson
 
     from monitoring.drift.comparison import drift_of_files
+    from monitoring.logs.lines import required_bundle
     from monitoring.report.terminal import print_drift
-    from server.model.bundle import Bundle
 
-    drift = drift_of_files(options.log, Bundle.load(options.model or SHIPPED))
+    bundle = required_bundle(options.log, options.model, options.lines)
+    drift = drift_of_files(options.log, bundle, options.lines)
     if options.json:
         console.print_json(orjson.dumps(drift.to_dict()).decode())
     else:
@@ -106,11 +107,12 @@ def _drift(options: argparse.Namespace, console: "Console") -> int:
 
 
 def _replay(options: argparse.Namespace, console: "Console") -> int:
+    from monitoring.logs.lines import required_bundle
     from monitoring.logs.replay import replay
     from monitoring.report.terminal import print_replay
-    from server.model.bundle import Bundle
 
-    result = replay(options.log, Bundle.load(options.model or SHIPPED))
+    bundle = required_bundle(options.log, options.model, options.lines)
+    result = replay(options.log, bundle, options.lines)
     print_replay(result, console)
     return FOUND if result.disagreeing else 0
 
@@ -125,9 +127,11 @@ def _verify(options: argparse.Namespace, console: "Console") -> int:
 
 
 def _erase(options: argparse.Namespace, console: "Console") -> int:
+    from rich.markup import escape
+
     from monitoring.logs.erasure import erase, subject_of
 
-    subject = options.subject or subject_of(options.value, options.key_file)
+    subject = options.subject or subject_of(options.value, options.key_file, options.log)
     done = erase(options.log, subject)
     console.print(
         f"{done.lines:,} lines, and {done.rows:,} rows of batches, erased from {len(done.files)} files.",
@@ -139,7 +143,9 @@ def _erase(options: argparse.Namespace, console: "Console") -> int:
             "after HOTROW_LOG_FILE_SECONDS or when its server has stopped.",
             soft_wrap=True,
         )
-    return FOUND if done.in_use else 0
+    for sentence in done.unsearched:
+        console.print(f"[red]Not searched:[/] {escape(sentence)}.", soft_wrap=True)
+    return 0 if done.is_complete else FOUND
 
 
 if __name__ == "__main__":

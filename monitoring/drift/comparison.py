@@ -1,7 +1,7 @@
 """Drift of rows against a bundle's reference, ranked by what it does to the score."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from monitoring.drift.csv_rows import CSV_SUFFIXES, rows_of_csv
 from monitoring.drift.importance import importance
-from monitoring.drift.rows import SCORE, Column, Rows, reference_of, rows_of_csv, rows_of_log
+from monitoring.drift.rows import Column, Rows, reference_of, rows_of_log
+from monitoring.errors import LogError
+from monitoring.logs.lines import keep_lines
 from monitoring.logs.table import LogTable, open_log
 from server.metrics.drift import MIN_ROWS, Shift, independent_share, missing_shift, reference_counts, shift
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.reference import Distribution
+from server.model.schema import Feature
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class ColumnDrift:
     unseen: Shift
     importance: float
     bins: tuple[str, ...]
+    is_score: bool = False
+    is_hidden: bool = False
 
     @property
     def drifted(self) -> bool:
@@ -58,23 +64,51 @@ class ColumnDrift:
             reasons.append(f"{self.unseen_rate:.1%} of values never seen in training")
         return "; ".join(reasons)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain values, for JSON."""
+        return {
+            "name": self.name,
+            "is_score": self.is_score,
+            "psi": self.values.psi,
+            "chance": self.values.chance,
+            "limit": self.values.limit,
+            "missing_rate": self.missing_rate,
+            "missing_rate_in_training": self.distribution.missing_rate,
+            "missing_psi": self.missing.psi,
+            "unseen_rate": self.unseen_rate,
+            "importance": self.importance,
+            "drifted": self.drifted,
+            "why": self.why,
+        }
+
 
 @dataclass(frozen=True)
 class DriftReport:
     """The drift of every column, drifted and important ones first.
 
     `n` rows were looked at, as good as `independent` ones: rows sent again and again tell little.
+    `hidden` features are masked in the log, `strangers` are columns of a file that are no feature,
+    `others` the lines of other models that were left out, `doubled` those that were there twice.
     """
 
     n: int
     independent: int
     columns: list[ColumnDrift]
     hidden: list[str]
+    model: str = ""
+    strangers: tuple[str, ...] = ()
+    others: Mapping[str, int] = field(default_factory=dict)
+    doubled: int = 0
 
     @property
     def too_few(self) -> bool:
         """Whether no judgement is possible."""
         return self.independent < MIN_ROWS
+
+    @property
+    def verdict(self) -> str:
+        """`few` rows, `drift`, or `none`."""
+        return "drift" if self.drifted else "few" if self.too_few else "none"
 
     @property
     def drifted(self) -> list[ColumnDrift]:
@@ -84,62 +118,80 @@ class DriftReport:
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain values, for JSON."""
         return {
+            "model": self.model,
             "n": self.n,
             "independent": self.independent,
+            "verdict": self.verdict,
             "drifted": [column.name for column in self.drifted],
             "hidden": self.hidden,
-            "columns": [
-                {
-                    "name": column.name,
-                    "psi": column.values.psi,
-                    "chance": column.values.chance,
-                    "limit": column.values.limit,
-                    "missing_rate": column.missing_rate,
-                    "missing_psi": column.missing.psi,
-                    "unseen_rate": column.unseen_rate,
-                    "importance": column.importance,
-                    "drifted": column.drifted,
-                    "why": column.why,
-                }
-                for column in self.columns
-            ],
+            "unknown_columns": list(self.strangers),
+            "other_models": dict(self.others),
+            "doubled": self.doubled,
+            "columns": [column.to_dict() for column in self.columns],
         }
 
 
-def drift_of_files(paths: Sequence[Path], bundle: Bundle) -> DriftReport:
-    """The drift of logs, or of CSV files with a column for each feature; raises `LogError`."""
-    if all(path.suffix == ".csv" for path in paths):
+def drift_of_files(paths: Sequence[Path], bundle: Bundle, label: str | None = None) -> DriftReport:
+    """The drift of logs, or of CSV files with a column for each feature; raises `LogError`.
+
+    Of a log the lines of `label` (`name@version`) count, without it those of the bundle.
+    """
+    tables = [path for path in paths if path.name.lower().endswith(CSV_SUFFIXES)]
+    if tables:
+        if len(tables) < len(paths):
+            raise LogError("expected logs or CSV files, got both: ask for the drift of each by itself")
         return drift(bundle, rows_of_csv(paths, bundle))
     with open_log(paths, bundle.schema) as log:
+        keep_lines(log, bundle, label)
         return drift_of_log(log, bundle)
 
 
 def drift_of_log(log: LogTable, bundle: Bundle) -> DriftReport:
     """The drift of the rows of a log; masked features are told by their buckets, or left out."""
-    return drift(bundle, rows_of_log(log, bundle))
+    found = drift(bundle, rows_of_log(log, bundle))
+    return replace(found, others=log.others, doubled=log.doubled)
 
 
 def drift(bundle: Bundle, rows: Rows) -> DriftReport:
-    """The drift of each column, the score among them as `SCORE`; raises `LogError` without a reference."""
+    """The drift of the score and of each feature; raises `LogError` without a reference."""
     reference = reference_of(bundle)
     weights = importance(Predictor(bundle), rows.sample)
     independent = independent_share(reference, rows.looked_at, rows.distinct)
-    tests = 3 * len(rows.columns)
-    found = []
-    for name, column in rows.columns.items():
-        if name == SCORE:
-            distribution, label, bins = reference.score, "Score", _ranges(reference.score)
-        else:
-            feature = bundle.schema[name]
-            distribution, label = reference.features[name], feature.label or name
-            bins = feature.categories if feature.kind == "category" else _ranges(distribution)
-            bins = ("0", "1") if feature.form_kind == "flag" else bins
-        found.append(
-            _column_drift(name, label, distribution, column, weights.get(name, 1.0), bins, tests, independent)
+    tests = 3 * (len(rows.columns) + 1)
+
+    def compared(
+        name: str, label: str, distribution: Distribution, column: Column, **more: Any
+    ) -> ColumnDrift:
+        return _column_drift(name, label, distribution, column, tests, independent, **more)
+
+    # A feature may be called as the score is.
+    score_name = "(score)" if "score" in bundle.schema.names else "score"
+    found = [
+        compared(
+            score_name,
+            "Score",
+            reference.score,
+            rows.score,
+            bins=_ranges(reference.score),
+            importance=1.0,
+            is_score=True,
         )
-    found.sort(key=lambda c: (not c.drifted, c.name != SCORE, -c.importance))
-    n = rows.columns[SCORE].rows
-    return DriftReport(n, round(n * independent), found, rows.hidden)
+    ]
+    for name, column in rows.columns.items():
+        feature, distribution = bundle.schema[name], reference.features[name]
+        found.append(
+            compared(
+                name,
+                feature.label or name,
+                distribution,
+                column,
+                bins=_bins(feature, distribution),
+                importance=weights[name],
+            )
+        )
+    found.sort(key=lambda c: (not c.drifted, not c.is_score, -c.importance))
+    n = rows.score.present + rows.score.missing
+    return DriftReport(n, round(n * independent), found, rows.hidden, bundle.label, rows.strangers)
 
 
 def _column_drift(
@@ -147,28 +199,32 @@ def _column_drift(
     label: str,
     distribution: Distribution,
     column: Column,
-    weight: float,
-    bins: tuple[str, ...],
     tests: int,
     independent: float,
+    **more: Any,
 ) -> ColumnDrift:
-    counts, n = column.counts, column.rows
-    present = int(counts.sum()) + column.unknown
-    unseen = int(counts[np.asarray(distribution.shares) == 0.0].sum()) + column.unknown
+    told = int(column.counts.sum()) + column.unknown
+    unseen = int(column.counts[np.asarray(distribution.shares) == 0.0].sum()) + column.unknown
     seen_before = int(reference_counts(distribution).sum())
     return ColumnDrift(
         name=name,
         label=label,
         distribution=distribution,
-        counts=counts,
-        values=shift(reference_counts(distribution), counts, tests, independent),
-        missing=missing_shift(distribution, present, column.missing, tests, independent),
-        missing_rate=column.missing / n if n else 0.0,
-        unseen_rate=unseen / max(1, present),
-        unseen=shift((0, seen_before), (unseen, present - unseen), tests, independent),
-        importance=weight,
-        bins=bins,
+        counts=column.counts,
+        values=shift(reference_counts(distribution), column.counts, tests, independent),
+        missing=missing_shift(distribution, column.present, column.missing, tests, independent),
+        missing_rate=column.missing / max(1, column.present + column.missing),
+        unseen_rate=unseen / max(1, told),
+        unseen=shift((0, seen_before), (unseen, told - unseen), tests, independent),
+        is_hidden=column.is_hidden,
+        **more,
     )
+
+
+def _bins(feature: Feature, distribution: Distribution) -> tuple[str, ...]:
+    if feature.kind == "category":
+        return feature.categories
+    return ("0", "1") if feature.kind == "flag" else _ranges(distribution)
 
 
 def _ranges(distribution: Distribution) -> tuple[str, ...]:

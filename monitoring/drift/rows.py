@@ -1,122 +1,187 @@
-"""The rows that drift is looked for in: counted by bin where they are, in a log or in CSV files.
+"""The rows of a log that drift is looked for in, counted by bin where they are.
 
-A log is counted inside DuckDB, which needs no memory for it, whatever its length.
+That is inside DuckDB, which needs no memory for them, whatever their number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 
 from monitoring.errors import LogError
 from monitoring.logs.table import LogTable
-from server.errors import first_line
-from server.log.mask import BUCKET, bucket_names
+from server.log.mask import DROP, HASH, HASH_HEX_DIGITS, KEEP, bucket_names
 from server.model.bundle import Bundle
-from server.model.predictor import Predictor
 from server.model.reference import Distribution, Reference
 from server.model.schema import Feature, Matrix
 
-SCORE = "score"
 #: Rows that the features are weighed with, and rows that are told apart.
 SAMPLE_ROWS = 1000
 LOOKED_AT_ROWS = 100_000
+#: What a mask puts in a value's place: a hash, or a bucket of other bins than the reference's.
+_MASKED = rf"[0-9a-f]{{{HASH_HEX_DIGITS}}}|[-+.0-9e]*\.\.[-+.0-9e]*"
 
 
 @dataclass(frozen=True)
 class Column:
     """One column of rows to compare: how many values lie in each bin, int64 [bins], and how many in none.
 
-    `missing` values are not there, `unknown` ones are words that no bin stands for.
+    `missing` values are not there, `unknown` ones are texts that no bin stands for;
+    `hashed` ones are there, and masked; of `dropped` ones nobody knows.
     """
 
     counts: npt.NDArray[np.int64]
     missing: int
     unknown: int = 0
+    hashed: int = 0
+    dropped: int = 0
 
     @property
-    def rows(self) -> int:
-        """All values, and those that are missing."""
-        return int(self.counts.sum()) + self.missing + self.unknown
+    def present(self) -> int:
+        """The values that are there, whatever they are."""
+        return int(self.counts.sum()) + self.unknown + self.hashed
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether a mask took every value, so that their distribution cannot be told."""
+        return bool(self.hashed + self.dropped) and not self.counts.sum() + self.unknown
+
+    @property
+    def missing_is_known(self) -> bool:
+        """Whether some rows tell if the value was there."""
+        return bool(self.present + self.missing)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What drift is told of rows: their columns by name, and some of the rows themselves.
+    """What drift is told of rows: the score, the features by name, and some of the rows themselves.
 
     `sample` is float64 [k, F], NaN for missing; `distinct` of the first `looked_at`
-    rows differ from one another.
+    rows differ from one another. `strangers` are columns that are no feature.
     """
 
+    score: Column
     columns: dict[str, Column]
     sample: Matrix
     looked_at: int
     distinct: int
     hidden: list[str]
+    strangers: tuple[str, ...] = ()
 
 
 def rows_of_log(log: LogTable, bundle: Bundle) -> Rows:
     """Count the rows of a log; features whose values it does not tell are hidden."""
     reference = reference_of(bundle)
-    columns = {SCORE: _numbers(log, "score", reference.score)}
-    hidden, fields, words = [], [], []
-    for feature in bundle.schema.features:
-        rule = log.masked.get(feature.name)
-        distribution = reference.features[feature.name]
-        field = 'input."' + feature.name.replace('"', '""') + '"'
-        codes: dict[str, float] | None = None
-        if rule == BUCKET:
-            codes = dict(zip(bucket_names(distribution), (*distribution.edges, np.inf), strict=True))
-        elif feature.kind == "category":
-            codes = {word: float(i) for i, word in enumerate(feature.categories)}
-        if rule not in (None, BUCKET):
+    columns, hidden, fields, words = {}, [], [], []
+    dropped = _dropping_boots(log, bundle)
+    for i, feature in enumerate(bundle.schema.features):
+        names = _bins_by_word(feature, reference)
+        column = _logged_column(log, i, reference.features[feature.name], names, dropped[feature.name])
+        if column.is_hidden:
             hidden.append(feature.name)
-            field = "null"
-        elif codes is None:
-            columns[feature.name] = _numbers(log, field, distribution)
-        else:
-            columns[feature.name] = _words(log, field, list(codes))
-        fields.append(field)
-        words.append(codes)
+        if not column.is_hidden or column.missing_is_known:
+            columns[feature.name] = column
+        fields += [f"n{i}", f"w{i}"]
+        words.append(_codes_by_word(feature, reference))
     looked_at, distinct = log.row(
-        "select count(*), count(distinct hash(input, score)) "
-        f"from (select input, score from scored limit {LOOKED_AT_ROWS})"
+        f"select count(*), count(distinct hash({', '.join(fields)}, score)) "
+        f"from (from scored limit {LOOKED_AT_ROWS})"
     )
     # In an order of its own: the same log gives the same sample, and not its first rows.
     query = f"select {', '.join(fields)} from scored order by hash(ts, score, id) limit {SAMPLE_ROWS}"
     drawn = [
-        [_code(value, codes) for value, codes in zip(row, words, strict=True)] for row in log.rows(query)
+        [
+            _code(*pair, codes)
+            for pair, codes in zip(zip(row[::2], row[1::2], strict=True), words, strict=True)
+        ]
+        for row in log.rows(query)
     ]
-    return Rows(columns, np.array(drawn, dtype=np.float64), looked_at, distinct, hidden)
-
-
-def rows_of_csv(paths: Sequence[Path], bundle: Bundle) -> Rows:
-    """Count the rows of CSV files with a header, and score them; raises `LogError`."""
-    fetched = _read_csv(paths)
-    present = [feature for feature in bundle.schema.features if feature.name in fetched]
-    if not present:
-        raise LogError(f"expected columns named as the features of {bundle.label}, got {', '.join(fetched)}")
-    reference = reference_of(bundle)
-    nothing = np.full(len(next(iter(fetched.values()))), np.nan)
-    matrix = np.column_stack(
-        [_codes(f, fetched[f.name]) if f in present else nothing for f in bundle.schema.features]
+    return Rows(
+        score=_logged_score(log, reference.score),
+        columns=columns,
+        sample=np.array(drawn, dtype=np.float64),
+        looked_at=looked_at,
+        distinct=distinct,
+        hidden=hidden,
     )
-    predictor = Predictor(bundle)
-    scores = np.asarray(predictor.outputs(predictor.margins(matrix)), dtype=np.float64)
-    columns = {SCORE: _column(scores, reference.score)}
-    for i, feature in enumerate(bundle.schema.features):
-        if feature in present:
-            unknown = _unknown(feature, fetched[feature.name])
-            columns[feature.name] = _column(matrix[:, i], reference.features[feature.name], unknown)
-    looked_at = matrix[:LOOKED_AT_ROWS]
-    distinct = len({row.tobytes() for row in looked_at})
-    drawn = np.random.default_rng(0).permutation(len(matrix))[:SAMPLE_ROWS]
-    hidden = [feature.name for feature in bundle.schema.features if feature not in present]
-    return Rows(columns, matrix[drawn], len(looked_at), distinct, hidden)
+
+
+def _dropping_boots(log: LogTable, bundle: Bundle) -> dict[str, list[str]]:
+    """The boots, by feature, in whose lines its absence tells nothing: a mask took it out.
+
+    A journal says so, or the bundle; of lines that lie without their journal, their
+    other fields do, if they are masked and this one is in none of them. A field
+    that a boot shows was never taken out there.
+    """
+    features = bundle.schema.features
+    counts = "".join(f", count(n{i}) + count(w{i}), {_count_masked(f'w{i}')}" for i in range(len(features)))
+    dropping: dict[str, list[str]] = {feature.name: [] for feature in features}
+    for boot, *found in log.rows(f"select boot{counts} from scored group by 1"):
+        there, masked = found[::2], found[1::2]
+        mask = log.masks.get(boot)
+        # Lines of the original project have no boot, and other features.
+        silent = not boot or (mask is None and any(masked))
+        for feature, present in zip(features, there, strict=True):
+            rule = feature.personal if mask is None else mask.get(feature.name, KEEP)
+            if not present and (silent or rule in (DROP, HASH)):
+                dropping[feature.name].append(boot)
+    return dropping
+
+
+def _count_masked(word: str) -> str:
+    return f"count(*) filter (where regexp_full_match({word}, '{_MASKED}'))"
+
+
+def _bins_by_word(feature: Feature, reference: Reference) -> tuple[str, ...]:
+    """The words that stand for the bins of a feature: its categories, or the names of its buckets."""
+    if feature.kind == "category":
+        return feature.categories
+    if feature.kind == "flag":
+        return ()
+    return bucket_names(reference.features[feature.name])
+
+
+def _codes_by_word(feature: Feature, reference: Reference) -> dict[str, float]:
+    """What the model is given for a word: a category's code, of a bucket the upper edge."""
+    if feature.kind == "category":
+        return {word: float(i) for i, word in enumerate(feature.categories)}
+    edges = reference.features[feature.name].edges
+    return dict(zip(_bins_by_word(feature, reference), (*edges, np.inf), strict=False))
+
+
+def _logged_column(
+    log: LogTable, position: int, distribution: Distribution, names: Sequence[str], dropping: Sequence[str]
+) -> Column:
+    """One feature of a log: the bin of a number is the number of edges below it, of a word that it names."""
+    number, word = f"n{position}", f"w{position}"
+    below = " + ".join(f"({number} > '{edge!r}'::double)::int" for edge in distribution.edges) or "0"
+    listed = f"[{', '.join(map(_literal, names))}]::varchar[]"
+    place = (
+        f"case when {number} is not null then {below} "
+        f"when {word} is null then if(boot in ({', '.join(map(_literal, dropping)) or 'null'}), -3, null) "
+        f"when list_contains({listed}, {word}) then list_position({listed}, {word}) - 1 "
+        f"when regexp_full_match({word}, '{_MASKED}') then -2 else -1 end"
+    )
+    counts = np.zeros(len(distribution.shares), dtype=np.int64)
+    others: dict[int | None, int] = {}
+    for bin_, count in log.rows(f"select {place}, count(*) from scored group by 1"):
+        if bin_ is None or bin_ < 0:
+            others[bin_] = count
+        else:
+            counts[bin_] = count
+    return Column(
+        counts, others.get(None, 0), others.get(-1, 0), hashed=others.get(-2, 0), dropped=others.get(-3, 0)
+    )
+
+
+def _logged_score(log: LogTable, distribution: Distribution) -> Column:
+    below = " + ".join(f"(score > '{edge!r}'::double)::int" for edge in distribution.edges) or "0"
+    counted = dict(
+        log.rows(f"select case when score is not null then {below} end, count(*) from scored group by 1")
+    )
+    counts = np.array([counted.get(i, 0) for i in range(len(distribution.shares))], dtype=np.int64)
+    return Column(counts, counted.get(None, 0))
 
 
 def reference_of(bundle: Bundle) -> Reference:
@@ -130,67 +195,13 @@ def reference_of(bundle: Bundle) -> Reference:
     return reference
 
 
-def _numbers(log: LogTable, field: str, distribution: Distribution) -> Column:
-    """A column of numbers: the bin of a value is the number of edges below it."""
-    below = " + ".join(f"({field} > '{edge!r}'::double)::int" for edge in distribution.edges) or "0"
-    counts, missing = np.zeros(len(distribution.shares), dtype=np.int64), 0
-    for bin_, count in log.rows(
-        f"select case when {field} is not null then {below} end, count(*) from scored group by 1"
-    ):
-        if bin_ is None:
-            missing = count
-        else:
-            counts[bin_] = count
-    return Column(counts, missing)
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
-def _words(log: LogTable, field: str, words: Sequence[str]) -> Column:
-    """A column of words, each of which is a bin."""
-    counted = dict(log.rows(f"select {field}, count(*) from scored group by 1"))
-    missing = counted.pop(None, 0)
-    counts = np.array([counted.pop(word, 0) for word in words], dtype=np.int64)
-    return Column(counts, missing, sum(counted.values()))
-
-
-def _code(value: Any, codes: dict[str, float] | None) -> float:
-    """A value of the log as the model takes it; of a bucket its upper edge, of the last one nothing."""
-    if codes is not None:
-        value = codes.get(value, np.nan)
-    return np.nan if value is None or np.isinf(value) else float(value)
-
-
-def _read_csv(paths: Sequence[Path]) -> dict[str, list[str | None]]:
-    names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
-    connection = duckdb.connect()
-    try:
-        table = connection.execute(f"select * from read_csv([{names}], all_varchar=true, union_by_name=true)")
-        return {name: values.tolist() for name, values in table.fetchnumpy().items()}
-    except duckdb.Error as error:
-        raise LogError(f"expected CSV files with a header, got: {first_line(error)}") from None
-    finally:
-        connection.close()
-
-
-def _column(codes: npt.NDArray[np.float64], distribution: Distribution, unknown: int = 0) -> Column:
-    return Column(distribution.counts(codes), int(np.isnan(codes).sum()) - unknown, unknown)
-
-
-def _codes(feature: Feature, texts: Sequence[str | None]) -> npt.NDArray[np.float64]:
-    if feature.kind == "category":
-        codes = {name: float(i) for i, name in enumerate(feature.categories)}
-        return np.array([codes.get(text or "", np.nan) for text in texts], dtype=np.float64)
-    return np.array([_number(text) for text in texts], dtype=np.float64)
-
-
-def _unknown(feature: Feature, texts: Sequence[str | None]) -> int:
-    """How many words are none of a category's."""
-    if feature.kind != "category":
-        return 0
-    return sum(bool(text) and text not in feature.categories for text in texts)
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float({"true": 1.0, "false": 0.0}.get(text.lower(), text)) if text else np.nan
-    except ValueError:
-        return np.nan
+def _code(number: float | None, word: str | None, codes: Mapping[str, float]) -> float:
+    """A value of the log as the model takes it; of the last bucket nothing."""
+    if number is not None:
+        return number
+    code = codes.get(word or "", np.nan)
+    return np.nan if np.isinf(code) else code

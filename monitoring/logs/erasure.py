@@ -10,17 +10,25 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from monitoring.errors import LogError
-from monitoring.logs.files import log_files
+from monitoring.logs.files import (
+    PLAIN,
+    absent_files,
+    compressed_as,
+    log_files,
+    masks_of,
+    open_lines,
+    unread_files,
+)
 from server.durable import sync_directory
 from server.log.journal import LogLedger
-from server.log.mask import HASH_HEX_DIGITS, hashed, read_key
+from server.log.mask import HASH, HASH_HEX_DIGITS, hashed, read_key
 from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
@@ -28,12 +36,22 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 @dataclass(frozen=True)
 class Erasure:
-    """What was taken out, and what could not be: files that a running server still writes."""
+    """What was taken out, and what could not be.
+
+    `in_use` are files that a running server still writes; `unsearched` says, a
+    sentence each, what may hold the subject and was not looked at.
+    """
 
     lines: int
     rows: int
     files: list[Path]
     in_use: list[Path]
+    unsearched: list[str] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the subject is in none of the files any more."""
+        return not self.in_use and not self.unsearched
 
 
 def erase(paths: Sequence[Path], subject: str) -> Erasure:
@@ -46,10 +64,20 @@ def erase(paths: Sequence[Path], subject: str) -> Erasure:
             f"expected a subject of {HASH_HEX_DIGITS} hexadecimal digits, as in the log, got {subject!r}: "
             "give --value and --key-file to have it computed"
         )
-    files = [file for file in log_files(paths) if _has(file, subject.encode())]
+    files = log_files(paths)
+    for folder in dict.fromkeys(file.parent for file in files):
+        for left in folder.glob(f"*{REWRITTEN_SUFFIX}"):  # by an erasure that was killed
+            left.unlink()
+    unsearched = _unsearched(paths, files)
     lines = rows = 0
     rewritten, in_use = [], []
     for file in files:
+        try:
+            if not _has(file, subject.encode()):
+                continue
+        except LogError as error:
+            unsearched.append(str(error))
+            continue
         with _held(file) as free:
             if not free:
                 in_use.append(file)
@@ -57,30 +85,56 @@ def erase(paths: Sequence[Path], subject: str) -> Erasure:
             gone, fewer = _rewrite(file, subject)
         lines, rows = lines + gone, rows + fewer
         rewritten.append(file)
-    for folder in dict.fromkeys(file.parent for file in log_files(paths)):
+    for folder in dict.fromkeys(file.parent for file in files):
         _remove_torn(folder, subject.encode())
-    return Erasure(lines, rows, rewritten, in_use)
+    return Erasure(lines, rows, rewritten, in_use, unsearched)
 
 
-def subject_of(text: str, key_file: Path | None) -> str:
+def _unsearched(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:
+    """What may hold lines and is not read: files of other kinds, and closed ones that are elsewhere."""
+    return [
+        *(f"{file} is not read here: unpack it, and name what it holds" for file in unread_files(paths)),
+        *(
+            f"{name}, a closed file, is not among these: name the folder it was moved to as well"
+            for name in absent_files(files)
+        ),
+    ]
+
+
+def subject_of(text: str, key_file: Path | None, paths: Sequence[Path] = ()) -> str:
     """The hash of `FIELD=VALUE` under the key in a file: of a number, `true` or `false`, or else of text.
 
-    Raises `LogError`, and `SettingsError` if the key is none.
+    With `paths` the field must be one that these logs hash. Raises `LogError`, and
+    `SettingsError` if the key is none.
     """
-    field, equals, value = text.partition("=")
+    name, equals, value = text.partition("=")
     if not equals or key_file is None:
         raise LogError(
-            f"expected --value FIELD=VALUE and --key-file, got {'no key file' if equals else field!r}"
+            f"expected --value FIELD=VALUE and --key-file, got {'no key file' if equals else name!r}"
         )
+    if paths:
+        _check_hashed(name, log_files(paths))
     key = read_key(key_file, Path(os.devnull))
     assert key is not None
     number = {"true": "1", "false": "0"}.get(value, value)
-    return hashed(key, field, float(number) if _NUMBER.fullmatch(number) else value)
+    return hashed(key, name, float(number) if _NUMBER.fullmatch(number) else value)
 
 
-def _has(file: Path, subject: bytes) -> bool:
-    with open(file, "rb") as lines:
-        return any(subject in line for line in lines)
+def _check_hashed(name: str, files: Sequence[Path]) -> None:
+    """Refuse a field that no line can have the hash of: a misspelt name would find nobody."""
+    rules = list(masks_of(files).values())
+    masked = {field: rule for mask in rules for field, rule in mask.items()}
+    if any(mask.get(name) == HASH for mask in rules):
+        return
+    if name not in masked and any(_has(file, b'"%b":' % name.encode()) for file in files):
+        return  # these lines lie without their journal
+    is_hashed = ", ".join(sorted(field for field, rule in masked.items() if rule == HASH)) or "none"
+    raise LogError(f"expected a field that the log hashes ({is_hashed}), got {name}")
+
+
+def _has(file: Path, words: bytes) -> bool:
+    with open_lines(file) as lines:
+        return any(words in line for line in lines)
 
 
 @contextmanager
@@ -88,7 +142,7 @@ def _held(file: Path) -> Iterator[bool]:
     """Whether no server writes this file, nor begins to while the block runs."""
     descriptor = os.open(file, os.O_RDONLY)
     try:
-        if not is_closed(file):
+        if not is_closed(file) and file.name.endswith(PLAIN):  # no server writes compressed files
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield True
     except BlockingIOError:
@@ -112,7 +166,7 @@ def _replaced(file: Path, fresh: Path, subject: str) -> tuple[int, int]:
     gone: list[tuple[str, int]] = []
     rows = 0
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(file, "rb") as lines, open(descriptor, "wb") as kept:
+    with open_lines(file) as lines, compressed_as(file, descriptor) as kept:
         for line in lines:
             if subject.encode() in line:
                 record = _record(file, line)
@@ -125,8 +179,7 @@ def _replaced(file: Path, fresh: Path, subject: str) -> tuple[int, int]:
                 rows += len(record["input"]["rows"]) - len(fewer["input"]["rows"])
                 line = orjson.dumps(fewer, option=orjson.OPT_APPEND_NEWLINE)
             kept.write(line)
-        kept.flush()
-        os.fsync(kept.fileno())
+    _sync(fresh)
     # Retention goes by the time of the last line, not of this.
     os.utime(fresh, ns=(status.st_atime_ns, status.st_mtime_ns))
     fresh.chmod(status.st_mode & 0o777)
@@ -134,6 +187,11 @@ def _replaced(file: Path, fresh: Path, subject: str) -> tuple[int, int]:
     fresh.replace(file)
     sync_directory(file.parent)
     return len(gone), rows
+
+
+def _sync(file: Path) -> None:
+    with open(file, "rb") as written:
+        os.fsync(written.fileno())
 
 
 def _record(file: Path, line: bytes) -> dict[str, Any] | None:

@@ -1,53 +1,144 @@
-"""Which files a log is made of, and what its ledgers say."""
+"""Which files a log is made of, how they are opened, and what the journals beside them say."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
+import zstandard
 
 from monitoring.errors import LogError
+from server.errors import first_line
 from server.log.journal import LEDGER_SUFFIX
+from server.log.rotation import TORN_SUFFIX
+
+PLAIN, GZIP, ZSTD = ".jsonl", ".jsonl.gz", ".jsonl.zst"
+#: What is found in a folder; a file that is named is read whatever its name.
+SUFFIXES = (PLAIN, GZIP, ZSTD)
+_ARCHIVES = frozenset(
+    (".gz", ".zst", ".tar", ".tgz", ".zip", ".7z", ".bz2", ".xz", ".lz4", ".br", ".parquet")
+)
+_CLOSED = re.compile(r"(?P<stem>.+)\.(?P<number>\d{6,})\.\d{8}T\d{6}Z\.jsonl(\.gz|\.zst)?")
+_BROKEN = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
 
 def log_files(paths: Iterable[Path]) -> list[Path]:
-    """The files named, and of a folder every `*.jsonl` in it and its folders, sorted.
+    """The files named, and of a folder every log file in it and its folders, sorted, each once.
 
     Behind Ray each replica has a folder of its own there. Raises `LogError` if there is none.
     """
-    files: list[Path] = []
+    files: dict[Path, None] = {}
     for path in paths:
-        found = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
+        found = _in_folder(path) if path.is_dir() else [path]
         if not found or not all(file.is_file() for file in found):
             raise LogError(
-                f"expected a log file, or a folder with *.jsonl files, got {path}: "
+                f"expected a log file, or a folder with *.jsonl files (also .gz, .zst), got {path}: "
                 "name the server's HOTROW_LOG_DIR"
             )
-        files += found
-    return files
+        files |= dict.fromkeys(found)
+    return list(files)
 
 
-def ledger_records(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """The records of every ledger beside these files, oldest first in each.
+def _in_folder(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*.jsonl*") if file.name.endswith(SUFFIXES))
 
-    `log` is added to each: whose ledger it is, the stem of the file's name.
+
+def unread_files(paths: Iterable[Path]) -> list[Path]:
+    """The files in folders that may hold lines and cannot be read here: archives, other compressions."""
+    inside = (file for path in paths if path.is_dir() for file in path.rglob("*") if file.is_file())
+    ours = (*SUFFIXES, TORN_SUFFIX)
+    return sorted(
+        file
+        for file in inside
+        if (PLAIN in file.name or file.suffix in _ARCHIVES) and not file.name.endswith(ours)
+    )
+
+
+def absent_files(files: Iterable[Path]) -> list[str]:
+    """The closed files, by the beginnings of their names, that the numbers of the others miss.
+
+    Files are numbered from 1; those that a journal says were removed are not missed.
+    """
+    files = list(files)
+    numbers: dict[str, set[int]] = {}
+    for file in files:
+        if found := _CLOSED.fullmatch(file.name):
+            numbers.setdefault(found["stem"], set()).add(int(found["number"]))
+    for record in journal_records(files):
+        if record.get("event") == "removed":
+            for found in map(_CLOSED.fullmatch, record.get("files", ())):
+                if found and found["stem"] in numbers:
+                    numbers[found["stem"]].add(int(found["number"]))
+    return [
+        f"{stem}.{number:06d}"
+        for stem, there in sorted(numbers.items())
+        for number in range(1, max(there))
+        if number not in there
+    ]
+
+
+@contextmanager
+def open_lines(file: Path) -> Iterator[BinaryIO]:
+    """The lines of one file as bytes, whatever it is compressed with; raises `LogError` if it is broken."""
+    try:
+        with open(file, "rb") as content:
+            yield _decompressed(file, content)
+    except _BROKEN as error:
+        raise LogError(f"expected a whole log file at {file}, got: {first_line(error)}") from None
+
+
+def _decompressed(file: Path, content: BinaryIO) -> BinaryIO:
+    if file.name.endswith(".gz"):
+        return io.BufferedReader(gzip.GzipFile(fileobj=content))
+    if file.name.endswith(".zst"):
+        stream = zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True)
+        return io.BufferedReader(stream)
+    return content
+
+
+@contextmanager
+def compressed_as(file: Path, descriptor: int) -> Iterator[BinaryIO]:
+    """What is written into this is compressed as the name of `file` says, and lands in `descriptor`."""
+    with open(descriptor, "wb") as plain:
+        if file.name.endswith(".gz"):
+            with gzip.GzipFile(filename="", fileobj=plain, mode="wb", mtime=0) as packed:
+                yield packed  # type: ignore[misc]  # a binary stream
+        elif file.name.endswith(".zst"):
+            with zstandard.ZstdCompressor().stream_writer(plain, closefd=False) as packing:
+                yield packing
+        else:
+            yield plain
+
+
+def journal_records(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """The records of every journal beside these files, oldest first in each.
+
+    `log` is added to each: whose journal it is, the stem of the file's name.
     """
     folders = dict.fromkeys(file.parent for file in files)
-    ledgers = [ledger for folder in folders for ledger in sorted(folder.glob(f"*{LEDGER_SUFFIX}"))]
-    return [record for ledger in ledgers for record in _records(ledger)]
+    journals = [journal for folder in folders for journal in sorted(folder.glob(f"*{LEDGER_SUFFIX}"))]
+    return [record for journal in journals for record in _records(journal)]
 
 
-def masked_fields(files: Sequence[Path]) -> Mapping[str, str]:
-    """How each field was hidden, by any server that wrote to these folders."""
-    masked: dict[str, str] = {}
-    for record in ledger_records(files):
-        masked |= record.get("masked", {})
-    return masked
+def masks_of(files: Sequence[Path]) -> dict[str, dict[str, str]]:
+    """How the lines of each boot (the prefix of their ids) hide fields, as far as a journal tells."""
+    masks: dict[str, dict[str, str]] = {}
+    for record in journal_records(files):
+        for boot in record.get("boots", ()) if "masked" in record else ():
+            masks[boot] = dict(record["masked"])
+    return masks
 
 
-def _records(ledger: Path) -> Iterator[dict[str, Any]]:
-    for line in ledger.read_bytes().splitlines():
+def _records(journal: Path) -> Iterator[dict[str, Any]]:
+    for line in journal.read_bytes().splitlines():
         try:
-            yield {**orjson.loads(line), "log": ledger.stem}
+            record = orjson.loads(line)
         except orjson.JSONDecodeError:
             continue  # cut off by a crash: what it would have said is unknown
+        if isinstance(record, dict):
+            yield {**record, "log": journal.stem}

@@ -1,11 +1,11 @@
 """Logged traffic scored once more: what another bundle would change, or whether the same one still agrees."""
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from heapq import nlargest
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,31 +14,41 @@ import numpy.typing as npt
 import orjson
 
 from monitoring.errors import LogError
-from monitoring.logs.files import log_files
-from server.model.bundle import Bundle
-from server.metrics.drift import psi
+from monitoring.logs.files import log_files, masks_of, open_lines
+from monitoring.logs.lines import counted, matching
 from server.errors import Problem
+from server.log.mask import DROP
+from server.metrics.drift import psi
+from server.model.bundle import Bundle
+from server.model.logged_rows import LoggedRow, logged_rows
 from server.model.predictor import Predictor
 from server.model.reference import Distribution
 
 CHUNK_ROWS = 20_000
 MOST_CHANGED = 10
 _TIMED_ROWS = 2000
+#: More classes have too many ways to be renamed.
+_MOST_RENAMED = 6
 _QUANTILES = (0.5, 0.95, 0.99, 1.0)
 
+Scores = npt.NDArray[np.float64]
 
-class LoggedRow(NamedTuple):
-    """One row of a log: its id, what it was answered by and with, and what came in."""
+
+class Line(NamedTuple):
+    """One row of a log, with its id and the model that answered it."""
 
     id: str
     model: str
-    probability: float
-    decision: str
-    fields: dict[str, Any]
+    row: LoggedRow
+
+    @property
+    def boot(self) -> str:
+        """The worker process that wrote it."""
+        return self.id.partition("-")[0]
 
 
 class Change(NamedTuple):
-    """One row's probability, then and now."""
+    """One row's score (`LoggedRow.score`), then and now."""
 
     id: str
     logged: float
@@ -49,10 +59,11 @@ class Change(NamedTuple):
 class Replay:
     """A log against a bundle.
 
-    `equal` rows have the logged probability to the bit; `audited` rows were
-    logged by a model of this bundle's name and version, `disagreeing` ones of
-    them are not equal. `flips` counts (logged decision, decision now). `moved`
-    are quantiles of the absolute change of the probability at 50, 95, 99, 100 %.
+    `equal` rows have the logged answer to the bit; `audited` rows were logged by a
+    model of this bundle's name and version, `disagreeing` ones of them are not
+    equal. `flips` counts (logged decision or class, the one now), of a model of
+    values none. `moved` are quantiles of the absolute change of the score at 50, 95,
+    99, 100 %. `others` are the rows of other models, which were left out.
     """
 
     bundle: str
@@ -68,87 +79,153 @@ class Replay:
     score_psi: float
     most_changed: list[Change]
     microseconds_per_row: float
+    others: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def flipped(self) -> int:
-        """The rows whose decision changed."""
+        """The rows whose decision, or class, changed."""
         return sum(self.flips.values())
 
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain values, for JSON."""
+        return {
+            "model": self.bundle,
+            "rows": self.rows,
+            "skipped": self.skipped,
+            "equal": self.equal,
+            "audited": self.audited,
+            "disagreeing": self.disagreeing,
+            "flipped": self.flipped,
+            "flips": [{"logged": a, "now": b, "rows": count} for (a, b), count in sorted(self.flips.items())],
+            "mean_shift": self.mean_shift,
+            "moved": dict(zip(("p50", "p95", "p99", "largest"), self.moved, strict=True)),
+            "score_psi": self.score_psi,
+            "other_models": dict(self.others),
+        }
 
-def replay(paths: Sequence[Path], bundle: Bundle) -> Replay:
-    """Score every row of some logs with a bundle; raises `LogError`.
 
-    Fields the bundle does not know are left out; rows it cannot take are skipped
-    and counted, as are those that a mask made unreadable.
+class _Tally:
+    """What is added up over the chunks of a log."""
+
+    def __init__(self) -> None:
+        self.before: list[Scores] = []
+        self.after: list[Scores] = []
+        self.equal = self.audited = self.disagreeing = 0
+        self.pairs: Counter[tuple[str, str]] = Counter()
+        self.changed: list[Change] = []
+
+    def add(self, lines: Sequence[Line], outputs: Scores, outcomes: Sequence[str], label: str) -> None:
+        """Compare what some rows were answered with what they would be now, float64 [n] or [n, K]."""
+        logged = np.array([line.row.output for line in lines], dtype=np.float64)
+        same = (logged == outputs).all(axis=1) if outputs.ndim == 2 else logged == outputs
+        ours = np.array([line.model == label for line in lines])
+        self.equal += int(same.sum())
+        self.audited += int(ours.sum())
+        self.disagreeing += int((ours & ~same).sum())
+        self.pairs.update(
+            (line.row.outcome, now)
+            for line, now in zip(lines, outcomes, strict=True)
+            if line.row.outcome and now
+        )
+        then, now = (s.max(axis=1) if s.ndim == 2 else s for s in (logged, outputs))
+        moved = [
+            Change(line.id, *pair)
+            for line, pair in zip(lines, zip(then.tolist(), now.tolist(), strict=True), strict=True)
+        ]
+        self.changed = nlargest(
+            MOST_CHANGED, self.changed + moved, key=lambda change: abs(change.replayed - change.logged)
+        )
+        self.before.append(then)
+        self.after.append(now)
+
+
+def replay(paths: Sequence[Path], bundle: Bundle, label: str | None = None) -> Replay:
+    """Score the rows of some logs with a bundle; raises `LogError`.
+
+    Those of `label` count (`name@version`, or a name for all versions), without it
+    those of every version of the bundle. Fields the bundle does not know are left
+    out; rows it cannot take are skipped and counted, as are those that a mask made
+    unreadable.
     """
-    if bundle.task != "binary":
-        raise LogError(f"expected a binary classifier to replay with, got {bundle.label}: {bundle.task}")
     predictor = Predictor(bundle)
-    before: list[npt.NDArray[np.float64]] = []
-    after: list[npt.NDArray[np.float64]] = []
-    flips: Counter[tuple[str, str]] = Counter()
-    changed: list[Change] = []
-    ignored: set[str] = set()
-    skipped = audited = disagreeing = 0
-    logged = logged_rows(log_files(paths))
-    while chunk := list(islice(logged, CHUNK_ROWS)):
-        rows, encoded = _encode(chunk, bundle, ignored)
-        skipped += len(chunk) - len(rows)
-        if not rows:
-            continue
-        margins = predictor.margins(np.frombuffer(b"".join(encoded)).reshape(len(rows), -1))
-        then, now = np.array([row.probability for row in rows]), np.array(predictor.probabilities(margins))
-        ours = np.array([row.model == bundle.label for row in rows])
-        audited += int(ours.sum())
-        disagreeing += int((ours & (then != now)).sum())
-        flips.update(_flips(rows, now, bundle))
-        moved = [Change(row.id, row.probability, float(p)) for row, p in zip(rows, now, strict=True)]
-        changed = nlargest(MOST_CHANGED, changed + moved, key=lambda c: abs(c.replayed - c.logged))
-        before.append(then)
-        after.append(now)
-    if not before:
-        raise LogError(f"expected rows that {bundle.label} can score, got none: skipped {skipped}")
-    return _result(
-        bundle,
-        np.concatenate(before),
-        np.concatenate(after),
+    tally, ignored, others = _Tally(), set[str](), Counter[str]()
+    files = log_files(paths)
+    chosen = _chosen(files, label or bundle.name, others)
+    readable, skipped = _readable(chosen, files, bundle), 0
+    encoded: list[bytes] = []
+    while chunk := list(itertools.islice(readable, CHUNK_ROWS)):
+        lines, encoded = _encode(chunk, bundle, ignored)
+        skipped += len(chunk) - len(lines)
+        if lines:
+            margins = predictor.margins(np.frombuffer(b"".join(encoded)).reshape(len(lines), -1))
+            outputs = np.array(predictor.outputs(margins))
+            names = [bundle.outcomes[outcome] for outcome in predictor.outcomes(outputs).tolist()]
+            tally.add(lines, outputs, names, bundle.label)
+    if not tally.before:
+        raise LogError(
+            f"expected rows of {label or bundle.name} that {bundle.label} can score, got none: {skipped:,} "
+            f"were skipped, and left out {counted(others)}: name those of another model with --lines"
+        )
+    then, now = np.concatenate(tally.before), np.concatenate(tally.after)
+    change = np.abs(now - then)
+    tenths = tuple(np.unique(np.quantile(then, np.arange(1, 10) / 10)).tolist())
+    reference = Distribution.from_values(then, tenths)
+    return Replay(
+        bundle=bundle.label,
+        rows=len(now),
         skipped=skipped,
         ignored=sorted(ignored),
-        audited=audited,
-        disagreeing=disagreeing,
-        flips=dict(flips),
-        most_changed=[c for c in changed if c.logged != c.replayed],
+        equal=tally.equal,
+        audited=tally.audited,
+        disagreeing=tally.disagreeing,
+        flips=_flips(tally.pairs, bundle),
+        mean_shift=float((now - then).mean()),
+        moved=[float(value) for value in np.quantile(change, _QUANTILES)],
+        score_psi=psi(reference.counts(then), reference.counts(now)),
+        most_changed=[c for c in tally.changed if c.logged != c.replayed],
         microseconds_per_row=_microseconds(predictor, encoded),
+        others=dict(others),
     )
 
 
-def logged_rows(files: Sequence[Path]) -> Iterator[LoggedRow]:
-    """Every row of a binary classifier's log, those of batches one by one; bad lines are left out."""
+def _chosen(files: Sequence[Path], wanted: str, others: Counter[str]) -> Iterator[Line]:
+    """Every row of the wanted model, those of batches one by one; bad lines are left out."""
     for file in files:
-        with open(file, "rb") as lines:
-            for line in lines:
+        with open_lines(file) as content:
+            for line in content:
                 try:
                     record = orjson.loads(line)
-                    yield from _rows(record)
-                except (orjson.JSONDecodeError, KeyError, TypeError):
+                    id_, model = record["id"], record["model"]
+                    rows = list(logged_rows(record))
+                except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
                     continue
+                if not matching([model], wanted):
+                    others[model] += len(rows)
+                    continue
+                is_batch = "decisions" in record or "predictions" in record
+                yield from (Line(f"{id_}/{i}" if is_batch else id_, model, row) for i, row in enumerate(rows))
 
 
-def _rows(record: dict[str, Any]) -> Iterator[LoggedRow]:
-    id_, model, fields = record["id"], record["model"], record["input"]
-    if "decisions" in record:
-        answers = zip(fields["rows"], record["probabilities"], record["decisions"], strict=True)
-        for i, (row, probability, decision) in enumerate(answers):
-            yield LoggedRow(f"{id_}/{i}", model, probability, decision, row)
-    else:
-        yield LoggedRow(id_, model, record["probability"], record["decision"], fields)
+def _readable(lines: Iterator[Line], files: Sequence[Path], bundle: Bundle) -> Iterator[Line | None]:
+    """The same, None for a row that a mask took a field out of, which would be scored as missing."""
+    masks = masks_of(files)
+    ours = {feature.name for feature in bundle.schema.features if feature.personal == DROP}
+    for line in lines:
+        mask = masks.get(line.boot)
+        dropped = ours if mask is None else {name for name, rule in mask.items() if rule == DROP}
+        hidden = (name for name in bundle.schema.names if name in dropped and name not in line.row.fields)
+        yield None if any(hidden) else line
 
 
-def _encode(chunk: list[LoggedRow], bundle: Bundle, ignored: set[str]) -> tuple[list[LoggedRow], list[bytes]]:
+def _encode(
+    chunk: Sequence[Line | None], bundle: Bundle, ignored: set[str]
+) -> tuple[list[Line], list[bytes]]:
     known = frozenset(bundle.schema.names)
-    rows, encoded = [], []
-    for row in chunk:
-        fields = row.fields
+    lines, encoded = [], []
+    for line in chunk:
+        if line is None or not _fits(line.row.output, bundle):
+            continue
+        fields = line.row.fields
         if not known.issuperset(fields):
             ignored.update(fields.keys() - known)
             fields = {name: value for name, value in fields.items() if name in known}
@@ -156,33 +233,30 @@ def _encode(chunk: list[LoggedRow], bundle: Bundle, ignored: set[str]) -> tuple[
             encoded.append(bundle.schema.encode(fields))
         except Problem:
             continue
-        rows.append(row)
-    return rows, encoded
+        lines.append(line)
+    return lines, encoded
 
 
-def _flips(rows: list[LoggedRow], now: npt.NDArray[np.float64], bundle: Bundle) -> Iterator[tuple[str, str]]:
-    words = (bundle.decision.below, bundle.decision.otherwise)
-    for row, above in zip(rows, (now >= bundle.decision.threshold).tolist(), strict=True):
-        if row.decision != words[above]:
-            yield row.decision, words[above]
+def _fits(output: Any, bundle: Bundle) -> bool:
+    """Whether an answer is one of the bundle's task: a number, or one for each class."""
+    if bundle.classes:
+        return isinstance(output, list) and len(output) == len(bundle.classes)
+    return isinstance(output, float | int)
 
 
-def _result(
-    bundle: Bundle, then: npt.NDArray[np.float64], now: npt.NDArray[np.float64], **more: Any
-) -> Replay:
-    change = np.abs(now - then)
-    tenths = Distribution.from_values(
-        then, tuple(np.unique(np.quantile(then, np.arange(1, 10) / 10)).tolist())
-    )
-    return Replay(
-        bundle=bundle.label,
-        rows=len(now),
-        equal=int((now == then).sum()),
-        mean_shift=float((now - then).mean()),
-        moved=[float(value) for value in np.quantile(change, _QUANTILES)],
-        score_psi=psi(tenths.counts(then), tenths.counts(now)),
-        **more,
-    )
+def _flips(pairs: Counter[tuple[str, str]], bundle: Bundle) -> dict[tuple[str, str], int]:
+    """The pairs of different decisions.
+
+    Where every logged word is another than the bundle's, the decisions were
+    renamed: then the words are paired so that fewest rows changed.
+    """
+    logged = sorted({then for then, _ in pairs})
+    meant = {word: word for word in logged}
+    if not set(logged) & set(bundle.outcomes) and len(logged) <= len(bundle.outcomes) <= _MOST_RENAMED:
+        candidates = itertools.permutations(bundle.outcomes, len(logged))
+        best = max(candidates, key=lambda words: sum(pairs[pair] for pair in zip(logged, words, strict=True)))
+        meant = dict(zip(logged, best, strict=True))
+    return {(then, now): count for (then, now), count in pairs.items() if meant[then] != now}
 
 
 def _microseconds(predictor: Predictor, encoded: list[bytes]) -> float:

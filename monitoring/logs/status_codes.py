@@ -40,6 +40,7 @@ def read_errors(source: str) -> Errors:
                 if (
                     sample.name == "hotrow_request_duration_seconds_count"
                     and sample.labels["route"] in SCORING_ROUTES
+                    and sample.value
                 ):
                     code = sample.labels["code"]
                     by_code[code] = by_code.get(code, 0) + int(sample.value)

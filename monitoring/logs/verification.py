@@ -1,14 +1,16 @@
 """Whether a log lost a line: numbers without gaps, held against the ledger beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from monitoring.logs.files import ledger_records, log_files
+from monitoring.errors import LogError
+from monitoring.logs.files import absent_files, journal_records, log_files
+from server.errors import first_line
 
 MAX_LISTED_GAPS = 10
 
@@ -68,13 +70,14 @@ class Process:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found in some files."""
+    """What `verify` found in some files; `absent` closed files are not among them, as their numbers tell."""
 
     files: list[Path]
     lines: int
     unreadable: int
     boots: list[Boot]
     processes: list[Process]
+    absent: list[str] = field(default_factory=list)
 
     @property
     def lost(self) -> int:
@@ -112,18 +115,22 @@ def verify(paths: Sequence[Path]) -> Verification:
     connection = duckdb.connect()
     try:
         return _verification(connection, files, _load(connection, files))
+    except duckdb.Error as error:
+        raise LogError(f"expected whole log files, got one that is broken: {first_line(error)}") from None
     finally:
         connection.close()
 
 
 def _verification(connection: duckdb.DuckDBPyConnection, files: list[Path], unreadable: int) -> Verification:
-    records = ledger_records(files)
+    records = journal_records(files)
     _load_erased(connection, records)
-    boots = _boots(connection, removed=any(record["event"] == "removed" for record in records))
+    boots = _boots(connection, removed=any(record.get("event") == "removed" for record in records))
     logs = {file.name.split(".", 1)[0] for file in files}
     own = [record for record in records if record["log"] in logs]
     lines = sum(boot.lines for boot in boots.values())
-    return Verification(files, lines, unreadable, list(boots.values()), _processes(own, boots))
+    return Verification(
+        files, lines, unreadable, list(boots.values()), _processes(own, boots), absent_files(files)
+    )
 
 
 def verify_table(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> Verification:
@@ -150,7 +157,7 @@ def _load_erased(connection: duckdb.DuckDBPyConnection, records: list[dict[str, 
     erased = {
         (boot, number)
         for record in records
-        if record["event"] == "erased"
+        if record.get("event") == "erased"
         for boot, numbers in record["numbers"].items()
         for number in numbers
     }
@@ -184,8 +191,8 @@ def _boots(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str, Bo
 
 
 def _processes(records: list[dict[str, Any]], boots: dict[str, Boot]) -> list[Process]:
-    closed = {record["boots"][0]: record for record in records if record["event"] == "closed"}
-    deleted = any(record["event"] == "removed" for record in records)
+    closed = {record["boots"][0]: record for record in records if record.get("event") == "closed"}
+    deleted = any(record.get("event") == "removed" for record in records)
     processes = []
     for opened, names in _opened(records):
         last_words = closed.get(names[0], {})
@@ -198,8 +205,8 @@ def _opened(records: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     """When each process opened its log, and all boots it had, those of later reloads too."""
     opened: list[tuple[str, list[str]]] = []
     for record in records:
-        if record["event"] == "opened":
+        if record.get("event") == "opened":
             opened.append((record["ts"], list(record["boots"])))
-        elif record["event"] == "admitted" and opened:  # by the process that opened this log last
+        elif record.get("event") == "admitted" and opened:  # by the process that opened this log last
             opened[-1][1].extend(record["boots"])
     return opened

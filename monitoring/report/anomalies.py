@@ -91,7 +91,7 @@ def _silences(periods: Periods) -> Iterator[Anomaly]:
 
     def why(part: slice) -> str:
         seconds = (part.stop - part.start) * periods.seconds
-        return f"no requests for {seconds:,.0f} s, typically {usual:,.0f} in {periods.seconds:,.0f} s"
+        return f"no requests for {seconds:,.3g} s, typically {usual:,.0f} in {periods.seconds:,.3g} s"
 
     yield from _runs("requests", silent, why, periods)
 

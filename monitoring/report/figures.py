@@ -1,12 +1,14 @@
 """What a log says: requests, latency, CPU and memory, scores and refusals, over time and in all."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
-from monitoring.logs.table import LogTable
+from monitoring.errors import LogError
+from monitoring.logs.table import ORIGINAL_DECISIONS, LogTable
 
 #: So many periods the time is cut into at most, with so many requests each on average at least.
 MAX_PERIODS = 240
@@ -53,8 +55,13 @@ class Periods:
 class Figures:
     """Everything the report shows of a log except drift and anomalies.
 
-    Latencies are microseconds, memory MiB, rates shares of 1. `refusal` is the
-    decision that stands for high risk.
+    Latencies are microseconds, memory MiB, rates shares of 1. `outcomes` are the
+    decisions or classes with their shares, most frequent first, none of a model of
+    values; `refusal` is the one that is followed over time: of two decisions that
+    of the higher scores, of classes the most frequent, empty if there is none.
+    `score_edges` are the bounds of the bins that `score_counts` counts. `others` are
+    the lines of other models that were left out, `doubled` those that were there
+    twice, `astray` those whose time cannot be right.
     """
 
     files: int
@@ -64,12 +71,17 @@ class Figures:
     first: datetime
     last: datetime
     models: list[str]
+    others: Mapping[str, int]
+    doubled: int
+    astray: int
     latency: Spread
     cpu: Spread
     memory: Spread
     score: Spread
+    outcomes: list[tuple[str, float]]
     refusal: str
     refusal_rate: float
+    score_edges: Series
     score_counts: npt.NDArray[np.int64]
     slowest: list[tuple[datetime, str, float]]
     periods: Periods
@@ -80,12 +92,19 @@ class Figures:
         return (self.last - self.first).total_seconds()
 
 
-def figures(log: LogTable, refusal: str | None = None) -> Figures:
-    """The figures of a log; without `refusal`, it is the decision with the higher scores."""
+def figures(log: LogTable, decisions: tuple[str, str] = ORIGINAL_DECISIONS) -> Figures:
+    """The figures of a log; `decisions` are the words that a bundle has for low and for high scores.
+
+    A log with other words was written under others: what they mean is told by the scores.
+    """
     requests, first, last = log.row("select count(*), min(ts), max(ts) from requests")
+    if first is None:
+        raise LogError(f"expected lines with a time in {log.files[0]}, got none that can be right")
     (rows,) = log.row("select count(*) from scored")
-    refusal = refusal or _refusal(log)
-    (refused,) = log.row(f"select avg(({_is(refusal)})::int) from scored where decision is not null")
+    outcomes = _outcomes(log)
+    known = bool(outcomes) and {word for word, _ in outcomes} <= set(decisions)
+    refusal = decisions[1] if known else _refusal(log)
+    edges = _score_edges(log)
     return Figures(
         files=len(log.files),
         requests=requests,
@@ -94,16 +113,21 @@ def figures(log: LogTable, refusal: str | None = None) -> Figures:
         first=first,
         last=last,
         models=[name for (name,) in log.rows("select distinct model from requests order by 1") if name],
+        others=log.others,
+        doubled=log.doubled,
+        astray=log.astray,
         latency=_spread(log, "duration_us", "requests"),
         cpu=_spread(log, "cpu_percent", "requests"),
         memory=_spread(log, "rss_mb", "requests"),
         score=_spread(log, "score", "scored"),
+        outcomes=outcomes,
         refusal=refusal,
-        refusal_rate=float("nan") if refused is None else refused,
-        score_counts=_score_counts(log),
+        refusal_rate=dict(outcomes).get(refusal, 0.0 if outcomes else float("nan")),
+        score_edges=edges,
+        score_counts=_score_counts(log, edges),
         slowest=log.rows(
-            "select ts, coalesce(id, ''), duration_us from requests "
-            "order by duration_us desc nulls last limit 10"
+            "select ts, coalesce(id, ''), duration_us from requests where ts is not null "
+            "order by duration_us desc nulls last, id limit 10"
         ),
         periods=_periods(log, requests, first, last, refusal),
     )
@@ -123,11 +147,30 @@ def _is(decision: str) -> str:
     return "decision = '" + decision.replace("'", "''") + "'"
 
 
-def _refusal(log: LogTable) -> str:
+def _outcomes(log: LogTable) -> list[tuple[str, float]]:
     query = (
-        "select decision from scored where decision is not null group by 1 order by avg(score) desc limit 1"
+        "select decision, count(*) / sum(count(*)) over () share from scored where decision is not null "
+        "group by 1 order by 2 desc, 1"
     )
-    return str((log.rows(query) or [("refuse",)])[0][0])
+    return log.rows(query)
+
+
+def _refusal(log: LogTable) -> str:
+    """The decision that stands for high scores; of more than two classes the most frequent."""
+    query = "select decision, avg(score), count(*) from scored where decision is not null group by 1"
+    found = log.rows(query)
+    if not found:
+        return ""
+    of_classes = len(found) > 2
+    return str(max(found, key=lambda row: (row[2] if of_classes else row[1] or 0.0, row[0]))[0])
+
+
+def _score_edges(log: LogTable) -> Series:
+    """Bounds of equal bins: from 0 to 1 of probabilities, else from the least value to the largest."""
+    low, high = log.row("select min(score), max(score) from scored where isfinite(score)")
+    if low is None or (low >= 0.0 and high <= 1.0):
+        low, high = 0.0, 1.0
+    return np.linspace(low, high, SCORE_BINS + 1)
 
 
 def _spread(log: LogTable, column: str, table: str) -> Spread:
@@ -141,10 +184,14 @@ def _spread(log: LogTable, column: str, table: str) -> Spread:
     return Spread(*(nan if value is None else float(value) for value in values))
 
 
-def _score_counts(log: LogTable) -> npt.NDArray[np.int64]:
+def _score_counts(log: LogTable, edges: Series) -> npt.NDArray[np.int64]:
     counts = np.zeros(SCORE_BINS, dtype=np.int64)
-    query = f"select least(floor(score * {SCORE_BINS}), {SCORE_BINS - 1})::int b, count(*) from scored "
-    for position, count in log.rows(query + "where score between 0 and 1 group by 1"):
+    low, width = float(edges[0]), float(edges[-1] - edges[0])
+    query = (
+        f"select least(floor((score - {low!r}) / {width!r} * {SCORE_BINS}), {SCORE_BINS - 1})::int b, "
+        "count(*) from scored where isfinite(score) group by 1"
+    )
+    for position, count in log.rows(query):
         counts[position] = count
     return counts
 
@@ -161,11 +208,12 @@ def _periods(log: LogTable, requests: int, first: datetime, last: datetime, refu
         series[name] = np.zeros(number)
     by_request = log.rows(
         f"select {period} p, count(*), avg(duration_us), quantile_cont(duration_us, 0.5), "
-        "quantile_cont(duration_us, 0.99), avg(cpu_percent), avg(rss_mb) from requests group by 1"
+        "quantile_cont(duration_us, 0.99), avg(cpu_percent), avg(rss_mb) "
+        "from requests where ts is not null group by 1"
     )
     by_row = log.rows(
         f"select {period} p, count(*), count(*) filter ({_is(refusal)}) from scored "
-        "where decision is not null group by 1"
+        "where decision is not null and ts is not null group by 1"
     )
     for found, columns in ((by_request, names[:6]), (by_row, names[6:])):
         for position, *values in found:

@@ -8,7 +8,16 @@ from monitoring.drift.comparison import ColumnDrift, DriftReport
 from monitoring.report import plots
 from monitoring.report.figures import Spread
 from monitoring.report.report import Report
-from monitoring.report.words import drift_words, log_words, minutes, percent, psi_words, summary
+from monitoring.report.words import (
+    drift_words,
+    left_out_words,
+    log_words,
+    minutes,
+    outcome_words,
+    percent,
+    psi_words,
+    summary,
+)
 
 _STYLE = Path(__file__).with_name("page.css")
 
@@ -25,7 +34,7 @@ def render(report: Report) -> str:
         f"<h1>Prediction log of {escape(models)}</h1>",
         f'<p class="sub">{found.first:%Y-%m-%d %H:%M:%S} to {found.last:%Y-%m-%d %H:%M:%S} UTC, '
         f"{escape(minutes(found.seconds))}, {found.files} file{'s' * (found.files != 1)}. "
-        f"{escape(log_words(report))}</p>",
+        f"{escape(' '.join((log_words(report), left_out_words(found.others))))}</p>",
         '<div class="cards">',
         *(_card(name, value, bad) for name, value, bad in summary(report)),
         "</div>",
@@ -72,9 +81,16 @@ def _scores(report: Report) -> str:
     found, bundle = report.figures, report.bundle
     threshold = bundle.decision.threshold if bundle and bundle.task == "binary" else None
     return _section(
-        "Scores and decisions",
-        f"{found.rows:,} rows; {percent(found.refusal_rate)} answered “{found.refusal}”.",
+        "Scores and decisions" if found.outcomes else "Predicted values",
+        outcome_words(report),
         _plot("Histogram of the scores", plots.scores(found, threshold)),
+        *(_refusals(report) if found.outcomes else ()),
+    )
+
+
+def _refusals(report: Report) -> tuple[str, str]:
+    found = report.figures
+    return (
         f'<p class="note">Share of “{escape(found.refusal)}” over time</p>',
         _plot("Refusal rate over time", plots.refusals(found, report.anomalies)),
     )
@@ -113,7 +129,7 @@ def _drift(drift: DriftReport) -> str:
             *(psi_words(psi, 3) for psi in (column.values.psi, column.values.chance, column.values.limit)),
             f"{percent(column.distribution.missing_rate)} → {percent(column.missing_rate)}",
             percent(column.unseen_rate),
-            "" if column.name == "score" else percent(column.importance),
+            "" if column.is_score else percent(column.importance),
             _verdict(column),
         )
         for column in drift.columns
@@ -144,6 +160,7 @@ def _verdict(column: ColumnDrift) -> str:
     if column.drifted:
         return f'<span class="tag drift">drift</span> {escape(column.why)}'
     words = {"few": "too few rows", "chance": "as in training", "small": "small"}[column.values.verdict]
+    words = "masked" if column.is_hidden else words
     return f'<span class="tag {column.values.verdict}">{words}</span>'
 
 

@@ -89,11 +89,11 @@ def usage(found: Figures, odd: Sequence[Anomaly], name: str) -> str:
 
 def scores(found: Figures, threshold: float | None) -> str:
     """The histogram of the scores, those from the threshold on in the colour of refusal."""
-    edges = np.arange(SCORE_BINS + 1) / SCORE_BINS
-    cut = 2.0 if threshold is None else threshold
+    edges, width = found.score_edges, float(found.score_edges[1] - found.score_edges[0])
+    cut = np.inf if threshold is None else threshold
     with _svg(_WIDE) as (axes, image):
-        colours = [ORANGE if edge >= cut - 0.5 / SCORE_BINS else BLUE for edge in edges[:-1]]
-        axes.bar(edges[:-1], found.score_counts, width=0.9 / SCORE_BINS, align="edge", color=colours)
+        colours = [ORANGE if edge >= cut - width / 2 else BLUE for edge in edges[:-1]]
+        axes.bar(edges[:-1], found.score_counts, width=0.9 * width, align="edge", color=colours)
         if threshold is not None:
             axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--")
             axes.annotate(
@@ -104,8 +104,9 @@ def scores(found: Figures, threshold: float | None) -> str:
                 textcoords="offset points",
                 va="top",
             )
-        axes.set_xlim(0, max(0.1, (np.flatnonzero(found.score_counts).max(initial=0) + 2) / SCORE_BINS))
-        axes.set_xlabel("score")
+        last = int(np.flatnonzero(found.score_counts).max(initial=0))
+        axes.set_xlim(edges[0], max(edges[min(last + 2, SCORE_BINS)], edges[SCORE_BINS // 10]))
+        axes.set_xlabel("score" if found.outcomes else "predicted value")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.grid(axis="x", visible=False)
     return image()

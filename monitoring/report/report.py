@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitoring.drift.comparison import DriftReport, drift_of_log
+from monitoring.logs.lines import keep_lines
 from monitoring.logs.status_codes import Errors, read_errors
 from monitoring.logs.table import open_log
 from monitoring.logs.verification import Verification, verify_table
@@ -26,18 +27,22 @@ class Report:
     bundle: Bundle | None
 
 
-def make_report(paths: Sequence[Path], bundle: Bundle | None, metrics: str | None = None) -> Report:
+def make_report(
+    paths: Sequence[Path], bundle: Bundle | None, metrics: str | None = None, label: str | None = None
+) -> Report:
     """Read some logs; drift needs a bundle with a reference, errors a `/metrics` page (URL or file).
 
-    A log holds answers of status 200 alone, so the error rate is not in it.
-    Raises `LogError`.
+    The lines of `label` (`name@version`) count, without it those of the bundle, without
+    that those of the only model; losses are looked for in all. A log holds answers
+    of status 200 alone, so the error rate is not in it. Raises `LogError`.
     """
     with open_log(paths, bundle.schema if bundle else None) as log:
-        refusal = bundle.decision.otherwise if bundle else None
-        found = figures(log, refusal)
-        drift = drift_of_log(log, bundle) if bundle and Reference.of(bundle) else None
         (numbered,) = log.row("select count(seq) from requests")
         verification = verify_table(log.connection, log.files) if numbered else None
+        keep_lines(log, bundle, label)
+        decision = bundle.decision if bundle and bundle.task == "binary" else None
+        found = figures(log, (decision.below, decision.otherwise)) if decision else figures(log)
+        drift = drift_of_log(log, bundle) if bundle and Reference.of(bundle) else None
     return Report(
         figures=found,
         anomalies=anomalies(found),

@@ -3,24 +3,38 @@
 from collections.abc import Callable
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from monitoring.drift.comparison import DriftReport
+from monitoring.drift.comparison import ColumnDrift, DriftReport
 from monitoring.logs.replay import Replay
 from monitoring.report.figures import Spread
 from monitoring.report.plots import duration
 from monitoring.report.report import Report
-from monitoring.report.words import drift_words, log_words, minutes, percent, psi_words, summary
+from monitoring.report.words import (
+    drift_notes,
+    drift_words,
+    left_out_words,
+    log_words,
+    minutes,
+    outcome_words,
+    percent,
+    psi_words,
+    summary,
+)
 
 
 def print_report(report: Report, console: Console) -> None:
     """Everything a report says, but for the plots."""
     found = report.figures
     console.print(
-        f"[bold]{', '.join(found.models) or 'unknown model'}[/]  "
+        f"[bold]{escape(', '.join(found.models) or 'unknown model')}[/]  "
         f"{found.first:%Y-%m-%d %H:%M:%S} to {found.last:%Y-%m-%d %H:%M:%S} UTC, {minutes(found.seconds)}"
     )
     console.print(log_words(report))
+    console.print(outcome_words(report))
+    if found.others:
+        console.print(left_out_words(found.others))
     table = Table(box=None, show_header=False)
     for name, value, bad in summary(report):
         table.add_row(name, f"[red]{value}[/]" if bad else value)
@@ -45,17 +59,17 @@ def print_drift(drift: DriftReport, console: Console) -> None:
     table.columns[-1].justify = "left"
     for column in drift.columns:
         table.add_row(
-            column.name,
+            escape(column.name),
             *(psi_words(psi, 4) for psi in (column.values.psi, column.values.chance, column.values.limit)),
             percent(column.missing_rate),
             percent(column.unseen_rate),
-            "" if column.name == "score" else percent(column.importance),
-            f"[red]drift: {column.why}[/]" if column.drifted else column.values.verdict,
+            "" if column.is_score else percent(column.importance),
+            f"[red]drift: {escape(column.why)}[/]" if column.drifted else _verdict(column),
         )
     console.print(table)
-    if drift.hidden:
-        console.print(f"Not looked at, because the log hides or lacks them: {', '.join(drift.hidden)}")
-    names = ", ".join(column.name for column in drift.drifted)
+    for sentence in drift_notes(drift):
+        console.print(sentence, markup=False)
+    names = escape(", ".join(column.name for column in drift.drifted))
     if drift.too_few:
         console.print(f"No judgement: {drift_words(drift)}.")
     else:
@@ -64,6 +78,10 @@ def print_drift(drift: DriftReport, console: Console) -> None:
             if names
             else f"No drift in {drift_words(drift)}"
         )
+
+
+def _verdict(column: ColumnDrift) -> str:
+    return "masked" if column.is_hidden else column.values.verdict
 
 
 def print_replay(result: Replay, console: Console) -> None:

@@ -1,12 +1,18 @@
 """The words that the terminal and the page share."""
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 
 from monitoring.drift.comparison import DriftReport
+from monitoring.logs.lines import counted
 from monitoring.report.plots import duration
 from monitoring.report.report import Report
 from server.metrics.drift import MIN_ROWS
+
+#: Words of decisions that stand for a high risk; of others nobody knows which is the bad one.
+_ADVERSE = "refus|declin|reject|den[iy]|risk|risque|default|défaut|fraud|bad|high|positive|alert|block|churn"
+_MOST_OUTCOMES = 5
 
 
 def summary(report: Report) -> Iterator[tuple[str, str, bool]]:
@@ -16,7 +22,7 @@ def summary(report: Report) -> Iterator[tuple[str, str, bool]]:
     yield f"requests, {pace:,.1f} per second", f"{found.requests:,}", False
     if report.errors is not None:
         yield "answered with an error", percent(report.errors.rate), report.errors.rate > 0.01
-    yield f"high risk, “{found.refusal}”", percent(found.refusal_rate), False
+    yield from _answers(report)
     yield "median latency", duration(found.latency.p50), False
     yield "99th percentile", duration(found.latency.p99), False
     yield "anomalies", str(len(report.anomalies)), bool(report.anomalies)
@@ -28,6 +34,42 @@ def summary(report: Report) -> Iterator[tuple[str, str, bool]]:
         yield "lines lost or unreadable", f"{lost:,}", bool(lost)
     elif found.unreadable:
         yield "lines unreadable", f"{found.unreadable:,}", True
+    if found.doubled:
+        yield "lines that are there twice", f"{found.doubled:,}", True
+    if found.astray:
+        yield "lines of a wrong clock", f"{found.astray:,}", True
+
+
+def _answers(report: Report) -> Iterator[tuple[str, str, bool]]:
+    """The share of high risks, of the most frequent class, or the middle of the values."""
+    found = report.figures
+    if len(found.outcomes) > 2:
+        yield f"class “{found.refusal}”", percent(found.refusal_rate), False
+    elif found.outcomes:
+        adverse = re.search(_ADVERSE, found.refusal, re.IGNORECASE)
+        name = "high risk, " if adverse else "answered "
+        yield f"{name}“{found.refusal}”", percent(found.refusal_rate), False
+    else:
+        yield "median of the predicted values", number(found.score.p50), False
+
+
+def outcome_words(report: Report) -> str:
+    """What was answered, in a sentence."""
+    found = report.figures
+    if not found.outcomes:
+        score = found.score
+        return (
+            f"{found.rows:,} rows; values from {number(score.minimum)} to {number(score.maximum)}, "
+            f"half of them above {number(score.p50)}."
+        )
+    shares = ", ".join(f"{percent(share)} “{name}”" for name, share in found.outcomes[:_MOST_OUTCOMES])
+    more = len(found.outcomes) - _MOST_OUTCOMES
+    return f"{found.rows:,} rows; {shares}" + (f" and {more} more." if more > 0 else ".")
+
+
+def left_out_words(others: Mapping[str, int]) -> str:
+    """The lines of other models, in a sentence; empty if there are none."""
+    return f"Left out, as of other models: {counted(others)} lines." if others else ""
 
 
 def log_words(report: Report) -> str:
@@ -54,6 +96,28 @@ def drift_words(drift: DriftReport) -> str:
         f"{drift.n:,} rows that repeat themselves and tell as much as {drift.independent:,}, "
         f"too few to judge by: at least {MIN_ROWS} are needed"
     )
+
+
+def drift_notes(drift: DriftReport) -> Iterator[str]:
+    """What has to be said beside the table: lines left out, masked features, columns of no feature."""
+    if drift.others:
+        yield left_out_words(drift.others)
+    if drift.doubled:
+        yield f"{drift.doubled:,} lines were there twice and count once."
+    if drift.hidden:
+        yield f"Masked in the log, so their values cannot be compared: {', '.join(drift.hidden)}."
+    absent = [column.name for column in drift.columns if column.missing_rate == 1.0 and column.drifted]
+    if absent:
+        yield f"In no row: {', '.join(absent)}."
+    if absent and drift.strangers:
+        yield f"Columns of no feature, perhaps these under other names: {', '.join(drift.strangers)}."
+
+
+def number(value: float) -> str:
+    """A number in a few digits, a dash for none."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:,.4g}"
 
 
 def psi_words(psi: float, digits: int) -> str:

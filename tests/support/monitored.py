@@ -4,6 +4,7 @@ import http.client
 import json
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import orjson
 from export.assemble import assemble, write_conversion
 from export.lightgbm_model import convert_lightgbm
 from loadtest.harness.scrape import Samples, scrape, total
+from server.metrics.shared import Layout, SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle, Decision
 from server.model.predictor import Predictor
 from server.model.reference import Reference
 from server.model.schema import Feature, Schema
+from server.scoring.one_row import make_scorer
 from tests.support.bundles import THREE_FEATURES, sample_rows, three_feature_bundle
 from tests.support.servers import address
 
@@ -44,6 +47,7 @@ def monitored_bundle(
     )
 
 
+START = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 #: A house's price and its grade; `channel` has words, `rooms` may be missing.
 HOUSES = Schema(
     [
@@ -111,6 +115,32 @@ def send_all(url: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         answers.append(json.loads(content))
     connection.close()
     return answers
+
+
+def log_of(
+    bundle: Bundle,
+    rows: Sequence[dict[str, Any]],
+    file: Path,
+    *,
+    boot: str = "0123456789ab",
+    start: datetime = START,
+    seconds: float = 0.1,
+    first: int = 1,
+) -> Path:
+    """A log of these rows as the server answers them, one each `seconds`, appended to `file`."""
+    shared = SharedMetrics(Layout([(bundle.label, bundle.outcomes)]), 1)
+    scorer = make_scorer(bundle, WorkerMetrics(shared, 0), None)
+    sent: list[bytes] = []
+    for row in rows:
+        scorer.answer(orjson.dumps(row), sent.append, 0)
+    lines = []
+    for i, (row, answer) in enumerate(zip(rows, sent, strict=True)):
+        ts = (start + timedelta(seconds=i * seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        head = {"ts": ts, **orjson.loads(answer), "id": f"{boot}-{first + i}", "seq": first + i, "input": row}
+        lines.append(orjson.dumps(head | {"duration_us": 30.0 + i % 7, "cpu_percent": 20.0, "rss_mb": 90.0}))
+    with open(file, "ab") as log:
+        log.write(b"".join(line + b"\n" for line in lines))
+    return file
 
 
 def wait_for_rows(url: str, rows: int) -> Samples:
