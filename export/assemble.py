@@ -15,9 +15,9 @@ from export.errors import ExportRefused
 from export.rows import RowMaker
 from export.verify import ORDINARY_ROWS, Certificate, certify
 from server.model.bundle import (
-    CERTIFICATE_FILE,
     GOLDEN_FILE,
     GRAPH_FILE,
+    PARITY_FILE,
     Bundle,
     Decision,
     GoldenRow,
@@ -99,7 +99,7 @@ def write_conversion(
         {
             GRAPH_FILE: graph,
             conversion.file: conversion.content,
-            CERTIFICATE_FILE: orjson.dumps(certificate.to_dict(), option=orjson.OPT_INDENT_2) + b"\n",
+            PARITY_FILE: orjson.dumps(certificate.to_dict(), option=orjson.OPT_INDENT_2) + b"\n",
             GOLDEN_FILE: golden_lines(conversion.task, rows_of),
             **(files or {}),
         },

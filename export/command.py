@@ -23,9 +23,9 @@ from export.onnx_options import OnnxOptions
 from export.table import read_table
 from server.model.bounds import Bounds
 from server.model.bundle import (
-    CERTIFICATE_FILE,
     GOLDEN_FILE,
     GRAPH_FILE,
+    PARITY_FILE,
     REFERENCE_FILE,
     Bundle,
     Decision,
@@ -124,7 +124,7 @@ def _evidence(options: argparse.Namespace, old: Bundle | None) -> Evidence:
 def _carried_files(old: Bundle | None) -> dict[str, bytes]:
     if old is None:
         return {}
-    own = {GRAPH_FILE, CERTIFICATE_FILE, GOLDEN_FILE, MANIFEST_FILE, old.manifest["source"]["file"]}
+    own = {GRAPH_FILE, PARITY_FILE, GOLDEN_FILE, MANIFEST_FILE, old.manifest["source"]["file"]}
     return {name: (old.directory / name).read_bytes() for name in old.manifest["files"] if name not in own}
 
 
@@ -203,7 +203,7 @@ def _reference(conversion: Conversion, schema: Schema, data: Data) -> bytes:
 
 
 def _proof(bundle: Bundle) -> str:
-    total = bundle.read_json(CERTIFICATE_FILE)["total"]
+    total = bundle.read_json(PARITY_FILE)["total"]
     if bundle.exact:
         return f"equal to the bit on {total['rows']} rows"
     return f"within {bundle.bound:.3g} on {total['rows']} rows"

@@ -3,12 +3,16 @@
 An environment variable `HOTROW_<NAME>` sets a field, a command-line option wins.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from server.errors import SettingsError
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "HOTROW_"
 
@@ -80,6 +84,10 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+#: Settings that had another name: the old one is still read, with a warning.
+RENAMED = {"HOTROW_FAST_DOOR": "HOTROW_FAST_PATH"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How the server runs; the defaults are those of docs/reference.md."""
@@ -136,8 +144,8 @@ class Settings:
         "whole requests of a kind (rows, batches, explanations, others) in flight in a worker, of which an "
         "eighth may wait for their turn; beyond, they get 503 (a plain row that comes alone never waits)",
     )
-    fast_door: bool = _setting(
-        True, _switch, "`on`, or `off`: `/predict` takes the ordinary way through Starlette too"
+    fast_path: bool = _setting(
+        True, _switch, "`on`, or `off`: `/predict` takes the ASGI path through Starlette too"
     )
     request_timeout_seconds: float = _setting(
         10.0,
@@ -168,10 +176,13 @@ class Settings:
         for variable, text in environment.items():
             if not variable.startswith(PREFIX):
                 continue
+            if variable in RENAMED:
+                logger.warning("%s is called %s now: rename it.", variable, RENAMED[variable])
+                variable = RENAMED[variable]
+                if variable in environment:
+                    continue
             if variable not in known:
-                raise SettingsError(
-                    f"expected a setting of docs/reference.md, got {variable}: unset it or correct its name"
-                )
+                raise SettingsError(f"unknown setting {variable}: {_instead(variable, known)}")
             setting = known[variable]
             try:
                 values[setting.name] = setting.metadata["parse"](text)
@@ -179,6 +190,11 @@ class Settings:
                 got = "something else" if setting.metadata["secret"] else repr(text)
                 raise SettingsError(f"expected {variable} to be {error}, got {got}") from None
         return cls(**values | {name: value for name, value in options.items() if value is not None})
+
+
+def _instead(variable: str, known: Iterable[str]) -> str:
+    nearest = get_close_matches(variable, known, 1)
+    return f"did you mean {nearest[0]}?" if nearest else "docs/reference.md lists all of them"
 
 
 def parse_setting(name: str) -> Callable[[str], Any]:

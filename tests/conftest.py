@@ -45,9 +45,9 @@ def server(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 
 @pytest.fixture(scope="session")
-def ordinary_server(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The same with the fast door closed."""
-    with serving(three, tmp_path_factory.mktemp("ordinary"), fast_door="off") as subject:
+def asgi_server(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same with the fast path closed."""
+    with serving(three, tmp_path_factory.mktemp("ordinary"), fast_path="off") as subject:
         yield subject.url
 
 

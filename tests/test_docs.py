@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server.metrics.shared import OTHER, ROUTES, Layout, MetricsPage, SharedMetrics
+from server.metrics.shared import OTHER, ROUTES, Layout, MetricsCollector, SharedMetrics
 from server.settings import PREFIX, Settings
 
 README = Path("README.md").read_text()
@@ -39,7 +39,7 @@ def test_every_route_is_documented() -> None:
 
 def test_every_metric_is_documented() -> None:
     shared = SharedMetrics(Layout([("m@1", ("a", "b"))], {}), 1)
-    page = MetricsPage(shared, [{"name": "m", "version": "1", "sha256": ""}])
+    page = MetricsCollector(shared, [{"name": "m", "version": "1", "sha256": ""}])
     for family in page.collect():
         if family.name.startswith("hotrow_"):
             assert family.name in DOCUMENTS, family.name

@@ -1,7 +1,7 @@
 """`python -m loadtest guards`: what the guards on the wire add to a request that is well-formed.
 
 The same requests without and with the guards, in process, in stretches that take
-turns. All guards run on the ordinary way, beside uvicorn's own protocol; the fast
+turns. All guards run on the ASGI path, beside uvicorn's own protocol; the fast
 door reads a head it knows by its bytes, and only looks whether the connection is free.
 """
 
@@ -52,7 +52,7 @@ class Answered(Nowhere):
 
 
 class Unguarded(HotrowProtocol):
-    """The fast door without its look at the connection."""
+    """The fast path without its look at the connection."""
 
     def _is_busy(self) -> bool:
         return False
@@ -67,8 +67,8 @@ def main(options: argparse.Namespace) -> int:
     """Measure and print the table."""
     with keep_to(server_core(1)), tempfile.TemporaryDirectory() as folder:
         found = {
-            "the fast door": uvloop.run(fast_door(options.model, Path(folder))),
-            "the ordinary way": uvloop.run(ordinary_way()),
+            "the fast path": uvloop.run(fast_path(options.model, Path(folder))),
+            "the ASGI path": uvloop.run(ordinary_way()),
         }
     table = Table(title="What the guards add, in process, CPU us a request", title_justify="left")
     for heading in ("through", "without guards", "with guards", "median of the differences"):
@@ -81,7 +81,7 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-async def fast_door(model: Path, folder: Path) -> Costs:
+async def fast_path(model: Path, folder: Path) -> Costs:
     """Rows of the shipped model, with the guards' look at the connection and without."""
     async with worker(model, folder) as subject:
         maker = subject.protocol_class

@@ -9,8 +9,8 @@ import orjson
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import FaultSkipped, Scene
 from loadtest.harness.http_bytes import address
-from loadtest.harness.ledger import reconcile
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.recording_client import Load
+from loadtest.harness.request_records import reconcile
 
 #: What the clock is set to, one after the other.
 JUMPS = ("+0", "+3600", "-3600", "+86400", "-86400", "1970-01-02 00:00:00", "+0", "2038-01-20 00:00:00", "+0")

@@ -12,10 +12,10 @@ import orjson
 
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_tool
-from loadtest.harness.boots import wait_for_boots, wait_until
 from loadtest.harness.http_bytes import address, exchange, get, post
-from loadtest.harness.ledger import Ledger, reconcile
-from loadtest.harness.ledger_client import Load, Manners
+from loadtest.harness.instances import wait_for_instances, wait_until
+from loadtest.harness.recording_client import Load, Manners
+from loadtest.harness.request_records import Ledger, reconcile
 from loadtest.harness.subject import python
 
 #: What one look at a process' memory differs from the next by, and buffers that stay.
@@ -34,7 +34,7 @@ def slow(scene: Scene, outcome: Outcome) -> None:
     tool = needs_tool("slowhttptest")
     body = orjson.dumps({"rows": [dict(row.fields) for row in scene.rows[:1000]]})
     with scene.serve("--workers", "2") as served:
-        wait_for_boots(served.url, scene.rows[0].request, 2)
+        wait_for_instances(served.url, scene.rows[0].request, 2)
         with Load(served.url, scene.rows, rate=300.0) as before:
             time.sleep(scene.times(5, 1))
         outcome.add(before.ledger)
@@ -238,7 +238,7 @@ def _leave_before_the_answer(served: Served, scene: Scene, count: int) -> int:
 
 def _warm_up(scene: Scene, outcome: Outcome, served: Served, clients: int) -> Ledger:
     """Have both workers fill their buffers and pools before they are measured."""
-    wait_for_boots(served.url, scene.rows[0].request, 2)
+    wait_for_instances(served.url, scene.rows[0].request, 2)
     with Load(served.url, scene.rows, clients=clients) as warm:
         warm.wait_for(5000)
     outcome.add(warm.ledger)

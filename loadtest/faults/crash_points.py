@@ -21,10 +21,10 @@ from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, needs_tool
 from server.errors import SettingsError
 from server.log.file import LogFile
-from server.log.rotation import Keeping, closed_files
+from server.log.rotation import RetentionPolicy, closed_files
 
 LINES = [b'{"seq":%d,"input":"%s"}\n' % (i, b"x" * (i * 7 % 90)) for i in range(1, 31)]
-KEEPING = Keeping(file_bytes=600)
+KEEPING = RetentionPolicy(file_bytes=600)
 TORN = b'{"seq":0,"inp'
 CALLS = ("openat", "writev", "rename", "fsync", "ftruncate", "fchmod", "flock", "pread64", "close", "mkdir")
 ERRORS = ("ENOSPC", "EIO")

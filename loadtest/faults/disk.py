@@ -15,12 +15,12 @@ import orjson
 from loadtest.faults.namespaces import small_disk
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_tool
-from loadtest.harness.boots import wait_for_boots, wait_until
-from loadtest.harness.ledger import Ledger, reconcile
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.instances import wait_for_instances, wait_until
+from loadtest.harness.recording_client import Load
+from loadtest.harness.request_records import Ledger, reconcile
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import LoadTestError, free_port, python
-from server.log.journal import LEDGER_SUFFIX
+from server.log.journal import JOURNAL_SUFFIX
 from server.log.prediction_log import FLUSH_SECONDS
 
 #: A small queue, so that it is full soon, and less room on the disk than it holds: what
@@ -146,7 +146,7 @@ def _account(outcome: Outcome, logs: Path, ledger: Ledger, words: str) -> None:
 def _dropped(logs: Path) -> int:
     records = [
         orjson.loads(line)
-        for file in logs.glob(f"*{LEDGER_SUFFIX}")
+        for file in logs.glob(f"*{JOURNAL_SUFFIX}")
         for line in file.read_bytes().splitlines()
     ]
     return sum(record["dropped"] for record in records if record["event"] == "closed")
@@ -248,16 +248,16 @@ def _beside_broken_counters(scene: Scene, outcome: Outcome, folder: Path) -> Non
     environment = {"TMPDIR": str(folder), "PROMETHEUS_MULTIPROC_DIR": str(folder)}
     kills = scene.times(5, 2)
     with scene.serve("--workers", "2", environment=environment) as served:
-        wait_for_boots(served.url, scene.rows[0].request, 2)
+        wait_for_instances(served.url, scene.rows[0].request, 2)
         if os.geteuid() == 0:
             _fill(folder / "filler")
         pages = bad = 0
         with Load(served.url, scene.rows, clients=8, rate=500.0) as clients:
             clients.wait_for(200)
             for _ in range(kills):
-                known = set(clients.ledger.boots)
+                known = set(clients.ledger.instances)
                 os.kill(served.workers()[0], signal.SIGKILL)
-                wait_for_boots(served.url, scene.rows[0].request, 1, known)
+                wait_for_instances(served.url, scene.rows[0].request, 1, known)
                 for _ in range(10):
                     try:
                         scrape(served.url)

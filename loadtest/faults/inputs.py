@@ -17,10 +17,10 @@ import uvloop
 from loadtest.faults.fuzzer import fuzz_decoders
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, Served
-from loadtest.harness.boots import wait_for_boots, wait_until
 from loadtest.harness.http_bytes import address, exchange, get, post
-from loadtest.harness.ledger import reconcile
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.instances import wait_for_instances, wait_until
+from loadtest.harness.recording_client import Load
+from loadtest.harness.request_records import reconcile
 from loadtest.harness.scrape import scrape, total
 
 MAX_BODY = 2**20
@@ -42,7 +42,7 @@ def oversize(scene: Scene, outcome: Outcome) -> None:
     """F19: each vector many times: the listed status, no memory kept, no worker dead."""
     row = orjson.dumps(scene.rows[0].fields)
     with scene.serve("--workers", "2") as served:
-        wait_for_boots(served.url, scene.rows[0].request, 2)
+        wait_for_instances(served.url, scene.rows[0].request, 2)
         pids = served.workers()
         with Load(served.url, scene.rows, rate=200.0) as clients:
             for vector in _vectors(row):
@@ -101,7 +101,7 @@ def nonsense(scene: Scene, outcome: Outcome) -> None:
         fuzz_decoders(outcome, scene.fuzz_seconds, scene.new_folder())
     count = scene.times(20_000, 2000)
     with scene.serve("--workers", "2") as served:
-        wait_for_boots(served.url, scene.rows[0].request, 2)
+        wait_for_instances(served.url, scene.rows[0].request, 2)
         pids = served.workers()
         with Load(served.url, scene.rows, rate=200.0) as clients:
             seen, slow, hung = throw_bytes(
@@ -192,7 +192,7 @@ def memory_squeezed(scene: Scene, outcome: Outcome) -> None:
     rows = [dict(row.fields) for row in scene.rows]
     batch = post("/predict/batch", orjson.dumps({"rows": (rows * 5)[:10_000]}))
     with scene.serve("--workers", "2") as served:
-        wait_for_boots(served.url, scene.rows[0].request, 2)
+        wait_for_instances(served.url, scene.rows[0].request, 2)
         pids = served.workers()
         for pid in pids:
             limit = psutil.Process(pid).memory_info().vms + 16 * 2**20

@@ -20,10 +20,10 @@ import orjson
 from export.assemble import assemble
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, Served
-from loadtest.harness.boots import wait_until
-from loadtest.harness.ledger import reconcile
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.instances import wait_until
+from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow, scored
+from loadtest.harness.request_records import reconcile
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import free_port, python
 from server.cli import COULD_NOT_START

@@ -12,10 +12,10 @@ import uvloop
 from loadtest.faults.namespaces import own_network
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import FaultSkipped, Scene
-from loadtest.harness.boots import wait_for_boots, wait_until
 from loadtest.harness.http_bytes import address
-from loadtest.harness.ledger import RESET, reconcile
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.instances import wait_for_instances, wait_until
+from loadtest.harness.recording_client import Load
+from loadtest.harness.request_records import RESET, reconcile
 
 DELAY_SECONDS = 0.05
 NETEM = ("netem", "delay", "50ms", "10ms", "loss", "2%", "reorder", "5%")
@@ -99,7 +99,7 @@ def bad_network(scene: Scene, outcome: Outcome) -> None:
 
 def _relayed(scene: Scene, outcome: Outcome) -> None:
     with scene.serve("--workers", "2") as served:
-        wait_for_boots(served.url, scene.rows[0].request, 2)
+        wait_for_instances(served.url, scene.rows[0].request, 2)
         base_files = served.files()
         with (
             Relay(served.url, reset_share=0.005) as relay,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from loadtest.harness.ledger import WRONG, Ledger, Reconciled
+from loadtest.harness.request_records import WRONG, Ledger, Reconciled
 
 
 class Check(NamedTuple):

@@ -8,7 +8,7 @@ from loadtest.faults.scene import Scene, Served, needs_tool
 from loadtest.faults.watch import Watch
 from loadtest.harness.bodies import wrk_script
 from loadtest.harness.closed_loop import drive
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow, batches
 from loadtest.harness.target import keep_to, load_core, server_core
 

@@ -12,8 +12,8 @@ from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, Served, needs_tool
 from loadtest.harness.closed_loop import wrk
 from loadtest.harness.http_bytes import exchange, post
-from loadtest.harness.ledger import Ledger, reconcile
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.recording_client import Load
+from loadtest.harness.request_records import Ledger, reconcile
 from loadtest.harness.subject import Subject, free_port, python, running
 
 P99_RATIO = 1.05

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import orjson
 import psutil
 
-from loadtest.harness.ledger import Ledger
 from loadtest.harness.reference_rows import ReferenceRow
+from loadtest.harness.request_records import Ledger
 from loadtest.harness.subject import Subject, cpu_seconds, family, resident_bytes
 from loadtest.harness.target import started
-from server.log.journal import LEDGER_SUFFIX
+from server.log.journal import JOURNAL_SUFFIX
 from server.model.bundle import Bundle
 
 
@@ -49,11 +49,11 @@ class Served(NamedTuple):
         """The prefixes of the ids that a worker gives, as the log's own ledger has them."""
         records = (
             orjson.loads(line)
-            for file in self.logs.glob(f"*{LEDGER_SUFFIX}")
+            for file in self.logs.glob(f"*{JOURNAL_SUFFIX}")
             for line in file.read_bytes().splitlines()
         )
         opened = (record for record in records if record["event"] == "opened" and record["pid"] == worker)
-        return {boot for record in opened for boot in record["boots"]}
+        return {instance for record in opened for instance in record["boots"]}
 
     def rss_mb(self) -> float:
         """Resident memory of all its processes."""

@@ -25,10 +25,10 @@ from loadtest.faults.plan import Fault
 from loadtest.faults.scene import Scene, Served
 from loadtest.faults.watch import Watch
 from loadtest.faults.workers import connections_of
-from loadtest.harness.boots import wait_for_boots
-from loadtest.harness.ledger import reconcile
-from loadtest.harness.ledger_client import Load, Manners
+from loadtest.harness.instances import wait_for_instances
+from loadtest.harness.recording_client import Load, Manners
 from loadtest.harness.reference_rows import scored
+from loadtest.harness.request_records import reconcile
 from loadtest.harness.target import add_model
 from server.model.bundle import Bundle
 from server.publish.publication import publish
@@ -71,7 +71,7 @@ def soak(seconds: float, scene: Scene, outcome: Outcome) -> None:
         scene.serve(model=folders[0]) as alone,
         scene.serve("--workers", "2", model=folders[1], log_mode="strict") as several,
     ):
-        wait_for_boots(several.url, rows[0].request, 2)
+        wait_for_instances(several.url, rows[0].request, 2)
         with (
             Load(alone.url, rows, clients=16, rate=RATE) as clients,
             Load(several.url, rows, clients=16, rate=RATE) as others,

@@ -11,10 +11,10 @@ import psutil
 from loadtest.faults.foreign import Foreign, foreign_load
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, Served
-from loadtest.harness.boots import wait_for_boots, wait_until
 from loadtest.harness.http_bytes import address
-from loadtest.harness.ledger import reconcile
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.instances import wait_for_instances, wait_until
+from loadtest.harness.recording_client import Load
+from loadtest.harness.request_records import reconcile
 from loadtest.harness.subject import LoadTestError
 from server.publish.running_server import RunningServer
 
@@ -31,7 +31,7 @@ def sigterm(scene: Scene, outcome: Outcome) -> None:
     for round_ in range(scene.times(20, 2)):
         workers = 1 + round_ % 2
         with scene.serve("--workers", str(workers)) as served:
-            probes = wait_for_boots(served.url, scene.rows[0].request, workers).total()
+            probes = wait_for_instances(served.url, scene.rows[0].request, workers).total()
             before = foreign.answered
             with (
                 foreign_load(served.url, scene.rows, 4, served.logs.parent, foreign),
@@ -59,7 +59,7 @@ def sighup(scene: Scene, outcome: Outcome) -> None:
     foreign, seconds = Foreign(), times * 4
     with scene.serve("--workers", "2") as served:
         server = RunningServer(served.pid, served.url)
-        wait_for_boots(served.url, scene.rows[0].request, 2)
+        wait_for_instances(served.url, scene.rows[0].request, 2)
         with (
             foreign_load(served.url, scene.rows, seconds, served.logs.parent, foreign),
             Load(served.url, scene.rows, clients=16) as clients,
@@ -74,8 +74,8 @@ def sighup(scene: Scene, outcome: Outcome) -> None:
     _nothing_lost(outcome)
     outcome.expect_none("requests shed", outcome.shed)
     foreign.report(outcome, ends=False)
-    boots = len(clients.ledger.boots)
-    outcome.expect("answers of successors", boots > 2, f"{boots} boots")
+    instances = len(clients.ledger.instances)
+    outcome.expect("answers of successors", instances > 2, f"{instances} instances")
 
 
 def half_sent(scene: Scene, outcome: Outcome) -> None:
@@ -83,7 +83,7 @@ def half_sent(scene: Scene, outcome: Outcome) -> None:
     limit = 2.0
     for workers in (1, 2):
         with scene.serve("--workers", str(workers), drain_seconds=f"{limit:g}") as served:
-            wait_for_boots(served.url, scene.rows[0].request, workers)
+            wait_for_instances(served.url, scene.rows[0].request, workers)
             halves = [socket.create_connection(address(served.url)) for _ in range(100)]
             for half in halves:
                 half.sendall(HALF_SENT)
@@ -106,7 +106,7 @@ def half_sent(scene: Scene, outcome: Outcome) -> None:
 def supervisor_killed(scene: Scene, outcome: Outcome) -> None:
     """F6: the process that watches the workers is killed: no orphan stays, a restart finds the port free."""
     with scene.serve("--workers", "2") as served:
-        wait_for_boots(served.url, scene.rows[0].request, 2)
+        wait_for_instances(served.url, scene.rows[0].request, 2)
         workers = served.workers()
         with Load(served.url, scene.rows, clients=8) as clients:
             clients.wait_for(200)
@@ -125,7 +125,7 @@ def _restarts(scene: Scene, served: Served) -> bool:
     port = served.url.rpartition(":")[2]
     try:
         with scene.serve("--workers", "2", port=port) as again:
-            return bool(wait_for_boots(again.url, scene.rows[0].request, 2))
+            return bool(wait_for_instances(again.url, scene.rows[0].request, 2))
     except (LoadTestError, subprocess.SubprocessError):
         return False
 

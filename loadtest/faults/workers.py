@@ -12,9 +12,9 @@ import psutil
 
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, Served, lost_early
-from loadtest.harness.boots import wait_for_boots, wait_until
-from loadtest.harness.ledger import Failure, Ledger, reconcile
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.instances import wait_for_instances, wait_until
+from loadtest.harness.recording_client import Load
+from loadtest.harness.request_records import Failure, Ledger, reconcile
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import LoadTestError
 
@@ -65,15 +65,15 @@ def killed(scene: Scene, outcome: Outcome) -> None:
 def _kills(scene: Scene, outcome: Outcome, mode: str, times: int) -> None:
     choose, kills, counts, strangers, excess = random.Random(1), [], [], 0, 0
     with scene.serve("--workers", "2", log_mode=mode) as served:
-        wait_for_boots(served.url, scene.rows[0].request, 2)
+        wait_for_instances(served.url, scene.rows[0].request, 2)
         scraper = Scraper(served.url)
         scraper.start()
         with Load(served.url, scene.rows, clients=CLIENTS, rate=2000.0) as clients:
             clients.wait_for(1000)
             for _ in range(times):
                 victim = choose.choice(served.workers())
-                boots, connections = served.boots_of(victim), connections_of(victim)
-                known = set(clients.ledger.boots)
+                instances, connections = served.boots_of(victim), connections_of(victim)
+                known = set(clients.ledger.instances)
                 begun = len(clients.ledger.failures)
                 moment = time.monotonic()
                 os.kill(victim, signal.SIGKILL)
@@ -82,7 +82,7 @@ def _kills(scene: Scene, outcome: Outcome, mode: str, times: int) -> None:
                 time.sleep(max(0.0, moment + 3.0 - time.monotonic()))
                 failures = clients.ledger.failures[begun:]
                 counts.append(len(failures))
-                strangers += len(_of_others(failures, boots))
+                strangers += len(_of_others(failures, instances))
                 excess += max(0, len(failures) - connections)
         scraper.stop()
         restarts = total(scrape(served.url), "hotrow_worker_restarts_total")
@@ -112,23 +112,23 @@ def _kills(scene: Scene, outcome: Outcome, mode: str, times: int) -> None:
 def stopped(scene: Scene, outcome: Outcome) -> None:
     """F5: a worker that stands still is replaced; the others' clients notice nothing."""
     with scene.serve("--workers", "2") as served:
-        wait_for_boots(served.url, scene.rows[0].request, 2)
+        wait_for_instances(served.url, scene.rows[0].request, 2)
         with Load(served.url, scene.rows, clients=CLIENTS, pause=0.005, timeout=30.0) as clients:
             clients.wait_for(1000)
             victim = served.workers()[0]
-            boots, connections = served.boots_of(victim), connections_of(victim)
+            instances, connections = served.boots_of(victim), connections_of(victim)
             moment = time.monotonic()
             os.kill(victim, signal.SIGSTOP)
             seconds = wait_until(lambda: victim not in served.workers(), "the hung worker to be ended", 60.0)
             wait_until(lambda: len(served.workers()) == 2, "a successor", 30.0)
-            wait_for_boots(served.url, scene.rows[0].request, 1, set(clients.ledger.boots))
+            wait_for_instances(served.url, scene.rows[0].request, 1, set(clients.ledger.instances))
             outcome.recovered(time.monotonic() - moment)
     found = reconcile(clients.ledger, served.logs)
     outcome.add(clients.ledger, found)
     early = lost_early(clients.ledger, found.lost, [moment], FLUSH_SECONDS + SLACK_SECONDS)
     outcome.expect_at_most("the hung worker ended", seconds, HUNG_SECONDS, "s", timed=True)
     outcome.expect_none(
-        "requests failed that another worker had", len(_of_others(clients.ledger.failures, boots))
+        "requests failed that another worker had", len(_of_others(clients.ledger.failures, instances))
     )
     outcome.expect_at_most("requests failed", len(clients.ledger.failures), connections)
     outcome.expect("0 answers lost but those of its last 100 ms", not early, len(early), timed=True)
@@ -139,7 +139,7 @@ def crash_loop(scene: Scene, outcome: Outcome) -> None:
     """F7: every worker dies 0.2 s after its start: the server gives up instead of burning a processor."""
     starts: dict[int, float] = {}
     with scene.serve("--workers", "2") as served:
-        wait_for_boots(served.url, scene.rows[0].request, 2)
+        wait_for_instances(served.url, scene.rows[0].request, 2)
         began = time.monotonic()
         while served.subject.process.poll() is None and time.monotonic() - began < CRASH_LOOP_SECONDS:
             with suppress(psutil.NoSuchProcess):
@@ -168,11 +168,11 @@ def _seconds_until_replaced(
     scene: Scene, served: Served, ledger: Ledger, known: set[str], moment: float
 ) -> float:
     """From the kill to the first answer of a worker that was not there, to our clients or a probe."""
-    wait_for_boots(served.url, scene.rows[0].request, 1, known)
-    fresh = [when for boot, when in ledger.boots.items() if boot not in known]
+    wait_for_instances(served.url, scene.rows[0].request, 1, known)
+    fresh = [when for instance, when in ledger.instances.items() if instance not in known]
     return min([time.monotonic(), *fresh]) - moment
 
 
-def _of_others(failures: list[Failure], boots: set[str]) -> list[Failure]:
+def _of_others(failures: list[Failure], instances: set[str]) -> list[Failure]:
     """Those over a connection that another worker had answered. Over a new one nobody had yet."""
-    return [failure for failure in failures if failure.boot and failure.boot not in boots]
+    return [failure for failure in failures if failure.instance and failure.instance not in instances]

@@ -108,24 +108,24 @@ def rows_of_log(log: LogTable, bundle: Bundle) -> Rows:
 
 
 def _dropping_boots(log: LogTable, bundle: Bundle) -> dict[str, list[str]]:
-    """The boots, by feature, in whose lines its absence tells nothing: a mask took it out.
+    """The instances, by feature, in whose lines its absence tells nothing: a mask took it out.
 
     A journal says so, or the bundle; of lines that lie without their journal, their
     other fields do, if they are masked and this one is in none of them. A field
-    that a boot shows was never taken out there.
+    that a instance shows was never taken out there.
     """
     features = bundle.schema.features
     counts = "".join(f", count(n{i}) + count(w{i}), {_count_masked(f'w{i}')}" for i in range(len(features)))
     dropping: dict[str, list[str]] = {feature.name: [] for feature in features}
-    for boot, *found in log.rows(f"select boot{counts} from scored group by 1"):
+    for instance, *found in log.rows(f"select instance{counts} from scored group by 1"):
         there, masked = found[::2], found[1::2]
-        mask = log.masks.get(boot)
-        # Lines of the original project have no boot, and other features.
-        silent = not boot or (mask is None and any(masked))
+        mask = log.masks.get(instance)
+        # Lines of the original project have no instance, and other features.
+        silent = not instance or (mask is None and any(masked))
         for feature, present in zip(features, there, strict=True):
             rule = feature.personal if mask is None else mask.get(feature.name, KEEP)
             if not present and (silent or rule in (DROP, HASH)):
-                dropping[feature.name].append(boot)
+                dropping[feature.name].append(instance)
     return dropping
 
 
@@ -159,7 +159,7 @@ def _logged_column(
     listed = f"[{', '.join(map(_literal, names))}]::varchar[]"
     place = (
         f"case when {number} is not null then {below} "
-        f"when {word} is null then if(boot in ({', '.join(map(_literal, dropping)) or 'null'}), -3, null) "
+        f"when {word} is null then if(instance in ({', '.join(map(_literal, dropping)) or 'null'}), -3, null) "
         f"when list_contains({listed}, {word}) then list_position({listed}, {word}) - 1 "
         f"when regexp_full_match({word}, '{_MASKED}') then -2 else -1 end"
     )

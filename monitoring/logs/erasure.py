@@ -27,7 +27,7 @@ from monitoring.logs.files import (
     unread_files,
 )
 from server.durable import sync_directory
-from server.log.journal import LogLedger
+from server.log.journal import LogJournal
 from server.log.mask import HASH, HASH_HEX_DIGITS, hashed, read_key
 from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
 
@@ -183,7 +183,7 @@ def _replaced(file: Path, fresh: Path, subject: str) -> tuple[int, int]:
     # Retention goes by the time of the last line, not of this.
     os.utime(fresh, ns=(status.st_atime_ns, status.st_mtime_ns))
     fresh.chmod(status.st_mode & 0o777)
-    LogLedger(file.with_name(file.name.split(".", 1)[0] + ".jsonl")).erased(file, gone, rows)
+    LogJournal(file.with_name(file.name.split(".", 1)[0] + ".jsonl")).erased(file, gone, rows)
     fresh.replace(file)
     sync_directory(file.parent)
     return len(gone), rows

@@ -14,7 +14,7 @@ import zstandard
 
 from monitoring.errors import LogError
 from server.errors import first_line
-from server.log.journal import LEDGER_SUFFIX
+from server.log.journal import JOURNAL_SUFFIX
 from server.log.rotation import TORN_SUFFIX
 
 PLAIN, GZIP, ZSTD = ".jsonl", ".jsonl.gz", ".jsonl.zst"
@@ -121,16 +121,16 @@ def journal_records(files: Sequence[Path]) -> list[dict[str, Any]]:
     `log` is added to each: whose journal it is, the stem of the file's name.
     """
     folders = dict.fromkeys(file.parent for file in files)
-    journals = [journal for folder in folders for journal in sorted(folder.glob(f"*{LEDGER_SUFFIX}"))]
+    journals = [journal for folder in folders for journal in sorted(folder.glob(f"*{JOURNAL_SUFFIX}"))]
     return [record for journal in journals for record in _records(journal)]
 
 
 def masks_of(files: Sequence[Path]) -> dict[str, dict[str, str]]:
-    """How the lines of each boot (the prefix of their ids) hide fields, as far as a journal tells."""
+    """How the lines of each instance (the prefix of their ids) hide fields, as far as a journal tells."""
     masks: dict[str, dict[str, str]] = {}
     for record in journal_records(files):
-        for boot in record.get("boots", ()) if "masked" in record else ():
-            masks[boot] = dict(record["masked"])
+        for instance in record.get("boots", ()) if "masked" in record else ():
+            masks[instance] = dict(record["masked"])
     return masks
 
 

@@ -42,7 +42,7 @@ class Line(NamedTuple):
     row: LoggedRow
 
     @property
-    def boot(self) -> str:
+    def instance(self) -> str:
         """The worker process that wrote it."""
         return self.id.partition("-")[0]
 
@@ -211,7 +211,7 @@ def _readable(lines: Iterator[Line], files: Sequence[Path], bundle: Bundle) -> I
     masks = masks_of(files)
     ours = {feature.name for feature in bundle.schema.features if feature.personal == DROP}
     for line in lines:
-        mask = masks.get(line.boot)
+        mask = masks.get(line.instance)
         dropped = ours if mask is None else {name for name, rule in mask.items() if rule == DROP}
         hidden = (name for name in bundle.schema.names if name in dropped and name not in line.row.fields)
         yield None if any(hidden) else line

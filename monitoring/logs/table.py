@@ -71,7 +71,7 @@ class LogTable:
     """The requests of some log files, one row a line, and what they scored.
 
     `requests` has `ts, id, seq, model, duration_us, cpu_percent, rss_mb`; `scored`
-    has `ts, id, model, boot, score, decision` and, for the feature at position i of
+    has `ts, id, model, instance, score, decision` and, for the feature at position i of
     the schema, `n<i>` (its number, NULL if it is none) and `w<i>` (a text that is no
     number), also for each row of a batch. `models` counts lines by model, `astray`
     the lines whose time cannot be right, which is NULL.
@@ -133,18 +133,18 @@ class LogTable:
             "create table astray as select rowid r, id from requests "
             f"where ts not between {_EARLIEST} and current_timestamp::timestamp + interval 1 day"
         )
-        boot = "split_part(id, '-', 1)"
+        instance = "split_part(id, '-', 1)"
         numbered = "requests where seq is not null and rowid not in (select r from astray)"
         disordered = (
-            f"select {boot} from {numbered} group by 1 having max(ts) > arg_max(ts, seq) + {_ASTRAY} "
+            f"select {instance} from {numbered} group by 1 having max(ts) > arg_max(ts, seq) + {_ASTRAY} "
             f"or min(ts) < arg_min(ts, seq) - {_ASTRAY}"
         )
         # The median of its neighbours tells a line that strayed from those beside it.
         self.connection.execute(
             "insert into astray select r, id from (select rowid r, id, ts, lag(ts) over w before, "
             "lead(ts) over w after, epoch_us(ts) us, median(epoch_us(ts)) over (w rows between 5 preceding "
-            f"and 5 following) typical from {numbered} and {boot} in ({disordered}) "
-            f"window w as (partition by {boot} order by seq)) "
+            f"and 5 following) typical from {numbered} and {instance} in ({disordered}) "
+            f"window w as (partition by {instance} order by seq)) "
             f"where (ts > after + {_ASTRAY} or ts < before - {_ASTRAY}) and abs(us - typical) > 3.6e9"
         )
         (astray,) = self.row("select count(*) from astray")
@@ -224,7 +224,7 @@ def _load(
     values = "".join(f", n{i}, w{i}" for i in range(len(features)))
     connection.execute(
         "create view scored as "
-        f"select ts, id, coalesce(split_part(id, '-', 1), '') boot, model, score, decision{values} "
+        f"select ts, id, coalesce(split_part(id, '-', 1), '') instance, model, score, decision{values} "
         "from requests where batch is null union all "
         f"select ts, id, coalesce(split_part(id, '-', 1), ''), model, score, decision{values} from batched"
     )

@@ -25,13 +25,13 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Boot:
-    """The lines of one boot of one worker (the prefix of their ids).
+    """The lines of one instance of one worker (the prefix of their ids).
 
     `gaps` are ranges of numbers that no line has, `removed` the lines before the
     first one kept, if old files were deleted, `erased` those taken out for a subject.
     """
 
-    boot: str
+    instance: str
     lines: int
     last: int
     duplicates: int
@@ -47,13 +47,13 @@ class Boot:
 
 @dataclass(frozen=True)
 class Process:
-    """One worker process as its ledger tells: the boots it had, and its last words, if any.
+    """One worker process as its ledger tells: the instances it had, and its last words, if any.
 
     `lines` and `dropped` are what it said when it closed its log, None if it never did;
     `deleted` whether old files were deleted, as the settings ask for.
     """
 
-    boots: list[Boot]
+    instances: list[Boot]
     opened: str
     lines: int | None
     dropped: int | None
@@ -61,10 +61,12 @@ class Process:
 
     @property
     def unwritten(self) -> int:
-        """Lines after the last one of each boot: written, it said, or dropped, and not there."""
-        if self.lines is None or (self.deleted and not all(boot.last for boot in self.boots)):
-            return 0  # of a boot without a line left, nobody knows how many went with old files
-        there = sum(boot.lines + boot.removed + boot.erased + boot.lost for boot in self.boots)
+        """Lines after the last one of each instance: written, it said, or dropped, and not there."""
+        if self.lines is None or (self.deleted and not all(instance.last for instance in self.instances)):
+            return 0  # of a instance without a line left, nobody knows how many went with old files
+        there = sum(
+            instance.lines + instance.removed + instance.erased + instance.lost for instance in self.instances
+        )
         return max(0, self.lines + (self.dropped or 0) - there)
 
 
@@ -75,19 +77,19 @@ class Verification:
     files: list[Path]
     lines: int
     unreadable: int
-    boots: list[Boot]
+    instances: list[Boot]
     processes: list[Process]
     absent: list[str] = field(default_factory=list)
 
     @property
     def lost(self) -> int:
         """The lines that are provably missing, at either end or in between."""
-        return sum(boot.lost for boot in self.boots) + sum(p.unwritten for p in self.processes)
+        return sum(instance.lost for instance in self.instances) + sum(p.unwritten for p in self.processes)
 
     @property
     def duplicates(self) -> int:
         """The lines that are there more than once."""
-        return sum(boot.duplicates for boot in self.boots)
+        return sum(instance.duplicates for instance in self.instances)
 
     @property
     def whole(self) -> bool:
@@ -96,10 +98,10 @@ class Verification:
 
     @property
     def unvouched(self) -> int:
-        """The boots whose last lines nothing vouches for: never closed, or without a ledger."""
-        told = {boot.boot for process in self.processes for boot in process.boots}
-        open_ended = [boot for p in self.processes if p.lines is None for boot in p.boots]
-        return len(open_ended) + sum(boot.boot not in told for boot in self.boots)
+        """The instances whose last lines nothing vouches for: never closed, or without a ledger."""
+        told = {instance.instance for process in self.processes for instance in process.instances}
+        open_ended = [instance for p in self.processes if p.lines is None for instance in p.instances]
+        return len(open_ended) + sum(instance.instance not in told for instance in self.instances)
 
     @property
     def verdict(self) -> Verdict:
@@ -110,7 +112,7 @@ class Verification:
 
 
 def verify(paths: Sequence[Path]) -> Verification:
-    """Count the lines of every boot in some files, and hold them against the ledgers; raises `LogError`."""
+    """Count the lines of every instance in some files, and hold them against the ledgers; raises `LogError`."""
     files = log_files(paths)
     connection = duckdb.connect()
     try:
@@ -124,18 +126,18 @@ def verify(paths: Sequence[Path]) -> Verification:
 def _verification(connection: duckdb.DuckDBPyConnection, files: list[Path], unreadable: int) -> Verification:
     records = journal_records(files)
     _load_erased(connection, records)
-    boots = _boots(connection, removed=any(record.get("event") == "removed" for record in records))
+    instances = _instances(connection, removed=any(record.get("event") == "removed" for record in records))
     logs = {file.name.split(".", 1)[0] for file in files}
     own = [record for record in records if record["log"] in logs]
-    lines = sum(boot.lines for boot in boots.values())
+    lines = sum(instance.lines for instance in instances.values())
     return Verification(
-        files, lines, unreadable, list(boots.values()), _processes(own, boots), absent_files(files)
+        files, lines, unreadable, list(instances.values()), _processes(own, instances), absent_files(files)
     )
 
 
 def verify_table(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> Verification:
     """The same for files whose lines a table `requests` has, with `id` and `seq`."""
-    connection.execute("create view lines as select split_part(id, '-', 1) boot, seq from requests")
+    connection.execute("create view lines as select split_part(id, '-', 1) instance, seq from requests")
     return _verification(connection, files, 0)
 
 
@@ -143,11 +145,11 @@ def _load(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> int:
     names = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
     connection.execute("set enable_progress_bar=false")
     connection.execute(
-        "create table lines as select split_part(id, '-', 1) boot, seq from read_json("
+        "create table lines as select split_part(id, '-', 1) instance, seq from read_json("
         f"[{names}], format='newline_delimited', columns={{'id': 'VARCHAR', 'seq': 'BIGINT'}}, "
         "ignore_errors=true, maximum_object_size=67108864)"
     )
-    query = "select count(*) from lines where boot is null or seq is null"
+    query = "select count(*) from lines where instance is null or seq is null"
     (unreadable,) = connection.execute(query).fetchone() or (0,)
     return int(unreadable)
 
@@ -155,54 +157,57 @@ def _load(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> int:
 def _load_erased(connection: duckdb.DuckDBPyConnection, records: list[dict[str, Any]]) -> None:
     """The numbers that ledgers say are erased and that are not there: a crash may have come in between."""
     erased = {
-        (boot, number)
+        (instance, number)
         for record in records
         if record.get("event") == "erased"
-        for boot, numbers in record["numbers"].items()
+        for instance, numbers in record["numbers"].items()
         for number in numbers
     }
-    connection.execute("create table erased (boot varchar, seq bigint)")
+    connection.execute("create table erased (instance varchar, seq bigint)")
     if erased:
         connection.executemany("insert into erased values (?, ?)", sorted(erased))
-    connection.execute("delete from erased e using lines l where e.boot = l.boot and e.seq = l.seq")
+    connection.execute("delete from erased e using lines l where e.instance = l.instance and e.seq = l.seq")
 
 
-def _boots(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str, Boot]:
+def _instances(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str, Boot]:
     gaps: dict[str, list[tuple[int, int]]] = {}
-    known = "(select boot, seq from lines union all select boot, seq from erased)"
-    numbered = f"select boot, seq, coalesce(lag(seq) over (partition by boot order by seq), 0) p from {known}"
+    known = "(select instance, seq from lines union all select instance, seq from erased)"
+    numbered = f"select instance, seq, coalesce(lag(seq) over (partition by instance order by seq), 0) p from {known}"
+    query = f"select instance, p + 1, seq - 1 from ({numbered}) where seq > p + 1 and instance is not null order by 1, 2"
+    for instance, first, end in connection.execute(query).fetchall():
+        gaps.setdefault(instance, []).append((first, end))
     query = (
-        f"select boot, p + 1, seq - 1 from ({numbered}) where seq > p + 1 and boot is not null order by 1, 2"
+        "select instance, count(*), count(distinct seq), max(seq) from lines "
+        "where instance is not null and seq is not null group by 1 order by 1"
     )
-    for boot, first, end in connection.execute(query).fetchall():
-        gaps.setdefault(boot, []).append((first, end))
-    query = (
-        "select boot, count(*), count(distinct seq), max(seq) from lines "
-        "where boot is not null and seq is not null group by 1 order by 1"
-    )
-    erased = dict(connection.execute("select boot, count(*) from erased group by 1").fetchall())
-    boots = {boot: Boot(boot, 0, 0, 0, gaps.get(boot, []), 0, count) for boot, count in erased.items()}
-    for boot, lines, distinct, last in connection.execute(query).fetchall():
-        missing = gaps.get(boot, [])
+    erased = dict(connection.execute("select instance, count(*) from erased group by 1").fetchall())
+    instances = {
+        instance: Boot(instance, 0, 0, 0, gaps.get(instance, []), 0, count)
+        for instance, count in erased.items()
+    }
+    for instance, lines, distinct, last in connection.execute(query).fetchall():
+        missing = gaps.get(instance, [])
         # Deleted files leave a gap before the first line that is kept.
         before = missing.pop(0)[1] if removed and missing and missing[0][0] == 1 else 0
-        boots[boot] = Boot(boot, lines, last, lines - distinct, missing, before, erased.get(boot, 0))
-    return boots
+        instances[instance] = Boot(
+            instance, lines, last, lines - distinct, missing, before, erased.get(instance, 0)
+        )
+    return instances
 
 
-def _processes(records: list[dict[str, Any]], boots: dict[str, Boot]) -> list[Process]:
+def _processes(records: list[dict[str, Any]], instances: dict[str, Boot]) -> list[Process]:
     closed = {record["boots"][0]: record for record in records if record.get("event") == "closed"}
     deleted = any(record.get("event") == "removed" for record in records)
     processes = []
     for opened, names in _opened(records):
         last_words = closed.get(names[0], {})
-        there = [boots.get(name, Boot(name, 0, 0, 0, [], 0)) for name in names]
+        there = [instances.get(name, Boot(name, 0, 0, 0, [], 0)) for name in names]
         processes.append(Process(there, opened, last_words.get("lines"), last_words.get("dropped"), deleted))
     return processes
 
 
 def _opened(records: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
-    """When each process opened its log, and all boots it had, those of later reloads too."""
+    """When each process opened its log, and all instances it had, those of later reloads too."""
     opened: list[tuple[str, list[str]]] = []
     for record in records:
         if record.get("event") == "opened":

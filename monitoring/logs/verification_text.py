@@ -9,21 +9,21 @@ _NUMBERS = ("lines", "last number", "missing", "double")
 
 
 def print_verification(checked: Verification, console: Console) -> None:
-    """Boot by boot, what is there and what is missing."""
+    """Boot by instance, what is there and what is missing."""
     files = f"{len(checked.files)} file{'s' * (len(checked.files) != 1)}"
     console.print(f"[bold]{checked.lines:,} lines in {files}[/], {checked.unreadable:,} unreadable")
-    table = Table("boot", *_NUMBERS, "state", box=None)
+    table = Table("instance", *_NUMBERS, "state", box=None)
     for column in table.columns[1:-1]:
         column.justify = "right"
-    told = {boot.boot: process for process in checked.processes for boot in process.boots}
-    for boot in checked.boots:
+    told = {instance.instance: process for process in checked.processes for instance in process.instances}
+    for instance in checked.instances:
         table.add_row(
-            boot.boot,
-            f"{boot.lines:,}",
-            f"{boot.last:,}",
-            f"{boot.lost:,}",
-            f"{boot.duplicates:,}",
-            _state(boot, told.get(boot.boot)),
+            instance.instance,
+            f"{instance.lines:,}",
+            f"{instance.last:,}",
+            f"{instance.lost:,}",
+            f"{instance.duplicates:,}",
+            _state(instance, told.get(instance.instance)),
         )
     console.print(table)
     for process in checked.processes:
@@ -36,20 +36,20 @@ def _sentence(checked: Verification) -> str:
     if checked.verdict is Verdict.MISSING:
         return "[red]missing: lines are gone, double or unreadable.[/]"
     if checked.verdict is Verdict.NOT_PROVABLE:
-        boots = f"{checked.unvouched} boot{'s' * (checked.unvouched != 1)}"
+        instances = f"{checked.unvouched} instance{'s' * (checked.unvouched != 1)}"
         return (
-            f"[yellow]not provable: no gap is seen, but {boots} never closed the log, or have no ledger "
+            f"[yellow]not provable: no gap is seen, but {instances} never closed the log, or have no ledger "
             "beside it;[/] a server that still runs, or one that was killed, whose last lines could be gone."
         )
     return "whole: every line that was promised is there."
 
 
-def _state(boot: Boot, process: Process | None) -> str:
-    words = [f"missing {_gaps(boot)}"] if boot.gaps else []
-    if boot.removed:
-        words.append(f"1 to {boot.removed:,} deleted with old files")
-    if boot.erased:
-        words.append(f"{boot.erased:,} erased for a subject")
+def _state(instance: Boot, process: Process | None) -> str:
+    words = [f"missing {_gaps(instance)}"] if instance.gaps else []
+    if instance.removed:
+        words.append(f"1 to {instance.removed:,} deleted with old files")
+    if instance.erased:
+        words.append(f"{instance.erased:,} erased for a subject")
     if process is None:
         words.append("no ledger: its last lines cannot be vouched for")
     elif process.lines is None:
@@ -61,8 +61,8 @@ def _state(boot: Boot, process: Process | None) -> str:
     return "; ".join(words)
 
 
-def _gaps(boot: Boot) -> str:
-    listed = [f"{a:,}" if a == b else f"{a:,}-{b:,}" for a, b in boot.gaps[:MAX_LISTED_GAPS]]
+def _gaps(instance: Boot) -> str:
+    listed = [f"{a:,}" if a == b else f"{a:,}-{b:,}" for a, b in instance.gaps[:MAX_LISTED_GAPS]]
     return ", ".join(listed) + (
-        f" and {len(boot.gaps) - MAX_LISTED_GAPS:,} more" if len(boot.gaps) > MAX_LISTED_GAPS else ""
+        f" and {len(instance.gaps) - MAX_LISTED_GAPS:,} more" if len(instance.gaps) > MAX_LISTED_GAPS else ""
     )

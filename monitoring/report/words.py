@@ -80,10 +80,10 @@ def log_words(report: Report) -> str:
     open_ended = sum(process.lines is None for process in checked.processes)
     if checked.lost:
         return f"{checked.lost:,} answers have no line: `python -m monitoring verify-log` says which."
-    boots = f"{len(checked.boots)} boot{'s' * (len(checked.boots) != 1)}"
+    instances = f"{len(checked.instances)} instance{'s' * (len(checked.instances) != 1)}"
     if open_ended:
-        return f"No gap in the numbers of {boots}; {open_ended} never closed the log."
-    return f"No gap in the numbers of {boots}."
+        return f"No gap in the numbers of {instances}; {open_ended} never closed the log."
+    return f"No gap in the numbers of {instances}."
 
 
 def drift_words(drift: DriftReport) -> str:

@@ -1,4 +1,4 @@
-"""The ordinary way of every request: a Starlette app, its routes and what goes around them."""
+"""The ASGI path of every request: a Starlette app, its routes and what goes around them."""
 
 import gc
 import time
@@ -25,7 +25,7 @@ from server.api.problem_responses import (
     answer_nobody,
     answer_problem,
 )
-from server.api.request_metrics import Measured
+from server.api.request_metrics import RequestMetrics
 from server.errors import HotrowError, Unavailable
 from server.scoring.deadline import Deadline
 from server.scoring.service import Service
@@ -73,7 +73,7 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
     )
     app.router.redirect_slashes = False  # a redirect would be one more answer to learn
     app.state.service = service
-    app.add_middleware(Measured, in_flight=service.in_flight)
+    app.add_middleware(RequestMetrics, in_flight=service.in_flight)
     return app
 
 

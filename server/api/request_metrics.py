@@ -9,13 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.problem_responses import answer_failure, is_open_inference, overloaded
 from server.scoring.deadline import ARRIVED
-from server.scoring.in_flight import SMALL_BYTES, InFlight, kind_of
+from server.scoring.in_flight import SMALL_BYTES, Limiter, kind_of
 
 logger = logging.getLogger(__name__)
 CLOSE = (b"connection", b"close")
 
 
-class Measured:
+class RequestMetrics:
     """Observes the duration of every request of the ASGI path, and sheds those above a limit.
 
     Here are shed those that `shedding.py` let pass: a head out of the ordinary, a
@@ -23,7 +23,7 @@ class Measured:
     bytes were too many, while it came.
     """
 
-    def __init__(self, app: ASGIApp, in_flight: InFlight) -> None:
+    def __init__(self, app: ASGIApp, in_flight: Limiter) -> None:
         self._app = app
         self._in_flight = in_flight
 
@@ -65,7 +65,7 @@ class Measured:
 class Place:
     """What one request takes of a worker: one of its kind once it is whole, and the bytes of its body."""
 
-    def __init__(self, in_flight: InFlight, kind: str, expected_bytes: float) -> None:
+    def __init__(self, in_flight: Limiter, kind: str, expected_bytes: float) -> None:
         self._in_flight = in_flight
         self._kind = kind
         self._expected_bytes = expected_bytes

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from server.durable import sync_directory
 from server.errors import SettingsError
-from server.log.rotation import CLOSED_MODE, TORN_SUFFIX, Keeping, closed_path
+from server.log.rotation import CLOSED_MODE, TORN_SUFFIX, RetentionPolicy, closed_path
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +33,9 @@ class LogFile:
     _size: int
     _began: float
 
-    def __init__(self, path: Path, keeping: Keeping | None = None) -> None:
+    def __init__(self, path: Path, retention: RetentionPolicy | None = None) -> None:
         self.path = path
-        self._keeping = keeping or Keeping()
+        self._retention = retention or RetentionPolicy()
         self._lock = threading.Lock()  # only for what replaces the descriptor
         try:
             self._descriptor = _open(path)
@@ -86,7 +86,7 @@ class LogFile:
         self._began = time.monotonic()
 
     def _is_full(self, more: int) -> bool:
-        limit, seconds = self._keeping.file_bytes, self._keeping.file_seconds
+        limit, seconds = self._retention.file_bytes, self._retention.file_seconds
         too_large = bool(limit) and self._size + more > limit
         return too_large or (bool(seconds) and time.monotonic() - self._began > seconds)
 

@@ -1,4 +1,4 @@
-"""What a log can be checked against: which boots wrote to it, and how many lines they should have left."""
+"""What a log can be checked against: the instances that wrote to it, and how many lines each left."""
 
 import logging
 import os
@@ -11,54 +11,60 @@ import orjson
 
 logger = logging.getLogger(__name__)
 
-LEDGER_SUFFIX = ".ledger"
+JOURNAL_SUFFIX = ".ledger"
 
 
-class LogLedger:
+class LogJournal:
     """Appends records beside one log: `opened`, `admitted`, `closed`, `removed` and `erased`.
 
     A number is missing from a log only if a line is: `seq` has no gaps. But the
-    last lines of a killed process leave none, nor does a boot that lost them all;
-    that a boot was opened and not closed, or closed after more lines than there
+    last lines of a killed process leave none, nor does a instance that lost them all;
+    that a instance was opened and not closed, or closed after more lines than there
     are, shows it. A ledger that cannot be written stops nothing.
     """
 
     def __init__(self, log: Path) -> None:
-        self.path = log.with_name(log.stem + LEDGER_SUFFIX)
+        self.path = log.with_name(log.stem + JOURNAL_SUFFIX)
 
-    def opened(self, boots: Mapping[str, str], masked: Mapping[str, str]) -> None:
-        """These boots, the prefixes of the ids to come, write to the log from now on.
+    def opened(self, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
+        """These instances, the prefixes of the ids to come, write to the log from now on.
 
         Each stands for the digest of its model, every file of it. `masked` says how
         the fields that lines do not show are hidden.
         """
-        self._began("opened", boots, masked)
+        self._began("opened", instances, masked)
 
-    def admitted(self, boots: Mapping[str, str], masked: Mapping[str, str]) -> None:
-        """These boots, of models that a reload brought, write to the log too."""
-        self._began("admitted", boots, masked)
+    def admitted(self, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
+        """These instances, of models that a reload brought, write to the log too."""
+        self._began("admitted", instances, masked)
 
-    def _began(self, event: str, boots: Mapping[str, str], masked: Mapping[str, str]) -> None:
+    def _began(self, event: str, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
         self._append(
-            {"event": event, "boots": list(boots), "digests": boots, "pid": os.getpid(), "masked": masked}
+            {
+                "event": event,
+                "boots": list(instances),
+                "digests": instances,
+                "pid": os.getpid(),
+                "masked": masked,
+            }
         )
 
-    def closed(self, boots: Sequence[str], lines: int, dropped: int) -> None:
+    def closed(self, instances: Sequence[str], lines: int, dropped: int) -> None:
         """They wrote this many lines, and dropped so many that they should have written."""
-        self._append({"event": "closed", "boots": boots, "lines": lines, "dropped": dropped})
+        self._append({"event": "closed", "boots": instances, "lines": lines, "dropped": dropped})
 
     def removed(self, files: Sequence[Path]) -> None:
         """These closed files were old, or too many, and are deleted now."""
         self._append({"event": "removed", "files": [file.name for file in files]})
 
     def erased(self, file: Path, gone: Sequence[tuple[str, int]], rows: int) -> None:
-        """Lines of a subject, by boot and number, and rows of other lines, are taken out of a file.
+        """Lines of a subject, by instance and number, and rows of other lines, are taken out of a file.
 
         Raises `OSError`: what the ledger does not tell would look like a loss.
         """
         numbers: dict[str, list[int]] = {}
-        for boot, number in gone:
-            numbers.setdefault(boot, []).append(number)
+        for instance, number in gone:
+            numbers.setdefault(instance, []).append(number)
         self._write({"event": "erased", "file": file.name, "numbers": numbers, "rows": rows})
 
     def _append(self, record: dict[str, Any]) -> None:

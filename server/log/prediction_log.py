@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 from server.log.file import LogFile
 from server.log.input import LoggedInput
-from server.log.journal import LogLedger
+from server.log.journal import LogJournal
 from server.log.line import LineMaker
 from server.log.mask import Masking, read_key
-from server.log.rotation import Keeping, expired
+from server.log.rotation import RetentionPolicy, expired
 from server.log.sample import PAUSE_SECONDS, LineSample
 from server.metrics.drift_counts import DriftCounts
 from server.metrics.shared import WorkerMetrics
@@ -82,19 +82,19 @@ class PredictionLog:
         *,
         queue_bytes: int,
         strict: bool = False,
-        keeping: Keeping | None = None,
+        retention: RetentionPolicy | None = None,
         masking: Masking | None = None,
         drift_window_rows: int = 5000,
     ) -> None:
         self.strict = strict
         self._name = name
         self._metrics = metrics
-        self._keeping = keeping or Keeping()
+        self._retention = retention or RetentionPolicy()
         self._masking = masking or Masking()
         self._drift_window_rows = drift_window_rows
-        self._file = LogFile(directory / f"predictions-{name}.jsonl", self._keeping)
-        self._ledger = LogLedger(self._file.path)
-        self._boots: dict[str, str] = {}
+        self._file = LogFile(directory / f"predictions-{name}.jsonl", self._retention)
+        self._journal = LogJournal(self._file.path)
+        self._instances: dict[str, str] = {}
         self._masked: dict[str, str] = {}
         self._counts = DriftCounts()
         self._sample: LineSample | None = None
@@ -127,7 +127,7 @@ class PredictionLog:
             metrics,
             queue_bytes=settings.log_queue_bytes,
             strict=settings.log_mode == "strict",
-            keeping=Keeping(
+            retention=RetentionPolicy(
                 file_bytes=settings.log_file_bytes,
                 file_seconds=settings.log_file_seconds,
                 days=settings.log_keep_days,
@@ -142,17 +142,17 @@ class PredictionLog:
         """The file that is written."""
         return self._file.path
 
-    def admit(self, bundle: Bundle, boot: str) -> LineMaker:
-        """Expect lines of this bundle whose ids begin with `boot`; what they are made with.
+    def register(self, bundle: Bundle, instance: str) -> LineMaker:
+        """Expect lines of this bundle whose ids begin with `instance`; what they are made with.
 
         Raises `SettingsError` if the bundle cannot be masked.
         """
         masking = self._masking
         logged_input = LoggedInput(bundle.schema)
         maker = LineMaker(self.append, masking.mask(bundle), logged_input, self._hold, self._count_failed)
-        self._boots[boot] = bundle.digest
-        if self._thread.is_alive():  # a reload; the ledger has the first boots from `start`
-            self._ledger.admitted({boot: bundle.digest}, masking.masked(bundle))
+        self._instances[instance] = bundle.digest
+        if self._thread.is_alive():  # a reload; the ledger has the first instances from `start`
+            self._journal.admitted({instance: bundle.digest}, masking.masked(bundle))
         self._masked |= masking.masked(bundle)
         counts = self._metrics.drift(
             bundle.label, masking.codes(bundle), masking.hidden(bundle), self._drift_window_rows
@@ -165,7 +165,7 @@ class PredictionLog:
 
     def start(self) -> None:
         """Start the thread and, on the running event loop, the timer that flushes."""
-        self._ledger.opened(self._boots, self._masked)
+        self._journal.opened(self._instances, self._masked)
         self._thread.start()
         self._tick(asyncio.get_running_loop())
 
@@ -182,7 +182,7 @@ class PredictionLog:
         """Write and sync every line that waits, as far as the disk takes it; after `stop`."""
         self._thread.join()
         self._file.close()
-        self._ledger.closed(list(self._boots), self._lines, self._refused + self._lost)
+        self._journal.closed(list(self._instances), self._lines, self._refused + self._lost)
 
     def _new_thread(self) -> threading.Thread:
         return threading.Thread(target=self._work, name="prediction-log", daemon=True)
@@ -334,11 +334,11 @@ class PredictionLog:
         """Delete the closed files, of every worker of this server, that need not stay."""
         server, _, _ = self._name.rpartition("-")
         try:
-            gone = expired(self.path.parent, f"predictions-{server}-", self._keeping)
+            gone = expired(self.path.parent, f"predictions-{server}-", self._retention)
             for file in gone:
                 file.unlink(missing_ok=True)
         except Exception as error:  # noqa: BLE001  # as above
             logger.error("Old files of %s cannot be deleted: %s", self.path, _why(error))
         else:
             if gone:
-                self._ledger.removed(gone)
+                self._journal.removed(gone)

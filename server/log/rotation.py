@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"\.(\d{6,})\.\d{8}T\d{6}Z\.jsonl$")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keeping:
+class RetentionPolicy:
     """When a file is closed, and how long closed files are kept; 0 sets no limit."""
 
     file_bytes: int = 0
@@ -55,7 +55,7 @@ def number_of(closed: Path) -> int:
     return int(found[1])
 
 
-def expired(directory: Path, stem: str, keeping: Keeping) -> list[Path]:
+def expired(directory: Path, stem: str, retention: RetentionPolicy) -> list[Path]:
     """The files of all workers (stems that start with `stem`) that need not stay.
 
     Those last written more than `days` ago, and the oldest as long as all files
@@ -64,12 +64,12 @@ def expired(directory: Path, stem: str, keeping: Keeping) -> list[Path]:
     """
     files = dict(_sizes_and_times(directory, stem))
     by_age = sorted(files, key=lambda path: (files[path].st_mtime, path.name))
-    oldest = time.time() - keeping.days * 86_400
-    gone = [p for p in by_age if keeping.days and files[p].st_mtime < oldest and not _is_in_use(p)]
-    if keeping.total_bytes:
+    oldest = time.time() - retention.days * 86_400
+    gone = [p for p in by_age if retention.days and files[p].st_mtime < oldest and not _is_in_use(p)]
+    if retention.total_bytes:
         left = [p for p in by_age if p not in gone and (is_closed(p) or p.suffix == TORN_SUFFIX)]
         total = sum(status.st_size for path, status in files.items() if path not in gone)
-        while left and total > keeping.total_bytes:
+        while left and total > retention.total_bytes:
             total -= files[left[0]].st_size
             gone.append(left.pop(0))
     return gone

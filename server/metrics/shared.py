@@ -185,7 +185,7 @@ class Layout:
             for code in CODES
         }
         for label, outcomes in models:
-            self.admit(label, outcomes, (references or {}).get(label))
+            self.register(label, outcomes, (references or {}).get(label))
         self.slots = self._next + SPARE_SLOTS
 
     @property
@@ -193,7 +193,7 @@ class Layout:
         """The slots that mean something, from the first."""
         return self._next
 
-    def admit(self, label: str, outcomes: Sequence[str], reference: Reference | None) -> None:
+    def register(self, label: str, outcomes: Sequence[str], reference: Reference | None) -> None:
         """Give a model its slots, as far as it has none; raises `BundleError` if there is no room left."""
         for outcome in outcomes:
             if (label, outcome) not in self.answers:
@@ -402,7 +402,7 @@ class WorkerMetrics:
         return observe
 
 
-class MetricsPage(Collector):
+class MetricsCollector(Collector):
     """What `/metrics` says of all workers; `models` describes those that are served now."""
 
     def __init__(self, shared: SharedMetrics, models: Iterable[dict[str, str]]) -> None:

@@ -22,7 +22,7 @@ from server.model.schema import Feature, Schema, object_or_empty
 
 GRAPH_FILE = "model.onnx"
 SOURCE_FILE = "model.txt"
-CERTIFICATE_FILE = "parity.json"
+PARITY_FILE = "parity.json"
 GOLDEN_FILE = "golden.jsonl"
 REFERENCE_FILE = "reference.json"
 CARD_FILE = "MODEL_CARD.md"
@@ -35,7 +35,7 @@ GOLDEN_MEMBERS = {
     "multiclass": ("probabilities", "prediction"),
 }
 #: What a folder must hold to be served; the source is named by the manifest.
-REQUIRED_FILES = (GRAPH_FILE, CERTIFICATE_FILE, GOLDEN_FILE)
+REQUIRED_FILES = (GRAPH_FILE, PARITY_FILE, GOLDEN_FILE)
 #: What is served is what was verified, whatever becomes of the folder later: these
 #: files' bytes stay in memory, and the workers share them by the fork.
 KEPT_FILES = (*REQUIRED_FILES, REFERENCE_FILE)

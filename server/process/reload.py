@@ -8,7 +8,7 @@ from server.errors import BundleError, HotrowError
 from server.model.bundle import Bundle
 from server.process.model_check import CHECK_SECONDS, check_command, read_verdict
 from server.scoring.served_model import ServedModel
-from server.scoring.service import Service, admit_models, open_bundles
+from server.scoring.service import Service, open_bundles, register_models
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Reloader:
         service = self._service
         digests = await _check(service.settings)
         bundles = await asyncio.to_thread(checked_bundles, service.settings, digests)
-        admit_models(bundles, service.metrics.shared)
+        register_models(bundles, service.metrics.shared)
         models = await asyncio.to_thread(self._serve, bundles)
         old = service.models
         service.use(models)

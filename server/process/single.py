@@ -19,7 +19,7 @@ from server.process.listeners import BACKLOG, address_of, bind
 from server.process.reload import Reloader, names
 from server.scoring.service import Service, open_bundles, open_service, share_metrics
 from server.settings import Settings
-from server.wire.fast_path import FastDoor, HotrowProtocol, Target, check_uvicorn
+from server.wire.fast_path import FastPath, HotrowProtocol, Target, check_uvicorn
 from server.wire.overload_responses import OverloadResponses
 from server.wire.receivers import Receivers
 from server.wire.shedding_protocol import SheddingProtocol
@@ -77,7 +77,7 @@ def serve(
 
 
 def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
-    """The protocol of every connection, with the fast door unless the settings close it."""
+    """The protocol of every connection, with the fast path unless the settings close it."""
     check_uvicorn()
     settings, metrics = service.settings, service.metrics
 
@@ -92,7 +92,7 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
         settings.request_timeout_seconds,
         observe_refusal,
     )
-    if not settings.fast_door:
+    if not settings.fast_path:
         return guarded
 
     def targets() -> dict[str, Target]:
@@ -101,9 +101,9 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
             for path, scorer in service.by_path().items()
         }
 
-    door = FastDoor(targets(), settings.max_body_bytes)
-    service.watchers.append(lambda: door.use(targets()))
-    return functools.partial(HotrowProtocol, door, *guarded.args)
+    fast_path = FastPath(targets(), settings.max_body_bytes)
+    service.watchers.append(lambda: fast_path.use(targets()))
+    return functools.partial(HotrowProtocol, fast_path, *guarded.args)
 
 
 def _config(app: ASGIApp, settings: Settings, protocol: Any) -> uvicorn.Config:

@@ -32,7 +32,7 @@ from server.process.listeners import BACKLOG, address_of, bind
 from server.process.model_check import CHECK_SECONDS
 from server.process.reload import names
 from server.process.single import log_to_stderr, protocol_of
-from server.scoring.service import Service, admit_models, open_bundles, open_service, share_metrics
+from server.scoring.service import Service, open_bundles, open_service, register_models, share_metrics
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def load_wsgi(self) -> None:
-        """Open the models, the log and the fast door of this process."""
+        """Open the models, the log and the fast path of this process."""
         application: WorkerApplication = self.app
         try:
             service = application.open_service(self.slot)
@@ -153,7 +153,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
 
     def use(self, bundles: list[Bundle]) -> None:
         """Start workers of a new generation, with these models, from now on; raises `BundleError`."""
-        admit_models(bundles, self.metrics)
+        register_models(bundles, self.metrics)
         self.bundles = bundles
         # Never a number that was taken: a generation that failed may still be ending.
         self._last_generation += 1

@@ -34,7 +34,7 @@ def kind_of(path: str) -> str:
     return STATUS if path in EXEMPT else _KINDS.get(path.rpartition("/")[2], OTHER)
 
 
-class InFlight:
+class Limiter:
     """The requests of the ASGI path that one worker is answering, and how many it may.
 
     Three limits: of all of a kind; of those with large bodies that wait for their
@@ -42,13 +42,13 @@ class InFlight:
     What is small never waits, and is refused for the first one alone.
     """
 
-    def __init__(self, metrics: WorkerMetrics, most: int, most_bytes: int) -> None:
+    def __init__(self, metrics: WorkerMetrics, most: int, max_body_bytes: int) -> None:
         self.metrics = metrics
         #: A longer body is not read to its end, so its connection must close.
-        self.most_bytes = most_bytes
+        self.max_body_bytes = max_body_bytes
         self._most = most
         self._most_waiting = max(1, most // WAITING_SHARE)
-        self._most_held_bytes = AT_WORK * most_bytes
+        self._most_held_bytes = AT_WORK * max_body_bytes
         self._counts: Counter[str] = Counter()
         self._waiting = 0
         self._coming = 0

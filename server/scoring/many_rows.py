@@ -80,7 +80,7 @@ class RowsScorer:
             outputs += self._predictor.outputs(margins[start : start + SLICE_ROWS])
         outcomes = self._predictor.outcomes(np.array(outputs))
         sequence = self.scorer.take_sequence()
-        return Scored(f"{self.scorer.boot_id}-{sequence}", sequence, margins, outputs, outcomes, infer_ns)
+        return Scored(f"{self.scorer.instance_id}-{sequence}", sequence, margins, outputs, outcomes, infer_ns)
 
     def _margins(self, rows: Matrix, deadline: Deadline) -> Margins:
         deadline.check()  # other requests' rows came first

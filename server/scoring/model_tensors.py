@@ -7,7 +7,7 @@ import numpy as np
 
 from server.errors import FieldError, UnacceptableRow
 from server.model.bounds import MAX_NAMED, Bounds
-from server.model.bundle import CERTIFICATE_FILE, Bundle
+from server.model.bundle import PARITY_FILE, Bundle
 from server.model.predictor import INPUT
 from server.model.schema import MAX_EXACT_INTEGER, FieldRefused, Matrix
 from server.scoring.row_limit import check_rows
@@ -160,7 +160,7 @@ def _properties(bundle: Bundle) -> dict[str, str]:
         "task": bundle.task,
         "exact": str(bundle.exact).lower(),
         "sha256": str(bundle.manifest.get("files", {}).get("model.onnx", "")),
-        "certificate": CERTIFICATE_FILE,
+        "certificate": PARITY_FILE,
     }
     if bundle.task == "binary":
         words["threshold"] = repr(bundle.decision.threshold)

@@ -32,13 +32,13 @@ class Scorer:
         self.predictor = Predictor(bundle)
         self.decode = row_decoder(bundle.schema)
         # Unique per process: 48 random bits; the number after it is the log's seq.
-        self.boot_id = secrets.token_hex(6)
+        self.instance_id = secrets.token_hex(6)
         self._predict = self.predictor.predict
         self._sequence = count(1).__next__
-        self._head = f'{{"id":"{self.boot_id}-'.encode()
+        self._head = f'{{"id":"{self.instance_id}-'.encode()
         self._tails = self._make_tails()
         self._count = metrics.scored(bundle.label, bundle.outcomes, bundle.task)
-        self._lines = log.admit(bundle, self.boot_id) if log is not None else None
+        self._lines = log.register(bundle, self.instance_id) if log is not None else None
         self._log = log
         self.answer = self._answer_logged_first if log is not None and log.strict else self._answer
 

@@ -7,7 +7,7 @@ import orjson
 from server.explain.explainer import Explainer
 from server.log.prediction_log import PredictionLog
 from server.metrics.shared import WorkerMetrics
-from server.model.bundle import CERTIFICATE_FILE, GRAPH_FILE, Bundle
+from server.model.bundle import GRAPH_FILE, PARITY_FILE, Bundle
 from server.scoring.many_rows import RowsScorer
 from server.scoring.one_row import make_scorer
 
@@ -45,4 +45,4 @@ class ServedModel:
     @cached_property
     def document(self) -> bytes:
         """What `GET /model` answers: the manifest and the certificate."""
-        return orjson.dumps(self.bundle.manifest | {"parity": self.bundle.read_json(CERTIFICATE_FILE)})
+        return orjson.dumps(self.bundle.manifest | {"parity": self.bundle.read_json(PARITY_FILE)})

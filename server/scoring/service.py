@@ -8,11 +8,11 @@ from urllib.parse import quote
 from server.errors import BundleError, NotFound
 from server.log.prediction_log import PredictionLog
 from server.metrics.exposition import Exposition
-from server.metrics.shared import Layout, MetricsPage, SharedMetrics, WorkerMetrics
+from server.metrics.shared import Layout, MetricsCollector, SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
 from server.model.exchange import recover
 from server.model.reference import Reference
-from server.scoring.in_flight import InFlight
+from server.scoring.in_flight import Limiter
 from server.scoring.many_rows import RowsScorer
 from server.scoring.one_row import Scorer
 from server.scoring.served_model import ServedModel
@@ -31,8 +31,8 @@ class Service:
     settings: Settings
     models: tuple[ServedModel, ...]
     metrics: WorkerMetrics
-    in_flight: InFlight
-    page: MetricsPage
+    in_flight: Limiter
+    page: MetricsCollector
     exposition: Exposition
     log: PredictionLog | None
     ready: bool = False
@@ -113,10 +113,10 @@ def share_metrics(bundles: Sequence[Bundle], workers: int) -> SharedMetrics:
     return SharedMetrics(Layout(models, references), workers)
 
 
-def admit_models(bundles: Sequence[Bundle], shared: SharedMetrics) -> None:
+def register_models(bundles: Sequence[Bundle], shared: SharedMetrics) -> None:
     """Give models that a reload brought their counters; raises `BundleError` if there is no room."""
     for bundle in bundles:
-        shared.layout.admit(bundle.label, bundle.outcomes, Reference.of(bundle))
+        shared.layout.register(bundle.label, bundle.outcomes, Reference.of(bundle))
 
 
 def open_service(
@@ -132,6 +132,6 @@ def open_service(
     if settings.log_mode != "off":
         log = PredictionLog.from_settings(settings, worker, metrics)
     models = tuple(ServedModel(bundle, metrics, log) for bundle in bundles)
-    in_flight = InFlight(metrics, settings.max_inflight, settings.max_batch_bytes)
-    page = MetricsPage(shared, [model.info for model in models])
+    in_flight = Limiter(metrics, settings.max_inflight, settings.max_batch_bytes)
+    page = MetricsCollector(shared, [model.info for model in models])
     return Service(settings, models, metrics, in_flight, page, Exposition(page.registry), log)

@@ -1,7 +1,7 @@
-"""The fast door: a plain request to score one row, answered without leaving the protocol.
+"""The fast path: an eligible request to score one row, answered without leaving the protocol.
 
 A request comes this way if it is whole, alone and plain; every other one, and
-every one that is refused, takes the ordinary way through Starlette (`app.py`),
+every one that is refused, takes the ASGI path through Starlette (`app.py`),
 so there is one behaviour. No scope, task or ASGI message is made here.
 
 What is plain is decided by the head's bytes: the request line and headers up to
@@ -22,8 +22,8 @@ from server.api.body import JSON, UTF_8, named
 from server.errors import Problem
 from server.private_names import PrivateNames, check_private_names
 from server.scoring.one_row import Send
+from server.wire.eligible_head import CLOSE, HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, eligible_head
 from server.wire.guarded_protocol import header_lines
-from server.wire.plain_head import CLOSE, HEAD_END, MAX_PLAIN_HEAD_BYTES, plain_head
 from server.wire.shedding_protocol import SheddingProtocol
 
 logger = logging.getLogger(__name__)
@@ -81,14 +81,14 @@ class Target(NamedTuple):
     observe: Callable[[float], None]
 
 
-class Plain(NamedTuple):
-    """A plain head: the length of the body that follows it, and what answers."""
+class Eligible(NamedTuple):
+    """An eligible head: the length of the body that follows it, and what answers."""
 
     body_bytes: int
     target: Target
 
 
-class FastDoor:
+class FastPath:
     """What all connections of one worker share: targets by path, the known heads, the answer's head."""
 
     def __init__(self, targets: Mapping[str, Target], max_body_bytes: int) -> None:
@@ -102,27 +102,27 @@ class FastDoor:
     def use(self, targets: Mapping[str, Target]) -> None:
         """Answer with these from now on; what was known of heads is forgotten."""
         self._targets = {b"POST %b HTTP/1.1" % path.encode(): target for path, target in targets.items()}
-        self._known_heads: dict[bytes, Plain | None] = {}
+        self._known_heads: dict[bytes, Eligible | None] = {}
 
-    def plain(self, head: bytes) -> Plain | None:
-        """What follows and answers a plain head, None if the head is not plain."""
+    def eligible(self, head: bytes) -> Eligible | None:
+        """What follows and answers an eligible head, None if the head is not plain."""
         try:
             return self._known_heads[head]
         except KeyError:
             return self._learn(head)
 
-    def _learn(self, head: bytes) -> Plain | None:
+    def _learn(self, head: bytes) -> Eligible | None:
         target = self._targets.get(head[: head.find(b"\r\n")])
-        if target is None or len(head) > MAX_PLAIN_HEAD_BYTES:
+        if target is None or len(head) > MAX_ELIGIBLE_HEAD_BYTES:
             return None
-        found = plain_head(head)
-        plain = None
+        found = eligible_head(head)
+        eligible = None
         if found is not None and _is_json(found.media_type) and found.body_bytes <= self._max_body_bytes:
-            plain = Plain(found.body_bytes, target)
+            eligible = Eligible(found.body_bytes, target)
         if len(self._known_heads) >= MAX_KNOWN_HEADS:
             self._known_heads.clear()
-        self._known_heads[head] = plain
-        return plain
+        self._known_heads[head] = eligible
+        return eligible
 
     def answer_head(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
         """Status line and headers up to the content length.
@@ -146,29 +146,29 @@ def _is_json(content_type: bytes) -> bool:
 
 
 class HotrowProtocol(SheddingProtocol):
-    """The guarded protocol with the fast door before its parser."""
+    """The guarded protocol with the fast path before its parser."""
 
-    def __init__(self, door: FastDoor, *others: Any, **uvicorn_arguments: Any) -> None:
+    def __init__(self, fast_path: FastPath, *others: Any, **uvicorn_arguments: Any) -> None:
         super().__init__(*others, **uvicorn_arguments)
-        self._door = door
+        self._fast_path = fast_path
         self._held = b""
-        self._held_bytes = 0  # as counted by `InFlight`
+        self._held_bytes = 0  # as counted by `Limiter`
         self._pieces = 0
         self._sent = False
 
     def data_received(self, data: bytes) -> None:
-        """Answer a plain request, or pass the bytes on to the parser."""
+        """Answer an eligible request, or pass the bytes on to the parser."""
         self._active_ns = time.perf_counter_ns()
         if self._held:
             data = self._held + data
         head_end = data.find(HEAD_END) + len(HEAD_END)
-        plain = self._door.plain(data[:head_end])
-        if plain is None or self._is_busy():
+        eligible = self._fast_path.eligible(data[:head_end])
+        if eligible is None or self._is_busy():
             self._pass_on(data)
             return
-        missing = head_end + plain.body_bytes - len(data)
+        missing = head_end + eligible.body_bytes - len(data)
         if missing == 0:
-            self._answer(data, head_end, plain.target)
+            self._answer(data, head_end, eligible.target)
         elif missing > 0 and self._pieces < MAX_PIECES:
             self._hold(data)
         else:  # in crumbs, or with another request behind it
@@ -182,7 +182,7 @@ class HotrowProtocol(SheddingProtocol):
             if self._sent:  # a second answer would be taken for the next request's
                 raise
             if not isinstance(error, Problem):
-                logger.exception("The fast door failed; the ordinary way answers.")
+                logger.exception("The fast path failed; the ASGI path answers.")
             self._pass_on(data)  # which words it
             return
         self._sent = False
@@ -193,11 +193,11 @@ class HotrowProtocol(SheddingProtocol):
         target.observe((time.perf_counter_ns() - started_ns) / 1e9)
 
     def _send(self, content: bytes) -> None:
-        door = self._door
-        head = door.answer_head(self.server_state.default_headers)
+        fast_path = self._fast_path
+        head = fast_path.answer_head(self.server_state.default_headers)
         self._sent = True
         self.transport.write(b"%b%d\r\n\r\n%b" % (head, len(content), content))
-        if door.closing:
+        if fast_path.closing:
             self.transport.close()
 
     def _hold(self, data: bytes) -> None:

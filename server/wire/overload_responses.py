@@ -7,14 +7,14 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from server.api.problem_responses import is_open_inference, overloaded
-from server.scoring.in_flight import RETRY_AFTER_SECONDS, InFlight
+from server.scoring.in_flight import RETRY_AFTER_SECONDS, Limiter
 from server.wire.guarded_protocol import header_lines
 
 
 class OverloadResponses:
     """What refuses requests before the parser of one worker."""
 
-    def __init__(self, in_flight: InFlight) -> None:
+    def __init__(self, in_flight: Limiter) -> None:
         self._in_flight = in_flight
         self._default_headers: Any = None
         self._answers: dict[tuple[bool, int], bytes] = {}

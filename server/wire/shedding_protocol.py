@@ -1,7 +1,7 @@
 """Requests beyond what a worker answers at once: refused at little more than the cost of receiving them.
 
 Under overload most requests are refused, and what a refusal costs is taken from
-the answers to the others. A request with a plain head is refused here, before
+the answers to the others. A request with an eligible head is refused here, before
 uvicorn's parser: no scope, no task, and its body is dropped as it comes. Every
 other one is refused in `measured.py`, behind the parser.
 """
@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from server.errors import Problem
-from server.scoring.in_flight import SMALL_BYTES, STATUS, InFlight, kind_of
+from server.scoring.in_flight import SMALL_BYTES, STATUS, Limiter, kind_of
+from server.wire.eligible_head import CLOSE, HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, eligible_head
 from server.wire.guarded_protocol import GuardedProtocol
 from server.wire.overload_responses import OverloadResponses
-from server.wire.plain_head import CLOSE, HEAD_END, MAX_PLAIN_HEAD_BYTES, plain_head
 
 _POST = re.compile(rb"POST /[\w./~-]* HTTP/1\.1\r\n")
 
@@ -32,7 +32,7 @@ class SheddingProtocol(GuardedProtocol):
     """The guarded protocol with a look, before its parser, at whether there is room."""
 
     def __init__(
-        self, in_flight: InFlight, overload: OverloadResponses, *guards: Any, **uvicorn_arguments: Any
+        self, in_flight: Limiter, overload: OverloadResponses, *guards: Any, **uvicorn_arguments: Any
     ) -> None:
         super().__init__(*guards, **uvicorn_arguments)
         self._in_flight = in_flight
@@ -49,8 +49,8 @@ class SheddingProtocol(GuardedProtocol):
                 self._end_incomplete()
         while data and self._in_flight.is_strained and self._may_shed():
             head_end = data.find(HEAD_END) + len(HEAD_END)
-            request = _sheddable(data[:head_end]) if head_end <= MAX_PLAIN_HEAD_BYTES else None
-            if request is None or request.body_bytes > self._in_flight.most_bytes:
+            request = _sheddable(data[:head_end]) if head_end <= MAX_ELIGIBLE_HEAD_BYTES else None
+            if request is None or request.body_bytes > self._in_flight.max_body_bytes:
                 break
             if self._in_flight.has_room(request.kind, request.body_bytes):
                 if request.body_bytes > SMALL_BYTES:
@@ -65,7 +65,7 @@ class SheddingProtocol(GuardedProtocol):
             super().data_received(data)
 
     def _may_shed(self) -> bool:
-        # While the server drains, the ordinary way knows when to close.
+        # While the server drains, the ASGI path knows when to close.
         return not self._is_busy() and CLOSE not in self.server_state.default_headers
 
     def _refuse(self, problem: Problem) -> None:
@@ -98,10 +98,10 @@ class SheddingProtocol(GuardedProtocol):
 
 @lru_cache(1024)
 def _sheddable(head: bytes) -> Sheddable | None:
-    """What a head says, None if the ordinary way must look at it; the same heads come again and again."""
+    """What a head says, None if the ASGI path must look at it; the same heads come again and again."""
     if _POST.match(head) is None:
         return None
-    found = plain_head(head)
+    found = eligible_head(head)
     if found is None:
         return None
     path = found.target.decode()

@@ -10,8 +10,8 @@ from loadtest.faults import report
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.plan import PLAN
 from loadtest.faults.scene import FaultSkipped, Scene
-from loadtest.harness.ledger import WRONG, Ledger, reconcile
 from loadtest.harness.reference_rows import ReferenceRow, reference_rows
+from loadtest.harness.request_records import WRONG, Ledger, reconcile
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT
 

@@ -318,9 +318,9 @@ def test_rows_of_a_model_that_comes_with_a_reload_are_counted(bundle: Bundle, tm
 
     async def serve() -> float:
         log = PredictionLog(tmp_path, "8000-0", WorkerMetrics(shared, 0), queue_bytes=2**20)
-        log.admit(bundle, "first")
+        log.register(bundle, "first")
         log.start()
-        log.admit(second, "second")
+        log.register(second, "second")
         log.append(b"".join(line + b"\n" for line in lines), len(lines))
         slots, end = shared.layout.drift[second.label], time.monotonic() + 10
         while (rows := slots.both_windows(shared.totals())[0]) < len(lines) and time.monotonic() < end:

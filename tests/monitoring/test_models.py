@@ -118,7 +118,7 @@ def test_versions_are_told_apart(three: Bundle, tmp_path: Path) -> None:
     second = monitored_bundle(tmp_path / "second", version="2")
     rows = sample_rows(THREE_FEATURES, 600, seed=3)
     log = log_of(three, [row | {"income": row["income"] / 10} for row in rows[:300]], tmp_path / "a.jsonl")
-    log_of(second, rows[300:], log, boot="ba9876543210")
+    log_of(second, rows[300:], log, instance="ba9876543210")
     assert drift_of_files([log], second).drifted == []
     assert {c.name for c in drift_of_files([log], second, "three@1").drifted} >= {"income"}
     assert drift_of_files([log], second, "three").n == 600

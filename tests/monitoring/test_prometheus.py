@@ -16,7 +16,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 from starlette.routing import Route
 
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import scored
 from loadtest.harness.scrape import scrape
 from loadtest.harness.subject import free_port

@@ -224,8 +224,8 @@ def test_gaps_and_doubles_are_found_and_named(tmp_path: Path) -> None:
     records = lines(100)
     log = write(tmp_path / "a.jsonl", records[:40] + records[45:] + records[50:51])
     checked = verify([log])
-    (boot,) = checked.boots
-    assert boot.gaps == [(41, 45)]
+    (instance,) = checked.instances
+    assert instance.gaps == [(41, 45)]
     assert (checked.lost, checked.duplicates, checked.whole) == (5, 1, False)
     done = run("-m", "monitoring", "verify-log", str(log))
     assert done.returncode == 3

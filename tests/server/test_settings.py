@@ -22,7 +22,7 @@ def test_environment_is_read_and_options_win() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("PORT", "x"), ("PORT", "-1"), ("PORT", "65536"), ("WORKERS", "0"), ("LOG_MODE", "on"), ("MODEL", ""),
-     ("DRAIN_SECONDS", "soon"), ("DRAIN_SECONDS", "nan"), ("FAST_DOOR", "1"), ("MAX_BODY_BYTES", "1e6")],
+     ("DRAIN_SECONDS", "soon"), ("DRAIN_SECONDS", "nan"), ("FAST_PATH", "1"), ("MAX_BODY_BYTES", "1e6")],
 )  # fmt: skip
 def test_bad_value_names_the_variable(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"expected {PREFIX}{name} to be"):
@@ -31,8 +31,14 @@ def test_bad_value_names_the_variable(name: str, value: str) -> None:
 
 def test_unknown_variable_is_refused() -> None:
     """A misspelt setting would otherwise be silently without effect."""
-    with pytest.raises(SettingsError, match="HOTROW_PROT"):
+    with pytest.raises(SettingsError, match=r"unknown setting HOTROW_PROT: did you mean HOTROW_PORT\?"):
         Settings.read({"HOTROW_PROT": "9000"})
+
+
+def test_old_name_is_read_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert not Settings.read({"HOTROW_FAST_DOOR": "off"}).fast_path
+    assert "HOTROW_FAST_DOOR is called HOTROW_FAST_PATH now" in caplog.text
+    assert Settings.read({"HOTROW_FAST_DOOR": "off", "HOTROW_FAST_PATH": "on"}).fast_path
 
 
 def test_wrong_usage_exits_2() -> None:

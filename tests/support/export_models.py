@@ -13,7 +13,7 @@ from export.assemble import write_conversion
 from export.conversion import Conversion
 from export.lightgbm_model import convert_lightgbm
 from export.xgboost_model import convert_xgboost
-from server.model.bundle import CERTIFICATE_FILE, Bundle
+from server.model.bundle import PARITY_FILE, Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Matrix
 
@@ -99,4 +99,4 @@ def export(folder: Path, conversion: Conversion) -> Bundle:
 
 def certificate(bundle: Bundle) -> Any:
     """The content of a bundle's `parity.json`."""
-    return bundle.read_json(CERTIFICATE_FILE)
+    return bundle.read_json(PARITY_FILE)

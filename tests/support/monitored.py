@@ -122,7 +122,7 @@ def log_of(
     rows: Sequence[dict[str, Any]],
     file: Path,
     *,
-    boot: str = "0123456789ab",
+    instance: str = "0123456789ab",
     start: datetime = START,
     seconds: float = 0.1,
     first: int = 1,
@@ -136,7 +136,13 @@ def log_of(
     lines = []
     for i, (row, answer) in enumerate(zip(rows, sent, strict=True)):
         ts = (start + timedelta(seconds=i * seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        head = {"ts": ts, **orjson.loads(answer), "id": f"{boot}-{first + i}", "seq": first + i, "input": row}
+        head = {
+            "ts": ts,
+            **orjson.loads(answer),
+            "id": f"{instance}-{first + i}",
+            "seq": first + i,
+            "input": row,
+        }
         lines.append(orjson.dumps(head | {"duration_us": 30.0 + i % 7, "cpu_percent": 20.0, "rss_mb": 90.0}))
     with open(file, "ab") as log:
         log.write(b"".join(line + b"\n" for line in lines))

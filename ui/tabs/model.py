@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from server.model.bundle import CARD_FILE, CERTIFICATE_FILE, Bundle
+from server.model.bundle import CARD_FILE, PARITY_FILE, Bundle
 from server.model.reference import Distribution, Reference
 from ui.drawing.evaluation import evaluation_html
 from ui.words.card import card_html
@@ -50,7 +50,7 @@ def model_html(bundle: Bundle, order: Sequence[str]) -> str:
     """The tab; `order` names the features, the most important first."""
     labels = Labels.of(bundle)
     sections = (
-        _sheet(_CERTIFICATE, _certificate(bundle.read_json(CERTIFICATE_FILE))),
+        _sheet(_CERTIFICATE, _certificate(bundle.read_json(PARITY_FILE))),
         _sheet(_EVALUATION, _evaluation(bundle)),
         _sheet(_SCHEMA, _schema(bundle, labels, order)),
         _sheet(_REFERENCE, _reference(bundle, labels, order)),

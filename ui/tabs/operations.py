@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from server.metrics.drift import MIN_ROWS
-from server.model.bundle import CERTIFICATE_FILE
+from server.model.bundle import PARITY_FILE
 from server.scoring.service import Service
 from ui.drawing.plots import bars, trend
 from ui.tabs.looks import Look, Shifted, grown, quantile
@@ -88,7 +88,7 @@ class Operations:
         self._service = service
         bundle = service.default.bundle
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
-        self._certificate = certificate_words(bundle.read_json(CERTIFICATE_FILE))
+        self._certificate = certificate_words(bundle.read_json(PARITY_FILE))
         self._looks: deque[Look] = deque(maxlen=_KEPT)
         self._looking = asyncio.Lock()
 

@@ -1,4 +1,4 @@
-"""`POST /predict` and the routes beside it, at the bytes, through both doors."""
+"""`POST /predict` and the routes beside it, at the bytes, through both paths."""
 
 import http.client
 import math
@@ -12,7 +12,7 @@ from tests.support.bundles import ROW
 from tests.support.servers import Answer, address, exchange, post, serving
 
 
-@pytest.fixture(params=["server", "ordinary_server"])
+@pytest.fixture(params=["server", "asgi_server"])
 def door(request: pytest.FixtureRequest) -> str:
     url: str = request.getfixturevalue(request.param)
     return url
@@ -180,9 +180,9 @@ def test_metrics_count_what_was_answered(three: Path, tmp_path: Path) -> None:
     assert float(samples['hotrow_probability_count{model="three@1"}']) == 10
 
 
-@pytest.mark.parametrize("fast_door", ["on", "off"])
-def test_every_answer_has_its_log_line(three: Path, tmp_path: Path, fast_door: str) -> None:
-    with serving(three, tmp_path, fast_door=fast_door) as subject:
+@pytest.mark.parametrize("fast_path", ["on", "off"])
+def test_every_answer_has_its_log_line(three: Path, tmp_path: Path, fast_path: str) -> None:
+    with serving(three, tmp_path, fast_path=fast_path) as subject:
         answers = [predict(subject.url, orjson.dumps(ROW | {"income": i})) for i in range(20)]
         predict(subject.url, b"{}")
         predict(subject.url, b'{\n"income":\r\n5}')

@@ -12,9 +12,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from loadtest.harness.ledger import Ledger, reconcile
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow, scored
+from loadtest.harness.request_records import Ledger, reconcile
 from loadtest.harness.scrape import scrape, total
 from monitoring.logs.verification import verify
 from server.log.prediction_log import PredictionLog

@@ -14,7 +14,7 @@ from monitoring.logs.erasure import erase, subject_of
 from monitoring.logs.files import log_files
 from monitoring.logs.verification import verify
 from monitoring.logs.verification_text import print_verification
-from server.log.journal import LogLedger
+from server.log.journal import LogJournal
 from server.model.bundle import Bundle
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import logged, monitored_bundle, send_all
@@ -68,7 +68,7 @@ def test_a_subject_is_erased_from_closed_files_and_from_the_open_one_once_its_se
     for file, was in closed.items():
         assert (stat.S_IMODE(file.stat().st_mode), file.stat().st_mtime_ns) == (0o400, was.st_mtime_ns)
     checked = verify([logs])
-    assert (checked.whole, checked.boots[0].erased) == (True, 3)
+    assert (checked.whole, checked.instances[0].erased) == (True, 3)
     console = Console(file=StringIO(), width=200)
     print_verification(checked, console)
     assert "3 erased for a subject" in console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
@@ -81,7 +81,7 @@ def _log(folder: Path, subjects: dict[int, str], lines: int = 9) -> Path:
         {"id": f"{BOOT}-{i}", "seq": i, "input": {"a": subjects.get(i, "other")}} for i in range(1, lines + 1)
     ]
     file.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
-    ledger = LogLedger(file)
+    ledger = LogJournal(file)
     ledger.opened({BOOT: "ab" * 32}, {"a": "hash"})
     ledger.closed([BOOT], lines, 0)
     return file
@@ -94,7 +94,7 @@ def test_a_loss_is_found_beside_what_was_erased(tmp_path: Path) -> None:
     kept = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(kept[:2] + kept[3:]))
     checked = verify([file])
-    assert (checked.lost, checked.boots[0].gaps) == (1, [(5, 5)])
+    assert (checked.lost, checked.instances[0].gaps) == (1, [(5, 5)])
     file.write_bytes(b"".join(kept[:-1]))
     assert verify([file]).lost == 1
 

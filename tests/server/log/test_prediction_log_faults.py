@@ -12,7 +12,7 @@ import pytest
 
 from loadtest.harness.scrape import scrape, total
 from server.log.file import LogFile
-from server.log.rotation import Keeping, closed_files
+from server.log.rotation import RetentionPolicy, closed_files
 from server.model.bundle import Bundle
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import logged, monitored_bundle, send_all
@@ -20,7 +20,7 @@ from tests.support.servers import serving, system_tool
 
 #: Each brings a rotation every few lines.
 LINES = [b'{"seq":%d,"input":"%s"}\n' % (i, b"x" * (i * 7 % 90)) for i in range(1, 25)]
-KEEPING = Keeping(file_bytes=700)
+KEEPING = RetentionPolicy(file_bytes=700)
 CALLS = (
     "open",
     "rename",

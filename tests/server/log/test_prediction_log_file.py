@@ -15,13 +15,13 @@ import pytest
 
 from server.errors import SettingsError
 from server.log.file import LogFile
-from server.log.rotation import Keeping, closed_files, expired
+from server.log.rotation import RetentionPolicy, closed_files, expired
 
 LINES = [b'{"seq":%d,"input":"%s"}\n' % (i, b"x" * (i * 7 % 90)) for i in range(1, 121)]
 
 
-def _write(path: Path, lines: list[bytes], keeping: Keeping | None = None) -> None:
-    file = LogFile(path, keeping)
+def _write(path: Path, lines: list[bytes], retention: RetentionPolicy | None = None) -> None:
+    file = LogFile(path, retention)
     for line in lines:
         file.append([line])
     file.close()
@@ -84,7 +84,7 @@ def test_a_deleted_folder_is_made_anew(tmp_path: Path) -> None:
 
 def test_a_file_that_is_moved_is_followed_by_one_of_its_name(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    file = LogFile(path, Keeping(file_bytes=1000))
+    file = LogFile(path, RetentionPolicy(file_bytes=1000))
     for line in LINES[:4]:
         file.append([line])
     path.rename(tmp_path / "moved.jsonl")
@@ -97,7 +97,7 @@ def test_a_file_that_is_moved_is_followed_by_one_of_its_name(tmp_path: Path) -> 
 
 def test_lines_are_split_over_files_by_size_and_none_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    _write(path, LINES, Keeping(file_bytes=1000))
+    _write(path, LINES, RetentionPolicy(file_bytes=1000))
     closed = closed_files(path)
     assert len(closed) > 4
     assert all(file.stat().st_size <= 1000 for file in [*closed, path])
@@ -107,7 +107,7 @@ def test_lines_are_split_over_files_by_size_and_none_is_lost(tmp_path: Path) -> 
 
 def test_a_file_is_closed_by_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jsonl"
-    file = LogFile(path, Keeping(file_seconds=3600.0))
+    file = LogFile(path, RetentionPolicy(file_seconds=3600.0))
     file.append(LINES[:1])
     later = time.monotonic() + 3601
     monkeypatch.setattr(time, "monotonic", lambda: later)
@@ -121,22 +121,22 @@ def test_a_clock_that_is_set_back_overwrites_no_file(tmp_path: Path, monkeypatch
     path = tmp_path / "a.jsonl"
     for year in (2030, 1999, 2030, 1970):
         monkeypatch.setattr(time, "gmtime", lambda y=year: time.struct_time((y, 1, 1, 0, 0, 0, 0, 1, 0)))
-        _write(path, LINES[:40], Keeping(file_bytes=1000))
+        _write(path, LINES[:40], RetentionPolicy(file_bytes=1000))
     everything = b"".join(file.read_bytes() for file in [*closed_files(path), path])
     assert everything == b"".join(LINES[:40]) * 4
 
 
 def test_only_closed_files_beyond_age_or_size_are_expired(tmp_path: Path) -> None:
     path = tmp_path / "predictions-8000-0.jsonl"
-    _write(path, LINES, Keeping(file_bytes=1000))
+    _write(path, LINES, RetentionPolicy(file_bytes=1000))
     closed = closed_files(path)
     os.utime(closed[0], (1.0, 1.0))
-    assert expired(tmp_path, "predictions-8000-", Keeping(days=30)) == closed[:1]
-    assert expired(tmp_path, "predictions-9000-", Keeping(days=30)) == []
+    assert expired(tmp_path, "predictions-8000-", RetentionPolicy(days=30)) == closed[:1]
+    assert expired(tmp_path, "predictions-9000-", RetentionPolicy(days=30)) == []
     total = sum(file.stat().st_size for file in [*closed, path])
     left = total - sum(file.stat().st_size for file in closed[:3])
-    assert expired(tmp_path, "predictions-8000-", Keeping(total_bytes=left)) == closed[:3]
-    assert path not in expired(tmp_path, "predictions-8000-", Keeping(days=1, total_bytes=1))
+    assert expired(tmp_path, "predictions-8000-", RetentionPolicy(total_bytes=left)) == closed[:3]
+    assert path not in expired(tmp_path, "predictions-8000-", RetentionPolicy(days=1, total_bytes=1))
 
 
 def test_what_a_crash_an_erasure_or_a_worker_that_is_no_more_left_is_expired_too(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_what_a_crash_an_erasure_or_a_worker_that_is_no_more_left_is_expired_too
     (tmp_path / "predictions-8000-0.ledger").write_bytes(b"{}\n")
     open_one = LogFile(tmp_path / "predictions-8000-0.jsonl")
     os.utime(open_one.path, (1.0, 1.0))
-    gone = expired(tmp_path, "predictions-8000-", Keeping(days=1))
+    gone = expired(tmp_path, "predictions-8000-", RetentionPolicy(days=1))
     open_one.close()
     assert sorted(path.name for path in gone) == sorted(names)
 
@@ -192,7 +192,7 @@ def test_a_failure_amid_closing_a_file_loses_no_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     path = tmp_path / "a.jsonl"
-    file = LogFile(path, Keeping(file_bytes=1000))
+    file = LogFile(path, RetentionPolicy(file_bytes=1000))
     with monkeypatch.context() as broken:
         broken.setattr(os, call, _no_space)
         for line in LINES[:60]:

@@ -16,11 +16,19 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as text_parser
 from prometheus_client.registry import Collector
 
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import scored
 from loadtest.harness.scrape import scrape, total
 from server.metrics.exposition import BURST, Exposition
-from server.metrics.shared import CODES, METHODS, ROUTES, Layout, MetricsPage, SharedMetrics, WorkerMetrics
+from server.metrics.shared import (
+    CODES,
+    METHODS,
+    ROUTES,
+    Layout,
+    MetricsCollector,
+    SharedMetrics,
+    WorkerMetrics,
+)
 from server.model.bundle import Bundle
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import monitored_bundle, send_all
@@ -43,7 +51,7 @@ def test_a_scrape_gives_the_sum_of_all_workers() -> None:
         for _ in range(worker + 1):
             observe(0.00004)
         metrics.scored("m@1", ("a", "b"))(0.3, 1)
-    page = generate_latest(MetricsPage(shared, [{"name": "m", "version": "1", "sha256": "0"}]).registry)
+    page = generate_latest(MetricsCollector(shared, [{"name": "m", "version": "1", "sha256": "0"}]).registry)
     text = page.decode()
     assert 'hotrow_request_duration_seconds_count{code="200",method="POST",route="/predict"} 6.0' in text
     assert 'hotrow_predictions_total{decision="b",model="m@1"} 3.0' in text
@@ -61,7 +69,7 @@ def test_label_values_come_from_closed_sets() -> None:
     metrics = WorkerMetrics(shared, 0)
     for i in range(1000):
         metrics.duration(f"/random/{i}", f"VERB{i}", str(600 + i))(0.1)
-    page = generate_latest(MetricsPage(shared, [{"name": "m", "version": "1", "sha256": "0"}]).registry)
+    page = generate_latest(MetricsCollector(shared, [{"name": "m", "version": "1", "sha256": "0"}]).registry)
     lines = [line for line in page.decode().splitlines() if line.startswith(COUNTS)]
     lines = [line for line in lines if not line.endswith(" 0.0")]
     assert lines == [f'{COUNTS}{{code="other",method="other",route="other"}} 1000.0']

@@ -84,7 +84,7 @@ def urls(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[s
     """Servers of it, with the fast path and without."""
     with ExitStack() as stack:
         yield [
-            stack.enter_context(serving(raw, tmp_path_factory.mktemp("raw"), fast_door=fast)).url
+            stack.enter_context(serving(raw, tmp_path_factory.mktemp("raw"), fast_path=fast)).url
             for fast in ("on", "off")
         ]
 

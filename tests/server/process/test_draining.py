@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.harness.boots import wait_for_boots
-from loadtest.harness.ledger import Ledger, reconcile
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.instances import wait_for_instances
+from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow
+from loadtest.harness.request_records import Ledger, reconcile
 from loadtest.harness.subject import Subject
 from tests.support.servers import address, serving
 
@@ -23,7 +23,7 @@ def load(
 ) -> Ledger:
     """Eight clients, a signal in the middle of their work, and the ledger of all."""
     with Load(subject.url, rows, pause=0.001) as clients:
-        wait_for_boots(subject.url, rows[0].request, workers)
+        wait_for_instances(subject.url, rows[0].request, workers)
         clients.wait_for(100)
         os.kill(subject.pid, number)
         time.sleep(seconds)
@@ -39,14 +39,14 @@ def check(ledger: Ledger, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("fast_door", ["on", "off"])
+@pytest.mark.parametrize("fast_path", ["on", "off"])
 def test_sigterm_under_load_loses_nothing(
-    three: Path, three_rows: list[ReferenceRow], tmp_path: Path, workers: str, fast_door: str
+    three: Path, three_rows: list[ReferenceRow], tmp_path: Path, workers: str, fast_path: str
 ) -> None:
     for round_ in range(ROUNDS):
         folder = tmp_path / str(round_)
         folder.mkdir()
-        with serving(three, folder, "--workers", workers, fast_door=fast_door) as subject:
+        with serving(three, folder, "--workers", workers, fast_path=fast_path) as subject:
             ledger = load(subject, three_rows, signal.SIGTERM, 2.5, int(workers))
             assert subject.process.wait(10) == 0
         check(ledger, folder)
@@ -57,7 +57,7 @@ def test_rolling_restart_loses_nothing(three: Path, three_rows: list[ReferenceRo
     with serving(three, tmp_path, "--workers", "2") as subject:
         ledger = load(subject, three_rows, signal.SIGHUP, 10.0, 2)
     check(ledger, tmp_path)
-    assert len(ledger.boots) == 4
+    assert len(ledger.instances) == 4
 
 
 def test_half_sent_request_does_not_hold_the_stop(three: Path, tmp_path: Path) -> None:

@@ -19,15 +19,15 @@ import orjson
 import psutil
 import pytest
 
-from loadtest.harness.ledger import reconcile
-from loadtest.harness.ledger_client import Load
+from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow, scored
+from loadtest.harness.request_records import reconcile
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import Subject, free_port, python
 from monitoring.logs.verification import verify
 from server.errors import BundleError
 from server.log.file import LogFile
-from server.log.rotation import Keeping
+from server.log.rotation import RetentionPolicy
 from server.model.bundle import Bundle
 from server.process.workers import HUNG_AFTER_SECONDS
 from server.publish.publication import previous, publish, roll_back
@@ -311,7 +311,7 @@ def test_successors_that_do_not_stay_are_rolled_back(
     """The model is good, and its workers cannot write their log."""
     with serving(served, tmp_path, "--workers", "2") as subject:
         port = subject.url.rpartition(":")[2]
-        taken = LogFile(tmp_path / "logs" / f"predictions-{port}-3.jsonl", Keeping())
+        taken = LogFile(tmp_path / "logs" / f"predictions-{port}-3.jsonl", RetentionPolicy())
         publish(versions[1], served)
         with Load(subject.url, rows) as clients:
             os.kill(subject.pid, signal.SIGHUP)

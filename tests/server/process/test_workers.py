@@ -12,7 +12,7 @@ import orjson
 import psutil
 import pytest
 
-from loadtest.harness.boots import wait_for_boots
+from loadtest.harness.instances import wait_for_instances
 from loadtest.harness.reference_rows import ReferenceRow
 from loadtest.harness.subject import Subject
 from server.process.arbiter import YOUNG_SECONDS
@@ -74,7 +74,7 @@ def test_stop_while_a_worker_starts_answers_those_who_wait_for_it(
     three: Path, three_rows: list[ReferenceRow], tmp_path: Path
 ) -> None:
     with serving(three, tmp_path, "--workers", "2") as subject:
-        wait_for_boots(subject.url, three_rows[0].request, 2)
+        wait_for_instances(subject.url, three_rows[0].request, 2)
         time.sleep(YOUNG_SECONDS)  # else it is replaced later
         victim = psutil.Process(workers(subject)[0])
         victim.kill()

@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.harness.ledger import reconcile
-from loadtest.harness.ledger_client import Load, Manners
+from loadtest.harness.recording_client import Load, Manners
 from loadtest.harness.reference_rows import ReferenceRow
+from loadtest.harness.request_records import reconcile
 from tests.support.servers import serving
 
 REQUESTS = int(os.environ.get("ISOLATION_REQUESTS", "6400"))
 
 
-@pytest.mark.parametrize("fast_door", ["on", "off"])
+@pytest.mark.parametrize("fast_path", ["on", "off"])
 def test_answers_of_64_clients_are_their_own(
-    three: Path, three_rows: list[ReferenceRow], tmp_path: Path, fast_door: str
+    three: Path, three_rows: list[ReferenceRow], tmp_path: Path, fast_path: str
 ) -> None:
     """Each answer equals the one computed alone, whatever the other clients do: some send
     slowly, some leave in the middle of a request."""
-    with serving(three, tmp_path, fast_door=fast_door) as subject:
+    with serving(three, tmp_path, fast_path=fast_path) as subject:
         with Load(subject.url, three_rows, clients=64, manners=Manners(leave=0.05, slow=0.25)) as clients:
             clients.wait_for(REQUESTS, seconds=240)
         ledger = clients.ledger

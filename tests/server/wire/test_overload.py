@@ -12,8 +12,8 @@ import orjson
 import psutil
 import pytest
 
-from loadtest.harness.boots import wait_until
 from loadtest.harness.http_bytes import get
+from loadtest.harness.instances import wait_until
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import Subject, python
 from loadtest.harness.target import started
@@ -38,8 +38,8 @@ def full_server(model: Path, folder: Path, places: int, **settings: str) -> Abst
 def full(
     request: pytest.FixtureRequest, three: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """A server with as many batches in flight as it takes, with the fast door and without."""
-    with full_server(three, tmp_path_factory.mktemp("full"), 3, fast_door=request.param) as subject:
+    """A server with as many batches in flight as it takes, with the fast path and without."""
+    with full_server(three, tmp_path_factory.mktemp("full"), 3, fast_path=request.param) as subject:
         yield subject.url
 
 
@@ -47,7 +47,7 @@ def statuses(answers: list[Answer]) -> list[int]:
     return [answer.status for answer in answers]
 
 
-@pytest.mark.parametrize("request_", [BATCH, UNPLAIN, TENSORS], ids=["plain", "unplain", "tensors"])
+@pytest.mark.parametrize("request_", [BATCH, UNPLAIN, TENSORS], ids=["plain", "ineligible", "tensors"])
 def test_request_beyond_the_limit_is_told_when_to_come_back(full: str, request_: bytes) -> None:
     before = total(scrape(full), "hotrow_shed_total", reason="inflight")
     answer, *_ = exchange(full, request_)
@@ -74,7 +74,7 @@ def test_health_and_metrics_are_exempt(full: str, path: str) -> None:
     assert statuses(exchange(full, post(path, b"{}")))[0] == 405
 
 
-@pytest.mark.parametrize("way", ["", "TE: trailers"], ids=["plain", "unplain"])
+@pytest.mark.parametrize("way", ["", "TE: trailers"], ids=["plain", "ineligible"])
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
 def test_one_kind_that_is_full_refuses_none_of_another(full: str, path: str, way: str) -> None:
     asked = post(path, orjson.dumps(ROW), *filter(None, [way]))

@@ -1,4 +1,4 @@
-"""Two doors, one behaviour: the fast door against the same server without it."""
+"""Two paths, one behaviour: the fast path against the same server without it."""
 
 import random
 import re
@@ -14,8 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from server.errors import SettingsError
 from server.model.bundle import Bundle
 from server.process.arbiter import check_gunicorn
-from server.wire.fast_path import MAX_KNOWN_HEADS, FastDoor, Target, check_uvicorn
-from server.wire.plain_head import PlainHead, plain_head
+from server.wire.eligible_head import EligibleHead, eligible_head
+from server.wire.fast_path import MAX_KNOWN_HEADS, FastPath, Target, check_uvicorn
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.support.servers import Answer, address, exchange, post, serving
 
@@ -30,7 +30,7 @@ def comparable(answers: list[Answer]) -> list[tuple[int, dict[str, str], bytes]]
 
 
 def odd_requests() -> Iterator[list[bytes]]:
-    """Requests that the fast door must leave to the ordinary way, or answer like it."""
+    """Requests that the fast path must leave to the ASGI path, or answer like it."""
     head = b"POST /predict HTTP/1.1\r\nHost: test\r\n"
     json = b"Content-Type: application/json\r\n"
     length = b"Content-Length: %d\r\n" % len(BODY)
@@ -92,17 +92,17 @@ def bad_bodies() -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("pieces", list(odd_requests()))
-def test_doors_agree_on_odd_requests(server: str, ordinary_server: str, pieces: list[bytes]) -> None:
-    assert comparable(exchange(server, *pieces)) == comparable(exchange(ordinary_server, *pieces))
+def test_paths_agree_on_odd_requests(server: str, asgi_server: str, pieces: list[bytes]) -> None:
+    assert comparable(exchange(server, *pieces)) == comparable(exchange(asgi_server, *pieces))
 
 
 @pytest.mark.parametrize("body", list(bad_bodies()))
-def test_doors_agree_on_bad_bodies(server: str, ordinary_server: str, body: bytes) -> None:
+def test_paths_agree_on_bad_bodies(server: str, asgi_server: str, body: bytes) -> None:
     request = post("/predict", body)
-    assert comparable(exchange(server, request)) == comparable(exchange(ordinary_server, request))
+    assert comparable(exchange(server, request)) == comparable(exchange(asgi_server, request))
 
 
-def test_doors_agree_on_thousands_of_requests(server: str, ordinary_server: str) -> None:
+def test_paths_agree_on_thousands_of_requests(server: str, asgi_server: str) -> None:
     """Valid, bad and damaged rows, sent over connections that stay open."""
     rng = random.Random(5)
     rows = sample_rows(THREE_FEATURES, 3000, seed=5)
@@ -111,7 +111,7 @@ def test_doors_agree_on_thousands_of_requests(server: str, ordinary_server: str)
         bodies[i] = bodies[i][: rng.randrange(len(bodies[i]))]
     for start in range(0, len(bodies), 100):
         requests = [post("/predict", body) for body in bodies[start : start + 100]]
-        assert comparable(one_by_one(server, requests)) == comparable(one_by_one(ordinary_server, requests))
+        assert comparable(one_by_one(server, requests)) == comparable(one_by_one(asgi_server, requests))
 
 
 def one_by_one(url: str, requests: list[bytes]) -> list[Answer]:
@@ -159,13 +159,13 @@ PLAIN = ("Host: a", "Content-Type: application/json", "Content-Length: 7")
 
 
 def test_plain_head_says_target_media_type_and_body_length() -> None:
-    assert plain_head(head(*PLAIN)) == PlainHead(b"/predict", b"application/json", 7)
-    assert plain_head(head(*PLAIN, "Accept: */*", "traceparent: 00-ab")) == plain_head(head(*PLAIN))
+    assert eligible_head(head(*PLAIN)) == EligibleHead(b"/predict", b"application/json", 7)
+    assert eligible_head(head(*PLAIN, "Accept: */*", "traceparent: 00-ab")) == eligible_head(head(*PLAIN))
 
 
 @pytest.mark.parametrize("value", ["keep-alive", "Keep-Alive"])
 def test_head_that_asks_for_what_happens_anyway_is_plain(value: str) -> None:
-    assert plain_head(head(*PLAIN, f"Connection: {value}")) == plain_head(head(*PLAIN))
+    assert eligible_head(head(*PLAIN, f"Connection: {value}")) == eligible_head(head(*PLAIN))
 
 
 @pytest.mark.parametrize(
@@ -193,24 +193,24 @@ def test_head_that_asks_for_what_happens_anyway_is_plain(value: str) -> None:
     ],
 )
 def test_head_that_is_not_plain_says_nothing(lines: tuple[str, ...]) -> None:
-    assert plain_head(head(*lines)) is None
+    assert eligible_head(head(*lines)) is None
 
 
-def door() -> FastDoor:
+def door() -> FastPath:
     def never(*_: object) -> None:
         raise AssertionError
 
-    return FastDoor({"/predict": Target(never, never)}, max_body_bytes=100)
+    return FastPath({"/predict": Target(never, never)}, max_body_bytes=100)
 
 
 def test_body_over_the_limit_takes_the_ordinary_way() -> None:
-    assert door().plain(head(*PLAIN[:2], "Content-Length: 101")) is None
+    assert door().eligible(head(*PLAIN[:2], "Content-Length: 101")) is None
 
 
 def test_known_heads_are_bounded() -> None:
     tested = door()
     for i in range(3 * MAX_KNOWN_HEADS):
-        plain = tested.plain(head(*PLAIN, f"X-Request-Id: {i}"))
+        plain = tested.eligible(head(*PLAIN, f"X-Request-Id: {i}"))
         assert plain is not None
         assert plain.body_bytes == 7
     assert len(tested._known_heads) <= MAX_KNOWN_HEADS
@@ -245,7 +245,7 @@ def test_idle_connection_is_closed(three: Path, tmp_path: Path) -> None:
 
 
 def test_connection_used_through_both_doors_stays_open(three: Path, tmp_path: Path) -> None:
-    """An ordinary answer arms uvicorn's own timer, which knows nothing of the fast door."""
+    """An ordinary answer arms uvicorn's own timer, which knows nothing of the fast path."""
     with (
         serving(three, tmp_path, keep_alive_seconds="1") as subject,
         socket.create_connection(address(subject.url), 10) as connection,

@@ -11,8 +11,8 @@ import orjson
 import psutil
 import pytest
 
-from loadtest.harness.boots import wait_until
 from loadtest.harness.http_bytes import get
+from loadtest.harness.instances import wait_until
 from loadtest.harness.subject import Subject
 from server.wire.receivers import Receivers
 from tests.server.wire.test_wire import read_until_closed
@@ -162,7 +162,7 @@ TOO_LARGE = [
 
 
 @pytest.mark.parametrize(("path", "megabytes", "framing"), TOO_LARGE)
-@pytest.mark.parametrize("door", ["server", "ordinary_server"])
+@pytest.mark.parametrize("door", ["server", "asgi_server"])
 def test_body_over_the_limit_gets_its_answer(
     request: pytest.FixtureRequest, door: str, path: str, megabytes: int, framing: str
 ) -> None:

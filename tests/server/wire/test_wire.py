@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from loadtest.faults.connections import keep, reset
-from loadtest.harness.boots import wait_until
 from loadtest.harness.http_bytes import LAST, get
+from loadtest.harness.instances import wait_until
 from loadtest.harness.reference_rows import ReferenceRow
 from loadtest.harness.subject import Subject
 from server.wire.guarded_protocol import MAX_HEAD_BYTES
@@ -73,7 +73,7 @@ VECTORS = {
     "chunk lines ending in line feeds": (request(CHUNKED, body=b"3\nabc\n0\n\n"), 400),
     "headers ending in line feeds": (request(LENGTH).replace(b"\r\n", b"\n"), 400),
     "no host": (GET + b"\r\n", 400),
-    "no host on the fast door": (START + JSON + LENGTH + b"\r\n" + BODY, 400),
+    "no host on the fast path": (START + JSON + LENGTH + b"\r\n" + BODY, 400),
     "two hosts": (GET + HOST + HOST + b"\r\n", 400),
     "host with a space": (GET + b"Host: a b\r\n\r\n", 400),
     "host with a path": (GET + b"Host: a/b\r\n\r\n", 400),
@@ -110,7 +110,7 @@ UPGRADES = {
 
 
 @pytest.mark.parametrize("name", VECTORS)
-@pytest.mark.parametrize("door", ["server", "ordinary_server"])
+@pytest.mark.parametrize("door", ["server", "asgi_server"])
 def test_raw_vector(request: pytest.FixtureRequest, door: str, name: str) -> None:
     """The listed status, as a problem document; what lies behind the request is never run."""
     data, status = VECTORS[name]
@@ -132,7 +132,7 @@ def splits(data: bytes) -> dict[str, list[bytes]]:
 
 @pytest.mark.parametrize("writes", ["one", "two", "crumbs"])
 @pytest.mark.parametrize("upgrade", UPGRADES)
-@pytest.mark.parametrize("door", ["server", "ordinary_server"])
+@pytest.mark.parametrize("door", ["server", "asgi_server"])
 def test_upgrade_is_ignored(request: pytest.FixtureRequest, door: str, upgrade: str, writes: str) -> None:
     """RFC 9110, section 7.8: each request is answered once, as if it did not ask."""
     url, wish = request.getfixturevalue(door), UPGRADES[upgrade]
@@ -168,7 +168,7 @@ def test_body_of_an_upgrade_is_never_run_as_a_request(server: str) -> None:
 
 @pytest.mark.parametrize("upgrade", ["", UPGRADES["h2c"].decode()], ids=["plain", "upgrade"])
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/explain", "/livez"])
-@pytest.mark.parametrize("door", ["server", "ordinary_server"])
+@pytest.mark.parametrize("door", ["server", "asgi_server"])
 def test_half_closed_connection_gets_its_answer(
     request: pytest.FixtureRequest, door: str, path: str, upgrade: str
 ) -> None:

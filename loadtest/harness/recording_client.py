@@ -12,8 +12,8 @@ from typing import NamedTuple
 import uvloop
 
 from loadtest.harness.http_bytes import address, content_length
-from loadtest.harness.ledger import GARBLED, RESET, TIMEOUT, Ledger
 from loadtest.harness.reference_rows import ReferenceRow
+from loadtest.harness.request_records import GARBLED, RESET, TIMEOUT, Ledger
 from loadtest.harness.subject import LoadTestError
 
 #: Between two tries to connect to a server that is gone.
@@ -35,7 +35,7 @@ class _Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self.boot = ""
+        self.instance = ""
         self.is_last = False
 
     @property
@@ -188,10 +188,10 @@ class Load:
                 await connection.send(request)
                 status, body = await connection.answer()
         except (OSError, asyncio.IncompleteReadError, ValueError, asyncio.LimitOverrunError) as error:
-            self.ledger.fail(_kind(error), due, connection.boot)
+            self.ledger.fail(_kind(error), due, connection.instance)
             await connection.reset()
             return None
-        connection.boot = self.ledger.take(place, status, body, due, connection.boot)
+        connection.instance = self.ledger.take(place, status, body, due, connection.instance)
         return connection
 
     async def _connect(self) -> _Connection | None:

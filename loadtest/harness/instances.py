@@ -7,27 +7,27 @@ from collections.abc import Callable, Collection
 import orjson
 
 from loadtest.harness.http_bytes import exchange
-from loadtest.harness.ledger import boot_of
+from loadtest.harness.request_records import instance_of
 from loadtest.harness.subject import LoadTestError
 
 
 def boot_at(url: str, request: bytes) -> str:
-    """The boot that answers a request over a new connection, "" if there is no answer of a model."""
+    """The instance that answers a request over a new connection, "" if there is no answer of a model."""
     try:
         answers = exchange(url, request, timeout=5.0)
     except OSError:
         return ""
-    return boot_of(orjson.loads(answers[0].body)["id"]) if answers and answers[0].status == 200 else ""
+    return instance_of(orjson.loads(answers[0].body)["id"]) if answers and answers[0].status == 200 else ""
 
 
-def wait_for_boots(url: str, request: bytes, count: int, known: Collection[str] = ()) -> Counter[str]:
-    """Connect until so many workers that are not `known` have answered; all answers by boot."""
+def wait_for_instances(url: str, request: bytes, count: int, known: Collection[str] = ()) -> Counter[str]:
+    """Connect until so many workers that are not `known` have answered; all answers by instance."""
     answers: Counter[str] = Counter()
 
     def all_there() -> bool:
-        boot = boot_at(url, request)
-        if boot:
-            answers[boot] += 1
+        instance = boot_at(url, request)
+        if instance:
+            answers[instance] += 1
         return len(set(answers).difference(known)) >= count
 
     wait_until(all_there, f"{count} workers to answer", 60.0)

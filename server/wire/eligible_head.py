@@ -7,13 +7,13 @@ import httptools
 from server.wire.guarded_protocol import MAX_HEADERS, UPGRADE_HEADERS, head_refusal
 
 HEAD_END = b"\r\n\r\n"
-#: A longer head takes the ordinary way, so what is remembered of heads is bounded.
-MAX_PLAIN_HEAD_BYTES = 2048
+#: A longer head takes the ASGI path, so what is remembered of heads is bounded.
+MAX_ELIGIBLE_HEAD_BYTES = 2048
 #: What a draining server adds to every answer.
 CLOSE = (b"connection", b"close")
 #: Headers after which a request is not plain: they change what it means, or how
 #: its connection goes on.
-UNPLAIN_HEADERS = frozenset(
+INELIGIBLE_HEADERS = frozenset(
     {
         b"transfer-encoding",
         b"content-encoding",
@@ -27,11 +27,11 @@ UNPLAIN_HEADERS = frozenset(
     }
 )
 #: Connection options that change nothing here: `upgrade` is ignored.
-PLAIN_OPTIONS = frozenset({b"keep-alive", *UPGRADE_HEADERS})
+ELIGIBLE_OPTIONS = frozenset({b"keep-alive", *UPGRADE_HEADERS})
 
 
-class PlainHead(NamedTuple):
-    """What a plain head says: the request target, the media type of the body, and its length."""
+class EligibleHead(NamedTuple):
+    """What an eligible head says: the request target, the media type of the body, and its length."""
 
     target: bytes
     media_type: bytes
@@ -56,7 +56,7 @@ class _Head:
         self.complete = True
 
 
-def plain_head(head: bytes) -> PlainHead | None:
+def eligible_head(head: bytes) -> EligibleHead | None:
     """What a head of HTTP/1.1 with a body says, None unless it is plain.
 
     Plain is: exactly one Host, one Content-Length and one Content-Type, and no
@@ -71,14 +71,14 @@ def plain_head(head: bytes) -> PlainHead | None:
         return None
     names = [name for name, _ in found.headers]
     if len(names) > MAX_HEADERS or head_refusal("1.1", found.headers) is not None:
-        return None  # the ordinary way words it
+        return None  # the ASGI path words it
     headers = dict(found.headers)
     # What most clients send, and what HTTP/1.1 does anyway.
     options = {option.strip().lower() for option in headers.get(b"connection", b"").split(b",")}
-    if options <= PLAIN_OPTIONS and names.count(b"connection") == 1:
+    if options <= ELIGIBLE_OPTIONS and names.count(b"connection") == 1:
         names.remove(b"connection")
-    if not found.complete or not UNPLAIN_HEADERS.isdisjoint(names):
+    if not found.complete or not INELIGIBLE_HEADERS.isdisjoint(names):
         return None
     if any(names.count(name) != 1 for name in (b"host", b"content-length", b"content-type")):
         return None
-    return PlainHead(found.target, headers[b"content-type"].lower(), int(headers[b"content-length"]))
+    return EligibleHead(found.target, headers[b"content-type"].lower(), int(headers[b"content-length"]))

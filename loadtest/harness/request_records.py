@@ -29,14 +29,14 @@ class Answered(NamedTuple):
 class Failure(NamedTuple):
     """A request that failed: how, when it was sent and when that was seen (monotonic seconds).
 
-    `boot` is the prefix of the last id that its connection was answered with, ""
+    `instance` is the prefix of the last id that its connection was answered with, ""
     before the first answer: the worker at the other end.
     """
 
     kind: str
     sent: float
     seen: float
-    boot: str
+    instance: str
 
 
 class Ledger:
@@ -56,8 +56,8 @@ class Ledger:
         self.failures: list[Failure] = []
         self.statuses: Counter[int] = Counter()
         self.answers: dict[str, Answered] = {}
-        #: When each boot gave its first answer (monotonic seconds).
-        self.boots: dict[str, float] = {}
+        #: When each instance gave its first answer (monotonic seconds).
+        self.instances: dict[str, float] = {}
         self._ended, self._seconds = array("d"), array("d")
 
     @property
@@ -65,33 +65,33 @@ class Ledger:
         """How many requests failed, by kind."""
         return Counter(failure.kind for failure in self.failures)
 
-    def take(self, place: int, status: int, body: bytes, due: float, boot: str = "") -> str:
-        """Judge an answer to the row at `place`; the boot that gave it, or `boot`, which answered before."""
+    def take(self, place: int, status: int, body: bytes, due: float, instance: str = "") -> str:
+        """Judge an answer to the row at `place`; the instance that gave it, or that answered before."""
         now = time.monotonic()
         self.statuses[status] += 1
         if status == SHED_STATUS:
             self.shed += 1
-            return boot
+            return instance
         if status != 200:
-            self.fail(f"status {status}", due, boot)
-            return boot
+            self.fail(f"status {status}", due, instance)
+            return instance
         document = object_or_empty(body)
         identifier, model = str(document.get("id")), str(document.get("model"))
         right = self.rows[place].scores.get(model)
         score = document.get("probability", document.get("probabilities"))
         if right is None or score != right or identifier in self.answers:
-            self.fail(WRONG, due, boot)
-            return boot
+            self.fail(WRONG, due, instance)
+            return instance
         self.ok += 1
         self.answers[identifier] = Answered(place, model, now)
         self._ended.append(now)
         self._seconds.append(now - due)
-        self.boots.setdefault(boot_of(identifier), now)
-        return boot_of(identifier)
+        self.instances.setdefault(instance_of(identifier), now)
+        return instance_of(identifier)
 
-    def fail(self, kind: str, sent: float, boot: str = "") -> None:
+    def fail(self, kind: str, sent: float, instance: str = "") -> None:
         """Note a request that failed."""
-        self.failures.append(Failure(kind, sent, time.monotonic(), boot))
+        self.failures.append(Failure(kind, sent, time.monotonic(), instance))
 
     def right_between(self, begin: float, end: float) -> int:
         """Right answers that came between two moments (monotonic seconds)."""
@@ -161,7 +161,7 @@ def reconcile(ledger: Ledger, folder: Path) -> Reconciled:
     )
 
 
-def boot_of(identifier: str) -> str:
+def instance_of(identifier: str) -> str:
     """The prefix that all ids of one model in one worker's life share."""
     return identifier.partition("-")[0]
 
