@@ -126,7 +126,7 @@ def _check_hashed(name: str, files: Sequence[Path]) -> None:
     masked = {field: rule for mask in rules for field, rule in mask.items()}
     if any(mask.get(name) == HASH for mask in rules):
         return
-    if name not in masked and any(_has(file, b'"%b":' % name.encode()) for file in files):
+    if not rules and any(_has(file, b'"%b":' % name.encode()) for file in files):
         return  # these lines lie without their journal
     is_hashed = ", ".join(sorted(field for field, rule in masked.items() if rule == HASH)) or "none"
     raise LogError(f"expected a field that the log hashes ({is_hashed}), got {name}")

@@ -29,6 +29,8 @@ def print_verification(checked: Verification, console: Console) -> None:
     for process in checked.processes:
         if process.unwritten:
             console.print(f"[red]{process.unwritten:,} lines of the process of {process.opened} are gone.[/]")
+    for file in checked.absent:
+        console.print(f"Not here: {file}, a closed file; name the folder it was moved to as well.")
     console.print(_sentence(checked), soft_wrap=True)
 
 
