@@ -112,7 +112,7 @@ def _dropping_boots(log: LogTable, bundle: Bundle) -> dict[str, list[str]]:
 
     A journal says so, or the bundle; of lines that lie without their journal, their
     other fields do, if they are masked and this one is in none of them. A field
-    that a instance shows was never taken out there.
+    that an instance shows was never taken out there.
     """
     features = bundle.schema.features
     counts = "".join(f", count(n{i}) + count(w{i}), {_count_masked(f'w{i}')}" for i in range(len(features)))
@@ -157,9 +157,10 @@ def _logged_column(
     number, word = f"n{position}", f"w{position}"
     below = " + ".join(f"({number} > '{edge!r}'::double)::int" for edge in distribution.edges) or "0"
     listed = f"[{', '.join(map(_literal, names))}]::varchar[]"
+    dropped = ", ".join(map(_literal, dropping)) or "null"
     place = (
         f"case when {number} is not null then {below} "
-        f"when {word} is null then if(instance in ({', '.join(map(_literal, dropping)) or 'null'}), -3, null) "
+        f"when {word} is null then if(instance in ({dropped}), -3, null) "
         f"when list_contains({listed}, {word}) then list_position({listed}, {word}) - 1 "
         f"when regexp_full_match({word}, '{_MASKED}') then -2 else -1 end"
     )

@@ -24,7 +24,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
-class Boot:
+class Instance:
     """The lines of one instance of one worker (the prefix of their ids).
 
     `gaps` are ranges of numbers that no line has, `removed` the lines before the
@@ -53,7 +53,7 @@ class Process:
     `deleted` whether old files were deleted, as the settings ask for.
     """
 
-    instances: list[Boot]
+    instances: list[Instance]
     opened: str
     lines: int | None
     dropped: int | None
@@ -63,7 +63,7 @@ class Process:
     def unwritten(self) -> int:
         """Lines after the last one of each instance: written, it said, or dropped, and not there."""
         if self.lines is None or (self.deleted and not all(instance.last for instance in self.instances)):
-            return 0  # of a instance without a line left, nobody knows how many went with old files
+            return 0  # of an instance without a line left, nobody knows how many went with old files
         there = sum(
             instance.lines + instance.removed + instance.erased + instance.lost for instance in self.instances
         )
@@ -77,7 +77,7 @@ class Verification:
     files: list[Path]
     lines: int
     unreadable: int
-    instances: list[Boot]
+    instances: list[Instance]
     processes: list[Process]
     absent: list[str] = field(default_factory=list)
 
@@ -112,7 +112,7 @@ class Verification:
 
 
 def verify(paths: Sequence[Path]) -> Verification:
-    """Count the lines of every instance in some files, and hold them against the ledgers; raises `LogError`."""
+    """Count the lines of every instance in some files, held against the journals; raises `LogError`."""
     files = log_files(paths)
     connection = duckdb.connect()
     try:
@@ -169,11 +169,13 @@ def _load_erased(connection: duckdb.DuckDBPyConnection, records: list[dict[str, 
     connection.execute("delete from erased e using lines l where e.instance = l.instance and e.seq = l.seq")
 
 
-def _instances(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str, Boot]:
+def _instances(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str, Instance]:
     gaps: dict[str, list[tuple[int, int]]] = {}
     known = "(select instance, seq from lines union all select instance, seq from erased)"
-    numbered = f"select instance, seq, coalesce(lag(seq) over (partition by instance order by seq), 0) p from {known}"
-    query = f"select instance, p + 1, seq - 1 from ({numbered}) where seq > p + 1 and instance is not null order by 1, 2"
+    before = "coalesce(lag(seq) over (partition by instance order by seq), 0)"
+    numbered = f"select instance, seq, {before} p from {known}"
+    found = "seq > p + 1 and instance is not null order by 1, 2"
+    query = f"select instance, p + 1, seq - 1 from ({numbered}) where {found}"
     for instance, first, end in connection.execute(query).fetchall():
         gaps.setdefault(instance, []).append((first, end))
     query = (
@@ -182,26 +184,26 @@ def _instances(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str
     )
     erased = dict(connection.execute("select instance, count(*) from erased group by 1").fetchall())
     instances = {
-        instance: Boot(instance, 0, 0, 0, gaps.get(instance, []), 0, count)
+        instance: Instance(instance, 0, 0, 0, gaps.get(instance, []), 0, count)
         for instance, count in erased.items()
     }
     for instance, lines, distinct, last in connection.execute(query).fetchall():
         missing = gaps.get(instance, [])
         # Deleted files leave a gap before the first line that is kept.
         before = missing.pop(0)[1] if removed and missing and missing[0][0] == 1 else 0
-        instances[instance] = Boot(
+        instances[instance] = Instance(
             instance, lines, last, lines - distinct, missing, before, erased.get(instance, 0)
         )
     return instances
 
 
-def _processes(records: list[dict[str, Any]], instances: dict[str, Boot]) -> list[Process]:
+def _processes(records: list[dict[str, Any]], instances: dict[str, Instance]) -> list[Process]:
     closed = {record["boots"][0]: record for record in records if record.get("event") == "closed"}
     deleted = any(record.get("event") == "removed" for record in records)
     processes = []
     for opened, names in _opened(records):
         last_words = closed.get(names[0], {})
-        there = [instances.get(name, Boot(name, 0, 0, 0, [], 0)) for name in names]
+        there = [instances.get(name, Instance(name, 0, 0, 0, [], 0)) for name in names]
         processes.append(Process(there, opened, last_words.get("lines"), last_words.get("dropped"), deleted))
     return processes
 

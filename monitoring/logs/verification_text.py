@@ -3,13 +3,13 @@
 from rich.console import Console
 from rich.table import Table
 
-from monitoring.logs.verification import MAX_LISTED_GAPS, Boot, Process, Verdict, Verification
+from monitoring.logs.verification import MAX_LISTED_GAPS, Instance, Process, Verdict, Verification
 
 _NUMBERS = ("lines", "last number", "missing", "double")
 
 
 def print_verification(checked: Verification, console: Console) -> None:
-    """Boot by instance, what is there and what is missing."""
+    """Instance by instance, what is there and what is missing."""
     files = f"{len(checked.files)} file{'s' * (len(checked.files) != 1)}"
     console.print(f"[bold]{checked.lines:,} lines in {files}[/], {checked.unreadable:,} unreadable")
     table = Table("instance", *_NUMBERS, "state", box=None)
@@ -46,7 +46,7 @@ def _sentence(checked: Verification) -> str:
     return "whole: every line that was promised is there."
 
 
-def _state(instance: Boot, process: Process | None) -> str:
+def _state(instance: Instance, process: Process | None) -> str:
     words = [f"missing {_gaps(instance)}"] if instance.gaps else []
     if instance.removed:
         words.append(f"1 to {instance.removed:,} deleted with old files")
@@ -63,7 +63,7 @@ def _state(instance: Boot, process: Process | None) -> str:
     return "; ".join(words)
 
 
-def _gaps(instance: Boot) -> str:
+def _gaps(instance: Instance) -> str:
     listed = [f"{a:,}" if a == b else f"{a:,}-{b:,}" for a, b in instance.gaps[:MAX_LISTED_GAPS]]
     return ", ".join(listed) + (
         f" and {len(instance.gaps) - MAX_LISTED_GAPS:,} more" if len(instance.gaps) > MAX_LISTED_GAPS else ""

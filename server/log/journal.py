@@ -18,8 +18,8 @@ class LogJournal:
     """Appends records beside one log: `opened`, `admitted`, `closed`, `removed` and `erased`.
 
     A number is missing from a log only if a line is: `seq` has no gaps. But the
-    last lines of a killed process leave none, nor does a instance that lost them all;
-    that a instance was opened and not closed, or closed after more lines than there
+    last lines of a killed process leave none, nor does an instance that lost them all;
+    that an instance was opened and not closed, or closed after more lines than there
     are, shows it. A ledger that cannot be written stops nothing.
     """
 
