@@ -38,7 +38,7 @@ HOMES = {
     "fastexcel": BATCH,
     "pandas": {"loadtest", "export"},
     "fastapi": {"loadtest"},
-    "matplotlib": {"monitoring", "loadtest"},
+    "matplotlib": {"monitoring", "loadtest", "train"},
     "grafana_foundation_sdk": {"monitoring"},
 }
 

@@ -1,11 +1,16 @@
-"""`python -m train`: train the credit model and write its bundle."""
+"""`python -m train`: train the credit model, or one of a table of your own, and write its bundle."""
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from export.label import label
 from server.cli import run
+
+if TYPE_CHECKING:
+    from train.own_table import Asked
 
 #: LightGBM's seed is a signed integer of 32 bits.
 MAX_INTEGER = 2**31 - 1
@@ -13,28 +18,60 @@ MAX_INTEGER = 2**31 - 1
 
 def main(arguments: Sequence[str]) -> int:
     """Train and write; 0 when the bundle is written."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if (options.table is None) != (options.target is None):
+        parser.error("expected --table and --target together")
+    if options.table is not None and options.data is not None:
+        parser.error("expected --table or --data, got both")
+    name = options.name or ("credit" if options.table is None else _label_of(options.table))
     # Imported here: the options are told without the libraries of training.
     from rich.console import Console
 
     from train.cost import Costs
     from train.narrator import Narrator
-    from train.pipeline import Request, train
+    from train.study import Recipe
+    from train.tracking import check_tracking
 
-    request = Request(
-        data=options.data,
-        out=options.out or Path("out") / options.name,
+    check_tracking()
+    out = options.out or Path("out") / name
+    recipe = Recipe(
+        out=out,
         replace=options.replace,
-        name=options.name,
+        name=name,
         version=options.version,
         trials=options.trials,
         seed=options.seed,
         costs=Costs(missed_default=options.fn_cost, refused_good=options.fp_cost),
-        clients=options.clients,
         runs=options.runs,
+        report=options.report or out.with_name(f"{out.name}.html"),
     )
-    train(request, Narrator(Console()))
+    narrator = Narrator(Console())
+    if options.table is None:
+        from train.pipeline import Request, train
+
+        train(Request(recipe, options.data, options.clients), narrator)
+    else:
+        from train.own_pipeline import train_table
+
+        train_table(_asked(options), recipe, narrator)
     return 0
+
+
+def _asked(options: argparse.Namespace) -> "Asked":
+    """What is asked of a table of one's own."""
+    from train.own_table import Asked
+
+    return Asked(
+        path=options.table,
+        target=options.target,
+        positive=options.positive,
+        key=options.id,
+        drop=options.drop,
+        groups=options.groups,
+        schema=options.schema,
+        decisions=options.decisions,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,9 +82,27 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder or archive with the Kaggle files [synthetic clients are generated]",
     )
+    add = parser.add_argument_group("a table of your own").add_argument
+    add(
+        "--table", type=Path, metavar="FILE", help="train on it instead: CSV, TSV, JSON Lines, Parquet, Arrow"
+    )
+    add("--target", metavar="COLUMN", help="what is learned: a column of two values")
+    add("--positive", metavar="VALUE", help="the value of --target whose probability is given")
+    add("--id", metavar="COLUMN", help="names a row; held to be unique, never learned from")
+    add("--drop", type=_columns, default=(), metavar="A,B", help="columns that are not learned from")
+    add("--groups", type=_columns, default=(), metavar="A,B", help="columns whose groups are looked at apart")
+    add("--schema", type=Path, metavar="FILE", help="features in words, as of python -m export")
+    add(
+        "--decisions",
+        type=_two,
+        default=("negative", "positive"),
+        metavar="A,B",
+        help="names of the decisions below and from the threshold [negative,positive]",
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="a page of HTML with plots [OUT.html]")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the bundle [out/NAME]")
     parser.add_argument("--replace", action="store_true", help="write over a bundle that stands there")
-    parser.add_argument("--name", type=label, default="credit", help="the model's name [%(default)s]")
+    parser.add_argument("--name", type=label, help="the model's name [credit, or the table's]")
     parser.add_argument("--version", type=label, default="1", help="the model's version [%(default)s]")
     parser.add_argument("--trials", type=_at_least(1), default=40, help="parameter sets tried [%(default)s]")
     parser.add_argument("--seed", type=_at_least(0), default=0, help="of everything random [%(default)s]")
@@ -60,6 +115,22 @@ def _parser() -> argparse.ArgumentParser:
         "--runs", type=Path, default=Path("runs"), help="keeps the resumable study [%(default)s]"
     )
     return parser
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (word.strip() for word in text.split(","))))
+
+
+def _two(text: str) -> tuple[str, str]:
+    words = _columns(text)
+    if len(words) != 2 or words[0] == words[1]:
+        raise argparse.ArgumentTypeError(f"expected two different names, got {text!r}")
+    return words[0], words[1]
+
+
+def _label_of(table: Path) -> str:
+    """A file's name as a model's."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", table.name.partition(".")[0]).strip("-._")[:64] or "table"
 
 
 def _at_least(least: int) -> Callable[[str], int]:

@@ -13,14 +13,12 @@ for them missing means "not looked up", for the others "has none".
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from server.errors import UnacceptableRow
-from server.model.schema import Matrix
 from train.errors import DataError
-from train.features import SCHEMA
+from train.features import INPUTS, SCHEMA
+from train.rows import Rows
 from train.tables import CLIENT, Table, read_table
 
 APPLICATIONS = "application_train.csv"
@@ -44,27 +42,6 @@ _SECONDARY = (
     (CARDS, "CNT_DRAWINGS_ATM_CURRENT", ATM_MEAN),
 )
 COLUMNS = [CLIENT, TARGET, *_NUMBERS, *_WORDS, "DAYS_BIRTH", "DAYS_EMPLOYED"]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Clients in the order of their ids, encoded by the server's own schema.
-
-    `features` is float64 [n, F] in the order of `SCHEMA` with NaN for missing,
-    `target` float64 [n] of 0 and 1 (1: had payment difficulties), `complete`
-    bool [n]: the secondary tables were looked up for this client.
-    """
-
-    features: Matrix
-    target: npt.NDArray[np.float64]
-    complete: npt.NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-    def take(self, index: npt.NDArray[np.intp]) -> "Rows":
-        """The clients at these positions."""
-        return Rows(self.features[index], self.target[index], self.complete[index])
 
 
 @dataclass(frozen=True)
@@ -175,4 +152,4 @@ def _encode(clients: pl.DataFrame, files: str) -> Rows:
             f"{first.detail}{shown} in {name} of client {clients[CLIENT][int(row)]} (of {files}): "
             "correct the file or leave the client out"
         ) from None
-    return Rows(features, clients[TARGET].to_numpy(), clients["complete"].to_numpy())
+    return Rows(features, clients[TARGET].to_numpy(), clients["complete"].to_numpy(), INPUTS)

@@ -1,23 +1,17 @@
 """Text of a table -> its columns: encoding, line ends and separator are recognised, odd rows refused."""
 
 import codecs
-import csv
 import io
 import re
 
 import polars as pl
 
 from server.errors import first_line
+from server.model.dialect import HEAD_BYTES, MISSING_WORDS, encoding_of, recognise
 from train.errors import DataError
 
-_SEPARATORS = (",", ";", "\t", "|")
-#: Words that programs write for a value that is not there: R, pandas, SQL tools, spreadsheets.
-MISSING = ("NA", "<NA>", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "\\N")
-_UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CHUNK_BYTES = 2**24
 _SHOWN = 8
-#: The column that holds the number of each row in the file.
-ROW = "data row"
 
 
 def read_delimited(where: str, content: bytes, wanted: list[str]) -> tuple[pl.DataFrame, str]:
@@ -28,7 +22,9 @@ def read_delimited(where: str, content: bytes, wanted: list[str]) -> tuple[pl.Da
     a missing column, a row of another width than the header, and text that is no table.
     """
     text = _lines(_utf8(where, content))
-    text, separator = _separator(text, wanted)
+    dialect = recognise(text[:HEAD_BYTES], wanted)
+    separator = dialect.separator
+    text = text.split(b"\n", dialect.skip)[-1] if dialect.skip else text
     try:
         header = pl.read_csv(io.BytesIO(text), n_rows=0, infer_schema=False, separator=separator).columns
         columns = match_columns(where, header, wanted)
@@ -38,7 +34,7 @@ def read_delimited(where: str, content: bytes, wanted: list[str]) -> tuple[pl.Da
             columns=list(columns.values()),
             infer_schema=False,
             separator=separator,
-            null_values=list(MISSING),
+            null_values=sorted(MISSING_WORDS - {""}),
         )
     except pl.exceptions.PolarsError as error:
         raise DataError(f"expected {where} to be a table in CSV, got: {first_line(error)}") from None
@@ -74,24 +70,16 @@ def _plain(name: str) -> str:
 
 def _utf8(where: str, content: bytes) -> bytes:
     """The text in UTF-8 without a byte order mark; what is neither UTF-8 nor UTF-16 is Latin-1."""
-    sample = content[:4096]
-    encoding = _UTF16.get(sample[:2]) or _unmarked_utf16(sample)
-    if encoding is None and b"\0" in sample:
-        raise DataError(f"expected text in {where}, got bytes of another kind of file")
-    if encoding is None and (content.isascii() or _is_utf8(content)):
-        return content.removeprefix(codecs.BOM_UTF8)
+    encoding = encoding_of(content[:HEAD_BYTES])
+    if encoding == "utf-8" and not content.isascii() and not _is_utf8(content):
+        encoding = "latin-1"  # the first letter that shows it may come late
     try:
-        return content.decode(encoding or "latin-1").removeprefix("\ufeff").encode()
+        text = content if encoding == "utf-8" else content.decode(encoding).encode()
     except UnicodeDecodeError:
-        raise DataError(f"expected whole text in UTF-16 in {where}, got a damaged file") from None
-
-
-def _unmarked_utf16(sample: bytes) -> str | None:
-    """UTF-16 without a mark: in Latin letters every other byte is zero."""
-    half = len(sample) // 2
-    if sample[1::2].count(0) > half * 0.9:
-        return "utf-16-le"
-    return "utf-16-be" if half and sample[::2].count(0) > half * 0.9 else None
+        raise DataError(f"expected whole text in {encoding} in {where}, got a damaged file") from None
+    if b"\0" in text[:HEAD_BYTES]:
+        raise DataError(f"expected text in {where}, got bytes of another kind of file")
+    return text
 
 
 def _is_utf8(content: bytes) -> bool:
@@ -112,20 +100,6 @@ def _lines(text: bytes) -> bytes:
     if text[:1] in (b" ", b"\n") or re.search(rb"\n *\n", text):
         text = re.sub(rb"\n *(?=\n)", b"", text.lstrip(b" \n"))
     return text
-
-
-def _separator(text: bytes, wanted: list[str]) -> tuple[bytes, str]:
-    """The separator under which the header names most of the wanted columns; `sep=;` says it itself."""
-    if text[:4].lower() == b"sep=" and text[5:6] == b"\n":
-        return text[6:], chr(text[4])
-    end = text.find(b"\n")
-    line = text[: end if end >= 0 else None].decode()
-    names = {_plain(name) for name in wanted}
-
-    def found(separator: str) -> int:
-        return len({_plain(name) for name in next(csv.reader([line], delimiter=separator), [])} & names)
-
-    return text, max(_SEPARATORS, key=found)
 
 
 def _check_widths(where: str, text: bytes, separator: str, width: int) -> int:

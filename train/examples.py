@@ -31,6 +31,11 @@ def find_examples(probabilities: Score, threshold: float) -> list[dict[str, Any]
     """
     rows = [row for row in synthetic_rows(SEARCHED, SEED) if set(SCHEMA.names) - set(row) <= _MAY_BE_MISSING]
     scores = probabilities(encode(rows))
+    return choose(rows, scores, threshold)
+
+
+def choose(rows: list[dict[str, Any]], scores: Vector, threshold: float) -> list[dict[str, Any]]:
+    """Of rows with their scores the examples; see `find_examples`."""
     accepted = np.flatnonzero(scores < threshold)
     refused = np.flatnonzero(scores >= threshold)
     if not len(accepted) or not len(refused):

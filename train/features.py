@@ -11,6 +11,7 @@ income is 117,000,000.
 from typing import Any
 
 from server.model.schema import Feature, Schema
+from train.rows import Group, Inputs
 
 _SCORES = "Scores from outside"
 _CREDIT = "The credit"
@@ -193,3 +194,12 @@ MONOTONE = {
     "AGE_YEARS": -1,
     "YEARS_EMPLOYED": -1,
 }
+
+#: Lower ends of the age bands, in years.
+AGE_BANDS = (0.0, 30.0, 40.0, 50.0, 60.0)
+INPUTS = Inputs(
+    SCHEMA,
+    MONOTONE,
+    groups=(Group("gender", "CODE_GENDER"), Group("age", "AGE_YEARS", AGE_BANDS)),
+    max_leaves=16,
+)

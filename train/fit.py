@@ -11,9 +11,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from train import seeds
 from train.cost import Vector
-from train.data import Rows
-from train.features import MONOTONE, SCHEMA
 from train.masking import mask_rarely_missing
+from train.rows import Inputs, Rows
 from train.seeds import derived
 
 Parameters: TypeAlias = Mapping[str, float | int]
@@ -35,7 +34,6 @@ FIXED: dict[str, Any] = {
     "metric": "binary_logloss",
     "extra_trees": True,
     "bagging_freq": 1,
-    "monotone_constraints": [MONOTONE.get(name, 0) for name in SCHEMA.names],
     # The same data and seed give the same bytes: no order of sums is left to chance.
     "deterministic": True,
     "force_row_wise": True,
@@ -94,14 +92,14 @@ def folds(rows: Rows, seed: int, repeats: int) -> Iterator[Fold]:
 
 def fit(rows: Rows, parameters: Parameters, seed: int, trees: int) -> lightgbm.Booster:
     """A booster of exactly `trees` trees on all rows."""
-    return lightgbm.train(_parameters(parameters, seed), _training_set(rows), trees)
+    return lightgbm.train(_parameters(rows, parameters, seed), _training_set(rows), trees)
 
 
 def fit_early(rows: Rows, fold: Fold, parameters: Parameters, seed: int) -> lightgbm.Booster:
     """A booster that stops once the scored rows of the fold gain nothing for `PATIENCE` trees."""
     train = _training_set(rows.take(fold.train))
     return lightgbm.train(
-        _parameters(parameters, seed),
+        _parameters(rows, parameters, seed),
         train,
         MAX_TREES,
         valid_sets=[train.create_valid(rows.features[fold.scored], rows.target[fold.scored])],
@@ -154,10 +152,22 @@ def model_text(booster: lightgbm.Booster) -> str:
     return str(booster.model_to_string(num_iteration=-1))
 
 
-def _parameters(parameters: Parameters, seed: int) -> dict[str, Any]:
-    return {**FIXED, **parameters, "seed": seed}
+def fixed(inputs: Inputs) -> dict[str, Any]:
+    """What is not tuned, with the directions that the inputs ask for."""
+    return {**FIXED, "monotone_constraints": [inputs.monotone.get(name, 0) for name in inputs.schema.names]}
+
+
+def _parameters(rows: Rows, parameters: Parameters, seed: int) -> dict[str, Any]:
+    return {**fixed(rows.inputs), **parameters, "seed": seed}
 
 
 def _training_set(rows: Rows) -> lightgbm.Dataset:
-    features = mask_rarely_missing(rows.features, rows.target)
-    return lightgbm.Dataset(features, rows.target, feature_name=list(SCHEMA.names))
+    inputs = rows.inputs
+    features = mask_rarely_missing(rows.features, rows.target, inputs.schema)
+    unordered = [inputs.schema.names.index(name) for name in inputs.unordered]
+    return lightgbm.Dataset(
+        features,
+        rows.target,
+        feature_name=list(inputs.schema.names),
+        categorical_feature=unordered,
+    )

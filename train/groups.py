@@ -1,34 +1,29 @@
-"""Refusals and errors by gender and age band."""
+"""Decisions and errors by group of people."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from server.model.schema import Matrix
 from train.cost import Vector
 from train.evaluate import decisions, rounded
-from train.features import SCHEMA
+from train.rows import Group, Rows
 
-GENDER = SCHEMA.names.index("CODE_GENDER")
-AGE = SCHEMA.names.index("AGE_YEARS")
-#: Lower ends of the age bands, in years.
-AGE_BANDS = (0, 30, 40, 50, 60)
+Masks: TypeAlias = dict[str, npt.NDArray[np.bool_]]
 
 
-def by_group(features: Matrix, target: Vector, scores: Vector, threshold: float) -> dict[str, Any]:
-    """For each gender and each age band its size, defaults, mean score and decision rates.
+def by_group(rows: Rows, scores: Vector, threshold: float) -> dict[str, Any]:
+    """For each group of the inputs and each of its parts: size, defaults, mean score and decision rates.
 
-    `features` is [n, F] in the order of `SCHEMA`; a group without clients is left out.
+    A part without rows is left out.
     """
-    groups = {"gender": _genders(features[:, GENDER]), "age": _age_bands(features[:, AGE])}
     return {
-        name: {
-            label: _figures(target[members], scores[members], threshold)
-            for label, members in masks.items()
+        group.name: {
+            label: _figures(rows.target[members], scores[members], threshold)
+            for label, members in _masks(rows, group).items()
             if members.any()
         }
-        for name, masks in groups.items()
+        for group in rows.inputs.groups
     }
 
 
@@ -45,20 +40,26 @@ def _figures(target: Vector, scores: Vector, threshold: float) -> dict[str, Any]
     return dict(rounded(figures))
 
 
-def _genders(codes: Vector) -> dict[str, npt.NDArray[np.bool_]]:
-    feature = SCHEMA.features[GENDER]
-    return {label: codes == code for code, label in enumerate(feature.category_labels)}
+def _masks(rows: Rows, group: Group) -> Masks:
+    column = rows.inputs.schema.names.index(group.feature)
+    values = rows.features[:, column]
+    absent = {"missing": np.isnan(values)}
+    if group.bands:
+        return _bands(values, group.bands) | absent
+    feature = rows.inputs.schema.features[column]
+    labels = (feature.category_labels or feature.categories) if feature.kind == "category" else ("no", "yes")
+    return {label: values == code for code, label in enumerate(labels)} | absent
 
 
-def _age_bands(ages: Vector) -> dict[str, npt.NDArray[np.bool_]]:
-    ends = (*AGE_BANDS[1:], np.inf)
+def _bands(values: Vector, lower: tuple[float, ...]) -> Masks:
+    ends = (*lower[1:], np.inf)
     return {
-        _band_label(low, high): (ages >= low) & (ages < high)
-        for low, high in zip(AGE_BANDS, ends, strict=True)
+        _band_label(low, high, first=i == 0): (values >= (-np.inf if i == 0 else low)) & (values < high)
+        for i, (low, high) in enumerate(zip(lower, ends, strict=True))
     }
 
 
-def _band_label(low: float, high: float) -> str:
-    if not low:
-        return f"under {high:.0f}"
-    return f"{low:.0f} and over" if np.isinf(high) else f"{low:.0f} to {high - 1:.0f}"
+def _band_label(low: float, high: float, *, first: bool) -> str:
+    if first:
+        return f"under {high:g}"
+    return f"{low:g} and over" if np.isinf(high) else f"{low:g} to under {high:g}"

@@ -10,9 +10,8 @@ never masked.
 
 import numpy as np
 
-from server.model.schema import Matrix
+from server.model.schema import Matrix, Schema
 from train.cost import Vector
-from train.features import SCHEMA
 
 #: Of each feature that is missing in fewer rows than `RARE_SHARE`, every tenth value
 #: is hidden: enough rows to learn from, few enough to leave the others their say.
@@ -20,7 +19,7 @@ MASK_EVERY = 10
 RARE_SHARE = 0.01
 
 
-def mask_rarely_missing(features: Matrix, target: Vector) -> Matrix:
+def mask_rarely_missing(features: Matrix, target: Vector, schema: Schema) -> Matrix:
     """A copy of [n, F] rows with values of the rarely missing nullable features hidden.
 
     The tenth is taken in the order of the outcome, another tenth for each feature:
@@ -30,7 +29,7 @@ def mask_rarely_missing(features: Matrix, target: Vector) -> Matrix:
     masked = features.copy()
     order = np.argsort(target, kind="stable")
     missing = np.isnan(features).mean(axis=0)
-    rare = (i for i, f in enumerate(SCHEMA.features) if f.nullable and missing[i] < RARE_SHARE)
+    rare = (i for i, f in enumerate(schema.features) if f.nullable and missing[i] < RARE_SHARE)
     for offset, column in enumerate(rare):
         masked[order[offset % MASK_EVERY :: MASK_EVERY], column] = np.nan
     return masked

@@ -9,10 +9,9 @@ from sklearn.model_selection import train_test_split
 
 from server.model.schema import Matrix
 from train.cost import Costs, Vector, cheapest
-from train.data import Rows
 from train.errors import TrainingRefused
-from train.features import SCHEMA
 from train.fit import FOLDS, OutOfFold, Parameters, fit, out_of_fold, repeats_for
+from train.rows import Rows
 from train.seeds import THRESHOLD, TREES, derived
 
 #: Of the complete rows, kept away from everything until the model is final. A
@@ -55,8 +54,8 @@ def split(rows: Rows, seed: int) -> Split:
     bad = int(rows.target[complete].sum())
     if min(bad, len(complete) - bad) < MIN_PER_OUTCOME:
         raise TrainingRefused(
-            f"expected at least {MIN_PER_OUTCOME} clients of either outcome, got {bad} with TARGET 1 and "
-            f"{len(complete) - bad} with TARGET 0: use a larger part of the data"
+            f"expected at least {MIN_PER_OUTCOME} rows of either outcome, got {bad} with 1 and "
+            f"{len(complete) - bad} with 0: use more of the data"
         )
     _, held = train_test_split(
         complete, test_size=HELD_OUT_SHARE, stratify=rows.target[complete], random_state=seed
@@ -96,5 +95,5 @@ def fit_model(
 def without(rows: Rows, feature: str) -> Rows:
     """The same rows with one feature missing everywhere: the model cannot learn from it."""
     features = rows.features.copy()
-    features[:, SCHEMA.names.index(feature)] = np.nan
-    return Rows(features, rows.target, rows.complete)
+    features[:, rows.inputs.schema.names.index(feature)] = np.nan
+    return Rows(features, rows.target, rows.complete, rows.inputs)

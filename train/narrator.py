@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,23 +19,22 @@ from rich.progress import (
 from rich.table import Table
 
 from server.model.bundle import Bundle
-from train.data import Rows, Source
+from train.data import Source
+from train.rows import Rows
 
-_FIGURES = {
+#: The figures of an evaluation, for people.
+FIGURES = {
     "auc": "ROC AUC",
     "gini": "Gini",
     "ks": "KS",
     "brier": "Brier score",
     "log_loss": "log loss",
-    "refusal_rate": "refused",
-    "false_positive_rate": "paying clients refused",
-    "false_negative_rate": "defaulting clients accepted",
 }
 _COSTS = {
-    "model": "cost a client",
+    "model": "cost a row",
     "model_at_analytic_threshold": "cost at the analytic threshold",
-    "accept_all": "cost of accepting all",
-    "refuse_all": "cost of refusing all",
+    "accept_all": "cost of the first decision for all",
+    "refuse_all": "cost of the second decision for all",
 }
 
 
@@ -75,7 +75,7 @@ class Narrator:
     def trials(self, total: int) -> Iterator[Callable[[int, float], None]]:
         """The progress of a search; the function it gives takes the finished trials and the least cost."""
         with self._bar("searching parameters", total, "trials") as bar:
-            yield lambda done, cost: bar.show(done, f"least cost a client {cost:.4f}")
+            yield lambda done, cost: bar.show(done, f"least cost a row {cost:.4f}")
 
     @contextmanager
     def _bar(self, what: str, total: int, unit: str) -> Iterator["_Bar"]:
@@ -93,12 +93,12 @@ class Narrator:
             task = progress.add_task(what, total=total, note="")
             yield _Bar(progress, task, None if terminal else self._console, f"{what}: {{}} of {total} {unit}")
 
-    def evaluated(self, figures: Mapping[str, Any]) -> None:
-        """Print the evaluation: held-out clients beside the out-of-fold scores."""
+    def evaluated(self, figures: Mapping[str, Any], rates: Mapping[str, str]) -> None:
+        """Print the evaluation, held out beside out of fold; `rates` names the rates of decisions."""
         held, unseen, threshold = figures["held_out"], figures["out_of_fold"], figures["threshold"]
         table = Table("figure", f"held out ({held['rows']:,})", f"out of fold ({unseen['rows']:,})")
-        for name, words in _FIGURES.items():
-            table.add_row(words, f"{held[name]:.4f}", f"{unseen[name]:.4f}")
+        for name, words in {**FIGURES, **rates}.items():
+            table.add_row(words, *(figure_words(part[name]) for part in (held, unseen)))
         for name, words in _COSTS.items():
             table.add_row(words, f"{held['cost'][name]:.4f}", f"{unseen['cost'][name]:.4f}")
         self._console.print(table)
@@ -112,10 +112,21 @@ class Narrator:
             f"threshold {threshold['chosen']:.4f}, the analytic one is {threshold['analytic']:.4f}"
         )
 
-    def written(self, bundle: Bundle) -> None:
-        """Say where the bundle is and how to serve it."""
-        self._console.print(f"wrote {bundle.label} to {bundle.directory}")
+    def say(self, sentence: str) -> None:
+        """Print a sentence."""
+        self._console.print(sentence, soft_wrap=True)
+
+    def written(self, bundle: Bundle, report: Path) -> None:
+        """Say where the bundle and the report are, and how to serve it."""
+        self._console.print(
+            f"wrote {bundle.label} to {bundle.directory}, the report to {report}", soft_wrap=True
+        )
         self._console.print(f"serve it with: python -m ui --model {bundle.directory}")
+
+
+def figure_words(value: float | None) -> str:
+    """A figure to four decimals; a rate of nobody is none."""
+    return "none there" if value is None else f"{value:.4f}"
 
 
 class _Bar:

@@ -3,7 +3,7 @@
 import numpy as np
 
 #: What a stream is for: the same trial of two seeds, or two steps of one seed, share nothing.
-SEARCH, FOLDS, TREES, THRESHOLD, RECIPE = range(1, 6)
+SEARCH, FOLDS, TREES, THRESHOLD, RECIPE, LEARNING, EXAMPLES = range(1, 8)
 
 
 def derived(seed: int, *path: int) -> int:

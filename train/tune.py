@@ -16,11 +16,11 @@ from optuna.trial import TrialState
 from sklearn.model_selection import train_test_split
 
 from train.cost import Costs, Vector, cheapest
-from train.data import Rows
 from train.errors import TrainingRefused
-from train.fit import FIXED, FOLDS, repeats_for, score_folds
+from train.fit import FOLDS, fixed, repeats_for, score_folds
 from train.journal import Journal
 from train.masking import MASK_EVERY
+from train.rows import Rows
 from train.seeds import SEARCH, derived
 
 #: Counted up when the same trial would be scored otherwise: an older study is not gone on with.
@@ -102,7 +102,9 @@ def fingerprint(rows: Rows, costs: Costs, seed: int) -> str:
             RECIPE,
             vars(costs),
             seed,
-            FIXED,
+            fixed(rows.inputs),
+            rows.inputs.unordered,
+            rows.inputs.max_leaves,
             START,
             MASK_EVERY,
             MAX_TUNING_ROWS,
@@ -141,7 +143,8 @@ class _Objective:
         self._report_every = FOLDS if self._repeats > 1 else 1
 
     def __call__(self, trial: optuna.Trial) -> float:
-        rows, parameters = self._rows, _suggest(trial)
+        rows = self._rows
+        parameters = _suggest(trial, rows.inputs.max_leaves)
         target, scores = np.empty(0), np.empty(0)
         for step, fold in enumerate(score_folds(rows, parameters, self._seed, self._repeats), start=1):
             target = np.concatenate([target, rows.target[fold.rows]])
@@ -167,9 +170,9 @@ def refuse_one_decision(scores: Vector, threshold: float) -> None:
         )
 
 
-def _suggest(trial: optuna.Trial) -> dict[str, Any]:
+def _suggest(trial: optuna.Trial, max_leaves: int) -> dict[str, Any]:
     return {
-        "num_leaves": trial.suggest_int("num_leaves", 3, 16),
+        "num_leaves": trial.suggest_int("num_leaves", 3, max_leaves),
         "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.15, log=True),
         "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 200, log=True),
         "feature_fraction": trial.suggest_float("feature_fraction", 0.4, 1.0),

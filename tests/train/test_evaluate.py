@@ -3,10 +3,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from train.cost import Costs
-from train.data import Rows
 from train.evaluate import auc_difference_interval, auc_interval, calibration, decisions, evaluate
-from train.features import SCHEMA
-from train.groups import AGE, GENDER, by_group
+from train.features import INPUTS, SCHEMA
+from train.groups import by_group
+from train.rows import Rows
 
 RANDOM = np.random.default_rng(5)
 SCORES = RANDOM.beta(1, 8, 4000)
@@ -60,13 +60,20 @@ def test_a_rate_of_nobody_is_none() -> None:
 
 def test_groups_cover_every_client_once_and_leave_empty_groups_out() -> None:
     features = np.full((4000, len(SCHEMA)), np.nan)
-    features[:, GENDER] = RANDOM.choice([0.0, 2.0], 4000)
-    features[:, AGE] = RANDOM.uniform(20, 69, 4000)
-    features[0, AGE] = 40.0
-    rows = Rows(features, TARGET, np.ones(4000, dtype=bool))
-    groups = by_group(rows.features, rows.target, SCORES, 0.1)
+    gender, age = SCHEMA.names.index("CODE_GENDER"), SCHEMA.names.index("AGE_YEARS")
+    features[:, gender] = RANDOM.choice([0.0, 2.0], 4000)
+    features[:, age] = RANDOM.uniform(20, 69, 4000)
+    features[0, age], features[1, age] = 40.0, np.nan
+    groups = by_group(Rows(features, TARGET, np.ones(4000, dtype=bool), INPUTS), SCORES, 0.1)
     assert list(groups["gender"]) == ["Male", "Female"]
-    assert list(groups["age"]) == ["under 30", "30 to 39", "40 to 49", "50 to 59", "60 and over"]
+    assert list(groups["age"]) == [
+        "under 30",
+        "30 to under 40",
+        "40 to under 50",
+        "50 to under 60",
+        "60 and over",
+        "missing",
+    ]
     for kind in groups.values():
         assert sum(group["rows"] for group in kind.values()) == 4000
         assert sum(group["defaults"] for group in kind.values()) == TARGET.sum()

@@ -9,13 +9,13 @@ from sklearn.metrics import roc_auc_score
 import train.fit
 import train.tune
 from train.cost import Costs
-from train.data import Rows
 from train.errors import TrainingRefused
-from train.features import MONOTONE, SCHEMA
+from train.features import INPUTS, MONOTONE, SCHEMA
 from train.fit import Scored, fit, folds, model_text, out_of_fold
 from train.golden import encode, synthetic_rows
 from train.masking import mask_rarely_missing
 from train.model import fit_model, split
+from train.rows import Rows
 from train.seeds import derived
 from train.synthetic import draw_population
 from train.tune import START, fingerprint, tune
@@ -28,7 +28,7 @@ def clients(count: int, seed: int) -> Rows:
     """Synthetic clients, encoded by the server's schema, without the way through files."""
     features = encode(synthetic_rows(count, seed))
     target = draw_population(count, seed)["TARGET"].astype(np.float64)
-    return Rows(features, target, np.ones(count, dtype=bool))
+    return Rows(features, target, np.ones(count, dtype=bool), INPUTS)
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_hold_the_study_is_one_sentence(rows: Rows, tmp_pat
 
 def test_clients_without_secondary_tables_are_trained_on_and_never_scored(rows: Rows) -> None:
     complete = np.arange(CLIENTS) % 3 != 0
-    mixed = Rows(rows.features, rows.target, complete)
+    mixed = Rows(rows.features, rows.target, complete, INPUTS)
     scored = []
     for fold in folds(mixed, seed=0, repeats=1):
         assert not set(fold.train) & set(fold.scored)
@@ -185,7 +185,7 @@ def test_a_gap_that_the_data_never_have_is_not_scored_as_the_first_category(name
 
 
 def test_masking_hides_a_tenth_with_the_same_share_of_defaults_and_leaves_the_rest(rows: Rows) -> None:
-    masked = mask_rarely_missing(rows.features, rows.target)
+    masked = mask_rarely_missing(rows.features, rows.target, SCHEMA)
     hidden = np.isnan(masked) & ~np.isnan(rows.features)
     for column, feature in enumerate(SCHEMA.features):
         if not feature.nullable or np.isnan(rows.features[:, column]).mean() > 0.01:
@@ -198,9 +198,7 @@ def test_masking_hides_a_tenth_with_the_same_share_of_defaults_and_leaves_the_re
 
 
 def test_too_few_defaults_are_refused_in_one_sentence(rows: Rows) -> None:
-    with pytest.raises(
-        TrainingRefused, match=r"at least 60 clients of either outcome, got \d+ with TARGET 1"
-    ):
+    with pytest.raises(TrainingRefused, match=r"at least 60 rows of either outcome, got \d+ with 1 and"):
         split(rows.take(np.arange(300)), seed=0)
 
 

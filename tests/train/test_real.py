@@ -8,10 +8,12 @@ from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT
 from tests.support.real_data import DATA, needs_real_data
 from train.cost import Costs, cost_per_client
-from train.data import Rows, load
+from train.data import load
+from train.features import INPUTS
 from train.fit import fit, model_text, out_of_fold
 from train.golden import encode, synthetic_rows
 from train.model import split
+from train.rows import Rows
 from train.synthetic import draw_population
 from train.tune import START
 
@@ -59,7 +61,7 @@ def test_the_shipped_model_refuses_some_and_accepts_most(bundle: Bundle) -> None
 def test_a_model_of_synthetic_clients_reaches_its_auc_on_real_ones(rows: Rows) -> None:
     count = 20_000
     target = draw_population(count, 0)["TARGET"].astype(np.float64)
-    synthetic = Rows(encode(synthetic_rows(count, 0)), target, np.ones(count, dtype=bool))
+    synthetic = Rows(encode(synthetic_rows(count, 0)), target, np.ones(count, dtype=bool), INPUTS)
     scores = np.asarray(fit(synthetic, START, seed=0, trees=200).predict(rows.features[rows.complete]))
     real = rows.target[rows.complete]
     assert roc_auc_score(real, scores) >= 0.72

@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 from scipy.stats import spearmanr  # type: ignore[import-untyped]  # SciPy ships no types
 
-from train.data import APPLICATIONS, ATM_MEAN, BUREAU, CARDS, NOT_EMPLOYED_DAYS, OVERDUE_MAX, Rows, load
+from train.data import APPLICATIONS, ATM_MEAN, BUREAU, CARDS, NOT_EMPLOYED_DAYS, OVERDUE_MAX, load
 from train.features import SCHEMA
+from train.rows import Rows
 from train.synthetic import STATISTICS, Population, draw_population
 from train.synthetic_tables import write_tables
 

@@ -1,0 +1,256 @@
+"""`python -m train --table`: which column is what, what is refused, and a bundle from a stranger's file."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import train.fit
+from export.errors import ExportRefused
+from server.errors import HotrowError
+from server.model.bundle import CARD_FILE, Bundle
+from server.model.predictor import Predictor
+from train.__main__ import main
+from train.errors import DataError
+from train.own_table import Asked, load_table
+
+ROWS = 900
+
+
+def loans(rows: int = ROWS) -> pl.DataFrame:
+    random = np.random.default_rng(7)
+    amount, income = np.exp(random.normal(8, 0.8, rows)), np.exp(random.normal(10, 0.6, rows))
+    purpose = random.choice(["car", "école", "repairs"], rows)
+    odds = 0.9 * np.log(amount / income * 8) - 0.6 * (purpose == "car") - 0.8
+    bad = random.random(rows) < 1 / (1 + np.exp(-odds))
+    return pl.DataFrame(
+        {
+            "No": [f"K{i:05d}" for i in range(rows)],
+            "Age in years": random.integers(19, 75, rows),
+            "income": pl.Series(np.where(random.random(rows) < 0.1, np.nan, np.round(income, 2))).fill_nan(
+                None
+            ),
+            "amount": np.round(amount, 2),
+            "purpose": purpose,
+            "owner": random.random(rows) < 0.4,
+            "branch": "north",
+            "note": pl.Series([None] * rows, dtype=pl.String),
+            "default": np.where(bad, "bad", "good"),
+        }
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    loans().write_parquet(tmp_path / "loans.parquet")
+    return tmp_path / "loans.parquet"
+
+
+@pytest.fixture
+def asked(path: Path) -> Asked:
+    return Asked(path, "default", positive="bad", key="No")
+
+
+def test_columns_are_what_their_values_are(asked: Asked) -> None:
+    table = load_table(replace(asked, groups=("purpose", "income", "owner")))
+    rows, schema = table.rows, table.rows.inputs.schema
+    assert schema.names == ("Age_in_years", "income", "amount", "purpose", "owner")
+    assert [f.form_kind for f in schema.features] == ["integer", "number", "number", "category", "flag"]
+    assert [f.nullable for f in schema.features] == [False, True, False, False, False]
+    assert schema["Age_in_years"].label == "Age in years"
+    assert schema["purpose"].categories == ("car", "repairs", "école")
+    assert rows.inputs.unordered == ("purpose",)
+    assert [len(group.bands) for group in rows.inputs.groups] == [0, 4, 0]
+    assert rows.target.sum() == (loans()["default"] == "bad").sum()
+    assert table.notes == (
+        "column branch left out: it has one value",
+        "column note left out: it is empty",
+    )
+
+
+def test_a_semicolon_file_of_another_code_page_is_the_same_table(asked: Asked, tmp_path: Path) -> None:
+    text = loans().write_csv(separator=";", null_value="NA")
+    text = re.sub(r"(\d)\.(\d)", r"\1,\2", text)
+    (tmp_path / "loans.csv").write_bytes(text.encode("cp1252"))
+    other = load_table(replace(asked, path=tmp_path / "loans.csv"))
+    np.testing.assert_array_equal(other.rows.features, load_table(asked).rows.features)
+
+
+def test_rows_without_a_target_are_left_out_and_counted(asked: Asked) -> None:
+    frame = loans().with_columns(default=pl.when(pl.int_range(pl.len()) < 9).then(None).otherwise("default"))
+    frame.write_parquet(asked.path)
+    table = load_table(asked)
+    assert len(table.rows) == ROWS - 9
+    assert table.notes[0] == "9 rows without default left out"
+
+
+@pytest.mark.parametrize(
+    ("values", "positive"),
+    [((0, 1), "1"), ((False, True), "true"), (("No", "Yes"), "Yes"), ((0.0, 1.0), "1.0")],
+)
+def test_words_that_everybody_knows_need_no_positive(
+    asked: Asked, values: tuple[object, object], positive: str
+) -> None:
+    bad = (loans()["default"] == "bad").to_list()
+    loans().with_columns(default=pl.Series([values[one] for one in bad])).write_parquet(asked.path)
+    table = load_table(replace(asked, positive=None))
+    assert table.positive == positive
+    assert table.rows.target.sum() == sum(bad)
+
+
+FIRST_DAY = pl.date(2020, 1, 1)
+CHANGES: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], str]] = {
+    "dates": (
+        lambda frame: frame.with_columns(since=FIRST_DAY + pl.duration(days="Age in years")),
+        r"numbers or words in the column since .*, got Date: .* --drop since",
+    ),
+    "names": (
+        lambda frame: frame.with_columns(name=pl.format("n{}", pl.int_range(pl.len()))),
+        r"at most 100 different words in the column name .*, got 900 \('n0', .* --drop name",
+    ),
+    "one typing mistake": (
+        lambda frame: frame.with_columns(
+            amount=pl.when(pl.int_range(pl.len()) == 41).then(pl.lit("12oo")).otherwise(pl.col("amount"))
+        ),
+        r"row 42, amount: expected a number, got '12oo', in .*loans.parquet",
+    ),
+    "three outcomes": (
+        lambda frame: frame.with_columns(
+            default=pl.when(pl.int_range(pl.len()) < 5).then(pl.lit("late")).otherwise("default")
+        ),
+        r"two values in the column default .*, got 3 \('bad', 'good', 'late'\)",
+    ),
+    "one outcome": (lambda frame: frame.with_columns(default=pl.lit("good")), "two values .* got 1"),
+    "a key twice": (
+        lambda frame: pl.concat([frame, frame.head(1)]),
+        "every No once in .*, got K00000 2 times",
+    ),
+    "two names alike": (lambda frame: frame.rename({"amount": "Age in_years"}), "got Age_in_years twice"),
+    "no rows": (lambda frame: frame.head(0), "expected rows in"),
+    "nothing to learn from": (lambda frame: frame.select("No", "default"), "a column to learn from"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_cannot_be_learned_from_is_one_sentence_with_a_way_out(asked: Asked, name: str) -> None:
+    change, expected = CHANGES[name]
+    change(loans()).write_parquet(asked.path)
+    with pytest.raises(HotrowError, match=expected) as refusal:
+        load_table(asked)
+    assert "\n" not in str(refusal.value)
+
+
+def test_names_that_are_none_are_refused_with_the_nearest(asked: Asked) -> None:
+    with pytest.raises(DataError, match=r"a column defaults in .*: the nearest is 'default'"):
+        load_table(replace(asked, target="defaults"))
+    with pytest.raises(DataError, match=r"which value of default .* 'bad' or 'good': say it with --positive"):
+        load_table(replace(asked, positive=None))
+    with pytest.raises(DataError, match="--positive to be 'bad' or 'good', got 'ugly'"):
+        load_table(replace(asked, positive="ugly"))
+    with pytest.raises(ExportRefused, match="--groups to name columns that are learned from, got branch"):
+        load_table(replace(asked, groups=("branch",)))
+    with pytest.raises(ExportRefused, match="readable data at"):
+        load_table(replace(asked, path=Path("nowhere.csv")))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("own")
+    loans().write_csv(folder / "my loans.csv")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(train.fit, "MAX_REPEATS", 1)
+        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+        options = ["--table", str(folder / "my loans.csv"), "--target", "default", "--positive", "bad"]
+        options += ["--id", "No", "--groups", "Age in years,purpose", "--decisions", "lend,decline"]
+        options += [
+            "--fn-cost",
+            "4",
+            "--trials",
+            "1",
+            "--runs",
+            str(folder / "runs"),
+            "--out",
+            str(folder / "out"),
+        ]
+        assert main(options) == 0
+    return Bundle.load(folder / "out")
+
+
+def test_a_table_becomes_a_bundle_that_answers_as_it_was_trained(trained: Bundle) -> None:
+    assert trained.label == "my-loans@1"
+    assert trained.exact
+    assert (trained.decision.below, trained.decision.otherwise) == ("lend", "decline")
+    predictor = Predictor(trained)
+    assert predictor.check_golden_rows() >= 200
+    answers = [
+        predictor.predict(trained.schema.encode(example["row"]))[0]
+        for example in trained.manifest["examples"]
+    ]
+    safe, borderline, risky = answers
+    assert safe < borderline < trained.decision.threshold <= risky
+    known = {tuple(row.values()) for row in loans().select("income", "amount", "purpose").to_dicts()}
+    for example in trained.manifest["examples"]:
+        assert tuple(example["row"][name] for name in ("income", "amount", "purpose")) not in known
+
+
+def test_its_card_and_report_say_what_is_known(trained: Bundle) -> None:
+    figures = trained.manifest["evaluation"]
+    card = (trained.directory / CARD_FILE).read_text()
+    assert f"{figures['held_out']['auc']:.4f}" in card
+    assert "{" not in card
+    page = trained.directory.with_suffix(".html").read_text()
+    for words in (
+        "ROC",
+        "calibration",
+        "What decisions cost",
+        "learning curve",
+        "importance",
+        "Groups: purpose",
+    ):
+        assert words in page
+    assert page.count("data:image/png;base64,") == 7
+    assert not re.findall(r"(?:src|href)=.https?:", page)
+    assert [point["rows"] for point in figures["learning_curve"]] == [108, 216, 324, 432, 540]
+    assert sum(figures["importance"].values()) == pytest.approx(1, abs=1e-4)
+    assert sum(part["rows"] for part in figures["held_out"]["groups"]["purpose"].values()) == ROWS / 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--table", "x.csv"],
+        ["--target", "y"],
+        ["--table", "x.csv", "--target", "y", "--data", "."],
+        ["--decisions", "a"],
+    ],
+)
+def test_options_that_make_no_sense_together_are_exit_2(options: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(options)
+    assert exit_.value.code == 2
+
+
+def test_tracking_that_is_asked_for_and_cannot_be_is_said_before_any_work(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['mlflow'] = None\n"
+        "import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *more: None if name == 'mlflow' else find(name, *more)\n"
+        "from server.cli import run; from train.__main__ import main\n"
+        "sys.argv = ['train', '--out', sys.argv[1]]; run(main)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        env={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "PATH": "/usr/bin:/bin"},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("expected MLflow to be installed, as MLFLOW_TRACKING_URI is set")
+    assert not (tmp_path / "out").exists()

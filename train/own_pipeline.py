@@ -1,0 +1,130 @@
+"""Training on a table of one's own, from the file to the written bundle and its report."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.assemble import write_conversion
+from export.lightgbm_model import convert_lightgbm
+from server.model.bundle import CARD_FILE, REFERENCE_FILE, Bundle, Decision
+from server.model.schema import Feature
+from train.examples import choose
+from train.fit import model_text
+from train.html_report import write_report
+from train.narrator import Narrator
+from train.own_table import Asked, OwnTable, load_table
+from train.rows import Rows
+from train.seeds import EXAMPLES, derived
+from train.study import Recipe, Study, decision, provenance, reference, study
+from train.target import check_target, writable
+from train.tracking import track
+
+CARD = Path(__file__).with_name("own_card_template.md")
+_DRAWN = 2000
+#: A figure of somebody's own has more digits than anybody would make up.
+_DIGITS = 3
+
+
+def train_table(asked: Asked, recipe: Recipe, narrator: Narrator) -> Bundle:
+    """Train on a table and write its bundle to the recipe's `out`, and a report.
+
+    Raises `DataError` or `ExportRefused` for a table that cannot be used and
+    `TrainingRefused` for rows no model can be learned from; the bundle is written
+    whole or not at all. What would refuse it at the end is looked at first.
+    """
+    check_target(recipe.out, replace=recipe.replace)
+    table = load_table(asked)
+    rows = table.rows
+    narrator.say(f"read {asked.path.name}: {len(rows):,} rows, {len(rows.inputs.schema)} features")
+    narrator.say(f"{rows.target.mean():.2%} have {asked.target} {table.positive}")
+    for note in table.notes:
+        narrator.say(note)
+    done = study(rows, recipe, narrator)
+    rates = _rates(asked)
+    narrator.evaluated(done.figures, rates)
+    source = {"file": asked.path.name, "sha256": table.sha256, "rows": len(rows), "notes": table.notes}
+    made_from = provenance(done, recipe, data=[source], target=asked.target, positive=table.positive)
+    with narrator.step("converting it and proving the graph equal"):
+        bundle = _write(asked, table, recipe, done, made_from)
+    write_report(recipe.report, bundle, done, made_from, rates)
+    track(recipe, bundle, done)
+    narrator.written(bundle, recipe.report)
+    return bundle
+
+
+def _rates(asked: Asked) -> dict[str, str]:
+    """What the rates of `evaluate.decisions` are called."""
+    below, otherwise = asked.decisions
+    return {
+        "refusal_rate": f"decided {otherwise}",
+        "false_positive_rate": f"decided {otherwise}, of the others",
+        "false_negative_rate": f"decided {below}, of those with it",
+    }
+
+
+def _write(asked: Asked, table: OwnTable, recipe: Recipe, done: Study, made_from: dict[str, Any]) -> Bundle:
+    chosen = decision(done.model, recipe.costs, *asked.decisions)
+    manifest = {
+        "wording": {"title": recipe.name, "probability": f"probability of {asked.target} {table.positive}"},
+        "evaluation": done.figures,
+        "provenance": made_from,
+        "examples": _examples(table.rows, done, recipe.seed),
+    }
+    files = {
+        REFERENCE_FILE: reference(done),
+        CARD_FILE: _card(asked, table, done, made_from, chosen).encode(),
+    }
+    with writable(recipe.out):
+        return write_conversion(
+            recipe.out,
+            convert_lightgbm(model_text(done.model.booster)),
+            schema=table.rows.inputs.schema,
+            name=recipe.name,
+            version=recipe.version,
+            decision=chosen,
+            manifest=manifest,
+            files=files,
+        )
+
+
+def _examples(rows: Rows, done: Study, seed: int) -> list[dict[str, Any]]:
+    """Made-up rows: each value is one of its column, rounded; no row of them is anybody's."""
+    random = np.random.default_rng(derived(seed, EXAMPLES))
+    schema = rows.inputs.schema
+    columns = [column[~np.isnan(column)] for column in rows.features.T]
+    drawn = np.column_stack([random.choice(column, _DRAWN) for column in columns])
+    encoded = np.column_stack([_rounded(f, drawn[:, i]) for i, f in enumerate(schema.features)])
+    fields = [schema.fields(row.tolist()) for row in encoded]
+    return choose(fields, done.model.probabilities(encoded), done.model.threshold)
+
+
+def _rounded(feature: Feature, values: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+    if feature.kind == "category" or feature.form_kind in ("flag", "integer"):
+        return values
+    with np.errstate(divide="ignore"):
+        decimals = _DIGITS - 1 - np.floor(np.log10(np.abs(values)))
+    scale = 10.0 ** np.where(np.isfinite(decimals), np.clip(decimals, -12, 12), 0.0)
+    low, high = feature.range
+    return np.clip(np.round(values * scale) / scale, low, high)
+
+
+def _card(asked: Asked, table: OwnTable, done: Study, made_from: dict[str, Any], chosen: Decision) -> str:
+    inputs = "\n".join(
+        f"| {feature.label or feature.name} | {feature.form_kind} | {'yes' if feature.nullable else 'no'} |"
+        for feature in table.rows.inputs.schema.features
+    )
+    return CARD.read_text().format(
+        figures=done.figures,
+        held=done.figures["held_out"],
+        unseen=done.figures["out_of_fold"],
+        threshold=done.figures["threshold"],
+        provenance=made_from,
+        source=made_from["data"][0],
+        decision=chosen,
+        target=asked.target,
+        positive=table.positive,
+        inputs=inputs,
+        parameters="\n".join(f"| `{name}` | {value:.5g} |" for name, value in made_from["tuned"].items()),
+        libraries=", ".join(f"{name} {version}" for name, version in made_from["libraries"].items()),
+    )

@@ -1,0 +1,217 @@
+"""A table of one's own -> rows to learn from: which column is what, by its values over the whole file."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from export.describe import apply_schema
+from export.errors import ExportRefused
+from export.observe import Data, infer, read_data
+from export.table import Table, read_table
+from server.model.dialect import MISSING_WORDS
+from server.model.schema import Feature, Schema
+from train.errors import DataError
+from train.rows import Group, Inputs, Rows
+
+#: Pairs whose second word is the positive one, in small letters.
+_KNOWN = (("0", "1"), ("0.0", "1.0"), ("false", "true"), ("no", "yes"), ("n", "y"))
+#: More words than this are names or free text to a model of trees.
+MAX_CATEGORIES = 100
+#: A column most of whose values are numbers is one of numbers, and the others are mistakes.
+_NUMBERS_SHARE = 0.5
+#: Numbers are grouped by their quartiles.
+_QUARTILES = (0.0, 0.25, 0.5, 0.75)
+_SHOWN = 5
+#: LightGBM takes no names with these.
+_UNNAMEABLE = re.compile(r'[\s,:\[\]{}"]')
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a table: columns by their names, `positive` a value of the target."""
+
+    path: Path
+    target: str
+    positive: str | None = None
+    key: str | None = None
+    drop: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    schema: Path | None = None
+    decisions: tuple[str, str] = ("negative", "positive")
+
+
+@dataclass(frozen=True)
+class OwnTable:
+    """The rows of a file, its digest, the value whose probability is learned, and what was left out."""
+
+    rows: Rows
+    sha256: str
+    positive: str
+    notes: tuple[str, ...]
+
+
+def load_table(asked: Asked) -> OwnTable:
+    """Rows, features and target of a file.
+
+    Raises `DataError` or `ExportRefused` in one sentence for a table that cannot be
+    learned from as it is; nothing is guessed of a target of two words that mean
+    nothing to us, of dates, and of columns that look like names.
+    """
+    table = _without_blank_rows(read_table(asked.path, [asked.target]))
+    for name in (asked.target, asked.key, *asked.drop, *asked.groups):
+        _check_column(name, table)
+    _check_key(asked, table)
+    target, positive, left_out = _target(asked, table.columns[asked.target])
+    kept = replace(table, columns=table.columns.filter(pl.Series(~np.isnan(target))))
+    features, dropped = _features(asked, kept)
+    data = read_data(features, kept)
+    features = infer(features, data, takes_missing=True)
+    if asked.schema:
+        features = apply_schema(features, asked.schema)
+    schema = Schema(features)
+    if faults := data.faults(schema):
+        raise DataError(
+            f"{faults[0]}, in {asked.path}" + (f", and {len(faults) - 1} more" * (len(faults) > 1))
+        )
+    matrix = data.matrix
+    inputs = Inputs(
+        schema,
+        unordered=tuple(feature.name for feature in schema.features if feature.kind == "category"),
+        groups=tuple(_group(name, features, data) for name in asked.groups),
+    )
+    labels = target[~np.isnan(target)]
+    rows = Rows(matrix, labels, np.ones(len(labels), dtype=np.bool_), inputs)
+    notes = [f"{left_out:,} rows without {asked.target} left out"] if left_out else []
+    notes += [f"column {name} left out: {why}" for name, why in dropped.items()]
+    return OwnTable(rows, sha256(asked.path.read_bytes()).hexdigest(), positive, tuple(notes))
+
+
+def _without_blank_rows(table: Table) -> Table:
+    present = table.columns.filter(~pl.all_horizontal(pl.all().is_null()))
+    if present.is_empty():
+        raise DataError(f"expected rows in {table.path}, got none")
+    return replace(table, columns=present)
+
+
+def _check_column(name: str | None, table: Table) -> None:
+    columns = table.columns.columns
+    if name is not None and name not in columns:
+        near = get_close_matches(name, columns, 1, 0.5)
+        what = f"the nearest is {near[0]!r}" if near else f"it has {', '.join(map(repr, columns[:_SHOWN]))}…"
+        raise DataError(f"expected a column {name} in {table.path}, got none: {what}")
+
+
+def _check_key(asked: Asked, table: Table) -> None:
+    if asked.key is None:
+        return
+    key = table.columns[asked.key]
+    if len(repeated := key.filter(key.is_duplicated())):
+        raise DataError(
+            f"expected every {asked.key} once in {asked.path}, got {repeated[0]} "
+            f"{(key == repeated[0]).sum()} times: rows of one {asked.key} on both sides of a split would "
+            "flatter the model; keep one of each, or leave --id out if they are independent"
+        )
+
+
+def _target(asked: Asked, column: pl.Series) -> tuple[npt.NDArray[np.float64], str, int]:
+    """The target as 0, 1 and NaN for missing, the positive value, and how many are missing."""
+    words = column.cast(pl.String).str.strip_chars()
+    words = words.set(words.is_in(list(MISSING_WORDS)), None)
+    values = sorted(words.drop_nulls().unique().to_list())
+    if len(values) != 2:
+        shown = ", ".join(map(repr, values[:_SHOWN])) + ("…" if len(values) > _SHOWN else "")
+        raise DataError(
+            f"expected two values in the column {asked.target} of {asked.path}, got {len(values)} ({shown}): "
+            "numbers and several classes are learned elsewhere, and served with python -m export"
+        )
+    positive = _positive(asked, values)
+    target = (words == positive).cast(pl.Float64).to_numpy().astype(np.float64)
+    return target, positive, words.null_count()
+
+
+def _positive(asked: Asked, values: Sequence[str]) -> str:
+    if asked.positive is not None:
+        if asked.positive not in values:
+            raise DataError(
+                f"expected --positive to be {values[0]!r} or {values[1]!r}, got {asked.positive!r}"
+            )
+        return asked.positive
+    if tuple(value.lower() for value in values) in _KNOWN:
+        return values[1]
+    raise DataError(
+        f"expected to know which value of {asked.target} has its probability learned, {values[0]!r} or "
+        f"{values[1]!r}: say it with --positive"
+    )
+
+
+def _features(asked: Asked, table: Table) -> tuple[list[Feature], dict[str, str]]:
+    """A feature for each column that is learned from, and why others are not."""
+    features, dropped = [], {}
+    names = set()
+    for column in table.columns.get_columns():
+        if column.name in (asked.target, asked.key, *asked.drop):
+            continue
+        if column.drop_nulls().n_unique() < 2:
+            dropped[column.name] = "it has one value" if column.drop_nulls().n_unique() else "it is empty"
+            continue
+        feature = _feature(asked, column, table)
+        if feature.name in names:
+            raise DataError(f"expected different names in {asked.path}, got {feature.name} twice: rename one")
+        names.add(feature.name)
+        features.append(feature)
+    if not features:
+        raise DataError(f"expected a column to learn from in {asked.path}, got none beside {asked.target}")
+    if asked.schema:
+        features = apply_schema(features, asked.schema)
+    return features, dropped
+
+
+def _feature(asked: Asked, column: pl.Series, table: Table) -> Feature:
+    name = _UNNAMEABLE.sub("_", column.name)
+    if column.dtype.is_temporal() or column.dtype.is_nested() or column.dtype == pl.Binary:
+        raise DataError(
+            f"expected numbers or words in the column {column.name} of {asked.path}, got {column.dtype}: "
+            f"make numbers of it (years since, months between), or leave it out with --drop {column.name}"
+        )
+    feature = Feature(name, label=column.name if name != column.name else "")
+    if column.dtype.is_numeric() or column.dtype == pl.Boolean:
+        return feature
+    words = column.cast(pl.String).str.strip_chars()
+    present = words.filter(~words.is_in(list(MISSING_WORDS)).fill_null(True))
+    if _share_of_numbers(present, table) > _NUMBERS_SHARE:
+        return feature
+    different = sorted(present.unique().to_list())
+    if len(different) > MAX_CATEGORIES:
+        raise DataError(
+            f"expected at most {MAX_CATEGORIES} different words in the column {column.name} of {asked.path}, "
+            f"got {len(different):,} ({', '.join(map(repr, different[:3]))}…): join rare ones, or leave it "
+            f"out with --drop {column.name}"
+        )
+    return replace(feature, kind="category", categories=tuple(different))
+
+
+def _share_of_numbers(words: pl.Series, table: Table) -> float:
+    if table.dialect is not None and table.dialect.decimal == ",":
+        words = words.str.replace_all(r"[.\x{00A0}\x{202F} ]", "").str.replace(",", ".", literal=True)
+    truth = words.str.to_lowercase().is_in(["true", "false"])
+    numbers = words.cast(pl.Float64, strict=False).is_not_null() | truth
+    return int(numbers.sum()) / max(1, len(numbers))
+
+
+def _group(name: str, features: Sequence[Feature], data: Data) -> Group:
+    by_label = {feature.label or feature.name: i for i, feature in enumerate(features)}
+    index = by_label.get(name, by_label.get(_UNNAMEABLE.sub("_", name)))
+    if index is None:
+        raise ExportRefused(f"expected --groups to name columns that are learned from, got {name}")
+    feature, values = features[index], data.columns[index].values
+    if feature.kind == "category" or set(np.unique(values[~np.isnan(values)]).tolist()) <= {0.0, 1.0}:
+        return Group(name, feature.name)
+    bands = np.unique(np.round(np.nanquantile(values, _QUARTILES), 6))
+    return Group(name, feature.name, tuple(bands.tolist()))

@@ -1,0 +1,59 @@
+"""Rows to learn from, and what their columns are: all that the recipe knows of a table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from server.model.schema import Matrix, Schema
+
+
+@dataclass(frozen=True)
+class Group:
+    """People who are looked at apart: by the words of a category, or by bands of a number.
+
+    `bands` are the lower ends, ascending; the last has no upper end.
+    """
+
+    name: str
+    feature: str
+    bands: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The columns of a table.
+
+    `monotone` says for a feature whether the answer never falls (1) or never rises
+    (-1) with it. `unordered` are categories that are compared as sets; the codes of
+    others are compared as numbers. `max_leaves` bounds the trees that are tried.
+    """
+
+    schema: Schema
+    monotone: Mapping[str, int] = field(default_factory=dict)
+    unordered: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()
+    max_leaves: int = 31
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in a fixed order, encoded by the server's own schema.
+
+    `features` is float64 [n, F] in the order of the schema with NaN for missing,
+    `target` float64 [n] of 0 and 1, `complete` bool [n]: whether a row may be scored.
+    The others are learned from alone, as what they lack means something else.
+    """
+
+    features: Matrix
+    target: npt.NDArray[np.float64]
+    complete: npt.NDArray[np.bool_]
+    inputs: Inputs
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, index: npt.NDArray[np.intp]) -> "Rows":
+        """The rows at these positions."""
+        return Rows(self.features[index], self.target[index], self.complete[index], self.inputs)
