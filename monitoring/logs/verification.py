@@ -172,8 +172,8 @@ def _load_erased(connection: duckdb.DuckDBPyConnection, records: list[dict[str, 
 def _instances(connection: duckdb.DuckDBPyConnection, removed: bool) -> dict[str, Instance]:
     gaps: dict[str, list[tuple[int, int]]] = {}
     known = "(select instance, seq from lines union all select instance, seq from erased)"
-    before = "coalesce(lag(seq) over (partition by instance order by seq), 0)"
-    numbered = f"select instance, seq, {before} p from {known}"
+    previous = "coalesce(lag(seq) over (partition by instance order by seq), 0)"
+    numbered = f"select instance, seq, {previous} p from {known}"
     found = "seq > p + 1 and instance is not null order by 1, 2"
     query = f"select instance, p + 1, seq - 1 from ({numbered}) where {found}"
     for instance, first, end in connection.execute(query).fetchall():
