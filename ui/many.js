@@ -10,7 +10,7 @@ const PIECE = 2 ** 16;
 const MOST_ROWS = Number(root.dataset.most);
 const BEGINNING = Math.min(40, MOST_ROWS);
 
-let chosen = { name: "", text: "" }; // name and text change together
+let chosen = { name: "", text: "", separator: "", decimal: "", skipped: 0 }; // they change together
 let run = 0;
 let result = null;
 
@@ -19,6 +19,26 @@ function complain(words) {
 }
 
 const breaks = (piece) => piece.split("\n").length - 1;
+
+// A file's text: in UTF-8, in UTF-16 with its mark, or else in what Windows writes in the West.
+function decoded(bytes) {
+  const [first, second] = new Uint8Array(bytes.slice(0, 2));
+  if (first === 0xff && second === 0xfe) return new TextDecoder("utf-16le").decode(bytes);
+  if (first === 0xfe && second === 0xff) return new TextDecoder("utf-16be").decode(bytes);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    if (new Uint8Array(bytes).some((byte) => byte === 0)) throw new Error(hotrow.say("utf8"));
+    return new TextDecoder("windows-1252").decode(bytes);
+  }
+}
+
+// Excel's first line `sep=;` names the separator; the line ends are those of one kind, so that pieces end at them.
+function prepared(text) {
+  const same = text.includes("\r") && !text.includes("\n") ? text.replaceAll("\r", "\n") : text;
+  const said = /^sep=(.)\r?\n/i.exec(same);
+  return { text: said ? same.slice(said[0].length) : same, separator: said?.[1] ?? "", skipped: said ? 1 : 0 };
+}
 
 // Behind the record that begins at `from`: its line break is the first that is not inside
 // quotes. Every character is looked at once, and no further than a record may be long.
@@ -41,7 +61,7 @@ function endOfPiece(text, from, rows) {
 
 function* pieces(text) {
   const head = text.slice(0, endOfRecord(text, 0));
-  let [from, line] = [head.length, breaks(head) + 1];
+  let [from, line] = [head.length, breaks(head) + 1 + chosen.skipped];
   while (from < text.length) {
     const end = endOfPiece(text, from, MOST_ROWS);
     const records = text.slice(from, end);
@@ -51,7 +71,12 @@ function* pieces(text) {
   }
 }
 
-const send = (path, piece) => hotrow.post(`/page/many${path}?first=${piece.first}`, piece.content, "text/csv");
+function send(path, piece) {
+  const said = new URLSearchParams({ first: piece.first });
+  if (chosen.separator) said.set("separator", chosen.separator);
+  if (chosen.decimal) said.set("decimal", chosen.decimal);
+  return hotrow.post(`/page/many${path}?${said}`, piece.content, "text/csv");
+}
 
 // An error of `pieces` is the file's; all others are the network's.
 function failed(error) {
@@ -66,20 +91,23 @@ async function take(file) {
   if (!file) return;
   let text;
   try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+    text = decoded(await file.arrayBuffer());
   } catch {
     if (number === run) complain(hotrow.say("utf8"));
     return;
   }
   if (number !== run) return;
-  chosen = { name: file.name, text };
+  chosen = { name: file.name, decimal: "", ...prepared(text) };
+  ({ text } = chosen);
   try {
     const head = endOfRecord(text, 0);
-    const beginning = { first: breaks(text.slice(0, head)) + 1, content: text.slice(0, endOfPiece(text, head, BEGINNING)) };
+    const beginning = { first: breaks(text.slice(0, head)) + 1 + chosen.skipped, content: text.slice(0, endOfPiece(text, head, BEGINNING)) };
     const checked = await send("/check", beginning);
     if (number !== run) return;
     hotrow.reachable(true);
     if (checked.problem) return complain(checked.problem);
+    // A piece alone may not tell how the file is written: what its beginning told goes along.
+    Object.assign(chosen, { separator: checked.separator, decimal: checked.decimal });
     part(".file").textContent = `${file.name} · ${hotrow.say("rows", { count: hotrow.number(rowsAbout(text)) })}`;
     part(".content").innerHTML = checked.html + listed(checked.faults);
     preview.hidden = false;

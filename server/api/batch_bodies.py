@@ -1,10 +1,8 @@
 """The rows in the body of a batch: JSON, NDJSON or CSV, each decoded as `/predict` decodes its one."""
 
 import asyncio
-import csv
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, repeat
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,9 +11,13 @@ import numpy as np
 import orjson
 
 from server.errors import FieldError, MalformedBody, Problem, UnacceptableRow
-from server.model.schema import Feature, Matrix, Row, Schema, parse_object, pointer
+from server.model.schema import Matrix, Row, Schema, parse_object, pointer
 from server.scoring.json_text import has_more
 from server.scoring.row_limit import check_rows
+from server.tables.cells import cell_reader
+from server.tables.columns import ColumnsRefused, FeatureNames
+from server.tables.csv_dialect import Dialect, Options
+from server.tables.csv_table import csv_records, csv_text
 
 JSON, CSV = "application/json", "text/csv"
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
@@ -32,8 +34,6 @@ MAX_WORDED_BYTES = 2**20
 
 #: From the first byte that is not blank to the line's end.
 _LINE = re.compile(rb"\S[^\n]*+")
-_NUMBER = re.compile(r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?", re.ASCII)
-_FLAGS = {"0": 0, "1": 1, "true": True, "false": False}
 
 Decode: TypeAlias = Callable[[bytes], Row]
 
@@ -154,61 +154,35 @@ def _no_batch(body: bytes, error: Exception) -> Problem:
 
 
 def _csv_rows(body: bytes, schema: Schema, limit: int) -> TextRows:
-    """Each record as the JSON object it means, up to one more than `limit`: an empty cell is missing."""
-    try:
-        lines = body.decode("utf-8-sig").splitlines(keepends=True)
-    except UnicodeDecodeError:
-        raise MalformedBody("expected CSV in UTF-8, got other bytes") from None
-    reader = csv.reader(lines, strict=True)
+    """Each record as the JSON object it means: a cell that is empty, or says so, is missing."""
+    names = FeatureNames(schema)
+    table = csv_text(body, names, Options(), "the body")
+    header = table.head.names
+    readers = _cell_readers(header, names, schema, table.dialect)
     texts: list[bytes] = []
-    places: list[str] = []
+    lines: list[int] = []
+    for line, record in csv_records(table, limit):
+        if len(record) != len(header):
+            raise UnacceptableRow(f"expected {len(header)} cells in line {line}, got {len(record)}")
+        values = ((name, read(cell)) for (name, read), cell in zip(readers, record, strict=True))
+        fields = orjson.dumps({name: value for name, value in values if value is not None})
+        # What orjson gives keeps the 4 KiB it was written to; a copy has its own size.
+        texts.append(bytes(memoryview(fields)))
+        lines.append(line)
+    return TextRows(texts, map("line {}: ".format, lines))
+
+
+def _cell_readers(
+    header: Sequence[str], names: FeatureNames, schema: Schema, dialect: Dialect
+) -> list[tuple[str, Callable[[str], Any]]]:
+    """The feature of each column and how its cells are read; raises `UnacceptableRow` of other columns."""
+    errors = [FieldError(pointer(name), "expected no such column") for name in header if names(name) is None]
     try:
-        header = next(reader, [])
-        readers = _cell_readers(header, schema)
-        for record in reader:
-            if not record:
-                continue
-            if len(record) != len(header):
-                raise UnacceptableRow(
-                    f"expected {len(header)} cells in line {reader.line_num}, got {len(record)}"
-                )
-            cells = zip(header, readers, record, strict=True)
-            fields = {name: read(cell) for name, read, cell in cells if cell != ""}
-            # Copied: what orjson gives keeps the kilobyte it was written into.
-            texts.append(bytes(memoryview(orjson.dumps(fields))))
-            places.append(f"line {reader.line_num}: ")
-            if len(texts) > limit:
-                break
-    except csv.Error as error:
-        raise MalformedBody(f"expected CSV, got something else in line {reader.line_num}: {error}") from None
-    return TextRows(texts, places)
-
-
-def _cell_readers(header: list[str], schema: Schema) -> list[Callable[[str], Any]]:
-    known = {feature.name: feature for feature in schema.features}
-    errors = [FieldError(pointer(name), "expected no such column") for name in header if name not in known]
-    if len(set(header)) != len(header):
-        errors.append(FieldError("", "expected each column once"))
-    if not header or errors:
+        columns = names.match(header, "the body")
+    except ColumnsRefused as error:
+        raise UnacceptableRow(str(error), errors=errors) from None
+    if errors or len(columns.positions) != len(header):
+        errors = errors or [FieldError("", "expected each column once")]
         raise UnacceptableRow("expected a header line of the model's features, got another", errors=errors)
-    return [cell_reader(known[name]) for name in header]
-
-
-def cell_reader(feature: Feature) -> Callable[[str], Any]:
-    """A function from a CSV cell that is not empty to the JSON value it means."""
-    if feature.kind == "category":
-        return str
-    if feature.form_kind == "flag":
-        return lambda cell: _FLAGS[word] if (word := cell.strip().lower()) in _FLAGS else number(cell)
-    return lambda cell: number(cell, whole=feature.kind == "integer")
-
-
-def number(cell: str, *, whole: bool = False) -> float | int | str:
-    """The number a cell holds, or the text itself, which no number feature accepts."""
-    text = cell.strip()
-    if not _NUMBER.fullmatch(text):
-        return cell
-    if whole and text.lstrip("+-").isdigit() and len(text) < 20:
-        return int(text)
-    value = float(text)
-    return value if math.isfinite(value) else cell
+    features = {position: schema[name] for name, position in columns.positions.items()}
+    return [(features[i].name, cell_reader(features[i], dialect.rules)) for i in range(len(header))]

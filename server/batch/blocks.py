@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import polars as pl
 
@@ -10,6 +10,8 @@ from server.batch.columns import BatchRefused
 from server.batch.formats import CSV, LINES, Text
 from server.batch.layout import Layout
 from server.batch.tables import table_blocks
+from server.tables.csv_dialect import CsvRefused
+from server.tables.text_blocks import Readable, end_of_lines, end_outside_quotes, text_blocks
 
 #: Text read at a time: large enough that a block's fixed costs vanish, small
 #: enough that one for each core, with its columns, stays within some 100 MB.
@@ -31,12 +33,6 @@ class Block(NamedTuple):
     content: bytes | pl.DataFrame
 
 
-class Readable(Protocol):
-    """A text that is read in pieces."""
-
-    def read(self, size: int, /) -> bytes: ...  # noqa: D102  # as every file's
-
-
 def blocks_of(
     path: Path, compression: str, layout: Layout, done_blocks: int, done_rows: int
 ) -> Iterator[Block]:
@@ -55,7 +51,7 @@ def csv_blocks(text: Readable, layout: Layout, where: str) -> Iterator[Block]:
     """The records after the header; a line break inside quotes ends no record."""
     _pass_over(text, layout.begin)
     end = end_outside_quotes if layout.dialect.quotes else end_of_lines
-    yield from text_blocks(text, layout.first_line, end, where)
+    yield from _blocks(text, layout.first_line, end, where)
 
 
 def line_blocks(text: Readable, where: str) -> Iterator[Block]:
@@ -64,7 +60,7 @@ def line_blocks(text: Readable, where: str) -> Iterator[Block]:
     while len(beginning) < len(BOM) and (more := text.read(len(BOM) - len(beginning))):
         beginning += more
     rest = beginning.removeprefix(BOM)
-    yield from text_blocks(text, 1, lambda text: text.rfind(b"\n") + 1, where, rest)
+    yield from _blocks(text, 1, lambda text: text.rfind(b"\n") + 1, where, rest)
 
 
 def _pass_over(text: Readable, size: int) -> None:
@@ -72,61 +68,22 @@ def _pass_over(text: Readable, size: int) -> None:
         size -= len(piece)
 
 
-def text_blocks(
-    text: Readable,
-    first_line: int,
-    end_of_records: Callable[[bytes], int],
-    where: str,
-    rest: bytes = b"",
-    *,
-    block_bytes: int = 0,
-    max_record_bytes: int = MAX_RECORD_BYTES,
+def _blocks(
+    text: Readable, first_line: int, end_of_records: Callable[[bytes], int], where: str, rest: bytes = b""
 ) -> Iterator[Block]:
-    """A text in blocks of whole records; `end_of_records` is behind the last whole one, 0 if there is none.
-
-    Raises `BatchRefused` at a record of more than `max_record_bytes`.
-    """
-    index = 0
-    while True:
-        fresh = text.read(block_bytes or BLOCK_BYTES)
-        content = rest + fresh
-        end = end_of_records(content) if fresh else len(content)
-        if not content:
-            return
-        if not end and len(content) > max_record_bytes:
-            raise BatchRefused(
-                f"expected records of at most {max_record_bytes} bytes in {where}, "
-                f"got a longer one at line {first_line}: look for a quote that is never closed"
-            )
-        if end:
-            yield Block(index, first_line, end, content[:end])
-            index += 1
-            first_line += breaks(content[:end])
-        rest = content[end:]
-
-
-def breaks(text: bytes) -> int:
-    """How many line ends there are: LF, CRLF or CR."""
-    returns = text.count(b"\r")
-    return text.count(b"\n") + (returns - text.count(b"\r\n") if returns else 0)
-
-
-def end_of_lines(text: bytes) -> int:
-    """Behind the last line end, 0 if there is none; a CR at the very end may be half of one."""
-    return max(text.rfind(b"\n"), text.rfind(b"\r", 0, len(text) - 1)) + 1
-
-
-def end_outside_quotes(text: bytes) -> int:
-    """Behind the last line end that is not inside quotes, 0 if there is none."""
-    end = end_of_lines(text)
-    quotes = text.count(b'"', 0, end)
-    while end and quotes % 2:
-        # Back to before the last quote, however many lines there are behind it.
-        last = text.rfind(b'"', 0, end)
-        before = max(text.rfind(b"\n", 0, last), text.rfind(b"\r", 0, last)) + 1
-        quotes -= text.count(b'"', before, end)
-        end = before
-    return end
+    found = text_blocks(
+        text,
+        first_line,
+        end_of_records,
+        block_bytes=BLOCK_BYTES,
+        max_record_bytes=MAX_RECORD_BYTES,
+        rest=rest,
+    )
+    try:
+        for index, (line, content) in enumerate(found):
+            yield Block(index, line, len(content), content)
+    except CsvRefused as error:
+        raise BatchRefused(f"{where}: {error}") from None
 
 
 def first_record_end(text: bytes, odd: bool = False) -> int:

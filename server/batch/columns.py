@@ -1,6 +1,6 @@
 """The columns of a table as encoded rows: `Schema.encode`'s rules, a column at a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -179,10 +179,3 @@ def _refused(column: pl.Series, feature: Feature) -> BatchRefused:
         f"expected {feature.expected} in column {column.name}, got a column of type {column.dtype}: "
         "write the column in another type"
     )
-
-
-def output_columns(task: str, classes: Sequence[str]) -> list[str]:
-    """The names of the columns that are added to the input's."""
-    if task == "binary":
-        return ["probability", "decision"]
-    return [*(f"probability_{name}" for name in classes), "prediction"]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from server.batch.columns import BatchRefused, output_columns
+from server.batch.columns import BatchRefused
 from server.batch.formats import CSV, EXCEL, LINES, TEXTS, Format, Text, pieces
 from server.batch.tables import table_schema
 from server.model.bundle import Bundle
@@ -17,6 +17,7 @@ from server.tables.columns import (
     ColumnsRefused,
     FeatureNames,
     listed,
+    output_columns,
     prefix_for,
     refuse_absent,
     unique_names,
@@ -77,7 +78,7 @@ def layout_of(path: Path, format_: Format, bundle: Bundle, reading: Reading, whe
             return _lines_layout(path, format_, bundle, reading, where)
         return _table_layout(path, format_, bundle, reading, where)
     except (CsvRefused, ColumnsRefused) as error:
-        raise BatchRefused(str(error)) from None
+        raise BatchRefused(f"{error}{error.option}") from None
 
 
 def _table_layout(path: Path, format_: Format, bundle: Bundle, reading: Reading, where: str) -> Layout:

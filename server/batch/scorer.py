@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from server.batch.blocks import Block
-from server.batch.columns import BadValue, BatchRefused, encode_table, output_columns
+from server.batch.columns import BadValue, BatchRefused, encode_table
 from server.batch.csv_block import CsvTable, csv_record, csv_table
 from server.batch.formats import ARROW, CSV, LINES, PARQUET
 from server.batch.json_lines import LinesReader, extended, members_table
@@ -22,6 +22,7 @@ from server.model.outcome import Outcomes
 from server.model.predictor import Predictor
 from server.model.row_order import RowOrder
 from server.model.schema import Matrix
+from server.tables.columns import output_columns
 
 OnBadRow: TypeAlias = Literal["fail", "skip", "null"]
 Flags: TypeAlias = npt.NDArray[np.bool_]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from server.batch.blocks import BOM, MAX_RECORD_BYTES, Block, breaks, first_record_end
+from server.batch.blocks import BOM, MAX_RECORD_BYTES, Block, first_record_end
 from server.batch.columns import BatchRefused
 from server.batch.formats import CSV, LINES, TEXTS, format_found
 from server.batch.layout import Layout, Reading, layout_of
@@ -12,6 +12,7 @@ from server.batch.tables import table_height, table_schema, table_slice
 from server.model.bundle import Bundle
 from server.tables.columns import listed
 from server.tables.csv_dialect import UTF8
+from server.tables.text_blocks import breaks
 
 #: What a shard holds of its input unless the command says otherwise: some seconds of work for one
 #: core and a file of tens of MB, which is what readers of many files like.

@@ -13,7 +13,11 @@ _LISTED = 12
 
 
 class ColumnsRefused(HotrowError):
-    """The columns are not those of the model; says which, and what to do."""
+    """The columns are not those of the model; `option` is what `server.batch` offers beside."""
+
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class Columns(NamedTuple):
@@ -53,7 +57,7 @@ class FeatureNames:
         absent = tuple(name for name in self._schema.names if name not in positions)
         self._refuse_near_names(names, positions, absent, where)
         if not positions:
-            raise ColumnsRefused(_no_features(names, self._schema.names, where))
+            raise _no_features(names, self._schema.names, where)
         renamed = tuple((names[i], name) for name, i in positions.items() if names[i] != name)
         return Columns(positions, absent, renamed)
 
@@ -93,8 +97,8 @@ class FeatureNames:
         if near:
             option = ",".join(f"{theirs}={ours}" for theirs, ours in near)
             raise ColumnsRefused(
-                f"expected the column {near[0][1]} in {where}, got {near[0][0]}: "
-                f"rename it, or say --columns '{option}'"
+                f"expected the column {near[0][1]} in {where}, got {near[0][0]}: rename it",
+                f", or say --columns '{option}'",
             )
 
 
@@ -121,15 +125,17 @@ def refuse_absent(
     raise ColumnsRefused(f"expected {words}, got {got}{also}")
 
 
-def _no_features(names: Sequence[str], features: Sequence[str], where: str) -> str:
+def _no_features(names: Sequence[str], features: Sequence[str], where: str) -> ColumnsRefused:
     if any(name == "" or not isinstance(number(name), str) for name in names if name) and len(names) > 1:
-        return (
+        return ColumnsRefused(
             f"expected {where} to begin with the names of its columns, got a line of values: "
-            f"say what they are with --columns, such as --columns {','.join(features[:3])},…"
+            "add a line with their names",
+            f", or say --columns {','.join(features[:3])},…",
         )
-    return (
+    return ColumnsRefused(
         f"expected columns of the model ({listed(features)}) in {where}, got {listed(names)}: none of them "
-        "is one; rename them, or say which is which with --columns theirs=ours,…"
+        "is one: rename them",
+        ", or say which is which with --columns theirs=ours,…",
     )
 
 
@@ -139,6 +145,13 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(repr(n) if n != n.strip() or not n else n for n in names[:_LISTED]) + (
         f" and {more} more" if more > 0 else ""
     )
+
+
+def output_columns(task: str, classes: Sequence[str]) -> list[str]:
+    """The names of the columns that are added to the input's."""
+    if task == "binary":
+        return ["probability", "decision"]
+    return [*(f"probability_{name}" for name in classes), "prediction"]
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:

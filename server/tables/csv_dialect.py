@@ -29,7 +29,11 @@ _BEYOND_ASCII = bytes(range(0x80, 0x100))
 
 
 class CsvRefused(HotrowError):
-    """A text that is no table, or one that could be read in two ways; says which option decides."""
+    """A text that is no table, or could be read in two ways; `option` is what `server.batch` offers beside."""
+
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ def encoding_of(pieces: Iterable[bytes], where: str) -> str:
         return CP1252
     raise CsvRefused(
         f"expected {where} in UTF-8, UTF-16 or Windows-1252, got bytes of none of them from line "
-        f"{count.bad_line} on: say which it is with --encoding"
+        f"{count.bad_line} on",
+        ": say which it is with --encoding",
     )
 
 
@@ -246,7 +251,8 @@ def _decimal(commas: set[str], points: set[str], dialect: Dialect) -> str:
     if only_commas and only_points:
         raise CsvRefused(
             f"expected numbers with one decimal sign, got {min(only_commas)!r} and {min(only_points)!r}: "
-            "say which it is with --decimal"
+            "write all of them with a point, or all with a comma",
+            ", or say which it is with --decimal",
         )
     if only_commas or only_points:
         return "," if only_commas else "."

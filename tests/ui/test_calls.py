@@ -219,7 +219,7 @@ def test_bad_cells_are_named_by_line_and_column_and_the_other_rows_scored(client
 
 def test_a_piece_has_no_more_rows_than_a_batch(tmp_path: Path) -> None:
     with page_client(CREDIT, tmp_path, max_batch_rows=3) as client:
-        for rows, problem in ((3, None), (4, "expected at most 3 rows in one piece of a file, got more")):
+        for rows, problem in ((3, None), (4, "expected at most 3 rows, got more")):
             answer = client.post("/page/many", content=table_of([RISKY] * rows), headers=CSV).json()
             assert answer.get("problem") == problem
         assert decisions(client, "refuse") == 3
@@ -252,13 +252,18 @@ def test_columns_are_checked_before_a_row_is_scored(client: TestClient) -> None:
         return str(client.post("/page/many", content=text.encode(), headers=CSV).json()["problem"])
 
     assert problem("AMT_CREDIT\r\n1\r\n").startswith("expected the columns AMT_INCOME_TOTAL, AGE_YEARS")
-    assert "rename it" in problem(table_of([RISKY], decision="x"))
-    assert "each once" in problem("a,a\r\n1,2\r\n")
-    assert "each once" in problem("")
+    assert "none of them is one" in problem("a,a\r\n1,2\r\n")
+    assert "header" in problem("")
     assert "CSV" in problem('AMT_CREDIT\r\n"x"y\r\n')
-    assert (
-        client.post("/page/many", content=b"\xff\xfe", headers=CSV).json()["problem"].endswith("other bytes")
-    )
+    other = client.post("/page/many", content="é".encode() + b"\xe9\n", headers=CSV).json()["problem"]
+    assert "got bytes of none of them from line 1" in other
+
+
+def test_file_that_was_scored_before_can_be_scored_again(client: TestClient) -> None:
+    content = table_of([RISKY], decision="x", probability="1")
+    answer = client.post("/page/many", content=content, headers=CSV).json()
+    (row,) = csv.DictReader(io.StringIO(answer["header"] + answer["csv"]))
+    assert (row["decision"], row["hotrow_decision"], row["hotrow_error"]) == ("x", "refuse", "")
 
 
 def test_preview_marks_what_is_wrong_and_scores_nothing(client: TestClient) -> None:

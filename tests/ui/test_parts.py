@@ -18,7 +18,7 @@ from tests.support.bundles import CREDIT
 from tests.support.pages import page_client
 from train.features import SCHEMA
 from train.french import TRANSLATIONS
-from ui.cases.table import harmless, read_table
+from ui.cases.table import Table, columns_of, harmless, read_table
 from ui.tabs.looks import Look, Shifted, grown, quantile
 from ui.tabs.model import model_html
 from ui.tabs.operations import Operations
@@ -70,27 +70,32 @@ def test_what_a_spreadsheet_would_run_comes_back_as_text(cell: str, given_back: 
     assert harmless(cell) == given_back
 
 
+def table_of(text: str, first_line: int = 2, most: int = 100) -> Table:
+    return read_table(text.encode(), first_line, most, SCHEMA)
+
+
 def test_lines_of_a_table_are_those_of_its_file() -> None:
-    table = read_table('a,b\n1,"x\ny"\n\n2,z\r\n3,"q"', 10, 3)
+    table = table_of('a,b\n1,"x\ny"\n\n2,z\r\n3,"q"', 10, 3)
     assert table.records == [["1", "x\ny"], ["2", "z"], ["3", "q"]]
     assert table.lines == [10, 13, 14]
 
 
 def test_semicolons_part_cells_where_the_header_has_them() -> None:
-    table = read_table("a;b\n0,5;x", 2, 1)
-    assert (table.delimiter, table.records) == (";", [["0,5", "x"]])
-    assert table.plain("0,5", SCHEMA["EXT_SOURCE_1"]) == "0.5"
-    assert table.plain("a,b", SCHEMA["CODE_GENDER"]) == "a,b"
+    table = table_of("a;EXT_SOURCE_1\nx;0,5")
+    assert (table.delimiter, table.records) == (";", [["x", "0,5"]])
+    assert table.dialect.rules.decimal == ","
 
 
 def test_what_is_no_table_is_refused() -> None:
-    with pytest.raises(MalformedBody, match="expected CSV"):
-        read_table('a\n"x"y', 2, 1)
-    for text in ("", "\n1", "a,a\n1,2"):
-        with pytest.raises(UnacceptableRow, match="each once"):
-            read_table(text, 2, 1)
+    with pytest.raises(MalformedBody, match="in line 2 a quote inside a cell"):
+        table_of('a\n"x"y')
+    with pytest.raises(UnacceptableRow, match="header"):
+        table_of("")
     with pytest.raises(UnacceptableRow, match="at most 1 rows"):
-        read_table("a\n1\n2", 2, 1)
+        table_of("a\n1\n2", 2, 1)
+    for text in ("a,b\n1,2", "AMT_CREDIT,AMT_CREDIT\n1,2"):
+        with pytest.raises(UnacceptableRow, match="expected"):
+            columns_of(table_of(text), SCHEMA)
 
 
 def test_quantiles_lie_on_the_line_between_two_bounds() -> None:

@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from server.api.batch_bodies import cell_reader
-from server.errors import MalformedBody, Problem, UnacceptableRow
-from server.model.schema import Feature, Matrix, Row, Schema, pointer
+from server.errors import Problem, UnacceptableRow
+from server.model.schema import Matrix, Row, Schema, pointer
+from server.tables.cells import cell_reader
+from server.tables.columns import ColumnsRefused, FeatureNames
+from server.tables.csv_dialect import Dialect, Options
+from server.tables.csv_table import csv_records, csv_text
 
 #: Rows read before the event loop turns: 100 of the shipped model take some 0.8 ms.
 SLICE_ROWS = 100
@@ -20,10 +23,14 @@ SLICE_ROWS = 100
 #: before it left aside, and a control character there. A cell also begins behind whatever another
 #: language's spreadsheet parts cells by: `a;=1+1` is two cells in French.
 _SIGN = re.compile(r"[=+\-@\t\r\n\0＝＋－＠]")
-_FORMULA = re.compile(r"^(?=[\t\r\n\0])|(?:^|\r\n|[,;\t\r\n])(?=[\s\0\ufeff\"]*[=+\-@＝＋－＠])")
-_NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+#: A blank that is itself behind a cell's end is looked at there: no text is gone through twice.
+_FORMULA = re.compile(
+    r"^(?=[\t\r\n\0])|(?:^|\r\n|[,;\t\r\n])(?=(?:[^\S\t\r\n]|[\0\ufeff\"])*+[=+\-@＝＋－＠])"
+)
+_NUMBER = re.compile(r"[+-]?+(?:\d++(?:[.,]\d*+)?+|[.,]\d++)(?:e[+-]?+\d++)?+", re.ASCII | re.IGNORECASE)
 
 Decode = Callable[[bytes], Row]
+ANY = Options()
 
 
 class Fault(NamedTuple):
@@ -35,21 +42,17 @@ class Fault(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The header and the records of a piece; `lines` says on which line each record begins.
+    """The header and the records of a piece; `lines` says on which line each record begins."""
 
-    A file that is parted by semicolons, as French spreadsheets write them, has
-    decimal commas in its numbers.
-    """
-
-    header: list[str]
-    delimiter: str
+    header: tuple[str, ...]
+    dialect: Dialect
     records: list[list[str]]
     lines: list[int]
 
-    def plain(self, cell: str, feature: Feature) -> str:
-        """A cell with a decimal point."""
-        french = self.delimiter == ";" and feature.kind in ("number", "integer")
-        return cell.replace(",", ".") if french else cell
+    @property
+    def delimiter(self) -> str:
+        """What parts the cells."""
+        return self.dialect.separator
 
 
 class Rows(NamedTuple):
@@ -61,33 +64,30 @@ class Rows(NamedTuple):
     faults: list[Fault]
 
 
-def read_table(text: str, first_line: int, most: int) -> Table:
-    """The table in a header line and up to `most` records, the first on `first_line` of its file.
+def read_table(body: bytes, first_line: int, most: int, schema: Schema, options: Options = ANY) -> Table:
+    """The table in a header and up to `most` records, the first on `first_line` of its file.
 
     Raises `MalformedBody` if it is no CSV, `UnacceptableRow` if there are more
-    records, or if the header has no names, or one twice.
+    records, or if there is no header.
     """
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    table = csv_text(body, FeatureNames(schema), options, "the file")
+    shift = first_line - table.head.first_line
     records: list[list[str]] = []
     lines: list[int] = []
+    for line, record in csv_records(table, most, shift):
+        records.append(record)
+        lines.append(line)
+    if not any(table.head.names):
+        raise UnacceptableRow("expected a first line with the names of the columns, got an empty one")
+    return Table(table.head.names, table.dialect, records, lines)
+
+
+def columns_of(table: Table, schema: Schema) -> dict[str, int]:
+    """The position of each feature's column; raises `UnacceptableRow` if there is none, or one twice."""
     try:
-        header = [name.strip() for name in next(reader, [])]
-        shift = first_line - 1 - reader.line_num
-        before = reader.line_num
-        for record in reader:
-            if len(records) == most and record:
-                raise UnacceptableRow(f"expected at most {most} rows in one piece of a file, got more")
-            if record:
-                records.append(record)
-                lines.append(before + 1 + shift)
-            before = reader.line_num
-    except csv.Error as error:
-        raise MalformedBody(f"expected CSV, got something else near line {first_line}: {error}") from None
-    if not any(header) or len(set(header)) != len(header):
-        raise UnacceptableRow("expected a first line with the names of the columns, each once")
-    return Table(header, delimiter, records, lines)
+        return FeatureNames(schema).match(table.header, "the file").positions
+    except ColumnsRefused as error:
+        raise UnacceptableRow(str(error)) from None
 
 
 async def read_rows(table: Table, schema: Schema, decode: Decode) -> Rows:
@@ -95,9 +95,9 @@ async def read_rows(table: Table, schema: Schema, decode: Decode) -> Rows:
 
     The event loop turns now and then.
     """
-    known = {feature.name: feature for feature in schema.features}
-    columns = [(i, known[name]) for i, name in enumerate(table.header) if name in known]
-    readers = [(i, feature, cell_reader(feature)) for i, feature in columns]
+    rules = table.dialect.rules
+    columns = [(i, schema[name]) for name, i in columns_of(table, schema).items()]
+    readers = [(i, feature, cell_reader(feature, rules)) for i, feature in columns]
     features = {pointer(feature.name): feature.name for feature in schema.features}
     rows: list[Row] = []
     texts: list[bytes] = []
@@ -112,9 +112,8 @@ async def read_rows(table: Table, schema: Schema, decode: Decode) -> Rows:
             continue
         fields: dict[str, Any] = {}
         for i, feature, read in readers:
-            cell = record[i].strip()
-            if cell:
-                fields[feature.name] = read(table.plain(cell, feature))
+            if (value := read(record[i])) is not None:
+                fields[feature.name] = value
         text = orjson.dumps(fields)
         try:
             rows.append(decode(text))

@@ -6,7 +6,7 @@ browser, and a piece costs the others no more than one small batch.
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -23,8 +23,10 @@ from server.model.predictor import Predictor
 from server.scoring.many_rows import RowsScorer
 from server.scoring.scored import Scored
 from server.scoring.service import Service
+from server.tables.columns import output_columns, prefix_for
+from server.tables.csv_dialect import SEPARATORS, Options
 from ui.cases.examples import examples_of
-from ui.cases.table import Fault, Rows, Table, read_rows, read_table, written
+from ui.cases.table import Fault, Rows, Table, columns_of, read_rows, read_table, written
 from ui.words.labels import Labels, refusal
 from ui.words.text import NBSP, Text, scroll, tag
 from ui.words.wording import Wording
@@ -116,14 +118,10 @@ def many_routes(service: Service) -> list[Route]:
     async def _answered(request: Request, work: Any) -> Response:
         media_type(request, (_CSV,))
         body = await read_body(request, min(MAX_PIECE_BYTES, service.settings.max_body_bytes))
-        first = request.query_params.get("first", "2")
         try:
-            text = body.decode()
-            line = int(first) if first.isascii() and first.isdigit() and len(first) < 10 else 2
-            table = read_table(text, line, service.settings.max_batch_rows)
+            most = service.settings.max_batch_rows
+            table = read_table(body, _first_line(request), most, many.schema, _options(request))
             content = await work(table)
-        except UnicodeDecodeError:
-            content = {"problem": MalformedBody("expected CSV in UTF-8, got other bytes").detail}
         except (MalformedBody, UnacceptableRow) as problem:
             content = {"problem": problem.detail}
         headers = {"Cache-Control": "no-store"}
@@ -134,6 +132,19 @@ def many_routes(service: Service) -> list[Route]:
         Route("/page/many/check", check, methods=["POST"]),
         Route("/page/many", score, methods=["POST"]),
     ]
+
+
+def _first_line(request: Request) -> int:
+    first = request.query_params.get("first", "2")
+    return int(first) if first.isascii() and first.isdigit() and len(first) < 10 else 2
+
+
+def _options(request: Request) -> Options:
+    """How the file is written, as its beginning told: a piece alone may not."""
+    separator, decimal = request.query_params.get("separator"), request.query_params.get("decimal")
+    return Options(
+        separator=separator if separator in SEPARATORS else None, decimal="," if decimal == "," else None
+    )
 
 
 def template_csv(predictor: Predictor) -> str:
@@ -155,37 +166,42 @@ class Many:
 
     def __init__(self, rows: RowsScorer) -> None:
         self._rows, self._bundle = rows, rows.bundle
-        self._schema, self._labels = rows.bundle.schema, Labels.of(rows.bundle)
-        self._added = [*(_added(rows.bundle)), ERROR]
+        self.schema, self._labels = rows.bundle.schema, Labels.of(rows.bundle)
 
     async def check(self, table: Table) -> dict[str, Any]:
         """What the file's beginning looks like: its columns and first rows, as HTML, scored by nobody."""
-        self._check_header(table.header)
-        rows = await read_rows(table, self._schema, self._rows.scorer.decode)
-        return {"html": self._preview(table, rows), "faults": self._listed(rows.faults)}
+        columns = self._check_header(table)
+        rows = await read_rows(table, self.schema, self._rows.scorer.decode)
+        return {
+            "html": self._preview(table, columns, rows),
+            "faults": self._listed(rows.faults),
+            "separator": table.delimiter,
+            "decimal": table.dialect.rules.decimal,
+        }
 
     async def score(self, table: Table) -> dict[str, Any]:
         """The piece's records with the model's answers behind them, and what it adds to the summary.
 
         Raises `UnacceptableRow` if a column that every row needs is not there.
         """
-        self._check_header(table.header)
+        self._check_header(table)
+        added = self._added(table.header)
         started_ns = time.perf_counter_ns()
-        rows = await read_rows(table, self._schema, self._rows.scorer.decode)
+        rows = await read_rows(table, self.schema, self._rows.scorer.decode)
         outcomes: dict[str, int] = {}
         counts: list[int] = []
         answers: list[list[str]] = []
         if rows.texts:
             scored = await self._rows.score(rows.matrix)
             await self._rows.record(rows.texts, scored, started_ns)
-            answers = self._cells(scored, table.delimiter == ";")
+            answers = self._cells(scored, table.dialect.rules.decimal == ",")
             counts = self._counts(scored)
             for outcome, count in enumerate(np.bincount(scored.outcomes).tolist()):
                 if name := self._bundle.outcomes[outcome]:
                     outcomes[name] = count
         return {
-            "csv": await written(self._records(table, rows, answers), table.delimiter),
-            "header": await written(iter([[*table.header, *self._added]]), table.delimiter),
+            "csv": await written(self._records(table, rows, answers, len(added)), table.delimiter),
+            "header": await written(iter([[*table.header, *added]]), table.delimiter),
             "rows": len(table.records),
             "bad": len(table.records) - len(rows.texts),
             "faults": self._listed(rows.faults),
@@ -193,23 +209,30 @@ class Many:
             "outcomes": outcomes,
         }
 
-    def _check_header(self, header: Sequence[str]) -> None:
-        taken = [name for name in self._added if name in header]
-        if taken:
-            raise UnacceptableRow(f"expected no column {taken[0]} in the file, which is added: rename it")
-        absent = [f.name for f in self._schema.features if not f.nullable and f.name not in header]
+    def _check_header(self, table: Table) -> dict[str, int]:
+        """The position of each feature's column; raises `UnacceptableRow` if one is needed and not there."""
+        columns = columns_of(table, self.schema)
+        absent = [f.name for f in self.schema.features if not f.nullable and f.name not in columns]
         if absent:
             raise UnacceptableRow(
                 f"expected the columns {', '.join(absent)}, which every row needs: add them to the file"
             )
+        return columns
 
-    def _records(self, table: Table, rows: Rows, answers: list[list[str]]) -> Iterator[Sequence[str]]:
+    def _added(self, header: Sequence[str]) -> list[str]:
+        """The names of the added columns, of which the file has none."""
+        added = [*output_columns(self._bundle.task, self._bundle.classes), ERROR]
+        return [prefix_for(added, header, None) + name for name in added]
+
+    def _records(
+        self, table: Table, rows: Rows, answers: list[list[str]], added: int
+    ) -> Iterator[Sequence[str]]:
         """Every record in order; of a bad one the answer is empty and the error says why."""
         answered = dict(zip(rows.positions, answers, strict=True))
         faults: dict[int, list[str]] = {}
         for line, column, detail in rows.faults:
             faults.setdefault(line, []).append(f"{column}: {detail}" if column else detail)
-        empty = [""] * (len(self._added) - 1)
+        empty = [""] * (added - 1)
         width = len(table.header)
         for position, record in enumerate(table.records):
             cells = [*record[:width], *([""] * (width - len(record)))]
@@ -235,7 +258,7 @@ class Many:
         return counts
 
     def _listed(self, faults: Sequence[Fault]) -> list[dict[str, Any]]:
-        known = {feature.name: feature for feature in self._schema.features}
+        known = {feature.name: feature for feature in self.schema.features}
         return [
             {
                 "line": line,
@@ -245,19 +268,18 @@ class Many:
             for line, column, detail in faults[:LISTED_FAULTS]
         ]
 
-    def _preview(self, table: Table, rows: Rows) -> str:
-        known = {feature.name for feature in self._schema.features}
-        carried = [name for name in table.header if name not in known]
-        absent = [name for name in self._schema.names if name not in table.header]
-        found = len(table.header) - len(carried)
-        said = [_COLUMNS.put(known=str(found), all=str(len(known)))]
+    def _preview(self, table: Table, columns: Mapping[str, int], rows: Rows) -> str:
+        used = {position: name for name, position in columns.items()}
+        carried = [name for i, name in enumerate(table.header) if i not in used and name]
+        absent = [name for name in self.schema.names if name not in columns]
+        said = [_COLUMNS.put(known=str(len(used)), all=str(len(self.schema)))]
         said += [_CARRIED.put(names=", ".join(carried))] if carried else []
         said += [_ABSENT.put(names=", ".join(absent[:12]))] if absent else []
         said += [] if rows.faults else [_FINE.put(count=str(len(table.records)))]
         bad = {(fault.line, fault.column) for fault in rows.faults}
         names = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
         body = "".join(
-            f'<tr><th scope="row">{line}</th>{"".join(_preview_cells(table.header, record, line, bad))}</tr>'
+            f'<tr><th scope="row">{line}</th>{"".join(_preview_cells(used, record, line, bad))}</tr>'
             for line, record in zip(table.lines[:PREVIEW_ROWS], table.records[:PREVIEW_ROWS], strict=True)
         )
         line = tag("th", Text("line", "ligne"), scope="col")
@@ -266,18 +288,11 @@ class Many:
 
 
 def _preview_cells(
-    header: Sequence[str], record: Sequence[str], line: int, bad: set[tuple[int, str]]
+    used: Mapping[int, str], record: Sequence[str], line: int, bad: set[tuple[int, str]]
 ) -> Iterator[str]:
-    for name, cell in zip(header, record, strict=False):
+    for position, cell in enumerate(record):
         text = escape(cell[:60])
-        if (line, name) in bad:
+        if (line, used.get(position, "")) in bad:
             yield f'<td class="bad">{text} {tag("span", _BAD_CELL, class_="mark")}</td>'
         else:
             yield f"<td>{text}</td>"
-
-
-def _added(bundle: Bundle) -> list[str]:
-    """What `server.batch` adds to a file too."""
-    if bundle.task == "binary":
-        return ["probability", "decision"]
-    return [*(f"probability_{name}" for name in bundle.classes), "prediction"]

@@ -93,9 +93,8 @@ def test_bad_lines_of_text_are_named_by_row_and_line(client: httpx.Client) -> No
     content = 'income,contract,owner\n1,none,1\n"x\ny",none,1\n3,other,nan\n'
     errors = post(client, content, "text/csv").json()["errors"]
     assert [(e["pointer"], e["detail"].partition(":")[0]) for e in errors] == [
-        ("/rows/1/income", "line 4"),
+        ("/rows/1/income", "line 3"),
         ("/rows/2/contract", "line 5"),
-        ("/rows/2/owner", "line 5"),
     ]
     refused = post(client, ndjson([ROW]) + "\n{oops\n", "application/x-ndjson")
     assert refused.status_code == 400
@@ -134,6 +133,53 @@ def test_what_is_no_batch_is_refused(client: httpx.Client, content: bytes, statu
 )
 def test_what_is_no_table_of_features_is_refused(client: httpx.Client, content: bytes) -> None:
     assert post(client, content, "text/csv").status_code == 422
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\u2029"])
+def test_no_other_character_than_a_line_end_ends_a_record(client: httpx.Client, mark: str) -> None:
+    """One line of the client's is one row, or none: its answers would be others' otherwise."""
+    refused = post(client, f"income,contract,owner\n1,none,1{mark}2,none,0\n".encode(), "text/csv")
+    assert refused.status_code == 422
+    assert "expected 3 cells in line 2, got 5" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("cell", ["1" * 100_000 + "x", "1." * 50_000, "1," * 3, '"' + "1\n" * 50_000 + '"'])
+def test_long_cell_is_refused_at_once(client: httpx.Client, cell: str) -> None:
+    assert post(client, f"income\n{cell}\n".encode(), "text/csv").status_code in (400, 422)
+
+
+def test_rows_are_counted_before_they_are_built(client: httpx.Client) -> None:
+    refused = post(client, b"income\n" + b"1\n" * 140_000, "text/csv")
+    assert refused.status_code == 422
+    assert "at most 5000 rows" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "income;contract;owner\n2500,5;fixed-term;true\n".encode("utf-16"),
+        b"Monthly income\tContract\tOwns a home\r\n2500.5\tfixed-term\tyes\r\n",
+        b"sep=|\nINCOME|contract|owner\n2'500.5|fixed-term|TRUE\n",
+        b'income,contract,owner\r2500.5,"fixed-term",1',
+        "income;contract;owner\n2 500,5;fixed-term;1\n".encode("cp1252"),
+    ],
+)
+def test_table_is_read_as_files_are(client: httpx.Client, content: bytes) -> None:
+    same = client.post("/predict/batch", json={"rows": [ROW]}).json()["probabilities"]
+    assert post(client, content, "text/csv").json()["probabilities"] == same
+
+
+def test_words_for_missing_are_missing(client: httpx.Client) -> None:
+    words = ("NA", "null", "\\N", "#N/A", "")
+    content = "income,contract,owner\n" + "".join(f"1000,{word},{word}\n" for word in words)
+    same = client.post("/predict/batch", json={"rows": [{"income": 1000}] * 5}).json()["probabilities"]
+    assert post(client, content, "text/csv").json()["probabilities"] == same
+
+
+def test_misplaced_quote_is_refused_by_its_line(client: httpx.Client) -> None:
+    refused = post(client, b'income,contract\n1,none\n2,"5" pipe"\n', "text/csv")
+    assert refused.status_code == 400
+    assert "in line 3 a quote inside a cell" in refused.json()["detail"]
 
 
 def test_other_media_types_are_415_and_named(client: httpx.Client) -> None:

@@ -1,0 +1,87 @@
+"""A CSV text in memory, record by record: a request's body, or a piece of a file from the page."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from server.errors import MalformedBody, UnacceptableRow
+from server.tables.columns import ColumnsRefused, FeatureNames
+from server.tables.csv_dialect import (
+    UTF8,
+    CsvRefused,
+    Dialect,
+    Head,
+    Options,
+    cells_of,
+    encoding_of,
+    read_head,
+)
+from server.tables.csv_records import MalformedCsv, Records, find_records
+from server.tables.text_blocks import end_outside_quotes, text_blocks
+
+#: Records are found in so much text at a time: what is known of their places takes some 20 times as much.
+BLOCK_BYTES = 2**18
+MAX_RECORD_BYTES = 2**20
+
+
+class CsvText(NamedTuple):
+    """A text in UTF-8 and its header."""
+
+    text: bytes
+    head: Head
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the records are written."""
+        return self.head.dialect
+
+
+def csv_text(body: bytes, names: FeatureNames, options: Options, where: str) -> CsvText:
+    """A text whose encoding, separator and header are recognised.
+
+    Raises `MalformedBody` for what is no text, `UnacceptableRow` without a header.
+    """
+    try:
+        encoding = encoding_of([body], where)
+        text = body if encoding == UTF8 else body.decode(encoding).encode()
+    except (CsvRefused, UnicodeError) as error:
+        raise MalformedBody(str(error)) from None
+    try:
+        return CsvText(text, read_head(text, lambda name: names(name) is not None, options, where))
+    except (CsvRefused, ColumnsRefused) as error:
+        raise UnacceptableRow(str(error)) from None
+
+
+def csv_records(table: CsvText, most: int, line_shift: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """Each record with its line in the text (and `line_shift`), some at a time; blank lines are none.
+
+    Raises `UnacceptableRow` where there are more than `most`, before these are built, and
+    `MalformedBody` by line where a quote is misplaced.
+    """
+    file = io.BytesIO(table.text)
+    file.seek(table.head.begin)
+    first_line = table.head.first_line + line_shift
+    blocks = text_blocks(
+        file, first_line, end_outside_quotes, block_bytes=BLOCK_BYTES, max_record_bytes=MAX_RECORD_BYTES
+    )
+    count = 0
+    try:
+        for first, content in blocks:
+            places = _found(content, first, table.dialect)
+            count += len(places.starts)
+            if count > most:
+                raise UnacceptableRow(f"expected at most {most} rows, got more")
+            cells = cells_of(content, table.dialect)
+            yield from zip((places.lines + first).tolist(), cells, strict=True)
+    except CsvRefused as error:
+        raise MalformedBody(str(error)) from None
+    except csv.Error as error:
+        raise MalformedBody(f"expected CSV, got from line {first} on: {error}") from None
+
+
+def _found(content: bytes, first: int, dialect: Dialect) -> Records:
+    try:
+        return find_records(content, dialect.separator.encode(), quotes=dialect.quotes)
+    except MalformedCsv as error:
+        raise MalformedBody(f"expected CSV, got in line {first + error.line} {error}") from None

@@ -1,0 +1,67 @@
+"""A text cut into blocks of whole records, however long it is."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from server.tables.csv_dialect import CsvRefused
+
+
+class Readable(Protocol):
+    """A text that is read in pieces."""
+
+    def read(self, size: int, /) -> bytes: ...  # noqa: D102  # as every file's
+
+
+def text_blocks(
+    text: Readable,
+    first_line: int,
+    end_of_records: Callable[[bytes], int],
+    *,
+    block_bytes: int,
+    max_record_bytes: int,
+    rest: bytes = b"",
+) -> Iterator[tuple[int, bytes]]:
+    """Blocks of whole records, and the line of the first of each.
+
+    `end_of_records` is behind the last whole one, 0 if there is none; `rest` was read
+    before. Raises `CsvRefused` at a record of more than `max_record_bytes`.
+    """
+    while True:
+        fresh = text.read(block_bytes)
+        content = rest + fresh
+        end = end_of_records(content) if fresh else len(content)
+        if not content:
+            return
+        if not end and len(content) > max_record_bytes:
+            raise CsvRefused(
+                f"expected records of at most {max_record_bytes} bytes, got a longer one at line "
+                f"{first_line}: look for a quote that is never closed"
+            )
+        if end:
+            yield first_line, content[:end]
+            first_line += breaks(content[:end])
+        rest = content[end:]
+
+
+def breaks(text: bytes) -> int:
+    """How many line ends there are: LF, CRLF or CR."""
+    returns = text.count(b"\r")
+    return text.count(b"\n") + (returns - text.count(b"\r\n") if returns else 0)
+
+
+def end_of_lines(text: bytes) -> int:
+    """Behind the last line end, 0 if there is none; a CR at the very end may be half of one."""
+    return max(text.rfind(b"\n"), text.rfind(b"\r", 0, len(text) - 1)) + 1
+
+
+def end_outside_quotes(text: bytes) -> int:
+    """Behind the last line end that is not inside quotes, 0 if there is none."""
+    end = end_of_lines(text)
+    quotes = text.count(b'"', 0, end)
+    while end and quotes % 2:
+        # Back to before the last quote, however many lines there are behind it.
+        last = text.rfind(b'"', 0, end)
+        before = max(text.rfind(b"\n", 0, last), text.rfind(b"\r", 0, last)) + 1
+        quotes -= text.count(b'"', before, end)
+        end = before
+    return end
