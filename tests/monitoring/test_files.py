@@ -86,7 +86,7 @@ def test_lines_of_different_masks_are_read_each_by_its_own(bundle: Bundle, tmp_p
     log_of(bundle, ROWS[:200], tmp_path / "a.jsonl")
     LogLedger(tmp_path / "a.jsonl").opened({BOOT: ""}, {})
     mask(
-        log_of(bundle, ROWS[200:], tmp_path / "b.jsonl", boot=NEXT),
+        log_of(bundle, ROWS[200:], tmp_path / "b.jsonl", instance=NEXT),
         bundle,
         {"income": "bucket", "owner": "drop"},
         True,
