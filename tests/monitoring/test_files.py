@@ -20,7 +20,7 @@ from monitoring.logs.table import open_log
 from monitoring.logs.verification import verify
 from monitoring.report.figures import figures
 from monitoring.report.report import make_report
-from server.log.journal import LogLedger
+from server.log.journal import LogJournal
 from server.log.mask import Masking, hashed
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows
@@ -56,8 +56,8 @@ def mask(log: Path, bundle: Bundle, rules: dict[str, str], journal: bool) -> Pat
         record["input"] = orjson.loads(fields.apply(orjson.dumps(record["input"])))
     log.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
     if journal:
-        boots = sorted({record["id"].split("-")[0] for record in records})
-        LogLedger(log).opened(dict.fromkeys(boots, ""), masking.masked(bundle))
+        instances = sorted({record["id"].split("-")[0] for record in records})
+        LogJournal(log).opened(dict.fromkeys(instances, ""), masking.masked(bundle))
     return log
 
 
@@ -84,7 +84,7 @@ def test_a_hashed_field_that_goes_missing_is_drift(bundle: Bundle, tmp_path: Pat
 
 def test_lines_of_different_masks_are_read_each_by_its_own(bundle: Bundle, tmp_path: Path) -> None:
     log_of(bundle, ROWS[:200], tmp_path / "a.jsonl")
-    LogLedger(tmp_path / "a.jsonl").opened({BOOT: ""}, {})
+    LogJournal(tmp_path / "a.jsonl").opened({BOOT: ""}, {})
     mask(
         log_of(bundle, ROWS[200:], tmp_path / "b.jsonl", instance=NEXT),
         bundle,
@@ -133,8 +133,8 @@ def test_compressed_and_moved_files_are_read_as_they_are(
         part = ROWS[100 * (number - 1) : 100 * number]
         log_of(bundle, part, logs / CLOSED.format(number), first=100 * number - 99)
     log_of(bundle, ROWS[300:], logs / "predictions-1-0.jsonl", first=301)
-    LogLedger(logs / "predictions-1-0.jsonl").opened({BOOT: ""}, {})
-    LogLedger(logs / "predictions-1-0.jsonl").closed([BOOT], 400, 0)
+    LogJournal(logs / "predictions-1-0.jsonl").opened({BOOT: ""}, {})
+    LogJournal(logs / "predictions-1-0.jsonl").closed([BOOT], 400, 0)
     plain = drift_of_files([logs], bundle).to_dict()
     pack(logs / CLOSED.format(1))
     assert verify([logs]).whole
@@ -156,7 +156,7 @@ def test_a_subject_is_erased_from_compressed_files_too(
 ) -> None:
     rows = [{**row, "income": 4242.5} if i % 50 == 7 else row for i, row in enumerate(ROWS)]
     log = mask(log_of(bundle, rows, tmp_path / CLOSED.format(1)), bundle, {"income": "hash"}, False)
-    LogLedger(tmp_path / "predictions-1-0.jsonl").opened({BOOT: ""}, {"income": "hash"})
+    LogJournal(tmp_path / "predictions-1-0.jsonl").opened({BOOT: ""}, {"income": "hash"})
     key = tmp_path.parent / f"{tmp_path.name}-key"
     key.write_bytes(KEY)
     packed = pack(log)
