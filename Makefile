@@ -59,16 +59,16 @@ bench: $(VENV)/dev ## CPU per request beside hello worlds and FastAPI, and open-
 	@$(RUN) loadtest bench && $(RUN) loadtest guards
 
 bench-export: $(VENV)/dev ## the exported graph against LightGBM, XGBoost and the stock converter
-	@$(RUN) loadtest.bench.export
+	@$(RUN) loadtest bench export
 
 bench-batch: $(VENV)/dev ## the batch command against pandas and LightGBM
-	@$(RUN) loadtest.bench.batch && $(RUN) loadtest.bench.rows
+	@$(RUN) loadtest bench batch && $(RUN) loadtest bench rows
 
 bench-log: $(VENV)/dev ## time and memory of the report of a log of 10 million lines (6 GB of disk)
-	@$(RUN) loadtest.bench.log --lines 10000000 --commands report
+	@$(RUN) loadtest bench log --lines 10000000 --commands report
 
 bench-page: $(VENV)/dev ## from a slider of the page to the verdict on screen, and a file beside others
-	@$(RUN) loadtest.bench.page
+	@$(RUN) loadtest bench page
 
 screenshots: $(VENV)/dev ## the pictures of the page in docs/images
 	@$(RUN) tests.support.screenshots

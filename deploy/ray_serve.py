@@ -7,7 +7,7 @@ answer; a replica goes over from one request to the next.
 
 It is dear: a request costs some 190 times the CPU of `python -m server` (5.9 ms against
 31 us) and its median takes 120 times as long (10 ms against 82 us), for Ray's proxy and the
-calls between its processes, one run of `python -m loadtest.bench.ray` on a busy
+calls between its processes, one run of `python -m loadtest bench ray` on a busy
 machine. Where plain replicas serve, they serve better: see docs/scaling.md.
 """
 

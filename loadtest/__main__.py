@@ -13,7 +13,8 @@ COMMANDS = {
     "run": "load the server with Locust, record it with py-spy, write a folder of results",
     "compare": "two runs: what differs beyond the noise, and in which functions",
     "same-code": "whether compare finds no difference where there is none, and one that is planted",
-    "bench": "CPU per request and latency beside other servers, in one run",
+    "bench": "CPU per request and latency beside other servers, in one run; or bench "
+    "batch | export | log | page | ray | rows",
     "open": "requests at a fixed rate, latency from the intended send time",
     "sweep": "latency against rate up to saturation",
     "memory": "what the server keeps under load, with memray",
@@ -41,12 +42,23 @@ MODULES = {
     "soak": "faults.soak",
     "gate": "bench.gate",
 }
+#: What else `bench` can measure, by its next argument: modules of `loadtest.bench` with `main(arguments)`.
+BENCHES = {
+    "batch": "the batch command beside the script most people write",
+    "export": "exact graphs beside LightGBM, XGBoost and the stock converter",
+    "log": "what reports of a long log take",
+    "page": "from a slider of the page to the verdict on screen",
+    "ray": "what Ray Serve's way to a replica costs",
+    "rows": "what many rows in one request, and reasons, cost a client",
+}
 #: What a command starts as a process of its own, and so does not import.
 STARTED = {"run": "locust", "same-code": "locust", "memory": "memray"}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Parse the command and its options, and run it."""
+    if list(arguments[:1]) == ["bench"] and arguments[1:2] and arguments[1] in BENCHES:
+        return int(importlib.import_module(f"loadtest.bench.{arguments[1]}").main(arguments[2:]))
     parser = argparse.ArgumentParser(prog="python -m loadtest", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     # Only the command that is asked for is imported: each has heavy libraries of its own.

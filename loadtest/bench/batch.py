@@ -1,4 +1,4 @@
-"""`python -m loadtest.bench.batch`: a scored file, ours beside the script most people write.
+"""`python -m loadtest bench batch`: a scored file, ours beside the script most people write.
 
 Both score the same CSV file on the same cores, one after the other in turns; the
 table gives rows per second and CPU seconds of each whole process, the best of the
@@ -19,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from server.cli import run
 from server.model.bundle import Bundle
 
 #: The script most people write: read, encode the categories, predict, write.
@@ -75,7 +74,7 @@ def timed(command: Sequence[str]) -> Cost:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table; 0 when both wrote the same answers."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.batch", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m loadtest bench batch", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/credit"))
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -125,7 +124,3 @@ def _equal(ours: Path, theirs: Path) -> bool:
     equal = pl.read_csv(ours, columns=columns).equals(pl.read_csv(theirs, columns=columns))
     print("the answers are equal to the bit" if equal else "the answers differ")
     return equal
-
-
-if __name__ == "__main__":
-    run(main)

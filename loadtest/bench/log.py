@@ -1,4 +1,4 @@
-"""`python -m loadtest.bench.log`: what a report, a check and a replay of a long log take.
+"""`python -m loadtest bench log`: what a report, a check and a replay of a long log take.
 
 The log is made with the server's own lines, of varied golden rows with their real
 answers, one a millisecond; each command then reads it as a user would call it.
@@ -45,7 +45,7 @@ class Cost(NamedTuple):
 
 def main(arguments: Sequence[str]) -> int:
     """Write the log, run the commands, print what they took."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.log", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m loadtest bench log", description=__doc__)
     add_model(parser)
     parser.add_argument("--lines", type=int, default=1_000_000, metavar="N", help="[1,000,000]")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""`python -m loadtest.bench.page`: from moving a slider to the verdict on screen, and a file beside others.
+"""`python -m loadtest bench page`: from moving a slider to the verdict on screen, and a file beside others.
 
 A real browser moves a slider of the page while wrk loads `/predict` at half of the
 rate it takes at most, and once more without load. A move is measured in the page,
@@ -28,7 +28,6 @@ from loadtest.bench.batch import write_rows
 from loadtest.harness.bodies import golden_bodies, wrk_script
 from loadtest.harness.closed_loop import drive
 from loadtest.harness.subject import LoadTestError, Subject, free_port, python, running
-from server.cli import run
 from server.model.bundle import Bundle
 
 MOVES, ROWS = 200, 100_000
@@ -56,7 +55,7 @@ _SERVER_PARTS = """() => performance.getEntriesByType('resource')
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.page", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m loadtest bench page", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/credit"), metavar="DIR")
     parser.add_argument("--moves", type=int, default=MOVES, metavar="N", help="moves of a slider [200]")
     parser.add_argument("--rows", type=int, default=ROWS, metavar="N", help="rows of the file [100000]")
@@ -181,7 +180,3 @@ def score(page: Any, table: Path) -> None:
     page.locator(".summary .figures strong").first.wait_for(timeout=600_000)
     rows = page.locator(".summary .figures strong").first.inner_text()
     print(f"a file of {rows} rows in {time.perf_counter() - began:.1f} s")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,4 +1,4 @@
-"""`python -m loadtest.bench.ray`: what Ray Serve's way to a replica costs, beside `python -m server`.
+"""`python -m loadtest bench ray`: what Ray Serve's way to a replica costs, beside `python -m server`.
 
 Both serve the same bundle with the same code, one replica and one worker, each on
 the same processor while the other idles, in turns. CPU time is that of all
@@ -28,7 +28,6 @@ from loadtest.harness.target import add_model, hotrow, keep_to
 from loadtest.latency.open_loop import closed_loop
 from loadtest.report import machine
 from loadtest.report.progress import console
-from server.cli import run
 from server.model.bundle import Bundle
 
 PYTHON = Path(".venv-ray/bin/python")
@@ -146,13 +145,9 @@ def _print(document: dict[str, Any]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.ray", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m loadtest bench ray", description=__doc__)
     add_model(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds in turn [5]")
     parser.add_argument("--seconds", type=int, default=3, metavar="S", help="of each server in each [3]")
     return parser
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,4 +1,4 @@
-"""`python -m loadtest.bench.rows`: what many rows in one request, and reasons, cost a client.
+"""`python -m loadtest bench rows`: what many rows in one request, and reasons, cost a client.
 
 Everything is measured in turns within one run, so the ratios hold although the
 machine is shared: the bare call of ONNX Runtime on the same rows, the rows in the
@@ -22,7 +22,6 @@ import numpy as np
 import orjson
 
 from loadtest.harness.subject import free_port, python, running
-from server.cli import run
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.row_order import RowOrder
@@ -94,7 +93,7 @@ def in_turns(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> di
 
 def main(arguments: Sequence[str]) -> int:
     """Print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.rows", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m loadtest bench rows", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/credit"))
     parser.add_argument("--rows", type=int, default=1000)
     options = parser.parse_args(arguments)
@@ -182,7 +181,3 @@ def print_thread(bundle: Bundle) -> None:
 
 def _in_thread(pool: ThreadPoolExecutor, predictor: Predictor, matrix: Matrix) -> None:
     pool.submit(predictor.margins, matrix).result()
-
-
-if __name__ == "__main__":
-    run(main)

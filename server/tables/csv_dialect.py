@@ -29,7 +29,7 @@ _BEYOND_ASCII = bytes(range(0x80, 0x100))
 
 
 class CsvRefused(HotrowError):
-    """A text that is no table, or could be read in two ways; `option` is what `server.batch` offers beside."""
+    """A text that is no table, or could be read in two ways; `option` is what `server.batch` offers."""
 
     def __init__(self, message: str, option: str = "") -> None:
         super().__init__(message)
