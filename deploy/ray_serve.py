@@ -28,7 +28,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from server.api.app import create_app
-from server.batch.ray_cluster import LOCAL, Where, cluster
+from server.batch.ray_cluster import LOCAL, Where, cluster, told_after
 from server.cli import add_options, given, run
 from server.errors import BundleError, HotrowError
 from server.model.bundle import Bundle
@@ -196,6 +196,8 @@ def _deploy(settings: Settings, least: int, most: int) -> None:
     from ray import serve
 
     began = time.monotonic()
+    _check_cores(least)
+    _check_listener(settings)
     serve.start(
         proxy_location="HeadOnly",
         http_options={
@@ -206,8 +208,12 @@ def _deploy(settings: Settings, least: int, most: int) -> None:
         },
     )
     models = ",".join(map(str, settings.model))
+    waiting = (
+        f"Waiting for {least} replicas of one core each, of which the cluster has {_free_cores():g} free."
+    )
     try:
-        serve.run(build({"model": models, "min_replicas": least, "max_replicas": most}), name=NAME)
+        with told_after(waiting):
+            serve.run(build({"model": models, "min_replicas": least, "max_replicas": most}), name=NAME)
     except RuntimeError as error:
         status = serve.status().applications[NAME]
         raise DeploymentFailed(f"expected Ray to bring {models} up, got: {status.message or error}") from None
@@ -216,6 +222,39 @@ def _deploy(settings: Settings, least: int, most: int) -> None:
         f"after {time.monotonic() - began:.1f} s.",
         file=sys.stderr,
     )
+
+
+def _check_cores(replicas: int) -> None:
+    """Refuse what Ray would wait for without end: each replica has a core of its own."""
+    import ray
+
+    cores = ray.cluster_resources().get("CPU", 0.0)
+    if replicas > cores:
+        raise DeploymentFailed(
+            f"expected a core in the cluster for each of {replicas} replicas, got {cores:g} cores: "
+            "lower --replicas or add nodes; with --max-replicas Ray scales up where nodes join"
+        )
+
+
+def _free_cores() -> float:
+    import ray
+
+    return float(ray.available_resources().get("CPU", 0.0))
+
+
+def _check_listener(settings: Settings) -> None:
+    """Refuse another address than that of a Serve that runs already: it has one listener, which stays."""
+    from ray.serve.context import _get_global_client
+
+    running = _get_global_client(raise_if_no_controller_running=False)
+    if running is None:
+        return
+    here, there = (settings.host, settings.port), (running.http_config.host, running.http_config.port)
+    if here != there:
+        raise DeploymentFailed(
+            f"expected --host {there[0]} --port {there[1]}, where Serve of this cluster listens already, "
+            f"got {here[0]}:{here[1]}: give those, or end what is deployed with --down first"
+        )
 
 
 def _end() -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
@@ -24,6 +25,13 @@ LOOPBACK = "127.0.0.1"
 #: Of the object store of a cluster made for the command: only names and counts pass through it.
 STORE_BYTES = 100 * 2**20
 CONNECT_SECONDS = 5.0
+#: Where a running cluster of this machine is looked for by Ray itself.
+AUTO = "auto"
+#: Ray waits in silence; after so long it is said for what.
+PATIENCE_SECONDS = 10.0
+#: An HTTP/2 connection begins with this from the client, and with SETTINGS from the server (RFC 9113, 3.4).
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+_SETTINGS, _FRAME_HEAD_BYTES = 4, 9
 
 
 class ClusterError(HotrowError):
@@ -62,15 +70,18 @@ def cluster(where: Where, modules: Sequence[str] = ()) -> Iterator[None]:
         options: dict[str, Any] = {"num_cpus": where.cores, "object_store_memory": STORE_BYTES}
         options |= {"include_dashboard": False, "_node_ip_address": LOOPBACK}
     else:
-        _check_answers(address)
+        _check_address(address)
         # The nodes need Ray and the libraries; the code comes from here.
         options, workers = {}, {**workers, "py_modules": [str(ROOT / name) for name in ("server", *modules)]}
     # What Ray says of a lost node it prints, and standard output is not for that.
     with redirect_stdout(sys.stderr):
         try:
-            ray.init(
-                address, runtime_env=workers, log_to_driver=False, logging_level=logging.ERROR, **options
-            )
+            with told_after(
+                f"Ray has not let us join the cluster at {address} yet: is that its head's port?"
+            ):
+                ray.init(
+                    address, runtime_env=workers, log_to_driver=False, logging_level=logging.ERROR, **options
+                )
             yield
         except (ray.exceptions.RayError, ConnectionError) as error:
             first = first_line(error)
@@ -112,14 +123,51 @@ class _Row:
         return {"item": self._function(row["item"], self._context)}
 
 
-def _check_answers(address: str) -> None:
-    """Ray itself would try for minutes."""
+@contextmanager
+def told_after(sentence: str, seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
+    """Say a sentence on standard error if the block takes longer than so many seconds."""
+    timer = threading.Timer(seconds, lambda: print(sentence, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _check_address(address: str) -> None:
+    """Refuse soon what Ray would try for minutes: what does not answer, and what is no head."""
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"expected the HOST:PORT of the cluster's head, got {address}, which is Ray Client's: "
+            "give the head's own port, 6379 unless it was chosen"
+        )
+    if address == AUTO:
+        return
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), CONNECT_SECONDS):
-            return
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS) as connection:
+            speaks = os.environ.get("RAY_USE_TLS") == "1" or _speaks_grpc(connection)
     except (OSError, ValueError, OverflowError):
         raise ClusterError(
             f"expected a Ray cluster at {address}, got no answer: give --address the HOST:PORT of its head, "
             "or leave it out"
         ) from None
+    if not speaks:
+        raise ClusterError(
+            f"expected the head of a Ray cluster at {address}, got another server: give the head's own port, "
+            "6379 unless it was chosen (8265 is the dashboard's)"
+        )
+
+
+def _speaks_grpc(connection: socket.socket) -> bool:
+    """Whether it answers as a gRPC server does, and so as Ray's head: with a frame of settings."""
+    connection.settimeout(CONNECT_SECONDS)
+    head = b""
+    try:
+        connection.sendall(_HELLO)
+        while len(head) < _FRAME_HEAD_BYTES and (more := connection.recv(_FRAME_HEAD_BYTES - len(head))):
+            head += more
+    except OSError:
+        return False
+    return len(head) == _FRAME_HEAD_BYTES and head[3] == _SETTINGS

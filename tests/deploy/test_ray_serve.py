@@ -91,6 +91,12 @@ def test_update_and_lost_node_under_load_answer_nothing_wrong(
     done = deploy(served, nodes, port, tmp_path)
     assert done.returncode == 0, done.stderr
     assert replicas(nodes) == [1, 1]
+    elsewhere = deploy(served, nodes, free_port(), tmp_path)
+    assert (elsewhere.returncode, elsewhere.stderr.count("\n")) == (1, 1)
+    assert f"--port {port}, where Serve of this cluster listens already" in elsewhere.stderr
+    many = deploy(served, nodes, port, tmp_path, "--replicas", "9")
+    assert (many.returncode, many.stderr.count("\n")) == (1, 1)
+    assert "each of 9 replicas, got 2 cores" in many.stderr
     with loading(f"http://127.0.0.1:{port}", [orjson.dumps(row) for row in ROWS]) as load:
         wait_for(lambda: len(load.answers) >= ANSWERS)
         refused = deploy(spoiled, nodes, port, tmp_path)

@@ -221,6 +221,36 @@ def test_its_card_and_report_say_what_is_known(trained: Bundle) -> None:
     assert sum(part["rows"] for part in figures["held_out"]["groups"]["purpose"].values()) == ROWS / 4
 
 
+def test_a_run_is_logged_to_mlflow_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="needs MLflow: uv pip install mlflow-skinny")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setattr(train.fit, "MAX_REPEATS", 1)
+    loans().write_parquet(tmp_path / "loans.parquet")
+    options = ["--table", str(tmp_path / "loans.parquet"), "--target", "default", "--positive", "bad"]
+    options += [
+        "--id",
+        "No",
+        "--trials",
+        "1",
+        "--runs",
+        str(tmp_path / "runs"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(options) == 0
+    (run,) = mlflow.search_runs(experiment_names=["loans"], output_format="list")
+    auc = Bundle.load(tmp_path / "out").manifest["evaluation"]["held_out"]["auc"]
+    assert run.data.metrics["held_out.auc"] == auc
+    assert run.data.tags["hotrow.bundle"] == "loans@1"
+    assert {file.path for file in mlflow.artifacts.list_artifacts(run_id=run.info.run_id)} == {
+        "bundle",
+        "out.html",
+    }
+
+
 @pytest.mark.parametrize(
     "options",
     [
