@@ -28,6 +28,7 @@ from server.api.problem_responses import (
 from server.api.request_metrics import RequestMetrics
 from server.errors import HotrowError, Unavailable
 from server.scoring.deadline import Deadline
+from server.scoring.row_id import id_of, takes_id
 from server.scoring.service import Service
 
 
@@ -94,7 +95,9 @@ async def predict(request: Request) -> Response:
     body = await read_body(request, service.settings.max_body_bytes)
     deadline.check()
     contents: list[bytes] = []
-    service.asked(request.path_params).scorer.answer(body, contents.append, time.perf_counter_ns())
+    scorer = service.asked(request.path_params).scorer
+    row_id = id_of(body) if takes_id(scorer.bundle.schema) else b""
+    scorer.answer(body, contents.append, time.perf_counter_ns(), row_id)
     return Response(contents[0], media_type="application/json")
 
 

@@ -14,6 +14,7 @@ from server.api.batch_bodies import CSV, JSON, MEDIA_TYPES, NDJSON, decode_rows,
 from server.api.body import media_type, read_body
 from server.scoring.deadline import Deadline
 from server.scoring.many_rows import RowsScorer
+from server.scoring.row_id import MEMBER, ids_of, takes_id
 from server.scoring.row_limit import row_limit
 from server.scoring.scored import Scored
 from server.scoring.service import Service
@@ -32,8 +33,10 @@ async def predict_batch(request: Request) -> Response:
         schema = scorer.bundle.schema
         limit = row_limit(scorer.bundle, service.settings)
         batch = text_rows(kind, body, schema, limit, service.settings.max_body_bytes)
-        matrix = await decode_rows(batch, schema, scorer.scorer.decode)
-        scored = await scorer.score(matrix, deadline)
+        ids = await ids_of(batch.texts) if takes_id(schema) else []
+        decode = scorer.scorer.decode_beside_id if ids else scorer.scorer.decode
+        matrix = await decode_rows(batch, schema, decode)
+        scored = (await scorer.score(matrix, deadline))._replace(row_ids=ids)
         content, content_type = _answer(scorer, scored, request.headers.get("accept", ""))
     record = BackgroundTask(scorer.record, batch.texts, scored, started_ns)
     if scorer.scorer.logs_first:
@@ -55,14 +58,18 @@ def _answer(scorer: RowsScorer, scored: Scored, accept: str) -> tuple[bytes, str
 
 
 def _rows(scorer: RowsScorer, scored: Scored) -> list[dict[str, Any]]:
-    """What `/predict` says of each row, without id and model."""
+    """What `/predict` says of each row, without model, and with the client's id for ours."""
     names = [scorer.bundle.outcomes[outcome] for outcome in scored.outcomes.tolist()]
     pairs = zip(scored.outputs, names, strict=True)
     if scorer.bundle.task == "binary":
-        return [{"probability": output, "decision": name} for output, name in pairs]
-    if scorer.bundle.task == "multiclass":
-        return [{"probabilities": output, "prediction": name} for output, name in pairs]
-    return [{"prediction": output} for output, _ in pairs]
+        rows: list[dict[str, Any]] = [{"probability": output, "decision": name} for output, name in pairs]
+    elif scorer.bundle.task == "multiclass":
+        rows = [{"probabilities": output, "prediction": name} for output, name in pairs]
+    else:
+        rows = [{"prediction": output} for output, _ in pairs]
+    if not scored.row_ids:
+        return rows
+    return [{MEMBER: orjson.Fragment(id_)} | row for id_, row in zip(scored.row_ids, rows, strict=True)]
 
 
 def _csv(scorer: RowsScorer, scored: Scored) -> bytes:
@@ -72,8 +79,9 @@ def _csv(scorer: RowsScorer, scored: Scored) -> bytes:
     classes = scorer.bundle.classes
     for position, row in enumerate(_rows(scorer, scored)):
         probabilities = row.pop("probabilities", [])
+        ids = {MEMBER: orjson.loads(scored.row_ids[position])} if row.pop(MEMBER, None) else {}
         if not position:
-            writer.writerow([*(f"probability_{name}" for name in classes), *row])
+            writer.writerow([*ids, *(f"probability_{name}" for name in classes), *row])
         # repr writes the shortest digits that parse back to the same float64.
-        writer.writerow([*map(repr, probabilities), *row.values()])
+        writer.writerow([*ids.values(), *map(repr, probabilities), *row.values()])
     return text.getvalue().encode()

@@ -13,6 +13,7 @@ import orjson
 from server.errors import FieldError, MalformedBody, Problem, UnacceptableRow
 from server.model.schema import Matrix, Row, Schema, parse_object, pointer
 from server.scoring.json_text import has_more
+from server.scoring.row_id import MEMBER, takes_id
 from server.scoring.row_limit import check_rows
 from server.tables.cells import cell_reader
 from server.tables.columns import ColumnsRefused, FeatureNames
@@ -32,6 +33,7 @@ FEW_ELEMENTS = 2**18
 #: A larger body that is no batch is not parsed to say why.
 MAX_WORDED_BYTES = 2**20
 
+_BLANKS = b" \t\r\n"
 #: From the first byte that is not blank to the line's end.
 _LINE = re.compile(rb"\S[^\n]*+")
 
@@ -63,6 +65,9 @@ class _Batch(msgspec.Struct, forbid_unknown_fields=True):
 
 _objects = msgspec.json.Decoder(_Objects)
 _batch = msgspec.json.Decoder(_Batch)
+#: The rows alone, as `DataFrame.to_json(orient="records")` writes them.
+_array_of_objects = msgspec.json.Decoder(list[_AnyObject])
+_array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def text_rows(media_type: str, body: bytes, schema: Schema, limit: int, row_bytes: int) -> TextRows:
@@ -129,20 +134,22 @@ def _placed(refusal: Problem, position: int, place: str) -> Iterator[FieldError]
 
 
 def _json_rows(body: bytes, limit: int) -> list[bytes]:
+    is_array = body.lstrip(_BLANKS).startswith(b"[")
     # One object is the batch, the others are its rows, or within them, where nothing takes one.
     if has_more(body, b"{", limit + 1):
         raise UnacceptableRow(f"expected 1 to {limit} rows of plain values, got more")
     try:
         if body.count(b",") > FEW_ELEMENTS:
-            _objects.decode(body)  # ends at the first row that is no object, of which there may be many
-        return list(map(bytes, _batch.decode(body).rows))
+            # Ends at the first row that is no object, of which there may be many.
+            (_array_of_objects if is_array else _objects).decode(body)
+        return list(map(bytes, _array.decode(body) if is_array else _batch.decode(body).rows))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _no_batch(body, error) from None
 
 
 def _no_batch(body: bytes, error: Exception) -> Problem:
     """Why a body is no batch; of a large one, which is not parsed for that, in the decoder's words."""
-    expected = 'expected {"rows": [{…}, …]}'
+    expected = 'expected {"rows": [{…}, …]} or [{…}, …]'
     if len(body) > MAX_WORDED_BYTES:
         kind = UnacceptableRow if isinstance(error, msgspec.ValidationError) else MalformedBody
         return kind(f"{expected}, got: {str(error)[:200]}")
@@ -176,13 +183,18 @@ def _cell_readers(
     header: Sequence[str], names: FeatureNames, schema: Schema, dialect: Dialect
 ) -> list[tuple[str, Callable[[str], Any]]]:
     """The feature of each column and how its cells are read; raises `UnacceptableRow` of other columns."""
-    errors = [FieldError(pointer(name), "expected no such column") for name in header if names(name) is None]
+    beside = {MEMBER} if takes_id(schema) else set()
+    unknown = [name for name in header if names(name) is None and name not in beside]
+    errors = [FieldError(pointer(name), "expected no such column") for name in unknown]
     try:
         columns = names.match(header, "the body")
     except ColumnsRefused as error:
         raise UnacceptableRow(str(error), errors=errors) from None
-    if errors or len(columns.positions) != len(header):
+    if errors or len(columns.positions) + len(beside & set(header)) != len(header):
         errors = errors or [FieldError("", "expected each column once")]
         raise UnacceptableRow("expected a header line of the model's features, got another", errors=errors)
     features = {position: schema[name] for name, position in columns.positions.items()}
-    return [(features[i].name, cell_reader(features[i], dialect.rules)) for i in range(len(header))]
+    return [
+        (features[i].name, cell_reader(features[i], dialect.rules)) if i in features else (name, str)
+        for i, name in enumerate(header)
+    ]

@@ -11,6 +11,7 @@ from server.api.body import JSON, check_json, read_body
 from server.explain.reasons import reasons
 from server.scoring.deadline import Deadline
 from server.scoring.one_row import Scorer
+from server.scoring.row_id import id_of, takes_id
 from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
 
@@ -24,14 +25,15 @@ async def explain(request: Request) -> Response:
     started_ns = time.perf_counter_ns()
     model = service.asked(request.path_params)
     scorer = model.scorer
-    row = scorer.decode(body)
+    row_id = id_of(body) if takes_id(scorer.bundle.schema) else b""
+    row = (scorer.decode_beside_id if row_id else scorer.decode)(body)
     terms = await terms_of(model, row)
     deadline.check()
     schema = scorer.bundle.schema
     values = struct.unpack(f"{len(schema)}d", row)
     found = {"base": terms[-1], "reasons": reasons(schema, values, terms[:-1], _subject(scorer))}
     contents: list[bytes] = []
-    scorer.answer(body, contents.append, started_ns)
+    scorer.answer(body, contents.append, started_ns, row_id)
     return Response(b"%b,%b" % (contents[0][:-1], orjson.dumps(found)[1:]), media_type=JSON)
 
 

@@ -21,6 +21,7 @@ from server.model.schema import Matrix, parse_object
 from server.scoring.deadline import Deadline
 from server.scoring.many_rows import RowsScorer, row_texts
 from server.scoring.model_tensors import PLATFORM, ModelTensors
+from server.scoring.row_id import MEMBER, id_text
 from server.scoring.row_limit import row_limit
 from server.scoring.scored import Scored
 from server.scoring.service import Service
@@ -28,6 +29,7 @@ from server.scoring.tensors import (
     OutputParameters,
     RequestHead,
     RequestParameters,
+    Tensor,
     read_head,
     read_tensors,
     write_response,
@@ -163,13 +165,16 @@ async def _infer(request: Request, service: Service, model: RowsScorer, started_
         deadline.check()
         limit = row_limit(model.bundle, service.settings)
         # What calls itself JSON is held to it; Triton's client, which writes NaN, calls itself nothing.
-        head, matrix = _read(model.tensors, body, head_length, limit, nan=kind != JSON)
+        head, matrix, ids = _read(model.tensors, body, head_length, limit, nan=kind != JSON)
         deadline = deadline.or_parameter(request, head.parameters)
-        wanted = _wanted(model.tensors, head)
+        wanted = _wanted(model.tensors, head, ids)
+        request_id = b"" if head.id in (None, "") else id_text(head.id)
+        row_ids = [id_text(value) for value in ids.values.tolist()] if ids is not None else []
         input_ns = time.perf_counter_ns() - turn_ns
         scored = await model.score(matrix, deadline)
+        scored = scored._replace(row_ids=row_ids, request_id=request_id)
         scored_ns = time.perf_counter_ns()
-        content, json_length = _write(model, head, wanted, scored)
+        content, json_length = _write(model, head, wanted, scored, ids)
         ended_ns = time.perf_counter_ns()
 
     async def record() -> None:
@@ -207,26 +212,29 @@ def _head_length(request: Request) -> int | None:
 
 def _read(
     tensors: ModelTensors, body: bytes, head_length: int | None, max_rows: int, *, nan: bool
-) -> tuple[RequestHead, Matrix]:
+) -> tuple[RequestHead, Matrix, Tensor | None]:
     if head_length == 0:
-        return RequestHead([], parameters=RequestParameters(binary_data_output=True)), tensors.raw_row(body)
+        head = RequestHead([], parameters=RequestParameters(binary_data_output=True))
+        return head, tensors.raw_row(body), None
     if head_length is not None and head_length > len(body):
         raise MalformedBody(
             f"expected {HEAD_LENGTH} of at most the body's {len(body)} bytes, got {head_length}"
         )
     head = read_head(body[:head_length], len(tensors.bundle.schema), nan=nan)
     tensors.check(head.inputs, max_rows)
-    return head, tensors.rows(read_tensors(head.inputs, memoryview(body)[head_length or len(body) :]))
+    inputs = read_tensors(head.inputs, memoryview(body)[head_length or len(body) :])
+    return head, tensors.rows(inputs), tensors.ids(inputs)
 
 
-def _wanted(tensors: ModelTensors, head: RequestHead) -> list[tuple[str, bool]]:
+def _wanted(tensors: ModelTensors, head: RequestHead, ids: Tensor | None) -> list[tuple[str, bool]]:
     """The outputs to answer, and whether in binary each."""
+    offered = [*tensors.outputs, *([MEMBER] if ids is not None else [])]
     default = head.parameters is not None and head.parameters.binary_data_output is True
     if not head.outputs:
-        return [(name, default) for name in tensors.outputs]
+        return [(name, default) for name in offered]
     names = [output.name for output in head.outputs]
-    if len(set(names)) != len(names) or any(name not in tensors.outputs for name in names):
-        raise MalformedBody(f"expected outputs among {', '.join(tensors.outputs)}, each once, got others")
+    if len(set(names)) != len(names) or any(name not in offered for name in names):
+        raise MalformedBody(f"expected outputs among {', '.join(offered)}, each once, got others")
     return [(output.name, _in_binary(output.parameters, default)) for output in head.outputs]
 
 
@@ -239,14 +247,19 @@ def _in_binary(parameters: OutputParameters | None, default: bool) -> bool:
 
 
 def _write(
-    model: RowsScorer, head: RequestHead, wanted: list[tuple[str, bool]], scored: Scored
+    model: RowsScorer,
+    head: RequestHead,
+    wanted: list[tuple[str, bool]],
+    scored: Scored,
+    ids: Tensor | None,
 ) -> tuple[bytes, int | None]:
     answer = {
         "model_name": model.bundle.name,
         "model_version": model.bundle.version,
         "id": scored.id if head.id in (None, "") else head.id,
     }
-    outputs = [model.tensors.tensor(name, scored) for name, _ in wanted]
+    given = {MEMBER: ids} if ids is not None else {}
+    outputs = [given.get(name) or model.tensors.tensor(name, scored) for name, _ in wanted]
     return write_response(answer, outputs, [binary for _, binary in wanted])
 
 

@@ -8,7 +8,7 @@ only where the typed decoder takes too much, which a property test searches for.
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Annotated, Any, Literal
 
@@ -22,20 +22,25 @@ from server.model.schema import MAX_EXACT_INTEGER, Feature, Row, Schema, parse_o
 TYPED_DECODER_MAX_FEATURES = 128
 
 
-def row_decoder(schema: Schema, *, others: bool = False) -> Callable[[bytes], Row]:
+def row_decoder(
+    schema: Schema, *, others: bool = False, beside: Sequence[str] = ()
+) -> Callable[[bytes], Row]:
     """A function from the bytes of one JSON object to a row of `schema`.
 
-    With `others`, members that are no feature are left alone instead of refused.
+    Members `beside` the features are left alone; with `others` all that are no
+    feature are, instead of refused.
     """
 
     def decode_in_words(body: bytes) -> Row:
         fields = parse_object(body)
         if others:
             fields = {name: fields[name] for name in schema.names if name in fields}
+        for name in beside:
+            fields.pop(name, None)
         return schema.encode(fields)
 
     if len(schema) <= TYPED_DECODER_MAX_FEATURES and _can_be_typed(schema):
-        return _typed_decoder(schema, decode_in_words, others)
+        return _typed_decoder(schema, decode_in_words, others, beside)
     return decode_in_words
 
 
@@ -45,19 +50,20 @@ def _can_be_typed(schema: Schema) -> bool:
 
 
 def _typed_decoder(
-    schema: Schema, decode_in_words: Callable[[bytes], Row], others: bool
+    schema: Schema, decode_in_words: Callable[[bytes], Row], others: bool, beside: Sequence[str]
 ) -> Callable[[bytes], Row]:
     # gc=False: the struct holds only numbers, so it can be in no reference cycle.
-    fields = msgspec.defstruct(
-        "Fields", map(_field, schema.features), kw_only=True, forbid_unknown_fields=not others, gc=False
-    )
+    members = [*map(_field, schema.features), *((name, msgspec.Raw, None) for name in beside)]
+    fields = msgspec.defstruct("Fields", members, kw_only=True, forbid_unknown_fields=not others, gc=False)
     decode = msgspec.json.Decoder(fields).decode
     astuple = msgspec.structs.astuple
     pack = struct.Struct(f"{len(schema)}d").pack
+    width = len(schema)
+    of_features = (lambda found: astuple(found)[:width]) if beside else astuple
 
     def decode_row(body: bytes) -> Row:
         try:
-            values = astuple(decode(body))
+            values = of_features(decode(body))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return decode_in_words(body)
         try:

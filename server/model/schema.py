@@ -4,6 +4,7 @@ The same code encodes a row in training, at export and at serving time, so the
 three cannot disagree about what a category or a missing value becomes.
 """
 
+import codecs
 import math
 import sys
 from array import array
@@ -303,13 +304,23 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         if not body.strip():
             raise MalformedBody("expected a JSON object, got an empty body") from None
-        raise MalformedBody(
-            "expected a JSON object, got something that is not JSON "
-            f"at line {error.lineno}, column {error.colno}"
-        ) from None
+        raise MalformedBody(f"expected a JSON object, got {_no_json(body, error)}") from None
     if type(fields) is not dict:
         raise UnacceptableRow(f"expected a JSON object, got {_json_type(fields)}")
     return fields
+
+
+def _no_json(body: bytes, error: orjson.JSONDecodeError) -> str:
+    """What came instead of JSON: the mistakes that serialisers make by name, the others by their place."""
+    if b"\0" in body[:4]:
+        return "text in UTF-16 or UTF-32: send it in UTF-8"
+    if body.startswith(codecs.BOM_UTF8):
+        return "a byte order mark (BOM) before it: send UTF-8 without one"
+    where = f"at line {error.lineno}, column {error.colno}"
+    for word in ("NaN", "Infinity"):
+        if error.doc.startswith(word, error.pos):
+            return f"{word} {where}, which JSON does not have: send null for what is missing"
+    return f"something that is not JSON {where}"
 
 
 def object_or_empty(text: bytes) -> dict[str, Any]:

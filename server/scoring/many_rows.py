@@ -19,6 +19,7 @@ from server.model.schema import Matrix, Schema
 from server.scoring.deadline import ENDLESS, Deadline
 from server.scoring.model_tensors import ModelTensors
 from server.scoring.one_row import Scorer
+from server.scoring.row_id import ECHOES
 from server.scoring.scored import Scored
 
 #: Up to here ONNX Runtime is called on the event loop: 32 rows of the shipped
@@ -29,6 +30,8 @@ INLINE_ROWS = 32
 SLICE_ROWS = 1000
 #: Rows in one line of the log: a line must fit the log's segments, with room for the answers.
 LINE_BYTES = 2**16
+#: The member of an answer's line that names the client's request (the protocol's `id`).
+REQUEST = "request_id"
 #: By its words alone the want of memory is told in ONNX Runtime's `Fail`, and in the
 #: RuntimeError of a thread that has no stack.
 _NO_MEMORY = ("allocate memory", "start new thread")
@@ -97,6 +100,10 @@ class RowsScorer:
             members |= {"probabilities": outputs, "predictions": named}
         else:
             members["predictions"] = outputs
+        if scored.row_ids:
+            members[ECHOES] = list(map(orjson.Fragment, scored.row_ids[first:end]))
+        if scored.request_id:
+            members[REQUEST] = orjson.Fragment(scored.request_id)
         return orjson.dumps(members)[1:-1]
 
     async def record(self, texts: Iterable[bytes], scored: Scored, started_ns: int) -> None:

@@ -10,6 +10,7 @@ from server.model.bounds import MAX_NAMED, Bounds
 from server.model.bundle import PARITY_FILE, Bundle
 from server.model.predictor import INPUT
 from server.model.schema import MAX_EXACT_INTEGER, FieldRefused, Matrix
+from server.scoring.row_id import MEMBER, takes_id
 from server.scoring.row_limit import check_rows
 from server.scoring.scored import Scored
 from server.scoring.tensors import BYTES, DTYPES, Array, InputHead, Tensor, shape_of
@@ -53,9 +54,12 @@ class ModelTensors:
         """Refuse inputs that are no rows of this model, or too many, before their data is read.
 
         Either one input `features` [n, F], or inputs named as features, [n] or
-        [n, 1] each, of which those that lack are missing. Raises `UnacceptableRow`,
-        and `MalformedBody` for what is no shape.
+        [n, 1] each, of which those that lack are missing; beside them `id`, where no
+        feature is called so. Raises `UnacceptableRow`, and `MalformedBody` for what is
+        no shape.
         """
+        ids = [given for given in inputs if self._is_id(given.name)]
+        inputs = [given for given in inputs if not self._is_id(given.name)]
         names = [given.name for given in inputs]
         shapes = [shape_of(given) for given in inputs]
         if names == [INPUT]:
@@ -69,6 +73,15 @@ class ModelTensors:
         ):
             raise UnacceptableRow("expected inputs of one shape, [rows] or [rows, 1], got others")
         check_rows(shapes[0][0], max_rows)
+        if len(ids) > 1 or any(not _is_one_a_row(given, shapes[0][0]) for given in ids):
+            raise UnacceptableRow(f"expected one {MEMBER} a row, as BYTES or integers, got others")
+
+    def _is_id(self, name: str) -> bool:
+        return name == MEMBER and takes_id(self.bundle.schema)
+
+    def ids(self, tensors: Sequence[Tensor]) -> Tensor | None:
+        """The ids that a client gave its rows, if it did."""
+        return next((tensor for tensor in tensors if self._is_id(tensor.name)), None)
 
     def _check_matrix(self, datatype: str, shape: tuple[int, ...]) -> None:
         if datatype not in MATRIX_DATATYPES:
@@ -81,6 +94,7 @@ class ModelTensors:
 
         A float64 tensor is not copied. Raises `UnacceptableRow`.
         """
+        tensors = [tensor for tensor in tensors if not self._is_id(tensor.name)]
         if tensors[0].name == INPUT:
             matrix = _as_float64(tensors[0]).reshape(tensors[0].shape)
         else:
@@ -129,6 +143,11 @@ class ModelTensors:
         else:
             values = np.array(scored.outputs, dtype=np.float64).reshape(-1)
         return Tensor(name, datatype, (len(scored.outcomes), width), values)
+
+
+def _is_one_a_row(given: InputHead, rows: int) -> bool:
+    is_kind = given.datatype == BYTES or given.datatype.startswith(("INT", "UINT"))
+    return is_kind and shape_of(given) in ((rows,), (rows, 1))
 
 
 def _as_float64(tensor: Tensor) -> Matrix:

@@ -6,6 +6,7 @@ What a task answers with is decided once, when its scorer is made: `make_scorer`
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import count
 
 import orjson
@@ -17,6 +18,8 @@ from server.metrics.shared import WorkerMetrics
 from server.model.bundle import Bundle
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
+from server.model.schema import Row
+from server.scoring.row_id import ECHO, MEMBER
 
 Send = Callable[[bytes], None]
 
@@ -74,28 +77,40 @@ class Scorer:
         model = orjson.dumps(self.bundle.label)
         return tuple(b',"decision":%b,"model":%b}' % (orjson.dumps(d), model) for d in self.bundle.outcomes)
 
-    def _answer(self, body: bytes, send: Send, started_ns: int) -> None:
+    @cached_property
+    def decode_beside_id(self) -> Callable[[bytes], Row]:
+        """`decode` for a row with an id of the client's."""
+        return row_decoder(self.bundle.schema, beside=(MEMBER,))
+
+    def _answer(self, body: bytes, send: Send, started_ns: int, row_id: bytes = b"") -> None:
         """Score one JSON object and send the answer's bytes.
 
-        `started_ns` is the `perf_counter_ns` at which the request was whole. Raises
+        `started_ns` is the `perf_counter_ns` at which the request was whole. `row_id`
+        is the id in the body, as JSON, if there is one. Raises
         the `Problem` to answer with instead: `MalformedBody`, `UnacceptableRow`,
         `ModelFailure` or, in the log's strict mode, `Unavailable`.
         """
-        probability, decision = self._predict(self.decode(body))
+        decode = self.decode_beside_id if row_id else self.decode
+        probability, decision = self._predict(decode(body))
         sequence = self._sequence()
         content = self._content(sequence, probability, decision)
+        if row_id:
+            content = _with_id(content, row_id)
         send(content)
         # The client has its answer; what follows is ours.
         self._count(probability, decision)
         if self._lines is not None:
             self._lines.hold((started_ns, time.perf_counter_ns(), content, sequence, body))
 
-    def _answer_logged_first(self, body: bytes, send: Send, started_ns: int) -> None:
+    def _answer_logged_first(self, body: bytes, send: Send, started_ns: int, row_id: bytes = b"") -> None:
         """`answer` in the log's strict mode: no line, no answer."""
         assert self._lines is not None
-        probability, decision = self._predict(self.decode(body))
+        decode = self.decode_beside_id if row_id else self.decode
+        probability, decision = self._predict(decode(body))
         sequence = self._sequence()
         content = self._content(sequence, probability, decision)
+        if row_id:
+            content = _with_id(content, row_id)
         ended_ns = time.perf_counter_ns()
         try:
             self._lines.write([(started_ns, ended_ns, content, sequence, self._lines.input_of(body))])
@@ -113,6 +128,10 @@ class Scorer:
             orjson.dumps(probability),
             self._tails[decision],
         )
+
+
+def _with_id(content: bytes, row_id: bytes) -> bytes:
+    return b'%b,"%b":%b}' % (content[:-1], ECHO.encode(), row_id)
 
 
 class ValueScorer(Scorer):

@@ -1,5 +1,6 @@
 """The answers to many rows of one model."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ class Scored(NamedTuple):
 
     `outputs` are n probabilities (binary), predicted values (regression) or lists
     of probabilities (multiclass); `outcomes`, int [n], index `Bundle.outcomes`.
+    `row_ids` are the client's ids of the rows and `request_id` that of the request,
+    each as JSON, empty if there are none.
     """
 
     id: str
@@ -21,3 +24,5 @@ class Scored(NamedTuple):
     outputs: list[Any]
     outcomes: npt.NDArray[np.intp]
     infer_ns: int
+    row_ids: Sequence[bytes] = ()
+    request_id: bytes = b""

@@ -129,7 +129,7 @@ def test_what_is_no_batch_is_refused(client: httpx.Client, content: bytes, statu
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n", b"income,income\n1,2\n", b"id,income\n1,2\n", b"income\n1,2\n", b"income\n"]
+    "content", [b"", b"\n", b"income,income\n1,2\n", b"key,income\n1,2\n", b"income\n1,2\n", b"income\n"]
 )
 def test_what_is_no_table_of_features_is_refused(client: httpx.Client, content: bytes) -> None:
     assert post(client, content, "text/csv").status_code == 422
