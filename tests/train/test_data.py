@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import zstandard
 
+from tests.support.compatibility import hold
 from train.data import APPLICATIONS, BUREAU, CARDS, SAMPLE, load
 from train.errors import DataError
 from train.features import MONOTONE, SCHEMA
@@ -371,6 +372,25 @@ def test_each_mistake_in_the_data_is_one_sentence(folder: Path, name: str) -> No
     assert expected in message
     assert message.startswith("expected ")
     assert "\n" not in message
+
+
+def test_what_becomes_of_each_form_is_in_the_document(tmp_path: Path) -> None:
+    rows = []
+    for i, (name, make) in enumerate(
+        {**FORMS, **{name: make for name, (make, _) in MISTAKES.items()}}.items()
+    ):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        for file, text in ((APPLICATIONS, APPLICATION_ROWS), (BUREAU, BUREAU_ROWS), (CARDS, CARD_ROWS)):
+            (folder / file).write_text(text)
+        make(folder)
+        try:
+            load(folder)
+            rows.append((name, "read"))
+        except DataError as refusal:
+            sentence = str(refusal).replace(f"{folder}/", "").replace(str(folder), "the folder")
+            rows.append((name, f"refused: {sentence.partition(': ')[0]}"))
+    hold("Training data", ("Home Credit's files", "what `python -m train` does"), rows)
 
 
 def test_a_missing_folder_is_named_with_what_to_do(tmp_path: Path) -> None:
