@@ -24,12 +24,15 @@ from server.private_names import PrivateNames, check_private_names
 from server.scoring.one_row import Send
 from server.wire.eligible_head import CLOSE, HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, eligible_head
 from server.wire.guarded_protocol import header_lines
+from server.wire.head_template import Template, template_of
 from server.wire.shedding_protocol import SheddingProtocol
 
 logger = logging.getLogger(__name__)
 
 #: Heads that are remembered; beyond, all are forgotten.
 MAX_KNOWN_HEADS = 1024
+#: Forms of heads with values that change, the latest first: as many kinds of clients at once.
+MAX_TEMPLATES = 8
 #: A body may come in this many pieces, as from clients that send head and body
 #: apart. Joining more would cost more than the parser does.
 MAX_PIECES = 4
@@ -88,6 +91,10 @@ class Eligible(NamedTuple):
     target: Target
 
 
+#: Stands for a head that is not remembered, where None is one that is not eligible.
+_UNKNOWN = Eligible(-1, Target(lambda *_: None, lambda _: None))
+
+
 class FastPath:
     """What all connections of one worker share: targets by path, the known heads, the answer's head."""
 
@@ -103,13 +110,19 @@ class FastPath:
         """Answer with these from now on; what was known of heads is forgotten."""
         self._targets = {b"POST %b HTTP/1.1" % path.encode(): target for path, target in targets.items()}
         self._known_heads: dict[bytes, Eligible | None] = {}
+        self._templates: list[tuple[Template, Target]] = []
 
     def eligible(self, head: bytes) -> Eligible | None:
         """What follows and answers an eligible head, None if the head is not plain."""
-        try:
-            return self._known_heads[head]
-        except KeyError:
-            return self._learn(head)
+        found = self._known_heads.get(head, _UNKNOWN)
+        if found is not _UNKNOWN:
+            return found
+        # One that differs from a remembered one in what changes with every request?
+        for template, target in self._templates:
+            body_bytes = template.body_bytes(head)
+            if 0 <= body_bytes <= self._max_body_bytes and len(head) <= MAX_ELIGIBLE_HEAD_BYTES:
+                return Eligible(body_bytes, target)
+        return self._learn(head)
 
     def _learn(self, head: bytes) -> Eligible | None:
         target = self._targets.get(head[: head.find(b"\r\n")])
@@ -119,6 +132,9 @@ class FastPath:
         eligible = None
         if found is not None and _is_json(found.media_type) and found.body_bytes <= self._max_body_bytes:
             eligible = Eligible(found.body_bytes, target)
+            if (template := template_of(head)) is not None:
+                self._templates = [(template, target), *self._templates[: MAX_TEMPLATES - 1]]
+                return eligible
         if len(self._known_heads) >= MAX_KNOWN_HEADS:
             self._known_heads.clear()
         self._known_heads[head] = eligible
