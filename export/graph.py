@@ -136,12 +136,22 @@ def build_graph(forest: Forest, metadata: Mapping[str, str]) -> bytes:
     return serialize(graph, OPSETS, metadata)
 
 
-def tree_nodes(forest: Forest, rows: str) -> list[onnx.NodeProto]:
-    """The nodes from a tensor of rows, float32 or float64, to the margin of a forest without a band."""
-    before, _, prepared = _preparation(forest, rows)
-    if not before:
-        before, prepared = [helper.make_node("Cast", [rows], ["rows"], to=TensorProto.DOUBLE)], "rows"
-    return [*before, _ensemble(forest, prepared)]
+def tree_nodes(forest: Forest, rows: str, output: str) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    """The nodes and constants from a tensor of rows of any number type to a forest's margin.
+
+    Every name made here begins with the name of the output, so a graph may have many.
+    """
+    wide = helper.make_node("Cast", [rows], ["wide"], to=TensorProto.DOUBLE)
+    before, constants, prepared = _preparation(forest, "wide")
+    nodes = [wide, *before, _ensemble(forest, prepared)]
+    inner = {name for node in nodes for name in node.output} | {constant.name for constant in constants}
+    renamed = {name: output if name == OUTPUT else f"{output}/{name}" for name in inner}
+    for node in nodes:
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, name) for name in names]
+    for constant in constants:
+        constant.name = renamed[constant.name]
+    return nodes, constants
 
 
 def serialize(

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 from export.conversion import Conversion
 from export.errors import ExportRefused
 from export.evidence import Evidence
+from export.fitted import is_fitted
 from export.onnx_options import OnnxOptions
 from export.recognize import Family, recognize
 from server.errors import first_line
@@ -173,6 +174,7 @@ def _foreign_words(types: Sequence[str]) -> str:
 
 def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> Conversion:
     """The conversion of an unpickled model: of LightGBM, XGBoost or scikit-learn."""
+    model = getattr(model, "best_estimator_", model)  # of a search, the one refitted with the best parameters
     classes = options.classes
     library = type(model).__module__.partition(".")[0]
     _check_model(model)
@@ -212,22 +214,8 @@ def _check_model(model: Any) -> None:
         raise ExportRefused(f"expected a model, got a {kind} that holds {inside}: save the model alone")
     if kind == "CVBooster":
         raise ExportRefused("expected one model, got a CVBooster of several: save one of its boosters")
-    fitted = getattr(model, "__sklearn_is_fitted__", None)
-    if (callable(fitted) and not fitted()) or (hasattr(model, "fit") and not _is_fitted(model)):
+    if hasattr(model, "fit") and not is_fitted(model):
         raise ExportRefused(f"expected a fitted model, got {kind} before its fit: call fit, then save it")
-
-
-def _is_fitted(model: Any) -> bool:
-    from sklearn.exceptions import NotFittedError
-    from sklearn.utils.validation import check_is_fitted
-
-    try:
-        check_is_fitted(model)
-    except NotFittedError:
-        return False
-    except TypeError:  # no estimator of scikit-learn
-        return True
-    return True
 
 
 def _short(error: Exception) -> str:

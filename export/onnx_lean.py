@@ -92,7 +92,7 @@ def lean_graph(
     )
     opsets = {opset.domain: opset.version for opset in model.opset_import}
     opsets.setdefault("", opsets.pop("ai.onnx", _OWN_OPSET))
-    if score.forest:
+    if score.forest or any(node.op_type == "TreeEnsemble" for node in body):
         opsets |= {"ai.onnx.ml": OPSETS["ai.onnx.ml"]}
     # Optimized files import every domain there is; one that is not used may be unknown elsewhere.
     domains = {"", *(node.domain for inner in graphs(served) for node in inner.node)}
@@ -102,7 +102,7 @@ def lean_graph(
 
 def _exit(wanted: str, score: Score) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
     if score.forest is not None:
-        return tree_nodes(score.forest, wanted), []
+        return tree_nodes(score.forest, wanted, OUTPUT)
     if score.column is not None:
         column = numpy_helper.from_array(np.array([score.column]), "column")
         return [helper.make_node("Gather", [wanted, "column"], [OUTPUT], axis=1)], [column]

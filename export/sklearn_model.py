@@ -3,11 +3,14 @@
 from typing import Any
 
 import pandas as pd  # type: ignore[import-untyped]  # ships no types
+from sklearn.base import is_classifier, is_regressor
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from export.conversion import Conversion, threshold_feature
 from export.errors import ExportRefused
+from export.fitted import is_fitted
 from export.graph import build_graph
+from export.members import parts
 from export.rows import EXTREMES, EXTREMES_32
 from export.sklearn_pipeline import convert_pipeline, predicted
 from export.sklearn_trees import Ensemble, raw_scores, read_ensemble
@@ -53,10 +56,16 @@ def convert_sklearn(
     Raises `ExportRefused` for what is no fitted classifier or regressor, or what
     neither we nor skl2onnx convert.
     """
-    if not hasattr(estimator, "n_features_in_") or not hasattr(estimator, "predict"):
-        raise ExportRefused(
-            f"expected a fitted classifier or regressor of scikit-learn, got {type(estimator).__name__}"
-        )
+    kind = type(estimator).__name__
+    if not (is_classifier(estimator) or is_regressor(estimator)) or not hasattr(estimator, "predict"):
+        raise ExportRefused(f"expected a classifier or regressor of scikit-learn, got {kind}")
+    if not is_fitted(estimator):
+        raise ExportRefused(f"expected a fitted model, got {kind} before its fit: call fit, then save it")
+    if not hasattr(estimator, "n_features_in_"):
+        raise ExportRefused(f"expected a model of columns of numbers or categories, got {kind} of others")
+    for part in parts(estimator):
+        if hasattr(part, "n_jobs"):
+            part.n_jobs = 1  # more threads add the trees in any order
     if hasattr(estimator, "classes_") and not hasattr(estimator, "predict_proba"):
         raise ExportRefused(
             f"expected a classifier with predict_proba, got {type(estimator).__name__}: calibrate it"

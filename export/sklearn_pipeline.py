@@ -1,36 +1,43 @@
 """scikit-learn estimators that are no plain tree ensemble: skl2onnx, with its bound measured.
 
-Text columns of a ColumnTransformer become categories of the schema: the graph
-takes their codes and looks the text up, so a client's row is one matrix.
+Columns with an encoder become categories of the schema: the graph takes their codes,
+and what the encoder makes of each is a table, so a client's row is one matrix.
 """
 
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
 import pandas as pd  # type: ignore[import-untyped]  # ships no types
-import polars
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 from skl2onnx import to_onnx
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
 from export.conversion import Conversion
 from export.errors import ExportRefused
-from export.onnx_lean import Entry, Score, lean_graph, matrix_entry, source_name
+from export.members import Member, read_member, register_members, with_trees
+from export.onnx_lean import Entry, Score, lean_graph, matrix_entry
 from export.onnx_source import open_session
 from export.rows import EXTREMES_32
+from export.sklearn_columns import column_knots
+from export.sklearn_functions import least_values, register_functions
 from export.sklearn_imputer import register_imputer
-from export.sklearn_trees import Ensemble, raw_scores, read_ensemble
+from export.sklearn_tables import (
+    Finite,
+    as_trained,
+    finite_columns,
+    register_tables,
+    with_tables,
+)
 from export.source import JsonRows, number_columns, number_matrix
 from server.errors import first_line
-from server.model.predictor import INPUT, Margins
+from server.model.predictor import Margins
 from server.model.schema import Feature, Matrix, Schema
 
-#: What a missing text becomes; no encoder knows it.
-_NO_TEXT = "\x00missing"
 #: Largest accepted difference, of scores up to 1; larger ones scale it.
 BOUND = 1e-5
 _MATRIX = "X"
@@ -44,48 +51,51 @@ class PipelineSource:
     Of a pipeline that ends in a tree ensemble the margins are the sums of its leaves.
     """
 
-    def __init__(self, estimator: Any, features: tuple[Feature, ...], *, ends_in_trees: bool) -> None:
+    def __init__(
+        self, estimator: Any, features: tuple[Feature, ...], ensemble: Member | None, finite: Finite
+    ) -> None:
         self._estimator = estimator
-        self._features = features
-        self._ends_in_trees = ends_in_trees
+        self._finite = finite
+        self.features = features
+        self._ensemble = ensemble
         self._named = hasattr(estimator, "feature_names_in_")
 
     def margins(self, rows: Matrix) -> Margins:
         """Probabilities, values or sums of leaves, float64 [n] or [n, K], of rows float64 [n, F]."""
-        if not self._ends_in_trees:
+        if self._ensemble is None:
             return self.outputs(rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "X does not have valid feature names": ours are positions
             prepared = self._estimator[:-1].transform(self._input(rows))
         dense = prepared.toarray() if hasattr(prepared, "toarray") else np.asarray(prepared)
-        return raw_scores(self._estimator[-1], dense)
+        return self._ensemble.raw(np.asarray(dense, dtype=np.float64))
 
     def outputs(self, rows: Matrix) -> Margins:
         """`predict_proba` (of two classes the second), or `predict`."""
         return predicted(self._estimator, self._input(rows))
 
     def answers(self, rows: JsonRows, schema: Schema) -> Margins:
-        """The prediction of a table as in training: texts in columns of texts; see `Source`."""
+        """The prediction of a table as in training: categories as the values they were; see `Source`."""
         if not self._named:
             return predicted(self._estimator, number_matrix(rows, schema))
         columns: dict[str, Any] = number_columns(rows, schema)
-        for feature in self._features:
-            if feature.kind == "category":
-                columns[feature.name] = [row.get(feature.name) for row in rows]
+        for name, values in self._finite.items():
+            known = {str(value): value for value in values}
+            cells = [row.get(name) for row in rows]
+            columns[name] = as_trained([None if cell is None else known[str(cell)] for cell in cells])
         return predicted(self._estimator, pd.DataFrame(columns))
 
     def _input(self, rows: Matrix) -> Any:
         if not self._named:
             return rows
-        columns = zip(self._features, rows.T, strict=True)
-        return polars.DataFrame({f.name: self._column(f, values) for f, values in columns})
+        columns = zip(self.features, rows.T, strict=True)
+        return pd.DataFrame({f.name: self._column(f, values) for f, values in columns})
 
     def _column(self, feature: Feature, codes: Matrix) -> Any:
-        if feature.kind != "category":
+        values = self._finite.get(feature.name)
+        if values is None:
             return codes
-        texts = [*feature.categories, _NO_TEXT]
-        known = (codes >= 0) & (codes < len(feature.categories))
-        return [texts[int(code)] for code in np.where(known, codes, len(feature.categories))]
+        return as_trained([None if code != code else values[int(code)] for code in codes.tolist()])
 
 
 def predicted(estimator: Any, rows: Any) -> Margins:
@@ -104,13 +114,16 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
 
     The trees at the end of a pipeline are ours: skl2onnx converts what is before them.
     """
-    ensemble = read_ensemble(estimator.steps[-1][1]) if hasattr(estimator, "steps") else None
-    features, takes_missing = _features(estimator)
-    source = PipelineSource(estimator, features, ends_in_trees=ensemble is not None)
-    _check_target(source, len(features), classes)
-    head = estimator if ensemble is None else estimator[:-1]
-    model, entry = _converted(head, features)
-    score = _score(model, classes, ensemble)
+    ensemble = read_member(estimator.steps[-1][1]) if hasattr(estimator, "steps") else None
+    names = getattr(estimator, "feature_names_in_", [f"f{i}" for i in range(estimator.n_features_in_)])
+    texts = tuple(map(str, names))
+    finite = finite_columns(estimator, texts)
+    features = _features(estimator, texts, finite)
+    source = PipelineSource(estimator, features, ensemble, finite)
+    _check_target(source, classes)
+    coded = with_tables(estimator, texts, finite)
+    head = coded if ensemble is None else coded[:-1]
+    model, entry, score = _converted(head, features, classes, ensemble)
     return Conversion(
         family="scikit-learn",
         task="multiclass" if len(classes) > 2 else "binary" if classes else "regression",
@@ -121,19 +134,20 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
         file=file,
         content=content,
         classes=classes if len(classes) > 2 else (),
-        knots=tuple(() for _ in features),
-        precision="float32" if score.element == TensorProto.FLOAT else "float64",
+        knots=column_knots(estimator, [feature.name for feature in features]),
+        categories={i: feature.categories for i, feature in enumerate(features) if feature.categories},
+        precision="float32" if score.served_element == TensorProto.FLOAT else "float64",
         bound=BOUND,
         output_bound=BOUND,
-        takes_missing=takes_missing,
+        takes_missing=any(feature.nullable for feature in features),
         extremes=tuple(value for value in EXTREMES_32 if abs(value) < _LARGEST),
         decisions=(classes[0], classes[1]) if len(classes) == 2 else None,
         record={"estimator": _estimator_words(estimator), "converter": "skl2onnx"},
     )
 
 
-def _check_target(source: PipelineSource, width: int, classes: tuple[str, ...]) -> None:
-    outputs = source.outputs(np.zeros((1, width)))
+def _check_target(source: PipelineSource, classes: tuple[str, ...]) -> None:
+    outputs = source.outputs(np.array([[feature.minimum or 0.0 for feature in source.features]]))
     if outputs.ndim > 1 and not classes:
         raise ExportRefused(f"expected one target, got {outputs.shape[1]}: train a model for each")
 
@@ -142,22 +156,31 @@ def _check_target(source: PipelineSource, width: int, classes: tuple[str, ...]) 
 _LARGEST = 1e15
 
 
-def _converted(estimator: Any, features: tuple[Feature, ...]) -> tuple[onnx.ModelProto, Entry]:
+def _converted(
+    estimator: Any, features: tuple[Feature, ...], classes: tuple[str, ...], ensemble: Member | None
+) -> tuple[onnx.ModelProto, Entry, Score]:
     """skl2onnx's graph in float64 if ONNX Runtime has its operators, else in float32."""
     refusal = ""
     register_imputer()
+    register_tables()
+    register_functions()
+    register_members(estimator)
     for tensor_type, element in _ELEMENTS:
-        entry, types = _entry(features, tensor_type, element, named=_wants_names(estimator))
+        entry = matrix_entry(_MATRIX, element, absent_is_zero=False)
+        types = [(_MATRIX, tensor_type([None, len(features)]))]
         try:
-            model = to_onnx(estimator, initial_types=types, options=_options(estimator), target_opset=_OPSETS)
-            open_session(model.SerializeToString())
+            made = to_onnx(estimator, initial_types=types, options=_options(estimator), target_opset=_OPSETS)
+            model = with_trees(made)
+            score = _score(model, classes, ensemble)
+            open_session(lean_graph(model, len(features), entry, score, {}))
         except Exception as error:  # noqa: BLE001  # each of its converters raises its own kind
             refusal = first_line(error)
             continue
-        return model, entry
+        return model, entry, score
     raise ExportRefused(
         f"expected an estimator skl2onnx converts, got {_estimator_words(estimator)}, "
-        f"of which it says: {refusal[:200]}"
+        f"of which it says: {refusal[:200]}; prepare such columns outside of the model, or save the "
+        "booster at the end alone and serve that"
     )
 
 
@@ -165,53 +188,7 @@ def _options(estimator: Any) -> dict[int, dict[str, bool]] | None:
     return {id(estimator): {"zipmap": False}} if hasattr(estimator, "classes_") else None
 
 
-def _wants_names(estimator: Any) -> bool:
-    return hasattr(estimator, "feature_names_in_") and bool(_transformers(estimator))
-
-
-def _entry(
-    features: tuple[Feature, ...], tensor_type: Any, element: int, *, named: bool
-) -> tuple[Entry, list[tuple[str, Any]]]:
-    if not named:
-        types = [(_MATRIX, tensor_type([None, len(features)]))]
-        return matrix_entry(_MATRIX, element, absent_is_zero=False), types
-    nodes: list[onnx.NodeProto] = []
-    constants: list[TensorProto] = []
-    types = []
-    for i, feature in enumerate(features):
-        text = feature.kind == "category"
-        types.append((feature.name, (StringTensorType if text else tensor_type)([None, 1])))
-        constants.append(numpy_helper.from_array(np.array([i]), f"at{i}"))
-        nodes.append(helper.make_node("Gather", [INPUT, f"at{i}"], [f"column{i}"], axis=1))
-        if text:
-            more, tables = _text_lookup(i, feature)
-            nodes += more
-            constants += tables
-        else:
-            nodes.append(helper.make_node("Cast", [f"column{i}"], [source_name(feature.name)], to=element))
-    return Entry(nodes, constants), types
-
-
-def _text_lookup(i: int, feature: Feature) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
-    """A column of codes to a column of texts; a missing or unknown code becomes no text."""
-    count = len(feature.categories)
-    constants = [
-        numpy_helper.from_array(np.array([*feature.categories, _NO_TEXT], dtype=object), f"texts{i}"),
-        numpy_helper.from_array(np.array(float(count)), f"count{i}"),
-        numpy_helper.from_array(np.array(0.0), f"first{i}"),
-    ]
-    nodes = [
-        helper.make_node("GreaterOrEqual", [f"column{i}", f"first{i}"], [f"from{i}"]),
-        helper.make_node("Less", [f"column{i}", f"count{i}"], [f"to{i}"]),
-        helper.make_node("And", [f"from{i}", f"to{i}"], [f"known{i}"]),
-        helper.make_node("Where", [f"known{i}", f"column{i}", f"count{i}"], [f"code{i}"]),
-        helper.make_node("Cast", [f"code{i}"], [f"index{i}"], to=TensorProto.INT64),
-        helper.make_node("Gather", [f"texts{i}", f"index{i}"], [source_name(feature.name)]),
-    ]
-    return nodes, constants
-
-
-def _score(model: onnx.ModelProto, classes: tuple[str, ...], ensemble: Ensemble | None) -> Score:
+def _score(model: onnx.ModelProto, classes: tuple[str, ...], ensemble: Member | None) -> Score:
     output = model.graph.output[-1]
     element = output.type.tensor_type.elem_type
     if ensemble is not None:
@@ -220,7 +197,7 @@ def _score(model: onnx.ModelProto, classes: tuple[str, ...], ensemble: Ensemble 
             ensemble.forest.targets,
             None,
             is_matrix=True,
-            element=TensorProto.DOUBLE,
+            element=TensorProto.FLOAT if ensemble.forest.precision == "float32" else TensorProto.DOUBLE,
             forest=ensemble.forest,
         )
     if len(classes) == 2:
@@ -228,49 +205,26 @@ def _score(model: onnx.ModelProto, classes: tuple[str, ...], ensemble: Ensemble 
     return Score(output.name, len(classes) or 1, None, is_matrix=False, element=element)
 
 
-def _features(estimator: Any) -> tuple[tuple[Feature, ...], bool]:
-    """The columns the estimator was fitted on, and whether it scores missing numbers."""
-    names = getattr(estimator, "feature_names_in_", None)
-    texts = [f"f{i}" for i in range(estimator.n_features_in_)] if names is None else list(map(str, names))
-    categories = _categories(estimator)
+def _features(estimator: Any, names: tuple[str, ...], finite: Finite) -> tuple[Feature, ...]:
+    """The columns the estimator was fitted on, each nullable if it scores a row without it."""
+    least = least_values(estimator, names)
     features = tuple(
-        Feature(name, "category", categories=categories[name], nullable=False)
-        if name in categories
-        else Feature(name)
-        for name in texts
+        Feature(name, "category", categories=tuple(map(str, finite[name])))
+        if name in finite
+        else Feature(name, minimum=least.get(name))
+        for name in names
     )
-    return features, _scores_missing(estimator, features)
+    source = PipelineSource(estimator, features, None, finite)
+    return tuple(replace(feature, nullable=_scores_without(source, i)) for i, feature in enumerate(features))
 
 
-def _scores_missing(estimator: Any, features: tuple[Feature, ...]) -> bool:
-    row = np.array([[0.0 if f.kind == "category" else math.nan for f in features]])
+def _scores_without(source: PipelineSource, i: int) -> bool:
+    row = np.array([[feature.minimum or 0.0 for feature in source.features]])
+    row[0, i] = math.nan
     try:
-        PipelineSource(estimator, features, ends_in_trees=False).outputs(row)
+        return bool(np.isfinite(source.outputs(row)).all())
     except (ValueError, TypeError):
         return False
-    return True
-
-
-def _categories(estimator: Any) -> dict[str, tuple[str, ...]]:
-    """The texts of each encoded column, by its name."""
-    found: dict[str, tuple[str, ...]] = {}
-    for transformer, columns in _transformers(estimator):
-        for encoder in (transformer, *(step for _, step in getattr(transformer, "steps", ()))):
-            for column, values in zip(columns, getattr(encoder, "categories_", ()), strict=False):
-                if all(isinstance(value, str) for value in values):
-                    found[str(column)] = tuple(map(str, values))
-    return found
-
-
-def _transformers(estimator: Any) -> list[tuple[Any, list[Any]]]:
-    """The transformers of the ColumnTransformers in a pipeline, with their columns."""
-    steps = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
-    return [
-        (transformer, list(columns))
-        for step in steps
-        for _, transformer, columns in getattr(step, "transformers_", ())
-        if not isinstance(columns, (str, slice))
-    ]
 
 
 def _estimator_words(estimator: Any) -> str:
