@@ -10,12 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.drift.csv_rows import CSV_SUFFIXES, rows_of_csv
-from monitoring.drift.importance import importance
+from monitoring.drift.importance import effects, importance, reference_rows
 from monitoring.drift.rows import Column, Rows, reference_of, rows_of_log
 from monitoring.errors import LogError
 from monitoring.logs.lines import keep_lines
 from monitoring.logs.table import LogTable, open_log
-from server.metrics.drift import MIN_ROWS, Shift, independent_share, missing_shift, reference_counts, shift
+from server.metrics.drift import (
+    MIN_ROWS,
+    Shift,
+    independent_share,
+    missing_shift,
+    rare_shift,
+    reference_counts,
+    shift,
+    unseen_shift,
+)
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.reference import Distribution
@@ -26,9 +35,10 @@ from server.model.schema import Feature
 class ColumnDrift:
     """One feature, or the score: how its values, and its gaps, shifted.
 
-    `unseen_rate` is the share of the values present that training never saw;
-    `importance` the mean change of the margin when the feature's values are
-    shuffled, as a share of that of all features.
+    `unseen_rate` is the share of the values present that training never saw, as
+    words or beyond its range; `importance` the mean change of the margin when the
+    feature's values are shuffled in reference rows, as a share of that of all
+    features; `effect` how far the margins come when a drifted feature is put back.
     """
 
     name: str
@@ -42,6 +52,7 @@ class ColumnDrift:
     unseen: Shift
     importance: float
     bins: tuple[str, ...]
+    effect: float = 0.0
     is_score: bool = False
     is_hidden: bool = False
 
@@ -51,11 +62,20 @@ class ColumnDrift:
         return self.values.drifted or self.missing.drifted or self.unseen.drifted
 
     @property
+    def rare_shares(self) -> tuple[float, float]:
+        """The share of the rarer of two bins, in training and now."""
+        place = int(np.argmin(self.distribution.shares))
+        return self.distribution.shares[place], float(self.counts[place] / max(1, self.counts.sum()))
+
+    @property
     def why(self) -> str:
         """The reasons in words, empty without drift."""
         reasons = []
-        if self.values.drifted:
+        if self.values.psi > self.values.limit:
             reasons.append(f"PSI {self.values.psi:.3f}, limit {self.values.limit:.3f}")
+        elif self.values.rare:
+            then, now = self.rare_shares
+            reasons.append(f"{now:.1%} in the rarer bin, {then:.1%} in training")
         if self.missing.drifted:
             reasons.append(
                 f"missing in {self.missing_rate:.1%}, {self.distribution.missing_rate:.1%} in training"
@@ -77,6 +97,7 @@ class ColumnDrift:
             "missing_psi": self.missing.psi,
             "unseen_rate": self.unseen_rate,
             "importance": self.importance,
+            "effect": self.effect,
             "drifted": self.drifted,
             "why": self.why,
         }
@@ -155,7 +176,8 @@ def drift_of_log(log: LogTable, bundle: Bundle) -> DriftReport:
 def drift(bundle: Bundle, rows: Rows) -> DriftReport:
     """The drift of the score and of each feature; raises `LogError` without a reference."""
     reference = reference_of(bundle)
-    weights = importance(Predictor(bundle), rows.sample)
+    predictor, usual = Predictor(bundle), reference_rows(bundle)
+    weights = importance(predictor, usual)
     independent = independent_share(reference, rows.looked_at, rows.distinct)
     tests = 3 * (len(rows.columns) + 1)
 
@@ -189,7 +211,10 @@ def drift(bundle: Bundle, rows: Rows) -> DriftReport:
                 importance=weights[name],
             )
         )
-    found.sort(key=lambda c: (not c.drifted, not c.is_score, -c.importance))
+    drifted = [c.name for c in found if c.drifted and not c.is_score and not c.is_hidden]
+    felt = effects(predictor, rows.sample, usual, drifted)
+    found = [replace(c, effect=felt.get(c.name, 0.0)) for c in found]
+    found.sort(key=lambda c: (not c.drifted, not c.is_score, -c.effect, -c.importance))
     n = rows.score.present + rows.score.missing
     return DriftReport(n, round(n * independent), found, rows.hidden, bundle.label, rows.strangers)
 
@@ -204,18 +229,24 @@ def _column_drift(
     **more: Any,
 ) -> ColumnDrift:
     told = int(column.counts.sum()) + column.unknown
+    is_score = more.get("is_score", False)
+    ends = not is_score and distribution.low is not None
     unseen = int(column.counts[np.asarray(distribution.shares) == 0.0].sum()) + column.unknown
-    seen_before = int(reference_counts(distribution).sum())
+    unseen = min(told, unseen + (column.beyond if ends else 0))
+    before = reference_counts(distribution)
+    values = shift(before, column.counts, tests, independent)
+    if more["bins"] != ("0", "1") and not is_score:
+        values = rare_shift(values, before, column.counts, tests)
     return ColumnDrift(
         name=name,
         label=label,
         distribution=distribution,
         counts=column.counts,
-        values=shift(reference_counts(distribution), column.counts, tests, independent),
+        values=values,
         missing=missing_shift(distribution, column.present, column.missing, tests, independent),
         missing_rate=column.missing / max(1, column.present + column.missing),
         unseen_rate=unseen / max(1, told),
-        unseen=shift((0, seen_before), (unseen, told - unseen), tests, independent),
+        unseen=unseen_shift(int(before.sum()), told - unseen, unseen, 2 if ends else 0, tests, independent),
         is_hidden=column.is_hidden,
         **more,
     )

@@ -99,4 +99,10 @@ def _codes(cells: pl.Series, feature: Feature) -> tuple[npt.NDArray[np.float64],
 
 
 def _column(codes: npt.NDArray[np.float64], distribution: Distribution, unknown: int) -> Column:
-    return Column(distribution.counts(codes), int(np.isnan(codes).sum()) - unknown, unknown)
+    low, high = distribution.range
+    return Column(
+        counts=distribution.counts(codes),
+        missing=int(np.isnan(codes).sum()) - unknown,
+        unknown=unknown,
+        beyond=int(((codes < low) | (codes > high)).sum()),
+    )

@@ -28,7 +28,8 @@ class Column:
     """One column of rows to compare: how many values lie in each bin, int64 [bins], and how many in none.
 
     `missing` values are not there, `unknown` ones are texts that no bin stands for;
-    `hashed` ones are there, and masked; of `dropped` ones nobody knows.
+    `hashed` ones are there, and masked; of `dropped` ones nobody knows. `beyond` are
+    those of the bins that lie beyond what training saw.
     """
 
     counts: npt.NDArray[np.int64]
@@ -36,6 +37,7 @@ class Column:
     unknown: int = 0
     hashed: int = 0
     dropped: int = 0
+    beyond: int = 0
 
     @property
     def present(self) -> int:
@@ -171,8 +173,20 @@ def _logged_column(
             others[bin_] = count
         else:
             counts[bin_] = count
+    low, high = distribution.range
+    beyond = 0
+    if np.isfinite((low, high)).all():
+        query = (
+            f"select count(*) from scored where {number} < '{low!r}'::double or {number} > '{high!r}'::double"
+        )
+        (beyond,) = log.row(query)
     return Column(
-        counts, others.get(None, 0), others.get(-1, 0), hashed=others.get(-2, 0), dropped=others.get(-3, 0)
+        counts,
+        missing=others.get(None, 0),
+        unknown=others.get(-1, 0),
+        hashed=others.get(-2, 0),
+        dropped=others.get(-3, 0),
+        beyond=beyond,
     )
 
 

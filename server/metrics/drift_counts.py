@@ -27,7 +27,7 @@ _MARKS = 1024
 
 
 class _Column(NamedTuple):
-    """Where one column's counts lie in a window: the bins, then the missing."""
+    """Where one column's counts lie in a window: the bins, the missing, those beyond the range."""
 
     distribution: Distribution
     first: int
@@ -37,8 +37,12 @@ class _Column(NamedTuple):
         return self.first + len(self.distribution.shares)
 
     @property
-    def end(self) -> int:
+    def beyond(self) -> int:
         return self.missing + 1
+
+    @property
+    def end(self) -> int:
+        return self.beyond + 1
 
 
 class DriftSlots:
@@ -87,7 +91,7 @@ class ModelCounts:
         first = slots.windows[_CURRENT]
         self._rows, self._marks = first, first + slots.marks
         self._features = [
-            (name, first + c.first, first + c.missing, c.distribution.edges, codes.get(name))
+            (name, first + c.first, first + c.missing, c.distribution, codes.get(name), *c.distribution.range)
             for name, c in slots.columns.items()
             if name != SCORE and name not in unwatched
         ]
@@ -97,12 +101,14 @@ class ModelCounts:
     def count(self, fields: Mapping[str, Any], score: float) -> None:
         """Count one row: a JSON object as it was sent, or as the log shows it, and its score."""
         values = self._values
-        for name, first, missing, edges, codes in self._features:
+        for name, first, missing, distribution, codes, low, high in self._features:
             value = fields.get(name)
             if value is None:
                 values[missing] += 1.0
             elif codes is None:
-                values[first + bisect_left(edges, value)] += 1.0
+                values[first + bisect_left(distribution.edges, value)] += 1.0
+                if not low <= value <= high:
+                    values[missing + 1] += 1.0
             elif value in codes:
                 values[first + codes[value]] += 1.0
         values[self._score + bisect_left(self._score_edges, score)] += 1.0
@@ -192,7 +198,7 @@ def _figures(label: str, slots: DriftSlots, counts: Any) -> Iterator[tuple[str, 
             yield from _judged("feature_psi", labels, found)
             yield from _judged("feature_missing_psi", labels, absence)
             yield "feature_missing_ratio", labels, missing / (present.sum() + missing)
-            yield "feature_unseen_ratio", labels, _unseen_share(column.distribution, present)
+            yield "feature_unseen_ratio", labels, _unseen_share(column, counts)
 
 
 def _judged(name: str, labels: tuple[str, ...], found: Shift) -> Iterator[tuple[str, tuple[str, ...], float]]:
@@ -201,6 +207,8 @@ def _judged(name: str, labels: tuple[str, ...], found: Shift) -> Iterator[tuple[
         yield f"{name}_limit", labels, found.limit
 
 
-def _unseen_share(distribution: Distribution, present: Any) -> float:
-    total = present.sum()
-    return float(present[np.asarray(distribution.shares) == 0.0].sum() / total) if total else 0.0
+def _unseen_share(column: _Column, counts: Any) -> float:
+    """The share of words, or of numbers beyond the range, that training never saw."""
+    present = counts[column.first : column.missing]
+    unseen = present[np.asarray(column.distribution.shares) == 0.0].sum() + counts[column.beyond]
+    return float(unseen / max(1.0, present.sum()))

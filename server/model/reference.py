@@ -1,8 +1,9 @@
 """The training distribution of each feature and of the score: what drift is measured against."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,24 @@ class Distribution:
     Of a number, bin i holds `edges[i - 1] < x <= edges[i]`; the outer bins are
     open. Of a category or flag, bin i holds the code i, and `edges` lie between
     the codes. `shares` are of the values present and add up to 1 (all 0 if none
-    is present); `missing_rate` is of all n.
+    is present); `missing_rate` is of all n. `low` and `high` are the least and the
+    largest number that was seen, None of a category or flag, or where nobody wrote
+    them down; two distributions are the same if their bins are.
     """
 
     n: int
     missing_rate: float
     edges: tuple[float, ...]
     shares: tuple[float, ...]
+    low: float | None = field(default=None, compare=False)
+    high: float | None = field(default=None, compare=False)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """What was seen lies within, both included; infinite where it is not known."""
+        if self.low is None or self.high is None:
+            return -math.inf, math.inf
+        return self.low, self.high
 
     def bin(self, value: float) -> int:
         """The bin of a value that is present."""
@@ -51,6 +63,10 @@ class Distribution:
         shares = empty.counts(values) / max(1, present)
         return cls(n, empty.missing_rate, edges, tuple(round(float(s), _DECIMALS) for s in shares))
 
+    def within(self, low: float, high: float) -> "Distribution":
+        """The same, of numbers between these two."""
+        return replace(self, low=low, high=high)
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -63,7 +79,7 @@ class Reference:
     def from_rows(cls, schema: Schema, matrix: Matrix, probabilities: npt.NDArray[np.float64]) -> "Reference":
         """The distributions of [n, F] encoded rows and their n probabilities."""
         columns = zip(schema.features, matrix.T, strict=True)
-        features = {f.name: Distribution.from_values(values, _edges(f, values)) for f, values in columns}
+        features = {f.name: _of_feature(f, values) for f, values in columns}
         return cls(features, Distribution.from_values(probabilities, _quantiles(probabilities)))
 
     @classmethod
@@ -95,8 +111,22 @@ class Reference:
 
 
 def _distribution(fields: Mapping[str, Any]) -> Distribution:
-    lists = {name: tuple(fields[name]) for name in ("edges", "shares")}
-    return Distribution(n=fields["n"], missing_rate=fields["missing_rate"], **lists)
+    return Distribution(
+        n=fields["n"],
+        missing_rate=fields["missing_rate"],
+        edges=tuple(fields["edges"]),
+        shares=tuple(fields["shares"]),
+        low=fields.get("low"),
+        high=fields.get("high"),
+    )
+
+
+def _of_feature(feature: Feature, values: npt.NDArray[np.float64]) -> Distribution:
+    found = Distribution.from_values(values, _edges(feature, values))
+    present = values[~np.isnan(values)]
+    if feature.kind in ("category", "flag") or not len(present):
+        return found
+    return found.within(float(present.min()), float(present.max()))
 
 
 def _edges(feature: Feature, values: npt.NDArray[np.float64]) -> tuple[float, ...]:

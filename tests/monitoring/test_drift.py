@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import chi2  # type: ignore[import-untyped]  # it ships none
 
+from export.assemble import write_conversion
+from export.lightgbm_model import convert_lightgbm
 from loadtest.harness.scrape import total
 from monitoring.drift.comparison import drift_of_files
 from server.log.mask import Masking
@@ -33,7 +37,8 @@ from server.metrics.shared import Layout, SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.reference import Distribution, Reference
-from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows
+from server.model.schema import Feature, Schema
+from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows, train
 from tests.support.monitored import house_bundle, houses, monitored_bundle, send_all, wait_for_rows
 from tests.support.real_data import DATA, needs_real_data
 from tests.support.servers import exchange, post, run, serving
@@ -409,3 +414,115 @@ def test_a_users_mistake_is_one_sentence(
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+AMOUNTS = Schema(
+    [
+        Feature("overdue"),
+        Feature("constant"),
+        Feature("income"),
+        Feature("late", kind="integer"),
+        Feature("noise"),
+    ]
+)
+
+
+def _amounts(count: int, seed: int) -> NDArray[np.float64]:
+    """`overdue` is 0 in 98.6 %, `constant` always 1, `income` has a tail, `late` ties, `noise` no use."""
+    random = np.random.default_rng(seed)
+    return np.column_stack(
+        [
+            np.where(random.random(count) < 0.986, 0.0, np.exp(random.normal(6, 1, count))),
+            np.ones(count),
+            np.exp(random.normal(10, 0.5, count)),
+            random.poisson(0.4, count),
+            random.normal(size=count),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def amounts(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    matrix = _amounts(5000, 1)
+    target = matrix[:, 2] / 3e4 + (matrix[:, 0] > 0) + matrix[:, 3] / 2 > 1.2
+    # LightGBM would drop the constant, and leave the noise alone.
+    text = train(matrix, target, AMOUNTS, 20)
+    conversion = convert_lightgbm(text)
+    scores = np.asarray(conversion.source.outputs(matrix))
+    return write_conversion(
+        tmp_path_factory.mktemp("amounts") / "bundle",
+        conversion,
+        schema=AMOUNTS,
+        name="amounts",
+        version="1",
+        golden=[AMOUNTS.fields(row.tolist()) for row in matrix[:300]],
+        files={"reference.json": orjson.dumps(Reference.from_rows(AMOUNTS, matrix, scores).to_dict())},
+        ordinary_rows=2000,
+    )
+
+
+def _times(column: int, factor: float, chosen: Callable[[NDArray[np.float64]], Any]) -> Callable[..., None]:
+    def change(matrix: NDArray[np.float64]) -> None:
+        rows = chosen(matrix)
+        matrix[rows, column] = matrix[rows, column] * factor
+
+    return change
+
+
+def _more_overdue(matrix: NDArray[np.float64]) -> None:
+    matrix[np.random.default_rng(9).random(len(matrix)) < 0.046, 0] = 400.0
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("overdue", _times(0, 1000.0, lambda m: m[:, 0] > 0)),
+        ("overdue", _more_overdue),
+        ("constant", _times(1, 0.0, lambda _: slice(None))),
+        ("constant", _times(1, 0.0, lambda m: slice(0, len(m) // 10))),
+        ("income", _times(2, 1000.0, lambda m: m[:, 2] > np.quantile(m[:, 2], 0.98))),
+        ("income", _times(2, 50.0, lambda m: m[:, 2] > np.quantile(m[:, 2], 0.9))),
+        ("late", _times(3, 2.0, lambda _: slice(None))),
+    ],
+)
+def test_what_bins_do_not_show_is_found(
+    amounts: Bundle, tmp_path: Path, name: str, change: Callable[[NDArray[np.float64]], None]
+) -> None:
+    """Beyond the range, a constant that moved, a rare value that is rare no more: in 3,000 rows, alone."""
+    matrix = _amounts(3000, 2)
+    change(matrix)
+    found = drift_of_files([_table(tmp_path / "a.csv", matrix)], amounts)
+    assert [column.name for column in found.drifted if not column.is_score] == [name]
+
+
+@pytest.mark.parametrize("n", [200, 1000, 5000])
+def test_rows_like_those_of_training_are_no_drift(amounts: Bundle, tmp_path: Path, n: int) -> None:
+    for seed in range(10, 25):
+        found = drift_of_files([_table(tmp_path / "a.csv", _amounts(n, seed))], amounts)
+        assert [(column.name, column.why) for column in found.drifted] == []
+
+
+def test_a_stuck_culprit_is_listed_before_a_mild_shift(amounts: Bundle, tmp_path: Path) -> None:
+    """Shuffling a stuck column changes nothing: importance is of reference rows, order by effect."""
+    matrix = _amounts(3000, 2)
+    matrix[:, 2] = np.median(matrix[:, 2])
+    matrix[:, 4] += 2.0
+    found = drift_of_files([_table(tmp_path / "a.csv", matrix)], amounts)
+    names = [column.name for column in found.drifted if not column.is_score]
+    assert names == ["income", "noise"]
+    income = next(column for column in found.columns if column.name == "income")
+    assert income.importance > 0.2
+    assert income.effect > 0.1
+
+
+def test_live_figures_count_what_lies_beyond_the_range(amounts: Bundle) -> None:
+    matrix = _amounts(1000, 2)
+    matrix[:100, 2] *= 1e4
+    figures = _streamed(amounts, [AMOUNTS.fields(row) for row in matrix.tolist()])
+    assert figures[("hotrow_feature_unseen_ratio", "income")] == pytest.approx(0.1, abs=0.002)
+    assert figures[("hotrow_feature_unseen_ratio", "late")] < 0.01
+
+
+def _table(path: Path, matrix: NDArray[np.float64]) -> Path:
+    pl.DataFrame(matrix, schema=list(AMOUNTS.names)).write_csv(path)
+    return path
