@@ -18,7 +18,7 @@ from export.describe import apply_entries, entries, names_in, template
 from export.errors import ExportRefused
 from export.evidence import Evidence
 from export.load import LoadOptions, load
-from export.observe import MAX_NAMED, Data, infer, read_data
+from export.observe import MAX_NAMED, Data, DataNames, infer, read_data
 from export.onnx_options import OnnxOptions
 from export.table import read_table
 from server.model.bounds import Bounds
@@ -154,9 +154,10 @@ def _described(
     features = apply_entries(features, written)
     if not options.data:
         return features, None
-    table = read_table(options.data, [feature.name for feature in features])
-    if table.dialect and table.dialect.words:
-        _say(f"Read {options.data} as {table.dialect.words}.")
+    names = DataNames(features)
+    table = read_table(options.data, lambda column: names(column) is not None)
+    for note in table.notes:
+        _say(note)
     data = read_data(features, table)
     takes, gaps = conversion.takes_missing, conversion.gaps
     return apply_entries(infer(features, data, takes_missing=takes, gaps=gaps), written), data
@@ -178,7 +179,7 @@ def _say_faults(data: Data, schema: Schema) -> None:
     if faults:
         more = f"; and {len(faults) - MAX_NAMED} more" if len(faults) > MAX_NAMED else ""
         _say(
-            f"{len(faults)} values of {data.path} are not acceptable and count as missing: "
+            f"Not acceptable in {data.path}, and counted as missing: {len(faults)} values: "
             f"{'; '.join(faults[:MAX_NAMED])}{more}."
         )
 

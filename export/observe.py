@@ -1,9 +1,10 @@
 """What the training data says of the features, and the data as the model sees it."""
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,13 +14,13 @@ import polars
 from export.errors import ExportRefused
 from export.table import Table
 from server.model.bounds import Bounds
-from server.model.dialect import MISSING_WORDS
 from server.model.schema import MAX_EXACT_INTEGER, Feature, FieldRefused, Inferred, Matrix, Schema
+from server.tables.cells import CellRules, category_words, number
+from server.tables.columns import FeatureNames, listed
 
 #: Bad values are named one by one up to here, and a column that has more of them than good ones is refused.
 MAX_NAMED = 5
 _BOOLEANS = {"true": 1.0, "false": 0.0}
-_THOUSANDS = r"^([+-]?\d{1,3})((?:[.\x{00A0}\x{202F} ]\d{3})+)(,\d+)?$"
 
 
 class Column(NamedTuple):
@@ -40,7 +41,7 @@ class Column(NamedTuple):
 class Data:
     """The training rows in the order of the features, read once."""
 
-    path: Any
+    path: Path
     columns: tuple[Column, ...]
 
     @property
@@ -62,40 +63,39 @@ class Data:
 def read_data(features: Sequence[Feature], table: Table) -> Data:
     """The columns of the features; raises `ExportRefused` if one is absent or is of another kind."""
     frame = table.columns
-    if table.dialect is not None:  # a blank line of a text is no record
-        frame = frame.filter(~polars.all_horizontal(polars.all().is_null()))
     if frame.is_empty():
         raise ExportRefused(f"expected rows in {table.path}, got none")
-    decimal = table.dialect.decimal if table.dialect else "."
-    names = column_names([feature.name for feature in features], frame.columns, str(table.path))
-    columns = tuple(
-        _column(feature, frame[names[feature.name]], decimal, str(table.path)) for feature in features
-    )
+    named = _by_feature(features, frame.columns, table.path)
+    columns = tuple(_column(f, frame[named[f.name]], table) for f in features)
     return Data(table.path, columns)
 
 
-def column_names(features: Sequence[str], columns: Sequence[str], path: str) -> dict[str, str]:
-    """For each feature the column that holds it; LightGBM writes `_` for blanks in a name."""
-    spelled: dict[str, list[str]] = {}
+class DataNames:
+    """The feature that a column of the data means: by name, label or case; a blank is LightGBM's `_`."""
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        self._find = FeatureNames(Schema(features))
+
+    def __call__(self, column: str) -> str | None:
+        """The feature's name, None if it means none."""
+        return self._find(column) or self._find("_".join(column.split(" ")))
+
+
+def _by_feature(features: Sequence[Feature], columns: Sequence[str], path: Path) -> dict[str, str]:
+    """The column of each feature; raises `ExportRefused` if one has none, or two that are equally near."""
+    find = DataNames(features)
+    named: dict[str, str] = {}
     for column in columns:
-        spelled.setdefault("_".join(column.split(" ")), []).append(column)
-    found = {}
-    absent = []
-    for name in features:
-        if name in columns:
-            found[name] = name
-        elif len(spelled.get(name, ())) == 1:
-            found[name] = spelled[name][0]
-        else:
-            absent.append(name)
+        feature = find(column)
+        if feature is None or (feature in named and column != feature):
+            continue
+        named[feature] = column
+    absent = [feature.name for feature in features if feature.name not in named]
     if absent:
         near = get_close_matches(absent[0], columns, 1, 0.6)
-        hint = f" (nearest: {near[0]!r})" if near else f": its columns are {', '.join(columns[:5])}…"
-        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-        raise ExportRefused(
-            f"expected a column of each feature in {path}, got none of {absent[0]}{more}{hint}"
-        )
-    return found
+        hint = f" (nearest: {near[0]!r})" if near else f": its columns are {listed(columns)}"
+        raise ExportRefused(f"expected a column of {listed(absent)} in {path}, got none{hint}")
+    return named
 
 
 def infer(
@@ -127,83 +127,78 @@ def _inferred(feature: Feature, column: Column) -> Feature:
     return replace(feature, default=median, inferred=Inferred(None, low, high))
 
 
-def _column(feature: Feature, column: polars.Series, decimal: str, path: str) -> Column:
+def _column(feature: Feature, column: polars.Series, table: Table) -> Column:
     if column.dtype.is_nested() or column.dtype.is_temporal() or column.dtype == polars.Binary:
         raise ExportRefused(
-            f"expected numbers or texts in the column {column.name} of {path}, got {column.dtype}: "
+            f"expected numbers or texts in the column {column.name} of {table.path}, got {column.dtype}: "
             "give the values that the model was trained on"
         )
     if column.dtype in (polars.Categorical, polars.Enum):
         column = column.cast(polars.String)
-    read = _codes(feature, column) if feature.kind == "category" else _numbers(column, decimal)
+    rules = table.rules
+    read = _codes(feature, column, rules) if feature.kind == "category" else _numbers(column, rules)
     good = int((~np.isnan(read.values)).sum())
     if int(read.bad.sum()) > good:
-        raise _refused(feature, read, path)
+        raise _refused(feature, read, table)
     return read
 
 
-def _refused(feature: Feature, column: Column, path: str) -> ExportRefused:
+def _refused(feature: Feature, column: Column, table: Table) -> ExportRefused:
     row = int(np.flatnonzero(column.bad)[0])
     got = f"got {column.texts[row]!r} in row {row + 1} and {int(column.bad.sum()) - 1} more"
     if feature.kind == "category":
         return ExportRefused(
-            f"expected {feature.expected[:300]} in the column {feature.name} of {path}, {got}"
+            f"expected {feature.expected[:300]} in the column {feature.name} of {table.path}, {got}"
         )
-    words = [word for word in column.texts.unique(maintain_order=True).to_list() if word not in MISSING_WORDS]
+    words = set(column.texts.drop_nulls().str.strip_chars().to_list()).difference(table.rules.missing)
     return ExportRefused(
-        f"expected numbers in the column {feature.name} of {path}, {got}: the model takes numbers there; "
-        f"if it was trained on codes of {len(words)} words, name them in the order of their codes with "
+        f"expected numbers in the column {feature.name} of {table.path}, {got}: the model takes "
+        f"numbers there; if it was trained on codes of {len(words)} words, name them in their order with "
         f'--schema ({{"name": "{feature.name}", "kind": "category", "categories": […]}})'
     )
 
 
-def _numbers(column: polars.Series, decimal: str) -> Column:
+def _numbers(column: polars.Series, rules: CellRules) -> Column:
     if column.dtype != polars.String:
-        numbers = column.cast(polars.Float64).fill_nan(None)
-        values = numbers.to_numpy().astype(np.float64)
+        values = column.cast(polars.Float64).fill_nan(None).to_numpy().astype(np.float64)
         bad = np.isinf(values)
         return Column(np.where(bad, np.nan, values), bad, column, column.dtype == polars.Boolean)
     texts = column.str.strip_chars()
-    missing = (texts.is_null() | texts.is_in(list(MISSING_WORDS))).to_numpy()
-    plain = _with_points(texts) if decimal == "," else texts
-    values = plain.cast(polars.Float64, strict=False).to_numpy().astype(np.float64)
-    lower = texts.str.to_lowercase()
-    words = lower.is_in(list(_BOOLEANS)).to_numpy()
-    if words.any():
-        values = np.where(words, lower.replace_strict(_BOOLEANS, default=math.nan).to_numpy(), values)
-    bad = ~missing & ~np.isfinite(values)
-    values = np.where(bad | missing, np.nan, values)
-    return Column(values, bad, column, bool(words.any() and (words | missing | bad).all()))
+    missing = (texts.is_null() | texts.is_in(list(rules.missing))).to_numpy()
+    different = texts.filter(~polars.Series(missing)).unique().to_list()
+    read = {text: _number(text, rules) for text in different}
+    values = texts.replace_strict(read, default=math.nan, return_dtype=polars.Float64).to_numpy()
+    booleans = bool(different) and all(text.lower() in _BOOLEANS for text in different)
+    return Column(values, ~missing & np.isnan(values), column, booleans)
 
 
-def _with_points(texts: polars.Series) -> polars.Series:
-    """Numbers with decimal commas and, between thousands, points or blanks, as Python writes them."""
-    thousands = texts.str.contains(_THOUSANDS)
-    joined = texts.str.replace_all(r"[.\x{00A0}\x{202F} ]", "")
-    return joined.zip_with(thousands, texts).str.replace(",", ".", literal=True)
+def _number(text: str, rules: CellRules) -> float:
+    if text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()]
+    value = number(text, rules)
+    return math.nan if isinstance(value, str) else float(value)
 
 
-def _codes(feature: Feature, column: polars.Series) -> Column:
+def _codes(feature: Feature, column: polars.Series, rules: CellRules) -> Column:
     """The codes of a category's column: each different value is encoded once, as a client's would be."""
-    different = column.unique(maintain_order=True).to_list()
-    codes = {value: _code(feature, value) for value in different if not _is_missing(feature, value)}
+    missing = set(rules.missing).difference(feature.categories)
+    words = category_words(feature)
+    codes = {
+        value: _code(feature, words, value)
+        for value in column.unique(maintain_order=True).to_list()
+        if not (value is None or value != value or (type(value) is str and value.strip() in missing))
+    }
     if codes and all(math.isnan(code) for code in codes.values()):
         # The column may hold the codes themselves, as a label encoder left them.
         known = range(len(feature.categories))
-        codes = {value: _number(value) if _number(value) in known else math.nan for value in codes}
+        codes = {value: _float(value) if _float(value) in known else math.nan for value in codes}
     values = np.array([codes.get(value, math.nan) for value in column.to_list()], dtype=np.float64)
     present = np.array([value in codes for value in column.to_list()], dtype=np.bool_)
     return Column(values, np.isnan(values) & present, column)
 
 
-def _is_missing(feature: Feature, value: Any) -> bool:
-    if value is None or (type(value) is float and math.isnan(value)):
-        return True
-    return type(value) is str and value.strip() in MISSING_WORDS and value not in feature.categories
-
-
-def _code(feature: Feature, value: Any) -> float:
-    for spelling in _readings(value):
+def _code(feature: Feature, words: Mapping[str, str], value: Any) -> float:
+    for spelling in _readings(words, value):
         try:
             return feature.encode(spelling)
         except FieldRefused:
@@ -211,20 +206,20 @@ def _code(feature: Feature, value: Any) -> float:
     return math.nan
 
 
-def _readings(value: Any) -> Iterator[Any]:
-    """What a cell may stand for: itself, and of a text the number or boolean that it spells."""
+def _readings(words: Mapping[str, str], value: Any) -> Iterator[Any]:
+    """What a cell may stand for: itself, and of a text the label, number or boolean that it spells."""
     yield value
     if type(value) is not str:
         return
-    yield value.strip()
-    if value.strip().lower() in ("true", "false"):
-        yield value.strip().lower() == "true"
-    number = _number(value)
-    if math.isfinite(number):
-        yield number
+    text = value.strip()
+    yield words.get(text, text)
+    if text.lower() in _BOOLEANS:
+        yield text.lower() == "true"
+    if math.isfinite(_float(text)):
+        yield _float(text)
 
 
-def _number(value: Any) -> float:
+def _float(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):

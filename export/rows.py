@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from export.graph import ZERO_BAND
 from export.trees import Forest, Tree
@@ -28,6 +29,16 @@ EXTREMES_32 = (
 #: Values of a categorical split: the schema demands integers there, LightGBM truncates.
 EXTREME_CODES = (0.0, -0.0, -1.0, -2.0, 31.0, 32.0, 33.0, 1024.0, 2.0**31 - 1, -(2.0**31), 2.0**53)
 MISSING_SHARE = 0.1
+#: Time and memory stay linear in the model: of more splits than these, some are drawn by lot, of more
+#: columns not each is tried alone, and a block of rows holds so many values (32 MB).
+MAX_SPLITS = 10_000
+MAX_ALONE = 1_000
+MAX_VALUES = 50_000_000
+BLOCK_VALUES = 4_000_000
+_BLOCK_ROWS = 4096
+#: Rows times splits, which a library's time to score them grows with, and the rows of any model.
+_MAX_WORK = 2_000_000_000
+_LEAST_ROWS = 20_000
 _POOL_ROWS = 256
 _LARGEST_32 = 3.4028234663852886e38
 
@@ -69,30 +80,68 @@ class RowMaker:
         self._values = [
             _interesting(feature, points) for feature, points in zip(schema.features, knots, strict=True)
         ]
+        # Where nothing looks at a column, its values need no chance; the extreme and missing ones are tried.
+        every = range(len(schema))
+        self._used = [i for i in every if knots[i] or i in members] if forest else list(every)
+        self._splits = sum(1 for _ in forest.splits()) if forest else 0
+        alone = min(MAX_ALONE, max(1, MAX_VALUES // (len(extremes) * max(1, len(schema)))))
+        self._alone = sorted(self._random.permutation(self._used)[:alone].tolist())
+        self.block_rows = max(16, min(_BLOCK_ROWS, BLOCK_VALUES // max(1, len(schema))))
+
+    def ordinary_rows(self, wanted: int) -> int:
+        """How many ordinary rows to draw: fewer than wanted where columns or splits make each dear."""
+        by_splits = max(_LEAST_ROWS, _MAX_WORK // max(1, self._splits))
+        return min(wanted, max(self.block_rows, MAX_VALUES // max(1, self.width)), by_splits)
+
+    @property
+    def width(self) -> int:
+        """The number of columns."""
+        return len(self._schema)
+
+    @property
+    def coverage(self) -> dict[str, int]:
+        """How much of the model is looked at: its splits and columns, and those tried one by one."""
+        return {
+            "splits": self._splits,
+            "splits_tried": min(self._splits, MAX_SPLITS),
+            "columns": len(self._schema),
+            "columns_tried_alone": len(self._alone),
+        }
 
     def ordinary(self, count: int) -> Matrix:
-        """Rows between the thresholds, a tenth of the values missing."""
-        rows = np.empty((count, len(self._schema)))
-        for i, values in enumerate(self._values):
+        """Rows between the thresholds, a tenth of the values missing; zero where no split looks."""
+        return self._drawn(count, self._used)
+
+    def _drawn(self, count: int, columns: Sequence[int]) -> Matrix:
+        rows = np.zeros((count, len(self._schema)))
+        for i in columns:
+            values = self._values[i]
             if i in self._codes:
                 rows[:, i] = self._random.choice(self._codes[i], count)
-                continue
-            right = self._random.integers(1, len(values), count)
-            share = self._random.random(count)
-            rows[:, i] = values[right - 1] + share * (values[right] - values[right - 1])
-            if self._schema.features[i].kind in ("integer", "flag"):
-                rows[:, i] = np.rint(rows[:, i])
-        if self._missing:
-            rows[self._random.random(rows.shape) < MISSING_SHARE] = np.nan
+            else:
+                # One chance for both: which interval, and where in it.
+                place = self._random.random(count) * (len(values) - 1)
+                left = place.astype(np.intp)
+                rows[:, i] = values[left] + (place - left) * (values[left + 1] - values[left])
+                if self._schema.features[i].kind in ("integer", "flag"):
+                    rows[:, i] = np.rint(rows[:, i])
+            if self._missing:
+                rows[self._random.random(count) < MISSING_SHARE, i] = np.nan
         return rows
 
     def sent(self, count: int) -> list[dict[str, Any]]:
         """Ordinary rows as clients write them: missing as null or left out, flags as 0 and 1 or booleans."""
-        matrix = let_through(self._schema, self.ordinary(count))
+        wide = self.width > MAX_ALONE
+        matrix = self._drawn(count, self._used if wide else range(self.width))
+        if wide and self._missing:  # objects of thousands of members would fill the memory, and tell nothing
+            unused = np.ones(self.width, dtype=np.bool_)
+            unused[self._used] = False
+            matrix[:, unused] = np.nan
+        matrix = let_through(self._schema, matrix)
         return [_written(self._schema.fields(row.tolist()), self._schema, n) for n, row in enumerate(matrix)]
 
-    def boundary(self, block: int = 4096) -> Iterator[Matrix]:
-        """For every split a row on its threshold, one value below and one above.
+    def boundary(self) -> Iterator[Matrix]:
+        """For every split (of `MAX_SPLITS`) a row on its threshold, one value below and one above.
 
         Each row is led to its split: the features tested above it are given
         values that take the path there. The neighbours are those of the forest's
@@ -100,12 +149,15 @@ class RowMaker:
         """
         pool = self.ordinary(_POOL_ROWS)
         rows: list[Matrix] = []
-        count = 0
+        count = -1
+        tried = self._lot()
         for tree in self._forest.trees if self._forest else ():
             for path in tree.paths():
                 count += 1
+                if not tried[count]:
+                    continue
                 rows.append(self._rows_at(tree, path, pool[count % _POOL_ROWS].copy()))
-                if len(rows) * 3 >= block:
+                if len(rows) * 3 >= self.block_rows:
                     yield np.concatenate(rows)
                     rows = []
         if rows:
@@ -116,6 +168,11 @@ class RowMaker:
                 at = self.ordinary(len(around))
                 at[:, i] = around
                 yield at
+
+    def _lot(self) -> npt.NDArray[np.bool_]:
+        tried = np.zeros(self._splits, dtype=np.bool_)
+        tried[self._random.permutation(self._splits)[:MAX_SPLITS]] = True
+        return tried
 
     def _rows_at(self, tree: Tree, path: list[tuple[int, bool]], row: Matrix) -> Matrix:
         assert self._forest is not None
@@ -143,40 +200,47 @@ class RowMaker:
             )
         return np.clip(rows, -_LARGEST_32, _LARGEST_32) if self._finite else rows
 
-    def missing(self) -> Matrix:
-        """All values missing; each feature missing alone; each feature present alone; all zero."""
+    def missing(self) -> Iterator[Matrix]:
+        """All values missing; features missing alone; features present alone; all zero."""
         width = len(self._schema)
-        present = self.ordinary(2 * width + 2)
-        present[np.isnan(present)] = 0.0
-        present[-1] = 0.0
-        absent = np.zeros(present.shape, dtype=bool)
-        absent[0] = True
-        for i in range(width):
-            absent[1 + i, i] = True
-            absent[1 + width + i] = np.arange(width) != i
-        if self._missing:
-            present[absent] = np.nan
-        return present
+        pool = np.nan_to_num(self.ordinary(_POOL_ROWS))
+        gap = math.nan if self._missing else 0.0
+        yield np.array([[gap] * width, [0.0] * width])
+        for start in range(0, len(self._alone), self.block_rows):
+            columns = self._alone[start : start + self.block_rows]
+            at = np.arange(len(columns))
+            lacking = pool[at % _POOL_ROWS]
+            only = np.full(lacking.shape, gap)
+            only[at, columns] = lacking[at, columns]
+            lacking[at, columns] = gap
+            yield lacking
+            yield only
 
     def extreme(self) -> Iterator[Matrix]:
-        """Every extreme value in all features at once and in each feature alone."""
+        """Every extreme value in all features at once and in features alone."""
         width = len(self._schema)
         everywhere = self.ordinary(len(self._extremes))
+        numbers = [i for i in range(width) if i not in self._codes]
         for n, value in enumerate(self._extremes):
-            everywhere[n, [i for i in range(width) if i not in self._codes]] = value
+            everywhere[n, numbers] = value
         yield everywhere
-        for i in range(width):
+        pool = self.ordinary(_POOL_ROWS)
+        for n, i in enumerate(self._alone):
             values = EXTREME_CODES if i in self._codes else self._extremes
-            alone = self.ordinary(len(values))
+            alone = np.tile(pool[n % _POOL_ROWS], (len(values), 1))
             alone[:, i] = values
             yield alone
 
     def categories(self) -> Iterator[Matrix]:
         """Every category of every feature, every code of a split, unseen ones and negative ones."""
+        pool = self.ordinary(_POOL_ROWS)
         for i, codes in self._codes.items():
-            rows = self.ordinary(len(codes) + len(EXTREME_CODES) + 1)
-            rows[:, i] = [*codes, *EXTREME_CODES, math.nan if self._missing else 0.0]
-            yield rows
+            values = np.array([*codes, *EXTREME_CODES, math.nan if self._missing else 0.0])
+            for start in range(0, len(values), self.block_rows):
+                some = values[start : start + self.block_rows]
+                rows = pool[np.arange(len(some)) % _POOL_ROWS]
+                rows[:, i] = some
+                yield rows
 
 
 def let_through(schema: Schema, rows: Matrix) -> Matrix:
@@ -184,14 +248,15 @@ def let_through(schema: Schema, rows: Matrix) -> Matrix:
 
     The server never scores another row, and a library may have no answer to one.
     """
+    low, high = np.array([limits(feature) for feature in schema.features]).T
+    np.clip(rows, low, high, out=rows)
     for i, feature in enumerate(schema.features):
-        column = rows[:, i]
-        low, high = limits(feature)
-        np.clip(column, low, high, out=column)
         if feature.kind != "number":
-            np.trunc(column, out=column)
-        if not feature.nullable:
-            column[np.isnan(column)] = min(max(0.0, math.ceil(low)), high)
+            np.trunc(rows[:, i], out=rows[:, i])
+    required = np.array([not feature.nullable for feature in schema.features])
+    if required.any():
+        least = np.minimum(np.maximum(0.0, np.ceil(low)), high)
+        np.copyto(rows, least, where=required & np.isnan(rows))
     return rows
 
 

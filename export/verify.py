@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from export.errors import ExportRefused
+from export.progress import Progress
 from export.rows import RowMaker, let_through
 from export.source import JsonRows, Source
 from server.errors import ModelFailure
@@ -24,11 +25,12 @@ from server.model.predictor import Margins, Predictor
 from server.model.schema import Matrix
 
 ORDINARY_ROWS = 100_000
-BLOCK_ROWS = 4096
 #: How far the probabilities of all classes may be from adding up to 1: float16 has three digits.
 _SUM_TOLERANCE = 1e-2
 #: Rows written as clients write them.
 SENT_ROWS = 1000
+#: Fewer of very many columns: each is an object with a member of each.
+MIN_SENT_ROWS, MAX_SENT_VALUES = 100, 500_000
 #: Rows scored alone and inside batches of these sizes; the sizes straddle the
 #: points at which ONNX Runtime changes the loop it runs.
 INVARIANCE_ROWS = 512
@@ -72,6 +74,7 @@ class Certificate:
 
     kinds: dict[str, Tally] = field(default_factory=dict)
     rows: RowTally = field(default_factory=RowTally)
+    coverage: dict[str, int] = field(default_factory=dict)
     batch_invariance_rows: int = 0
     batch_invariance_differ: int = 0
     batch_invariance_difference: float = 0.0
@@ -114,6 +117,7 @@ class Certificate:
             "total": asdict(self.total),
             "kinds": {name: asdict(tally) for name, tally in self.kinds.items()},
             "rows": asdict(self.rows),
+            "coverage": self.coverage,
             "batch_invariance": {
                 "rows": self.batch_invariance_rows,
                 "batch_sizes": list(BATCH_SIZES),
@@ -140,33 +144,37 @@ def certify(
     encoded = np.array([np.frombuffer(schema.encode(row)) for row in golden])
     kinds: dict[str, Iterable[Matrix]] = {
         "ordinary": _blocks(rows, ordinary_rows),
-        "boundary": rows.boundary(BLOCK_ROWS),
-        "missing": [rows.missing()],
+        "boundary": rows.boundary(),
+        "missing": rows.missing(),
         "extreme": rows.extreme(),
         "categories": rows.categories(),
         "golden": [encoded],
     }
-    certificate = Certificate()
+    certificate = Certificate(coverage=rows.coverage)
+    progress = Progress()
     for name, blocks in kinds.items():
         tally = certificate.kinds[name] = Tally()
-        for block in _gathered(blocks):
+        for block in _gathered(blocks, rows.block_rows):
             _compare(tally, predictor, source, let_through(schema, block))
-    certificate.rows = compare_rows(predictor, source, [*golden, *rows.sent(SENT_ROWS)])
+            progress(f"Comparing with the model: {tally.rows:,} {name} rows so far")
+    sent = rows.sent(min(SENT_ROWS, max(MIN_SENT_ROWS, MAX_SENT_VALUES // max(1, rows.width))))
+    certificate.rows = compare_rows(predictor, source, [*golden, *sent])
     _check_batches(certificate, predictor, let_through(schema, rows.ordinary(INVARIANCE_ROWS)))
     return certificate
 
 
 def _blocks(rows: RowMaker, count: int) -> Iterator[Matrix]:
-    for start in range(0, count, BLOCK_ROWS):
-        yield rows.ordinary(min(BLOCK_ROWS, count - start))
+    count = rows.ordinary_rows(count)
+    for start in range(0, count, rows.block_rows):
+        yield rows.ordinary(min(rows.block_rows, count - start))
 
 
-def _gathered(blocks: Iterable[Matrix]) -> Iterator[Matrix]:
+def _gathered(blocks: Iterable[Matrix], size: int) -> Iterator[Matrix]:
     """The same rows in fewer blocks: a library's call costs more than a small block."""
     held: list[Matrix] = []
     for block in blocks:
         held.append(block)
-        if sum(map(len, held)) >= BLOCK_ROWS:
+        if sum(map(len, held)) >= size:
             yield np.concatenate(held)
             held = []
     if held:

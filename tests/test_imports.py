@@ -27,7 +27,7 @@ HOMES = {
     "onnx": {"export"},
     "onnxmltools": {"export", "loadtest"},
     "skl2onnx": {"export"},
-    "sklearn": {"train", "export"},
+    "sklearn": {"train", "export", "loadtest"},
     "gradio": {"ui"},
     "markdown_it": {"ui"},
     "locust": {"loadtest"},

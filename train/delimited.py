@@ -7,10 +7,10 @@ import re
 import polars as pl
 
 from server.errors import first_line
-from server.model.dialect import HEAD_BYTES, MISSING_WORDS, encoding_of, recognise
+from server.tables.cells import MISSING
+from server.tables.csv_dialect import UTF8, CsvRefused, Options, encoding_of, read_head
 from train.errors import DataError
 
-_CHUNK_BYTES = 2**24
 _SHOWN = 8
 
 
@@ -22,9 +22,14 @@ def read_delimited(where: str, content: bytes, wanted: list[str]) -> tuple[pl.Da
     a missing column, a row of another width than the header, and text that is no table.
     """
     text = _lines(_utf8(where, content))
-    dialect = recognise(text[:HEAD_BYTES], wanted)
-    separator = dialect.separator
-    text = text.split(b"\n", dialect.skip)[-1] if dialect.skip else text
+    known = {_plain(name) for name in wanted}
+    try:
+        head = read_head(text, lambda name: _plain(name) in known, Options(), where)
+    except CsvRefused as error:
+        raise DataError(str(error)) from None
+    separator = head.dialect.separator
+    if text[:4].lower() == b"sep=":  # Excel's, above the header
+        text = text.split(b"\n", 1)[-1]
     try:
         header = pl.read_csv(io.BytesIO(text), n_rows=0, infer_schema=False, separator=separator).columns
         columns = match_columns(where, header, wanted)
@@ -34,7 +39,7 @@ def read_delimited(where: str, content: bytes, wanted: list[str]) -> tuple[pl.Da
             columns=list(columns.values()),
             infer_schema=False,
             separator=separator,
-            null_values=sorted(MISSING_WORDS - {""}),
+            null_values=sorted(set(MISSING) - {""}),
         )
     except pl.exceptions.PolarsError as error:
         raise DataError(f"expected {where} to be a table in CSV, got: {first_line(error)}") from None
@@ -69,28 +74,18 @@ def _plain(name: str) -> str:
 
 
 def _utf8(where: str, content: bytes) -> bytes:
-    """The text in UTF-8 without a byte order mark; what is neither UTF-8 nor UTF-16 is Latin-1."""
-    encoding = encoding_of(content[:HEAD_BYTES])
-    if encoding == "utf-8" and not content.isascii() and not _is_utf8(content):
-        encoding = "latin-1"  # the first letter that shows it may come late
+    """The text in UTF-8 without a byte order mark; what is in no other encoding is Latin-1."""
     try:
-        text = content if encoding == "utf-8" else content.decode(encoding).encode()
+        encoding = encoding_of([content], where)
+    except CsvRefused:
+        encoding = "latin-1"
+    try:
+        text = content if encoding == UTF8 else content.decode(encoding).encode()
     except UnicodeDecodeError:
         raise DataError(f"expected whole text in {encoding} in {where}, got a damaged file") from None
-    if b"\0" in text[:HEAD_BYTES]:
+    if b"\0" in text:
         raise DataError(f"expected text in {where}, got bytes of another kind of file")
-    return text
-
-
-def _is_utf8(content: bytes) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for start in range(0, len(content), _CHUNK_BYTES):
-            decoder.decode(content[start : start + _CHUNK_BYTES])
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
+    return text.removeprefix(codecs.BOM_UTF8)
 
 
 def _lines(text: bytes) -> bytes:

@@ -15,8 +15,8 @@ from export.describe import apply_schema
 from export.errors import ExportRefused
 from export.observe import Data, infer, read_data
 from export.table import Table, read_table
-from server.model.dialect import MISSING_WORDS
 from server.model.schema import Feature, Schema
+from server.tables.cells import MISSING, number
 from train.errors import DataError
 from train.rows import Group, Inputs, Rows
 
@@ -64,7 +64,7 @@ def load_table(asked: Asked) -> OwnTable:
     learned from as it is; nothing is guessed of a target of two words that mean
     nothing to us, of dates, and of columns that look like names.
     """
-    table = _without_blank_rows(read_table(asked.path, [asked.target]))
+    table = _without_blank_rows(read_table(asked.path, lambda _: True))
     for name in (asked.target, asked.key, *asked.drop, *asked.groups):
         _check_column(name, table)
     _check_key(asked, table)
@@ -123,7 +123,7 @@ def _check_key(asked: Asked, table: Table) -> None:
 def _target(asked: Asked, column: pl.Series) -> tuple[npt.NDArray[np.float64], str, int]:
     """The target as 0, 1 and NaN for missing, the positive value, and how many are missing."""
     words = column.cast(pl.String).str.strip_chars()
-    words = words.set(words.is_in(list(MISSING_WORDS)), None)
+    words = words.set(words.is_in(list(MISSING)), None)
     values = sorted(words.drop_nulls().unique().to_list())
     if len(values) != 2:
         shown = ", ".join(map(repr, values[:_SHOWN])) + ("…" if len(values) > _SHOWN else "")
@@ -184,7 +184,7 @@ def _feature(asked: Asked, column: pl.Series, table: Table) -> Feature:
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
         return feature
     words = column.cast(pl.String).str.strip_chars()
-    present = words.filter(~words.is_in(list(MISSING_WORDS)).fill_null(True))
+    present = words.filter(~words.is_in(list(MISSING)).fill_null(True))
     if _share_of_numbers(present, table) > _NUMBERS_SHARE:
         return feature
     different = sorted(present.unique().to_list())
@@ -198,11 +198,10 @@ def _feature(asked: Asked, column: pl.Series, table: Table) -> Feature:
 
 
 def _share_of_numbers(words: pl.Series, table: Table) -> float:
-    if table.dialect is not None and table.dialect.decimal == ",":
-        words = words.str.replace_all(r"[.\x{00A0}\x{202F} ]", "").str.replace(",", ".", literal=True)
     truth = words.str.to_lowercase().is_in(["true", "false"])
-    numbers = words.cast(pl.Float64, strict=False).is_not_null() | truth
-    return int(numbers.sum()) / max(1, len(numbers))
+    numbers = {word: not isinstance(number(word, table.rules), str) for word in words.unique().to_list()}
+    are_numbers = words.replace_strict(numbers, default=False, return_dtype=pl.Boolean) | truth
+    return int(are_numbers.sum()) / max(1, len(words))
 
 
 def _group(name: str, features: Sequence[Feature], data: Data) -> Group:

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from server.errors import first_line
-from server.model.dialect import MISSING_WORDS
+from server.tables.cells import MISSING
 from train.delimited import match_columns, read_delimited
 from train.errors import DataError
 from train.files import MENDING, File, read_file
@@ -38,7 +38,7 @@ class Table:
     def words(self, name: str) -> pl.Series:
         """A column as text without blanks around it."""
         words = self.frame[name].str.strip_chars()
-        return words.set(words.is_in(sorted(MISSING_WORDS)), None)
+        return words.set(words.is_in(list(MISSING)), None)
 
     def numbers(self, name: str) -> pl.Series:
         """A column as Float64, null where the file has nothing; true is 1 and false 0.

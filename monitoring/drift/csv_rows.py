@@ -1,8 +1,9 @@
 """The rows of CSV files, as people have them, that drift is looked for in."""
 
-import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +11,18 @@ import polars as pl
 
 from monitoring.drift.rows import LOOKED_AT_ROWS, SAMPLE_ROWS, Column, Rows, reference_of
 from monitoring.errors import LogError
-from monitoring.logs.files import open_lines
-from server.errors import first_line
+from server.batch.columns import BatchRefused
+from server.batch.whole_file import CsvFile, read_csv_file
 from server.model.bundle import Bundle
-from server.model.dialect import HEAD_BYTES, MISSING_WORDS, recognise
 from server.model.predictor import Predictor
 from server.model.reference import Distribution
-from server.model.schema import Feature, Schema
+from server.model.schema import Feature, Matrix, Schema
+from server.tables.cells import CellRules, cell_reader
+from server.tables.csv_dialect import CsvRefused
+
+Counts: TypeAlias = npt.NDArray[np.int64]
 
 CSV_SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
-_GROUPS = "[ .\u00a0\u202f]"
 
 
 def rows_of_csv(paths: Sequence[Path], bundle: Bundle) -> Rows:
@@ -28,18 +31,18 @@ def rows_of_csv(paths: Sequence[Path], bundle: Bundle) -> Rows:
     A feature without a column is missing in every row.
     """
     schema, reference, predictor = bundle.schema, reference_of(bundle), Predictor(bundle)
-    table = pl.concat([_read(path, schema) for path in paths], how="diagonal")
-    if not set(table.columns) & set(schema.names):
+    files = [_read(path, schema) for path in paths]
+    names = [name for file in files for name in file.table.columns]
+    if not set(names) & set(schema.names):
         raise LogError(
             f"expected columns named as the features of {bundle.label} in {', '.join(map(str, paths))}, "
-            f"got {', '.join(table.columns[:10])}"
+            f"got {', '.join(names[:10])}"
         )
-    if not table.height:
+    encoded = [_encoded(file, schema) for file in files]
+    matrix = np.concatenate([rows for rows, _ in encoded])
+    unknown = np.sum([counts for _, counts in encoded], axis=0)
+    if not len(matrix):
         raise LogError(f"expected rows below the header of {', '.join(map(str, paths))}, got none")
-    matrix, unknown = np.full((table.height, len(schema)), np.nan), np.zeros(len(schema), dtype=np.int64)
-    for i, feature in enumerate(schema.features):
-        if feature.name in table.columns:
-            matrix[:, i], unknown[i] = _codes(table[feature.name], feature)
     outputs = np.asarray(predictor.outputs(predictor.margins(matrix)), dtype=np.float64)
     scores = outputs.max(axis=1) if outputs.ndim == 2 else outputs
     looked_at = matrix[:LOOKED_AT_ROWS]
@@ -54,48 +57,44 @@ def rows_of_csv(paths: Sequence[Path], bundle: Bundle) -> Rows:
         looked_at=len(looked_at),
         distinct=len({row.tobytes() for row in looked_at}),
         hidden=[],
-        strangers=tuple(name for name in table.columns if name not in schema.names),
+        strangers=tuple(name for name in dict.fromkeys(names) if name not in schema.names),
     )
 
 
-def _read(path: Path, schema: Schema) -> pl.DataFrame:
-    """The cells of one file as texts, null where a word says that nothing is there."""
-    with open_lines(path) as lines:
-        content = lines.read()
-    dialect = recognise(content[:HEAD_BYTES], schema.names)
-    if dialect.encoding != "utf-8":
-        content = content.decode(dialect.encoding, errors="replace").encode()
-    if not content.strip():
-        raise LogError(f"expected a header and rows in {path}, got an empty file")
+def _read(path: Path, schema: Schema) -> CsvFile:
     try:
-        table = pl.read_csv(
-            io.BytesIO(content), separator=dialect.separator, skip_lines=dialect.skip, infer_schema=False
-        )
-    except pl.exceptions.PolarsError as error:
-        raise LogError(f"expected a CSV file with a header at {path}, got: {first_line(error)}") from None
-    words = {feature.name: feature.categories for feature in schema.features}
-    return table.with_columns(
-        _cells(name, dialect.decimal, words.get(name, ())).alias(name) for name in table.columns
-    )
+        return read_csv_file(path, schema.names.__contains__)
+    except OSError as error:
+        raise LogError(f"expected a readable file at {path}, got: {error.strerror or error}") from None
+    except (BatchRefused, CsvRefused) as error:
+        raise LogError(str(error)) from None
 
 
-def _cells(name: str, decimal: str, categories: Sequence[str]) -> pl.Expr:
-    cells = pl.col(name).str.strip_chars()
-    missing = sorted(MISSING_WORDS.difference(categories))
-    cells = pl.when(cells.is_in(missing)).then(None).otherwise(cells)
-    if decimal == "," and not categories:
-        cells = cells.str.replace_all(_GROUPS, "").str.replace(",", ".", literal=True)
-    return cells
+def _encoded(file: CsvFile, schema: Schema) -> tuple[Matrix, Counts]:
+    """The rows as the model takes them, and how many texts of each feature are no value of it."""
+    matrix = np.full((file.table.height, len(schema)), np.nan)
+    unknown = np.zeros(len(schema), dtype=np.int64)
+    for i, feature in enumerate(schema.features):
+        if feature.name in file.table.columns:
+            matrix[:, i], unknown[i] = _codes(file.table[feature.name], feature, file.rules)
+    return matrix, unknown
 
 
-def _codes(cells: pl.Series, feature: Feature) -> tuple[npt.NDArray[np.float64], int]:
+def _codes(cells: pl.Series, feature: Feature, rules: CellRules) -> tuple[npt.NDArray[np.float64], int]:
     """The values as the model takes them, NaN for none, and how many texts are no value of the feature."""
+    read = cell_reader(feature, rules)
+    codes = {text: _code(feature, read(text)) for text in cells.drop_nulls().unique().to_list()}
+    values = cells.replace_strict(codes, default=math.nan, return_dtype=pl.Float64).to_numpy()
+    return np.where(np.isinf(values), np.nan, values), int(np.isinf(values).sum())
+
+
+def _code(feature: Feature, value: Any) -> float:
+    """The value as the model takes it, NaN for none, infinity for a text that is none of the feature."""
+    if value is None:
+        return math.nan
     if feature.kind == "category":
-        codes = cells.cast(pl.Enum(feature.categories), strict=False).to_physical().cast(pl.Float64)
-    else:
-        numbers = cells.str.to_lowercase().replace({"true": "1", "false": "0"}).cast(pl.Float64, strict=False)
-        codes = numbers.set(~numbers.is_finite(), None)
-    return codes.fill_null(np.nan).to_numpy(), codes.null_count() - cells.null_count()
+        return float(feature.categories.index(value)) if value in feature.categories else math.inf
+    return math.inf if isinstance(value, str) else float(value)
 
 
 def _column(codes: npt.NDArray[np.float64], distribution: Distribution, unknown: int) -> Column:

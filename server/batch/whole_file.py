@@ -1,0 +1,62 @@
+"""A whole CSV file as a table of texts: for who looks at all rows at once, as training and drift do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from server.batch.columns import BatchRefused
+from server.batch.csv_block import csv_table
+from server.batch.formats import Format, Text, format_named, pieces
+from server.tables.cells import CellRules
+from server.tables.csv_dialect import UTF8, Options, encoding_of, read_head
+
+#: Of ragged records the first few tell enough.
+_MAX_NAMED = 3
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """The columns of a file as texts, null for an empty cell, and how its numbers are written.
+
+    `notes` say in sentences what was recognised, and which records were left out.
+    """
+
+    table: pl.DataFrame
+    rules: CellRules
+    notes: tuple[str, ...] = ()
+
+
+def read_csv_file(
+    path: Path, known: Callable[[str], bool] = lambda _: False, found: Format | None = None
+) -> CsvFile:
+    """The records of a file, compressed or not, those with cells too few or too many left out and counted.
+
+    `known` says which column names mean something; it helps to tell the separator. Raises
+    `OSError`, and `BatchRefused` or `CsvRefused` for what is no table.
+    """
+    found, where = found or format_named(path), str(path)
+    encoding = encoding_of(pieces(path, found.compression), where)
+    with Text(path, found.compression, encoding) as file:
+        content = file.read()
+    head = read_head(content, known, Options(separator=found.separator or None), where)
+    width = len(head.names)
+    if len(set(head.names)) != width:
+        twice = next(name for name in head.names if head.names.count(name) > 1)
+        raise BatchRefused(f"expected each column once in {path}, got {twice!r} twice")
+    block = csv_table(content[head.begin :], head.first_line, width, range(width), head.dialect)
+    table = block.table.rename({str(i): name for i, name in enumerate(head.names)})
+    notes = [f"Read {path} as {encoding}."] if encoding != UTF8 else []
+    notes += [f"Read {path} {', '.join(head.dialect.notes)}."] if head.dialect.notes else []
+    if len(block.ragged):
+        rows = block.ragged[:_MAX_NAMED]
+        lines = ", ".join(str(head.first_line + line) for line in block.records.lines[rows].tolist())
+        more = "…" if len(block.ragged) > _MAX_NAMED else ""
+        notes.append(
+            f"Left out {len(block.ragged)} records of {path} that have other than {width} cells, "
+            f"in line {lines}{more}."
+        )
+        table = table.filter(~pl.Series(np.isin(np.arange(table.height), block.ragged)))
+    return CsvFile(table, head.dialect.rules, tuple(notes))

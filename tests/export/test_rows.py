@@ -1,0 +1,53 @@
+"""The rows of a parity report: their number is bounded whatever the model's size."""
+
+import numpy as np
+import pytest
+
+from export.rows import MAX_ALONE, MAX_SPLITS, MAX_VALUES, RowMaker
+from export.trees import Forest, Split, Tree
+from server.model.schema import Feature, Inferred, Schema
+
+
+def numbers(width: int) -> Schema:
+    return Schema(Feature(f"f{i}", inferred=Inferred(minimum=0.0, maximum=1.0)) for i in range(width))
+
+
+def stumps(count: int, width: int) -> Forest:
+    """Trees of one split each, on the first columns in turn."""
+    return Forest(
+        tuple(Tree((Split(i % width, 0.5, True, "nan", ~0, ~1),), (0.0, 1.0)) for i in range(count)), width
+    )
+
+
+def test_a_column_alone_changes_one_column_of_a_row() -> None:
+    maker = RowMaker(stumps(3, 3), numbers(3))
+    _, *alone = maker.extreme()
+    assert len(alone) == 3
+    for i, block in enumerate(alone):
+        others = [c for c in range(3) if c != i]
+        assert len(np.unique(block[:, i])) > 10
+        assert all(len(np.unique(block[:, c])) == 1 for c in others)
+
+
+def test_wide_models_draw_no_more_values_than_narrow_ones() -> None:
+    maker = RowMaker(None, numbers(6000), knots=[(0.25, 0.5)] * 6000)
+    assert maker.ordinary_rows(100_000) * 6000 <= MAX_VALUES
+    assert maker.coverage["columns_tried_alone"] < MAX_ALONE
+    blocks = list(maker.missing())
+    assert sum(map(len, blocks)) == 2 + 2 * maker.coverage["columns_tried_alone"]
+    assert max(block.size for block in blocks) <= 4_000_000
+
+
+def test_columns_without_a_split_stay_at_zero_and_are_left_out_of_wide_objects() -> None:
+    maker = RowMaker(stumps(10, 10), numbers(10))
+    assert maker.ordinary(50).any(axis=0).all()
+    wide = RowMaker(Forest(stumps(10, 10).trees, 2000), numbers(2000))
+    assert not wide.ordinary(5)[:, 10:].any()
+    assert len(wide.sent(3)[0]) <= 10
+
+
+@pytest.mark.parametrize(("splits", "tried"), [(50, 50), (MAX_SPLITS + 500, MAX_SPLITS)])
+def test_of_very_many_splits_some_are_drawn_by_lot(splits: int, tried: int) -> None:
+    maker = RowMaker(stumps(splits, 5), numbers(5))
+    assert maker.coverage["splits_tried"] == tried
+    assert sum(map(len, maker.boundary())) == 3 * tried
