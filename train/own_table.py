@@ -29,6 +29,8 @@ _NUMBERS_SHARE = 0.5
 #: Numbers are grouped by their quartiles.
 _QUARTILES = (0.0, 0.25, 0.5, 0.75)
 _SHOWN = 5
+#: A date as programs and people write it, with a time or without: 2026-11-26, 26.11.2026, 11/26/26.
+_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}(?!\d)|\d{1,2}([./])\d{1,2}\1(\d{4}|\d{2})(?!\d)")
 #: LightGBM takes no names with these.
 _UNNAMEABLE = re.compile(r'[\s,:\[\]{}"]')
 
@@ -71,7 +73,10 @@ def load_table(asked: Asked) -> OwnTable:
     target, positive, left_out = _target(asked, table.columns[asked.target])
     kept = replace(table, columns=table.columns.filter(pl.Series(~np.isnan(target))))
     features, dropped = _features(asked, kept)
-    data = read_data(features, kept)
+    # By their features' names from here on: a name may hold what LightGBM takes in none.
+    columns = {_nameable(name): name for name in kept.columns.columns}
+    named = {columns[feature.name]: feature.name for feature in features}
+    data = read_data(features, replace(kept, columns=kept.columns.select(list(named)).rename(named)))
     features = infer(features, data, takes_missing=True)
     if asked.schema:
         features = apply_schema(features, asked.schema)
@@ -158,6 +163,9 @@ def _features(asked: Asked, table: Table) -> tuple[list[Feature], dict[str, str]
     for column in table.columns.get_columns():
         if column.name in (asked.target, asked.key, *asked.drop):
             continue
+        if not column.name:
+            dropped["without a name"] = "it holds the numbers of the rows, as pandas writes them"
+            continue
         if column.drop_nulls().n_unique() < 2:
             dropped[column.name] = "it has one value" if column.drop_nulls().n_unique() else "it is empty"
             continue
@@ -174,12 +182,9 @@ def _features(asked: Asked, table: Table) -> tuple[list[Feature], dict[str, str]
 
 
 def _feature(asked: Asked, column: pl.Series, table: Table) -> Feature:
-    name = _UNNAMEABLE.sub("_", column.name)
+    name = _nameable(column.name)
     if column.dtype.is_temporal() or column.dtype.is_nested() or column.dtype == pl.Binary:
-        raise DataError(
-            f"expected numbers or words in the column {column.name} of {asked.path}, got {column.dtype}: "
-            f"make numbers of it (years since, months between), or leave it out with --drop {column.name}"
-        )
+        raise _no_words(asked, column, str(column.dtype))
     feature = Feature(name, label=column.name if name != column.name else "")
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
         return feature
@@ -188,6 +193,8 @@ def _feature(asked: Asked, column: pl.Series, table: Table) -> Feature:
     if _share_of_numbers(present, table) > _NUMBERS_SHARE:
         return feature
     different = sorted(present.unique().to_list())
+    if all(map(_DATE.match, different)):
+        raise _no_words(asked, column, f"dates ({different[0]!r})")
     if len(different) > MAX_CATEGORIES:
         raise DataError(
             f"expected at most {MAX_CATEGORIES} different words in the column {column.name} of {asked.path}, "
@@ -195,6 +202,18 @@ def _feature(asked: Asked, column: pl.Series, table: Table) -> Feature:
             f"out with --drop {column.name}"
         )
     return replace(feature, kind="category", categories=tuple(different))
+
+
+def _nameable(column: str) -> str:
+    """A column's name as LightGBM takes it; what was written stays as the label."""
+    return _UNNAMEABLE.sub("_", column)
+
+
+def _no_words(asked: Asked, column: pl.Series, got: str) -> DataError:
+    return DataError(
+        f"expected numbers or words in the column {column.name} of {asked.path}, got {got}: "
+        f"make numbers of it (years since, months between), or leave it out with --drop {column.name}"
+    )
 
 
 def _share_of_numbers(words: pl.Series, table: Table) -> float:
@@ -205,8 +224,7 @@ def _share_of_numbers(words: pl.Series, table: Table) -> float:
 
 
 def _group(name: str, features: Sequence[Feature], data: Data) -> Group:
-    by_label = {feature.label or feature.name: i for i, feature in enumerate(features)}
-    index = by_label.get(name, by_label.get(_UNNAMEABLE.sub("_", name)))
+    index = next((i for i, feature in enumerate(features) if feature.name == _nameable(name)), None)
     if index is None:
         raise ExportRefused(f"expected --groups to name columns that are learned from, got {name}")
     feature, values = features[index], data.columns[index].values

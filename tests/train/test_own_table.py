@@ -1,5 +1,6 @@
 """`python -m train --table`: which column is what, what is refused, and a bundle from a stranger's file."""
 
+import json
 import re
 import subprocess
 import sys
@@ -82,6 +83,37 @@ def test_a_semicolon_file_of_another_code_page_is_the_same_table(asked: Asked, t
     np.testing.assert_array_equal(other.rows.features, load_table(asked).rows.features)
 
 
+def test_a_schema_file_says_what_columns_are_called_and_how_words_are_ordered(
+    asked: Asked, tmp_path: Path
+) -> None:
+    described = [
+        {"name": "Age_in_years", "label": "Age", "unit": "years", "minimum": 18, "maximum": 100},
+        {"name": "purpose", "kind": "category", "categories": ["école", "repairs", "car"]},
+    ]
+    (tmp_path / "schema.json").write_text(json.dumps({"features": described}))
+    table = load_table(replace(asked, schema=tmp_path / "schema.json", groups=("Age in years",)))
+    schema = table.rows.inputs.schema
+    assert (schema["Age_in_years"].label, schema["Age_in_years"].range) == ("Age", (18, 100))
+    codes = [{"école": 0, "repairs": 1, "car": 2}[word] for word in loans()["purpose"]]
+    assert table.rows.features[:, 3].tolist() == codes
+    described[0]["maximum"] = 50
+    (tmp_path / "schema.json").write_text(json.dumps({"features": described}))
+    with pytest.raises(DataError, match=r"row \d+, Age_in_years: expected a number between 18 and 50, got"):
+        load_table(replace(asked, schema=tmp_path / "schema.json"))
+
+
+def test_names_that_lightgbm_does_not_take_are_told_from_labels(asked: Asked) -> None:
+    before = load_table(asked).rows
+    renamed = loans().rename({"amount": 'amount: "€" [total]', "owner": ""})
+    renamed.with_row_index("a,b").drop("Age in years").write_parquet(asked.path)
+    table = load_table(asked)
+    schema = table.rows.inputs.schema
+    assert schema.names == ("a_b", "income", "amount___€___total_", "purpose")
+    assert schema.features[2].label == 'amount: "€" [total]'
+    np.testing.assert_array_equal(table.rows.features[:, 2], before.features[:, 2])
+    assert "column without a name left out: it holds the numbers of the rows" in " ".join(table.notes)
+
+
 def test_rows_without_a_target_are_left_out_and_counted(asked: Asked) -> None:
     frame = loans().with_columns(default=pl.when(pl.int_range(pl.len()) < 9).then(None).otherwise("default"))
     frame.write_parquet(asked.path)
@@ -109,6 +141,10 @@ CHANGES: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], str]] = {
     "dates": (
         lambda frame: frame.with_columns(since=FIRST_DAY + pl.duration(days="Age in years")),
         r"numbers or words in the column since .*, got Date: .* --drop since",
+    ),
+    "dates in words": (
+        lambda frame: frame.with_columns(since=pl.format("{}.11.2026", pl.int_range(pl.len()) % 30 + 1)),
+        r"numbers or words in the column since .*, got dates \('1.11.2026'\)",
     ),
     "names": (
         lambda frame: frame.with_columns(name=pl.format("n{}", pl.int_range(pl.len()))),
