@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -86,7 +87,7 @@ def test_a_semicolon_file_of_another_code_page_is_the_same_table(asked: Asked, t
 def test_a_schema_file_says_what_columns_are_called_and_how_words_are_ordered(
     asked: Asked, tmp_path: Path
 ) -> None:
-    described = [
+    described: list[dict[str, Any]] = [
         {"name": "Age_in_years", "label": "Age", "unit": "years", "minimum": 18, "maximum": 100},
         {"name": "purpose", "kind": "category", "categories": ["école", "repairs", "car"]},
     ]
