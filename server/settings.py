@@ -4,6 +4,7 @@ An environment variable `HOTROW_<NAME>` sets a field, a command-line option wins
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -73,6 +74,20 @@ def _logins(text: str) -> tuple[tuple[str, str], ...]:
     if not all(user and password for user, _, password in pairs):
         raise ValueError("USER:PASSWORD, several separated by commas")
     return tuple((user, password) for user, _, password in pairs)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+    if not names or any("/" in name or " " in name for name in names):
+        raise ValueError("host names without scheme or path, separated by commas")
+    return names
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip().rstrip("/").lower() for origin in text.split(",") if origin.strip())
+    if not origins or any(o != "*" and not re.fullmatch(r"https?://[^/ ]+", o) for o in origins):
+        raise ValueError("origins such as https://app.example.com, separated by commas, or *")
+    return origins
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -151,6 +166,14 @@ class Settings:
         10.0,
         _seconds,
         "time a client has to send a whole request, or another 4,000 bytes of its body a second",
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        (), _names, "names that requests must be addressed to, separated by commas (health apart); none: any"
+    )
+    cors_origins: tuple[str, ...] = _setting(
+        (),
+        _origins,
+        "origins whose pages may call the API from a browser, separated by commas; none: no other",
     )
     keep_alive_seconds: float = _setting(
         75.0, _seconds, "idle time after which a connection is closed; more than the load balancer's"

@@ -11,8 +11,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
+from server.api.access import add_access
 from server.api.batch import predict_batch
 from server.api.body import check_json, read_body
 from server.api.docs_page import docs_routes
@@ -58,6 +60,9 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
             Route("/models/{name}/versions/{version}", model),
             Route("/livez", livez),
             Route("/readyz", readyz),
+            # What load balancers ask for without being told.
+            *(Route(path, readyz) for path in ("/health", "/healthz", "/ping")),
+            OptionsRoute("/", readyz, methods=["OPTIONS"]),
             Route("/metrics", metrics),
             *open_inference_routes(),
             *docs_routes(),
@@ -74,8 +79,18 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
     )
     app.router.redirect_slashes = False  # a redirect would be one more answer to learn
     app.state.service = service
+    add_access(app, service.settings)
     app.add_middleware(RequestMetrics, in_flight=service.in_flight)
     return app
+
+
+class OptionsRoute(Route):
+    """A route that leaves other methods of its path to whoever has them: the page, or a 404."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """No match in part."""
+        match, child = super().matches(scope)
+        return (match, child) if match is Match.FULL else (Match.NONE, {})
 
 
 def _scoring_routes(prefix: str) -> list[Route]:

@@ -101,7 +101,12 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
             for path, scorer in service.by_path().items()
         }
 
-    fast_path = FastPath(targets(), settings.max_body_bytes)
+    fast_path = FastPath(
+        targets(),
+        settings.max_body_bytes,
+        settings.allowed_hosts or None,
+        takes_origins=bool(settings.cors_origins),
+    )
     service.watchers.append(lambda: fast_path.use(targets()))
     return functools.partial(HotrowProtocol, fast_path, *guarded.args)
 

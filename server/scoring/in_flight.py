@@ -15,7 +15,10 @@ from server.errors import Unavailable
 from server.metrics.shared import WorkerMetrics
 
 #: Routes that tell how the server is: they answer when it is overloaded too.
-EXEMPT = frozenset({"/livez", "/readyz", "/metrics", "/models", "/v2/health/live", "/v2/health/ready"})
+EXEMPT = frozenset(
+    {"/livez", "/readyz", "/metrics", "/models", "/v2/health/live", "/v2/health/ready"}
+    | {"/health", "/healthz", "/ping"}
+)
 STATUS, ROW, ROWS, EXPLANATION, OTHER = "status", "row", "rows", "explanation", "other"
 #: The kind of a request by the last part of its path.
 _KINDS = {"predict": ROW, "batch": ROWS, "infer": ROWS, "explain": EXPLANATION}

@@ -36,6 +36,8 @@ class EligibleHead(NamedTuple):
     target: bytes
     media_type: bytes
     body_bytes: int
+    host: bytes = b""
+    has_origin: bool = False
 
 
 class _Head:
@@ -81,4 +83,10 @@ def eligible_head(head: bytes) -> EligibleHead | None:
         return None
     if any(names.count(name) != 1 for name in (b"host", b"content-length", b"content-type")):
         return None
-    return EligibleHead(found.target, headers[b"content-type"].lower(), int(headers[b"content-length"]))
+    return EligibleHead(
+        found.target,
+        headers[b"content-type"].lower(),
+        int(headers[b"content-length"]),
+        headers[b"host"],
+        b"origin" in headers,
+    )

@@ -12,17 +12,18 @@ second parse.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, NamedTuple
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from server.api.access import host_name
 from server.api.body import JSON, UTF_8, named
 from server.errors import Problem
 from server.private_names import PrivateNames, check_private_names
 from server.scoring.one_row import Send
-from server.wire.eligible_head import CLOSE, HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, eligible_head
+from server.wire.eligible_head import CLOSE, HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, EligibleHead, eligible_head
 from server.wire.guarded_protocol import header_lines
 from server.wire.head_template import Template, template_of
 from server.wire.shedding_protocol import SheddingProtocol
@@ -98,8 +99,17 @@ _UNKNOWN = Eligible(-1, Target(lambda *_: None, lambda _: None))
 class FastPath:
     """What all connections of one worker share: targets by path, the known heads, the answer's head."""
 
-    def __init__(self, targets: Mapping[str, Target], max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        targets: Mapping[str, Target],
+        max_body_bytes: int,
+        hosts: Container[str] | None = None,
+        *,
+        takes_origins: bool = False,
+    ) -> None:
         self._max_body_bytes = max_body_bytes
+        self._hosts = hosts
+        self._takes_origins = takes_origins
         self.use(targets)
         #: Whether answers end their connection: the server is draining.
         self.closing = False
@@ -130,7 +140,7 @@ class FastPath:
             return None
         found = eligible_head(head)
         eligible = None
-        if found is not None and _is_json(found.media_type) and found.body_bytes <= self._max_body_bytes:
+        if found is not None and self._admits(found) and found.body_bytes <= self._max_body_bytes:
             eligible = Eligible(found.body_bytes, target)
             if (template := template_of(head)) is not None:
                 self._templates = [(template, target), *self._templates[: MAX_TEMPLATES - 1]]
@@ -139,6 +149,13 @@ class FastPath:
             self._known_heads.clear()
         self._known_heads[head] = eligible
         return eligible
+
+    def _admits(self, head: EligibleHead) -> bool:
+        """Whether the ASGI path would add nothing to what is asked or answered."""
+        if self._hosts is not None and host_name(head.host.decode("latin-1")) not in self._hosts:
+            return False
+        # With CORS an answer to a page has headers of its own.
+        return _is_json(head.media_type) and not (self._takes_origins and head.has_origin)
 
     def answer_head(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
         """Status line and headers up to the content length.

@@ -159,7 +159,7 @@ PLAIN = ("Host: a", "Content-Type: application/json", "Content-Length: 7")
 
 
 def test_plain_head_says_target_media_type_and_body_length() -> None:
-    assert eligible_head(head(*PLAIN)) == EligibleHead(b"/predict", b"application/json", 7)
+    assert eligible_head(head(*PLAIN)) == EligibleHead(b"/predict", b"application/json", 7, b"a")
     assert eligible_head(head(*PLAIN, "Accept: */*", "traceparent: 00-ab")) == eligible_head(head(*PLAIN))
 
 
