@@ -17,7 +17,7 @@ from export.conversion import Conversion
 from export.describe import apply_entries, entries, names_in, template
 from export.errors import ExportRefused
 from export.evidence import Evidence
-from export.load import LoadOptions, load
+from export.load import LoadOptions, load, model_file
 from export.observe import MAX_NAMED, Data, DataNames, infer, read_data
 from export.onnx_options import OnnxOptions
 from export.table import read_table
@@ -45,6 +45,7 @@ _OWN_MEMBERS = {
 
 def export(options: argparse.Namespace) -> None:
     """Write the bundle the options ask for, or print a schema; raises `HotrowError`."""
+    options.source = model_file(options.source)
     old = Bundle.load(options.source) if options.source.is_dir() else None
     conversion = _load(options, old)
     features: Sequence[Feature] = old.schema.features if old else conversion.schema.features

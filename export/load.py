@@ -18,6 +18,7 @@ from export.fitted import is_fitted
 from export.onnx_options import OnnxOptions
 from export.recognize import Family, recognize
 from server.errors import first_line
+from server.model.files import MANIFEST_FILE
 
 #: Of a booster that stopped early: the rounds up to the best one, or all of them.
 Rounds: TypeAlias = Literal["best", "all"]
@@ -42,6 +43,25 @@ def load(path: Path, options: LoadOptions) -> Conversion:
     """The conversion of a model file; raises `ExportRefused` with the reason."""
     content = read_source(path)
     return _CONVERTERS[recognize(content, path.name)](content, options)
+
+
+#: What MLflow and others call the one model of a folder.
+_IN_FOLDERS = ("model.lgb", "model.xgb", "model.ubj", "model.json", "model.bst", "model.txt", "model.onnx",
+               "model.skops", "model.pkl", "model.joblib", "xgboost-model")  # fmt: skip
+
+
+def model_file(path: Path) -> Path:
+    """The model file of a folder as MLflow or KServe write it; a file or a bundle stays as it is."""
+    if not path.is_dir() or (path / MANIFEST_FILE).exists():
+        return path
+    found = [path / name for name in _IN_FOLDERS if (path / name).is_file()]
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise ExportRefused(
+            f"expected a bundle, or a folder with one model called {', '.join(_IN_FOLDERS[:4])} or alike, "
+            f"in {path}, got {names}: name the model file itself"
+        )
+    return found[0]
 
 
 def read_source(path: Path) -> bytes:

@@ -57,7 +57,8 @@ def convert_sklearn(
     neither we nor skl2onnx convert.
     """
     kind = type(estimator).__name__
-    if not (is_classifier(estimator) or is_regressor(estimator)) or not hasattr(estimator, "predict"):
+    is_estimator = hasattr(estimator, "predict") and hasattr(estimator, "__sklearn_tags__")
+    if not is_estimator or not (is_classifier(estimator) or is_regressor(estimator)):
         raise ExportRefused(f"expected a classifier or regressor of scikit-learn, got {kind}")
     if not is_fitted(estimator):
         raise ExportRefused(f"expected a fitted model, got {kind} before its fit: call fit, then save it")

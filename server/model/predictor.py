@@ -14,6 +14,7 @@ import onnxruntime
 
 from server.errors import BundleError, Problem, first_line
 from server.model.bundle import GRAPH_FILE, Bundle, GoldenRow
+from server.model.external_data import has_external_data
 from server.model.files import MANIFEST_FILE
 from server.model.link import ClassLink, Link, class_link_of, identity, link_of
 from server.model.outcome import Outcomes, Outputs, Predict, outcomes_of, predict_row
@@ -27,9 +28,6 @@ LINK_TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 
 INPUT = "features"
 OUTPUT = "margin"
-#: How a graph says, in protocol buffers, that weights lie in another file, which
-#: ONNX Runtime would open wherever it is: the key of a `StringStringEntryProto`.
-_EXTERNAL_DATA = b"\x0a\x08location"
 #: The types a graph may give its margins in; a float32 is a float64 too.
 _DTYPES = {"tensor(double)": np.float64, "tensor(float)": np.float32}
 
@@ -208,7 +206,7 @@ def _open_session(bundle: Bundle) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     graph = bundle.read(GRAPH_FILE)
-    if _EXTERNAL_DATA in graph:
+    if has_external_data(graph):
         raise BundleError(f"expected all weights inside {bundle.graph_path}, got external data")
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

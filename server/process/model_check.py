@@ -8,6 +8,7 @@ digests of what was tried, or the sentence why not and whether a setting is to b
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ from server.settings import Settings
 
 #: A model that takes longer to load and to score its golden rows is not taken.
 CHECK_SECONDS = 60.0
+#: Address space of a check: a graph that asks for more fails in it, and takes no server's memory.
+CHECK_BYTES = 8 << 30
 
 
 def check_models(settings: Settings) -> list[str]:
@@ -82,6 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     """Print the verdict."""
     parser = argparse.ArgumentParser(prog="python -m server.process.model_check", description=__doc__)
     add_options(parser, "model", "log_dir", "log_mode")
+    resource.setrlimit(resource.RLIMIT_AS, (CHECK_BYTES, CHECK_BYTES))
     try:
         settings = Settings.read(os.environ, **given(parser.parse_args(arguments)))
         verdict: dict[str, Any] = {"digests": check_models(settings)}

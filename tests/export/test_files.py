@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 
 from export.__main__ import main
 from export.errors import ExportRefused
-from export.load import LoadOptions, load
+from export.load import LoadOptions, load, model_file
 from tests.support.export_models import export, rows, target, train_lightgbm, train_xgboost
 
 ALLOWED = LoadOptions(trust_pickle=True)
@@ -76,6 +76,16 @@ def test_other_files_are_refused_with_what_to_do(content: bytes, words: str, tmp
     (tmp_path / "model.bin").write_bytes(content)
     with pytest.raises(ExportRefused, match=words):
         load(tmp_path / "model.bin", ALLOWED)
+
+
+@pytest.mark.parametrize("name", ["model.lgb", "model.txt"])
+def test_a_folder_of_mlflow_holds_one_model(name: str, text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text("flavors: {}")
+    (tmp_path / name).write_bytes(text)
+    assert model_file(tmp_path) == tmp_path / name
+    (tmp_path / "model.pkl").write_bytes(b"")
+    with pytest.raises(ExportRefused, match=r"model\.pkl: name the model file itself"):
+        model_file(tmp_path)
 
 
 def test_an_address_is_no_file() -> None:
