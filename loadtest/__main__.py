@@ -50,6 +50,7 @@ BENCHES = {
     "log": "what reports of a long log take",
     "page": "from a slider of the page to the verdict on screen",
     "ray": "what Ray Serve's way to a replica costs",
+    "compiled": "compiled trees beside ONNX Runtime, bits compared",
     "rows": "what many rows in one request, and reasons, cost a client",
 }
 #: What a command starts as a process of its own, and so does not import.

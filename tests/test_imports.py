@@ -24,7 +24,8 @@ BATCH = {str(path) for path in Path("server/batch").glob("*.py")}
 HOMES = {
     "lightgbm": {"train", "export", "loadtest"},
     "xgboost": {"export", "loadtest"},
-    "onnx": {"export"},
+    "onnx": {"export", "server/batch/forest.py"},
+    "llvmlite": {"server/batch/compiled.py"},
     "onnxmltools": {"export", "loadtest"},
     "skl2onnx": {"export"},
     "sklearn": {"train", "export", "loadtest"},
@@ -98,7 +99,7 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
         for line in Path("requirements/server.txt").read_text().splitlines()
         if "==" in line and not line.startswith((" ", "#"))
     }
-    of_the_batch_command = {"polars", "rich", "ray", "fastexcel", "zstandard"}
+    of_the_batch_command = {"polars", "rich", "ray", "fastexcel", "zstandard", "onnx", "llvmlite"}
     ours_or_standard = OURS | sys.stdlib_module_names
     for path in Path("server").rglob("*.py"):
         for name in set(imports(path)) - ours_or_standard - of_the_batch_command:

@@ -45,7 +45,13 @@ def main(arguments: Sequence[str]) -> int:
     from server.batch.job import BatchJob
 
     job = BatchJob(
-        options.source, options.target, bundle, options.on_bad_row, options.threads, _reading(options)
+        options.source,
+        options.target,
+        bundle,
+        options.on_bad_row,
+        options.threads,
+        _reading(options),
+        options.backend,
     )
     shown(job, bundle)
     return 0
@@ -131,6 +137,13 @@ def _parser() -> argparse.ArgumentParser:
         type=_whole(1, 256),
         default=len(os.sched_getaffinity(0)),
         help="blocks scored at once on this machine [the cores: %(default)s]",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=["auto", "compiled", "onnx"],
+        default="auto",
+        help="what scores: trees compiled for this processor, with equal bits, or ONNX Runtime; "
+        "auto compiles where that pays, and uses what was compiled before [%(default)s]",
     )
     _add_reading(parser)
     return parser

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import polars as pl
 
+from server.batch.backend import ROW_BYTES, Name
 from server.batch.blocks import BLOCK_BYTES, Block, blocks_of
 from server.batch.columns import BatchRefused
 from server.batch.formats import (
@@ -67,6 +68,7 @@ class BatchJob:
         on_bad_row: OnBadRow,
         threads: int,
         reading: Reading | None = None,
+        backend: Name = "onnx",
     ) -> None:
         self.source, self.target, self._bundle, self._threads = source, target, bundle, threads
         self._reading = reading or Reading()
@@ -79,7 +81,7 @@ class BatchJob:
             where = "standard input" if source == STANDARD else str(source)
             self.layout = layout_of(self._path, self._format, bundle, self._reading, where)
             check_writable(self._path, self._format.kind, self._to.kind)
-            self._scorer = BatchScorer(bundle, self.layout, self._output())
+            self._scorer = BatchScorer(bundle, self.layout, self._output(), backend, self._bytes())
             self._folder = self._parts_folder()
         except BaseException:
             self._spool.cleanup()
@@ -91,6 +93,18 @@ class BatchJob:
         if self._format.kind not in TEXTS:
             return table_height(self._path, self._format.kind)
         return None if self._format.compression else self._path.stat().st_size
+
+    def _bytes(self) -> int:
+        """About how much there is to do, in bytes of text."""
+        size = self.size
+        if size is None:
+            return self._path.stat().st_size * 4  # what text usually comes to
+        return size if self._format.kind in TEXTS else size * ROW_BYTES
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the file is read and scored, as far as that is not as usual."""
+        return (*self.layout.notes, *filter(None, [self._scorer.backend.note]))
 
     def run(self, advance: Callable[[int, int], None]) -> Totals:
         """Score everything; `advance` is told the size and the rows of each part that is done.

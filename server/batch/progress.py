@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from server.batch.job import Totals
-from server.batch.layout import Layout
 from server.model.bundle import Bundle
 
 
@@ -18,7 +17,9 @@ class Job(Protocol):
 
     source: Path
     target: Path
-    layout: Layout
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...  # noqa: D102  # as below
 
     @property
     def size(self) -> int | None: ...  # noqa: D102  # the class says it
@@ -29,8 +30,8 @@ class Job(Protocol):
 def shown(job: Job, bundle: Bundle) -> Totals:
     """Run the job with a progress bar on stderr (none if that is no terminal) and a last line of figures."""
     console = Console(stderr=True)
-    if job.layout.notes:
-        _say(console, f"{job.source}: {', '.join(job.layout.notes)}.")
+    if job.notes:
+        _say(console, f"{job.source}: {', '.join(job.notes)}.")
     started, rows = time.perf_counter(), 0
     columns = (
         TextColumn("[progress.description]{task.description}"),

@@ -93,6 +93,11 @@ class RayJob:
         return Output(named, separator, self._on_bad_row, reading.allow_missing)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """How the files are read."""
+        return self.layout.notes
+
+    @property
     def size(self) -> int:
         """How much there is to do: bytes of text, rows of Parquet."""
         return sum(cut.end - cut.begin for cut in self._cuts)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from server.batch.backend import Name, open_backend
 from server.batch.blocks import Block
 from server.batch.columns import BadValue, BatchRefused, encode_table
 from server.batch.csv_block import CsvTable, csv_record, csv_table
@@ -20,7 +21,6 @@ from server.model.bounds import Bounds
 from server.model.bundle import Bundle
 from server.model.outcome import Outcomes
 from server.model.predictor import Predictor
-from server.model.row_order import RowOrder
 from server.model.schema import Matrix
 from server.tables.columns import output_columns
 
@@ -61,10 +61,12 @@ class Output(NamedTuple):
 class BatchScorer:
     """Scores blocks of one layout into parts of one output; for any thread."""
 
-    def __init__(self, bundle: Bundle, layout: Layout, output: Output) -> None:
+    def __init__(
+        self, bundle: Bundle, layout: Layout, output: Output, backend: Name = "onnx", size: int | None = None
+    ) -> None:
         self.bundle, self.layout, self._output = bundle, layout, output
         self._predictor = Predictor(bundle)
-        self._order = RowOrder(self._predictor)
+        self.backend = open_backend(backend, bundle, self._predictor, size)
         self._bounds = Bounds(bundle.schema)
         self._added = [layout.prefix + name for name in output_columns(bundle.task, bundle.classes)]
         self._lines = LinesReader(bundle.schema, self._added, allow_missing=output.allow_missing)
@@ -126,7 +128,7 @@ class BatchScorer:
 
     def _answers(self, rows: Matrix, bad: Flags) -> pl.DataFrame:
         """The added columns, null where a row is bad."""
-        outputs = self._predictor.outputs(self._order.margins(rows)) if len(rows) else []
+        outputs = self._predictor.outputs(self.backend.margins(rows)) if len(rows) else []
         values = np.array(outputs, dtype=np.float64).reshape(len(rows), self.bundle.outputs)
         series = [pl.Series(name, column) for name, column in zip(self._added, values.T, strict=False)]
         outcomes = np.zeros(len(rows), dtype=np.uint32)

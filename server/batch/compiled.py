@@ -1,0 +1,213 @@
+"""The compiled backend of `server.batch`: equal bits, or it is not used.
+
+The code is made for one forest and one processor, compared with ONNX Runtime on rows
+at and around every threshold before it is used for the first time, and kept under the
+digest of both in the user's cache. Code from elsewhere is never run.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import llvmlite
+import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from server.batch.forest import Forest, NotCompilable, categories, read_forest, thresholds
+from server.batch.forest_code import LANES, Code
+from server.model.bundle import GRAPH_FILE, Bundle
+from server.model.predictor import INPUT, Margins, Predictor
+from server.model.schema import Matrix
+
+#: Rows that one group of trees goes through before the next: their values stay in the second cache.
+CHUNK_ROWS = 2048
+#: Rows that are compared before the first use, beside the golden rows.
+PARITY_ROWS = 16_384
+_DIGEST_BYTES = 32
+
+_Function: TypeAlias = Callable[[int, int, int, int], None]
+_signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
+
+
+class Compiled(NamedTuple):
+    """The margins of many rows by compiled trees, and what there is to say of it."""
+
+    margins: Callable[[Matrix], Margins]
+    note: str
+
+
+def compiled(bundle: Bundle, predictor: Predictor) -> Compiled:
+    """The backend of a bundle; raises `NotCompilable` where ONNX Runtime has to do."""
+    started = time.perf_counter()
+    try:
+        forest = read_forest(bundle.read(GRAPH_FILE))
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise NotCompilable(f"its forest cannot be read ({error!r})") from None
+    if forest.targets != bundle.outputs:
+        raise NotCompilable("its sums are not its margins")
+    if any(bundle.schema.features[i].kind == "number" for i in categories(forest)):
+        # Of 2.5 the operator asks for another member than a compare does.
+        raise NotCompilable("a split by categories has a feature of other numbers than codes")
+    code = Code(forest)
+    library = _Library(code, _cache_folder())
+    trees = CompiledTrees(forest, library, bundle.classes != ())
+    if not library.cached:
+        _check_parity(trees, predictor, forest)
+        library.keep()
+    seconds = time.perf_counter() - started
+    made = "" if library.cached else f", compiled in {seconds:.1f} s"
+    return Compiled(trees.margins, f"scored by compiled trees{made}")
+
+
+def is_kept(bundle: Bundle) -> bool:
+    """Whether the code of a bundle is there from an earlier run."""
+    try:
+        return _path(Code(read_forest(bundle.read(GRAPH_FILE))), _cache_folder()).exists()
+    except (NotCompilable, KeyError, ValueError, TypeError, IndexError):
+        return False
+
+
+class CompiledTrees:
+    """Scores rows; for any thread."""
+
+    def __init__(self, forest: Forest, library: "_Library", many: bool) -> None:
+        self._forest, self._library, self._many = forest, library, many
+        self._before = _session(forest.before) if forest.before else None
+
+    def margins(self, rows: Matrix) -> Margins:
+        """`Predictor.margins`, equal to the bit."""
+        if self._before is not None:
+            (rows,) = self._before.run(None, {INPUT: rows})
+        dtype = np.dtype(self._forest.dtype)
+        count = -(-len(rows) // LANES) * LANES
+        columns = np.zeros((self._forest.width, count), dtype)
+        columns[:, : len(rows)] = rows.T
+        sums = np.zeros((self._forest.targets, count), dtype)
+        for start in range(0, count, CHUNK_ROWS):
+            offset = start * dtype.itemsize
+            size = min(CHUNK_ROWS, count - start)
+            for function in self._library.functions:  # the interpreter is free meanwhile
+                function(columns.ctypes.data + offset, count, sums.ctypes.data + offset, size)
+        margins = sums[:, : len(rows)].T.astype(np.float64)
+        return margins if self._many else margins[:, 0]
+
+
+class _Library:
+    """The functions of a forest's code, compiled for this processor or taken from the cache."""
+
+    def __init__(self, code: Code, folder: Path) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        self._kept, self._made = _path(code, folder), b""
+        self._object = _read(self._kept)
+        self.cached = self._object is not None
+        machine = llvm.Target.from_default_triple().create_target_machine(
+            cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
+        )
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(code.text), machine)
+        self._engine.set_object_cache(self._compiled, self._cached)
+        self._engine.finalize_object()
+        addresses = [self._engine.get_function_address(f"group{i}") for i in range(len(code.groups))]
+        self.functions: list[_Function] = [_signature(address) for address in addresses]
+
+    def keep(self) -> None:
+        """Put the code into the cache; one that cannot be written is made again the next time."""
+        if not self._made:
+            return
+        try:
+            self._kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.NamedTemporaryFile(dir=self._kept.parent, delete=False) as draft:
+                draft.write(hashlib.sha256(self._made).digest() + self._made)
+            Path(draft.name).replace(self._kept)
+        except OSError:
+            return
+
+    def _compiled(self, _: Any, content: bytes) -> None:
+        self._made = content
+
+    def _cached(self, _: Any) -> bytes | None:
+        return self._object
+
+
+def _path(code: Code, folder: Path) -> Path:
+    """Under the digest of the forest's code, the processor and the compiler."""
+    features = llvm.get_host_cpu_features().flatten()
+    version = (llvmlite.__version__, platform.machine(), llvm.get_host_cpu_name(), features)
+    digest = hashlib.sha256("\n".join((*version, code.text)).encode()).hexdigest()
+    return folder / f"{digest}.o"
+
+
+def _read(path: Path) -> bytes | None:
+    """A kept object: whole, and written by nobody but this user."""
+    try:
+        status = path.stat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            return None
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, made = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return made if hashlib.sha256(made).digest() == digest else None
+
+
+def _cache_folder() -> Path:
+    """The user's cache (XDG Base Directory specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hotrow"
+
+
+def _session(graph: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _check_parity(trees: CompiledTrees, predictor: Predictor, forest: Forest) -> None:
+    """Raise `NotCompilable` if one margin of rows around the thresholds differs by a bit."""
+    rows = parity_rows(forest)
+    schema = predictor.bundle.schema
+    golden = [np.frombuffer(schema.encode(g.fields)) for g in predictor.bundle.golden_rows()]
+    rows = np.concatenate([rows, np.array(golden)]) if golden else rows
+    ours, theirs = trees.margins(rows), predictor.margins(rows)
+    if ours.shape != theirs.shape or ours.tobytes() != np.ascontiguousarray(theirs).tobytes():
+        raise NotCompilable("its margins are not equal to the bit")
+
+
+def parity_rows(forest: Forest, count: int = PARITY_ROWS) -> Matrix:
+    """Rows of values at, beside and between the thresholds of each feature, missing and extreme ones."""
+    random = np.random.default_rng(0)
+    rows = np.empty((count, forest.width))
+    found, codes = thresholds(forest), categories(forest)
+    for feature in range(forest.width):
+        at = found.get(feature, np.zeros(1))
+        rows[:, feature] = _codes(at, random, count) if feature in codes else _values(at, random, count)
+    return rows
+
+
+def _codes(at: npt.NDArray[np.float64], random: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+    codes = random.choice(np.concatenate([at, at + 1.0, [0.0]]), count)
+    return np.where(random.random(count) < 0.1, np.nan, codes)
+
+
+def _values(at: npt.NDArray[np.float64], random: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+    base = random.choice(at, count)
+    kind = random.integers(0, 8, count)
+    other = random.choice(at, count)
+    choices = [
+        base,
+        np.nextafter(base, np.inf),
+        np.nextafter(base, -np.inf),
+        np.nextafter(base.astype(np.float32), np.float32(np.inf)).astype(np.float64),
+        base / 2 + other / 2,
+        np.full(count, np.nan),
+        random.choice([0.0, -0.0, 1e300, -1e300, 1e-40, 5e-324], count),
+    ]
+    return np.select([kind == i for i in range(len(choices))], choices, np.round(base))

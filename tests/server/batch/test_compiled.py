@@ -1,0 +1,132 @@
+"""Compiled trees: the bits of ONNX Runtime, or ONNX Runtime itself with a sentence."""
+
+import csv
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestRegressor
+
+from export.lightgbm_model import convert_lightgbm
+from export.sklearn_model import convert_sklearn
+from server.batch import compiled as module
+from server.batch import forest_code
+from server.batch.backend import open_backend
+from server.batch.compiled import compiled, is_kept, parity_rows
+from server.batch.forest import NotCompilable, read_forest
+from server.batch.job import BatchJob
+from server.model.bundle import GRAPH_FILE, Bundle
+from server.model.predictor import Predictor
+from tests.support.bundles import THREE_FEATURES, sample_rows
+from tests.support.export_models import (
+    export,
+    rows,
+    target,
+    train_lightgbm,
+    train_xgboost,
+    xgboost_conversion,
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "hotrow"
+
+
+def categories(folder: Path) -> Bundle:
+    text = train_lightgbm({"objective": "binary"}, "binary", 10, categorical_feature=[3, 4])
+    return export(folder, convert_lightgbm(text))
+
+
+def zero_is_missing(folder: Path) -> Bundle:
+    text = train_lightgbm({"objective": "regression", "zero_as_missing": True}, "value", 10)
+    return export(folder, convert_lightgbm(text))
+
+
+def classes(folder: Path) -> Bundle:
+    text = train_lightgbm({"objective": "multiclass", "num_class": 3}, "classes", 5)
+    return export(folder, convert_lightgbm(text, classes=("low", "middle", "high")))
+
+
+def float32(folder: Path) -> Bundle:
+    return export(folder, xgboost_conversion(train_xgboost({"objective": "binary:logistic"}, "binary", 10)))
+
+
+def forest(folder: Path) -> Bundle:
+    matrix = rows(missing=0.0)
+    made = RandomForestRegressor(10, max_depth=5, random_state=0).fit(matrix, target(matrix, "value"))
+    return export(folder, convert_sklearn(made, "source.skops", b"estimator"))
+
+
+@pytest.mark.parametrize("make", [categories, zero_is_missing, classes, float32, forest])
+def test_every_family_is_compiled_with_equal_bits(make: Callable[[Path], Bundle], tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    predictor = Predictor(bundle)
+    trees = compiled(bundle, predictor)
+    matrix = parity_rows(read_forest(bundle.read(GRAPH_FILE)), 5003)
+    assert trees.margins(matrix).tobytes() == np.ascontiguousarray(predictor.margins(matrix)).tobytes()
+    for count in (0, 1, 7, 8, 9):
+        assert trees.margins(matrix[:count]).tolist() == predictor.margins(matrix[:count]).tolist()
+
+
+def test_code_is_kept_and_used_again_unless_it_is_damaged(three: Path, cache: Path) -> None:
+    bundle = Bundle.load(three)
+    predictor = Predictor(bundle)
+    assert not is_kept(bundle)
+    assert "compiled in" in compiled(bundle, predictor).note
+    (kept,) = cache.iterdir()
+    assert is_kept(bundle)
+    assert (kept.stat().st_mode & 0o777, cache.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert compiled(bundle, predictor).note == "scored by compiled trees"
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert "compiled in" in compiled(bundle, predictor).note
+    kept.chmod(0o622)  # as if somebody else could have written it
+    assert "compiled in" in compiled(bundle, predictor).note
+
+
+def test_margin_that_differs_by_a_bit_is_not_used(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.load(three)
+
+    class Wrong(forest_code.Code):
+        def _splat(self, value: float) -> str:
+            return super()._splat(float(np.nextafter(value, 2 * value)) if value > 0 else value)
+
+    monkeypatch.setattr(module, "Code", Wrong)
+    with pytest.raises(NotCompilable, match="not equal to the bit"):
+        compiled(bundle, Predictor(bundle))
+
+
+def test_what_is_not_compiled_is_scored_by_onnx_runtime_and_says_why(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.load(three)
+    predictor = Predictor(bundle)
+    matrix = np.array([np.frombuffer(THREE_FEATURES.encode(row)) for row in sample_rows(THREE_FEATURES, 20)])
+    same = predictor.margins(matrix).tolist()
+    monkeypatch.setattr(forest_code, "MAX_SPLITS", 3)
+    deep = open_backend("compiled", bundle, predictor, None)
+    assert "this model is not compiled, a tree has" in deep.note
+    monkeypatch.setitem(sys.modules, "server.batch.compiled", None)
+    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    absent = open_backend("compiled", bundle, predictor, None)
+    assert "could be compiled" in absent.note
+    assert deep.margins(matrix).tolist() == absent.margins(matrix).tolist() == same
+    assert open_backend("auto", bundle, predictor, 100).note == ""
+
+
+def test_file_is_the_same_whichever_backend_scores_it(three: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    with source.open("w", newline="") as file:
+        writer = csv.DictWriter(file, THREE_FEATURES.names, restval="")
+        writer.writeheader()
+        writer.writerows(sample_rows(THREE_FEATURES, 1000))
+    bundle = Bundle.load(three)
+    for name in ("onnx", "compiled"):
+        job = BatchJob(source, tmp_path / f"{name}.csv", bundle, "fail", 2, None, name)
+        job.run(lambda *_: None)
+        assert any("compiled" in note for note in job.notes) == (name == "compiled")
+    assert (tmp_path / "onnx.csv").read_bytes() == (tmp_path / "compiled.csv").read_bytes()
