@@ -45,6 +45,8 @@ class Exposition:
         format_ = chosen(accept)
         asked = time.monotonic()
         async with self._locks[format_]:
+            # One page a turn of the event loop, so that rows are answered between those of a flood.
+            await asyncio.sleep(0)
             rendered, content = self._pages.get(format_, (0.0, b""))
             # One that was begun after this request came is as good as an own.
             if not content or (rendered < asked and self._may_render()):
