@@ -93,7 +93,7 @@ def load_table(asked: Asked) -> OwnTable:
     )
     labels = target[~np.isnan(target)]
     rows = Rows(matrix, labels, np.ones(len(labels), dtype=np.bool_), inputs)
-    notes = [f"{left_out:,} rows without {asked.target} left out"] if left_out else []
+    notes = [*table.notes, *([f"{left_out:,} rows without {asked.target} left out"] if left_out else [])]
     notes += [f"column {name} left out: {why}" for name, why in dropped.items()]
     return OwnTable(rows, sha256(asked.path.read_bytes()).hexdigest(), positive, tuple(notes))
 

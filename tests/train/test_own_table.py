@@ -183,6 +183,21 @@ def test_what_cannot_be_learned_from_is_one_sentence_with_a_way_out(asked: Asked
     assert "\n" not in str(refusal.value)
 
 
+def test_what_the_reader_left_out_is_said(asked: Asked, tmp_path: Path) -> None:
+    lines = loans().write_csv().splitlines()
+    lines[8] += ",surplus"
+    (tmp_path / "loans.csv").write_text("\n".join(lines))
+    table = load_table(replace(asked, path=tmp_path / "loans.csv"))
+    assert len(table.rows) == ROWS - 1
+    assert "Left out 1 records" in table.notes[0]
+
+
+def test_a_workbook_that_is_none_is_one_sentence(asked: Asked, tmp_path: Path) -> None:
+    (tmp_path / "loans.xlsx").write_bytes(b"PK\x03\x04junk")
+    with pytest.raises(ExportRefused, match=r"a workbook of Excel in .*loans\.xlsx, got: "):
+        load_table(replace(asked, path=tmp_path / "loans.xlsx"))
+
+
 def test_names_that_are_none_are_refused_with_the_nearest(asked: Asked) -> None:
     with pytest.raises(DataError, match=r"a column defaults in .*: the nearest is 'default'"):
         load_table(replace(asked, target="defaults"))
