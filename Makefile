@@ -13,7 +13,7 @@ SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd openjdk-1
 .DEFAULT_GOAL := help
 .PHONY: help run tools test test-all coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
         foreign foreign-evidently peers conformance ledger image-size bench-log bench-page ray ray-big \
-        licences sbom screenshots faults fuzz soak
+        licences sbom screenshots faults fuzz fuzz-bits soak
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -111,6 +111,9 @@ faults: $(VENV)/dev .venv-fuzz/bin/done ## inject every fault and write docs/gen
 
 fuzz: $(VENV)/dev .venv-fuzz/bin/done ## Atheris on the decoders, random bytes on the socket (FUZZ_SECONDS, 600)
 	@$(RUN) loadtest faults F20 --fuzz-seconds $(FUZZ_SECONDS)
+
+fuzz-bits: $(VENV)/dev ## models drawn at random, compared with their library to the bit (FUZZ_BITS_SECONDS, 1800)
+	@FUZZ_BITS_SECONDS=$${FUZZ_BITS_SECONDS:-1800} $(RUN) pytest tests/export/test_last_bits.py
 
 soak: $(VENV)/dev ## load with kills, reloads, leavers and nonsense in between (SOAK_MINUTES, 30)
 	@$(RUN) loadtest soak --minutes $(SOAK_MINUTES)

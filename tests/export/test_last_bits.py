@@ -1,0 +1,122 @@
+"""The last bits: where a library rounds in its own way, and a search for more (`make fuzz-bits`)."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+import xgboost
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from export.booster import atof
+from export.conversion import Conversion
+from export.lightgbm_model import convert_lightgbm
+from export.sklearn_model import convert_sklearn
+from export.xgboost_model import convert_xgboost
+from tests.support.export_models import export
+
+ROWS = np.random.default_rng(0).normal(size=(300, 3))
+HALF = (ROWS[:, 0] > 0).astype(float)
+#: Models drawn in the suite; with the variable set, as many as the seconds allow.
+MODELS = 4
+SECONDS = float(os.environ.get("FUZZ_BITS_SECONDS", "0"))
+
+
+def boosted(target: Any = HALF, rows: Any = ROWS, rounds: int = 4, **parameters: Any) -> Conversion:
+    chosen = {"objective": "binary:logistic", "nthread": 1, "verbosity": 0} | parameters
+    booster = xgboost.train(chosen, xgboost.DMatrix(rows, target), rounds)
+    return convert_xgboost(bytes(booster.save_raw("json")))
+
+
+def lightgbm_of(target: Any = HALF, rows: Any = ROWS, rounds: int = 4, **parameters: Any) -> Conversion:
+    chosen = {"objective": "binary", "verbosity": -1, "num_threads": 1, "seed": 1} | parameters
+    dataset = lightgbm.Dataset(rows, target, params={"verbosity": -1})
+    return convert_lightgbm(lightgbm.train(chosen, dataset, rounds).model_to_string())
+
+
+@pytest.mark.parametrize("target", [HALF * 0, HALF * 0 + 1], ids=["none", "all"])
+def test_labels_of_one_class_leave_xgboosts_base_at_an_end(target: Any, tmp_path: Path) -> None:
+    assert export(tmp_path, boosted(target)).exact
+
+
+@pytest.mark.parametrize("score", [1e-7, 1e-30, 0.9999999])
+def test_a_base_score_beyond_the_ends_is_clipped_as_xgboost_does(score: float, tmp_path: Path) -> None:
+    assert export(tmp_path, boosted(base_score=score)).exact
+
+
+def test_a_json_with_infinity_is_read(tmp_path: Path) -> None:
+    rows = ROWS.astype(np.float32)
+    rows[::3, 1] = np.nan
+    rows[~np.isnan(rows[:, 1]), 1] = np.finfo(np.float32).max
+    conversion = boosted(np.isnan(rows[:, 1]).astype(float), rows, tree_method="hist")
+    assert b"Infinity" in conversion.content
+    assert export(tmp_path, conversion).exact
+
+
+def test_a_margin_of_minus_zero_is_zero(tmp_path: Path) -> None:
+    rows = np.repeat([[0.0, 1.0], [1.0, 0.0]], 20, axis=0)
+    target = np.r_[np.tile([0.0, 1.0], 10), np.ones(20)]
+    assert export(tmp_path, boosted(target, rows, 1, base_score=0.5)).exact
+
+
+@pytest.mark.parametrize("sigmoid", [0.7, 1.14, 2.37])
+def test_sigmoid_is_read_as_lightgbm_reads_it(sigmoid: float, tmp_path: Path) -> None:
+    bundle = export(tmp_path, lightgbm_of(sigmoid=sigmoid))
+    assert bundle.read_json("parity.json")["exact"]
+
+
+def test_decimals_are_lightgbms_own() -> None:
+    assert atof("1.14") == 1.1400000000000001 != 1.14
+    assert (atof("2"), atof("0.5"), atof("1e-3"), atof("-2.5e1")) == (2.0, 0.5, 0.001, -25.0)
+
+
+@pytest.mark.parametrize("loss", ["gamma", "poisson"])
+def test_amounts_of_money_are_compared_relatively(loss: str, tmp_path: Path) -> None:
+    model = HistGradientBoostingRegressor(loss=loss, max_iter=10).fit(ROWS, np.exp(ROWS[:, 0]) * 1e5)
+    assert export(tmp_path, convert_sklearn(model, "source.joblib", b"")).exact
+
+
+def test_constant_trees_among_several_classes_with_categories(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    rows, target = random.integers(0, 12, (40, 2)).astype(float), random.integers(0, 5, 40)
+    dataset = lightgbm.Dataset(rows, target, categorical_feature=[0, 1], params={"verbosity": -1})
+    parameters = {"objective": "multiclass", "num_class": 6, "verbosity": -1, "num_threads": 1,
+                  "min_data_in_leaf": 1, "min_data_per_group": 1, "cat_smooth": 0.1}  # fmt: skip
+    text = lightgbm.train(parameters, dataset, 5).model_to_string()
+    assert export(tmp_path, convert_lightgbm(text)).exact
+
+
+def drawn() -> Iterator[int]:
+    """Seeds: a few in the suite, and as many as fit into FUZZ_BITS_SECONDS."""
+    ends, seed = time.monotonic() + SECONDS, 0
+    while seed < MODELS or time.monotonic() < ends:
+        yield seed
+        seed += 1
+
+
+def random_rows(random: np.random.Generator) -> Any:
+    rows = random.normal(size=(200, 4)) * 10.0 ** random.integers(-3, 4)
+    rows[random.random(rows.shape) < random.choice([0.0, 0.2])] = np.nan
+    return rows
+
+
+@pytest.mark.timeout(SECONDS * 2 + 300)
+@pytest.mark.parametrize("family", [boosted, lightgbm_of], ids=["xgboost", "lightgbm"])
+def test_no_drawn_model_differs_by_a_bit(family: Any, tmp_path: Path) -> None:
+    for seed in drawn():
+        random = np.random.default_rng(seed)
+        rows = random_rows(random)
+        target = (np.nan_to_num(rows[:, 0]) + rows[:, 1:].std() * random.normal(size=200) > 0).astype(float)
+        parameters: dict[str, Any] = {
+            "learning_rate": float(random.choice([0.03, 0.3, 1.0])),
+            "max_depth": int(random.integers(1, 7)),
+            "subsample": float(random.choice([0.5, 1.0])),
+        }
+        rounds = int(random.integers(1, 12))
+        conversion = family(target, rows, rounds, **parameters)
+        folder = tmp_path / f"{family.__name__}{seed}"
+        assert export(folder, conversion).exact, (family.__name__, seed)
