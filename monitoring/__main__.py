@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from server.cli import run
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import Console
+
+    from monitoring.drift.comparison import DriftReport
+    from monitoring.drift.timeline import Period
+    from server.model.bundle import Bundle
 
 #: What was looked for was found: drift, a loss, an answer that would differ today.
 FOUND = 3
@@ -28,6 +34,12 @@ def main(arguments: Sequence[str]) -> int:
     report.add_argument("--metrics", help="a server's /metrics, URL or file, for the error rate")
     drift = command("drift", _drift, "drift of logs or CSV files against the training data; exits 3 on drift")
     drift.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    drift.add_argument(
+        "--by", choices=("hour", "day"), help="judge each hour or day (UTC) by itself, and say since when"
+    )
+    for parser_ in (report, drift):
+        for name, meaning in (("--since", "lines from this time on"), ("--until", "lines before this time")):
+            parser_.add_argument(name, type=_moment, metavar="TIME", help=f"{meaning}, UTC: 2026-03-01T14:00")
     replay = command("replay", _replay, "score a log again; exits 3 if the bundle that wrote it disagrees")
     verify = command(
         "verify-log",
@@ -82,7 +94,7 @@ def _report(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.report.terminal import print_report
 
     bundle = bundle_for(options.log, options.model, options.lines)
-    report = make_report(options.log, bundle, options.metrics, options.lines)
+    report = make_report(options.log, bundle, options.metrics, options.lines, options.since, options.until)
     print_report(report, console)
     options.html.parent.mkdir(parents=True, exist_ok=True)
     options.html.write_text(render(report), encoding="utf-8")
@@ -91,19 +103,56 @@ def _report(options: argparse.Namespace, console: "Console") -> int:
 
 
 def _drift(options: argparse.Namespace, console: "Console") -> int:
-    import orjson
-
     from monitoring.drift.comparison import drift_of_files
+    from monitoring.drift.csv_rows import CSV_SUFFIXES
+    from monitoring.errors import LogError
     from monitoring.logs.lines import required_bundle
-    from monitoring.report.terminal import print_drift
 
     bundle = required_bundle(options.log, options.model, options.lines)
-    drift = drift_of_files(options.log, bundle, options.lines)
+    if not all(path.name.lower().endswith(CSV_SUFFIXES) for path in options.log):
+        return _drift_of_log(options, bundle, console)
+    if options.by or options.since or options.until:
+        raise LogError("expected a log for --by, --since and --until, got CSV files, which have no time")
+    return _told(drift_of_files(options.log, bundle), [], options, console)
+
+
+def _drift_of_log(options: argparse.Namespace, bundle: "Bundle", console: "Console") -> int:
+    from monitoring.drift.comparison import drift_of_log
+    from monitoring.drift.timeline import timeline
+    from monitoring.logs.lines import keep_lines
+    from monitoring.logs.table import open_log
+
+    with open_log(options.log, bundle.schema) as log:
+        keep_lines(log, bundle, options.lines, options.since, options.until)
+        periods = timeline(log, bundle, options.by) if options.by else []
+        return _told(drift_of_log(log, bundle), periods, options, console)
+
+
+def _told(
+    drift: "DriftReport", periods: "list[Period]", options: argparse.Namespace, console: "Console"
+) -> int:
+    import orjson
+
+    from monitoring.drift.timeline import since, to_dicts
+    from monitoring.report.terminal import print_drift, print_timeline
+
     if options.json:
-        console.print_json(orjson.dumps(drift.to_dict()).decode())
+        begun = {one.name: one.start.isoformat() + "Z" for one in since(periods)}
+        more = {"periods": to_dicts(periods), "since": begun} if periods else {}
+        console.print_json(orjson.dumps(drift.to_dict() | more).decode())
     else:
         print_drift(drift, console)
-    return FOUND if drift.drifted else 0
+        print_timeline(periods, console)
+    return FOUND if drift.drifted or any(period.drift.drifted for period in periods) else 0
+
+
+def _moment(text: str) -> "datetime":
+    from monitoring.logs.lines import moment
+
+    try:
+        return moment(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a time such as 2026-03-01T14:00, got {text!r}") from None
 
 
 def _replay(options: argparse.Namespace, console: "Console") -> int:

@@ -173,13 +173,16 @@ def drift_of_log(log: LogTable, bundle: Bundle) -> DriftReport:
     return replace(found, others=log.others, doubled=log.doubled)
 
 
-def drift(bundle: Bundle, rows: Rows) -> DriftReport:
-    """The drift of the score and of each feature; raises `LogError` without a reference."""
+def drift(bundle: Bundle, rows: Rows, looks: int = 1) -> DriftReport:
+    """The drift of the score and of each feature; raises `LogError` without a reference.
+
+    Of so many `looks` at once chance is allowed as often as of one.
+    """
     reference = reference_of(bundle)
     predictor, usual = Predictor(bundle), reference_rows(bundle)
     weights = importance(predictor, usual)
     independent = independent_share(reference, rows.looked_at, rows.distinct)
-    tests = 3 * (len(rows.columns) + 1)
+    tests = 3 * (len(rows.columns) + 1) * looks
 
     def compared(
         name: str, label: str, distribution: Distribution, column: Column, **more: Any

@@ -1,6 +1,7 @@
 """Whose lines of a log are looked at: those of one model, for a log may hold those of many."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from monitoring.errors import LogError
@@ -14,10 +15,17 @@ MODELS = Path("models")
 SHIPPED = MODELS / "credit"
 
 
-def keep_lines(log: LogTable, bundle: Bundle | None, label: str | None = None) -> str:
+def keep_lines(
+    log: LogTable,
+    bundle: Bundle | None,
+    label: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> str:
     """Leave the lines of `label`, or else of the bundle, or else of the only model; which that is.
 
-    `label` is `name@version`, or a name for all its versions. Raises `LogError` if there are none, or
+    `label` is `name@version`, or a name for all its versions; `since` and `until`
+    (UTC, the end not included) leave a part of the time. Raises `LogError` if there are none, or
     lines of several and nothing says which.
     """
     wanted = label or (bundle.label if bundle else None)
@@ -34,7 +42,19 @@ def keep_lines(log: LogTable, bundle: Bundle | None, label: str | None = None) -
             "name the bundle of these with --model, or look at them all the same with --lines"
         )
     log.keep(kept)
+    log.keep_between(since, until)
+    if not log.row("select count(*) from requests")[0]:
+        raise LogError(f"expected lines of {wanted} in the time of --since and --until, got none")
     return wanted
+
+
+def moment(text: str) -> datetime:
+    """A time as `--since` takes it: `2026-03-01`, `2026-03-01T14:00`, UTC unless it says another zone.
+
+    Without a zone, as the log's table has it; raises `ValueError`.
+    """
+    found = datetime.fromisoformat(text)
+    return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
 
 
 def matching(labels: Iterable[str], wanted: str) -> list[str]:

@@ -7,6 +7,7 @@ memory is no matter. A line that is no JSON, or none of ours, is counted and lef
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,23 @@ class LogTable:
                 )
         self._drop_doubles()
 
+    def keep_between(self, since: datetime | None, until: datetime | None) -> None:
+        """Leave the lines from `since` on and before `until`; a line without a time is none of them."""
+        condition = _between(since, until)
+        if condition:
+            for table in ("requests", "batched"):
+                self.connection.execute(f"delete from {table} where not coalesce({condition}, false)")
+
+    @contextmanager
+    def looking_at(self, since: datetime, until: datetime) -> Iterator[None]:
+        """Within the context `scored` has the rows from `since` on and before `until` alone."""
+        replace = "create or replace view scored as from all_scored"
+        self.connection.execute(f"{replace} where {_between(since, until)}")
+        try:
+            yield
+        finally:
+            self.connection.execute(replace)
+
     def row(self, query: str) -> tuple[Any, ...]:
         """The only row of a query."""
         found = self.connection.execute(query).fetchone()
@@ -192,6 +210,15 @@ def _no_log(files: Sequence[Path], error: Exception) -> LogError:
     return LogError(f"expected lines of a prediction log in {_names(files)}, got: {first_line(error)}")
 
 
+def _between(since: datetime | None, until: datetime | None) -> str:
+    conditions = []
+    if since is not None:
+        conditions.append(f"ts >= timestamp '{since:%Y-%m-%d %H:%M:%S.%f}'")
+    if until is not None:
+        conditions.append(f"ts < timestamp '{until:%Y-%m-%d %H:%M:%S.%f}'")
+    return " and ".join(conditions)
+
+
 def _names(files: Sequence[Path], most: int = 3) -> str:
     listed = ", ".join(map(str, files[:most]))
     return listed if len(files) <= most else f"{listed} and {len(files) - most} more"
@@ -223,11 +250,12 @@ def _load(
     connection.execute("delete from requests where ts is null")
     values = "".join(f", n{i}, w{i}" for i in range(len(features)))
     connection.execute(
-        "create view scored as "
+        "create view all_scored as "
         f"select ts, id, coalesce(split_part(id, '-', 1), '') instance, model, score, decision{values} "
         "from requests where batch is null union all "
         f"select ts, id, coalesce(split_part(id, '-', 1), ''), model, score, decision{values} from batched"
     )
+    connection.execute("create view scored as from all_scored")
     if not (connection.execute("select count(*) from requests").fetchone() or (0,))[0]:
         raise LogError(f"expected lines of a prediction log, got none in {_names(files)}")
     return int(unreadable)

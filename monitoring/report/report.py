@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from monitoring.drift.comparison import DriftReport, drift_of_log
@@ -28,7 +29,12 @@ class Report:
 
 
 def make_report(
-    paths: Sequence[Path], bundle: Bundle | None, metrics: str | None = None, label: str | None = None
+    paths: Sequence[Path],
+    bundle: Bundle | None,
+    metrics: str | None = None,
+    label: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> Report:
     """Read some logs; drift needs a bundle with a reference, errors a `/metrics` page (URL or file).
 
@@ -39,7 +45,7 @@ def make_report(
     with open_log(paths, bundle.schema if bundle else None) as log:
         (numbered,) = log.row("select count(seq) from requests")
         verification = verify_table(log.connection, log.files) if numbered else None
-        keep_lines(log, bundle, label)
+        keep_lines(log, bundle, label, since, until)
         decision = bundle.decision if bundle and bundle.task == "binary" else None
         found = figures(log, (decision.below, decision.otherwise)) if decision else figures(log)
         drift = drift_of_log(log, bundle) if bundle and Reference.of(bundle) else None

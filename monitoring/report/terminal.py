@@ -1,12 +1,13 @@
 """The reports as text for a terminal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from monitoring.drift.comparison import ColumnDrift, DriftReport
+from monitoring.drift.timeline import Period, since
 from monitoring.logs.replay import Replay
 from monitoring.report.figures import Spread
 from monitoring.report.plots import duration
@@ -78,6 +79,21 @@ def print_drift(drift: DriftReport, console: Console) -> None:
             if names
             else f"No drift in {drift_words(drift)}"
         )
+
+
+def print_timeline(periods: Sequence[Period], console: Console) -> None:
+    """Each period's rows and what drifted in it, and since when the last one's does."""
+    if not periods:
+        return
+    table = _table("since (UTC)", "rows", "drifted")
+    table.columns[-1].justify = "left"
+    for period in periods:
+        names = ", ".join(column.name for column in period.drift.drifted)
+        verdict = f"[red]{escape(names)}[/]" if names else "too few rows" if period.drift.too_few else "–"
+        table.add_row(f"{period.start:%Y-%m-%d %H:%M}", f"{period.drift.n:,}", verdict)
+    console.print(table)
+    for one in since(periods):
+        console.print(f"[red]{escape(one.name)} drifts since {one.start:%Y-%m-%d %H:%M} UTC[/]")
 
 
 def _verdict(column: ColumnDrift) -> str:

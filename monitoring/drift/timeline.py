@@ -1,0 +1,85 @@
+"""Drift hour by hour or day by day: since when, which the whole of a log dilutes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from monitoring.drift.comparison import DriftReport, drift
+from monitoring.drift.rows import rows_of_log
+from monitoring.errors import LogError
+from monitoring.logs.table import LogTable
+from server.model.bundle import Bundle
+
+PERIODS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+#: Each is a comparison of its own: more are asked for with a longer period, or for less time.
+MAX_PERIODS = 400
+
+
+@dataclass(frozen=True)
+class Period:
+    """The drift of the rows of one hour or day (UTC)."""
+
+    start: datetime
+    drift: DriftReport
+
+
+@dataclass(frozen=True)
+class Since:
+    """One column that drifted in the last period: the first of the unbroken run of periods up to it."""
+
+    name: str
+    start: datetime
+
+
+def timeline(log: LogTable, bundle: Bundle, by: str) -> list[Period]:
+    """The drift of every period that has rows, in order; raises `LogError` for too many of them."""
+    length = PERIODS[by]
+    (first, last) = log.row("select min(ts), max(ts) from scored")
+    if first is None:
+        raise LogError("expected rows with a time, got none")
+    starts = list(_starts(log, first, last, by))
+    return [_period(log, bundle, start, length, len(starts)) for start in starts]
+
+
+def since(periods: Sequence[Period]) -> list[Since]:
+    """What drifts at the end of the time, and since when; a period of too few rows breaks no run."""
+    judged = [period for period in periods if not period.drift.too_few]
+    found: dict[str, Since] = {}
+    running = {column.name for column in judged[-1].drift.drifted} if judged else set()
+    for period in reversed(judged):
+        running &= {column.name for column in period.drift.drifted}
+        found |= {name: Since(name, period.start) for name in running}
+    return sorted(found.values(), key=lambda one: (one.start, one.name))
+
+
+def to_dicts(periods: Sequence[Period]) -> list[dict[str, Any]]:
+    """The figures as plain values, for JSON."""
+    return [
+        {
+            "start": period.start.isoformat() + "Z",
+            "n": period.drift.n,
+            "verdict": period.drift.verdict,
+            "drifted": [column.name for column in period.drift.drifted],
+        }
+        for period in periods
+    ]
+
+
+def _starts(log: LogTable, first: datetime, last: datetime, by: str) -> Iterator[datetime]:
+    if (last - first) / PERIODS[by] > MAX_PERIODS:
+        raise LogError(
+            f"expected at most {MAX_PERIODS} {by}s, got those from {first:%Y-%m-%d} to {last:%Y-%m-%d}: "
+            "look at a part with --since and --until, or by day"
+        )
+    yield from (
+        start
+        for (start,) in log.rows(
+            f"select distinct date_trunc('{by}', ts)::timestamp from scored where ts is not null order by 1"
+        )
+    )
+
+
+def _period(log: LogTable, bundle: Bundle, start: datetime, length: timedelta, looks: int) -> Period:
+    with log.looking_at(start, start + length):
+        return Period(start, drift(bundle, rows_of_log(log, bundle), looks))

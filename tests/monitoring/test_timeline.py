@@ -1,0 +1,72 @@
+"""Drift in time: an incident's last day is not diluted by good ones, and is dated."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import orjson
+import pytest
+
+from monitoring.logs.lines import moment
+from server.model.bundle import Bundle
+from tests.support.bundles import THREE_FEATURES, sample_rows
+from tests.support.monitored import START, log_of, monitored_bundle
+from tests.support.servers import run
+
+ROWS_A_DAY = 300
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return monitored_bundle(tmp_path_factory.mktemp("timeline") / "three")
+
+
+@pytest.fixture(scope="module")
+def log(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven good days and one, from five in the morning on, whose incomes are a hundredth."""
+    file = tmp_path_factory.mktemp("log") / "a.jsonl"
+    for day in range(12):
+        rows = sample_rows(THREE_FEATURES, ROWS_A_DAY, seed=40 + day)
+        if day == 11:
+            rows = [row | {"income": row["income"] / 100} for row in rows]
+        start = START.replace(hour=5 if day == 11 else 0) + timedelta(days=day)
+        log_of(bundle, rows, file, start=start, seconds=20, first=1 + day * ROWS_A_DAY)
+    return file
+
+
+def test_the_last_day_is_found_and_dated(bundle: Bundle, log: Path) -> None:
+    model = ("--model", str(bundle.directory))
+    whole = run("-m", "monitoring", "drift", str(log), *model)
+    assert (whole.returncode, "No drift in 3,600 rows" in whole.stdout) == (0, True), whole.stdout
+    by_day = run("-m", "monitoring", "drift", str(log), "--by", "day", *model)
+    assert by_day.returncode == 3, by_day.stdout + by_day.stderr
+    assert "income drifts since 2026-03-12 00:00 UTC" in by_day.stdout
+    found = orjson.loads(run("-m", "monitoring", "drift", str(log), "--by", "day", "--json", *model).stdout)
+    assert [period["n"] for period in found["periods"]] == [ROWS_A_DAY] * 12
+    assert [period["start"] for period in found["periods"] if period["drifted"]] == ["2026-03-12T00:00:00Z"]
+    assert found["since"]["income"] == "2026-03-12T00:00:00Z"
+
+
+def test_a_part_of_the_time_is_looked_at_alone(bundle: Bundle, log: Path, tmp_path: Path) -> None:
+    model, page = ("--model", str(bundle.directory)), ("--html", str(tmp_path / "r.html"))
+    assert run("-m", "monitoring", "drift", str(log), "--since", "2026-03-12", *model).returncode == 3
+    before = ("--since", "2026-03-10", "--until", "2026-03-12T00:00:00+00:00")
+    done = run("-m", "monitoring", "drift", str(log), *before, *model)
+    assert (done.returncode, "No drift in 600 rows" in done.stdout) == (0, True)
+    report = run("-m", "monitoring", "report", str(log), *before, *model, *page)
+    assert "2026-03-10 00:00:00 to 2026-03-11" in " ".join(report.stdout.split())
+    nothing = run("-m", "monitoring", "drift", str(log), "--since", "2027-01-01", *model)
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert nothing.stderr.startswith("expected lines of three@1 in the time")
+
+
+def test_an_hour_of_few_rows_is_not_judged(bundle: Bundle, log: Path) -> None:
+    model, hours = ("--model", str(bundle.directory)), ("--since", "2026-03-12", "--by", "hour")
+    found = orjson.loads(run("-m", "monitoring", "drift", str(log), *hours, "--json", *model).stdout)
+    assert [period["verdict"] for period in found["periods"]] == ["few", "few"]  # 180 rows an hour at most
+    assert found["since"] == {}
+
+
+def test_times_are_utc_unless_they_say_another_zone() -> None:
+    assert moment("2026-03-01T14:00+02:00") == moment("2026-03-01T12:00") == moment("2026-03-01T12:00Z")
+    with pytest.raises(ValueError, match="Invalid isoformat"):
+        moment("yesterday")
