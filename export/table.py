@@ -10,6 +10,7 @@ import polars
 from export.errors import ExportRefused
 from server.batch.columns import BatchRefused
 from server.batch.formats import ARROW, CSV, EXCEL, LINES, Format, format_found, pieces
+from server.batch.tables import table_errors
 from server.batch.whole_file import read_csv_file
 from server.errors import first_line
 from server.tables.cells import PLAIN, CellRules
@@ -54,14 +55,6 @@ def _typed(path: Path, found: Format) -> Table:
     if found.kind == LINES:
         return Table(path, polars.read_ndjson(content, infer_schema_length=None))
     if found.kind == EXCEL:
-        return Table(path, _excel(path, content))
+        with table_errors(path, EXCEL):
+            return Table(path, polars.read_excel(content, infer_schema_length=None))
     return Table(path, polars.read_ipc(content) if found.kind == ARROW else polars.read_parquet(content))
-
-
-def _excel(path: Path, content: io.BytesIO) -> polars.DataFrame:
-    from fastexcel import FastExcelError  # what polars reads Excel's files with
-
-    try:
-        return polars.read_excel(content, infer_schema_length=None)
-    except FastExcelError as error:
-        raise ExportRefused(f"expected a workbook of Excel in {path}, got: {first_line(error)}") from None

@@ -194,7 +194,7 @@ def test_what_the_reader_left_out_is_said(asked: Asked, tmp_path: Path) -> None:
 
 def test_a_workbook_that_is_none_is_one_sentence(asked: Asked, tmp_path: Path) -> None:
     (tmp_path / "loans.xlsx").write_bytes(b"PK\x03\x04junk")
-    with pytest.raises(ExportRefused, match=r"a workbook of Excel in .*loans\.xlsx, got: "):
+    with pytest.raises(ExportRefused, match=r"expected .*loans\.xlsx to be .*, got"):
         load_table(replace(asked, path=tmp_path / "loans.xlsx"))
 
 
