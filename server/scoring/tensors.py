@@ -8,7 +8,7 @@ here knows a model or HTTP.
 import math
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -42,6 +42,8 @@ MAX_DIMENSIONS = 8
 MAX_SHAPE_BYTES = 256
 #: Beside an object or two for each input a request has some for its outputs, and what others add.
 MAX_OTHER_OBJECTS = 1000
+#: Characters of a request's id, which comes back, and may be logged.
+MAX_ID = 256
 _NULL = msgspec.Raw(b"null")
 _LENGTH_BYTES = 4  # before each element of a BYTES tensor
 
@@ -106,7 +108,7 @@ class RequestHead(msgspec.Struct):
     """The JSON of an inference request."""
 
     inputs: list[InputHead]
-    id: str | int | None = None
+    id: Annotated[str, msgspec.Meta(max_length=MAX_ID)] | int | None = None
     parameters: RequestParameters | None = None
     outputs: list[OutputHead] | None = None
 

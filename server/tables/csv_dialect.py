@@ -6,6 +6,7 @@ for likely that the file itself contradicts: it is asked for then.
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from typing import NamedTuple
 from server.errors import HotrowError
 from server.tables.cells import CellRules, number, parted_by
 from server.tables.csv_records import MalformedCsv, find_records
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 SEPARATORS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 #: Records that are looked at to tell how the others are written.
@@ -172,10 +175,9 @@ def _skip(text: bytes) -> tuple[int, int, str]:
 
 def _line_end(text: bytes, begin: int) -> int:
     """Behind the line that begins there: LF, CRLF or CR ends it."""
-    feed, turn = text.find(b"\n", begin), text.find(b"\r", begin)
-    if turn >= 0 and (feed < 0 or turn < feed):
-        return turn + (2 if text[turn + 1 : turn + 2] == b"\n" else 1)
-    return feed + 1 if feed >= 0 else len(text)
+    # Not two finds: the one for a sign that the text lacks would go to its end for every line.
+    found = _LINE_END.search(text, begin)
+    return found.end() if found else len(text)
 
 
 def _breaks(text: bytes) -> int:
@@ -184,10 +186,10 @@ def _breaks(text: bytes) -> int:
 
 def _first_record(text: bytes, begin: int, dialect: Dialect, where: str, line: int) -> tuple[list[str], int]:
     """The cells of the first record, and its size in bytes with its line end."""
-    end = begin
+    end, quotes = begin, 0
     while True:
-        end = _line_end(text, end)
-        quotes = text.count(b'"', begin, end) if dialect.quotes else 0
+        counted, end = end, _line_end(text, end)
+        quotes += text.count(b'"', counted, end) if dialect.quotes else 0
         if quotes % 2 == 0 or end >= len(text):
             break
     record = text[begin:end]

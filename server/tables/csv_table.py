@@ -2,6 +2,7 @@
 
 import csv
 import io
+from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -44,13 +45,34 @@ def csv_text(body: bytes, names: FeatureNames, options: Options, where: str) -> 
     """
     try:
         encoding = encoding_of([body], where)
-        text = body if encoding == UTF8 else body.decode(encoding).encode()
+        text = body if encoding == UTF8 else _in_utf8(body, encoding)
     except (CsvRefused, UnicodeError) as error:
         raise MalformedBody(str(error)) from None
     try:
-        return CsvText(text, read_head(text, lambda name: names(name) is not None, options, where))
+        return CsvText(
+            text, read_head(_beginning(text), lambda name: names(name) is not None, options, where)
+        )
     except (CsvRefused, ColumnsRefused) as error:
         raise UnacceptableRow(str(error)) from None
+
+
+def _in_utf8(body: bytes, encoding: str) -> bytes:
+    """The text in another encoding, some at a time: as a whole it would take three bodies' memory."""
+    decoder, text = getincrementaldecoder(encoding)(), io.BytesIO()
+    for start in range(0, len(body), BLOCK_BYTES):
+        text.write(decoder.decode(body[start : start + BLOCK_BYTES]).encode())
+    text.write(decoder.decode(b"", final=True).encode())
+    return text.getvalue()
+
+
+def _beginning(text: bytes) -> bytes:
+    """As many whole records as tell how all are written; raises `CsvRefused` for a first one without end."""
+    if len(text) <= MAX_RECORD_BYTES:
+        return text
+    end = end_outside_quotes(text[:MAX_RECORD_BYTES])
+    if not end:
+        raise CsvRefused(f"expected a header of at most {MAX_RECORD_BYTES} bytes, got a longer one")
+    return text[:end]
 
 
 def csv_records(table: CsvText, most: int, line_shift: int = 0) -> Iterator[tuple[int, list[str]]]:

@@ -328,6 +328,7 @@ REFUSED = {
     "output without a name": body([[1.0, 0, 0]], outputs=[{}]),
     "output twice": body([[1.0, 0, 0]], outputs=[{"name": "margin"}] * 2),
     "binary as a number": body([[1.0, 0, 0]], outputs=[{"name": "margin", "parameters": {"binary_data": 1}}]),
+    "endless id": body([[1.0, 0, 0]], id="x" * 257),
     "endless shape": _changed(shape=[1] * 1000),
     "more inputs than features": {"inputs": _changed()["inputs"] * 2000},
     "integers beyond a float64": _changed(datatype="INT64", data=[2**53 + 1, 0, 0]),

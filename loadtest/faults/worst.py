@@ -1,0 +1,130 @@
+"""The worst requests that the defaults allow, one by one and from many senders: F26 and F27."""
+
+import itertools
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from loadtest.faults.outcome import Outcome
+from loadtest.faults.scene import FaultSkipped, Scene, Served
+from loadtest.faults.watch import Watch
+from loadtest.harness.http_bytes import address, exchange, get
+from loadtest.harness.worst_requests import ONE, WORKER_MB, Worst, worst_requests
+
+#: What one request may take beside what the server has, and keep.
+GROWTH_MB, KEPT_MB = 64.0, 16.0
+#: How long a request of up to `ONE` bytes, or a longer one, may keep others waiting.
+SHORT_MS, LONG_MS = 100.0, 1000.0
+SENDERS = 64
+_V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+
+
+def one_by_one(scene: Scene, outcome: Outcome) -> None:
+    """F26: the answer, the memory, and how long `/livez` waits beside each."""
+    with scene.serve() as served:
+        pids = served.workers()
+        for worst in itertools.islice(worst_requests(scene.bundle), scene.times(10**6, 8)):
+            _one(served, worst, outcome)
+        outcome.expect("the same worker alive", served.workers() == pids)
+
+
+def _one(served: Served, worst: Worst, outcome: Outcome) -> None:
+    message = worst.message()
+    before_mb = served.rss_mb()
+    with Watch(served.pid, every_seconds=0.01) as watch, _waits(served.url) as waits:
+        answers = exchange(served.url, message, timeout=60.0)
+    status = answers[0].status if answers else 0
+    limit_ms = SHORT_MS if len(message) <= ONE + 4096 else LONG_MS
+    outcome.expect(f"{worst.name}: {' or '.join(map(str, worst.statuses))}", status in worst.statuses, status)
+    outcome.expect_at_most(f"{worst.name}: memory", watch.most_mb - before_mb, GROWTH_MB, "MB")
+    outcome.expect_at_most(f"{worst.name}: wait", max(waits) * 1e3, limit_ms, "ms", timed=True)
+
+
+@contextmanager
+def _waits(url: str) -> Iterator[list[float]]:
+    """The seconds that `/livez` takes, asked again and again on one connection."""
+    waits = [0.0]
+    stopping = threading.Event()
+
+    def ask() -> None:
+        with socket.create_connection(address(url), 60.0) as connection:
+            while not stopping.wait(0.002):
+                began = time.perf_counter()
+                connection.sendall(get("/livez"))
+                connection.recv(65_536)
+                waits.append(time.perf_counter() - began)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield waits
+    finally:
+        stopping.set()
+        asking.join()
+
+
+def from_many(scene: Scene, outcome: Outcome) -> None:
+    """F27: for a minute, all of them from 64 senders, to one worker that has 512 MiB."""
+    messages = [w.message() for w in worst_requests(scene.bundle) if w.path.endswith(("/batch", "/infer"))]
+    seen: Counter[int] = Counter()
+    turns = itertools.cycle(messages)
+    ends = time.monotonic() + scene.times(60, 5)
+
+    def send(url: str) -> None:
+        while time.monotonic() < ends:
+            try:
+                answers = exchange(url, next(turns), timeout=60.0)
+            except OSError:
+                answers = []
+            seen[answers[0].status if answers else 0] += 1
+
+    with scene.serve() as served:
+        pids = served.workers()
+        base_mb = served.rss_mb()
+        with _limited(served.pid, WORKER_MB, outcome), Watch(served.pid, every_seconds=0.05) as watch:
+            senders = [threading.Thread(target=send, args=(served.url,)) for _ in range(SENDERS)]
+            for sender in senders:
+                sender.start()
+            for sender in senders:
+                sender.join()
+        time.sleep(scene.times(10, 1))
+        outcome.expect("the same worker alive", served.workers() == pids)
+        outcome.figures["answers"] = ", ".join(
+            f"{n:,} {status or 'none'}" for status, n in sorted(seen.items())
+        )
+        outcome.expect_at_most("memory", watch.most_mb, WORKER_MB, "MB")
+        outcome.expect_at_most("memory kept", served.rss_mb() - base_mb, WORKER_MB / 2, "MB")
+        outcome.expect("200, 400, 413, 422 or 503", set(seen) <= {200, 400, 413, 422, 503}, dict(seen))
+
+
+@contextmanager
+def _limited(pid: int, mib: int, outcome: Outcome) -> Iterator[None]:
+    """The process in a cgroup of so much memory; where none may be made, its memory is only watched."""
+    for root, name in ((_V1, "memory.limit_in_bytes"), (_V2, "memory.max")):
+        group = root / f"hotrow-{os.getpid()}"
+        try:
+            group.mkdir()
+            (group / name).write_text(str(mib * 2**20))
+            (group / "cgroup.procs").write_text(str(pid))
+        except OSError:
+            _remove(group)
+            continue
+        yield
+        (root / "cgroup.procs").write_text(str(pid))
+        _remove(group)
+        return
+    outcome.figures["cgroup"] = "none may be made here: the memory was watched"
+    yield
+
+
+def _remove(group: Path) -> None:
+    if group.exists():
+        try:
+            group.rmdir()
+        except OSError as error:
+            raise FaultSkipped(f"{group} cannot be removed: {error}") from None

@@ -1,0 +1,192 @@
+"""The worst requests that the defaults allow, each of a kind that once took a worker's time or memory.
+
+Each is about as long as its route takes. Nothing here is random: the same bytes come again.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from loadtest.harness.http_bytes import post
+from server.model.bundle import Bundle
+
+JSON, NDJSON, CSV, OCTETS = "application/json", "application/x-ndjson", "text/csv", "application/octet-stream"
+#: A little less than `max_body_bytes` and `max_batch_bytes`.
+ONE, MANY = 2**20 - 4096, 2**24 - 4096
+#: What a worker is given by deploy/, and may not need even for these: the sum in docs/scaling.md.
+WORKER_MB = 512
+REFUSED = (400, 413, 422)
+EITHER = (200, *REFUSED)
+
+
+class Worst(NamedTuple):
+    """A request, and the status codes it may be answered with; its body is made when it is asked for."""
+
+    name: str
+    path: str
+    media_type: str | None
+    body: Callable[[], bytes]
+    statuses: tuple[int, ...] = REFUSED
+    headers: tuple[str, ...] = ()
+
+    def message(self) -> bytes:
+        """The request as it is sent."""
+        return post(self.path, self.body(), *self.headers, content_type=self.media_type)
+
+
+def worst_requests(bundle: Bundle) -> Iterator[Worst]:
+    """All of them, for a model with a number and a category among its features."""
+    yield from _of_one_row(bundle, "/predict")
+    yield from _of_one_row(bundle, "/explain")
+    yield from _of_json(bundle)
+    yield from _of_lines(bundle)
+    yield from _of_csv(bundle)
+    yield from _of_inputs(bundle)
+    yield from _of_binary_inputs(bundle)
+
+
+def fill(size: int, before: bytes, piece: bytes, after: bytes = b"", between: bytes = b"") -> bytes:
+    """As many pieces as fit between what stands before and behind them."""
+    count = (size - len(before) - len(after)) // (len(piece) + len(between))
+    return before + between.join([piece] * count) + after
+
+
+def members(size: int, before: bytes, after: bytes) -> bytes:
+    """As many members of different names as fit."""
+    return before + b",".join(b'"%07x":0' % i for i in range((size - 99) // 12)) + after
+
+
+def _row(bundle: Bundle) -> bytes:
+    return json.dumps(next(iter(bundle.golden_rows())).fields).encode()
+
+
+def _number(bundle: Bundle) -> bytes:
+    return next(f.name for f in bundle.schema.features if f.kind == "number").encode()
+
+
+def _of_one_row(bundle: Bundle, path: str) -> Iterator[Worst]:
+    row, name = _row(bundle), _number(bundle)
+    listed = b'{"%b":[' % name
+    bodies = {
+        "empty lists": partial(fill, ONE, listed, b"[]", b"]}", b","),
+        "empty objects": partial(fill, ONE, listed, b"{}", b"]}", b","),
+        "members": partial(members, ONE, b"{", b"}"),
+        "one member again": partial(fill, ONE, b"{", b'"%b":1' % name, b"}", b","),
+        "digits": partial(fill, ONE, b'{"%b":0.' % name, b"0", b"}"),
+        "a long name": partial(fill, ONE, b'{"', b"x", b'":1}'),
+        "escaped quotes": partial(fill, ONE, b'{"', b'\\"', b'":1}'),
+        "escapes": partial(fill, ONE, b'{"', b"\\u0041", b'":1}'),
+        "brackets": partial(fill, ONE, b"", b"["),
+    }
+    for what, body in bodies.items():
+        yield Worst(f"{path}: {what}", path, JSON, body)
+    for what, piece in (("blanks", b" "), ("line breaks", b"\r\n")):
+        yield Worst(f"{path}: {what}", path, JSON, partial(fill, ONE, row[:-1], piece, b"}"), (200,))
+
+
+def _of_json(bundle: Bundle) -> Iterator[Worst]:
+    row = _row(bundle)
+    ten_thousand = b'{"rows":[' + b",".join([row] * 10_000)
+    bodies = {
+        "rows {}": partial(fill, MANY, b'{"rows":[', b"{}", b"]}", b","),
+        "rows 1": partial(fill, MANY, b'{"rows":[', b"1", b"]}", b","),
+        "rows []": partial(fill, MANY, b'{"rows":[', b"[]", b"]}", b","),
+        "objects in a row": partial(fill, MANY, b'{"rows":[{"a":[', b"{}", b"]}]}", b","),
+        "numbers in a row": partial(fill, MANY, b'{"rows":[{"a":[', b"1", b"]}]}", b","),
+        "members of a row": partial(members, MANY, b'{"rows":[{', b"}]}"),
+        "members of the batch": partial(members, MANY, b"{", b"}"),
+        "another name": partial(fill, MANY, b'{"row":[', b"{}", b"]}", b","),
+        "cut off": partial(fill, MANY, b'{"rows":[', b"[]", b"", b","),
+        "braces in a name": partial(fill, MANY, b'{"rows":[{"', b"{" * 999, b'":1}]}'),
+        "an endless name": partial(fill, MANY, b'{"rows":[{"', b'\\"'),
+        "blanks in a row": partial(fill, MANY, b'{"rows":[' + row[:-1], b" ", b"}]}"),
+    }
+    for what, body in bodies.items():
+        yield Worst(f"JSON: {what}", "/predict/batch", JSON, body)
+    good = {"blanks": b'{"rows":[' + row, "10,000 rows": ten_thousand}
+    for what, before in good.items():
+        yield Worst(f"JSON: {what}", "/predict/batch", JSON, partial(fill, MANY, before, b" ", b"]}"), (200,))
+
+
+def _of_lines(bundle: Bundle) -> Iterator[Worst]:
+    bodies = {
+        "1": partial(fill, MANY, b"", b"1\n"),
+        "of blanks": partial(fill, MANY, b"", b" \n"),
+        "without text": partial(fill, MANY, b"", b"\n"),
+        "that is one": partial(fill, MANY, b"", b" "),
+        "of rows": partial(fill, MANY, b"", _row(bundle) + b"\n"),
+    }
+    for what, body in bodies.items():
+        yield Worst(f"lines {what}", "/predict/batch", NDJSON, body)
+
+
+def _of_csv(bundle: Bundle) -> Iterator[Worst]:
+    header = _number(bundle) + b"\n"
+    bodies = {
+        "cells 1": partial(fill, MANY, header, b"1\n"),
+        "blank lines": partial(fill, MANY, header, b"\n"),
+        "a cell of digits": partial(fill, MANY, header, b"1", b"x\n"),
+        "cells of digits": partial(fill, MANY, header, b"1" * 16_000 + b"x\n"),
+        "columns": partial(fill, MANY, header[:-1], b",", b"\n1\n"),
+        "cells": partial(fill, MANY, header, b",", b"\n"),
+        "quoted line breaks": partial(fill, MANY, header + b'"', b"\n", b'"\n'),
+        "an open quote": partial(fill, MANY, header + b'"', b"x"),
+        "quotes": partial(fill, MANY, header, b'"'),
+        "bytes that are no text": partial(fill, MANY, header, b"\xff"),
+        "NUL": partial(fill, MANY, header, b"\0"),
+    }
+    for what, body in bodies.items():
+        yield Worst(f"CSV: {what}", "/predict/batch", CSV, body)
+
+
+def _of_inputs(bundle: Bundle) -> Iterator[Worst]:
+    name, width = _number(bundle), len(bundle.schema)
+    head = b'{"inputs":[{"name":"%b","datatype":"FP64",' % name
+    one = b'{"inputs":[{"name":"%b","datatype":"FP64","shape":[1],"data":[1]}]' % name
+    matrix = b'{"inputs":[{"name":"features","datatype":"FP64","shape":[%d,%d],"data":[' % (10_000, width)
+    given = b'{"name":"a","shape":[1],"datatype":"FP64","data":[1]}'
+    bodies = {
+        "quotes behind NaN": partial(fill, MANY, b'NaN"', b'\\"'),
+        "NaN": partial(fill, MANY, b'{"inputs":[', b"NaN", b"]}", b","),
+        "NaN in texts": partial(fill, MANY, b'{"a":[', b'"NaN"', b"]}", b","),
+        "a matrix of NaN": partial(fill, MANY, matrix, b"NaN", b"]}]}", b","),
+        "a matrix": partial(fill, MANY, matrix, b"1", b"]}]}", b","),
+        "a matrix of rows": partial(fill, MANY, matrix, b"[]", b"]}]}", b","),
+        "of one row": partial(fill, MANY, head + b'"shape":[1],"data":[', b"1", b"]}]}", b","),
+        "without end": partial(fill, MANY, b'{"inputs":[', given, b"]}", b","),
+        "{}": partial(fill, MANY, b'{"inputs":[', b"{}", b"]}", b","),
+        "and outputs": partial(fill, MANY, one + b',"outputs":[', b'{"name":"margin"}', b"]}", b","),
+        "and parameters": partial(fill, MANY, one + b',"parameters":{"a":[', b"[]", b"]}}", b","),
+        "with parameters": partial(
+            fill, MANY, head + b'"shape":[1],"data":[1],"parameters":{"a":[', b"[]", b"]}}]}", b","
+        ),
+        "of many dimensions": partial(fill, MANY, head + b'"data":[1],"shape":[', b"1", b"]}]}", b","),
+        "and an id": partial(fill, MANY, one + b',"id":"', b"x", b'"}'),
+    }
+    for what, body in bodies.items():
+        yield Worst(f"inputs {what}", f"/v2/models/{bundle.name}/infer", None, body, EITHER)
+
+
+def _of_binary_inputs(bundle: Bundle) -> Iterator[Worst]:
+    number, width = _number(bundle).decode(), len(bundle.schema)
+    category = next(f.name for f in bundle.schema.features if f.kind == "category")
+    text, matrix = b"\1\0\0\0M", bytes(8 * width * 10_000)
+    margins = [{"name": "margin"}] * 10_000
+
+    def binary(what: str, name: str, datatype: str, shape: list[int], content: bytes, **more: Any) -> Worst:
+        given = {"name": name, "datatype": datatype, "shape": shape}
+        parameters = {"parameters": {"binary_data_size": len(content)}}
+        head = json.dumps({"inputs": [given | parameters], **more}).encode()
+        headers = (f"Inference-Header-Content-Length: {len(head)}",)
+        path = f"/v2/models/{bundle.name}/infer"
+        return Worst(f"binary {what}", path, OCTETS, lambda: head + content, EITHER, headers)
+
+    yield binary("UINT8", number, "UINT8", [MANY], b"\1" * MANY)
+    yield binary("UINT8 of few rows", number, "UINT8", [10], b"\1" * MANY)
+    yield binary("empty texts", category, "BYTES", [MANY // 4], b"\0" * (MANY // 4 * 4))
+    yield binary("texts", category, "BYTES", [MANY // 5], text * (MANY // 5))
+    yield binary("texts of few rows", category, "BYTES", [10_000], text * (MANY // 5))
+    yield binary("bad texts", category, "BYTES", [10_000], text * 10_000)
+    yield binary("long text", category, "BYTES", [1], (MANY - 4).to_bytes(4, "little") + b"x" * (MANY - 4))
+    yield binary("outputs again", "features", "FP64", [10_000, width], matrix, outputs=margins)

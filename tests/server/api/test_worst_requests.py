@@ -1,0 +1,83 @@
+"""What the defaults allow costs no more memory than is said, and ends no worker, whoever sends it."""
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loadtest.harness.http_bytes import exchange, get
+from loadtest.harness.subject import Subject
+from loadtest.harness.worst_requests import WORKER_MB, Worst, worst_requests
+from server.model.bundle import Bundle
+from tests.support.bundles import CREDIT
+from tests.support.servers import serving
+
+pytestmark = pytest.mark.whole
+
+#: What one request may take beside what the server has anyway.
+GROWTH_MB = 64.0
+SENDERS, ROUNDS = 64, 2
+WORST = {worst.name: worst for worst in worst_requests(Bundle.load(CREDIT))}
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
+    """A server of the shipped model with the defaults, which all the tests here leave alive."""
+    with serving(CREDIT, tmp_path_factory.mktemp("worst")) as subject:
+        yield subject
+        assert subject.process.poll() is None
+
+
+def memory_mb(subject: Subject, what: str) -> float:
+    """A figure of the server's one process, in MB: VmRSS, or VmHWM, the most it had."""
+    status = Path(f"/proc/{subject.pid}/status").read_text()
+    return int(status.split(f"{what}:")[1].split()[0]) / 1024
+
+
+def forget_the_most(subject: Subject) -> None:
+    """Count VmHWM from now on."""
+    Path(f"/proc/{subject.pid}/clear_refs").write_text("5")
+
+
+@pytest.mark.parametrize("name", WORST)
+def test_request_is_answered_within_its_memory(subject: Subject, name: str) -> None:
+    worst = WORST[name]
+    message = worst.message()
+    exchange(subject.url, get("/livez"))
+    forget_the_most(subject)
+    before = memory_mb(subject, "VmRSS")
+    answer, *_ = exchange(subject.url, message, timeout=60.0)
+    assert answer.status in worst.statuses, answer.body[:200]
+    assert len(answer.body) < 2**21
+    assert memory_mb(subject, "VmHWM") - before < GROWTH_MB
+
+
+def test_worker_outlives_the_worst_from_many_senders_within_its_limit(subject: Subject) -> None:
+    messages = [worst.message() for worst in WORST.values() if worst.path.endswith(("/batch", "/infer"))]
+    seen: Counter[int] = Counter()
+    turns = itertools.cycle(range(len(messages)))
+
+    def send() -> None:
+        for _ in range(ROUNDS):
+            answers = exchange(subject.url, messages[next(turns)], timeout=120.0)
+            seen.update(answer.status for answer in answers[:1])
+
+    forget_the_most(subject)
+    senders = [threading.Thread(target=send) for _ in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert set(seen) <= {200, 400, 413, 422, 503}
+    assert memory_mb(subject, "VmHWM") < WORKER_MB
+    assert [answer.status for answer in exchange(subject.url, get("/readyz"))] == [200]
+
+
+def test_worst_requests_have_names_of_their_own() -> None:
+    found: list[Worst] = list(worst_requests(Bundle.load(CREDIT)))
+    assert len(WORST) == len(found)
+    assert {worst.media_type for worst in found} == {"application/json", "application/x-ndjson", "text/csv",
+                                                     "application/octet-stream", None}  # fmt: skip
