@@ -186,6 +186,9 @@ class Settings:
         "the API's routes stay open",
         secret=True,
     )
+    ui_auth_file: Path | None = _setting(
+        None, Path, "file of such logins, one a line: passwords with commas, and none in the environment"
+    )
 
     @classmethod
     def read(cls, environment: Mapping[str, str], **options: Any) -> "Settings":

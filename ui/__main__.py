@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from server.cli import COULD_NOT_START, add_options, given, run
@@ -25,10 +26,12 @@ def main(arguments: Sequence[str]) -> None:
         options["port"] = PORT
     # Imported here: without their libraries the command says so.
     from server.process.single import serve
+    from ui.access.hosts import own_hosts
     from ui.announce import announce
 
     # One process: Gradio keeps state in it.
-    serve(Settings.read(os.environ, **options | {"workers": 1}), extend, announce)
+    settings = Settings.read(os.environ, **options | {"workers": 1})
+    serve(replace(settings, allowed_hosts=own_hosts(settings)), extend, announce)
 
 
 def extend(app: "Starlette") -> "Starlette":

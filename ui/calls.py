@@ -8,10 +8,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from server.api.body import check_json, read_body
 from server.scoring.service import Service
-from ui.access.login import Login
 from ui.access.surface import BARE_POLICY, Confined
 from ui.cases.decide import Decider, read_form
 from ui.cases.grids import Grids
@@ -23,8 +23,10 @@ from ui.tabs.why import Why
 Answer = Callable[[Any], Awaitable[dict[str, Any]]]
 
 
-def call_routes(service: Service, order: Sequence[str], grids: Grids) -> list[Route]:
-    """The routes of one page; `order` names the features, the most important first."""
+def call_routes(
+    service: Service, order: Sequence[str], grids: Grids, guarded: Callable[[ASGIApp], ASGIApp]
+) -> list[Route]:
+    """The routes of one page, behind its login; `order` names the features, the most important first."""
     what_if = WhatIf(service.default, order, grids)
     why = Why(service.models[0])
     decider = Decider(service.default)
@@ -48,7 +50,7 @@ def call_routes(service: Service, order: Sequence[str], grids: Grids) -> list[Ro
     plain = [Route(f"/page/{name}", _call(service, call), methods=["POST"]) for name, call in calls.items()]
     routes = [*plain, *many_routes(service)]
     for route in routes:
-        route.app = Confined(Login(route.app, service.settings.ui_auth), BARE_POLICY)
+        route.app = Confined(guarded(route.app), BARE_POLICY)
     return routes
 
 

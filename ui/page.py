@@ -21,8 +21,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from server.scoring.service import Service
-from ui.access.login import Login
-from ui.access.surface import PageMount
+from ui.access.login import Login, Tries
+from ui.access.login_file import logins_of
+from ui.access.surface import OwnCalls, PageMount
 from ui.calls import call_routes
 from ui.cases.decide import Decider
 from ui.cases.examples import examples_of
@@ -67,9 +68,10 @@ def add_page(app: Starlette) -> Starlette:
         import_module("matplotlib")
     predictor = service.default.predictor
     order, grids = ranked(predictor), Grids(predictor)
+    blocks = build(service, order, grids)
     gr.mount_gradio_app(
         app,  # any Starlette will do: FastAPI's own parts are not used
-        build(service, order, grids),
+        blocks,
         path="/",
         run_history=False,
         show_error=False,
@@ -85,8 +87,11 @@ def add_page(app: Starlette) -> Starlette:
     mounted = app.router.routes.pop()
     assert isinstance(mounted, Mount)
     settings = service.settings
-    app.router.routes += call_routes(service, order, grids)
-    app.router.routes.append(PageMount(Login(mounted.app, settings.ui_auth), settings.max_body_bytes))
+    calls = [number for number, call in blocks.fns.items() if call.fn is not None]
+    own = OwnCalls(mounted.app, calls, settings.max_body_bytes)
+    logins, tries = logins_of(settings), Tries()
+    app.router.routes += call_routes(service, order, grids, lambda route: Login(route, logins, tries))
+    app.router.routes.append(PageMount(Login(own, logins, tries)))
     return app
 
 

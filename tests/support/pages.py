@@ -29,7 +29,7 @@ def page_client(bundle: Path, logs: Path, **settings_of: Any) -> TestClient:
         return add_page(create_app(service))
 
     # Gradio opens an event loop, and never closes it, where it finds none running.
-    return TestClient(asyncio.run(build()))
+    return TestClient(asyncio.run(build()), base_url="http://localhost")
 
 
 def config_of(client: TestClient) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""The optional login of the page: HTTP Basic, checked in a time that tells nothing."""
+"""The optional login of the page: HTTP Basic, checked in a time that tells nothing, and not without end."""
 
 import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,6 +14,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.errors import PROBLEM_JSON, Problem
 
 _SCHEME = "basic "
+#: Wrong passwords for one user from one address; then none is looked at for so long.
+MAX_TRIES, TRY_SECONDS = 10, 60.0
+#: Users and addresses whose tries are remembered; beyond, those of longest ago are forgotten.
+MAX_REMEMBERED = 4096
 
 
 class Unauthorized(Problem):
@@ -20,35 +26,89 @@ class Unauthorized(Problem):
     status = 401
 
 
+class TooManyTries(Problem):
+    """Somebody guesses."""
+
+    status = 429
+
+
+class Tries:
+    """Counts wrong passwords by who gave them, in memory that does not grow."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failed: OrderedDict[object, tuple[int, float]] = OrderedDict()
+
+    def wait_seconds(self, who: object) -> float:
+        """How long until the next password is looked at, 0.0 if at once."""
+        count, began = self._failed.get(who, (0, 0.0))
+        left = began + TRY_SECONDS - self._clock()
+        return left if count >= MAX_TRIES and left > 0.0 else 0.0
+
+    def failed(self, who: object) -> None:
+        """A wrong password came."""
+        count, began = self._failed.pop(who, (0, self._clock()))
+        if began + TRY_SECONDS <= self._clock():
+            count, began = 0, self._clock()
+        self._failed[who] = (count + 1, began)
+        if len(self._failed) > MAX_REMEMBERED:
+            self._failed.popitem(last=False)
+
+
 class Login:
     """Answers 401 to requests that name none of `logins`, pairs of user and password.
 
-    Without logins everybody is let through.
+    Without logins everybody is let through. Wrong passwords are counted in `tries`,
+    which all parts of the page share, by user and address: behind a proxy, by user.
     """
 
-    def __init__(self, app: ASGIApp, logins: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, app: ASGIApp, logins: Sequence[tuple[str, str]], tries: Tries) -> None:
         self._app = app
         self._digests = [_digest(user.encode() + b":" + password.encode()) for user, password in logins]
+        self._tries = tries
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or ask for a login."""
-        headers = dict(scope.get("headers", ()))
-        if not self._digests or self._knows(headers.get(b"authorization", b"").decode("latin-1")):
+        problem = self._refusal(scope) if self._digests else None
+        if problem is None:
             await self._app(scope, receive, send)
-            return
-        refusal = Unauthorized("expected a user and a password of this page, got none or others")
-        headers_out = {"WWW-Authenticate": 'Basic realm="Hotrow", charset="UTF-8"'}
-        await Response(refusal.body(), 401, headers_out, PROBLEM_JSON)(scope, receive, send)
+        else:
+            await Response(problem.body(), problem.status, problem.headers, PROBLEM_JSON)(
+                scope, receive, send
+            )
 
-    def _knows(self, header: str) -> bool:
-        if not header.lower().startswith(_SCHEME):
-            return False
-        try:
-            given = _digest(base64.b64decode(header[len(_SCHEME) :], validate=True))
-        except (binascii.Error, ValueError):
-            return False
+    def _refusal(self, scope: Scope) -> Problem | None:
+        pair = _pair(dict(scope.get("headers", ())).get(b"authorization", b"").decode("latin-1"))
+        client = scope.get("client")
+        who = (client[0] if client else "", _digest(pair.partition(b":")[0]))
+        if pair and (seconds := self._tries.wait_seconds(who)):
+            return TooManyTries(
+                f"expected at most {MAX_TRIES} wrong passwords, got more",
+                headers={"Retry-After": str(int(seconds) + 1)},
+            )
+        if self._knows(pair):
+            return None
+        if pair:
+            self._tries.failed(who)
+        return Unauthorized(
+            "expected a user and a password of this page, got none or others",
+            headers={"WWW-Authenticate": 'Basic realm="Hotrow", charset="UTF-8"'},
+        )
+
+    def _knows(self, pair: bytes) -> bool:
         # Every pair is compared, each in constant time: how long it takes names nobody.
+        given = _digest(pair)
         return sum([hmac.compare_digest(given, digest) for digest in self._digests]) > 0
+
+
+def _pair(header: str) -> bytes:
+    """User and password of an Authorization header, nothing of any other."""
+    if not header.lower().startswith(_SCHEME):
+        return b""
+    try:
+        return base64.b64decode(header[len(_SCHEME) :], validate=True)
+    except (binascii.Error, ValueError):
+        return b""
 
 
 def _digest(pair: bytes) -> bytes:
