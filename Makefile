@@ -21,10 +21,11 @@ help: ## list the targets
 run: $(VENV)/app ## serve the shipped model with its page at http://127.0.0.1:7860
 	@$(RUN) ui --port $(PORT)
 
-test: lint .venv-foreign/bin/done .venv-evidently/bin/done .venv-ray/bin/done ## run the whole suite
-	@$(RUN) pytest
+test: lint ## format, style, types, and the tests that need nothing but .venv (minutes)
+	@$(RUN) pytest -m "not whole"
 
-test-all: test ## run the whole suite, what .ci/run calls
+test-all: lint .venv-foreign/bin/done .venv-evidently/bin/done .venv-ray/bin/done ## that and the rest: what .ci/run calls
+	@$(RUN) pytest
 
 coverage: $(VENV)/dev ## run the suite and write htmlcov/index.html
 	@$(RUN) pytest --cov --cov-report=term --cov-report=html
@@ -109,8 +110,8 @@ sbom: $(VENV)/dev ## bills of materials of both images (CycloneDX): sbom/api.jso
 faults: $(VENV)/dev .venv-fuzz/bin/done ## inject every fault and write docs/generated/faults.md (half an hour; as root all of them)
 	@$(RUN) loadtest faults --fuzz-seconds 60
 
-fuzz: $(VENV)/dev .venv-fuzz/bin/done ## Atheris on the decoders, random bytes on the socket (FUZZ_SECONDS, 600)
-	@$(RUN) loadtest faults F20 --fuzz-seconds $(FUZZ_SECONDS)
+fuzz: $(VENV)/dev .venv-fuzz/bin/done ## Atheris on the decoders, random bytes on the socket, two ways (FUZZ_SECONDS, 600)
+	@$(RUN) loadtest faults F20 F28 --fuzz-seconds $(FUZZ_SECONDS)
 
 fuzz-bits: $(VENV)/dev ## models drawn at random, compared with their library to the bit (FUZZ_BITS_SECONDS, 1800)
 	@FUZZ_BITS_SECONDS=$${FUZZ_BITS_SECONDS:-1800} $(RUN) pytest tests/export/test_last_bits.py

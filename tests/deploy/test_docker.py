@@ -12,6 +12,8 @@ import pytest
 from tests.support.docker_steps import parse
 from tests.support.root import apart
 
+pytestmark = pytest.mark.whole
+
 TARGETS = ("api", "ui")
 DOCKERFILE = Path("Dockerfile").read_text()
 API_LIMIT_BYTES = 200_000_000

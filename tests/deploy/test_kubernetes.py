@@ -20,6 +20,8 @@ from server.version import VERSION
 from tests.support.foreign_clients import foreign_python
 from tests.support.servers import system_tool
 
+pytestmark = pytest.mark.whole
+
 FOLDER = Path("deploy/kubernetes")
 RENDERED = ("base", "overlays/monitored", "overlays/profiling", "kserve")
 CUSTOM = ("PodMonitor", "ServingRuntime", "InferenceService")

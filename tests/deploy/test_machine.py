@@ -19,6 +19,8 @@ from server.settings import Settings
 from tests.support.bundles import CREDIT
 from tests.support.servers import system_tool
 
+pytestmark = pytest.mark.whole
+
 UNIT = Path("deploy/systemd/hotrow.service")
 COMPOSE = Path("deploy/compose.yaml")
 STOP_SECONDS = LAME_DUCK_SECONDS + 2 * TAKEN_SECONDS + Settings().drain_seconds

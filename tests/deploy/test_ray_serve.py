@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orjson
 import psutil
+import pytest
 
 from deploy.ray_serve import from_environment
 from loadtest.harness.subject import free_port
@@ -17,6 +18,8 @@ from server.model.predictor import Predictor
 from tests.support.bundles import THREE_FEATURES, sample_rows, three_feature_bundle
 from tests.support.ray_cluster import Nodes, ray_python
 from tests.support.ray_load import loading
+
+pytestmark = pytest.mark.whole
 
 ROWS = sample_rows(THREE_FEATURES, 199)
 #: Answers waited for in each state of the deployment.

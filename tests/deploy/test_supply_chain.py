@@ -15,6 +15,8 @@ from deploy.packages import normal
 from tests.support.root import needs_root
 from tests.support.servers import system_tool
 
+pytestmark = pytest.mark.whole
+
 LOCKS = [*SETS, *(f"requirements/{name}.txt" for name in ("profiler", "foreign", "evidently", "peers"))]
 #: The first release without the weaknesses known in each, see docs/reliability.md.
 FLOORS = {

@@ -18,6 +18,8 @@ from loadtest.latency.stall import stalled
 from server.model.bundle import Bundle
 from tests.support.servers import run, serving
 
+pytestmark = pytest.mark.whole
+
 RATE = 500
 STALL_SECONDS = 0.05
 

@@ -11,6 +11,8 @@ import pytest
 from server.metrics.drift import psi
 from server.model.reference import Distribution
 
+pytestmark = pytest.mark.whole
+
 PYTHON = Path(".venv-evidently/bin/python")
 #: Reads [reference, current] lists of bins from standard input, writes the PSI of each.
 JUDGE = """

@@ -33,6 +33,8 @@ from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import monitored_bundle
 from tests.support.servers import serving, system_tool
 
+pytestmark = pytest.mark.whole
+
 FOLDER = Path("monitoring/prometheus")
 ROWS = sample_rows(THREE_FEATURES, 300, seed=4)
 WORDS = {"$__rate_interval": "10s", "$instance": ".*"}

@@ -19,6 +19,8 @@ from train.golden import encode
 from train.report import mean_figures
 from train.synthetic_tables import write_tables
 
+pytestmark = pytest.mark.whole
+
 CLIENTS = 2500
 
 

@@ -20,6 +20,8 @@ from train.seeds import derived
 from train.synthetic import draw_population
 from train.tune import START, fingerprint, tune
 
+pytestmark = pytest.mark.whole
+
 CLIENTS = 1500
 SEED = 4
 

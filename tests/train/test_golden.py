@@ -7,6 +7,8 @@ from train.examples import find_examples
 from train.features import SCHEMA
 from train.golden import encode, golden_rows
 
+pytestmark = pytest.mark.whole
+
 
 def test_golden_rows_are_enough_accepted_and_the_same_every_time() -> None:
     rows = golden_rows()

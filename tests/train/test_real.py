@@ -17,7 +17,7 @@ from train.rows import Rows
 from train.synthetic import draw_population
 from train.tune import START
 
-pytestmark = needs_real_data
+pytestmark = [pytest.mark.whole, needs_real_data]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from train.rows import Rows
 from train.synthetic import STATISTICS, Population, draw_population
 from train.synthetic_tables import write_tables
 
+pytestmark = pytest.mark.whole
+
 CLIENTS = 20_000
 #: Three standard errors of a share of one half of the clients.
 TOLERANCE = 3 * 0.5 / np.sqrt(CLIENTS)

@@ -28,6 +28,8 @@ from tests.ui.test_values import WRITTEN
 from ui.words.values import format_number, texts_of
 from ui.words.wording import percents
 
+pytestmark = pytest.mark.whole
+
 THRESHOLD = 0.3
 
 

@@ -15,6 +15,8 @@ from tests.support.browser import Served, Visit, assert_accessible, chromium, pa
 from tests.support.bundles import CREDIT, sample_rows
 from ui.tabs.head import TABS
 
+pytestmark = pytest.mark.whole
+
 SCHEMA = Bundle.load(CREDIT).schema
 OUTPUT = Path("tests/output")
 DESKTOP = {"width": 1280, "height": 900}

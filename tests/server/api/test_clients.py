@@ -15,6 +15,8 @@ from tests.support.bundles import CREDIT
 from tests.support.foreign_clients import foreign_python
 from tests.support.servers import serving, system_tool
 
+pytestmark = pytest.mark.whole
+
 BLOCKS = re.findall(r"^## (.+?)\n.*?```(\w+)\n(.*?)```", Path("docs/clients.md").read_text(), re.M | re.S)
 PRINTED = "127.0.0.1:8000"
 

@@ -17,6 +17,8 @@ from tests.support.compatibility import hold
 from tests.support.foreign_clients import foreign_python
 from tests.support.servers import serving, system_tool
 
+pytestmark = pytest.mark.whole
+
 FOLDER = Path("tests/foreign")
 AXIOS = FOLDER / "node" / "node_modules" / "axios"
 #: How often each client sends what is too large: `LARGE_TIMES=100` for a proof.

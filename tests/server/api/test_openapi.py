@@ -20,6 +20,8 @@ from tests.support.browser import chromium
 from tests.support.bundles import CREDIT
 from tests.support.servers import serving
 
+pytestmark = pytest.mark.whole
+
 #: `make conformance` sets 500, in which each operation is tried for some minutes.
 EXAMPLES = os.environ.get("CONFORMANCE_EXAMPLES", "15")
 

@@ -7,11 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from loadtest.bench.batch import write_rows
 from server.batch.job import BatchJob
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT
 from tests.support.ray_cluster import Nodes, ray_python
+
+pytestmark = pytest.mark.whole
 
 ROWS, SHARDS = int(os.environ.get("RAY_ROWS", "30000")), 100
 DEADLINE_SECONDS = 120 if ROWS < 10**6 else 1800

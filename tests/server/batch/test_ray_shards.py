@@ -28,6 +28,8 @@ from tests.server.batch.test_batch import BAD, LENIENT, lines, table
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.servers import run
 
+pytestmark = pytest.mark.whole
+
 ROWS = sample_rows(THREE_FEATURES, 300)
 
 

@@ -18,6 +18,8 @@ from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import logged, monitored_bundle, send_all
 from tests.support.servers import serving, system_tool
 
+pytestmark = pytest.mark.whole
+
 #: Each brings a rotation every few lines.
 LINES = [b'{"seq":%d,"input":"%s"}\n' % (i, b"x" * (i * 7 % 90)) for i in range(1, 25)]
 KEEPING = RetentionPolicy(file_bytes=700)

@@ -15,6 +15,8 @@ from loadtest.harness.request_records import Ledger, reconcile
 from loadtest.harness.subject import Subject
 from tests.support.servers import address, serving
 
+pytestmark = pytest.mark.whole
+
 ROUNDS = int(os.environ.get("DRAIN_ROUNDS", "1"))
 
 

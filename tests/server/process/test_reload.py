@@ -35,6 +35,8 @@ from tests.support.bundles import CREDIT, ROW, THREE_FEATURES, edit, sample_rows
 from tests.support.monitored import monitored_bundle, send_all
 from tests.support.servers import address, exchange, post, run, serving, system_tool
 
+pytestmark = pytest.mark.whole
+
 ROWS = sample_rows(THREE_FEATURES, 40, seed=11)
 ROUNDS = int(os.environ.get("RELOAD_ROUNDS", "1"))
 

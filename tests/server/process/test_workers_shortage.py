@@ -19,6 +19,8 @@ from loadtest.harness.target import started
 from tests.server.process.test_workers import GET_METRICS, eventually, kill_and_wait, sample, scored, workers
 from tests.support.servers import exchange, serving
 
+pytestmark = pytest.mark.whole
+
 #: A user that nobody is: its processes are counted apart from those of others.
 NOBODY = 12345
 

@@ -7,6 +7,8 @@ import pytest
 from tests.fuzz.every_kind import EVERY_KIND
 from tests.fuzz.targets import TARGETS, RowTarget, check, seeds
 
+pytestmark = pytest.mark.whole
+
 SEEDS = seeds()
 #: What a mutation puts in: what JSON is made of, and what it is not.
 TOKENS = (

@@ -10,6 +10,8 @@ from loadtest.harness.reference_rows import ReferenceRow
 from loadtest.harness.request_records import reconcile
 from tests.support.servers import serving
 
+pytestmark = pytest.mark.whole
+
 REQUESTS = int(os.environ.get("ISOLATION_REQUESTS", "6400"))
 
 
