@@ -29,8 +29,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--out", type=Path, metavar="DIR", help="the bundle to write")
     what.add_argument("--schema-template", action="store_true", help="print a schema to edit, write nothing")
+    what.add_argument(
+        "--description",
+        action="store_true",
+        help="print a complete description to edit, in YAML",
+    )
     add(
+        "--describe",
         "--schema",
+        dest="schema",
         type=Path,
         metavar="FILE",
         help="features in words: JSON as the template, or a list of names",
@@ -59,13 +66,27 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         choices=("best", "all"),
         help="of a booster that stopped early, the rounds up to the best one or all of them [best]",
     )
+    add("--fn-cost", type=_cost, metavar="COST", help="cost of a missed positive, instead of --threshold")
+    add("--fp-cost", type=_cost, metavar="COST", help="cost of a false alarm")
     add("--trust-pickle", action="store_true", help="load a pickle, which can run any code")
     options = parser.parse_args(arguments)
     if options.threshold is not None and not 0.0 <= options.threshold <= 1.0:
         parser.error("argument --threshold: expected a probability between 0 and 1")
+    if (options.fn_cost is None) != (options.fp_cost is None):
+        parser.error("argument --fn-cost: expected --fp-cost with it")
     if options.decisions is not None and len(options.decisions) != 2:
         parser.error("argument --decisions: expected two names")
     return options
+
+
+def _cost(text: str) -> float:
+    try:
+        cost = float(text)
+    except ValueError:
+        cost = -1.0
+    if not 0.0 < cost < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return cost
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ import orjson
 
 from export.assemble import write_conversion
 from export.conversion import Conversion
-from export.describe import apply_entries, entries, names_in, template
+from export.describe import apply_entries, document_of, entries, names_in, template
+from export.description import CARRIED, check_document, check_examples, weighed, written
 from export.errors import ExportRefused
 from export.evidence import Evidence
 from export.load import LoadOptions, load, model_file
@@ -47,13 +48,24 @@ def export(options: argparse.Namespace) -> None:
     """Write the bundle the options ask for, or print a schema; raises `HotrowError`."""
     options.source = model_file(options.source)
     old = Bundle.load(options.source) if options.source.is_dir() else None
-    conversion = _load(options, old)
+    document = document_of(options.schema) if options.schema else {}
+    check_document(document)
+    conversion = _load(options, document, old)
     features: Sequence[Feature] = old.schema.features if old else conversion.schema.features
     features, data = _described(features, conversion, options)
     if options.schema_template:
         sys.stdout.buffer.write(template(features))
         return
     schema = Schema(features)
+    name = options.name or document.get("name") or (old.name if old else _name_of(options.source))
+    version = options.version or document.get("version") or (old.version if old else "1")
+    decision = _decision(options, document, conversion, old)
+    manifest = {k: v for k, v in old.manifest.items() if k not in _OWN_MEMBERS} if old else {}
+    manifest |= {key: document[key] for key in CARRIED if document.get(key)}
+    if options.description:
+        sys.stdout.write(written(name, version, decision, conversion.classes, features, manifest))
+        return
+    check_examples(document, schema)
     _say_required(schema)
     files = _carried_files(old)
     if data is not None:
@@ -63,11 +75,11 @@ def export(options: argparse.Namespace) -> None:
         options.out,
         conversion,
         schema=schema,
-        name=options.name or (old.name if old else _name_of(options.source)),
-        version=options.version or (old.version if old else "1"),
-        decision=_decision(options, conversion, old),
+        name=name,
+        version=version,
+        decision=decision,
         golden=old.golden_fields() if old else None,
-        manifest={k: v for k, v in old.manifest.items() if k not in _OWN_MEMBERS} if old else None,
+        manifest=manifest,
         files=files,
     )
     print(f"Wrote {options.out}: {bundle.label}, {bundle.task}, {_proof(bundle)}.")
@@ -79,7 +91,7 @@ def export(options: argparse.Namespace) -> None:
         )
 
 
-def _load(options: argparse.Namespace, old: Bundle | None) -> Conversion:
+def _load(options: argparse.Namespace, document: Mapping[str, Any], old: Bundle | None) -> Conversion:
     source = old.manifest["source"] if old else {}
     known = {"absent": "0", **source} if options.absent == "0" else source
     onnx = OnnxOptions(
@@ -87,7 +99,7 @@ def _load(options: argparse.Namespace, old: Bundle | None) -> Conversion:
         absent_is_zero=known.get("absent", options.absent) == "0",
         task=options.task or (old.task if old else None),
         output=options.output or source.get("output"),
-        classes=options.classes or (old.classes if old else ()),
+        classes=options.classes or tuple(document.get("classes") or (old.classes if old else ())),
     )
     path = old.directory / source["file"] if old else options.source
     allowed = LoadOptions(
@@ -129,18 +141,25 @@ def _carried_files(old: Bundle | None) -> dict[str, bytes]:
     return {name: (old.directory / name).read_bytes() for name in old.manifest["files"] if name not in own}
 
 
-def _decision(options: argparse.Namespace, conversion: Conversion, old: Bundle | None) -> Decision | None:
+def _decision(
+    options: argparse.Namespace, document: Mapping[str, Any], conversion: Conversion, old: Bundle | None
+) -> Decision | None:
+    names = options.decisions or document.get("decisions")
+    costs = document.get("costs")
+    if options.fn_cost is not None:
+        costs = {"false_negative": options.fn_cost, "false_positive": options.fp_cost}
+    threshold = document.get("threshold") if options.threshold is None else options.threshold
     if conversion.task != "binary":
-        if options.threshold is not None or options.decisions is not None:
+        if any(value is not None for value in (threshold, names, costs)):
             raise ExportRefused(
-                f"expected a binary model for --threshold and --decisions, got {conversion.task}"
+                f"expected a binary model for a threshold, costs and decisions, got {conversion.task}"
             )
         return None
     start = old.decision if old else Decision()
-    names = options.decisions or (None if old else conversion.decisions)
+    names = names or (None if old else conversion.decisions)
     if names is not None:
         start = replace(start, below=names[0], otherwise=names[1])
-    return start if options.threshold is None else replace(start, threshold=options.threshold)
+    return weighed(start, threshold, costs)
 
 
 def _name_of(source: Path) -> str:
@@ -151,8 +170,8 @@ def _described(
     features: Sequence[Feature], conversion: Conversion, options: argparse.Namespace
 ) -> tuple[Sequence[Feature], Data | None]:
     """The features with what was written of them and what the data shows of the rest."""
-    written = entries(options.schema) if options.schema else []
-    features = apply_entries(features, written)
+    said = entries(options.schema) if options.schema else []
+    features = apply_entries(features, said)
     if not options.data:
         return features, None
     names = DataNames(features)
@@ -161,7 +180,7 @@ def _described(
         _say(note)
     data = read_data(features, table)
     takes, gaps = conversion.takes_missing, conversion.gaps
-    return apply_entries(infer(features, data, takes_missing=takes, gaps=gaps), written), data
+    return apply_entries(infer(features, data, takes_missing=takes, gaps=gaps), said), data
 
 
 def _say_required(schema: Schema) -> None:

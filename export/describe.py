@@ -19,8 +19,8 @@ from server.log.mask import RULES
 from server.model.schema import Feature, Inferred, Kind
 
 _KINDS = get_args(Kind)
+_ACTIONABLE = ("no", "yes", "up", "down")
 _LISTS = ("categories", "category_labels")
-_DOCUMENT = ("features",)
 #: Null takes these away; of other members it says nothing.
 _MAY_BE_NONE = {"minimum", "maximum", "default"}
 
@@ -43,25 +43,48 @@ def names_in(path: Path | None) -> tuple[str, ...]:
 
 
 def entries(path: Path) -> list[dict[str, Any]]:
-    """The entries of a schema file: `{"features": […]}`, or a list of names, one a line."""
+    """The features of a description, or of a list of names, one a line."""
+    features = document_of(path).get("features") or []
+    return _checked(features, path)
+
+
+def document_of(path: Path) -> dict[str, Any]:
+    """A description in YAML (`.yaml`, `.yml`) or JSON, or a list of features or names; not checked yet."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise ExportRefused(f"expected a readable schema at {path}, got: {error.strerror}") from None
+        raise ExportRefused(f"expected a readable description at {path}, got: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ExportRefused(f"expected {path} to be UTF-8 text, got other bytes") from None
-    if text.lstrip()[:1] not in ("{", "["):
-        return _checked([{"name": name.strip()} for name in text.splitlines() if name.strip()], path)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        document = _yaml(text, path)
+    elif text.lstrip()[:1] in ("{", "["):
+        try:
+            document = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise ExportRefused(f"expected {path} to be JSON, got: {error}") from None
+    else:
+        document = [name.strip() for name in text.splitlines() if name.strip()]
+    if isinstance(document, list):
+        return {"features": document}
+    if not isinstance(document, dict):
+        raise ExportRefused(f"expected an object with a list of features in {path}, got another form")
+    if not isinstance(document.get("features", []), list):
+        raise ExportRefused(f"expected a list of features in {path}, got another form")
+    return document
+
+
+def _yaml(text: str, path: Path) -> Any:
+    """YAML 1.2, in which `no` is a word; dates and such stay what they are and are refused by type."""
+    from ruamel.yaml import YAML  # not needed for JSON
+    from ruamel.yaml.error import YAMLError
+
     try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise ExportRefused(f"expected {path} to be JSON, got: {error}") from None
-    if isinstance(document, dict):
-        _check_members(document, _DOCUMENT, f"the schema {path}")
-        document = document.get("features")
-    if not isinstance(document, list):
-        raise ExportRefused(f'expected a list of features or {{"features": […]}} in {path}, got another form')
-    return _checked(document, path)
+        return YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise ExportRefused(
+            f"expected {path} to be YAML, got: {' '.join(str(error).split())[:200]}"
+        ) from None
 
 
 def _checked(items: Sequence[Any], path: Path) -> list[dict[str, Any]]:
@@ -77,7 +100,7 @@ def entry(item: Any) -> dict[str, Any]:
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise ExportRefused("expected each feature of the schema to be an object with a name, got another")
     of = f"the feature {item['name']}"
-    _check_members(item, MEMBERS, of)
+    check_members(item, MEMBERS, of)
     for key, value in item.items():
         wanted, fits = MEMBERS[key]
         if value is not None and not fits(value):
@@ -90,7 +113,8 @@ def entry(item: Any) -> dict[str, Any]:
     return written
 
 
-def _check_members(written: Mapping[str, Any], known: Sequence[str] | Mapping[str, Any], of: str) -> None:
+def check_members(written: Mapping[str, Any], known: Mapping[str, Any], of: str) -> None:
+    """Raise `ExportRefused`, with the nearest name, for a member that is not known."""
     for key in written:
         if key not in known:
             near = get_close_matches(str(key), known, 1, 0.5)
@@ -111,11 +135,13 @@ def _check_together(written: Mapping[str, Any], of: str) -> None:
         raise ExportRefused(f"expected {len(categories)} category_labels of {of}, got {len(labels)}")
 
 
-def _text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """Whether a value is a text."""
     return isinstance(value, str)
 
 
-def _number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, and no boolean."""
     return type(value) in (int, float) and math.isfinite(value)
 
 
@@ -126,8 +152,12 @@ def _texts(value: Any) -> bool:
 def _seen(value: Any) -> bool:
     if type(value) is bool:
         return True
-    checks: dict[str, Callable[[Any], bool]] = {"kind": _kind, "minimum": _number, "maximum": _number}
+    checks: dict[str, Callable[[Any], bool]] = {"kind": _kind, "minimum": is_number, "maximum": is_number}
     return isinstance(value, dict) and all(key in checks and checks[key](v) for key, v in value.items())
+
+
+def _truth(value: Any) -> bool:
+    return type(value) is bool
 
 
 def _kind(value: Any) -> bool:
@@ -136,19 +166,22 @@ def _kind(value: Any) -> bool:
 
 #: The members of a feature: what each wants, in words, and whether a value is that.
 MEMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "name": ("a text", _text),
+    "name": ("a text", is_text),
     "kind": (f"one of {', '.join(_KINDS)}", _kind),
-    "label": ("a text", _text),
-    "help": ("a text", _text),
-    "unit": ("a text", _text),
-    "group": ("a text", _text),
-    "minimum": ("a finite number", _number),
-    "maximum": ("a finite number", _number),
+    "label": ("a text", is_text),
+    "help": ("a text", is_text),
+    "unit": ("a text", is_text),
+    "group": ("a text", is_text),
+    "minimum": ("a finite number", is_number),
+    "maximum": ("a finite number", is_number),
     "categories": ("a list of texts in the order of their codes", _texts),
     "category_labels": ("a list of texts, one a category", _texts),
-    "default": ("a number, or a category's text", lambda value: _number(value) or _text(value)),
-    "nullable": ("true or false", lambda value: type(value) is bool),
+    "default": ("a number, or a category's text", lambda value: is_number(value) or is_text(value)),
+    "nullable": ("true or false", _truth),
     "inferred": ("an object of kind, minimum and maximum", _seen),
+    "protected": ("true or false: a characteristic that a decision may not rest on", _truth),
+    "actionable": ("one of no, yes, up, down: what an applicant can change", lambda v: v in _ACTIONABLE),
+    "monotone": ("one of up, down: how the output must follow the value", lambda v: v in ("up", "down")),
     "personal": (f"one of {', '.join(RULES)}", lambda value: value in RULES),
 }
 assert set(MEMBERS) == {field.name for field in fields(Feature)}

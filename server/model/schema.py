@@ -67,7 +67,7 @@ class Feature:
     a model or its training data stands in `inferred`. `default` is a typical
     value for forms and examples; it never stands in for a value the client did not
     send. `personal` says how the prediction log hides the value: `drop`, `hash` or
-    `bucket`.
+    `bucket`. `protected`, `actionable` and `monotone` are what a description said.
     """
 
     name: str
@@ -84,6 +84,9 @@ class Feature:
     nullable: bool = True
     inferred: Inferred = Inferred()
     personal: str = ""
+    protected: bool = False
+    actionable: str = ""
+    monotone: str = ""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Feature":
@@ -99,7 +102,7 @@ class Feature:
         """The entry of `bundle.json`: every field that says something."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         fields["inferred"] = self.inferred.to_dict()
-        kept = {k: v for k, v in fields.items() if v is not None and v != "" and v != () and v != {}}
+        kept = {k: v for k, v in fields.items() if v is not None and v is not False and v not in ("", (), {})}
         return kept | {"nullable": self.nullable}
 
     @property

@@ -62,7 +62,6 @@ def test_a_range_from_a_file_is_enforced_an_inferred_one_is_not(tmp_path: Path) 
         ('{"features": [{"name": "age", "labl": "x"}]}', "did you mean label"),
         ('{"features": [{"name": "aeg"}]}', "did you mean age"),
         ('{"features": [{"name": "age"}, {"name": "age"}]}', "age twice"),
-        ('{"features": [], "wordings": {}}', "got wordings"),
         ('{"features": [{"name": "age", "inferred": {"median": 3}}]}', "kind, minimum and maximum"),
         ('{"features": [{"name": "age", "kind": "category"}]}', "categories of age"),
         ('{"features": [1]}', "an object with a name"),
