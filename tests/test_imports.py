@@ -36,7 +36,7 @@ HOMES = {
     "ray": {"server/batch/ray_cluster.py", "deploy", "tests"},
     "polars": {"monitoring", "train", "export", "loadtest", *BATCH},
     "rich": {"monitoring", "train", "export", "loadtest", *BATCH},
-    "fastexcel": BATCH,
+    "fastexcel": {"export", *BATCH},
     "pandas": {"loadtest", "export"},
     "fastapi": {"loadtest"},
     "matplotlib": {"monitoring", "loadtest", "train"},
