@@ -23,6 +23,7 @@ from loadtest.harness.traffic import Traffic
 from loadtest.report import machine
 from loadtest.report.progress import console
 from server.log.line import Answered, LineMaker
+from server.metrics.process_usage import ProcessUsage
 from server.metrics.shared import Layout, SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
 from server.scoring.one_row import make_scorer
@@ -72,15 +73,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def write_log(bundle: Bundle, file: Path, lines: int) -> Path:
     """A log of so many lines, as the server writes them, without a gap."""
+    maker = LineMaker(ProcessUsage(os.getpid()))
+    answered = _answered(bundle, lines)
     with open(file, "wb") as log:
-
-        def append(block: bytes, _: int) -> None:
-            log.write(block)
-
-        maker = LineMaker(append)
-        answered = _answered(bundle, lines)
         while block := list(itertools.islice(answered, LINES_AT_ONCE)):
-            maker.write(block)
+            log.write(maker.lines(block))
     return file
 
 

@@ -19,9 +19,9 @@ from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
 from loadtest.harness.request_records import Ledger, reconcile
 from loadtest.harness.scrape import scrape, total
-from loadtest.harness.subject import LoadTestError, free_port, python
+from loadtest.harness.subject import LoadTestError, free_port, observer_of, python
 from server.log.journal import JOURNAL_SUFFIX
-from server.log.prediction_log import FLUSH_SECONDS
+from server.log.observer import WAKE_SECONDS
 
 #: A small queue, so that it is full soon, and less room on the disk than it holds: what
 #: waits cannot be written until there is more.
@@ -99,7 +99,7 @@ def _resumes(
     before = _bytes(served.logs)
     give_room()
     outcome.recovered(wait_until(lambda: _bytes(served.logs) > before, "the log to be written again", 30.0))
-    time.sleep(3 * FLUSH_SECONDS)  # the gauge below, and the queue's room, are as of the last flush
+    time.sleep(6 * WAKE_SECONDS)  # the gauge below, and the queue's room, are as of the last flush
 
     def is_empty() -> bool:
         return not total(scrape(served.url), "hotrow_log_queue_bytes")
@@ -169,9 +169,12 @@ def _failing_writes(scene: Scene, outcome: Outcome, mode: str) -> None:
     """Writes to the log fail with EIO. Answers go on (async), or are 503 (strict); none is lost."""
     with scene.serve(log_mode=mode) as served:
         (file,) = served.logs.glob("*.jsonl")
-        when = "5+5" if mode == "async" else "100..300"  # a thread that tries again a second later, or none
+        when = (
+            "5+5" if mode == "async" else "100..300"
+        )  # an observer that tries again a second later, or none
         inject = ["-P", str(file), "-e", "trace=writev", "-e", f"inject=writev:error=EIO:when={when}"]
-        with strace(served.pid, *inject), Load(served.url, scene.rows, rate=300.0) as clients:
+        writer = served.pid if mode == "strict" else observer_of(served.pid).pid
+        with strace(writer, *inject), Load(served.url, scene.rows, rate=300.0) as clients:
             time.sleep(scene.times(12, 4))
         with Load(served.url, scene.rows) as after:
             after.wait_for(100)
@@ -199,7 +202,7 @@ def _slow_sync(scene: Scene, outcome: Outcome) -> None:
     }.items():
         with (
             scene.serve() as served,
-            strace(served.pid, *inject),
+            strace(observer_of(served.pid).pid, *inject),
             Load(served.url, scene.rows, rate=300.0) as clients,
         ):
             time.sleep(scene.times(10, 3))

@@ -6,15 +6,13 @@ import subprocess
 import time
 from collections.abc import Callable
 
-import psutil
-
 from loadtest.faults.outcome import Outcome
 from loadtest.faults.scene import Scene, Served, needs_tool
 from loadtest.harness.closed_loop import wrk
 from loadtest.harness.http_bytes import exchange, post
 from loadtest.harness.recording_client import Load
 from loadtest.harness.request_records import Ledger, reconcile
-from loadtest.harness.subject import Subject, free_port, python, running
+from loadtest.harness.subject import Subject, free_port, python, running, workers_of
 
 P99_RATIO = 1.05
 
@@ -68,7 +66,7 @@ def _harms(scene: Scene, served: Served, beside: Subject, seconds: int) -> dict[
 def _kill_explainer(served: Served, scene: Scene) -> None:
     """Have it started by a first question, then kill it."""
     exchange(served.url, _explain(scene), timeout=30.0)
-    for child in psutil.Process(served.pid).children():
+    for child in workers_of(served.pid):
         child.kill()
 
 

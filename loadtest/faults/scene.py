@@ -11,11 +11,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import orjson
-import psutil
 
 from loadtest.harness.reference_rows import ReferenceRow
-from loadtest.harness.request_records import Ledger
-from loadtest.harness.subject import Subject, cpu_seconds, family, resident_bytes
+from loadtest.harness.subject import Subject, cpu_seconds, family, resident_bytes, workers_of
 from loadtest.harness.target import started
 from server.log.journal import JOURNAL_SUFFIX
 from server.model.bundle import Bundle
@@ -43,7 +41,7 @@ class Served(NamedTuple):
 
     def workers(self) -> list[int]:
         """The processes that answer."""
-        return sorted(child.pid for child in psutil.Process(self.pid).children()) or [self.pid]
+        return sorted(child.pid for child in workers_of(self.pid)) or [self.pid]
 
     def boots_of(self, worker: int) -> set[str]:
         """The prefixes of the ids that a worker gives, as the log's own ledger has them."""
@@ -126,12 +124,3 @@ def needs_tool(name: str) -> str:
     if found is None:
         raise FaultSkipped(f"{name} is not installed")
     return found
-
-
-def lost_early(ledger: Ledger, lost: Sequence[str], kills: Sequence[float], seconds: float) -> list[str]:
-    """Of the lost answers those that came longer before every kill than a killed worker may lose."""
-    return [
-        identifier
-        for identifier in lost
-        if not any(kill - seconds <= ledger.answers[identifier].when <= kill + seconds for kill in kills)
-    ]

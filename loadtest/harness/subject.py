@@ -42,6 +42,10 @@ class Subject:
         return cpu_seconds(self.pid)
 
 
+#: How long a server's observer is waited for.
+OBSERVER_SECONDS = 20.0
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process and its living descendants, to the nanosecond.
 
@@ -72,6 +76,29 @@ def family(pid: int) -> list[psutil.Process]:
         return [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """The children of a server but for its observer: with several workers, those."""
+    return [child for child in psutil.Process(pid).children() if not _is_observer(child)]
+
+
+def observer_of(pid: int) -> psutil.Process:
+    """The process that writes a server's log, once there is one; raises `LoadTestError`."""
+    end = time.monotonic() + OBSERVER_SECONDS
+    while time.monotonic() < end:
+        for child in psutil.Process(pid).children():
+            if _is_observer(child):
+                return child
+        time.sleep(0.02)
+    raise LoadTestError(f"expected process {pid} to have an observer of its log, got none")
+
+
+def _is_observer(process: psutil.Process) -> bool:
+    try:
+        return "server.log.observer" in process.cmdline()  # of a zombie there is none
+    except psutil.Error:
+        return False
 
 
 def free_port() -> int:

@@ -13,12 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from loadtest.harness import counts
 from loadtest.harness.generator import SECONDS, Plan, locust, requests_by_status
 from loadtest.harness.sampler import Sampler
-from loadtest.harness.subject import LoadTestError
+from loadtest.harness.subject import LoadTestError, workers_of
 from loadtest.harness.target import Target, add_target, load_core, target
 from loadtest.loop import stacks
 from loadtest.loop.blocks import read_seconds
@@ -149,8 +147,7 @@ def _record(server: Target, seconds: float, folder: Path, progress: Progress) ->
 
 def profiled_process(pid: int) -> tuple[int, bool]:
     """The Python process to record, and whether its children are to be recorded with it."""
-    process = psutil.Process(pid)
-    return pid, bool(process.children())
+    return pid, bool(workers_of(pid))
 
 
 def _compared(locust_counts: dict[str, int], server_counts: dict[str, int]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from monitoring.errors import LogError
 from monitoring.logs.table import LogTable
-from server.log.mask import DROP, HASH, HASH_HEX_DIGITS, KEEP, bucket_names
+from server.log.mask import KEEP, bucket_names
+from server.log.masked import DROP, HASH, HASH_HEX_DIGITS
 from server.model.bundle import Bundle
 from server.model.reference import Distribution, Reference
 from server.model.schema import Feature, Matrix

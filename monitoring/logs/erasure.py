@@ -28,7 +28,7 @@ from monitoring.logs.files import (
 )
 from server.durable import sync_directory
 from server.log.journal import LogJournal
-from server.log.mask import HASH, HASH_HEX_DIGITS, hashed, read_key
+from server.log.masked import HASH, HASH_HEX_DIGITS, hashed, read_key
 from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")

@@ -17,7 +17,7 @@ from monitoring.errors import LogError
 from monitoring.logs.files import log_files, masks_of, open_lines
 from monitoring.logs.lines import counted, matching
 from server.errors import Problem
-from server.log.mask import DROP
+from server.log.masked import DROP
 from server.metrics.drift import psi
 from server.model.bundle import Bundle
 from server.model.logged_rows import LoggedRow, logged_rows

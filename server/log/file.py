@@ -6,8 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from server.durable import sync_directory
@@ -17,7 +16,6 @@ from server.log.rotation import CLOSED_MODE, TORN_SUFFIX, RetentionPolicy, close
 logger = logging.getLogger(__name__)
 
 _TAIL_BLOCK_BYTES = 65_536
-LOCK_TRIES = 5
 LOCK_PAUSE_SECONDS = 0.02
 
 
@@ -25,6 +23,7 @@ class LogFile:
     """Appends whole lines to one file, held for this process alone.
 
     A half line left by a crash is moved to `<file>.torn` when the file is opened.
+    A file that another process holds is waited for as long as the patience lasts.
     A file that is large or old enough is renamed and made read-only, and a new
     one begun. One thread appends; `sync` may be called by another. Raises
     `SettingsError` if the file cannot be opened or another process holds it.
@@ -33,12 +32,14 @@ class LogFile:
     _size: int
     _began: float
 
-    def __init__(self, path: Path, retention: RetentionPolicy | None = None) -> None:
+    def __init__(
+        self, path: Path, retention: RetentionPolicy | None = None, patience_seconds: float = 0.1
+    ) -> None:
         self.path = path
         self._retention = retention or RetentionPolicy()
         self._lock = threading.Lock()  # only for what replaces the descriptor
         try:
-            self._descriptor = _open(path)
+            self._descriptor = _open(path, patience_seconds)
         except BlockingIOError:
             raise SettingsError(
                 f"expected {path} to be free, got a file another server writes: set another HOTROW_LOG_DIR"
@@ -50,8 +51,11 @@ class LogFile:
             ) from None
         self._begin()
 
-    def append(self, blocks: Sequence[bytes]) -> None:
-        """Write blocks of whole lines, all or none; raises `OSError` if the disk does not take them."""
+    def append(self, blocks: Sequence[bytes], about_to: Callable[[int], None] = lambda _: None) -> None:
+        """Write blocks of whole lines, all or none; raises `OSError` if the disk does not take them.
+
+        `about_to` is told the size of the file, just before.
+        """
         size = sum(map(len, blocks))
         status = os.fstat(self._descriptor)
         if not status.st_nlink or _is_elsewhere(status, self.path):  # deleted, with its folder, or moved
@@ -61,6 +65,7 @@ class LogFile:
             os.ftruncate(self._descriptor, self._size)
         if self._size and self._is_full(size):
             self._rotate()
+        about_to(self._size)
         written = os.writev(self._descriptor, blocks)
         if written != size:  # a full disk takes a part: no half line stays
             os.ftruncate(self._descriptor, self._size)
@@ -129,21 +134,39 @@ def _is_elsewhere(status: os.stat_result, path: Path) -> bool:
     return (here.st_ino, here.st_dev) != (status.st_ino, status.st_dev)
 
 
-def _lock(descriptor: int) -> None:
+def cut_back(path: Path, size: int, more: int) -> bool:
+    """Whether all of `more` bytes were appended to a file of `size`; a part of them is cut off.
+
+    For what a process was about to append when it was killed. Raises `OSError`.
+    """
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError:
+        return False
+    if size < found < size + more:
+        os.truncate(path, size)
+    return found == size + more
+
+
+def _lock(descriptor: int, patience_seconds: float) -> None:
     """Hold the file alone; a moment of patience is for who looks whether it is in use."""
-    for _ in range(LOCK_TRIES):
-        with suppress(BlockingIOError):
+    end = time.monotonic() + patience_seconds
+    while True:
+        try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(LOCK_PAUSE_SECONDS)
+        else:
             return
-        time.sleep(LOCK_PAUSE_SECONDS)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, patience_seconds: float = 0.1) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _lock(descriptor)
+        _lock(descriptor, patience_seconds)
         _cut_torn_tail(descriptor, path)
     except OSError:
         os.close(descriptor)

@@ -26,28 +26,27 @@ class LogJournal:
     def __init__(self, log: Path) -> None:
         self.path = log.with_name(log.stem + JOURNAL_SUFFIX)
 
-    def opened(self, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
-        """These instances, the prefixes of the ids to come, write to the log from now on.
+    def opened(self, pid: int, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
+        """These instances, the prefixes of the ids to come, of a process write to the log from now on.
 
         Each stands for the digest of its model, every file of it. `masked` says how
         the fields that lines do not show are hidden.
         """
-        self._began("opened", instances, masked)
+        self._began("opened", pid, instances, masked)
 
-    def admitted(self, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
+    def admitted(self, pid: int, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
         """These instances, of models that a reload brought, write to the log too."""
-        self._began("admitted", instances, masked)
+        self._began("admitted", pid, instances, masked)
 
-    def _began(self, event: str, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
-        self._append(
-            {
-                "event": event,
-                "boots": list(instances),
-                "digests": instances,
-                "pid": os.getpid(),
-                "masked": masked,
-            }
-        )
+    def _began(self, event: str, pid: int, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
+        record = {
+            "event": event,
+            "boots": list(instances),
+            "digests": instances,
+            "pid": pid,
+            "masked": masked,
+        }
+        self._append(record)
 
     def closed(self, instances: Sequence[str], lines: int, dropped: int) -> None:
         """They wrote this many lines, and dropped so many that they should have written."""

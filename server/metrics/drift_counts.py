@@ -1,29 +1,23 @@
-"""Drift as it happens: integer counts per bin, filled from a sample of the log's lines.
+"""Drift as it happens: integer counts per bin, of every row that is answered.
 
-Each worker counts into its own slots of the shared metrics, so a scrape sums them
-as it sums everything else. Two windows of rows are kept, the one that fills and
-the one before it: a shift that began an hour ago is not diluted by last month.
+The observer counts each worker's rows into slots of the shared metrics that are that
+worker's, so a scrape sums them as it sums everything else. Two windows of rows are
+kept, the one that fills and the one before it: a shift that began an hour ago is not
+diluted by last month.
 """
 
 import math
-import zlib
-from bisect import bisect_left
 from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from server.metrics.drift import Shift, independent_share, missing_shift, reference_counts, shift
-from server.model.logged_rows import logged_rows
+from server.metrics.row_counter import MARKS
 from server.model.reference import Distribution, Reference
 
 SCORE = ""  # no feature is named so
-_CURRENT, _BEFORE = 0, 1
-#: Rows are told apart by the slot they mark; how many differ is read off how many are
-#: marked (Whang et al., A linear-time probabilistic counting algorithm, 1990).
-_MARKS = 1024
 
 
 class _Column(NamedTuple):
@@ -56,8 +50,31 @@ class DriftSlots:
             self.columns[name] = _Column(distribution, size)
             size = self.columns[name].end
         self.marks = size
-        self.size = size + _MARKS
+        self.size = size + MARKS
         self.windows = (take(self.size), take(self.size))
+
+    def plan(
+        self, codes: Mapping[str, Mapping[Any, int]], unwatched: Container[str], window_rows: int
+    ) -> dict[str, Any]:
+        """What `RowCounter` counts by, as JSON.
+
+        `codes` maps a feature's words (categories, buckets) to bins; a feature
+        without words is a number, one of `unwatched` is left out.
+        """
+        first, before = self.windows
+        score = self.columns[SCORE]
+        return {
+            "window_rows": window_rows,
+            "windows": [first, before],
+            "size": self.size,
+            "marks": self.marks,
+            "score": [score.first, score.distribution.edges],
+            "features": [
+                [name, c.first, c.missing, c.distribution.edges, codes.get(name), *c.distribution.range]
+                for name, c in self.columns.items()
+                if name != SCORE and name not in unwatched
+            ],
+        }
 
     def both_windows(self, totals: Any) -> Any:
         """The counts of the two windows together, float64 [size]."""
@@ -67,82 +84,9 @@ class DriftSlots:
     def independent_share(self, counts: Any) -> float:
         """The share of the rows in these counts that tell something new."""
         rows = int(counts[0])
-        unmarked = 1.0 - np.count_nonzero(counts[self.marks :]) / _MARKS
-        distinct = round(-_MARKS * math.log(unmarked)) if unmarked else rows
+        unmarked = 1.0 - np.count_nonzero(counts[self.marks :]) / MARKS
+        distinct = round(-MARKS * math.log(unmarked)) if unmarked else rows
         return independent_share(self.reference, rows, min(rows, distinct)) if rows else 1.0
-
-
-class ModelCounts:
-    """Counts one model's rows in one worker; for the log's thread alone.
-
-    `codes` maps a feature's words (categories, buckets) to bins; a feature
-    without words is a number, one of `unwatched` is left out.
-    """
-
-    def __init__(
-        self,
-        slots: DriftSlots,
-        values: "memoryview[float]",
-        codes: Mapping[str, Mapping[Any, int]],
-        unwatched: Container[str],
-        window_rows: int,
-    ) -> None:
-        self._slots, self._values, self._window_rows = slots, values, window_rows
-        first = slots.windows[_CURRENT]
-        self._rows, self._marks = first, first + slots.marks
-        self._features = [
-            (name, first + c.first, first + c.missing, c.distribution, codes.get(name), *c.distribution.range)
-            for name, c in slots.columns.items()
-            if name != SCORE and name not in unwatched
-        ]
-        score = slots.columns[SCORE]
-        self._score, self._score_edges = first + score.first, score.distribution.edges
-
-    def count(self, fields: Mapping[str, Any], score: float) -> None:
-        """Count one row: a JSON object as it was sent, or as the log shows it, and its score."""
-        values = self._values
-        for name, first, missing, distribution, codes, low, high in self._features:
-            value = fields.get(name)
-            if value is None:
-                values[missing] += 1.0
-            elif codes is None:
-                values[first + bisect_left(distribution.edges, value)] += 1.0
-                if not low <= value <= high:
-                    values[missing + 1] += 1.0
-            elif value in codes:
-                values[first + codes[value]] += 1.0
-        values[self._score + bisect_left(self._score_edges, score)] += 1.0
-        values[self._rows] += 1.0
-        values[self._marks + zlib.crc32(orjson.dumps(fields)) % _MARKS] = 1.0
-        if values[self._rows] >= self._window_rows:
-            self._turn()
-
-    def _turn(self) -> None:
-        current, before = self._slots.windows
-        size = self._slots.size
-        self._values[before : before + size] = self._values[current : current + size]
-        for slot in range(current, current + size):
-            self._values[slot] = 0.0
-
-
-class DriftCounts:
-    """Counts the rows of every model of one worker, from lines of its log."""
-
-    def __init__(self) -> None:
-        self._models: dict[str, ModelCounts] = {}
-
-    def add(self, label: str, counts: ModelCounts) -> None:
-        """Count the lines of this model too."""
-        self._models[label] = counts
-
-    def count_line(self, line: bytes) -> None:
-        """Count the row, or the rows, of one line of the log."""
-        record = orjson.loads(line)
-        counts = self._models.get(record["model"])
-        if counts is None:
-            return
-        for row in logged_rows(record):
-            counts.count(row.fields, row.score)
 
 
 _FEATURE, _MODEL = ("model", "feature"), ("model",)

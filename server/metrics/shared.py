@@ -11,9 +11,10 @@ import math
 import mmap
 import os
 import time
+import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from server.errors import BundleError
-from server.metrics.drift_counts import DriftSlots, ModelCounts, drift_families
+from server.metrics.drift_counts import DriftSlots, drift_families
 from server.model.reference import Reference
 
 #: Upper bounds in seconds. The library's own buckets start at 5 ms, where every
@@ -168,8 +169,7 @@ class Layout:
         self.cpu_seen = self._take()
         self.cpu_before = self._take()
         self.in_flight = self._take()
-        self.queue_bytes = self._take()
-        self.unwritten_since = self._take()
+        self.observer_restarts = self._take()
         self.dropped = {reason: self._take() for reason in DROP_REASONS}
         self.shed = {reason: self._take() for reason in SHED_REASONS}
         self.reloading = self._take()
@@ -219,14 +219,29 @@ class Layout:
         return histogram
 
 
+class RingFigures(Protocol):
+    """What there is to tell of one worker's ring of the prediction log."""
+
+    @property
+    def unread_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def beat_ns(self) -> int: ...  # noqa: D102
+    def oldest_ns(self) -> int | None: ...  # noqa: D102
+
+
 class SharedMetrics:
     """The regions of all workers; made once, before the first fork."""
 
     def __init__(self, layout: Layout, workers: int) -> None:
         self.layout = layout
         self.workers = workers
-        # Anonymous and shared: survives any worker, needs no file, no clean-up.
-        self._memory = mmap.mmap(-1, workers * layout.slots * 8)
+        # Shared by a descriptor: survives any worker, needs no file system, no clean-up.
+        self.descriptor = os.memfd_create("hotrow-metrics", os.MFD_CLOEXEC)
+        os.ftruncate(self.descriptor, workers * layout.slots * 8)
+        weakref.finalize(self, os.close, self.descriptor)
+        self._memory = mmap.mmap(self.descriptor, 0)
+        #: The prediction log's rings, one a worker, if there is a log.
+        self.rings: Sequence[RingFigures] = ()
         self._values = memoryview(self._memory).cast("d")
         self.started_seconds = time.time()
 
@@ -253,18 +268,28 @@ class SharedMetrics:
 
     def clear_gauges(self, worker: int) -> None:
         """Forget what a worker that has ended had under way; called by the parent process alone."""
-        values = self.region(worker)
-        values[self.layout.in_flight] = values[self.layout.queue_bytes] = 0.0
-        values[self.layout.unwritten_since] = 0.0
+        self.region(worker)[self.layout.in_flight] = 0.0
+
+    def count_observer_restart(self) -> None:
+        """The observer ended; called by the process that looks after it alone."""
+        self.region(0)[self.layout.observer_restarts] += 1.0
+
+    def unread_bytes(self) -> int:
+        """What waits for the observer."""
+        return sum(ring.unread_bytes for ring in self.rings)
 
     def oldest_unwritten_seconds(self) -> float:
-        """How long the oldest line of any worker has waited to be written; 0 if none waits.
+        """How long the oldest answer of any worker has waited for its line; 0 if none waits.
 
-        Told from when the answer was given, so a writer that has died shows, too.
+        Told from when the answer was given, so an observer that is dead shows, too.
         """
-        slots = (self.region(worker)[self.layout.unwritten_since] for worker in range(self.workers))
-        since = [moment for moment in slots if moment]
-        return max(0.0, time.monotonic() - min(since)) if since else 0.0
+        since = [moment for ring in self.rings if (moment := ring.oldest_ns()) is not None]
+        return max(0.0, (time.perf_counter_ns() - min(since)) / 1e9) if since else 0.0
+
+    def observer_silent_seconds(self) -> float:
+        """Since when the observer has given no sign of life; 0 if there is none to give one."""
+        beats = [ring.beat_ns for ring in self.rings if ring.beat_ns]
+        return max(0.0, (time.perf_counter_ns() - min(beats)) / 1e9) if beats else 0.0
 
     def totals(self) -> Totals:
         """Every slot summed over the workers, float64 [slots]."""
@@ -280,8 +305,8 @@ class SharedMetrics:
 
 
 class WorkerMetrics:
-    """What one worker counts. Its methods are for the event loop's thread alone,
-    but for `dropped` and `queue_bytes`, whose slots the log's thread owns."""
+    """What one worker counts; for the event loop's thread alone. The slots of drift,
+    and of lines lost to a disk or a failure, are the observer's."""
 
     def __init__(self, shared: SharedMetrics, worker: int) -> None:
         self.shared = shared
@@ -290,7 +315,7 @@ class WorkerMetrics:
         layout = shared.layout
         values[layout.cpu_before] += values[layout.cpu_seen]
         values[layout.cpu_seen] = 0.0
-        values[layout.in_flight] = values[layout.queue_bytes] = values[layout.unwritten_since] = 0.0
+        values[layout.in_flight] = 0.0
         values[layout.pid] = os.getpid()
         values[layout.born] = psutil.Process().create_time()
 
@@ -327,12 +352,12 @@ class WorkerMetrics:
 
         return count
 
-    def drift(
+    def drift_plan(
         self, label: str, codes: Mapping[str, Mapping[Any, int]], hidden: Container[str], window_rows: int
-    ) -> ModelCounts | None:
-        """Where the log's thread counts one model's rows, None if it has no reference."""
+    ) -> dict[str, Any] | None:
+        """How the observer counts one model's rows, None if it has no reference."""
         slots = self.shared.layout.drift.get(label)
-        return None if slots is None else ModelCounts(slots, self._values, codes, hidden, window_rows)
+        return None if slots is None else slots.plan(codes, hidden, window_rows)
 
     def scored_rows(
         self, label: str, outcomes: Sequence[str], task: str
@@ -371,14 +396,6 @@ class WorkerMetrics:
     def shed(self, reason: str) -> Callable[[], None]:
         """A function that counts a request refused for `reason`."""
         return self._incrementer(self.shared.layout.shed[reason])
-
-    def set_queue_bytes(self, value: int) -> None:
-        """The bytes of log lines that wait to be written."""
-        self._values[self.shared.layout.queue_bytes] = value
-
-    def lines_wait_since(self, moment: float) -> None:
-        """Since when, in monotonic seconds, the oldest line has waited to be written; 0 for none."""
-        self._values[self.shared.layout.unwritten_since] = moment
 
     def add_in_flight(self, change: int) -> None:
         """One request more, or less, between arrival and answer."""
@@ -491,12 +508,24 @@ def _prediction_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
 def _log_families(shared: SharedMetrics, totals: Totals) -> Iterator[Metric]:
     layout = shared.layout
     yield GaugeMetricFamily(
-        "hotrow_log_queue_bytes", "Log lines waiting to be written.", value=float(totals[layout.queue_bytes])
+        "hotrow_log_queue_bytes",
+        "Answers whose lines wait to be written.",
+        value=float(shared.unread_bytes()),
     )
     yield GaugeMetricFamily(
         "hotrow_log_oldest_unwritten_seconds",
         "How long the oldest answer has waited for its line to be written.",
         value=shared.oldest_unwritten_seconds(),
+    )
+    yield GaugeMetricFamily(
+        "hotrow_observer_silent_seconds",
+        "Since when the process that writes the log has given no sign of life.",
+        value=shared.observer_silent_seconds(),
+    )
+    yield CounterMetricFamily(
+        "hotrow_observer_restarts",
+        "Times the process that writes the log was started again.",
+        value=float(totals[layout.observer_restarts]),
     )
     yield _counters("hotrow_log_dropped", "Log lines lost, by reason.", layout.dropped, totals)
 

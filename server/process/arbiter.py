@@ -195,6 +195,8 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
             self.reap_workers()
         self.kill_workers(signal.SIGKILL)
         self.reap_workers()
+        if self.app.log is not None:
+            self.app.log.observer.finish()
 
     def _asked_to_hurry(self) -> bool:
         with suppress(queue.Empty):
@@ -249,6 +251,8 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
 
     def manage_workers(self) -> None:
         """Go on with a reload, keep the number of workers, end those that have a successor."""
+        if self.app.log is not None:
+            self.app.log.observer.look_after()
         self._go_on()
         current = self._current()
         if len(current) < self.num_workers:

@@ -19,7 +19,8 @@ import orjson
 
 from server.cli import add_options, given
 from server.errors import BundleError, HotrowError, SettingsError
-from server.log.mask import Masking, read_key
+from server.log.mask import Masking
+from server.log.masked import read_key
 from server.scoring.service import open_bundles, open_service, share_metrics
 from server.settings import Settings
 

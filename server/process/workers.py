@@ -25,6 +25,7 @@ from uvicorn_worker import UvicornWorker
 
 from server.api.app import create_app
 from server.errors import HotrowError
+from server.log.prediction_log import SharedLog
 from server.model.bundle import Bundle
 from server.process.arbiter import END_SECONDS, HotrowArbiter, check_gunicorn
 from server.process.draining import DrainingServer
@@ -136,6 +137,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         self._last_generation = 0
         slots = settings.workers * SLOTS_PER_WORKER
         self.metrics = share_metrics(self.bundles, slots)
+        self.log = SharedLog(settings, self.metrics) if settings.log_mode != "off" else None
         #: Which generation's worker is in each slot, -1 for none.
         self._slots = [-1] * slots
         self.slot_taken: int | None = None
@@ -212,7 +214,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
 
     def open_service(self, slot: int) -> Service:
         """The service of the worker in this slot."""
-        return open_service(self.settings, self.bundles, self.metrics, slot)
+        return open_service(self.settings, self.bundles, self.metrics, slot, self.log)
 
     def free_slot_taken(self) -> None:
         """The worker that is being started could not be forked; it may have had its slot."""
@@ -254,6 +256,8 @@ def serve_with_workers(settings: Settings) -> None:
     check_gunicorn()
     application = WorkerApplication(settings)
     gc.freeze()  # the collector would touch, and so copy, the pages shared by the fork
+    if application.log is not None:
+        application.log.observer.start()
     application.run()
 
 

@@ -42,6 +42,7 @@ class Scorer:
         self._tails = self._make_tails()
         self._count = metrics.scored(bundle.label, bundle.outcomes, bundle.task)
         self._lines = log.register(bundle, self.instance_id) if log is not None else None
+        self._put = self._lines.put if self._lines is not None else None
         self._log = log
         self.answer = self._answer_logged_first if log is not None and log.strict else self._answer
 
@@ -96,11 +97,10 @@ class Scorer:
         content = self._content(sequence, probability, decision)
         if row_id:
             content = _with_id(content, row_id)
+        if self._put is not None:  # first: whoever has an answer has a line, though this process be killed
+            self._put(started_ns, time.perf_counter_ns(), content, sequence, body)
         send(content)
-        # The client has its answer; what follows is ours.
         self._count(probability, decision)
-        if self._lines is not None:
-            self._lines.hold((started_ns, time.perf_counter_ns(), content, sequence, body))
 
     def _answer_logged_first(self, body: bytes, send: Send, started_ns: int, row_id: bytes = b"") -> None:
         """`answer` in the log's strict mode: no line, no answer."""

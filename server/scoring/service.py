@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from server.errors import BundleError, NotFound
-from server.log.prediction_log import PredictionLog
+from server.log.prediction_log import PredictionLog, SharedLog
 from server.metrics.exposition import Exposition
 from server.metrics.shared import Layout, MetricsCollector, SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
@@ -120,7 +120,11 @@ def register_models(bundles: Sequence[Bundle], shared: SharedMetrics) -> None:
 
 
 def open_service(
-    settings: Settings, bundles: Sequence[Bundle], shared: SharedMetrics, worker: int = 0
+    settings: Settings,
+    bundles: Sequence[Bundle],
+    shared: SharedMetrics,
+    worker: int = 0,
+    shared_log: SharedLog | None = None,
 ) -> Service:
     """Load, warm up and self-test everything one worker needs.
 
@@ -130,7 +134,7 @@ def open_service(
     metrics = WorkerMetrics(shared, worker)
     log = None
     if settings.log_mode != "off":
-        log = PredictionLog.from_settings(settings, worker, metrics)
+        log = PredictionLog(settings, worker, metrics, shared_log)
     models = tuple(ServedModel(bundle, metrics, log) for bundle in bundles)
     in_flight = Limiter(metrics, settings.max_inflight, settings.max_batch_bytes)
     page = MetricsCollector(shared, [model.info for model in models])

@@ -21,7 +21,6 @@ from loadtest.harness.scrape import total
 from monitoring.drift.comparison import drift_of_files
 from server.log.mask import Masking
 from server.log.prediction_log import PredictionLog
-from server.log.sample import BURST_LINES, LINES_AT_ONCE, LineSample, spread_lines
 from server.metrics.drift import (
     FALSE_ALARM_RATE,
     MIN_ROWS,
@@ -32,12 +31,14 @@ from server.metrics.drift import (
     reference_counts,
     shift,
 )
-from server.metrics.drift_counts import DriftCounts, ModelCounts, drift_families
+from server.metrics.drift_counts import drift_families
+from server.metrics.row_counter import RowCounter
 from server.metrics.shared import Layout, SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.reference import Distribution, Reference
 from server.model.schema import Feature, Schema
+from server.settings import Settings
 from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows, train
 from tests.support.monitored import house_bundle, houses, monitored_bundle, send_all, wait_for_rows
 from tests.support.real_data import DATA, needs_real_data
@@ -156,17 +157,25 @@ def _streamed_lines(bundle: Bundle, lines: list[bytes], window: int = 10_000) ->
     assert reference is not None
     shared = SharedMetrics(Layout([(bundle.label, bundle.outcomes)], {bundle.label: reference}), 2)
     for worker in range(2):
-        counts = DriftCounts()
-        masking = Masking()
-        model = WorkerMetrics(shared, worker).drift(
-            bundle.label, masking.codes(bundle), masking.hidden(bundle), window
-        )
-        assert isinstance(model, ModelCounts)
-        counts.add(bundle.label, model)
+        counter = _counter(bundle, shared, worker, window)
         for line in lines[worker::2]:
-            counts.count_line(line)
+            _count_line(counter, line)
     families = drift_families(shared.layout.drift, shared.totals())
     return {(s.name, s.labels.get("feature", "")): s.value for f in families for s in f.samples}
+
+
+def _counter(bundle: Bundle, shared: SharedMetrics, worker: int, window: int) -> RowCounter:
+    """What the observer counts one worker's rows with."""
+    masking = Masking()
+    plan = WorkerMetrics(shared, worker).drift_plan(
+        bundle.label, masking.codes(bundle), masking.hidden(bundle), window
+    )
+    assert plan is not None
+    return RowCounter(orjson.loads(orjson.dumps(plan)), shared.region(worker))
+
+
+def _count_line(counter: RowCounter, line: bytes) -> None:
+    counter.count_answer(line, orjson.dumps(orjson.loads(line)["input"]))
 
 
 def _alarms(figures: dict[tuple[str, str], float]) -> list[str]:
@@ -268,16 +277,9 @@ def test_a_batch_is_counted_row_by_row(bundle: Bundle) -> None:
     reference = Reference.of(bundle)
     assert reference is not None
     shared = SharedMetrics(Layout([(bundle.label, bundle.outcomes)], {bundle.label: reference}), 1)
-    model = WorkerMetrics(shared, 0).drift(bundle.label, Masking().codes(bundle), (), 1000)
-    assert model is not None
-    counts = DriftCounts()
-    counts.add(bundle.label, model)
     rows = {"rows": [{"income": 1.0}, {"income": 2.0, "owner": True}]}
-    counts.count_line(
-        orjson.dumps(
-            {"model": "three@1", "input": rows, "probabilities": [0.1, 0.2], "decisions": ["grant"] * 2}
-        )
-    )
+    answer = {"model": "three@1", "probabilities": [0.1, 0.2], "decisions": ["grant"] * 2}
+    _counter(bundle, shared, 0, 1000).count_answer(orjson.dumps(answer), orjson.dumps(rows))
     slots = shared.layout.drift[bundle.label]
     assert slots.both_windows(shared.totals())[0] == 2
 
@@ -319,45 +321,23 @@ def test_rows_of_a_model_that_comes_with_a_reload_are_counted(bundle: Bundle, tm
         ),
         1,
     )
-    lines = _lines(second, sample_rows(THREE_FEATURES, 30, seed=1))
+    answers = _lines(second, sample_rows(THREE_FEATURES, 30, seed=1))
 
     async def serve() -> float:
-        log = PredictionLog(tmp_path, "8000-0", WorkerMetrics(shared, 0), queue_bytes=2**20)
-        log.register(bundle, "first")
+        log = PredictionLog(Settings(log_dir=tmp_path), 0, WorkerMetrics(shared, 0))
+        log.register(bundle, "1" * 12)
         log.start()
-        log.register(second, "second")
-        log.append(b"".join(line + b"\n" for line in lines), len(lines))
-        slots, end = shared.layout.drift[second.label], time.monotonic() + 10
-        while (rows := slots.both_windows(shared.totals())[0]) < len(lines) and time.monotonic() < end:
+        put = log.register(second, "2" * 12).put
+        for number, line in enumerate(answers):
+            put(0, 1, line, number, orjson.dumps(orjson.loads(line)["input"]))
+        slots, end = shared.layout.drift[second.label], time.monotonic() + 20
+        while (rows := slots.both_windows(shared.totals())[0]) < len(answers) and time.monotonic() < end:
             await asyncio.sleep(0.02)
         log.stop()
         await asyncio.to_thread(log.close)
         return float(rows)
 
-    assert asyncio.run(serve()) == len(lines)
-
-
-def test_a_sample_is_spread_over_the_segment() -> None:
-    lines = [b"%04d" % i for i in range(1000)]
-    blocks = [b"".join(line + b"\n" for line in lines[i : i + 16]) for i in range(0, 1000, 16)]
-    assert spread_lines(blocks, 1000, 2000) == lines
-    for most in (1, 20, 100, 500):
-        taken = [int(line) for line in spread_lines(blocks, 1000, most)]
-        assert taken == sorted(set(taken))
-        assert most * 0.9 <= len(taken) <= most
-        assert len(taken) == 1 or max(np.diff(taken)) <= 2 * 1000 / most + 16
-    assert spread_lines(blocks, 1000, 0) == []
-
-
-def test_a_burst_is_looked_at_a_few_lines_at_a_time() -> None:
-    seen: list[bytes] = []
-    sample = LineSample(seen.append)
-    sample.take([b"line\n" * 10] * (BURST_LINES // 10 + 50), BURST_LINES + 500)
-    sample.show_some()
-    assert len(seen) == LINES_AT_ONCE
-    while sample.waiting:
-        sample.show_some()
-    assert BURST_LINES - 50 <= len(seen) <= BURST_LINES
+    assert asyncio.run(serve()) == len(answers)
 
 
 def test_the_command_exits_3_on_drift_and_0_without(bundle: Bundle, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from loadtest.harness.subject import Subject
+from loadtest.harness.subject import Subject, workers_of
 from server.explain.explainer import Explainer
 from server.model.bundle import SOURCE_FILE, Bundle, write_bundle
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
@@ -79,9 +79,9 @@ def test_bad_row_is_refused_as_predict_refuses_it(subject: Subject) -> None:
 def test_lightgbm_is_loaded_by_the_first_call_in_a_process_of_its_own(three: Path, tmp_path: Path) -> None:
     with serving(three, tmp_path) as subject:
         server = psutil.Process(subject.pid)
-        assert not server.children(recursive=True)
+        assert not workers_of(subject.pid)
         httpx.post(subject.url + "/explain", json=ROW).raise_for_status()
-        (helper,) = server.children(recursive=True)
+        (helper,) = workers_of(subject.pid)
         assert "server.explain.contributions" in " ".join(helper.cmdline())
         assert "lib_lightgbm" not in " ".join(m.path for m in server.memory_maps())
 
@@ -89,7 +89,7 @@ def test_lightgbm_is_loaded_by_the_first_call_in_a_process_of_its_own(three: Pat
 def test_killed_helper_is_started_again(three: Path, tmp_path: Path) -> None:
     with serving(three, tmp_path) as subject:
         first = httpx.post(subject.url + "/explain", json=ROW).json()
-        (helper,) = psutil.Process(subject.pid).children(recursive=True)
+        (helper,) = workers_of(subject.pid)
         helper.kill()
         second = httpx.post(subject.url + "/explain", json=ROW)
         assert second.status_code == 200
@@ -125,7 +125,7 @@ def test_client_that_goes_while_a_killed_helper_is_replaced_leaves_no_answer_beh
 def test_helper_ends_with_the_server(three: Path, tmp_path: Path) -> None:
     with serving(three, tmp_path) as subject:
         httpx.post(subject.url + "/explain", json=ROW).raise_for_status()
-        (helper,) = psutil.Process(subject.pid).children(recursive=True)
+        (helper,) = workers_of(subject.pid)
     psutil.wait_procs([helper], timeout=10)
     assert not helper.is_running()
 

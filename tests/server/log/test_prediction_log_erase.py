@@ -82,7 +82,7 @@ def _log(folder: Path, subjects: dict[int, str], lines: int = 9) -> Path:
     ]
     file.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
     ledger = LogJournal(file)
-    ledger.opened({BOOT: "ab" * 32}, {"a": "hash"})
+    ledger.opened(1, {BOOT: "ab" * 32}, {"a": "hash"})
     ledger.closed([BOOT], lines, 0)
     return file
 

@@ -7,7 +7,8 @@ import orjson
 import pytest
 
 from server.errors import SettingsError
-from server.log.mask import Masking, read_key
+from server.log.mask import Masking
+from server.log.masked import read_key
 from server.model.bundle import Bundle
 from server.model.schema import Feature, Schema
 from server.settings import Settings

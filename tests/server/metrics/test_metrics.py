@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import psutil
 import pytest
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -19,6 +18,7 @@ from prometheus_client.registry import Collector
 from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import scored
 from loadtest.harness.scrape import scrape, total
+from loadtest.harness.subject import workers_of
 from server.metrics.exposition import BURST, Exposition
 from server.metrics.shared import (
     CODES,
@@ -101,7 +101,7 @@ def test_scrapes_go_on_and_no_counter_falls_when_a_worker_is_killed(bundle: Bund
         clients.wait_for(200)
         before = scrape(subject.url)
         for _ in range(3):
-            victim = min(psutil.Process(subject.pid).children(), key=lambda child: child.pid)
+            victim = min(workers_of(subject.pid), key=lambda child: child.pid)
             os.kill(victim.pid, signal.SIGKILL)
             for _ in range(10):
                 after = scrape(subject.url)

@@ -23,7 +23,7 @@ from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow, scored
 from loadtest.harness.request_records import reconcile
 from loadtest.harness.scrape import scrape, total
-from loadtest.harness.subject import Subject, free_port, python
+from loadtest.harness.subject import Subject, free_port, python, workers_of
 from monitoring.logs.verification import verify
 from server.errors import BundleError
 from server.log.file import LogFile
@@ -142,7 +142,7 @@ def spoil(served: Path, new: Path, damage: str) -> None:
 
 def checks(subject: Subject) -> list[psutil.Process]:
     """The processes that try models for this server."""
-    children = psutil.Process(subject.pid).children()
+    children = workers_of(subject.pid)
     return [child for child in children if "server.process.model_check" in " ".join(child.cmdline())]
 
 
@@ -172,14 +172,14 @@ def test_successors_that_hang_leave_the_old_workers_serving(
     versions: list[Path], served: Path, tmp_path: Path
 ) -> None:
     with serving(served, tmp_path, "--workers", "2", drain_seconds="1") as subject:
-        old = set(psutil.Process(subject.pid).children())
+        old = set(workers_of(subject.pid))
         publish(versions[1], served)
         os.kill(subject.pid, signal.SIGHUP)
         eventually(lambda: checks(subject) != [])
         others = old | set(checks(subject))
         hung: list[psutil.Process] = []
         while len(hung) < 2:
-            for child in set(psutil.Process(subject.pid).children()) - others - set(hung):
+            for child in set(workers_of(subject.pid)) - others - set(hung):
                 child.suspend()
                 hung.append(child)
         assert {model_of(subject) for _ in range(20)} == {"three@1"}
@@ -187,7 +187,7 @@ def test_successors_that_hang_leave_the_old_workers_serving(
         hung[0].kill()  # the other one is ended by the arbiter, sooner or later
         eventually(lambda: in_progress(subject) == 0)
         assert reloads(subject, "failed") == 1
-        eventually(lambda: set(psutil.Process(subject.pid).children()) == old)
+        eventually(lambda: set(workers_of(subject.pid)) == old)
 
 
 def test_slow_request_across_a_reload_is_answered(versions: list[Path], served: Path, tmp_path: Path) -> None:
@@ -211,10 +211,10 @@ def test_slow_request_across_a_reload_is_answered(versions: list[Path], served: 
 def test_killed_worker_after_a_reload_is_replaced_where_it_was_missed(served: Path, tmp_path: Path) -> None:
     with serving(served, tmp_path, "--workers", "2") as subject:
         assert command(subject, "reload")[0] == 0
-        eventually(lambda: len(psutil.Process(subject.pid).children()) == 2)
-        for victim in psutil.Process(subject.pid).children():
+        eventually(lambda: len(workers_of(subject.pid)) == 2)
+        for victim in workers_of(subject.pid):
             victim.kill()
-            eventually(lambda: len(psutil.Process(subject.pid).children()) == 2)
+            eventually(lambda: len(workers_of(subject.pid)) == 2)
         assert [model_of(subject) for _ in range(40)] == ["three@1"] * 40
 
 
@@ -318,11 +318,11 @@ def test_successors_that_do_not_stay_are_rolled_back(
         with Load(subject.url, rows) as clients:
             os.kill(subject.pid, signal.SIGHUP)
             eventually(lambda: reloads(subject, "failed") == 1)
-            eventually(lambda: len(psutil.Process(subject.pid).children()) == 2)
+            eventually(lambda: len(workers_of(subject.pid)) == 2)
         assert {model_of(subject) for _ in range(20)} == {"three@1"}
         taken.close()
         assert command(subject, "reload") == (0, f"{subject.url} serves three@2.\n")
-        eventually(lambda: len(psutil.Process(subject.pid).children()) == 2)
+        eventually(lambda: len(workers_of(subject.pid)) == 2)
         assert {model_of(subject) for _ in range(20)} == {"three@2"}
     assert set(clients.ledger.statuses) == {200}
     assert not clients.ledger.failed
@@ -333,7 +333,7 @@ def test_workers_that_die_young_end_the_server_with_3(served: Path, tmp_path: Pa
     with serving(served, tmp_path, "--workers", "2") as subject:
         seen: set[int] = set()
         while subject.process.poll() is None:
-            for child in psutil.Process(subject.pid).children():
+            for child in workers_of(subject.pid):
                 seen.add(child.pid)
                 child.kill()
             time.sleep(0.05)
@@ -349,7 +349,7 @@ def test_sigterm_during_a_reload_is_obeyed(served: Path, tmp_path: Path, step: s
         if step == "check":
             eventually(lambda: checks(subject) != [])
         else:
-            eventually(lambda: len(psutil.Process(subject.pid).children()) == 4)
+            eventually(lambda: len(workers_of(subject.pid)) == 4)
         subject.process.terminate()
         assert subject.process.wait(20) == 0
 

@@ -14,7 +14,7 @@ import pytest
 
 from loadtest.harness.instances import wait_for_instances
 from loadtest.harness.reference_rows import ReferenceRow
-from loadtest.harness.subject import Subject
+from loadtest.harness.subject import Subject, workers_of
 from server.process.arbiter import YOUNG_SECONDS
 from tests.support.bundles import ROW
 from tests.support.servers import address, exchange, post, run, serving
@@ -31,7 +31,7 @@ def two_workers(three: Path, tmp_path: Path) -> Iterator[Subject]:
 
 
 def workers(subject: Subject) -> list[int]:
-    return [child.pid for child in psutil.Process(subject.process.pid).children()]
+    return [child.pid for child in workers_of(subject.process.pid)]
 
 
 def eventually(fact: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -1,0 +1,123 @@
+"""The observer: a process that writes what the workers answered, so that they need only answer.
+
+`python -m server.log.observer MEMORY DESCRIPTIONS METRICS LIFE`, four descriptors: it
+takes records from the rings of all workers, makes lines, writes, rotates, masks,
+syncs, keeps the journal and counts drift. It ends when nobody holds the other end
+of LIFE any more, which is when every worker and their parent have ended, and has
+then written every record. No signal but SIGKILL ends it before; then a successor
+goes on where it stopped.
+"""
+
+import logging
+import mmap
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from server.log.channel import Channel
+from server.log.journal import LogJournal
+from server.log.masked import read_key
+from server.log.rotation import RetentionPolicy, expired
+from server.log.stream import PORTION_BYTES, Known, Stream
+
+logger = logging.getLogger(__name__)
+
+#: What comes is taken so often, and what has lain so long is seen: together what the log promises.
+WAKE_SECONDS, LOOK_SECONDS = 0.03, 0.035
+TIDY_SECONDS = 30.0
+LOWEST_PRIORITY = 19
+_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Observer:
+    """All streams of one server, worked on by two threads, one at a time.
+
+    The thread of the lowest priority does the work as long as it is let: a waking
+    worker goes first. Where others leave it no processor the records lie; then the
+    thread of ordinary priority takes them, so that they do not lie for long.
+    """
+
+    def __init__(self, channel: Channel, config: dict[str, Any], metrics: int) -> None:
+        self._rings = channel.rings
+        self._config = config
+        known = Known(channel.descriptions)
+        key = read_key(config["key_file"] and Path(config["key_file"]), Path(config["directory"]))
+        values = memoryview(mmap.mmap(metrics, 0)).cast("d")
+        slots = config["region_slots"]
+        self._streams = [
+            Stream(slot, ring, known, config, values[slot * slots : (slot + 1) * slots], key)
+            for slot, ring in enumerate(channel.rings)
+        ]
+        self._turn = threading.Lock()
+        self._tidied = 0.0
+
+    def run(self, life: int) -> None:
+        """Work until nobody holds the other end of `life`, then take what is left."""
+        for stream in self._streams:
+            stream.recover()
+        threading.Thread(target=self._work_modestly, name="modest", daemon=True).start()
+        ended = select.poll()
+        ended.register(life, select.POLLIN | select.POLLHUP)
+        before: set[tuple[int, int]] = set()
+        while not ended.poll(LOOK_SECONDS * 1000):
+            lies = {(slot, ring.read) for slot, ring in enumerate(self._rings) if ring.unread_bytes}
+            if lies & before:
+                self._work()
+            before = lies
+            self._beat()
+        with self._turn:  # for good: the other thread has no more to do
+            for stream in self._streams:
+                stream.finish()
+
+    def _work_modestly(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
+        while True:
+            self._work()
+            # What is not a portion is left to come together: a line costs a third of what it does alone.
+            if not any(stream.can_work and stream.unread_bytes >= PORTION_BYTES for stream in self._streams):
+                time.sleep(WAKE_SECONDS)
+
+    def _work(self) -> None:
+        with self._turn:
+            for stream in self._streams:
+                stream.work()
+            now = time.monotonic()
+            if now - self._tidied >= TIDY_SECONDS:
+                self._tidied = now
+                self._tidy()
+
+    def _beat(self) -> None:
+        for ring in self._rings:
+            ring.beat(time.perf_counter_ns())
+
+    def _tidy(self) -> None:
+        """Delete the files, of every worker of this server, that need not stay."""
+        directory, server = Path(self._config["directory"]), self._config["server"]
+        try:
+            gone = expired(directory, f"predictions-{server}-", RetentionPolicy(**self._config["retention"]))
+            for file in gone:
+                file.unlink(missing_ok=True)
+            if gone:
+                LogJournal(self._streams[0].path).removed(gone)
+        except Exception as error:  # noqa: BLE001  # must not end the log
+            logger.error("Old files of %s cannot be deleted: %r", directory, error)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Observe until the server has ended."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for number in _IGNORED:  # of the whole group: the workers end first
+        signal.signal(number, signal.SIG_IGN)
+    memory, descriptions, metrics, life = map(int, arguments)
+    channel, config = Channel.of(memory, descriptions)
+    Observer(channel, config, metrics).run(life)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,270 @@
+"""Records on their way from a worker to the observer: a ring in memory that both have.
+
+One writer, one reader, no lock. A record is written whole before the position
+behind it is, so none is ever half visible, even of a writer that is killed amid
+it; and neither end needs the other to be alive. Positions only grow. The reader
+tells apart what it has read and what the writer may write over, and says before
+it writes lines to a file what it is about to write: a successor goes on exactly
+where a killed reader stopped.
+"""
+
+import mmap
+import platform
+import struct
+from ctypes import CDLL, c_long
+from typing import NamedTuple, Protocol, TypeAlias
+
+#: The positions and what a successor needs lie in the first page of a ring.
+PAGE_BYTES = mmap.PAGESIZE
+_HEAD, _READ, _FREE = 0, 8, 16  # apart by a cache line: the writer's and the reader's
+_INTENT, _INTENT_BYTES, _INTENT_READ, _INTENT_LINES = 17, 18, 19, 20
+_PID, _LINES, _BEAT_NS = 21, 22, 23
+#: size, length of the response, instance, began, ended, number; then the response and the body.
+_RECORD = struct.Struct("@IIQqqQ")
+_PACK, _UNPACK, _RECORD_BYTES = _RECORD.pack, _RECORD.unpack_from, _RECORD.size
+_SKIP = bytes(4)
+_GAP = (0,) * 6
+#: In the place of the response's length: no answer, but an instance that begins or ends.
+OPENED, ADMITTED, CLOSED = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
+#: What was read is given back, and its memory with it, in pieces of so much.
+RELEASE_BYTES = 2**20
+_MEMBARRIER, _MEMBARRIER_GLOBAL = {"aarch64": 283}.get(platform.machine(), 324), 1
+_STORES_IN_ORDER = platform.machine() in ("x86_64", "AMD64", "i686")
+
+
+#: When a request began and ended by `perf_counter_ns`, the response, its number, the body.
+Answer: TypeAlias = tuple[int, int, bytes, int, bytes]
+
+
+class Event(NamedTuple):
+    """An instance begins or ends: `OPENED`, `ADMITTED` or `CLOSED`, by the process `pid`."""
+
+    kind: int
+    instance: int
+    pid: int
+    lines: int
+    dropped: int
+
+
+class Taken(NamedTuple):
+    """What was read: answers by instance, as they came, or one event; and the position behind it."""
+
+    answers: list[tuple[int, list[Answer]]]
+    event: Event | None
+    read: int
+
+
+class Intent(NamedTuple):
+    """What a reader was about to append: to a file of so many bytes so many more, up to a position."""
+
+    file_bytes: int
+    more_bytes: int
+    read: int
+    lines: int
+
+
+def ring_bytes(capacity: int) -> int:
+    """The memory of a ring that holds records of about `capacity` bytes, in whole pages."""
+    pages = max(2, -(-capacity // PAGE_BYTES))
+    return (1 + pages) * PAGE_BYTES
+
+
+class Put(Protocol):
+    """Adds a record; False if there is no room."""
+
+    def __call__(  # noqa: D102
+        self, instance: int, began: int, ended: int, response: bytes, number: int, body: bytes, event: int = 0
+    ) -> bool: ...
+
+
+class Ring:
+    """Both ends of one ring in `memory`, and what anybody may look at."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+        self._index = memoryview(memory)[:PAGE_BYTES].cast("Q")
+        self.capacity = len(memory) - PAGE_BYTES
+
+    # The writer
+
+    def writer(self) -> Put:
+        """Be the writer from now on, behind all that the one before has written.
+
+        What it returns adds an answer, and says False if there is no room: the instance,
+        when the request began and ended, the response, its number, the body. One
+        function with its own variables, for it is on the hot path.
+        """
+        memory, index, capacity, pack, record_bytes = (
+            self._memory,
+            self._index,
+            self.capacity,
+            _PACK,
+            _RECORD_BYTES,
+        )
+        head, room, base = index[_HEAD], 0, 0  # the ends of what was written and may be; offset of both
+
+        def put(
+            instance: int, began: int, ended: int, response: bytes, number: int, body: bytes, event: int = 0
+        ) -> bool:
+            nonlocal head, room, base
+            length = len(response)
+            size = record_bytes + length + len(body)
+            if head + size > room and not make_room(size):
+                return False
+            at = head + base
+            memory[at : at + size] = (
+                pack(size, event or length, instance, began, ended, number) + response + body
+            )
+            head = index[_HEAD] = head + size + 7 & ~7
+            return True
+
+        def make_room(size: int) -> bool:
+            nonlocal head, room, base
+            at = head % capacity
+            gap = capacity - at if at + size > capacity else 0  # a record never wraps
+            free = index[_FREE] + capacity - 8  # and ends at a multiple of 8
+            if head + gap + size > free:
+                return False
+            if gap:
+                memory[PAGE_BYTES + at : PAGE_BYTES + at + 4] = _SKIP
+                head += gap
+            lap = head - head % capacity
+            base, room = PAGE_BYTES - lap, min(free, lap + capacity)
+            return True
+
+        return put
+
+    # The reader
+
+    def take(self, most_bytes: int) -> Taken:
+        """Answers that were not read, of about so many bytes, or one event; nothing if there is none."""
+        read, head = self._index[_READ], self._index[_HEAD]
+        if read != head:
+            _order_loads()
+        end = min(head, read + most_bytes)
+        groups: list[tuple[int, list[Answer]]] = []
+        answers: list[Answer] = []
+        last = -1
+        while read < head and (read < end or not groups):
+            (size, kind, instance, began, ended, number), at, behind = self._header(read)
+            if not size:
+                read = behind
+                continue
+            if kind >= CLOSED:
+                if groups:
+                    break
+                return Taken([], Event(kind, instance, number, began, ended), behind)
+            if instance != last:
+                last, answers = instance, []
+                groups.append((instance, answers))
+            middle = at + _RECORD_BYTES + kind
+            response, body = self._memory[at + _RECORD_BYTES : middle], self._memory[middle : at + size]
+            answers.append((began, ended, response, number, body))
+            read = behind
+        return Taken(groups, None, read)
+
+    def _header(self, position: int) -> tuple[tuple[int, ...], int, int]:
+        """The head of a record, where it lies, and the position behind it; of a gap at the end all zeros."""
+        at = position % self.capacity
+        left = self.capacity - at
+        if left >= _RECORD_BYTES:
+            head = _UNPACK(self._memory, PAGE_BYTES + at)
+            if head[0]:
+                return head, PAGE_BYTES + at, position + (head[0] + 7 & ~7)
+        return _GAP, 0, position + left
+
+    def intend(self, file_bytes: int, more_bytes: int, read: int, lines: int) -> None:
+        """Say what is about to be appended to the file."""
+        index = self._index
+        index[_INTENT_BYTES], index[_INTENT_READ], index[_INTENT_LINES] = more_bytes, read, lines
+        index[_INTENT] = file_bytes + 1
+
+    @property
+    def intent(self) -> Intent | None:
+        """What a reader that was killed was about to append."""
+        index = self._index
+        if not index[_INTENT]:
+            return None
+        return Intent(index[_INTENT] - 1, index[_INTENT_BYTES], index[_INTENT_READ], index[_INTENT_LINES])
+
+    def done(self, read: int, lines: int) -> None:
+        """All before this position is read, and with it so many lines of the process are written."""
+        index = self._index
+        index[_READ], index[_LINES] = read, lines
+        index[_INTENT] = 0
+        if read - index[_FREE] >= min(RELEASE_BYTES, self.capacity // 4):
+            self._release(index[_FREE], read)
+
+    def forget_intent(self) -> None:
+        """Nothing of what was intended was appended."""
+        self._index[_INTENT] = 0
+
+    def _release(self, free: int, read: int) -> None:
+        # The pages go back to the kernel before the writer may have them again.
+        first, last = free % self.capacity, read % self.capacity
+        parts = [(first, last)] if first < last else [(first, self.capacity), (0, last)]
+        for start, end in parts:
+            start, end = -(-start // PAGE_BYTES) * PAGE_BYTES, end // PAGE_BYTES * PAGE_BYTES
+            if start < end:
+                try:
+                    self._memory.madvise(mmap.MADV_REMOVE, PAGE_BYTES + start, end - start)
+                except OSError:
+                    break  # the memory stays with the ring
+        self._index[_FREE] = read
+
+    # Anybody
+
+    @property
+    def lines(self) -> int:
+        """The lines written of the process that has the ring open."""
+        return self._index[_LINES]
+
+    @property
+    def pid(self) -> int:
+        """The process that has the ring open, as far as it was read; 0 for none."""
+        return self._index[_PID]
+
+    def opened_by(self, pid: int) -> None:
+        """Whose records follow; for the reader."""
+        self._index[_PID] = pid
+
+    def beat(self, now_ns: int) -> None:
+        """The reader lives."""
+        self._index[_BEAT_NS] = now_ns
+
+    @property
+    def beat_ns(self) -> int:
+        """When the reader lived last, by `perf_counter_ns`; 0 before it ever did."""
+        return self._index[_BEAT_NS]
+
+    @property
+    def read(self) -> int:
+        """The position up to which it was read."""
+        return self._index[_READ]
+
+    @property
+    def unread_bytes(self) -> int:
+        """What waits to be read."""
+        return max(0, self._index[_HEAD] - self._index[_READ])
+
+    def oldest_ns(self) -> int | None:
+        """When the oldest unread answer ended, by `perf_counter_ns`; None if there is none."""
+        read, head = self._index[_READ], self._index[_HEAD]
+        position = read
+        while position < head:
+            (size, kind, _, _, ended, _), _, position = self._header(position)
+            if self._index[_READ] != read:  # what was read in the meantime may be written over
+                return None
+            if size and kind < CLOSED:
+                return ended
+        return None
+
+
+def _order_loads() -> None:
+    """What was stored before a position that was just loaded is loaded after it.
+
+    Free where processors keep stores in order. Elsewhere membarrier(2) makes every
+    running thread do so, which spares the writer, who comes a million times, a barrier.
+    """
+    if not _STORES_IN_ORDER:
+        CDLL(None).syscall(c_long(_MEMBARRIER), c_long(_MEMBARRIER_GLOBAL), c_long(0))

@@ -1,0 +1,280 @@
+"""One worker's records, made into lines and written: what the observer does with each ring."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from server.errors import SettingsError
+from server.log.channel import Descriptions
+from server.log.file import LogFile, cut_back
+from server.log.journal import LogJournal
+from server.log.line import LineMaker
+from server.log.masked import Mask
+from server.log.ring import ADMITTED, OPENED, Answer, Event, Ring
+from server.log.rotation import RetentionPolicy
+from server.metrics.process_usage import ProcessUsage
+from server.metrics.row_counter import RowCounter
+
+logger = logging.getLogger(__name__)
+
+#: Records taken in one go: some hundred microseconds of work.
+PORTION_BYTES = 2**18
+SYNC_SECONDS = 0.5
+RETRY_SECONDS = 1.0
+#: Rows of one worker that are counted for drift in a second, all of them up to here: 2 % of a processor.
+COUNTED_A_SECOND = 2000
+
+Groups: TypeAlias = list[tuple[int, list[Answer]]]
+
+
+class Known:
+    """What the descriptions tell: models, and instances with their model."""
+
+    def __init__(self, descriptions: Descriptions) -> None:
+        self._descriptions = descriptions
+        self._models: dict[str, dict[str, Any]] = {}
+        self._instances: dict[int, dict[str, Any]] = {}
+
+    def model(self, instance: int) -> Mapping[str, Any]:
+        """The model of an instance; raises `KeyError`."""
+        if instance not in self._instances:
+            self._read()
+        return self._models[self._instances[instance]["of"]]
+
+    def instances(self, pid: int, slot: int) -> list[str]:
+        """Those of a process, in the order in which they came."""
+        self._read()
+        return [i["instance"] for i in self._instances.values() if i["pid"] == pid and i["slot"] == slot]
+
+    def _read(self) -> None:
+        for description in self._descriptions.new():
+            if "model" in description:
+                self._models[description["model"]] = description
+            elif "instance" in description:
+                self._instances[int(description["instance"], 16)] = description
+
+
+class Way(NamedTuple):
+    """How the answers of one instance become lines and counts."""
+
+    maker: LineMaker
+    counter: RowCounter | None
+
+
+class Stream:
+    """Takes what comes through one ring, and keeps the file and the journal of its slot.
+
+    `values` are the slot's figures in the shared metrics; of them are the observer's
+    those of drift and of lines lost to the disk or to a failure.
+    """
+
+    def __init__(
+        self,
+        slot: int,
+        ring: Ring,
+        known: Known,
+        config: Mapping[str, Any],
+        values: "memoryview[float]",
+        key: bytes | None,
+    ) -> None:
+        self.path = Path(config["directory"], f"predictions-{config['server']}-{slot}.jsonl")
+        self._slot, self._ring, self._known, self._values, self._key = slot, ring, known, values, key
+        self._strict: bool = config["strict"]
+        self._retention = RetentionPolicy(**config["retention"])
+        self._drop_disk, self._drop_failed = config["drop_disk"], config["drop_failed"]
+        self._journal = LogJournal(self.path)
+        self._file: LogFile | None = None
+        self._ways: dict[int, Way] = {}
+        self._usage = ProcessUsage(ring.pid)
+        self._unsynced_since = self._retry_at = 0.0
+        self._failed = False
+        self._lost = 0
+        self._allowed, self._counted_at = float(COUNTED_A_SECOND), time.monotonic()
+
+    def recover(self) -> None:
+        """Go on where an observer that was killed stopped; raises `OSError`."""
+        intent = self._ring.intent
+        if intent is None:
+            return
+        if cut_back(self.path, intent.file_bytes, intent.more_bytes):
+            self._ring.done(intent.read, intent.lines)
+        else:
+            self._ring.forget_intent()
+
+    @property
+    def unread_bytes(self) -> int:
+        """What waits in the ring."""
+        return self._ring.unread_bytes
+
+    @property
+    def can_work(self) -> bool:
+        """Whether the disk took the last lines, or a second has gone since it did not."""
+        return time.monotonic() >= self._retry_at
+
+    def work(self, *, is_last: bool = False) -> bool:
+        """Take a portion of records; whether there was one. After a failure only once a second, or at last.
+
+        What is left of the lines then, where `is_last`, is counted as lost.
+        """
+        now = time.monotonic()
+        if not (self.can_work or is_last):
+            return False
+        taken = self._ring.take(PORTION_BYTES)
+        if taken.event is not None:
+            self._note(taken.event)
+            self._ring.done(taken.read, 0 if taken.event.kind == OPENED else self._ring.lines)
+            return True
+        if not taken.answers:
+            self._ring.done(taken.read, self._ring.lines)  # a gap at the end, or nothing
+            self._sync(now)
+            return False
+        blocks = [block for block in self._blocks(taken.answers) if block]
+        try:
+            self._write(blocks, taken.read)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the records wait
+            self._say_failed(error)
+            if not is_last:
+                return False
+            self._lose(self._drop_disk, sum(block.count(b"\n") for block in blocks))
+            self._ring.done(taken.read, self._ring.lines)
+        self._count(taken.answers)
+        return True
+
+    def finish(self) -> None:
+        """Take all that is left; a process that did not close the log was killed, and has all its lines."""
+        while self.work(is_last=True):
+            pass
+        self._close_killed()
+        self._sync(float("inf"))
+        if self._file is not None:
+            self._file.close()
+
+    # Lines
+
+    def _blocks(self, groups: Groups) -> Iterator[bytes]:
+        for instance, answers in groups:
+            try:
+                yield self._way(instance).maker.lines(answers)
+            except Exception:  # noqa: BLE001  # others of them may have their line
+                yield from (self._line(instance, answer) for answer in answers)
+
+    def _line(self, instance: int, answer: Answer) -> bytes:
+        try:
+            return self._way(instance).maker.lines([answer])
+        except Exception:
+            logger.exception("An answer has no line in the prediction log.")
+            self._lose(self._drop_failed, 1)
+            return b""
+
+    def _way(self, instance: int) -> Way:
+        way = self._ways.get(instance)
+        if way is None:
+            model = self._known.model(instance)
+            mask = Mask(model["mask"], self._key) if model["mask"] else None
+            counter = RowCounter(model["drift"], self._values) if model["drift"] else None
+            way = self._ways[instance] = Way(LineMaker(self._usage, mask), counter)
+        return way
+
+    def _lose(self, slot: int, lines: int) -> None:
+        self._values[slot] += lines
+        self._lost += lines
+
+    def _write(self, blocks: Sequence[bytes], read: int) -> None:
+        lines = self._ring.lines + sum(block.count(b"\n") for block in blocks)
+        if not self._strict and blocks:
+            block = b"".join(blocks)
+            size = len(block)
+            self._opened().append([block], lambda at: self._ring.intend(at, size, read, lines))
+        self._ring.done(read, lines)
+        self._unsynced_since = self._unsynced_since or time.monotonic()
+        if self._failed:
+            self._failed = False
+            logger.info("The prediction log %s is written again.", self.path)
+
+    def _opened(self) -> LogFile:
+        if self._file is None:
+            self._file = LogFile(self.path, self._retention)
+        return self._file
+
+    def _say_failed(self, error: Exception) -> None:
+        self._ring.forget_intent()
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        if not self._failed:  # once a failure, not once a try
+            why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
+            if isinstance(error, SettingsError):
+                why = str(error)
+            logger.error("The prediction log %s cannot be written: %s", self.path, why)
+        self._failed = True
+
+    def _sync(self, now: float) -> None:
+        if not self._unsynced_since or now - self._unsynced_since < SYNC_SECONDS:
+            return
+        self._unsynced_since = 0.0
+        try:
+            if self._strict:
+                _sync_file(self.path)
+            else:
+                self._opened().sync()
+        except Exception as error:  # noqa: BLE001  # as above
+            logger.error("The prediction log %s cannot be synced: %r", self.path, error)
+
+    def _count(self, groups: Groups) -> None:
+        """Count rows for drift: every one, or of more than are allowed some, evenly spread."""
+        now = time.monotonic()
+        allowed = self._allowed + (now - self._counted_at) * COUNTED_A_SECOND
+        self._allowed, self._counted_at = min(COUNTED_A_SECOND, allowed), now
+        step = -(-sum(len(answers) for _, answers in groups) // max(1, int(self._allowed)))
+        for instance, answers in groups:
+            way = self._ways.get(instance)
+            if way is None or way.counter is None or (self._allowed < 1.0 and step > len(answers)):
+                continue
+            try:
+                for _, _, response, _, body in answers[::step]:
+                    self._allowed -= way.counter.count_answer(response, body)
+            except Exception:
+                logger.exception("Drift of an instance cannot be counted any more; the log goes on.")
+                self._ways[instance] = way._replace(counter=None)
+
+    # The journal
+
+    def _note(self, event: Event) -> None:
+        if event.kind == OPENED:
+            self._close_killed()
+            self._ring.opened_by(event.pid)
+            self._usage.close()
+            self._usage = ProcessUsage(event.pid)
+            self._ways.clear()
+            self._lost = 0
+            self._journal.opened(event.pid, *self._of(self._known.instances(event.pid, self._slot)))
+        elif event.kind == ADMITTED:
+            self._journal.admitted(event.pid, *self._of([f"{event.instance:012x}"]))
+        else:
+            self._close(event.lines, event.dropped)
+
+    def _of(self, instances: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """The digest of each instance's model, and how their fields are masked."""
+        models = {instance: self._known.model(int(instance, 16)) for instance in instances}
+        masked = {name: rule for model in models.values() for name, rule in model["masked"].items()}
+        return {instance: model["digest"] for instance, model in models.items()}, masked
+
+    def _close(self, lines: int, dropped: int) -> None:
+        names = self._known.instances(self._ring.pid, self._slot)
+        written = lines if self._strict else self._ring.lines
+        self._journal.closed(names, written, dropped + self._lost)
+        self._ring.opened_by(0)
+
+    def _close_killed(self) -> None:
+        if self._ring.pid:
+            self._close(self._ring.lines, 0)
+
+
+def _sync_file(path: Path) -> None:
+    """Have the kernel put on the disk what another process wrote."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)

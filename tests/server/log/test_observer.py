@@ -1,0 +1,156 @@
+"""The process that writes the log: whoever is killed, every answer has its line, once."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from loadtest.harness.recording_client import Load
+from loadtest.harness.reference_rows import ReferenceRow, scored
+from loadtest.harness.request_records import reconcile
+from loadtest.harness.scrape import scrape, total
+from loadtest.harness.subject import Subject, observer_of, workers_of
+from monitoring.logs.verification import Verdict, verify
+from server.model.bundle import Bundle
+from tests.support.bundles import THREE_FEATURES, sample_rows
+from tests.support.monitored import logged, monitored_bundle, send_all
+from tests.support.servers import serving
+
+ROWS = sample_rows(THREE_FEATURES, 100, seed=1)
+#: `make ledger` kills 20 times.
+ROUNDS = int(os.environ.get("LEDGER_ROUNDS", "3"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return monitored_bundle(tmp_path_factory.mktemp("observer") / "three")
+
+
+@pytest.fixture(scope="module")
+def rows(bundle: Bundle) -> list[ReferenceRow]:
+    return scored([bundle], ROWS)
+
+
+def eventually(fact: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < end, "it did not become true in time"
+        time.sleep(0.02)
+
+
+@contextmanager
+def loaded(
+    bundle: Bundle, rows: list[ReferenceRow], folder: Path, workers: str, **settings: str
+) -> Iterator[tuple[Subject, Load]]:
+    with (
+        serving(bundle.directory, folder, "--workers", workers, **settings) as subject,
+        Load(subject.url, rows) as clients,
+    ):
+        clients.wait_for(200)
+        yield subject, clients
+
+
+def _is_exact(clients: Load, logs: Path) -> None:
+    found = reconcile(clients.ledger, logs)
+    assert not found.lost
+    assert not found.wrong
+    assert not found.duplicates
+    # A client whose connection broke may not have read its last answer.
+    assert found.others <= len(clients.ledger.failures)
+
+
+def test_killed_worker_loses_no_line(bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path) -> None:
+    with loaded(bundle, rows, tmp_path, "2") as (subject, clients):
+        for i in range(ROUNDS):
+            eventually(lambda: len(workers_of(subject.pid)) == 2)
+            victim = workers_of(subject.pid)[i % 2]
+            victim.kill()
+            eventually(lambda: victim.pid not in {w.pid for w in workers_of(subject.pid)})  # noqa: B023
+            clients.wait_for(len(clients.ledger.answers) + 100)
+        subject.process.terminate()
+        assert subject.process.wait(30) == 0
+    _is_exact(clients, tmp_path / "logs")
+    assert verify([tmp_path / "logs"]).verdict is Verdict.WHOLE
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_killed_observer_loses_and_doubles_no_line(
+    bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path, workers: str
+) -> None:
+    with loaded(bundle, rows, tmp_path, workers) as (subject, clients):
+        for _ in range(ROUNDS):
+            victim = observer_of(subject.pid)
+            victim.kill()
+            eventually(lambda: observer_of(subject.pid).pid != victim.pid)  # noqa: B023
+            clients.wait_for(len(clients.ledger.answers) + 100)
+        restarts = total(scrape(subject.url), "hotrow_observer_restarts_total")
+        subject.process.terminate()
+        assert subject.process.wait(30) == 0
+    assert restarts == ROUNDS
+    _is_exact(clients, tmp_path / "logs")
+    assert verify([tmp_path / "logs"]).verdict is Verdict.WHOLE
+
+
+def test_killed_server_leaves_an_observer_that_writes_the_rest_and_ends(
+    bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path
+) -> None:
+    with loaded(bundle, rows, tmp_path, "1") as (subject, clients):
+        observer = observer_of(subject.pid)
+        clients.wait_for(800)
+        subject.process.kill()
+        subject.process.wait(30)
+        eventually(lambda: not observer.is_running())
+    _is_exact(clients, tmp_path / "logs")
+    assert verify([tmp_path / "logs"]).verdict is Verdict.WHOLE
+
+
+def test_server_started_at_once_after_a_kill_takes_the_files_over(bundle: Bundle, tmp_path: Path) -> None:
+    with serving(bundle.directory, tmp_path) as subject:
+        ids = [answer["id"] for answer in send_all(subject.url, ROWS)]
+        observer = observer_of(subject.pid)
+        observer.suspend()
+        subject.process.kill()
+        port = subject.url.rpartition(":")[2]
+        observer.resume()
+    with serving(bundle.directory, tmp_path, port=port) as subject:
+        ids += [answer["id"] for answer in send_all(subject.url, ROWS[:3])]
+    assert [line["id"] for line in logged(tmp_path / "logs")] == ids
+
+
+def test_signals_to_all_that_end_a_server_do_not_end_the_observer_before(
+    bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path
+) -> None:
+    with loaded(bundle, rows, tmp_path, "2") as (subject, clients):
+        observer = observer_of(subject.pid)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(observer.pid, number)
+        subject.process.terminate()
+        assert subject.process.wait(30) == 0
+        assert not observer.is_running()
+    _is_exact(clients, tmp_path / "logs")
+
+
+def test_observer_that_stands_still_is_seen(bundle: Bundle, tmp_path: Path) -> None:
+    with serving(bundle.directory, tmp_path) as subject:
+        observer = observer_of(subject.pid)
+        observer.suspend()
+        send_all(subject.url, ROWS[:5])
+        names = (
+            "hotrow_log_oldest_unwritten_seconds",
+            "hotrow_observer_silent_seconds",
+            "hotrow_log_queue_bytes",
+        )
+        eventually(lambda: all(total(scrape(subject.url), name) > 0.3 for name in names))
+        observer.resume()
+        eventually(lambda: total(scrape(subject.url), names[0]) == total(scrape(subject.url), names[2]) == 0)
+    assert len(logged(tmp_path / "logs")) == 5
+
+
+def test_drift_is_counted_of_every_row(bundle: Bundle, tmp_path: Path) -> None:
+    with serving(bundle.directory, tmp_path) as subject:
+        send_all(subject.url, ROWS * 5)
+        eventually(lambda: total(scrape(subject.url), "hotrow_drift_rows") == 500)

@@ -1,0 +1,239 @@
+"""The ring between a worker and the observer: whole records, in order, once, whoever is killed when."""
+
+import mmap
+import os
+import random
+import signal
+import struct
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from server.log.ring import ADMITTED, CLOSED, OPENED, PAGE_BYTES, Answer, Event, Put, Ring, Taken, ring_bytes
+
+CAPACITY = 2 * PAGE_BYTES
+
+
+def memory(capacity: int = CAPACITY) -> mmap.mmap:
+    return mmap.mmap(-1, ring_bytes(capacity))
+
+
+def answer(number: int, size: int = 10) -> tuple[int, int, int, bytes, int, bytes]:
+    return 0xABC, 100 * number, 100 * number + 7, b"{%d}" % number, number, b"x" * size
+
+
+def say(put: Put, kind: int, instance: int, lines: int = 0, dropped: int = 0) -> bool:
+    return put(instance, lines, dropped, b"", 77, b"", kind)
+
+
+def read_all(ring: Ring, most_bytes: int = 1000) -> list[Answer]:
+    found: list[Answer] = []
+    while True:
+        taken = ring.take(most_bytes)
+        answers = answers_of(taken)
+        ring.done(taken.read, len(found))
+        if not answers:
+            return found
+        found += answers
+
+
+def answers_of(taken: Taken) -> list[Answer]:
+    return [answer for instance, answers in taken.answers for answer in answers if instance == 0xABC]
+
+
+def numbers(answers: list[Answer]) -> list[int]:
+    return [number for _, _, _, number, _ in answers]
+
+
+def test_records_come_out_as_they_went_in_however_often_the_ring_is_gone_round() -> None:
+    choose, ring = random.Random(5), Ring(memory())
+    put = ring.writer()
+    for number in range(5000):
+        given = answer(number, choose.randrange(2000))
+        assert put(*given)
+        assert read_all(ring) == [given[1:]]
+
+
+def test_full_ring_takes_no_more_and_goes_on_when_it_was_read() -> None:
+    ring = Ring(memory())
+    put = ring.writer()
+    taken = 0
+    while put(*answer(taken, 300)):
+        taken += 1
+    assert taken * 340 <= CAPACITY < (taken + 2) * 352
+    assert numbers(read_all(ring)) == list(range(taken))
+    assert put(*answer(taken, 300))
+    assert not put(*answer(0, CAPACITY))
+    assert numbers(read_all(ring)) == [taken]
+
+
+def test_what_is_said_of_instances_comes_alone_and_in_its_place() -> None:
+    ring = Ring(memory())
+    put = ring.writer()
+    assert say(put, OPENED, 0)
+    assert put(*answer(1))
+    assert put(*answer(2))
+    assert say(put, ADMITTED, 0xDEF)
+    assert put(*answer(3))
+    assert say(put, CLOSED, 0, 3, 4)
+    portions: list[object] = []
+    while (taken := ring.take(1000)).answers or taken.event:
+        ring.done(taken.read, 0)
+        portions.append(taken.event or numbers(answers_of(taken)))
+    assert portions == [
+        Event(OPENED, 0, 77, 0, 0),
+        [1, 2],
+        Event(ADMITTED, 0xDEF, 77, 0, 0),
+        [3],
+        Event(CLOSED, 0, 77, 3, 4),
+    ]
+
+
+def test_successors_of_both_ends_go_on_where_they_stopped() -> None:
+    shared = memory()
+    choose = random.Random(7)
+    written = got = 0
+    for _ in range(300):
+        put, reader = Ring(shared).writer(), Ring(shared)
+        for _ in range(choose.randrange(6)):
+            written += put(*answer(written, choose.randrange(900)))
+        taken = reader.take(choose.randrange(1, 3000))
+        found = numbers(answers_of(taken))
+        assert found == list(range(got, got + len(found)))
+        if choose.random() < 0.7:  # else it was killed before it was done
+            reader.done(taken.read, 0)
+            got += len(found)
+    assert got > 100
+
+
+@pytest.mark.parametrize("is_killed_amid", ["header", "record", "skip"])
+def test_record_of_a_writer_that_was_killed_amid_it_is_not_there(is_killed_amid: str) -> None:
+    shared = memory()
+    ring = Ring(shared)
+    assert ring.writer()(*answer(1))
+    at = PAGE_BYTES + ring.unread_bytes
+    left = {"header": b"\xff" * 7, "record": struct.pack("@II", 60, 3) + b"\xff" * 30, "skip": bytes(4)}
+    shared[at : at + len(left[is_killed_amid])] = left[is_killed_amid]
+    assert Ring(shared).writer()(*answer(2))
+    assert numbers(read_all(Ring(shared))) == [1, 2]
+
+
+def test_killed_writer_process_leaves_whole_records_alone() -> None:
+    for seed in range(20):
+        shared = memory(2**16)
+        ring = Ring(shared)
+        child = os.fork()
+        if not child:
+            _write_for_ever(Ring(shared))
+        seen: list[Answer] = []
+        end = time.monotonic() + 20
+        while len(seen) < 50 + seed and time.monotonic() < end:
+            seen += read_all(ring)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        seen += read_all(ring)
+        assert numbers(seen) == list(range(1, 1 + len(seen)))
+        assert all(body == b"x" * (number * 7 % 500) for _, _, _, number, body in seen)
+        assert len(seen) >= 50 + seed
+
+
+def _write_for_ever(ring: Ring) -> None:
+    number, put = 1, ring.writer()
+    while True:
+        if put(*answer(number, number * 7 % 500)):
+            number += 1
+
+
+def test_memory_of_what_was_read_goes_back() -> None:
+    shared = os.memfd_create("ring")
+    os.ftruncate(shared, ring_bytes(8 * 2**20))
+    ring = Ring(mmap.mmap(shared, 0))
+    put = ring.writer()
+    for _ in range(16):
+        for number in range(1000):
+            assert put(*answer(number, 1000))
+        read_all(ring, 2**18)
+    assert os.fstat(shared).st_blocks * 512 < 3 * 2**20
+    os.close(shared)
+
+
+def test_figures_of_a_ring() -> None:
+    ring = Ring(memory())
+    put = ring.writer()
+    assert (ring.oldest_ns(), ring.unread_bytes, ring.intent) == (None, 0, None)
+    put(*answer(3))
+    put(*answer(4))
+    assert ring.oldest_ns() == 307
+    ring.intend(10, 20, 30, 40)
+    assert ring.intent is not None
+    assert tuple(ring.intent) == (10, 20, 30, 40)
+    ring.done(ring.take(1).read, 1)
+    assert ring.intent is None
+    assert (ring.oldest_ns(), ring.lines) == (407, 1)
+
+
+class RingMachine(RuleBasedStateMachine):
+    """Every order of writes, reads, and deaths of both ends, against a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = memory()
+        self.put, self.reader = Ring(self.memory).writer(), Ring(self.memory)
+        self.waiting: list[tuple[int, bytes]] = []
+        self.number = 0
+
+    @rule(size=st.integers(0, 3000))
+    def write(self, size: int) -> None:
+        """A record, which there is room for or not."""
+        body = bytes([self.number % 251]) * size
+        if self.put(0xABC, 0, 0, b"{}", self.number, body):
+            self.waiting.append((self.number, body))
+        else:
+            assert sum(len(body) + 48 for _, body in self.waiting) + size + 48 > CAPACITY - 3048 - 48
+        self.number += 1
+
+    @rule(most_bytes=st.integers(1, 9000))
+    def read(self, most_bytes: int) -> None:
+        """A portion."""
+        taken = self.reader.take(most_bytes)
+        answers = self._compared(taken)
+        self.reader.done(taken.read, 0)
+        del self.waiting[: len(answers)]
+
+    @rule(most_bytes=st.integers(1, 9000))
+    def reader_dies_before_it_is_done(self, most_bytes: int) -> None:
+        """Its successor sees the same."""
+        taken = self.reader.take(most_bytes)
+        self.reader.intend(0, 1, taken.read, 0)
+        self._compared(taken)
+        self.reader = Ring(self.memory)
+        self.reader.forget_intent()
+
+    @rule(left=st.binary(max_size=60))
+    def writer_dies_amid_a_record(self, left: bytes) -> None:
+        """What it had written of it is not seen, if there was room for it."""
+        if self.put(2, 0, 0, b"", 0, left):
+            position = self.memory[:8]
+            size = struct.calcsize("@IIQqqQ") + len(left) + 7 & ~7
+            self.memory[:8] = struct.pack("@Q", struct.unpack("@Q", position)[0] - size)
+        self.put = Ring(self.memory).writer()
+
+    @invariant()
+    def nothing_waits_unseen(self) -> None:
+        """There is something to read if, and only if, something was written."""
+        assert bool(self.waiting) <= bool(self.reader.unread_bytes)
+
+    def _compared(self, taken: Taken) -> list[Answer]:
+        answers = answers_of(taken)
+        found = [(number, body) for _, _, _, number, body in answers]
+        assert found == self.waiting[: len(found)]
+        assert bool(found) == bool(self.waiting)
+        return answers
+
+
+RingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestRing: Callable[..., object] = RingMachine.TestCase
