@@ -12,7 +12,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from export.errors import ExportRefused
 from export.guard import guarded
-from export.label import label
+from export.reading.label import label
 from server.cli import installed, run, sentence
 from server.errors import HotrowError
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from export.conversion import Conversion
 from export.errors import ExportRefused
-from export.rows import RowMaker
+from export.forest.conversion import Conversion
+from export.forest.rows import RowMaker
 from export.verify import ORDINARY_ROWS, Certificate, certify
 from server.model.bundle import (
     GOLDEN_FILE,
@@ -49,7 +49,7 @@ def assemble(
     `files` are further members and files of the bundle. Raises `ExportRefused`
     when the model cannot be converted exactly; nothing is written then.
     """
-    from export.lightgbm_model import convert_lightgbm  # other families do without LightGBM
+    from export.lightgbm.model import convert_lightgbm  # other families do without LightGBM
 
     return write_conversion(
         out,

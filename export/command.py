@@ -13,15 +13,15 @@ import numpy as np
 import orjson
 
 from export.assemble import write_conversion
-from export.conversion import Conversion
-from export.describe import apply_entries, document_of, entries, names_in, template
-from export.description import CARRIED, check_document, check_examples, weighed, written
 from export.errors import ExportRefused
-from export.evidence import Evidence
+from export.forest.conversion import Conversion
+from export.forest.evidence import Evidence
 from export.load import LoadOptions, load, model_file
-from export.observe import MAX_NAMED, Data, DataNames, infer, read_data
-from export.onnx_options import OnnxOptions
-from export.table import read_table
+from export.onnx.options import OnnxOptions
+from export.reading.describe import apply_entries, document_of, entries, names_in, template
+from export.reading.description import CARRIED, check_document, check_examples, weighed, written
+from export.reading.observe import MAX_NAMED, Data, DataNames, infer, read_data
+from export.reading.table import read_table
 from server.model.bounds import Bounds
 from server.model.bundle import (
     GOLDEN_FILE,

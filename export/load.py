@@ -11,12 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from export.conversion import Conversion
 from export.errors import ExportRefused
-from export.evidence import Evidence
-from export.fitted import is_fitted
-from export.onnx_options import OnnxOptions
-from export.recognize import Family, recognize
+from export.forest.conversion import Conversion
+from export.forest.evidence import Evidence
+from export.forest.fitted import is_fitted
+from export.onnx.options import OnnxOptions
+from export.reading.recognize import Family, recognize
 from server.errors import first_line
 from server.model.files import MANIFEST_FILE
 
@@ -93,19 +93,19 @@ def _text(content: bytes) -> str:
 
 
 def _from_text(content: bytes, options: LoadOptions) -> Conversion:
-    from export.lightgbm_model import convert_lightgbm
+    from export.lightgbm.model import convert_lightgbm
 
     return convert_lightgbm(_text(content), classes=options.classes, evidence=options.evidence)
 
 
 def _from_xgboost(content: bytes, options: LoadOptions) -> Conversion:
-    from export.xgboost_model import convert_xgboost
+    from export.xgboost.model import convert_xgboost
 
     return convert_xgboost(content, classes=options.classes, rounds=options.rounds, missing=options.missing)
 
 
 def _from_onnx(content: bytes, options: LoadOptions) -> Conversion:
-    from export.onnx_model import convert_onnx
+    from export.onnx.model import convert_onnx
 
     return convert_onnx(content, options.onnx, evidence=options.evidence)
 
@@ -133,7 +133,7 @@ def _from_skops(content: bytes, options: LoadOptions) -> Conversion:
             f"expected a whole .skops file of scikit-learn {version('scikit-learn')}, got one that does not "
             f"load ({_short(error)}): save it again with this version"
         ) from None
-    from export.sklearn_model import convert_sklearn
+    from export.sklearn.model import convert_sklearn
 
     return convert_sklearn(estimator, "source.skops", content, classes=options.classes)
 
@@ -204,14 +204,14 @@ def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> 
         best = int(booster.best_iteration or 0) if options.rounds == "best" else 0
         record = {"best_iteration": best, "rounds_trained": booster.current_iteration()} if best > 0 else {}
         text = booster.model_to_string(num_iteration=best if best > 0 else -1)
-        from export.lightgbm_model import convert_lightgbm
+        from export.lightgbm.model import convert_lightgbm
 
         return convert_lightgbm(
             text, classes=classes, labels=labels, record=record, evidence=options.evidence
         )
     if library == "xgboost":
         booster = model.get_booster() if hasattr(model, "get_booster") else model
-        from export.xgboost_model import convert_xgboost
+        from export.xgboost.model import convert_xgboost
 
         return convert_xgboost(
             bytes(booster.save_raw("json")),
@@ -220,7 +220,7 @@ def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> 
             rounds=options.rounds,
             missing=getattr(model, "missing", options.missing),
         )
-    from export.sklearn_model import convert_sklearn
+    from export.sklearn.model import convert_sklearn
 
     return convert_sklearn(model, file, content, classes=classes)
 

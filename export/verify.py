@@ -16,9 +16,9 @@ import numpy as np
 import orjson
 
 from export.errors import ExportRefused
-from export.progress import Progress
-from export.rows import RowMaker, let_through
-from export.source import JsonRows, Source
+from export.forest.progress import Progress
+from export.forest.rows import RowMaker, let_through
+from export.forest.source import JsonRows, Source
 from server.errors import ModelFailure
 from server.model.decoder import row_decoder
 from server.model.predictor import Margins, Predictor

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.label import label
+from export.reading.label import label
 from server.cli import run
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ def main(arguments: Sequence[str]) -> int:
     # Imported here: the options are told without the libraries of training.
     from rich.console import Console
 
-    from train.cost import Costs
-    from train.narrator import Narrator
-    from train.study import Recipe
-    from train.tracking import check_tracking
+    from train.study.cost import Costs
+    from train.study.narrator import Narrator
+    from train.study.study import Recipe
+    from train.study.tracking import check_tracking
 
     check_tracking()
     out = options.out or Path("out") / name

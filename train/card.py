@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from server.model.bundle import Decision
-from train.features import MONOTONE, SCHEMA
+from train.tables.features import MONOTONE, SCHEMA
 
 Figures = Mapping[str, Any]
 

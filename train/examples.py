@@ -5,10 +5,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from train.cost import Vector
 from train.errors import TrainingRefused
-from train.features import SCHEMA
 from train.golden import encode, synthetic_rows
+from train.study.cost import Vector
+from train.tables.features import SCHEMA
 
 Score: TypeAlias = Callable[[Any], Vector]
 

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from server.model.schema import Feature, Matrix
-from train.data import DAYS_PER_YEAR
-from train.features import SCHEMA
-from train.synthetic import Array, draw_population
+from train.tables.data import DAYS_PER_YEAR
+from train.tables.features import SCHEMA
+from train.tables.synthetic import Array, draw_population
 
 Row: TypeAlias = dict[str, Any]
 

@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 
 from export.assemble import write_conversion
-from export.lightgbm_model import convert_lightgbm
+from export.lightgbm.model import convert_lightgbm
 from server.model.bundle import CARD_FILE, REFERENCE_FILE, Bundle, Decision
 from server.model.schema import Feature
 from train.examples import choose
-from train.fit import model_text
-from train.html_report import write_report
-from train.narrator import Narrator
 from train.own_table import Asked, OwnTable, load_table
-from train.rows import Rows
-from train.seeds import EXAMPLES, derived
-from train.study import Recipe, Study, decision, provenance, reference, study
-from train.target import check_target, writable
-from train.tracking import track
+from train.study.fit import model_text
+from train.study.html_report import write_report
+from train.study.narrator import Narrator
+from train.study.seeds import EXAMPLES, derived
+from train.study.study import Recipe, Study, decision, provenance, reference, study
+from train.study.target import check_target, writable
+from train.study.tracking import track
+from train.tables.rows import Rows
 
 CARD = Path(__file__).with_name("own_card_template.md")
 _DRAWN = 2000

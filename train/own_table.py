@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from export.describe import apply_schema
 from export.errors import ExportRefused
-from export.observe import Data, infer, read_data
-from export.table import Table, read_table
+from export.reading.describe import apply_schema
+from export.reading.observe import Data, infer, read_data
+from export.reading.table import Table, read_table
 from server.model.schema import Feature, Schema
 from server.tables.cells import MISSING, number
 from train.errors import DataError
-from train.rows import Group, Inputs, Rows
+from train.tables.rows import Group, Inputs, Rows
 
 #: Pairs whose second word is the positive one, in small letters.
 _KNOWN = (("0", "1"), ("0.0", "1.0"), ("false", "true"), ("no", "yes"), ("n", "y"))

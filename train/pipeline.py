@@ -10,19 +10,19 @@ from typing import Any
 from export.assemble import assemble
 from server.model.bundle import CARD_FILE, REFERENCE_FILE, Bundle
 from train.card import model_card
-from train.data import Source, load
 from train.examples import find_examples
-from train.features import SCHEMA
-from train.fit import model_text
 from train.french import TRANSLATIONS
 from train.golden import golden_rows
-from train.html_report import write_report
-from train.narrator import Narrator
-from train.rows import Rows
-from train.study import Recipe, Study, decision, provenance, reference, study
-from train.synthetic_tables import write_tables
-from train.target import check_target, writable
-from train.tracking import track
+from train.study.fit import model_text
+from train.study.html_report import write_report
+from train.study.narrator import Narrator
+from train.study.study import Recipe, Study, decision, provenance, reference, study
+from train.study.target import check_target, writable
+from train.study.tracking import track
+from train.tables.data import Source, load
+from train.tables.features import SCHEMA
+from train.tables.rows import Rows
+from train.tables.synthetic_tables import write_tables
 
 ACCEPT, REFUSE = "accept", "refuse"
 GENDER = "CODE_GENDER"

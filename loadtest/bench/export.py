@@ -22,10 +22,10 @@ import xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 
 from export.assemble import write_conversion
-from export.conversion import Conversion
-from export.lightgbm_model import convert_lightgbm
-from export.rows import RowMaker
-from export.xgboost_model import convert_xgboost
+from export.forest.conversion import Conversion
+from export.forest.rows import RowMaker
+from export.lightgbm.model import convert_lightgbm
+from export.xgboost.model import convert_xgboost
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Matrix

@@ -17,8 +17,8 @@ import zstandard
 from export.__main__ import parse
 from export.command import export
 from export.errors import ExportRefused
-from export.observe import infer, read_data
-from export.table import read_table
+from export.reading.observe import infer, read_data
+from export.reading.table import read_table
 from server.errors import HotrowError
 from server.model.bundle import REFERENCE_FILE, Bundle
 from server.model.decoder import row_decoder

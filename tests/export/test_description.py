@@ -8,9 +8,9 @@ import pytest
 
 from export.__main__ import parse
 from export.command import export
-from export.describe import document_of, entries
-from export.description import DOCUMENT, check_document, weighed, written
 from export.errors import ExportRefused
+from export.reading.describe import document_of, entries
+from export.reading.description import DOCUMENT, check_document, weighed, written
 from server.model.bundle import Bundle, Decision
 from server.model.schema import Feature, Inferred
 from tests.support.export_models import train_lightgbm

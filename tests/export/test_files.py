@@ -170,7 +170,7 @@ def test_missing_of_the_wrapper_is_missing_for_the_server(tmp_path: Path) -> Non
 def test_rounds_after_the_best_are_left_out_unless_asked_for() -> None:
     booster = train_xgboost({"objective": "binary:logistic"}, "binary", 9)
     booster.set_attr(best_iteration="3")
-    from export.xgboost_model import convert_xgboost
+    from export.xgboost.model import convert_xgboost
 
     content = bytes(booster.save_raw("json"))
     best, whole = convert_xgboost(content), convert_xgboost(content, rounds="all")

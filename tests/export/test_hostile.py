@@ -29,7 +29,7 @@ DRIVER = """
 import json, os, sys
 os.environ["OMP_NUM_THREADS"] = "1"
 import export.command, export.lightgbm_model, export.xgboost_model, export.onnx_model
-import export.sklearn_model, skops.io
+import export.sklearn.model, skops.io
 from export.__main__ import main
 from server.errors import HotrowError
 # A file that damage left whole is proven on fewer rows than a real export's.

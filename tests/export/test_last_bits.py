@@ -12,11 +12,11 @@ import pytest
 import xgboost
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from export.booster import atof
-from export.conversion import Conversion
-from export.lightgbm_model import convert_lightgbm
-from export.sklearn_model import convert_sklearn
-from export.xgboost_model import convert_xgboost
+from export.forest.conversion import Conversion
+from export.lightgbm.model import convert_lightgbm
+from export.lightgbm.text import atof
+from export.sklearn.model import convert_sklearn
+from export.xgboost.model import convert_xgboost
 from tests.support.export_models import export
 
 ROWS = np.random.default_rng(0).normal(size=(300, 3))

@@ -13,13 +13,13 @@ import numpy as np
 import pandas  # type: ignore[import-untyped]  # ships no types
 import pytest
 
-from export.booster import parse_booster
 from export.errors import ExportRefused
-from export.graph import build_graph
-from export.lightgbm_model import convert_lightgbm
-from export.lightgbm_source import LightGBMSource
+from export.forest.graph import build_graph
+from export.forest.trees import Forest, Split, Tree
+from export.lightgbm.model import convert_lightgbm
+from export.lightgbm.source import LightGBMSource
+from export.lightgbm.text import parse_booster
 from export.load import LoadOptions, from_object
-from export.trees import Forest, Split, Tree
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Schema

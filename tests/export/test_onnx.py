@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxmltools.convert.common.data_types import FloatTensorType
 
 from export.errors import ExportRefused
-from export.onnx_model import convert_onnx
-from export.onnx_options import OnnxOptions
-from export.onnx_source import open_session
+from export.onnx.model import convert_onnx
+from export.onnx.options import OnnxOptions
+from export.onnx.source import open_session
 from server.model.predictor import Predictor
 from tests.support.export_models import WIDTH, certificate, export, rows, train_lightgbm
 

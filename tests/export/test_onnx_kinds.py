@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.errors import ExportRefused
-from export.evidence import Evidence
-from export.onnx_model import convert_onnx
-from export.onnx_options import OnnxOptions
+from export.forest.evidence import Evidence
+from export.onnx.model import convert_onnx
+from export.onnx.options import OnnxOptions
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
 from tests.support.export_models import export

@@ -11,8 +11,8 @@ import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from export.errors import ExportRefused
-from export.evidence import Evidence
-from export.lightgbm_model import convert_lightgbm
+from export.forest.evidence import Evidence
+from export.lightgbm.model import convert_lightgbm
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
 from tests.support.export_models import export

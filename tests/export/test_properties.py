@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.conversion import Conversion
-from export.graph import ZERO_BAND, build_graph
-from export.lightgbm_model import convert_lightgbm
-from export.sklearn_model import convert_sklearn
-from export.trees import Forest, Split, Tree
+from export.forest.conversion import Conversion
+from export.forest.graph import ZERO_BAND, build_graph
+from export.forest.trees import Forest, Split, Tree
+from export.lightgbm.model import convert_lightgbm
+from export.sklearn.model import convert_sklearn
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from tests.support.export_models import (

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from export.rows import MAX_ALONE, MAX_SPLITS, MAX_VALUES, RowMaker
-from export.trees import Forest, Split, Tree
+from export.forest.rows import MAX_ALONE, MAX_SPLITS, MAX_VALUES, RowMaker
+from export.forest.trees import Forest, Split, Tree
 from server.model.schema import Feature, Inferred, Schema
 
 

@@ -13,8 +13,8 @@ from sklearn.ensemble import RandomForestClassifier
 
 from export.__main__ import parse
 from export.command import export
-from export.describe import apply_schema, entries, template
 from export.errors import ExportRefused
+from export.reading.describe import apply_schema, entries, template
 from server.model.bundle import REFERENCE_FILE, Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Feature, Inferred

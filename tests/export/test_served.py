@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
-from export.lightgbm_model import convert_lightgbm
+from export.lightgbm.model import convert_lightgbm
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from tests.support.export_models import export, train_lightgbm, train_xgboost, xgboost_conversion

@@ -28,9 +28,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from export.conversion import Conversion
 from export.errors import ExportRefused
-from export.sklearn_model import convert_sklearn
+from export.forest.conversion import Conversion
+from export.sklearn.model import convert_sklearn
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from tests.support.export_models import certificate, export, rows, target

@@ -12,7 +12,7 @@ import pytest
 import xgboost
 
 from export.errors import ExportRefused
-from export.xgboost_json import parse_xgboost
+from export.xgboost.json_model import parse_xgboost
 from server.model.predictor import Predictor
 from tests.support.export_models import certificate, export, rows, target, train_xgboost, xgboost_conversion
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2  # type: ignore[import-untyped]  # it ships none
 
 from export.assemble import write_conversion
-from export.lightgbm_model import convert_lightgbm
+from export.lightgbm.model import convert_lightgbm
 from loadtest.harness.scrape import total
 from monitoring.drift.comparison import drift_of_files
 from server.log.mask import Masking
@@ -43,9 +43,9 @@ from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows, train
 from tests.support.monitored import house_bundle, houses, monitored_bundle, send_all, wait_for_rows
 from tests.support.real_data import DATA, needs_real_data
 from tests.support.servers import exchange, post, run, serving
-from train.data import APPLICATIONS
-from train.data import load as load_tables
-from train.features import SCHEMA
+from train.tables.data import APPLICATIONS
+from train.tables.data import load as load_tables
+from train.tables.features import SCHEMA
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import xgboost
 
 from export.assemble import write_conversion
-from export.conversion import Conversion
-from export.lightgbm_model import convert_lightgbm
-from export.xgboost_model import convert_xgboost
+from export.forest.conversion import Conversion
+from export.lightgbm.model import convert_lightgbm
+from export.xgboost.model import convert_xgboost
 from server.model.bundle import PARITY_FILE, Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Matrix

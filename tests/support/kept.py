@@ -9,7 +9,7 @@ from typing import Any
 
 KEPT = Path("tests/output/kept")
 #: What a bundle follows from: a change in any of these makes it anew.
-_SOURCES = ("export/*.py", "server/model/*.py", "tests/support/bundles.py", "requirements/*.txt")
+_SOURCES = ("export/**/*.py", "server/model/*.py", "tests/support/bundles.py", "requirements/*.txt")
 
 
 def kept(make: Callable[[Path], Any], folder: Path) -> Path:

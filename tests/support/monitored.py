@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from export.assemble import assemble, write_conversion
-from export.lightgbm_model import convert_lightgbm
+from export.lightgbm.model import convert_lightgbm
 from loadtest.harness.scrape import Samples, scrape, total
 from server.metrics.shared import Layout, SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle, Decision

@@ -9,15 +9,15 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # PyYAML ships no types
 from lightgbm import Booster
 
-import train.fit
+import train.study.fit
 from server.model.bundle import CARD_FILE, REFERENCE_FILE, SOURCE_FILE, Bundle
 from server.model.predictor import Predictor
 from server.model.reference import Reference
 from train.__main__ import _parser, main
-from train.data import APPLICATIONS
 from train.golden import encode
-from train.report import mean_figures
-from train.synthetic_tables import write_tables
+from train.study.report import mean_figures
+from train.tables.data import APPLICATIONS
+from train.tables.synthetic_tables import write_tables
 
 pytestmark = pytest.mark.whole
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(train.fit, "MAX_REPEATS", 1)
+        patched.setattr(train.study.fit, "MAX_REPEATS", 1)
         options = ["--out", str(folder / "credit"), "--runs", str(folder / "runs"), "--clients", str(CLIENTS)]
         assert main([*options, "--trials", "1", "--name", "synthetic", "--version", "2026-11"]) == 0
     return Bundle.load(folder / "credit")
@@ -132,7 +132,7 @@ def test_provenance_names_the_data_seed_and_libraries_but_no_time(bundle: Bundle
     assert provenance["data"][0]["rows"] == CLIENTS
     assert provenance["seed"] == 0
     assert provenance["libraries"]["lightgbm"]
-    assert provenance["parameters"]["trees"] <= train.fit.MAX_TREES
+    assert provenance["parameters"]["trees"] <= train.study.fit.MAX_TREES
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:

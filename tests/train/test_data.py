@@ -11,9 +11,9 @@ import pytest
 import zstandard
 
 from tests.support.compatibility import hold
-from train.data import APPLICATIONS, BUREAU, CARDS, SAMPLE, load
 from train.errors import DataError
-from train.features import MONOTONE, SCHEMA
+from train.tables.data import APPLICATIONS, BUREAU, CARDS, SAMPLE, load
+from train.tables.features import MONOTONE, SCHEMA
 
 APPLICATION_ROWS = """\
 SK_ID_CURR,TARGET,NAME_CONTRACT_TYPE,CODE_GENDER,AMT_INCOME_TOTAL,AMT_CREDIT,AMT_ANNUITY,NAME_INCOME_TYPE,\

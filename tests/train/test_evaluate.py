@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from train.cost import Costs
-from train.evaluate import auc_difference_interval, auc_interval, calibration, decisions, evaluate
-from train.features import INPUTS, SCHEMA
-from train.groups import by_group
-from train.rows import Rows
+from train.study.cost import Costs
+from train.study.evaluate import auc_difference_interval, auc_interval, calibration, decisions, evaluate
+from train.study.groups import by_group
+from train.tables.features import INPUTS, SCHEMA
+from train.tables.rows import Rows
 
 RANDOM = np.random.default_rng(5)
 SCORES = RANDOM.beta(1, 8, 4000)

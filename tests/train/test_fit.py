@@ -6,19 +6,19 @@ import pytest
 from lightgbm import Booster
 from sklearn.metrics import roc_auc_score
 
-import train.fit
-import train.tune
-from train.cost import Costs
+import train.study.fit
+import train.study.tune
 from train.errors import TrainingRefused
-from train.features import INPUTS, MONOTONE, SCHEMA
-from train.fit import Scored, fit, folds, model_text, out_of_fold
 from train.golden import encode, synthetic_rows
-from train.masking import mask_rarely_missing
-from train.model import fit_model, split
-from train.rows import Rows
-from train.seeds import derived
-from train.synthetic import draw_population
-from train.tune import START, fingerprint, tune
+from train.study.cost import Costs
+from train.study.fit import Scored, fit, folds, model_text, out_of_fold
+from train.study.masking import mask_rarely_missing
+from train.study.model import fit_model, split
+from train.study.seeds import derived
+from train.study.tune import START, fingerprint, tune
+from train.tables.features import INPUTS, MONOTONE, SCHEMA
+from train.tables.rows import Rows
+from train.tables.synthetic import draw_population
 
 pytestmark = pytest.mark.whole
 
@@ -36,7 +36,7 @@ def clients(count: int, seed: int) -> Rows:
 @pytest.fixture(autouse=True)
 def one_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeated folds lower the noise of a real search; here they would only cost time."""
-    monkeypatch.setattr(train.fit, "MAX_REPEATS", 1)
+    monkeypatch.setattr(train.study.fit, "MAX_REPEATS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def rows() -> Rows:
     return clients(CLIENTS, SEED)
 
 
-def search(rows: Rows, folder: Path, trials: int) -> train.tune.Tuned:
+def search(rows: Rows, folder: Path, trials: int) -> train.study.tune.Tuned:
     return tune(rows, Costs(), seed=0, trials=trials, folder=folder, tell=lambda *_: None)
 
 
@@ -63,7 +63,7 @@ def test_an_interrupted_study_goes_on_to_the_same_end(
     whole = search(rows, tmp_path / "whole", trials=4)
 
     calls = iter(range(7))
-    ordinary = train.fit.score_folds
+    ordinary = train.study.fit.score_folds
 
     def interrupted(*arguments: object) -> object:
         for scored in ordinary(*arguments):  # type: ignore[arg-type]  # passed on as they came
@@ -72,7 +72,7 @@ def test_an_interrupted_study_goes_on_to_the_same_end(
             yield scored
 
     with monkeypatch.context() as patched:
-        patched.setattr(train.tune, "score_folds", interrupted)
+        patched.setattr(train.study.tune, "score_folds", interrupted)
         with pytest.raises(KeyboardInterrupt):
             search(rows, tmp_path / "cut", trials=4)
     resumed = search(rows, tmp_path / "cut", trials=4)
@@ -110,13 +110,13 @@ def test_costs_that_decide_the_same_about_everybody_are_refused_at_the_first_tri
 def test_bad_trials_are_pruned(rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = iter(range(1, 10_000))
     monkeypatch.setattr(
-        train.tune, "score_folds", lambda *_: iter([Scored(np.arange(9), np.linspace(0.1, 0.9, 9), 1)])
+        train.study.tune, "score_folds", lambda *_: iter([Scored(np.arange(9), np.linspace(0.1, 0.9, 9), 1)])
     )
-    monkeypatch.setattr(train.tune, "cheapest", lambda *_: (0.5, float(next(costs))))
-    monkeypatch.setattr(train.tune, "FOLDS", 1)
+    monkeypatch.setattr(train.study.tune, "cheapest", lambda *_: (0.5, float(next(costs))))
+    monkeypatch.setattr(train.study.tune, "FOLDS", 1)
     tuned = search(rows, tmp_path, trials=12)
     assert tuned.cost == 1
-    assert tuned.pruned == 12 - train.tune.PRUNING_STARTS_AT_TRIAL
+    assert tuned.pruned == 12 - train.study.tune.PRUNING_STARTS_AT_TRIAL
 
 
 def test_a_folder_that_cannot_hold_the_study_is_one_sentence(rows: Rows, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_of_many_clients_a_sample_is_searched_on(
         both = np.concatenate([np.flatnonzero(sample.target == outcome)[:9] for outcome in (0, 1)])
         yield Scored(both, np.repeat([0.1, 0.9], 9), 1)
 
-    monkeypatch.setattr(train.tune, "MAX_TUNING_ROWS", 1000)
-    monkeypatch.setattr(train.tune, "score_folds", scores)
+    monkeypatch.setattr(train.study.tune, "MAX_TUNING_ROWS", 1000)
+    monkeypatch.setattr(train.study.tune, "score_folds", scores)
     search(rows, tmp_path, trials=1)
     assert seen == [(1000, pytest.approx(rows.target.mean(), abs=0.001))]

@@ -4,8 +4,8 @@ import pytest
 
 from train.errors import TrainingRefused
 from train.examples import find_examples
-from train.features import SCHEMA
 from train.golden import encode, golden_rows
+from train.tables.features import SCHEMA
 
 pytestmark = pytest.mark.whole
 

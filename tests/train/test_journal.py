@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from train.errors import TrainingRefused
-from train.journal import Journal
+from train.study.journal import Journal
 
 ENTRIES = [{"op_code": 0, "study_name": "x"}, {"op_code": 4, "params": [1, 2]}]
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-import train.fit
+import train.study.fit
 from export.errors import ExportRefused
 from server.errors import HotrowError
 from server.model.bundle import CARD_FILE, Bundle
@@ -216,7 +216,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("own")
     loans().write_csv(folder / "my loans.csv")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(train.fit, "MAX_REPEATS", 1)
+        patched.setattr(train.study.fit, "MAX_REPEATS", 1)
         patched.delenv("MLFLOW_TRACKING_URI", raising=False)
         options = ["--table", str(folder / "my loans.csv"), "--target", "default", "--positive", "bad"]
         options += ["--id", "No", "--groups", "Age in years,purpose", "--decisions", "lend,decline"]
@@ -279,7 +279,7 @@ def test_a_run_is_logged_to_mlflow_where_it_is_asked_for(
     mlflow = pytest.importorskip("mlflow", reason="needs MLflow: uv pip install mlflow-skinny")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    monkeypatch.setattr(train.fit, "MAX_REPEATS", 1)
+    monkeypatch.setattr(train.study.fit, "MAX_REPEATS", 1)
     loans().write_parquet(tmp_path / "loans.parquet")
     options = ["--table", str(tmp_path / "loans.parquet"), "--target", "default", "--positive", "bad"]
     options += [

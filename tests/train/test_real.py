@@ -7,15 +7,15 @@ from sklearn.metrics import roc_auc_score
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT
 from tests.support.real_data import DATA, needs_real_data
-from train.cost import Costs, cost_per_client
-from train.data import load
-from train.features import INPUTS
-from train.fit import fit, model_text, out_of_fold
 from train.golden import encode, synthetic_rows
-from train.model import split
-from train.rows import Rows
-from train.synthetic import draw_population
-from train.tune import START
+from train.study.cost import Costs, cost_per_client
+from train.study.fit import fit, model_text, out_of_fold
+from train.study.model import split
+from train.study.tune import START
+from train.tables.data import load
+from train.tables.features import INPUTS
+from train.tables.rows import Rows
+from train.tables.synthetic import draw_population
 
 pytestmark = [pytest.mark.whole, needs_real_data]
 

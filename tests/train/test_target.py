@@ -9,7 +9,7 @@ from server.model.files import MANIFEST_FILE
 from tests.support.bundles import CREDIT
 from train.__main__ import main
 from train.errors import TrainingRefused
-from train.target import check_target, writable
+from train.study.target import check_target, writable
 
 
 def test_a_new_and_an_empty_folder_can_be_written_to_and_nothing_is_left(tmp_path: Path) -> None:

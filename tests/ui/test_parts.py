@@ -16,8 +16,8 @@ from server.scoring.service import Service
 from server.settings import Settings
 from tests.support.bundles import CREDIT
 from tests.support.pages import page_client
-from train.features import SCHEMA
 from train.french import TRANSLATIONS
+from train.tables.features import SCHEMA
 from ui.cases.table import Table, columns_of, harmless, read_table
 from ui.tabs.looks import Look, Shifted, grown, quantile
 from ui.tabs.model import model_html

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 
-from export.lightgbm_model import convert_lightgbm
-from export.sklearn_model import convert_sklearn
+from export.lightgbm.model import convert_lightgbm
+from export.sklearn.model import convert_sklearn
 from server.batch import compiled as module
 from server.batch import forest_code
 from server.batch.backend import open_backend

@@ -1,0 +1,83 @@
+"""What every family's converter gives: a graph, its ground truth, and what is known of the rows."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from export.forest.rows import EXTREMES
+from export.forest.source import Source
+from export.forest.trees import Forest, Precision
+from server.model.schema import Feature, Inferred, Schema
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A trained model that can be served, before it is proven equal and written.
+
+    `graph` makes the ONNX file from its `metadata_props`. `features` is what the
+    model itself tells of its inputs, its ranges as inferred. `bound` is the
+    largest accepted difference of a margin: 0 asks for equality to the bit.
+    `record` is what of the training is worth telling (objective, trees, …).
+    `forest`, where there is one, tells the certificate where values matter; else
+    `knots` do. `output_bound` is the largest accepted difference after the link.
+    `takes_missing` and `extremes` say which rows the library itself scores.
+    `categories` are those that the model itself knows, by feature: a schema must
+    have them in that order, which is that of their codes.
+    `decisions` are the names of a binary model's two answers, if it knows them.
+    `gaps` are the features of which the model tells that training saw them missing.
+    """
+
+    family: str
+    task: str
+    graph: Callable[[Mapping[str, str]], bytes]
+    link: dict[str, Any]
+    features: tuple[Feature, ...]
+    source: Source
+    file: str
+    content: bytes
+    classes: tuple[str, ...] = ()
+    forest: Forest | None = None
+    knots: tuple[tuple[float, ...], ...] = ()
+    precision: Precision = "float64"
+    bound: float = 0.0
+    output_bound: float = 0.0
+    takes_missing: bool = True
+    extremes: tuple[float, ...] = EXTREMES
+    categories: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    decisions: tuple[str, str] | None = None
+    gaps: frozenset[int] = frozenset()
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> Schema:
+        """The schema the model itself tells."""
+        return Schema(
+            feature if self.takes_missing else replace(feature, nullable=False) for feature in self.features
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features' names in the model's order."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def codes(self) -> frozenset[int]:
+        """The features with categorical splits: exact for integers, which the schema must demand."""
+        return frozenset(self.forest.members()) if self.forest else frozenset()
+
+
+def two_labels(task: str, labels: Sequence[str]) -> tuple[str, str] | None:
+    """The decisions of a binary model by the labels of its two classes, None where those are 0 and 1."""
+    if task != "binary" or len(labels) != 2 or set(labels) <= {"0", "1", "0.0", "1.0", "False", "True"}:
+        return None
+    return labels[0], labels[1]
+
+
+def threshold_feature(name: str, thresholds: list[float]) -> Feature:
+    """A number that lies, as is inferred, where a model compares it."""
+    finite = [value for value in thresholds if math.isfinite(value)]
+    if not finite:
+        return Feature(name)
+    low, high = min(finite), max(finite)
+    return Feature(name, default=finite[len(finite) // 2], inferred=Inferred(minimum=low, maximum=high))

@@ -1,0 +1,83 @@
+"""An ONNX file run as it came, as the ground truth of the graph that is served."""
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from export.errors import ExportRefused
+from export.forest.source import JsonRows, number_matrix
+from export.onnx.inputs import Inputs
+from server.errors import first_line
+from server.model.predictor import Margins
+from server.model.schema import Matrix, Schema
+
+#: How far two probabilities may be from adding up to 1; float16 has three digits.
+_SUM_TOLERANCE = 1e-2
+
+
+def _check_pairs(scores: Margins) -> None:
+    sums = scores.sum(axis=1)
+    bad = np.flatnonzero(np.isfinite(sums) & (np.abs(sums - 1.0) > _SUM_TOLERANCE))
+    if bad.size:
+        first, second = scores[bad[0]].tolist()
+        raise ExportRefused(
+            f"expected two class probabilities that add up to 1, got {first:g} and {second:g}: if these are "
+            "logits, add a softmax to the model; if they are two targets, choose one with --output or serve "
+            "a model for each"
+        )
+
+
+def open_session(content: bytes) -> onnxruntime.InferenceSession:
+    """A session on one thread; raises `ExportRefused` if ONNX Runtime refuses the file."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001  # onnxruntime's own exceptions share no other base
+        raise ExportRefused(f"expected a graph ONNX Runtime can load, got: {first_line(error)}") from None
+
+
+class OnnxSource:
+    """Runs the untouched file; `column` picks one of two classes' probabilities."""
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, inputs: Inputs, score: str, column: int | None
+    ) -> None:
+        self._session = session
+        self._inputs = inputs
+        self._score = score
+        self._column = column
+
+    @property
+    def width(self) -> int:
+        """The number of features."""
+        return self._inputs.width
+
+    def scores(
+        self, rows: Matrix, session: onnxruntime.InferenceSession | None = None
+    ) -> npt.NDArray[np.floating]:
+        """The score tensor as it comes, before a column is picked, also from another session's file."""
+        try:
+            (scores,) = (session or self._session).run([self._score], self._inputs.feed(rows))
+        except Exception as error:  # noqa: BLE001  # as above
+            raise ExportRefused(f"expected a graph that scores a row, got: {first_line(error)}") from None
+        if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f":
+            raise ExportRefused(f"expected numbers from the output {self._score!r}, got something else")
+        return scores
+
+    def margins(self, rows: Matrix) -> Margins:
+        """The served scores, float64 [n] or [n, K]."""
+        scores = self.scores(rows).astype(np.float64).reshape(len(rows), -1)
+        if self._column is not None:
+            _check_pairs(scores)
+            scores = scores[:, self._column : self._column + 1]
+        return np.ascontiguousarray(scores[:, 0] if scores.shape[1] == 1 else scores)
+
+    def outputs(self, rows: Matrix) -> Margins:
+        """The same: the graph's own score is the answer."""
+        return self.margins(rows)
+
+    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+        """The scores of a matrix of numbers; see `Source`."""
+        return self.outputs(number_matrix(rows, schema))

@@ -1,0 +1,1 @@
+"""What is known beside the model's file: training data, descriptions, names."""

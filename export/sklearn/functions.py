@@ -1,0 +1,88 @@
+"""FunctionTransformer of NumPy's functions that ONNX has, for skl2onnx."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from skl2onnx import update_registered_converter
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.preprocessing import FunctionTransformer
+
+from export.sklearn.members import parts
+from export.sklearn.tables import column_transformers
+
+#: By NumPy's function the operators in their order, with the number that stands second (None: none does).
+_STEPS: dict[Any, list[tuple[str, float | None]]] = {
+    np.log: [("Log", None)],
+    np.log1p: [("Add", 1.0), ("Log", None)],
+    np.log2: [("Log", None), ("Mul", 1.0 / float(np.log(2.0)))],
+    np.log10: [("Log", None), ("Mul", 1.0 / float(np.log(10.0)))],
+    np.exp: [("Exp", None)],
+    np.expm1: [("Exp", None), ("Sub", 1.0)],
+    np.sqrt: [("Sqrt", None)],
+    np.cbrt: [("Pow", 1.0 / 3.0)],
+    np.square: [("Pow", 2.0)],
+    np.abs: [("Abs", None)],
+    np.negative: [("Neg", None)],
+    np.reciprocal: [("Reciprocal", None)],
+    np.sign: [("Sign", None)],
+    np.sin: [("Sin", None)],
+    np.cos: [("Cos", None)],
+    np.tanh: [("Tanh", None)],
+}
+#: Where a function has real values: the least number it takes.
+LEAST: dict[Any, float] = {
+    **dict.fromkeys((np.log, np.log2, np.log10), np.finfo(np.float64).tiny),
+    np.log1p: 0.0,
+    np.sqrt: 0.0,
+    np.cbrt: 0.0,
+}
+
+
+def register_functions() -> None:
+    """Make skl2onnx convert them, and say which function it cannot."""
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        function = operator.raw_operator.func
+        if function is not None and function not in _STEPS:
+            raise NotImplementedError(
+                f"FunctionTransformer takes {', '.join(f.__name__ for f in _STEPS)} of NumPy, not {function}"
+            )
+        element = 1 if isinstance(operator.inputs[0].type, FloatTensorType) else 11
+        rows = _joined(scope, operator, container)
+        for kind, second in _STEPS.get(function, []):
+            inputs = [rows]
+            if second is not None:
+                inputs.append(scope.get_unique_variable_name("constant"))
+                container.add_initializer(inputs[1], element, [1], [second])
+            rows = scope.get_unique_variable_name(kind.lower())
+            container.add_node(kind, inputs, [rows], name=scope.get_unique_operator_name(kind))
+        name = scope.get_unique_operator_name("Identity")
+        container.add_node("Identity", [rows], [operator.outputs[0].full_name], name=name)
+
+    update_registered_converter(FunctionTransformer, "HotrowFunction", _shapes, convert, overwrite=True)
+
+
+def least_values(estimator: Any, names: Sequence[str]) -> dict[str, float]:
+    """By column the least number that a function inside an estimator takes: below, it gives no number."""
+    found: dict[str, float] = {}
+    for part in parts(estimator):
+        for transformer, columns in column_transformers(part, names):
+            steps = [transformer, *(step for _, step in getattr(transformer, "steps", ()))]
+            for function in (getattr(step, "func", None) for step in steps):
+                found |= dict.fromkeys(columns, LEAST[function]) if function in LEAST else {}
+    return found
+
+
+def _joined(scope: Any, operator: Any, container: Any) -> str:
+    names = [variable.full_name for variable in operator.inputs]
+    if len(names) == 1:
+        return str(names[0])
+    together = str(scope.get_unique_variable_name("together"))
+    container.add_node("Concat", names, [together], name=scope.get_unique_operator_name("Concat"), axis=1)
+    return together
+
+
+def _shapes(operator: Any) -> None:
+    kind = type(operator.inputs[0].type)
+    operator.outputs[0].type = kind([None, sum(variable.type.shape[1] for variable in operator.inputs)])

@@ -1,0 +1,125 @@
+"""scikit-learn models: tree ensembles exactly, everything else through skl2onnx."""
+
+from typing import Any
+
+import pandas as pd  # type: ignore[import-untyped]  # ships no types
+from sklearn.base import is_classifier, is_regressor
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
+from export.errors import ExportRefused
+from export.forest.conversion import Conversion, threshold_feature
+from export.forest.fitted import is_fitted
+from export.forest.graph import build_graph
+from export.forest.rows import EXTREMES, EXTREMES_32
+from export.forest.source import JsonRows, number_columns, number_matrix
+from export.sklearn.members import parts
+from export.sklearn.pipeline import convert_pipeline, predicted
+from export.sklearn.trees import Ensemble, raw_scores, read_ensemble
+from server.model.predictor import Margins
+from server.model.schema import Feature, Matrix, Schema
+
+#: After the link NumPy's `exp` and SciPy's `expit` differ from the C library's in the last bits.
+OUTPUT_BOUND = 1e-12
+
+
+class EnsembleSource:
+    """A tree ensemble of scikit-learn, predicting in one thread."""
+
+    def __init__(self, estimator: Any) -> None:
+        self._estimator = estimator
+        if hasattr(estimator, "n_jobs"):
+            estimator.n_jobs = 1  # more threads add the trees in any order
+
+    def margins(self, rows: Matrix) -> Margins:
+        """Sums of leaves, float64 [n] or [n, K], of rows float64 [n, F]."""
+        with threadpool_limits(1):
+            return raw_scores(self._estimator, rows)
+
+    def outputs(self, rows: Matrix) -> Margins:
+        """`predict_proba` (of two classes the second), or `predict`."""
+        with threadpool_limits(1):
+            return predicted(self._estimator, rows)
+
+    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+        """The prediction of a table as in training; see `Source`."""
+        if not hasattr(self._estimator, "feature_names_in_"):
+            return self.outputs(number_matrix(rows, schema))
+        with threadpool_limits(1):
+            return predicted(self._estimator, pd.DataFrame(number_columns(rows, schema)))
+
+
+def convert_sklearn(
+    estimator: Any, file: str, content: bytes, *, classes: tuple[str, ...] = ()
+) -> Conversion:
+    """The conversion of a fitted estimator, `content` being the file it came from.
+
+    Raises `ExportRefused` for what is no fitted classifier or regressor, or what
+    neither we nor skl2onnx convert.
+    """
+    kind = type(estimator).__name__
+    is_estimator = hasattr(estimator, "predict") and hasattr(estimator, "__sklearn_tags__")
+    if not is_estimator or not (is_classifier(estimator) or is_regressor(estimator)):
+        raise ExportRefused(f"expected a classifier or regressor of scikit-learn, got {kind}")
+    if not is_fitted(estimator):
+        raise ExportRefused(f"expected a fitted model, got {kind} before its fit: call fit, then save it")
+    if not hasattr(estimator, "n_features_in_"):
+        raise ExportRefused(f"expected a model of columns of numbers or categories, got {kind} of others")
+    for part in parts(estimator):
+        if hasattr(part, "n_jobs"):
+            part.n_jobs = 1  # more threads add the trees in any order
+    if hasattr(estimator, "classes_") and not hasattr(estimator, "predict_proba"):
+        raise ExportRefused(
+            f"expected a classifier with predict_proba, got {type(estimator).__name__}: calibrate it"
+        )
+    named = classes or tuple(map(str, getattr(estimator, "classes_", ())))
+    if hasattr(estimator, "classes_") and len(named) != len(estimator.classes_):
+        raise ExportRefused(f"expected names of {len(estimator.classes_)} classes, got {len(named)}")
+    ensemble = read_ensemble(estimator)
+    if ensemble is None:
+        return convert_pipeline(estimator, file, content, named)
+    return _exact(estimator, ensemble, file, content, named)
+
+
+def _exact(
+    estimator: Any, ensemble: Ensemble, file: str, content: bytes, classes: tuple[str, ...]
+) -> Conversion:
+    forest = ensemble.forest
+    is_histogram = not forest.rounded
+    return Conversion(
+        family="scikit-learn",
+        task=task_of(classes),
+        graph=lambda metadata: build_graph(forest, metadata),
+        link=ensemble.link,
+        features=_features(estimator, ensemble),
+        source=EnsembleSource(estimator),
+        file=file,
+        content=content,
+        classes=classes if len(classes) > 2 else (),
+        forest=forest,
+        precision="float32" if forest.rounded else "float64",
+        output_bound=OUTPUT_BOUND,
+        takes_missing=is_histogram or _takes_missing(estimator),
+        extremes=EXTREMES if is_histogram else EXTREMES_32,
+        decisions=(classes[0], classes[1]) if len(classes) == 2 else None,
+        record={"estimator": type(estimator).__name__, "trees": len(forest.trees)},
+    )
+
+
+def task_of(classes: tuple[str, ...]) -> str:
+    """The bundle's task by the number of classes, none for a regressor."""
+    if not classes:
+        return "regression"
+    if len(classes) == 1:
+        raise ExportRefused("expected at least two classes, got a classifier of one")
+    return "binary" if len(classes) == 2 else "multiclass"
+
+
+def _takes_missing(estimator: Any) -> bool:
+    return bool(estimator.__sklearn_tags__().input_tags.allow_nan)
+
+
+def _features(estimator: Any, ensemble: Ensemble) -> tuple[Feature, ...]:
+    names = getattr(estimator, "feature_names_in_", None)
+    width = ensemble.forest.width
+    texts = [f"f{i}" for i in range(width)] if names is None else list(map(str, names))
+    return tuple(map(threshold_feature, texts, ensemble.forest.thresholds()))

@@ -1,0 +1,232 @@
+"""scikit-learn estimators that are no plain tree ensemble: skl2onnx, with its bound measured.
+
+Columns with an encoder become categories of the schema: the graph takes their codes,
+and what the encoder makes of each is a table, so a client's row is one matrix.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd  # type: ignore[import-untyped]  # ships no types
+from onnx import TensorProto
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+from export.errors import ExportRefused
+from export.forest.conversion import Conversion
+from export.forest.rows import EXTREMES_32
+from export.forest.source import JsonRows, number_columns, number_matrix
+from export.onnx.lean import Entry, Score, lean_graph, matrix_entry
+from export.onnx.source import open_session
+from export.sklearn.columns import column_knots
+from export.sklearn.functions import least_values, register_functions
+from export.sklearn.imputer import register_imputer
+from export.sklearn.members import Member, read_member, register_members, with_trees
+from export.sklearn.tables import (
+    Finite,
+    as_trained,
+    finite_columns,
+    register_tables,
+    with_tables,
+)
+from server.errors import first_line
+from server.model.predictor import Margins
+from server.model.schema import Feature, Matrix, Schema
+
+#: Largest accepted difference, of scores up to 1; larger ones scale it.
+BOUND = 1e-5
+_MATRIX = "X"
+_OPSETS = {"": 18, "ai.onnx.ml": 3}
+_ELEMENTS = ((DoubleTensorType, TensorProto.DOUBLE), (FloatTensorType, TensorProto.FLOAT))
+
+
+class PipelineSource:
+    """A fitted estimator, fed a matrix, or a table of named columns where it was fitted on one.
+
+    Of a pipeline that ends in a tree ensemble the margins are the sums of its leaves.
+    """
+
+    def __init__(
+        self, estimator: Any, features: tuple[Feature, ...], ensemble: Member | None, finite: Finite
+    ) -> None:
+        self._estimator = estimator
+        self._finite = finite
+        self.features = features
+        self._ensemble = ensemble
+        self._named = hasattr(estimator, "feature_names_in_")
+
+    def margins(self, rows: Matrix) -> Margins:
+        """Probabilities, values or sums of leaves, float64 [n] or [n, K], of rows float64 [n, F]."""
+        if self._ensemble is None:
+            return self.outputs(rows)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "X does not have valid feature names": ours are positions
+            prepared = self._estimator[:-1].transform(self._input(rows))
+        dense = prepared.toarray() if hasattr(prepared, "toarray") else np.asarray(prepared)
+        return self._ensemble.raw(np.asarray(dense, dtype=np.float64))
+
+    def outputs(self, rows: Matrix) -> Margins:
+        """`predict_proba` (of two classes the second), or `predict`."""
+        return predicted(self._estimator, self._input(rows))
+
+    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+        """The prediction of a table as in training: categories as the values they were; see `Source`."""
+        if not self._named:
+            return predicted(self._estimator, number_matrix(rows, schema))
+        columns: dict[str, Any] = number_columns(rows, schema)
+        for name, values in self._finite.items():
+            known = {str(value): value for value in values}
+            cells = [row.get(name) for row in rows]
+            columns[name] = as_trained([None if cell is None else known[str(cell)] for cell in cells])
+        return predicted(self._estimator, pd.DataFrame(columns))
+
+    def _input(self, rows: Matrix) -> Any:
+        if not self._named:
+            return rows
+        columns = zip(self.features, rows.T, strict=True)
+        return pd.DataFrame({f.name: self._column(f, values) for f, values in columns})
+
+    def _column(self, feature: Feature, codes: Matrix) -> Any:
+        values = self._finite.get(feature.name)
+        if values is None:
+            return codes
+        return as_trained([None if code != code else values[int(code)] for code in codes.tolist()])
+
+
+def predicted(estimator: Any, rows: Any) -> Margins:
+    """Probabilities or values of any scikit-learn estimator, float64 [n] or [n, K]."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        if not hasattr(estimator, "classes_"):
+            values = np.asarray(estimator.predict(rows), dtype=np.float64)
+            return values[:, 0] if values.ndim > 1 and values.shape[1] == 1 else values
+        probabilities = np.asarray(estimator.predict_proba(rows), dtype=np.float64)
+    return np.ascontiguousarray(probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities)
+
+
+def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[str, ...]) -> Conversion:
+    """The conversion of any estimator skl2onnx knows; raises `ExportRefused` for others.
+
+    The trees at the end of a pipeline are ours: skl2onnx converts what is before them.
+    """
+    ensemble = read_member(estimator.steps[-1][1]) if hasattr(estimator, "steps") else None
+    names = getattr(estimator, "feature_names_in_", [f"f{i}" for i in range(estimator.n_features_in_)])
+    texts = tuple(map(str, names))
+    finite = finite_columns(estimator, texts)
+    features = _features(estimator, texts, finite)
+    source = PipelineSource(estimator, features, ensemble, finite)
+    _check_target(source, classes)
+    coded = with_tables(estimator, texts, finite)
+    head = coded if ensemble is None else coded[:-1]
+    model, entry, score = _converted(head, features, classes, ensemble)
+    return Conversion(
+        family="scikit-learn",
+        task="multiclass" if len(classes) > 2 else "binary" if classes else "regression",
+        graph=lambda metadata: lean_graph(model, len(features), entry, score, metadata),
+        link=ensemble.link if ensemble else {"name": "identity"},
+        features=features,
+        source=source,
+        file=file,
+        content=content,
+        classes=classes if len(classes) > 2 else (),
+        knots=column_knots(estimator, [feature.name for feature in features]),
+        categories={i: feature.categories for i, feature in enumerate(features) if feature.categories},
+        precision="float32" if score.served_element == TensorProto.FLOAT else "float64",
+        bound=BOUND,
+        output_bound=BOUND,
+        takes_missing=any(feature.nullable for feature in features),
+        extremes=tuple(value for value in EXTREMES_32 if abs(value) < _LARGEST),
+        decisions=(classes[0], classes[1]) if len(classes) == 2 else None,
+        record={"estimator": _estimator_words(estimator), "converter": "skl2onnx"},
+    )
+
+
+def _check_target(source: PipelineSource, classes: tuple[str, ...]) -> None:
+    outputs = source.outputs(np.array([[feature.minimum or 0.0 for feature in source.features]]))
+    if outputs.ndim > 1 and not classes:
+        raise ExportRefused(f"expected one target, got {outputs.shape[1]}: train a model for each")
+
+
+#: Beyond, sums of products overflow differently in float32 and float64.
+_LARGEST = 1e15
+
+
+def _converted(
+    estimator: Any, features: tuple[Feature, ...], classes: tuple[str, ...], ensemble: Member | None
+) -> tuple[onnx.ModelProto, Entry, Score]:
+    """skl2onnx's graph in float64 if ONNX Runtime has its operators, else in float32."""
+    refusal = ""
+    register_imputer()
+    register_tables()
+    register_functions()
+    register_members(estimator)
+    for tensor_type, element in _ELEMENTS:
+        entry = matrix_entry(_MATRIX, element, absent_is_zero=False)
+        types = [(_MATRIX, tensor_type([None, len(features)]))]
+        try:
+            made = to_onnx(estimator, initial_types=types, options=_options(estimator), target_opset=_OPSETS)
+            model = with_trees(made)
+            score = _score(model, classes, ensemble)
+            open_session(lean_graph(model, len(features), entry, score, {}))
+        except Exception as error:  # noqa: BLE001  # each of its converters raises its own kind
+            refusal = first_line(error)
+            continue
+        return model, entry, score
+    raise ExportRefused(
+        f"expected an estimator skl2onnx converts, got {_estimator_words(estimator)}, "
+        f"of which it says: {refusal[:200]}; prepare such columns outside of the model, or save the "
+        "booster at the end alone and serve that"
+    )
+
+
+def _options(estimator: Any) -> dict[int, dict[str, bool]] | None:
+    return {id(estimator): {"zipmap": False}} if hasattr(estimator, "classes_") else None
+
+
+def _score(model: onnx.ModelProto, classes: tuple[str, ...], ensemble: Member | None) -> Score:
+    output = model.graph.output[-1]
+    element = output.type.tensor_type.elem_type
+    if ensemble is not None:
+        return Score(
+            output.name,
+            ensemble.forest.targets,
+            None,
+            is_matrix=True,
+            element=TensorProto.FLOAT if ensemble.forest.precision == "float32" else TensorProto.DOUBLE,
+            forest=ensemble.forest,
+        )
+    if len(classes) == 2:
+        return Score(output.name, 1, 1, is_matrix=False, element=element)
+    return Score(output.name, len(classes) or 1, None, is_matrix=False, element=element)
+
+
+def _features(estimator: Any, names: tuple[str, ...], finite: Finite) -> tuple[Feature, ...]:
+    """The columns the estimator was fitted on, each nullable if it scores a row without it."""
+    least = least_values(estimator, names)
+    features = tuple(
+        Feature(name, "category", categories=tuple(map(str, finite[name])))
+        if name in finite
+        else Feature(name, minimum=least.get(name))
+        for name in names
+    )
+    source = PipelineSource(estimator, features, None, finite)
+    return tuple(replace(feature, nullable=_scores_without(source, i)) for i, feature in enumerate(features))
+
+
+def _scores_without(source: PipelineSource, i: int) -> bool:
+    row = np.array([[feature.minimum or 0.0 for feature in source.features]])
+    row[0, i] = math.nan
+    try:
+        return bool(np.isfinite(source.outputs(row)).all())
+    except (ValueError, TypeError):
+        return False
+
+
+def _estimator_words(estimator: Any) -> str:
+    steps: Mapping[str, Any] = dict(getattr(estimator, "steps", ()))
+    return " + ".join(type(step).__name__ for step in steps.values()) or type(estimator).__name__

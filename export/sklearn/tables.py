@@ -1,0 +1,229 @@
+"""Encoders of finite columns as tables: what a column of categories becomes, asked of the encoder itself.
+
+A one-hot, ordinal or target encoder, an imputer of texts, or a chain of them turns
+each category of a column into a few numbers, whatever its options are. So the fitted
+transformer is asked once for every category, and for a missing one, and the graph
+looks the answers up by the category's code: no texts and no options are converted.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # ships no types
+from skl2onnx import update_registered_converter
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from export.errors import ExportRefused
+from export.sklearn.members import parts
+from server.model.schema import Matrix
+
+#: The categories of each column that has some, as values of training, by its name.
+Finite: TypeAlias = Mapping[str, tuple[Any, ...]]
+_TRIED_ROWS = 200
+_AT_MOST = 100_000
+
+
+class Table(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """What a transformer makes of columns of codes: rows of `tables`, side by side, in `order`.
+
+    The last row of each table is for a missing code.
+    """
+
+    def __init__(self, tables: Sequence[Matrix], order: Sequence[int]) -> None:
+        self.tables = tables
+        self.order = order
+        self.n_features_in_ = len(tables)
+
+    def fit(self, _rows: Any, _target: Any = None) -> "Table":
+        """Nothing is left to learn."""
+        return self
+
+    def transform(self, codes: Matrix) -> Matrix:
+        """The numbers of rows of codes, float64 [n, D]."""
+        missing = [len(table) - 1 for table in self.tables]
+        indices = np.where(np.isnan(codes), missing, codes).astype(int)
+        found = [table[column] for table, column in zip(self.tables, indices.T, strict=True)]
+        return np.concatenate(found, axis=1)[:, self.order]
+
+
+def finite_columns(estimator: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """The columns that an encoder knows the categories of, of all encoders inside an estimator."""
+    found: dict[str, dict[Any, None]] = {}
+    for part in parts(estimator):
+        for transformer, columns in column_transformers(part, names):
+            for encoder in (transformer, *(step for _, step in getattr(transformer, "steps", ()))):
+                for column, values in zip(columns, getattr(encoder, "categories_", ()), strict=False):
+                    known = [value for value in np.asarray(values).tolist() if not _is_missing(value)]
+                    found.setdefault(column, {}).update(dict.fromkeys(known))
+                if hasattr(encoder, "categories_"):
+                    break  # what follows encodes its numbers
+    return {column: tuple(values) for column, values in found.items() if 0 < len(values) <= _AT_MOST}
+
+
+def column_transformers(part: Any, names: Sequence[str]) -> list[tuple[Any, list[str]]]:
+    """The transformers of a ColumnTransformer with the names of their columns, none of another part."""
+    return [
+        (transformer, [names[i] for i in positions(columns, names)])
+        for _, transformer, columns in getattr(part, "transformers_", ())
+    ]
+
+
+def positions(columns: Any, names: Sequence[str]) -> list[int]:
+    """Where the columns of a transformer are, which scikit-learn takes by name, position, slice or mask."""
+    if isinstance(columns, str):
+        return [names.index(columns)]
+    if isinstance(columns, slice):
+        start, stop = (
+            names.index(end) if isinstance(end, str) else end for end in (columns.start, columns.stop)
+        )
+        inclusive = isinstance(columns.stop, str)
+        return list(range(len(names)))[start : stop + 1 if inclusive else stop : columns.step]
+    chosen = np.atleast_1d(np.asarray(columns))
+    if chosen.dtype == bool:
+        return np.flatnonzero(chosen).tolist()
+    return [names.index(c) if isinstance(c, str) else int(c) for c in chosen.tolist()]
+
+
+def with_tables(estimator: Any, names: Sequence[str], finite: Finite) -> Any:
+    """A copy of a fitted estimator that takes one matrix: columns by position, those of categories as codes.
+
+    Transformers of finite columns are tables of their codes there.
+    """
+    replaced = copy.deepcopy(estimator)
+    for part in parts(replaced):
+        if hasattr(part, "transformers_"):
+            found = column_transformers(part, names)
+            part.transformers_ = [
+                (label, _tabled(transformer, columns, finite), [names.index(column) for column in columns])
+                for (label, _, _), (transformer, columns) in zip(part.transformers_, found, strict=True)
+            ]
+        if hasattr(part, "flatten_transform"):
+            part.flatten_transform = False  # of no matter to a prediction, and skl2onnx refuses True
+    return replaced
+
+
+def _tabled(transformer: Any, columns: list[str], finite: Finite) -> Any:
+    if isinstance(transformer, str) or not set(columns) & set(finite):
+        return transformer
+    if not set(columns) <= set(finite):
+        raise ExportRefused(
+            f"expected columns of categories and of numbers apart, got {columns[0]} and others in "
+            f"one {type(transformer).__name__}: give each kind its own entry of the ColumnTransformer"
+        )
+    values = [finite[column] for column in columns]
+    blocks, has_missing = _blocks(transformer, columns, values)
+    made = _table(blocks)
+    random = np.random.default_rng(0)
+    codes = np.stack([random.integers(0, len(v) + has_missing, _TRIED_ROWS) for v in values], axis=1)
+    cells = [[(*v, None)[c] for c in column] for v, column in zip(values, codes.T, strict=True)]
+    frame = _frame(columns, cells)
+    given = np.where(codes == [len(v) for v in values], np.nan, codes)
+    if not np.array_equal(made.transform(given), _transformed(transformer, frame), equal_nan=True):
+        raise ExportRefused(
+            f"expected a transformer of each column by itself, got {type(transformer).__name__}, which mixes "
+            f"{', '.join(columns[:4])}"
+        )
+    return made
+
+
+def _blocks(transformer: Any, columns: list[str], values: list[Any]) -> tuple[list[Matrix], bool]:
+    """For each column what its categories, and a missing value, become beside the others' first."""
+    first = [column[0] for column in values]
+    known: list[slice] = []
+    rows: list[list[Any]] = []
+    for i, column in enumerate(values):
+        known.append(slice(len(rows), len(rows) + len(column)))
+        rows += [[*first[:i], value, *first[i + 1 :]] for value in column]
+    made = _transformed(transformer, _frame(columns, list(zip(*rows, strict=True))))
+    missing = []
+    try:
+        for i in range(len(columns)):
+            row = [[value] for value in (*first[:i], None, *first[i + 1 :])]
+            missing.append(_transformed(transformer, _frame(columns, row)))
+    except (ValueError, TypeError):
+        missing = []
+    # A schema that takes no missing value never asks for the last row of such a table.
+    last = missing or [made[:1]] * len(columns)
+    return [np.concatenate([made[s], m]) for s, m in zip(known, last, strict=True)], bool(missing)
+
+
+def _table(blocks: list[Matrix]) -> Table:
+    """A table of the outputs that follow each column; those that follow none stay with the first."""
+    base = blocks[0][0]
+    follows = [~((block == base) | (np.isnan(block) & np.isnan(base))).all(axis=0) for block in blocks]
+    taken = np.zeros(len(base), dtype=bool)
+    chosen = []
+    for i, mine in enumerate(follows):
+        own = mine & ~taken if i else ~np.any(follows[1:], axis=0) if len(follows) > 1 else mine | True
+        chosen.append(np.flatnonzero(own))
+        taken |= own
+    order = np.argsort(np.concatenate(chosen))
+    return Table([block[:, c] for block, c in zip(blocks, chosen, strict=True)], order.tolist())
+
+
+def _transformed(transformer: Any, frame: pd.DataFrame) -> Matrix:
+    made = transformer.transform(frame)
+    dense = made.toarray() if hasattr(made, "toarray") else made
+    return np.asarray(dense, dtype=np.float64).reshape(len(frame), -1)
+
+
+def _frame(columns: Sequence[str], values: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    return pd.DataFrame({name: as_trained(column) for name, column in zip(columns, values, strict=True)})
+
+
+def as_trained(values: Sequence[Any]) -> Any:
+    """A column of categories as pandas holds it: missing texts are NaN, whole numbers integers."""
+    if all(isinstance(value, str | None) for value in values):
+        return pd.Series([np.nan if value is None else value for value in values], dtype=object)
+    return pd.Series(list(values))
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value
+
+
+def register_tables() -> None:
+    """Make skl2onnx convert a table to look-ups."""
+    update_registered_converter(Table, "HotrowTable", _shapes, _convert, overwrite=True)
+
+
+def _shapes(operator: Any) -> None:
+    kind = FloatTensorType if isinstance(operator.inputs[0].type, FloatTensorType) else DoubleTensorType
+    operator.outputs[0].type = kind([None, len(operator.raw_operator.order)])
+
+
+def _convert(scope: Any, operator: Any, container: Any) -> None:
+    table, rows = operator.raw_operator, operator.inputs[0].full_name
+    dtype = np.float32 if isinstance(operator.inputs[0].type, FloatTensorType) else np.float64
+    parts_ = [_look_up(scope, container, rows, i, t.astype(dtype)) for i, t in enumerate(table.tables)]
+    together, order = scope.get_unique_variable_name("encoded"), scope.get_unique_variable_name("order")
+    container.add_initializer(order, 7, [len(table.order)], table.order)
+    container.add_node("Concat", parts_, [together], name=scope.get_unique_operator_name("Concat"), axis=1)
+    container.add_node(
+        "Gather", [together, order], [operator.outputs[0].full_name],
+        name=scope.get_unique_operator_name("Gather"), axis=1,
+    )  # fmt: skip
+
+
+def _look_up(scope: Any, container: Any, rows: str, i: int, table: Any) -> str:
+    """The name of a tensor [N, D] with the row of a table for each code of column i."""
+
+    def add(kind: str, inputs: list[str], **attributes: Any) -> str:
+        output = str(scope.get_unique_variable_name(kind.lower()))
+        container.add_node(kind, inputs, [output], name=scope.get_unique_operator_name(kind), **attributes)
+        return output
+
+    def constant(values: Any) -> str:
+        from onnx import numpy_helper
+
+        name = str(scope.get_unique_variable_name("constant"))
+        container.initializers.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    codes = add("Gather", [rows, constant(np.int64(i))], axis=1)
+    missing = constant(table.dtype.type(len(table) - 1))
+    known = add("Where", [add("IsNaN", [codes]), missing, codes])
+    return add("Gather", [constant(table), add("Cast", [known], to=7)], axis=0)

@@ -1,0 +1,197 @@
+"""The trees of scikit-learn's ensembles, read from the fitted estimator.
+
+skl2onnx converts them too, but drops the routing of missing values (sklearn-onnx
+#1253) and rounds thresholds; read as they are they can be equal to the bit.
+
+* HistGradientBoosting compares float64 with float64 and adds to a baseline.
+* GradientBoosting rounds rows to float32, compares with float64 thresholds, and
+  adds `learning_rate * value` to its initial prediction.
+* Forests and single trees round rows likewise and average the trees' values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from export.errors import ExportRefused
+from export.forest.trees import Forest, Split, Tree, check_shape
+from server.model.predictor import Margins
+from server.model.schema import Matrix
+
+_LINKS: dict[str, dict[str, Any]] = {
+    "IdentityLink": {"name": "identity"},
+    "LogLink": {"name": "exp"},
+    "LogitLink": {"name": "logistic"},
+    "HalfLogitLink": {"name": "logistic", "scale": 2.0},
+    "MultinomialLogit": {"name": "softmax"},
+}
+_HISTOGRAM = {"HistGradientBoostingClassifier", "HistGradientBoostingRegressor"}
+_BOOSTED = {"GradientBoostingClassifier", "GradientBoostingRegressor"}
+_AVERAGED = {
+    "RandomForestClassifier",
+    "RandomForestRegressor",
+    "ExtraTreesClassifier",
+    "ExtraTreesRegressor",
+    "DecisionTreeClassifier",
+    "DecisionTreeRegressor",
+    "ExtraTreeClassifier",
+    "ExtraTreeRegressor",
+}
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The forest of an estimator with the link after it."""
+
+    forest: Forest
+    link: dict[str, Any]
+
+
+def read_ensemble(estimator: Any) -> Ensemble | None:
+    """The trees of a fitted estimator, or None if it is no tree ensemble of scikit-learn.
+
+    Raises `ExportRefused` for a construct whose equality is not proven.
+    """
+    name = type(estimator).__name__
+    if not type(estimator).__module__.startswith("sklearn."):
+        return None
+    if name in _HISTOGRAM:
+        return _histogram(estimator)
+    if getattr(estimator, "n_outputs_", 1) != 1:
+        raise ExportRefused("expected one target, got several: train a model for each")
+    if name in _BOOSTED:
+        return _boosted(estimator)
+    return _averaged(estimator) if name in _AVERAGED else None
+
+
+def raw_scores(estimator: Any, rows: Matrix) -> Margins:
+    """The sums before division and link, by scikit-learn's own trees, float64 [n] or [n, K]."""
+    name = type(estimator).__name__
+    if name in _HISTOGRAM:
+        return _flat(estimator._raw_predict(rows, n_threads=1))
+    if name in _BOOSTED:
+        return _flat(estimator._raw_predict(rows.astype(np.float32)))
+    narrow = rows.astype(np.float32)
+    total = np.zeros((len(rows), _targets(estimator)))
+    for tree in getattr(estimator, "estimators_", [estimator]):
+        total += _of_interest(estimator, tree.tree_.predict(narrow).reshape(len(rows), -1))
+    return _flat(total)
+
+
+def _flat(scores: Margins) -> Margins:
+    scores = np.asarray(scores, dtype=np.float64)
+    return scores.reshape(-1) if scores.ndim == 1 or scores.shape[1] == 1 else np.ascontiguousarray(scores)
+
+
+def _targets(estimator: Any) -> int:
+    classes = len(getattr(estimator, "classes_", ()))
+    return classes if classes > 2 else 1
+
+
+def _of_interest(estimator: Any, values: Margins) -> Margins:
+    """Of [n, K] class shares the columns that are margins: of two classes the second alone."""
+    if len(getattr(estimator, "classes_", ())) == 2:
+        return values[:, 1:2]
+    return values
+
+
+def _histogram(estimator: Any) -> Ensemble:
+    base = np.asarray(estimator._baseline_prediction, dtype=np.float64).reshape(-1)
+    trees = [_histogram_tree(tree.nodes) for iteration in estimator._predictors for tree in iteration]
+    forest = Forest(tuple(trees), estimator.n_features_in_, len(base), base=tuple(base.tolist()))
+    return Ensemble(forest, _link(estimator))
+
+
+def _histogram_tree(nodes: Any) -> Tree:
+    if nodes["is_categorical"].any():
+        raise ExportRefused(
+            "expected numerical splits, got categorical_features of HistGradientBoosting, "
+            "which are not proven equal: encode them before the estimator"
+        )
+    return _tree(
+        is_leaf=nodes["is_leaf"].astype(bool),
+        features=nodes["feature_idx"],
+        thresholds=nodes["num_threshold"],
+        missing_left=nodes["missing_go_to_left"],
+        children=(nodes["left"], nodes["right"]),
+        values=nodes["value"],
+    )
+
+
+def _boosted(estimator: Any) -> Ensemble:
+    if isinstance(estimator.init_, str) or type(estimator.init_).__name__ != "DummyClassifier":
+        constant = type(estimator.init_).__name__ in ("DummyRegressor", "str")
+        if not constant:
+            raise ExportRefused(
+                f"expected a constant init of GradientBoosting, got {type(estimator.init_).__name__}"
+            )
+    origin = np.zeros((1, estimator.n_features_in_), dtype=np.float32)
+    base = np.asarray(estimator._raw_predict_init(origin), dtype=np.float64).reshape(-1)
+    trees = [
+        _sklearn_tree(tree.tree_, tree.tree_.value[:, 0, 0] * estimator.learning_rate)
+        for stage in estimator.estimators_
+        for tree in stage
+    ]
+    forest = Forest(
+        tuple(trees), estimator.n_features_in_, len(base), rounded=True, base=tuple(base.tolist())
+    )
+    return Ensemble(forest, _link(estimator))
+
+
+def _averaged(estimator: Any) -> Ensemble:
+    members = getattr(estimator, "estimators_", [estimator])
+    trees = [
+        _sklearn_tree(member.tree_, values)
+        for member in members
+        for values in _of_interest(estimator, member.tree_.value[:, 0, :]).T
+    ]
+    forest = Forest(tuple(trees), estimator.n_features_in_, _targets(estimator), rounded=True)
+    return Ensemble(forest, {"name": "identity", "divisor": len(members)})
+
+
+def _link(estimator: Any) -> dict[str, Any]:
+    name = type(estimator._loss.link).__name__
+    if name not in _LINKS:
+        raise ExportRefused(f"expected a loss whose link is known, got {name}")
+    return dict(_LINKS[name])
+
+
+def _sklearn_tree(tree: Any, values: Margins) -> Tree:
+    return _tree(
+        is_leaf=tree.children_left < 0,
+        features=tree.feature,
+        thresholds=tree.threshold,
+        missing_left=tree.missing_go_to_left,
+        children=(tree.children_left, tree.children_right),
+        values=values,
+    )
+
+
+def _tree(
+    *,
+    is_leaf: Any,
+    features: Any,
+    thresholds: Any,
+    missing_left: Any,
+    children: tuple[Any, Any],
+    values: Any,
+) -> Tree:
+    """A tree from parallel columns of nodes, the root first."""
+    inner, outer = np.flatnonzero(~is_leaf), np.flatnonzero(is_leaf)
+    number = {int(node): i for i, node in enumerate(inner)} | {int(node): ~i for i, node in enumerate(outer)}
+    splits = tuple(
+        Split(
+            feature=int(features[i]),
+            threshold=float(thresholds[i]),
+            default_left=bool(missing_left[i]),
+            missing="nan",
+            left=number[int(children[0][i])],
+            right=number[int(children[1][i])],
+        )
+        for i in inner
+    )
+    leaves: Sequence[float] = np.asarray(values, dtype=np.float64)[outer].tolist()
+    check_shape(splits, tuple(leaves))
+    return Tree(splits, tuple(leaves))

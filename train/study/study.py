@@ -1,0 +1,113 @@
+"""From rows to a model with its figures: the same steps for every table."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from server.model.bundle import Decision
+from server.model.reference import Reference
+from train.study.cost import Costs
+from train.study.fit import fixed
+from train.study.model import Model, Split, boosters, fit_model, split
+from train.study.narrator import Narrator
+from train.study.report import boosters_of_evaluation, evaluation
+from train.study.tune import Tuned, tune
+from train.tables.rows import Rows
+
+_LIBRARIES = ("lightgbm", "numpy", "optuna", "polars", "scikit-learn", "scipy")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train, and what the bundle is called and where it goes; `report` is a page of HTML."""
+
+    out: Path
+    replace: bool
+    name: str
+    version: str
+    trials: int
+    seed: int
+    costs: Costs
+    runs: Path
+    report: Path
+
+
+@dataclass(frozen=True)
+class Study:
+    """A trained model, what it was trained on, and how good it is."""
+
+    parts: Split
+    tuned: Tuned
+    model: Model
+    figures: dict[str, Any]
+
+
+def study(rows: Rows, recipe: Recipe, narrator: Narrator, blind_to: str | None = None) -> Study:
+    """Hold out, search, fit and evaluate; `blind_to` names a feature to try it without.
+
+    Raises `TrainingRefused` for rows that no model can be learned from.
+    """
+    parts = split(rows, recipe.seed)
+    with narrator.trials(recipe.trials) as tell:
+        tuned = tune(
+            parts.development,
+            recipe.costs,
+            seed=recipe.seed,
+            trials=recipe.trials,
+            folder=recipe.runs,
+            tell=tell,
+        )
+    with narrator.boosters("fitting the model and its threshold", boosters(parts.development)) as fitted:
+        model = fit_model(parts.development, tuned.parameters, recipe.costs, recipe.seed, fitted)
+    what = "evaluating it, with and without gender" if blind_to else "evaluating it"
+    with narrator.boosters(what, boosters_of_evaluation(parts, blind_to)) as fitted:
+        figures = evaluation(parts, model, recipe.costs, recipe.seed, fitted, blind_to)
+    return Study(parts, tuned, model, figures)
+
+
+def provenance(done: Study, recipe: Recipe, **more: Any) -> dict[str, Any]:
+    """What the model was made from. No time and no machine: the same run writes the same bytes."""
+    model = done.model
+    return {
+        **more,
+        "seed": recipe.seed,
+        "trials": done.tuned.trials,
+        "pruned_trials": done.tuned.pruned,
+        "parameters": {
+            **fixed(done.parts.development.inputs),
+            **model.parameters,
+            "trees": model.trees,
+        },
+        "tuned": dict(model.parameters),
+        "libraries": {"python": platform.python_version(), **{name: installed(name) for name in _LIBRARIES}},
+    }
+
+
+def decision(model: Model, costs: Costs, below: str, otherwise: str) -> Decision:
+    """The decision of a bundle at the model's threshold."""
+    return Decision(
+        threshold=model.threshold,
+        below=below,
+        otherwise=otherwise,
+        cost_false_negative=costs.missed_default,
+        cost_false_positive=costs.refused_good,
+    )
+
+
+def reference(done: Study) -> bytes:
+    """The content of `reference.json`.
+
+    It is of the complete rows only, whose missing values mean what a request's mean.
+
+    Scores are out of fold: a booster's scores of its own training rows are spread
+    wider than those it gives to strangers, and would look like drift.
+    """
+    rows = done.parts.development
+    document = Reference.from_rows(
+        rows.inputs.schema, rows.features[rows.complete], done.model.out_of_fold.scores[0]
+    ).to_dict()
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"

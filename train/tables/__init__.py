@@ -1,0 +1,1 @@
+"""Tables read, or drawn, and the rows of the features they give."""
