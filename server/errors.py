@@ -56,9 +56,10 @@ class NotInstalled(HotrowError):
     """A library that a command needs, and that is not in the environment."""
 
     def __init__(self, library: str) -> None:
+        target, folder = ("ray", ".venv-ray") if library == "ray" else ("tools", ".venv")
         super().__init__(
-            f"expected {library} to be installed, got an environment without it: run `make tools`, and "
-            "then this with .venv/bin/python"
+            f"expected {library} to be installed, got an environment without it: run `make {target}`, and "
+            f"then this with {folder}/bin/python"
         )
 
 

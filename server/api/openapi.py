@@ -89,7 +89,7 @@ def _components(bundle: Bundle) -> dict[str, JsonSchema]:
             {
                 "model_name": STRING,
                 "model_version": STRING,
-                "id": STRING,
+                "id": {"type": ["string", "integer"]},
                 "outputs": array(ref("Tensor")),
             }
         ),

@@ -174,13 +174,19 @@ def inference_request_schema(bundle: Bundle) -> JsonSchema:
     output = record({"name": {"type": "string", "enum": names}}, required=["name"])
     return record(
         {
-            "id": STRING,
+            "id": {"type": ["string", "integer", "null"]},
             "inputs": array(features, minItems=1, maxItems=1),
-            "outputs": array(output),
+            "outputs": array(output, allOf=[_at_most_once(name) for name in names])
+            | {"type": ["array", "null"]},
         },
         required=["inputs"],
         example=inference_example(bundle),
     )
+
+
+def _at_most_once(name: str) -> JsonSchema:
+    named = {"type": "object", "properties": {"name": {"const": name}}, "required": ["name"]}
+    return {"contains": named, "minContains": 0, "maxContains": 1}
 
 
 def inference_example(bundle: Bundle) -> JsonSchema:

@@ -28,7 +28,7 @@ FILES = 300
 DRIVER = """
 import json, os, sys
 os.environ["OMP_NUM_THREADS"] = "1"
-import export.command, export.lightgbm_model, export.xgboost_model, export.onnx_model
+import export.command, export.lightgbm.model, export.xgboost.model, export.onnx.model
 import export.sklearn.model, skops.io
 from export.__main__ import main
 from server.errors import HotrowError
