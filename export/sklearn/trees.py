@@ -98,6 +98,12 @@ def _of_interest(estimator: Any, values: Margins) -> Margins:
 
 
 def _histogram(estimator: Any) -> Ensemble:
+    # Declared ones are moved to the front, so that even unused they number the columns anew.
+    if estimator.is_categorical_ is not None and np.any(estimator.is_categorical_):
+        raise ExportRefused(
+            "expected numerical splits, got categorical_features of HistGradientBoosting, "
+            "which are not proven equal: encode them before the estimator"
+        )
     base = np.asarray(estimator._baseline_prediction, dtype=np.float64).reshape(-1)
     trees = [_histogram_tree(tree.nodes) for iteration in estimator._predictors for tree in iteration]
     forest = Forest(tuple(trees), estimator.n_features_in_, len(base), base=tuple(base.tolist()))
@@ -105,11 +111,6 @@ def _histogram(estimator: Any) -> Ensemble:
 
 
 def _histogram_tree(nodes: Any) -> Tree:
-    if nodes["is_categorical"].any():
-        raise ExportRefused(
-            "expected numerical splits, got categorical_features of HistGradientBoosting, "
-            "which are not proven equal: encode them before the estimator"
-        )
     return _tree(
         is_leaf=nodes["is_leaf"].astype(bool),
         features=nodes["feature_idx"],

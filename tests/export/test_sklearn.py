@@ -165,6 +165,15 @@ def test_categories_inside_histogram_boosting_are_refused_by_name() -> None:
         convert_sklearn(estimator, "source.skops", b"")
 
 
+def test_declared_categories_are_refused_by_name_where_no_split_uses_them() -> None:
+    matrix = rows(800)
+    estimator = HistGradientBoostingClassifier(max_iter=2, max_leaf_nodes=2, categorical_features=[4])
+    estimator.fit(matrix, matrix[:, 0] > 0)
+    assert not any(tree.nodes["is_categorical"].any() for (tree,) in estimator._predictors)
+    with pytest.raises(ExportRefused, match="categorical_features"):
+        convert_sklearn(estimator, "source.skops", b"")
+
+
 def test_class_names_become_decisions(tmp_path: Path) -> None:
     matrix = rows(600)
     words = np.where(target(matrix) > 0.5, "bad", "good")
