@@ -194,6 +194,14 @@ class Stream:
             self._failed = False
             logger.info("The prediction log %s is written again.", self.path)
 
+    def _hold_file(self) -> None:
+        """Hold the file before the first line too: no other server may write it."""
+        if not self._strict:
+            try:
+                self._opened()
+            except Exception as error:  # noqa: BLE001  # it is tried again with the first lines
+                self._say_failed(error)
+
     def _opened(self) -> LogFile:
         if self._file is None:
             self._file = LogFile(self.path, self._retention)
@@ -248,6 +256,7 @@ class Stream:
             self._usage = ProcessUsage(event.pid)
             self._ways.clear()
             self._lost = 0
+            self._hold_file()
             self._journal.opened(event.pid, *self._of(self._known.instances(event.pid, self._slot)))
         elif event.kind == ADMITTED:
             self._journal.admitted(event.pid, *self._of([f"{event.instance:012x}"]))

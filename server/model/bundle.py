@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from server.durable import sync_directory, sync_tree
-from server.errors import BundleError
+from server.errors import BundleError, first_line
 from server.model.files import FORMAT, MANIFEST_FILE, read_manifest, verified
 from server.model.schema import Feature, Schema, object_or_empty
 
@@ -211,7 +211,12 @@ class Bundle:
 
     def read_json(self, file: str) -> Any:
         """The content of one of the bundle's JSON files."""
-        return orjson.loads(self.read(file))
+        try:
+            return orjson.loads(self.read(file))
+        except orjson.JSONDecodeError as error:
+            raise BundleError(
+                f"expected {self.directory / file} to be JSON, got: {first_line(error)}: export it again"
+            ) from None
 
 
 def write_bundle(

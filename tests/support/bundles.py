@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from server.errors import ModelFailure
 from server.model.bundle import Bundle, Decision
 from server.model.schema import Feature, Schema
 
@@ -48,6 +49,23 @@ def edit(folder: Path, name: str, content: bytes) -> None:
     manifest = orjson.loads((folder / "bundle.json").read_bytes())
     manifest["files"][name] = hashlib.sha256(content).hexdigest()
     (folder / "bundle.json").write_bytes(orjson.dumps(manifest))
+
+
+def tell_again(folder: Path) -> None:
+    """Golden rows as an edited binary bundle answers them; those without an outcome go."""
+    from server.model.predictor import Predictor
+
+    predictor = Predictor(Bundle.load(folder))
+    lines = []
+    for line in (folder / "golden.jsonl").read_bytes().splitlines():
+        golden = orjson.loads(line)
+        try:
+            probability, index = predictor.predict(predictor.bundle.schema.encode(golden["row"]))
+        except ModelFailure:
+            continue
+        decision = predictor.bundle.outcomes[index]
+        lines.append(orjson.dumps(golden | {"probability": probability.hex(), "decision": decision}))
+    edit(folder, "golden.jsonl", b"\n".join(lines) + b"\n")
 
 
 def wide_schema(width: int) -> Schema:

@@ -19,7 +19,7 @@ from server.errors import ModelFailure
 from server.model.bundle import Bundle
 from server.model.outcome import outcomes_of, predict_row
 from server.model.predictor import Predictor
-from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
+from tests.support.bundles import ROW, THREE_FEATURES, sample_rows, tell_again
 from tests.support.monitored import logged
 from tests.support.servers import exchange, post, serving
 from ui.cases.suppose import suppose
@@ -69,6 +69,7 @@ def _with_link(source: Path, folder: Path, **manifest: Any) -> Path:
     shutil.copytree(source, folder)
     described = orjson.loads((folder / "bundle.json").read_bytes())
     (folder / "bundle.json").write_bytes(orjson.dumps(described | manifest))
+    tell_again(folder)
     return folder
 
 

@@ -31,7 +31,15 @@ from server.log.rotation import RetentionPolicy
 from server.model.bundle import Bundle
 from server.process.workers import HUNG_AFTER_SECONDS
 from server.publish.publication import previous, publish, roll_back
-from tests.support.bundles import CREDIT, ROW, THREE_FEATURES, edit, sample_rows, three_feature_bundle
+from tests.support.bundles import (
+    CREDIT,
+    ROW,
+    THREE_FEATURES,
+    edit,
+    sample_rows,
+    tell_again,
+    three_feature_bundle,
+)
 from tests.support.monitored import monitored_bundle, send_all
 from tests.support.servers import address, exchange, post, run, serving, system_tool
 
@@ -248,6 +256,7 @@ def test_same_version_with_other_decisions_counts_them_by_their_names(served: Pa
         manifest = orjson.loads((served / "bundle.json").read_bytes())
         manifest["decision"] |= {"below": "decline", "otherwise": "grant", "threshold": 0.999}
         (served / "bundle.json").write_bytes(orjson.dumps(manifest))
+        tell_again(served)
         assert command(subject, "reload")[0] == 0
         (answer,) = exchange(subject.url, post("/predict", orjson.dumps(ROW)))
         samples = scrape(subject.url)
@@ -311,7 +320,7 @@ def test_successors_that_do_not_stay_are_rolled_back(
     versions: list[Path], rows: list[ReferenceRow], served: Path, tmp_path: Path
 ) -> None:
     """The model is good, and its workers cannot write their log."""
-    with serving(served, tmp_path, "--workers", "2") as subject:
+    with serving(served, tmp_path, "--workers", "2", log_mode="strict") as subject:
         port = subject.url.rpartition(":")[2]
         taken = LogFile(tmp_path / "logs" / f"predictions-{port}-3.jsonl", RetentionPolicy())
         publish(versions[1], served)
