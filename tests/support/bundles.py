@@ -52,20 +52,20 @@ def edit(folder: Path, name: str, content: bytes) -> None:
 
 
 def tell_again(folder: Path) -> None:
-    """Golden rows as an edited binary bundle answers them; those without an outcome go."""
+    """Golden rows as an edited bundle of `THREE_FEATURES` answers them, of rows that have an outcome."""
     from server.model.predictor import Predictor
 
     predictor = Predictor(Bundle.load(folder))
     lines = []
-    for line in (folder / "golden.jsonl").read_bytes().splitlines():
-        golden = orjson.loads(line)
+    for row in sample_rows(THREE_FEATURES, 2000, seed=3):
+        encoded = predictor.bundle.schema.encode(row)
         try:
-            probability, index = predictor.predict(predictor.bundle.schema.encode(golden["row"]))
+            probability, index = predictor.predict(encoded)
         except ModelFailure:
             continue
-        decision = predictor.bundle.outcomes[index]
-        lines.append(orjson.dumps(golden | {"probability": probability.hex(), "decision": decision}))
-    edit(folder, "golden.jsonl", b"\n".join(lines) + b"\n")
+        told = {"margin": predictor.margin(encoded).hex(), "probability": probability.hex()}
+        lines.append(orjson.dumps({"row": row, **told, "decision": predictor.bundle.outcomes[index]}))
+    edit(folder, "golden.jsonl", b"\n".join(lines[:200]) + b"\n")
 
 
 def wide_schema(width: int) -> Schema:

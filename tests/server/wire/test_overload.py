@@ -15,7 +15,7 @@ import pytest
 from loadtest.harness.http_bytes import get
 from loadtest.harness.instances import wait_until
 from loadtest.harness.scrape import scrape, total
-from loadtest.harness.subject import Subject, python
+from loadtest.harness.subject import Subject, python, workers_of
 from loadtest.harness.target import started
 from server.scoring.in_flight import SMALL_BYTES
 from tests.server.wire.test_wire import VECTORS, read_until_closed
@@ -85,7 +85,7 @@ def test_stopped_explainer_refuses_none_of_another_kind(three: Path, tmp_path: P
     explain = post("/explain", orjson.dumps(ROW))
     with serving(three, tmp_path, max_inflight="4") as subject, contextlib.ExitStack() as stack:
         assert statuses(exchange(subject.url, explain, timeout=30.0))[0] == 200
-        (helper,) = psutil.Process(subject.pid).children(recursive=True)
+        (helper,) = workers_of(subject.pid)  # of one process: its explainer
         helper.suspend()
         for _ in range(12):
             connection = stack.enter_context(socket.create_connection(address(subject.url)))
