@@ -9,6 +9,7 @@ import polars as pl
 
 from server.batch.columns import BatchRefused
 from server.batch.formats import ARROW, EXCEL, PARQUET
+from server.errors import first_line
 
 #: Rows of a block.
 TABLE_ROWS = 50_000
@@ -73,5 +74,4 @@ def table_errors(path: Path, kind: str) -> Iterator[None]:
 
 
 def _damaged(path: Path, kind: str, error: BaseException) -> BatchRefused:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return BatchRefused(f"expected {path} to be a whole {kind[1:]} file, got: {first}")
+    return BatchRefused(f"expected {path} to be a whole {kind[1:]} file, got: {first_line(error)}")

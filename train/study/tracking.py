@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
+from server.errors import first_line
 from server.model.bundle import Bundle
 from train.errors import TrainingRefused
 from train.study.study import Recipe, Study
@@ -41,10 +42,9 @@ def track(recipe: Recipe, bundle: Bundle, done: Study) -> None:
             mlflow.log_artifacts(str(bundle.directory), "bundle")
             mlflow.log_artifact(str(recipe.report))
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
         raise TrainingRefused(
-            f"expected to log the run to {os.environ[VARIABLE]}, got: {first}: the bundle is written; "
-            "see that the server runs, or unset the variable"
+            f"expected to log the run to {os.environ[VARIABLE]}, got: {first_line(error)}: the bundle "
+            "is written; see that the server runs, or unset the variable"
         ) from None
 
 
