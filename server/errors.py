@@ -29,6 +29,8 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 PROBLEM_JSON = "application/problem+json"
+#: The header of an answer that is the last of its connection, as ASGI writes headers.
+CLOSE = (b"connection", b"close")
 
 #: A refusal lists this many fields at most, so that a hostile body of 100,000
 #: unknown names is not answered with 100,000 lines.

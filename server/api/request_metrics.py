@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.problem_responses import answer_failure, is_open_inference, overloaded
+from server.errors import CLOSE
 from server.scoring.deadline import ARRIVED
 from server.scoring.in_flight import SMALL_BYTES, Limiter, kind_of
 
 logger = logging.getLogger(__name__)
-CLOSE = (b"connection", b"close")
 
 
 class RequestMetrics:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import uvicorn
 
+from server.errors import CLOSE
 from server.process.listeners import refuse_new
 from server.scoring.service import Service
-from server.wire.eligible_head import CLOSE
 
 #: Clients are told to close for this long before new connections are refused, and
 #: after it for those that the kernel had taken. Without it every keep-alive client

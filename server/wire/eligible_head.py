@@ -9,8 +9,6 @@ from server.wire.guarded_protocol import MAX_HEADERS, UPGRADE_HEADERS, head_refu
 HEAD_END = b"\r\n\r\n"
 #: A longer head takes the ASGI path, so what is remembered of heads is bounded.
 MAX_ELIGIBLE_HEAD_BYTES = 2048
-#: What a draining server adds to every answer.
-CLOSE = (b"connection", b"close")
 #: Headers after which a request is not plain: they change what it means, or how
 #: its connection goes on.
 INELIGIBLE_HEADERS = frozenset(

@@ -20,10 +20,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from server.api.access import host_name
 from server.api.body import JSON, UTF_8, named
-from server.errors import Problem
+from server.errors import CLOSE, Problem
 from server.private_names import PrivateNames, check_private_names
 from server.scoring.one_row import Send
-from server.wire.eligible_head import CLOSE, HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, EligibleHead, eligible_head
+from server.wire.eligible_head import HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, EligibleHead, eligible_head
 from server.wire.guarded_protocol import header_lines
 from server.wire.head_template import Template, template_of
 from server.wire.shedding_protocol import SheddingProtocol

@@ -22,6 +22,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from server.errors import (
+    CLOSE,
     PROBLEM_JSON,
     ExpectationFailed,
     HeadTooLarge,
@@ -42,7 +43,7 @@ MAX_HEADERS = 100
 #: A body must grow by so much, on average over `request_seconds`, or be whole: what a
 #: modem of 32 kbit/s carries.
 MIN_BYTES_PER_SECOND = 4000
-#: After an answer to half a request the rest is read and dropped, as nginx does
+#: After an answer that is the last of its connection what still comes is read and dropped, as nginx does
 #: (`lingering_close`): many clients send everything before they read, and to close
 #: under what they send resets the answer away. So much, so long, and so long without a byte.
 MAX_LINGER_BYTES = 2**26
@@ -237,7 +238,7 @@ class GuardedProtocol(HttpToolsProtocol):
             *self.server_state.default_headers,
             (b"content-type", PROBLEM_JSON.encode()),
             (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
+            CLOSE,
             *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
         ]
         self.transport.write(STATUS_LINE[problem.status] + header_lines(headers) + b"\r\n" + body)
@@ -266,8 +267,12 @@ class GuardedProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def close_after_answer(self) -> None:
-        """Close at once if the request was read to its end, else when the client has the answer."""
-        if self._in_message:
+        """Close when the client has the answer; it may have more under way, which is not read any more.
+
+        A draining server closes at once: there it is the server that ends, and clients
+        that keep connections open would hold it up.
+        """
+        if self._in_message or CLOSE not in self.server_state.default_headers:
             self._linger()
         else:
             self.transport.close()

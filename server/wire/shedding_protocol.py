@@ -11,9 +11,9 @@ import time
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from server.errors import Problem
+from server.errors import CLOSE, Problem
 from server.scoring.in_flight import SMALL_BYTES, STATUS, Limiter, kind_of
-from server.wire.eligible_head import CLOSE, HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, eligible_head
+from server.wire.eligible_head import HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, eligible_head
 from server.wire.guarded_protocol import GuardedProtocol
 from server.wire.overload_responses import OverloadResponses
 

@@ -184,6 +184,24 @@ def test_half_closed_connection_gets_its_answer(
     assert received.endswith(b"}")
 
 
+@pytest.mark.parametrize("door", ["server", "asgi_server"])
+@pytest.mark.parametrize("version", [b"HTTP/1.0\r\n", b"HTTP/1.1\r\nConnection: close\r\n"])
+def test_last_answer_is_read_by_a_client_that_sends_on(
+    request: pytest.FixtureRequest, door: str, version: bytes
+) -> None:
+    """To close under bytes that still come resets the answer away."""
+    last = post("/predict", BODY).replace(b"HTTP/1.1\r\n", version, 1)
+    with socket.create_connection(address(request.getfixturevalue(door)), 20) as connection:
+        connection.sendall(last)
+        connection.recv(1, socket.MSG_PEEK)  # the answer is there
+        for _ in range(5):
+            connection.sendall(post("/predict", BODY))
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        received, _ = read_until_closed(connection)
+    assert re.findall(rb"HTTP/1\.1 (\d{3}) ", received) == [b"200"]
+    assert received.endswith(b"}")
+
+
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
 def test_half_a_request_and_no_more_is_400(server: str, path: str) -> None:
     with socket.create_connection(address(server), 20) as connection:
