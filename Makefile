@@ -5,6 +5,8 @@ FUZZ_SECONDS ?= 600
 SOAK_MINUTES ?= 30
 VENV := .venv
 RUN := $(VENV)/bin/python -m
+# A file of tests stays in one process, as its fixtures and servers do.
+PYTEST := $(RUN) pytest --numprocesses 2 --dist loadfile
 UV_VERSION := 0.13.9
 KUSTOMIZE_VERSION := 4.5.4
 # What some tests use beside Python: a browser, Prometheus with promtool, load tools, judges.
@@ -22,10 +24,10 @@ run: $(VENV)/app ## serve the shipped model with its page at http://127.0.0.1:78
 	@$(RUN) ui --port $(PORT)
 
 test: lint ## format, style, types, and the tests that need nothing but .venv (minutes)
-	@$(RUN) pytest -m "not whole"
+	@$(PYTEST) -m "not whole"
 
 test-all: lint .venv-foreign/bin/done .venv-evidently/bin/done .venv-ray/bin/done ## that and the rest: what .ci/run calls
-	@$(RUN) pytest
+	@$(PYTEST)
 
 coverage: $(VENV)/dev ## run the suite and write htmlcov/index.html
 	@$(RUN) pytest --cov --cov-report=term --cov-report=html

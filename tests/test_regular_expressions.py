@@ -19,7 +19,7 @@ import pytest
 
 FOLDERS = ("server", "export", "ui", "monitoring", "train")
 FUNCTIONS = ("match", "search", "fullmatch", "sub", "split", "findall", "finditer")
-SHORT, FACTOR = 500, 16
+SHORT, FACTOR = 250, 16
 #: Linear time grows 16 times, quadratic time 256 times: 2.6 for each of four doublings lies between.
 MAX_GROWTH = 2.6**4
 SLOWEST = 4

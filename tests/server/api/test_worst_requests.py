@@ -19,7 +19,7 @@ pytestmark = pytest.mark.whole
 
 #: What one request may take beside what the server has anyway.
 GROWTH_MB = 64.0
-SENDERS, ROUNDS = 64, 2
+SENDERS, ROUNDS = 64, 1
 WORST = {worst.name: worst for worst in worst_requests(Bundle.load(CREDIT))}
 
 
