@@ -83,6 +83,11 @@ def workers_of(pid: int) -> list[psutil.Process]:
     return [child for child in psutil.Process(pid).children() if not _is_observer(child)]
 
 
+def is_explainer(process: psutil.Process) -> bool:
+    """Whether it is the one that a worker asks for explanations, of one worker a child of the server."""
+    return _runs(process, "server.explain.contributions")
+
+
 def observer_of(pid: int) -> psutil.Process:
     """The process that writes a server's log, once there is one; raises `LoadTestError`."""
     end = time.monotonic() + OBSERVER_SECONDS
@@ -95,8 +100,12 @@ def observer_of(pid: int) -> psutil.Process:
 
 
 def _is_observer(process: psutil.Process) -> bool:
+    return _runs(process, "server.log.observer")
+
+
+def _runs(process: psutil.Process, module: str) -> bool:
     try:
-        return "server.log.observer" in process.cmdline()  # of a zombie there is none
+        return module in process.cmdline()  # of a zombie there is none
     except psutil.Error:
         return False
 

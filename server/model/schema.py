@@ -5,6 +5,7 @@ three cannot disagree about what a category or a missing value becomes.
 """
 
 import codecs
+import gc
 import math
 import sys
 from array import array
@@ -25,6 +26,9 @@ Matrix: TypeAlias = npt.NDArray[np.float64]
 
 #: The largest integer up to which every integer is a float64 (IEEE 754 binary64).
 MAX_EXACT_INTEGER = 2**53
+
+#: While a longer body is parsed the garbage collector waits.
+COLLECTED_BYTES = 2**16
 
 #: Characters of a client's name for a field that an answer repeats.
 MAX_NAME = 200
@@ -303,7 +307,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     orjson refuses NaN, Infinity and numbers beyond float64, as RFC 8259 asks.
     """
     try:
-        fields = orjson.loads(body)
+        fields = _parsed(body)
     except orjson.JSONDecodeError as error:
         if not body.strip():
             raise MalformedBody("expected a JSON object, got an empty body") from None
@@ -311,6 +315,19 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if type(fields) is not dict:
         raise UnacceptableRow(f"expected a JSON object, got {_json_type(fields)}")
     return fields
+
+
+def _parsed(body: bytes) -> Any:
+    # What JSON makes is in no reference cycle; of many lists the collector would look at
+    # each again and again, for longer than it takes to make them.
+    collects = len(body) > COLLECTED_BYTES and gc.isenabled()
+    if not collects:
+        return orjson.loads(body)
+    gc.disable()
+    try:
+        return orjson.loads(body)
+    finally:
+        gc.enable()
 
 
 def _no_json(body: bytes, error: orjson.JSONDecodeError) -> str:

@@ -80,6 +80,17 @@ def test_empty_cells_are_missing_and_cells_may_have_blanks(client: httpx.Client)
     assert post(client, content.encode(), "text/csv").json()["probabilities"] == same
 
 
+def test_blank_lines_of_a_table_are_no_rows_but_count_as_lines(client: httpx.Client) -> None:
+    blank = b"\n" * 100_000
+    content = b"income,contract,owner\n" + blank + b'2500.5,"fixed-term",1\r\n' + blank + b"1000,,\n\r\n"
+    rows = [{"income": 2500.5, "contract": "fixed-term", "owner": 1}, {"income": 1000}]
+    same = client.post("/predict/batch", json={"rows": rows}).json()["probabilities"]
+    answer = post(client, content, "text/csv").json()
+    assert answer.get("probabilities") == same, answer
+    (error,) = post(client, content + b"x,,\n", "text/csv").json()["errors"]
+    assert error["detail"].startswith("line 200005:")
+
+
 def test_every_bad_row_is_named_and_none_is_scored(client: httpx.Client) -> None:
     rows = [ROW, ROW | {"income": -1}, 5, {"contract": "none"}, ROW | {"salary": 1}]
     answer = client.post("/predict/batch", json={"rows": rows})
