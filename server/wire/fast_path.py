@@ -50,6 +50,7 @@ _PROTOCOL = PrivateNames(
         "on_message_begin": "",
         "on_url": "url",
         "on_header": "name value",
+        "on_body": "body",
         "on_headers_complete": "",
         "on_message_complete": "",
         "on_response_complete": "",
@@ -191,7 +192,7 @@ class HotrowProtocol(SheddingProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer an eligible request, or pass the bytes on to the parser."""
-        self._active_ns = time.perf_counter_ns()
+        began_ns = time.perf_counter_ns()
         if self._held:
             data = self._held + data
         head_end = data.find(HEAD_END) + len(HEAD_END)
@@ -199,6 +200,7 @@ class HotrowProtocol(SheddingProtocol):
         if eligible is None or self._is_busy():
             self._pass_on(data)
             return
+        self._active_ns = began_ns
         missing = head_end + eligible.body_bytes - len(data)
         if missing == 0:
             self._answer(data, head_end, eligible.target)

@@ -40,6 +40,9 @@ HEAD_SECONDS = 5.0
 MAX_TARGET_BYTES = 8192
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100
+#: What stands around a chunked body: lengths, extensions and trailers. So much, and as
+#: much again for each byte of the body as chunks of one byte need, twice over.
+MAX_FRAMING_BYTES, MAX_FRAMING_RATIO = 16_384, 10
 #: A body must grow by so much, on average over `request_seconds`, or be whole: what a
 #: modem of 32 kbit/s carries.
 MIN_BYTES_PER_SECOND = 4000
@@ -53,6 +56,7 @@ LINGER_IDLE_SECONDS = 5.0
 #: The wish for another protocol, and what belongs to it (RFC 7540, section 3.2.1).
 UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
 
+_LINE_END = b"\r\n"
 _HOST = re.compile(rb"[A-Za-z0-9.\-_~%:\[\]]*")
 
 #: Observes the status code and the seconds of a request refused before the app.
@@ -78,6 +82,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_message = False
         self._in_head = False
         self._head_bytes = 0
+        self._body_bytes = 0
+        self._framed_bytes = 0  # of the message behind its head, with what stands around the body
         self._asks_upgrade = False
         self._refusal: Problem | None = None
         self._owed: Problem | None = None  # goes out behind the answers before it
@@ -95,19 +101,33 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._lingering or self._owed is not None:
             self._drop(data)
             return
-        self._active_ns = time.perf_counter_ns()
         was_in_message = self._in_message
+        if not was_in_message and data[0] in _LINE_END and not data.strip(_LINE_END):
+            return  # passed over before a request (RFC 9112, section 2.2): no request, so no deadline moves
+        if was_in_message and not self._in_head:
+            self._framed_bytes += len(data)
+        self._active_ns = time.perf_counter_ns()
         self._fresh = False
         self._parse(data)
         if not self._in_message or self._lingering:
             return
         if not was_in_message:
             self._begin_incomplete()
-        self._window_bytes += len(data)
+            self._window_bytes = self._body_bytes
+        self._look_at_size(data)
+
+    def _look_at_size(self, data: bytes) -> None:
+        """Refuse a head, or what stands around a body, that grows without end."""
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_TARGET_BYTES + MAX_HEAD_BYTES:
                 self._refuse(size_refusal(self.url, MAX_HEAD_BYTES + 1))
+        elif self._framed_bytes > MAX_FRAMING_BYTES + MAX_FRAMING_RATIO * self._body_bytes:
+            self._refuse(
+                HeadTooLarge(
+                    f"expected chunk extensions and trailers of at most {MAX_FRAMING_BYTES} bytes, got more"
+                )
+            )
 
     def _parse(self, data: bytes) -> None:
         """Give bytes to the parser, which stops at a head that asks for another protocol.
@@ -142,8 +162,19 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._in_message = self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes = self._body_bytes = self._framed_bytes = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; trailers are dropped, as RFC 9112, section 7.1.2 allows: nothing here reads them."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body, which alone counts as progress."""
+        self._body_bytes += len(body)
+        self._window_bytes += len(body)
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse it, or let uvicorn start the request."""

@@ -2,6 +2,7 @@
 
 import random
 import re
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -234,14 +235,21 @@ def test_a_changed_name_is_said_by_its_name(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_idle_connection_is_closed(three: Path, tmp_path: Path) -> None:
-    """One timer a connection watches for idle clients, also after fast answers."""
+    """One timer a connection watches for idle clients, also after fast answers; line ends are no request."""
     with (
         serving(three, tmp_path, keep_alive_seconds="1") as subject,
-        socket.create_connection(address(subject.url), 10) as connection,
+        socket.create_connection(address(subject.url), 10) as silent,
+        socket.create_connection(address(subject.url), 10) as other,
     ):
-        connection.sendall(post("/predict", BODY))
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
-        assert connection.recv(65_536) == b""
+        for connection in (silent, other):
+            connection.sendall(post("/predict", BODY))
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+        for _ in range(30):
+            other.sendall(b"\r\n")
+            if select.select([other], [], [], 0.2)[0]:
+                break
+        assert other.recv(65_536) == b""
+        assert silent.recv(65_536) == b""
 
 
 def test_connection_used_through_both_doors_stays_open(three: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import resource
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -243,7 +244,11 @@ def test_half_a_request_is_408_and_closed(impatient: Subject, begun: bytes) -> N
     assert b"connection: close" in received
 
 
-@pytest.mark.parametrize("begun", [START, request(LENGTH, body=b"")], ids=["head", "body"])
+@pytest.mark.parametrize(
+    "begun",
+    [START, request(LENGTH, body=b""), request(CHUNKED, body=b"1;"), request(CHUNKED, body=b"0\r\nX: ")],
+    ids=["head", "body", "extension", "trailer"],
+)
 def test_dribbled_bytes_do_not_move_the_deadline(impatient: Subject, begun: bytes) -> None:
     with socket.create_connection(address(impatient.url), 10) as connection:
         connection.settimeout(0.2)
@@ -293,11 +298,19 @@ def unread(subject: Subject) -> Iterator[socket.socket]:
         yield connection
 
 
-def test_silent_connection_is_closed(server: str) -> None:
-    with socket.create_connection(address(server), 10) as connection:
-        received, seconds = read_until_closed(connection)
-    assert received == b""
-    assert seconds < 9
+def test_connection_without_a_request_is_closed(server: str) -> None:
+    """Whether it is silent or sends line ends, which begin none."""
+    with (
+        socket.create_connection(address(server), 10) as silent,
+        socket.create_connection(address(server), 10) as other,
+    ):
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while not select.select([other], [], [], 0.2)[0]:
+                other.sendall(b"\r\n")
+            assert other.recv(1) == b""
+        assert read_until_closed(silent)[0] == b""
+        assert time.monotonic() - began < 9
 
 
 @pytest.mark.parametrize(
@@ -338,6 +351,31 @@ def test_endless_heads_do_not_fill_the_memory(three: Path, tmp_path: Path) -> No
         grown = process.memory_info().rss - before
     assert grown < 30 * 2**20
     assert MAX_HEAD_BYTES < 2**15
+
+
+@pytest.mark.parametrize(
+    ("begun", "piece"),
+    [
+        pytest.param(b"1;a=", b"x", id="extension"),
+        pytest.param(b"", b"0", id="zeros of a length"),
+        pytest.param(b"0\r\n", b"a: b\r\n", id="trailers"),
+        pytest.param(b"0\r\nX: ", b"x", id="a trailer"),
+        pytest.param(b"", b"1;" + b"a" * 500 + b"\r\n \r\n", id="an extension for each byte"),
+    ],
+)
+def test_what_stands_around_a_chunked_body_is_bounded(server: str, begun: bytes, piece: bytes) -> None:
+    """None of it is kept, where 190 MB once became 2.4 GB."""
+    many = request(CHUNKED, body=begun + piece * (8 * 10**6 // len(piece)))
+    assert [answer.status for answer in exchange(server, many)] == [431]
+
+
+def test_trailers_and_extensions_of_the_usual_size_are_passed_over(server: str) -> None:
+    """As of `aws-chunked`, which signs each chunk, and of one byte in each."""
+    signed = b"".join(b"1;chunk-signature=%064d\r\n%c\r\n" % (0, byte) for byte in BODY)
+    plain = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY + b" " * 9000)
+    for body in (signed, plain):
+        whole = request(CHUNKED, body=body + b"0\r\nX-Checksum: 7\r\nExpect: never\r\n\r\n")
+        assert [answer.status for answer in exchange(server, whole, post("/predict", BODY))] == [200, 200]
 
 
 def test_good_requests_pass_beside_a_refused_one(server: str) -> None:
