@@ -167,5 +167,8 @@ def instance_of(identifier: str) -> str:
 
 
 def _agrees(line: dict[str, Any], row: ReferenceRow, model: str) -> bool:
-    scored = line.get("model") == model and line.get("probability") == row.scores[model]
-    return scored and line.get("input") == row.fields
+    """Whether the line of a row, or of a batch that takes one line, has what was sent and answered."""
+    is_batch = isinstance(row.fields, list)
+    score = line.get("probabilities" if is_batch else "probability")
+    sent = {"rows": row.fields} if is_batch else row.fields
+    return line.get("model") == model and score == row.scores[model] and line.get("input") == sent

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import orjson
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -38,11 +37,8 @@ async def predict_batch(request: Request) -> Response:
         matrix = await decode_rows(batch, schema, decode)
         scored = (await scorer.score(matrix, deadline))._replace(row_ids=ids)
         content, content_type = _answer(scorer, scored, request.headers.get("accept", ""))
-    record = BackgroundTask(scorer.record, batch.texts, scored, started_ns)
-    if scorer.scorer.logs_first:
-        await record()
-        return Response(content, media_type=content_type)
-    return Response(content, media_type=content_type, background=record)
+    await scorer.record(batch.texts, matrix, scored, started_ns)
+    return Response(content, media_type=content_type)
 
 
 def _answer(scorer: RowsScorer, scored: Scored, accept: str) -> tuple[bytes, str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 from msgspec import UNSET
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -177,27 +176,20 @@ async def _infer(request: Request, service: Service, model: RowsScorer, started_
         content, json_length = _write(model, head, wanted, scored, ids)
         ended_ns = time.perf_counter_ns()
 
-    async def record() -> None:
-        model.add_statistics(
-            rows=len(matrix),
-            calls=1,
-            success=1,
-            success_ns=ended_ns - started_ns,
-            queue_ns=turn_ns - received_ns,
-            input_ns=input_ns,
-            infer_ns=scored.infer_ns,
-            output_ns=ended_ns - scored_ns,
-        )
-        await model.record(row_texts(model.bundle.schema, matrix), scored, received_ns)
-
-    response = Response(content, media_type=JSON)
+    model.add_statistics(
+        rows=len(matrix),
+        calls=1,
+        success=1,
+        success_ns=ended_ns - started_ns,
+        queue_ns=turn_ns - received_ns,
+        input_ns=input_ns,
+        infer_ns=scored.infer_ns,
+        output_ns=ended_ns - scored_ns,
+    )
+    await model.record(row_texts(model.bundle.schema, matrix), matrix, scored, received_ns)
     if json_length is not None:
-        response = Response(content, headers={HEAD_LENGTH: str(json_length)}, media_type=OCTETS)
-    if model.scorer.logs_first:
-        await record()
-    else:
-        response.background = BackgroundTask(record)
-    return response
+        return Response(content, headers={HEAD_LENGTH: str(json_length)}, media_type=OCTETS)
+    return Response(content, media_type=JSON)
 
 
 def _head_length(request: Request) -> int | None:

@@ -57,17 +57,6 @@ class Masking:
         rules = self.rules(bundle)
         return Mask(rules, self._key) if rules else None
 
-    def codes(self, bundle: Bundle) -> dict[str, dict[Any, int]]:
-        """The words in the log's lines and the bins they stand for, by feature."""
-        codes: dict[str, dict[Any, int]] = {}
-        for feature in bundle.schema.features:
-            if self.rule(feature) == BUCKET:
-                names = bucket_names(bucketing(feature, Reference.of(bundle)))
-                codes[feature.name] = {name: i for i, name in enumerate(names)}
-            elif feature.kind == "category":
-                codes[feature.name] = {name: i for i, name in enumerate(feature.categories)}
-        return codes
-
     def masked(self, bundle: Bundle) -> dict[str, str]:
         """The rules of the features that are not logged as they come."""
         return {f.name: self.rule(f) for f in bundle.schema.features if self.rule(f) != KEEP}

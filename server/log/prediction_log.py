@@ -8,18 +8,19 @@ worker writes the line itself, before the answer; the observer counts and syncs.
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from server.log.channel import Channel
 from server.log.file import LogFile
-from server.log.input import SHORT_BYTES, LoggedInput
+from server.log.input import LoggedInput
 from server.log.line import Answered, LineMaker
 from server.log.mask import Masking
 from server.log.masked import read_key
 from server.log.observer_process import ObserverProcess
-from server.log.ring import ADMITTED, CLOSED, OPENED
+from server.log.ring import ADMITTED, CLOSED, OPENED, ROWS
 from server.log.rotation import RetentionPolicy
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.shared import SharedMetrics, WorkerMetrics
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 #: The observer of a server that was killed may hold the files until it has written their last lines.
 PATIENCE_SECONDS = 5.0
 LOOK_SECONDS = 0.5
+_SCORE = struct.Struct("d")
 
 
 class SharedLog:
@@ -90,7 +92,8 @@ class PredictionLog:
         self._metrics = metrics
         self._slot = worker
         self._drift_window_rows = settings.drift_window_rows
-        self._put = self._shared.channel.rings[worker].writer()
+        #: Adds a record, if there is room: see `Put`.
+        self.ring_put = self._shared.channel.rings[worker].writer()
         self._file = LogFile(self.path, self._shared.retention) if self.strict else None
         self._usage = ProcessUsage(os.getpid())
         self._drop_full = metrics.dropped("queue_full")
@@ -112,7 +115,7 @@ class PredictionLog:
                 "masked": masking.masked(bundle),
                 "mask": masking.rules(bundle),
                 "drift": self._metrics.drift_plan(
-                    bundle.label, masking.codes(bundle), masking.hidden(bundle), self._drift_window_rows
+                    bundle.label, bundle.schema.names, masking.hidden(bundle), self._drift_window_rows
                 ),
             }
         )
@@ -150,21 +153,16 @@ class PredictionLog:
         self._file.append([lines])
         self._lines += count
 
-    def putter(
-        self, instance: int, shorten: Callable[[bytes], bytes]
-    ) -> Callable[[int, int, bytes, int, bytes], None]:
-        """What takes the answers of one instance; one that finds no room is dropped and counted."""
-        ring_put, drop = self._put, self._drop
+    def put(
+        self, instance: int, began: int, ended: int, number: int, score: float, row: bytes, response: bytes,
+        body: bytes, kind: int = 0,
+    ) -> None:  # fmt: skip
+        """Take a record (`Put`); an answer that finds no room is dropped and counted."""
+        if not self.ring_put(instance, began, ended, number, score, row, response, body, kind) and not kind:
+            self.drop()
 
-        def put(began_ns: int, ended_ns: int, response: bytes, sequence: int, body: bytes) -> None:
-            if len(body) > SHORT_BYTES:
-                body = shorten(body)
-            if not ring_put(instance, began_ns, ended_ns, response, sequence, body):
-                drop()
-
-        return put
-
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Count an answer that has no line."""
         self._dropped += 1
         self._drop_full()
 
@@ -177,7 +175,7 @@ class PredictionLog:
             self._unsaid.pop(0)
 
     def _event(self, kind: int, instance: int, lines: int = 0, dropped: int = 0) -> bool:
-        return self._put(instance, lines, dropped, b"", os.getpid(), b"", kind)
+        return self.ring_put(instance, lines, dropped, os.getpid(), 0.0, b"", b"", b"", kind)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -197,10 +195,8 @@ class InstanceLog:
         self, log: PredictionLog, instance: int, maker: LineMaker, logged_input: LoggedInput
     ) -> None:
         self._log, self._maker, self._logged_input = log, maker, logged_input
-        self._strict = log.strict
-        #: Takes when a request began and ended, the response, its number, and the body, of one row.
-        self.put = log.putter(instance, self.input_of)
-        self._put_whole = log.putter(instance, lambda body: body)
+        #: What the hot path puts an answer by, and the answers that find no room are counted by.
+        self.instance, self.ring_put, self.drop = instance, log.ring_put, log.drop
 
     def input_of(self, text: bytes) -> bytes:
         """The JSON object of one row, in a length that the client does not choose."""
@@ -211,8 +207,13 @@ class InstanceLog:
             return text
 
     def write(self, answers: Sequence[Answered]) -> None:
-        """Take some answers; in the strict mode all are written at once, or none, which raises `OSError`."""
-        if self._strict:
-            self._log.write(self._maker.lines(answers), len(answers))
-        for began_ns, ended_ns, response, sequence, body in answers:
-            self._put_whole(began_ns, ended_ns, response, sequence, body)
+        """Write the lines of some answers now, all or none; raises `OSError`."""
+        self._log.write(self._maker.lines(answers), len(answers))
+
+    def put(self, answers: Sequence[Answered], rows: Sequence[bytes]) -> None:
+        """Take the answers to some rows: each row 1 + F float64, its score and itself, or several such."""
+        for piece in rows:
+            (score,) = _SCORE.unpack_from(piece)
+            self._log.put(self.instance, 0, 0, 0, score, piece[_SCORE.size :], b"", b"", ROWS)
+        for began_ns, ended_ns, response, number, body in answers:
+            self._log.put(self.instance, began_ns, ended_ns, number, 0.0, b"", response, body)

@@ -12,20 +12,24 @@ import mmap
 import platform
 import struct
 from ctypes import CDLL, c_long
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 #: The positions and what a successor needs lie in the first page of a ring.
 PAGE_BYTES = mmap.PAGESIZE
 _HEAD, _READ, _FREE = 0, 8, 16  # apart by a cache line: the writer's and the reader's
 _INTENT, _INTENT_BYTES, _INTENT_READ, _INTENT_LINES = 17, 18, 19, 20
 _PID, _LINES, _BEAT_NS = 21, 22, 23
-#: size, length of the response, instance, began, ended, number; then the response and the body.
-_RECORD = struct.Struct("@IIQqqQ")
+#: Sizes of the record, of the rows behind the first score, of the response; instance, began, ended,
+#: number, score of the first row; then the rest of the rows, the response and the body.
+_RECORD = struct.Struct("=IIIQqqQd")
 _PACK, _UNPACK, _RECORD_BYTES = _RECORD.pack, _RECORD.unpack_from, _RECORD.size
+_SCORE_BYTES = 8
 _SKIP = bytes(4)
-_GAP = (0,) * 6
+_GAP = (0,) * 8
 #: In the place of the response's length: no answer, but an instance that begins or ends.
 OPENED, ADMITTED, CLOSED = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
+#: Rows of an answer whose lines come after: they are counted, and have no line of their own.
+ROWS = 0xFFFFFFFC
 #: What was read is given back, and its memory with it, in pieces of so much.
 RELEASE_BYTES = 2**20
 _MEMBARRIER, _MEMBARRIER_GLOBAL = {"aarch64": 283}.get(platform.machine(), 324), 1
@@ -46,10 +50,21 @@ class Event(NamedTuple):
     dropped: int
 
 
+class Group(NamedTuple):
+    """What came of one instance: answers, and the rows they are of.
+
+    Rows are the bytes of 1 + F float64 each: the score, and the encoded row.
+    """
+
+    instance: int
+    answers: list[Answer]
+    rows: list[bytes]
+
+
 class Taken(NamedTuple):
     """What was read: answers by instance, as they came, or one event; and the position behind it."""
 
-    answers: list[tuple[int, list[Answer]]]
+    groups: list[Group]
     event: Event | None
     read: int
 
@@ -70,10 +85,24 @@ def ring_bytes(capacity: int) -> int:
 
 
 class Put(Protocol):
-    """Adds a record; False if there is no room."""
+    """Adds a record; False if there is no room.
+
+    In this order: the instance, when the request began and ended by `perf_counter_ns`,
+    the number of the answer, the score of its row, the encoded row (of several their
+    scores and rows in turn, but for the first score), the response, the body.
+    """
 
     def __call__(  # noqa: D102
-        self, instance: int, began: int, ended: int, response: bytes, number: int, body: bytes, event: int = 0
+        self,
+        instance: int,
+        began: int,
+        ended: int,
+        number: int,
+        score: float,
+        row: bytes,
+        response: bytes,
+        body: bytes,
+        kind: int = 0,
     ) -> bool: ...
 
 
@@ -90,46 +119,55 @@ class Ring:
     def writer(self) -> Put:
         """Be the writer from now on, behind all that the one before has written.
 
-        What it returns adds an answer, and says False if there is no room: the instance,
-        when the request began and ended, the response, its number, the body. One
-        function with its own variables, for it is on the hot path.
+        One function with its own variables, for it is on the hot path: a record is
+        written by the memory's own position, which takes no slice and no sum.
         """
-        memory, index, capacity, pack, record_bytes = (
-            self._memory,
-            self._index,
-            self.capacity,
-            _PACK,
-            _RECORD_BYTES,
-        )
-        head, room, base = index[_HEAD], 0, 0  # the ends of what was written and may be; offset of both
+        memory, index, capacity = self._memory, self._index, self.capacity
+        pack, record_bytes, join, write = _PACK, _RECORD_BYTES, b"".join, memory.write
+        head, room = index[_HEAD], 0  # the ends of what was written and may be, up to the end of the lap
 
         def put(
-            instance: int, began: int, ended: int, response: bytes, number: int, body: bytes, event: int = 0
+            instance: int,
+            began: int,
+            ended: int,
+            number: int,
+            score: float,
+            row: bytes,
+            response: bytes,
+            body: bytes,
+            kind: int = 0,
         ) -> bool:
-            nonlocal head, room, base
-            length = len(response)
-            size = record_bytes + length + len(body)
+            nonlocal head, room
+            wide, length = len(row), len(response)
+            size = record_bytes + wide + length + len(body)
             if head + size > room and not make_room(size):
                 return False
-            at = head + base
-            memory[at : at + size] = (
-                pack(size, event or length, instance, began, ended, number) + response + body
+            write(
+                join(
+                    (
+                        pack(size, wide, kind or length, instance, began, ended, number, score),
+                        row,
+                        response,
+                        body,
+                    )
+                )
             )
-            head = index[_HEAD] = head + size + 7 & ~7
+            head = index[_HEAD] = head + size
             return True
 
         def make_room(size: int) -> bool:
-            nonlocal head, room, base
+            nonlocal head, room
             at = head % capacity
             gap = capacity - at if at + size > capacity else 0  # a record never wraps
-            free = index[_FREE] + capacity - 8  # and ends at a multiple of 8
+            free = index[_FREE] + capacity - 1
             if head + gap + size > free:
                 return False
+            memory.seek(PAGE_BYTES + at)
             if gap:
-                memory[PAGE_BYTES + at : PAGE_BYTES + at + 4] = _SKIP
+                write(_SKIP[:gap])
                 head += gap
-            lap = head - head % capacity
-            base, room = PAGE_BYTES - lap, min(free, lap + capacity)
+                memory.seek(PAGE_BYTES)
+            room = min(free, head - head % capacity + capacity)
             return True
 
         return put
@@ -142,11 +180,11 @@ class Ring:
         if read != head:
             _order_loads()
         end = min(head, read + most_bytes)
-        groups: list[tuple[int, list[Answer]]] = []
-        answers: list[Answer] = []
-        last = -1
+        groups: list[Group] = []
+        group = Group(-1, [], [])
+        memory = self._memory
         while read < head and (read < end or not groups):
-            (size, kind, instance, began, ended, number), at, behind = self._header(read)
+            (size, wide, kind, instance, began, ended, number, _), at, behind = self._header(read)
             if not size:
                 read = behind
                 continue
@@ -154,23 +192,27 @@ class Ring:
                 if groups:
                     break
                 return Taken([], Event(kind, instance, number, began, ended), behind)
-            if instance != last:
-                last, answers = instance, []
-                groups.append((instance, answers))
-            middle = at + _RECORD_BYTES + kind
-            response, body = self._memory[at + _RECORD_BYTES : middle], self._memory[middle : at + size]
-            answers.append((began, ended, response, number, body))
+            if instance != group.instance:
+                group = Group(instance, [], [])
+                groups.append(group)
+            response_at = at + _RECORD_BYTES + wide
+            if wide:
+                group.rows.append(memory[at + _RECORD_BYTES - _SCORE_BYTES : response_at])
+            if kind != ROWS:
+                body_at = response_at + kind
+                response, body = memory[response_at:body_at], memory[body_at : at + size]
+                group.answers.append((began, ended, response, number, body))
             read = behind
         return Taken(groups, None, read)
 
-    def _header(self, position: int) -> tuple[tuple[int, ...], int, int]:
+    def _header(self, position: int) -> tuple[tuple[Any, ...], int, int]:
         """The head of a record, where it lies, and the position behind it; of a gap at the end all zeros."""
         at = position % self.capacity
         left = self.capacity - at
         if left >= _RECORD_BYTES:
             head = _UNPACK(self._memory, PAGE_BYTES + at)
             if head[0]:
-                return head, PAGE_BYTES + at, position + (head[0] + 7 & ~7)
+                return head, PAGE_BYTES + at, position + head[0]
         return _GAP, 0, position + left
 
     def intend(self, file_bytes: int, more_bytes: int, read: int, lines: int) -> None:
@@ -252,11 +294,11 @@ class Ring:
         read, head = self._index[_READ], self._index[_HEAD]
         position = read
         while position < head:
-            (size, kind, _, _, ended, _), _, position = self._header(position)
+            (size, _, kind, _, _, ended, _, _), _, position = self._header(position)
             if self._index[_READ] != read:  # what was read in the meantime may be written over
                 return None
-            if size and kind < CLOSED:
-                return ended
+            if size and kind < ROWS:
+                return int(ended)
         return None
 
 

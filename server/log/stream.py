@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from server.errors import SettingsError
 from server.log.channel import Descriptions
@@ -13,7 +13,7 @@ from server.log.file import LogFile, cut_back
 from server.log.journal import LogJournal
 from server.log.line import LineMaker
 from server.log.masked import Mask
-from server.log.ring import ADMITTED, OPENED, Answer, Event, Ring
+from server.log.ring import ADMITTED, OPENED, Answer, Event, Group, Ring
 from server.log.rotation import RetentionPolicy
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.row_counter import RowCounter
@@ -24,10 +24,6 @@ logger = logging.getLogger(__name__)
 PORTION_BYTES = 2**18
 SYNC_SECONDS = 0.5
 RETRY_SECONDS = 1.0
-#: Rows of one worker that are counted for drift in a second, all of them up to here: 2 % of a processor.
-COUNTED_A_SECOND = 2000
-
-Groups: TypeAlias = list[tuple[int, list[Answer]]]
 
 
 class Known:
@@ -92,7 +88,6 @@ class Stream:
         self._unsynced_since = self._retry_at = 0.0
         self._failed = False
         self._lost = 0
-        self._allowed, self._counted_at = float(COUNTED_A_SECOND), time.monotonic()
 
     def recover(self) -> None:
         """Go on where an observer that was killed stopped; raises `OSError`."""
@@ -127,11 +122,11 @@ class Stream:
             self._note(taken.event)
             self._ring.done(taken.read, 0 if taken.event.kind == OPENED else self._ring.lines)
             return True
-        if not taken.answers:
+        if not taken.groups:
             self._ring.done(taken.read, self._ring.lines)  # a gap at the end, or nothing
             self._sync(now)
             return False
-        blocks = [block for block in self._blocks(taken.answers) if block]
+        blocks = [block for block in self._blocks(taken.groups) if block]
         try:
             self._write(blocks, taken.read)
         except Exception as error:  # noqa: BLE001  # whatever it is, the records wait
@@ -140,7 +135,7 @@ class Stream:
                 return False
             self._lose(self._drop_disk, sum(block.count(b"\n") for block in blocks))
             self._ring.done(taken.read, self._ring.lines)
-        self._count(taken.answers)
+        self._count(taken.groups)
         return True
 
     def finish(self) -> None:
@@ -154,8 +149,8 @@ class Stream:
 
     # Lines
 
-    def _blocks(self, groups: Groups) -> Iterator[bytes]:
-        for instance, answers in groups:
+    def _blocks(self, groups: Sequence[Group]) -> Iterator[bytes]:
+        for instance, answers, _ in groups:
             try:
                 yield self._way(instance).maker.lines(answers)
             except Exception:  # noqa: BLE001  # others of them may have their line
@@ -229,19 +224,14 @@ class Stream:
         except Exception as error:  # noqa: BLE001  # as above
             logger.error("The prediction log %s cannot be synced: %r", self.path, error)
 
-    def _count(self, groups: Groups) -> None:
-        """Count rows for drift: every one, or of more than are allowed some, evenly spread."""
-        now = time.monotonic()
-        allowed = self._allowed + (now - self._counted_at) * COUNTED_A_SECOND
-        self._allowed, self._counted_at = min(COUNTED_A_SECOND, allowed), now
-        step = -(-sum(len(answers) for _, answers in groups) // max(1, int(self._allowed)))
-        for instance, answers in groups:
+    def _count(self, groups: Sequence[Group]) -> None:
+        """Count every row for drift."""
+        for instance, _, rows in groups:
             way = self._ways.get(instance)
-            if way is None or way.counter is None or (self._allowed < 1.0 and step > len(answers)):
+            if way is None or way.counter is None or not rows:
                 continue
             try:
-                for _, _, response, _, body in answers[::step]:
-                    self._allowed -= way.counter.count_answer(response, body)
+                way.counter.count(rows)
             except Exception:
                 logger.exception("Drift of an instance cannot be counted any more; the log goes on.")
                 self._ways[instance] = way._replace(counter=None)

@@ -7,7 +7,7 @@ diluted by last month.
 """
 
 import math
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,26 +53,22 @@ class DriftSlots:
         self.size = size + MARKS
         self.windows = (take(self.size), take(self.size))
 
-    def plan(
-        self, codes: Mapping[str, Mapping[Any, int]], unwatched: Container[str], window_rows: int
-    ) -> dict[str, Any]:
+    def plan(self, names: Sequence[str], unwatched: Container[str], window_rows: int) -> dict[str, Any]:
         """What `RowCounter` counts by, as JSON.
 
-        `codes` maps a feature's words (categories, buckets) to bins; a feature
-        without words is a number, one of `unwatched` is left out.
+        `names` are the features in the order of a row; one of `unwatched` is left out.
         """
-        first, before = self.windows
-        score = self.columns[SCORE]
+        places = {SCORE: 0, **{name: 1 + i for i, name in enumerate(names)}}
         return {
             "window_rows": window_rows,
-            "windows": [first, before],
+            "windows": list(self.windows),
             "size": self.size,
             "marks": self.marks,
-            "score": [score.first, score.distribution.edges],
-            "features": [
-                [name, c.first, c.missing, c.distribution.edges, codes.get(name), *c.distribution.range]
+            "width": len(names),
+            "columns": [
+                [places[name], c.first, c.missing, c.distribution.edges, *c.distribution.range]
                 for name, c in self.columns.items()
-                if name != SCORE and name not in unwatched
+                if name not in unwatched
             ],
         }
 

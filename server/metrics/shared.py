@@ -353,11 +353,11 @@ class WorkerMetrics:
         return count
 
     def drift_plan(
-        self, label: str, codes: Mapping[str, Mapping[Any, int]], hidden: Container[str], window_rows: int
+        self, label: str, names: Sequence[str], hidden: Container[str], window_rows: int
     ) -> dict[str, Any] | None:
         """How the observer counts one model's rows, None if it has no reference."""
         slots = self.shared.layout.drift.get(label)
-        return None if slots is None else slots.plan(codes, hidden, window_rows)
+        return None if slots is None else slots.plan(names, hidden, window_rows)
 
     def scored_rows(
         self, label: str, outcomes: Sequence[str], task: str

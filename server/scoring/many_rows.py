@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,7 @@ from server.scoring.scored import Scored
 
 #: Up to here ONNX Runtime is called on the event loop: 32 rows of the shipped
 #: model take it 0.15 ms, about what handing them to a thread and back costs
-#: (`python -m loadtest.bench.servers.servers.servers.servers.rows`). Above, single rows would wait.
+#: (`python -m loadtest bench rows`). Above, single rows would wait.
 INLINE_ROWS = 32
 #: Work in Python on many rows lets the event loop turn after so many of them (0.2 ms).
 SLICE_ROWS = 1000
@@ -106,29 +106,37 @@ class RowsScorer:
             members[REQUEST] = orjson.Fragment(scored.request_id)
         return orjson.dumps(members)[1:-1]
 
-    async def record(self, texts: Iterable[bytes], scored: Scored, started_ns: int) -> None:
-        """Count the rows of one request and log them: for after the answer.
+    async def record(self, texts: Iterable[bytes], rows: Matrix, scored: Scored, started_ns: int) -> None:
+        """Count the rows of one request and log them: before the answer is sent.
 
-        `texts` are the rows as JSON objects. The log takes them in lines of at
-        most `LINE_BYTES`, whose `input` is `{"rows": [...]}`; lines after the
-        first have the answer's id with `.1`, `.2`, … behind it. In the log's
-        strict mode, where this must run before the answer is sent, either all
-        lines are written or none, which raises `Unavailable`.
+        `texts` are the `rows`, float64 [n, F], as JSON objects. The log takes them in lines
+        of at most `LINE_BYTES`, whose `input` is `{"rows": [...]}`; lines after the first
+        have the answer's id with `.1`, `.2`, … behind it. In the log's strict mode either
+        all lines are written or none, which raises `Unavailable`.
         """
         answered = self._answered(texts, scored, started_ns, time.perf_counter_ns())
-        if self.scorer.logs_first:
-            try:
-                # In one go: were others answered in between, their numbers would lie
-                # beyond those that a failure gives back.
-                self.scorer.log(list(answered))
-            except (OSError, MemoryError):
-                self.scorer.give_back(scored.sequence)
-                raise Unavailable("the prediction log cannot be written") from None
+        if self.scorer.is_strict:
+            answered = self._written(answered, scored)
         self._count(scored.outputs, scored.outcomes)
-        if self.scorer.logs and not self.scorer.logs_first:
-            for one in answered:
-                self.scorer.log([one])
-                await asyncio.sleep(0)
+        if not self.scorer.logs:
+            return
+        for piece in _scored_rows(rows, scored.outputs):
+            self.scorer.log((), [piece])
+            await asyncio.sleep(0)
+        for one in answered:
+            self.scorer.log([one])
+            await asyncio.sleep(0)
+
+    def _written(self, answered: Iterable[Answered], scored: Scored) -> Iterator[Answered]:
+        try:
+            # In one go: were others answered in between, their numbers would lie
+            # beyond those that a failure gives back.
+            lines = list(answered)
+            self.scorer.write(lines)
+        except (OSError, MemoryError):
+            self.scorer.give_back(scored.sequence)
+            raise Unavailable("the prediction log cannot be written") from None
+        return iter(lines)
 
     def _answered(
         self, texts: Iterable[bytes], scored: Scored, began_ns: int, ended_ns: int
@@ -153,6 +161,14 @@ def _chunks(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
         chunk.append(text)
         size += len(text)
     yield chunk
+
+
+def _scored_rows(rows: Matrix, outputs: Sequence[Any]) -> Iterator[bytes]:
+    """Each row behind its score, of several classes the likeliest's, in pieces of about `LINE_BYTES`."""
+    scores = np.array(outputs).reshape(len(rows), -1).max(axis=1, keepdims=True)
+    step = max(1, LINE_BYTES // (8 * (1 + rows.shape[1])))
+    for start in range(0, len(rows), step):
+        yield np.hstack((scores[start : start + step], rows[start : start + step])).tobytes()
 
 
 def row_texts(schema: Schema, rows: Matrix) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ What a task answers with is decided once, when its scorer is made: `make_scorer`
 """
 
 import secrets
+import struct
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -12,6 +13,7 @@ from itertools import count
 import orjson
 
 from server.errors import Unavailable
+from server.log.input import SHORT_BYTES
 from server.log.line import Answered
 from server.log.prediction_log import PredictionLog
 from server.metrics.shared import WorkerMetrics
@@ -22,6 +24,7 @@ from server.model.schema import Row
 from server.scoring.row_id import ECHO, MEMBER
 
 Send = Callable[[bytes], None]
+_SCORE = struct.Struct("d")
 
 
 class Scorer:
@@ -42,9 +45,12 @@ class Scorer:
         self._tails = self._make_tails()
         self._count = metrics.scored(bundle.label, bundle.outcomes, bundle.task)
         self._lines = log.register(bundle, self.instance_id) if log is not None else None
-        self._put = self._lines.put if self._lines is not None else None
+        self._put = self._lines.ring_put if self._lines is not None else None
+        self._drop = self._lines.drop if self._lines is not None else lambda: None
+        self._instance = int(self.instance_id, 16)
+        self._has_one_output = bundle.task != "multiclass"
         self._log = log
-        self.answer = self._answer_logged_first if log is not None and log.strict else self._answer
+        self.answer = self._answer_logged_first if self.is_strict else self._answer
 
     @property
     def logs(self) -> bool:
@@ -52,8 +58,8 @@ class Scorer:
         return self._log is not None
 
     @property
-    def logs_first(self) -> bool:
-        """Whether a line must be written before its answer is sent."""
+    def is_strict(self) -> bool:
+        """Whether the kernel must have a line before its answer is sent."""
         return self._log is not None and self._log.strict
 
     def take_sequence(self) -> int:
@@ -68,10 +74,15 @@ class Scorer:
         """The JSON object of one row as the log has it."""
         return self._lines.input_of(text) if self._lines is not None else text
 
-    def log(self, answered: Sequence[Answered]) -> None:
-        """Append the lines of an answer to many rows, all or none; raises `OSError` in strict mode only."""
+    def write(self, answered: Sequence[Answered]) -> None:
+        """In the strict mode: have the kernel take the lines of an answer, all or none; raises `OSError`."""
+        assert self._lines is not None
+        self._lines.write(answered)
+
+    def log(self, answered: Sequence[Answered], rows: Sequence[bytes] = ()) -> None:
+        """Hand the lines of an answer, and what is counted of its rows, to the observer."""
         if self._lines is not None:
-            self._lines.write(answered)
+            self._lines.put(answered, rows)
 
     def _make_tails(self) -> tuple[bytes, ...]:
         """The end of an answer, for each decision."""
@@ -91,32 +102,41 @@ class Scorer:
         the `Problem` to answer with instead: `MalformedBody`, `UnacceptableRow`,
         `ModelFailure` or, in the log's strict mode, `Unavailable`.
         """
-        decode = self.decode_beside_id if row_id else self.decode
-        probability, decision = self._predict(decode(body))
+        row = (self.decode_beside_id if row_id else self.decode)(body)
+        probability, decision = self._predict(row)
         sequence = self._sequence()
         content = self._content(sequence, probability, decision)
         if row_id:
             content = _with_id(content, row_id)
-        if self._put is not None:  # first: whoever has an answer has a line, though this process be killed
-            self._put(started_ns, time.perf_counter_ns(), content, sequence, body)
+        if (
+            put := self._put
+        ) is not None:  # first: whoever has an answer has a line, if this process is killed
+            score = probability if self._has_one_output else probability[decision]
+            if len(body) > SHORT_BYTES:
+                body = self.logged_input(body)
+            ended_ns = time.perf_counter_ns()
+            if not put(self._instance, started_ns, ended_ns, sequence, score, row, content, body):
+                self._drop()
         send(content)
         self._count(probability, decision)
 
     def _answer_logged_first(self, body: bytes, send: Send, started_ns: int, row_id: bytes = b"") -> None:
         """`answer` in the log's strict mode: no line, no answer."""
         assert self._lines is not None
-        decode = self.decode_beside_id if row_id else self.decode
-        probability, decision = self._predict(decode(body))
+        row = (self.decode_beside_id if row_id else self.decode)(body)
+        probability, decision = self._predict(row)
         sequence = self._sequence()
         content = self._content(sequence, probability, decision)
         if row_id:
             content = _with_id(content, row_id)
-        ended_ns = time.perf_counter_ns()
+        answered = (started_ns, time.perf_counter_ns(), content, sequence, self._lines.input_of(body))
         try:
-            self._lines.write([(started_ns, ended_ns, content, sequence, self._lines.input_of(body))])
+            self._lines.write([answered])
         except (OSError, MemoryError):
             self.give_back(sequence)
             raise Unavailable("the prediction log cannot be written") from None
+        score = probability if self._has_one_output else probability[decision]
+        self._lines.put([answered], [_SCORE.pack(score) + row])
         send(content)
         self._count(probability, decision)
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import shutil
+import struct
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,24 +160,23 @@ def _streamed_lines(bundle: Bundle, lines: list[bytes], window: int = 10_000) ->
     shared = SharedMetrics(Layout([(bundle.label, bundle.outcomes)], {bundle.label: reference}), 2)
     for worker in range(2):
         counter = _counter(bundle, shared, worker, window)
-        for line in lines[worker::2]:
-            _count_line(counter, line)
+        counter.count(_scored_row(bundle, line) for line in lines[worker::2])
     families = drift_families(shared.layout.drift, shared.totals())
     return {(s.name, s.labels.get("feature", "")): s.value for f in families for s in f.samples}
 
 
 def _counter(bundle: Bundle, shared: SharedMetrics, worker: int, window: int) -> RowCounter:
     """What the observer counts one worker's rows with."""
-    masking = Masking()
-    plan = WorkerMetrics(shared, worker).drift_plan(
-        bundle.label, masking.codes(bundle), masking.hidden(bundle), window
-    )
+    names, hidden = bundle.schema.names, Masking().hidden(bundle)
+    plan = WorkerMetrics(shared, worker).drift_plan(bundle.label, names, hidden, window)
     assert plan is not None
     return RowCounter(orjson.loads(orjson.dumps(plan)), shared.region(worker))
 
 
-def _count_line(counter: RowCounter, line: bytes) -> None:
-    counter.count_answer(line, orjson.dumps(orjson.loads(line)["input"]))
+def _scored_row(bundle: Bundle, line: bytes) -> bytes:
+    """What a worker hands over of the row of a line: its score, and the encoded row."""
+    record = orjson.loads(line)
+    return struct.pack("d", record["probability"]) + bundle.schema.encode(record["input"])
 
 
 def _alarms(figures: dict[tuple[str, str], float]) -> list[str]:
@@ -273,15 +274,49 @@ def test_streaming_and_offline_agree_on_the_same_rows(bundle: Bundle, tmp_path: 
         assert total(samples, name, **labels) == pytest.approx(column.values.psi, abs=1e-12)
 
 
-def test_a_batch_is_counted_row_by_row(bundle: Bundle) -> None:
+@pytest.mark.parametrize("window", [7, 64, 10_000])
+def test_rows_are_counted_alike_alone_and_many_at_once(bundle: Bundle, window: int) -> None:
+    """Against plain Python: the definition of a bin, of missing, and of what is beyond the range."""
     reference = Reference.of(bundle)
     assert reference is not None
-    shared = SharedMetrics(Layout([(bundle.label, bundle.outcomes)], {bundle.label: reference}), 1)
-    rows = {"rows": [{"income": 1.0}, {"income": 2.0, "owner": True}]}
-    answer = {"model": "three@1", "probabilities": [0.1, 0.2], "decisions": ["grant"] * 2}
-    _counter(bundle, shared, 0, 1000).count_answer(orjson.dumps(answer), orjson.dumps(rows))
-    slots = shared.layout.drift[bundle.label]
-    assert slots.both_windows(shared.totals())[0] == 2
+    wide = Distribution(1000, 0.0, tuple(code + 0.5 for code in range(39)), (1 / 40,) * 40)
+    reference = Reference({**reference.features, "contract": wide}, reference.score)
+    random = np.random.default_rng(3)
+    rows = np.column_stack(
+        [
+            random.random(500),
+            np.exp(random.normal(10, 2, 500)),
+            random.integers(0, 2, 500),
+            random.integers(0, 40, 500),
+        ]
+    )
+    rows[random.random(rows.shape) < 0.1] = np.nan
+    rows[:, 0] = np.nan_to_num(rows[:, 0])
+    names = tuple(reference.features)
+    counts = []
+    for pieces in ([row.tobytes() for row in rows], [rows[:333].tobytes(), rows[333:].tobytes()]):
+        shared = SharedMetrics(Layout([("m@1", ("",))], {"m@1": reference}), 1)
+        plan = WorkerMetrics(shared, 0).drift_plan("m@1", names, (), window)
+        assert plan is not None
+        counter = RowCounter(orjson.loads(orjson.dumps(plan)), shared.region(0))
+        for piece in pieces:
+            counter.count([piece])
+        slots = shared.layout.drift["m@1"]
+        counts.append(slots.both_windows(shared.totals()))
+        kept = len(rows) % window if len(rows) < window else window + len(rows) % window
+        assert counts[-1][0] == kept
+        for name, column in zip(("", *names), rows[-kept:].T, strict=True):
+            at, values = slots.columns[name], column[~np.isnan(column)].tolist()
+            bins = Counter(at.distribution.bin(value) for value in values)
+            assert counts[-1][at.first : at.missing].tolist() == [
+                bins[i] for i in range(len(at.distribution.shares))
+            ]
+            low, high = at.distribution.range
+            assert counts[-1][at.missing : at.end].tolist() == [
+                kept - len(values),
+                sum(not low <= value <= high for value in values),
+            ]
+    assert counts[0].tolist() == counts[1].tolist()
 
 
 @pytest.mark.parametrize("task", ["regression", "multiclass"])
@@ -327,9 +362,11 @@ def test_rows_of_a_model_that_comes_with_a_reload_are_counted(bundle: Bundle, tm
         log = PredictionLog(Settings(log_dir=tmp_path), 0, WorkerMetrics(shared, 0))
         log.register(bundle, "1" * 12)
         log.start()
-        put = log.register(second, "2" * 12).put
+        taker = log.register(second, "2" * 12)
         for number, line in enumerate(answers):
-            put(0, 1, line, number, orjson.dumps(orjson.loads(line)["input"]))
+            taker.put(
+                [(0, 1, line, number, orjson.dumps(orjson.loads(line)["input"]))], [_scored_row(second, line)]
+            )
         slots, end = shared.layout.drift[second.label], time.monotonic() + 20
         while (rows := slots.both_windows(shared.totals())[0]) < len(answers) and time.monotonic() < end:
             await asyncio.sleep(0.02)

@@ -193,7 +193,7 @@ class Many:
         answers: list[list[str]] = []
         if rows.texts:
             scored = await self._rows.score(rows.matrix)
-            await self._rows.record(rows.texts, scored, started_ns)
+            await self._rows.record(rows.texts, rows.matrix, scored, started_ns)
             answers = self._cells(scored, table.dialect.rules.decimal == ",")
             counts = self._counts(scored)
             for outcome, count in enumerate(np.bincount(scored.outcomes).tolist()):

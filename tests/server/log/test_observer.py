@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.harness.recording_client import Load
-from loadtest.harness.reference_rows import ReferenceRow, scored
+from loadtest.harness.reference_rows import ReferenceRow, batches, scored
 from loadtest.harness.request_records import reconcile
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import Subject, observer_of, workers_of
@@ -32,7 +32,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def rows(bundle: Bundle) -> list[ReferenceRow]:
-    return scored([bundle], ROWS)
+    alone = scored([bundle], ROWS)
+    return alone + batches(bundle, alone, 20, THREE_FEATURES.names, count=10)
 
 
 def eventually(fact: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -150,7 +151,15 @@ def test_observer_that_stands_still_is_seen(bundle: Bundle, tmp_path: Path) -> N
     assert len(logged(tmp_path / "logs")) == 5
 
 
-def test_drift_is_counted_of_every_row(bundle: Bundle, tmp_path: Path) -> None:
-    with serving(bundle.directory, tmp_path) as subject:
-        send_all(subject.url, ROWS * 5)
-        eventually(lambda: total(scrape(subject.url), "hotrow_drift_rows") == 500)
+def test_drift_is_counted_of_every_row_at_full_load(
+    bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path
+) -> None:
+    with loaded(bundle, rows, tmp_path, "2") as (subject, clients):
+        clients.wait_for(5000)
+        clients.stop()
+
+        def all_counted() -> bool:
+            samples = scrape(subject.url)
+            return total(samples, "hotrow_drift_rows") == total(samples, "hotrow_predictions_total") > 5000
+
+        eventually(all_counted)

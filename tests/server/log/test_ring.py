@@ -1,5 +1,6 @@
 """The ring between a worker and the observer: whole records, in order, once, whoever is killed when."""
 
+import math
 import mmap
 import os
 import random
@@ -13,7 +14,20 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from server.log.ring import ADMITTED, CLOSED, OPENED, PAGE_BYTES, Answer, Event, Put, Ring, Taken, ring_bytes
+from server.log.ring import (
+    ADMITTED,
+    CLOSED,
+    OPENED,
+    PAGE_BYTES,
+    ROWS,
+    Answer,
+    Event,
+    Group,
+    Put,
+    Ring,
+    Taken,
+    ring_bytes,
+)
 
 CAPACITY = 2 * PAGE_BYTES
 
@@ -22,12 +36,21 @@ def memory(capacity: int = CAPACITY) -> mmap.mmap:
     return mmap.mmap(-1, ring_bytes(capacity))
 
 
-def answer(number: int, size: int = 10) -> tuple[int, int, int, bytes, int, bytes]:
-    return 0xABC, 100 * number, 100 * number + 7, b"{%d}" % number, number, b"x" * size
+ROW = struct.pack("2d", 1.5, math.nan)
+
+
+def answer(number: int, size: int = 10) -> tuple[int, int, int, int, float, bytes, bytes, bytes]:
+    """What is put: an answer to one row of two values."""
+    return 0xABC, 100 * number, 100 * number + 7, number, number / 8, ROW, b"{%d}" % number, b"x" * size
+
+
+def taken_of(number: int, size: int = 10) -> Answer:
+    """What comes out of it."""
+    return 100 * number, 100 * number + 7, b"{%d}" % number, number, b"x" * size
 
 
 def say(put: Put, kind: int, instance: int, lines: int = 0, dropped: int = 0) -> bool:
-    return put(instance, lines, dropped, b"", 77, b"", kind)
+    return put(instance, lines, dropped, 77, 0.0, b"", b"", b"", kind)
 
 
 def read_all(ring: Ring, most_bytes: int = 1000) -> list[Answer]:
@@ -42,7 +65,10 @@ def read_all(ring: Ring, most_bytes: int = 1000) -> list[Answer]:
 
 
 def answers_of(taken: Taken) -> list[Answer]:
-    return [answer for instance, answers in taken.answers for answer in answers if instance == 0xABC]
+    groups = [group for group in taken.groups if group.instance == 0xABC]
+    for group in groups:
+        assert group.rows == [struct.pack("d", number / 8) + ROW for number in numbers(group.answers)]
+    return [answer for group in groups for answer in group.answers]
 
 
 def numbers(answers: list[Answer]) -> list[int]:
@@ -53,9 +79,9 @@ def test_records_come_out_as_they_went_in_however_often_the_ring_is_gone_round()
     choose, ring = random.Random(5), Ring(memory())
     put = ring.writer()
     for number in range(5000):
-        given = answer(number, choose.randrange(2000))
-        assert put(*given)
-        assert read_all(ring) == [given[1:]]
+        size = choose.randrange(2000)
+        assert put(*answer(number, size))
+        assert read_all(ring) == [taken_of(number, size)]
 
 
 def test_full_ring_takes_no_more_and_goes_on_when_it_was_read() -> None:
@@ -64,7 +90,7 @@ def test_full_ring_takes_no_more_and_goes_on_when_it_was_read() -> None:
     taken = 0
     while put(*answer(taken, 300)):
         taken += 1
-    assert taken * 340 <= CAPACITY < (taken + 2) * 352
+    assert taken * 371 <= CAPACITY < (taken + 2) * 373
     assert numbers(read_all(ring)) == list(range(taken))
     assert put(*answer(taken, 300))
     assert not put(*answer(0, CAPACITY))
@@ -81,7 +107,7 @@ def test_what_is_said_of_instances_comes_alone_and_in_its_place() -> None:
     assert put(*answer(3))
     assert say(put, CLOSED, 0, 3, 4)
     portions: list[object] = []
-    while (taken := ring.take(1000)).answers or taken.event:
+    while (taken := ring.take(1000)).groups or taken.event:
         ring.done(taken.read, 0)
         portions.append(taken.event or numbers(answers_of(taken)))
     assert portions == [
@@ -91,6 +117,15 @@ def test_what_is_said_of_instances_comes_alone_and_in_its_place() -> None:
         [3],
         Event(CLOSED, 0, 77, 3, 4),
     ]
+
+
+def test_rows_of_a_batch_come_with_no_line_of_their_own() -> None:
+    ring = Ring(memory())
+    put = ring.writer()
+    two = struct.pack("6d", 0.25, 1.0, 2.0, 0.5, 3.0, 4.0)
+    assert put(0xABC, 0, 0, 0, 0.25, two[8:], b"", b"", ROWS)
+    assert put(0xABC, 1, 2, 3, 0.0, b"", b"{}", b"[]")
+    assert ring.take(1000).groups == [Group(0xABC, [(1, 2, b"{}", 3, b"[]")], [two])]
 
 
 def test_successors_of_both_ends_go_on_where_they_stopped() -> None:
@@ -116,7 +151,7 @@ def test_record_of_a_writer_that_was_killed_amid_it_is_not_there(is_killed_amid:
     ring = Ring(shared)
     assert ring.writer()(*answer(1))
     at = PAGE_BYTES + ring.unread_bytes
-    left = {"header": b"\xff" * 7, "record": struct.pack("@II", 60, 3) + b"\xff" * 30, "skip": bytes(4)}
+    left = {"header": b"\xff" * 7, "record": struct.pack("=III", 60, 0, 3) + b"\xff" * 30, "skip": bytes(4)}
     shared[at : at + len(left[is_killed_amid])] = left[is_killed_amid]
     assert Ring(shared).writer()(*answer(2))
     assert numbers(read_all(Ring(shared))) == [1, 2]
@@ -190,10 +225,10 @@ class RingMachine(RuleBasedStateMachine):
     def write(self, size: int) -> None:
         """A record, which there is room for or not."""
         body = bytes([self.number % 251]) * size
-        if self.put(0xABC, 0, 0, b"{}", self.number, body):
+        if self.put(0xABC, 0, 0, self.number, self.number / 8, ROW, b"{}", body):
             self.waiting.append((self.number, body))
         else:
-            assert sum(len(body) + 48 for _, body in self.waiting) + size + 48 > CAPACITY - 3048 - 48
+            assert sum(len(body) + 70 for _, body in self.waiting) + size + 70 > CAPACITY - 3070 - 70
         self.number += 1
 
     @rule(most_bytes=st.integers(1, 9000))
@@ -216,9 +251,9 @@ class RingMachine(RuleBasedStateMachine):
     @rule(left=st.binary(max_size=60))
     def writer_dies_amid_a_record(self, left: bytes) -> None:
         """What it had written of it is not seen, if there was room for it."""
-        if self.put(2, 0, 0, b"", 0, left):
+        if self.put(2, 0, 0, 0, 0.0, b"", b"", left):
             position = self.memory[:8]
-            size = struct.calcsize("@IIQqqQ") + len(left) + 7 & ~7
+            size = struct.calcsize("=IIIQqqQd") + len(left)
             self.memory[:8] = struct.pack("@Q", struct.unpack("@Q", position)[0] - size)
         self.put = Ring(self.memory).writer()
 
