@@ -33,7 +33,8 @@ from server.cli import add_options, given, run
 from server.errors import BundleError, HotrowError
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
-from server.scoring.service import Service, open_bundles, open_service, share_metrics
+from server.scoring.bundles import open_bundles
+from server.scoring.service import Service, open_service
 from server.settings import PREFIX, Settings
 
 NAME = "hotrow"
@@ -268,7 +269,7 @@ def _open(models: Sequence[Sequence[str]], settings: Settings) -> Service:
     for bundle, (folder, digest) in zip(bundles, models, strict=True):
         if bundle.digest != digest:
             raise BundleError(f"expected the bundle that was deployed in {folder} on every node, got another")
-    return open_service(settings, bundles, share_metrics(bundles, 1))
+    return open_service(settings, bundles)
 
 
 def _settings(models: Sequence[Sequence[str]], generation: int) -> Settings:

@@ -32,7 +32,7 @@ from server.model.bundle import (
     Decision,
 )
 from server.model.files import MANIFEST_FILE
-from server.model.reference import Reference
+from server.model.reference import reference_of_rows
 from server.model.schema import Feature, Schema
 
 #: Features that are named one by one in a sentence.
@@ -219,7 +219,7 @@ def _reference(conversion: Conversion, schema: Schema, data: Data) -> bytes:
         )
     outputs = conversion.source.outputs(whole)
     scores = outputs.max(axis=1) if outputs.ndim == 2 else outputs
-    document = Reference.from_rows(schema, matrix, scores).to_dict()
+    document = reference_of_rows(schema, matrix, scores).to_dict()
     return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
 
 

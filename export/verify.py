@@ -21,7 +21,8 @@ from export.forest.rows import RowMaker, let_through
 from export.forest.source import JsonRows, Source
 from server.errors import ModelFailure
 from server.model.decoder import row_decoder
-from server.model.predictor import Margins, Predictor
+from server.model.link import Margins
+from server.model.predictor import Predictor
 from server.model.schema import Matrix
 
 ORDINARY_ROWS = 100_000

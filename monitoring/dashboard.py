@@ -27,7 +27,7 @@ from grafana_foundation_sdk.models.dashboard import (
     ThresholdsMode,
 )
 
-from server.metrics.shared import SCORING_ROUTES
+from server.metrics.names import SCORING_ROUTES
 
 FILE = Path(__file__).parent / "grafana" / "hotrow.json"
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")

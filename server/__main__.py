@@ -16,15 +16,17 @@ def main(arguments: Sequence[str]) -> None:
     add_options(parser, "model", "host", "port", "workers", "log_dir", "log_mode")
     settings = Settings.read(os.environ, **given(parser.parse_args(arguments)))
     # Imported here: without its libraries the command says so.
+    from server.api.app import create_app
+
     if settings.workers == 1:
         from server.process.single import serve
 
-        serve(settings)
+        serve(settings, create_app)
     else:
         # Imported here: one worker needs neither gunicorn nor its memory.
         from server.process.workers import serve_with_workers
 
-        serve_with_workers(settings)
+        serve_with_workers(settings, create_app)
 
 
 if __name__ == "__main__":

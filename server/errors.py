@@ -4,6 +4,7 @@ HotrowError
 ├── BundleError            a model folder that must not be served
 ├── SettingsError          an option or environment variable that makes no sense
 ├── NotInstalled           a library that a command needs is not there
+├── BatchRefused           a file that cannot be scored as it is
 └── Problem                a request that is refused, as RFC 9457 writes it
     ├── MalformedRequest       400  not HTTP, or HTTP that could be read in two ways
     ├── MalformedBody          400  not the JSON that was asked for
@@ -54,6 +55,10 @@ class SettingsError(HotrowError):
     """A setting has a value that cannot be used."""
 
 
+class BatchRefused(HotrowError):
+    """A file that cannot be scored as it is."""
+
+
 class NotInstalled(HotrowError):
     """A library that a command needs, and that is not in the environment."""
 
@@ -65,8 +70,21 @@ class NotInstalled(HotrowError):
         )
 
 
+class BadValue(NamedTuple):
+    """One bad value of a table: its row, its feature ("" for the whole row), and what was expected.
+
+    `row` is the row's index in a table, and of a file the line (or row) it begins on,
+    from 1. `file` is the file's name where there are several.
+    """
+
+    row: int
+    feature: str
+    detail: str
+    file: str = ""
+
+
 class FieldError(NamedTuple):
-    """One bad field: a JSON Pointer (RFC 6901) and what was expected there."""
+    """One bad field of a request: a JSON Pointer (RFC 6901) and what was expected there."""
 
     pointer: str
     detail: str

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from server.metrics.shared import OTHER, ROUTES, Layout, MetricsCollector, SharedMetrics
+from server.metrics.collector import MetricsCollector
+from server.metrics.layout import Layout
+from server.metrics.names import OTHER, ROUTES
+from server.metrics.shared import SharedMetrics
 from server.settings import PREFIX, Settings
 
 README = Path("README.md").read_text()

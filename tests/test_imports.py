@@ -1,6 +1,7 @@
-"""The direction of imports: arrows point to `server`, heavy libraries have one home each."""
+"""Imports: arrows point to `server`, chains are short, heavy libraries have one home each."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -130,6 +131,36 @@ def rooms(top: str) -> Iterator[tuple[str, str, str]]:
             for module in modules:
                 if module.startswith(f"{top}.") and (other := module.split(".")[1]) != room:
                     yield str(path), room, other
+
+
+#: The longest chain of imports, in modules: each step is one more file to open for whoever follows a call.
+LONGEST_CHAIN = {"server": 11, "": 12}
+
+
+def modules_imported(path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules of ours that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & set(known)
+            found |= inner or {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & set(known)
+
+
+@pytest.mark.parametrize("top", LONGEST_CHAIN)
+def test_chains_of_imports_are_short(top: str) -> None:
+    files = [path for folder in sorted(OURS) for path in sorted(Path(folder).rglob("*.py"))]
+    known = {".".join(p.with_suffix("").parts).removesuffix(".__init__"): p for p in files}
+    known = {name: path for name, path in known.items() if name.startswith(top)}
+    # In order of the arrows; a circle raises `graphlib.CycleError`.
+    graph = {name: modules_imported(path, known) - {name} for name, path in known.items()}
+    chains: dict[str, list[str]] = {}
+    for name in graphlib.TopologicalSorter(graph).static_order():
+        chains[name] = [name, *max((chains[other] for other in graph[name]), key=len, default=[])]
+    longest = max(chains.values(), key=len)
+    assert len(longest) <= LONGEST_CHAIN[top], " > ".join(longest)
 
 
 @pytest.mark.parametrize("top", FLOORS)

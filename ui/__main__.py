@@ -13,6 +13,8 @@ from server.settings import PREFIX, Settings
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from server.scoring.service import Service
+
 PORT = 7860
 
 
@@ -31,15 +33,17 @@ def main(arguments: Sequence[str]) -> None:
 
     # One process: Gradio keeps state in it.
     settings = Settings.read(os.environ, **options | {"workers": 1})
-    serve(replace(settings, allowed_hosts=own_hosts(settings)), extend, announce)
+    settings = replace(settings, allowed_hosts=own_hosts(settings))
+    serve(settings, make_app, announce, reloads=False)  # the page is made of one model's schema
 
 
-def extend(app: "Starlette") -> "Starlette":
-    """Put the page in front of the app."""
+def make_app(service: "Service") -> "Starlette":
+    """The API's app with the page in front of it."""
     # Imported here: Gradio takes seconds, and a wrong --model is refused at once.
+    from server.api.app import create_app
     from ui.page import add_page
 
-    return add_page(app)
+    return add_page(create_app(service))
 
 
 if __name__ == "__main__":

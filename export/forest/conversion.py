@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from export.forest.rows import EXTREMES
+from export.forest.extremes import EXTREMES
 from export.forest.source import Source
 from export.forest.trees import Forest, Precision
 from server.model.schema import Feature, Inferred, Schema

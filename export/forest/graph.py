@@ -27,12 +27,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from export.errors import ExportRefused
+from export.forest.extremes import ZERO_BAND
 from export.forest.trees import Forest, Split, Tree
 from server.errors import first_line
-from server.model.predictor import INPUT, OUTPUT
+from server.model.files import INPUT, OUTPUT
 
-#: `kZeroThreshold` of LightGBM: the float32 nearest 1e-35, as a float64.
-ZERO_BAND = float(np.float32(1e-35))
 #: The first ai.onnx.ml version with `TreeEnsemble`, and the onnx version beside it.
 OPSETS = {"": 18, "ai.onnx.ml": 5}
 IR_VERSION = 10

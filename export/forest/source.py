@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from server.model.predictor import Margins
+from server.model.link import Margins
 from server.model.schema import Feature, Matrix, Schema
 
 #: Rows as clients send them: values of JSON by the name of the feature.

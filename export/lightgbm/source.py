@@ -9,7 +9,7 @@ import pandas as pd  # type: ignore[import-untyped]  # ships no types
 
 from export.errors import ExportRefused
 from export.forest.source import JsonRows, number_columns
-from server.model.predictor import Margins
+from server.model.link import Margins
 from server.model.schema import Matrix, Schema
 
 

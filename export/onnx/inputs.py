@@ -17,7 +17,7 @@ from export.errors import ExportRefused
 from export.forest.conversion import threshold_feature
 from export.forest.evidence import Evidence
 from export.onnx.lean import Entry, matrix_entry, source_name
-from server.model.predictor import INPUT
+from server.model.files import INPUT
 from server.model.schema import Feature, Kind, Matrix
 
 _TYPES = {

@@ -14,7 +14,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from export.forest.graph import OPSETS, serialize, tree_nodes
 from export.forest.trees import Forest
 from export.onnx.safety import graphs
-from server.model.predictor import INPUT, OUTPUT
+from server.model.files import INPUT, OUTPUT
 
 _PREFIX = "source/"
 #: Where a file imports no operators of ai.onnx, ours come from the first version that has all of them.

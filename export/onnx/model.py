@@ -10,7 +10,7 @@ from onnx import TensorProto, numpy_helper
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion, two_labels
 from export.forest.evidence import Evidence
-from export.forest.rows import EXTREMES
+from export.forest.extremes import EXTREMES
 from export.onnx.batch import check_freed, free_batch
 from export.onnx.inputs import read_inputs
 from export.onnx.lean import Score, lean_graph

@@ -8,7 +8,7 @@ from export.errors import ExportRefused
 from export.forest.source import JsonRows, number_matrix
 from export.onnx.inputs import Inputs
 from server.errors import first_line
-from server.model.predictor import Margins
+from server.model.link import Margins
 from server.model.schema import Matrix, Schema
 
 #: How far two probabilities may be from adding up to 1; float16 has three digits.

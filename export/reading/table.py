@@ -8,11 +8,10 @@ from pathlib import Path
 import polars
 
 from export.errors import ExportRefused
-from server.batch.columns import BatchRefused
 from server.batch.formats import ARROW, CSV, EXCEL, LINES, Format, format_found, pieces
 from server.batch.tables import table_errors
 from server.batch.whole_file import read_csv_file
-from server.errors import first_line
+from server.errors import BatchRefused, first_line
 from server.tables.cells import PLAIN, CellRules
 from server.tables.csv_dialect import CsvRefused
 

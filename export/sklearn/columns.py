@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from export.sklearn.members import parts, read_member
+from export.sklearn.members import read_member
+from export.sklearn.parts import parts
 from export.sklearn.tables import column_transformers
 
 _SPREAD = (-3.0, -1.0, -0.3, 0.0, 0.3, 1.0, 3.0)

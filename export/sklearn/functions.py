@@ -8,7 +8,7 @@ from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.preprocessing import FunctionTransformer
 
-from export.sklearn.members import parts
+from export.sklearn.parts import parts
 from export.sklearn.tables import column_transformers
 
 #: By NumPy's function the operators in their order, with the number that stands second (None: none does).

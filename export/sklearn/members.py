@@ -6,7 +6,7 @@ there as it does alone.
 """
 
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,12 +17,12 @@ from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
 
 from export.errors import ExportRefused
-from export.forest.fitted import is_fitted
 from export.forest.graph import tree_nodes
 from export.forest.trees import Forest
+from export.sklearn.parts import parts
 from export.sklearn.trees import raw_scores
 from export.sklearn.trees import read_ensemble as read_sklearn
-from server.model.predictor import Margins
+from server.model.link import Margins
 from server.model.schema import Matrix
 
 _DOMAIN = "hotrow"
@@ -30,7 +30,6 @@ _MARK = "Trees"
 #: What converters of ensembles of models may ask of a member's converter: a calibration that of the margin.
 _OPTIONS = {"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [True, False]}
 _RAW = {"raw_scores": [True, False]}
-_LIBRARIES = ("sklearn", "lightgbm", "xgboost")
 
 
 @dataclass(frozen=True)
@@ -91,32 +90,6 @@ def register_members(estimator: Any) -> None:
         update_registered_converter(
             kind, f"Hotrow{kind.__name__}", _shapes, _mark, overwrite=True, options=options
         )
-
-
-def parts(estimator: Any, depth: int = 8) -> Iterator[Any]:
-    """An estimator with all fitted ones inside it."""
-    if depth and type(estimator).__module__.partition(".")[0] in _LIBRARIES:
-        if (hasattr(estimator, "predict") or hasattr(estimator, "transform")) and is_fitted(estimator):
-            yield estimator
-        if type(estimator).__module__.startswith("sklearn."):
-            inside = [*vars(estimator).values()] if hasattr(estimator, "__dict__") else []
-        else:
-            inside = []  # a booster is no estimator
-        for value in inside:
-            for item in _flat(value):
-                yield from parts(item, depth - 1)
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _flat(item)
-    elif isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, np.ndarray) and value.dtype == object:
-        yield from value.ravel().tolist()
-    else:
-        yield value
 
 
 def _shapes(operator: Any) -> None:

@@ -8,14 +8,14 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion, threshold_feature
+from export.forest.extremes import EXTREMES, EXTREMES_32
 from export.forest.fitted import is_fitted
 from export.forest.graph import build_graph
-from export.forest.rows import EXTREMES, EXTREMES_32
 from export.forest.source import JsonRows, number_columns, number_matrix
-from export.sklearn.members import parts
+from export.sklearn.parts import parts
 from export.sklearn.pipeline import convert_pipeline, predicted
 from export.sklearn.trees import Ensemble, raw_scores, read_ensemble
-from server.model.predictor import Margins
+from server.model.link import Margins
 from server.model.schema import Feature, Matrix, Schema
 
 #: After the link NumPy's `exp` and SciPy's `expit` differ from the C library's in the last bits.

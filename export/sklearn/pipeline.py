@@ -19,7 +19,7 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion
-from export.forest.rows import EXTREMES_32
+from export.forest.extremes import EXTREMES_32
 from export.forest.source import JsonRows, number_columns, number_matrix
 from export.onnx.lean import Entry, Score, lean_graph, matrix_entry
 from export.onnx.source import open_session
@@ -35,7 +35,7 @@ from export.sklearn.tables import (
     with_tables,
 )
 from server.errors import first_line
-from server.model.predictor import Margins
+from server.model.link import Margins
 from server.model.schema import Feature, Matrix, Schema
 
 #: Largest accepted difference, of scores up to 1; larger ones scale it.

@@ -17,7 +17,7 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from export.errors import ExportRefused
-from export.sklearn.members import parts
+from export.sklearn.parts import parts
 from server.model.schema import Matrix
 
 #: The categories of each column that has some, as values of training, by its name.

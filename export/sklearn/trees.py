@@ -17,7 +17,7 @@ import numpy as np
 
 from export.errors import ExportRefused
 from export.forest.trees import Forest, Split, Tree, check_shape
-from server.model.predictor import Margins
+from server.model.link import Margins
 from server.model.schema import Matrix
 
 _LINKS: dict[str, dict[str, Any]] = {

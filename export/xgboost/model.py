@@ -11,13 +11,12 @@ import xgboost
 
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion, threshold_feature, two_labels
+from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
-from export.forest.rows import EXTREMES_32
 from export.forest.source import JsonRows, number_matrix
 from export.xgboost.json_model import XGBoostModel, parse_xgboost
 from server.errors import first_line
-from server.model.link import float32
-from server.model.predictor import Margins
+from server.model.link import Margins, float32
 from server.model.schema import Feature, Matrix, Schema
 
 _TASKS = {

@@ -9,9 +9,6 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import memray
-import uvloop
-
-from loadtest.harness.in_process import worker
 
 CALLS = 200
 
@@ -23,24 +20,15 @@ class Counts(NamedTuple):
     function_calls: float
 
 
-def count(model: Path) -> Counts:
-    """Count on one connection of a worker in this process, metrics on and the log off.
-
-    The log's thread would allocate in between; its line is one more allocation.
-    """
-    return uvloop.run(_count(model))
-
-
-async def _count(model: Path) -> Counts:
+def count(call: Callable[[bytes], Any], requests: list[bytes]) -> Counts:
+    """Count what `call` does with some requests, whose heads it has learned and pools filled before."""
+    requests = list(itertools.islice(itertools.cycle(requests), CALLS))
+    for request in requests:
+        call(request)
     with tempfile.TemporaryDirectory() as folder:
-        async with worker(model, Path(folder) / "logs", log_mode="off") as one:
-            requests = list(itertools.islice(itertools.cycle(one.requests), CALLS))
-            for request in requests:  # the first time, heads are learned and pools filled
-                one.protocol.data_received(request)
-            return Counts(
-                _allocations(one.protocol.data_received, requests, Path(folder) / "memray.bin"),
-                _function_calls(one.protocol.data_received, requests),
-            )
+        return Counts(
+            _allocations(call, requests, Path(folder) / "memray.bin"), _function_calls(call, requests)
+        )
 
 
 def _allocations(call: Callable[[bytes], Any], requests: list[bytes], file: Path) -> float:

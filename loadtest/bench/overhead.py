@@ -20,7 +20,7 @@ import numpy as np
 import uvloop
 from rich.table import Table
 
-from loadtest.bench.silent import uncounted
+from loadtest.bench.uncounted import uncounted
 from loadtest.harness.bodies import golden_bodies, wrk_script
 from loadtest.harness.closed_loop import drive
 from loadtest.harness.in_process import Worker, worker

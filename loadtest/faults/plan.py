@@ -1,8 +1,5 @@
 """Every fault: what is done, and what must hold."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from loadtest.faults import (
     clock,
     connections,
@@ -18,19 +15,7 @@ from loadtest.faults import (
     workers,
     worst,
 )
-from loadtest.faults.outcome import Outcome
-from loadtest.faults.scene import Scene
-
-
-class Fault(NamedTuple):
-    """One fault; `key` is its number in the plan."""
-
-    key: str
-    title: str
-    how: str
-    to_reach: str
-    run: Callable[[Scene, Outcome], None]
-
+from loadtest.faults.injection import Fault
 
 PLAN = (
     Fault(

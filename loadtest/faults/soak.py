@@ -17,11 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from loadtest.faults import inputs
-from loadtest.faults.command import add_results, run
+from loadtest.faults.injection import Fault, add_results, run
 from loadtest.faults.models import another
 from loadtest.faults.namespaces import own_mounts
 from loadtest.faults.outcome import Outcome
-from loadtest.faults.plan import Fault
 from loadtest.faults.scene import Scene, Served
 from loadtest.faults.watch import Watch
 from loadtest.faults.workers import connections_of

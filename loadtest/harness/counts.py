@@ -3,7 +3,7 @@
 from collections import Counter
 
 from loadtest.harness.scrape import scrape
-from server.metrics.shared import route_label
+from server.metrics.names import route_label
 
 COUNT = "hotrow_request_duration_seconds_count"
 

@@ -11,9 +11,9 @@ from uvicorn.server import ServerState
 
 from loadtest.harness.bodies import golden_bodies, http_requests
 from server.api.app import create_app
-from server.process.single import protocol_of
+from server.process.protocol import protocol_of
 from server.scoring.one_row import Scorer
-from server.scoring.service import open_bundles, open_service, share_metrics
+from server.scoring.service import open_service
 from server.settings import Settings
 
 
@@ -84,11 +84,10 @@ class Worker(NamedTuple):
 async def worker(model: Path, folder: Path, log_mode: str = "async") -> AsyncIterator[Worker]:
     """Start a worker of one bundle, its log in `folder`, and close it afterwards."""
     settings = Settings.read({}, model=(model,), log_dir=folder, log_mode=log_mode)
-    bundles = open_bundles(settings)
-    service = open_service(settings, bundles, share_metrics(bundles, 1))
+    service = open_service(settings)
     app = create_app(service)
     async with app.router.lifespan_context(app):
-        bodies = golden_bodies(bundles[0])
+        bodies = golden_bodies(service.bundles[0])
         protocol_class = protocol_of(service)
         protocol = connect(protocol_class, app, Nowhere())
         yield Worker(

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from rich.table import Table
@@ -17,7 +17,7 @@ from rich.table import Table
 from loadtest.harness.bodies import golden_bodies, http_requests
 from loadtest.harness.target import add_model, hotrow, keep_to, load_core
 from loadtest.latency.open_loop import Result, closed_loop, open_loop
-from loadtest.latency.sweep_plot import draw_sweep
+from loadtest.latency.sweep_plot import Series, draw_sweep
 from loadtest.report import machine, pages
 from loadtest.report.progress import console
 from loadtest.report.result_folder import INDEX_FILE, SUMMARY_FILE, add_results, new_folder
@@ -33,20 +33,6 @@ KNEE_TIMES, KNEE_KEPT = 5.0, 0.99
 #: A sweep ends where less than this part is answered: further on only the queue grows.
 FAR_BEYOND = 0.8
 PLOT_FILE = "sweep.png"
-
-
-class Series(NamedTuple):
-    """One configuration at rising rates; `knee` is the last point before it bends, None without."""
-
-    workers: int
-    log_mode: str
-    points: list[Result]
-    knee: int | None
-
-    @property
-    def label(self) -> str:
-        """What it is called in plots and tables."""
-        return f"{self.workers} worker{'s' * (self.workers > 1)}, log {self.log_mode}"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

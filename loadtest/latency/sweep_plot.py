@@ -2,19 +2,31 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
+from loadtest.latency.open_loop import Result
 from loadtest.report.plotting import COLOURS, GREY, figure, save
-
-if TYPE_CHECKING:
-    from loadtest.latency.sweep import Series
 
 #: More than these are wider than the plot, which would give way to them.
 LEGEND_COLUMNS = 4
 LINES = {"p50_us": ("p50", ":"), "p99_us": ("p99", "-"), "p999_us": ("p99.9", "--")}
 
 
-def draw_sweep(series: "Sequence[Series]", file: Path) -> None:
+class Series(NamedTuple):
+    """One configuration at rising rates; `knee` is the last point before it bends, None without."""
+
+    workers: int
+    log_mode: str
+    points: list[Result]
+    knee: int | None
+
+    @property
+    def label(self) -> str:
+        """What it is called in plots and tables."""
+        return f"{self.workers} worker{'s' * (self.workers > 1)}, log {self.log_mode}"
+
+
+def draw_sweep(series: Sequence[Series], file: Path) -> None:
     """Write the PNG: one colour for each configuration, one stroke for each percentile."""
     plot, axis = figure(height=5.0)
     for one, colour in zip(series, _cycle(len(series)), strict=True):
@@ -36,7 +48,7 @@ def draw_sweep(series: "Sequence[Series]", file: Path) -> None:
     save(plot, file)
 
 
-def _draw_points(axis: object, one: "Series", colour: str) -> None:
+def _draw_points(axis: object, one: Series, colour: str) -> None:
     for point in one.points:
         axis.plot(  # type: ignore[attr-defined]  # matplotlib's axes, whose types few can read
             point.rate,
@@ -48,7 +60,7 @@ def _draw_points(axis: object, one: "Series", colour: str) -> None:
         )
 
 
-def _draw_knee(axis: object, one: "Series", colour: str) -> None:
+def _draw_knee(axis: object, one: Series, colour: str) -> None:
     assert one.knee is not None
     point = one.points[one.knee]
     axis.axvline(point.rate, color=colour, linewidth=0.8, alpha=0.5)  # type: ignore[attr-defined]

@@ -26,8 +26,8 @@ from server.metrics.drift import (
     unseen_shift,
 )
 from server.model.bundle import Bundle
+from server.model.distribution import Distribution
 from server.model.predictor import Predictor
-from server.model.reference import Distribution
 from server.model.schema import Feature
 
 

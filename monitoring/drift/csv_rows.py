@@ -11,11 +11,11 @@ import polars as pl
 
 from monitoring.drift.rows import LOOKED_AT_ROWS, SAMPLE_ROWS, Column, Rows, reference_of
 from monitoring.errors import LogError
-from server.batch.columns import BatchRefused
 from server.batch.whole_file import CsvFile, read_csv_file
+from server.errors import BatchRefused
 from server.model.bundle import Bundle
+from server.model.distribution import Distribution
 from server.model.predictor import Predictor
-from server.model.reference import Distribution
 from server.model.schema import Feature, Matrix, Schema
 from server.tables.cells import CellRules, cell_reader
 from server.tables.csv_dialect import CsvRefused

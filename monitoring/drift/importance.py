@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from server.model.bundle import Bundle
-from server.model.predictor import Margins, Predictor
+from server.model.link import Margins
+from server.model.predictor import Predictor
 from server.model.schema import Matrix
 
 

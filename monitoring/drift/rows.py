@@ -14,7 +14,8 @@ from monitoring.logs.table import LogTable
 from server.log.mask import KEEP, bucket_names
 from server.log.masked import DROP, HASH, HASH_HEX_DIGITS
 from server.model.bundle import Bundle
-from server.model.reference import Distribution, Reference
+from server.model.distribution import Distribution, Reference
+from server.model.reference import read_reference
 from server.model.schema import Feature, Matrix
 
 #: Rows that the features are weighed with, and rows that are told apart.
@@ -202,7 +203,7 @@ def _logged_score(log: LogTable, distribution: Distribution) -> Column:
 
 def reference_of(bundle: Bundle) -> Reference:
     """The reference of a bundle; raises `LogError` if it has none."""
-    reference = Reference.of(bundle)
+    reference = read_reference(bundle)
     if reference is None:
         raise LogError(
             f"expected a bundle with reference.json, got {bundle.directory} without: "

@@ -20,9 +20,9 @@ from server.errors import Problem
 from server.log.masked import DROP
 from server.metrics.drift import psi
 from server.model.bundle import Bundle
+from server.model.distribution import Distribution
 from server.model.logged_rows import LoggedRow, logged_rows
 from server.model.predictor import Predictor
-from server.model.reference import Distribution
 
 CHUNK_ROWS = 20_000
 MOST_CHANGED = 10

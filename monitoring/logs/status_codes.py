@@ -8,7 +8,7 @@ from urllib.request import urlopen
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.errors import LogError
-from server.metrics.shared import SCORING_ROUTES
+from server.metrics.names import SCORING_ROUTES
 
 _TIMEOUT_SECONDS = 10
 

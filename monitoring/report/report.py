@@ -13,7 +13,7 @@ from monitoring.logs.verification import Verification, verify_table
 from monitoring.report.anomalies import Anomaly, anomalies
 from monitoring.report.figures import Figures, figures
 from server.model.bundle import Bundle
-from server.model.reference import Reference
+from server.model.reference import read_reference
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def make_report(
         keep_lines(log, bundle, label, since, until)
         decision = bundle.decision if bundle and bundle.task == "binary" else None
         found = figures(log, (decision.below, decision.otherwise)) if decision else figures(log)
-        drift = drift_of_log(log, bundle) if bundle and Reference.of(bundle) else None
+        drift = drift_of_log(log, bundle) if bundle and read_reference(bundle) else None
     return Report(
         figures=found,
         anomalies=anomalies(found),

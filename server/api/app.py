@@ -80,7 +80,7 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
     app.router.redirect_slashes = False  # a redirect would be one more answer to learn
     app.state.service = service
     add_access(app, service.settings)
-    app.add_middleware(RequestMetrics, in_flight=service.in_flight)
+    app.add_middleware(RequestMetrics, in_flight=service.in_flight, duration=service.metrics.duration)
     return app
 
 

@@ -12,7 +12,6 @@ from server.explain.reasons import reasons
 from server.scoring.deadline import Deadline
 from server.scoring.one_row import Scorer
 from server.scoring.row_id import id_of, takes_id
-from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
 
 
@@ -27,7 +26,7 @@ async def explain(request: Request) -> Response:
     scorer = model.scorer
     row_id = id_of(body) if takes_id(scorer.bundle.schema) else b""
     row = (scorer.decode_beside_id if row_id else scorer.decode)(body)
-    terms = await terms_of(model, row)
+    terms = await model.terms(row)
     deadline.check()
     schema = scorer.bundle.schema
     values = struct.unpack(f"{len(schema)}d", row)
@@ -35,25 +34,6 @@ async def explain(request: Request) -> Response:
     contents: list[bytes] = []
     scorer.answer(body, contents.append, started_ns, row_id)
     return Response(b"%b,%b" % (contents[0][:-1], orjson.dumps(found)[1:]), media_type=JSON)
-
-
-async def terms_of(model: ServedModel, row: bytes) -> list[float]:
-    """Of one encoded row F contributions and the base, checked against the margin.
-
-    Of several classes, those of the likeliest. Raises what `Explainer` raises.
-    """
-    scorer = model.scorer
-    output = _output(scorer, row)
-    terms = (await model.explainer.contributions(row))[output]
-    margin = scorer.predictor.row_margins(row)[output]
-    model.explainer.check_sum(terms, margin / scorer.bundle.link.get("divisor", 1))
-    return terms
-
-
-def _output(scorer: Scorer, row: bytes) -> int:
-    """The margin that is explained: the only one, or that of the likeliest class."""
-    margins = scorer.predictor.row_margins(row)
-    return margins.index(max(margins))
 
 
 def _subject(scorer: Scorer) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from server.model.bundle import Bundle
-from server.model.predictor import INPUT
+from server.model.files import INPUT
 from server.model.schema import MAX_EXACT_INTEGER, Feature
 from server.scoring.model_tensors import ModelTensors
 

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +14,8 @@ from server.scoring.deadline import ARRIVED
 from server.scoring.in_flight import SMALL_BYTES, Limiter, kind_of
 
 logger = logging.getLogger(__name__)
+#: What observes the seconds of a request of a path, method and status: `WorkerMetrics.duration`.
+Duration = Callable[[str, str, str], Callable[[float], None]]
 
 
 class RequestMetrics:
@@ -23,8 +26,9 @@ class RequestMetrics:
     bytes were too many, while it came.
     """
 
-    def __init__(self, app: ASGIApp, in_flight: Limiter) -> None:
+    def __init__(self, app: ASGIApp, in_flight: Limiter, duration: Duration) -> None:
         self._app = app
+        self._duration = duration
         self._in_flight = in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +46,7 @@ class RequestMetrics:
         finally:
             place.leave()
             seconds = (answer.ended or time.perf_counter()) - started
-            self._in_flight.metrics.duration(path, scope["method"], answer.status)(seconds)
+            self._duration(path, scope["method"], answer.status)(seconds)
 
     async def _run(self, scope: Scope, receive: Receive, answer: "_Answer", place: "Place") -> None:
         try:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
 
 from server.model.bundle import Bundle
-from server.model.predictor import Margins, Predictor
+from server.model.link import Margins
+from server.model.predictor import Predictor
 from server.model.row_order import RowOrder
 from server.model.schema import Matrix
 

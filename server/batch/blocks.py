@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import polars as pl
 
-from server.batch.columns import BatchRefused
 from server.batch.formats import CSV, LINES, Text
 from server.batch.layout import Layout
 from server.batch.tables import table_blocks
+from server.errors import BatchRefused
 from server.tables.csv_dialect import CsvRefused
 from server.tables.text_blocks import Readable, end_of_lines, end_outside_quotes, text_blocks
 

@@ -7,25 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from server.errors import HotrowError
+from server.errors import BadValue, BatchRefused
 from server.model.bounds import Bounds
 from server.model.schema import MAX_EXACT_INTEGER, Feature, FieldRefused, Matrix, Schema
 from server.tables.cells import MAX_NUMBER_LENGTH, PLAIN, CellRules, Read, cell_reader
 
 #: Bad values that are described per block of a file; the others are counted.
 MAX_DESCRIBED = 1000
-
-
-class BatchRefused(HotrowError):
-    """A file that cannot be scored as it is."""
-
-
-class BadValue(NamedTuple):
-    """One value that is none of its feature: the row's index in the table, and what was expected."""
-
-    row: int
-    feature: str
-    detail: str
 
 
 class Encoded(NamedTuple):

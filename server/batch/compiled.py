@@ -24,7 +24,9 @@ import onnxruntime
 from server.batch.forest import Forest, NotCompilable, categories, read_forest, thresholds
 from server.batch.forest_code import LANES, Code
 from server.model.bundle import GRAPH_FILE, Bundle
-from server.model.predictor import INPUT, Margins, Predictor
+from server.model.files import INPUT
+from server.model.link import Margins
+from server.model.predictor import Predictor
 from server.model.schema import Matrix
 
 #: Rows that one group of trees goes through before the next: their values stay in the second cache.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from server.batch.columns import BatchRefused
+from server.errors import BatchRefused, first_line
 from server.tables.csv_dialect import Dialect, cells_of
 from server.tables.csv_records import MalformedCsv, Records, find_records
 
@@ -112,8 +112,7 @@ def _read(
             truncate_ragged_lines=False,
         )
     except pl.exceptions.PolarsError as error:
-        first = next(iter(str(error).splitlines()), "no reason")
-        raise BatchRefused(f"expected CSV, got what its reader refuses: {first}") from None
+        raise BatchRefused(f"expected CSV, got what its reader refuses: {first_line(error)}") from None
     table.columns = [str(i) for i in columns]
     return table
 

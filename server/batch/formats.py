@@ -12,8 +12,8 @@ from typing import BinaryIO, NamedTuple, cast
 
 import zstandard
 
-from server.batch.columns import BatchRefused
-from server.tables.csv_dialect import UTF8
+from server.errors import BatchRefused
+from server.tables.csv_records import UTF8
 
 CSV, LINES, PARQUET, ARROW, EXCEL = ".csv", ".jsonl", ".parquet", ".arrow", ".xlsx"
 ENDINGS = {

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import polars as pl
 
 from server.batch.backend import ROW_BYTES, Name
 from server.batch.blocks import BLOCK_BYTES, Block, blocks_of
-from server.batch.columns import BatchRefused
 from server.batch.formats import (
     CSV,
     EXCEL,
@@ -30,25 +28,15 @@ from server.batch.formats import (
     opened,
     readable,
 )
-from server.batch.layout import Layout, Reading, check_writable, layout_of
-from server.batch.scorer import PART, Bad, BatchScorer, OnBadRow, Output, Result
+from server.batch.layout import Reading, check_writable, layout_of
+from server.batch.results import MAX_REPORTED, Totals, described, refusal, write_report
+from server.batch.scorer import PART, BatchScorer, OnBadRow, Output
 from server.batch.tables import TABLE_ROWS, table_height
+from server.errors import BadValue, BatchRefused
 from server.model.bundle import Bundle
 
-#: Bad rows that are written to the report; the others are counted.
-MAX_REPORTED = 100_000
 #: A worksheet has 1,048,576 rows, the header among them (Excel specifications and limits).
 MAX_SHEET_ROWS = 1_048_575
-
-
-@dataclass
-class Totals:
-    """What a job did."""
-
-    rows: int = 0
-    bad_rows: int = 0
-    resumed_rows: int = 0
-    report: Path | None = None
 
 
 class BatchJob:
@@ -125,13 +113,13 @@ class BatchJob:
         totals = Totals()
         done = self._open_folder()
         totals.resumed_rows = sum(part["rows"] for part in done)
-        bad: list[Bad] = []
+        bad: list[BadValue] = []
         parts: list[dict[str, Any]] = []
         try:
             for part in self._parts(done):
                 totals.rows += part["rows"]
                 totals.bad_rows += part["bad_rows"]
-                bad += [Bad(*entry) for entry in part.pop("bad")[: MAX_REPORTED - len(bad)]]
+                bad += [BadValue(*entry) for entry in part.pop("bad")[: MAX_REPORTED - len(bad)]]
                 if part["bad_rows"] and self._on_bad_row == "fail":
                     raise refusal(self._bundle, str(self.source), part["bad_rows"], bad, self.layout)
                 parts.append(part)
@@ -340,43 +328,3 @@ def _table_of(paths: list[Path], whole: Path, kind: str, totals: Totals) -> None
         pl.scan_parquet(paths, glob=False).sink_parquet(whole)
     else:
         pl.scan_ipc(paths, glob=False).sink_ipc(whole)
-
-
-def write_report(target: Path, bad: list[Bad]) -> Path | None:
-    """`OUT.bad.csv`, a line a bad value; one of an earlier run does not stay."""
-    if target == STANDARD:
-        target = Path("standard-output")
-    path = target.with_name(target.name + ".bad.csv")
-    path.unlink(missing_ok=True)
-    if not bad:
-        return None
-    report = pl.DataFrame(bad, schema=["line", "feature", "detail", "file"], orient="row")
-    if any(value.file for value in bad):
-        report = report.select("file", "line", "feature", "detail")
-    else:
-        report = report.drop("file")
-    report.write_csv(path)
-    return path
-
-
-def refusal(bundle: Bundle, source: str, bad_rows: int, bad: list[Bad], layout: Layout) -> BatchRefused:
-    """The sentence about bad rows, the first of them named, and how the file was read."""
-    first = "; ".join(": ".join(filter(None, (f"line {b.line}", b.feature, b.detail))) for b in bad[:10])
-    words = "a row that is" if bad_rows == 1 else f"{bad_rows} rows that are"
-    read = f" ({', '.join(layout.dialect.notes)})" if layout.dialect.notes else ""
-    return BatchRefused(
-        f"expected rows of {bundle.label} in {source}{read}, got {words} not ({first}): "
-        "correct them, or choose --on-bad-row skip or null"
-    )
-
-
-def described(block: Block, result: Result) -> dict[str, Any]:
-    """What is kept of a part beside its content."""
-    return {
-        "index": block.number,
-        "size": block.size,
-        "rows": result.rows,
-        "bad_rows": result.bad_rows,
-        "bytes": len(result.content),
-        "bad": [list(bad) for bad in result.bad[:MAX_REPORTED]],
-    }

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
-from server.batch.columns import BadValue, BatchRefused
-from server.errors import Problem
+from server.errors import BadValue, BatchRefused, Problem
 from server.model.decoder import row_decoder
 from server.model.schema import Matrix, Schema
 from server.tables.columns import FeatureNames

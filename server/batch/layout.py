@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from server.batch.columns import BatchRefused
 from server.batch.formats import CSV, EXCEL, LINES, TEXTS, Format, Text, pieces
 from server.batch.tables import table_schema
+from server.errors import BatchRefused
 from server.model.bundle import Bundle
-from server.model.reference import Reference
+from server.model.reference import read_reference
 from server.model.schema import object_or_empty
 from server.tables.columns import (
     ColumnsRefused,
@@ -24,7 +24,6 @@ from server.tables.columns import (
 )
 from server.tables.csv_dialect import (
     SAMPLE_BYTES,
-    UTF8,
     CsvRefused,
     Dialect,
     Head,
@@ -32,6 +31,7 @@ from server.tables.csv_dialect import (
     encoding_of,
     read_head,
 )
+from server.tables.csv_records import UTF8
 
 #: Objects of a JSON Lines file by which the columns of a table are known.
 _FIRST_LINES = 1000
@@ -130,7 +130,7 @@ def _csv_head(
 
 def _gaps(bundle: Bundle) -> Collection[str]:
     """The features that were missing now and then in training, as far as the bundle tells."""
-    reference = Reference.of(bundle)
+    reference = read_reference(bundle)
     if reference is None:
         return ()
     return [name for name, values in reference.features.items() if values.missing_rate > 0]

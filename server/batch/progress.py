@@ -8,7 +8,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from server.batch.job import Totals
+from server.batch.results import Totals
 from server.model.bundle import Bundle
 
 

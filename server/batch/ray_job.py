@@ -15,12 +15,11 @@ from typing import Any
 
 import orjson
 
-from server.batch.columns import BatchRefused
 from server.batch.formats import CSV, ENDINGS, EXCEL, TEXTS
-from server.batch.job import MAX_REPORTED, Totals, refusal, write_report
 from server.batch.layout import Reading, check_writable
 from server.batch.ray_cluster import ClusterError, Where, cluster, mapped
-from server.batch.scorer import Bad, BatchScorer, OnBadRow, Output
+from server.batch.results import MAX_REPORTED, Totals, refusal, write_report
+from server.batch.scorer import BatchScorer, OnBadRow, Output
 from server.batch.shard_folder import ShardFolder
 from server.batch.shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
 from server.batch.shards import (
@@ -34,6 +33,7 @@ from server.batch.shards import (
     layouts_of,
     placed,
 )
+from server.errors import BadValue, BatchRefused
 from server.model.bundle import Bundle
 
 #: Text whose line breaks and quotes are counted by one task, about a second's work.
@@ -119,10 +119,10 @@ class RayJob:
                 self._folder.discard()
             raise
 
-    def _scored(self, advance: Callable[[int, int], None]) -> tuple[list[dict[str, Any]], list[Bad]]:
+    def _scored(self, advance: Callable[[int, int], None]) -> tuple[list[dict[str, Any]], list[BadValue]]:
         """The shards in their order, and the first bad values of all."""
         shards: dict[int, dict[str, Any]] = {}
-        bad: list[tuple[int, Bad]] = []
+        bad: list[tuple[int, BadValue]] = []
         with cluster(self._where):
             if self._folder.plan(self._identity()) is None:
                 self._cuts = self._placed()
@@ -170,7 +170,7 @@ class RayJob:
         counts = {n: Count(*c) for counted in mapped(_count, items, None) for n, *c in orjson.loads(counted)}
         return placed(self._cuts, [counts[cut.number] for cut in self._cuts])
 
-    def _finished(self, shards: list[dict[str, Any]], bad: list[Bad]) -> Totals:
+    def _finished(self, shards: list[dict[str, Any]], bad: list[BadValue]) -> Totals:
         totals = Totals(
             rows=sum(shard["rows"] for shard in shards),
             bad_rows=sum(shard["bad_rows"] for shard in shards),
@@ -203,5 +203,5 @@ def _count(group: bytes, _: None) -> bytes:
     return orjson.dumps([[cut.number, *count(cut)] for cut in cuts])
 
 
-def _bad(entries: list[list[Any]], file: str) -> list[Bad]:
-    return [Bad(*entry)._replace(file=file) for entry in entries]
+def _bad(entries: list[list[Any]], file: str) -> list[BadValue]:
+    return [BadValue(*entry)._replace(file=file) for entry in entries]

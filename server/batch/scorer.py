@@ -11,12 +11,13 @@ import polars as pl
 
 from server.batch.backend import Name, open_backend
 from server.batch.blocks import Block
-from server.batch.columns import BadValue, BatchRefused, encode_table
+from server.batch.columns import encode_table
 from server.batch.csv_block import CsvTable, csv_record, csv_table
 from server.batch.formats import ARROW, CSV, LINES, PARQUET
 from server.batch.json_lines import LinesReader, extended, members_table
 from server.batch.layout import Layout
-from server.errors import ModelFailure
+from server.batch.results import Result
+from server.errors import BadValue, BatchRefused, ModelFailure
 from server.model.bounds import Bounds
 from server.model.bundle import Bundle
 from server.model.outcome import Outcomes
@@ -26,27 +27,6 @@ from server.tables.columns import output_columns
 
 OnBadRow: TypeAlias = Literal["fail", "skip", "null"]
 Flags: TypeAlias = npt.NDArray[np.bool_]
-
-
-class Bad(NamedTuple):
-    """What is wrong with one row: its line (or row) in the input, a feature, and what was expected.
-
-    `file` is its name where there are several.
-    """
-
-    line: int
-    feature: str
-    detail: str
-    file: str = ""
-
-
-class Result(NamedTuple):
-    """A scored block as the content of a part, with what was wrong in it."""
-
-    content: bytes
-    rows: int
-    bad_rows: int
-    bad: list[Bad]
 
 
 class Output(NamedTuple):
@@ -109,7 +89,7 @@ class BatchScorer:
         encoded = encode_table(table, self.bundle.schema, self._bounds, self._columns)
         answers = self._answers(encoded.rows, encoded.bad)
         content = self._written(table.hstack(answers), encoded.bad)
-        bad = [Bad(block.first + value.row, value.feature, value.detail) for value in encoded.details]
+        bad = [value._replace(row=block.first + value.row) for value in encoded.details]
         return Result(content, table.height, int(encoded.bad.sum()), bad)
 
     def _score_lines(self, block: Block) -> Result:
@@ -123,7 +103,7 @@ class BatchScorer:
             kinds = {} if self._output.kind == CSV else self._kinds
             table = members_table(read.texts, read.lines, kinds, self.layout.names)
             content = self._written(table.hstack(answers), read.bad)
-        bad = [Bad(read.lines[value.row], value.feature, value.detail) for value in read.details]
+        bad = [value._replace(row=read.lines[value.row]) for value in read.details]
         return Result(content, len(read.texts), int(read.bad.sum()), bad)
 
     def _answers(self, rows: Matrix, bad: Flags) -> pl.DataFrame:
@@ -194,9 +174,9 @@ class BatchScorer:
             table.write_parquet(part)
         return part.getvalue()
 
-    def _placed(self, block: Block, read: CsvTable, details: list[BadValue]) -> list[Bad]:
+    def _placed(self, block: Block, read: CsvTable, details: list[BadValue]) -> list[BadValue]:
         lines = read.records.lines
-        return [Bad(block.first + int(lines[v.row]), v.feature, v.detail) for v in sorted(details)]
+        return [value._replace(row=block.first + int(lines[value.row])) for value in sorted(details)]
 
 
 def _json_lines(answers: pl.DataFrame) -> list[bytes]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from server.batch.columns import BatchRefused
-from server.batch.job import Totals
+from server.batch.results import Totals
 from server.batch.shards import Cut
 from server.durable import sync_directory, write_synced
+from server.errors import BatchRefused
 
 logger = logging.getLogger(__name__)
 

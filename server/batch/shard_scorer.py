@@ -4,14 +4,13 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from server.batch.columns import BatchRefused
 from server.batch.formats import CSV
-from server.batch.job import described
 from server.batch.layout import Layout
-from server.batch.scorer import BatchScorer, Output, Result
+from server.batch.results import Result, described
+from server.batch.scorer import BatchScorer, Output
 from server.batch.shard_folder import ShardFolder
 from server.batch.shards import Cut, read
-from server.errors import BundleError, HotrowError
+from server.errors import BatchRefused, BundleError, HotrowError
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 

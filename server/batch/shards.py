@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from server.batch.blocks import BOM, MAX_RECORD_BYTES, Block, first_record_end
-from server.batch.columns import BatchRefused
 from server.batch.formats import CSV, LINES, TEXTS, format_found
 from server.batch.layout import Layout, Reading, layout_of
 from server.batch.tables import table_height, table_schema, table_slice
+from server.errors import BatchRefused
 from server.model.bundle import Bundle
 from server.tables.columns import listed
-from server.tables.csv_dialect import UTF8
+from server.tables.csv_records import UTF8
 from server.tables.text_blocks import breaks
 
 #: What a shard holds of its input unless the command says otherwise: some seconds of work for one

@@ -7,9 +7,8 @@ from pathlib import Path
 import fastexcel
 import polars as pl
 
-from server.batch.columns import BatchRefused
 from server.batch.formats import ARROW, EXCEL, PARQUET
-from server.errors import first_line
+from server.errors import BatchRefused, first_line
 
 #: Rows of a block.
 TABLE_ROWS = 50_000

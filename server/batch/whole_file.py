@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from server.batch.columns import BatchRefused
 from server.batch.csv_block import csv_table
 from server.batch.formats import Format, Text, format_named, pieces
+from server.errors import BatchRefused
 from server.tables.cells import CellRules
-from server.tables.csv_dialect import UTF8, Options, encoding_of, read_head
+from server.tables.csv_dialect import Options, encoding_of, read_head
+from server.tables.csv_records import UTF8
 
 #: Of ragged records the first few tell enough.
 _MAX_NAMED = 3

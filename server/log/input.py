@@ -1,11 +1,14 @@
 """The input of a line of the log: as it came, unless it is longer than any row needs to be."""
 
+import logging
 import struct
 
 import orjson
 
 from server.model.decoder import row_decoder
 from server.model.schema import Feature, Schema
+
+logger = logging.getLogger(__name__)
 
 #: A text of this length is logged as it came, however little the row in it.
 SHORT_BYTES = 4096
@@ -34,8 +37,12 @@ class LoggedInput:
         """The JSON object of one acceptable row, as it is logged."""
         if len(text) <= self.max_bytes:
             return text
-        # Copied: what orjson gives may keep more than its length.
-        return bytes(memoryview(orjson.dumps(self._schema.fields(self._unpack(self._decode(text))))))
+        try:
+            # Copied: what orjson gives may keep more than its length.
+            return bytes(memoryview(orjson.dumps(self._schema.fields(self._unpack(self._decode(text))))))
+        except MemoryError:
+            logger.warning("There is no memory to shorten a long row: it is logged as it came.")
+            return text
 
 
 def _longest(feature: Feature) -> int:

@@ -11,7 +11,8 @@ from typing import Any
 from server.errors import SettingsError
 from server.log.masked import DROP, HASH, Mask
 from server.model.bundle import Bundle
-from server.model.reference import BINS, Distribution, Reference
+from server.model.distribution import Distribution, Reference
+from server.model.reference import BINS, read_reference
 from server.model.schema import Feature
 
 KEEP, BUCKET = "keep", "bucket"
@@ -46,7 +47,7 @@ class Masking:
             if rule == HASH:
                 self._check_key(feature)
             if rule == BUCKET:
-                distribution = bucketing(feature, Reference.of(bundle))
+                distribution = bucketing(feature, read_reference(bundle))
                 rules[feature.name] = [distribution.edges, bucket_names(distribution)]
             elif rule != KEEP:
                 rules[feature.name] = rule

@@ -8,19 +8,19 @@ worker writes the line itself, before the answer; the observer counts and syncs.
 import asyncio
 import logging
 import os
-import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from server.log.channel import Channel
 from server.log.file import LogFile
 from server.log.input import LoggedInput
+from server.log.instance_log import InstanceLog
 from server.log.line import Answered, LineMaker
 from server.log.mask import Masking
 from server.log.masked import read_key
 from server.log.observer_process import ObserverProcess
-from server.log.ring import ADMITTED, CLOSED, OPENED, ROWS
+from server.log.ring import ADMITTED, CLOSED, OPENED
 from server.log.rotation import RetentionPolicy
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.shared import SharedMetrics, WorkerMetrics
@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 #: The observer of a server that was killed may hold the files until it has written their last lines.
 PATIENCE_SECONDS = 5.0
 LOOK_SECONDS = 0.5
-_SCORE = struct.Struct("d")
 
 
 class SharedLog:
@@ -92,8 +91,7 @@ class PredictionLog:
         self._metrics = metrics
         self._slot = worker
         self._drift_window_rows = settings.drift_window_rows
-        #: Adds a record, if there is room: see `Put`.
-        self.ring_put = self._shared.channel.rings[worker].writer()
+        self._put = self._shared.channel.rings[worker].writer()
         self._file = LogFile(self.path, self._shared.retention) if self.strict else None
         self._usage = ProcessUsage(os.getpid())
         self._drop_full = metrics.dropped("queue_full")
@@ -102,7 +100,7 @@ class PredictionLog:
         self._started = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def register(self, bundle: Bundle, name: str) -> "InstanceLog":
+    def register(self, bundle: Bundle, name: str) -> InstanceLog:
         """Expect answers of this bundle whose ids begin with `name`; what takes them.
 
         Raises `SettingsError` if the bundle cannot be masked.
@@ -123,7 +121,8 @@ class PredictionLog:
         instance = int(name, 16)
         if self._started:
             self._say(ADMITTED, instance)
-        return InstanceLog(self, instance, LineMaker(self._usage, mask), LoggedInput(bundle.schema))
+        write = self._writer(LineMaker(self._usage, mask)) if self.strict else None
+        return InstanceLog(instance, self._put, self._drop, LoggedInput(bundle.schema).of, write)
 
     def start(self) -> None:
         """Begin; on the running event loop, which looks after the observer."""
@@ -147,22 +146,18 @@ class PredictionLog:
         if self._owns:
             self._shared.observer.finish()
 
-    def write(self, lines: bytes, count: int) -> None:
-        """Have the kernel take whole lines now; raises `OSError`."""
-        assert self._file is not None
-        self._file.append([lines])
-        self._lines += count
+    def _writer(self, maker: LineMaker) -> Callable[[Sequence[Answered]], None]:
+        """What has the kernel take the lines of some answers now; raises `OSError`."""
+        file = self._file
+        assert file is not None
 
-    def put(
-        self, instance: int, began: int, ended: int, number: int, score: float, row: bytes, response: bytes,
-        body: bytes, kind: int = 0,
-    ) -> None:  # fmt: skip
-        """Take a record (`Put`); an answer that finds no room is dropped and counted."""
-        if not self.ring_put(instance, began, ended, number, score, row, response, body, kind) and not kind:
-            self.drop()
+        def write(answers: Sequence[Answered]) -> None:
+            file.append([maker.lines(answers)])
+            self._lines += len(answers)
 
-    def drop(self) -> None:
-        """Count an answer that has no line."""
+        return write
+
+    def _drop(self) -> None:
         self._dropped += 1
         self._drop_full()
 
@@ -175,7 +170,7 @@ class PredictionLog:
             self._unsaid.pop(0)
 
     def _event(self, kind: int, instance: int, lines: int = 0, dropped: int = 0) -> bool:
-        return self.ring_put(instance, lines, dropped, os.getpid(), 0.0, b"", b"", b"", kind)
+        return self._put(instance, lines, dropped, os.getpid(), 0.0, b"", b"", b"", kind)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -186,34 +181,3 @@ class PredictionLog:
             logger.exception("The prediction log cannot be looked after; it is tried again.")
         finally:
             self._timer = loop.call_later(LOOK_SECONDS, self._look, loop)
-
-
-class InstanceLog:
-    """Takes the answers of one model in one worker."""
-
-    def __init__(
-        self, log: PredictionLog, instance: int, maker: LineMaker, logged_input: LoggedInput
-    ) -> None:
-        self._log, self._maker, self._logged_input = log, maker, logged_input
-        #: What the hot path puts an answer by, and the answers that find no room are counted by.
-        self.instance, self.ring_put, self.drop = instance, log.ring_put, log.drop
-
-    def input_of(self, text: bytes) -> bytes:
-        """The JSON object of one row, in a length that the client does not choose."""
-        try:
-            return self._logged_input.of(text)
-        except MemoryError:
-            logger.warning("There is no memory to shorten a long row: it is logged as it came.")
-            return text
-
-    def write(self, answers: Sequence[Answered]) -> None:
-        """Write the lines of some answers now, all or none; raises `OSError`."""
-        self._log.write(self._maker.lines(answers), len(answers))
-
-    def put(self, answers: Sequence[Answered], rows: Sequence[bytes]) -> None:
-        """Take the answers to some rows: each row 1 + F float64, its score and itself, or several such."""
-        for piece in rows:
-            (score,) = _SCORE.unpack_from(piece)
-            self._log.put(self.instance, 0, 0, 0, score, piece[_SCORE.size :], b"", b"", ROWS)
-        for began_ns, ended_ns, response, number, body in answers:
-            self._log.put(self.instance, began_ns, ended_ns, number, 0.0, b"", response, body)

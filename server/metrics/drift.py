@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from server.model.reference import Distribution, Reference
+from server.model.distribution import Distribution, Reference
 
 #: A PSI of 0.1 is commonly called no shift, one of 0.25 a large one (Siddiqi,
 #: Credit Risk Scorecards, 2006). Below 0.1 nothing is called drift, however sure.

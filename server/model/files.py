@@ -13,6 +13,8 @@ from server.errors import BundleError
 
 FORMAT = 1
 MANIFEST_FILE = "bundle.json"
+#: What the graph calls the encoded rows it takes and the scores it gives.
+INPUT, OUTPUT = "features", "margin"
 #: No model of trees is larger; a sparse file that claims to be would fill the memory.
 MAX_FILE_BYTES = 2**30
 

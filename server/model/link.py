@@ -17,6 +17,11 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
+#: Raw scores of n rows, [n], or of K classes [n, K].
+Margins: TypeAlias = npt.NDArray[np.float64]
 #: One margin to one answer: a probability or a predicted value.
 Link: TypeAlias = Callable[[float], float]
 #: The margins of all classes to their probabilities.

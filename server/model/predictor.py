@@ -6,7 +6,7 @@ import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,19 +15,15 @@ import onnxruntime
 from server.errors import BundleError, Problem, first_line
 from server.model.bundle import GRAPH_FILE, Bundle, GoldenRow
 from server.model.external_data import has_external_data
-from server.model.files import MANIFEST_FILE
-from server.model.link import ClassLink, Link, class_link_of, identity, link_of
+from server.model.files import INPUT, MANIFEST_FILE, OUTPUT
+from server.model.link import ClassLink, Link, Margins, class_link_of, identity, link_of
 from server.model.outcome import Outcomes, Outputs, Predict, outcomes_of, predict_row
 from server.model.schema import Matrix, Row
-
-Margins: TypeAlias = npt.NDArray[np.float64]
 
 #: How far, relative to it, an output may be from the source's: `exp` and `expf` of the C library have
 #: variants by processor, scikit-learn uses NumPy's, and a difference of a link's parameters is far larger.
 LINK_TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 
-INPUT = "features"
-OUTPUT = "margin"
 #: The types a graph may give its margins in; a float32 is a float64 too.
 _DTYPES = {"tensor(double)": np.float64, "tensor(float)": np.float32}
 

@@ -12,7 +12,8 @@ of 194 trees: 4.35 us a row as they come, 1.9 to 2.4 in this order, sorting incl
 import numpy as np
 import numpy.typing as npt
 
-from server.model.predictor import Margins, Predictor
+from server.model.link import Margins
+from server.model.predictor import Predictor
 from server.model.schema import Matrix
 
 #: Fewer rows are scored as they come: sorting them costs what it saves.

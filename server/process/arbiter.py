@@ -25,8 +25,14 @@ from server.cli import COULD_NOT_START
 from server.model.bundle import Bundle
 from server.private_names import PrivateNames, check_private_names
 from server.process.draining import STOP_SECONDS
-from server.process.model_check import CHECK_SECONDS, check_command, read_verdict
-from server.process.reload import checked_bundles, names, say_failed
+from server.process.verdict import (
+    CHECK_SECONDS,
+    check_command,
+    checked_bundles,
+    read_verdict,
+    say_failed,
+)
+from server.scoring.bundles import names
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ import uvicorn
 
 from server.errors import CLOSE
 from server.process.listeners import refuse_new
-from server.scoring.service import Service
 
 #: Clients are told to close for this long before new connections are refused, and
 #: after it for those that the kernel had taken. Without it every keep-alive client
@@ -29,20 +28,20 @@ GONE_CONNECTIONS = 1000
 class DrainingServer(uvicorn.Server):
     """uvicorn's server with a readiness that follows it, and a stop without resets.
 
-    `accepting` is called once connections are accepted. `is_last` says, at the
-    stop, whether the whole server ends: a worker that is replaced leaves the
+    `accepting` is called once connections are accepted, `stopping` before a stop
+    begins. `is_last` says, at the stop, whether the whole server ends: a worker that is replaced leaves the
     connections in its backlog to its successor.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
-        service: Service,
-        accepting: Callable[[], None] = lambda: None,
+        accepting: Callable[[], None],
+        stopping: Callable[[], None],
         is_last: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(config)
-        self._service = service
+        self._stopping = stopping
         self._accepting = accepting
         self._is_last = is_last
         self._most_connections = self._connections = 0
@@ -65,7 +64,7 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Not ready, then the last answers, then no new connections, then the end."""
-        self._service.ready = False
+        self._stopping()
         beat = asyncio.get_running_loop().create_task(self._beat())
         try:
             await self._drain(sockets)

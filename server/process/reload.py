@@ -4,11 +4,17 @@ import asyncio
 import gc
 import logging
 
-from server.errors import BundleError, HotrowError
 from server.model.bundle import Bundle
-from server.process.model_check import CHECK_SECONDS, check_command, read_verdict
+from server.process.verdict import (
+    CHECK_SECONDS,
+    check_command,
+    checked_bundles,
+    read_verdict,
+    say_failed,
+)
+from server.scoring.bundles import names
 from server.scoring.served_model import ServedModel
-from server.scoring.service import Service, open_bundles, register_models
+from server.scoring.service import Service, register_models
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -88,23 +94,3 @@ async def _check(settings: Settings) -> list[str]:
             process.kill()
             await process.wait()
     return read_verdict(output)
-
-
-def checked_bundles(settings: Settings, digests: list[str]) -> list[Bundle]:
-    """The bundles that were checked; raises `BundleError` if a folder has changed since."""
-    bundles = open_bundles(settings)
-    if [bundle.digest for bundle in bundles] != digests:
-        raise BundleError("expected the model folders as they were checked, got others: reload once more")
-    return bundles
-
-
-def names(bundles: list[Bundle]) -> str:
-    """The models in an operator's message."""
-    return ", ".join(bundle.label for bundle in bundles)
-
-
-def say_failed(why: str, error: Exception | None, bundles: list[Bundle]) -> None:
-    """Tell operators of a reload that failed: in a sentence, or with the traceback of what nobody foresaw."""
-    foreseen = error is None or isinstance(error, HotrowError | OSError)
-    trace = None if foreseen else error
-    logger.error("%s; %s goes on being served.", why or repr(error), names(bundles), exc_info=trace)

@@ -15,25 +15,26 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers import base
 from gunicorn.workers.workertmp import WorkerTmp
+from starlette.types import ASGIApp
 from uvicorn_worker import UvicornWorker
 
-from server.api.app import create_app
 from server.errors import HotrowError
 from server.log.prediction_log import SharedLog
 from server.model.bundle import Bundle
 from server.process.arbiter import END_SECONDS, HotrowArbiter, check_gunicorn
 from server.process.draining import DrainingServer
 from server.process.listeners import BACKLOG, address_of, bind
-from server.process.model_check import CHECK_SECONDS
-from server.process.reload import names
-from server.process.single import log_to_stderr, protocol_of
-from server.scoring.service import Service, open_bundles, open_service, register_models, share_metrics
+from server.process.protocol import log_to_stderr, protocol_of
+from server.process.verdict import CHECK_SECONDS
+from server.scoring.bundles import names, open_bundles
+from server.scoring.service import Service, open_worker, register_models, share_metrics
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
             logger.exception("A worker could not start.")
             self._fail_to_start()
         self.config.timeout_graceful_shutdown = round(application.settings.drain_seconds)
-        self.wsgi = create_app(service)
+        self.wsgi = application.make_app(service)
         self.sockets = [self.sockets[self.slot % len(self.sockets)]]
         self._service = service
 
@@ -109,8 +110,8 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
         application: WorkerApplication = self.app
         server = DrainingServer(
             self.config,
-            self._service,
             accepting=lambda: application.serves(self.slot),
+            stopping=self._service.withdraw,
             # Without a parent there is no successor either.
             is_last=lambda: application.is_stopping() or os.getppid() != self.ppid,
         )
@@ -130,8 +131,9 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
 class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no type information
     """gunicorn, told what to run by our settings instead of a configuration file."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, make_app: Callable[[Service], ASGIApp]) -> None:
         self.settings = settings
+        self.make_app = make_app
         self.bundles = open_bundles(settings)
         self.generation = 0
         self._last_generation = 0
@@ -214,7 +216,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
 
     def open_service(self, slot: int) -> Service:
         """The service of the worker in this slot."""
-        return open_service(self.settings, self.bundles, self.metrics, slot, self.log)
+        return open_worker(self.settings, self.bundles, self.metrics, slot, self.log)
 
     def free_slot_taken(self) -> None:
         """The worker that is being started could not be forked; it may have had its slot."""
@@ -247,14 +249,14 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         logger.info("Serving %s at %s with %d workers.", names(self.bundles), self._address, workers)
 
 
-def serve_with_workers(settings: Settings) -> None:
-    """Serve from `settings.workers` processes until SIGINT or SIGTERM.
+def serve_with_workers(settings: Settings, make_app: Callable[[Service], ASGIApp]) -> None:
+    """Serve by apps of `make_app` from `settings.workers` processes until SIGINT or SIGTERM.
 
     Raises `SettingsError` or `BundleError` if the server cannot start.
     """
     log_to_stderr()
     check_gunicorn()
-    application = WorkerApplication(settings)
+    application = WorkerApplication(settings, make_app)
     gc.freeze()  # the collector would touch, and so copy, the pages shared by the fork
     if application.log is not None:
         application.log.observer.start()

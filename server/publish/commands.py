@@ -10,7 +10,7 @@ from server.cli import add_options
 from server.errors import BundleError
 from server.model.bundle import Bundle
 from server.model.exchange import alone
-from server.process.model_check import run_check
+from server.process.verdict import run_check
 from server.publish.publication import Publication, previous, publish, roll_back
 from server.publish.running_server import RunningServer, ServerError, find_server
 from server.settings import Settings

@@ -17,7 +17,7 @@ import psutil
 
 from server.cli import add_options, given
 from server.errors import HotrowError
-from server.process.model_check import CHECK_SECONDS, run_check
+from server.process.verdict import CHECK_SECONDS, run_check
 from server.settings import Settings
 
 #: Another reload, then the check, the start of all workers and a drain.

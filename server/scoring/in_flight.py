@@ -8,11 +8,10 @@ or floods (batches) refuses none of another.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from server.errors import Unavailable
-from server.metrics.shared import WorkerMetrics
 
 #: Routes that tell how the server is: they answer when it is overloaded too.
 EXEMPT = frozenset(
@@ -42,11 +41,18 @@ class Limiter:
 
     Three limits: of all of a kind; of those with large bodies that wait for their
     turn; and of the bytes of bodies, from their first to the end of the request.
-    What is small never waits, and is refused for the first one alone.
+    What is small never waits, and is refused for the first one alone. `count_change`
+    is told of every request more or less, `count_shed` of every refused one.
     """
 
-    def __init__(self, metrics: WorkerMetrics, most: int, max_body_bytes: int) -> None:
-        self.metrics = metrics
+    def __init__(
+        self,
+        most: int,
+        max_body_bytes: int,
+        count_change: Callable[[int], None] = lambda _: None,
+        count_shed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._count_change, self._count_shed = count_change, count_shed
         #: A longer body is not read to its end, so its connection must close.
         self.max_body_bytes = max_body_bytes
         self._most = most
@@ -57,7 +63,6 @@ class Limiter:
         self._coming = 0
         self._held_bytes = 0
         self._turns = asyncio.Semaphore(AT_WORK)
-        self._count_shed = metrics.shed("inflight")
 
     def is_full(self, kind: str) -> bool:
         """Whether one more of this kind would be one too many."""
@@ -114,12 +119,12 @@ class Limiter:
     def begin(self, kind: str) -> None:
         """A request of this kind is whole, and is answered."""
         self._counts[kind] += 1
-        self.metrics.add_in_flight(1)
+        self._count_change(1)
 
     def end(self, kind: str) -> None:
         """A request of this kind has its answer."""
         self._counts[kind] -= 1
-        self.metrics.add_in_flight(-1)
+        self._count_change(-1)
 
     def hold(self, new_bytes: int, body_bytes: int) -> bool:
         """Take so many more bytes of a body of which there are `body_bytes` by now, if there is room."""

@@ -13,7 +13,7 @@ import orjson
 from server.errors import Unavailable
 from server.log.line import Answered
 from server.metrics.shared import WorkerMetrics
-from server.model.predictor import Margins
+from server.model.link import Margins
 from server.model.row_order import RowOrder
 from server.model.schema import Matrix, Schema
 from server.scoring.deadline import ENDLESS, Deadline

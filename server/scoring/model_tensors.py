@@ -8,7 +8,7 @@ import numpy as np
 from server.errors import FieldError, UnacceptableRow
 from server.model.bounds import MAX_NAMED, Bounds
 from server.model.bundle import PARITY_FILE, Bundle
-from server.model.predictor import INPUT
+from server.model.files import INPUT
 from server.model.schema import MAX_EXACT_INTEGER, FieldRefused, Matrix
 from server.scoring.row_id import MEMBER, takes_id
 from server.scoring.row_limit import check_rows

@@ -8,15 +8,15 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import count
+from itertools import count as numbers_from
+from typing import Any
 
 import orjson
 
 from server.errors import Unavailable
 from server.log.input import SHORT_BYTES
+from server.log.instance_log import InstanceLog
 from server.log.line import Answered
-from server.log.prediction_log import PredictionLog
-from server.metrics.shared import WorkerMetrics
 from server.model.bundle import Bundle
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
@@ -24,6 +24,10 @@ from server.model.schema import Row
 from server.scoring.row_id import ECHO, MEMBER
 
 Send = Callable[[bytes], None]
+#: Counts a row's output and the index of its outcome.
+Count = Callable[[Any, int], None]
+#: Opens the log of a bundle's answers whose ids begin with a name: `PredictionLog.register`.
+Register = Callable[[Bundle, str], InstanceLog]
 _SCORE = struct.Struct("d")
 
 
@@ -33,34 +37,34 @@ class Scorer:
     A scorer of another task differs in two things: `_content` and `_make_tails`.
     """
 
-    def __init__(self, bundle: Bundle, metrics: WorkerMetrics, log: PredictionLog | None) -> None:
+    def __init__(self, bundle: Bundle, count: Count, register: Register | None = None) -> None:
         self.bundle = bundle
         self.predictor = Predictor(bundle)
         self.decode = row_decoder(bundle.schema)
         # Unique per process: 48 random bits; the number after it is the log's seq.
         self.instance_id = secrets.token_hex(6)
         self._predict = self.predictor.predict
-        self._sequence = count(1).__next__
+        self._sequence = numbers_from(1).__next__
         self._head = f'{{"id":"{self.instance_id}-'.encode()
         self._tails = self._make_tails()
-        self._count = metrics.scored(bundle.label, bundle.outcomes, bundle.task)
-        self._lines = log.register(bundle, self.instance_id) if log is not None else None
+        self._count = count
+        self._lines = register(bundle, self.instance_id) if register is not None else None
         self._put = self._lines.ring_put if self._lines is not None else None
         self._drop = self._lines.drop if self._lines is not None else lambda: None
+        self._write = self._lines.write if self._lines is not None else None
         self._instance = int(self.instance_id, 16)
         self._has_one_output = bundle.task != "multiclass"
-        self._log = log
         self.answer = self._answer_logged_first if self.is_strict else self._answer
 
     @property
     def logs(self) -> bool:
         """Whether there is a prediction log."""
-        return self._log is not None
+        return self._lines is not None
 
     @property
     def is_strict(self) -> bool:
         """Whether the kernel must have a line before its answer is sent."""
-        return self._log is not None and self._log.strict
+        return self._write is not None
 
     def take_sequence(self) -> int:
         """The number of the next answer, and of its line in the log."""
@@ -68,7 +72,7 @@ class Scorer:
 
     def give_back(self, sequence: int) -> None:
         """Number the next answer so: the one that was to have it was not given, so there is no gap."""
-        self._sequence = count(sequence).__next__
+        self._sequence = numbers_from(sequence).__next__
 
     def logged_input(self, text: bytes) -> bytes:
         """The JSON object of one row as the log has it."""
@@ -76,8 +80,8 @@ class Scorer:
 
     def write(self, answered: Sequence[Answered]) -> None:
         """In the strict mode: have the kernel take the lines of an answer, all or none; raises `OSError`."""
-        assert self._lines is not None
-        self._lines.write(answered)
+        assert self._write is not None
+        self._write(answered)
 
     def log(self, answered: Sequence[Answered], rows: Sequence[bytes] = ()) -> None:
         """Hand the lines of an answer, and what is counted of its rows, to the observer."""
@@ -123,6 +127,7 @@ class Scorer:
     def _answer_logged_first(self, body: bytes, send: Send, started_ns: int, row_id: bytes = b"") -> None:
         """`answer` in the log's strict mode: no line, no answer."""
         assert self._lines is not None
+        assert self._write is not None
         row = (self.decode_beside_id if row_id else self.decode)(body)
         probability, decision = self._predict(row)
         sequence = self._sequence()
@@ -131,7 +136,7 @@ class Scorer:
             content = _with_id(content, row_id)
         answered = (started_ns, time.perf_counter_ns(), content, sequence, self._lines.input_of(body))
         try:
-            self._lines.write([answered])
+            self._write([answered])
         except (OSError, MemoryError):
             self.give_back(sequence)
             raise Unavailable("the prediction log cannot be written") from None
@@ -188,6 +193,6 @@ class ClassScorer(Scorer):
 _SCORERS = {"binary": Scorer, "regression": ValueScorer, "ranking": ValueScorer, "multiclass": ClassScorer}
 
 
-def make_scorer(bundle: Bundle, metrics: WorkerMetrics, log: PredictionLog | None) -> Scorer:
-    """The scorer of a bundle's task."""
-    return _SCORERS[bundle.task](bundle, metrics, log)
+def make_scorer(bundle: Bundle, count: Count, register: Register | None = None) -> Scorer:
+    """The scorer of a bundle's task; without `register` it logs nothing."""
+    return _SCORERS[bundle.task](bundle, count, register)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from server.model.predictor import Margins
+from server.model.link import Margins
 
 
 class Scored(NamedTuple):

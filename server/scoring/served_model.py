@@ -8,6 +8,7 @@ from server.explain.explainer import Explainer
 from server.log.prediction_log import PredictionLog
 from server.metrics.shared import WorkerMetrics
 from server.model.bundle import GRAPH_FILE, PARITY_FILE, Bundle
+from server.model.schema import Row
 from server.scoring.many_rows import RowsScorer
 from server.scoring.one_row import make_scorer
 
@@ -22,10 +23,22 @@ class ServedModel:
 
     def __init__(self, bundle: Bundle, metrics: WorkerMetrics, log: PredictionLog | None) -> None:
         self.bundle = bundle
-        self.scorer = make_scorer(bundle, metrics, log)
+        count = metrics.scored(bundle.label, bundle.outcomes, bundle.task)
+        self.scorer = make_scorer(bundle, count, log.register if log is not None else None)
         self.scorer.predictor.check_golden_rows()
         self.rows = RowsScorer(self.scorer, metrics)
         self.explainer = Explainer(bundle)
+
+    async def terms(self, row: Row) -> list[float]:
+        """Of one encoded row F contributions and the base, checked against the margin.
+
+        Of several classes, those of the likeliest. Raises what `Explainer` raises.
+        """
+        margins = self.scorer.predictor.row_margins(row)
+        output = margins.index(max(margins))
+        terms = (await self.explainer.contributions(row))[output]
+        self.explainer.check_sum(terms, margins[output] / self.bundle.link.get("divisor", 1))
+        return terms
 
     @property
     def info(self) -> dict[str, str]:

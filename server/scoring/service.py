@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from server.errors import BundleError, NotFound
+from server.errors import NotFound
 from server.log.prediction_log import PredictionLog, SharedLog
+from server.metrics.collector import MetricsCollector
 from server.metrics.exposition import Exposition
-from server.metrics.shared import Layout, MetricsCollector, SharedMetrics, WorkerMetrics
+from server.metrics.layout import Layout
+from server.metrics.shared import SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
-from server.model.exchange import recover
-from server.model.reference import Reference
+from server.model.reference import read_reference
+from server.scoring.bundles import open_bundles
 from server.scoring.in_flight import Limiter
 from server.scoring.many_rows import RowsScorer
 from server.scoring.one_row import Scorer
@@ -70,6 +72,10 @@ class Service:
             paths[f"{prefix}/versions/{quote(model.bundle.version, safe='')}/predict"] = model.scorer
         return paths
 
+    def withdraw(self) -> None:
+        """Say from now on that this worker is not ready: it is about to stop."""
+        self.ready = False
+
     async def close(self) -> None:
         """End what the service started: the explainers' processes and the log, every line written."""
         for model in self.models:
@@ -94,32 +100,27 @@ class Service:
         raise NotFound("expected a model that is served, got another name or version: see /models")
 
 
-def open_bundles(settings: Settings) -> list[Bundle]:
-    """Load the bundles the settings name, hashes checked; raises `BundleError`."""
-    for directory in settings.model:
-        recover(directory)
-    bundles = [Bundle.load(directory) for directory in settings.model]
-    labels = [bundle.label for bundle in bundles]
-    for bundle in bundles:
-        if labels.count(bundle.label) > 1:
-            raise BundleError(f"expected models of different names or versions, got {bundle.label} twice")
-    return bundles
-
-
 def share_metrics(bundles: Sequence[Bundle], workers: int) -> SharedMetrics:
     """The counters of all workers; called once, before the first fork."""
     models = [(b.label, b.outcomes) for b in bundles]
-    references = {b.label: reference for b in bundles if (reference := Reference.of(b)) is not None}
+    references = {b.label: reference for b in bundles if (reference := read_reference(b)) is not None}
     return SharedMetrics(Layout(models, references), workers)
 
 
 def register_models(bundles: Sequence[Bundle], shared: SharedMetrics) -> None:
     """Give models that a reload brought their counters; raises `BundleError` if there is no room."""
     for bundle in bundles:
-        shared.layout.register(bundle.label, bundle.outcomes, Reference.of(bundle))
+        shared.layout.register(bundle.label, bundle.outcomes, read_reference(bundle))
 
 
-def open_service(
+def open_service(settings: Settings, bundles: Sequence[Bundle] | None = None) -> Service:
+    """What a worker that is alone needs; raises as `open_bundles` and `open_worker` do."""
+    if bundles is None:
+        bundles = open_bundles(settings)
+    return open_worker(settings, bundles, share_metrics(bundles, 1))
+
+
+def open_worker(
     settings: Settings,
     bundles: Sequence[Bundle],
     shared: SharedMetrics,
@@ -136,6 +137,8 @@ def open_service(
     if settings.log_mode != "off":
         log = PredictionLog(settings, worker, metrics, shared_log)
     models = tuple(ServedModel(bundle, metrics, log) for bundle in bundles)
-    in_flight = Limiter(metrics, settings.max_inflight, settings.max_batch_bytes)
+    in_flight = Limiter(
+        settings.max_inflight, settings.max_batch_bytes, metrics.add_in_flight, metrics.shed("inflight")
+    )
     page = MetricsCollector(shared, [model.info for model in models])
     return Service(settings, models, metrics, in_flight, page, Exposition(page.registry), log)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from server.errors import HotrowError
 from server.tables.cells import CellRules, number, parted_by
-from server.tables.csv_records import MalformedCsv, find_records
+from server.tables.csv_records import UTF8, MalformedCsv, find_records
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
@@ -21,7 +21,7 @@ SEPARATORS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 #: Records that are looked at to tell how the others are written.
 SAMPLE_RECORDS = 2000
 SAMPLE_BYTES = 2**20
-UTF8, CP1252 = "utf-8", "cp1252"
+CP1252 = "cp1252"
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _BOM = b"\xef\xbb\xbf"
 #: Bytes that Windows-1252 leaves undefined (Unicode's CP1252.TXT).

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from server.api.problem_responses import is_open_inference, overloaded
+from server.api.request_metrics import Duration
 from server.scoring.in_flight import RETRY_AFTER_SECONDS, Limiter
 from server.wire.guarded_protocol import header_lines
 
@@ -14,12 +15,12 @@ from server.wire.guarded_protocol import header_lines
 class OverloadResponses:
     """What refuses requests before the parser of one worker."""
 
-    def __init__(self, in_flight: Limiter) -> None:
+    def __init__(self, in_flight: Limiter, duration: Duration) -> None:
         self._in_flight = in_flight
         self._default_headers: Any = None
         self._answers: dict[tuple[bool, int], bytes] = {}
         #: Observes the seconds of a request refused unread, by its path.
-        self.observer = lru_cache(256)(lambda path: in_flight.metrics.duration(path, "POST", "503"))
+        self.observer = lru_cache(256)(lambda path: duration(path, "POST", "503"))
 
     def unread(self, path: str, default_headers: list[tuple[bytes, bytes]]) -> bytes:
         """The whole answer that refuses a POST to this path; counted.

@@ -103,12 +103,11 @@ sys.addaudithook(forbid)
 sys.modules["lightgbm"] = sys.modules["joblib"] = sys.modules["cloudpickle"] = None
 import server.process.workers
 from server.api.app import create_app
-from server.scoring.service import open_bundles, open_service, share_metrics
+from server.scoring.service import open_service
 from server.settings import Settings
 
 settings = Settings(log_mode="off")
-bundles = open_bundles(settings)
-service = open_service(settings, bundles, share_metrics(bundles, 1))
+service = open_service(settings)
 create_app(service)
 row = b'{"AMT_INCOME_TOTAL": 168000, "AMT_CREDIT": 600000, "AGE_YEARS": 44}'
 service.default.answer(row, print, 0)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.forest.conversion import Conversion
-from export.forest.graph import ZERO_BAND, build_graph
+from export.forest.extremes import ZERO_BAND
+from export.forest.graph import build_graph
 from export.forest.trees import Forest, Split, Tree
 from export.lightgbm.model import convert_lightgbm
 from export.sklearn.model import convert_sklearn

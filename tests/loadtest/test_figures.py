@@ -19,7 +19,8 @@ from loadtest.harness.closed_loop import WrkFigures, read_wrk
 from loadtest.harness.histogram import percentiles_us
 from loadtest.harness.in_process import Nowhere
 from loadtest.latency.open_loop import Result
-from loadtest.latency.sweep import Series, knee, write_sweep
+from loadtest.latency.sweep import knee, write_sweep
+from loadtest.latency.sweep_plot import Series
 from loadtest.loop.blocks import Second, bucket_ms, percentile_us, read_seconds, write_seconds
 from loadtest.loop.compare import MACHINE, Comparison
 from loadtest.loop.flame_graph import write_flame_graph

@@ -33,12 +33,14 @@ from server.metrics.drift import (
     reference_counts,
     shift,
 )
-from server.metrics.drift_counts import drift_families
+from server.metrics.drift_gauges import drift_families
+from server.metrics.layout import Layout
 from server.metrics.row_counter import RowCounter
-from server.metrics.shared import Layout, SharedMetrics, WorkerMetrics
+from server.metrics.shared import SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
+from server.model.distribution import Distribution, Reference
 from server.model.predictor import Predictor
-from server.model.reference import Distribution, Reference
+from server.model.reference import read_reference, reference_of_rows
 from server.model.schema import Feature, Schema
 from server.settings import Settings
 from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows, train
@@ -102,7 +104,7 @@ def test_too_few_rows_have_a_number_and_no_psi(bundle: Bundle) -> None:
 
 
 def test_rows_repeat_where_few_are_possible(bundle: Bundle) -> None:
-    reference = Reference.of(bundle)
+    reference = read_reference(bundle)
     assert reference is not None
     flags = Reference(dict.fromkeys("abc", reference.features["owner"]), reference.score)
     assert independent_share(flags, 10_000, 8) == 1.0
@@ -155,7 +157,7 @@ def _streamed(
 
 def _streamed_lines(bundle: Bundle, lines: list[bytes], window: int = 10_000) -> dict[tuple[str, str], float]:
     """The drift figures of two workers that share these lines of their logs."""
-    reference = Reference.of(bundle)
+    reference = read_reference(bundle)
     assert reference is not None
     shared = SharedMetrics(Layout([(bundle.label, bundle.outcomes)], {bundle.label: reference}), 2)
     for worker in range(2):
@@ -277,7 +279,7 @@ def test_streaming_and_offline_agree_on_the_same_rows(bundle: Bundle, tmp_path: 
 @pytest.mark.parametrize("window", [7, 64, 10_000])
 def test_rows_are_counted_alike_alone_and_many_at_once(bundle: Bundle, window: int) -> None:
     """Against plain Python: the definition of a bin, of missing, and of what is beyond the range."""
-    reference = Reference.of(bundle)
+    reference = read_reference(bundle)
     assert reference is not None
     wide = Distribution(1000, 0.0, tuple(code + 0.5 for code in range(39)), (1 / 40,) * 40)
     reference = Reference({**reference.features, "contract": wide}, reference.score)
@@ -349,7 +351,7 @@ def test_every_task_has_live_drift_of_rows_and_batches(task: str, tmp_path: Path
 
 def test_rows_of_a_model_that_comes_with_a_reload_are_counted(bundle: Bundle, tmp_path: Path) -> None:
     second = monitored_bundle(tmp_path / "second", version="2")
-    references = {b.label: Reference.of(b) for b in (bundle, second)}
+    references = {b.label: read_reference(b) for b in (bundle, second)}
     shared = SharedMetrics(
         Layout(
             [(label, bundle.outcomes) for label in references], {k: r for k, r in references.items() if r}
@@ -473,7 +475,7 @@ def amounts(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         name="amounts",
         version="1",
         golden=[AMOUNTS.fields(row.tolist()) for row in matrix[:300]],
-        files={"reference.json": orjson.dumps(Reference.from_rows(AMOUNTS, matrix, scores).to_dict())},
+        files={"reference.json": orjson.dumps(reference_of_rows(AMOUNTS, matrix, scores).to_dict())},
         ordinary_rows=2000,
     )
 

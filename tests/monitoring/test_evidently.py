@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from server.metrics.drift import psi
-from server.model.reference import Distribution
+from server.model.distribution import Distribution
 
 pytestmark = pytest.mark.whole
 

@@ -25,9 +25,9 @@ from server.api.app import create_app, predict
 from server.api.batch import predict_batch
 from server.api.explain import explain
 from server.api.open_inference import infer
-from server.metrics.shared import SCORING_ROUTES, route_label
+from server.metrics.names import SCORING_ROUTES, route_label
 from server.model.bundle import Bundle
-from server.scoring.service import open_service, share_metrics
+from server.scoring.service import open_service
 from server.settings import Settings
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import monitored_bundle
@@ -190,7 +190,7 @@ def test_promtool_agrees(arguments: tuple[str, ...]) -> None:
 
 def test_what_is_looked_at_are_all_routes_that_answer_rows(bundle: Bundle, tmp_path: Path) -> None:
     settings = Settings(model=(bundle.directory,), log_dir=tmp_path, log_mode="off")
-    app = create_app(open_service(settings, [bundle], share_metrics([bundle], 1)))
+    app = create_app(open_service(settings, [bundle]))
     endpoints = (predict, predict_batch, explain, infer)
     routes = [route for route in app.routes if isinstance(route, Route)]
     labels = {route_label(re.sub("{.*?}", "x", r.path)) for r in routes if r.endpoint in endpoints}

@@ -5,10 +5,11 @@ import os
 import sys
 
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
 
+from server.api.app import create_app
 from server.cli import add_options, given
 from server.process.single import serve
+from server.scoring.service import Service
 from server.settings import Settings
 
 
@@ -18,12 +19,12 @@ def main(kind: str, count: str, *options: str) -> None:
     add_options(parser, "model", "host", "port", "log_dir", "log_mode")
     settings = Settings.read(os.environ, **given(parser.parse_args(options)))
 
-    def take_places(app: Starlette) -> ASGIApp:
+    def make_app(service: Service) -> Starlette:
         for _ in range(int(count)):
-            app.state.service.in_flight.begin(kind)
-        return app
+            service.in_flight.begin(kind)
+        return create_app(service)
 
-    serve(settings, extend=take_places)
+    serve(settings, make_app)
 
 
 if __name__ == "__main__":

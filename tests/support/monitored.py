@@ -15,10 +15,9 @@ import orjson
 from export.assemble import assemble, write_conversion
 from export.lightgbm.model import convert_lightgbm
 from loadtest.harness.scrape import Samples, scrape, total
-from server.metrics.shared import Layout, SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle, Decision
 from server.model.predictor import Predictor
-from server.model.reference import Reference
+from server.model.reference import reference_of_rows
 from server.model.schema import Feature, Schema
 from server.scoring.one_row import make_scorer
 from tests.support.bundles import THREE_FEATURES, sample_rows, three_feature_bundle
@@ -34,7 +33,7 @@ def monitored_bundle(
     plain = three_feature_bundle(out.with_name(out.name + "-plain"), version, trees)
     predictor = Predictor(plain)
     scores = np.array(predictor.outputs(predictor.margins(matrix)))
-    reference = Reference.from_rows(THREE_FEATURES, matrix, scores)
+    reference = reference_of_rows(THREE_FEATURES, matrix, scores)
     return assemble(
         out,
         model_text=(plain.directory / "model.txt").read_text(encoding="utf-8"),
@@ -98,7 +97,7 @@ def house_bundle(
         name="houses",
         version=version,
         golden=[features.fields(row.tolist()) for row in matrix[:200]],
-        files={"reference.json": orjson.dumps(Reference.from_rows(features, matrix, scores).to_dict())},
+        files={"reference.json": orjson.dumps(reference_of_rows(features, matrix, scores).to_dict())},
         ordinary_rows=2000,
     )
 
@@ -128,8 +127,7 @@ def log_of(
     first: int = 1,
 ) -> Path:
     """A log of these rows as the server answers them, one each `seconds`, appended to `file`."""
-    shared = SharedMetrics(Layout([(bundle.label, bundle.outcomes)]), 1)
-    scorer = make_scorer(bundle, WorkerMetrics(shared, 0), None)
+    scorer = make_scorer(bundle, count=lambda *_: None)
     sent: list[bytes] = []
     for row in rows:
         scorer.answer(orjson.dumps(row), sent.append, 0)

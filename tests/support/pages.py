@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from server.api.app import create_app
-from server.scoring.service import open_bundles, open_service, share_metrics
+from server.scoring.service import open_service
 from server.settings import Settings
 from ui.page import add_page
 
@@ -22,8 +22,7 @@ JSON = {"Content-Type": "application/json"}
 def page_client(bundle: Path, logs: Path, **settings_of: Any) -> TestClient:
     """The app of `python -m ui`, in this process."""
     settings = Settings(model=(bundle,), log_dir=logs, **settings_of)
-    bundles = open_bundles(settings)
-    service = open_service(settings, bundles, share_metrics(bundles, 1))
+    service = open_service(settings)
 
     async def build() -> Starlette:
         return add_page(create_app(service))

@@ -11,8 +11,8 @@ from lightgbm import Booster
 
 import train.study.fit
 from server.model.bundle import CARD_FILE, REFERENCE_FILE, SOURCE_FILE, Bundle
+from server.model.distribution import Reference
 from server.model.predictor import Predictor
-from server.model.reference import Reference
 from train.__main__ import _parser, main
 from train.golden import encode
 from train.study.report import mean_figures

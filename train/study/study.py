@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from server.model.bundle import Decision
-from server.model.reference import Reference
+from server.model.reference import reference_of_rows
 from train.study.cost import Costs
 from train.study.fit import fixed
 from train.study.model import Model, Split, boosters, fit_model, split
@@ -107,7 +107,7 @@ def reference(done: Study) -> bytes:
     wider than those it gives to strangers, and would look like drift.
     """
     rows = done.parts.development
-    document = Reference.from_rows(
+    document = reference_of_rows(
         rows.inputs.schema, rows.features[rows.complete], done.model.out_of_fold.scores[0]
     ).to_dict()
     return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"

@@ -8,7 +8,8 @@ import polars as pl
 
 from server.errors import first_line
 from server.tables.cells import MISSING
-from server.tables.csv_dialect import UTF8, CsvRefused, Options, encoding_of, read_head
+from server.tables.csv_dialect import CsvRefused, Options, encoding_of, read_head
+from server.tables.csv_records import UTF8
 from train.errors import DataError
 
 _SHOWN = 8

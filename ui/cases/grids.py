@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from server.model.predictor import Predictor
-from server.model.reference import Reference
+from server.model.reference import read_reference
 from server.model.schema import Feature
 
 #: Stops between two neighbouring knots; with some twenty knots about a hundred in all.
@@ -27,7 +27,7 @@ class Grids:
 
     def __init__(self, predictor: Predictor) -> None:
         bundle = predictor.bundle
-        reference = Reference.of(bundle)
+        reference = read_reference(bundle)
         golden = np.array([np.frombuffer(bundle.schema.encode(g.fields)) for g in bundle.golden_rows()])
         self.values: dict[str, list[float]] = {}
         for i, feature in enumerate(bundle.schema.features):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from server.errors import Problem, UnacceptableRow
+from server.errors import BadValue, Problem, UnacceptableRow
 from server.model.schema import Matrix, Row, Schema, pointer
 from server.tables.cells import cell_reader
 from server.tables.columns import ColumnsRefused, FeatureNames
@@ -33,14 +33,6 @@ Decode = Callable[[bytes], Row]
 ANY = Options()
 
 
-class Fault(NamedTuple):
-    """What is wrong in a file: the line, the column ("" for the whole line), what was expected."""
-
-    line: int
-    column: str
-    detail: str
-
-
 class Table(NamedTuple):
     """The header and the records of a piece; `lines` says on which line each record begins."""
 
@@ -61,7 +53,7 @@ class Rows(NamedTuple):
     matrix: Matrix
     texts: list[bytes]
     positions: list[int]
-    faults: list[Fault]
+    faults: list[BadValue]
 
 
 def read_table(body: bytes, first_line: int, most: int, schema: Schema, options: Options = ANY) -> Table:
@@ -102,13 +94,13 @@ async def read_rows(table: Table, schema: Schema, decode: Decode) -> Rows:
     rows: list[Row] = []
     texts: list[bytes] = []
     positions: list[int] = []
-    faults: list[Fault] = []
+    faults: list[BadValue] = []
     for position, record in enumerate(table.records):
         if position % SLICE_ROWS == SLICE_ROWS - 1:
             await asyncio.sleep(0)
         line = table.lines[position]
         if len(record) != len(table.header):
-            faults.append(Fault(line, "", f"expected {len(table.header)} cells, got {len(record)}"))
+            faults.append(BadValue(line, "", f"expected {len(table.header)} cells, got {len(record)}"))
             continue
         fields: dict[str, Any] = {}
         for i, feature, read in readers:
@@ -118,7 +110,7 @@ async def read_rows(table: Table, schema: Schema, decode: Decode) -> Rows:
         try:
             rows.append(decode(text))
         except Problem as problem:
-            faults += [Fault(line, features[error.pointer], error.detail) for error in problem.errors]
+            faults += [BadValue(line, features[error.pointer], error.detail) for error in problem.errors]
             continue
         texts.append(text)
         positions.append(position)

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from server.api.body import media_type, read_body
-from server.errors import MalformedBody, UnacceptableRow
+from server.errors import BadValue, MalformedBody, UnacceptableRow
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.scoring.many_rows import RowsScorer
@@ -26,7 +26,7 @@ from server.scoring.service import Service
 from server.tables.columns import output_columns, prefix_for
 from server.tables.csv_dialect import SEPARATORS, Options
 from ui.cases.examples import examples_of
-from ui.cases.table import Fault, Rows, Table, columns_of, read_rows, read_table, written
+from ui.cases.table import Rows, Table, columns_of, read_rows, read_table, written
 from ui.words.labels import Labels, refusal
 from ui.words.text import NBSP, Text, scroll, tag
 from ui.words.wording import Wording
@@ -230,7 +230,7 @@ class Many:
         """Every record in order; of a bad one the answer is empty and the error says why."""
         answered = dict(zip(rows.positions, answers, strict=True))
         faults: dict[int, list[str]] = {}
-        for line, column, detail in rows.faults:
+        for line, column, detail, _ in rows.faults:
             faults.setdefault(line, []).append(f"{column}: {detail}" if column else detail)
         empty = [""] * (added - 1)
         width = len(table.header)
@@ -257,7 +257,7 @@ class Many:
         counts: list[int] = np.bincount(bins, minlength=BINS).tolist()
         return counts
 
-    def _listed(self, faults: Sequence[Fault]) -> list[dict[str, Any]]:
+    def _listed(self, faults: Sequence[BadValue]) -> list[dict[str, Any]]:
         known = {feature.name: feature for feature in self.schema.features}
         return [
             {
@@ -265,7 +265,7 @@ class Many:
                 "column": tag("strong", self._labels.label(known[column])) if column else "",
                 "detail": tag("span", refusal(known[column], detail) if column else Text.same(detail)),
             }
-            for line, column, detail in faults[:LISTED_FAULTS]
+            for line, column, detail, _ in faults[:LISTED_FAULTS]
         ]
 
     def _preview(self, table: Table, columns: Mapping[str, int], rows: Rows) -> str:
@@ -276,7 +276,7 @@ class Many:
         said += [_CARRIED.put(names=", ".join(carried))] if carried else []
         said += [_ABSENT.put(names=", ".join(absent[:12]))] if absent else []
         said += [] if rows.faults else [_FINE.put(count=str(len(table.records)))]
-        bad = {(fault.line, fault.column) for fault in rows.faults}
+        bad = {(fault.row, fault.feature) for fault in rows.faults}
         names = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
         body = "".join(
             f'<tr><th scope="row">{line}</th>{"".join(_preview_cells(used, record, line, bad))}</tr>'

@@ -5,7 +5,8 @@ from html import escape
 from typing import Any
 
 from server.model.bundle import CARD_FILE, PARITY_FILE, Bundle
-from server.model.reference import Distribution, Reference
+from server.model.distribution import Distribution
+from server.model.reference import read_reference
 from ui.drawing.evaluation import evaluation_html
 from ui.words.card import card_html
 from ui.words.labels import Labels, expected
@@ -97,7 +98,7 @@ def _schema(bundle: Bundle, labels: Labels, order: Sequence[str]) -> str:
 
 
 def _reference(bundle: Bundle, labels: Labels, order: Sequence[str]) -> str:
-    reference = Reference.of(bundle)
+    reference = read_reference(bundle)
     if reference is None:
         return tag("p", _NO_REFERENCE)
     lead = tag("p", _REFERENCE_LEAD.put(count=Text.figures(f"{reference.score.n:,}")))

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from server.api.explain import terms_of
 from server.errors import ModelFailure, NotOffered, Problem, Unavailable
 from server.model.schema import Row
 from server.scoring.served_model import ServedModel
@@ -77,7 +76,7 @@ class Why:
     async def reasons(self, row: Row) -> str:
         """The reasons for one encoded row as HTML; what cannot be explained is said, never raised."""
         try:
-            terms = await terms_of(self._model, row)
+            terms = await self._model.terms(row)
             answer = self._scored(row, terms)
         except (NotOffered, Unavailable, ModelFailure) as problem:
             return absent(problem)

@@ -13,7 +13,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from server.api.openapi import document
-from server.metrics.shared import OTHER, ROUTES
+from server.metrics.names import OTHER, ROUTES
 from server.model.bundle import Bundle
 from server.version import VERSION
 from tests.support.browser import chromium

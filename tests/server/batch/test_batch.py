@@ -16,12 +16,13 @@ import pytest
 from loadtest.harness.subject import python
 from server.batch import blocks as batch_blocks
 from server.batch.blocks import csv_blocks
-from server.batch.columns import BatchRefused, encode_table
+from server.batch.columns import encode_table
 from server.batch.formats import Format
 from server.batch.job import BatchJob
 from server.batch.layout import Reading, layout_of
 from server.batch.progress import summary
 from server.batch.scorer import OnBadRow
+from server.errors import BatchRefused
 from server.model.bounds import Bounds
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor

@@ -17,11 +17,11 @@ import pytest
 import zstandard
 
 from loadtest.harness.subject import python
-from server.batch.columns import BatchRefused
 from server.batch.formats import Format
-from server.batch.job import BatchJob, Totals
+from server.batch.job import BatchJob
 from server.batch.layout import Layout, Reading
-from server.errors import HotrowError
+from server.batch.results import Totals
+from server.errors import BatchRefused, HotrowError
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.tables.cells import MISSING

@@ -11,18 +11,19 @@ from typing import Any
 import polars as pl
 import pytest
 
-from server.batch import job as batch_job
 from server.batch import ray_job as batch_ray
+from server.batch import results as batch_results
 from server.batch.blocks import Block
-from server.batch.columns import BatchRefused
-from server.batch.job import BatchJob, Totals
+from server.batch.job import BatchJob
 from server.batch.layout import Layout
 from server.batch.ray_cluster import Where
 from server.batch.ray_job import RayJob
-from server.batch.scorer import Bad, Output, Result
+from server.batch.results import Result, Totals
+from server.batch.scorer import Output
 from server.batch.shard_folder import MANIFEST_FILE, SUCCESS_FILE, ShardFolder
 from server.batch.shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
 from server.batch.shards import Cut, count, cuts_of, files_of, layouts_of, placed, read
+from server.errors import BadValue, BatchRefused
 from server.model.bundle import Bundle
 from tests.server.batch.test_batch import BAD, LENIENT, lines, table
 from tests.support.bundles import THREE_FEATURES, sample_rows
@@ -220,12 +221,12 @@ def test_of_many_bad_values_the_first_are_reported_whatever_order_shards_come_in
     whole = pl.read_csv(job.run(lambda *_: None).report or "")
     shutil.rmtree(tmp_path / "out")
     monkeypatch.setattr(batch_ray, "MAX_REPORTED", 7)
-    monkeypatch.setattr(batch_job, "MAX_REPORTED", 7)
+    monkeypatch.setattr(batch_results, "MAX_REPORTED", 7)
     totals = ray_job(tmp_path, three, "skip").run(lambda *_: None)
     assert totals.bad_rows > 7
     assert pl.read_csv(totals.report or "").equals(whole.head(7))
     block = Block(0, 1, 1, b"")
-    assert len(batch_job.described(block, Result(b"", 9, 9, [Bad(1, "a", "b")] * 9))["bad"]) == 7
+    assert len(batch_results.described(block, Result(b"", 9, 9, [BadValue(1, "a", "b")] * 9))["bad"]) == 7
 
 
 def test_folder_is_discarded_once_the_cluster_is_left(

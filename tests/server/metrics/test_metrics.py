@@ -19,16 +19,11 @@ from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import scored
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import workers_of
+from server.metrics.collector import MetricsCollector
 from server.metrics.exposition import BURST, Exposition
-from server.metrics.shared import (
-    CODES,
-    METHODS,
-    ROUTES,
-    Layout,
-    MetricsCollector,
-    SharedMetrics,
-    WorkerMetrics,
-)
+from server.metrics.layout import Layout
+from server.metrics.names import CODES, METHODS, ROUTES
+from server.metrics.shared import SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import monitored_bundle, send_all

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from server.batch.columns import BatchRefused
 from server.batch.job import BatchJob
-from server.errors import ModelFailure
+from server.errors import BatchRefused, ModelFailure
 from server.model.bundle import Bundle
 from server.model.outcome import outcomes_of, predict_row
 from server.model.predictor import Predictor

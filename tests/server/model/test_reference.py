@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.model.reference import Distribution, Reference
+from server.model.distribution import Distribution, Reference
+from server.model.reference import reference_of_rows
 from server.model.schema import Feature, Schema
 
 SCHEMA = Schema(
@@ -28,7 +29,7 @@ def reference() -> Reference:
     rows[:15, 1] = np.arange(1, 16)
     rows[:, 2] = np.repeat([0, 1], 500)
     rows[:, 3] = np.tile([0, 0, 0, 1], 250)
-    return Reference.from_rows(SCHEMA, rows, np.linspace(0.0, 0.5, 1000))
+    return reference_of_rows(SCHEMA, rows, np.linspace(0.0, 0.5, 1000))
 
 
 def test_a_number_falls_into_ten_bins_of_equal_share(reference: Reference) -> None:
@@ -57,7 +58,7 @@ def test_a_feature_that_is_never_there_is_one_empty_bin(reference: Reference) ->
 
 
 def test_a_constant_feature_is_one_full_bin() -> None:
-    reference = Reference.from_rows(Schema([Feature("x")]), np.ones((5, 1)), np.full(5, 0.5))
+    reference = reference_of_rows(Schema([Feature("x")]), np.ones((5, 1)), np.full(5, 0.5))
     assert reference.features["x"] == Distribution(5, 0.0, (), (1.0,))
 
 
@@ -70,7 +71,7 @@ def test_the_reference_survives_json(reference: Reference) -> None:
     st.lists(st.floats(-20, 20) | st.just(math.nan), max_size=50),
 )
 def test_one_value_at_a_time_counts_as_all_at_once(trained: list[float], came: list[float]) -> None:
-    distribution = Reference.from_rows(
+    distribution = reference_of_rows(
         Schema([Feature("x")]), np.array(trained)[:, np.newaxis], np.full(len(trained), 0.5)
     ).features["x"]
     counts = [0] * len(distribution.shares)

@@ -1,0 +1,125 @@
+"""Where each counter lies in a worker's region of the shared memory."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from server.errors import BundleError
+from server.metrics.drift_slots import DriftSlots
+from server.metrics.names import (
+    CODES,
+    DROP_REASONS,
+    METHODS,
+    RELOAD_RESULTS,
+    ROUTES,
+    SHED_REASONS,
+    STATISTICS,
+    VALUE,
+)
+from server.model.distribution import Reference
+
+#: Upper bounds in seconds. The library's own buckets start at 5 ms, where every
+#: request of this server would fall into the first.
+DURATION_BUCKETS = (
+    20e-6, 30e-6, 40e-6, 50e-6, 75e-6, 100e-6, 150e-6, 200e-6, 300e-6, 500e-6, 750e-6,
+    1e-3, 1.5e-3, 2e-3, 3e-3, 5e-3, 10e-3, 25e-3, 100e-3, 500e-3, 2.0,
+)  # fmt: skip
+PROBABILITY_BUCKETS = tuple(i / 20 for i in range(1, 21))
+
+#: Room in every region for models that a reload brings: some 500 like the shipped
+#: one. The kernel gives a page of it when it is written to, not before.
+SPARE_SLOTS = 2**18
+
+
+def _answer_bounds(outcome: str, reference: Reference | None) -> Sequence[float]:
+    """The upper bounds of a probability's histogram, or of a value's: those of the training scores."""
+    if outcome != VALUE:
+        return PROBABILITY_BUCKETS
+    return reference.score.edges if reference is not None else ()
+
+
+class Histogram(NamedTuple):
+    """Where a histogram lies in a region: one slot a bucket, one above, the sum."""
+
+    bounds: Sequence[float]
+    first: int
+
+    @property
+    def size(self) -> int:
+        """How many slots it takes."""
+        return len(self.bounds) + 2
+
+    @property
+    def sum_slot(self) -> int:
+        """The slot of the sum, its last."""
+        return self.first + len(self.bounds) + 1
+
+
+class Layout:
+    """The slots of one worker's region, the same for every worker.
+
+    `models` are pairs of a bundle's label and what its predictions are counted
+    as: two decisions, classes, or the empty name alone for a predicted value.
+    `references` are what drift is measured against, by label. Models that come
+    later are registered; those that were served keep their slots, so no counter falls.
+    """
+
+    def __init__(
+        self, models: Sequence[tuple[str, tuple[str, ...]]], references: Mapping[str, Reference] | None = None
+    ) -> None:
+        self._next = 0
+        self.slots = 0  # fixed below: a region cannot grow once it is shared
+        self.pid = self._take()
+        self.born = self._take()
+        self.deaths = self._take()
+        self.start_failures = self._take()
+        self.cpu_seen = self._take()
+        self.cpu_before = self._take()
+        self.in_flight = self._take()
+        self.observer_restarts = self._take()
+        self.dropped = {reason: self._take() for reason in DROP_REASONS}
+        self.shed = {reason: self._take() for reason in SHED_REASONS}
+        self.reloading = self._take()
+        self.reloads = {result: self._take() for result in RELOAD_RESULTS}
+        # One addition counts the outcome, and its probability or value.
+        self.answers: dict[tuple[str, str], Histogram] = {}
+        self.statistics: dict[str, dict[str, int]] = {}
+        self.drift: dict[str, DriftSlots] = {}
+        self.duration = {
+            (route, method, code): self._histogram(DURATION_BUCKETS)
+            for route in ROUTES
+            for method in METHODS
+            for code in CODES
+        }
+        for label, outcomes in models:
+            self.register(label, outcomes, (references or {}).get(label))
+        self.slots = self._next + SPARE_SLOTS
+
+    @property
+    def used(self) -> int:
+        """The slots that mean something, from the first."""
+        return self._next
+
+    def register(self, label: str, outcomes: Sequence[str], reference: Reference | None) -> None:
+        """Give a model its slots, as far as it has none; raises `BundleError` if there is no room left."""
+        for outcome in outcomes:
+            if (label, outcome) not in self.answers:
+                self.answers[label, outcome] = self._histogram(_answer_bounds(outcome, reference))
+        if label not in self.statistics:
+            self.statistics[label] = {name: self._take() for name in STATISTICS}
+        known = self.drift.get(label)
+        if reference is not None and (known is None or known.reference != reference):
+            self.drift[label] = DriftSlots(reference, self._take)
+
+    def _take(self, slots: int = 1) -> int:
+        first, end = self._next, self._next + slots
+        if self.slots and end > self.slots:
+            raise BundleError(
+                "expected room for the counts of one more model, got none: restart the server to load it"
+            )
+        self._next = end
+        return first
+
+    def _histogram(self, bounds: Sequence[float]) -> Histogram:
+        histogram = Histogram(bounds, self._next)
+        self._take(histogram.size)
+        return histogram

@@ -1,0 +1,85 @@
+"""The routes, methods, codes and reasons that metrics are labelled with; everything else is `other`."""
+
+OTHER = "other"
+#: The one outcome of a model that answers with a value (`Bundle.outcomes`).
+VALUE = ""
+#: Label values come from these sets alone; everything else is `other`.
+ROUTES = (
+    "/predict",
+    "/predict/batch",
+    "/explain",
+    "/model",
+    "/models",
+    "/models/predict",
+    "/models/predict/batch",
+    "/models/explain",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/v2",
+    "/v2/infer",
+    OTHER,
+)
+#: What a path ends in that rows are sent to.
+SCORING = ("/predict", "/predict/batch", "/explain")
+#: The ones of `ROUTES` that answer rows: what rules, alerts, dashboard and report look at.
+SCORING_ROUTES = (*SCORING, *(f"/models{end}" for end in SCORING), "/v2/infer")
+METHODS = ("GET", "POST", "HEAD", OTHER)
+CODES = (
+    "200",
+    "400",
+    "401",
+    "404",
+    "405",
+    "408",
+    "413",
+    "414",
+    "415",
+    "417",
+    "422",
+    "431",
+    "500",
+    "501",
+    "503",
+    "504",
+    OTHER,
+)
+#: What alerts look at, there from the start: of a series that begins with its first count Prometheus
+#: sees no rise, and the first burst of errors would be none.
+FROM_THE_START = frozenset(
+    (route, "POST", code) for route in SCORING_ROUTES for code in ("200", "422", "500", "503")
+)
+#: The bound of the latency objective: all that a series without a count need tell, a page of empty
+#: buckets costs the event loop a millisecond a scrape.
+OBJECTIVE_SECONDS = 5e-3
+DROP_REASONS = ("queue_full", "disk", "failed")
+SHED_REASONS = ("inflight",)
+RELOAD_RESULTS = ("ok", "failed")
+
+#: What the Open Inference Protocol's statistics of a model are made of.
+STATISTICS = (
+    "last_ms",
+    "rows",
+    "calls",
+    "success",
+    "success_ns",
+    "fail",
+    "fail_ns",
+    "queue_ns",
+    "input_ns",
+    "infer_ns",
+    "output_ns",
+)
+
+
+def route_label(path: str) -> str:
+    """The one of `ROUTES` that a path is counted under."""
+    if path.startswith("/v2"):
+        return "/v2/infer" if path.endswith("/infer") else "/v2"
+    if path.startswith("/docs/"):
+        return "/docs"
+    if path.startswith("/models/"):
+        return next((f"/models{end}" for end in SCORING if path.endswith(end)), "/models")
+    return path if path in ROUTES else OTHER

@@ -1,0 +1,95 @@
+"""The training distribution of each feature and of the score: what drift is measured against."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+#: Shares are counts over n: more digits would tell nothing.
+_DECIMALS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How the n values of one column fell into bins.
+
+    Of a number, bin i holds `edges[i - 1] < x <= edges[i]`; the outer bins are
+    open. Of a category or flag, bin i holds the code i, and `edges` lie between
+    the codes. `shares` are of the values present and add up to 1 (all 0 if none
+    is present); `missing_rate` is of all n. `low` and `high` are the least and the
+    largest number that was seen, None of a category or flag, or where nobody wrote
+    them down; two distributions are the same if their bins are.
+    """
+
+    n: int
+    missing_rate: float
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+    low: float | None = field(default=None, compare=False)
+    high: float | None = field(default=None, compare=False)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """What was seen lies within, both included; infinite where it is not known."""
+        if self.low is None or self.high is None:
+            return -math.inf, math.inf
+        return self.low, self.high
+
+    def bin(self, value: float) -> int:
+        """The bin of a value that is present."""
+        return bisect_left(self.edges, value)
+
+    def counts(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """How many of `values`, float64 [n] with NaN for missing, fall into each bin, int64 [bins]."""
+        present = values[~np.isnan(values)]
+        bins = np.searchsorted(self.edges, present, side="left")
+        return np.bincount(bins, minlength=len(self.shares)).astype(np.int64)
+
+    @classmethod
+    def from_values(cls, values: npt.NDArray[np.float64], edges: tuple[float, ...]) -> "Distribution":
+        """The distribution of float64 [n] values, NaN for missing, over ascending edges."""
+        n, present = len(values), int(np.sum(~np.isnan(values)))
+        empty = cls(n, round(1 - present / n, _DECIMALS) if n else 0.0, edges, (0.0,) * (len(edges) + 1))
+        shares = empty.counts(values) / max(1, present)
+        return cls(n, empty.missing_rate, edges, tuple(round(float(s), _DECIMALS) for s in shares))
+
+    def within(self, low: float, high: float) -> "Distribution":
+        """The same, of numbers between these two."""
+        return replace(self, low=low, high=high)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The distributions of every feature, by name, and of the probability."""
+
+    features: dict[str, Distribution]
+    score: Distribution
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `reference.json`."""
+        features = {name: asdict(distribution) for name, distribution in self.features.items()}
+        return {"features": features, "score": asdict(self.score)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Reference":
+        """The reference written by `to_dict`, also after a round trip through JSON.
+
+        Raises `KeyError` or `TypeError` if it is none; a bundle's hash was checked before.
+        """
+        features = {name: _distribution(fields) for name, fields in content["features"].items()}
+        return cls(features, _distribution(content["score"]))
+
+
+def _distribution(fields: Mapping[str, Any]) -> Distribution:
+    return Distribution(
+        n=fields["n"],
+        missing_rate=fields["missing_rate"],
+        edges=tuple(fields["edges"]),
+        shares=tuple(fields["shares"]),
+        low=fields.get("low"),
+        high=fields.get("high"),
+    )
