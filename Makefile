@@ -26,7 +26,7 @@ run: $(VENV)/app ## serve the shipped model with its page at http://127.0.0.1:78
 test: lint ## format, style, types, and the tests that need nothing but .venv (minutes)
 	@$(PYTEST) -m "not whole"
 
-test-all: lint .venv-foreign/bin/done .venv-evidently/bin/done .venv-ray/bin/done ## that and the rest: what .ci/run calls
+test-all: lint foreign .venv-evidently/bin/done .venv-ray/bin/done ## that and the rest: what .ci/run calls
 	@$(PYTEST)
 
 coverage: $(VENV)/dev ## run the suite and write htmlcov/index.html
