@@ -1,6 +1,7 @@
 """Training data as people have it: any of the usual files to a table of columns, over the whole file."""
 
 import io
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,13 @@ from pathlib import Path
 import polars
 
 from export.errors import ExportRefused
-from server.batch.formats import ARROW, CSV, EXCEL, LINES, Format, format_found, pieces
+from server.batch.formats import ARROW, CSV, EXCEL, LINES, Format, pieces
 from server.batch.tables import table_errors
+from server.batch.unpacked import readable
 from server.batch.whole_file import read_csv_file
 from server.errors import BatchRefused, first_line
 from server.tables.cells import PLAIN, CellRules
-from server.tables.csv_dialect import CsvRefused
+from server.tables.encodings import CsvRefused
 
 
 @dataclass(frozen=True)
@@ -30,17 +32,18 @@ class Table:
 
 
 def read_table(path: Path, known: Callable[[str], bool] = lambda _: False) -> Table:
-    """The rows of a CSV, TSV, JSON Lines, Parquet, Arrow or Excel file, compressed or not.
+    """The rows of a CSV, TSV, JSON, Parquet, Arrow or Excel file, compressed, alone in an archive, or plain.
 
     `known` says which names mean something; it helps to tell how a text is separated.
     Raises `ExportRefused`.
     """
     try:
-        found = format_found(path)
-        if found.kind != CSV:
-            return _typed(path, found)
-        file = read_csv_file(path, known, found)
-        return Table(path, file.table, file.rules, file.notes)
+        with tempfile.TemporaryDirectory(prefix="hotrow-table-") as folder:
+            plain, found = readable(path, Path(folder))
+            if found.kind != CSV:
+                return Table(path, _typed(plain, found))
+            file = read_csv_file(plain, known, found, str(path))
+            return Table(path, file.table, file.rules, file.notes)
     except OSError as error:
         raise ExportRefused(f"expected readable data at {path}, got: {error.strerror or error}") from None
     except (BatchRefused, CsvRefused) as error:
@@ -49,11 +52,11 @@ def read_table(path: Path, known: Callable[[str], bool] = lambda _: False) -> Ta
         raise ExportRefused(f"expected a whole table in {path}, got: {first_line(error)}") from None
 
 
-def _typed(path: Path, found: Format) -> Table:
+def _typed(path: Path, found: Format) -> polars.DataFrame:
     content = io.BytesIO(b"".join(pieces(path, found.compression)))
     if found.kind == LINES:
-        return Table(path, polars.read_ndjson(content, infer_schema_length=None))
+        return polars.read_ndjson(content, infer_schema_length=None)
     if found.kind == EXCEL:
         with table_errors(path, EXCEL):
-            return Table(path, polars.read_excel(content, infer_schema_length=None))
-    return Table(path, polars.read_ipc(content) if found.kind == ARROW else polars.read_parquet(content))
+            return polars.read_excel(content, infer_schema_length=None)
+    return polars.read_ipc(content) if found.kind == ARROW else polars.read_parquet(content)

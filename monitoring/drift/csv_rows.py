@@ -18,7 +18,7 @@ from server.model.distribution import Distribution
 from server.model.predictor import Predictor
 from server.model.schema import Feature, Matrix, Schema
 from server.tables.cells import CellRules, cell_reader
-from server.tables.csv_dialect import CsvRefused
+from server.tables.encodings import CsvRefused
 
 Counts: TypeAlias = npt.NDArray[np.int64]
 

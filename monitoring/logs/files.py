@@ -13,6 +13,7 @@ import orjson
 import zstandard
 
 from monitoring.errors import LogError
+from server.batch.zstandard_frames import ZstandardFrames
 from server.errors import first_line
 from server.log.journal import JOURNAL_SUFFIX
 from server.log.rotation import TORN_SUFFIX
@@ -96,8 +97,7 @@ def _decompressed(file: Path, content: BinaryIO) -> BinaryIO:
     if file.name.endswith(".gz"):
         return io.BufferedReader(gzip.GzipFile(fileobj=content))
     if file.name.endswith(".zst"):
-        stream = zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True)
-        return io.BufferedReader(stream)
+        return io.BufferedReader(ZstandardFrames(content))
     return content
 
 

@@ -10,7 +10,7 @@ from server.batch.formats import CSV, LINES, Text
 from server.batch.layout import Layout
 from server.batch.tables import table_blocks
 from server.errors import BatchRefused
-from server.tables.csv_dialect import CsvRefused
+from server.tables.encodings import CsvRefused
 from server.tables.text_blocks import Readable, end_of_lines, end_outside_quotes, text_blocks
 
 #: Text read at a time: large enough that a block's fixed costs vanish, small

@@ -1,19 +1,21 @@
 """The kinds of files that are read and written, told by their endings and first bytes; compressed or not."""
 
+import bz2
 import codecs
-import contextlib
 import gzip
 import io
+import lzma
 import shutil
-import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import zstandard
 
+from server.batch.zstandard_frames import ZstandardFrames
 from server.errors import BatchRefused
-from server.tables.csv_records import UTF8
+from server.tables.encodings import UTF8
 
 CSV, LINES, PARQUET, ARROW, EXCEL = ".csv", ".jsonl", ".parquet", ".arrow", ".xlsx"
 ENDINGS = {
@@ -21,6 +23,7 @@ ENDINGS = {
     ".tsv": CSV,
     ".txt": CSV,
     ".jsonl": LINES,
+    ".json": LINES,
     ".ndjson": LINES,
     ".parquet": PARQUET,
     ".pq": PARQUET,
@@ -29,17 +32,21 @@ ENDINGS = {
     ".ipc": ARROW,
     ".xlsx": EXCEL,
 }
-GZIP, ZSTANDARD = ".gz", ".zst"
+GZIP, ZSTANDARD, BZIP2, XZ = COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 TEXTS = (CSV, LINES)
 #: What a file begins with, whatever it is called.
 _MAGIC = {
     b"\x1f\x8b": GZIP,
     b"\x28\xb5\x2f\xfd": ZSTANDARD,
+    b"BZh91AY&SY": BZIP2,
+    b"\xfd7zXZ\0": XZ,
     b"PAR1": PARQUET,
-    b"ARROW1": ARROW,
+    b"ARROW1\0": ARROW,
     b"\xff\xff\xff\xff": ARROW,
     b"PK\x03\x04": EXCEL,
 }
+#: What readers of compressed files say of damage.
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 STANDARD = Path("-")
 _PIECE_BYTES = 2**20
 
@@ -54,12 +61,12 @@ class Format(NamedTuple):
 
 def format_named(path: Path) -> Format:
     """The format a file's ending names; raises `BatchRefused`."""
-    compression = path.suffix.lower() if path.suffix.lower() in (GZIP, ZSTANDARD) else ""
+    compression = path.suffix.lower() if path.suffix.lower() in COMPRESSIONS else ""
     ending = (path.with_suffix("") if compression else path).suffix.lower()
     if ending not in ENDINGS:
         raise BatchRefused(
-            f"expected a file that ends in {', '.join(ENDINGS)}, each with {GZIP} or {ZSTANDARD} behind it "
-            f"or not, got {path.name}: rename it"
+            f"expected a file that ends in {', '.join(ENDINGS)}, each with {', '.join(COMPRESSIONS)} "
+            f"behind it or not, got {path.name}: rename it if it is one of these, or write it as one"
         )
     return Format(ENDINGS[ending], "\t" if ending == ".tsv" else "", compression)
 
@@ -70,7 +77,7 @@ def format_found(path: Path) -> Format:
     Raises `BatchRefused`.
     """
     compression = _magic(_beginning(path, "")) or ""
-    compression = compression if compression in (GZIP, ZSTANDARD) else ""
+    compression = compression if compression in COMPRESSIONS else ""
     beginning = _beginning(path, compression)
     kind = _magic(beginning)
     try:
@@ -78,8 +85,9 @@ def format_found(path: Path) -> Format:
     except BatchRefused:
         if path.suffix and path != STANDARD and kind is None:
             raise
-        named = Format(LINES if beginning.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else CSV)
-    if kind is not None and kind not in (GZIP, ZSTANDARD):
+        dense = beginning.translate(None, b"\xef\xbb\xbf \t\r\n")
+        named = Format(LINES if dense.startswith((b"{", b"[{")) else CSV)
+    if kind is not None and kind not in COMPRESSIONS:
         named = Format(kind)
     elif named.kind not in TEXTS:
         raise BatchRefused(f"expected {path} to be a {named.kind[1:]} file, got another kind of file")
@@ -94,39 +102,18 @@ def _beginning(path: Path, compression: str) -> bytes:
     with opened(path, compression) as file:
         try:
             return file.read(512)
-        except (OSError, EOFError, zstandard.ZstdError) as error:
+        except _DAMAGED as error:
             raise BatchRefused(f"expected {path} to be whole, got: {error}") from None
 
 
 def opened(path: Path, compression: str) -> BinaryIO:
     """A file, decompressed while it is read."""
-    if compression == GZIP:
-        return cast(BinaryIO, gzip.open(path, "rb"))
     if compression == ZSTANDARD:
-        file = open(path, "rb")  # noqa: SIM115  # the reader closes it
-        reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True)
-        return cast(BinaryIO, reader)
-    return open(path, "rb")
+        return io.BufferedReader(ZstandardFrames(open(path, "rb")), _PIECE_BYTES)
+    return cast(BinaryIO, _OPEN.get(compression, open)(path, "rb"))
 
 
-def readable(source: Path, folder: Path) -> tuple[Path, Format]:
-    """A file that can be read twice and, of tables, anywhere: the source, or a copy of it in `folder`.
-
-    `-` is standard input.
-    """
-    if source == STANDARD or not source.is_file():
-        copy = folder / (source.name if source != STANDARD else "input")
-        with open(copy, "wb") as out, contextlib.ExitStack() as stack:
-            file = sys.stdin.buffer if source == STANDARD else stack.enter_context(open(source, "rb"))
-            shutil.copyfileobj(file, out, _PIECE_BYTES)
-        source = copy
-    found = format_found(source)
-    if found.kind in TEXTS or not found.compression:
-        return source, found
-    plain = folder / source.with_suffix("").name
-    with open(plain, "wb") as out:
-        out.writelines(pieces(source, found.compression))
-    return plain, found._replace(compression="")
+_OPEN: dict[str, Callable[..., Any]] = {GZIP: gzip.open, BZIP2: bz2.open, XZ: lzma.open}
 
 
 def compressed(path: Path, compression: str) -> None:
@@ -135,12 +122,13 @@ def compressed(path: Path, compression: str) -> None:
         return
     packed = path.with_name(path.name + compression)
     with open(path, "rb") as file:
-        if compression == GZIP:
-            with gzip.open(packed, "wb", 6) as out:
-                shutil.copyfileobj(file, out, _PIECE_BYTES)
+        if compression == ZSTANDARD:
+            with open(packed, "wb") as raw:
+                zstandard.ZstdCompressor().copy_stream(file, raw)
         else:
-            with open(packed, "wb") as out_file:
-                zstandard.ZstdCompressor().copy_stream(file, out_file)
+            level = {"compresslevel": 6} if compression == GZIP else {}
+            with _OPEN[compression](packed, "wb", **level) as out:
+                shutil.copyfileobj(file, out, _PIECE_BYTES)
     packed.replace(path)
 
 
@@ -166,7 +154,7 @@ class Text(io.RawIOBase):
             return text.encode()
         except UnicodeError as error:
             raise BatchRefused(f"expected {self._path} in {self._encoding}, got: {error}") from None
-        except (EOFError, zstandard.ZstdError, gzip.BadGzipFile) as error:
+        except _DAMAGED as error:
             raise BatchRefused(f"expected {self._path} to be whole, got: {error}") from None
 
     def close(self) -> None:

@@ -26,12 +26,12 @@ from server.batch.formats import (
     compressed,
     format_named,
     opened,
-    readable,
 )
 from server.batch.layout import Reading, check_writable, layout_of
 from server.batch.results import MAX_REPORTED, Totals, described, refusal, write_report
 from server.batch.scorer import PART, BatchScorer, OnBadRow, Output
 from server.batch.tables import TABLE_ROWS, table_height
+from server.batch.unpacked import readable
 from server.errors import BadValue, BatchRefused
 from server.model.bundle import Bundle
 

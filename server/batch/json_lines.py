@@ -14,6 +14,10 @@ from server.model.decoder import row_decoder
 from server.model.schema import Matrix, Schema
 from server.tables.columns import FeatureNames
 
+#: Whether a text is an object, without building it.
+_object = msgspec.json.Decoder(msgspec.defstruct("AnyObject", [], gc=False))
+#: What a decoder of objects says of other texts.
+_NO_OBJECT = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NO_FEATURE = "expected members of the model, got an object without any"
 
 
@@ -89,12 +93,20 @@ def _details(row: int, refusal: Problem) -> list[BadValue]:
     return named or [BadValue(row, "", refusal.detail)]
 
 
-def extended(text: bytes, more: bytes) -> bytes:
-    """A line's object with more members; what is no object stands under `line`."""
-    if not (text.startswith(b"{") and text.endswith(b"}")):
+def extended(text: bytes, more: bytes, bad: bool) -> bytes:
+    """A line's object with more members; what is no object, as a `bad` line may be, stands under `line`."""
+    if bad and not _is_object(text):
         return b'{"line":%b,%b\n' % (orjson.dumps(text.decode("utf-8", "replace")), more[1:])
     members = text[:-1].rstrip()
     return b"%b%b%b\n" % (members, b"" if members == b"{" else b",", more[1:])
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        _object.decode(text)
+    except _NO_OBJECT:
+        return False
+    return True
 
 
 def members_table(
@@ -119,7 +131,7 @@ def members_table(
 def _fields(text: bytes) -> dict[str, msgspec.Raw]:
     try:
         return msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _NO_OBJECT:
         return {}
 
 

@@ -22,16 +22,8 @@ from server.tables.columns import (
     refuse_absent,
     unique_names,
 )
-from server.tables.csv_dialect import (
-    SAMPLE_BYTES,
-    CsvRefused,
-    Dialect,
-    Head,
-    Options,
-    encoding_of,
-    read_head,
-)
-from server.tables.csv_records import UTF8
+from server.tables.csv_dialect import SAMPLE_BYTES, Dialect, Head, Options, read_head
+from server.tables.encodings import UTF8, CsvRefused, encoding_of
 
 #: Objects of a JSON Lines file by which the columns of a table are known.
 _FIRST_LINES = 1000

@@ -97,7 +97,8 @@ class BatchScorer:
         read = self._lines.read(block.content, block.first)
         answers = self._answers(read.rows, read.bad)
         if self._output.kind == LINES:
-            content = b"".join(self._keep(map(extended, read.texts, _json_lines(answers)), read.bad))
+            lines = map(extended, read.texts, _json_lines(answers), read.bad.tolist())
+            content = b"".join(self._keep(lines, read.bad))
         else:
             # In CSV a number is what its digits say: they stay as they are.
             kinds = {} if self._output.kind == CSV else self._kinds

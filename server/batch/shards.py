@@ -8,10 +8,11 @@ from server.batch.blocks import BOM, MAX_RECORD_BYTES, Block, first_record_end
 from server.batch.formats import CSV, LINES, TEXTS, format_found
 from server.batch.layout import Layout, Reading, layout_of
 from server.batch.tables import table_height, table_schema, table_slice
+from server.batch.unpacked import is_array
 from server.errors import BatchRefused
 from server.model.bundle import Bundle
 from server.tables.columns import listed
-from server.tables.csv_records import UTF8
+from server.tables.encodings import UTF8
 from server.tables.text_blocks import breaks
 
 #: What a shard holds of its input unless the command says otherwise: some seconds of work for one
@@ -76,6 +77,11 @@ def layouts_of(files: Sequence[Path], bundle: Bundle, reading: Reading) -> list[
                 f"expected plain files for --engine ray, got {path.name}, which is compressed: "
                 "decompress it, or use --engine local for one file"
             )
+        if is_array(path, found):
+            raise BatchRefused(
+                f"expected JSON Lines for --engine ray, got an array in {path.name}: use --engine local, "
+                "or write each object on a line of its own"
+            )
         if found.kind != formats[0].kind:
             raise BatchRefused(f"expected files of one kind, got {files[0].name} and {path.name}")
     layouts = [layout_of(p, f, bundle, reading, str(p)) for p, f in zip(files, formats, strict=True)]
@@ -88,8 +94,10 @@ def layouts_of(files: Sequence[Path], bundle: Bundle, reading: Reading) -> list[
 
 
 def _check_same(first: Path, expected: Layout, path: Path, layout: Layout) -> None:
-    if layout.encoding.startswith("utf-16"):
-        raise BatchRefused(f"expected UTF-8 for --engine ray, got {path.name} in UTF-16: use --engine local")
+    if layout.encoding.startswith(("utf-16", "utf-32")):
+        raise BatchRefused(
+            f"expected UTF-8 for --engine ray, got {path.name} in {layout.encoding}: use --engine local"
+        )
     if layout.kind == LINES:
         return
     if layout.names != expected.names:

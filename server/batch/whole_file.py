@@ -11,8 +11,8 @@ from server.batch.csv_block import csv_table
 from server.batch.formats import Format, Text, format_named, pieces
 from server.errors import BatchRefused
 from server.tables.cells import CellRules
-from server.tables.csv_dialect import Options, encoding_of, read_head
-from server.tables.csv_records import UTF8
+from server.tables.csv_dialect import Options, read_head
+from server.tables.encodings import UTF8, encoding_of
 
 #: Of ragged records the first few tell enough.
 _MAX_NAMED = 3
@@ -31,14 +31,18 @@ class CsvFile:
 
 
 def read_csv_file(
-    path: Path, known: Callable[[str], bool] = lambda _: False, found: Format | None = None
+    path: Path,
+    known: Callable[[str], bool] = lambda _: False,
+    found: Format | None = None,
+    where: str = "",
 ) -> CsvFile:
     """The records of a file, compressed or not, those with cells too few or too many left out and counted.
 
-    `known` says which column names mean something; it helps to tell the separator. Raises
+    `known` says which column names mean something; it helps to tell the separator. `where` the
+    rows are from is the path unless it is said. Raises
     `OSError`, and `BatchRefused` or `CsvRefused` for what is no table.
     """
-    found, where = found or format_named(path), str(path)
+    found, where = found or format_named(path), where or str(path)
     encoding = encoding_of(pieces(path, found.compression), where)
     with Text(path, found.compression, encoding) as file:
         content = file.read()
@@ -46,17 +50,17 @@ def read_csv_file(
     width = len(head.names)
     if len(set(head.names)) != width:
         twice = next(name for name in head.names if head.names.count(name) > 1)
-        raise BatchRefused(f"expected each column once in {path}, got {twice!r} twice")
+        raise BatchRefused(f"expected each column once in {where}, got {twice!r} twice")
     block = csv_table(content[head.begin :], head.first_line, width, range(width), head.dialect)
     table = block.table.rename({str(i): name for i, name in enumerate(head.names)})
-    notes = [f"Read {path} as {encoding}."] if encoding != UTF8 else []
-    notes += [f"Read {path} {', '.join(head.dialect.notes)}."] if head.dialect.notes else []
+    notes = [f"Read {where} as {encoding}."] if encoding != UTF8 else []
+    notes += [f"Read {where} {', '.join(head.dialect.notes)}."] if head.dialect.notes else []
     if len(block.ragged):
         rows = block.ragged[:_MAX_NAMED]
         lines = ", ".join(str(head.first_line + line) for line in block.records.lines[rows].tolist())
         more = "…" if len(block.ragged) > _MAX_NAMED else ""
         notes.append(
-            f"Left out {len(block.ragged)} records of {path} that have other than {width} cells, "
+            f"Left out {len(block.ragged)} records of {where} that have other than {width} cells, "
             f"in line {lines}{more}."
         )
         table = table.filter(~pl.Series(np.isin(np.arange(table.height), block.ragged)))

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from server.errors import MalformedBody
 from server.model.schema import MAX_EXACT_INTEGER, Feature, Row, Schema, parse_object
 
 #: A msgspec Struct costs time for every field *declared*, a dict for every field
@@ -66,6 +67,8 @@ def _typed_decoder(
             values = of_features(decode(body))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return decode_in_words(body)
+        except RecursionError:  # within a member that is passed over
+            raise MalformedBody("expected a JSON object, got one that is nested too deeply") from None
         try:
             return pack(*values)
         except struct.error:  # a null came: None does not pack

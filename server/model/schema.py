@@ -336,11 +336,18 @@ def _no_json(body: bytes, error: orjson.JSONDecodeError) -> str:
         return "text in UTF-16 or UTF-32: send it in UTF-8"
     if body.startswith(codecs.BOM_UTF8):
         return "a byte order mark (BOM) before it: send UTF-8 without one"
-    where = f"at line {error.lineno}, column {error.colno}"
+    try:
+        body.decode()
+    except UnicodeDecodeError as wrong:
+        return f"bytes that are not UTF-8 at position {wrong.start + 1}: send it in UTF-8"
+    where = f"at column {error.colno}"
+    if b"\n" in body.strip():
+        where = f"at line {error.lineno}, column {error.colno}"
     for word in ("NaN", "Infinity"):
         if error.doc.startswith(word, error.pos):
             return f"{word} {where}, which JSON does not have: send null for what is missing"
-    return f"something that is not JSON {where}"
+    # The parser's words name the mistake and repeat nothing of the text.
+    return f"something that is not JSON {where}: {error.msg}"
 
 
 def object_or_empty(text: bytes) -> dict[str, Any]:

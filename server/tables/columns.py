@@ -1,6 +1,7 @@
 """Which column of a file holds which feature: by name, by label, or as the user says."""
 
 import difflib
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -8,8 +9,8 @@ from server.errors import HotrowError
 from server.model.schema import Schema
 from server.tables.cells import number
 
-#: Names that a sentence lists; of more it gives the number.
-_LISTED = 12
+#: Names that a sentence lists, of more it gives the number; and characters that it shows of one.
+_LISTED, _SHOWN = 12, 60
 
 
 class ColumnsRefused(HotrowError):
@@ -71,9 +72,9 @@ class FeatureNames:
             if feature is None or (name not in surely and feature in taken):
                 continue  # carried along, such as a label beside the feature of its own name
             if feature in positions:
+                both = f"{shown(names[positions[feature]])} and {shown(name)}"
                 raise ColumnsRefused(
-                    f"expected one column for {feature} in {where}, got {names[positions[feature]]!r} and "
-                    f"{name!r}: remove or rename one of them"
+                    f"expected one column for {feature} in {where}, got {both}: remove or rename one of them"
                 )
             positions[feature] = i
         return positions
@@ -97,8 +98,8 @@ class FeatureNames:
         if near:
             option = ",".join(f"{theirs}={ours}" for theirs, ours in near)
             raise ColumnsRefused(
-                f"expected the column {near[0][1]} in {where}, got {near[0][0]}: rename it",
-                f", or say --columns '{option}'",
+                f"expected the column {near[0][1]} in {where}, got {shown(near[0][0])}: rename it",
+                f", or say --columns {shlex.quote(option)}" if option.isprintable() else "",
             )
 
 
@@ -118,7 +119,8 @@ def refuse_absent(
     used = set(columns.positions.values())
     close = difflib.get_close_matches(absent[0], [n for i, n in enumerate(names) if i not in used], 1, 0.6)
     if close:
-        got = f"{close[0]}: rename it, or say --columns '{close[0]}={absent[0]}'"
+        option = shlex.quote(f"{close[0]}={absent[0]}")
+        got = f"{shown(close[0])}: rename it, or say --columns {option}"
     else:
         got = "a table without" + ("" if unsure and not needed else ": no row of it could be scored")
     also = "" if needed else "; if every row is without, say --allow-missing"
@@ -142,9 +144,13 @@ def _no_features(names: Sequence[str], features: Sequence[str], where: str) -> C
 def listed(names: Sequence[str]) -> str:
     """Some names in words."""
     more = len(names) - _LISTED
-    return ", ".join(repr(n) if n != n.strip() or not n else n for n in names[:_LISTED]) + (
-        f" and {more} more" if more > 0 else ""
-    )
+    return ", ".join(map(shown, names[:_LISTED])) + (f" and {more} more" if more > 0 else "")
+
+
+def shown(name: str) -> str:
+    """A name as a sentence shows it: on one line, not endless, its outer blanks to be seen."""
+    short = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+    return short if short and short == short.strip() and short.isprintable() else repr(short)
 
 
 def output_columns(task: str, classes: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How a CSV file is written, told by its content: encoding, separator, decimal sign, header.
+"""How a CSV file is written, told by its content: separator, decimal sign, header.
 
 What is recognised is said in one line, and every option overrules it. Nothing is taken
 for likely that the file itself contradicts: it is asked for then.
@@ -7,13 +7,13 @@ for likely that the file itself contradicts: it is asked for then.
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from server.errors import HotrowError
 from server.tables.cells import CellRules, number, parted_by
-from server.tables.csv_records import UTF8, MalformedCsv, find_records
+from server.tables.csv_records import MalformedCsv, find_records
+from server.tables.encodings import CsvRefused
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
@@ -21,22 +21,10 @@ SEPARATORS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 #: Records that are looked at to tell how the others are written.
 SAMPLE_RECORDS = 2000
 SAMPLE_BYTES = 2**20
-CP1252 = "cp1252"
-_UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+#: So much is looked through for a header below titles.
+_TITLE_LINES, _TITLE_BYTES = 30, 2**16
+_CELL_END = re.compile(r"[,;\t|]")
 _BOM = b"\xef\xbb\xbf"
-#: Bytes that Windows-1252 leaves undefined (Unicode's CP1252.TXT).
-_NOT_CP1252 = bytes((0x81, 0x8D, 0x8F, 0x90, 0x9D))
-
-
-_BEYOND_ASCII = bytes(range(0x80, 0x100))
-
-
-class CsvRefused(HotrowError):
-    """A text that is no table, or could be read in two ways; `option` is what `server.batch` offers."""
-
-    def __init__(self, message: str, option: str = "") -> None:
-        super().__init__(message)
-        self.option = option
 
 
 @dataclass(frozen=True)
@@ -72,73 +60,6 @@ class Head(NamedTuple):
     first_line: int
 
 
-def encoding_of(pieces: Iterable[bytes], where: str) -> str:
-    """The encoding of a text that comes in pieces: utf-8, utf-16-le, utf-16-be or cp1252.
-
-    UTF-16 needs its mark (or shows itself by its zero bytes). What is no UTF-8 is taken for
-    Windows-1252 only if nothing in it is UTF-8 beyond ASCII. Raises `CsvRefused` otherwise.
-    """
-    count = _Utf8Count()
-    for index, piece in enumerate(pieces):
-        if not index and (encoding := _utf16(piece)):
-            return encoding
-        count.add(piece)
-    count.end()
-    if not count.bad:
-        return UTF8
-    if not count.good and not count.undefined:
-        return CP1252
-    raise CsvRefused(
-        f"expected {where} in UTF-8, UTF-16 or Windows-1252, got bytes of none of them from line "
-        f"{count.bad_line} on",
-        ": say which it is with --encoding",
-    )
-
-
-def _utf16(beginning: bytes) -> str:
-    if beginning[:2] in _UTF16:
-        return _UTF16[beginning[:2]]
-    # Of Western text in UTF-16 every other byte is zero; of UTF-8 hardly any ever is.
-    sample = beginning[:1024]
-    for order, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
-        if len(sample) >= 4 and sample[order::2].count(0) > len(sample) // 4:
-            return encoding
-    return ""
-
-
-class _Utf8Count:
-    """How many characters beyond ASCII are UTF-8, how many bytes are none, and where the first is."""
-
-    def __init__(self) -> None:
-        self.good = self.bad = self.bad_line = 0
-        self.undefined = False
-        self._rest, self._lines = b"", 1
-
-    def add(self, piece: bytes) -> None:
-        if not self._rest and piece.isascii():
-            self._lines += piece.count(b"\n")
-            return
-        whole = self._rest + piece
-        # A character may go on in the next piece: at most three bytes of it are here.
-        keep = next((i for i in (1, 2, 3) if whole[-i : -i + 1 or None] >= b"\xc0"), 0)
-        self._rest = whole[len(whole) - keep :] if keep else b""
-        self._count(whole[: len(whole) - keep])
-
-    def end(self) -> None:
-        self._count(self._rest)
-
-    def _count(self, text: bytes) -> None:
-        try:
-            self.good += len(text.decode()) != len(text)
-        except UnicodeDecodeError as error:
-            if not self.bad:
-                self.bad_line = self._lines + text.count(b"\n", 0, error.start)
-            self.bad += 1
-            self.good += len(text.decode(errors="ignore")) != len(text.translate(None, _BEYOND_ASCII))
-            self.undefined |= any(text.count(byte) for byte in _NOT_CP1252)
-        self._lines += text.count(b"\n")
-
-
 def read_head(text: bytes, known: Callable[[str], bool], options: Options, where: str) -> Head:
     """The header of a text in UTF-8, and how the records after it are written.
 
@@ -152,6 +73,7 @@ def read_head(text: bytes, known: Callable[[str], bool], options: Options, where
     if not names:
         cells, size = _first_record(text, begin, dialect, where, line)
         names = tuple(cell.strip() for cell in cells)
+        _refuse_strange_header(names, text[begin + size :], line + 1, known, where)
         line += _breaks(text[begin : begin + size])
         begin += size
     rules = _rules(text[begin:], names, known, dialect, options)
@@ -205,6 +127,27 @@ def _first_record(text: bytes, begin: int, dialect: Dialect, where: str, line: i
     return cells, end - begin
 
 
+def _refuse_strange_header(
+    names: Sequence[str], following: bytes, line: int, known: Callable[[str], bool], where: str
+) -> None:
+    """Raise `CsvRefused` for what is no text, and for titles above the names.
+
+    The `following` text begins on `line`.
+    """
+    if any("\0" in name for name in names):
+        raise CsvRefused(f"expected text in {where}, got bytes of another kind of file")
+    if any(map(known, names)):
+        return
+    lines = _LINE_END.split(following[:_TITLE_BYTES])[:_TITLE_LINES]
+    for later, text in enumerate(lines, start=line):
+        cells = _CELL_END.split(text.decode("utf-8", "replace"))
+        if sum(known(cell.strip(' "')) for cell in cells) > 1:
+            raise CsvRefused(
+                f"expected {where} to begin with the names of its columns, got them in line {later}: "
+                "remove the lines above"
+            )
+
+
 def cells_of(text: bytes, dialect: Dialect) -> Iterator[list[str]]:
     """The cells of each record of a text in UTF-8; blank lines are none. Raises `csv.Error`."""
     lines = io.StringIO(text.decode(), newline="")
@@ -232,13 +175,13 @@ def _rules(
     rules = CellRules() if options.missing is None else CellRules(missing=("", *options.missing))
     columns = [i for i, name in enumerate(names) if known(name)]
     cells = {cell for cell in _sample(text, columns, dialect) if "," in cell or "." in cell}
-    commas = {cell for cell in cells if _is_number(cell, ",") and "," in cell}
-    points = {cell for cell in cells if _is_number(cell, ".") and "." in cell}
+    commas = {cell for cell in cells if _is_number(cell, ",")}
+    points = {cell for cell in cells if _is_number(cell, ".")}
     decimal = options.decimal or _decimal(commas, points, dialect)
     other = "." if decimal == "," else ","
-    both = [cell for cell in cells if parted_by(cell) == other]
-    unlike = commas if decimal == "." else points
-    thousands = other if both and not any(parted_by(cell) != other for cell in unlike) else ""
+    parted = [cell for cell in cells if parted_by(cell) == other]
+    unlike = [cell for cell in (commas if decimal == "." else points) if other in cell]
+    thousands = other if parted and all(parted_by(cell) == other for cell in unlike) else ""
     return rules._replace(decimal=decimal, thousands=thousands)
 
 
@@ -248,7 +191,7 @@ def _is_number(cell: str, decimal: str) -> bool:
 
 
 def _decimal(commas: set[str], points: set[str], dialect: Dialect) -> str:
-    """Which sign is the decimal one: the one of cells that can be read in one way only."""
+    """Which sign is the decimal one: that of the cells that can be read in one way only."""
     only_commas, only_points = commas - points, points - commas
     if only_commas and only_points:
         raise CsvRefused(
@@ -256,10 +199,17 @@ def _decimal(commas: set[str], points: set[str], dialect: Dialect) -> str:
             "write all of them with a point, or all with a comma",
             ", or say which it is with --decimal",
         )
+    usual = "," if dialect.separator == ";" else "."
+    either = [cell for cell in commas & points if usual not in cell]
+    if either and not only_commas and not only_points:
+        raise CsvRefused(
+            f"expected numbers that can be read in one way, got {min(either)!r}, whose {min(either)[-4]!r} "
+            "may part thousands or be the decimal sign: write them without what parts thousands",
+            ", or say which sign is the decimal one with --decimal",
+        )
     if only_commas or only_points:
         return "," if only_commas else "."
-    # Cells such as 1,234 alone: no file parted by commas has decimal commas.
-    return "," if commas and dialect.separator != "," else "."
+    return usual if commas else "."
 
 
 def _sample(text: bytes, columns: list[int], dialect: Dialect) -> Iterator[str]:

@@ -16,7 +16,6 @@ from server.errors import HotrowError
 Places: TypeAlias = npt.NDArray[np.intp]
 
 LF, CR, QUOTE = 10, 13, 34
-UTF8 = "utf-8"
 
 
 class MalformedCsv(HotrowError):

@@ -8,16 +8,9 @@ from typing import NamedTuple
 
 from server.errors import MalformedBody, UnacceptableRow
 from server.tables.columns import ColumnsRefused, FeatureNames
-from server.tables.csv_dialect import (
-    CsvRefused,
-    Dialect,
-    Head,
-    Options,
-    cells_of,
-    encoding_of,
-    read_head,
-)
-from server.tables.csv_records import UTF8, MalformedCsv, Records, find_records
+from server.tables.csv_dialect import Dialect, Head, Options, cells_of, read_head
+from server.tables.csv_records import MalformedCsv, Records, find_records
+from server.tables.encodings import UTF8, CsvRefused, encoding_of
 from server.tables.text_blocks import end_outside_quotes, text_blocks
 
 #: Records are found in so much text at a time: what is known of their places takes some 20 times as much.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from server.tables.csv_dialect import CsvRefused
+from server.tables.encodings import CsvRefused
 
 
 class Readable(Protocol):

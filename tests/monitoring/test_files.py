@@ -152,6 +152,21 @@ def test_compressed_and_moved_files_are_read_as_they_are(
 
 
 @pytest.mark.parametrize("pack", [gz, zst])
+def test_compressed_file_that_is_cut_short_is_no_shorter_one(
+    bundle: Bundle, tmp_path: Path, pack: Callable[[Path], Path]
+) -> None:
+    """Read as if it were whole, what is missing would be erased, or never judged."""
+    packed = pack(log_of(bundle, ROWS[:300], tmp_path / CLOSED.format(1)))
+    whole = packed.read_bytes()
+    packed.write_bytes(whole[:-20])
+    with pytest.raises(LogError, match=r"^expected"):
+        make_report([tmp_path], bundle)
+    done = run("-m", "monitoring", "erase", str(tmp_path), "--subject", "0" * 32)
+    assert (done.returncode, packed.name in done.stdout) == (3, True), done.stdout
+    assert packed.read_bytes() == whole[:-20]
+
+
+@pytest.mark.parametrize("pack", [gz, zst])
 def test_a_subject_is_erased_from_compressed_files_too(
     bundle: Bundle, tmp_path: Path, pack: Callable[[Path], Path]
 ) -> None:

@@ -8,8 +8,8 @@ import polars as pl
 
 from server.errors import first_line
 from server.tables.cells import MISSING
-from server.tables.csv_dialect import CsvRefused, Options, encoding_of, read_head
-from server.tables.csv_records import UTF8
+from server.tables.csv_dialect import Options, read_head
+from server.tables.encodings import UTF8, CsvRefused, encoding_of
 from train.errors import DataError
 
 _SHOWN = 8

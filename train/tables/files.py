@@ -146,17 +146,13 @@ def _layer(where: str, content: bytes, name: str, *, zipped: bool) -> bytes | No
 def _zstd(content: bytes) -> bytes:
     import zstandard
 
-    parts = []
-    while content:  # frame by frame: a reader over all of them does not notice a last one cut short
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        try:
-            parts.append(frame.decompress(content))
-        except zstandard.ZstdError as error:
-            raise EOFError(error) from None
-        if not frame.eof:
-            raise EOFError("a frame that is cut short")
-        content = frame.unused_data
-    return b"".join(parts)
+    from server.batch.zstandard_frames import ZstandardFrames
+
+    try:
+        with ZstandardFrames(io.BytesIO(content)) as frames:
+            return frames.readall()
+    except zstandard.ZstdError as error:
+        raise EOFError(error) from None
 
 
 def _damaged(where: str, error: Exception) -> DataError:

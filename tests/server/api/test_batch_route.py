@@ -1,6 +1,7 @@
 """`POST /predict/batch`: many rows in a request, in three formats."""
 
 import csv
+import gzip
 import io
 import json
 from collections.abc import Iterator
@@ -152,6 +153,25 @@ def test_no_other_character_than_a_line_end_ends_a_record(client: httpx.Client, 
     refused = post(client, f"income,contract,owner\n1,none,1{mark}2,none,0\n".encode(), "text/csv")
     assert refused.status_code == 422
     assert "expected 3 cells in line 2, got 5" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (gzip.compress(b"income\n1\n"), "got what gzip packed: unpack it first"),
+        (b"PK\x03\x04\x14\0", "got a zip archive or a workbook"),
+        (b"\x89PNG\r\n\x1a\n", "got a picture"),
+        (b"a\0b\n1\n", "got bytes of another kind of file"),
+        (b"Report,,\n\nincome,contract,owner\n1,none,1\n", "got them in line 3: remove the lines above"),
+        (b'income,contract,owner\n"1,234",none,1\n', "without what parts thousands"),
+    ],
+    ids=["gzip", "zip", "picture", "zeros", "title", "thousands"],
+)
+def test_what_else_is_sent_as_csv_is_named(client: httpx.Client, content: bytes, words: str) -> None:
+    refused = post(client, content, "text/csv")
+    assert (refused.status_code in (400, 422), words in refused.json()["detail"]) == (True, True), (
+        refused.text
+    )
 
 
 @pytest.mark.parametrize("cell", ["1" * 100_000 + "x", "1." * 50_000, "1," * 3, '"' + "1\n" * 50_000 + '"'])

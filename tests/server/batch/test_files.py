@@ -3,12 +3,15 @@
 `FILES_FUZZ=1` tries 400 well-formed files and 2,000 damaged ones; without it fewer.
 """
 
+import bz2
 import csv
 import gzip
 import io
+import lzma
 import os
 import random
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -340,7 +343,17 @@ def binary(write: str) -> bytes:
     return out.getvalue()
 
 
+def zipped(**files: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"{name}.csv", content)
+        archive.writestr("__MACOSX/._rows.csv", b"\0")
+    return out.getvalue()
+
+
 CSV = b"income,contract,owner\n1234.5,none,1\n9,,0\n"
+ARRAY = b"[" + LINES.strip().replace(b"\n", b",\n  ") + b"]"
 #: A file, how it is called, and its bytes.
 FILES: list[tuple[str, str, bytes]] = [
     ("CSV, as Python writes it", "in.csv", CSV),
@@ -359,6 +372,16 @@ FILES: list[tuple[str, str, bytes]] = [
     ("TSV", "in.tsv", CSV.replace(b",", b"\t")),
     ("CSV of R: quoted texts, NA", "in.csv", b'"income","contract","owner"\n1234.5,"none",1\n9,NA,0\n'),
     ("CSV of MySQL or Postgres: \\N", "in.csv", CSV.replace(b"9,,", b"9,\\N,")),
+    ("CSV of pandas with N/A", "in.csv", CSV.replace(b"9,,0", b"9,N/A,0")),
+    ("CSV in UTF-32", "in.csv", CSV.decode().encode("utf-32")),
+    ("CSV below a title", "in.csv", b"Report 2026,,\n\n" + CSV),
+    ("CSV of Excel in the USA: thousands parted by commas", "in.csv", CSV.replace(b"1234.5", b'"1,234.5"')),
+    ("CSV whose only large number is 1,234", "in.csv", CSV.replace(b"1234.5", b'"1,234"')),
+    (
+        "CSV whose only large number is 1.234, between semicolons",
+        "in.csv",
+        CSV.replace(b"1234.5", b"1.234").replace(b",", b";"),
+    ),
     (
         "CSV with CRLF, a mark and an empty last line",
         "in.csv",
@@ -379,10 +402,21 @@ FILES: list[tuple[str, str, bytes]] = [
     ("CSV without the column of a feature", "in.csv", b"income,contract\n1,none\n"),
     ("CSV, gzip", "in.csv.gz", gzip.compress(CSV)),
     ("CSV, gzip, called .csv", "in.csv", gzip.compress(CSV)),
+    ("CSV, bzip2", "in.csv.bz2", bz2.compress(CSV)),
+    ("CSV, xz", "in.csv.xz", lzma.compress(CSV)),
+    ("CSV, gzip twice", "in.csv.gz", gzip.compress(gzip.compress(CSV))),
+    ("CSV alone in a zip archive", "in.zip", zipped(rows=CSV)),
+    ("zip archive of two files", "in.zip", zipped(rows=CSV, more=CSV)),
     ("CSV, Zstandard", "in.csv.zst", zstandard.compress(CSV)),
     ("CSV, gzip, cut short", "in.csv.gz", gzip.compress(CSV)[:-9]),
     ("JSON Lines", "in.jsonl", LINES),
     ("JSON Lines, a row without a member of the model", "in.jsonl", LINES + b'{"a": 1}\n'),
+    ("JSON, one array of objects", "in.json", ARRAY),
+    ("JSON, one array of objects in UTF-16", "in.json", ARRAY.decode().encode("utf-16")),
+    ("JSON, arrays line by line", "in.jsonl", b'["income"]\n[1]\n'),
+    ("JSON Lines, gzip", "in.jsonl.gz", gzip.compress(LINES)),
+    ("workbook of old Excel called .csv", "in.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0"),
+    ("a web page called .csv", "in.csv", b"<!DOCTYPE html><p>log in"),
     ("Parquet", "in.parquet", binary("write_parquet")),
     ("Parquet, gzip", "in.parquet.gz", gzip.compress(binary("write_parquet"))),
     ("Arrow file", "in.arrow", binary("write_ipc")),

@@ -1,0 +1,132 @@
+"""What a text file is in, told by its bytes: its encoding, or that it is no text."""
+
+from collections.abc import Iterable
+
+from server.errors import HotrowError
+
+UTF8, CP1252 = "utf-8", "cp1252"
+#: Byte order marks, the longer first: that of UTF-16 begins one of UTF-32.
+_MARKS = {
+    b"\xff\xfe\0\0": "utf-32-le",
+    b"\0\0\xfe\xff": "utf-32-be",
+    b"\xff\xfe": "utf-16-le",
+    b"\xfe\xff": "utf-16-be",
+}
+#: Which of four bytes are mostly zero in Western text.
+_ZEROS = {
+    (False, True, True, True): "utf-32-le",
+    (True, True, True, False): "utf-32-be",
+    (False, True, False, True): "utf-16-le",
+    (True, False, True, False): "utf-16-be",
+}
+_UNPACK, _EXPORT = "unpack it first", "write it as text first"
+#: What files that are no text begin with, which no header of a table does; what they are, what to do.
+_NO_TEXT = {
+    b"\x1f\x8b": ("what gzip packed", _UNPACK),
+    b"BZh91AY&SY": ("what bzip2 packed", _UNPACK),
+    b"\xfd7zXZ\0": ("what xz packed", _UNPACK),
+    b"\x28\xb5\x2f\xfd": ("what zstd packed", _UNPACK),
+    b"7z\xbc\xaf": ("a 7z archive", _UNPACK),
+    b"PK\x03\x04": ("a zip archive or a workbook", _UNPACK),
+    b"\xd0\xcf\x11\xe0": ("a workbook of old Excel", "save it as .xlsx or CSV"),
+    b"PAR1\x15": ("Parquet", _EXPORT),
+    b"ARROW1\0": ("Arrow", _EXPORT),
+    b"\x93NUMPY": ("an array of NumPy", _EXPORT),
+    b"\x89HDF": ("HDF5", _EXPORT),
+    b"SQLite format 3": ("a database", _EXPORT),
+    b"%PDF": ("PDF", _EXPORT),
+    b"\x89PNG": ("a picture", _EXPORT),
+    b"\xff\xd8\xff": ("a picture", _EXPORT),
+    b"GIF89a": ("a picture", _EXPORT),
+    b"<!DOCTYPE": ("a web page", "download the file itself"),
+    b"<!doctype": ("a web page", "download the file itself"),
+    b"<html": ("a web page", "download the file itself"),
+    b"<?xml": ("XML", "write it as CSV"),
+}
+#: Bytes that Windows-1252 leaves undefined (Unicode's CP1252.TXT).
+_NOT_CP1252 = bytes((0x81, 0x8D, 0x8F, 0x90, 0x9D))
+_BEYOND_ASCII = bytes(range(0x80, 0x100))
+
+
+class CsvRefused(HotrowError):
+    """A text that is no table, or could be read in two ways; `option` is what `server.batch` offers."""
+
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
+
+
+def encoding_of(pieces: Iterable[bytes], where: str) -> str:
+    """The encoding of a text that comes in pieces: utf-8, utf-16-le, utf-32-be, … or cp1252.
+
+    UTF-16 and UTF-32 need their mark (or show themselves by their zero bytes). What is no
+    UTF-8 is taken for Windows-1252 only if nothing in it is UTF-8 beyond ASCII. Raises
+    `CsvRefused` otherwise.
+    """
+    count = _Utf8Count()
+    for index, piece in enumerate(pieces):
+        if not index:
+            refuse_no_text(piece, where)
+            if encoding := _wide(piece):
+                return encoding
+        count.add(piece)
+    count.end()
+    if not count.bad:
+        return UTF8
+    if not count.good and not count.undefined:
+        return CP1252
+    raise CsvRefused(
+        f"expected {where} in UTF-8, UTF-16 or Windows-1252, got bytes of none of them from line "
+        f"{count.bad_line} on",
+        ": say which it is with --encoding",
+    )
+
+
+def refuse_no_text(beginning: bytes, where: str) -> None:
+    """Raise `CsvRefused` for what begins as files do that are no text."""
+    for magic, (what, mending) in _NO_TEXT.items():
+        if beginning.startswith(magic):
+            raise CsvRefused(f"expected text in {where}, got {what}: {mending}")
+
+
+def _wide(beginning: bytes) -> str:
+    """UTF-16 or UTF-32 by its mark, or by where its zeros are, of which UTF-8 has hardly any; or ""."""
+    for mark, encoding in _MARKS.items():
+        if beginning.startswith(mark):
+            return encoding
+    sample = beginning[:1024]
+    first, second, third, fourth = (sample[i::4].count(0) * 8 > len(sample) for i in range(4))
+    return _ZEROS.get((first, second, third, fourth), "")
+
+
+class _Utf8Count:
+    """How many characters beyond ASCII are UTF-8, how many bytes are none, and where the first is."""
+
+    def __init__(self) -> None:
+        self.good = self.bad = self.bad_line = 0
+        self.undefined = False
+        self._rest, self._lines = b"", 1
+
+    def add(self, piece: bytes) -> None:
+        if not self._rest and piece.isascii():
+            self._lines += piece.count(b"\n")
+            return
+        whole = self._rest + piece
+        # A character may go on in the next piece: at most three bytes of it are here.
+        keep = next((i for i in (1, 2, 3) if whole[-i : -i + 1 or None] >= b"\xc0"), 0)
+        self._rest = whole[len(whole) - keep :] if keep else b""
+        self._count(whole[: len(whole) - keep])
+
+    def end(self) -> None:
+        self._count(self._rest)
+
+    def _count(self, text: bytes) -> None:
+        try:
+            self.good += len(text.decode()) != len(text)
+        except UnicodeDecodeError as error:
+            if not self.bad:
+                self.bad_line = self._lines + text.count(b"\n", 0, error.start)
+            self.bad += 1
+            self.good += len(text.decode(errors="ignore")) != len(text.translate(None, _BEYOND_ASCII))
+            self.undefined |= any(text.count(byte) for byte in _NOT_CP1252)
+        self._lines += text.count(b"\n")

@@ -1,0 +1,115 @@
+"""Lines that are no JSON, and packed files that are damaged: named, and nothing of them lost."""
+
+import bz2
+import gzip
+import lzma
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+import pytest
+import zstandard
+
+from server.batch.job import BatchJob
+from server.batch.layout import Reading
+from server.batch.results import Totals
+from server.errors import BatchRefused, HotrowError
+from server.model.bundle import Bundle
+from server.tables.csv_dialect import Options
+
+GOOD = b'{"income": 5, "contract": "none", "owner": 1}'
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(three: Path) -> Bundle:
+    return Bundle.load(three)
+
+
+def scored(source: Path, target: Path, bundle: Bundle, **options: Any) -> Totals:
+    return BatchJob(source, target, bundle, "null", 1, Reading(Options(**options))).run(lambda *_: None)
+
+
+def nested(depth: int) -> bytes:
+    return GOOD[:-1] + b', "x": ' + b"[" * depth + b"]" * depth + b"}"
+
+
+def test_every_line_becomes_a_line_of_json(bundle: Bundle, tmp_path: Path) -> None:
+    """Whatever came: what is an object keeps its text, what is none stands under `line`."""
+    lines = [
+        GOOD,
+        GOOD.replace(b"5", b"NaN"),
+        GOOD + GOOD,
+        GOOD + b"\r" + GOOD,
+        GOOD + b",",
+        GOOD.replace(b"5", b"1e400"),
+        b"{",
+        b"[1]",
+        b"\x1e" + GOOD,
+        *(nested(depth) for depth in range(900, 1100)),
+        nested(100_000),
+        GOOD,
+    ]
+    (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
+    totals = scored(tmp_path / "in.jsonl", tmp_path / "out.jsonl", bundle)
+    found = (tmp_path / "out.jsonl").read_bytes().split(b"\n")[:-1]
+    assert (totals.rows, len(found)) == (len(lines), len(lines))
+    assert totals.report is not None
+    named = set(pl.read_csv(totals.report)["line"].to_list())
+    assert len(named) == totals.bad_rows
+    for number, (line, text) in enumerate(zip(lines, found, strict=True), start=1):
+        if text.startswith(line[:-1]):
+            continue
+        answered = orjson.loads(text)
+        assert (number in named, answered["probability"], answered["line"]) == (True, None, line.decode())
+    assert named.issuperset(range(2, 10))
+    assert named.isdisjoint([1, 10, len(lines)])
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_packed_files_are_read_and_written(bundle: Bundle, tmp_path: Path, ending: str) -> None:
+    (tmp_path / "in.jsonl").write_bytes(PACKERS[ending](GOOD + b"\n"))
+    scored(tmp_path / "in.jsonl", tmp_path / f"once.csv{ending}", bundle)
+    scored(tmp_path / f"once.csv{ending}", tmp_path / "twice.csv", bundle)
+    assert (tmp_path / "twice.csv").read_text().startswith("income,contract,owner,probability,decision,hot")
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_damaged_packed_file_is_refused_in_words(bundle: Bundle, tmp_path: Path, ending: str) -> None:
+    """A byte changed, two put in, or the end cut off: refused, or all rows are there."""
+    source = random.Random(7)
+    content = PACKERS[ending](b"income,contract,owner\n" + b"".join(b"%d,none,1\n" % i for i in range(300)))
+    refused = 0
+    for case in range(60):
+        at = source.randrange(len(content))
+        new = [bytes([source.randrange(256)]), b"xy", b""][case % 3]
+        damaged = content[:at] + new + (content[at + 1 :] if new else b"")
+        (tmp_path / "in.csv").write_bytes(damaged)
+        try:
+            assert scored(tmp_path / "in.csv", tmp_path / "out.csv", bundle).rows == 300
+        except HotrowError as error:
+            refused += "\n" not in str(error)
+    assert refused > 30
+
+
+@pytest.mark.parametrize(("separator", "cell"), [(",", '"1,234"'), (";", "1.234"), ("\t", '"1,234"')])
+def test_number_of_two_meanings_is_asked_for(
+    bundle: Bundle, tmp_path: Path, separator: str, cell: str
+) -> None:
+    """A factor of a thousand is never guessed."""
+    rows = [["income", "contract", "owner"], [cell, "none", "1"]]
+    (tmp_path / "in.csv").write_text("".join(separator.join(row) + "\n" for row in rows))
+    with pytest.raises(BatchRefused, match=r"read in one way.*--decimal"):
+        scored(tmp_path / "in.csv", tmp_path / "out.parquet", bundle)
+    for decimal in ".,":
+        scored(tmp_path / "in.csv", tmp_path / "out.parquet", bundle, decimal=decimal)
+        expected = 1.234 if decimal in cell else 1234.0
+        assert pl.read_parquet(tmp_path / "out.parquet")["income"].to_list() == [expected]
