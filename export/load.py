@@ -101,7 +101,25 @@ def _from_text(content: bytes, options: LoadOptions) -> Conversion:
 def _from_xgboost(content: bytes, options: LoadOptions) -> Conversion:
     from export.xgboost.model import convert_xgboost
 
-    return convert_xgboost(content, classes=options.classes, rounds=options.rounds, missing=options.missing)
+    return convert_xgboost(
+        content,
+        classes=options.classes,
+        rounds=options.rounds,
+        missing=options.missing,
+        target=_target(options),
+    )
+
+
+def _target(options: LoadOptions) -> int | None:
+    """The number of the target that --output names, of a model of several."""
+    output = options.onnx.output
+    if output is None:
+        return None
+    if not output.isdecimal():
+        raise ExportRefused(
+            f"expected the number of a target as --output, counted from 0, got {output[:60]!r}"
+        )
+    return int(output)
 
 
 def _from_onnx(content: bytes, options: LoadOptions) -> Conversion:
@@ -219,6 +237,7 @@ def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> 
             labels=tuple(map(str, getattr(model, "classes_", ()))),
             rounds=options.rounds,
             missing=getattr(model, "missing", options.missing),
+            target=_target(options),
         )
     from export.sklearn.model import convert_sklearn
 

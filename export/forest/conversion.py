@@ -23,7 +23,8 @@ class Conversion:
     `knots` do. `output_bound` is the largest accepted difference after the link.
     `takes_missing` and `extremes` say which rows the library itself scores.
     `categories` are those that the model itself knows, by feature: a schema must
-    have them in that order, which is that of their codes.
+    have them in that order, which is that of their codes; `values` are these as the
+    library had them, of whatever type.
     `decisions` are the names of a binary model's two answers, if it knows them.
     `gaps` are the features of which the model tells that training saw them missing.
     """
@@ -45,6 +46,7 @@ class Conversion:
     takes_missing: bool = True
     extremes: tuple[float, ...] = EXTREMES
     categories: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    values: Mapping[int, tuple[Any, ...]] = field(default_factory=dict)
     decisions: tuple[str, str] | None = None
     gaps: frozenset[int] = frozenset()
     record: dict[str, Any] = field(default_factory=dict)

@@ -98,7 +98,7 @@ class _Nodes:
         if split.members:
             self.modes.append(_MEMBER)
             self.splits.append(0.0)
-            self.missing_left.append(0)
+            self.missing_left.append(int(split.default_left))
             self.members += [*map(float, split.members), math.nan]  # NaN ends a set
         else:
             self.modes.append(self._mode)

@@ -166,7 +166,7 @@ class RowMaker:
         for index, goes_left in path[:-1]:
             split = tree.splits[index]
             if split.members:
-                row[split.feature] = split.members[0] if goes_left else -1.0
+                row[split.feature] = split.members[0] if goes_left else _other(split.members)
                 continue
             low, high = bounds.get(split.feature, (-math.inf, math.inf))
             low, high = (low, min(high, split.threshold)) if goes_left else (max(low, split.threshold), high)
@@ -258,6 +258,12 @@ def _written(fields: dict[str, Any], schema: Schema, number: int) -> dict[str, A
 
 def _next32(value: float, towards: float) -> float:
     return float(np.nextafter(np.float32(value), np.float32(towards)))
+
+
+def _other(members: Sequence[int]) -> float:
+    """The least code that is none of a set."""
+    inside = set(members)
+    return float(next(code for code in range(len(inside) + 1) if code not in inside))
 
 
 def _codes(feature: Feature, members: Sequence[int]) -> Matrix:

@@ -16,9 +16,9 @@ Precision: TypeAlias = Literal["float64", "float32"]
 class Split:
     """An inner node: `x[feature] <= threshold` (or `<`, see `Forest`) goes left.
 
-    Of a categorical split `members` are the codes that go left; every other
-    value goes right, NaN too. `left` and `right` are the index of a split, or `~index` of
-    a leaf.
+    Of a categorical split `members` are the codes that go left and every other
+    value goes right; NaN goes where `default_left` says. `left` and `right` are the
+    index of a split, or `~index` of a leaf.
     """
 
     feature: int

@@ -55,6 +55,7 @@ def convert_lightgbm(
             for i, name in enumerate(booster.feature_names)
         ),
         categories=texts,
+        values=columns,
         source=LightGBMSource(text, columns),
         file=SOURCE_FILE,
         content=text.encode(),

@@ -175,14 +175,15 @@ def _split(
 ) -> Split:
     if math.isnan(threshold):
         raise ValueError("a threshold is no number")
+    is_categorical = bool(decision & _CATEGORICAL_BIT)  # there NaN goes right, whatever the other bit says
     return Split(
         feature=feature,
         threshold=threshold,
-        default_left=bool(decision & _DEFAULT_LEFT_BIT),
+        default_left=bool(decision & _DEFAULT_LEFT_BIT) and not is_categorical,
         missing=_MISSING[decision >> _MISSING_SHIFT & 3],
         left=left,
         right=right,
-        members=sets[int(threshold)] if decision & _CATEGORICAL_BIT else (),
+        members=sets[int(threshold)] if is_categorical else (),
     )
 
 

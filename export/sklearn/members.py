@@ -6,8 +6,8 @@ there as it does alone.
 """
 
 import contextvars
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,16 +17,19 @@ from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
 
 from export.errors import ExportRefused
+from export.forest.conversion import Conversion
 from export.forest.graph import tree_nodes
-from export.forest.trees import Forest
+from export.forest.trees import Forest, Split, Tree
 from export.sklearn.parts import parts
-from export.sklearn.trees import raw_scores
+from export.sklearn.trees import Ensemble, raw_scores
 from export.sklearn.trees import read_ensemble as read_sklearn
-from server.model.link import Margins
+from server.model.link import Margins, float32
 from server.model.schema import Matrix
 
 _DOMAIN = "hotrow"
 _MARK = "Trees"
+_FLOAT, _DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
+_LARGEST_EXPONENT = float32(88.7)  # as in `server.model.link`
 #: What converters of ensembles of models may ask of a member's converter: a calibration that of the margin.
 _OPTIONS = {"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [True, False]}
 _RAW = {"raw_scores": [True, False]}
@@ -34,11 +37,15 @@ _RAW = {"raw_scores": [True, False]}
 
 @dataclass(frozen=True)
 class Member:
-    """The forest of a fitted estimator, the link after it, and the estimator's own sums of leaves."""
+    """The forest of a fitted estimator, the link after it, and the estimator's own sums of leaves.
+
+    `categories` are the values of the columns that the forest compares by their positions in these.
+    """
 
     forest: Forest
     link: dict[str, Any]
     raw: Callable[[Matrix], Margins]
+    categories: Mapping[int, tuple[Any, ...]] = field(default_factory=dict)
 
 
 def read_member(estimator: Any) -> Member | None:
@@ -49,10 +56,35 @@ def read_member(estimator: Any) -> Member | None:
     library = type(estimator).__module__.partition(".")[0]
     if library == "sklearn":
         found = read_sklearn(estimator)
-        return Member(found.forest, found.link, partial(raw_scores, estimator)) if found else None
+        return _sklearn(estimator, found) if found else None
     if not hasattr(estimator, "get_params"):  # a bare booster is no member of an ensemble
         return None
     return {"lightgbm": _lightgbm, "xgboost": _xgboost}.get(library, lambda _: None)(estimator)
+
+
+def _sklearn(estimator: Any, found: Ensemble) -> Member:
+    raw = partial(raw_scores, estimator)
+    numbers = all(isinstance(v, int | float) for values in found.categories.values() for v in values)
+    if numbers:  # what a transformer before it gives are the values themselves
+        return Member(_by_value(found), found.link, raw)
+    return Member(found.forest, found.link, raw, found.categories)
+
+
+def _by_value(found: Ensemble) -> Forest:
+    """The forest with the values of its categories as members, not their positions."""
+
+    def valued(split: Split) -> Split:
+        values = [float(found.categories[split.feature][i]) for i in split.members]
+        if not all(value.is_integer() for value in values):
+            raise ExportRefused(
+                "expected whole numbers as categories of HistGradientBoosting in a pipeline, got "
+                f"{values[0]:g}: encode them with an OrdinalEncoder before it"
+            )
+        return replace(split, members=tuple(sorted(map(int, values)))) if values else split
+
+    trees = found.forest.trees if found.categories else ()
+    made = tuple(Tree(tuple(map(valued, tree.splits)), tree.leaves) for tree in trees)
+    return replace(found.forest, trees=made) if made else found.forest
 
 
 def _lightgbm(estimator: Any) -> Member:
@@ -60,23 +92,45 @@ def _lightgbm(estimator: Any) -> Member:
 
     best = int(estimator.booster_.best_iteration or 0)
     text = estimator.booster_.model_to_string(num_iteration=best if best > 0 else -1)
-    found = convert_lightgbm(text)
-    if found.categories:
-        raise ExportRefused(
-            "expected numbers before LightGBM in a pipeline, got pandas categories: encode them in the "
-            "pipeline, or save pipeline[-1].booster_ with save_model and serve that"
-        )
-    assert found.forest is not None
-    return Member(found.forest, found.link, found.source.margins)
+    return _converted(convert_lightgbm(text))
 
 
-def _xgboost(estimator: Any) -> Member:
+def _xgboost(estimator: Any) -> Member | None:
     from export.xgboost.model import convert_xgboost
 
     content = bytes(estimator.get_booster().save_raw("json"))
-    found = convert_xgboost(content, missing=getattr(estimator, "missing", None))
-    assert found.forest is not None
-    return Member(found.forest, found.link, found.source.margins)
+    return _converted(convert_xgboost(content, missing=getattr(estimator, "missing", None)))
+
+
+def _converted(found: Conversion) -> Member:
+    if found.forest is None:
+        raise ExportRefused("expected trees inside of a scikit-learn model, got gblinear: save it alone")
+    return Member(found.forest, found.link, found.source.margins, found.values)
+
+
+def native_columns(estimator: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """The values of the columns that members take as pandas categories, by name.
+
+    Raises `ExportRefused` where a member has such columns that are not the whole's own.
+    """
+    found: dict[str, tuple[Any, ...]] = {}
+    for part in parts(estimator):
+        member = read_member(part)
+        if member is None or not member.categories:
+            continue
+        if list(map(str, getattr(part, "feature_names_in_", ()))) != list(names):
+            raise ExportRefused(
+                f"expected numbers before {type(part).__name__} in a pipeline, got pandas categories: encode "
+                "them in the pipeline, or save the last step alone and serve that"
+            )
+        mine = {names[i]: values for i, values in member.categories.items()}
+        if other := [name for name in mine if found.get(name, mine[name]) != mine[name]]:
+            raise ExportRefused(
+                f"expected the same categories of {other[0]} in every member, got others: a fold lacks a "
+                "rare one; encode the column in a pipeline before the members are fitted"
+            )
+        found |= mine
+    return found
 
 
 _marked: contextvars.ContextVar[list[Member]] = contextvars.ContextVar("marked")
@@ -149,18 +203,20 @@ class _Adder:
         self._container.add_node(kind, inputs, [output], name=self._name(kind), **attributes)
         return output
 
-    def constant(self, value: float) -> str:
+    def constant(self, value: float, element: int = 0) -> str:
         """The name of a tensor [1] that holds a number."""
         name = self._name("constant")
-        self._container.add_initializer(name, self.element, [1], [value])
+        self._container.add_initializer(name, element or self.element, [1], [value])
         return name
 
     def link(self, margin: str, member: Member) -> str:
         """The answer from the margin: the formulas of `server.model.link` in operators."""
+        if member.link["name"].endswith("32"):
+            return self("Cast", [self._narrow(margin, member.link["name"])], to=self.element)
         rows = self("Cast", [margin], to=self.element)
         if (divisor := member.link.get("divisor", 1)) != 1:
             rows = self("Div", [rows, self.constant(float(divisor))])
-        name, scale = member.link["name"].removesuffix("32"), member.link.get("scale", 1.0)
+        name, scale = member.link["name"], member.link.get("scale", 1.0)
         if name in ("logistic", "one_vs_all"):
             power = self("Exp", [self("Mul", [rows, self.constant(-float(scale))])])
             return self("Div", [self.constant(1.0), self("Add", [self.constant(1.0), power])])
@@ -171,6 +227,29 @@ class _Adder:
         if name != "identity":
             raise ExportRefused(f"expected an objective whose link is known inside a pipeline, got {name}")
         return rows
+
+    def _narrow(self, margin: str, name: str) -> str:
+        """XGBoost's links in float32; the exponential in float64, rounded, is the C library's."""
+        if name == "logistic32":
+            power = self._power(
+                self("Min", [self("Neg", [margin]), self.constant(_LARGEST_EXPONENT, _FLOAT)])
+            )
+            one = self.constant(1.0, _FLOAT)
+            return self("Div", [one, self("Add", [power, one])])
+        if name == "exp32":
+            return self._power(margin)
+        largest = self("ReduceMax", [margin, self._axis()], keepdims=1)
+        power = self._power(self("Sub", [margin, largest]))
+        total = self("ReduceSum", [self("Cast", [power], to=_DOUBLE), self._axis()], keepdims=1)
+        return self("Div", [power, self("Cast", [total], to=_FLOAT)])
+
+    def _power(self, exponent: str) -> str:
+        return self("Cast", [self("Exp", [self("Cast", [exponent], to=_DOUBLE)])], to=_FLOAT)
+
+    def _axis(self) -> str:
+        name = self._name("axis")
+        self._container.add_initializer(name, onnx.TensorProto.INT64, [1], [1])
+        return name
 
 
 def with_trees(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,51 +1,23 @@
 """scikit-learn models: tree ensembles exactly, everything else through skl2onnx."""
 
+from functools import partial
 from typing import Any
 
-import pandas as pd  # type: ignore[import-untyped]  # ships no types
 from sklearn.base import is_classifier, is_regressor
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion, threshold_feature
 from export.forest.extremes import EXTREMES, EXTREMES_32
 from export.forest.fitted import is_fitted
 from export.forest.graph import build_graph
-from export.forest.source import JsonRows, number_columns, number_matrix
 from export.sklearn.parts import parts
-from export.sklearn.pipeline import convert_pipeline, predicted
+from export.sklearn.pipeline import convert_pipeline
+from export.sklearn.source import FittedSource
 from export.sklearn.trees import Ensemble, raw_scores, read_ensemble
-from server.model.link import Margins
-from server.model.schema import Feature, Matrix, Schema
+from server.model.schema import Feature
 
 #: After the link NumPy's `exp` and SciPy's `expit` differ from the C library's in the last bits.
 OUTPUT_BOUND = 1e-12
-
-
-class EnsembleSource:
-    """A tree ensemble of scikit-learn, predicting in one thread."""
-
-    def __init__(self, estimator: Any) -> None:
-        self._estimator = estimator
-        if hasattr(estimator, "n_jobs"):
-            estimator.n_jobs = 1  # more threads add the trees in any order
-
-    def margins(self, rows: Matrix) -> Margins:
-        """Sums of leaves, float64 [n] or [n, K], of rows float64 [n, F]."""
-        with threadpool_limits(1):
-            return raw_scores(self._estimator, rows)
-
-    def outputs(self, rows: Matrix) -> Margins:
-        """`predict_proba` (of two classes the second), or `predict`."""
-        with threadpool_limits(1):
-            return predicted(self._estimator, rows)
-
-    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
-        """The prediction of a table as in training; see `Source`."""
-        if not hasattr(self._estimator, "feature_names_in_"):
-            return self.outputs(number_matrix(rows, schema))
-        with threadpool_limits(1):
-            return predicted(self._estimator, pd.DataFrame(number_columns(rows, schema)))
 
 
 def convert_sklearn(
@@ -64,7 +36,7 @@ def convert_sklearn(
         raise ExportRefused(f"expected a fitted model, got {kind} before its fit: call fit, then save it")
     if not hasattr(estimator, "n_features_in_"):
         raise ExportRefused(f"expected a model of columns of numbers or categories, got {kind} of others")
-    for part in parts(estimator):
+    for part in (estimator, *parts(estimator)):
         if hasattr(part, "n_jobs"):
             part.n_jobs = 1  # more threads add the trees in any order
     if hasattr(estimator, "classes_") and not hasattr(estimator, "predict_proba"):
@@ -85,13 +57,17 @@ def _exact(
 ) -> Conversion:
     forest = ensemble.forest
     is_histogram = not forest.rounded
+    features = _features(estimator, ensemble)
+    finite = {features[i].name: values for i, values in ensemble.categories.items()}
+    raw = partial(raw_scores, estimator)
     return Conversion(
         family="scikit-learn",
         task=task_of(classes),
         graph=lambda metadata: build_graph(forest, metadata),
         link=ensemble.link,
-        features=_features(estimator, ensemble),
-        source=EnsembleSource(estimator),
+        features=features,
+        source=FittedSource(estimator, features, finite, raw=raw),
+        categories={i: features[i].categories for i in ensemble.categories},
         file=file,
         content=content,
         classes=classes if len(classes) > 2 else (),
@@ -122,4 +98,10 @@ def _features(estimator: Any, ensemble: Ensemble) -> tuple[Feature, ...]:
     names = getattr(estimator, "feature_names_in_", None)
     width = ensemble.forest.width
     texts = [f"f{i}" for i in range(width)] if names is None else list(map(str, names))
-    return tuple(map(threshold_feature, texts, ensemble.forest.thresholds()))
+    thresholds, known = ensemble.forest.thresholds(), ensemble.categories
+    return tuple(
+        Feature(text, "category", categories=tuple(map(str, known[i])), default=str(known[i][0]))
+        if known.get(i)
+        else threshold_feature(text, thresholds[i])
+        for i, text in enumerate(texts)
+    )

@@ -16,7 +16,8 @@ def parts(estimator: Any, depth: int = 8) -> Iterator[Any]:
         if (hasattr(estimator, "predict") or hasattr(estimator, "transform")) and is_fitted(estimator):
             yield estimator
         if type(estimator).__module__.startswith("sklearn."):
-            inside = [*vars(estimator).values()] if hasattr(estimator, "__dict__") else []
+            held = getattr(estimator, "__dict__", {})
+            inside = [held[key] for key in held if key != "_preprocessor"]  # HistGradientBoosting's own
         else:
             inside = []  # a booster is no estimator
         for value in inside:

@@ -6,13 +6,12 @@ and what the encoder makes of each is a table, so a client's row is one matrix.
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
-import pandas as pd  # type: ignore[import-untyped]  # ships no types
 from onnx import TensorProto
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
@@ -20,93 +19,24 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion
 from export.forest.extremes import EXTREMES_32
-from export.forest.source import JsonRows, number_columns, number_matrix
 from export.onnx.lean import Entry, Score, lean_graph, matrix_entry
 from export.onnx.source import open_session
 from export.sklearn.columns import column_knots
 from export.sklearn.functions import least_values, register_functions
 from export.sklearn.imputer import register_imputer
-from export.sklearn.members import Member, read_member, register_members, with_trees
-from export.sklearn.tables import (
-    Finite,
-    as_trained,
-    finite_columns,
-    register_tables,
-    with_tables,
-)
+from export.sklearn.isotonic import exact_isotonic
+from export.sklearn.members import Member, native_columns, read_member, register_members, with_trees
+from export.sklearn.source import FittedSource
+from export.sklearn.tables import Finite, finite_columns, register_tables, with_tables
 from server.errors import first_line
 from server.model.link import Margins
-from server.model.schema import Feature, Matrix, Schema
+from server.model.schema import Feature
 
 #: Largest accepted difference, of scores up to 1; larger ones scale it.
 BOUND = 1e-5
 _MATRIX = "X"
 _OPSETS = {"": 18, "ai.onnx.ml": 3}
 _ELEMENTS = ((DoubleTensorType, TensorProto.DOUBLE), (FloatTensorType, TensorProto.FLOAT))
-
-
-class PipelineSource:
-    """A fitted estimator, fed a matrix, or a table of named columns where it was fitted on one.
-
-    Of a pipeline that ends in a tree ensemble the margins are the sums of its leaves.
-    """
-
-    def __init__(
-        self, estimator: Any, features: tuple[Feature, ...], ensemble: Member | None, finite: Finite
-    ) -> None:
-        self._estimator = estimator
-        self._finite = finite
-        self.features = features
-        self._ensemble = ensemble
-        self._named = hasattr(estimator, "feature_names_in_")
-
-    def margins(self, rows: Matrix) -> Margins:
-        """Probabilities, values or sums of leaves, float64 [n] or [n, K], of rows float64 [n, F]."""
-        if self._ensemble is None:
-            return self.outputs(rows)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "X does not have valid feature names": ours are positions
-            prepared = self._estimator[:-1].transform(self._input(rows))
-        dense = prepared.toarray() if hasattr(prepared, "toarray") else np.asarray(prepared)
-        return self._ensemble.raw(np.asarray(dense, dtype=np.float64))
-
-    def outputs(self, rows: Matrix) -> Margins:
-        """`predict_proba` (of two classes the second), or `predict`."""
-        return predicted(self._estimator, self._input(rows))
-
-    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
-        """The prediction of a table as in training: categories as the values they were; see `Source`."""
-        if not self._named:
-            return predicted(self._estimator, number_matrix(rows, schema))
-        columns: dict[str, Any] = number_columns(rows, schema)
-        for name, values in self._finite.items():
-            known = {str(value): value for value in values}
-            cells = [row.get(name) for row in rows]
-            columns[name] = as_trained([None if cell is None else known[str(cell)] for cell in cells])
-        return predicted(self._estimator, pd.DataFrame(columns))
-
-    def _input(self, rows: Matrix) -> Any:
-        if not self._named:
-            return rows
-        columns = zip(self.features, rows.T, strict=True)
-        return pd.DataFrame({f.name: self._column(f, values) for f, values in columns})
-
-    def _column(self, feature: Feature, codes: Matrix) -> Any:
-        values = self._finite.get(feature.name)
-        if values is None:
-            return codes
-        return as_trained([None if code != code else values[int(code)] for code in codes.tolist()])
-
-
-def predicted(estimator: Any, rows: Any) -> Margins:
-    """Probabilities or values of any scikit-learn estimator, float64 [n] or [n, K]."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as above
-        if not hasattr(estimator, "classes_"):
-            values = np.asarray(estimator.predict(rows), dtype=np.float64)
-            return values[:, 0] if values.ndim > 1 and values.shape[1] == 1 else values
-        probabilities = np.asarray(estimator.predict_proba(rows), dtype=np.float64)
-    return np.ascontiguousarray(probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities)
 
 
 def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[str, ...]) -> Conversion:
@@ -117,9 +47,11 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
     ensemble = read_member(estimator.steps[-1][1]) if hasattr(estimator, "steps") else None
     names = getattr(estimator, "feature_names_in_", [f"f{i}" for i in range(estimator.n_features_in_)])
     texts = tuple(map(str, names))
-    finite = finite_columns(estimator, texts)
-    features = _features(estimator, texts, finite)
-    source = PipelineSource(estimator, features, ensemble, finite)
+    native = native_columns(estimator, texts)
+    finite = finite_columns(estimator, texts) | native
+    features = _features(estimator, texts, finite, native)
+    raw = _sums_behind(estimator, ensemble) if ensemble else None
+    source = FittedSource(estimator, features, finite, native, raw)
     _check_target(source, classes)
     coded = with_tables(estimator, texts, finite)
     head = coded if ensemble is None else coded[:-1]
@@ -146,7 +78,20 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
     )
 
 
-def _check_target(source: PipelineSource, classes: tuple[str, ...]) -> None:
+def _sums_behind(estimator: Any, ensemble: Member) -> Callable[[Any], Margins]:
+    """The sums of leaves of the trees at the end of a pipeline, of a table of its rows."""
+
+    def sums(table: Any) -> Margins:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "X does not have valid feature names": ours are positions
+            prepared = estimator[:-1].transform(table)
+        dense = prepared.toarray() if hasattr(prepared, "toarray") else np.asarray(prepared)
+        return ensemble.raw(np.asarray(dense, dtype=np.float64))
+
+    return sums
+
+
+def _check_target(source: FittedSource, classes: tuple[str, ...]) -> None:
     outputs = source.outputs(np.array([[feature.minimum or 0.0 for feature in source.features]]))
     if outputs.ndim > 1 and not classes:
         raise ExportRefused(f"expected one target, got {outputs.shape[1]}: train a model for each")
@@ -169,7 +114,10 @@ def _converted(
         entry = matrix_entry(_MATRIX, element, absent_is_zero=False)
         types = [(_MATRIX, tensor_type([None, len(features)]))]
         try:
-            made = to_onnx(estimator, initial_types=types, options=_options(estimator), target_opset=_OPSETS)
+            with exact_isotonic():
+                made = to_onnx(
+                    estimator, initial_types=types, options=_options(estimator), target_opset=_OPSETS
+                )
             model = with_trees(made)
             score = _score(model, classes, ensemble)
             open_session(lean_graph(model, len(features), entry, score, {}))
@@ -205,7 +153,9 @@ def _score(model: onnx.ModelProto, classes: tuple[str, ...], ensemble: Member | 
     return Score(output.name, len(classes) or 1, None, is_matrix=False, element=element)
 
 
-def _features(estimator: Any, names: tuple[str, ...], finite: Finite) -> tuple[Feature, ...]:
+def _features(
+    estimator: Any, names: tuple[str, ...], finite: Finite, native: Collection[str]
+) -> tuple[Feature, ...]:
     """The columns the estimator was fitted on, each nullable if it scores a row without it."""
     least = least_values(estimator, names)
     features = tuple(
@@ -214,11 +164,11 @@ def _features(estimator: Any, names: tuple[str, ...], finite: Finite) -> tuple[F
         else Feature(name, minimum=least.get(name))
         for name in names
     )
-    source = PipelineSource(estimator, features, None, finite)
+    source = FittedSource(estimator, features, finite, native)
     return tuple(replace(feature, nullable=_scores_without(source, i)) for i, feature in enumerate(features))
 
 
-def _scores_without(source: PipelineSource, i: int) -> bool:
+def _scores_without(source: FittedSource, i: int) -> bool:
     row = np.array([[feature.minimum or 0.0 for feature in source.features]])
     row[0, i] = math.nan
     try:

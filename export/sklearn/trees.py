@@ -3,14 +3,15 @@
 skl2onnx converts them too, but drops the routing of missing values (sklearn-onnx
 #1253) and rounds thresholds; read as they are they can be equal to the bit.
 
-* HistGradientBoosting compares float64 with float64 and adds to a baseline.
+* HistGradientBoosting compares float64 with float64 and adds to a baseline. It moves
+  columns of categories to the front and numbers them by an encoder of its own.
 * GradientBoosting rounds rows to float32, compares with float64 thresholds, and
   adds `learning_rate * value` to its initial prediction.
 * Forests and single trees round rows likewise and average the trees' values.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,15 @@ _AVERAGED = {
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The forest of an estimator with the link after it."""
+    """The forest of an estimator with the link after it.
+
+    `categories` are the values of the columns that are split by them: the members of
+    a split are positions in these.
+    """
 
     forest: Forest
     link: dict[str, Any]
+    categories: Mapping[int, tuple[Any, ...]] = field(default_factory=dict)
 
 
 def read_ensemble(estimator: Any) -> Ensemble | None:
@@ -66,11 +72,15 @@ def read_ensemble(estimator: Any) -> Ensemble | None:
     return _averaged(estimator) if name in _AVERAGED else None
 
 
-def raw_scores(estimator: Any, rows: Matrix) -> Margins:
-    """The sums before division and link, by scikit-learn's own trees, float64 [n] or [n, K]."""
+def raw_scores(estimator: Any, table: Any) -> Margins:
+    """The sums before division and link, by scikit-learn's own trees, float64 [n] or [n, K].
+
+    `table` is what the estimator predicts: a matrix, or a frame of columns as trained.
+    """
     name = type(estimator).__name__
     if name in _HISTOGRAM:
-        return _flat(estimator._raw_predict(rows, n_threads=1))
+        return _flat(estimator._raw_predict(table, n_threads=1))
+    rows: Matrix = np.asarray(table, dtype=np.float64)
     if name in _BOOSTED:
         return _flat(estimator._raw_predict(rows.astype(np.float32)))
     narrow = rows.astype(np.float32)
@@ -98,26 +108,47 @@ def _of_interest(estimator: Any, values: Margins) -> Margins:
 
 
 def _histogram(estimator: Any) -> Ensemble:
-    # Declared ones are moved to the front, so that even unused they number the columns anew.
-    if estimator.is_categorical_ is not None and np.any(estimator.is_categorical_):
-        raise ExportRefused(
-            "expected numerical splits, got categorical_features of HistGradientBoosting, "
-            "which are not proven equal: encode them before the estimator"
-        )
+    categories = _native_categories(estimator)
+    width = estimator.n_features_in_
+    order = [*categories, *(i for i in range(width) if i not in categories)]  # as its preprocessor puts them
     base = np.asarray(estimator._baseline_prediction, dtype=np.float64).reshape(-1)
-    trees = [_histogram_tree(tree.nodes) for iteration in estimator._predictors for tree in iteration]
-    forest = Forest(tuple(trees), estimator.n_features_in_, len(base), base=tuple(base.tolist()))
-    return Ensemble(forest, _link(estimator))
+    trees = [_histogram_tree(tree, order) for iteration in estimator._predictors for tree in iteration]
+    forest = Forest(tuple(trees), width, len(base), base=tuple(base.tolist()))
+    return Ensemble(forest, _link(estimator), categories)
 
 
-def _histogram_tree(nodes: Any) -> Tree:
+def _native_categories(estimator: Any) -> dict[int, tuple[Any, ...]]:
+    """The values of each column that is declared categorical, missing ones left out."""
+    if estimator.is_categorical_ is None or not np.any(estimator.is_categorical_):
+        return {}
+    encoder = estimator._preprocessor.named_transformers_["encoder"]
+    columns = np.flatnonzero(estimator.is_categorical_).tolist()
+    values = [[v for v in known.tolist() if v is not None and v == v] for known in encoder.categories_]
+    return {i: tuple(known) for i, known in zip(columns, values, strict=True)}
+
+
+def _histogram_tree(predictor: Any, order: Sequence[int]) -> Tree:
+    nodes = predictor.nodes
+    is_split = nodes["is_categorical"].astype(bool) & ~nodes["is_leaf"].astype(bool)
+    bits = predictor.raw_left_cat_bitsets
+    sets = {int(i): _members(bits[nodes["bitset_idx"][i]]) for i in np.flatnonzero(is_split)}
+    thresholds = nodes["num_threshold"].copy()
+    thresholds[[i for i, members in sets.items() if not members]] = -1.0  # only missing ones go left there
     return _tree(
         is_leaf=nodes["is_leaf"].astype(bool),
-        features=nodes["feature_idx"],
-        thresholds=nodes["num_threshold"],
+        features=np.asarray(order)[nodes["feature_idx"]],
+        thresholds=thresholds,
         missing_left=nodes["missing_go_to_left"],
         children=(nodes["left"], nodes["right"]),
         values=nodes["value"],
+        members=sets,
+    )
+
+
+def _members(words: Any) -> tuple[int, ...]:
+    """The positions of the bits of a set: bit b of word w is 32 w + b."""
+    return tuple(
+        word * 32 + bit for word, value in enumerate(words.tolist()) for bit in range(32) if value >> bit & 1
     )
 
 
@@ -178,8 +209,9 @@ def _tree(
     missing_left: Any,
     children: tuple[Any, Any],
     values: Any,
+    members: Mapping[int, tuple[int, ...]] = {},  # never changed
 ) -> Tree:
-    """A tree from parallel columns of nodes, the root first."""
+    """A tree from parallel columns of nodes, the root first; `members` of those split by categories."""
     inner, outer = np.flatnonzero(~is_leaf), np.flatnonzero(is_leaf)
     number = {int(node): i for i, node in enumerate(inner)} | {int(node): ~i for i, node in enumerate(outer)}
     splits = tuple(
@@ -190,6 +222,7 @@ def _tree(
             missing="nan",
             left=number[int(children[0][i])],
             right=number[int(children[1][i])],
+            members=members.get(int(i), ()),
         )
         for i in inner
     )

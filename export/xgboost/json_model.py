@@ -1,30 +1,39 @@
-"""The JSON of an XGBoost model, read into trees.
+"""The JSON of an XGBoost model, read into trees or weights.
 
 XGBoost computes in float32: thresholds, leaves and base are the float32 of the
-JSON's decimals, a split is `x < threshold`. Format: "Introduction to Model IO"
-of XGBoost's documentation, versions 1.x to 3.x.
+JSON's decimals, a split is `x < threshold`. A split by categories lists those that
+go right. Format: "Introduction to Model IO" of XGBoost's documentation, versions
+1.x to 3.x.
 """
 
 import ctypes
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from export.errors import ExportRefused
-from export.forest.trees import Forest, Split, Tree, check_shape
+from export.forest.trees import Forest
+from export.xgboost.json_tree import read_tree
 from server.model.link import float32
 
-_NO_CHILD = -1
+_EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft")
 _LEAST = float32(1e-6)  # `kEps` of a probability in XGBoost
 
 
 @dataclass(frozen=True)
 class XGBoostModel:
-    """An XGBoost model as its JSON describes it; `iterations` of its `rounds_trained` rounds count."""
+    """An XGBoost model as its JSON describes it; `iterations` of its `rounds_trained` rounds count.
+
+    `forest` is empty of `gblinear`, which has `weights`: float32 [F + 1, K], the last row
+    the bias. Of a model of several targets all that counts is that of `target`; else it is None.
+    `coded` are the categorical features, `categories` the names of those that have some.
+    """
 
     forest: Forest
     feature_names: tuple[str, ...]
@@ -33,22 +42,29 @@ class XGBoostModel:
     iterations: int
     rounds_trained: int
     best_iteration: int | None
+    target: int | None
+    coded: frozenset[int]
+    categories: dict[int, tuple[Any, ...]]
+    weights: npt.NDArray[np.float32] | None
 
 
-def parse_xgboost(content: bytes, rounds: str = "best") -> XGBoostModel:
+def parse_xgboost(content: bytes, rounds: str = "best", target: int | None = None) -> XGBoostModel:
     """The model written by `Booster.save_model("….json")`; `rounds` are "best" or "all" (see `_counted`).
 
-    Raises `ExportRefused` for what is no such model, is damaged, or uses a
-    construct whose equality is not proven (named in the message).
+    `target` is the one of several that is wanted, counted from 0. Raises `ExportRefused`
+    for what is no such model, is damaged, or uses a construct whose equality is not
+    proven (named in the message).
     """
     try:
         document = _document(content)
         learner = document["learner"]
         gradient_booster = learner["gradient_booster"]
         name = gradient_booster["name"]
+        if name == "gblinear":
+            return _linear(learner, gradient_booster, target)
         if name not in ("gbtree", "dart"):
-            raise ExportRefused(f"expected booster gbtree or dart, got {name}: train with trees")
-        return _model(learner, name, gradient_booster, rounds)
+            raise ExportRefused(f"expected booster gbtree, dart or gblinear, got {name}: train with trees")
+        return _model(learner, name, gradient_booster, rounds, target)
     except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise ExportRefused(
             "expected a whole XGBoost model, got a damaged one or another JSON file "
@@ -89,35 +105,100 @@ def _with_infinities(content: bytes) -> Any:
         ) from None
 
 
-def _model(learner: dict[str, Any], name: str, gradient_booster: dict[str, Any], rounds: str) -> XGBoostModel:
+def _model(
+    learner: dict[str, Any], name: str, gradient_booster: dict[str, Any], rounds: str, wanted: int | None
+) -> XGBoostModel:
     trees_of = gradient_booster["gbtree"] if name == "dart" else gradient_booster
     model = trees_of["model"]
     objective = learner["objective"]["name"]
-    parameters = learner["learner_model_param"]
-    width, targets = int(parameters["num_feature"]), max(1, int(parameters["num_class"]))
-    if int(parameters.get("num_target", "1")) > 1:
-        raise ExportRefused("expected one target, got several: train a model for each")
+    width, sums, target = _shape(learner, wanted)
+    vector = any(int(tree["tree_param"].get("size_leaf_vector", "1")) > 1 for tree in model["trees"])
     weights = gradient_booster.get("weight_drop") or [1.0] * len(model["trees"])
     best = learner.get("attributes", {}).get("best_iteration")
     best = None if best is None else int(best)
-    count, iterations, trained = _counted(model, targets, best if rounds == "best" else None)
+    per_round = 1 if vector else sums
+    count, iterations, trained = _counted(model, per_round, best if rounds == "best" else None)
     groups = tuple(map(int, model["tree_info"]))
-    if not len(model["trees"]) == len(groups) == len(weights) or not set(groups) <= set(range(targets)):
+    if not len(model["trees"]) == len(groups) == len(weights) or not set(groups) <= set(range(sums)):
         raise ValueError("the trees do not fit their number")
-    pairs = list(zip(model["trees"], weights, strict=True))[:count]
+    kept = [i for i in range(count) if target is None or vector or groups[i] == target]
+    place = target if vector else None
+    base = _base(learner["learner_model_param"]["base_score"], objective, sums)
     forest = Forest(
-        trees=tuple(_tree(tree, float32(float(weight)), width) for tree, weight in pairs),
+        trees=tuple(read_tree(model["trees"][i], float32(float(weights[i])), width, place) for i in kept),
         width=width,
-        targets=targets,
+        targets=sums if target is None else 1,
         precision="float32",
         strict=True,
-        base=_base(parameters["base_score"], objective, targets),
-        groups=groups[:count],
+        base=base if target is None else (base[target],),
+        groups=tuple(groups[i] for i in kept) if target is None else (),
     )
+    if not forest.trees:
+        raise ValueError("no trees")
+    names, types = _features(learner, width)
+    categories = _categories(model.get("cats"), types)
+    coded = frozenset(i for i, kind in enumerate(types) if kind == "c") | forest.members().keys()
+    return XGBoostModel(
+        forest, names, objective, name, iterations, trained, best, target, coded, categories, None
+    )
+
+
+def _linear(learner: dict[str, Any], gradient_booster: dict[str, Any], wanted: int | None) -> XGBoostModel:
+    width, sums, target = _shape(learner, wanted)
+    model, objective = gradient_booster["model"], learner["objective"]["name"]
+    weights = np.array(model["weights"], dtype=np.float32).reshape(width + 1, sums)
+    base = _base(learner["learner_model_param"]["base_score"], objective, sums)
+    weights[-1] += np.float32(base[0])  # every sum starts there: `GBLinear::PredictBatchInternal`
+    if target is not None:
+        weights = weights[:, target : target + 1]
+    if not np.isfinite(weights).all():
+        raise ValueError("a weight is not finite")
+    names, _ = _features(learner, width)
+    empty = Forest((), width, weights.shape[1], precision="float32", strict=True)
+    rounds = int(model.get("boosted_rounds", 0))
+    return XGBoostModel(
+        empty, names, objective, "gblinear", rounds, rounds, None, target, frozenset(), {}, weights
+    )
+
+
+def _shape(learner: dict[str, Any], wanted: int | None) -> tuple[int, int, int | None]:
+    """The number of features, that of sums (one a class or target), and which target is wanted of several."""
+    parameters = learner["learner_model_param"]
+    width, classes = int(parameters["num_feature"]), max(1, int(parameters["num_class"]))
+    targets = int(parameters.get("num_target", "1"))
+    if targets < 2:
+        return width, classes, None
+    if wanted is None or not 0 <= wanted < targets:
+        raise ExportRefused(
+            f"expected one target, got {targets}: choose one by its number with --output "
+            f"(0 to {targets - 1}); each is a bundle of its own, and one server answers for all"
+        )
+    return width, targets, wanted
+
+
+def _features(learner: dict[str, Any], width: int) -> tuple[tuple[str, ...], list[str]]:
+    """The names of the features and their types: "c" of categories."""
     names = tuple(learner.get("feature_names") or (f"f{i}" for i in range(width)))
-    if not forest.trees or len(names) != width or len(set(names)) != width:
-        raise ValueError("no trees, or other features than their number says")
-    return XGBoostModel(forest, names, objective, name, iterations, trained, best)
+    types = list(learner.get("feature_types") or [""] * width)
+    if not len(names) == len(set(names)) == len(types) == width:
+        raise ValueError("other features than their number says")
+    return names, types
+
+
+def _categories(found: dict[str, Any] | None, types: list[str]) -> dict[int, tuple[Any, ...]]:
+    """The names of categories by feature, which XGBoost writes since 3.1: texts as bytes, or numbers."""
+    encoded = (found or {}).get("enc") or []
+    named = {}
+    for i, column in enumerate(encoded):
+        values = column["values"]
+        if "offsets" in column:
+            texts = bytes(value % 256 for value in values)
+            values = [texts[start:end].decode() for start, end in pairwise(column["offsets"])]
+        if values:
+            named[i] = tuple(values)
+    if any(i >= len(types) for i in named):
+        raise ValueError("categories of another feature")
+    return named
 
 
 def _counted(model: dict[str, Any], targets: int, best: int | None) -> tuple[int, int, int]:
@@ -129,56 +210,6 @@ def _counted(model: dict[str, Any], targets: int, best: int | None) -> tuple[int
     if ends[-1] != total or not 0 < rounds < len(ends):
         raise ValueError("the rounds do not fit the trees")
     return int(ends[rounds]), rounds, len(ends) - 1
-
-
-def _tree(tree: dict[str, Any], weight: float, width: int) -> Tree:
-    if int(tree["tree_param"].get("size_leaf_vector", "1")) > 1:
-        raise ExportRefused(
-            "expected one value a leaf, got multi_strategy=multi_output_tree, which is not proven equal"
-        )
-    if any(tree.get("split_type") or ()):
-        raise ExportRefused(
-            "expected numerical splits, got categorical ones (enable_categorical), which are not "
-            "proven equal: train on one-hot or ordinal columns"
-        )
-    lefts, rights = tree["left_children"], tree["right_children"]
-    inner, outer = _reachable(lefts, rights)
-    number = {node: i for i, node in enumerate(inner)} | {node: ~i for i, node in enumerate(outer)}
-    values = [float32(float(value)) for value in tree["split_conditions"]]
-    splits = tuple(
-        Split(
-            feature=int(tree["split_indices"][i]),
-            threshold=values[i],
-            default_left=bool(tree["default_left"][i]),
-            missing="nan",
-            left=number[lefts[i]],
-            right=number[rights[i]],
-        )
-        for i in inner
-    )
-    # dart: XGBoost multiplies a leaf by its tree's weight in float32, then adds.
-    leaves = tuple(float32(values[i] * weight) for i in outer)
-    if any(split.feature >= width for split in splits) or not np.isfinite(leaves).all():
-        raise ValueError("a split on another feature, or a leaf that is not finite")
-    check_shape(splits, leaves)
-    return Tree(splits, leaves)
-
-
-def _reachable(lefts: list[int], rights: list[int]) -> tuple[list[int], list[int]]:
-    """The splits and the leaves below the root; pruned nodes stay in the file beside them."""
-    inner: list[int] = []
-    outer: list[int] = []
-    waiting = [0]
-    while waiting:
-        node = waiting.pop()
-        if not 0 <= node < len(lefts) or len(inner) + len(outer) > len(lefts):
-            raise ValueError("the splits form no tree")
-        if lefts[node] == _NO_CHILD:
-            outer.append(node)
-        else:
-            inner.append(node)
-            waiting += [lefts[node], rights[node]]
-    return inner, outer
 
 
 def _base(text: str, objective: str, targets: int) -> tuple[float, ...]:
@@ -196,7 +227,7 @@ def _base(text: str, objective: str, targets: int) -> tuple[float, ...]:
 def _to_margin(objective: str) -> Callable[[float], float]:
     if objective in ("binary:logistic", "reg:logistic"):
         return _logit
-    if objective in ("count:poisson", "reg:gamma", "reg:tweedie"):
+    if objective in _EXPONENTIAL:
         return _logf
     return float
 

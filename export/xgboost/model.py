@@ -7,14 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import xgboost
 
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion, threshold_feature, two_labels
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
-from export.forest.source import JsonRows, number_matrix
+from export.forest.source import JsonRows, number_columns, number_matrix
 from export.xgboost.json_model import XGBoostModel, parse_xgboost
+from export.xgboost.linear import linear_graph
 from server.errors import first_line
 from server.model.link import Margins, float32
 from server.model.schema import Feature, Matrix, Schema
@@ -24,7 +26,10 @@ _TASKS = {
     "reg:logistic": ("regression", "logistic32"),
     "multi:softprob": ("multiclass", "softmax32"),
     "multi:softmax": ("multiclass", "softmax32"),
-    **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie"), ("regression", "exp32")),
+    **dict.fromkeys(
+        ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft"),
+        ("regression", "exp32"),
+    ),
     **dict.fromkeys(
         (
             "reg:squarederror",
@@ -33,41 +38,74 @@ _TASKS = {
             "reg:pseudohubererror",
             "reg:absoluteerror",
             "reg:quantileerror",
+            "binary:logitraw",
         ),
         ("regression", "identity"),
     ),
     **dict.fromkeys(("rank:pairwise", "rank:ndcg", "rank:map"), ("ranking", "identity")),
 }
 
+#: There XGBoost takes the exponentials of many rows at once, by another function than for one.
+_AFT_BOUND = 2.0**-22
+#: Where the certificate draws the features of a model without thresholds.
+_LINEAR_KNOTS = (-10.0, -1.0, 0.0, 1.0, 10.0)
+
 
 class XGBoostSource:
-    """An XGBoost model loaded from its file, predicting with the rounds that count."""
+    """An XGBoost model loaded from its file, predicting with the rounds that count, one target of several."""
 
-    def __init__(self, booster: xgboost.Booster, iterations: int, missing: float | None = None) -> None:
+    def __init__(self, booster: xgboost.Booster, model: XGBoostModel, missing: float | None = None) -> None:
         self._booster = booster
+        self._model = model
         self._missing = math.nan if missing is None else missing
-        self._rounds = (0, iterations)
+        self._rounds = (0, 0) if model.weights is not None else (0, model.iterations)
+        self._types = ["c" if i in model.coded else "q" for i in range(model.forest.width)]
         booster.set_param({"nthread": 1})
 
     def margins(self, rows: Matrix) -> Margins:
         """Raw scores, float64 [n] or [n, K] that hold float32, of rows float64 [n, F]."""
-        return self._predict(rows, output_margin=True)
+        return self._predict(self._matrix(rows), output_margin=True)
 
     def outputs(self, rows: Matrix) -> Margins:
         """Scores after the objective's link; of several classes their probabilities."""
-        return self._predict(rows, output_margin=False)
+        return self._predict(self._matrix(rows), output_margin=False)
 
     def answers(self, rows: JsonRows, schema: Schema) -> Margins:
-        """The prediction of a matrix of numbers; see `Source`."""
-        return self.outputs(number_matrix(rows, schema))
+        """The prediction of a matrix of numbers, or of a frame where categories have names; see `Source`."""
+        named = self._model.categories
+        if not named:
+            return self.outputs(number_matrix(rows, schema))
+        columns: dict[str, Any] = number_columns(rows, schema)
+        for i, values in named.items():
+            name = schema.names[i]
+            known = {str(value): value for value in values}
+            cells = [None if row.get(name) is None else known[str(row[name])] for row in rows]
+            columns[name] = pd.Categorical(cells, categories=list(values))
+        for i in self._model.coded - named.keys():
+            column = columns[schema.names[i]]
+            columns[schema.names[i]] = pd.Categorical(column)
+        frame = pd.DataFrame(columns)
+        data = xgboost.DMatrix(frame, missing=self._missing, nthread=1, enable_categorical=True)
+        return self._predict(data, output_margin=False)
 
-    def _predict(self, rows: Matrix, *, output_margin: bool) -> Margins:
+    def _matrix(self, rows: Matrix) -> xgboost.DMatrix:
         with np.errstate(over="ignore"):
-            data = xgboost.DMatrix(rows.astype(np.float32), missing=self._missing, nthread=1)
+            narrow = rows.astype(np.float32)
+        types = self._types if self._model.coded else None
+        return xgboost.DMatrix(
+            narrow,
+            missing=self._missing,
+            nthread=1,
+            feature_types=types,
+            enable_categorical=types is not None,
+        )
+
+    def _predict(self, data: xgboost.DMatrix, *, output_margin: bool) -> Margins:
         scores = self._booster.predict(
             data, output_margin=output_margin, iteration_range=self._rounds, validate_features=False
         )
-        return np.asarray(scores, dtype=np.float64)
+        found = np.asarray(scores, dtype=np.float64)
+        return found if self._model.target is None else np.ascontiguousarray(found[:, self._model.target])
 
 
 def load_booster(content: bytes) -> xgboost.Booster:
@@ -87,19 +125,21 @@ def convert_xgboost(
     labels: Sequence[str] = (),
     rounds: str = "best",
     missing: float | None = None,
+    target: int | None = None,
 ) -> Conversion:
     """The conversion of an XGBoost file's bytes; raises `ExportRefused` for what is not proven equal.
 
     Of a booster that stopped early `rounds` are those up to the best one, or "all".
-    `missing` is the value that the wrapper took for missing, beside NaN.
+    `missing` is the value that the wrapper took for missing, beside NaN; `target` the one
+    of several that is served.
     """
     is_json = content.split(b"{", 1)[-1].lstrip()[:1] in (b'"', b"}")
     if is_json:
-        model = parse_xgboost(content, rounds)  # before XGBoost's own parser sees a file that is none
+        model = parse_xgboost(content, rounds, target)  # before XGBoost's own parser sees a file that is none
         booster = load_booster(content)
     else:
         booster = load_booster(content)
-        model = parse_xgboost(bytes(booster.save_raw("json")), rounds)
+        model = parse_xgboost(bytes(booster.save_raw("json")), rounds, target)
     absent = None if missing is None or math.isnan(missing) else float32(float(missing))
     forest = replace(model.forest, absent=absent)
     if model.objective not in _TASKS:
@@ -116,16 +156,24 @@ def convert_xgboost(
     return Conversion(
         family="xgboost",
         task=task,
-        graph=lambda metadata: build_graph(forest, metadata),
+        graph=lambda metadata: (
+            build_graph(forest, metadata)
+            if model.weights is None
+            else linear_graph(model.weights, absent, metadata)
+        ),
         link={"name": link},
         features=_features(model),
-        source=XGBoostSource(booster, model.iterations, absent),
+        categories={i: tuple(map(str, values)) for i, values in model.categories.items()},
+        values=model.categories,
+        source=XGBoostSource(booster, model, absent),
         file="model.json" if is_json else "model.ubj",
         content=content,
         classes=names if task == "multiclass" else (),
         decisions=two_labels(task, labels),
-        forest=forest,
+        forest=forest if model.weights is None else None,
+        knots=(_LINEAR_KNOTS,) * forest.width,
         precision="float32",
+        output_bound=_AFT_BOUND if model.objective == "survival:aft" else 0.0,
         extremes=EXTREMES_32 if absent is None else (*EXTREMES_32, absent),
         record=_record(model, rounds) | ({} if absent is None else {"missing": absent}),
     )
@@ -138,6 +186,8 @@ def _record(model: XGBoostModel, rounds: str) -> dict[str, Any]:
         "trees": len(model.forest.trees),
         "iterations": model.iterations,
     }
+    if model.target is not None:
+        record["output"] = str(model.target)
     if model.best_iteration is None:
         return record
     best = {"best_iteration": model.best_iteration, "rounds_trained": model.rounds_trained}
@@ -145,8 +195,17 @@ def _record(model: XGBoostModel, rounds: str) -> dict[str, Any]:
 
 
 def _features(model: XGBoostModel) -> tuple[Feature, ...]:
-    pairs = zip(model.feature_names, model.forest.thresholds(), strict=True)
-    return tuple(threshold_feature(name, thresholds) for name, thresholds in pairs)
+    thresholds = model.forest.thresholds()
+    return tuple(_feature(model, i, name, thresholds[i]) for i, name in enumerate(model.feature_names))
+
+
+def _feature(model: XGBoostModel, i: int, name: str, thresholds: list[float]) -> Feature:
+    if i in model.categories:
+        texts = tuple(map(str, model.categories[i]))
+        return Feature(name, "category", categories=texts, default=texts[0])
+    if i in model.coded:
+        return Feature(name, "integer", minimum=0.0, default=0.0)
+    return threshold_feature(name, thresholds)
 
 
 def _reason(error: Exception) -> str:

@@ -143,13 +143,10 @@ def _scores_as(pipeline: Pipeline, bundle: Bundle, table: polars.DataFrame) -> N
         assert predictor.predict(bundle.schema.encode(fields))[0] == pytest.approx(probability, abs=1e-12)
 
 
-def test_what_skl2onnx_gets_wrong_is_refused_not_served(tmp_path: Path) -> None:
-    """Its isotonic calibration of a forest differs by more than the bound."""
-    forest = RandomForestClassifier(10, max_depth=4, random_state=0)
-    conversion = converted(CalibratedClassifierCV(forest, cv=3, method="isotonic"), "binary", 0.0)
-    with pytest.raises(ExportRefused, match="expected scores within"):
-        export(tmp_path, conversion)
-    assert not (tmp_path / "bundle").exists()
+def test_what_nobody_converts_is_refused_with_what_to_do() -> None:
+    forest = RandomForestClassifier(4, max_depth=2, random_state=0)
+    with pytest.raises(ExportRefused, match="expected an estimator skl2onnx converts"):
+        converted(CalibratedClassifierCV(forest, cv=3, method="temperature"), "binary", 0.0)
 
 
 def test_an_estimator_that_is_not_fitted_is_refused() -> None:
@@ -157,21 +154,14 @@ def test_an_estimator_that_is_not_fitted_is_refused() -> None:
         convert_sklearn(LogisticRegression(), "source.skops", b"")
 
 
-def test_categories_inside_histogram_boosting_are_refused_by_name() -> None:
+@pytest.mark.parametrize("leaves", [2, 31], ids=["declared, not used", "used"])
+def test_declared_categories_of_histogram_boosting_are_exact(leaves: int, tmp_path: Path) -> None:
     matrix = rows(800)
-    estimator = HistGradientBoostingClassifier(max_iter=20, categorical_features=[3, 4])
+    estimator = HistGradientBoostingClassifier(max_iter=4, max_leaf_nodes=leaves, categorical_features=[3, 4])
     estimator.fit(matrix, target(matrix))
-    with pytest.raises(ExportRefused, match="categorical_features"):
-        convert_sklearn(estimator, "source.skops", b"")
-
-
-def test_declared_categories_are_refused_by_name_where_no_split_uses_them() -> None:
-    matrix = rows(800)
-    estimator = HistGradientBoostingClassifier(max_iter=2, max_leaf_nodes=2, categorical_features=[4])
-    estimator.fit(matrix, matrix[:, 0] > 0)
-    assert not any(tree.nodes["is_categorical"].any() for (tree,) in estimator._predictors)
-    with pytest.raises(ExportRefused, match="categorical_features"):
-        convert_sklearn(estimator, "source.skops", b"")
+    bundle = export(tmp_path, convert_sklearn(estimator, "source.skops", b""))
+    assert bundle.exact
+    assert [feature.kind for feature in bundle.schema.features][2:5] == ["number", "category", "category"]
 
 
 def test_class_names_become_decisions(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import xgboost
 
 from export.errors import ExportRefused
 from export.xgboost.json_model import parse_xgboost
+from export.xgboost.model import convert_xgboost
 from server.model.predictor import Predictor
 from tests.support.export_models import certificate, export, rows, target, train_xgboost, xgboost_conversion
 
@@ -81,33 +82,55 @@ def test_early_stopping_exports_the_best_iteration(tmp_path: Path) -> None:
     assert np.array_equal(np.array(ours, dtype=np.float32), model.predict_proba(matrix[:50]))
 
 
-REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "gblinear": ({"objective": "binary:logistic", "booster": "gblinear"}, "gblinear"),
-    "hinge": ({"objective": "binary:hinge"}, "binary:hinge"),
-    "logitraw": ({"objective": "binary:logitraw"}, "binary:logitraw"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_proven_is_refused_by_name(name: str) -> None:
-    parameters, word = REFUSED[name]
-    booster = train_xgboost(parameters, "binary", 2)
-    with pytest.raises(ExportRefused, match=word):
+def test_what_is_not_proven_is_refused_by_name() -> None:
+    booster = train_xgboost({"objective": "binary:hinge"}, "binary", 2)
+    with pytest.raises(ExportRefused, match="binary:hinge"):
         xgboost_conversion(booster)
 
 
-def test_categorical_splits_are_refused_by_name() -> None:
-    matrix = np.nan_to_num(rows(500)).astype(np.float32)
+@pytest.mark.parametrize("objective", ["reg:squarederror", "binary:logistic", "multi:softprob"])
+def test_gblinear_is_a_sum_in_its_order(objective: str, tmp_path: Path) -> None:
+    several = {"num_class": 3} if objective.startswith("multi") else {}
+    parameters = {"objective": objective, "booster": "gblinear", **several}
+    booster = train_xgboost(parameters, "classes" if several else "binary", 5)
+    bundle = export(tmp_path, xgboost_conversion(booster))
+    assert bundle.exact
+    assert certificate(bundle)["exact"]
+
+
+@pytest.mark.parametrize("one_hot", [1, 100], ids=["sets", "one category a split"])
+def test_codes_of_categories_are_exact_for_every_code(one_hot: int, tmp_path: Path) -> None:
+    matrix = rows(800).astype(np.float32)
     kinds = ["c" if i in (3, 4) else "q" for i in range(matrix.shape[1])]
     data = xgboost.DMatrix(matrix, target(matrix), feature_types=kinds, enable_categorical=True)
-    booster = xgboost.train({"objective": "binary:logistic", "max_cat_to_onehot": 1, "nthread": 1}, data, 10)
-    with pytest.raises(ExportRefused, match="enable_categorical"):
-        xgboost_conversion(booster)
+    parameters = {"objective": "binary:logistic", "max_cat_to_onehot": one_hot, "nthread": 1}
+    conversion = xgboost_conversion(xgboost.train(parameters, data, 6), "ubj")
+    assert conversion.codes == {3, 4}
+    assert [feature.kind for feature in conversion.features][2:5] == ["number", "integer", "integer"]
+    assert certificate(export(tmp_path, conversion))["exact"]
 
 
-def test_several_targets_are_refused_by_name() -> None:
+@pytest.mark.parametrize("strategy", ["one_output_per_tree", "multi_output_tree"])
+def test_of_several_targets_one_is_served(strategy: str, tmp_path: Path) -> None:
     matrix = rows(500).astype(np.float32)
-    data = xgboost.DMatrix(matrix, np.c_[target(matrix), 1 - target(matrix)])
-    booster = xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 2)
-    with pytest.raises(ExportRefused, match="one target"):
-        xgboost_conversion(booster)
+    both = np.c_[target(matrix, "value"), target(matrix, "count")]
+    parameters = {"multi_strategy": strategy, "nthread": 1, "tree_method": "hist"}
+    content = bytes(xgboost.train(parameters, xgboost.DMatrix(matrix, both), 3).save_raw("json"))
+    with pytest.raises(ExportRefused, match="choose one by its number with --output"):
+        convert_xgboost(content)
+    with pytest.raises(ExportRefused, match="0 to 1"):
+        convert_xgboost(content, target=2)
+    for place in range(2):
+        bundle = export(tmp_path / str(place), convert_xgboost(content, target=place))
+        assert certificate(bundle)["exact"]
+        assert bundle.manifest["source"]["output"] == str(place)
+
+
+@pytest.mark.parametrize("objective", ["survival:cox", "survival:aft", "binary:logitraw"])
+def test_objectives_of_one_number_are_exact(objective: str, tmp_path: Path) -> None:
+    data = xgboost.DMatrix(rows(500).astype(np.float32), target(rows(500), "binary") + 0.0)
+    if objective == "survival:aft":
+        for end in ("lower", "upper"):
+            data.set_float_info(f"label_{end}_bound", target(rows(500), "count"))
+    booster = xgboost.train({"objective": objective, "nthread": 1, "verbosity": 0}, data, 4)
+    assert export(tmp_path, xgboost_conversion(booster)).exact

@@ -1,0 +1,91 @@
+"""Isotonic calibration as it is: a line between two points of a table.
+
+skl2onnx takes the nearest point instead, which is a staircase. A search tree finds the
+interval, and the operators after it are those of SciPy's `interp1d` (of float64 those of
+`numpy.interp`): `slope * (x - x0) + y0`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from onnx import numpy_helper
+from skl2onnx.operator_converters import calibrated_classifier_cv as converter
+
+from export.forest.graph import tree_nodes
+from export.forest.trees import Forest, Split, Tree
+
+_FLOAT, _WHOLE, _DOUBLE = 1, 7, 11
+
+
+@contextmanager
+def exact_isotonic() -> Iterator[None]:
+    """Let skl2onnx ask us for the isotonic calibrators of a CalibratedClassifierCV meanwhile."""
+    theirs = converter._transform_isotonic
+    converter._transform_isotonic = _transform_isotonic
+    try:
+        yield
+    finally:
+        converter._transform_isotonic = theirs
+
+
+def _transform_isotonic(
+    scope: Any, container: Any, model: Any, column: str, k: int, _dtype: Any, element: int
+) -> str:
+    """The name of a tensor [N, 1] with calibrator k's answers to scores [N, 1] or [N]."""
+    calibrator = model.calibrators[k]
+    x, y = np.asarray(calibrator.X_thresholds_), np.asarray(calibrator.y_thresholds_)
+    # Scores of float32, as XGBoost gives them, stay so; there SciPy has another rule for a point itself.
+    is_narrow = x.dtype == np.float32
+
+    def constant(values: Any) -> str:
+        name = str(scope.get_unique_variable_name("isotonic"))
+        container.initializers.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def add(kind: str, *inputs: str, **attributes: Any) -> str:
+        output = str(scope.get_unique_variable_name(kind.lower()))
+        name = scope.get_unique_operator_name(kind)
+        container.add_node(kind, list(inputs), [output], name=name, **attributes)
+        return output
+
+    scores = add("Reshape", column, constant(np.array([-1, 1])))
+    scores = add("Cast", scores, to=_FLOAT if is_narrow else _DOUBLE)
+    inside = add("Clip", scores, constant(x[0]), constant(x[-1]))
+    place = str(scope.get_unique_variable_name("place"))
+    nodes, constants = tree_nodes(_search(x, strict=not is_narrow), inside, place)
+    container.nodes.extend(nodes)
+    container.initializers.extend(constants)
+    at = add("Cast", add("Reshape", place, constant(np.array([-1]))), to=_WHOLE)
+    slopes = np.append(np.diff(y) / np.diff(x), x.dtype.type(0.0))
+    x0, y0, slope = (
+        add("Unsqueeze", add("Gather", constant(values), at), constant(np.array([1])))
+        for values in (x, y.astype(x.dtype), slopes.astype(x.dtype))
+    )
+    line = add("Add", add("Mul", slope, add("Sub", inside, x0)), y0)
+    return add("Cast", line, to=element)
+
+
+def _search(x: Any, *, strict: bool) -> Forest:
+    """The tree whose leaf is the last place i with `x[i] <= value`, by halves.
+
+    Not `strict` it is the last one with `x[i] < value` that has a point behind it.
+    """
+    splits: list[Split | None] = []
+    leaves: list[float] = []
+
+    def node(low: int, high: int) -> int:
+        if low == high:
+            leaves.append(float(low))
+            return ~(len(leaves) - 1)
+        middle = (low + high + 1) // 2
+        place = len(splits)
+        splits.append(None)
+        left, right = node(low, middle - 1), node(middle, high)
+        splits[place] = Split(0, float(x[middle]), False, "nan", left, right)
+        return place
+
+    node(0, len(x) - 1 if strict or len(x) < 2 else len(x) - 2)
+    whole = tuple(split for split in splits if split is not None)
+    return Forest((Tree(whole, tuple(leaves)),), 1, strict=strict)
