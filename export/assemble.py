@@ -229,6 +229,6 @@ def _golden_rows(
     encoded = np.array([np.frombuffer(schema.encode(fields)) for fields in golden])
     margins = np.asarray(source.margins(encoded), dtype=np.float64).reshape(len(golden), -1)
     answers = np.asarray(source.answers(golden, schema), dtype=np.float64)
-    outcomes = [predictor.bundle.outcomes[i] for i in predictor.outcomes(answers)]
+    outcomes = [predictor.bundle.outcomes[i] for i in predictor.outcomes(answers, encoded)]
     columns = zip(golden, margins.tolist(), answers.reshape(len(golden), -1).tolist(), outcomes, strict=True)
     return [GoldenRow(fields, tuple(margin), tuple(answer), word) for fields, margin, answer, word in columns]

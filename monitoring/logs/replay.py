@@ -157,9 +157,9 @@ def replay(paths: Sequence[Path], bundle: Bundle, label: str | None = None) -> R
         lines, encoded = _encode(chunk, bundle, ignored)
         skipped += len(chunk) - len(lines)
         if lines:
-            margins = predictor.margins(np.frombuffer(b"".join(encoded)).reshape(len(lines), -1))
-            outputs = np.array(predictor.outputs(margins))
-            names = [bundle.outcomes[outcome] for outcome in predictor.outcomes(outputs).tolist()]
+            rows = np.frombuffer(b"".join(encoded)).reshape(len(lines), -1)
+            outputs = np.array(predictor.outputs(predictor.margins(rows)))
+            names = [bundle.outcomes[outcome] for outcome in predictor.outcomes(outputs, rows).tolist()]
             tally.add(lines, outputs, names, bundle.label)
     if not tally.before:
         raise LogError(

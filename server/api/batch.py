@@ -57,8 +57,12 @@ def _rows(scorer: RowsScorer, scored: Scored) -> list[dict[str, Any]]:
     """What `/predict` says of each row, without model, and with the client's id for ours."""
     names = [scorer.bundle.outcomes[outcome] for outcome in scored.outcomes.tolist()]
     pairs = zip(scored.outputs, names, strict=True)
-    if scorer.bundle.task == "binary":
-        rows: list[dict[str, Any]] = [{"probability": output, "decision": name} for output, name in pairs]
+    rows: list[dict[str, Any]]
+    if scorer.judge is not None and scored.verdicts is not None:
+        members = map(scorer.judge.members, scored.verdicts.tolist())
+        rows = [{"probability": output} | said for output, said in zip(scored.outputs, members, strict=True)]
+    elif scorer.bundle.task == "binary":
+        rows = [{"probability": output, "decision": name} for output, name in pairs]
     elif scorer.bundle.task == "multiclass":
         rows = [{"probabilities": output, "prediction": name} for output, name in pairs]
     else:
@@ -75,6 +79,11 @@ def _csv(scorer: RowsScorer, scored: Scored) -> bytes:
     classes = scorer.bundle.classes
     for position, row in enumerate(_rows(scorer, scored)):
         probabilities = row.pop("probabilities", [])
+        if scored.verdicts is not None:
+            assert scorer.judge is not None
+            row |= zip(
+                ("because", "by_score"), scorer.judge.cells(int(scored.verdicts[position])), strict=True
+            )
         ids = {MEMBER: orjson.loads(scored.row_ids[position])} if row.pop(MEMBER, None) else {}
         if not position:
             writer.writerow([*ids, *(f"probability_{name}" for name in classes), *row])

@@ -38,6 +38,6 @@ async def explain(request: Request) -> Response:
 
 def _subject(scorer: Scorer) -> str:
     if scorer.bundle.task == "binary":
-        positive = scorer.bundle.outcomes[1]
+        positive = scorer.bundle.decision.otherwise
         return "the risk" if positive == "decline" else f"the probability of {positive}"
     return "the prediction" if not scorer.bundle.classes else "the likelihood of this class"

@@ -101,7 +101,8 @@ def _range(feature: Feature) -> JsonSchema:
 def answer_members(bundle: Bundle) -> dict[str, JsonSchema]:
     """What an answer says of one row."""
     if bundle.task == "binary":
-        return {"probability": PROBABILITY, "decision": {"type": "string", "enum": list(bundle.outcomes)}}
+        decision = {"type": "string", "enum": list(bundle.outcomes)}
+        return {"probability": PROBABILITY, "decision": decision}
     if bundle.task == "multiclass":
         classes = list(bundle.classes)
         order = f"In the order of the classes: {', '.join(classes)}."
@@ -114,16 +115,32 @@ def answer_members(bundle: Bundle) -> dict[str, JsonSchema]:
     return {"prediction": NUMBER}
 
 
+def policy_members(bundle: Bundle) -> dict[str, JsonSchema]:
+    """What an answer says of a row beside, where the bundle's policy spoke."""
+    if bundle.policy is None:
+        return {}
+    reasons = list(bundle.policy.reasons())
+    because = array({"type": "string", "enum": reasons}, description="What spoke beside the score.")
+    by_score = {
+        "type": "string",
+        "enum": list(bundle.outcomes),
+        "description": "What the score alone decides, where the policy decided otherwise.",
+    }
+    return {"because": because, "by_score": by_score}
+
+
 def answer_schema(bundle: Bundle) -> JsonSchema:
     """The answer of `/predict`."""
     identity = {"type": "string", "description": "Unique; the key of the prediction log."}
-    return record({"id": identity, **answer_members(bundle), "model": {"const": bundle.label}})
+    members = {"id": identity, **answer_members(bundle), "model": {"const": bundle.label}}
+    return record(members | policy_members(bundle), required=list(members))
 
 
 def batch_answer_schema(bundle: Bundle) -> JsonSchema:
     """The answer of `/predict/batch`: a list of each member, in the order of the rows."""
     plural = {"probability": "probabilities", "decision": "decisions", "prediction": "predictions"}
-    lists = {plural.get(name, name): array(schema) for name, schema in answer_members(bundle).items()}
+    members = answer_members(bundle) | policy_members(bundle)
+    lists = {plural.get(name, name): array(schema) for name, schema in members.items()}
     return record({"id": STRING, "model": {"const": bundle.label}, **lists})
 
 
@@ -144,7 +161,8 @@ def explanation_schema(bundle: Bundle) -> JsonSchema:
         "type": "number",
         "description": "The margin of the average row; with the contributions, the margin.",
     }
-    return record(answer["properties"] | {"base": base, "reasons": array(reason)})
+    members = {"base": base, "reasons": array(reason)}
+    return record(answer["properties"] | members, required=[*answer["required"], *members])
 
 
 def problem_schema() -> JsonSchema:

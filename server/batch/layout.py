@@ -83,7 +83,7 @@ def _table_layout(path: Path, format_: Format, bundle: Bundle, reading: Reading,
     columns = names_of.match(names, where)
     gaps = bundle.schema.names if reading.allow_missing else _gaps(bundle)
     refuse_absent(columns, names, bundle.schema, gaps, where)
-    added = output_columns(bundle.task, bundle.classes)
+    added = output_columns(bundle)
     prefix = prefix_for(added, names, reading.prefix)
     notes = [*([f"read as {encoding}"] if encoding != UTF8 else []), *head.dialect.notes]
     notes += _renamed_notes([pair for pair in columns.renamed if pair not in reading.renames])
@@ -135,7 +135,7 @@ def _lines_layout(path: Path, format_: Format, bundle: Bundle, reading: Reading,
             f"expected --columns for a table, got it for {where}: rename the members themselves"
         )
     names = first_members(path, format_, encoding)
-    added = output_columns(bundle.task, bundle.classes)
+    added = output_columns(bundle)
     prefix = prefix_for(added, names, reading.prefix)
     notes = [*([f"read as {encoding}"] if encoding != UTF8 else [])]
     notes += [f"answers in {', '.join(prefix + name for name in added)}"] if prefix else []

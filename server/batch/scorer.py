@@ -1,7 +1,7 @@
 """One block of a file, scored: columns in, the same columns and the model's answers out."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import compress
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -20,7 +20,6 @@ from server.batch.results import Result
 from server.errors import BadValue, BatchRefused, ModelFailure
 from server.model.bounds import Bounds
 from server.model.bundle import Bundle
-from server.model.outcome import Outcomes
 from server.model.predictor import Predictor
 from server.model.schema import Matrix
 from server.tables.columns import output_columns
@@ -48,7 +47,7 @@ class BatchScorer:
         self._predictor = Predictor(bundle)
         self.backend = open_backend(backend, bundle, self._predictor, size)
         self._bounds = Bounds(bundle.schema)
-        self._added = [layout.prefix + name for name in output_columns(bundle.task, bundle.classes)]
+        self._added = [layout.prefix + name for name in output_columns(bundle)]
         self._lines = LinesReader(bundle.schema, self._added, allow_missing=output.allow_missing)
         self._kinds = {feature.name: feature.kind for feature in bundle.schema.features}
         # Records of CSV are handed on as they are where they can be.
@@ -112,23 +111,34 @@ class BatchScorer:
         outputs = self._predictor.outputs(self.backend.margins(rows)) if len(rows) else []
         values = np.array(outputs, dtype=np.float64).reshape(len(rows), self.bundle.outputs)
         series = [pl.Series(name, column) for name, column in zip(self._added, values.T, strict=False)]
-        outcomes = np.zeros(len(rows), dtype=np.uint32)
-        outcomes[~bad] = self._outcomes(values[~bad])
         if self.bundle.task in ("binary", "multiclass"):
-            words = pl.Series(self._added[-1], self.bundle.outcomes, dtype=pl.String)
-            series.append(words.gather(outcomes))
+            series += self._decided(values, rows, bad, self._added[len(series) :])
         answers = pl.DataFrame(series)
         if not bad.any():
             return answers
         good = pl.Series(~bad)
         return answers.select(pl.when(good).then(pl.col(name)).alias(name) for name in answers.columns)
 
-    def _outcomes(self, values: Matrix) -> Outcomes:
-        """Of the outputs [n, K] of good rows; raises `BatchRefused` where the model gives none."""
+    def _decided(self, values: Matrix, rows: Matrix, bad: Flags, names: Sequence[str]) -> Iterator[pl.Series]:
+        """The columns of decisions or classes; raises `BatchRefused` where the model gives none."""
+        judge, outputs = self._predictor.judge, values if self.bundle.classes else values[:, 0]
+        verdicts = np.zeros(len(rows), dtype=np.int64)
         try:
-            return self._predictor.outcomes(values if self.bundle.classes else values[:, 0])
+            if judge is None:
+                verdicts[~bad] = self._predictor.outcomes(outputs[~bad], rows[~bad])
+            else:
+                verdicts[~bad] = self._predictor.verdicts(outputs[~bad], rows[~bad])
         except ModelFailure as failure:
             raise BatchRefused(failure.detail) from None
+        different, places = np.unique(verdicts, return_inverse=True)
+        words = self.bundle.outcomes
+        cells = [
+            (words[verdict],) if judge is None else (words[judge.outcome(verdict)], *judge.cells(verdict))
+            for verdict in different.tolist()
+        ]
+        columns = zip(*cells, strict=True) if cells else [()] * len(names)
+        for name, texts in zip(names, columns, strict=True):
+            yield pl.Series(name, texts, dtype=pl.String).gather(places)
 
     def _csv_part(self, read: CsvTable, answers: pl.DataFrame, bad: Flags, rows: Matrix) -> bytes:
         if not self._verbatim:

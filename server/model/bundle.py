@@ -18,6 +18,7 @@ import orjson
 from server.durable import sync_directory, sync_tree
 from server.errors import BundleError, first_line
 from server.model.files import FORMAT, MANIFEST_FILE, read_manifest, verified
+from server.model.policy import Policy
 from server.model.schema import Feature, Schema, object_or_empty
 
 GRAPH_FILE = "model.onnx"
@@ -90,7 +91,8 @@ class Bundle:
     `regression`, `ranking` or `multiclass`. `classes` names the classes of the
     last, in the order of the margins. `bound` is how far a margin may be from the
     source model's: 0 for an exact bundle. `digest` is the SHA-256 of the manifest,
-    which stands for all files by their hashes.
+    which stands for all files by their hashes. `policy` is what a decision hangs on
+    beside the score, None of most.
     """
 
     directory: Path
@@ -106,6 +108,7 @@ class Bundle:
     classes: tuple[str, ...]
     manifest: dict[str, Any] = field(repr=False)
     digest: str = ""
+    policy: Policy | None = None
     contents: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -137,13 +140,16 @@ class Bundle:
     ) -> "Bundle":
         """The bundle a manifest describes; files that `contents` lacks are not looked at."""
         exact: bool = _typed(manifest["exact"], bool, "exact")
+        schema = Schema(map(_feature, _typed(manifest["features"], list[dict[str, Any]], "features")))
+        decision = _decision(manifest.get("decision", {}))
         return cls(
             directory=directory,
             name=_word(manifest, "name"),
             version=_word(manifest, "version"),
             task=manifest["task"],
-            schema=Schema(map(_feature, _typed(manifest["features"], list[dict[str, Any]], "features"))),
-            decision=_decision(manifest.get("decision", {})),
+            schema=schema,
+            decision=decision,
+            policy=_policy(manifest, schema, decision),
             link=_typed(manifest["link"], dict[str, Any], "link"),
             exact=exact,
             precision=_typed(manifest.get("precision", "float64"), Precision, "precision"),
@@ -167,6 +173,8 @@ class Bundle:
     @property
     def outcomes(self) -> tuple[str, ...]:
         """What a prediction is counted as: decisions, classes, or the one empty name of a value."""
+        if self.policy is not None:
+            return self.policy.decisions(self.decision.below, self.decision.otherwise)
         if self.task == "binary":
             return (self.decision.below, self.decision.otherwise)
         return self.classes or ("",)
@@ -281,6 +289,18 @@ def _members(value: Any, form: type[Any], where: str) -> dict[str, Any]:
 def _decision(value: Any) -> Decision:
     decision: Decision = _typed(_members(value, Decision, "decision"), Decision, "decision")
     return decision
+
+
+def _policy(manifest: Mapping[str, Any], schema: Schema, decision: Decision) -> Policy | None:
+    if "policy" not in manifest:
+        return None
+    policy: Policy = _typed(manifest["policy"], Policy, "policy")
+    problem = policy.problem(schema.features, decision.threshold, decision.below, decision.otherwise)
+    if manifest["task"] != "binary":
+        problem = f"expected the task binary of a model with a policy, got {manifest['task']}"
+    if problem:
+        raise ValueError(f"at policy: {problem}")
+    return policy
 
 
 def _feature(entry: dict[str, Any]) -> Feature:

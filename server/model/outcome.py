@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.errors import ModelFailure
+from server.model.judge import Judge
 from server.model.schema import Row
 
 #: An encoded row to the model's output and the index of its outcome in `Bundle.outcomes`.
@@ -68,6 +69,19 @@ def _value(score: Callable[[Row], float], link: Callable[[float], float]) -> Pre
         if isfinite(value):
             return value, 0
         raise _no_number(value)
+
+    return predict
+
+
+def judged_row(judge: Judge, score: Callable[[Row], float], link: Callable[[float], float]) -> Predict:
+    """A function from one encoded row to its probability and the verdict of a policy on it."""
+    verdict = judge.verdict
+
+    def predict(row: Row) -> tuple[float, int]:
+        probability = link(score(row))
+        if 0.0 <= probability <= 1.0:
+            return probability, verdict(probability, row)
+        raise _no_probability(probability)
 
     return predict
 

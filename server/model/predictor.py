@@ -16,8 +16,9 @@ from server.errors import BundleError, Problem, first_line
 from server.model.bundle import GRAPH_FILE, Bundle, GoldenRow
 from server.model.external_data import has_external_data
 from server.model.files import INPUT, MANIFEST_FILE, OUTPUT
+from server.model.judge import Judge, Verdicts
 from server.model.link import ClassLink, Link, Margins, class_link_of, identity, link_of
-from server.model.outcome import Outcomes, Outputs, Predict, outcomes_of, predict_row
+from server.model.outcome import Outcomes, Outputs, Predict, judged_row, outcomes_of, predict_row
 from server.model.schema import Matrix, Row
 
 #: How far, relative to it, an output may be from the source's: `exp` and `expf` of the C library have
@@ -66,6 +67,7 @@ class Predictor:
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self.link, self.class_link = _links(bundle)
+        self.judge = _judge(bundle)
         #: One encoded row to its answer and outcome; raises `ModelFailure`, see `outcome.py`.
         self.predict: Predict = predict_row(
             bundle.task,
@@ -73,6 +75,15 @@ class Predictor:
             self.margin if self.class_link is None else self.row_margins,
             self.class_link or self.link,
         )
+        if self.judge is not None:
+            #: The same to the verdict of the bundle's policy, of which `judge` knows the outcome.
+            self.judged = judged_row(self.judge, self.margin, self.link)
+            self.predict = self._predict_by_policy
+
+    def _predict_by_policy(self, row: Row) -> tuple[float, int]:
+        assert self.judge is not None
+        probability, verdict = self.judged(row)
+        return probability, self.judge.outcome(verdict)
 
     def margin(self, row: Row) -> float:
         """The raw score of one encoded row (F float64 in schema order), in log-odds."""
@@ -106,9 +117,20 @@ class Predictor:
             return self.probabilities(margins)
         return list(map(self.class_link, margins.tolist()))
 
-    def outcomes(self, outputs: Outputs) -> Outcomes:
-        """The outcome of each of n outputs, [n] or [n, K], as that of `predict`; raises `ModelFailure`."""
+    def outcomes(self, outputs: Outputs, rows: Matrix) -> Outcomes:
+        """The outcome of each of n outputs, [n] or [n, K], of n encoded rows, float64 [n, F], as `predict`'s.
+
+        Raises `ModelFailure` for an output that is none.
+        """
+        if self.judge is not None:
+            return self.judge.outcomes(self.verdicts(outputs, rows))
         return outcomes_of(self.bundle.task, self.bundle.decision.threshold, outputs)
+
+    def verdicts(self, probabilities: Outputs, rows: Matrix) -> Verdicts:
+        """What the bundle's policy, which it must have, says of n rows; raises `ModelFailure`."""
+        assert self.judge is not None
+        outcomes_of("binary", 0.0, probabilities)  # which refuses what is no probability
+        return self.judge.verdicts(probabilities, rows)
 
     def probabilities(self, margins: Margins) -> list[float]:
         """The probability of each margin, equal to that of `predict` to the bit."""
@@ -157,8 +179,16 @@ class Predictor:
         """Whether outputs differ in the last bits around the threshold, or around each other."""
         if self.class_link is None:
             low, high = sorted((expected[0], outputs[0]))
-            return low < self.bundle.decision.threshold <= high
+            limits = self.judge.limits if self.judge else [self.bundle.decision.threshold]
+            return any(low < limit <= high for limit in limits)
         return list(expected) != list(outputs)
+
+
+def _judge(bundle: Bundle) -> Judge | None:
+    if bundle.policy is None:
+        return None
+    decision = bundle.decision
+    return Judge(bundle.policy, bundle.schema.names, decision.threshold, decision.below, decision.otherwise)
 
 
 def _floats(array: npt.NDArray[np.floating[Any]]) -> "memoryview[float]":

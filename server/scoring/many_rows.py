@@ -47,8 +47,9 @@ class RowsScorer:
     def __init__(self, scorer: Scorer, metrics: WorkerMetrics) -> None:
         self.scorer = scorer
         self.bundle = scorer.bundle
-        self.tensors = ModelTensors(scorer.bundle)
+        self.tensors = ModelTensors(scorer.bundle, scorer.predictor.judge)
         self._predictor = scorer.predictor
+        self.judge = scorer.predictor.judge
         self._order = RowOrder(scorer.predictor)
         self.add_statistics = metrics.statistics(scorer.bundle.label)
         self._count = metrics.scored_rows(self.bundle.label, self.bundle.outcomes, self.bundle.task)
@@ -81,9 +82,15 @@ class RowsScorer:
             if start:
                 await asyncio.sleep(0)
             outputs += self._predictor.outputs(margins[start : start + SLICE_ROWS])
-        outcomes = self._predictor.outcomes(np.array(outputs))
+        verdicts = None
+        if self.judge is not None:
+            verdicts = self._predictor.verdicts(np.array(outputs), rows)
+            outcomes = self.judge.outcomes(verdicts)
+        else:
+            outcomes = self._predictor.outcomes(np.array(outputs), rows)
         sequence = self.scorer.take_sequence()
-        return Scored(f"{self.scorer.instance_id}-{sequence}", sequence, margins, outputs, outcomes, infer_ns)
+        id_ = f"{self.scorer.instance_id}-{sequence}"
+        return Scored(id_, sequence, margins, outputs, outcomes, infer_ns, verdicts=verdicts)
 
     def _margins(self, rows: Matrix, deadline: Deadline) -> Margins:
         deadline.check()  # other requests' rows came first
@@ -96,6 +103,8 @@ class RowsScorer:
         members: dict[str, Any] = {"model": self.bundle.label}
         if self.bundle.task == "binary":
             members |= {"probabilities": outputs, "decisions": named}
+            if self.judge is not None and scored.verdicts is not None:
+                members |= self.judge.columns(scored.verdicts[first:end].tolist())
         elif self.bundle.task == "multiclass":
             members |= {"probabilities": outputs, "predictions": named}
         else:

@@ -9,6 +9,7 @@ from server.errors import FieldError, UnacceptableRow
 from server.model.bounds import MAX_NAMED, Bounds
 from server.model.bundle import PARITY_FILE, Bundle
 from server.model.files import INPUT
+from server.model.judge import Judge
 from server.model.schema import MAX_EXACT_INTEGER, FieldRefused, Matrix
 from server.scoring.row_id import MEMBER, takes_id
 from server.scoring.row_limit import check_rows
@@ -23,8 +24,9 @@ MATRIX_DATATYPES = frozenset(DTYPES) - {"BOOL", "FP16"}
 class ModelTensors:
     """Turns input tensors into rows and answers into output tensors, for one bundle."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, judge: Judge | None = None) -> None:
         self.bundle = bundle
+        self._judge = judge
         self._width = len(bundle.schema)
         self._bounds = Bounds(bundle.schema)
         self._columns = {name: i for i, name in enumerate(bundle.schema.names)}
@@ -138,6 +140,11 @@ class ModelTensors:
         values: Array
         if name == "margin":
             values = scored.margins.reshape(-1)
+        elif name == "because":
+            assert self._judge is not None
+            assert scored.verdicts is not None
+            cells = map(self._judge.cells, scored.verdicts.tolist())
+            values = np.array([because for because, _ in cells], dtype=object)
         elif datatype == BYTES:
             values = np.array(self.bundle.outcomes, dtype=object)[scored.outcomes]
         else:
@@ -166,7 +173,8 @@ def _outputs(bundle: Bundle) -> dict[str, tuple[str, int]]:
     """Name, datatype and width of each output."""
     margin = {"margin": ("FP64", bundle.outputs)}
     if bundle.task == "binary":
-        return {"probability": ("FP64", 1)} | margin
+        decided = {"decision": (BYTES, 1), "because": (BYTES, 1)} if bundle.policy is not None else {}
+        return {"probability": ("FP64", 1)} | decided | margin
     if bundle.task == "multiclass":
         return {"probabilities": ("FP64", bundle.outputs), "prediction": (BYTES, 1)} | margin
     return {"prediction": ("FP64", 1)} | margin

@@ -7,7 +7,7 @@ import secrets
 import struct
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import count as numbers_from
 from typing import Any
 
@@ -159,6 +159,28 @@ def _with_id(content: bytes, row_id: bytes) -> bytes:
     return b'%b,"%b":%b}' % (content[:-1], ECHO.encode(), row_id)
 
 
+class PolicyScorer(Scorer):
+    """Answers by the bundle's policy, with what it says of a row (`Judge.members`)."""
+
+    def __init__(self, bundle: Bundle, count: Count, register: Register | None = None) -> None:
+        super().__init__(bundle, count, register)
+        self._predict = self.predictor.judged
+        judge = self.predictor.judge
+        assert judge is not None
+        self._judge, outcome = judge, judge.outcome
+        self._count = lambda probability, verdict: count(probability, outcome(verdict))
+        self._tail = lru_cache(1024)(self._make_tail)
+
+    def _content(self, sequence: int, probability: float, decision: int) -> bytes:
+        return b'%b%d","probability":%b%b' % (
+            self._head, sequence, orjson.dumps(probability), self._tail(decision),
+        )  # fmt: skip
+
+    def _make_tail(self, verdict: int) -> bytes:
+        """The end of an answer with this verdict."""
+        return b",%b" % orjson.dumps(self._judge.members(verdict) | {"model": self.bundle.label})[1:]
+
+
 class ValueScorer(Scorer):
     """Answers with `"prediction"`, a number: regression and ranking."""
 
@@ -195,4 +217,5 @@ _SCORERS = {"binary": Scorer, "regression": ValueScorer, "ranking": ValueScorer,
 
 def make_scorer(bundle: Bundle, count: Count, register: Register | None = None) -> Scorer:
     """The scorer of a bundle's task; without `register` it logs nothing."""
-    return _SCORERS[bundle.task](bundle, count, register)
+    scorer = PolicyScorer if bundle.policy is not None else _SCORERS[bundle.task]
+    return scorer(bundle, count, register)

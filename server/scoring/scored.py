@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from server.model.judge import Verdicts
 from server.model.link import Margins
 
 
@@ -14,6 +15,7 @@ class Scored(NamedTuple):
 
     `outputs` are n probabilities (binary), predicted values (regression) or lists
     of probabilities (multiclass); `outcomes`, int [n], index `Bundle.outcomes`.
+    `verdicts` are those of the bundle's policy, None without one.
     `row_ids` are the client's ids of the rows and `request_id` that of the request,
     each as JSON, empty if there are none.
     """
@@ -26,3 +28,4 @@ class Scored(NamedTuple):
     infer_ns: int
     row_ids: Sequence[bytes] = ()
     request_id: bytes = b""
+    verdicts: Verdicts | None = None

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from server.errors import HotrowError
+from server.model.bundle import Bundle
 from server.model.schema import Schema
 from server.tables.cells import number
 
@@ -153,11 +154,11 @@ def shown(name: str) -> str:
     return short if short and short == short.strip() and short.isprintable() else repr(short)
 
 
-def output_columns(task: str, classes: Sequence[str]) -> list[str]:
+def output_columns(bundle: Bundle) -> list[str]:
     """The names of the columns that are added to the input's."""
-    if task == "binary":
-        return ["probability", "decision"]
-    return [*(f"probability_{name}" for name in classes), "prediction"]
+    if bundle.task != "binary":
+        return [*(f"probability_{name}" for name in bundle.classes), "prediction"]
+    return ["probability", "decision", *(["because", "by_score"] if bundle.policy is not None else [])]
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ class Flips:
         decision = self._predictor.predict(row)[1]
         best: dict[str, Change] = {}
         probabilities = self._predictor.probabilities(margins)
-        decisions = self._predictor.outcomes(np.array(probabilities)).tolist()
+        decisions = self._predictor.outcomes(np.array(probabilities), rows).tolist()
         for case, owner, probability, other in zip(rows, owners, probabilities, decisions, strict=True):
             if other == decision:
                 continue

@@ -221,7 +221,7 @@ class Many:
 
     def _added(self, header: Sequence[str]) -> list[str]:
         """The names of the added columns, of which the file has none."""
-        added = [*output_columns(self._bundle.task, self._bundle.classes), ERROR]
+        added = [*output_columns(self._bundle), ERROR]
         return [prefix_for(added, header, None) + name for name in added]
 
     def _records(
@@ -243,11 +243,14 @@ class Many:
         """The answer of each row; repr writes the shortest digits that read back to the same float64."""
         names = self._bundle.outcomes
         rows = []
-        for output, outcome in zip(scored.outputs, scored.outcomes.tolist(), strict=True):
+        for i, (output, outcome) in enumerate(zip(scored.outputs, scored.outcomes.tolist(), strict=True)):
             values = [repr(value) for value in (output if isinstance(output, list) else [output])]
             if french:
                 values = [value.replace(".", ",") for value in values]
-            rows.append([*values, names[outcome]] if names[outcome] else values)
+            said = [names[outcome]] if names[outcome] else []
+            if self._rows.judge is not None and scored.verdicts is not None:
+                said += self._rows.judge.cells(int(scored.verdicts[i]))
+            rows.append([*values, *said])
         return rows
 
     def _counts(self, scored: Scored) -> list[int]:
