@@ -22,7 +22,7 @@ from rich.table import Table
 
 from loadtest.bench.uncounted import uncounted
 from loadtest.harness.bodies import golden_bodies, wrk_script
-from loadtest.harness.closed_loop import drive
+from loadtest.harness.closed_loop import Load, drive
 from loadtest.harness.in_process import Worker, worker
 from loadtest.harness.subject import python
 from loadtest.harness.target import add_model, hotrow, keep_to, load_core, server_core
@@ -30,23 +30,23 @@ from loadtest.report import machine
 from loadtest.report.progress import console
 from server.model.bundle import Bundle
 
-#: What both may add together.
-AT_MOST_US = 2.5
-#: Calls of a round in process: a tenth of a second, so that the log is written in it.
+#: What both may add together, worker and observer, and what of it the worker.
+AT_MOST_US, AT_MOST_IN_WORKER_US = 2.5, 1.0
+#: Calls of a round in process: a tenth of a second.
 CALLS = 5000
-#: Then the log's thread gets a turn.
+#: Then the observer gets a turn.
 PAUSE_SECONDS = 0.03
-#: Drift looks at more lines in the first seconds than ever after.
 WARM_UP_SECONDS = 4
 RESAMPLES = 2000
 
 
 class Rounds(NamedTuple):
-    """CPU of an answer in us, all threads together, in rounds beside each other."""
+    """CPU of an answer in us, all threads together, in rounds beside each other; what they may add."""
 
     name: str
     off: list[float]
     on: list[float]
+    at_most_us: float
 
     @property
     def added(self) -> tuple[float, float, float]:
@@ -70,9 +70,9 @@ def main(options: argparse.Namespace) -> int:
     with keep_to(server_core(1)), tempfile.TemporaryDirectory() as folder:
         found = [uvloop.run(in_process(options.model, Path(folder), options.rounds))]
     if not options.in_process:
-        found.append(of_servers(Bundle.load(options.model), options.rounds))
+        found += of_servers(Bundle.load(options.model), options.rounds)
     print_rounds(found)
-    return 1 if found[-1].added[1] > AT_MOST_US else 0
+    return 1 if any(rounds.added[1] > rounds.at_most_us for rounds in found) else 0
 
 
 async def in_process(model: Path, folder: Path, rounds: int) -> Rounds:
@@ -90,7 +90,7 @@ async def in_process(model: Path, folder: Path, rounds: int) -> Rounds:
         for i in range(rounds):
             for side in (silent, full)[:: 1 if i % 2 else -1]:
                 (on if side is full else off).append(await _round(side))
-    return Rounds("in process", off, on)
+    return Rounds("in process, without the observer", off, on, AT_MOST_IN_WORKER_US)
 
 
 async def _round(side: Worker) -> float:
@@ -102,8 +102,8 @@ async def _round(side: Worker) -> float:
     return (time.process_time_ns() - began) / CALLS / 1000
 
 
-def of_servers(bundle: Bundle, rounds: int) -> Rounds:
-    """Two servers under full load, a second each in turn."""
+def of_servers(bundle: Bundle, rounds: int) -> list[Rounds]:
+    """Two servers under full load, a second each in turn: the worker alone, and all processes."""
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="hotrow-overhead-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -113,13 +113,25 @@ def of_servers(bundle: Bundle, rounds: int) -> Rounds:
         full = stack.enter_context(hotrow(bundle.directory))
         for side in (silent, full):
             drive(side, "/predict", WARM_UP_SECONDS, script, load_core(1))
-        off: list[float] = []
-        on: list[float] = []
+        off: list[Load] = []
+        on: list[Load] = []
         for i in range(rounds):
             for side in (silent, full)[:: 1 if i % 2 else -1]:
-                cost = drive(side, "/predict", 1, script, load_core(1)).cpu_us_per_request
-                (on if side is full else off).append(cost)
-    return Rounds("server under full load", off, on)
+                (on if side is full else off).append(drive(side, "/predict", 1, script, load_core(1)))
+    return [
+        Rounds(
+            "worker under full load",
+            [load.worker_us_per_request for load in off],
+            [load.worker_us_per_request for load in on],
+            AT_MOST_IN_WORKER_US,
+        ),
+        Rounds(
+            "worker and observer under full load",
+            [load.cpu_us_per_request for load in off],
+            [load.cpu_us_per_request for load in on],
+            AT_MOST_US,
+        ),
+    ]
 
 
 def print_rounds(found: Sequence[Rounds]) -> None:
@@ -137,7 +149,10 @@ def print_rounds(found: Sequence[Rounds]) -> None:
             f"{low:+.2f} to {high:+.2f}",
         )
     console.print(table)
-    added, *_ = found[-1].added
-    verdict = "met" if added <= AT_MOST_US else "MISSED"
-    console.print(f"Added {found[-1].name}: {added:.2f} us, target at most {AT_MOST_US:.2f} us: {verdict}.")
+    for rounds in found:
+        added, *_ = rounds.added
+        verdict = "met" if added <= rounds.at_most_us else "MISSED"
+        console.print(
+            f"Added, {rounds.name}: {added:.2f} us, target at most {rounds.at_most_us:.2f} us: {verdict}."
+        )
     console.print(machine.sentence(machine.environment()), soft_wrap=True, style="dim")

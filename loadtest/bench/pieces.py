@@ -27,7 +27,7 @@ from server.model.schema import Feature, Schema
 #: Short enough that some stretches meet no neighbour, even on a busy machine.
 CALLS = 200
 STRETCHES = 100
-#: Then the log's thread gets a turn.
+#: Then the observer gets a turn.
 PAUSE_SECONDS = 0.01
 #: What a request of a wide model brings, and the numbers of features to look at.
 SENT = 11

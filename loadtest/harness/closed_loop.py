@@ -15,13 +15,22 @@ _UNITS_IN_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class Load:
-    """One run of wrk against one server; `late` of those that failed took it longer than 2 s."""
+    """One run of wrk against one server; `late` of those that failed took it longer than 2 s.
+
+    Of the server's CPU time `observer_seconds` are those of the process that writes the log.
+    """
 
     requests: int
     seconds: float
     failed: int
     cpu_seconds: float
     late: int = 0
+    observer_seconds: float = 0.0
+
+    @property
+    def worker_us_per_request(self) -> float:
+        """CPU time of what answers, without the observer, for each answered request."""
+        return (self.cpu_seconds - self.observer_seconds) / self.requests * 1e6
 
     @property
     def cpu_us_per_request(self) -> float:
@@ -79,9 +88,10 @@ def drive(
     """Load a server from keep-alive connections, 32 if not told; raises `LoadTestError` without wrk."""
     pin = ["taskset", "-c", str(core)] if core is not None else []
     command = [*pin, *wrk(subject.url + path, seconds, connections, script)]
-    before = subject.cpu_seconds()
+    before, observer_before = subject.cpu_seconds(), subject.observer_seconds()
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     cpu_seconds = subject.cpu_seconds() - before
+    observer_seconds = subject.observer_seconds() - observer_before
     done = read_wrk(output)
     if done is None:
         raise LoadTestError(f"expected answers from {subject.name}, got none")
@@ -91,4 +101,5 @@ def drive(
         failed=done.not_200 + done.connect + done.read + done.write + done.timeout,
         cpu_seconds=cpu_seconds,
         late=done.timeout,
+        observer_seconds=observer_seconds,
     )

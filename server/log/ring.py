@@ -182,38 +182,36 @@ class Ring:
         end = min(head, read + most_bytes)
         groups: list[Group] = []
         group = Group(-1, [], [])
-        memory = self._memory
+        memory, capacity, header = self._memory, self.capacity, self._header
         while read < head and (read < end or not groups):
-            (size, wide, kind, instance, began, ended, number, _), at, behind = self._header(read)
+            size, wide, kind, instance, began, ended, number, _ = header(read)
             if not size:
-                read = behind
+                read += capacity - read % capacity
                 continue
             if kind >= CLOSED:
                 if groups:
                     break
-                return Taken([], Event(kind, instance, number, began, ended), behind)
+                return Taken([], Event(kind, instance, number, began, ended), read + size)
             if instance != group.instance:
                 group = Group(instance, [], [])
                 groups.append(group)
-            response_at = at + _RECORD_BYTES + wide
+            at = PAGE_BYTES + _RECORD_BYTES + read % capacity
+            read += size
             if wide:
-                group.rows.append(memory[at + _RECORD_BYTES - _SCORE_BYTES : response_at])
+                group.rows.append(memory[at - _SCORE_BYTES : at + wide])
             if kind != ROWS:
-                body_at = response_at + kind
-                response, body = memory[response_at:body_at], memory[body_at : at + size]
-                group.answers.append((began, ended, response, number, body))
-            read = behind
+                at += wide
+                body_at = at + kind
+                end_at = at + size - _RECORD_BYTES - wide
+                group.answers.append((began, ended, memory[at:body_at], number, memory[body_at:end_at]))
         return Taken(groups, None, read)
 
-    def _header(self, position: int) -> tuple[tuple[Any, ...], int, int]:
-        """The head of a record, where it lies, and the position behind it; of a gap at the end all zeros."""
+    def _header(self, position: int) -> tuple[Any, ...]:
+        """The head of a record; of a gap at the end, which is none, all zeros."""
         at = position % self.capacity
-        left = self.capacity - at
-        if left >= _RECORD_BYTES:
-            head = _UNPACK(self._memory, PAGE_BYTES + at)
-            if head[0]:
-                return head, PAGE_BYTES + at, position + head[0]
-        return _GAP, 0, position + left
+        if self.capacity - at < _RECORD_BYTES:
+            return _GAP
+        return _UNPACK(self._memory, PAGE_BYTES + at)
 
     def intend(self, file_bytes: int, more_bytes: int, read: int, lines: int) -> None:
         """Say what is about to be appended to the file."""
@@ -294,11 +292,12 @@ class Ring:
         read, head = self._index[_READ], self._index[_HEAD]
         position = read
         while position < head:
-            (size, _, kind, _, _, ended, _, _), _, position = self._header(position)
+            size, _, kind, _, _, ended, _, _ = self._header(position)
             if self._index[_READ] != read:  # what was read in the meantime may be written over
                 return None
             if size and kind < ROWS:
                 return int(ended)
+            position += size or self.capacity - position % self.capacity
         return None
 
 

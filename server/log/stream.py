@@ -84,6 +84,7 @@ class Stream:
         self._journal = LogJournal(self.path)
         self._file: LogFile | None = None
         self._ways: dict[int, Way] = {}
+        self._lineless: set[int] = set()
         self._usage = ProcessUsage(ring.pid)
         self._unsynced_since = self._retry_at = 0.0
         self._failed = False
@@ -160,7 +161,9 @@ class Stream:
         try:
             return self._way(instance).maker.lines([answer])
         except Exception:
-            logger.exception("An answer has no line in the prediction log.")
+            if instance not in self._lineless:  # once, not for each of a million
+                self._lineless.add(instance)
+                logger.exception("An answer has no line in the prediction log; others are counted.")
             self._lose(self._drop_failed, 1)
             return b""
 
@@ -245,6 +248,7 @@ class Stream:
             self._usage.close()
             self._usage = ProcessUsage(event.pid)
             self._ways.clear()
+            self._lineless.clear()
             self._lost = 0
             self._hold_file()
             self._journal.opened(event.pid, *self._of(self._known.instances(event.pid, self._slot)))

@@ -9,10 +9,10 @@ import numpy.typing as npt
 #: Rows are told apart by the slot they mark; how many differ is read off how many are
 #: marked (Whang et al., A linear-time probabilistic counting algorithm, 1990).
 MARKS = 1024
-#: Up to so many edges a value is compared with all of them at once, in one call for all columns.
+#: Up to so many edges a value is compared with each of them, in one call for all columns.
 _FEW_EDGES = 16
-#: Rows that are counted in one go: their comparisons take some MB at most.
-_BLOCK_VALUES = 2**17
+#: Values that are counted in one go: they fit the processor's cache.
+_BLOCK_VALUES = 2**15
 
 Counts = npt.NDArray[np.float64]
 
@@ -46,14 +46,13 @@ class RowCounter:
             np.array([_number(high, np.inf) for *_, high in columns]),
         )
         self._edges = [np.array(edges) for _, _, _, edges, _, _ in columns]
-        few = [i for i, edges in enumerate(self._edges) if len(edges) <= _FEW_EDGES]
-        self._few = np.array(few, dtype=np.intp)
         self._many = [i for i, edges in enumerate(self._edges) if len(edges) > _FEW_EDGES]
-        # Columns of fewer edges get some that no value is above.
-        self._few_edges = np.full((len(few), max([0, *(len(self._edges[i]) for i in few)])), np.inf)
-        for row, i in enumerate(few):
-            self._few_edges[row, : len(self._edges[i])] = self._edges[i]
-        self._block_rows = max(1, _BLOCK_VALUES // max(1, self._few_edges.size))
+        few = [edges if i not in self._many else () for i, edges in enumerate(self._edges)]
+        # Columns of fewer edges get some that no value is above: float64 [edges, columns].
+        self._few_edges = np.full((max(map(len, few)), len(few)), np.inf)
+        for i, edges in enumerate(few):
+            self._few_edges[: len(edges), i] = edges
+        self._block_rows = max(1, _BLOCK_VALUES // len(columns))
         random = np.random.default_rng(1)
         self._mixers = random.integers(1, 2**64, self._width, dtype=np.uint64) | np.uint64(1)
 
@@ -85,8 +84,10 @@ class RowCounter:
 
     def _bins(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
         """The bin of every value, int [n, columns]: as many as there are edges below it."""
-        bins = np.zeros(values.shape, dtype=np.intp)
-        bins[:, self._few] = (values[:, self._few, np.newaxis] > self._few_edges).sum(axis=2)
+        few = np.zeros(values.shape, dtype=np.int8)
+        for edges in self._few_edges:
+            few += values > edges
+        bins = few.astype(np.intp)
         for i in self._many:
             bins[:, i] = np.searchsorted(self._edges[i], values[:, i])
         return bins

@@ -295,7 +295,7 @@ def test_memory_that_grows_with_the_requests_is_a_leak_and_noise_is_none() -> No
 def test_what_is_added_is_the_median_of_neighbouring_rounds() -> None:
     drifting = [10.0 + i for i in range(21)]
     random = np.random.default_rng(0)
-    rounds = Rounds("", drifting, [off + 2.0 + random.normal(0, 0.1) for off in drifting])
+    rounds = Rounds("", drifting, [off + 2.0 + random.normal(0, 0.1) for off in drifting], 2.5)
     added, low, high = rounds.added
     assert added == pytest.approx(2.0, abs=0.1)
     assert low < added < high < low + 0.3
