@@ -162,6 +162,11 @@ class Settings:
     fast_path: bool = _setting(
         True, _switch, "`on`, or `off`: `/predict` takes the ASGI path through Starlette too"
     )
+    busy_poll: bool = _setting(
+        False,
+        _switch,
+        "`on`: workers never sleep, one processor each; a request is answered in some 60 % of the time",
+    )
     request_timeout_seconds: float = _setting(
         10.0,
         _seconds,

@@ -22,6 +22,8 @@ from loadtest.harness.in_process import worker
 from loadtest.harness.target import add_model, keep_to, server_core
 from loadtest.report.progress import console
 from server.model import decoder
+from server.model.bundle import Bundle
+from server.model.predictor import Predictor
 from server.model.schema import Feature, Schema
 
 #: Short enough that some stretches meet no neighbour, even on a busy machine.
@@ -95,6 +97,14 @@ async def measure(model: Path, folder: Path) -> list[Piece]:
             ),
         ]
     return found
+
+
+def bare_run_us(model: Path) -> float:
+    """What ONNX Runtime alone takes for one row after the other, on one core."""
+    predictor = Predictor(Bundle.load(model))
+    rows = [predictor.bundle.schema.encode(golden.fields) for golden in predictor.bundle.golden_rows()]
+    with keep_to(server_core(1)):
+        return _minimum(_bare_run(predictor), rows)
 
 
 def decoder_cost(width: int) -> DecoderCost:

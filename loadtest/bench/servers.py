@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from loadtest.bench.nginx import constant_answer, has_nginx
 from loadtest.bench.peers import command as peer_command
 from loadtest.bench.peers import hello_request, is_hello
+from loadtest.bench.pieces import bare_run_us
 from loadtest.bench.report import print_report
 from loadtest.harness.bodies import golden_bodies, http_requests, wrk_script
 from loadtest.harness.closed_loop import Load, drive
@@ -33,6 +35,7 @@ from loadtest.report.progress import console
 from server.model.bundle import Bundle
 
 HOTROW = "hotrow"
+NGINX = "nginx"
 DEFAULT = (HOTROW, "asgi_hello", "starlette_hello", "fastapi_lightgbm")
 PEERS = (HOTROW, "fastapi_onnx", "robyn", "blacksheep")
 #: Of the peak that wrk reached, the rate of the open loop.
@@ -66,7 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Measure, print, and write the figures."""
-    names = PEERS if options.peers else DEFAULT
+    names = PEERS if options.peers else (*DEFAULT, *((NGINX,) if has_nginx() else ()))
     bundle = Bundle.load(options.model)
     console.print(f"{options.rounds} rounds of {options.seconds} s for each of {', '.join(names)} ...")
     environment = machine.environment({"rounds": options.rounds, "seconds": options.seconds})
@@ -74,6 +77,8 @@ def main(options: argparse.Namespace) -> int:
         bundle, names, options.rounds, options.seconds, 0 if options.peers else options.open_seconds
     )
     document = report(measured, environment)
+    if NGINX in names:
+        document["bare_run_us"] = bare_run_us(options.model)
     print_report(document)
     if options.json:
         options.json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
@@ -150,6 +155,10 @@ def started(name: str, bundle: Bundle, core: int | None) -> Iterator[Subject]:
     """One of the servers, with metrics and log on where it has them."""
     if name == HOTROW:
         with hotrow(bundle.directory) as subject:
+            yield subject
+        return
+    if name == NGINX:
+        with tempfile.TemporaryDirectory() as folder, constant_answer(Path(folder), core) as subject:
             yield subject
         return
     port = free_port()

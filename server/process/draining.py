@@ -9,6 +9,7 @@ from collections.abc import Callable
 import uvicorn
 
 from server.errors import CLOSE
+from server.process.busy_poll import BusyPoll
 from server.process.listeners import refuse_new
 
 #: Clients are told to close for this long before new connections are refused, and
@@ -39,18 +40,23 @@ class DrainingServer(uvicorn.Server):
         accepting: Callable[[], None],
         stopping: Callable[[], None],
         is_last: Callable[[], bool] = lambda: True,
+        *,
+        busy_poll: bool = False,
     ) -> None:
         super().__init__(config)
         self._stopping = stopping
         self._accepting = accepting
         self._is_last = is_last
         self._most_connections = self._connections = 0
+        self._busy_poll, self._never_sleeps = BusyPoll(), busy_poll
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start up, then say so."""
         await super().startup(sockets)
         if self.started:
             self._accepting()
+            if self._never_sleeps:
+                self._busy_poll.start()
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: see whether a crowd has gone."""
@@ -65,6 +71,7 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Not ready, then the last answers, then no new connections, then the end."""
         self._stopping()
+        self._busy_poll.stop()  # a successor may be awake on the same processor
         beat = asyncio.get_running_loop().create_task(self._beat())
         try:
             await self._drain(sockets)

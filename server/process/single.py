@@ -11,6 +11,7 @@ import psutil
 import uvicorn
 from starlette.types import ASGIApp
 
+from server.process.busy_poll import check_busy_poll
 from server.process.draining import DrainingServer
 from server.process.listeners import BACKLOG, address_of, bind
 from server.process.protocol import log_to_stderr, protocol_of
@@ -36,6 +37,7 @@ def serve(
     `BundleError` if the server cannot start.
     """
     log_to_stderr()
+    check_busy_poll(settings)
     (listener,) = bind(settings)
     service = open_service(settings)
     service.reloads = reloads
@@ -53,7 +55,7 @@ def serve(
             announce(address, service)
 
     config = _config(app, settings, protocol)
-    server = DrainingServer(config, accepting, service.withdraw)
+    server = DrainingServer(config, accepting, service.withdraw, busy_poll=settings.busy_poll)
     # uvicorn raises the signal again when it is done: to stop as told is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

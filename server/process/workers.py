@@ -29,6 +29,7 @@ from server.errors import HotrowError
 from server.log.prediction_log import SharedLog
 from server.model.bundle import Bundle
 from server.process.arbiter import END_SECONDS, HotrowArbiter, check_gunicorn
+from server.process.busy_poll import check_busy_poll
 from server.process.draining import DrainingServer
 from server.process.listeners import BACKLOG, address_of, bind
 from server.process.protocol import log_to_stderr, protocol_of
@@ -114,6 +115,7 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
             stopping=self._service.withdraw,
             # Without a parent there is no successor either.
             is_last=lambda: application.is_stopping() or os.getppid() != self.ppid,
+            busy_poll=application.settings.busy_poll,
         )
         self._install_sigquit_handler()
         try:
@@ -256,6 +258,7 @@ def serve_with_workers(settings: Settings, make_app: Callable[[Service], ASGIApp
     """
     log_to_stderr()
     check_gunicorn()
+    check_busy_poll(settings)
     application = WorkerApplication(settings, make_app)
     gc.freeze()  # the collector would touch, and so copy, the pages shared by the fork
     if application.log is not None:

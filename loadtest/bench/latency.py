@@ -1,0 +1,208 @@
+"""`python -m loadtest bench latency`: how long an answer takes, with the log, without, and busy polling.
+
+All servers are up at once and loaded in turn, closed loops of wrk first, then, if
+asked for, fixed rates. All of a server is on one processor and the load on the
+other, but for busy polling: there what writes the log is with the load, since the
+processor of a worker that never sleeps is taken.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+from rich.table import Table
+
+from loadtest.bench.nginx import constant_answer, has_nginx
+from loadtest.bench.peers import command as peer_command
+from loadtest.bench.peers import hello_request
+from loadtest.harness.bodies import golden_bodies, http_requests, wrk_script
+from loadtest.harness.closed_loop import wrk
+from loadtest.harness.subject import LoadTestError, Subject, free_port, observer_of, running
+from loadtest.harness.target import add_model, keep_to, load_core, server_core, started
+from loadtest.latency.open_loop import open_loop
+from loadtest.report import machine
+from loadtest.report.progress import console
+from server.model.bundle import Bundle
+
+LOGGED, SILENT, BUSY, BUSY_SILENT = "log on", "log off", "busy polling, log on", "busy polling, log off"
+ASGI, NGINX = "raw ASGI hello world", "nginx, a constant answer"
+_OURS = {
+    LOGGED: {},
+    SILENT: {"log_mode": "off"},
+    BUSY: {"busy_poll": "on"},
+    BUSY_SILENT: {"busy_poll": "on", "log_mode": "off"},
+}
+_LATENCY = re.compile(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)", re.MULTILINE)
+_UNITS_IN_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
+
+
+class Latency(NamedTuple):
+    """Two percentiles of one round, in us."""
+
+    p50: float
+    p99: float
+
+
+class Bound(NamedTuple):
+    """What is promised of one figure at one connection: a server's over another's."""
+
+    figure: str
+    server: str
+    other: str
+    at_most: float
+
+
+BOUNDS = (
+    Bound("p99", LOGGED, SILENT, 1.1),
+    Bound("p99", LOGGED, ASGI, 1.0),
+    Bound("p50", BUSY, LOGGED, 0.65),
+    Bound("p50", BUSY, NGINX, 1.0),
+    Bound("p99", BUSY, NGINX, 1.0),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest bench latency", description=__doc__)
+    add_model(parser)
+    parser.add_argument("--connections", type=_numbers, default=[1, 2, 4, 8, 32], metavar="N,…")
+    parser.add_argument("--rates", type=_numbers, default=[], metavar="R,…", help="requests a second [none]")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="in turn [3]")
+    parser.add_argument("--seconds", type=int, default=2, metavar="S", help="of each [2]")
+    options = parser.parse_args(arguments)
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="hotrow-latency-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        bundle = Bundle.load(options.model)
+        subjects = {name: stack.enter_context(server) for name, server in _servers(bundle, folder).items()}
+        closed = {
+            connections: _closed(subjects, bundle, folder, connections, options.rounds, options.seconds)
+            for connections in options.connections
+        }
+        fixed = {rate: _fixed(subjects, bundle, rate, options.seconds) for rate in options.rates}
+    _print(f"p50 / p99 in us by connections, closed loop, medians of {options.rounds} rounds", closed)
+    if fixed:
+        _print("p50 / p99 in us by requests a second, from the intended time", fixed)
+    if 1 in closed:
+        _print_bounds(closed[1])
+    console.print(machine.sentence(machine.environment()), soft_wrap=True, style="dim")
+    return 0
+
+
+def _servers(bundle: Bundle, folder: Path) -> dict[str, AbstractContextManager[Subject]]:
+    servers: dict[str, AbstractContextManager[Subject]] = {
+        name: _ours(bundle, folder / name, settings) for name, settings in _OURS.items()
+    }
+    servers[ASGI] = _asgi(bundle)
+    if has_nginx():
+        servers[NGINX] = constant_answer(folder, server_core(1))
+    return servers
+
+
+@contextmanager
+def _ours(bundle: Bundle, folder: Path, settings: Mapping[str, str]) -> Iterator[Subject]:
+    folder.mkdir()
+    is_busy = "busy_poll" in settings
+    with started(
+        bundle.directory, folder, settings=settings, core=None if is_busy else server_core(1)
+    ) as subject:
+        if is_busy:
+            _pin(psutil.Process(subject.pid), server_core(1))
+            if "log_mode" not in settings:
+                _pin(observer_of(subject.pid), load_core(1))
+        yield subject
+
+
+def _pin(process: psutil.Process, core: int | None) -> None:
+    if core is not None:
+        for thread in process.threads():
+            psutil.Process(thread.id).cpu_affinity([core])
+
+
+@contextmanager
+def _asgi(bundle: Bundle) -> Iterator[Subject]:
+    port = free_port()
+    command = peer_command("asgi_hello", port, bundle.directory)
+    with running(ASGI, command, f"http://127.0.0.1:{port}", core=server_core(1)) as subject:
+        yield subject
+
+
+def _closed(
+    subjects: Mapping[str, Subject], bundle: Bundle, folder: Path, connections: int, rounds: int, seconds: int
+) -> dict[str, Latency]:
+    script = wrk_script(golden_bodies(bundle), folder / "post.lua")
+    found: dict[str, list[Latency]] = {name: [] for name in subjects}
+    for i in range(rounds):
+        for name in list(subjects)[:: 1 if i % 2 else -1]:
+            with _awake(subjects, name):
+                found[name].append(_wrk(subjects[name], name, script, connections, seconds))
+    return {name: Latency(*np.median(rounds, axis=0)) for name, rounds in found.items()}
+
+
+@contextmanager
+def _awake(subjects: Mapping[str, Subject], name: str) -> Iterator[None]:
+    """Stop the others that never sleep: they would take the processor."""
+    stopped = [psutil.Process(subjects[other].pid) for other in (BUSY, BUSY_SILENT) if other != name]
+    for process in stopped:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in stopped:
+            process.resume()
+
+
+def _wrk(subject: Subject, name: str, script: Path, connections: int, seconds: int) -> Latency:
+    path, used = ("/", None) if name == ASGI else ("/predict", script)
+    command = [*wrk(subject.url + path, seconds, connections, used), "--latency"]
+    core = load_core(1)
+    pin = ["taskset", "-c", str(core)] if core is not None else []
+    output = subprocess.run([*pin, *command], capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise LoadTestError(f"expected answers with status 200 from {name}, got: {output}")
+    found = {percent: float(value) * _UNITS_IN_US[unit] for percent, value, unit in _LATENCY.findall(output)}
+    return Latency(found["50"], found["99"])
+
+
+def _fixed(subjects: Mapping[str, Subject], bundle: Bundle, rate: int, seconds: int) -> dict[str, Latency]:
+    posts, gets = http_requests(golden_bodies(bundle), "127.0.0.1"), [hello_request()]
+    found = {}
+    for name, subject in subjects.items():
+        with _awake(subjects, name), keep_to(load_core(1)):
+            result = open_loop(subject.url, gets if name == ASGI else posts, rate, seconds)
+        found[name] = Latency(result.corrected["p50_us"], result.corrected["p99_us"])
+    return found
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def _print(title: str, found: Mapping[int, Mapping[str, Latency]]) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column("server")
+    for number in found:
+        table.add_column(f"{number:,}", justify="right")
+    for name in next(iter(found.values())):
+        table.add_row(name, *(f"{rows[name].p50:,.0f} / {rows[name].p99:,.0f}" for rows in found.values()))
+    console.print(table)
+
+
+def _print_bounds(found: Mapping[str, Latency]) -> None:
+    for bound in BOUNDS:
+        if bound.other in found:
+            ratio = getattr(found[bound.server], bound.figure) / getattr(found[bound.other], bound.figure)
+            verdict = "met" if ratio <= bound.at_most else "MISSED"
+            console.print(
+                f"{bound.figure} at 1 connection, {bound.server} over {bound.other}: {ratio:.2f}, "
+                f"target at most {bound.at_most:.2f}: {verdict}.",
+                soft_wrap=True,
+            )
