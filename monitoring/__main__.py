@@ -51,6 +51,11 @@ def main(arguments: Sequence[str]) -> int:
     whose = erase.add_mutually_exclusive_group(required=True)
     whose.add_argument("--subject", metavar="HASH", help="the hash that stands for a field in the log")
     whose.add_argument("--value", metavar="FIELD=VALUE", help="the value itself, with --key-file")
+    whose.add_argument(
+        "--id",
+        action="append",
+        help="the id of an answer, or a client's of a row or of a request (may be repeated)",
+    )
     erase.add_argument("--key-file", type=Path, metavar="FILE", help="the server's HOTROW_LOG_KEY_FILE")
     for parser_ in (report, drift, replay, verify, erase):
         what = (
@@ -178,10 +183,15 @@ def _verify(options: argparse.Namespace, console: "Console") -> int:
 def _erase(options: argparse.Namespace, console: "Console") -> int:
     from rich.markup import escape
 
-    from monitoring.logs.erasure import erase, subject_of
+    from monitoring.logs.erasure import erase
+    from monitoring.logs.subject import Answered, Hashed, subject_of
 
-    subject = options.subject or subject_of(options.value, options.key_file, options.log)
-    done = erase(options.log, subject)
+    if options.id:
+        done = erase(options.log, Answered(options.id))
+    elif options.subject:
+        done = erase(options.log, Hashed(options.subject))
+    else:
+        done = erase(options.log, subject_of(options.value, options.key_file, options.log))
     console.print(
         f"{done.lines:,} lines, and {done.rows:,} rows of batches, erased from {len(done.files)} files.",
         soft_wrap=True,

@@ -7,7 +7,6 @@ another subject is gone, and none is missing that the ledger does not explain.
 
 import fcntl
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,21 +16,11 @@ from typing import Any
 import orjson
 
 from monitoring.errors import LogError
-from monitoring.logs.files import (
-    PLAIN,
-    absent_files,
-    compressed_as,
-    log_files,
-    masks_of,
-    open_lines,
-    unread_files,
-)
+from monitoring.logs.files import PLAIN, absent_files, compressed_as, log_files, open_lines, unread_files
+from monitoring.logs.subject import Subject, rows_of
 from server.durable import sync_directory
 from server.log.journal import LogJournal
-from server.log.masked import HASH, HASH_HEX_DIGITS, hashed, read_key
 from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
-
-_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -54,16 +43,11 @@ class Erasure:
         return not self.in_use and not self.unsearched
 
 
-def erase(paths: Sequence[Path], subject: str) -> Erasure:
-    """Take out every row with a field whose hash is `subject`; raises `LogError`.
+def erase(paths: Sequence[Path], subject: Subject) -> Erasure:
+    """Take out every row of a subject; raises `LogError`.
 
     Of a batch's line the row alone goes, of other lines the line.
     """
-    if not re.fullmatch(f"[0-9a-f]{{{HASH_HEX_DIGITS}}}", subject):
-        raise LogError(
-            f"expected a subject of {HASH_HEX_DIGITS} hexadecimal digits, as in the log, got {subject!r}: "
-            "give --value and --key-file to have it computed"
-        )
     files = log_files(paths)
     for folder in dict.fromkeys(file.parent for file in files):
         for left in folder.glob(f"*{REWRITTEN_SUFFIX}"):  # by an erasure that was killed
@@ -73,7 +57,7 @@ def erase(paths: Sequence[Path], subject: str) -> Erasure:
     rewritten, in_use = [], []
     for file in files:
         try:
-            if not _has(file, subject.encode()):
+            if not _has(file, subject):
                 continue
         except LogError as error:
             unsearched.append(str(error))
@@ -86,7 +70,7 @@ def erase(paths: Sequence[Path], subject: str) -> Erasure:
         lines, rows = lines + gone, rows + fewer
         rewritten.append(file)
     for folder in dict.fromkeys(file.parent for file in files):
-        _remove_torn(folder, subject.encode())
+        _remove_torn(folder, subject)
     return Erasure(lines, rows, rewritten, in_use, unsearched)
 
 
@@ -101,40 +85,24 @@ def _unsearched(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:
     ]
 
 
-def subject_of(text: str, key_file: Path | None, paths: Sequence[Path] = ()) -> str:
-    """The hash of `FIELD=VALUE` under the key in a file: of a number, `true` or `false`, or else of text.
-
-    With `paths` the field must be one that these logs hash. Raises `LogError`, and
-    `SettingsError` if the key is none.
-    """
-    name, equals, value = text.partition("=")
-    if not equals or key_file is None:
-        raise LogError(
-            f"expected --value FIELD=VALUE and --key-file, got {'no key file' if equals else name!r}"
-        )
-    if paths:
-        _check_hashed(name, log_files(paths))
-    key = read_key(key_file, Path(os.devnull))
-    assert key is not None
-    number = {"true": "1", "false": "0"}.get(value, value)
-    return hashed(key, name, float(number) if _NUMBER.fullmatch(number) else value)
-
-
-def _check_hashed(name: str, files: Sequence[Path]) -> None:
-    """Refuse a field that no line can have the hash of: a misspelt name would find nobody."""
-    rules = list(masks_of(files).values())
-    masked = {field: rule for mask in rules for field, rule in mask.items()}
-    if any(mask.get(name) == HASH for mask in rules):
-        return
-    if not rules and any(_has(file, b'"%b":' % name.encode()) for file in files):
-        return  # these lines lie without their journal
-    is_hashed = ", ".join(sorted(field for field, rule in masked.items() if rule == HASH)) or "none"
-    raise LogError(f"expected a field that the log hashes ({is_hashed}), got {name}")
-
-
-def _has(file: Path, words: bytes) -> bool:
+def _has(file: Path, subject: Subject) -> bool:
+    """Whether a file has rows of the subject, or a line that nobody can tell of; raises `LogError`."""
     with open_lines(file) as lines:
-        return any(words in line for line in lines)
+        return any(_may_tell(line, subject) for line in lines if subject.may_be_in(line))
+
+
+def _may_tell(line: bytes, subject: Subject) -> bool:
+    record = _parsed(line)
+    return record is None or bool(subject.rows(record))
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """What a line of a log says, None of any other."""
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) and {"id", "seq", "input"} <= record.keys() else None
 
 
 @contextmanager
@@ -151,7 +119,7 @@ def _held(file: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _rewrite(file: Path, subject: str) -> tuple[int, int]:
+def _rewrite(file: Path, subject: Subject) -> tuple[int, int]:
     """Rewrite one file; how many lines, and how many rows of other lines, are gone."""
     fresh = file.with_name(file.name + REWRITTEN_SUFFIX)
     fresh.unlink(missing_ok=True)  # of an erasure that was killed
@@ -161,14 +129,14 @@ def _rewrite(file: Path, subject: str) -> tuple[int, int]:
         fresh.unlink(missing_ok=True)
 
 
-def _replaced(file: Path, fresh: Path, subject: str) -> tuple[int, int]:
+def _replaced(file: Path, fresh: Path, subject: Subject) -> tuple[int, int]:
     status = file.stat()
     gone: list[tuple[str, int]] = []
     rows = 0
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open_lines(file) as lines, compressed_as(file, descriptor) as kept:
         for line in lines:
-            if subject.encode() in line:
+            if subject.may_be_in(line):
                 record = _record(file, line)
                 if record is None:
                     continue
@@ -176,8 +144,9 @@ def _replaced(file: Path, fresh: Path, subject: str) -> tuple[int, int]:
                 if not fewer:
                     gone.append((record["id"].partition("-")[0], record["seq"]))
                     continue
-                rows += len(record["input"]["rows"]) - len(fewer["input"]["rows"])
-                line = orjson.dumps(fewer, option=orjson.OPT_APPEND_NEWLINE)
+                rows += len(rows_of(record)) - len(rows_of(fewer))
+                if fewer is not record:
+                    line = orjson.dumps(fewer, option=orjson.OPT_APPEND_NEWLINE)
             kept.write(line)
     _sync(fresh)
     # Retention goes by the time of the last line, not of this.
@@ -196,13 +165,8 @@ def _sync(file: Path) -> None:
 
 def _record(file: Path, line: bytes) -> dict[str, Any] | None:
     """What a line says, None of the half one at the end that a crash left; raises `LogError`."""
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        if not line.endswith(b"\n"):
-            return None
-        record = None
-    if not isinstance(record, dict) or not {"id", "seq", "input"} <= record.keys():
+    record = _parsed(line)
+    if record is None and line.endswith(b"\n"):
         raise LogError(
             f"expected lines of a prediction log in {file}, got one with the subject that is none: "
             f"{line[:60].decode(errors='replace')!r}: take it out by hand"
@@ -210,14 +174,13 @@ def _record(file: Path, line: bytes) -> dict[str, Any] | None:
     return record
 
 
-def _without(record: dict[str, Any], subject: str) -> dict[str, Any]:
+def _without(record: dict[str, Any], subject: Subject) -> dict[str, Any]:
     """A line without the subject's rows, empty if nothing is left of it."""
-    rows = record["input"].get("rows")
-    if not isinstance(rows, list):
-        return {} if subject in record["input"].values() else record
-    stay = [i for i, row in enumerate(rows) if subject not in row.values()]
-    if not stay:
-        return {}
+    rows = rows_of(record)
+    gone = subject.rows(record)
+    stay = [i for i in range(len(rows)) if i not in gone]
+    if not stay or not gone:
+        return record if stay else {}
     shorter = {
         name: [values[i] for i in stay] if isinstance(values, list) else values
         for name, values in record.items()
@@ -225,8 +188,8 @@ def _without(record: dict[str, Any], subject: str) -> dict[str, Any]:
     return shorter | {"input": {"rows": [rows[i] for i in stay]}}
 
 
-def _remove_torn(folder: Path, subject: bytes) -> None:
+def _remove_torn(folder: Path, subject: Subject) -> None:
     """Half lines that a crash left hold nothing that could be kept apart."""
     for torn in folder.glob(f"*{TORN_SUFFIX}"):
-        if subject in torn.read_bytes():
+        if subject.may_be_in(torn.read_bytes()):
             torn.unlink()

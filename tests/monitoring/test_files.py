@@ -13,9 +13,10 @@ import zstandard
 
 from monitoring.drift.comparison import ColumnDrift, drift_of_files
 from monitoring.errors import LogError
-from monitoring.logs.erasure import erase, subject_of
+from monitoring.logs.erasure import erase
 from monitoring.logs.files import open_lines
 from monitoring.logs.replay import replay
+from monitoring.logs.subject import subject_of
 from monitoring.logs.table import open_log
 from monitoring.logs.verification import verify
 from monitoring.report.figures import figures

@@ -5,13 +5,15 @@ import signal
 import stat
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 from rich.console import Console
 
-from monitoring.logs.erasure import erase, subject_of
+from monitoring.logs.erasure import erase
 from monitoring.logs.files import log_files
+from monitoring.logs.subject import Answered, Hashed, subject_of
 from monitoring.logs.verification import verify
 from monitoring.logs.verification_text import print_verification
 from server.log.journal import LogJournal
@@ -44,7 +46,8 @@ def test_a_subject_is_erased_from_closed_files_and_from_the_open_one_once_its_se
     logs = tmp_path / "logs"
     settings = {"log_mask": "income=hash", "log_key_file": str(key), "log_file_bytes": "3000"}
     batch = orjson.dumps({"rows": [OTHERS[0], SUBJECT, OTHERS[1]]})
-    hash_ = subject_of("income=4242.5", key)
+    subject_ = subject_of("income=4242.5", key)
+    hash_ = subject_.digest
     value = ("--value", "income=4242.5", "--key-file", str(key))
     with serving(bundle.directory, tmp_path, log_mode="strict", **settings) as subject:
         send_all(subject.url, [SUBJECT, *OTHERS[:20], SUBJECT, *OTHERS[20:]])
@@ -53,7 +56,7 @@ def test_a_subject_is_erased_from_closed_files_and_from_the_open_one_once_its_se
         before = {line["id"]: line for line in logged(logs)}
         closed = {file: file.stat() for file in log_files([logs]) if file.stat().st_mode & 0o777 == 0o400}
         assert len(closed) > 2
-        erased = erase([logs], hash_)
+        erased = erase([logs], subject_)
         assert (erased.lines, len(erased.in_use)) == (2, 1)
         os.kill(subject.pid, signal.SIGTERM)
         subject.process.wait(timeout=30)
@@ -87,9 +90,41 @@ def _log(folder: Path, subjects: dict[int, str], lines: int = 9) -> Path:
     return file
 
 
+def test_rows_are_erased_by_the_ids_that_people_know(tmp_path: Path) -> None:
+    """An answer's own, of one line or several; a client's of a row, alone or in a batch, and of a request."""
+    file = _log(tmp_path, {}, lines=4)
+    rows = {"probabilities": [0.1, 0.2, 0.3], "input": {"rows": [{"a": 1}, {"a": 2}, {"a": 3}]}}
+    members: list[dict[str, Any]] = [
+        {"row_id": "cli-1", "input": {"a": "13"}},
+        {"row_ids": ["cli-1", 3, "x"], **rows},
+        {"row_id": 13, "input": {"a": "3"}},
+        {"request_id": "r\u00e9q", **rows},
+    ]
+    records = [{"id": f"{BOOT}-{i}", "seq": i, **more} for i, more in enumerate(members, start=5)]
+    records += [{"id": f"{BOOT}-8.{part}", "seq": 8 + part, **rows} for part in (1, 2)]
+    with open(file, "ab") as log:
+        log.write(b"".join(orjson.dumps(record) + b"\n" for record in records))
+    LogJournal(file).closed([BOOT], 10, 0)
+    for ids, lines, fewer in (
+        (["3"], 0, 1),
+        (["cli-1", "r\u00e9q"], 2, 1),
+        ([f"{BOOT}-8"], 2, 0),
+        ([f"{BOOT}-2", "nobody"], 1, 0),
+        (["3"], 0, 0),
+    ):
+        erased = erase([file], Answered(ids))
+        assert (erased.lines, erased.rows, len(erased.files)) == (lines, fewer, bool(lines or fewer)), ids
+        assert verify([file]).whole
+    left = [orjson.loads(line) for line in file.read_bytes().splitlines()]
+    assert [line["seq"] for line in left] == [1, 3, 4, 6, 7]
+    assert (left[3]["row_ids"], left[3]["probabilities"], left[4]["row_id"]) == (["x"], [0.3], 13)
+    done = run("-m", "monitoring", "erase", str(file), "--id", "13", "--id", "x")
+    assert (done.returncode, done.stdout.split(" erased")[0]) == (0, "2 lines, and 0 rows of batches,")
+
+
 def test_a_loss_is_found_beside_what_was_erased(tmp_path: Path) -> None:
     file = _log(tmp_path, {1: "a" * 32, 4: "a" * 32, 9: "a" * 32})
-    assert erase([file], "a" * 32).lines == 3
+    assert erase([file], Hashed("a" * 32)).lines == 3
     assert verify([file]).whole
     kept = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(kept[:2] + kept[3:]))
@@ -101,7 +136,7 @@ def test_a_loss_is_found_beside_what_was_erased(tmp_path: Path) -> None:
 
 def test_a_boot_of_which_all_is_erased_lost_nothing(tmp_path: Path) -> None:
     file = _log(tmp_path, dict.fromkeys(range(1, 10), "a" * 32))
-    assert erase([file], "a" * 32).lines == 9
+    assert erase([file], Hashed("a" * 32)).lines == 9
     assert file.read_bytes() == b""
     assert verify([file]).whole
 
@@ -118,10 +153,10 @@ def test_an_erasure_that_a_crash_cut_short_is_no_loss_and_can_be_repeated(
     with monkeypatch.context() as broken:
         broken.setattr(Path, "replace", crash)  # the ledger has told, the file is not yet in its place
         with pytest.raises(KeyboardInterrupt):
-            erase([file], "a" * 32)
+            erase([file], Hashed("a" * 32))
     assert file.read_bytes() == before
     assert verify([file]).whole
-    assert erase([file], "a" * 32).lines == 1
+    assert erase([file], Hashed("a" * 32)).lines == 1
     assert verify([file]).whole
     assert [path.name for path in tmp_path.iterdir() if "rewritten" in path.name] == []
 
@@ -129,7 +164,7 @@ def test_an_erasure_that_a_crash_cut_short_is_no_loss_and_can_be_repeated(
 def test_subject_is_found_in_the_folders_of_replicas_too(tmp_path: Path) -> None:
     """As Ray's replicas write them: HOTROW_LOG_DIR/REPLICA-GENERATION."""
     file = _log(tmp_path / "0a1b-1", {2: "a" * 32})
-    assert erase([tmp_path], "a" * 32).files == [file]
+    assert erase([tmp_path], Hashed("a" * 32)).files == [file]
     checked = verify([tmp_path])
     assert (checked.whole, checked.lines) == (True, 8)
 
@@ -138,7 +173,7 @@ def test_half_lines_of_a_subject_go_too(tmp_path: Path) -> None:
     file = _log(tmp_path, {})
     torn = tmp_path / "predictions-1-0.jsonl.torn"
     torn.write_bytes(b'{"id":"x","input":{"a":"' + b"a" * 32)
-    erase([file], "a" * 32)
+    erase([file], Hashed("a" * 32))
     assert not torn.exists()
 
 
@@ -147,7 +182,7 @@ def test_half_a_line_at_the_end_of_a_log_goes_with_its_subject(tmp_path: Path) -
     file = _log(tmp_path, {2: "a" * 32})
     with open(file, "ab") as log:
         log.write(b'{"id":"0123456789ab-10","seq":10,"input":{"a":"' + b"a" * 32)
-    assert erase([file], "a" * 32).lines == 1
+    assert erase([file], Hashed("a" * 32)).lines == 1
     assert (file.read_bytes().count(b"\n"), b"a" * 32 in file.read_bytes()) == (8, False)
     assert verify([file]).whole
 

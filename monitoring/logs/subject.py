@@ -1,0 +1,110 @@
+"""Whose rows are meant: those with a field of this hash, or those answered under these ids."""
+
+import os
+import re
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from monitoring.errors import LogError
+from monitoring.logs.files import log_files, masks_of, open_lines
+from server.log.masked import HASH, HASH_HEX_DIGITS, hashed, read_key
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+
+
+class Subject(Protocol):
+    """Rows that belong together."""
+
+    def may_be_in(self, text: bytes) -> bool:
+        """Whether a line, or what is left of one, may hold such a row."""
+
+    def rows(self, record: dict[str, Any]) -> Collection[int]:
+        """Which rows of a line are the subject's, from 0."""
+
+
+class Hashed:
+    """The rows with a field whose hash is this; raises `LogError` if it is none."""
+
+    def __init__(self, digest: str) -> None:
+        if not re.fullmatch(f"[0-9a-f]{{{HASH_HEX_DIGITS}}}", digest):
+            raise LogError(
+                f"expected a subject of {HASH_HEX_DIGITS} hexadecimal digits, as in the log, got {digest!r}: "
+                "give --value and --key-file to have it computed"
+            )
+        self.digest = digest
+
+    def may_be_in(self, text: bytes) -> bool:
+        """Whether the hash stands there."""
+        return self.digest.encode() in text
+
+    def rows(self, record: dict[str, Any]) -> Collection[int]:
+        """The rows with such a field."""
+        return [i for i, row in enumerate(rows_of(record)) if self.digest in row.values()]
+
+
+class Answered:
+    """The rows that were answered under these ids: an answer's own, a client's of a row or of a request."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._ids = frozenset(ids)
+        texts = (re.escape(orjson.dumps(text)[1:-1]) for text in self._ids)
+        # As a word of its own: an id of 3 is not in 13.
+        self._words = re.compile(rb"(?<![0-9A-Za-z])(?:" + b"|".join(texts) + rb")(?![0-9A-Za-z])")
+
+    def may_be_in(self, text: bytes) -> bool:
+        """Whether an id stands there."""
+        return self._words.search(text) is not None
+
+    def rows(self, record: dict[str, Any]) -> Collection[int]:
+        """All rows of an answer or a request of such an id, or those rows that have one."""
+        # A large batch takes several lines, whose ids go on with a point and a number.
+        whole = {str(record["id"]), str(record["id"]).partition(".")[0]}
+        whole |= {str(record[name]) for name in ("row_id", "request_id") if name in record}
+        if whole & self._ids:
+            return range(len(rows_of(record)))
+        return [i for i, row_id in enumerate(record.get("row_ids", ())) if str(row_id) in self._ids]
+
+
+def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a line, of which a batch's has several."""
+    rows = record["input"].get("rows")
+    return rows if isinstance(rows, list) else [record["input"]]
+
+
+def subject_of(text: str, key_file: Path | None, paths: Sequence[Path] = ()) -> "Hashed":
+    """The hash of `FIELD=VALUE` under the key in a file: of a number, `true` or `false`, or else of text.
+
+    With `paths` the field must be one that these logs hash. Raises `LogError`, and
+    `SettingsError` if the key is none.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or key_file is None:
+        raise LogError(
+            f"expected --value FIELD=VALUE and --key-file, got {'no key file' if equals else name!r}"
+        )
+    if paths:
+        _check_hashed(name, log_files(paths))
+    key = read_key(key_file, Path(os.devnull))
+    assert key is not None
+    number = {"true": "1", "false": "0"}.get(value, value)
+    return Hashed(hashed(key, name, float(number) if _NUMBER.fullmatch(number) else value))
+
+
+def _check_hashed(name: str, files: Sequence[Path]) -> None:
+    """Refuse a field that no line can have the hash of: a misspelt name would find nobody."""
+    rules = list(masks_of(files).values())
+    masked = {field: rule for mask in rules for field, rule in mask.items()}
+    if any(mask.get(name) == HASH for mask in rules):
+        return
+    if not rules and any(_holds(file, b'"%b":' % name.encode()) for file in files):
+        return  # these lines lie without their journal
+    is_hashed = ", ".join(sorted(field for field, rule in masked.items() if rule == HASH)) or "none"
+    raise LogError(f"expected a field that the log hashes ({is_hashed}), got {name}")
+
+
+def _holds(file: Path, words: bytes) -> bool:
+    with open_lines(file) as lines:
+        return any(words in line for line in lines)
