@@ -6,7 +6,6 @@ stretches, not make the code look faster than it is.
 
 import argparse
 import asyncio
-import itertools
 import random
 import tempfile
 import time
@@ -18,17 +17,13 @@ import orjson
 import uvloop
 from rich.table import Table
 
+from loadtest.bench.bare_run import STRETCHES, bare_run, minimum_us, stretch_us
 from loadtest.harness.in_process import worker
 from loadtest.harness.target import add_model, keep_to, server_core
 from loadtest.report.progress import console
 from server.model import decoder
-from server.model.bundle import Bundle
-from server.model.predictor import Predictor
 from server.model.schema import Feature, Schema
 
-#: Short enough that some stretches meet no neighbour, even on a busy machine.
-CALLS = 200
-STRETCHES = 100
 #: Then the observer gets a turn.
 PAUSE_SECONDS = 0.01
 #: What a request of a wide model brings, and the numbers of features to look at.
@@ -75,8 +70,8 @@ async def measure(model: Path, folder: Path) -> list[Piece]:
         now = time.perf_counter_ns()
         found = [
             Piece("decode and validate a body", await _us(scorer.decode, silent.bodies)),
-            Piece("ONNX Runtime, the same row again and again", await _us(_bare_run(predictor), rows[:1])),
-            Piece(BARE, await _us(_bare_run(predictor), rows)),
+            Piece("ONNX Runtime, the same row again and again", await _us(bare_run(predictor), rows[:1])),
+            Piece(BARE, await _us(bare_run(predictor), rows)),
             Piece("fill, run, read the margin", await _us(predictor.margin, rows)),
             Piece("row to probability and decision", await _us(predictor.predict, rows)),
             Piece(
@@ -99,14 +94,6 @@ async def measure(model: Path, folder: Path) -> list[Piece]:
     return found
 
 
-def bare_run_us(model: Path) -> float:
-    """What ONNX Runtime alone takes for one row after the other, on one core."""
-    predictor = Predictor(Bundle.load(model))
-    rows = [predictor.bundle.schema.encode(golden.fields) for golden in predictor.bundle.golden_rows()]
-    with keep_to(server_core(1)):
-        return _minimum(_bare_run(predictor), rows)
-
-
 def decoder_cost(width: int) -> DecoderCost:
     """Decode 11 of `width` numbers with the typed decoder and with the dict loop."""
     schema = Schema(Feature(f"feature_{i}", minimum=0.0, maximum=1.0) for i in range(width))
@@ -116,7 +103,7 @@ def decoder_cost(width: int) -> DecoderCost:
         for _ in range(200)
     ]
     typed, loop = (_decoder(schema, limit) for limit in (width, 0))
-    return DecoderCost(width, _minimum(typed, bodies), _minimum(loop, bodies))
+    return DecoderCost(width, minimum_us(typed, bodies), minimum_us(loop, bodies))
 
 
 def _decoder(schema: Schema, limit: int) -> Callable[[bytes], Any]:
@@ -133,32 +120,9 @@ async def _us(call: Callable[[Any], Any], arguments: Sequence[Any]) -> float:
     """The shortest stretch of calls, in us a call, with turns of the event loop between."""
     best = float("inf")
     for _ in range(STRETCHES):
-        best = min(best, _stretch(call, arguments))
+        best = min(best, stretch_us(call, arguments))
         await asyncio.sleep(PAUSE_SECONDS)
     return best
-
-
-def _minimum(call: Callable[[Any], Any], arguments: Sequence[Any]) -> float:
-    return min(_stretch(call, arguments) for _ in range(STRETCHES))
-
-
-def _stretch(call: Callable[[Any], Any], arguments: Sequence[Any]) -> float:
-    turns = list(itertools.islice(itertools.cycle(arguments), CALLS))
-    began = time.perf_counter_ns()
-    for argument in turns:
-        call(argument)
-    return (time.perf_counter_ns() - began) / CALLS / 1000
-
-
-def _bare_run(predictor: Any) -> Callable[[Any], None]:
-    """ONNX Runtime's own call; the row must be filled, or the processor learns its way by heart."""
-    bound_row, run, bound, options = predictor._row, predictor._run, predictor._bound, predictor._options
-
-    def call(row: bytes) -> None:
-        bound_row[:] = row
-        run(bound, options)
-
-    return call
 
 
 def _forget(_: bytes) -> None:

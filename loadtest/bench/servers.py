@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from loadtest.bench.bare_run import bare_run_us
 from loadtest.bench.nginx import constant_answer, has_nginx
 from loadtest.bench.peers import command as peer_command
 from loadtest.bench.peers import hello_request, is_hello
-from loadtest.bench.pieces import bare_run_us
 from loadtest.bench.report import print_report
 from loadtest.harness.bodies import golden_bodies, http_requests, wrk_script
 from loadtest.harness.closed_loop import Load, drive
