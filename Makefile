@@ -116,7 +116,7 @@ fuzz: $(VENV)/dev .venv-fuzz/bin/done ## Atheris on the decoders, random bytes o
 	@$(RUN) loadtest faults F20 F28 --fuzz-seconds $(FUZZ_SECONDS)
 
 fuzz-bits: $(VENV)/dev ## models drawn at random, compared with their library to the bit (FUZZ_BITS_SECONDS, 1800)
-	@FUZZ_BITS_SECONDS=$${FUZZ_BITS_SECONDS:-1800} $(RUN) pytest tests/export/test_last_bits.py
+	@FUZZ_BITS_SECONDS=$${FUZZ_BITS_SECONDS:-1800} $(RUN) pytest -s tests/export/test_fuzz_bits.py
 
 soak: $(VENV)/dev ## load with kills, reloads, leavers and nonsense in between (SOAK_MINUTES, 30)
 	@$(RUN) loadtest soak --minutes $(SOAK_MINUTES)

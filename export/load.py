@@ -153,7 +153,9 @@ def _from_skops(content: bytes, options: LoadOptions) -> Conversion:
         ) from None
     from export.sklearn.model import convert_sklearn
 
-    return convert_sklearn(estimator, "source.skops", content, classes=options.classes)
+    return convert_sklearn(
+        estimator, "source.skops", content, classes=options.classes, evidence=options.evidence
+    )
 
 
 def _from_pickle(content: bytes, options: LoadOptions) -> Conversion:
@@ -241,7 +243,7 @@ def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> 
         )
     from export.sklearn.model import convert_sklearn
 
-    return convert_sklearn(model, file, content, classes=classes)
+    return convert_sklearn(model, file, content, classes=classes, evidence=options.evidence)
 
 
 def _check_model(model: Any) -> None:

@@ -18,6 +18,7 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64T
 
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion
+from export.forest.evidence import Evidence
 from export.forest.graph import tree_nodes
 from export.forest.trees import Forest, Split, Tree
 from export.sklearn.parts import parts
@@ -46,6 +47,13 @@ class Member:
     link: dict[str, Any]
     raw: Callable[[Matrix], Margins]
     categories: Mapping[int, tuple[Any, ...]] = field(default_factory=dict)
+
+
+#: What is known of the columns beside the estimator, for members that hold lists of pandas categories.
+evidence_of_columns: contextvars.ContextVar[Evidence] = contextvars.ContextVar(
+    "evidence_of_columns",
+    default=Evidence(),  # noqa: B039  # frozen
+)
 
 
 def read_member(estimator: Any) -> Member | None:
@@ -92,7 +100,7 @@ def _lightgbm(estimator: Any) -> Member:
 
     best = int(estimator.booster_.best_iteration or 0)
     text = estimator.booster_.model_to_string(num_iteration=best if best > 0 else -1)
-    return _converted(convert_lightgbm(text))
+    return _converted(convert_lightgbm(text, evidence=evidence_of_columns.get()))
 
 
 def _xgboost(estimator: Any) -> Member | None:

@@ -7,9 +7,11 @@ from sklearn.base import is_classifier, is_regressor
 
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion, threshold_feature
+from export.forest.evidence import Evidence
 from export.forest.extremes import EXTREMES, EXTREMES_32
 from export.forest.fitted import is_fitted
 from export.forest.graph import build_graph
+from export.sklearn.members import evidence_of_columns
 from export.sklearn.parts import parts
 from export.sklearn.pipeline import convert_pipeline
 from export.sklearn.source import FittedSource
@@ -21,13 +23,21 @@ OUTPUT_BOUND = 1e-12
 
 
 def convert_sklearn(
-    estimator: Any, file: str, content: bytes, *, classes: tuple[str, ...] = ()
+    estimator: Any,
+    file: str,
+    content: bytes,
+    *,
+    classes: tuple[str, ...] = (),
+    evidence: Evidence = Evidence(),  # noqa: B008  # frozen
 ) -> Conversion:
     """The conversion of a fitted estimator, `content` being the file it came from.
+
+    `evidence` tells which column held which pandas categories where a LightGBM inside does not.
 
     Raises `ExportRefused` for what is no fitted classifier or regressor, or what
     neither we nor skl2onnx convert.
     """
+    evidence_of_columns.set(evidence)
     kind = type(estimator).__name__
     is_estimator = hasattr(estimator, "predict") and hasattr(estimator, "__sklearn_tags__")
     if not is_estimator or not (is_classifier(estimator) or is_regressor(estimator)):

@@ -114,10 +114,11 @@ def _tabled(transformer: Any, columns: list[str], finite: Finite) -> Any:
             f"one {type(transformer).__name__}: give each kind its own entry of the ColumnTransformer"
         )
     values = [finite[column] for column in columns]
-    blocks, has_missing = _blocks(transformer, columns, values)
+    blocks, takes_missing = _blocks(transformer, columns, values)
     made = _table(blocks)
     random = np.random.default_rng(0)
-    codes = np.stack([random.integers(0, len(v) + has_missing, _TRIED_ROWS) for v in values], axis=1)
+    ends = [len(v) + more for v, more in zip(values, takes_missing, strict=True)]
+    codes = np.stack([random.integers(0, end, _TRIED_ROWS) for end in ends], axis=1)
     cells = [[(*v, None)[c] for c in column] for v, column in zip(values, codes.T, strict=True)]
     frame = _frame(columns, cells)
     given = np.where(codes == [len(v) for v in values], np.nan, codes)
@@ -129,8 +130,11 @@ def _tabled(transformer: Any, columns: list[str], finite: Finite) -> Any:
     return made
 
 
-def _blocks(transformer: Any, columns: list[str], values: list[Any]) -> tuple[list[Matrix], bool]:
-    """For each column what its categories, and a missing value, become beside the others' first."""
+def _blocks(transformer: Any, columns: list[str], values: list[Any]) -> tuple[list[Matrix], list[int]]:
+    """For each column what its categories, and a missing value, become beside the others' first.
+
+    Also by column 1 if the transformer takes a missing value there, else 0.
+    """
     first = [column[0] for column in values]
     known: list[slice] = []
     rows: list[list[Any]] = []
@@ -138,16 +142,18 @@ def _blocks(transformer: Any, columns: list[str], values: list[Any]) -> tuple[li
         known.append(slice(len(rows), len(rows) + len(column)))
         rows += [[*first[:i], value, *first[i + 1 :]] for value in column]
     made = _transformed(transformer, _frame(columns, list(zip(*rows, strict=True))))
-    missing = []
-    try:
-        for i in range(len(columns)):
-            row = [[value] for value in (*first[:i], None, *first[i + 1 :])]
-            missing.append(_transformed(transformer, _frame(columns, row)))
-    except (ValueError, TypeError):
-        missing = []
-    # A schema that takes no missing value never asks for the last row of such a table.
-    last = missing or [made[:1]] * len(columns)
-    return [np.concatenate([made[s], m]) for s, m in zip(known, last, strict=True)], bool(missing)
+    blocks, takes_missing = [], []
+    for i, place in enumerate(known):
+        row = [[value] for value in (*first[:i], None, *first[i + 1 :])]
+        try:
+            last = _transformed(transformer, _frame(columns, row))
+        except (ValueError, TypeError):
+            last = made[:1]  # a schema that takes no missing value never asks for it
+            takes_missing.append(0)
+        else:
+            takes_missing.append(1)
+        blocks.append(np.concatenate([made[place], last]))
+    return blocks, takes_missing
 
 
 def _table(blocks: list[Matrix]) -> Table:

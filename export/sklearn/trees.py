@@ -80,7 +80,7 @@ def raw_scores(estimator: Any, table: Any) -> Margins:
     name = type(estimator).__name__
     if name in _HISTOGRAM:
         return _flat(estimator._raw_predict(table, n_threads=1))
-    rows: Matrix = np.asarray(table, dtype=np.float64)
+    rows: Matrix = np.ascontiguousarray(table, dtype=np.float64)
     if name in _BOOSTED:
         return _flat(estimator._raw_predict(rows.astype(np.float32)))
     narrow = rows.astype(np.float32)

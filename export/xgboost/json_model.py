@@ -186,13 +186,19 @@ def _features(learner: dict[str, Any], width: int) -> tuple[tuple[str, ...], lis
 
 
 def _categories(found: dict[str, Any] | None, types: list[str]) -> dict[int, tuple[Any, ...]]:
-    """The names of categories by feature, which XGBoost writes since 3.1: texts as bytes, or numbers."""
+    """The names of categories by feature, which XGBoost writes since 3.1: texts as bytes, or numbers.
+
+    None of them if a text is not ASCII: XGBoost 3.2 counts letters there and cuts bytes, so
+    what is in the file are no names, and the columns are codes.
+    """
     encoded = (found or {}).get("enc") or []
     named = {}
     for i, column in enumerate(encoded):
         values = column["values"]
         if "offsets" in column:
             texts = bytes(value % 256 for value in values)
+            if not texts.isascii():
+                return {}
             values = [texts[start:end].decode() for start, end in pairwise(column["offsets"])]
         if values:
             named[i] = tuple(values)

@@ -1,8 +1,5 @@
-"""The last bits: where a library rounds in its own way, and a search for more (`make fuzz-bits`)."""
+"""The last bits: where a library rounds in its own way."""
 
-import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +18,6 @@ from tests.support.export_models import export
 
 ROWS = np.random.default_rng(0).normal(size=(300, 3))
 HALF = (ROWS[:, 0] > 0).astype(float)
-#: Models drawn in the suite; with the variable set, as many as the seconds allow.
-MODELS = 4
-SECONDS = float(os.environ.get("FUZZ_BITS_SECONDS", "0"))
 
 
 def boosted(target: Any = HALF, rows: Any = ROWS, rounds: int = 4, **parameters: Any) -> Conversion:
@@ -88,35 +82,3 @@ def test_constant_trees_among_several_classes_with_categories(tmp_path: Path) ->
                   "min_data_in_leaf": 1, "min_data_per_group": 1, "cat_smooth": 0.1}  # fmt: skip
     text = lightgbm.train(parameters, dataset, 5).model_to_string()
     assert export(tmp_path, convert_lightgbm(text)).exact
-
-
-def drawn() -> Iterator[int]:
-    """Seeds: a few in the suite, and as many as fit into FUZZ_BITS_SECONDS."""
-    ends, seed = time.monotonic() + SECONDS, 0
-    while seed < MODELS or time.monotonic() < ends:
-        yield seed
-        seed += 1
-
-
-def random_rows(random: np.random.Generator) -> Any:
-    rows = random.normal(size=(200, 4)) * 10.0 ** random.integers(-3, 4)
-    rows[random.random(rows.shape) < random.choice([0.0, 0.2])] = np.nan
-    return rows
-
-
-@pytest.mark.timeout(SECONDS * 2 + 300)
-@pytest.mark.parametrize("family", [boosted, lightgbm_of], ids=["xgboost", "lightgbm"])
-def test_no_drawn_model_differs_by_a_bit(family: Any, tmp_path: Path) -> None:
-    for seed in drawn():
-        random = np.random.default_rng(seed)
-        rows = random_rows(random)
-        target = (np.nan_to_num(rows[:, 0]) + rows[:, 1:].std() * random.normal(size=200) > 0).astype(float)
-        parameters: dict[str, Any] = {
-            "learning_rate": float(random.choice([0.03, 0.3, 1.0])),
-            "max_depth": int(random.integers(1, 7)),
-            "subsample": float(random.choice([0.5, 1.0])),
-        }
-        rounds = int(random.integers(1, 12))
-        conversion = family(target, rows, rounds, **parameters)
-        folder = tmp_path / f"{family.__name__}{seed}"
-        assert export(folder, conversion).exact, (family.__name__, seed)
