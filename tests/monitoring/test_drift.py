@@ -44,9 +44,10 @@ from server.model.reference import read_reference, reference_of_rows
 from server.model.schema import Feature, Schema
 from server.settings import Settings
 from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows, train
+from tests.support.commands import run_inside as run
 from tests.support.monitored import house_bundle, houses, monitored_bundle, send_all, wait_for_rows
 from tests.support.real_data import DATA, needs_real_data
-from tests.support.servers import exchange, post, run, serving
+from tests.support.servers import exchange, post, serving
 from train.tables.data import APPLICATIONS
 from train.tables.data import load as load_tables
 from train.tables.features import SCHEMA

@@ -26,8 +26,8 @@ from server.log.mask import Masking
 from server.log.masked import hashed
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows
+from tests.support.commands import run_inside as run
 from tests.support.monitored import log_of, monitored_bundle
-from tests.support.servers import run
 
 ROWS = sample_rows(THREE_FEATURES, 400, seed=3)
 KEY = b"0123456789abcdef0123456789abcdef"

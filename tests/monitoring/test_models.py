@@ -14,8 +14,9 @@ from monitoring.report.report import make_report
 from server.model.bundle import Bundle
 from server.model.schema import Feature, Schema
 from tests.support.bundles import THREE_FEATURES, sample_rows
+from tests.support.commands import run_inside as run
 from tests.support.monitored import GRADES, HOUSES, house_bundle, houses, log_of, logged, monitored_bundle
-from tests.support.servers import exchange, post, run, serving
+from tests.support.servers import exchange, post, serving
 
 BATCH = 40
 

@@ -20,8 +20,9 @@ from monitoring.report.report import make_report
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from tests.support.bundles import THREE_FEATURES, sample_rows
+from tests.support.commands import run_inside as run
 from tests.support.monitored import monitored_bundle, send_all
-from tests.support.servers import exchange, post, run, serving
+from tests.support.servers import exchange, post, serving
 
 START = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ import pytest
 from monitoring.logs.lines import moment
 from server.model.bundle import Bundle
 from tests.support.bundles import THREE_FEATURES, sample_rows
+from tests.support.commands import run_inside as run
 from tests.support.monitored import START, log_of, monitored_bundle
-from tests.support.servers import run
 
 ROWS_A_DAY = 300
 
