@@ -295,7 +295,10 @@ def _policy(manifest: Mapping[str, Any], schema: Schema, decision: Decision) -> 
     if "policy" not in manifest:
         return None
     policy: Policy = _typed(manifest["policy"], Policy, "policy")
-    problem = policy.problem(schema.features, decision.threshold, decision.below, decision.otherwise)
+    numbers = {feature.name for feature in schema.features if feature.kind != "category"}
+    problem = policy.problem(
+        set(schema.names), numbers, decision.threshold, decision.below, decision.otherwise
+    )
     if manifest["task"] != "binary":
         problem = f"expected the task binary of a model with a policy, got {manifest['task']}"
     if problem:

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from server.errors import ModelFailure
-from server.model.judge import Judge
 from server.model.schema import Row
 
 #: An encoded row to the model's output and the index of its outcome in `Bundle.outcomes`.
@@ -73,9 +72,10 @@ def _value(score: Callable[[Row], float], link: Callable[[float], float]) -> Pre
     return predict
 
 
-def judged_row(judge: Judge, score: Callable[[Row], float], link: Callable[[float], float]) -> Predict:
-    """A function from one encoded row to its probability and the verdict of a policy on it."""
-    verdict = judge.verdict
+def judged_row(
+    verdict: Callable[[float, Row], int], score: Callable[[Row], float], link: Callable[[float], float]
+) -> Predict:
+    """A function from one encoded row to its probability and the verdict of a policy (`Judge`) on it."""
 
     def predict(row: Row) -> tuple[float, int]:
         probability = link(score(row))

@@ -4,14 +4,12 @@ A closed grammar, written in the bundle: nothing in it is evaluated but comparis
 of a feature with a number, or with another feature times and plus a constant.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Set
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
-
-from server.model.schema import Feature
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Limit: TypeAlias = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
@@ -107,10 +105,18 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         found += [check.reason for check in self.checks]
         return (*found, UNUSUAL) if self.unusual is not None else tuple(found)
 
-    def problem(self, features: Sequence[Feature], threshold: float, below: str, otherwise: str) -> str:
-        """What makes a policy of the right types unusable for these features; "" if nothing does."""
+    def problem(
+        self, names: Set[str], numbers: Set[str], threshold: float, below: str, otherwise: str
+    ) -> str:
+        """What makes a policy of the right types unusable with these inputs, of which some are numbers.
+
+        "" if nothing does.
+        """
         return next(
-            filter(None, (*self._band_problems(threshold, below, otherwise), *self._problems(features))), ""
+            filter(
+                None, (*self._band_problems(threshold, below, otherwise), *self._problems(names, numbers))
+            ),
+            "",
         )
 
     def _band_problems(self, threshold: float, below: str, otherwise: str) -> Iterator[str]:
@@ -131,9 +137,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
                 f"says, got {decisions[0]!r} first and {decisions[-1]!r} from {numbers[-1]:g} on"
             )
 
-    def _problems(self, features: Sequence[Feature]) -> Iterator[str]:
-        names = {feature.name for feature in features}
-        numbers = {feature.name for feature in features if feature.kind != "category"}
+    def _problems(self, names: Set[str], numbers: Set[str]) -> Iterator[str]:
         if self.needed is not None:
             for name in self.needed.always:
                 yield _unknown("needed: always", name, names, "an input of the model")
@@ -157,7 +161,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
                 yield "unusual: expected limits from the least to the largest, got them the other way round"
 
 
-def _unknown(where: str, name: str, names: set[str], what: str = "a number among the inputs") -> str:
+def _unknown(where: str, name: str, names: Set[str], what: str = "a number among the inputs") -> str:
     if name in names:
         return ""
     near = get_close_matches(name, names, 1, 0.5)

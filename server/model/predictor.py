@@ -77,7 +77,7 @@ class Predictor:
         )
         if self.judge is not None:
             #: The same to the verdict of the bundle's policy, of which `judge` knows the outcome.
-            self.judged = judged_row(self.judge, self.margin, self.link)
+            self.judged = judged_row(self.judge.verdict, self.margin, self.link)
             self.predict = self._predict_by_policy
 
     def _predict_by_policy(self, row: Row) -> tuple[float, int]:

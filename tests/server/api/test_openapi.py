@@ -23,7 +23,7 @@ from tests.support.servers import serving
 pytestmark = pytest.mark.whole
 
 #: `make conformance` sets 500, in which each operation is tried for some minutes.
-EXAMPLES = os.environ.get("CONFORMANCE_EXAMPLES", "15")
+EXAMPLES = os.environ.get("CONFORMANCE_EXAMPLES", "5")
 
 
 @pytest.fixture(scope="module")
