@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from server.model.bundle import Bundle, Decision
@@ -291,3 +292,36 @@ def test_near_the_limit_the_costs_are_explained() -> None:
     near = {**ACCEPTED, "probability": 0.09095, "decision": "accept"}
     assert "So near the limit" in text_of(verdict_of(bundle_of()).answered(near, 1e-5))
     assert "So near the limit" not in text_of(verdict_of(bundle_of()).answered(ACCEPTED, 1e-5))
+
+
+def test_decision_of_a_policy_is_said_with_its_reasons(three: Path) -> None:
+    manifest = orjson.loads((three / "bundle.json").read_bytes())
+    policy = {
+        "needed": {"known_at_least": 2},
+        "checks": [
+            {"feature": "income", "at_least": 500, "text": {"en": "Is that a year's?", "fr": "Par an ?"}},
+            {"feature": "owner", "at_most": 0, "then": "", "name": "owns"},
+        ],
+        "unusual": {"limits": {"income": [100, 9000]}},
+    }
+    bundle = Bundle.from_manifest(three, manifest | {"policy": policy})
+    document = {
+        "probability": 0.1,
+        "decision": "refer",
+        "because": ["income", "owns", "unusual"],
+        "model": "a@1",
+    }
+    drawn = verdict_of(bundle).supposed(document)
+    for words in (
+        "For a person",
+        "À examiner",
+        "Is that a year&#x27;s?",
+        "Par an ?",
+        "Owns a home",
+        "out of the ordinary",
+    ):
+        assert words in drawn
+    assert "Granted" not in drawn.partition("<svg")[0]
+    assert "Incomplete" in verdict_of(bundle).supposed(
+        document | {"decision": "incomplete", "because": ["needed"]}
+    )

@@ -24,6 +24,7 @@ class Change(NamedTuple):
     feature: str
     value: float
     probability: float
+    outcome: int
     size: float
 
 
@@ -60,7 +61,7 @@ class Flips:
             name, column = self._names[owner], self._columns[owner]
             size = self._size(name, float(values[column]), float(case[column]))
             if name not in best or size < best[name].size:
-                best[name] = Change(name, float(case[column]), probability, size)
+                best[name] = Change(name, float(case[column]), probability, other, size)
         return sorted(best.values(), key=lambda change: change.size)
 
     def _cases(self, values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[Matrix, list[int]]:

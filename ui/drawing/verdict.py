@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 from server.model.bundle import Bundle
 from ui.drawing.gauge import gauge
-from ui.drawing.panel import head, origin, panel, supposed
+from ui.drawing.panel import Symbol, head, origin, panel, supposed
 from ui.words.text import NBSP, Text, joined, tag
 from ui.words.values import format_number
-from ui.words.wording import Wording, percent, percents
+from ui.words.wording import Wording, because, decided, percent, percents
 
 #: Of a model with many classes, the likeliest are listed.
 _LISTED_CLASSES = 6
@@ -70,6 +70,7 @@ class Decided:
     def __init__(self, bundle: Bundle) -> None:
         self.words = Wording.of(bundle)
         self._decision = bundle.decision
+        self._decided, self._because = decided(bundle, self.words), because(bundle)
         # Only a refusal is bad news; other decisions are no one's praise or blame.
         self._tone = "judged" if self.words.refuses else "plain"
 
@@ -88,13 +89,18 @@ class Decided:
 
     def _drawn(self, document: Mapping[str, Any]) -> tuple[str, str, str]:
         """The panel's kind, its head and the gauge."""
-        probability, below = document["probability"], document["decision"] == self._decision.below
+        probability, decision = document["probability"], document["decision"]
         judged = self.words.refuses
-        if below:
-            said = head("check" if judged else "down", self.words.below, self.comparison(probability))
-        else:
-            said = head("cross" if judged else "up", self.words.otherwise, self.comparison(probability))
-        return f"{'below' if below else 'otherwise'} {self._tone}", said, self._gauge(probability)
+        kind: str = "open"
+        symbol: Symbol = "attention"
+        if decision == self._decision.below:
+            kind, symbol = "below", "check" if judged else "down"
+        elif decision == self._decision.otherwise:
+            kind, symbol = "otherwise", "cross" if judged else "up"
+        reasons = [self._because[reason] for reason in document.get("because", ())]
+        explanation = joined([*reasons, self.comparison(probability)], " ")
+        said = head(symbol, self._decided[decision], explanation)
+        return f"{kind} {self._tone}", said, self._gauge(probability)
 
     def comparison(self, probability: float) -> Text:
         """The probability beside the limit, in one sentence."""

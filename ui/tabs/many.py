@@ -29,7 +29,7 @@ from ui.cases.examples import examples_of
 from ui.cases.table import Rows, Table, columns_of, read_rows, read_table, written
 from ui.words.labels import Labels, refusal
 from ui.words.text import NBSP, Text, scroll, tag
-from ui.words.wording import Wording
+from ui.words.wording import Wording, decided
 
 #: Bins of the distribution of scores, over 0 to 1.
 BINS = 40
@@ -98,7 +98,7 @@ def many_html(bundle: Bundle, most_rows: int) -> str:
 
 def _outcomes(bundle: Bundle, words: Wording) -> dict[str, Any]:
     if bundle.task == "binary":
-        return {bundle.decision.below: words.below, bundle.decision.otherwise: words.otherwise}
+        return decided(bundle, words)
     return {name: Text.same(name) for name in bundle.classes}
 
 

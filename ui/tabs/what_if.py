@@ -18,7 +18,7 @@ from ui.tabs.form import WIDE
 from ui.words.labels import NO, UNKNOWN_WORD, YES, Labels, refusal
 from ui.words.text import NBSP, Text, attribute, tag
 from ui.words.values import body_of, row_of, texts_of
-from ui.words.wording import Wording, percent
+from ui.words.wording import Wording, decided, percent
 
 _LEFT, _RIGHT = Text("This case", "Ce cas"), Text("What if", "Et si")
 _COMPARE_WITH = Text("Compare with", "Comparer avec")
@@ -68,6 +68,7 @@ class WhatIf:
         bundle = scorer.bundle
         self._scorer, self._schema, self._labels = scorer, bundle.schema, Labels.of(bundle)
         self._verdict, self._words = verdict_of(bundle), Wording.of(bundle)
+        self._decided = decided(bundle, self._words)
         self._binary = bundle.task == "binary"
         self._flips = Flips(scorer.predictor, grids, list(order))
 
@@ -103,10 +104,8 @@ class WhatIf:
         """Decision and figure in a line."""
         if not self._binary:
             return tag("span", Text.same(str(document["prediction"])))
-        below = document["decision"] == self._scorer.bundle.decision.below
-        decided = self._words.below if below else self._words.otherwise
         figure = percent(document["probability"])
-        return tag("strong", decided) + tag("span", figure)
+        return tag("strong", self._decided[document["decision"]]) + tag("span", figure)
 
     def _change(self, change: Change, values: "memoryview[float]") -> str:
         feature = self._schema[change.feature]
@@ -117,11 +116,10 @@ class WhatIf:
             before=self._labels.value(feature, before),
             after=self._labels.measured(feature, after),
         )
-        below = change.probability < self._scorer.bundle.decision.threshold
         then = _THEN.put(
             name=self._words.probability,
             risk=percent(change.probability, 2),
-            decision=self._words.below if below else self._words.otherwise,
+            decision=self._decided[self._scorer.bundle.outcomes[change.outcome]],
         )
         text = texts_of(self._schema, {feature.name: after})[feature.name]
         return (

@@ -91,7 +91,7 @@ class Why:
         predictor = self._model.scorer.predictor
         if self._binary:
             probability, outcome = predictor.predict(row)
-            return _Answer(probability, outcome == 1)
+            return _Answer(probability, self._bundle.outcomes[outcome] == self._bundle.decision.otherwise)
         if self._bundle.classes:
             return _Answer(sum(terms), False)
         return _Answer(suppose(predictor, row)["prediction"], False)
