@@ -14,6 +14,8 @@ from loadtest.capacity.simulate import closed_form
 from loadtest.capacity.simulation import POLICIES, Farm, Floats, Policy, draw_services, resample, simulate
 from tests.support.servers import run
 
+pytestmark = pytest.mark.whole
+
 REQUESTS, SEEDS = 40_000, 8
 
 

@@ -18,6 +18,8 @@ from tests.support.commands import run_inside as run
 from tests.support.monitored import GRADES, HOUSES, house_bundle, houses, log_of, logged, monitored_bundle
 from tests.support.servers import exchange, post, serving
 
+pytestmark = pytest.mark.whole
+
 BATCH = 40
 
 

@@ -24,6 +24,8 @@ from tests.support.commands import run_inside as run
 from tests.support.monitored import monitored_bundle, send_all
 from tests.support.servers import exchange, post, serving
 
+pytestmark = pytest.mark.whole
+
 START = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 
 

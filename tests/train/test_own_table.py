@@ -22,6 +22,8 @@ from train.__main__ import main
 from train.errors import DataError
 from train.own_table import Asked, load_table
 
+pytestmark = pytest.mark.whole
+
 ROWS = 900
 
 

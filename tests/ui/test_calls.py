@@ -20,6 +20,8 @@ from tests.support.pages import JSON, decide, decisions, page_client, run, wait_
 from ui.words.values import texts_of
 from ui.words.wording import percents
 
+pytestmark = pytest.mark.whole
+
 SCHEMA = Bundle.load(CREDIT).schema
 RISKY = next(e["row"] for e in Bundle.load(CREDIT).manifest["examples"] if e["name"] == "risky")
 HOSTILE = ("<script>alert(1)</script>", "9" * 10_000, "=HYPERLINK('http://x')")

@@ -29,6 +29,8 @@ from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import monitored_bundle, send_all
 from tests.support.servers import exchange, serving, system_tool
 
+pytestmark = pytest.mark.whole
+
 ROWS = sample_rows(THREE_FEATURES, 100, seed=2)
 COUNTS = "hotrow_request_duration_seconds_count"
 

@@ -19,6 +19,8 @@ from tests.server.wire.test_wire import read_until_closed
 from tests.support.bundles import ROW
 from tests.support.servers import address, exchange, post, serving
 
+pytestmark = pytest.mark.whole
+
 BODY = orjson.dumps(ROW)
 BATCH = orjson.dumps({"rows": [ROW]})
 #: One request of each kind and way.
