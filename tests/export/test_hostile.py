@@ -24,7 +24,9 @@ from sklearn.ensemble import RandomForestClassifier
 from tests.export.test_onnx import converted, linear
 from tests.support.export_models import rows, target, train_lightgbm, train_xgboost
 
-FILES = int(os.environ.get("HOSTILE_FILES", "120"))
+pytestmark = pytest.mark.whole
+
+FILES = 300
 DRIVER = """
 import json, os, sys
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -233,7 +233,7 @@ BAD_CONTENTS = {
 }
 
 
-@pytest.mark.parametrize(("workers", "what"), zip("121", BAD_CONTENTS, strict=True))
+@pytest.mark.parametrize(("workers", "what"), list(zip("121", BAD_CONTENTS, strict=True)))
 def test_nonsense_with_right_hashes_leaves_the_old_model(
     versions: list[Path], served: Path, tmp_path: Path, workers: str, what: str
 ) -> None:
