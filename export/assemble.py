@@ -76,11 +76,13 @@ def write_conversion(
     manifest: Mapping[str, Any] | None = None,
     files: Mapping[str, bytes] | None = None,
     ordinary_rows: int = ORDINARY_ROWS,
+    replace: bool = True,
 ) -> Bundle:
     """Prove a conversion equal to its source and write its bundle.
 
     Without `golden` rows are drawn from the schema. Raises `ExportRefused` when
-    the proof fails or the schema does not fit; nothing is written then.
+    the proof fails or the schema does not fit, and `BundleError` when `out` holds other
+    content under the same label and is not to be replaced; nothing is written then.
     """
     _check_schema(conversion, schema)
     graph = conversion.graph(_metadata(conversion, name, version))
@@ -103,6 +105,7 @@ def write_conversion(
             GOLDEN_FILE: golden_lines(conversion.task, rows_of),
             **(files or {}),
         },
+        replace=replace,
     )
 
 
@@ -126,9 +129,13 @@ def _described(
     }
     if conversion.task == "binary":
         below, otherwise = conversion.decisions or (Decision.below, Decision.otherwise)
-        described["decision"] = vars(decision or Decision(below=below, otherwise=otherwise))
+        threshold = Decision.threshold if conversion.threshold is None else conversion.threshold
+        own = Decision(threshold=threshold, below=below, otherwise=otherwise)
+        described["decision"] = vars(decision or own)
     if conversion.classes:
         described["classes"] = conversion.classes
+    if conversion.ignored:
+        described["ignored"] = conversion.ignored
     return {**described, "features": [feature.to_dict() for feature in schema.features], **more}
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import stat
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from export.reading.describe import apply_entries, document_of, entries, names_i
 from export.reading.description import CARRIED, check_document, check_examples, weighed, written
 from export.reading.observe import MAX_NAMED, Data, DataNames, infer, read_data
 from export.reading.table import read_table
+from export.verify import ORDINARY_ROWS
 from server.model.bounds import Bounds
 from server.model.bundle import (
     GOLDEN_FILE,
@@ -40,12 +42,15 @@ _MAX_LISTED = 12
 #: Written anew by every export; the rest of an old manifest is carried along.
 _OWN_MEMBERS = {
     "format", "files", "name", "version", "task", "exact", "bound", "precision", "source", "link",
-    "decision", "classes", "features",
+    "decision", "classes", "features", "ignored",
 }  # fmt: skip
 
 
-def export(options: argparse.Namespace) -> None:
-    """Write the bundle the options ask for, or print a schema; raises `HotrowError`."""
+def export(options: argparse.Namespace, *, ordinary_rows: int = ORDINARY_ROWS) -> None:
+    """Write the bundle the options ask for, or print a schema; raises `HotrowError`.
+
+    `ordinary_rows` are drawn for the parity report, beside those at thresholds and of other kinds.
+    """
     options.source = model_file(options.source)
     old = Bundle.load(options.source) if options.source.is_dir() else None
     document = document_of(options.schema) if options.schema else {}
@@ -56,7 +61,7 @@ def export(options: argparse.Namespace) -> None:
     if options.schema_template:
         sys.stdout.buffer.write(template(features))
         return
-    schema = Schema(features)
+    schema = Schema(features, conversion.ignored)
     name = options.name or document.get("name") or (old.name if old else _name_of(options.source))
     version = options.version or document.get("version") or (old.version if old else "1")
     decision = _decision(options, document, conversion, old)
@@ -81,8 +86,15 @@ def export(options: argparse.Namespace) -> None:
         golden=old.golden_fields() if old else None,
         manifest=manifest,
         files=files,
+        ordinary_rows=ordinary_rows,
+        replace=options.replace,
     )
     print(f"Wrote {options.out}: {bundle.label}, {bundle.task}, {_proof(bundle)}.")
+    if not (bundle.directory / MANIFEST_FILE).stat().st_mode & stat.S_IROTH:
+        _say(
+            f"Its files can be read by you alone, as the umask says: `chmod -R go+rX {bundle.directory}` "
+            "before another user, or an image, serves it."
+        )
     source = bundle.manifest["source"]
     if source.get("rounds_trained", 0) > source.get("iterations", 0):
         print(
@@ -149,6 +161,8 @@ def _decision(
     if options.fn_cost is not None:
         costs = {"false_negative": options.fn_cost, "false_positive": options.fp_cost}
     threshold = document.get("threshold") if options.threshold is None else options.threshold
+    if threshold is None and old is None and costs is None:
+        threshold = conversion.threshold
     if conversion.task != "binary":
         if any(value is not None for value in (threshold, names, costs)):
             raise ExportRefused(

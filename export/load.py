@@ -6,7 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -151,11 +151,7 @@ def _from_skops(content: bytes, options: LoadOptions) -> Conversion:
             f"expected a whole .skops file of scikit-learn {version('scikit-learn')}, got one that does not "
             f"load ({_short(error)}): save it again with this version"
         ) from None
-    from export.sklearn.model import convert_sklearn
-
-    return convert_sklearn(
-        estimator, "source.skops", content, classes=options.classes, evidence=options.evidence
-    )
+    return from_object(estimator, "source.skops", content, options)
 
 
 def _from_pickle(content: bytes, options: LoadOptions) -> Conversion:
@@ -214,13 +210,22 @@ def _foreign_words(types: Sequence[str]) -> str:
 
 def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> Conversion:
     """The conversion of an unpickled model: of LightGBM, XGBoost or scikit-learn."""
-    model = getattr(model, "best_estimator_", model)  # of a search, the one refitted with the best parameters
+    from export.sklearn.wrappers import unwrapped
+
+    _check_model(model)
+    labels = tuple(map(str, getattr(model, "classes_", ())))
+    model, threshold = unwrapped(model)
+    found = _from_model(model, file, content, options, labels)
+    return found if threshold is None else replace(found, threshold=threshold)
+
+
+def _from_model(
+    model: Any, file: str, content: bytes, options: LoadOptions, labels: tuple[str, ...]
+) -> Conversion:
     classes = options.classes
     library = type(model).__module__.partition(".")[0]
-    _check_model(model)
     if library == "lightgbm":
         booster = getattr(model, "booster_", model)
-        labels = tuple(map(str, getattr(model, "classes_", ())))
         best = int(booster.best_iteration or 0) if options.rounds == "best" else 0
         record = {"best_iteration": best, "rounds_trained": booster.current_iteration()} if best > 0 else {}
         text = booster.model_to_string(num_iteration=best if best > 0 else -1)
@@ -236,7 +241,7 @@ def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> 
         return convert_xgboost(
             bytes(booster.save_raw("json")),
             classes=classes,
-            labels=tuple(map(str, getattr(model, "classes_", ()))),
+            labels=labels,
             rounds=options.rounds,
             missing=getattr(model, "missing", options.missing),
             target=_target(options),

@@ -25,7 +25,9 @@ class Conversion:
     `categories` are those that the model itself knows, by feature: a schema must
     have them in that order, which is that of their codes; `values` are these as the
     library had them, of whatever type.
-    `decisions` are the names of a binary model's two answers, if it knows them.
+    `decisions` are the names of a binary model's two answers, `threshold` the probability
+    from which it gives the second, if it knows them.
+    `ignored` are columns of the training table that the model drops.
     `gaps` are the features of which the model tells that training saw them missing.
     """
 
@@ -44,10 +46,12 @@ class Conversion:
     bound: float = 0.0
     output_bound: float = 0.0
     takes_missing: bool = True
+    ignored: tuple[str, ...] = ()
     extremes: tuple[float, ...] = EXTREMES
     categories: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     values: Mapping[int, tuple[Any, ...]] = field(default_factory=dict)
     decisions: tuple[str, str] | None = None
+    threshold: float | None = None
     gaps: frozenset[int] = frozenset()
     record: dict[str, Any] = field(default_factory=dict)
 
@@ -55,7 +59,11 @@ class Conversion:
     def schema(self) -> Schema:
         """The schema the model itself tells."""
         return Schema(
-            feature if self.takes_missing else replace(feature, nullable=False) for feature in self.features
+            (
+                feature if self.takes_missing else replace(feature, nullable=False)
+                for feature in self.features
+            ),
+            self.ignored,
         )
 
     @property

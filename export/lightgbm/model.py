@@ -6,6 +6,7 @@ from typing import Any
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion, two_labels
 from export.forest.evidence import Evidence
+from export.forest.extremes import ZERO_BAND
 from export.forest.graph import build_graph
 from export.forest.trees import Missing
 from export.lightgbm.categories import pair
@@ -45,13 +46,14 @@ def convert_lightgbm(
     columns = {i: values for i, values in pair(booster, evidence).items() if values}
     types = _missing_types(booster)
     texts = {i: tuple(map(str, values)) for i, values in columns.items()}
+    thresholds = booster.forest.thresholds()
     return Conversion(
         family="lightgbm",
         task=task,
         graph=lambda metadata: build_graph(booster.forest, metadata),
         link=link,
         features=tuple(
-            _feature(i, name, booster, texts.get(i, ()), nullable=types.get(i) != {"none"})
+            _feature(i, name, booster, texts.get(i, ()), thresholds[i], nullable=types.get(i) != {"none"})
             for i, name in enumerate(booster.feature_names)
         ),
         categories=texts,
@@ -114,10 +116,20 @@ def _missing_types(booster: Booster) -> dict[int, set[Missing]]:
     return found
 
 
-def _feature(i: int, name: str, booster: Booster, categories: tuple[str, ...], *, nullable: bool) -> Feature:
+def _feature(
+    i: int,
+    name: str,
+    booster: Booster,
+    categories: tuple[str, ...],
+    thresholds: Sequence[float],
+    *,
+    nullable: bool,
+) -> Feature:
     if categories:
         return Feature(name, "category", categories=categories, default=categories[0], nullable=nullable)
     kind: Kind = "integer" if i in booster.categorical else "number"
+    if booster.ranges[i] == (0.0, 1.0) and set(thresholds) == {ZERO_BAND}:  # two values alone
+        return Feature(name, kind, nullable=nullable, inferred=Inferred("flag"))
     low, high = booster.ranges[i] or (None, None)
     middle = None if low is None or high is None else low + (high - low) / 2
     seen = Inferred(minimum=low, maximum=high)

@@ -20,6 +20,28 @@ _KNOTS_AT_MOST = 1000
 _PLAIN = ("str", "FunctionTransformer", "SimpleImputer")
 
 
+def used_columns(estimator: Any, names: Sequence[str]) -> set[str]:
+    """The columns that reach the model: those that a ColumnTransformer in front of it does not drop."""
+    if hasattr(estimator, "transformers_"):
+        pairs = column_transformers(estimator, names)
+        return {name for transformer, columns in pairs if transformer != "drop" for name in columns}
+    if hasattr(estimator, "steps"):
+        return used_columns(estimator.steps[0][1], names)
+    inside = [
+        getattr(member, "estimator", member)  # a calibrated one holds its classifier
+        for attribute in ("estimators_", "calibrated_classifiers_")
+        for member in _members(getattr(estimator, attribute, ()))
+    ]
+    if not inside or getattr(estimator, "passthrough", False) or hasattr(estimator, "estimators_features_"):
+        return set(names)
+    return {name for member in inside for name in used_columns(member, names)}
+
+
+def _members(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        yield from value
+
+
 def column_knots(estimator: Any, names: Sequence[str]) -> tuple[tuple[float, ...], ...]:
     """For each column the points its transformers and trees compare it with, ascending."""
     found: list[set[float]] = [set() for _ in names]

@@ -44,13 +44,10 @@ def register_functions() -> None:
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
         function = operator.raw_operator.func
-        if function is not None and function not in _STEPS:
-            raise NotImplementedError(
-                f"FunctionTransformer takes {', '.join(f.__name__ for f in _STEPS)} of NumPy, not {function}"
-            )
+        steps = [] if function is None else steps_of(function)
         element = 1 if isinstance(operator.inputs[0].type, FloatTensorType) else 11
         rows = _joined(scope, operator, container)
-        for kind, second in _STEPS.get(function, []):
+        for kind, second in steps:
             inputs = [rows]
             if second is not None:
                 inputs.append(scope.get_unique_variable_name("constant"))
@@ -61,6 +58,16 @@ def register_functions() -> None:
         container.add_node("Identity", [rows], [operator.outputs[0].full_name], name=name)
 
     update_registered_converter(FunctionTransformer, "HotrowFunction", _shapes, convert, overwrite=True)
+
+
+def steps_of(function: Any) -> list[tuple[str, float | None]]:
+    """The operators of a function, each with the number that stands second; raises for another function."""
+    found = _STEPS.get(function)
+    if found is None:
+        raise NotImplementedError(
+            f"of functions {', '.join(f.__name__ for f in _STEPS)} of NumPy are converted, not {function}"
+        )
+    return found
 
 
 def least_values(estimator: Any, names: Sequence[str]) -> dict[str, float]:

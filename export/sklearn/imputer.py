@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 from skl2onnx import update_registered_converter
-from skl2onnx.algebra.onnx_ops import OnnxIdentity, OnnxIsNaN, OnnxWhere
-from skl2onnx.common.data_types import DoubleTensorType
+from skl2onnx.common.data_types import FloatTensorType
 from sklearn.impute import SimpleImputer
 
 
@@ -18,22 +17,46 @@ def register_imputer() -> None:
     update_registered_converter(SimpleImputer, "SklearnSimpleImputer", _shapes, _convert, overwrite=True)
 
 
+def _kept(imputer: Any) -> list[int]:
+    """The columns that are not dropped for having no value in training."""
+    return np.flatnonzero(~np.isnan(imputer.statistics_.astype(np.float64))).tolist()
+
+
 def _shapes(operator: Any) -> None:
-    kind = type(operator.inputs[0].type)
-    operator.outputs[0].type = kind([None, len(operator.raw_operator.statistics_)])
+    kind, imputer = type(operator.inputs[0].type), operator.raw_operator
+    marks = len(imputer.indicator_.features_) if imputer.add_indicator else 0
+    operator.outputs[0].type = kind([None, len(_kept(imputer)) + marks])
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
-    imputer = operator.raw_operator
-    if imputer.add_indicator or not np.isnan(imputer.missing_values) or np.isnan(imputer.statistics_).any():
-        raise NotImplementedError("SimpleImputer with an indicator, another missing value or an empty column")
-    dtype = np.float64 if isinstance(operator.inputs[0].type, DoubleTensorType) else np.float32
-    version = container.target_opset
-    rows = operator.inputs[0]
-    chosen = OnnxWhere(
-        OnnxIsNaN(rows, op_version=version),
-        imputer.statistics_.astype(dtype),
-        rows,
-        op_version=version,
-    )
-    OnnxIdentity(chosen, op_version=version, output_names=operator.outputs[:1]).add_to(scope, container)
+    imputer, output = operator.raw_operator, operator.outputs[0].full_name
+    is_narrow = isinstance(operator.inputs[0].type, FloatTensorType)
+    element, dtype = (1, np.float32) if is_narrow else (11, np.float64)
+
+    def add(kind: str, inputs: list[str], **attributes: Any) -> str:
+        made = str(scope.get_unique_variable_name(kind.lower()))
+        container.add_node(kind, inputs, [made], name=scope.get_unique_operator_name(kind), **attributes)
+        return made
+
+    def constant(kind: int, values: Any) -> str:
+        name = str(scope.get_unique_variable_name("constant"))
+        container.add_initializer(name, kind, [len(values)], values)
+        return name
+
+    def columns(rows: str, places: list[int]) -> str:
+        return add("Gather", [rows, constant(7, places)], axis=1)
+
+    rows = operator.inputs[0].full_name
+    if len(operator.inputs) > 1:
+        rows = add("Concat", [variable.full_name for variable in operator.inputs], axis=1)
+    if np.isnan(imputer.missing_values):
+        absent = add("IsNaN", [rows])
+    else:
+        absent = add("Equal", [rows, constant(element, [dtype(imputer.missing_values)])])
+    kept = _kept(imputer)
+    statistics = imputer.statistics_.astype(dtype)[kept].tolist()
+    whole = add("Where", [columns(absent, kept), constant(element, statistics), columns(rows, kept)])
+    if imputer.add_indicator:
+        marks = add("Cast", [columns(absent, imputer.indicator_.features_.tolist())], to=element)
+        whole = add("Concat", [whole, marks], axis=1)
+    container.add_node("Identity", [whole], [output], name=scope.get_unique_operator_name("Identity"))

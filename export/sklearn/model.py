@@ -50,9 +50,13 @@ def convert_sklearn(
         if hasattr(part, "n_jobs"):
             part.n_jobs = 1  # more threads add the trees in any order
     if hasattr(estimator, "classes_") and not hasattr(estimator, "predict_proba"):
-        raise ExportRefused(
-            f"expected a classifier with predict_proba, got {type(estimator).__name__}: calibrate it"
+        last = type(estimator.steps[-1][1]).__name__ if hasattr(estimator, "steps") else kind
+        how = (
+            'fit it with voting="soft"'
+            if last == "VotingClassifier"
+            else "fit it in a CalibratedClassifierCV"
         )
+        raise ExportRefused(f"expected a classifier with predict_proba, got {last} without: {how}")
     named = classes or tuple(map(str, getattr(estimator, "classes_", ())))
     if hasattr(estimator, "classes_") and len(named) != len(estimator.classes_):
         raise ExportRefused(f"expected names of {len(estimator.classes_)} classes, got {len(named)}")

@@ -13,7 +13,8 @@ _LIBRARIES = ("sklearn", "lightgbm", "xgboost")
 def parts(estimator: Any, depth: int = 8) -> Iterator[Any]:
     """An estimator with all fitted ones inside it."""
     if depth and type(estimator).__module__.partition(".")[0] in _LIBRARIES:
-        if (hasattr(estimator, "predict") or hasattr(estimator, "transform")) and is_fitted(estimator):
+        named = ("predict", "transform") if hasattr(estimator, "get_params") else ()  # a routing of metadata
+        if any(hasattr(estimator, name) for name in named) and is_fitted(estimator):
             yield estimator
         if type(estimator).__module__.startswith("sklearn."):
             held = getattr(estimator, "__dict__", {})

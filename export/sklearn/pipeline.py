@@ -21,13 +21,14 @@ from export.forest.conversion import Conversion
 from export.forest.extremes import EXTREMES_32
 from export.onnx.lean import Entry, Score, lean_graph, matrix_entry
 from export.onnx.source import open_session
-from export.sklearn.columns import column_knots
+from export.sklearn.columns import column_knots, used_columns
 from export.sklearn.functions import least_values, register_functions
 from export.sklearn.imputer import register_imputer
 from export.sklearn.isotonic import exact_isotonic
 from export.sklearn.members import Member, native_columns, read_member, register_members, with_trees
 from export.sklearn.source import FittedSource
 from export.sklearn.tables import Finite, finite_columns, register_tables, with_tables
+from export.sklearn.target import register_target
 from server.errors import first_line
 from server.model.link import Margins
 from server.model.schema import Feature
@@ -49,13 +50,15 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
     texts = tuple(map(str, names))
     native = native_columns(estimator, texts)
     finite = finite_columns(estimator, texts) | native
-    features = _features(estimator, texts, finite, native)
+    used = used_columns(estimator, texts)
+    features = _features(estimator, texts, finite, native, used)
     raw = _sums_behind(estimator, ensemble) if ensemble else None
-    source = FittedSource(estimator, features, finite, native, raw)
+    source = FittedSource(estimator, features, finite, native, raw, texts)
     _check_target(source, classes)
-    coded = with_tables(estimator, texts, finite)
+    coded = with_tables(estimator, texts, finite, used)
     head = coded if ensemble is None else coded[:-1]
     model, entry, score = _converted(head, features, classes, ensemble)
+    knots = column_knots(estimator, texts)
     return Conversion(
         family="scikit-learn",
         task="multiclass" if len(classes) > 2 else "binary" if classes else "regression",
@@ -66,12 +69,13 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
         file=file,
         content=content,
         classes=classes if len(classes) > 2 else (),
-        knots=column_knots(estimator, [feature.name for feature in features]),
+        knots=tuple(points for name, points in zip(texts, knots, strict=True) if name in used),
         categories={i: feature.categories for i, feature in enumerate(features) if feature.categories},
         precision="float32" if score.served_element == TensorProto.FLOAT else "float64",
         bound=BOUND,
         output_bound=BOUND,
         takes_missing=any(feature.nullable for feature in features),
+        ignored=tuple(name for name in texts if name not in used),
         extremes=tuple(value for value in EXTREMES_32 if abs(value) < _LARGEST),
         decisions=(classes[0], classes[1]) if len(classes) == 2 else None,
         record={"estimator": _estimator_words(estimator), "converter": "skl2onnx"},
@@ -109,6 +113,7 @@ def _converted(
     register_imputer()
     register_tables()
     register_functions()
+    register_target()
     register_members(estimator)
     for tensor_type, element in _ELEMENTS:
         entry = matrix_entry(_MATRIX, element, absent_is_zero=False)
@@ -154,7 +159,11 @@ def _score(model: onnx.ModelProto, classes: tuple[str, ...], ensemble: Member | 
 
 
 def _features(
-    estimator: Any, names: tuple[str, ...], finite: Finite, native: Collection[str]
+    estimator: Any,
+    names: tuple[str, ...],
+    finite: Finite,
+    native: Collection[str],
+    used: Collection[str],
 ) -> tuple[Feature, ...]:
     """The columns the estimator was fitted on, each nullable if it scores a row without it."""
     least = least_values(estimator, names)
@@ -163,8 +172,9 @@ def _features(
         if name in finite
         else Feature(name, minimum=least.get(name))
         for name in names
+        if name in used
     )
-    source = FittedSource(estimator, features, finite, native)
+    source = FittedSource(estimator, features, finite, native, columns=names)
     return tuple(replace(feature, nullable=_scores_without(source, i)) for i, feature in enumerate(features))
 
 

@@ -1,7 +1,7 @@
 """A fitted estimator of scikit-learn, as the ground truth of a parity report."""
 
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ class FittedSource:
 
     `finite` are the values of the columns of categories; those in `native` were of
     pandas' type category. `raw` are the sums of leaves of a table of rows where trees
-    come last, else the margins are the outputs.
+    come last, else the margins are the outputs. `columns` are those it was fitted on, where
+    these are more than the features: it drops the others, which stand there without a value.
     """
 
     def __init__(
@@ -29,12 +30,14 @@ class FittedSource:
         finite: Finite,
         native: Collection[str] = (),
         raw: Callable[[Any], Margins] | None = None,
+        columns: Sequence[str] = (),
     ) -> None:
         self._estimator = estimator
         self._finite = finite
         self._native = native
         self.features = features
         self._raw = raw
+        self._columns = columns or [feature.name for feature in features]
         self._named = hasattr(estimator, "feature_names_in_")
 
     def margins(self, rows: Matrix) -> Margins:
@@ -51,7 +54,7 @@ class FittedSource:
 
     def answers(self, rows: JsonRows, schema: Schema) -> Margins:
         """The prediction of a table as in training: categories as the values they were; see `Source`."""
-        if not self._named and not self._finite:
+        if self._is_matrix():
             return self.outputs(number_matrix(rows, schema))
         columns: dict[str, Any] = number_columns(rows, schema)
         for name, values in self._finite.items():
@@ -62,13 +65,17 @@ class FittedSource:
             return predicted(self._estimator, self._as_fitted(columns))
 
     def _table(self, rows: Matrix) -> Any:
-        if not self._named and not self._finite:
+        if self._is_matrix():
             return rows
         columns = zip(self.features, rows.T, strict=True)
         return self._as_fitted({f.name: self._column(f, values) for f, values in columns})
 
-    def _as_fitted(self, columns: dict[str, Any]) -> Any:
-        frame = pd.DataFrame(columns)
+    def _is_matrix(self) -> bool:
+        return not self._named and not self._finite and len(self._columns) == len(self.features)
+
+    def _as_fitted(self, columns: Mapping[str, Any]) -> Any:
+        count = len(next(iter(columns.values())))
+        frame = pd.DataFrame({name: columns.get(name, [np.nan] * count) for name in self._columns})
         return frame if self._named else frame.to_numpy()
 
     def _column(self, feature: Feature, codes: Matrix) -> Any:

@@ -7,7 +7,7 @@ looks the answers up by the category's code: no texts and no options are convert
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -87,18 +87,22 @@ def positions(columns: Any, names: Sequence[str]) -> list[int]:
     return [names.index(c) if isinstance(c, str) else int(c) for c in chosen.tolist()]
 
 
-def with_tables(estimator: Any, names: Sequence[str], finite: Finite) -> Any:
-    """A copy of a fitted estimator that takes one matrix: columns by position, those of categories as codes.
+def with_tables(estimator: Any, names: Sequence[str], finite: Finite, used: Collection[str]) -> Any:
+    """A copy of a fitted estimator that takes one matrix of the columns that it uses, in their order.
+
+    Columns are taken by position, those of categories as codes.
 
     Transformers of finite columns are tables of their codes there.
     """
     replaced = copy.deepcopy(estimator)
+    places = {name: i for i, name in enumerate(name for name in names if name in used)}
     for part in parts(replaced):
         if hasattr(part, "transformers_"):
             found = column_transformers(part, names)
             part.transformers_ = [
-                (label, _tabled(transformer, columns, finite), [names.index(column) for column in columns])
+                (label, _tabled(transformer, columns, finite), [places[column] for column in columns])
                 for (label, _, _), (transformer, columns) in zip(part.transformers_, found, strict=True)
+                if columns and not (isinstance(transformer, str) and transformer == "drop")
             ]
         if hasattr(part, "flatten_transform"):
             part.flatten_transform = False  # of no matter to a prediction, and skl2onnx refuses True

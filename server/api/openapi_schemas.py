@@ -42,8 +42,9 @@ def record(properties: dict[str, JsonSchema], **more: Any) -> JsonSchema:
 def row_schema(bundle: Bundle) -> JsonSchema:
     """A row as `/predict` takes it."""
     features = bundle.schema.features
+    ignored = {name: {"description": "Not used by the model."} for name in bundle.schema.ignored}
     return record(
-        {feature.name: feature_schema(feature) for feature in features},
+        {feature.name: feature_schema(feature) for feature in features} | ignored,
         required=[feature.name for feature in features if not feature.nullable],
         additionalProperties=False,
         description="One row. A feature that is absent or null is missing.",

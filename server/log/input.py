@@ -23,7 +23,8 @@ class LoggedInput:
 
     A row may be padded with blanks, zeros and members that come again, up to the
     largest body. One of more than `max_bytes` is written as the row it was read
-    as: the same values, to the bit, as an object without what is missing.
+    as: the same values, to the bit, as an object without what is missing. So is one of a
+    model that ignores some members: what they hold is nobody's business here.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -31,7 +32,8 @@ class LoggedInput:
         self._decode = row_decoder(schema, others=True)
         self._unpack = struct.Struct(f"{len(schema)}d").unpack
         # Twice what the longest values take: escapes, and digits beyond those that count.
-        self.max_bytes = max(SHORT_BYTES, 2 * sum(map(_longest, schema.features)))
+        longest = max(SHORT_BYTES, 2 * sum(map(_longest, schema.features)))
+        self.max_bytes = 0 if schema.ignored else longest
 
     def of(self, text: bytes) -> bytes:
         """The JSON object of one acceptable row, as it is logged."""

@@ -17,6 +17,7 @@ import orjson
 
 from server.durable import sync_directory, sync_tree
 from server.errors import BundleError, first_line
+from server.model.exchange import beside
 from server.model.files import FORMAT, MANIFEST_FILE, read_manifest, verified
 from server.model.policy import Policy
 from server.model.schema import Feature, Schema, object_or_empty
@@ -140,7 +141,10 @@ class Bundle:
     ) -> "Bundle":
         """The bundle a manifest describes; files that `contents` lacks are not looked at."""
         exact: bool = _typed(manifest["exact"], bool, "exact")
-        schema = Schema(map(_feature, _typed(manifest["features"], list[dict[str, Any]], "features")))
+        schema = Schema(
+            map(_feature, _typed(manifest["features"], list[dict[str, Any]], "features")),
+            _typed(manifest.get("ignored", ()), tuple[str, ...], "ignored"),
+        )
         decision = _decision(manifest.get("decision", {}))
         return cls(
             directory=directory,
@@ -228,25 +232,48 @@ class Bundle:
 
 
 def write_bundle(
-    directory: str | os.PathLike[str], manifest: Mapping[str, Any], files: Mapping[str, bytes]
+    directory: str | os.PathLike[str],
+    manifest: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    *,
+    replace: bool = True,
 ) -> Bundle:
     """Write a bundle so that the folder is complete or absent, and load it.
 
     The files are written beside `directory` and renamed into place; an existing
     bundle is replaced only once the new one is whole. `manifest` lacks `format`
     and `files`, which are added here. Raises `BundleError` when `directory`
-    holds something that is no bundle.
+    holds something that is no bundle, or, without `replace`, other content under
+    the same name and version.
     """
     directory = Path(directory)
     if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST_FILE).exists():
         raise BundleError(f"expected {directory} to be new, empty or a bundle, got a folder with other files")
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     whole = {"format": FORMAT, **manifest, "files": hashes}
+    written = orjson.dumps(whole, option=orjson.OPT_INDENT_2) + b"\n"
+    if not replace:
+        _check_label(directory, whole, hashlib.sha256(written).hexdigest())
     with _replaced(directory) as folder:
         for name, content in files.items():
             (folder / name).write_bytes(content)
-        (folder / MANIFEST_FILE).write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2) + b"\n")
+        (folder / MANIFEST_FILE).write_bytes(written)
     return Bundle.load(directory)
+
+
+def _check_label(directory: Path, manifest: Mapping[str, Any], digest: str) -> None:
+    """Raise `BundleError` where the folder, or its way back, has this name and version with other content."""
+    for folder in (directory, beside(directory, "previous")):
+        try:
+            old, known = read_manifest(folder)
+        except BundleError:  # none, or a damaged one: then anything is better
+            continue
+        if known != digest and all(old.get(member) == manifest[member] for member in ("name", "version")):
+            raise BundleError(
+                f"expected a version of {manifest['name']} of its own, got other content under "
+                f"{manifest['name']}@{manifest['version']}, which stands at {folder}: give another "
+                "--version, or --replace if nobody was answered by it"
+            )
 
 
 def golden_lines(task: str, rows: Iterable[GoldenRow]) -> bytes:

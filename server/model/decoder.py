@@ -32,6 +32,8 @@ def row_decoder(
     feature are, instead of refused.
     """
 
+    beside = (*schema.ignored, *(name for name in beside if name not in schema.ignored))
+
     def decode_in_words(body: bytes) -> Row:
         fields = parse_object(body)
         if others:
@@ -47,7 +49,8 @@ def row_decoder(
 
 def _can_be_typed(schema: Schema) -> bool:
     """msgspec fields are Python identifiers; other names take the dict."""
-    return all(name.isidentifier() and not name.startswith("_") for name in schema.names)
+    names = (*schema.names, *schema.ignored)
+    return all(name.isidentifier() and not name.startswith("_") for name in names)
 
 
 def _typed_decoder(

@@ -209,14 +209,21 @@ def _spellings(value: Any) -> tuple[str, ...]:
 
 
 class Schema:
-    """The ordered features of one model, and the only way rows are encoded."""
+    """The ordered features of one model, and the only way rows are encoded.
 
-    def __init__(self, features: Iterable[Feature]) -> None:
+    `ignored` are names that rows may have beside the features, whatever their values:
+    columns of the training table that the model drops.
+    """
+
+    def __init__(self, features: Iterable[Feature], ignored: Iterable[str] = ()) -> None:
         self.features = tuple(features)
+        self.ignored = tuple(ignored)
         self.names = tuple(feature.name for feature in self.features)
         self._index = {name: i for i, name in enumerate(self.names)}
         if len(self._index) != len(self.names):
             raise ValueError("feature names must be unique")
+        if not self._index.keys().isdisjoint(self.ignored):
+            raise ValueError("ignored names must be those of no feature")
         self._required = tuple(i for i, f in enumerate(self.features) if not f.nullable)
         self._all_missing = array("d", [math.nan] * len(self.names))
         self._bounds = tuple(map(_number_bounds, self.features))
@@ -245,6 +252,8 @@ class Schema:
                     row[i] = value
                     continue
             if i is None:
+                if name in self.ignored:
+                    continue
                 if len(errors) < MAX_LISTED_ERRORS:
                     errors.append(
                         FieldError(pointer(name), "expected no such field: it is no feature of this model")

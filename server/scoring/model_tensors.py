@@ -61,7 +61,7 @@ class ModelTensors:
         no shape.
         """
         ids = [given for given in inputs if self._is_id(given.name)]
-        inputs = [given for given in inputs if not self._is_id(given.name)]
+        inputs = [given for given in inputs if self._is_used(given.name)]
         names = [given.name for given in inputs]
         shapes = [shape_of(given) for given in inputs]
         if names == [INPUT]:
@@ -81,6 +81,9 @@ class ModelTensors:
     def _is_id(self, name: str) -> bool:
         return name == MEMBER and takes_id(self.bundle.schema)
 
+    def _is_used(self, name: str) -> bool:
+        return not self._is_id(name) and name not in self.bundle.schema.ignored
+
     def ids(self, tensors: Sequence[Tensor]) -> Tensor | None:
         """The ids that a client gave its rows, if it did."""
         return next((tensor for tensor in tensors if self._is_id(tensor.name)), None)
@@ -96,7 +99,7 @@ class ModelTensors:
 
         A float64 tensor is not copied. Raises `UnacceptableRow`.
         """
-        tensors = [tensor for tensor in tensors if not self._is_id(tensor.name)]
+        tensors = [tensor for tensor in tensors if self._is_used(tensor.name)]
         if tensors[0].name == INPUT:
             matrix = _as_float64(tensors[0]).reshape(tensors[0].shape)
         else:

@@ -11,6 +11,7 @@ from export.command import export
 from export.errors import ExportRefused
 from export.reading.describe import document_of, entries
 from export.reading.description import DOCUMENT, check_document, weighed, written
+from server.errors import BundleError
 from server.model.bundle import Bundle, Decision
 from server.model.schema import Feature, Inferred
 from tests.support.export_models import train_lightgbm
@@ -95,3 +96,19 @@ def test_exporting_twice_with_a_description_gives_the_same_bundle(
     assert orjson.dumps(Bundle.load(tmp_path / "again").manifest["features"]) == orjson.dumps(
         one.manifest["features"]
     )
+
+
+def test_a_name_and_version_stand_for_one_content(tmp_path: Path) -> None:
+    text = train_lightgbm({"objective": "binary"}, "binary", 5)
+    (tmp_path / "m.txt").write_text(text)
+    first = [str(tmp_path / "m.txt"), "--out", str(tmp_path / "bundle")]
+    export(parse(first), ordinary_rows=300)
+    export(parse(first), ordinary_rows=300)  # the same content
+    before = (tmp_path / "bundle" / "bundle.json").read_bytes()
+    other = [*first, "--threshold", "0.3"]
+    with pytest.raises(BundleError, match=r"other content under m@1, which stands at .*--version"):
+        export(parse(other), ordinary_rows=300)
+    assert (tmp_path / "bundle" / "bundle.json").read_bytes() == before
+    export(parse([*other, "--version", "2"]), ordinary_rows=300)
+    export(parse([*first, "--threshold", "0.4", "--version", "2", "--replace"]), ordinary_rows=300)
+    assert Bundle.load(tmp_path / "bundle").decision.threshold == 0.4

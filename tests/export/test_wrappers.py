@@ -1,0 +1,75 @@
+"""What scikit-learn puts around models: thresholds become the bundle's, and what cannot is said."""
+
+from pathlib import Path
+from typing import Any
+
+import joblib  # type: ignore[import-untyped]  # ships no types
+import lightgbm
+import numpy as np
+import pytest
+from lightgbm import LGBMClassifier
+from sklearn.ensemble import VotingClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PowerTransformer
+from sklearn.svm import SVC
+
+from export.errors import ExportRefused
+from export.forest.conversion import Conversion
+from export.load import LoadOptions, load
+from server.model.predictor import Predictor
+from tests.support.export_models import export
+
+R = np.random.default_rng(5)
+MATRIX = R.normal(size=(240, 3))
+TARGET = np.where(MATRIX[:, 0] + R.normal(size=240) > 0, "late", "good")
+
+
+def light() -> Any:
+    return LGBMClassifier(n_estimators=5, num_leaves=5, verbose=-1, n_jobs=1)
+
+
+def loaded(folder: Path, model: Any) -> Conversion:
+    joblib.dump(model, folder / "m.joblib")
+    return load(folder / "m.joblib", LoadOptions(trust_pickle=True))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TunedThresholdClassifierCV(light(), cv=2, thresholds=9),
+        lambda: FixedThresholdClassifier(make_pipeline("passthrough", light()), threshold=0.3),
+    ],
+)
+def test_a_threshold_decides_as_it_did(make: Any, tmp_path: Path) -> None:
+    model = make().fit(MATRIX, TARGET)
+    bundle = export(tmp_path, loaded(tmp_path, model))
+    assert bundle.decision.threshold == getattr(model, "best_threshold_", 0.3)
+    predictor = Predictor(bundle)
+    decided = [bundle.outcomes[predictor.predict(row.tobytes())[1]] for row in MATRIX]
+    assert decided == model.predict(MATRIX).tolist()
+
+
+def refused(make: Any, words: str, folder: Path) -> None:
+    with pytest.raises(ExportRefused, match=words):
+        loaded(folder, make)
+
+
+def test_what_cannot_be_is_said_with_what_to_do(tmp_path: Path) -> None:
+    first = FixedThresholdClassifier(light(), threshold=0.3, pos_label="good").fit(MATRIX, TARGET)
+    refused(first, "pos_label='good': serve model.estimator_ and say --threshold", tmp_path)
+    margin = FixedThresholdClassifier(LogisticRegression(), response_method="decision_function")
+    refused(margin.fit(MATRIX, TARGET), "threshold on predict_proba", tmp_path)
+    votes = VotingClassifier([("a", light()), ("b", LogisticRegression())]).fit(MATRIX, TARGET)
+    refused(votes, 'VotingClassifier without: fit it with voting="soft"', tmp_path)
+    refused(
+        make_pipeline(SVC()).fit(MATRIX, TARGET), "SVC without: fit it in a CalibratedClassifierCV", tmp_path
+    )
+    from sklearn.compose import TransformedTargetRegressor
+
+    powers = TransformedTargetRegressor(LinearRegression(), transformer=PowerTransformer())
+    refused(powers.fit(MATRIX, MATRIX[:, 0]), "NumPy's functions or a scaler .* PowerTransformer", tmp_path)
+    data = lightgbm.Dataset(MATRIX, TARGET == "late")
+    several = lightgbm.cv({"objective": "binary", "verbosity": -1}, data, 2, nfold=2, return_cvbooster=True)
+    refused(several["cvbooster"], "CVBooster of several: save one of its boosters", tmp_path)

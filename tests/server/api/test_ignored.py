@@ -1,0 +1,94 @@
+"""Members of a row that the model drops: taken whatever they hold, logged nowhere, named in the document."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from server.model.bundle import Bundle, write_bundle
+from server.model.decoder import row_decoder
+from tests.support.bundles import ROW
+from tests.support.servers import exchange, post, serving
+
+#: One that is no name of Python's and one that the server itself knows.
+IGNORED = ("note", "joined at", "id")
+VALUES: list[Any] = ["Ann", None, True, 7, 1.5, [1, {"a": []}], {"b": None}, ""]
+
+
+@pytest.fixture(scope="module")
+def ignoring(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ignoring") / "bundle"
+    files = {file.name: file.read_bytes() for file in three.iterdir() if file.name != "bundle.json"}
+    manifest = orjson.loads((three / "bundle.json").read_bytes()) | {"ignored": IGNORED}
+    write_bundle(folder, {k: v for k, v in manifest.items() if k not in ("format", "files")}, files)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(ignoring: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("ignored")
+    with serving(ignoring, folder, log_mode="strict") as server:
+        yield server.url, folder
+
+
+def test_any_value_of_an_ignored_member_is_taken_and_changes_nothing(served: tuple[str, Path]) -> None:
+    url, folder = served
+    rows = [{**ROW, "note": value, "joined at": value} for value in VALUES]
+    answers = exchange(url, *(post("/predict", orjson.dumps(row)) for row in [ROW, *rows]))
+    assert {answer.status for answer in answers} == {200}
+    assert len({orjson.loads(answer.body)["probability"] for answer in answers}) == 1
+    logged = b"".join(file.read_bytes() for file in (folder / "logs").glob("*.jsonl"))
+    assert logged.count(b'"income"') == len(answers)
+    assert b"note" not in logged
+    assert b"Ann" not in logged
+
+
+def test_batches_tensors_and_ids_take_them_too(served: tuple[str, Path]) -> None:
+    url, _ = served
+    rows = [{**ROW, "note": "Ann", "id": "first"}, {**ROW, "id": 2}]
+    inputs = [
+        {"name": "income", "datatype": "FP64", "shape": [1], "data": [2500.5]},
+        {"name": "contract", "datatype": "BYTES", "shape": [1], "data": ["fixed-term"]},
+        {"name": "owner", "datatype": "BOOL", "shape": [1], "data": [True]},
+        {"name": "note", "datatype": "BYTES", "shape": [1, 2], "data": ["Ann", "Lee"]},
+    ]
+    one, many, tensors = exchange(
+        url,
+        post("/predict", orjson.dumps(rows[0])),
+        post("/predict/batch", orjson.dumps({"rows": rows})),
+        post("/v2/models/three/infer", orjson.dumps({"inputs": inputs})),
+    )
+    assert (one.status, many.status, tensors.status) == (200, 200, 200)
+    probability = orjson.loads(one.body)["probability"]
+    assert orjson.loads(one.body)["row_id"] == "first"
+    assert orjson.loads(many.body)["probabilities"] == [probability] * 2
+    assert orjson.loads(tensors.body)["outputs"][0]["data"] == [probability]
+
+
+def test_other_names_are_still_refused_and_the_document_names_these(served: tuple[str, Path]) -> None:
+    url, _ = served
+    refused, document = exchange(
+        url,
+        post("/predict", orjson.dumps({**ROW, "notes": 1})),
+        b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n",
+    )
+    assert (refused.status, b"/notes" in refused.body) == (422, True)
+    row = orjson.loads(document.body)["components"]["schemas"]["Row"]
+    assert row["properties"]["note"] == {"description": "Not used by the model."}
+    assert "note" not in row["required"]
+
+
+def test_decoder_and_schema_agree(ignoring: Path) -> None:
+    schema = Bundle.load(ignoring).schema
+    decode = row_decoder(schema)
+    for value in VALUES:
+        row = {**ROW, "note": value, "id": value}
+        assert decode(orjson.dumps(row)) == schema.encode(row) == schema.encode(ROW)
+
+
+def test_a_feature_is_not_ignored(ignoring: Path) -> None:
+    manifest = orjson.loads((ignoring / "bundle.json").read_bytes())
+    with pytest.raises(ValueError, match="no feature"):
+        Bundle.from_manifest(ignoring, manifest | {"ignored": ["income"]})
