@@ -41,7 +41,9 @@ class RowOrder:
         """`Predictor.margins`, equal to the bit; for any thread."""
         if len(rows) < MIN_ROWS:
             return self._predictor.margins(rows)
-        order = np.argsort((rows[:, self._columns] > self._cuts) @ self._weights)
+        # Not `@`: OpenBLAS ends the process where it finds no memory for its buffers.
+        keys = np.einsum("ij,j->i", rows[:, self._columns] > self._cuts, self._weights)
+        order = np.argsort(keys)
         ordered = self._predictor.margins(rows[order])
         margins = np.empty_like(ordered)
         margins[order] = ordered

@@ -1,8 +1,6 @@
 """A stop that no client notices: answers say that they are the last, the listener closes late."""
 
 import asyncio
-import ctypes
-import gc
 import socket
 from collections.abc import Callable
 
@@ -11,6 +9,7 @@ import uvicorn
 from server.errors import CLOSE
 from server.process.busy_poll import BusyPoll
 from server.process.listeners import refuse_new
+from server.process.memory import give_memory_back
 
 #: Clients are told to close for this long before new connections are refused, and
 #: after it for those that the kernel had taken. Without it every keep-alive client
@@ -104,11 +103,3 @@ class DrainingServer(uvicorn.Server):
         end = loop.time() + seconds
         while loop.time() < end and not self.force_exit:
             await asyncio.sleep(0.05)
-
-
-def give_memory_back() -> None:
-    """Have Python, then the C library return what they do not use (malloc_trim(3), of glibc alone)."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from server.process.busy_poll import check_busy_poll
 from server.process.draining import DrainingServer
 from server.process.listeners import BACKLOG, address_of, bind
+from server.process.memory import keep_no_large_blocks
 from server.process.protocol import log_to_stderr, protocol_of
 from server.process.reload import Reloader
 from server.scoring.bundles import names
@@ -38,6 +39,7 @@ def serve(
     """
     log_to_stderr()
     check_busy_poll(settings)
+    keep_no_large_blocks()
     (listener,) = bind(settings)
     service = open_service(settings)
     service.reloads = reloads

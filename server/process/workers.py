@@ -32,6 +32,7 @@ from server.process.arbiter import END_SECONDS, HotrowArbiter, check_gunicorn
 from server.process.busy_poll import check_busy_poll
 from server.process.draining import DrainingServer
 from server.process.listeners import BACKLOG, address_of, bind
+from server.process.memory import keep_no_large_blocks
 from server.process.protocol import log_to_stderr, protocol_of
 from server.process.verdict import CHECK_SECONDS
 from server.scoring.bundles import names, open_bundles
@@ -257,6 +258,7 @@ def serve_with_workers(settings: Settings, make_app: Callable[[Service], ASGIApp
     Raises `SettingsError` or `BundleError` if the server cannot start.
     """
     log_to_stderr()
+    keep_no_large_blocks()
     check_gunicorn()
     check_busy_poll(settings)
     application = WorkerApplication(settings, make_app)

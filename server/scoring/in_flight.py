@@ -62,6 +62,7 @@ class Limiter:
         self._waiting = 0
         self._coming = 0
         self._held_bytes = 0
+        self._arriving_bytes = 0
         self._turns = asyncio.Semaphore(AT_WORK)
 
     def is_full(self, kind: str) -> bool:
@@ -125,6 +126,22 @@ class Limiter:
         """A request of this kind has its answer."""
         self._counts[kind] -= 1
         self._count_change(-1)
+
+    def admits(self, loop: asyncio.AbstractEventLoop, new_bytes: int, body_bytes: int) -> bool:
+        """Whether so many bytes of a body may be kept until its task runs, behind all that is read now.
+
+        Of 1,000 connections the event loop reads a quarter of a MiB each before a task takes any.
+        """
+        taken = self._held_bytes + self._arriving_bytes
+        if body_bytes > SMALL_BYTES and taken + new_bytes > self._most_held_bytes:
+            return False
+        if not self._arriving_bytes:
+            loop.call_soon(self._arrived)
+        self._arriving_bytes += new_bytes
+        return True
+
+    def _arrived(self) -> None:
+        self._arriving_bytes = 0
 
     def hold(self, new_bytes: int, body_bytes: int) -> bool:
         """Take so many more bytes of a body of which there are `body_bytes` by now, if there is room."""

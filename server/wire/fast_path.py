@@ -66,7 +66,7 @@ _PROTOCOL = PrivateNames(
 _CYCLE = PrivateNames(
     RequestResponseCycle,
     {"run_asgi": "app", "receive": "", "send": "message"},
-    "transport response_started response_complete disconnected message_event keep_alive",
+    "transport body response_started response_complete disconnected message_event keep_alive",
 )
 
 

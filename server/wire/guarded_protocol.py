@@ -216,7 +216,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words
         """Answer what the parser, or a callback of ours, has refused."""
-        refusal = self._refusal
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            refusal.__traceback__ = None  # it would keep the frames, and with them what came
         error = sys.exception()  # the parser's, around that of a callback
         if refusal is None and error is not None and isinstance(error.__context__, MemoryError):
             refusal = MemoryExhausted()
@@ -257,6 +259,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True  # the app's answer would come behind this one
+            cycle.body = b""
             cycle.message_event.set()
         self._send_refusal(problem)
 
@@ -334,6 +337,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._lingering_transport.write = _write_nothing
         super().connection_lost(exc)
+        if self.cycle is not None:
+            self.cycle.body = b""  # nobody reads it any more, and the collector may take its time
 
     def _arm(self, seconds: float) -> None:
         if self._timer is not None:
@@ -373,12 +378,17 @@ class GuardedProtocol(HttpToolsProtocol):
         """Of a request that is not whole: the head within its time, the body without a long pause."""
         limit = min(HEAD_SECONDS, self._request_seconds) if self._in_head else self._request_seconds
         least = 0 if self._in_head else round(MIN_BYTES_PER_SECOND * limit)
-        left = limit - self._seconds_since(self._window_ns)
-        if left > 0.0:
-            self._arm(left)
-        elif self.flow.read_paused or (least and self._window_bytes >= least):
-            self._begin_window(time.perf_counter_ns())
+        silent = self._seconds_since(self._active_ns)
+        elapsed = self._seconds_since(self._window_ns)
+        if self.flow.read_paused:
+            self._active_ns = time.perf_counter_ns()
+            self._begin_window(self._active_ns)
             self._arm(limit)
+        elif silent < limit and (elapsed < limit or (least and self._window_bytes >= least)):
+            if elapsed >= limit:
+                self._begin_window(time.perf_counter_ns())
+                elapsed = 0.0
+            self._arm(limit - max(silent, elapsed))
         else:
             what = f"{least} bytes of the body or its end" if least else "the whole head"
             self._refuse(RequestTimeout(f"expected {what} within {limit:g} s, got less"))

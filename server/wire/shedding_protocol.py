@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from server.errors import CLOSE, Problem
-from server.scoring.in_flight import SMALL_BYTES, STATUS, Limiter, kind_of
+from server.scoring.in_flight import SMALL_BYTES, STATUS, Limiter, kind_of, no_room
 from server.wire.eligible_head import HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, eligible_head
 from server.wire.guarded_protocol import GuardedProtocol
 from server.wire.overload_responses import OverloadResponses
@@ -63,6 +63,13 @@ class SheddingProtocol(GuardedProtocol):
                 self._begin_incomplete()
         if data:
             super().data_received(data)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body, refused before it is kept where there is no room for it."""
+        size = len(body)
+        if self._is_answering() and not self._in_flight.admits(self.loop, size, self._body_bytes + size):
+            self._stop(no_room(self._in_flight.shed_one()))
+        super().on_body(body)
 
     def _may_shed(self) -> bool:
         # While the server drains, the ASGI path knows when to close.

@@ -1,6 +1,8 @@
 """What the defaults allow costs no more memory than is said, and ends no worker, whoever sends it."""
 
+import contextlib
 import itertools
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -8,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.harness.http_bytes import exchange, get
+from loadtest.harness.http_bytes import address, exchange, get, post
+from loadtest.harness.instances import wait_until
 from loadtest.harness.subject import Subject
 from loadtest.harness.worst_requests import WORKER_MB, Worst, worst_requests
 from server.model.bundle import Bundle
@@ -17,8 +20,8 @@ from tests.support.servers import serving
 
 pytestmark = pytest.mark.whole
 
-#: What one request may take beside what the server has anyway.
-GROWTH_MB = 64.0
+#: What requests may take beside what the server has anyway, and keep.
+GROWTH_MB, KEPT_MB = 64.0, 16.0
 SENDERS, ROUNDS = 64, 1
 WORST = {worst.name: worst for worst in worst_requests(Bundle.load(CREDIT))}
 
@@ -74,6 +77,24 @@ def test_worker_outlives_the_worst_from_many_senders_within_its_limit(subject: S
     assert set(seen) <= {200, 400, 413, 422, 503}
     assert memory_mb(subject, "VmHWM") < WORKER_MB
     assert [answer.status for answer in exchange(subject.url, get("/readyz"))] == [200]
+
+
+def test_unfinished_bodies_take_no_more_than_their_budget(subject: Subject) -> None:
+    """Of 300 MiB the server keeps twice `max_batch_bytes`, and nothing once their senders have gone."""
+    unfinished = post("/predict", b" " * (2**20 - 4096))[:-1]
+    forget_the_most(subject)
+    before = memory_mb(subject, "VmRSS")
+    with contextlib.ExitStack() as stack:
+        senders = [
+            stack.enter_context(socket.create_connection(address(subject.url), 20)) for _ in range(300)
+        ]
+        for start in range(0, len(unfinished), 2**18):  # by turns, so that all of them grow
+            for sender in senders:
+                with contextlib.suppress(ConnectionError):  # it has been refused
+                    sender.sendall(unfinished[start : start + 2**18])
+        exchange(subject.url, get("/livez"))
+        assert memory_mb(subject, "VmHWM") - before < GROWTH_MB
+    wait_until(lambda: memory_mb(subject, "VmRSS") - before < KEPT_MB, "the memory back", 60.0)
 
 
 def test_worst_requests_have_names_of_their_own() -> None:
