@@ -25,6 +25,7 @@ from server.cli import COULD_NOT_START
 from server.model.bundle import Bundle
 from server.private_names import PrivateNames, check_private_names
 from server.process.draining import STOP_SECONDS
+from server.process.listeners import park, take_again
 from server.process.verdict import (
     CHECK_SECONDS,
     check_command,
@@ -143,6 +144,7 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         self._young_deaths: deque[float] = deque(maxlen=MAX_YOUNG_DEATHS)
         self._next_start = 0.0
         self._lacks = ""
+        self._parked: set[int] = set()
         super().__init__(app)
 
     # Signals
@@ -228,6 +230,9 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
 
     def _spawn_missing(self) -> None:
         try:
+            for place in tuple(self._parked):
+                take_again(self.LISTENERS[place])
+                self._parked.remove(place)
             for _ in range(self.num_workers - len(self._current())):
                 self.app.slot_taken = None
                 self.spawn_worker()
@@ -236,6 +241,15 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
             self._cannot_start(error)
         else:
             self._lacks = ""
+
+    def _park_left_alone(self) -> None:
+        """Leave the connections of a listener that has no worker for now to the listeners that have one."""
+        count = len(self.LISTENERS)
+        answered = {worker.slot % count for worker in self.WORKERS.values()}
+        if answered:
+            for place in set(range(count)) - answered - self._parked:
+                park(self.LISTENERS[place])
+                self._parked.add(place)
 
     def _cannot_start(self, error: OSError) -> None:
         self.app.metrics.count_start_failure()
@@ -264,6 +278,8 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
         if len(current) < self.num_workers:
             if time.monotonic() >= self._next_start:
                 self._spawn_missing()
+            if time.monotonic() < self._next_start:
+                self._park_left_alone()
         elif all(self.app.serving_since(worker.slot) for worker in current):
             self._retire(worker for worker in self.WORKERS.values() if worker not in current)
             self._succeed()

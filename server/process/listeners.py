@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import os
 import socket
 import struct
 
@@ -82,3 +83,17 @@ def refuse_new(listener: socket.socket) -> None:
     argument = struct.pack("HP", len(_DROP_SYN) // 8, ctypes.addressof(program))
     with contextlib.suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, argument)
+
+
+def park(listener: socket.socket) -> None:
+    """Take no connections, so that the kernel gives them to the port's others; what waits is reset."""
+    with contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RD)
+
+
+def take_again(listener: socket.socket) -> None:
+    """Take connections again after `park`; raises `OSError` without a descriptor for it."""
+    # Not `listen`: a socket that was shut down comes back beside the port's others, not among them.
+    host, port = listener.getsockname()[:2]
+    with _listener(host, port, share=True) as fresh:
+        os.dup2(fresh.fileno(), listener.fileno())

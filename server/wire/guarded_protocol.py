@@ -259,7 +259,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True  # the app's answer would come behind this one
-            cycle.body = b""
+            cycle.body = bytearray()
             cycle.message_event.set()
         self._send_refusal(problem)
 
@@ -338,7 +338,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._lingering_transport.write = _write_nothing
         super().connection_lost(exc)
         if self.cycle is not None:
-            self.cycle.body = b""  # nobody reads it any more, and the collector may take its time
+            self.cycle.body = bytearray()  # nobody reads it any more, and the collector may take its time
 
     def _arm(self, seconds: float) -> None:
         if self._timer is not None:
