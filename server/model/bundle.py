@@ -352,6 +352,8 @@ def _problem(feature: Feature) -> str:
         return f"expected categories of a category alone, got {count} of a {feature.kind}"
     if len(set(feature.categories)) != count or len(feature.category_labels) not in (0, count):
         return "expected each category once, and a label for each or none"
+    if feature.unknown not in ("", "missing", "infrequent") or (feature.unknown and not count):
+        return f"expected unknown categories to be missing or infrequent, got {feature.unknown!r:.60}"
     ends = [end for end in (feature.minimum, feature.maximum) if end is not None]
     if not all(map(math.isfinite, ends)) or ends != sorted(ends):
         return "expected a minimum that is at most the maximum"
