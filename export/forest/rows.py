@@ -252,8 +252,9 @@ _UNSEEN = "\N{NO-BREAK SPACE}unseen"
 
 def _written(fields: dict[str, Any], schema: Schema, number: int) -> dict[str, Any]:
     """A row written in one of the ways that mean the same."""
-    if number % 8 > 5:
-        fields |= {f.name: _UNSEEN for f in schema.features if f.unknown}
+    for f in schema.features:  # what is missing of a required category was a text that is none
+        if f.unknown and (number % 8 > 5 or (not f.nullable and fields.get(f.name) is None)):
+            fields = {**fields, f.name: _UNSEEN}
     if number % 2:
         fields = {name: fields.get(name) for name in schema.names}
     if number % 4 > 1:

@@ -1,6 +1,7 @@
 """The description file: written complete, read strictly, and the same bundle each time."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +273,9 @@ def test_an_encoder_that_takes_unknown_texts_says_so(tmp_path: Path) -> None:
         [("t", OneHotEncoder(handle_unknown="ignore"), ["city"])], remainder="passthrough"
     )
     model = Pipeline([("p", prepare), ("m", LogisticRegression())]).fit(frame, frame.x % 2)
-    bundle = export_conversion(tmp_path, convert_sklearn(model, "source.joblib", b"x"))
+    conversion = convert_sklearn(model, "source.joblib", b"x")
+    conversion = replace(conversion, features=tuple(replace(f, nullable=False) for f in conversion.features))
+    bundle = export_conversion(tmp_path, conversion)
     assert bundle.schema["city"].unknown == "missing"
     answer, _ = Predictor(bundle).predict(bundle.schema.encode({"city": "elsewhere", "x": 3.0}))
     expected = model.predict_proba(pd.DataFrame({"city": ["elsewhere"], "x": [3.0]}))[0, 1]
