@@ -5,6 +5,7 @@ from loadtest.faults import (
     connections,
     crash_points,
     disk,
+    exhaustion,
     inputs,
     models,
     network,
@@ -206,5 +207,12 @@ PLAN = (
         "20,000 connections of odd heads, bodies and pieces to the fast path and to the ASGI path",
         "0 connections answered differently",
         two_ways.two_ways,
+    ),
+    Fault(
+        "F29",
+        "the machine runs out of something",
+        "descriptors, memory, processes, /dev/shm, disk: each for 5 s, 10 times, a worker killed each time",
+        "afterwards everything as before; 0 answers without a line that were not counted, 0 wrong",
+        exhaustion.exhausted,
     ),
 )
