@@ -61,11 +61,12 @@ def _small_disk(scene: Scene, outcome: Outcome, words: str) -> None:
 def _file_limit(scene: Scene, outcome: Outcome, words: str) -> None:
     with scene.serve(log_queue_bytes=QUEUE_BYTES) as served:
         unlimited = resource.RLIM_INFINITY
-        resource.prlimit(served.pid, resource.RLIMIT_FSIZE, (ROOM_BYTES, unlimited))
+        writer = observer_of(served.pid).pid
+        resource.prlimit(writer, resource.RLIMIT_FSIZE, (ROOM_BYTES, unlimited))
         ledger = _answer_without_room(scene, served)
 
         def lift() -> None:
-            resource.prlimit(served.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+            resource.prlimit(writer, resource.RLIMIT_FSIZE, (unlimited, unlimited))
 
         _resumes(scene, outcome, served, ledger, lift)
     _account(outcome, served.logs, ledger, words)

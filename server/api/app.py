@@ -19,6 +19,7 @@ from server.api.batch import predict_batch
 from server.api.body import check_json, read_body
 from server.api.docs_page import docs_routes
 from server.api.explain import explain
+from server.api.history import history
 from server.api.open_inference import open_inference_routes
 from server.api.problem_responses import (
     answer_failure,
@@ -64,6 +65,7 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
             *(Route(path, readyz) for path in ("/health", "/healthz", "/ping")),
             OptionsRoute("/", readyz, methods=["OPTIONS"]),
             Route("/metrics", metrics),
+            Route("/history", history),
             *open_inference_routes(),
             *docs_routes(),
             *extra_routes,

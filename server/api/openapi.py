@@ -11,9 +11,11 @@ import orjson
 from server.api import openapi_schemas as schemas
 from server.api.batch_bodies import CSV, JSON, NDJSON
 from server.api.code_samples import examples
+from server.api.history import DEFAULT_MINUTES
 from server.api.openapi_schemas import STRING, JsonSchema, array, record, ref
 from server.cli import run
 from server.errors import PROBLEM_JSON
+from server.log.history import KEPT_MINUTES
 from server.model.bundle import Bundle
 from server.scoring.deadline import HEADER, MAX_MILLISECONDS
 from server.version import VERSION
@@ -137,9 +139,46 @@ def _operations() -> dict[str, Any]:
         "/livez": _get("livez", "The event loop turns", status),
         "/readyz": _get("readyz", "The model is verified and warm", status, refusals={503: _REFUSALS[503]}),
         "/metrics": _get("metrics", "Prometheus metrics", STRING, media_type="text/plain"),
+        "/history": _history(),
         "/openapi.json": _get("openapi", "This document", {"type": "object"}),
         "/docs": _get("docs", "This document as a page", STRING, media_type="text/html"),
     }
+
+
+def _history() -> dict[str, Any]:
+    """`GET /history`: minutes of all workers."""
+    counts: JsonSchema = {"type": "object", "additionalProperties": {"type": "integer"}}
+    minute = record(
+        {
+            "from": {"type": "string", "format": "date-time"},
+            "seconds": {"type": "number"},
+            "requests": {"type": "object", "additionalProperties": counts},
+            "latency_us": {"type": "object"},
+            "shed": {"type": "integer"},
+            "log": {"type": "object"},
+            "models": {"type": "object"},
+        }
+    )
+    answer = record(
+        {
+            "log": {"enum": ["off", "async", "strict"]},
+            "bins": {"type": "object"},
+            "minutes": array(minute),
+            "columns": array(record({"from": STRING, "models": {"type": "object"}})),
+            "running": {"oneOf": [minute, {"type": "null"}]},
+        }
+    )
+    words = "Not a number of minutes"
+    path = _get("history", "What all workers did, minute by minute", answer, refusals={400: words})
+    path["get"]["parameters"] = [
+        {
+            "name": "minutes",
+            "in": "query",
+            "description": "Of the last so many minutes.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": KEPT_MINUTES, "default": DEFAULT_MINUTES},
+        }
+    ]
+    return path
 
 
 def _open_inference(bundle: Bundle) -> dict[str, Any]:

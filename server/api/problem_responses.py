@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.errors import PROBLEM_JSON, MemoryExhausted, MethodNotAllowed, ModelFailure, NotFound, Problem
+from server.model.schema import name_in
 from server.scoring.in_flight import no_room
 
 #: Bad fields that an `{"error"}` names; the sentence stays readable.
@@ -17,6 +18,9 @@ MAX_NAMED = 10
 async def answer_problem(request: Request, error: Exception) -> Response:
     """A refusal as its problem document, or as the Open Inference Protocol writes it under `/v2`."""
     assert isinstance(error, Problem)
+    if error.errors:
+        names = (name_in(field.pointer) for field in error.errors)
+        request.app.state.service.count_refused(request.path_params, names)
     return refusal(request.url.path, error)
 
 

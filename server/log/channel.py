@@ -1,7 +1,6 @@
 """What the workers of one server and its observer share: rings, descriptions, and a sign of life."""
 
 import fcntl
-import hashlib
 import mmap
 import os
 import weakref
@@ -10,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from server.log.history import History
 from server.log.ring import Ring, ring_bytes
 
 _READ_BYTES = 2**20
@@ -38,6 +38,8 @@ class Descriptions:
 
     def add_model(self, description: Mapping[str, Any]) -> str:
         """Describe a model, unless it is; the name of the description."""
+        import hashlib  # half a megabyte that the observer does without
+
         name = hashlib.sha256(orjson.dumps(description)).hexdigest()[:16]
         if not any(known.get("model") == name for known in Descriptions(self.descriptor).new()):
             self._add({"model": name, **description})
@@ -60,13 +62,14 @@ class Descriptions:
 
 
 class Channel:
-    """The rings of all slots and the descriptions; made once, before the first fork."""
+    """The rings of all slots, the descriptions and the history; made once, before the first fork."""
 
-    def __init__(self, rings: int, memory: int, descriptions: Descriptions) -> None:
-        self._memory = memory
+    def __init__(self, rings: int, memory: int, descriptions: Descriptions, history: int) -> None:
+        self._memory, self._history = memory, history
         self.descriptions = descriptions
         for descriptor in self.descriptors:
             weakref.finalize(self, os.close, descriptor)
+        self.history = History(history)
         size = os.fstat(memory).st_size // rings
         self.rings = [Ring(mmap.mmap(memory, size, offset=slot * size)) for slot in range(rings)]
 
@@ -75,16 +78,16 @@ class Channel:
         """A channel of so many rings of `capacity` bytes each, which take memory as they are used."""
         memory = os.memfd_create("hotrow-log", os.MFD_CLOEXEC)
         os.ftruncate(memory, rings * ring_bytes(capacity))
-        return cls(rings, memory, Descriptions.begin({**first, "rings": rings}))
+        return cls(rings, memory, Descriptions.begin({**first, "rings": rings}), History.make())
 
     @property
-    def descriptors(self) -> tuple[int, int]:
+    def descriptors(self) -> tuple[int, int, int]:
         """What another process opens the channel by."""
-        return self._memory, self.descriptions.descriptor
+        return self._memory, self.descriptions.descriptor, self._history
 
     @classmethod
-    def of(cls, memory: int, descriptions: int) -> "tuple[Channel, dict[str, Any]]":
+    def of(cls, memory: int, descriptions: int, history: int) -> "tuple[Channel, dict[str, Any]]":
         """The channel of these descriptors, and the first description."""
         found = Descriptions(descriptions)
         first = next(found.new())
-        return cls(first["rings"], memory, Descriptions(descriptions)), first
+        return cls(first["rings"], memory, Descriptions(descriptions), history), first

@@ -1,8 +1,8 @@
 """The observer: a process that writes what the workers answered, so that they need only answer.
 
-`python -m server.log.observer MEMORY DESCRIPTIONS METRICS LIFE`, four descriptors: it
-takes records from the rings of all workers, makes lines, writes, rotates, masks,
-syncs, keeps the journal and counts drift. It ends when nobody holds the other end
+`python -m server.log.observer MEMORY DESCRIPTIONS HISTORY METRICS LIFE`, five descriptors:
+it takes records from the rings of all workers, makes lines, writes, rotates, masks,
+syncs, keeps the journal, counts drift and tells of each minute. It ends when nobody holds the other end
 of LIFE any more, which is when every worker and their parent have ended, and has
 then written every record. No signal but SIGKILL ends it before; then a successor
 goes on where it stopped.
@@ -20,11 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from server.log.channel import Channel
 from server.log.journal import LogJournal
 from server.log.masked import read_key
+from server.log.minutes import Minutes
 from server.log.rotation import RetentionPolicy, expired
-from server.log.stream import PORTION_BYTES, Known, Stream
+from server.log.stream import PORTION_BYTES, Known, Stream, Tallies
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +53,12 @@ class Observer:
         key = read_key(config["key_file"] and Path(config["key_file"]), Path(config["directory"]))
         values = memoryview(mmap.mmap(metrics, 0)).cast("d")
         slots = config["region_slots"]
+        regions = np.frombuffer(values.cast("B")).reshape(-1, slots)
+        self._known, self._tallies = known, Tallies()
+        self._minutes = Minutes(config["history"], regions, channel.rings, channel.history, known.models())
+        self._minute_failed = False
         self._streams = [
-            Stream(slot, ring, known, config, values[slot * slots : (slot + 1) * slots], key)
+            Stream(slot, ring, known, config, values[slot * slots : (slot + 1) * slots], key, self._tallies)
             for slot, ring in enumerate(channel.rings)
         ]
         self._turn = threading.Lock()
@@ -91,6 +98,15 @@ class Observer:
             if now - self._tidied >= TIDY_SECONDS:
                 self._tidied = now
                 self._tidy()
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
+            self._minutes.look(time.time(), self._known.models(), self._tallies.by_label)
+        except Exception:
+            if not self._minute_failed:  # once, not for each look
+                self._minute_failed = True
+                logger.exception("The history of the last minutes cannot be told; the log goes on.")
 
     def _beat(self) -> None:
         for ring in self._rings:
@@ -114,8 +130,8 @@ def main(arguments: Sequence[str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for number in _IGNORED:  # of the whole group: the workers end first
         signal.signal(number, signal.SIG_IGN)
-    memory, descriptions, metrics, life = map(int, arguments)
-    channel, config = Channel.of(memory, descriptions)
+    memory, descriptions, history, metrics, life = map(int, arguments)
+    channel, config = Channel.of(memory, descriptions, history)
     Observer(channel, config, metrics).run(life)
 
 

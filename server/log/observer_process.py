@@ -43,8 +43,7 @@ class ObserverProcess:
         for ring in self._channel.rings:
             if not ring.beat_ns:
                 ring.beat(time.perf_counter_ns())
-        memory, descriptions = self._channel.descriptors
-        passed = (memory, descriptions, self._metrics, self._life)
+        passed = (*self._channel.descriptors, self._metrics, self._life)
         self._started_at = time.monotonic()
         try:
             self._process = subprocess.Popen(
@@ -53,6 +52,8 @@ class ObserverProcess:
                 stdout=subprocess.DEVNULL,
                 pass_fds=passed,
                 cwd=ROOT,
+                # NumPy only counts here: threads for linear algebra would be memory and no use.
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
         except OSError as error:
             logger.error("The process that writes the prediction log cannot be started: %s", error.strerror)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from server.log.channel import Channel
 from server.log.file import LogFile
+from server.log.history import History
 from server.log.input import LoggedInput
 from server.log.instance_log import InstanceLog
 from server.log.line import Answered, LineMaker
@@ -64,6 +65,7 @@ class SharedLog:
                 "region_slots": layout.slots,
                 "drop_disk": layout.dropped["disk"],
                 "drop_failed": layout.dropped["failed"],
+                "history": layout.history_plan(),
             },
         )
         metrics.rings = self.channel.rings
@@ -109,6 +111,7 @@ class PredictionLog:
         mask = masking.mask(bundle)
         model = descriptions.add_model(
             {
+                **self._metrics.history_plan(bundle.label, bundle.outcomes),
                 "digest": bundle.digest,
                 "masked": masking.masked(bundle),
                 "mask": masking.rules(bundle),
@@ -123,6 +126,11 @@ class PredictionLog:
             self._say(ADMITTED, instance)
         write = self._writer(LineMaker(self._usage, mask)) if self.strict else None
         return InstanceLog(instance, self._put, self._drop, LoggedInput(bundle.schema).of, write)
+
+    @property
+    def history(self) -> History:
+        """What the server did in the last 24 hours, as the observer tells it."""
+        return self._shared.channel.history
 
     def start(self) -> None:
         """Begin; on the running event loop, which looks after the observer."""

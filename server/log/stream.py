@@ -3,9 +3,11 @@
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from server.errors import SettingsError
 from server.log.channel import Descriptions
@@ -16,7 +18,7 @@ from server.log.masked import Mask
 from server.log.ring import ADMITTED, OPENED, Answer, Event, Group, Ring
 from server.log.rotation import RetentionPolicy
 from server.metrics.process_usage import ProcessUsage
-from server.metrics.row_counter import RowCounter
+from server.metrics.row_counter import Counts, RowCounter
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +47,30 @@ class Known:
         self._read()
         return [i["instance"] for i in self._instances.values() if i["pid"] == pid and i["slot"] == slot]
 
+    def models(self) -> Iterable[Mapping[str, Any]]:
+        """Every model that was described, in the order in which they were."""
+        self._read()
+        return self._models.values()
+
     def _read(self) -> None:
         for description in self._descriptions.new():
             if "model" in description:
                 self._models[description["model"]] = description
             elif "instance" in description:
                 self._instances[int(description["instance"], 16)] = description
+
+
+class Tallies:
+    """The rows of all workers counted by label since the last minute, for `RowCounter`."""
+
+    def __init__(self) -> None:
+        self.by_label: dict[str, Counts] = {}
+
+    def of(self, label: str, size: int) -> Counts:
+        """The counts of one model, float64 [size]: new ones if its reference is another than before."""
+        if label not in self.by_label or len(self.by_label[label]) != size:
+            self.by_label[label] = np.zeros(size)
+        return self.by_label[label]
 
 
 class Way(NamedTuple):
@@ -75,9 +95,11 @@ class Stream:
         config: Mapping[str, Any],
         values: "memoryview[float]",
         key: bytes | None,
+        tallies: Tallies,
     ) -> None:
         self.path = Path(config["directory"], f"predictions-{config['server']}-{slot}.jsonl")
         self._slot, self._ring, self._known, self._values, self._key = slot, ring, known, values, key
+        self._tallies = tallies
         self._strict: bool = config["strict"]
         self._retention = RetentionPolicy(**config["retention"])
         self._drop_disk, self._drop_failed = config["drop_disk"], config["drop_failed"]
@@ -172,7 +194,9 @@ class Stream:
         if way is None:
             model = self._known.model(instance)
             mask = Mask(model["mask"], self._key) if model["mask"] else None
-            counter = RowCounter(model["drift"], self._values) if model["drift"] else None
+            counter = None
+            if plan := model["drift"]:
+                counter = RowCounter(plan, self._values, self._tallies.of(model["label"], plan["size"]))
             way = self._ways[instance] = Way(LineMaker(self._usage, mask), counter)
         return way
 

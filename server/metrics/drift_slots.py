@@ -67,6 +67,7 @@ class DriftSlots:
             "size": self.size,
             "marks": self.marks,
             "width": len(names),
+            "names": [name for name in self.columns if name not in unwatched],
             "columns": [
                 [places[name], c.first, c.missing, c.distribution.edges, *c.distribution.range]
                 for name, c in self.columns.items()

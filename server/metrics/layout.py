@@ -1,7 +1,7 @@
 """Where each counter lies in a worker's region of the shared memory."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from server.errors import BundleError
 from server.metrics.drift_slots import DriftSlots
@@ -84,6 +84,8 @@ class Layout:
         self.answers: dict[tuple[str, str], Histogram] = {}
         self.statistics: dict[str, dict[str, int]] = {}
         self.drift: dict[str, DriftSlots] = {}
+        #: Fields of rows that were refused, by model; under "" those that are no feature.
+        self.refused: dict[str, dict[str, int]] = {}
         self.duration = {
             (route, method, code): self._histogram(DURATION_BUCKETS)
             for route in ROUTES
@@ -109,6 +111,23 @@ class Layout:
         known = self.drift.get(label)
         if reference is not None and (known is None or known.reference != reference):
             self.drift[label] = DriftSlots(reference, self._take)
+
+    def history_plan(self) -> dict[str, Any]:
+        """Where the counters lie of which the observer tells minute by minute, but for a model's, as JSON."""
+        return {
+            "durations": next(iter(self.duration.values())).first,
+            "labels": list(self.duration),
+            "bounds": DURATION_BUCKETS,
+            "dropped": self.dropped,
+            "shed": list(self.shed.values()),
+        }
+
+    def register_fields(self, label: str, names: Sequence[str]) -> None:
+        """Give the fields of a model their slots, as far as they have none; raises as `register`."""
+        refused = self.refused.setdefault(label, {})
+        for name in ("", *names):
+            if name not in refused:
+                refused[name] = self._take()
 
     def _take(self, slots: int = 1) -> int:
         first, end = self._next, self._next + slots

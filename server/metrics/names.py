@@ -16,6 +16,7 @@ ROUTES = (
     "/livez",
     "/readyz",
     "/metrics",
+    "/history",
     "/openapi.json",
     "/docs",
     "/v2",

@@ -12,7 +12,7 @@ MARKS = 1024
 #: Up to so many edges a value is compared with each of them, in one call for all columns.
 _FEW_EDGES = 16
 #: Values that are counted in one go: they fit the processor's cache.
-_BLOCK_VALUES = 2**15
+_BLOCK_VALUES = 2**13
 
 Counts = npt.NDArray[np.float64]
 
@@ -28,15 +28,21 @@ class _Columns(NamedTuple):
 
 
 class RowCounter:
-    """Counts one model's rows into one worker's slots by a plan (`DriftSlots.plan`)."""
+    """Counts one model's rows into one worker's slots by a plan (`DriftSlots.plan`).
 
-    def __init__(self, plan: Mapping[str, Any], values: "memoryview[float]") -> None:
+    And into `tally`, float64 [size], if there is one: a window that begins when its owner says.
+    """
+
+    def __init__(
+        self, plan: Mapping[str, Any], values: "memoryview[float]", tally: Counts | None = None
+    ) -> None:
         first, before = plan["windows"]
         self._window_rows, self._size, self._width = plan["window_rows"], plan["size"], plan["width"]
         self._marks = plan["marks"]
         slots = np.frombuffer(values.cast("B"), dtype=np.float64)
         self._window: Counts = slots[first : first + self._size]
         self._before: Counts = slots[before : before + self._size]
+        self._tally = tally
         columns = plan["columns"]
         self._columns = _Columns(
             np.array([at for at, *_ in columns], dtype=np.intp),
@@ -53,8 +59,7 @@ class RowCounter:
         for i, edges in enumerate(few):
             self._few_edges[: len(edges), i] = edges
         self._block_rows = max(1, _BLOCK_VALUES // len(columns))
-        random = np.random.default_rng(1)
-        self._mixers = random.integers(1, 2**64, self._width, dtype=np.uint64) | np.uint64(1)
+        self._mixers = _mixers(self._width)
 
     def count(self, rows: Iterable[bytes]) -> None:
         """Count rows: each the bytes of 1 + F float64, the score and the encoded row, or of several such."""
@@ -80,6 +85,8 @@ class RowCounter:
         counts[columns.missing + 1] += beyond
         counts[0] += len(block)
         self._window += counts
+        if self._tally is not None:
+            self._tally += counts
         self._window[self._marks + self._mark(block[:, 1:])] = 1.0
 
     def _bins(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
@@ -99,6 +106,14 @@ class RowCounter:
         mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
         marks: npt.NDArray[np.intp] = (mixed >> np.uint64(54)).astype(np.intp)
         return marks
+
+
+def _mixers(count: int) -> npt.NDArray[np.uint64]:
+    """So many odd numbers of 64 bits (splitmix64); `numpy.random` would be 2 MB more of memory."""
+    mixed = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (mixed ^ (mixed >> np.uint64(31))) | np.uint64(1)
 
 
 def _number(value: float | None, otherwise: float) -> float:

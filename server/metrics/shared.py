@@ -13,7 +13,7 @@ import os
 import time
 import weakref
 from bisect import bisect_left
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -165,6 +165,24 @@ class WorkerMetrics:
         """How the observer counts one model's rows, None if it has no reference."""
         slots = self.shared.layout.drift.get(label)
         return None if slots is None else slots.plan(names, hidden, window_rows)
+
+    def count_refused(self, label: str, fields: Iterable[str]) -> None:
+        """Count fields that a row was refused for."""
+        slots = self.shared.layout.refused.get(label, {})
+        for field in fields:
+            slot = slots.get(field, slots.get(""))
+            if slot is not None:
+                self._values[slot] += 1.0
+
+    def history_plan(self, label: str, outcomes: Sequence[str]) -> dict[str, Any]:
+        """Where one model's counters lie of which the observer tells minute by minute, as JSON."""
+        layout = self.shared.layout
+        return {
+            "label": label,
+            "answers": [[outcome, layout.answers[label, outcome].first] for outcome in outcomes],
+            "bounds": layout.answers[label, outcomes[0]].bounds,
+            "refused": layout.refused.get(label, {}),
+        }
 
     def scored_rows(
         self, label: str, outcomes: Sequence[str], task: str

@@ -1,7 +1,8 @@
 """What one worker needs to answer: models, metrics, log, settings."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -88,6 +89,11 @@ class Service:
         """The model of the `name` (and `version`) in a path, or else the default; raises `NotFound`."""
         return self.find(names["name"], names.get("version")) if "name" in names else self.models[0]
 
+    def count_refused(self, names: Mapping[str, str], fields: Iterable[str]) -> None:
+        """Count the fields that a row of the model in a path was refused for; none of a model that is not."""
+        with suppress(NotFound):
+            self.metrics.count_refused(self.asked(names).bundle.label, fields)
+
     def versions(self, name: str) -> Iterator[ServedModel]:
         """Every served version of a model, in the order of the settings."""
         return (model for model in self.models if model.bundle.name == name)
@@ -104,13 +110,17 @@ def share_metrics(bundles: Sequence[Bundle], workers: int) -> SharedMetrics:
     """The counters of all workers; called once, before the first fork."""
     models = [(b.label, b.outcomes) for b in bundles]
     references = {b.label: reference for b in bundles if (reference := read_reference(b)) is not None}
-    return SharedMetrics(Layout(models, references), workers)
+    layout = Layout(models, references)
+    for bundle in bundles:
+        layout.register_fields(bundle.label, bundle.schema.names)
+    return SharedMetrics(layout, workers)
 
 
 def register_models(bundles: Sequence[Bundle], shared: SharedMetrics) -> None:
     """Give models that a reload brought their counters; raises `BundleError` if there is no room."""
     for bundle in bundles:
         shared.layout.register(bundle.label, bundle.outcomes, read_reference(bundle))
+        shared.layout.register_fields(bundle.label, bundle.schema.names)
 
 
 def open_service(settings: Settings, bundles: Sequence[Bundle] | None = None) -> Service:

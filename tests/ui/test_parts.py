@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import orjson
 import pytest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from server.errors import MalformedBody, SettingsError, UnacceptableRow
+from server.log.history import History
 from server.model.bundle import Bundle
 from server.scoring.service import Service
 from server.settings import Settings
@@ -19,10 +21,12 @@ from tests.support.pages import page_client
 from train.french import TRANSLATIONS
 from train.tables.features import SCHEMA
 from ui.cases.table import Table, columns_of, harmless, read_table
+from ui.tabs.day import Day
 from ui.tabs.looks import Look, Shifted, grown, quantile
 from ui.tabs.model import model_html
 from ui.tabs.operations import Operations
 from ui.words.card import card_html
+from ui.words.labels import Labels
 from ui.words.proof import certificate_words
 
 
@@ -288,3 +292,25 @@ def test_shipped_french_is_that_of_the_source_and_whole() -> None:
     groups = {feature.group: french[feature.name]["group"] for feature in SCHEMA.features}
     assert all(french[f.name]["group"] == groups[f.group] for f in SCHEMA.features)
     assert all(a != b for a, b in pairwise(sorted(groups.values())))
+
+
+def test_the_day_tells_each_minute_once_and_the_fields_refused_most(opened: Service) -> None:
+    bundle = opened.default.bundle
+    history = History(History.make())
+    day = Day(history, bundle.label)
+    words, schema = Labels.of(bundle), bundle.schema
+    assert "not over yet" in day.html(words, schema)
+    for minute, count in enumerate((60, 6000)):
+        told = {
+            "from": f"2026-11-26T10:0{minute}:00Z",
+            "requests": {"/predict": {"200": count, "422": 1}},
+            "latency_us": {"/predict": {"p99": 250.0}},
+            "models": {bundle.label: {"refused": {schema.names[0]: 2, "": 1}}},
+        }
+        history.minutes.add(29_928_120 + minute, orjson.dumps(told))
+        day.renew()
+        day.renew()
+    shown = day.html(words, schema)
+    assert "Requests a minute: at most 6,001" in shown
+    assert "p99 of /predict in ms: at most 0.25" in shown
+    assert f"{words.label(schema.features[0]).en} (4), no feature of the model (2)" in shown

@@ -7,10 +7,13 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
 
+from prometheus_client.core import Metric
+
 from server.metrics.drift import MIN_ROWS
 from server.model.bundle import PARITY_FILE
 from server.scoring.service import Service
 from ui.drawing.plots import bars, trend
+from ui.tabs.day import Day
 from ui.tabs.looks import Look, Shifted, grown, quantile
 from ui.words.labels import Labels
 from ui.words.proof import certificate_words
@@ -91,6 +94,8 @@ class Operations:
         self._certificate = certificate_words(bundle.read_json(PARITY_FILE))
         self._looks: deque[Look] = deque(maxlen=_KEPT)
         self._looking = asyncio.Lock()
+        log = service.log
+        self._day = Day(log.history, bundle.label) if log is not None else None
 
     async def look(self) -> str:
         """The tab's content now."""
@@ -105,8 +110,13 @@ class Operations:
             if now - last > _GAP_SECONDS:
                 self._looks.clear()
             # A page of metrics is some ms of Python: in a thread it holds up no request.
-            families = await asyncio.to_thread(lambda: list(self._service.page.collect()))
+            families = await asyncio.to_thread(self._read)
             self._looks.append(Look.of(families, now, self._bundle.label))
+
+    def _read(self) -> list[Metric]:
+        if self._day is not None:
+            self._day.renew()
+        return list(self._service.page.collect())
 
     def _recent(self) -> tuple[Look, Look]:
         newest = self._looks[-1]
@@ -117,6 +127,7 @@ class Operations:
         cards = (
             self._card("wide", _RATE, self._rates()),
             self._card("wide", _LATENCY, self._latencies()),
+            *([self._day.html(self._labels, self._bundle.schema)] if self._day is not None else []),
             *([self._scores()] if self._bundle.task == "binary" else []),
             self.drift_html(self._looks[-1]),
             self._workers(),

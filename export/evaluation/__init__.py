@@ -1,1 +1,0 @@
-"""How good a model is on rows it has not seen."""

@@ -1,0 +1,116 @@
+"""Whoever is killed, every answer has its line, once: workers, what writes the log, both at once (F29)."""
+
+import os
+import signal
+import time
+
+from loadtest.faults.outcome import Outcome
+from loadtest.faults.scene import Scene, Served
+from loadtest.harness.instances import wait_for_instances, wait_until
+from loadtest.harness.recording_client import Load
+from loadtest.harness.request_records import Ledger, reconcile
+from loadtest.harness.subject import observer_of, workers_of
+
+#: Of what is killed at once with the memory that records lie in, answers so old have their line.
+LAST_SECONDS = 0.1
+WORKER, OBSERVER, BOTH = "a worker", "the observer", "both at once"
+
+
+def kills(scene: Scene, outcome: Outcome) -> None:
+    """F29: kill each, and both, 50 times under load, with one worker and with two."""
+    for what in (WORKER, OBSERVER, BOTH):
+        _of_two_workers(scene, outcome, what)
+    _of_one_worker(scene, outcome, OBSERVER)
+    for what in (WORKER, BOTH):
+        _of_the_only_process(scene, outcome, what)
+    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("lines twice", outcome.duplicate)
+
+
+def _of_two_workers(scene: Scene, outcome: Outcome, what: str) -> None:
+    """The parent keeps the memory: nothing is lost, whatever is killed."""
+    with scene.serve("--workers", "2") as served:
+        wait_for_instances(served.url, scene.rows[0].request, 2)
+        with Load(served.url, scene.rows, clients=4) as clients:
+            for i in range(scene.times(50, 2)):
+                wait_until(lambda: len(workers_of(served.pid)) == 2, "two workers", 60.0)
+                _kill(served, what, i)
+                clients.wait_for(clients.ledger.ok + 200, 60.0)
+        _end(served)
+    _hold(outcome, served, clients.ledger, f"2 workers, {what}")
+
+
+def _of_one_worker(scene: Scene, outcome: Outcome, what: str) -> None:
+    with scene.serve() as served, Load(served.url, scene.rows, clients=4) as clients:
+        for _ in range(scene.times(50, 2)):
+            _kill(served, what, 0)
+            clients.wait_for(clients.ledger.ok + 200, 60.0)
+        clients.stop()
+        _end(served)
+    _hold(outcome, served, clients.ledger, f"1 worker, {what}")
+
+
+def _of_the_only_process(scene: Scene, outcome: Outcome, what: str) -> None:
+    """The server is that worker: it ends, and what writes the log goes on, if it is let."""
+    lost, late = 0, 0
+    for _ in range(scene.times(50, 1)):
+        with scene.serve() as served, Load(served.url, scene.rows, clients=4) as clients:
+            clients.wait_for(300, 60.0)
+            observer = observer_of(served.pid)
+            if what == BOTH:
+                observer.suspend()  # so that neither outlives the other by a moment
+                killed = time.monotonic()
+                os.kill(served.pid, signal.SIGKILL)
+                observer.kill()
+            else:
+                killed = time.monotonic()
+                os.kill(served.pid, signal.SIGKILL)
+            served.subject.process.wait(30)
+            clients.stop()
+            wait_until(lambda: not observer.is_running(), "the last lines", 60.0)  # noqa: B023
+        found = reconcile(clients.ledger, served.logs)
+        outcome.add(clients.ledger, None)
+        outcome.duplicate += len(found.duplicates)
+        outcome.wrong += len(found.wrong)
+        lost += len(found.lost)
+        answers = clients.ledger.answers
+        late += sum(answers[identifier].when < killed - LAST_SECONDS for identifier in found.lost)
+    words = f"1 worker, {what}"
+    outcome.figures[f"lost, {words}"] = str(lost)
+    if what == BOTH:
+        outcome.expect(f"lines of all answers but of the last 0.1 s ({words})", not late, late, timed=True)
+    else:
+        outcome.lost += lost
+        outcome.expect_none(f"answers without a line ({words})", lost)
+
+
+def _kill(served: Served, what: str, turn: int) -> None:
+    observer, workers = observer_of(served.pid), workers_of(served.pid)
+    victims = {
+        WORKER: [workers[turn % len(workers)]] if workers else [],
+        OBSERVER: [observer],
+        BOTH: [*workers[turn % 2 : turn % 2 + 1], observer],
+    }[what]
+    for victim in victims:
+        victim.kill()
+    gone = {victim.pid for victim in victims}
+    wait_until(
+        lambda: (
+            observer_of(served.pid).pid not in gone
+            and not gone & {worker.pid for worker in workers_of(served.pid)}
+        ),
+        "successors",
+        60.0,
+    )
+
+
+def _end(served: Served) -> None:
+    served.subject.process.terminate()
+    served.subject.process.wait(60)
+
+
+def _hold(outcome: Outcome, served: Served, ledger: Ledger, words: str) -> None:
+    found = reconcile(ledger, served.logs)
+    outcome.add(ledger, found)
+    outcome.figures[f"lost, {words}"] = str(len(found.lost))
+    outcome.expect_none(f"answers without a line ({words})", len(found.lost))
