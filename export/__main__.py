@@ -48,6 +48,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="FILE",
         help="training rows (.csv, .jsonl, .parquet): kinds, ranges, medians",
     )
+    add("--evaluate", type=Path, metavar="FILE", help="rows with outcomes: an evaluation and a card")
+    add("--target", metavar="COLUMN", help="the column of outcomes in --evaluate")
+    add("--positive", metavar="VALUE", help="the value of --target whose probability is given")
     add("--name", type=label, help="the model's name [the file's]")
     add("--version", type=label, help="the model's version [1]")
     add("--threshold", type=float, help="a probability from here on is the second decision [0.5]")
@@ -75,6 +78,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("argument --threshold: expected a probability between 0 and 1")
     if (options.fn_cost is None) != (options.fp_cost is None):
         parser.error("argument --fn-cost: expected --fp-cost with it")
+    if (options.evaluate is None) != (options.target is None):
+        parser.error("argument --evaluate: expected --target with it")
     if options.decisions is not None and len(options.decisions) != 2:
         parser.error("argument --decisions: expected two names")
     return options

@@ -15,17 +15,27 @@ import orjson
 
 from export.assemble import write_conversion
 from export.errors import ExportRefused
+from export.evaluation.held_out import HeldOut, card, evaluation
 from export.forest.conversion import Conversion
 from export.forest.evidence import Evidence
 from export.load import LoadOptions, load, model_file
 from export.onnx.options import OnnxOptions
 from export.reading.describe import apply_entries, document_of, entries, names_in, template
-from export.reading.description import CARRIED, check_document, check_examples, weighed, written
+from export.reading.description import (
+    CARRIED,
+    check_document,
+    check_examples,
+    check_names,
+    checked_policy,
+    weighed,
+    written,
+)
 from export.reading.observe import MAX_NAMED, Data, DataNames, infer, read_data
 from export.reading.table import read_table
 from export.verify import ORDINARY_ROWS
 from server.model.bounds import Bounds
 from server.model.bundle import (
+    CARD_FILE,
     GOLDEN_FILE,
     GRAPH_FILE,
     PARITY_FILE,
@@ -67,15 +77,29 @@ def export(options: argparse.Namespace, *, ordinary_rows: int = ORDINARY_ROWS) -
     decision = _decision(options, document, conversion, old)
     manifest = {k: v for k, v in old.manifest.items() if k not in _OWN_MEMBERS} if old else {}
     manifest |= {key: document[key] for key in CARRIED if document.get(key)}
+    reasons = {
+        item["name"]: item["reason"]
+        for item in (entries(options.schema) if options.schema else [])
+        if item.get("reason")
+    }
+    manifest |= {"reasons": reasons} if reasons else {}
+    decision = checked_policy(manifest, decision, schema)
     if options.description:
         sys.stdout.write(written(name, version, decision, conversion.classes, features, manifest))
         return
     check_examples(document, schema)
+    check_names(manifest, schema)
     _say_required(schema)
     files = _carried_files(old)
     if data is not None:
         _say_faults(data, schema)
         files[REFERENCE_FILE] = _reference(conversion, schema, data)
+    if options.evaluate is not None:
+        asked = HeldOut(options.evaluate, options.target, options.positive)
+        figures = evaluation(asked, conversion, schema, decision, manifest.get("groups") or ())
+        manifest["evaluation"] = figures
+        source = {"family": conversion.family, **conversion.record}
+        files[CARD_FILE] = card(f"{name}@{version}", asked, figures, schema, source).encode()
     bundle = write_conversion(
         options.out,
         conversion,

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     # Imported here: the options are told without the libraries of training.
     from rich.console import Console
 
-    from train.study.cost import Costs
+    from export.evaluation.cost import Costs
     from train.study.narrator import Narrator
     from train.study.study import Recipe
     from train.study.tracking import check_tracking

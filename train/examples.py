@@ -5,9 +5,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from export.evaluation.cost import Vector
 from train.errors import TrainingRefused
 from train.golden import encode, synthetic_rows
-from train.study.cost import Vector
 from train.tables.features import SCHEMA
 
 Score: TypeAlias = Callable[[Any], Vector]

@@ -8,10 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from export.errors import ExportRefused
+from export.evaluation.target import two_values
 from export.reading.describe import apply_schema
 from export.reading.observe import Data, infer, read_data
 from export.reading.table import Table, read_table
@@ -20,8 +20,6 @@ from server.tables.cells import MISSING, number
 from train.errors import DataError
 from train.tables.rows import Group, Inputs, Rows
 
-#: Pairs whose second word is the positive one, in small letters.
-_KNOWN = (("0", "1"), ("0.0", "1.0"), ("false", "true"), ("no", "yes"), ("n", "y"))
 #: More words than this are names or free text to a model of trees.
 MAX_CATEGORIES = 100
 #: A column most of whose values are numbers is one of numbers, and the others are mistakes.
@@ -70,7 +68,7 @@ def load_table(asked: Asked) -> OwnTable:
     for name in (asked.target, asked.key, *asked.drop, *asked.groups):
         _check_column(name, table)
     _check_key(asked, table)
-    target, positive, left_out = _target(asked, table.columns[asked.target])
+    target, positive, left_out = two_values(table.columns[asked.target], asked.path, asked.positive)
     kept = replace(table, columns=table.columns.filter(pl.Series(~np.isnan(target))))
     features, dropped = _features(asked, kept)
     # By their features' names from here on: a name may hold what LightGBM takes in none.
@@ -123,37 +121,6 @@ def _check_key(asked: Asked, table: Table) -> None:
             f"{(key == repeated[0]).sum()} times: rows of one {asked.key} on both sides of a split would "
             "flatter the model; keep one of each, or leave --id out if they are independent"
         )
-
-
-def _target(asked: Asked, column: pl.Series) -> tuple[npt.NDArray[np.float64], str, int]:
-    """The target as 0, 1 and NaN for missing, the positive value, and how many are missing."""
-    words = column.cast(pl.String).str.strip_chars()
-    words = words.set(words.is_in(list(MISSING)), None)
-    values = sorted(words.drop_nulls().unique().to_list())
-    if len(values) != 2:
-        shown = ", ".join(map(repr, values[:_SHOWN])) + ("…" if len(values) > _SHOWN else "")
-        raise DataError(
-            f"expected two values in the column {asked.target} of {asked.path}, got {len(values)} ({shown}): "
-            "numbers and several classes are learned elsewhere, and served with python -m export"
-        )
-    positive = _positive(asked, values)
-    target = (words == positive).cast(pl.Float64).to_numpy().astype(np.float64)
-    return target, positive, words.null_count()
-
-
-def _positive(asked: Asked, values: Sequence[str]) -> str:
-    if asked.positive is not None:
-        if asked.positive not in values:
-            raise DataError(
-                f"expected --positive to be {values[0]!r} or {values[1]!r}, got {asked.positive!r}"
-            )
-        return asked.positive
-    if tuple(value.lower() for value in values) in _KNOWN:
-        return values[1]
-    raise DataError(
-        f"expected to know which value of {asked.target} has its probability learned, {values[0]!r} or "
-        f"{values[1]!r}: say it with --positive"
-    )
 
 
 def _features(asked: Asked, table: Table) -> tuple[list[Feature], dict[str, str]]:

@@ -52,4 +52,4 @@ def _numbers(rows: JsonRows, feature: Feature) -> Matrix:
 def _number(value: Any, codes: Mapping[str, float]) -> float:
     if value is None:
         return math.nan
-    return codes[str(value)] if codes else float(value)
+    return codes.get(str(value), math.nan) if codes else float(value)

@@ -6,11 +6,12 @@ it guides a form and binds no request.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import orjson
 
@@ -20,6 +21,8 @@ from server.model.schema import Feature, Inferred, Kind
 
 _KINDS = get_args(Kind)
 _ACTIONABLE = ("no", "yes", "up", "down")
+_LANGUAGE = re.compile(r"[a-z]{2}(-[A-Za-z]+)?")
+_UNKNOWN = ("refuse", "missing", "infrequent")
 _LISTS = ("categories", "category_labels")
 #: Null takes these away; of other members it says nothing.
 _MAY_BE_NONE = {"minimum", "maximum", "default"}
@@ -102,9 +105,9 @@ def entry(item: Any) -> dict[str, Any]:
     of = f"the feature {item['name']}"
     check_members(item, MEMBERS, of)
     for key, value in item.items():
-        wanted, fits = MEMBERS[key]
-        if value is not None and not fits(value):
-            raise ExportRefused(f"expected {wanted} as {key} of {of}, got {_shown(value)}")
+        member = MEMBERS[key]
+        if value is not None and not member.fits(value):
+            raise ExportRefused(f"expected {member.wanted} as {key} of {of}, got {_shown(value)}")
     written = {key: value for key, value in item.items() if value is not None or key in _MAY_BE_NONE}
     if written.get("inferred") is True:  # as schemas of version 0.1 mark a range
         seen = {key: written.pop(key) for key in ("minimum", "maximum") if key in written}
@@ -164,27 +167,107 @@ def _kind(value: Any) -> bool:
     return value in _KINDS
 
 
-#: The members of a feature: what each wants, in words, and whether a value is that.
-MEMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "name": ("a text", is_text),
-    "kind": (f"one of {', '.join(_KINDS)}", _kind),
-    "label": ("a text", is_text),
-    "help": ("a text", is_text),
-    "unit": ("a text", is_text),
-    "group": ("a text", is_text),
-    "minimum": ("a finite number", is_number),
-    "maximum": ("a finite number", is_number),
-    "categories": ("a list of texts in the order of their codes", _texts),
-    "category_labels": ("a list of texts, one a category", _texts),
-    "default": ("a number, or a category's text", lambda value: is_number(value) or is_text(value)),
-    "nullable": ("true or false", _truth),
-    "inferred": ("an object of kind, minimum and maximum", _seen),
-    "protected": ("true or false: a characteristic that a decision may not rest on", _truth),
-    "actionable": ("one of no, yes, up, down: what an applicant can change", lambda v: v in _ACTIONABLE),
-    "monotone": ("one of up, down: how the output must follow the value", lambda v: v in ("up", "down")),
-    "personal": (f"one of {', '.join(RULES)}", lambda value: value in RULES),
+class Member(NamedTuple):
+    """What a member wants, in words; whether a value is that; and the same as JSON Schema."""
+
+    wanted: str
+    fits: Callable[[Any], bool]
+    form: Mapping[str, Any]
+
+
+TEXT, TRUTH, NUMBER = {"type": "string"}, {"type": "boolean"}, {"type": "number"}
+_SAID = {
+    "type": "object",
+    "properties": {"code": TEXT, "text": {"type": "object", "additionalProperties": TEXT}},
+    "required": ["text"],
+    "additionalProperties": False,
 }
-assert set(MEMBERS) == {field.name for field in fields(Feature)}
+
+
+def _reason(value: Any) -> bool:
+    """Texts by direction, each with a code: `{up: {code: B3, text: {en: "…"}}}`."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and set(value) <= {"up", "down"}
+        and all(
+            isinstance(said, dict)
+            and "text" in said
+            and set(said) <= {"code", "text"}
+            and is_text(said.get("code", ""))
+            and isinstance(said["text"], dict)
+            and bool(said["text"])
+            and all(is_text(language) and _LANGUAGE.fullmatch(language) for language in said["text"])
+            and all(map(is_text, said["text"].values()))
+            for said in value.values()
+        )
+    )
+
+
+def _choice(*words: str) -> dict[str, Any]:
+    return {"enum": list(words)}
+
+
+#: The members of a feature.
+MEMBERS: dict[str, Member] = {
+    "name": Member("a text", is_text, TEXT),
+    "kind": Member(f"one of {', '.join(_KINDS)}", _kind, _choice(*_KINDS)),
+    "label": Member("a text", is_text, TEXT),
+    "help": Member("a text", is_text, TEXT),
+    "unit": Member("a text", is_text, TEXT),
+    "group": Member("a text", is_text, TEXT),
+    "minimum": Member("a finite number", is_number, NUMBER),
+    "maximum": Member("a finite number", is_number, NUMBER),
+    "categories": Member(
+        "a list of texts in the order of their codes", _texts, {"type": "array", "items": TEXT}
+    ),
+    "category_labels": Member("a list of texts, one a category", _texts, {"type": "array", "items": TEXT}),
+    "default": Member(
+        "a number, or a category's text",
+        lambda value: is_number(value) or is_text(value),
+        {"type": ["number", "string"]},
+    ),
+    "nullable": Member("true or false", _truth, TRUTH),
+    "unknown": Member(
+        "one of refuse, missing, infrequent: what a text that is no category means",
+        lambda value: value in _UNKNOWN,
+        _choice(*_UNKNOWN),
+    ),
+    "inferred": Member(
+        "an object of kind, minimum and maximum",
+        _seen,
+        {
+            "type": ["object", "boolean"],
+            "properties": {"kind": _choice(*_KINDS), "minimum": NUMBER, "maximum": NUMBER},
+            "additionalProperties": False,
+        },
+    ),
+    "protected": Member("true or false: a characteristic that a decision may not rest on", _truth, TRUTH),
+    "actionable": Member(
+        "one of no, yes, up, down: what an applicant can change",
+        lambda v: v in _ACTIONABLE,
+        _choice(*_ACTIONABLE),
+    ),
+    "monotone": Member(
+        "one of up, down: how the output must follow the value",
+        lambda v: v in ("up", "down"),
+        _choice("up", "down"),
+    ),
+    "personal": Member(f"one of {', '.join(RULES)}", lambda value: value in RULES, _choice(*RULES)),
+    "reason": Member(
+        "an object of up and down, each with a code and texts by language",
+        _reason,
+        {
+            "type": "object",
+            "properties": {"up": _SAID, "down": _SAID},
+            "minProperties": 1,
+            "additionalProperties": False,
+        },
+    ),
+}
+#: What a description says of a feature that the bundle keeps beside the features.
+BESIDE = ("reason",)
+assert set(MEMBERS) == {field.name for field in fields(Feature)} | set(BESIDE)
 
 
 def _shown(value: Any) -> str:
@@ -215,12 +298,16 @@ def apply_schema(features: Sequence[Feature], path: Path) -> list[Feature]:
 
 def _applied(feature: Feature, written: Mapping[str, Any]) -> Feature:
     changes: dict[str, Any] = {
-        key: tuple(value) if key in _LISTS else value for key, value in written.items()
+        key: tuple(value) if key in _LISTS else value for key, value in written.items() if key not in BESIDE
     }
+    if changes.get("unknown") == "refuse":
+        changes["unknown"] = ""
     seen = replace(feature.inferred, kind=None) if "kind" in written else feature.inferred
     if "inferred" in changes:
         seen = Inferred(**changes.pop("inferred") or {})
     described = replace(feature, **changes, inferred=seen)
+    if described.unknown and described.kind != "category":
+        raise ExportRefused(f"expected {feature.name} to be a category where unknown texts are let through")
     if described.kind != "category":
         return described
     if not described.categories:

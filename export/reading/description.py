@@ -7,19 +7,27 @@ somebody wrote binds requests; what was read off the model or its data stands un
 
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
+import msgspec
+
 from export.errors import ExportRefused
-from export.reading.describe import MEMBERS, check_members, is_number, is_text
+from export.reading.describe import MEMBERS, TEXT, TRUTH, Member, check_members, is_number, is_text
 from server.errors import UnacceptableRow
 from server.model.bundle import Decision
+from server.model.policy import Policy
 from server.model.schema import Feature, Schema
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WORDING = ("title", "probability", "case", "missed", "false_alarm", "below", "otherwise")
 _COSTS = ("false_negative", "false_positive")
 _EXAMPLE = ("name", "title", "row")
+#: What may be said of a field that is asked for and never scored.
+_CONTEXT = ("name", "kind", "label", "help", "unit", "categories", "category_labels", "personal")
 
 
 def _is_words(value: Any) -> bool:
@@ -54,37 +62,191 @@ def _is_names(count: int) -> Callable[[Any], bool]:
     return check
 
 
-#: The members of the document: what each wants, in words, and whether a value is that.
-DOCUMENT: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "name": ("letters, digits, '.', '_' and '-': what answers, log and metrics call the model", _is_name),
-    "version": ('the same, in quotes, such as "2"', _is_name),
-    "classes": ("two or more different texts, in the order of the model's classes", _is_names(2)),
-    "decisions": (
+def _is_context(value: Any) -> bool:
+    if not isinstance(value, list):
+        return False
+    for field in value:
+        if not isinstance(field, dict) or not set(field) <= set(_CONTEXT) or "name" not in field:
+            return False
+        if not all(MEMBERS[key].fits(said) for key, said in field.items()):
+            return False
+    return len({field["name"] for field in value}) == len(value)
+
+
+def _is_policy(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+_NAMES = {"type": "array", "items": TEXT, "minItems": 2, "uniqueItems": True}
+_COST = {"type": "number", "exclusiveMinimum": 0}
+#: The members of the document.
+DOCUMENT: dict[str, Member] = {
+    "name": Member(
+        "letters, digits, '.', '_' and '-': what answers, log and metrics call the model",
+        _is_name,
+        {"type": "string", "pattern": f"^{_NAME.pattern}$"},
+    ),
+    "version": Member(
+        'the same, in quotes, such as "2"', _is_name, {"type": "string", "pattern": f"^{_NAME.pattern}$"}
+    ),
+    "classes": Member(
+        "two or more different texts, in the order of the model's classes", _is_names(2), _NAMES
+    ),
+    "decisions": Member(
         "two different texts: below the threshold, and from it on",
         lambda v: _is_names(2)(v) and len(v) == 2,
+        {**_NAMES, "maxItems": 2},
     ),
-    "threshold": ("a probability between 0 and 1", lambda v: is_number(v) and 0 <= v <= 1),
-    "costs": ("positive numbers as false_negative and false_positive, instead of a threshold", _is_costs),
-    "wording": (f"texts as {', '.join(_WORDING)}, and true or false as refuses", _is_words),
-    "translations": ("an object of words by language, as docs/page.md has it", lambda v: isinstance(v, dict)),
-    "examples": ("a list of objects of name, title and row", _is_examples),
-    "features": ("a list of the features described", lambda v: isinstance(v, list)),
+    "threshold": Member(
+        "a probability between 0 and 1",
+        lambda v: is_number(v) and 0 <= v <= 1,
+        {"type": "number", "minimum": 0, "maximum": 1},
+    ),
+    "costs": Member(
+        "positive numbers as false_negative and false_positive, instead of a threshold",
+        _is_costs,
+        {
+            "type": "object",
+            "properties": dict.fromkeys(_COSTS, _COST),
+            "required": list(_COSTS),
+            "additionalProperties": False,
+        },
+    ),
+    "policy": Member(
+        "an object of bands, needed, checks and unusual: what is decided beside the threshold",
+        _is_policy,
+        {"type": "object"},
+    ),
+    "wording": Member(
+        f"texts as {', '.join(_WORDING)}, and true or false as refuses",
+        _is_words,
+        {
+            "type": "object",
+            "properties": {**dict.fromkeys(_WORDING, TEXT), "refuses": TRUTH},
+            "additionalProperties": False,
+        },
+    ),
+    "translations": Member(
+        "an object of words by language, as docs/page.md has it",
+        lambda v: isinstance(v, dict),
+        {"type": "object"},
+    ),
+    "examples": Member(
+        "a list of objects of name, title and row",
+        _is_examples,
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"name": TEXT, "title": TEXT, "row": {"type": "object"}},
+                "required": list(_EXAMPLE),
+                "additionalProperties": False,
+            },
+        },
+    ),
+    "context": Member(
+        f"a list of objects of {', '.join(_CONTEXT)}: asked for, never scored",
+        _is_context,
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {key: MEMBERS[key].form for key in _CONTEXT},
+                "required": ["name"],
+                "additionalProperties": False,
+            },
+        },
+    ),
+    "groups": Member(
+        "a list of the features or context fields whose groups are watched for fairness",
+        lambda v: isinstance(v, list) and all(map(is_text, v)) and len(set(v)) == len(v),
+        {"type": "array", "items": TEXT, "uniqueItems": True},
+    ),
+    "features": Member(
+        "a list of the features described",
+        lambda v: isinstance(v, list),
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {key: dict(member.form) for key, member in MEMBERS.items()},
+                "required": ["name"],
+                "additionalProperties": False,
+            },
+        },
+    ),
 }
 #: What of the document goes into the bundle's manifest as it is.
-CARRIED = ("wording", "translations", "examples")
+CARRIED = ("policy", "wording", "translations", "examples", "context", "groups")
+
+
+def json_schema() -> dict[str, Any]:
+    """The description as a JSON Schema, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Description of a Hotrow bundle",
+        "type": "object",
+        "properties": {
+            key: {"description": member.wanted, **member.form} for key, member in DOCUMENT.items()
+        },
+        "additionalProperties": False,
+    }
 
 
 def check_document(document: Mapping[str, Any]) -> None:
     """Raise `ExportRefused` for a member of the document that is unknown or of another type."""
     check_members(document, DOCUMENT, "the description")
     for key, value in document.items():
-        wanted, fits = DOCUMENT[key]
-        if value is not None and not fits(value):
-            raise ExportRefused(f"expected {wanted} as {key} of the description, got {repr(value)[:60]}")
+        member = DOCUMENT[key]
+        if value is not None and not member.fits(value):
+            raise ExportRefused(
+                f"expected {member.wanted} as {key} of the description, got {repr(value)[:60]}"
+            )
     if document.get("threshold") is not None and document.get("costs") is not None:
         raise ExportRefused(
             "expected a threshold or costs in the description, got both: one implies the other"
         )
+
+
+def check_names(document: Mapping[str, Any], schema: Schema) -> None:
+    """Raise `ExportRefused` for a context field that is a feature, or a group that is neither."""
+    context = [field["name"] for field in document.get("context") or ()]
+    if both := set(context) & set(schema.names):
+        raise ExportRefused(f"expected context fields that are no features, got {min(both)}, which is one")
+    for name in document.get("groups") or ():
+        if name not in (known := [*schema.names, *context]):
+            near = get_close_matches(name, known, 1, 0.5)
+            hint = f": did you mean {near[0]}?" if near else ""
+            raise ExportRefused(f"expected groups to be features or context fields, got {name}{hint}")
+
+
+def checked_policy(document: Mapping[str, Any], decision: Decision | None, schema: Schema) -> Decision | None:
+    """The decision that the bands of a policy imply; raises `ExportRefused` for a policy of another form.
+
+    The first band is decided below everything, the last one from the threshold on.
+    """
+    written = document.get("policy")
+    if not written:
+        return decision
+    if decision is None:
+        raise ExportRefused("expected a binary model for a policy, got another")
+    try:
+        policy = msgspec.convert(written, Policy)
+    except msgspec.ValidationError as error:
+        raise ExportRefused(
+            f"expected a policy of bands, needed, checks and unusual in the description, got: {error}"
+        ) from None
+    limits = [band.below for band in policy.bands if band.below is not None]
+    if limits:
+        below, otherwise = policy.bands[0].decision, policy.bands[-1].decision
+        decision = replace(decision, threshold=limits[-1], below=below, otherwise=otherwise)
+    numbers = {feature.name for feature in schema.features if feature.kind != "category"}
+    problem = policy.problem(
+        set(schema.names), numbers, decision.threshold, decision.below, decision.otherwise
+    )
+    if problem:
+        raise ExportRefused(f"expected a policy that fits the model, got: {problem}")
+    return decision
 
 
 def check_examples(document: Mapping[str, Any], schema: Schema) -> None:
@@ -111,6 +273,8 @@ def weighed(decision: Decision, threshold: float | None, costs: Mapping[str, flo
         missed, alarm = float(costs["false_negative"]), float(costs["false_positive"])
     elif threshold is not None and 0.0 < threshold < 1.0:
         missed, alarm = (1.0 - threshold) / threshold, 1.0
+    elif decision == Decision(below=decision.below, otherwise=decision.otherwise):
+        missed, alarm = 0.0, 0.0  # nobody said what mistakes cost: a page shows none
     if threshold is None:
         threshold = decision.threshold if costs is None else alarm / (missed + alarm)
     return Decision(threshold, decision.below, decision.otherwise, missed, alarm)
@@ -135,18 +299,24 @@ def written(
         "# Edit, then: python -m export MODEL --describe FILE --out DIR. Misspelt members are refused.",
         "",
     ]
-    for key, (wanted, _) in DOCUMENT.items():
+    for key, member in DOCUMENT.items():
         if key != "features":
-            lines.append(f"# {key}: {wanted}")
+            lines.append(f"# {key}: {member.wanted}")
             lines += [f"{key}: {json.dumps(said[key], ensure_ascii=False)}"] if key in said else []
     lines += [
         "",
         "# What is written of a feature binds requests; what stands under `inferred` guides forms alone.",
     ]
-    lines += [f"#   {key}: {wanted}" for key, (wanted, _) in MEMBERS.items()]
+    lines += [f"#   {key}: {member.wanted}" for key, member in MEMBERS.items()]
     lines.append("features:")
     for feature in features:
         entry = feature.to_dict() | {"default": feature.default, "inferred": feature.inferred.to_dict()}
+        if feature.name in (reasons := more.get("reasons") or {}):
+            entry["reason"] = reasons[feature.name]
         pairs = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entry.items()]
         lines += [f"- {pairs[0]}", *(f"  {pair}" for pair in pairs[1:])]
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")

@@ -27,7 +27,7 @@ from export.sklearn.imputer import register_imputer
 from export.sklearn.isotonic import exact_isotonic
 from export.sklearn.members import Member, native_columns, read_member, register_members, with_trees
 from export.sklearn.source import FittedSource
-from export.sklearn.tables import Finite, finite_columns, register_tables, with_tables
+from export.sklearn.tables import Finite, finite_columns, register_tables, takes_unknown, with_tables
 from export.sklearn.target import register_target
 from server.errors import first_line
 from server.model.link import Margins
@@ -175,7 +175,15 @@ def _features(
         if name in used
     )
     source = FittedSource(estimator, features, finite, native, columns=names)
-    return tuple(replace(feature, nullable=_scores_without(source, i)) for i, feature in enumerate(features))
+    lenient = takes_unknown(estimator, names, finite)
+    return tuple(
+        replace(
+            feature,
+            nullable=_scores_without(source, i),
+            unknown="missing" if feature.name in lenient else "",
+        )
+        for i, feature in enumerate(features)
+    )
 
 
 def _scores_without(source: FittedSource, i: int) -> bool:

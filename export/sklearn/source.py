@@ -60,7 +60,9 @@ class FittedSource:
         for name, values in self._finite.items():
             known = {str(value): value for value in values}
             cells = [row.get(name) for row in rows]
-            columns[name] = self._cells(name, [None if cell is None else known[str(cell)] for cell in cells])
+            columns[name] = self._cells(
+                name, [None if cell is None else known.get(str(cell), cell) for cell in cells]
+            )
         with threadpool_limits(1):
             return predicted(self._estimator, self._as_fitted(columns))
 

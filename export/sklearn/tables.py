@@ -24,6 +24,7 @@ from server.model.schema import Matrix
 Finite: TypeAlias = Mapping[str, tuple[Any, ...]]
 _TRIED_ROWS = 200
 _AT_MOST = 100_000
+_UNSEEN = "\0unseen"
 
 
 class Table(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
@@ -158,6 +159,29 @@ def _blocks(transformer: Any, columns: list[str], values: list[Any]) -> tuple[li
             takes_missing.append(1)
         blocks.append(np.concatenate([made[place], last]))
     return blocks, takes_missing
+
+
+def takes_unknown(estimator: Any, names: Sequence[str], finite: Finite) -> set[str]:
+    """The columns whose encoder takes a text it does not know, and for what it takes a missing value."""
+    found: set[str] = set()
+    for part in parts(estimator):
+        for transformer, columns in column_transformers(part, names):
+            if not isinstance(transformer, str) and columns and set(columns) <= set(finite):
+                found.update(
+                    column for column in columns if _is_lenient(transformer, columns, column, finite)
+                )
+    return found
+
+
+def _is_lenient(transformer: Any, columns: Sequence[str], column: str, finite: Finite) -> bool:
+    if not all(isinstance(value, str) for value in finite[column]):
+        return False
+    rows = [[[value if name == column else finite[name][0]] for name in columns] for value in (_UNSEEN, None)]
+    try:
+        unseen, missing = (_transformed(transformer, _frame(columns, row)) for row in rows)
+    except (ValueError, TypeError):
+        return False
+    return bool(np.array_equal(unseen, missing, equal_nan=True))
 
 
 def _table(blocks: list[Matrix]) -> Table:

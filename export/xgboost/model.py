@@ -79,7 +79,7 @@ class XGBoostSource:
         for i, values in named.items():
             name = schema.names[i]
             known = {str(value): value for value in values}
-            cells = [None if row.get(name) is None else known[str(row[name])] for row in rows]
+            cells = [None if row.get(name) is None else known.get(str(row[name])) for row in rows]
             columns[name] = pd.Categorical(cells, categories=list(values))
         for i in self._model.coded - named.keys():
             column = columns[schema.names[i]]

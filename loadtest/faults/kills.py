@@ -1,4 +1,4 @@
-"""Whoever is killed, every answer has its line, once: workers, what writes the log, both at once (F29)."""
+"""Whoever is killed, every answer has its line, once: workers, what writes the log, both at once (F30)."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ WORKER, OBSERVER, BOTH = "a worker", "the observer", "both at once"
 
 
 def kills(scene: Scene, outcome: Outcome) -> None:
-    """F29: kill each, and both, 50 times under load, with one worker and with two."""
+    """F30: kill each, and both, 50 times under load, with one worker and with two."""
     for what in (WORKER, OBSERVER, BOTH):
         _of_two_workers(scene, outcome, what)
     _of_one_worker(scene, outcome, OBSERVER)

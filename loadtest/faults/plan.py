@@ -5,6 +5,7 @@ from loadtest.faults import (
     connections,
     crash_points,
     disk,
+    exhaustion,
     inputs,
     kills,
     models,
@@ -210,6 +211,13 @@ PLAN = (
     ),
     Fault(
         "F29",
+        "the machine runs out of something",
+        "descriptors, memory, processes, /dev/shm, disk: each for 5 s, 10 times, a worker killed each time",
+        "afterwards everything as before; 0 answers without a line that were not counted, 0 wrong",
+        exhaustion.exhausted,
+    ),
+    Fault(
+        "F30",
         "whoever answers or writes the log is killed",
         "50 times each a worker, the observer, and both at once, under load, with 1 and with 2 workers",
         "0 answers without a line, 0 lines twice, 0 wrong; of both at once, of 1 worker, the last 0.1 s",

@@ -73,6 +73,8 @@ def feature_schema(feature: Feature) -> JsonSchema:
     text = " ".join(filter(None, words))
     if text:
         described["description"] = text
+    if feature.kind == "category" and feature.unknown:
+        return described | {"type": ["string", "null"] if feature.nullable else "string"}
     if feature.kind == "category":
         return described | {"enum": [*feature.categories, *([None] if feature.nullable else [])]}
     if feature.kind == "flag":

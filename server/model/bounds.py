@@ -18,7 +18,7 @@ class Bounds:
         ends = np.array([limits(feature) for feature in schema.features])
         self._low, self._high = ends.T
         self._whole = np.flatnonzero([feature.kind != "number" for feature in schema.features])
-        self._required = np.flatnonzero([not feature.nullable for feature in schema.features])
+        self._required = np.flatnonzero([not f.nullable and not f.unknown for f in schema.features])
 
     def bad(self, rows: Matrix) -> npt.NDArray[np.bool_]:
         """Which values of float64 [n, F] are not acceptable, bool [n, F]."""

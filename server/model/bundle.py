@@ -19,6 +19,7 @@ from server.durable import sync_directory, sync_tree
 from server.errors import BundleError, first_line
 from server.model.exchange import beside
 from server.model.files import FORMAT, MANIFEST_FILE, read_manifest, verified
+from server.model.manifest import check_bound, check_descriptions, typed
 from server.model.policy import Policy
 from server.model.schema import Feature, Schema, object_or_empty
 
@@ -123,7 +124,10 @@ class Bundle:
         manifest, digest = read_manifest(directory)
         contents = verified(directory, manifest, required=REQUIRED_FILES, kept=KEPT_FILES)
         try:
-            return cls.from_manifest(directory, manifest, digest, contents)
+            bundle = cls.from_manifest(directory, manifest, digest, contents)
+            check_descriptions(manifest)
+            check_bound(bundle.exact, bundle.bound, bundle.read_json(PARITY_FILE))
+            return bundle
         except (KeyError, TypeError, ValueError) as error:
             said = f"no member {error}" if isinstance(error, KeyError) else error
             raise BundleError(
@@ -140,10 +144,10 @@ class Bundle:
         contents: Mapping[str, bytes] | None = None,
     ) -> "Bundle":
         """The bundle a manifest describes; files that `contents` lacks are not looked at."""
-        exact: bool = _typed(manifest["exact"], bool, "exact")
+        exact: bool = typed(manifest["exact"], bool, "exact")
         schema = Schema(
-            map(_feature, _typed(manifest["features"], list[dict[str, Any]], "features")),
-            _typed(manifest.get("ignored", ()), tuple[str, ...], "ignored"),
+            map(_feature, typed(manifest["features"], list[dict[str, Any]], "features")),
+            typed(manifest.get("ignored", ()), tuple[str, ...], "ignored"),
         )
         decision = _decision(manifest.get("decision", {}))
         return cls(
@@ -154,10 +158,10 @@ class Bundle:
             schema=schema,
             decision=decision,
             policy=_policy(manifest, schema, decision),
-            link=_typed(manifest["link"], dict[str, Any], "link"),
+            link=typed(manifest["link"], dict[str, Any], "link"),
             exact=exact,
-            precision=_typed(manifest.get("precision", "float64"), Precision, "precision"),
-            bound=0.0 if exact else _typed(manifest["bound"], Cost, "bound"),
+            precision=typed(manifest.get("precision", "float64"), Precision, "precision"),
+            bound=0.0 if exact else typed(manifest["bound"], Cost, "bound"),
             classes=_classes(manifest),
             manifest=dict(manifest),
             digest=digest,
@@ -295,33 +299,24 @@ def _floats(texts: str | list[str]) -> tuple[float, ...]:
     return tuple(map(float.fromhex, texts if isinstance(texts, list) else [texts]))
 
 
-def _typed(value: Any, form: Any, where: str) -> Any:
-    """The value as the type `form`, tuples from lists; raises `ValueError` that names the place."""
-    try:
-        return msgspec.convert(value, form)
-    except msgspec.ValidationError as error:
-        said, _, inside = str(error).replace("`", "").partition(" - at $")
-        raise ValueError(f"at {where}{inside}: {said[:1].lower()}{said[1:]}") from None
-
-
 def _members(value: Any, form: type[Any], where: str) -> dict[str, Any]:
     """The members of an object, of which none is unknown to the dataclass `form`."""
     known = {field.name for field in fields(form)}
-    members: dict[str, Any] = _typed(value, dict[str, Any], where)
+    members: dict[str, Any] = typed(value, dict[str, Any], where)
     if unknown := set(members) - known:
         raise ValueError(f"at {where}: expected members {', '.join(sorted(known))}, got {min(unknown)}")
     return members
 
 
 def _decision(value: Any) -> Decision:
-    decision: Decision = _typed(_members(value, Decision, "decision"), Decision, "decision")
+    decision: Decision = typed(_members(value, Decision, "decision"), Decision, "decision")
     return decision
 
 
 def _policy(manifest: Mapping[str, Any], schema: Schema, decision: Decision) -> Policy | None:
     if "policy" not in manifest:
         return None
-    policy: Policy = _typed(manifest["policy"], Policy, "policy")
+    policy: Policy = typed(manifest["policy"], Policy, "policy")
     numbers = {feature.name for feature in schema.features if feature.kind != "category"}
     problem = policy.problem(
         set(schema.names), numbers, decision.threshold, decision.below, decision.otherwise
@@ -336,7 +331,7 @@ def _policy(manifest: Mapping[str, Any], schema: Schema, decision: Decision) -> 
 def _feature(entry: dict[str, Any]) -> Feature:
     where = f"feature {str(entry.get('name'))[:_NAME_LENGTH]!r}"
     made = Feature.from_dict(_members(entry, Feature, where))
-    feature: Feature = _typed(msgspec.to_builtins(made), Feature, where)
+    feature: Feature = typed(msgspec.to_builtins(made), Feature, where)
     problem = _problem(feature)
     if problem:
         raise ValueError(f"at {where}: {problem}")
@@ -352,6 +347,8 @@ def _problem(feature: Feature) -> str:
         return f"expected categories of a category alone, got {count} of a {feature.kind}"
     if len(set(feature.categories)) != count or len(feature.category_labels) not in (0, count):
         return "expected each category once, and a label for each or none"
+    if feature.unknown not in ("", "missing", "infrequent") or (feature.unknown and not count):
+        return f"expected unknown categories to be missing or infrequent, got {feature.unknown!r:.60}"
     ends = [end for end in (feature.minimum, feature.maximum) if end is not None]
     if not all(map(math.isfinite, ends)) or ends != sorted(ends):
         return "expected a minimum that is at most the maximum"
@@ -381,7 +378,7 @@ def _word(manifest: Mapping[str, Any], member: str) -> str:
 
 def _classes(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     task = manifest["task"]
-    classes: tuple[str, ...] = _typed(manifest.get("classes", ()), tuple[OutcomeName, ...], "classes")
+    classes: tuple[str, ...] = typed(manifest.get("classes", ()), tuple[OutcomeName, ...], "classes")
     if task not in TASKS:
         raise ValueError(f"the task {task!r} is not one of {', '.join(TASKS)}")
     if (task == "multiclass") != (len(classes) > 1) or len(set(classes)) != len(classes):

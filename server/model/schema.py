@@ -71,7 +71,9 @@ class Feature:
     a model or its training data stands in `inferred`. `default` is a typical
     value for forms and examples; it never stands in for a value the client did not
     send. `personal` says how the prediction log hides the value: `drop`, `hash` or
-    `bucket`. `protected`, `actionable` and `monotone` are what a description said.
+    `bucket`. `unknown` says what a text that is none of the categories means: "" refuses it,
+    `missing` and `infrequent` take it for a missing value, which the model's own encoder takes
+    for one it does not know. `protected`, `actionable` and `monotone` are what a description said.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Feature:
     protected: bool = False
     actionable: str = ""
     monotone: str = ""
+    unknown: str = ""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Feature":
@@ -135,6 +138,7 @@ class Feature:
         """The accepted values in words, for error messages and documentation."""
         if self.kind == "category":
             words = "one of " + ", ".join(f'"{name}"' for name in self.categories)
+            words += " or another text" if self.unknown else ""
         elif self.kind == "flag":
             words = "0, 1, true or false"
         else:
@@ -184,6 +188,8 @@ class Feature:
         for spelling in _spellings(value):
             if spelling in self.categories:
                 return float(self.categories.index(spelling))
+        if self.unknown and type(value) is str:
+            return math.nan
         got = "another string" if type(value) is str else _json_type(value)
         raise FieldRefused(f"expected {self.expected}, got {got}")
 

@@ -1,20 +1,43 @@
 """The description file: written complete, read strictly, and the same bundle each time."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import pytest
+from jsonschema import Draft202012Validator
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from export.__main__ import parse
 from export.command import export
 from export.errors import ExportRefused
-from export.reading.describe import document_of, entries
-from export.reading.description import DOCUMENT, check_document, weighed, written
-from server.errors import BundleError
+from export.forest.conversion import Conversion
+from export.lightgbm.model import convert_lightgbm
+from export.reading.describe import apply_entries, document_of, entries
+from export.reading.description import (
+    DOCUMENT,
+    check_document,
+    check_examples,
+    check_names,
+    checked_policy,
+    json_schema,
+    weighed,
+    written,
+)
+from export.sklearn.model import convert_sklearn
+from server.errors import BundleError, HotrowError, UnacceptableRow
 from server.model.bundle import Bundle, Decision
-from server.model.schema import Feature, Inferred
-from tests.support.export_models import train_lightgbm
+from server.model.predictor import Predictor
+from server.model.schema import Feature, Inferred, Schema
+from tests.support.export_models import WIDTH, rows, target, train_lightgbm
+from tests.support.export_models import export as export_conversion
 
 FEATURES = [
     Feature("income", default=3.5, nullable=False, inferred=Inferred("integer", 0.0, 1e-05)),
@@ -52,6 +75,9 @@ def test_what_is_written_is_read_back_as_it_was(tmp_path: Path) -> None:
         ("wording", {"titel": "x"}, "texts as title"),
         ("examples", [{"name": "x"}], "name, title and row"),
         ("features", {}, "a list of the features"),
+        ("context", [{"label": "x"}], "asked for, never scored"),
+        ("groups", "x", "a list of the features or context"),
+        ("policy", [], "bands, needed, checks"),
     ],
 )
 def test_a_member_that_is_wrong_is_one_sentence(member: str, value: Any, words: str) -> None:
@@ -69,6 +95,7 @@ def test_a_threshold_and_costs_imply_each_other() -> None:
     assert (by_threshold.cost_false_negative, by_threshold.cost_false_positive) == (4.0, 1.0)
     assert weighed(Decision(), None, {"false_negative": 4, "false_positive": 1}).threshold == 0.2
     assert weighed(Decision(threshold=0.3), None, None) == Decision(threshold=0.3)
+    assert weighed(Decision(), None, None).cost_false_positive == 0.0  # nobody said: a page shows none
 
 
 @pytest.mark.parametrize("text", ["a: [", "a: 1\na: 2\n", "- 1\n  - 2: x: y\n"])
@@ -112,3 +139,147 @@ def test_a_name_and_version_stand_for_one_content(tmp_path: Path) -> None:
     export(parse([*other, "--version", "2"]), ordinary_rows=300)
     export(parse([*first, "--threshold", "0.4", "--version", "2", "--replace"]), ordinary_rows=300)
     assert Bundle.load(tmp_path / "bundle").decision.threshold == 0.4
+
+
+#: A value of no member's type, and one that is another's.
+WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    7,
+    -1.5,
+    "x\x00",
+    "no such word",
+    [],
+    [1],
+    {},
+    {"a": 1},
+    [[]],
+    [{"name": 1}],
+)
+
+
+def everything() -> dict[str, Any]:
+    """A description that says all there is to say."""
+    return {
+        "name": "m", "version": "1", "decisions": ["no", "yes"], "threshold": 0.2,
+        "policy": {
+            "bands": [
+                {"below": 0.1, "decision": "no"}, {"below": 0.2, "decision": "ask"}, {"decision": "yes"},
+            ],
+            "needed": {"known_at_least": 1}, "checks": [{"feature": "Column_0", "at_most": 9.0}],
+        },
+        "wording": {"case": "client"}, "translations": {}, "context": [{"name": "sex", "label": "Sex"}],
+        "groups": ["sex"], "examples": [{"name": "a", "title": "A", "row": {"Column_0": 1.0}}],
+        "features": [{
+            "name": "Column_0", "kind": "number", "label": "L", "help": "H", "unit": "u", "group": "g",
+            "minimum": -9.0, "maximum": 9.0, "default": 1.0, "nullable": True, "unknown": "refuse",
+            "inferred": {"minimum": 0.0}, "protected": True, "actionable": "up", "monotone": "up",
+            "personal": "hash", "reason": {"up": {"code": "R1", "text": {"en": "high"}}},
+        }],
+    }  # fmt: skip
+
+
+def changed() -> Iterator[tuple[str, Any]]:
+    """The document with one member misspelt, removed or of a wrong type, members inside of others too."""
+    for path in paths(everything()):
+        for change in ("misspelt", "removed", *WRONG):
+            document = everything()
+            place: Any = document
+            for step in path[:-1]:
+                place = place[step]
+            was = place[path[-1]]
+            if change == "misspelt" and isinstance(place, dict):
+                place[path[-1] + "_"] = place.pop(path[-1])
+            elif change == "misspelt":
+                continue
+            elif change == "removed":
+                del place[path[-1]]
+            elif change is not was:
+                place[path[-1]] = change
+            yield f"{path}: {change!r}", document
+
+
+def paths(value: Any) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (key,)
+        yield from ((key, *rest) for rest in paths(inner))
+
+
+def test_whatever_is_changed_is_taken_or_refused_in_one_sentence(tmp_path: Path) -> None:
+    conversion = convert_lightgbm(train_lightgbm({"objective": "binary"}, "binary", 2))
+    path, refused = tmp_path / "d.json", 0
+    for where, document in changed():
+        path.write_bytes(orjson.dumps(document))
+        try:
+            described(path, conversion)
+        except HotrowError as refusal:
+            refused += 1
+            said = str(refusal)
+            if not said.startswith("expected ") or len(said.splitlines()) != 1:
+                pytest.fail(f"{where}: {said}")
+        else:
+            assert "misspelt" not in where, where
+    assert refused > 300
+
+
+def described(path: Path, conversion: Conversion) -> None:
+    """What a command reads of a description, in its order."""
+    document = document_of(path)
+    check_document(document)
+    schema = Schema(apply_entries(conversion.schema.features, entries(path)))
+    checked_policy(document, weighed(Decision(), document.get("threshold"), document.get("costs")), schema)
+    check_names(document, schema)
+    check_examples(document, schema)
+
+
+def test_the_schema_of_the_document_takes_what_the_command_takes() -> None:
+    written_schema = orjson.loads(Path("docs/generated/description.schema.json").read_bytes())
+    assert written_schema == json_schema(), (
+        "run `python -m export.reading.description > docs/generated/description.schema.json`"
+    )
+    validator = Draft202012Validator(written_schema)
+    assert not list(validator.iter_errors(everything()))
+    document = everything() | {"nmae": "x"}
+    assert [error.validator for error in validator.iter_errors(document)] == ["additionalProperties"]
+
+
+def test_an_evaluation_gives_any_bundle_figures_groups_and_a_card(tmp_path: Path) -> None:
+    (tmp_path / "m.txt").write_text(train_lightgbm({"objective": "binary"}, "binary", 5))
+    matrix = rows(400, seed=3)
+    lines = [",".join([*(f"Column_{i}" for i in range(WIDTH)), "bad"])]
+    for values, outcome in zip(matrix, target(matrix), strict=True):
+        lines.append(",".join(["" if v != v else repr(v) for v in values.tolist()] + ["ny"[int(outcome)]]))
+    (tmp_path / "held.csv").write_text("\n".join(lines))
+    (tmp_path / "d.yaml").write_text("groups: [Column_4]\ncosts: {false_negative: 4, false_positive: 1}\n")
+    command(
+        tmp_path / "m.txt", "--describe", tmp_path / "d.yaml", "--evaluate", tmp_path / "held.csv",
+        "--target", "bad", "--out", tmp_path / "b",
+    )  # fmt: skip
+    bundle = Bundle.load(tmp_path / "b")
+    figures = bundle.manifest["evaluation"]["held_out"]
+    assert (bundle.decision.threshold, figures["rows"]) == (0.2, 400)
+    assert figures["auc"] > 0.8
+    assert sum(part["rows"] for part in figures["groups"]["Column_4"].values()) == 400
+    assert "| auc |" in bundle.read("MODEL_CARD.md").decode()
+    with pytest.raises(ExportRefused, match="expected a column worse"):
+        command(tmp_path / "m.txt", "--evaluate", tmp_path / "held.csv", "--target", "worse", "--out",
+                tmp_path / "c")  # fmt: skip
+
+
+def test_an_encoder_that_takes_unknown_texts_says_so(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"city": ["a", "b", "c"] * 20, "x": np.arange(60.0)})
+    prepare = ColumnTransformer(
+        [("t", OneHotEncoder(handle_unknown="ignore"), ["city"])], remainder="passthrough"
+    )
+    model = Pipeline([("p", prepare), ("m", LogisticRegression())]).fit(frame, frame.x % 2)
+    conversion = convert_sklearn(model, "source.joblib", b"x")
+    conversion = replace(conversion, features=tuple(replace(f, nullable=False) for f in conversion.features))
+    bundle = export_conversion(tmp_path, conversion)
+    assert bundle.schema["city"].unknown == "missing"
+    answer, _ = Predictor(bundle).predict(bundle.schema.encode({"city": "elsewhere", "x": 3.0}))
+    expected = model.predict_proba(pd.DataFrame({"city": ["elsewhere"], "x": [3.0]}))[0, 1]
+    assert answer == pytest.approx(expected, rel=1e-12)
+    (refusing,) = apply_entries([bundle.schema["city"]], [{"name": "city", "unknown": "refuse"}])
+    with pytest.raises(UnacceptableRow, match="not acceptable"):
+        Schema([refusing]).encode({"city": "elsewhere"})

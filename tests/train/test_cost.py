@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.study.cost import Costs, cheapest, cost_curve, cost_per_client
+from export.evaluation.cost import Costs, cheapest, cost_curve, cost_per_client
 
 TARGET = np.array([0.0, 0.0, 0.0, 1.0, 1.0])
 SCORES = np.array([0.1, 0.2, 0.6, 0.5, 0.9])

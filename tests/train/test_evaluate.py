@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from train.study.cost import Costs
-from train.study.evaluate import auc_difference_interval, auc_interval, calibration, decisions, evaluate
+from export.evaluation.cost import Costs
+from export.evaluation.evaluate import auc_difference_interval, auc_interval, calibration, decisions, evaluate
 from train.study.groups import by_group
 from train.tables.features import INPUTS, SCHEMA
 from train.tables.rows import Rows

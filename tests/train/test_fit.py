@@ -8,9 +8,9 @@ from sklearn.metrics import roc_auc_score
 
 import train.study.fit
 import train.study.tune
+from export.evaluation.cost import Costs
 from train.errors import TrainingRefused
 from train.golden import encode, synthetic_rows
-from train.study.cost import Costs
 from train.study.fit import Scored, fit, folds, model_text, out_of_fold
 from train.study.masking import mask_rarely_missing
 from train.study.model import fit_model, split

@@ -203,9 +203,11 @@ def test_a_workbook_that_is_none_is_one_sentence(asked: Asked, tmp_path: Path) -
 def test_names_that_are_none_are_refused_with_the_nearest(asked: Asked) -> None:
     with pytest.raises(DataError, match=r"a column defaults in .*: the nearest is 'default'"):
         load_table(replace(asked, target="defaults"))
-    with pytest.raises(DataError, match=r"which value of default .* 'bad' or 'good': say it with --positive"):
+    with pytest.raises(
+        ExportRefused, match=r"which value of default .* 'bad' or 'good': say it with --positive"
+    ):
         load_table(replace(asked, positive=None))
-    with pytest.raises(DataError, match="--positive to be 'bad' or 'good', got 'ugly'"):
+    with pytest.raises(ExportRefused, match="--positive to be 'bad' or 'good', got 'ugly'"):
         load_table(replace(asked, positive="ugly"))
     with pytest.raises(ExportRefused, match="--groups to name columns that are learned from, got branch"):
         load_table(replace(asked, groups=("branch",)))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from export.evaluation.cost import Costs, cost_per_client
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT
 from tests.support.real_data import DATA, needs_real_data
 from train.golden import encode, synthetic_rows
-from train.study.cost import Costs, cost_per_client
 from train.study.fit import fit, model_text, out_of_fold
 from train.study.model import split
 from train.study.tune import START

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedKFold
 
+from export.evaluation.cost import Vector
 from train.study import seeds
-from train.study.cost import Vector
 from train.study.masking import mask_rarely_missing
 from train.study.seeds import derived
 from train.tables.rows import Inputs, Rows

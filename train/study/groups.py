@@ -5,8 +5,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from train.study.cost import Vector
-from train.study.evaluate import decisions, rounded
+from export.evaluation.cost import Vector
+from export.evaluation.evaluate import decisions, rounded
 from train.tables.rows import Group, Rows
 
 Masks: TypeAlias = dict[str, npt.NDArray[np.bool_]]

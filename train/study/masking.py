@@ -10,8 +10,8 @@ never masked.
 
 import numpy as np
 
+from export.evaluation.cost import Vector
 from server.model.schema import Matrix, Schema
-from train.study.cost import Vector
 
 #: Of each feature that is missing in fewer rows than `RARE_SHARE`, every tenth value
 #: is hidden: enough rows to learn from, few enough to leave the others their say.

@@ -7,9 +7,9 @@ import lightgbm
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from export.evaluation.cost import Costs, Vector, cheapest
 from server.model.schema import Matrix
 from train.errors import TrainingRefused
-from train.study.cost import Costs, Vector, cheapest
 from train.study.fit import FOLDS, OutOfFold, Parameters, fit, out_of_fold, repeats_for
 from train.study.seeds import THRESHOLD, TREES, derived
 from train.tables.rows import Rows

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import log_loss, roc_auc_score
 
-from train.study.cost import Costs, Vector, cost_per_client
-from train.study.evaluate import auc_difference_interval, evaluate, rounded
+from export.evaluation.cost import Costs, Vector, cost_per_client
+from export.evaluation.evaluate import auc_difference_interval, evaluate, rounded
 from train.study.fit import FOLDS, fit, folds, out_of_fold, repeats_for
 from train.study.groups import by_group
 from train.study.model import Model, Split, boosters, fit_model, without

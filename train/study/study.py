@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
+from export.evaluation.cost import Costs
 from server.model.bundle import Decision
 from server.model.reference import reference_of_rows
-from train.study.cost import Costs
 from train.study.fit import fixed
 from train.study.model import Model, Split, boosters, fit_model, split
 from train.study.narrator import Narrator

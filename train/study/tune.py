@@ -15,8 +15,8 @@ from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 from sklearn.model_selection import train_test_split
 
+from export.evaluation.cost import Costs, Vector, cheapest
 from train.errors import TrainingRefused
-from train.study.cost import Costs, Vector, cheapest
 from train.study.fit import FOLDS, fixed, repeats_for, score_folds
 from train.study.journal import Journal
 from train.study.masking import MASK_EVERY

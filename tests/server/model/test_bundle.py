@@ -221,6 +221,14 @@ def change(copy: Path, where: str, value: Any) -> None:
         ("name", "n" * 100_000, "the name"),
         ("version", 1, "the version"),
         ("classes", ["a", "b"], "a multiclass model"),
+        ("exact", False, "no member 'bound'"),
+        ("title", 5, "at title: expected str, got int"),
+        ("examples", 5, "at examples"),
+        ("examples", [{}], r"at examples\[0\]"),
+        ("evaluation", "x", "at evaluation"),
+        ("wording", [], "at wording"),
+        ("source.file", "../../x", "at source.file: expected one of the files with a hash"),
+        ("source.file", "/etc/passwd", "at source.file"),
     ],
 )
 def test_manifest_of_another_type_or_range_is_refused_in_one_sentence(
@@ -231,6 +239,14 @@ def test_manifest_of_another_type_or_range_is_refused_in_one_sentence(
         Predictor(Bundle.load(copy))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("bound", [0.0, 1e-12, 1e300])
+def test_bound_that_the_parity_report_did_not_find_is_refused(copy: Path, bound: float) -> None:
+    change(copy, "exact", False)
+    change(copy, "bound", bound)
+    with pytest.raises(BundleError, match=r"expected exact True and bound 0 as in parity\.json"):
+        Bundle.load(copy)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score, roc_curve
 
-from train.study.cost import Costs, Vector, cost_curve, cost_per_client
+from export.evaluation.cost import Costs, Vector, cost_curve, cost_per_client
 
 CONFIDENCE = 0.95
 CALIBRATION_BINS = 10

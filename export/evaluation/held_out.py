@@ -1,0 +1,171 @@
+"""`--evaluate FILE --target COLUMN`: how good a model is on rows it was not trained on, and its card."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars
+from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error, r2_score
+
+from export.errors import ExportRefused
+from export.evaluation.cost import Costs
+from export.evaluation.evaluate import decisions, evaluate, rounded
+from export.evaluation.target import two_values
+from export.forest.conversion import Conversion
+from export.reading.observe import DataNames, read_data
+from export.reading.table import Table, read_table
+from server.model.bounds import Bounds
+from server.model.bundle import Decision
+from server.model.link import Margins
+from server.model.schema import Feature, Matrix, Schema
+
+_CARD = Path(__file__).with_name("card_template.md")
+#: Fewer rows than this, or than this of one outcome, tell nothing.
+LEAST_ROWS, LEAST_OUTCOMES = 20, 2
+
+
+class HeldOut(NamedTuple):
+    """The file to evaluate on, its column of outcomes, and which of two values is 1 where it must be said."""
+
+    path: Path
+    target: str
+    positive: str | None
+
+
+def evaluation(
+    asked: HeldOut, conversion: Conversion, schema: Schema, decision: Decision | None, groups: Sequence[str]
+) -> dict[str, Any]:
+    """The member `evaluation` of a manifest: the figures of a task on the rows of a file.
+
+    Raises `ExportRefused` for a file without the target, or whose rows tell nothing.
+    """
+    table = _with_target(asked, schema)
+    column = table.columns[asked.target]
+    kept = Table(table.path, table.columns.filter(column.is_not_null()), table.rules, table.notes)
+    matrix = read_data(schema.features, kept).matrix
+    matrix[Bounds(schema).bad(matrix)] = np.nan
+    whole = np.ones(len(matrix), bool) if conversion.takes_missing else ~np.isnan(matrix).any(axis=1)
+    column = kept.columns[asked.target].filter(polars.Series(whole))
+    if len(column) < LEAST_ROWS:
+        raise ExportRefused(f"expected at least {LEAST_ROWS} rows in {asked.path}, got {len(column)}")
+    rows, outputs = matrix[whole], conversion.source.outputs(matrix[whole])
+    if conversion.task == "binary":
+        assert decision is not None
+        return _binary(asked, column, rows, outputs, schema, decision, groups)
+    if conversion.task == "multiclass":
+        return {"classes": _classes(asked, column, outputs, conversion.classes)}
+    return {"values": _values(asked, column, outputs)}
+
+
+def _with_target(asked: HeldOut, schema: Schema) -> Table:
+    names = DataNames(schema.features)
+    table = read_table(asked.path, lambda column: column == asked.target or names(column) is not None)
+    if asked.target not in table.columns.columns:
+        raise ExportRefused(
+            f"expected a column {asked.target} in {asked.path}, got {', '.join(table.columns.columns)[:300]}"
+        )
+    return table
+
+
+def _binary(
+    asked: HeldOut,
+    column: Any,
+    rows: Matrix,
+    scores: Margins,
+    schema: Schema,
+    decision: Decision,
+    groups: Sequence[str],
+) -> dict[str, Any]:
+    target = two_values(column, asked.path, asked.positive, (decision.below, decision.otherwise))
+    known = ~np.isnan(target.values)
+    outcome, scores, rows = target.values[known], scores[known], rows[known]
+    if min(outcome.sum(), (1 - outcome).sum()) < LEAST_OUTCOMES:
+        raise ExportRefused(f"expected rows of both outcomes in {asked.path}, got too few of one")
+    costs = Costs(decision.cost_false_negative or 1.0, decision.cost_false_positive or 1.0)
+    inside = np.clip(scores, 1e-15, 1 - 1e-15)  # the log-odds of a certain score are not finite
+    figures = evaluate(outcome, inside, decision.threshold, costs)
+    figures["groups"] = {
+        name: _group(schema[name], rows[:, schema.names.index(name)], outcome, scores, decision.threshold)
+        for name in groups
+        if name in schema.names
+    }
+    return {
+        "held_out": figures,
+        "threshold": {"chosen": decision.threshold, "analytic": costs.analytic_threshold},
+        "file": {"name": asked.path.name, "target": asked.target, "positive": target.positive},
+    }
+
+
+def _group(
+    feature: Feature, values: Any, outcome: Margins, scores: Margins, threshold: float
+) -> dict[str, Any]:
+    """The figures of each category, or of the quarters of a number."""
+    if feature.kind == "category":
+        parts = {word: values == code for code, word in enumerate(feature.categories)}
+    else:
+        known = values[~np.isnan(values)]
+        ends = np.unique(np.quantile(known, [0.25, 0.5, 0.75])) if len(known) else known
+        place = np.searchsorted(ends, values, side="right")
+        words = [f"under {end:g}" for end in ends] + ([f"{ends[-1]:g} and over"] if len(ends) else [])
+        parts = {word: (place == i) & ~np.isnan(values) for i, word in enumerate(words)}
+    parts["missing"] = np.isnan(values)
+    return {word: _part(outcome[m], scores[m], threshold) for word, m in parts.items() if m.any()}
+
+
+def _part(outcome: Margins, scores: Margins, threshold: float) -> dict[str, Any]:
+    rates = decisions(outcome, scores, threshold)
+    del rates["confusion"]
+    figures = {"rows": len(outcome), "defaults": int(outcome.sum()), "default_rate": float(outcome.mean())}
+    return dict(rounded({**figures, "mean_probability": float(scores.mean()), **rates}))
+
+
+def _classes(asked: HeldOut, column: Any, outputs: Margins, classes: Sequence[str]) -> dict[str, Any]:
+    words = [str(word) for word in column.to_list()]
+    if strange := sorted(set(words).difference(classes)):
+        raise ExportRefused(
+            f"expected {', '.join(classes)[:200]} in the column {asked.target}, got {strange[0]!r}"
+        )
+    true = np.array([classes.index(word) for word in words])
+    figures = {
+        "rows": len(true),
+        "accuracy": float(np.mean(outputs.argmax(axis=1) == true)),
+        "log_loss": float(log_loss(true, outputs, labels=range(len(classes)))),
+    }
+    return dict(rounded(figures))
+
+
+def _values(asked: HeldOut, column: Any, outputs: Margins) -> dict[str, Any]:
+    try:
+        true = np.asarray([float(value) for value in column.to_list()])
+    except (TypeError, ValueError):
+        raise ExportRefused(
+            f"expected numbers in the column {asked.target} of {asked.path}, got others"
+        ) from None
+    figures = {
+        "rows": len(true),
+        "mean_absolute_error": float(mean_absolute_error(true, outputs)),
+        "root_mean_squared_error": float(np.sqrt(mean_squared_error(true, outputs))),
+        "r2": float(r2_score(true, outputs)),
+    }
+    return dict(rounded(figures))
+
+
+def card(
+    name: str, asked: HeldOut, figures: Mapping[str, Any], schema: Schema, source: Mapping[str, Any]
+) -> str:
+    """The model card: what is known of a model that was trained elsewhere, and what somebody has to add."""
+    flat = figures.get("held_out") or figures.get("classes") or figures["values"]
+    shown = {key: value for key, value in flat.items() if isinstance(value, int | float)}
+    return _CARD.read_text().format(
+        name=name,
+        source=", ".join(f"{key} {value}" for key, value in source.items()),
+        file=asked.path.name,
+        target=asked.target,
+        rows=flat["rows"],
+        figures="\n".join(f"| {key.replace('_', ' ')} | {value:.6g} |" for key, value in shown.items()),
+        inputs="\n".join(
+            f"| {f.label or f.name} | {f.form_kind} | {'yes' if f.nullable else 'no'} |"
+            for f in schema.features
+        ),
+    )
