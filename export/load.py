@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -122,6 +123,17 @@ def _target(options: LoadOptions) -> int | None:
     return int(output)
 
 
+def _from_catboost(content: bytes, options: LoadOptions) -> Conversion:
+    if find_spec("catboost") is None:
+        raise ExportRefused(
+            "expected CatBoost to be installed for its own models, got none: `uv pip install catboost` into "
+            'this environment, or save the model with save_model("m.onnx", format="onnx")'
+        )
+    from export.catboost.model import convert_catboost
+
+    return convert_catboost(content, classes=options.classes, is_json=not content.startswith(b"CBM1"))
+
+
 def _from_onnx(content: bytes, options: LoadOptions) -> Conversion:
     from export.onnx.model import convert_onnx
 
@@ -234,6 +246,8 @@ def _from_model(
         return convert_lightgbm(
             text, classes=classes, labels=labels, record=record, evidence=options.evidence
         )
+    if library == "catboost":
+        return _from_catboost(model._serialize_model(), options)
     if library == "xgboost":
         booster = model.get_booster() if hasattr(model, "get_booster") else model
         from export.xgboost.model import convert_xgboost
@@ -272,6 +286,7 @@ def _short(error: Exception) -> str:
 _CONVERTERS: dict[Family, Callable[[bytes, LoadOptions], Conversion]] = {
     "lightgbm": _from_text,
     "xgboost": _from_xgboost,
+    "catboost": _from_catboost,
     "onnx": _from_onnx,
     "skops": _from_skops,
     "pickle": _from_pickle,

@@ -25,6 +25,7 @@ BATCH = {str(path) for path in Path("server/batch").glob("*.py")}
 HOMES = {
     "lightgbm": {"train", "export", "loadtest"},
     "xgboost": {"export", "loadtest"},
+    "catboost": {"export/catboost/model.py"},
     "onnx": {"export", "server/batch/forest.py"},
     "llvmlite": {"server/batch/compiled.py"},
     "onnxmltools": {"export", "loadtest"},
@@ -115,7 +116,7 @@ FLOORS = {
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
     "ui": "words drawing cases access tabs calls script page announce __main__",
     "monitoring": "errors logs drift report dashboard __main__",
-    "export": "errors forest lightgbm xgboost onnx sklearn reading evaluation load verify assemble "
+    "export": "errors forest lightgbm xgboost catboost onnx sklearn reading evaluation load verify assemble "
     "command guard __main__",
     "train": "errors tables study golden examples card french own_table own_pipeline pipeline __main__",
 }

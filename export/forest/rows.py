@@ -108,7 +108,8 @@ class RowMaker:
                 # One chance for both: which interval, and where in it.
                 place = self._random.random(count) * (len(values) - 1)
                 left = place.astype(np.intp)
-                rows[:, i] = values[left] + (place - left) * (values[left + 1] - values[left])
+                share = place - left  # each end by itself: their difference may be no number
+                rows[:, i] = values[left] * (1.0 - share) + values[left + 1] * share
                 if self._schema.features[i].kind in ("integer", "flag"):
                     rows[:, i] = np.rint(rows[:, i])
             if self._missing:
@@ -264,7 +265,8 @@ def _written(fields: dict[str, Any], schema: Schema, number: int) -> dict[str, A
 
 
 def _next32(value: float, towards: float) -> float:
-    return float(np.nextafter(np.float32(value), np.float32(towards)))
+    with np.errstate(over="ignore"):
+        return float(np.nextafter(np.float32(value), np.float32(towards)))
 
 
 def _other(members: Sequence[int]) -> float:
@@ -282,6 +284,7 @@ def _interesting(feature: Feature, knots: Sequence[float]) -> Matrix:
     ends = {end for end in feature.form_range if end is not None}
     points = np.array(sorted(set(knots) | ends or {0.0, 1.0}), dtype=np.float64)
     points = points[np.isfinite(points)] if np.isfinite(points).any() else np.array([0.0, 1.0])
-    width = float(points[-1] - points[0]) or 1.0
+    with np.errstate(over="ignore"):
+        width = min(float(points[-1] - points[0]), 1e307) or 1.0
     around: Matrix = np.array([points[0] - 0.1 * width, *points, points[-1] + 0.1 * width])
     return np.clip(around, -1e307, 1e307)

@@ -101,7 +101,8 @@ class Forest:
         """The neighbour of a value in the precision that values have."""
         if self.precision == "float64" and not self.rounded:
             return math.nextafter(value, towards)
-        return float(np.nextafter(np.float32(value), np.float32(towards)))
+        with np.errstate(over="ignore"):  # behind the largest float32 comes infinity
+            return float(np.nextafter(np.float32(value), np.float32(towards)))
 
 
 def check_shape(splits: tuple[Split, ...], leaves: tuple[float, ...]) -> None:

@@ -149,7 +149,10 @@ def _tree(block: dict[str, str]) -> Tree:
         if int(block["num_leaves"]) != len(leaves):
             raise ValueError("the leaves do not fit their number")
         if not all(map(math.isfinite, leaves)):
-            raise ValueError("a leaf is not finite")
+            raise ExportRefused(
+                f"expected finite leaves, got another in tree {block.get('Tree', '?')}: the training "
+                "diverged; train again with a min_sum_hessian_in_leaf above 0 or smaller labels"
+            )
         if len(leaves) == 1:
             return Tree((), leaves)
         columns = (

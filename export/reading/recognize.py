@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from export.errors import ExportRefused
 
-Family: TypeAlias = Literal["lightgbm", "xgboost", "skops", "pickle", "onnx"]
+Family: TypeAlias = Literal["lightgbm", "xgboost", "catboost", "skops", "pickle", "onnx"]
 
 #: How packed pickles begin (gzip, zlib, bzip2, xz, lzma, lz4), and bare ones of protocols 2 to 5.
 _PICKLES = (
@@ -38,9 +38,11 @@ _SUFFIXES: dict[str, Family] = {
     ".pickle": "pickle",
     ".joblib": "pickle",
 }
+#: Members that CatBoost's JSON has.
+_CATBOOST = (b'"features_info"', b'"oblivious_trees"')
 _FAMILIES = (
-    "a model of LightGBM (text), XGBoost (JSON or UBJSON), scikit-learn (skops or pickle), an ONNX file or a "
-    "bundle folder"
+    "a model of LightGBM (text), XGBoost (JSON or UBJSON), CatBoost (.cbm or JSON), scikit-learn (skops or "
+    "pickle), an ONNX file or a bundle folder"
 )
 
 
@@ -50,17 +52,14 @@ def recognize(content: bytes, name: str) -> Family:
     if start.startswith((b"tree\n", b"tree\r\n")):
         return "lightgbm"
     if start.startswith(b"CBM1"):
-        raise ExportRefused(
-            f"expected {_FAMILIES}, got CatBoost's own format: save it with "
-            'save_model("m.onnx", format="onnx")'
-        )
+        return "catboost"
     if start.startswith((b"binf", b"bs64")):
         raise ExportRefused(
             "expected an XGBoost model in JSON or UBJSON, got its old binary format: load it with an XGBoost "
             'before 3.1 and save it with save_model("m.json")'
         )
     if start.startswith(b"{"):
-        return "xgboost"
+        return "catboost" if any(member in content for member in _CATBOOST) else "xgboost"
     if start.startswith(b"PK\x03\x04"):
         return _archive(content)
     if start.startswith(_PICKLES):

@@ -75,8 +75,6 @@ def parse_xgboost(content: bytes, rounds: str = "best", target: int | None = Non
 #: A member that tells whose JSON a file is, and how that library saves what can be read here.
 _OTHERS = {
     "tree_info": "LightGBM's dump_model, which leaves things out: save it with Booster.save_model",
-    "oblivious_trees": 'CatBoost\'s JSON: save it with save_model("m.onnx", format="onnx")',
-    "features_info": 'CatBoost\'s JSON: save it with save_model("m.onnx", format="onnx")',
     "learner_train_param": "XGBoost's save_config, which holds no trees: save the model with save_model",
 }
 

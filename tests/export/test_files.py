@@ -61,9 +61,7 @@ def test_a_link_to_a_blob_of_a_hub_is_followed(text: bytes, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"CBM1\x00\x00", r"CatBoost.*onnx"),
         (b'{"tree_info": [], "name": "tree"}', "dump_model.*save_model"),
-        (b'{"oblivious_trees": []}', "CatBoost's JSON.*onnx"),
         (b'{"learner": {"learner_train_param": {}}}', "save_config.*save_model"),
         (b"binf\x00\x00", r"old binary format.*m\.json"),
         (b"[1]", "whose content is none of these"),

@@ -1,8 +1,11 @@
 """Models of every family with hyper-parameters, rows and targets drawn from a seed, as files people save."""
 
 import pickle
+import tempfile
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -124,6 +127,27 @@ def drawn_xgboost(random: Random) -> tuple[str, bytes]:
     return f"m.{form}", bytes(trained.save_raw(form))
 
 
+def drawn_catboost(random: Random) -> tuple[str, bytes]:
+    """A CatBoost model of numbers, in its own format or in JSON."""
+    import catboost  # type: ignore[import-not-found,unused-ignore]  # optional, in no requirement set
+
+    kind, losses = _one(random, _CATBOOST)
+    rows = frame(random, gaps=random.random() < 0.5, texts=False)
+    parameters = {
+        "iterations": int(random.integers(1, 12)), "depth": int(random.integers(1, 7)), "thread_count": 1,
+        "loss_function": str(random.choice(losses)), "learning_rate": float(random.choice([0.03, 0.3, 1.0])),
+        "grow_policy": str(random.choice(["SymmetricTree", "Depthwise", "Lossguide"])),
+        "nan_mode": str(random.choice(["Min", "Max"])), "border_count": int(random.choice([8, 254])),
+        "random_seed": int(random.integers(1000)), "verbose": 0, "allow_writing_files": False,
+    }  # fmt: skip
+    model = catboost.CatBoost(parameters).fit(rows, target(random, rows, kind))
+    form = str(random.choice(["cbm", "json"]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"m.{form}"
+        model.save_model(str(path), format=form)
+        return path.name, path.read_bytes()
+
+
 def drawn_sklearn(random: Random) -> tuple[str, bytes]:
     """A pickled tree ensemble of scikit-learn."""
     gaps = bool(random.random() < 0.4)
@@ -225,6 +249,11 @@ _XGBOOST = [
     ("value", ["reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror"]),
     ("count", ["count:poisson", "reg:gamma", "reg:tweedie", "survival:cox"]),
 ]
+_CATBOOST = [
+    ("binary", ["Logloss", "CrossEntropy"]),
+    ("classes", ["MultiClass", "MultiClassOneVsAll"]),
+    ("value", ["RMSE", "MAE", "Quantile"]),
+]
 #: By family how a model of it is drawn, and the largest difference of a margin (0: none).
 DRAWN: dict[str, tuple[Callable[[Random], tuple[str, bytes]], float]] = {
     "lightgbm": (drawn_lightgbm, 0.0),
@@ -234,3 +263,5 @@ DRAWN: dict[str, tuple[Callable[[Random], tuple[str, bytes]], float]] = {
     # A vote of XGBoost alone is averaged in float32.
     "calibrations and votes": (drawn_wrapped, 1e-7),
 }
+if find_spec("catboost") is not None:
+    DRAWN["catboost"] = (drawn_catboost, 0.0)
