@@ -126,6 +126,8 @@ def _of_csv(bundle: Bundle) -> Iterator[Worst]:
     bodies = {
         "cells 1": partial(fill, MANY, header, b"1\n"),
         "blank lines": partial(fill, MANY, header, b"\n"),
+        "blank lines of CR": partial(fill, MANY, header, b"\r"),
+        "line breaks in a header": partial(fill, MANY, b"", b'"a\n",', b"\n1\n"),
         "a cell of digits": partial(fill, MANY, header, b"1", b"x\n"),
         "cells of digits": partial(fill, MANY, header, b"1" * 16_000 + b"x\n"),
         "columns": partial(fill, MANY, header[:-1], b",", b"\n1\n"),

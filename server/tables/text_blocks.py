@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import numpy as np
+
+from server.tables.csv_records import CR, LF, QUOTE
 from server.tables.encodings import CsvRefused
 
 
@@ -57,11 +60,10 @@ def end_of_lines(text: bytes) -> int:
 def end_outside_quotes(text: bytes) -> int:
     """Behind the last line end that is not inside quotes, 0 if there is none."""
     end = end_of_lines(text)
-    quotes = text.count(b'"', 0, end)
-    while end and quotes % 2:
-        # Back to before the last quote, however many lines there are behind it.
-        last = text.rfind(b'"', 0, end)
-        before = max(text.rfind(b"\n", 0, last), text.rfind(b"\r", 0, last)) + 1
-        quotes -= text.count(b'"', before, end)
-        end = before
-    return end
+    if text.count(b'"', 0, end) % 2 == 0:
+        return end
+    content = np.frombuffer(text, np.uint8, end)
+    # Sums of bytes wrap at 256, which is even: their last bit is the number's.
+    outside = np.cumsum(content == QUOTE, dtype=np.uint8) & 1 == 0
+    ends = np.flatnonzero(((content == LF) | (content == CR)) & outside)
+    return int(ends[-1]) + 1 if len(ends) else 0
