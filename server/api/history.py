@@ -11,11 +11,9 @@ from starlette.responses import Response
 
 from server.api.body import JSON
 from server.errors import MalformedRequest
-from server.log.history import KEPT_MINUTES
+from server.log.history import DEFAULT_MINUTES, KEPT_MINUTES
 from server.scoring.service import Service
 
-#: Minutes that are told of without being asked for more.
-DEFAULT_MINUTES = 60
 #: Entries after which the event loop turns: some 0.2 ms.
 _ENTRIES_AT_ONCE = 8
 

@@ -11,11 +11,10 @@ import orjson
 from server.api import openapi_schemas as schemas
 from server.api.batch_bodies import CSV, JSON, NDJSON
 from server.api.code_samples import examples
-from server.api.history import DEFAULT_MINUTES
 from server.api.openapi_schemas import STRING, JsonSchema, array, record, ref
 from server.cli import run
 from server.errors import PROBLEM_JSON
-from server.log.history import KEPT_MINUTES
+from server.log.history import DEFAULT_MINUTES, KEPT_MINUTES
 from server.model.bundle import Bundle
 from server.scoring.deadline import HEADER, MAX_MILLISECONDS
 from server.version import VERSION

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 AREAS = (4 * 2**20, 8 * 2**20, 2**17)
 HISTORY_BYTES = sum(AREAS)
 KEPT_MINUTES = 24 * 60
+#: Minutes that are told of without being asked for more.
+DEFAULT_MINUTES = 60
 _HEAD, _TAIL, _POSITIONS = 0, 1, 16
 #: Size of an entry with this, its check sum, its minute since the epoch.
 _ENTRY = struct.Struct("=IIq")
