@@ -72,7 +72,7 @@ def _request_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
     yield reloads
     yield GaugeMetricFamily(
         "hotrow_model_reload_in_progress",
-        "Whether the model folders are being read again.",
+        "Whether the model folders are being read again, or workers of the old models still answer.",
         value=float(totals[layout.reloading]),
     )
 

@@ -59,7 +59,6 @@ _ARBITER = PrivateNames(
     Arbiter,
     {
         "__init__": "app",
-        "signal": "sig frame",
         "reload": "",
         "handle_int": "",
         "handle_ttin": "",
@@ -149,15 +148,10 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
 
     # Signals
 
-    def signal(self, sig: int, frame: Any) -> None:
-        """A signal has come; that it asks for a reload is told before it is answered."""
-        if sig == signal.SIGHUP:
-            self.app.metrics.set_reloading(True)
-        super().signal(sig, frame)
-
     def reload(self) -> None:
         """SIGHUP: read the model folders again, and start a successor of every worker."""
         self._asked = True
+        self.app.metrics.set_reloading(True)
 
     def handle_int(self) -> None:
         """SIGINT ends the workers as SIGTERM does; gunicorn's SIGQUIT does not reach uvicorn."""
@@ -177,8 +171,7 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
 
     def wait_for_signals(self, timeout: float = 1.0) -> Any:
         """The signals that have come; during a reload its next step is looked for sooner."""
-        is_reloading = self._asked or self._check is not None or self._before is not None
-        return super().wait_for_signals(0.1 if is_reloading else timeout)
+        return super().wait_for_signals(0.1 if self._is_reloading() else timeout)
 
     def stop(self, graceful: bool = True) -> None:
         """End all workers, when what waits at each socket has somebody who answers it."""
@@ -284,6 +277,7 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
             self._retire(worker for worker in self.WORKERS.values() if worker not in current)
             self._succeed()
         self._end_retired()
+        self.app.metrics.set_reloading(self._is_reloading())
 
     def ended(self, worker: Any) -> None:
         """A worker has ended; called when it is reaped, while its slot is still its own."""
@@ -321,6 +315,11 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
 
     # Reloading, a step at a time: the arbiter must go on watching its workers
 
+    def _is_reloading(self) -> bool:
+        """Whether models are asked for, checked or starting, or workers of other ones have not ended."""
+        under_way = self._asked or self._check is not None or self._before is not None
+        return under_way or any(worker.retired_at is not None for worker in self.WORKERS.values())
+
     def _go_on(self) -> None:
         # Whatever a model folder can bring about, the models that are served must stay.
         try:
@@ -345,7 +344,7 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
     def _succeed(self) -> None:
         if self._before is not None:
             self._before = None
-            self._count("ok")
+            self.app.metrics.count_reload("ok")
             logger.info("Serving %s from now on.", names(self.app.bundles))
 
     def _fail(self, why: str, error: Exception | None = None) -> None:
@@ -353,9 +352,5 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
             self._retire(w for w in self.WORKERS.values() if w.generation == self.app.generation)
             self.app.generation, self.app.bundles = self._before
             self._before = None
-        self._count("failed")
+        self.app.metrics.count_reload("failed")
         say_failed(why, error, self.app.bundles)
-
-    def _count(self, result: str) -> None:
-        self.app.metrics.count_reload(result)
-        self.app.metrics.set_reloading(self._asked)

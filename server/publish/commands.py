@@ -77,7 +77,7 @@ def reload_server(options: argparse.Namespace) -> None:
             "or run this as the user it runs as"
         )
     server.reload()
-    print(f"{server.url} serves {', '.join(server.settled_labels())}.")
+    print(f"{server.url} serves {', '.join(server.labels())}.")
 
 
 def list_models(options: argparse.Namespace) -> None:

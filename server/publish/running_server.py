@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,11 +23,8 @@ from server.settings import Settings
 #: Another reload, then the check, the start of all workers and a drain.
 RELOAD_SECONDS = 4 * CHECK_SECONDS
 PAUSE_SECONDS = 0.1
-#: Which worker answers is chance: so many answers in a row must agree.
-SURE_ANSWERS = 20
-SETTLE_SECONDS = 5.0
 _IN_PROGRESS = re.compile(rb"^hotrow_model_reload_in_progress 1", re.MULTILINE)
-_FAILED = re.compile(rb'^hotrow_model_reloads_total\{result="failed"\} ([0-9.]+)$', re.MULTILINE)
+_RELOADS = re.compile(rb'^hotrow_model_reloads_total\{result="(ok|failed)"\} ([0-9.]+)$', re.MULTILINE)
 _ANY_HOST = ("0.0.0.0", "::")
 #: A proxy of the environment does not know this machine's loopback.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
@@ -35,6 +32,13 @@ _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 class ServerError(HotrowError):
     """A running server that cannot be told, or did not do, what was asked."""
+
+
+class Reloads(NamedTuple):
+    """How often a server has read its models again, by what came of it."""
+
+    ok: float
+    failed: float
 
 
 class RunningServer(NamedTuple):
@@ -50,10 +54,9 @@ class RunningServer(NamedTuple):
                 f"expected a server that takes new models, got one with the page at {self.url}: restart it"
             )
         end = time.monotonic() + RELOAD_SECONDS
-        failed = self._failed_at_rest(end)
+        before = self._reloads_at_rest(end)
         self.request_reload()
-        time.sleep(PAUSE_SECONDS)
-        if self._failed_at_rest(end) > failed:
+        if self._reloads_at_rest(end, before).failed > before.failed:
             raise ServerError(
                 f"expected the server to take the models, got a refusal ({self._why_not()}): "
                 "it goes on with those it had"
@@ -80,33 +83,8 @@ class RunningServer(NamedTuple):
         return "it says why where it logs"
 
     def serves(self, digest: str) -> bool:
-        """Whether the model of this digest is served; waits a while for all workers that answer to do so."""
-        return self._settles(lambda models: digest in {model["digest"] for model in models})
-
-    def settled_labels(self) -> list[str]:
-        """`labels`, once all workers that answer agree."""
-        labels: list[str] = []
-
-        def are_those_before(models: list[dict[str, str]]) -> bool:
-            nonlocal labels
-            before, labels = labels, _labels(models)
-            return labels == before
-
-        self._settles(are_those_before)
-        return labels
-
-    def _settles(self, agrees: Callable[[list[dict[str, str]]], bool]) -> bool:
-        """Ask until enough answers in a row agree, or for a while; whether any did.
-
-        Workers that are to end answer for a second more, and say that they are not ready.
-        """
-        end, was_right, sure = time.monotonic() + SETTLE_SECONDS, False, 0
-        while sure < SURE_ANSWERS and time.monotonic() < end:
-            document = self._document()
-            is_right = agrees(document["models"]) and document["ready"]
-            was_right, sure = was_right or is_right, sure + 1 if is_right else 0
-            time.sleep(PAUSE_SECONDS / 5)
-        return was_right
+        """Whether the model of this digest is served."""
+        return digest in {model["digest"] for model in self._document()["models"]}
 
     def settings(self) -> Settings | None:
         """What it was started with, its model folders from the root on; None if this user may not know."""
@@ -134,13 +112,19 @@ class RunningServer(NamedTuple):
             pass
         raise ServerError(f"expected a Hotrow server at {self.url}, got another: name its --port")
 
-    def _failed_at_rest(self, end: float) -> float:
-        """How many reloads have failed, once none is under way; raises `ServerError`."""
+    def _reloads_at_rest(self, end: float, before: Reloads | None = None) -> Reloads:
+        """How often models were read again, once it is more often than `before` and none is under way.
+
+        Then the workers of before have ended, so whichever worker answers has what was read.
+        Raises `ServerError`.
+        """
         while time.monotonic() < end:
             page = self._get("/metrics", end)
-            found = _FAILED.search(page)
-            if found and not _IN_PROGRESS.search(page):
-                return float(found[1])
+            found = {word: float(number) for word, number in _RELOADS.findall(page)}
+            if len(found) == len(Reloads._fields) and not _IN_PROGRESS.search(page):
+                reloads = Reloads(found[b"ok"], found[b"failed"])
+                if before is None or sum(reloads) > sum(before):
+                    return reloads
             time.sleep(PAUSE_SECONDS)
         raise ServerError("expected the server to have reloaded by now, got no result: see where it logs")
 

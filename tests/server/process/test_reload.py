@@ -100,6 +100,8 @@ def test_published_and_rolled_back_under_load_every_answer_is_its_models(
     with serving(served, tmp_path, "--workers", workers) as subject:
         with Load(subject.url, rows) as clients:
             assert command(subject, "publish", versions[1], served) == (0, f"{subject.url} serves three@2.\n")
+            # Said only when the workers of before have ended: not one more answer is theirs.
+            assert {model_of(subject) for _ in range(20)} == {"three@2"}
             for _ in range(ROUNDS):
                 assert command(subject, "rollback", served) == (0, ANY)
             clients.wait_for(200)
@@ -330,7 +332,7 @@ def test_successors_that_do_not_stay_are_rolled_back(
         assert {model_of(subject) for _ in range(20)} == {"three@1"}
         taken.close()
         assert command(subject, "reload") == (0, f"{subject.url} serves three@2.\n")
-        eventually(lambda: len(workers_of(subject.pid)) == 2)
+        assert len(workers_of(subject.pid)) == 2  # the others had ended before it said so
         assert {model_of(subject) for _ in range(20)} == {"three@2"}
     assert set(clients.ledger.statuses) == {200}
     assert not clients.ledger.failed
