@@ -150,19 +150,15 @@ def _from_skops(content: bytes, options: LoadOptions) -> Conversion:
         raise ExportRefused("expected a .skops file, got one that is no archive or is damaged") from None
     if size > MAX_SOURCE_BYTES:
         raise ExportRefused(f"expected at most {MAX_SOURCE_BYTES} bytes unpacked, got {size}")
-    try:
+    with _loading(
+        f"expected a whole .skops file of scikit-learn {version('scikit-learn')}, got one that does not load",
+        "save it again with this version",
+    ):
         unknown = skops.io.get_untrusted_types(data=content)
         if foreign := [name for name in unknown if not name.startswith(_TRUSTED_PREFIXES)]:
             raise ExportRefused(_foreign_words(foreign))
         with same_version():
             estimator = skops.io.loads(content, trusted=unknown)
-    except ExportRefused:
-        raise
-    except Exception as error:  # noqa: BLE001  # a damaged archive fails in whatever part is read first
-        raise ExportRefused(
-            f"expected a whole .skops file of scikit-learn {version('scikit-learn')}, got one that does not "
-            f"load ({_short(error)}): save it again with this version"
-        ) from None
     return from_object(estimator, "source.skops", content, options)
 
 
@@ -174,17 +170,27 @@ def _from_pickle(content: bytes, options: LoadOptions) -> Conversion:
         )
     import joblib  # type: ignore[import-untyped]  # ships no types
 
+    with (
+        _loading(
+            "expected a pickle that loads here, got one that does not",
+            "it is damaged, needs a library that is not here, or was saved with another version than "
+            f"{_versions()}",
+        ),
+        same_version(),
+    ):
+        model = joblib.load(io.BytesIO(content))
+    return from_object(model, "source.joblib", content, options)
+
+
+@contextmanager
+def _loading(expected: str, mend: str) -> Iterator[None]:
+    """Turn whatever goes wrong into a refusal: what is damaged fails in whatever part is read first."""
     try:
-        with same_version():
-            model = joblib.load(io.BytesIO(content))
+        yield
     except ExportRefused:
         raise
-    except Exception as error:  # noqa: BLE001  # unpickling can raise anything
-        raise ExportRefused(
-            f"expected a pickle that loads here, got one that does not ({_short(error)}): it is damaged, "
-            f"needs a library that is not here, or was saved with another version than {_versions()}"
-        ) from None
-    return from_object(model, "source.joblib", content, options)
+    except Exception as error:  # noqa: BLE001  # see above
+        raise ExportRefused(f"{expected} ({_short(error)}): {mend}") from None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from export.forest.source import JsonRows, number_matrix
 from export.onnx.inputs import Inputs
 from server.errors import first_line
 from server.model.link import Margins
+from server.model.predictor import ONNX_ERRORS
 from server.model.schema import Matrix, Schema
 
 #: How far two probabilities may be from adding up to 1; float16 has three digits.
@@ -34,7 +35,7 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001  # onnxruntime's own exceptions share no other base
+    except ONNX_ERRORS as error:
         raise ExportRefused(f"expected a graph ONNX Runtime can load, got: {first_line(error)}") from None
 
 
@@ -60,7 +61,7 @@ class OnnxSource:
         """The score tensor as it comes, before a column is picked, also from another session's file."""
         try:
             (scores,) = (session or self._session).run([self._score], self._inputs.feed(rows))
-        except Exception as error:  # noqa: BLE001  # as above
+        except ONNX_ERRORS as error:
             raise ExportRefused(f"expected a graph that scores a row, got: {first_line(error)}") from None
         if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f":
             raise ExportRefused(f"expected numbers from the output {self._score!r}, got something else")

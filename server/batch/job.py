@@ -8,7 +8,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ class BatchJob:
         self._on_bad_row = on_bad_row
         self._check_paths()
         self._spool = tempfile.TemporaryDirectory(prefix="hotrow-batch-")
-        try:
+        with ExitStack() as unfinished:
+            unfinished.callback(self._spool.cleanup)
             self._path, self._format = readable(source, Path(self._spool.name))
             self._to = self._target_format()
             where = "standard input" if source == STANDARD else str(source)
@@ -71,9 +72,7 @@ class BatchJob:
             check_writable(self._path, self._format.kind, self._to.kind)
             self._scorer = BatchScorer(bundle, self.layout, self._output(), backend, self._bytes())
             self._folder = self._parts_folder()
-        except BaseException:
-            self._spool.cleanup()
-            raise
+            unfinished.pop_all()
 
     @property
     def size(self) -> int | None:

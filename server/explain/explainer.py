@@ -4,6 +4,7 @@ import asyncio
 import logging
 import struct
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from server.errors import ModelFailure, NotOffered, Unavailable
@@ -84,15 +85,14 @@ class Explainer:
         assert writer is not None
         if writer.is_closing():  # uvloop raises a RuntimeError for a write to a closed pipe
             raise BrokenPipeError
-        try:
+        with ExitStack() as unread:
+            # A client that goes, or a time-out, leaves an unread answer in the pipe.
+            unread.callback(self._kill)
             writer.write(row)
             async with asyncio.timeout(ANSWER_SECONDS):
-                return self._result.unpack(await reader.readexactly(self._result.size))
-        except (ConnectionError, EOFError):  # it has ended
-            raise
-        except BaseException:  # a client that goes, or a time-out, leaves an unread answer in the pipe
-            self._kill()
-            raise
+                answer = await reader.readexactly(self._result.size)
+            unread.pop_all()
+        return self._result.unpack(answer)
 
     async def _start(self) -> asyncio.subprocess.Process:
         source = self._bundle.directory / self._bundle.manifest["source"]["file"]

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from server.errors import HotrowError
 from server.log.channel import Channel
 from server.log.journal import LogJournal
 from server.log.masked import read_key
@@ -121,7 +122,7 @@ class Observer:
                 file.unlink(missing_ok=True)
             if gone:
                 LogJournal(self._streams[0].path).removed(gone)
-        except Exception as error:  # noqa: BLE001  # must not end the log
+        except (OSError, MemoryError, HotrowError) as error:
             logger.error("Old files of %s cannot be deleted: %r", directory, error)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from server.errors import SettingsError
+from server.errors import HotrowError, SettingsError
 from server.log.channel import Descriptions
 from server.log.file import LogFile, cut_back
 from server.log.journal import LogJournal
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 PORTION_BYTES = 2**18
 SYNC_SECONDS = 0.5
 RETRY_SECONDS = 1.0
+#: Why a file cannot be written or held: what the system says, or that another server holds it.
+_UNWRITABLE = (OSError, MemoryError, HotrowError)
 
 
 class Known:
@@ -174,19 +176,18 @@ class Stream:
 
     def _blocks(self, groups: Sequence[Group]) -> Iterator[bytes]:
         for instance, answers, _ in groups:
-            try:
-                yield self._way(instance).maker.lines(answers)
-            except Exception:  # noqa: BLE001  # others of them may have their line
-                yield from (self._line(instance, answer) for answer in answers)
+            yield self._lines(instance, answers)
 
-    def _line(self, instance: int, answer: Answer) -> bytes:
+    def _lines(self, instance: int, answers: Sequence[Answer]) -> bytes:
         try:
-            return self._way(instance).maker.lines([answer])
+            return self._way(instance).maker.lines(answers)
         except Exception:
+            if len(answers) > 1:  # others of them may have their line
+                return b"".join(self._lines(instance, [answer]) for answer in answers)
             if instance not in self._lineless:  # once, not for each of a million
                 self._lineless.add(instance)
                 logger.exception("An answer has no line in the prediction log; others are counted.")
-            self._lose(self._drop_failed, 1)
+            self._lose(self._drop_failed, len(answers))
             return b""
 
     def _way(self, instance: int) -> Way:
@@ -221,7 +222,7 @@ class Stream:
         if not self._strict:
             try:
                 self._opened()
-            except Exception as error:  # noqa: BLE001  # it is tried again with the first lines
+            except _UNWRITABLE as error:  # it is tried again with the first lines
                 self._say_failed(error)
 
     def _opened(self) -> LogFile:
@@ -248,7 +249,7 @@ class Stream:
                 _sync_file(self.path)
             else:
                 self._opened().sync()
-        except Exception as error:  # noqa: BLE001  # as above
+        except _UNWRITABLE as error:
             logger.error("The prediction log %s cannot be synced: %r", self.path, error)
 
     def _count(self, groups: Sequence[Group]) -> None:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
@@ -390,7 +390,8 @@ def _classes(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 def _replaced(directory: Path) -> Iterator[Path]:
     directory.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
+    with ExitStack() as unfinished:
+        unfinished.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)  # mkdtemp makes 0700, which another user cannot serve
         yield folder
         sync_tree(folder)
@@ -399,7 +400,5 @@ def _replaced(directory: Path) -> Iterator[Path]:
             directory.rename(old)
         folder.rename(directory)
         sync_directory(directory.parent)
+        unfinished.pop_all()
         shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise

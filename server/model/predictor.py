@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as _ort
 
 from server.errors import BundleError, Problem, first_line
 from server.model.bundle import GRAPH_FILE, Bundle, GoldenRow
@@ -20,6 +21,15 @@ from server.model.judge import Judge, Verdicts
 from server.model.link import ClassLink, Link, Margins, class_link_of, identity, link_of
 from server.model.outcome import Outcomes, Outputs, Predict, judged_row, outcomes_of, predict_row
 from server.model.schema import Matrix, Row
+
+#: What ONNX Runtime raises: exceptions of its own, which share no other base than `Exception`, and Python's.
+ONNX_ERRORS: tuple[type[Exception], ...] = (
+    *(kind for kind in vars(_ort).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 #: How far, relative to it, an output may be from the source's: `exp` and `expf` of the C library have
 #: variants by processor, scikit-learn uses NumPy's, and a difference of a link's parameters is far larger.
@@ -236,7 +246,7 @@ def _open_session(bundle: Bundle) -> onnxruntime.InferenceSession:
         raise BundleError(f"expected all weights inside {bundle.graph_path}, got external data")
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001  # onnxruntime's own exceptions share no other base
+    except ONNX_ERRORS as error:
         raise BundleError(
             f"expected {bundle.graph_path} to be a graph ONNX Runtime can load, got: {first_line(error)}"
         ) from None

@@ -14,6 +14,7 @@ from server.errors import Unavailable
 from server.log.line import Answered
 from server.metrics.shared import WorkerMetrics
 from server.model.link import Margins
+from server.model.predictor import ONNX_ERRORS
 from server.model.row_order import RowOrder
 from server.model.schema import Matrix, Schema
 from server.scoring.deadline import ENDLESS, Deadline
@@ -72,7 +73,7 @@ class RowsScorer:
             loop = asyncio.get_running_loop()
             try:
                 margins = await loop.run_in_executor(self._thread, self._margins, rows, deadline)
-            except Exception as error:
+            except ONNX_ERRORS as error:
                 if any(words in str(error) for words in _NO_MEMORY):
                     raise MemoryError from None
                 raise
