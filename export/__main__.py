@@ -13,12 +13,13 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 from export.errors import ExportRefused
 from export.guard import guarded
 from export.reading.label import label
+from export.request import ExportRequest
 from server.cli import installed, run, sentence
 from server.errors import HotrowError
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options of the command."""
+def parse(arguments: Sequence[str]) -> ExportRequest:
+    """What the options of the command ask for."""
     parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
     add = parser.add_argument
     add(
@@ -82,7 +83,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("argument --evaluate: expected --target with it")
     if options.decisions is not None and len(options.decisions) != 2:
         parser.error("argument --decisions: expected two names")
-    return options
+    return ExportRequest(**vars(options))
 
 
 def _cost(text: str) -> float:
@@ -104,16 +105,16 @@ def _words(text: str) -> tuple[str, ...]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command in a child process; its exit code."""
-    options = parse(arguments)
-    return guarded(lambda: _said(options))
+    request = parse(arguments)
+    return guarded(lambda: _said(request))
 
 
-def _said(options: argparse.Namespace) -> int:
+def _said(request: ExportRequest) -> int:
     try:
         with installed():
             from export.command import export  # heavy libraries, loaded in the child alone
 
-            export(options)
+            export(request)
     except HotrowError as error:
         print(sentence(error), file=sys.stderr)
         return 1

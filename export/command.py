@@ -1,6 +1,5 @@
 """The steps of `python -m export`: load, describe, prove, write."""
 
-import argparse
 import re
 import stat
 import sys
@@ -32,6 +31,7 @@ from export.reading.description import (
 )
 from export.reading.observe import MAX_NAMED, Data, DataNames, infer, read_data
 from export.reading.table import read_table
+from export.request import ExportRequest
 from export.verify import ORDINARY_ROWS
 from server.model.bounds import Bounds
 from server.model.bundle import (
@@ -56,37 +56,38 @@ _OWN_MEMBERS = {
 }  # fmt: skip
 
 
-def export(options: argparse.Namespace, *, ordinary_rows: int = ORDINARY_ROWS) -> None:
-    """Write the bundle the options ask for, or print a schema; raises `HotrowError`.
+def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> None:
+    """Write the bundle the request asks for, or print a schema; raises `HotrowError`.
 
     `ordinary_rows` are drawn for the parity report, beside those at thresholds and of other kinds.
     """
-    options.source = model_file(options.source)
-    old = Bundle.load(options.source) if options.source.is_dir() else None
-    document = document_of(options.schema) if options.schema else {}
+    request = replace(request, source=model_file(request.source))
+    old = Bundle.load(request.source) if request.source.is_dir() else None
+    document = document_of(request.schema) if request.schema else {}
     check_document(document)
-    conversion = _load(options, document, old)
+    conversion = _load(request, document, old)
     features: Sequence[Feature] = old.schema.features if old else conversion.schema.features
-    features, data = _described(features, conversion, options)
-    if options.schema_template:
+    features, data = _described(features, conversion, request)
+    if request.schema_template:
         sys.stdout.buffer.write(template(features))
         return
     schema = Schema(features, conversion.ignored)
-    name = options.name or document.get("name") or (old.name if old else _name_of(options.source))
-    version = options.version or document.get("version") or (old.version if old else "1")
-    decision = _decision(options, document, conversion, old)
+    name = request.name or document.get("name") or (old.name if old else _name_of(request.source))
+    version = request.version or document.get("version") or (old.version if old else "1")
+    decision = _decision(request, document, conversion, old)
     manifest = {k: v for k, v in old.manifest.items() if k not in _OWN_MEMBERS} if old else {}
     manifest |= {key: document[key] for key in CARRIED if document.get(key)}
     reasons = {
         item["name"]: item["reason"]
-        for item in (entries(options.schema) if options.schema else [])
+        for item in (entries(request.schema) if request.schema else [])
         if item.get("reason")
     }
     manifest |= {"reasons": reasons} if reasons else {}
     decision = checked_policy(manifest, decision, schema)
-    if options.description:
+    if request.description:
         sys.stdout.write(written(name, version, decision, conversion.classes, features, manifest))
         return
+    assert request.out is not None  # one of the three is given
     check_examples(document, schema)
     check_names(manifest, schema)
     _say_required(schema)
@@ -94,14 +95,14 @@ def export(options: argparse.Namespace, *, ordinary_rows: int = ORDINARY_ROWS) -
     if data is not None:
         _say_faults(data, schema)
         files[REFERENCE_FILE] = _reference(conversion, schema, data)
-    if options.evaluate is not None:
-        asked = HeldOut(options.evaluate, options.target, options.positive)
+    if request.evaluate is not None:
+        asked = HeldOut(request.evaluate, request.target, request.positive)
         figures = evaluation(asked, conversion, schema, decision, manifest.get("groups") or ())
         manifest["evaluation"] = figures
         source = {"family": conversion.family, **conversion.record}
         files[CARD_FILE] = card(f"{name}@{version}", asked, figures, schema, source).encode()
     bundle = write_conversion(
-        options.out,
+        request.out,
         conversion,
         schema=schema,
         name=name,
@@ -111,9 +112,9 @@ def export(options: argparse.Namespace, *, ordinary_rows: int = ORDINARY_ROWS) -
         manifest=manifest,
         files=files,
         ordinary_rows=ordinary_rows,
-        replace=options.replace,
+        replace=request.replace,
     )
-    print(f"Wrote {options.out}: {bundle.label}, {bundle.task}, {_proof(bundle)}.")
+    print(f"Wrote {request.out}: {bundle.label}, {bundle.task}, {_proof(bundle)}.")
     if not (bundle.directory / MANIFEST_FILE).stat().st_mode & stat.S_IROTH:
         _say(
             f"Its files can be read by you alone, as the umask says: `chmod -R go+rX {bundle.directory}` "
@@ -127,42 +128,43 @@ def export(options: argparse.Namespace, *, ordinary_rows: int = ORDINARY_ROWS) -
         )
 
 
-def _load(options: argparse.Namespace, document: Mapping[str, Any], old: Bundle | None) -> Conversion:
+def _load(request: ExportRequest, document: Mapping[str, Any], old: Bundle | None) -> Conversion:
     source = old.manifest["source"] if old else {}
-    known = {"absent": "0", **source} if options.absent == "0" else source
+    known = {"absent": "0", **source} if request.absent == "0" else source
     onnx = OnnxOptions(
-        names=old.schema.names if old else names_in(options.schema),
-        absent_is_zero=known.get("absent", options.absent) == "0",
-        task=options.task or (old.task if old else None),
-        output=options.output or source.get("output"),
-        classes=options.classes or tuple(document.get("classes") or (old.classes if old else ())),
+        names=old.schema.names if old else names_in(request.schema),
+        absent_is_zero=known.get("absent", request.absent) == "0",
+        task=request.task or (old.task if old else None),
+        output=request.output or source.get("output"),
+        classes=request.classes or tuple(document.get("classes") or (old.classes if old else ())),
     )
-    path = old.directory / source["file"] if old else options.source
+    path = old.directory / source["file"] if old else request.source
     allowed = LoadOptions(
-        trust_pickle=options.trust_pickle,
+        trust_pickle=request.trust_pickle,
         classes=onnx.classes,
         onnx=onnx,
-        evidence=_evidence(options, old),
-        rounds=options.rounds or source.get("rounds", "best"),
+        evidence=_evidence(request, old),
+        rounds=request.rounds or source.get("rounds", "best"),
         missing=source.get("missing"),
     )
     return load(Path(path), allowed)
 
 
-def _evidence(options: argparse.Namespace, old: Bundle | None) -> Evidence:
+def _evidence(request: ExportRequest, old: Bundle | None) -> Evidence:
     """What the schema, an earlier bundle and the data say of the columns, the data read when it is asked."""
     known = [feature.to_dict() for feature in old.schema.features] if old else []
-    known += entries(options.schema) if options.schema else []
+    known += entries(request.schema) if request.schema else []
     categories = {entry["name"]: tuple(entry["categories"]) for entry in known if entry.get("categories")}
     kinds = {entry["name"]: entry["kind"] for entry in known if "kind" in entry}
 
     @cache
     def columns() -> Mapping[str, Any]:
-        table = read_table(options.data).columns
+        assert request.data is not None
+        table = read_table(request.data).columns
         return {"_".join(name.split(" ")): table[name] for name in table.columns}
 
     def values(name: str) -> frozenset[str] | None:
-        if not options.data or name not in columns():
+        if not request.data or name not in columns():
             return None
         distinct = columns()[name].drop_nulls().unique().to_list()
         return frozenset(map(str, distinct))
@@ -178,13 +180,13 @@ def _carried_files(old: Bundle | None) -> dict[str, bytes]:
 
 
 def _decision(
-    options: argparse.Namespace, document: Mapping[str, Any], conversion: Conversion, old: Bundle | None
+    request: ExportRequest, document: Mapping[str, Any], conversion: Conversion, old: Bundle | None
 ) -> Decision | None:
-    names = options.decisions or document.get("decisions")
+    names = request.decisions or document.get("decisions")
     costs = document.get("costs")
-    if options.fn_cost is not None:
-        costs = {"false_negative": options.fn_cost, "false_positive": options.fp_cost}
-    threshold = document.get("threshold") if options.threshold is None else options.threshold
+    if request.fn_cost is not None:
+        costs = {"false_negative": request.fn_cost, "false_positive": request.fp_cost}
+    threshold = document.get("threshold") if request.threshold is None else request.threshold
     if threshold is None and old is None and costs is None:
         threshold = conversion.threshold
     if conversion.task != "binary":
@@ -205,15 +207,15 @@ def _name_of(source: Path) -> str:
 
 
 def _described(
-    features: Sequence[Feature], conversion: Conversion, options: argparse.Namespace
+    features: Sequence[Feature], conversion: Conversion, request: ExportRequest
 ) -> tuple[Sequence[Feature], Data | None]:
     """The features with what was written of them and what the data shows of the rest."""
-    said = entries(options.schema) if options.schema else []
+    said = entries(request.schema) if request.schema else []
     features = apply_entries(features, said)
-    if not options.data:
+    if not request.data:
         return features, None
     names = DataNames(features)
-    table = read_table(options.data, lambda column: names(column) is not None)
+    table = read_table(request.data, lambda column: names(column) is not None)
     for note in table.notes:
         _say(note)
     data = read_data(features, table)

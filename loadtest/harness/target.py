@@ -44,6 +44,21 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-mode", choices=("off", "async", "strict"), default="async")
 
 
+class TargetRequest(NamedTuple):
+    """What `add_target` asks for: a running server, or how one is started."""
+
+    url: str | None
+    model: Path
+    workers: int
+    code: Path | None
+    log_mode: str
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "TargetRequest":
+        """That of a command's options."""
+        return cls(**{name: getattr(options, name) for name in cls._fields})
+
+
 class Target(NamedTuple):
     """The server that is loaded; `pid` is None if it runs elsewhere.
 
@@ -61,13 +76,13 @@ class Target(NamedTuple):
 
 
 @contextmanager
-def target(options: argparse.Namespace, log: Path | None = None) -> Iterator[Target]:
-    """The server at `--url`, or one that is started for the run and ended after it."""
-    if options.url:
-        yield at(options.url)
+def target(asked: TargetRequest, log: Path | None = None) -> Iterator[Target]:
+    """The server at a URL, or one that is started for the run and ended after it."""
+    if asked.url:
+        yield at(asked.url)
         return
     with hotrow(
-        options.model, workers=options.workers, log_mode=options.log_mode, output=log, code=options.code
+        asked.model, workers=asked.workers, log_mode=asked.log_mode, output=log, code=asked.code
     ) as subject:
         yield Target(subject.url, subject.pid)
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from loadtest.harness.bodies import bodies_of_server, http_requests
 from loadtest.harness.histogram import PERCENTS
 from loadtest.harness.subject import LoadTestError
-from loadtest.harness.target import Target, add_target, keep_to, load_core, target
+from loadtest.harness.target import Target, TargetRequest, add_target, keep_to, load_core, target
 from loadtest.latency.open_loop import CONNECTIONS, Result, closed_loop, open_loop
 from loadtest.latency.stall import stalled
 from loadtest.report.progress import console
@@ -33,7 +33,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Run and print."""
-    with target(options) as server, keep_to(load_core(options.workers)), _stall(server, options.stall_ms):
+    asked = TargetRequest.of(options)
+    with (
+        target(asked) as server,
+        keep_to(load_core(options.workers)),
+        _stall(server, options.stall_ms),
+    ):
         bodies = bodies_of_server(server.url + server.model_path, None if options.url else options.model)
         requests = http_requests(bodies, "127.0.0.1", server.path)
         result = open_loop(

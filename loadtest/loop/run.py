@@ -11,13 +11,13 @@ import time
 import webbrowser
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from loadtest.harness import counts
 from loadtest.harness.generator import SECONDS, Plan, locust, requests_by_status
 from loadtest.harness.sampler import Sampler
 from loadtest.harness.subject import LoadTestError, workers_of
-from loadtest.harness.target import Target, add_target, load_core, target
+from loadtest.harness.target import Target, TargetRequest, add_target, load_core, target
 from loadtest.loop import stacks
 from loadtest.loop.blocks import read_seconds
 from loadtest.loop.flame_graph import write_flame_graph
@@ -26,7 +26,7 @@ from loadtest.loop.shapes import SHAPES
 from loadtest.loop.summary import second_rows, totals
 from loadtest.loop.timeline import draw_timeline
 from loadtest.report import machine, result_folder
-from loadtest.report.limits import add_limits, broken_limits
+from loadtest.report.limits import Limits, add_limits, broken_limits
 from loadtest.report.pages import write_index
 from loadtest.report.progress import Progress, print_summary
 from loadtest.report.result_folder import add_results
@@ -61,6 +61,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_limits(parser)
 
 
+class Run(NamedTuple):
+    """What is measured and recorded, and how."""
+
+    target: TargetRequest
+    users: int
+    seconds: int
+    shape: str
+    bad_share: float
+    processes: int
+    records: bool
+
+    @property
+    def measured_seconds(self) -> int:
+        """The first of its seconds, which are not recorded."""
+        return round(self.seconds * MEASURED_SHARE) if self.records else self.seconds
+
+
 def main(options: argparse.Namespace) -> int:
     """Run, write the results, print the table; 1 if a stated limit is broken."""
     if options.seconds < MIN_SECONDS:
@@ -72,9 +89,18 @@ def main(options: argparse.Namespace) -> int:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": machine.environment(settings),
     }
-    with target(options, folder / "server.log") as server:
-        summary |= _load(server, options, folder)
-    summary["broken_limits"] = broken_limits(summary["totals"], options)
+    run = Run(
+        target=TargetRequest.of(options),
+        users=options.users,
+        seconds=options.seconds,
+        shape=options.shape,
+        bad_share=options.bad_share,
+        processes=options.processes or max(1, min(4, len(os.sched_getaffinity(0)) - 1)),
+        records=not options.no_profile,
+    )
+    with target(run.target, folder / "server.log") as server:
+        summary |= _load(server, run, folder)
+    summary["broken_limits"] = broken_limits(summary["totals"], Limits.of(options))
     result_folder.write_summary(summary, folder)
     draw_timeline(summary, folder / result_folder.TIMELINE_FILE)
     write_index(summary, folder)
@@ -84,25 +110,22 @@ def main(options: argparse.Namespace) -> int:
     return 1 if summary["broken_limits"] else 0
 
 
-def _load(server: Target, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def _load(server: Target, run: Run, folder: Path) -> dict[str, Any]:
     """Drive the server, measure, record, and compare the counts of both sides."""
-    measured = options.seconds if options.no_profile else round(options.seconds * MEASURED_SHARE)
-    cores = len(os.sched_getaffinity(0))
-    processes = options.processes or max(1, min(4, cores - 1))
-    bundle = None if options.url else options.model
+    measured = run.measured_seconds
     plan = Plan(
         url=server.url,
         path=server.path,
         model_path=server.model_path,
-        users=options.users,
-        shape=options.shape,
+        users=run.users,
+        shape=run.shape,
         seconds=measured,
-        processes=processes,
-        bad_share=options.bad_share,
-        bundle=bundle,
+        processes=run.processes,
+        bad_share=run.bad_share,
+        bundle=None if run.target.url else run.target.model,
     )
     before = counts.answered(server.url, server.path)
-    with locust(plan, folder, load_core(options.workers)) as generator:
+    with locust(plan, folder, load_core(run.target.workers)) as generator:
         sampler = Sampler(server.pid, generator)
         sampler.start()
         progress = Progress(sampler, folder)
@@ -110,12 +133,13 @@ def _load(server: Target, options: argparse.Namespace, folder: Path) -> dict[str
         first = int(time.time()) + 1
         progress.wait("measuring", first + measured - time.time())
         profile = {"problem": "not asked for"}
-        if not options.no_profile:
-            profile = _record(server, options.seconds - measured, folder, progress)
+        if run.records:
+            profile = _record(server, run.seconds - measured, folder, progress)
         sampler.stop()
     after = counts.answered(server.url, server.path)
     seconds = read_seconds(folder / SECONDS)
     shutil.rmtree(folder / SECONDS)
+    cores = len(os.sched_getaffinity(0))
     rows = second_rows(seconds, sampler.samples, range(first, first + measured), cores)
     return {
         "totals": totals(seconds, rows),

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
@@ -14,16 +14,29 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-rps", type=float, metavar="N", help="exit 1 below this throughput")
 
 
-def broken_limits(totals: Mapping[str, Any], options: argparse.Namespace) -> list[str]:
+class Limits(NamedTuple):
+    """What a run is held to; None where nothing is stated."""
+
+    max_p99_ms: float | None
+    max_error_rate: float | None
+    min_rps: float | None
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Limits":
+        """Those of a command's options."""
+        return cls(*(getattr(options, name) for name in cls._fields))
+
+
+def broken_limits(totals: Mapping[str, Any], limits: Limits) -> list[str]:
     """A sentence for each limit that a run's totals break."""
     broken = []
     p99_ms = totals["p99_us"] / 1000
-    if options.max_p99_ms is not None and not p99_ms <= options.max_p99_ms:
-        broken.append(f"expected a p99 of at most {options.max_p99_ms:g} ms, got {p99_ms:.3g} ms")
+    if limits.max_p99_ms is not None and not p99_ms <= limits.max_p99_ms:
+        broken.append(f"expected a p99 of at most {limits.max_p99_ms:g} ms, got {p99_ms:.3g} ms")
     rate = totals["error_rate"]
-    if options.max_error_rate is not None and not rate <= options.max_error_rate:
-        broken.append(f"expected an error rate of at most {options.max_error_rate:g}, got {rate:.3g}")
+    if limits.max_error_rate is not None and not rate <= limits.max_error_rate:
+        broken.append(f"expected an error rate of at most {limits.max_error_rate:g}, got {rate:.3g}")
     rps = totals["requests_per_second"]
-    if options.min_rps is not None and not rps >= options.min_rps:
-        broken.append(f"expected at least {options.min_rps:g} requests a second, got {rps:.0f}")
+    if limits.min_rps is not None and not rps >= limits.min_rps:
+        broken.append(f"expected at least {limits.min_rps:g} requests a second, got {rps:.0f}")
     return broken
