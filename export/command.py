@@ -33,6 +33,7 @@ from export.reading.observe import MAX_NAMED, Data, DataNames, infer, read_data
 from export.reading.table import read_table
 from export.request import ExportRequest
 from export.verify import ORDINARY_ROWS
+from server.errors import listed
 from server.model.bounds import Bounds
 from server.model.bundle import (
     CARD_FILE,
@@ -47,8 +48,6 @@ from server.model.files import MANIFEST_FILE
 from server.model.reference import reference_of_rows
 from server.model.schema import Feature, Schema
 
-#: Features that are named one by one in a sentence.
-_MAX_LISTED = 12
 #: Written anew by every export; the rest of an old manifest is carried along.
 _OWN_MEMBERS = {
     "format", "files", "name", "version", "task", "exact", "bound", "precision", "source", "link",
@@ -95,7 +94,7 @@ def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> Non
     if data is not None:
         _say_faults(data, schema)
         files[REFERENCE_FILE] = _reference(conversion, schema, data)
-    if request.evaluate is not None:
+    if request.evaluate is not None and request.target is not None:
         asked = HeldOut(request.evaluate, request.target, request.positive)
         figures = evaluation(asked, conversion, schema, decision, manifest.get("groups") or ())
         manifest["evaluation"] = figures
@@ -226,10 +225,9 @@ def _described(
 def _say_required(schema: Schema) -> None:
     names = [feature.name for feature in schema.features if not feature.nullable]
     if names:
-        more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
         _say(
             f"Required of every request, as training saw them whole or the model scores nothing else: "
-            f"{', '.join(names[:_MAX_LISTED])}{more}. "
+            f"{listed(names)}. "
             'Where one may be missing, write "nullable": true in --schema.'
         )
 

@@ -25,7 +25,7 @@ HotrowError
     └── DeadlineExceeded       504  the client no longer waits
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -33,14 +33,35 @@ PROBLEM_JSON = "application/problem+json"
 #: The header of an answer that is the last of its connection, as ASGI writes headers.
 CLOSE = (b"connection", b"close")
 
-#: A refusal lists this many fields at most, so that a hostile body of 100,000
-#: unknown names is not answered with 100,000 lines.
+# How many of a kind are told one by one; the others are counted. A hostile body of 100,000
+# unknown names is not answered with 100,000 lines.
+#: Names in a sentence, and the characters of each.
+MAX_NAMES, MAX_NAME_CHARACTERS = 12, 60
+#: Bad values or fields in a sentence.
+MAX_IN_SENTENCE = 10
+#: Bad values of a matrix, of whose rows the first tell enough.
+MAX_OF_MATRIX = 100
+#: Bad fields of a request in its problem document, and bad values of a block of a file.
 MAX_LISTED_ERRORS = 1000
+#: Bad values of a file in its report.
+MAX_REPORTED = 100_000
 
 
 def first_line(error: BaseException) -> str:
     """The first line of what a library's exception says, or its kind if it says nothing."""
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def listed(names: Sequence[str], most: int = MAX_NAMES) -> str:
+    """Names in words: the first of them, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(map(shown, names[:most])) + (f" and {more} more" if more > 0 else "")
+
+
+def shown(name: str) -> str:
+    """A name as a sentence shows it: on one line, not endless, its outer blanks to be seen."""
+    short = name if len(name) <= MAX_NAME_CHARACTERS else f"{name[:MAX_NAME_CHARACTERS]}…"
+    return short if short and short == short.strip() and short.isprintable() else repr(short)
 
 
 class HotrowError(Exception):

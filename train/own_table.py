@@ -15,6 +15,7 @@ from export.evaluation.target import two_values
 from export.reading.describe import apply_schema
 from export.reading.observe import Data, infer, read_data
 from export.reading.table import Table, read_table
+from server.errors import listed
 from server.model.schema import Feature, Schema
 from server.tables.cells import MISSING, number
 from train.errors import DataError
@@ -107,7 +108,7 @@ def _check_column(name: str | None, table: Table) -> None:
     columns = table.columns.columns
     if name is not None and name not in columns:
         near = get_close_matches(name, columns, 1, 0.5)
-        what = f"the nearest is {near[0]!r}" if near else f"it has {', '.join(map(repr, columns[:_SHOWN]))}…"
+        what = f"the nearest is {near[0]!r}" if near else f"it has {listed(columns)}"
         raise DataError(f"expected a column {name} in {table.path}, got none: {what}")
 
 

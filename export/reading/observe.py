@@ -13,10 +13,11 @@ import polars
 
 from export.errors import ExportRefused
 from export.reading.table import Table
+from server.errors import listed
 from server.model.bounds import Bounds
 from server.model.schema import MAX_EXACT_INTEGER, Feature, FieldRefused, Inferred, Matrix, Schema
 from server.tables.cells import CellRules, category_words, number
-from server.tables.columns import FeatureNames, listed
+from server.tables.columns import FeatureNames
 
 #: Bad values are named one by one up to here, and a column that has more of them than good ones is refused.
 MAX_NAMED = 5

@@ -7,12 +7,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.errors import PROBLEM_JSON, MemoryExhausted, MethodNotAllowed, ModelFailure, NotFound, Problem
+from server.errors import (
+    MAX_IN_SENTENCE,
+    PROBLEM_JSON,
+    MemoryExhausted,
+    MethodNotAllowed,
+    ModelFailure,
+    NotFound,
+    Problem,
+)
 from server.model.schema import name_in
 from server.scoring.in_flight import no_room
-
-#: Bad fields that an `{"error"}` names; the sentence stays readable.
-MAX_NAMED = 10
 
 
 async def answer_problem(request: Request, error: Exception) -> Response:
@@ -38,7 +43,7 @@ def is_open_inference(path: str) -> bool:
 
 def _answer_error(error: Problem) -> Response:
     """`{"error": "..."}`; that protocol knows no 422."""
-    details = [f"{e.pointer}: {e.detail}" for e in error.errors[:MAX_NAMED]]
+    details = [f"{e.pointer}: {e.detail}" for e in error.errors[:MAX_IN_SENTENCE]]
     content = orjson.dumps(
         {"error": ": ".join([error.detail, "; ".join(details)]) if details else error.detail}
     )

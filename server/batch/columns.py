@@ -7,13 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from server.errors import BadValue, BatchRefused
+from server.errors import MAX_LISTED_ERRORS, BadValue, BatchRefused
 from server.model.bounds import Bounds
 from server.model.schema import MAX_EXACT_INTEGER, Feature, FieldRefused, Matrix, Schema
 from server.tables.cells import MAX_NUMBER_LENGTH, PLAIN, CellRules, Read, cell_reader
-
-#: Bad values that are described per block of a file; the others are counted.
-MAX_DESCRIBED = 1000
 
 
 class Encoded(NamedTuple):
@@ -143,7 +140,7 @@ def _describe(
     columns: Mapping[str, int],
     rules: CellRules,
 ) -> list[BadValue]:
-    places = np.argwhere(wrong)[:MAX_DESCRIBED].tolist()
+    places = np.argwhere(wrong)[:MAX_LISTED_ERRORS].tolist()
     readers = {feature.name: cell_reader(feature, rules) for feature in schema.features}
     found = []
     for row, i in places:

@@ -28,11 +28,11 @@ from server.batch.formats import (
     opened,
 )
 from server.batch.layout import Reading, check_writable, layout_of
-from server.batch.results import MAX_REPORTED, Totals, described, refusal, write_report
+from server.batch.results import Totals, described, refusal, write_report
 from server.batch.scorer import PART, BatchScorer, OnBadRow, Output
 from server.batch.tables import TABLE_ROWS, table_height
 from server.batch.unpacked import readable
-from server.errors import BadValue, BatchRefused
+from server.errors import MAX_REPORTED, BadValue, BatchRefused
 from server.model.bundle import Bundle
 
 #: A worksheet has 1,048,576 rows, the header among them (Excel specifications and limits).

@@ -9,14 +9,13 @@ import polars as pl
 
 from server.batch.formats import CSV, EXCEL, LINES, TEXTS, Format, Text, pieces
 from server.batch.tables import table_schema
-from server.errors import BatchRefused
+from server.errors import BatchRefused, listed
 from server.model.bundle import Bundle
 from server.model.reference import read_reference
 from server.model.schema import object_or_empty
 from server.tables.columns import (
     ColumnsRefused,
     FeatureNames,
-    listed,
     output_columns,
     prefix_for,
     refuse_absent,

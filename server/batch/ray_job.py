@@ -18,7 +18,7 @@ import orjson
 from server.batch.formats import CSV, ENDINGS, EXCEL, TEXTS
 from server.batch.layout import Reading, check_writable
 from server.batch.ray_cluster import ClusterError, Where, cluster, mapped
-from server.batch.results import MAX_REPORTED, Totals, refusal, write_report
+from server.batch.results import Totals, refusal, write_report
 from server.batch.scorer import BatchScorer, OnBadRow, Output
 from server.batch.shard_folder import ShardFolder
 from server.batch.shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
@@ -33,7 +33,7 @@ from server.batch.shards import (
     layouts_of,
     placed,
 )
-from server.errors import BadValue, BatchRefused
+from server.errors import MAX_REPORTED, BadValue, BatchRefused
 from server.model.bundle import Bundle
 
 #: Text whose line breaks and quotes are counted by one task, about a second's work.

@@ -9,11 +9,8 @@ import polars as pl
 from server.batch.blocks import Block
 from server.batch.formats import STANDARD
 from server.batch.layout import Layout
-from server.errors import BadValue, BatchRefused
+from server.errors import MAX_REPORTED, BadValue, BatchRefused
 from server.model.bundle import Bundle
-
-#: Bad rows that are written to the report; the others are counted.
-MAX_REPORTED = 100_000
 
 
 class Result(NamedTuple):

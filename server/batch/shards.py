@@ -9,9 +9,8 @@ from server.batch.formats import CSV, LINES, TEXTS, format_found
 from server.batch.layout import Layout, Reading, layout_of
 from server.batch.tables import table_height, table_schema, table_slice
 from server.batch.unpacked import is_array
-from server.errors import BatchRefused
+from server.errors import BatchRefused, listed
 from server.model.bundle import Bundle
-from server.tables.columns import listed
 from server.tables.encodings import UTF8
 from server.tables.text_blocks import breaks
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import msgspec
 
 from server.batch.formats import EXCEL, LINES, STANDARD, TEXTS, Format, Text, format_found, opened, pieces
-from server.errors import BatchRefused
-from server.tables.columns import listed
+from server.errors import BatchRefused, listed
 from server.tables.encodings import encoding_of
 
 _PIECE_BYTES = 2**20

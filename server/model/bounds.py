@@ -3,11 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from server.errors import FieldError, UnacceptableRow
+from server.errors import MAX_OF_MATRIX, FieldError, UnacceptableRow
 from server.model.schema import MAX_EXACT_INTEGER, Feature, Matrix, Schema
-
-#: Bad values that are named one by one; of a matrix of bad rows the first few tell enough.
-MAX_NAMED = 100
 
 
 class Bounds:
@@ -34,7 +31,7 @@ class Bounds:
         bad = self.bad(rows)
         if not bad.any():
             return
-        places = np.argwhere(bad)[:MAX_NAMED].tolist()
+        places = np.argwhere(bad)[:MAX_OF_MATRIX].tolist()
         errors = [self._error(row, column, bool(np.isnan(rows[row, column]))) for row, column in places]
         raise UnacceptableRow(f"{int(bad.sum())} values are not acceptable", errors=errors)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from server.errors import FieldError, UnacceptableRow
-from server.model.bounds import MAX_NAMED, Bounds
+from server.errors import MAX_OF_MATRIX, FieldError, UnacceptableRow
+from server.model.bounds import Bounds
 from server.model.bundle import PARITY_FILE, Bundle
 from server.model.files import INPUT
 from server.model.judge import Judge
@@ -131,7 +131,7 @@ class ModelTensors:
                 codes[row] = np.nan if text is None else feature.encode(text)
             except FieldRefused as refusal:
                 bad += 1
-                if bad <= MAX_NAMED:
+                if bad <= MAX_OF_MATRIX:
                     errors.append(FieldError(f"/{row}/{feature.name}", str(refusal)))
         if bad:
             raise UnacceptableRow(f"{bad} values are not acceptable", errors=errors)

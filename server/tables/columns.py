@@ -5,13 +5,10 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from server.errors import HotrowError
+from server.errors import HotrowError, listed, shown
 from server.model.bundle import Bundle
 from server.model.schema import Schema
 from server.tables.cells import number
-
-#: Names that a sentence lists, of more it gives the number; and characters that it shows of one.
-_LISTED, _SHOWN = 12, 60
 
 
 class ColumnsRefused(HotrowError):
@@ -140,18 +137,6 @@ def _no_features(names: Sequence[str], features: Sequence[str], where: str) -> C
         "is one: rename them",
         ", or say which is which with --columns theirs=ours,…",
     )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Some names in words."""
-    more = len(names) - _LISTED
-    return ", ".join(map(shown, names[:_LISTED])) + (f" and {more} more" if more > 0 else "")
-
-
-def shown(name: str) -> str:
-    """A name as a sentence shows it: on one line, not endless, its outer blanks to be seen."""
-    short = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
-    return short if short and short == short.strip() and short.isprintable() else repr(short)
 
 
 def output_columns(bundle: Bundle) -> list[str]:

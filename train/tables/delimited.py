@@ -6,13 +6,11 @@ import re
 
 import polars as pl
 
-from server.errors import first_line
+from server.errors import first_line, listed
 from server.tables.cells import MISSING
 from server.tables.csv_dialect import Options, read_head
 from server.tables.encodings import UTF8, CsvRefused, encoding_of
 from train.errors import DataError
-
-_SHOWN = 8
 
 
 def read_delimited(where: str, content: bytes, wanted: list[str]) -> tuple[pl.DataFrame, str]:
@@ -62,10 +60,9 @@ def _column(where: str, header: list[str], name: str) -> str:
         return alike[0]
     if alike:
         raise DataError(f"expected the column {name} once in {where}, got {' and '.join(map(repr, alike))}")
-    more = f" and {len(header) - _SHOWN} more" if len(header) > _SHOWN else ""
     raise DataError(
         f"expected the column {name} in {where}, "
-        f"got the header {', '.join(map(repr, header[:_SHOWN]))}{more}: "
+        f"got the header {listed(header)}: "
         "rename the column or use the file as it was published"
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.errors import listed
 from train.errors import DataError
 
 MENDING = "download it again from the competition's page"
@@ -29,7 +30,6 @@ _DAMAGED = (
 )
 #: A compressed table inside an archive is unpacked too, a riddle of archives is not.
 _MAX_LAYERS = 3
-_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,7 @@ def _absent(source: Path, name: str) -> File:
     if source.is_file():
         raise DataError(f"expected an archive with {name} at {source}, got another file: {MENDING}")
     there = sorted(path.name for path in source.iterdir())
-    more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
     raise DataError(
         f"expected {name} in {source}, alone, as {name}.zip (or {', '.join(_ENDINGS[2:])}) or in one archive "
-        f"of all tables, got {', '.join(there[:_SHOWN]) or 'an empty folder'}{more}: {MENDING}"
+        f"of all tables, got {listed(there) or 'an empty folder'}: {MENDING}"
     )
