@@ -95,7 +95,7 @@ class _Generation:
     async def answer(self, request: Request) -> Response:
         self._under_way += 1
         try:
-            answer = _Answer()
+            answer = _Collected()
             await self._app(request.scope, request.receive, answer.take)
             return answer.response()
         finally:
@@ -110,7 +110,7 @@ class _Generation:
         await self._stack.aclose()
 
 
-class _Answer:
+class _Collected:
     """What an app sends, as the one response that Ray wants."""
 
     def __init__(self) -> None:

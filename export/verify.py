@@ -16,9 +16,9 @@ import numpy as np
 import orjson
 
 from export.errors import ExportRefused
-from export.forest.progress import Progress
+from export.forest.progress import ExportProgress
 from export.forest.rows import RowMaker, let_through
-from export.forest.source import JsonRows, Source
+from export.forest.source import JsonRows, ModelSource
 from server.errors import ModelFailure
 from server.model.decoder import row_decoder
 from server.model.link import Margins
@@ -39,7 +39,7 @@ BATCH_SIZES = (2, 7, 63, 64, 65, 129, 512)
 
 
 @dataclass
-class Tally:
+class ParityTally:
     """The comparison of one kind of rows; the relative difference is that of an output above 1."""
 
     rows: int = 0
@@ -51,7 +51,7 @@ class Tally:
     largest_margin: float = 0.0
     max_relative_difference: float = 0.0
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "ParityTally") -> None:
         """Count another kind of rows too: numbers are added, largest values kept."""
         for name, value in asdict(other).items():
             mine = getattr(self, name)
@@ -73,7 +73,7 @@ class RowTally:
 class Certificate:
     """What was compared and what was found; `parity.json` of a bundle."""
 
-    kinds: dict[str, Tally] = field(default_factory=dict)
+    kinds: dict[str, ParityTally] = field(default_factory=dict)
     rows: RowTally = field(default_factory=RowTally)
     coverage: dict[str, int] = field(default_factory=dict)
     batch_invariance_rows: int = 0
@@ -104,9 +104,9 @@ class Certificate:
         return self.total.max_margin_difference + self.batch_invariance_difference
 
     @property
-    def total(self) -> Tally:
+    def total(self) -> ParityTally:
         """All kinds together."""
-        total = Tally()
+        total = ParityTally()
         for tally in self.kinds.values():
             total.add(tally)
         return total
@@ -135,7 +135,7 @@ class Certificate:
 
 def certify(
     predictor: Predictor,
-    source: Source,
+    source: ModelSource,
     rows: RowMaker,
     golden: JsonRows,
     ordinary_rows: int = ORDINARY_ROWS,
@@ -152,9 +152,9 @@ def certify(
         "golden": [encoded],
     }
     certificate = Certificate(coverage=rows.coverage)
-    progress = Progress()
+    progress = ExportProgress()
     for name, blocks in kinds.items():
-        tally = certificate.kinds[name] = Tally()
+        tally = certificate.kinds[name] = ParityTally()
         for block in _gathered(blocks, rows.block_rows):
             _compare(tally, predictor, source, let_through(schema, block))
             progress(f"Comparing with the model: {tally.rows:,} {name} rows so far")
@@ -182,7 +182,7 @@ def _gathered(blocks: Iterable[Matrix], size: int) -> Iterator[Matrix]:
         yield np.concatenate(held)
 
 
-def _compare(tally: Tally, predictor: Predictor, source: Source, rows: Matrix) -> None:
+def _compare(tally: ParityTally, predictor: Predictor, source: ModelSource, rows: Matrix) -> None:
     margins = predictor.margins(rows)
     outputs = np.array(predictor.outputs(margins))
     with np.errstate(over="ignore", invalid="ignore"):  # scikit-learn sums a matrix to look for infinities
@@ -241,7 +241,7 @@ def _largest(ours: Margins, theirs: Margins) -> float:
     return float(np.max(np.nan_to_num(difference, nan=np.inf), initial=0.0))
 
 
-def compare_rows(predictor: Predictor, source: Source, rows: JsonRows) -> RowTally:
+def compare_rows(predictor: Predictor, source: ModelSource, rows: JsonRows) -> RowTally:
     """Compare the answers to rows as clients send them; raises `ExportRefused` for one without."""
     schema = predictor.bundle.schema
     decode = row_decoder(schema)

@@ -172,22 +172,24 @@ def _replay(options: argparse.Namespace, console: "Console") -> int:
 
 
 def _verify(options: argparse.Namespace, console: "Console") -> int:
-    from monitoring.logs.verification import Verdict, verify
+    from monitoring.logs.verification import LogVerdict, verify
     from monitoring.logs.verification_text import print_verification
 
     checked = verify(options.log)
     print_verification(checked, console)
-    return {Verdict.WHOLE: 0, Verdict.NOT_PROVABLE: NOT_PROVABLE, Verdict.MISSING: FOUND}[checked.verdict]
+    return {LogVerdict.WHOLE: 0, LogVerdict.NOT_PROVABLE: NOT_PROVABLE, LogVerdict.MISSING: FOUND}[
+        checked.verdict
+    ]
 
 
 def _erase(options: argparse.Namespace, console: "Console") -> int:
     from rich.markup import escape
 
     from monitoring.logs.erasure import erase
-    from monitoring.logs.subject import Answered, Hashed, subject_of
+    from monitoring.logs.subject import AnsweredIds, Hashed, subject_of
 
     if options.id:
-        done = erase(options.log, Answered(options.id))
+        done = erase(options.log, AnsweredIds(options.id))
     elif options.subject:
         done = erase(options.log, Hashed(options.subject))
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.metrics.collector import MetricsCollector
-from server.metrics.layout import Layout
+from server.metrics.layout import SlotLayout
 from server.metrics.names import OTHER, ROUTES
 from server.metrics.shared import SharedMetrics
 from server.settings import PREFIX, Settings
@@ -41,7 +41,7 @@ def test_every_route_is_documented() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    shared = SharedMetrics(Layout([("m@1", ("a", "b"))], {}), 1)
+    shared = SharedMetrics(SlotLayout([("m@1", ("a", "b"))], {}), 1)
     page = MetricsCollector(shared, [{"name": "m", "version": "1", "sha256": ""}])
     for family in page.collect():
         if family.name.startswith("hotrow_"):

@@ -14,7 +14,7 @@ from export.errors import ExportRefused
 from export.evaluation.target import two_values
 from export.reading.describe import apply_schema
 from export.reading.observe import Data, infer, read_data
-from export.reading.table import Table, read_table
+from export.reading.table import DataTable, read_table
 from server.errors import listed
 from server.model.schema import Feature, Schema
 from server.tables.cells import MISSING, number
@@ -97,14 +97,14 @@ def load_table(asked: Asked) -> OwnTable:
     return OwnTable(rows, sha256(asked.path.read_bytes()).hexdigest(), positive, tuple(notes))
 
 
-def _without_blank_rows(table: Table) -> Table:
+def _without_blank_rows(table: DataTable) -> DataTable:
     present = table.columns.filter(~pl.all_horizontal(pl.all().is_null()))
     if present.is_empty():
         raise DataError(f"expected rows in {table.path}, got none")
     return replace(table, columns=present)
 
 
-def _check_column(name: str | None, table: Table) -> None:
+def _check_column(name: str | None, table: DataTable) -> None:
     columns = table.columns.columns
     if name is not None and name not in columns:
         near = get_close_matches(name, columns, 1, 0.5)
@@ -112,7 +112,7 @@ def _check_column(name: str | None, table: Table) -> None:
         raise DataError(f"expected a column {name} in {table.path}, got none: {what}")
 
 
-def _check_key(asked: Asked, table: Table) -> None:
+def _check_key(asked: Asked, table: DataTable) -> None:
     if asked.key is None:
         return
     key = table.columns[asked.key]
@@ -124,7 +124,7 @@ def _check_key(asked: Asked, table: Table) -> None:
         )
 
 
-def _features(asked: Asked, table: Table) -> tuple[list[Feature], dict[str, str]]:
+def _features(asked: Asked, table: DataTable) -> tuple[list[Feature], dict[str, str]]:
     """A feature for each column that is learned from, and why others are not."""
     features, dropped = [], {}
     names = set()
@@ -149,7 +149,7 @@ def _features(asked: Asked, table: Table) -> tuple[list[Feature], dict[str, str]
     return features, dropped
 
 
-def _feature(asked: Asked, column: pl.Series, table: Table) -> Feature:
+def _feature(asked: Asked, column: pl.Series, table: DataTable) -> Feature:
     name = _nameable(column.name)
     if column.dtype.is_temporal() or column.dtype.is_nested() or column.dtype == pl.Binary:
         raise _no_words(asked, column, str(column.dtype))
@@ -184,7 +184,7 @@ def _no_words(asked: Asked, column: pl.Series, got: str) -> DataError:
     )
 
 
-def _share_of_numbers(words: pl.Series, table: Table) -> float:
+def _share_of_numbers(words: pl.Series, table: DataTable) -> float:
     truth = words.str.to_lowercase().is_in(["true", "false"])
     numbers = {word: not isinstance(number(word, table.rules), str) for word in words.unique().to_list()}
     are_numbers = words.replace_strict(numbers, default=False, return_dtype=pl.Boolean) | truth

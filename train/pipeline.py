@@ -19,7 +19,7 @@ from train.study.narrator import Narrator
 from train.study.study import Recipe, Study, decision, provenance, reference, study
 from train.study.target import check_target, writable
 from train.study.tracking import track
-from train.tables.data import Source, load
+from train.tables.data import TableSource, load
 from train.tables.features import SCHEMA
 from train.tables.rows import Rows
 from train.tables.synthetic_tables import write_tables
@@ -85,7 +85,7 @@ def _folder(request: Request) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _provenance(request: Request, rows: Rows, sources: list[Source], done: Study) -> dict[str, Any]:
+def _provenance(request: Request, rows: Rows, sources: list[TableSource], done: Study) -> dict[str, Any]:
     complete = int(rows.complete.sum())
     return provenance(
         done,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from export.forest.extremes import EXTREMES
-from export.forest.source import Source
+from export.forest.source import ModelSource
 from export.forest.trees import Forest, Precision
 from server.model.schema import Feature, Inferred, Schema
 
@@ -36,7 +36,7 @@ class Conversion:
     graph: Callable[[Mapping[str, str]], bytes]
     link: dict[str, Any]
     features: tuple[Feature, ...]
-    source: Source
+    source: ModelSource
     file: str
     content: bytes
     classes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ import time
 FIRST_SECONDS, EVERY_SECONDS = 2.0, 10.0
 
 
-class Progress:
+class ExportProgress:
     """Writes what is going on to stderr, first after two seconds, then every ten."""
 
     def __init__(self) -> None:

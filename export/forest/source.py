@@ -13,7 +13,7 @@ from server.model.schema import Feature, Matrix, Schema
 JsonRows: TypeAlias = Sequence[Mapping[str, Any]]
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """Predicts with the library that trained the model."""
 
     def margins(self, rows: Matrix) -> Margins:

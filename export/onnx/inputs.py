@@ -51,7 +51,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class GraphInputs:
     """All inputs, and the features they are made of."""
 
     inputs: tuple[Input, ...]
@@ -136,7 +136,7 @@ def read_inputs(
     knots: Mapping[int, Sequence[float]],
     *,
     absent_is_zero: bool,
-) -> Inputs:
+) -> GraphInputs:
     """The inputs of a session; `names` are those of a schema, `knots` the thresholds of each feature.
 
     Raises `ExportRefused` for types and shapes that no row can be turned into.
@@ -161,7 +161,7 @@ def read_inputs(
         _feature(name, entry, evidence, knots.get(i, ()))
         for i, (name, entry) in enumerate(zip(chosen, elements, strict=True))
     )
-    return Inputs(tuple(inputs), features, absent_is_zero)
+    return GraphInputs(tuple(inputs), features, absent_is_zero)
 
 
 def _input(tensor: Any, first: int, names: Sequence[str]) -> Input:

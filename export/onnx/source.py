@@ -6,7 +6,7 @@ import onnxruntime
 
 from export.errors import ExportRefused
 from export.forest.source import JsonRows, number_matrix
-from export.onnx.inputs import Inputs
+from export.onnx.inputs import GraphInputs
 from server.errors import first_line
 from server.model.link import Margins
 from server.model.predictor import ONNX_ERRORS
@@ -43,7 +43,7 @@ class OnnxSource:
     """Runs the untouched file; `column` picks one of two classes' probabilities."""
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, inputs: Inputs, score: str, column: int | None
+        self, session: onnxruntime.InferenceSession, inputs: GraphInputs, score: str, column: int | None
     ) -> None:
         self._session = session
         self._inputs = inputs

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars
 
 from export.errors import ExportRefused
-from export.reading.table import Table
+from export.reading.table import DataTable
 from server.errors import listed
 from server.model.bounds import Bounds
 from server.model.schema import MAX_EXACT_INTEGER, Feature, FieldRefused, Inferred, Matrix, Schema
@@ -24,7 +24,7 @@ MAX_NAMED = 5
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 
 
-class Column(NamedTuple):
+class DataColumn(NamedTuple):
     """A column as the model sees it: float64 [n], NaN where missing or bad; which are bad, and as texts."""
 
     values: npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ class Data:
     """The training rows in the order of the features, read once."""
 
     path: Path
-    columns: tuple[Column, ...]
+    columns: tuple[DataColumn, ...]
 
     @property
     def matrix(self) -> Matrix:
@@ -61,7 +61,7 @@ class Data:
         return found
 
 
-def read_data(features: Sequence[Feature], table: Table) -> Data:
+def read_data(features: Sequence[Feature], table: DataTable) -> Data:
     """The columns of the features; raises `ExportRefused` if one is absent or is of another kind."""
     frame = table.columns
     if frame.is_empty():
@@ -112,7 +112,7 @@ def infer(
     ]
 
 
-def _inferred(feature: Feature, column: Column) -> Feature:
+def _inferred(feature: Feature, column: DataColumn) -> Feature:
     present = column.values[~np.isnan(column.values)]
     if not len(present):
         return feature
@@ -128,7 +128,7 @@ def _inferred(feature: Feature, column: Column) -> Feature:
     return replace(feature, default=median, inferred=Inferred(None, low, high))
 
 
-def _column(feature: Feature, column: polars.Series, table: Table) -> Column:
+def _column(feature: Feature, column: polars.Series, table: DataTable) -> DataColumn:
     if column.dtype.is_nested() or column.dtype.is_temporal() or column.dtype == polars.Binary:
         raise ExportRefused(
             f"expected numbers or texts in the column {column.name} of {table.path}, got {column.dtype}: "
@@ -144,7 +144,7 @@ def _column(feature: Feature, column: polars.Series, table: Table) -> Column:
     return read
 
 
-def _refused(feature: Feature, column: Column, table: Table) -> ExportRefused:
+def _refused(feature: Feature, column: DataColumn, table: DataTable) -> ExportRefused:
     row = int(np.flatnonzero(column.bad)[0])
     got = f"got {column.texts[row]!r} in row {row + 1} and {int(column.bad.sum()) - 1} more"
     if feature.kind == "category":
@@ -159,18 +159,18 @@ def _refused(feature: Feature, column: Column, table: Table) -> ExportRefused:
     )
 
 
-def _numbers(column: polars.Series, rules: CellRules) -> Column:
+def _numbers(column: polars.Series, rules: CellRules) -> DataColumn:
     if column.dtype != polars.String:
         values = column.cast(polars.Float64).fill_nan(None).to_numpy().astype(np.float64)
         bad = np.isinf(values)
-        return Column(np.where(bad, np.nan, values), bad, column, column.dtype == polars.Boolean)
+        return DataColumn(np.where(bad, np.nan, values), bad, column, column.dtype == polars.Boolean)
     texts = column.str.strip_chars()
     missing = (texts.is_null() | texts.is_in(list(rules.missing))).to_numpy()
     different = texts.filter(~polars.Series(missing)).unique().to_list()
     read = {text: _number(text, rules) for text in different}
     values = texts.replace_strict(read, default=math.nan, return_dtype=polars.Float64).to_numpy()
     booleans = bool(different) and all(text.lower() in _BOOLEANS for text in different)
-    return Column(values, ~missing & np.isnan(values), column, booleans)
+    return DataColumn(values, ~missing & np.isnan(values), column, booleans)
 
 
 def _number(text: str, rules: CellRules) -> float:
@@ -180,7 +180,7 @@ def _number(text: str, rules: CellRules) -> float:
     return math.nan if isinstance(value, str) else float(value)
 
 
-def _codes(feature: Feature, column: polars.Series, rules: CellRules) -> Column:
+def _codes(feature: Feature, column: polars.Series, rules: CellRules) -> DataColumn:
     """The codes of a category's column: each different value is encoded once, as a client's would be."""
     missing = set(rules.missing).difference(feature.categories)
     words = category_words(feature)
@@ -195,7 +195,7 @@ def _codes(feature: Feature, column: polars.Series, rules: CellRules) -> Column:
         codes = {value: _float(value) if _float(value) in known else math.nan for value in codes}
     values = np.array([codes.get(value, math.nan) for value in column.to_list()], dtype=np.float64)
     present = np.array([value in codes for value in column.to_list()], dtype=np.bool_)
-    return Column(values, np.isnan(values) & present, column)
+    return DataColumn(values, np.isnan(values) & present, column)
 
 
 def _code(feature: Feature, words: Mapping[str, str], value: Any) -> float:

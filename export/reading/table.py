@@ -9,7 +9,7 @@ from pathlib import Path
 import polars
 
 from export.errors import ExportRefused
-from server.batch.formats import ARROW, CSV, EXCEL, LINES, Format, pieces
+from server.batch.formats import ARROW, CSV, EXCEL, LINES, FileFormat, pieces
 from server.batch.tables import table_errors
 from server.batch.unpacked import readable
 from server.batch.whole_file import read_csv_file
@@ -19,7 +19,7 @@ from server.tables.encodings import CsvRefused
 
 
 @dataclass(frozen=True)
-class Table:
+class DataTable:
     """The columns of a file. Those of a text file are texts, their numbers written as `rules` say.
 
     `notes` are what was recognised and left out, each in words for the user.
@@ -31,7 +31,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path, known: Callable[[str], bool] = lambda _: False) -> Table:
+def read_table(path: Path, known: Callable[[str], bool] = lambda _: False) -> DataTable:
     """The rows of a CSV, TSV, JSON, Parquet, Arrow or Excel file, compressed, alone in an archive, or plain.
 
     `known` says which names mean something; it helps to tell how a text is separated.
@@ -41,9 +41,9 @@ def read_table(path: Path, known: Callable[[str], bool] = lambda _: False) -> Ta
         with tempfile.TemporaryDirectory(prefix="hotrow-table-") as folder:
             plain, found = readable(path, Path(folder))
             if found.kind != CSV:
-                return Table(path, _typed(plain, found))
+                return DataTable(path, _typed(plain, found))
             file = read_csv_file(plain, known, found, str(path))
-            return Table(path, file.table, file.rules, file.notes)
+            return DataTable(path, file.table, file.rules, file.notes)
     except OSError as error:
         raise ExportRefused(f"expected readable data at {path}, got: {error.strerror or error}") from None
     except (BatchRefused, CsvRefused) as error:
@@ -52,7 +52,7 @@ def read_table(path: Path, known: Callable[[str], bool] = lambda _: False) -> Ta
         raise ExportRefused(f"expected a whole table in {path}, got: {first_line(error)}") from None
 
 
-def _typed(path: Path, found: Format) -> polars.DataFrame:
+def _typed(path: Path, found: FileFormat) -> polars.DataFrame:
     content = io.BytesIO(b"".join(pieces(path, found.compression)))
     if found.kind == LINES:
         return polars.read_ndjson(content, infer_schema_length=None)

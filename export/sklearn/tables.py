@@ -27,7 +27,7 @@ _AT_MOST = 100_000
 _UNSEEN = "\0unseen"
 
 
-class Table(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+class LookupTable(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
     """What a transformer makes of columns of codes: rows of `tables`, side by side, in `order`.
 
     The last row of each table is for a missing code.
@@ -38,7 +38,7 @@ class Table(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-le
         self.order = order
         self.n_features_in_ = len(tables)
 
-    def fit(self, _rows: Any, _target: Any = None) -> "Table":
+    def fit(self, _rows: Any, _target: Any = None) -> "LookupTable":
         """Nothing is left to learn."""
         return self
 
@@ -184,7 +184,7 @@ def _is_lenient(transformer: Any, columns: Sequence[str], column: str, finite: F
     return bool(np.array_equal(unseen, missing, equal_nan=True))
 
 
-def _table(blocks: list[Matrix]) -> Table:
+def _table(blocks: list[Matrix]) -> LookupTable:
     """A table of the outputs that follow each column; those that follow none stay with the first."""
     base = blocks[0][0]
     follows = [~((block == base) | (np.isnan(block) & np.isnan(base))).all(axis=0) for block in blocks]
@@ -195,7 +195,7 @@ def _table(blocks: list[Matrix]) -> Table:
         chosen.append(np.flatnonzero(own))
         taken |= own
     order = np.argsort(np.concatenate(chosen))
-    return Table([block[:, c] for block, c in zip(blocks, chosen, strict=True)], order.tolist())
+    return LookupTable([block[:, c] for block, c in zip(blocks, chosen, strict=True)], order.tolist())
 
 
 def _transformed(transformer: Any, frame: pd.DataFrame) -> Matrix:
@@ -221,7 +221,7 @@ def _is_missing(value: Any) -> bool:
 
 def register_tables() -> None:
     """Make skl2onnx convert a table to look-ups."""
-    update_registered_converter(Table, "HotrowTable", _shapes, _convert, overwrite=True)
+    update_registered_converter(LookupTable, "HotrowTable", _shapes, _convert, overwrite=True)
 
 
 def _shapes(operator: Any) -> None:

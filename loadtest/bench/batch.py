@@ -41,7 +41,7 @@ frame.to_csv(target, index=False)
 """
 
 
-class Cost(NamedTuple):
+class BatchCost(NamedTuple):
     """What one process cost."""
 
     wall_seconds: float
@@ -63,13 +63,13 @@ def write_rows(bundle: Bundle, path: Path, rows: int, seed: int = 0) -> None:
     table.with_columns(moved).with_row_index("row").write_csv(path)
 
 
-def timed(command: Sequence[str]) -> Cost:
+def timed(command: Sequence[str]) -> BatchCost:
     """Run a command to its end. Raises `CalledProcessError` if it fails."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(time.perf_counter() - started, cpu)
+    return BatchCost(time.perf_counter() - started, cpu)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
             ],
             "pandas + LightGBM": [python, "-c", SCRIPT, str(source), str(theirs), model],
         }
-        costs: dict[str, list[Cost]] = {name: [] for name in commands}
+        costs: dict[str, list[BatchCost]] = {name: [] for name in commands}
         for _ in range(options.rounds):
             for name, command in commands.items():
                 costs[name].append(timed(command))
@@ -104,11 +104,11 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if _equal(ours, theirs) else 1
 
 
-def _print(costs: dict[str, list[Cost]], rows: int) -> None:
+def _print(costs: dict[str, list[BatchCost]], rows: int) -> None:
     print(
         f"{rows:,} rows, {len(os.sched_getaffinity(0))} cores; the best of {len(next(iter(costs.values())))}"
     )
-    best = {name: Cost(*map(min, zip(*found, strict=True))) for name, found in costs.items()}
+    best = {name: BatchCost(*map(min, zip(*found, strict=True))) for name, found in costs.items()}
     for name, cost in best.items():
         print(f"{name:24} {rows / cost.wall_seconds:12,.0f} rows/s {cost.cpu_seconds:8.1f} s of CPU")
     ours, theirs = best.values()

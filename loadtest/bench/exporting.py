@@ -23,7 +23,7 @@ from server.cli import run
 TRAINING = {"objective": "binary", "verbosity": -1, "num_threads": 1, "seed": 1}
 
 
-class Cost(NamedTuple):
+class ExportCost(NamedTuple):
     """What a command used: seconds of CPU, and the largest resident memory in MB."""
 
     cpu_seconds: float
@@ -83,7 +83,7 @@ def _saved(booster: lightgbm.Booster, path: Path) -> Path:
     return path
 
 
-def cost(source: Path, out: Path) -> Cost:
+def cost(source: Path, out: Path) -> ExportCost:
     """What `python -m export` of a model used. Raises `CalledProcessError` if it fails."""
     command = [sys.executable, "-m", "export", str(source), "--trust-pickle", "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -91,14 +91,14 @@ def cost(source: Path, out: Path) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return ExportCost(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Make the models, export each, and print what it cost beside the small one."""
     parser = argparse.ArgumentParser(prog="python -m loadtest bench exporting", description=__doc__)
     parser.add_argument("--models", nargs="+", choices=tuple(MODELS), default=tuple(MODELS), metavar="NAME")
-    costs: dict[str, Cost] = {}
+    costs: dict[str, ExportCost] = {}
     with tempfile.TemporaryDirectory() as text:
         for name in parser.parse_args(arguments).models:
             costs[name] = cost(MODELS[name](Path(text)), Path(text) / f"bundle-{name}")

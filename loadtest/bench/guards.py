@@ -39,7 +39,7 @@ REQUEST = (
 )
 
 
-class Answered(Nowhere):
+class AnswerWatch(Nowhere):
     """Says when an answer is out."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ async def fast_path(model: Path, folder: Path) -> Costs:
 async def ordinary_way() -> Costs:
     """The smallest app, through uvicorn's own protocol and through ours."""
     makers: Sequence[Any] = (HttpToolsProtocol, partial(GuardedProtocol, Receivers(), 10.0, lambda *_: None))
-    transports = [Answered() for _ in makers]
+    transports = [AnswerWatch() for _ in makers]
     protocols = [connect(maker, hello, at) for maker, at in zip(makers, transports, strict=True)]
 
     async def stretch(protocol: Any) -> float:

@@ -34,7 +34,7 @@ SLOWEST_NS = 60_000
 BOOT = b"b0a710ad0000"
 
 
-class Cost(NamedTuple):
+class LogCost(NamedTuple):
     """What one command took; memory is its resident set at its largest."""
 
     command: str
@@ -105,7 +105,7 @@ def _answers(bundle: Bundle) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def measure(command: str, model: Path, folder: Path) -> Cost:
+def measure(command: str, model: Path, folder: Path) -> LogCost:
     """Run one command of `python -m monitoring` on a folder; its time and its memory at its highest."""
     page = ["--html", str(folder / "report.html")] if command == "report" else []
     bundle = [] if command == "verify-log" else ["--model", str(model)]
@@ -119,7 +119,7 @@ def measure(command: str, model: Path, folder: Path) -> Cost:
     if code not in (0, 3):  # 3: drift
         raise LoadTestError(f"expected `{command}` to end with 0 or 3, got {code}")
     cpu_seconds = usage.ru_utime + usage.ru_stime
-    return Cost(command, time.monotonic() - began, cpu_seconds, usage.ru_maxrss / 1024)
+    return LogCost(command, time.monotonic() - began, cpu_seconds, usage.ru_maxrss / 1024)
 
 
 if __name__ == "__main__":

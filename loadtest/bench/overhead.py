@@ -22,7 +22,7 @@ from rich.table import Table
 
 from loadtest.bench.uncounted import uncounted
 from loadtest.harness.bodies import golden_bodies, wrk_script
-from loadtest.harness.closed_loop import Load, drive
+from loadtest.harness.closed_loop import LoadRun, drive
 from loadtest.harness.in_process import Worker, worker
 from loadtest.harness.subject import python
 from loadtest.harness.target import add_model, hotrow, keep_to, load_core, server_core
@@ -113,8 +113,8 @@ def of_servers(bundle: Bundle, rounds: int) -> list[Rounds]:
         full = stack.enter_context(hotrow(bundle.directory))
         for side in (silent, full):
             drive(side, "/predict", WARM_UP_SECONDS, script, load_core(1))
-        off: list[Load] = []
-        on: list[Load] = []
+        off: list[LoadRun] = []
+        on: list[LoadRun] = []
         for i in range(rounds):
             for side in (silent, full)[:: 1 if i % 2 else -1]:
                 (on if side is full else off).append(drive(side, "/predict", 1, script, load_core(1)))

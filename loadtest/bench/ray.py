@@ -22,7 +22,7 @@ import orjson
 
 from loadtest.bench.servers import median, two_cores
 from loadtest.harness.bodies import golden_bodies, http_requests, wrk_script
-from loadtest.harness.closed_loop import Load, drive
+from loadtest.harness.closed_loop import LoadRun, drive
 from loadtest.harness.subject import LoadTestError, Subject, free_port, running
 from loadtest.harness.target import add_model, hotrow, keep_to
 from loadtest.latency.open_loop import closed_loop
@@ -81,8 +81,8 @@ def ray_serve(model: Path, core: int | None) -> Iterator[Subject]:
 
 def _rounds(
     subjects: dict[str, Subject], bundle: Bundle, rounds: int, seconds: int, core: int | None
-) -> dict[str, list[Load]]:
-    loads: dict[str, list[Load]] = {name: [] for name in subjects}
+) -> dict[str, list[LoadRun]]:
+    loads: dict[str, list[LoadRun]] = {name: [] for name in subjects}
     with tempfile.TemporaryDirectory() as folder:
         script = wrk_script(golden_bodies(bundle), Path(folder, "post.lua"))
         for _ in range(rounds + 1):
@@ -117,7 +117,7 @@ def _idle_share(subject: Subject) -> float:
     return (subject.cpu_seconds() - before) / IDLE_SECONDS
 
 
-def _figures(loads: Sequence[Load], idle_share: float) -> dict[str, Any]:
+def _figures(loads: Sequence[LoadRun], idle_share: float) -> dict[str, Any]:
     cpu = [(load.cpu_seconds - idle_share * load.seconds) / load.requests * 1e6 for load in loads]
     return {
         "cpu_us_per_request": float(np.median(cpu)),

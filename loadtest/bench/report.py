@@ -24,7 +24,7 @@ LABELS = {
 PERCENTILES = {"p50_us": "p50", "p99_us": "p99", "p999_us": "p99.9", "max_us": "max"}
 
 
-class Target(NamedTuple):
+class CpuBound(NamedTuple):
     """A bound on our CPU per request relative to a peer's."""
 
     peer: str
@@ -33,12 +33,12 @@ class Target(NamedTuple):
 
 #: What the project promises, as our cost over the peer's.
 TARGETS = (
-    Target("asgi_hello", 0.65),
-    Target("starlette_hello", 0.80),
-    Target("fastapi_lightgbm", 1 / 45),
-    Target("fastapi_onnx", 1 / 7),
-    Target("robyn", 1 / 2),
-    Target("blacksheep", 1 / 2),
+    CpuBound("asgi_hello", 0.65),
+    CpuBound("starlette_hello", 0.80),
+    CpuBound("fastapi_lightgbm", 1 / 45),
+    CpuBound("fastapi_onnx", 1 / 7),
+    CpuBound("robyn", 1 / 2),
+    CpuBound("blacksheep", 1 / 2),
 )
 #: Our cost over what nothing can go below: HTTP over the kernel's sockets, and the model.
 FLOOR_TIMES = 1.3

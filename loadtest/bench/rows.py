@@ -31,7 +31,7 @@ ROUNDS = 40
 PREDICTIONS = 3000
 
 
-class Client:
+class RowsClient:
     """One keep-alive connection that sends the same request again and again."""
 
     def __init__(self, url: str, path: str, body: bytes, headers: dict[str, str]) -> None:
@@ -120,8 +120,8 @@ def print_infer(bundle: Bundle, url: str, rows: int) -> None:
     calls: dict[str, Callable[[], object]] = {
         "ONNX Runtime, the bare call": partial(predictor.margins, matrix),
         "in the server's order": partial(RowOrder(predictor).margins, matrix),
-        "infer, binary": Client(url, path, *binary_request(matrix)).ask,
-        "infer, JSON": Client(url, path, *json_request(matrix)).ask,
+        "infer, binary": RowsClient(url, path, *binary_request(matrix)).ask,
+        "infer, JSON": RowsClient(url, path, *json_request(matrix)).ask,
     }
     medians = in_turns(calls)
     bare = next(iter(medians.values()))
@@ -134,8 +134,8 @@ def print_explain(bundle: Bundle, url: str) -> None:
     """`/explain`, and `/predict` without and with it."""
     row = orjson.dumps(next(bundle.golden_rows()).fields)
     json_headers = {"Content-Type": "application/json"}
-    explain = Client(url, "/explain", row, json_headers)
-    predict = Client(url, "/predict", row, json_headers)
+    explain = RowsClient(url, "/explain", row, json_headers)
+    predict = RowsClient(url, "/predict", row, json_headers)
     explain.ask()  # starts the helper
     print_percentiles("/explain", [seconds(explain.ask) for _ in range(ROUNDS * 25)])
     loads = {"alone": None, "beside 20 /explain a second": 0.05, "beside /explain without a pause": 0.0}
@@ -145,7 +145,7 @@ def print_explain(bundle: Bundle, url: str) -> None:
             stop = threading.Event()
             with ThreadPoolExecutor(1) as pool:
                 if pause is not None:
-                    pool.submit(_ask_until, stop, Client(url, "/explain", row, json_headers), pause)
+                    pool.submit(_ask_until, stop, RowsClient(url, "/explain", row, json_headers), pause)
                 found[name] += [seconds(predict.ask) for _ in range(PREDICTIONS // 5)]
                 stop.set()
     for name, times in found.items():
@@ -158,7 +158,7 @@ def print_percentiles(name: str, times: list[float]) -> None:
     print(f"{name:40} p50 {p50:7,.0f} us, p99 {p99:7,.0f} us")
 
 
-def _ask_until(stop: threading.Event, client: Client, pause_seconds: float) -> None:
+def _ask_until(stop: threading.Event, client: RowsClient, pause_seconds: float) -> None:
     while not stop.wait(pause_seconds):
         client.ask()
 

@@ -25,11 +25,11 @@ from loadtest.bench.peers import command as peer_command
 from loadtest.bench.peers import hello_request, is_hello
 from loadtest.bench.report import print_report
 from loadtest.harness.bodies import golden_bodies, http_requests, wrk_script
-from loadtest.harness.closed_loop import Load, drive
+from loadtest.harness.closed_loop import LoadRun, drive
 from loadtest.harness.sampler import machine_cpu_seconds
 from loadtest.harness.subject import LoadTestError, Subject, free_port, running
 from loadtest.harness.target import add_model, hotrow, keep_to
-from loadtest.latency.open_loop import Result, open_loop
+from loadtest.latency.open_loop import LatencyResult, open_loop
 from loadtest.report import machine
 from loadtest.report.progress import console
 from server.model.bundle import Bundle
@@ -46,9 +46,9 @@ WARM_UP_SECONDS = 1
 class Bench(NamedTuple):
     """The rounds of each server, what other work took of the machine meanwhile, and the open-loop runs."""
 
-    rounds: dict[str, list[Load]]
+    rounds: dict[str, list[LoadRun]]
     others_cpu_share: float
-    open_loop: dict[str, Result]
+    open_loop: dict[str, LatencyResult]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +94,7 @@ def bench(bundle: Bundle, names: Sequence[str], rounds: int, seconds: int, open_
         script = wrk_script(golden_bodies(bundle), folder / "post.lua")
         subjects = {name: stack.enter_context(started(name, bundle, server_core)) for name in names}
 
-        def load(name: str, duration: int) -> Load:
+        def load(name: str, duration: int) -> LoadRun:
             path, used = ("/", None) if is_hello(name) else ("/predict", script)
             done = drive(subjects[name], path, duration, used, load_core)
             if done.failed:
@@ -103,7 +103,7 @@ def bench(bundle: Bundle, names: Sequence[str], rounds: int, seconds: int, open_
 
         for name in names:
             load(name, WARM_UP_SECONDS)
-        done: dict[str, list[Load]] = {name: [] for name in names}
+        done: dict[str, list[LoadRun]] = {name: [] for name in names}
         before = _clocks()
         for i in range(rounds):
             for name in names[:: 1 if i % 2 else -1]:  # no server is always after the same one
@@ -136,7 +136,7 @@ def _clocks() -> _Clocks:
     return _Clocks(time.monotonic(), machine_cpu_seconds(), wrk.ru_utime + wrk.ru_stime)
 
 
-def _others_share(before: _Clocks, after: _Clocks, done: Mapping[str, Sequence[Load]]) -> float:
+def _others_share(before: _Clocks, after: _Clocks, done: Mapping[str, Sequence[LoadRun]]) -> float:
     """The part of the machine that neither the servers nor wrk used."""
     passed = _Clocks(*(b - a for a, b in zip(before, after, strict=True)))
     servers = sum(load.cpu_seconds for loads in done.values() for load in loads)
@@ -168,7 +168,7 @@ def started(name: str, bundle: Bundle, core: int | None) -> Iterator[Subject]:
         yield subject
 
 
-def median(loads: Sequence[Load], figure: str) -> float:
+def median(loads: Sequence[LoadRun], figure: str) -> float:
     """The median of a figure over rounds."""
     return float(np.median([getattr(load, figure) for load in loads]))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene
 from loadtest.harness.http_bytes import address
 from loadtest.harness.recording_client import Load
@@ -17,7 +17,7 @@ JUMPS = ("+0", "+3600", "-3600", "+86400", "-86400", "1970-01-02 00:00:00", "+0"
 SMALL_FILE_BYTES = str(100_000)
 
 
-def jumps(scene: Scene, outcome: Outcome) -> None:
+def jumps(scene: Scene, outcome: FaultOutcome) -> None:
     """Set the clock forth and back, with small files of the log, and a request under way at each jump."""
     library = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
     if library is None:

@@ -10,7 +10,7 @@ import time
 
 import orjson
 
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_tool
 from loadtest.harness.http_bytes import address, exchange, get, post
 from loadtest.harness.instances import wait_for_instances, wait_until
@@ -29,7 +29,7 @@ LIMITED_FILES = 64
 _ESTABLISHED = 1  # linux/tcp_states.h
 
 
-def slow(scene: Scene, outcome: Outcome) -> None:
+def slow(scene: Scene, outcome: FaultOutcome) -> None:
     """F15: a thousand connections of each slow kind by slowhttptest, and slow readers of large answers."""
     tool = needs_tool("slowhttptest")
     body = orjson.dumps({"rows": [dict(row.fields) for row in scene.rows[:1000]]})
@@ -79,7 +79,7 @@ def _slow_kinds(scene: Scene) -> dict[str, list[str]]:
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def _judge_slow(outcome: Outcome, kind: str, output: str, ledger: Ledger, before_ms: float) -> None:
+def _judge_slow(outcome: FaultOutcome, kind: str, output: str, ledger: Ledger, before_ms: float) -> None:
     outcome.add(ledger)
     seen = re.findall(r"service available:\s*(\w+)", _COLOURS.sub("", output))
     outcome.expect(
@@ -107,7 +107,7 @@ def _is_connected(connection: socket.socket) -> bool:
     return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
 
 
-def idle(scene: Scene, outcome: Outcome) -> None:
+def idle(scene: Scene, outcome: FaultOutcome) -> None:
     """F16: ten thousand kept connections of which a hundredth is active; then all end by a reset."""
     count = scene.times(10_000, 1000)
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < count + 500:
@@ -161,7 +161,7 @@ def reset(connections: list[socket.socket]) -> None:
         connection.close()
 
 
-def files_exhausted(scene: Scene, outcome: Outcome) -> None:
+def files_exhausted(scene: Scene, outcome: FaultOutcome) -> None:
     """F17: more connections than descriptors: who is connected is served, and the processor idles."""
     with scene.serve(command=["prlimit", f"--nofile={LIMITED_FILES}", *python("-m", "server")]) as served:
         with Load(served.url, scene.rows, clients=4, rate=100.0) as clients:
@@ -199,7 +199,7 @@ def _answers(served: Served, scene: Scene) -> bool:
     return bool(answers) and answers[0].status == 200
 
 
-def disconnects(scene: Scene, outcome: Outcome) -> None:
+def disconnects(scene: Scene, outcome: FaultOutcome) -> None:
     """F22: ten thousand clients leave at a random byte, half of them by a reset."""
     count = scene.times(10_000, 500)
     with scene.serve("--workers", "2") as served:
@@ -236,7 +236,7 @@ def _leave_before_the_answer(served: Served, scene: Scene, count: int) -> int:
     return count
 
 
-def _warm_up(scene: Scene, outcome: Outcome, served: Served, clients: int) -> Ledger:
+def _warm_up(scene: Scene, outcome: FaultOutcome, served: Served, clients: int) -> Ledger:
     """Have both workers fill their buffers and pools before they are measured."""
     wait_for_instances(served.url, scene.rows[0].request, 2)
     with Load(served.url, scene.rows, clients=clients) as warm:
@@ -245,7 +245,7 @@ def _warm_up(scene: Scene, outcome: Outcome, served: Served, clients: int) -> Le
     return warm.ledger
 
 
-def _serves_again(scene: Scene, outcome: Outcome, served: Served) -> None:
+def _serves_again(scene: Scene, outcome: FaultOutcome, served: Served) -> None:
     with Load(served.url, scene.rows, clients=8) as after:
         after.wait_for(500)
     outcome.add(after.ledger)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loadtest.faults.disk import strace
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, needs_tool
 from server.errors import SettingsError
 from server.log.file import LogFile
@@ -37,7 +37,7 @@ class Written(NamedTuple):
     refused: list[int]
 
 
-def crash_points(scene: Scene, outcome: Outcome) -> None:
+def crash_points(scene: Scene, outcome: FaultOutcome) -> None:
     """Kill at each call, fail each call; then start again, and count the lines."""
     needs_tool("strace")
     logging.getLogger("server").setLevel(logging.CRITICAL)  # it would tell of every crash

@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from loadtest.faults.namespaces import small_disk
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_tool
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
@@ -34,7 +34,7 @@ SLOW_SYNC_MICROSECONDS = 200_000
 P99_RATIO = 1.1
 
 
-def full(scene: Scene, outcome: Outcome) -> None:
+def full(scene: Scene, outcome: FaultOutcome) -> None:
     """F8: no room for the log, in three ways; every answer is given, every drop counted."""
     ways = {"a limit for the size of a file": _file_limit, "/dev/full": _dev_full}
     if os.geteuid() == 0:
@@ -48,7 +48,7 @@ def full(scene: Scene, outcome: Outcome) -> None:
     outcome.expect_none("answers or lines wrong", outcome.wrong)
 
 
-def _small_disk(scene: Scene, outcome: Outcome, words: str) -> None:
+def _small_disk(scene: Scene, outcome: FaultOutcome, words: str) -> None:
     with small_disk(scene.new_folder() / "disk", "1m") as disk:
         filler = disk / "filler"
         filler.write_bytes(bytes(DISK_BYTES - ROOM_BYTES))
@@ -58,7 +58,7 @@ def _small_disk(scene: Scene, outcome: Outcome, words: str) -> None:
         _account(outcome, served.logs, ledger, words)
 
 
-def _file_limit(scene: Scene, outcome: Outcome, words: str) -> None:
+def _file_limit(scene: Scene, outcome: FaultOutcome, words: str) -> None:
     with scene.serve(log_queue_bytes=QUEUE_BYTES) as served:
         unlimited = resource.RLIM_INFINITY
         writer = observer_of(served.pid).pid
@@ -72,7 +72,7 @@ def _file_limit(scene: Scene, outcome: Outcome, words: str) -> None:
     _account(outcome, served.logs, ledger, words)
 
 
-def _dev_full(scene: Scene, outcome: Outcome, words: str) -> None:
+def _dev_full(scene: Scene, outcome: FaultOutcome, words: str) -> None:
     logs, port = scene.new_folder(), free_port()
     (logs / f"predictions-{port}-0.jsonl").symlink_to("/dev/full")
     with scene.serve(log_dir=str(logs), port=str(port), log_queue_bytes=QUEUE_BYTES) as served:
@@ -94,7 +94,7 @@ def _answer_without_room(scene: Scene, served: Served) -> Ledger:
 
 
 def _resumes(
-    scene: Scene, outcome: Outcome, served: Served, ledger: Ledger, give_room: Callable[[], None]
+    scene: Scene, outcome: FaultOutcome, served: Served, ledger: Ledger, give_room: Callable[[], None]
 ) -> None:
     """Give the disk room again: what waits is written, and what comes then is too."""
     before = _bytes(served.logs)
@@ -125,7 +125,7 @@ def _bytes(logs: Path) -> int:
     return sum(file.stat().st_size for file in logs.glob("*.jsonl"))
 
 
-def _account(outcome: Outcome, logs: Path, ledger: Ledger, words: str) -> None:
+def _account(outcome: FaultOutcome, logs: Path, ledger: Ledger, words: str) -> None:
     found = reconcile(ledger, logs)
     dropped = _dropped(logs)
     outcome.add(ledger, found, counted=dropped)
@@ -158,7 +158,7 @@ def _end(served: Served) -> None:
     served.subject.process.wait(30)
 
 
-def broken(scene: Scene, outcome: Outcome) -> None:
+def broken(scene: Scene, outcome: FaultOutcome) -> None:
     """F9: writes that fail, and a disk that is slow to sync, injected by strace."""
     needs_tool("strace")
     _failing_writes(scene, outcome, "async")
@@ -166,7 +166,7 @@ def broken(scene: Scene, outcome: Outcome) -> None:
     _slow_sync(scene, outcome)
 
 
-def _failing_writes(scene: Scene, outcome: Outcome, mode: str) -> None:
+def _failing_writes(scene: Scene, outcome: FaultOutcome, mode: str) -> None:
     """Writes to the log fail with EIO. Answers go on (async), or are 503 (strict); none is lost."""
     with scene.serve(log_mode=mode) as served:
         (file,) = served.logs.glob("*.jsonl")
@@ -194,7 +194,7 @@ def _failing_writes(scene: Scene, outcome: Outcome, mode: str) -> None:
         outcome.expect_none("requests shed (async)", shed)
 
 
-def _slow_sync(scene: Scene, outcome: Outcome) -> None:
+def _slow_sync(scene: Scene, outcome: FaultOutcome) -> None:
     """The same load under strace with and without the delay: what it does to the slowest answers."""
     p99_ms = {}
     for name, inject in {
@@ -235,7 +235,7 @@ def strace(pid: int, *options: str) -> Iterator[None]:
         process.communicate(timeout=30)
 
 
-def counters_elsewhere(scene: Scene, outcome: Outcome) -> None:
+def counters_elsewhere(scene: Scene, outcome: FaultOutcome) -> None:
     """F10: what breaks metrics that live in files; a full /tmp and broken files touch none of ours."""
     if os.geteuid() == 0:
         with small_disk(scene.new_folder() / "tmp", "64k") as folder:
@@ -246,7 +246,7 @@ def counters_elsewhere(scene: Scene, outcome: Outcome) -> None:
     outcome.expect_none("answers or lines wrong", outcome.wrong)
 
 
-def _beside_broken_counters(scene: Scene, outcome: Outcome, folder: Path) -> None:
+def _beside_broken_counters(scene: Scene, outcome: FaultOutcome, folder: Path) -> None:
     (folder / "counter_1.db").touch()
     (folder / "histogram_2.db").write_bytes(random.Random(0).randbytes(4096))
     environment = {"TMPDIR": str(folder), "PROMETHEUS_MULTIPROC_DIR": str(folder)}

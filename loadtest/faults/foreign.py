@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.harness.bodies import wrk_script
 from loadtest.harness.closed_loop import read_wrk, wrk
 from loadtest.harness.reference_rows import ReferenceRow
@@ -32,7 +32,7 @@ class Foreign:
     refused: int = 0
     missing: list[str] = field(default_factory=list)
 
-    def report(self, outcome: Outcome, *, ends: bool) -> None:
+    def report(self, outcome: FaultOutcome, *, ends: bool) -> None:
         """Note what they say; of a server that ends, connections are refused at last."""
         tools = [tool for tool in ("wrk", "hey") if tool not in self.missing]
         for tool in self.missing:

@@ -5,14 +5,14 @@ import re
 import subprocess
 from pathlib import Path
 
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 
 PYTHON = Path(".venv-fuzz/bin/python")
 #: An input that takes longer is a hang to libFuzzer.
 HANG_SECONDS, MEMORY_MB = 2, 1024
 
 
-def fuzz_decoders(outcome: Outcome, seconds: int, folder: Path) -> None:
+def fuzz_decoders(outcome: FaultOutcome, seconds: int, folder: Path) -> None:
     """Fuzz for so long; a crash, a hang or a disagreement of two decoders ends it."""
     if not PYTHON.exists():
         outcome.figures["Atheris"] = "not installed: `make fuzz` installs it"

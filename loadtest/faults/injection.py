@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loadtest.faults import report
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene
 from loadtest.harness.reference_rows import reference_rows
 from loadtest.report import machine
@@ -26,7 +26,7 @@ class Fault(NamedTuple):
     title: str
     how: str
     to_reach: str
-    run: Callable[[Scene, Outcome], None]
+    run: Callable[[Scene, FaultOutcome], None]
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def run(
 
 def inject(fault: Fault, scene: Scene) -> report.Result:
     """Inject one fault, and say what became of it."""
-    outcome, began, skipped = Outcome(), time.monotonic(), ""
+    outcome, began, skipped = FaultOutcome(), time.monotonic(), ""
     words = machine.sentence(machine.environment())
     try:
         fault.run(scene, outcome)

@@ -15,7 +15,7 @@ import psutil
 import uvloop
 
 from loadtest.faults.fuzzer import fuzz_decoders
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.harness.http_bytes import address, exchange, get, post
 from loadtest.harness.instances import wait_for_instances, wait_until
@@ -38,7 +38,7 @@ class Vector(NamedTuple):
     statuses: set[int]
 
 
-def oversize(scene: Scene, outcome: Outcome) -> None:
+def oversize(scene: Scene, outcome: FaultOutcome) -> None:
     """F19: each vector many times: the listed status, no memory kept, no worker dead."""
     row = orjson.dumps(scene.rows[0].fields)
     with scene.serve("--workers", "2") as served:
@@ -95,7 +95,7 @@ def _or(statuses: set[int]) -> str:
     return " or ".join(map(str, sorted(statuses)))
 
 
-def nonsense(scene: Scene, outcome: Outcome) -> None:
+def nonsense(scene: Scene, outcome: FaultOutcome) -> None:
     """F20: random bytes on the socket: no 5xx, no hang, nobody else disturbed; Atheris on the decoders."""
     if scene.fuzz_seconds:
         fuzz_decoders(outcome, scene.fuzz_seconds, scene.new_folder())
@@ -187,7 +187,7 @@ async def _throw(url: str, data: bytes) -> int:
     return int(received[9:12]) if received.startswith(b"HTTP/1.1 ") else 0
 
 
-def memory_squeezed(scene: Scene, outcome: Outcome) -> None:
+def memory_squeezed(scene: Scene, outcome: FaultOutcome) -> None:
     """F18: the workers may not grow, and large batches come: refused, or a worker replaced; none wrong."""
     rows = [dict(row.fields) for row in scene.rows]
     batch = post("/predict/batch", orjson.dumps({"rows": (rows * 5)[:10_000]}))

@@ -18,7 +18,7 @@ import lightgbm
 import orjson
 
 from export.assemble import assemble
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.harness.instances import wait_until
 from loadtest.harness.recording_client import Load
@@ -124,7 +124,7 @@ def _whole_file(number: int, name: str) -> Mutation:
     return Mutation(f"{name} {kind.__name__}", kind, signed=False)
 
 
-def damaged(scene: Scene, outcome: Outcome) -> None:
+def damaged(scene: Scene, outcome: FaultOutcome) -> None:
     """F11: damaged folders, tried one by one as at a start; some by real starts; some by a running server."""
     logging.getLogger("server").setLevel(logging.CRITICAL)
     ends: Counter[int] = Counter()
@@ -191,7 +191,7 @@ def _try(folder: Path, scene: Scene) -> int:
     return ACCEPTED
 
 
-def _at_start(scene: Scene, outcome: Outcome) -> None:
+def _at_start(scene: Scene, outcome: FaultOutcome) -> None:
     """Real starts, with one worker and with two."""
     tried = list(mutations(scene.bundle, scene.times(75, 26), seed=2))
     chosen = [mutation for mutation in tried if not mutation.signed][:: 2 if not scene.short else 6]
@@ -223,7 +223,7 @@ def _at_start(scene: Scene, outcome: Outcome) -> None:
     outcome.expect(f"one sentence and exit 3 at each of {len(chosen)} starts", not bad, bad or "so")
 
 
-def _at_reload(scene: Scene, outcome: Outcome) -> None:
+def _at_reload(scene: Scene, outcome: FaultOutcome) -> None:
     """A running server is given damaged folders; its clients notice nothing."""
     wanted = list(mutations(scene.bundle, scene.times(40, 10), seed=3))[:: 4 if not scene.short else 5]
     served_folder = scene.new_folder() / "served"
@@ -260,7 +260,7 @@ def _refuses(served: Served) -> bool:
     return False
 
 
-def reload_storm(scene: Scene, outcome: Outcome) -> None:
+def reload_storm(scene: Scene, outcome: FaultOutcome) -> None:
     """F12: two models in turn, under load: each answer's model is the one that scored it."""
     other = another(scene)
     rows = scored([scene.bundle, other], [row.fields for row in scene.rows])
@@ -274,7 +274,7 @@ def reload_storm(scene: Scene, outcome: Outcome) -> None:
 
 def _storm(
     scene: Scene,
-    outcome: Outcome,
+    outcome: FaultOutcome,
     bundles: tuple[Bundle, Bundle],
     rows: list[ReferenceRow],
     workers: int,

@@ -10,7 +10,7 @@ from contextlib import suppress
 import uvloop
 
 from loadtest.faults.namespaces import own_network
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene
 from loadtest.harness.http_bytes import address
 from loadtest.harness.instances import wait_for_instances, wait_until
@@ -85,7 +85,7 @@ class Relay(threading.Thread):
                     await asyncio.sleep(0.0)
 
 
-def bad_network(scene: Scene, outcome: Outcome) -> None:
+def bad_network(scene: Scene, outcome: FaultOutcome) -> None:
     """Through a relay of ours; and under netem, in a network of our own, where the kernel has it."""
     _relayed(scene, outcome)
     try:
@@ -97,7 +97,7 @@ def bad_network(scene: Scene, outcome: Outcome) -> None:
     outcome.expect_none("answers lost", outcome.lost)
 
 
-def _relayed(scene: Scene, outcome: Outcome) -> None:
+def _relayed(scene: Scene, outcome: FaultOutcome) -> None:
     with scene.serve("--workers", "2") as served:
         wait_for_instances(served.url, scene.rows[0].request, 2)
         base_files = served.files()
@@ -115,7 +115,7 @@ def _relayed(scene: Scene, outcome: Outcome) -> None:
     outcome.expect_at_most("no connection stuck; all ended", seconds, 10.0, "s", timed=True)
 
 
-def _under_netem(scene: Scene, outcome: Outcome) -> None:
+def _under_netem(scene: Scene, outcome: FaultOutcome) -> None:
     done = subprocess.run(
         ["tc", "qdisc", "add", "dev", "lo", "root", *NETEM], capture_output=True, text=True, check=False
     )

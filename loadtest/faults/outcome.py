@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from loadtest.harness.request_records import WRONG, Ledger, Reconciled
 
 
-class Check(NamedTuple):
+class Fact(NamedTuple):
     """One thing that must hold. `timed` ones hang on the machine and its load, so no test asserts them."""
 
     fact: str
@@ -18,7 +18,7 @@ class Check(NamedTuple):
 
 
 @dataclass
-class Outcome:
+class FaultOutcome:
     """The ledgers of a fault's clients together, and what was checked."""
 
     sent: int = 0
@@ -30,7 +30,7 @@ class Outcome:
     wrong: int = 0
     recover_seconds: float | None = None
     figures: dict[str, str] = field(default_factory=dict)
-    checks: list[Check] = field(default_factory=list)
+    checks: list[Fact] = field(default_factory=list)
 
     def add(self, ledger: Ledger, found: Reconciled | None = None, counted: int = 0) -> None:
         """Count a ledger, and how it agreed with a log that says itself that so many lines were dropped."""
@@ -50,7 +50,7 @@ class Outcome:
 
     def expect(self, fact: str, holds: bool, found: object = "", *, timed: bool = False) -> None:
         """Note a check."""
-        self.checks.append(Check(fact, bool(holds), str(found), timed))
+        self.checks.append(Fact(fact, bool(holds), str(found), timed))
 
     def expect_none(self, what: str, found: int | Mapping[str, int] | Sequence[str]) -> None:
         """Note that something must not have happened: how often it did, by kind, or which."""
@@ -104,5 +104,5 @@ def _in_words(found: int | Mapping[str, int] | Sequence[str]) -> str:
     return "; ".join(found)
 
 
-def _words(check: Check) -> str:
+def _words(check: Fact) -> str:
     return f"expected {check.fact}, got {check.found or 'the contrary'}"

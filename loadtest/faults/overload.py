@@ -3,7 +3,7 @@
 import time
 from typing import NamedTuple
 
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served, needs_tool
 from loadtest.faults.watch import Watch
 from loadtest.harness.bodies import wrk_script
@@ -25,7 +25,7 @@ P99_MS, P99_FACTOR = 100.0, 5.0
 NORMAL_SECONDS = 2.0
 
 
-def overload(scene: Scene, outcome: Outcome) -> None:
+def overload(scene: Scene, outcome: FaultOutcome) -> None:
     """Batches at a fixed rate beyond capacity, then single rows over more and more connections."""
     with scene.serve(core=server_core(1)) as served, keep_to(load_core(1)):
         requests = _requests(scene, BATCH_ROWS)
@@ -58,7 +58,7 @@ def _requests(scene: Scene, rows: int) -> list[ReferenceRow]:
     return batches(scene.bundle, scene.rows, rows, required)
 
 
-def _peak(scene: Scene, outcome: Outcome, served: Served, requests: list[ReferenceRow]) -> _Found:
+def _peak(scene: Scene, outcome: FaultOutcome, served: Served, requests: list[ReferenceRow]) -> _Found:
     """What the server answers when nothing waits and nothing is refused."""
     seconds = scene.times(10, 3)
     with Load(served.url, requests, clients=4) as clients:
@@ -73,7 +73,7 @@ def _peak(scene: Scene, outcome: Outcome, served: Served, requests: list[Referen
 
 
 def _beyond(
-    scene: Scene, outcome: Outcome, served: Served, requests: list[ReferenceRow], rate: float
+    scene: Scene, outcome: FaultOutcome, served: Served, requests: list[ReferenceRow], rate: float
 ) -> _Found:
     """Requests at a rate beyond the capacity."""
     base_mb = served.rss_mb()
@@ -98,7 +98,7 @@ def _beyond(
     return found
 
 
-def _small(scene: Scene, outcome: Outcome, served: Served) -> None:
+def _small(scene: Scene, outcome: FaultOutcome, served: Served) -> None:
     """Smaller batches, ten times too many."""
     requests = _requests(scene, SMALL_BATCH_ROWS)
     peak = _peak(scene, outcome, served, requests)
@@ -106,7 +106,7 @@ def _small(scene: Scene, outcome: Outcome, served: Served) -> None:
     outcome.figures[f"goodput at 10 times, batches of {SMALL_BATCH_ROWS} rows"] = f"{share:.0%} of the peak"
 
 
-def _normal_again(outcome: Outcome, served: Served, requests: list[ReferenceRow], peak: _Found) -> None:
+def _normal_again(outcome: FaultOutcome, served: Served, requests: list[ReferenceRow], peak: _Found) -> None:
     """At half of the capacity, from at most two seconds on, no request is shed or late."""
     time.sleep(NORMAL_SECONDS)
     with Load(served.url, requests, clients=64, rate=peak.per_second / 2) as clients:
@@ -117,7 +117,7 @@ def _normal_again(outcome: Outcome, served: Served, requests: list[ReferenceRow]
     outcome.expect_at_most("p50 2 s afterwards over the p99 at the peak", late, 1.0, timed=True)
 
 
-def _rows(scene: Scene, outcome: Outcome, served: Served) -> None:
+def _rows(scene: Scene, outcome: FaultOutcome, served: Served) -> None:
     """Single rows are answered as they come: a flood of connections is work as any other."""
     needs_tool("wrk")
     bodies = [row.request.partition(b"\r\n\r\n")[2] for row in scene.rows[:500]]

@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served, needs_tool
 from loadtest.harness.closed_loop import wrk
 from loadtest.harness.http_bytes import exchange, post
@@ -17,7 +17,7 @@ from loadtest.harness.subject import Subject, free_port, python, running, worker
 P99_RATIO = 1.05
 
 
-def page(scene: Scene, outcome: Outcome) -> None:
+def page(scene: Scene, outcome: FaultOutcome) -> None:
     """What happens to the page and to the process that explains is nothing to the API's clients."""
     needs_tool("wrk")
     port, folder = free_port(), scene.new_folder()

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 
 #: One fault's part of the results file.
 Result: TypeAlias = dict[str, Any]
@@ -22,7 +22,7 @@ without a line in the log, *wrong* are answers or lines that differ from the tra
 
 
 def entry(
-    outcome: Outcome, title: str, seconds: float, machine: str, *, short: bool, skipped: str = ""
+    outcome: FaultOutcome, title: str, seconds: float, machine: str, *, short: bool, skipped: str = ""
 ) -> Result:
     """One fault's part of the results."""
     state = SKIPPED if skipped else FAILED if outcome.broken else PASSED

@@ -20,7 +20,7 @@ from loadtest.faults import inputs
 from loadtest.faults.injection import Fault, add_results, run
 from loadtest.faults.models import another
 from loadtest.faults.namespaces import own_mounts
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.faults.watch import Watch
 from loadtest.faults.workers import connections_of
@@ -61,7 +61,7 @@ def main(options: argparse.Namespace) -> int:
     return run([fault], Bundle.load(options.model), options.results)
 
 
-def soak(seconds: float, scene: Scene, outcome: Outcome) -> None:
+def soak(seconds: float, scene: Scene, outcome: FaultOutcome) -> None:
     """F25."""
     other = another(scene)
     rows = scored([scene.bundle, other], [row.fields for row in scene.rows])
@@ -105,7 +105,7 @@ def soak(seconds: float, scene: Scene, outcome: Outcome) -> None:
         _judge(outcome, name, looks)
 
 
-def _judge(outcome: Outcome, name: str, watch: Watch) -> None:
+def _judge(outcome: FaultOutcome, name: str, watch: Watch) -> None:
     slope_mb = watch.slope_mb(SLOPE_SECONDS, WARM_UP_SHARE)
     warm = watch.looks[int(len(watch.looks) * WARM_UP_SHARE) :]
     ends = warm[: len(warm) // 4], warm[-(len(warm) // 4) :]

@@ -9,7 +9,7 @@ import time
 import psutil
 
 from loadtest.faults.foreign import Foreign, foreign_load
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.harness.http_bytes import address
 from loadtest.harness.instances import wait_for_instances, wait_until
@@ -25,7 +25,7 @@ HALF_SENT = (
 )
 
 
-def sigterm(scene: Scene, outcome: Outcome) -> None:
+def sigterm(scene: Scene, outcome: FaultOutcome) -> None:
     """F2: end the server under three kinds of clients, with one worker and with two."""
     foreign, codes, slowest, strays = Foreign(), set(), 0.0, 0
     for round_ in range(scene.times(20, 2)):
@@ -53,7 +53,7 @@ def sigterm(scene: Scene, outcome: Outcome) -> None:
     outcome.expect_at_most("the slowest stop", slowest, STOP_SECONDS, "s", timed=True)
 
 
-def sighup(scene: Scene, outcome: Outcome) -> None:
+def sighup(scene: Scene, outcome: FaultOutcome) -> None:
     """F3: the same clients, told nothing of 20 reloads."""
     times = scene.times(20, 1)
     foreign, seconds = Foreign(), times * 4
@@ -78,7 +78,7 @@ def sighup(scene: Scene, outcome: Outcome) -> None:
     outcome.expect("answers of successors", instances > 2, f"{instances} instances")
 
 
-def half_sent(scene: Scene, outcome: Outcome) -> None:
+def half_sent(scene: Scene, outcome: FaultOutcome) -> None:
     """F4: a stop while a hundred requests are half sent does not wait for them."""
     limit = 2.0
     for workers in (1, 2):
@@ -103,7 +103,7 @@ def half_sent(scene: Scene, outcome: Outcome) -> None:
     _nothing_lost(outcome)
 
 
-def supervisor_killed(scene: Scene, outcome: Outcome) -> None:
+def supervisor_killed(scene: Scene, outcome: FaultOutcome) -> None:
     """F6: the process that watches the workers is killed: no orphan stays, a restart finds the port free."""
     with scene.serve("--workers", "2") as served:
         wait_for_instances(served.url, scene.rows[0].request, 2)
@@ -137,12 +137,12 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def _nothing_lost(outcome: Outcome) -> None:
+def _nothing_lost(outcome: FaultOutcome) -> None:
     outcome.expect_none("requests failed", outcome.failed)
     _log_exact(outcome)
 
 
-def _log_exact(outcome: Outcome) -> None:
+def _log_exact(outcome: FaultOutcome) -> None:
     outcome.expect_none("answers lost", outcome.lost)
     outcome.expect_none("lines twice", outcome.duplicate)
     outcome.expect_none("answers or lines wrong", outcome.wrong)

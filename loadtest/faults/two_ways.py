@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import orjson
 import uvloop
 
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene
 from loadtest.harness.http_bytes import address
 
@@ -49,7 +49,7 @@ _EXTRA = (
 )  # fmt: skip
 
 
-def two_ways(scene: Scene, outcome: Outcome) -> None:
+def two_ways(scene: Scene, outcome: FaultOutcome) -> None:
     """F28: the same bytes, in the same pieces, to a server of each: all but ids and dates is equal."""
     count = scene.times(20_000, 300)
     with scene.serve() as fast, scene.serve(fast_path="off") as asgi:
@@ -104,7 +104,9 @@ def _request(draw: random.Random, head: bytes, body: bytes) -> bytes:
     return data
 
 
-async def _compare(fast: str, asgi: str, connections: Sequence[list[bytes]], outcome: Outcome) -> list[str]:
+async def _compare(
+    fast: str, asgi: str, connections: Sequence[list[bytes]], outcome: FaultOutcome
+) -> list[str]:
     differing: list[str] = []
     seen: Counter[str] = Counter()
     left = iter(connections)

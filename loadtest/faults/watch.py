@@ -11,7 +11,7 @@ import psutil
 from loadtest.harness.subject import family
 
 
-class Look(NamedTuple):
+class ProcessSample(NamedTuple):
     """One look: when (monotonic seconds), resident memory and open descriptors."""
 
     when: float
@@ -28,7 +28,7 @@ class Watch(threading.Thread):
         self._alone = alone
         self._every_seconds = every_seconds
         self._stopping = threading.Event()
-        self.looks: list[Look] = []
+        self.looks: list[ProcessSample] = []
 
     def __enter__(self) -> "Watch":
         self.start()
@@ -47,7 +47,7 @@ class Watch(threading.Thread):
                 files = sum(process.num_fds() for process in processes)
             except psutil.Error:
                 continue  # one has just ended
-            self.looks.append(Look(time.monotonic(), rss / 2**20, files))
+            self.looks.append(ProcessSample(time.monotonic(), rss / 2**20, files))
 
     @property
     def most_mb(self) -> float:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import psutil
 
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
@@ -54,13 +54,13 @@ class Scraper(threading.Thread):
         self.join()
 
 
-def killed(scene: Scene, outcome: Outcome) -> None:
+def killed(scene: Scene, outcome: FaultOutcome) -> None:
     """F1: kill a worker every three seconds; who was not connected to it notices nothing."""
     for mode in ("async", "strict"):
         _kills(scene, outcome, mode, scene.times(10, 2))
 
 
-def _kills(scene: Scene, outcome: Outcome, mode: str, times: int) -> None:
+def _kills(scene: Scene, outcome: FaultOutcome, mode: str, times: int) -> None:
     choose, counts, strangers, excess = random.Random(1), [], 0, 0
     with scene.serve("--workers", "2", log_mode=mode) as served:
         wait_for_instances(served.url, scene.rows[0].request, 2)
@@ -102,7 +102,7 @@ def _kills(scene: Scene, outcome: Outcome, mode: str, times: int) -> None:
     )
 
 
-def stopped(scene: Scene, outcome: Outcome) -> None:
+def stopped(scene: Scene, outcome: FaultOutcome) -> None:
     """F5: a worker that stands still is replaced; the others' clients notice nothing."""
     with scene.serve("--workers", "2") as served:
         wait_for_instances(served.url, scene.rows[0].request, 2)
@@ -127,7 +127,7 @@ def stopped(scene: Scene, outcome: Outcome) -> None:
     outcome.expect_none("answers or lines wrong", outcome.wrong)
 
 
-def crash_loop(scene: Scene, outcome: Outcome) -> None:
+def crash_loop(scene: Scene, outcome: FaultOutcome) -> None:
     """F7: every worker dies 0.2 s after its start: the server gives up instead of burning a processor."""
     starts: dict[int, float] = {}
     with scene.serve("--workers", "2") as served:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served
 from loadtest.faults.watch import Watch
 from loadtest.harness.http_bytes import address, exchange, get
@@ -24,7 +24,7 @@ SENDERS = 64
 _V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 
 
-def one_by_one(scene: Scene, outcome: Outcome) -> None:
+def one_by_one(scene: Scene, outcome: FaultOutcome) -> None:
     """F26: the answer, the memory, and how long `/livez` waits beside each."""
     with scene.serve() as served:
         pids = served.workers()
@@ -33,7 +33,7 @@ def one_by_one(scene: Scene, outcome: Outcome) -> None:
         outcome.expect("the same worker alive", served.workers() == pids)
 
 
-def _one(served: Served, worst: Worst, outcome: Outcome) -> None:
+def _one(served: Served, worst: Worst, outcome: FaultOutcome) -> None:
     message = worst.message()
     before_mb = served.rss_mb()
     with Watch(served.pid, every_seconds=0.01) as watch, _waits(served.url) as waits:
@@ -68,7 +68,7 @@ def _waits(url: str) -> Iterator[list[float]]:
         asking.join()
 
 
-def from_many(scene: Scene, outcome: Outcome) -> None:
+def from_many(scene: Scene, outcome: FaultOutcome) -> None:
     """F27: for a minute, all of them from 64 senders, to one worker that has 512 MiB."""
     messages = [w.message() for w in worst_requests(scene.bundle) if w.path.endswith(("/batch", "/infer"))]
     seen: Counter[int] = Counter()
@@ -103,7 +103,7 @@ def from_many(scene: Scene, outcome: Outcome) -> None:
 
 
 @contextmanager
-def _limited(pid: int, mib: int, outcome: Outcome) -> Iterator[None]:
+def _limited(pid: int, mib: int, outcome: FaultOutcome) -> Iterator[None]:
     """The process in a cgroup of so much memory; where none may be made, its memory is only watched."""
     for root, name in ((_V1, "memory.limit_in_bytes"), (_V2, "memory.max")):
         group = root / f"hotrow-{os.getpid()}"

@@ -14,7 +14,7 @@ _UNITS_IN_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadRun:
     """One run of wrk against one server; `late` of those that failed took it longer than 2 s.
 
     Of the server's CPU time `observer_seconds` are those of the process that writes the log.
@@ -84,7 +84,7 @@ def drive(
     script: Path | None = None,
     core: int | None = None,
     connections: int = CONNECTIONS,
-) -> Load:
+) -> LoadRun:
     """Load a server from keep-alive connections, 32 if not told; raises `LoadTestError` without wrk."""
     pin = ["taskset", "-c", str(core)] if core is not None else []
     command = [*pin, *wrk(subject.url + path, seconds, connections, script)]
@@ -95,7 +95,7 @@ def drive(
     done = read_wrk(output)
     if done is None:
         raise LoadTestError(f"expected answers from {subject.name}, got none")
-    return Load(
+    return LoadRun(
         requests=done.requests,
         seconds=done.seconds,
         failed=done.not_200 + done.connect + done.read + done.write + done.timeout,

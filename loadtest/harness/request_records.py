@@ -18,7 +18,7 @@ RESET, TIMEOUT, GARBLED, WRONG = "reset", "timeout", "garbled", "wrong"
 SHED_STATUS = 503
 
 
-class Answered(NamedTuple):
+class RightAnswer(NamedTuple):
     """An answer that was right: to which row, by which model, and when (monotonic seconds)."""
 
     place: int
@@ -55,7 +55,7 @@ class Ledger:
         self.left = 0
         self.failures: list[Failure] = []
         self.statuses: Counter[int] = Counter()
-        self.answers: dict[str, Answered] = {}
+        self.answers: dict[str, RightAnswer] = {}
         #: When each instance gave its first answer (monotonic seconds).
         self.instances: dict[str, float] = {}
         self._ended, self._seconds = array("d"), array("d")
@@ -83,7 +83,7 @@ class Ledger:
             self.fail(WRONG, due, instance)
             return instance
         self.ok += 1
-        self.answers[identifier] = Answered(place, model, now)
+        self.answers[identifier] = RightAnswer(place, model, now)
         self._ended.append(now)
         self._seconds.append(now - due)
         self.instances.setdefault(instance_of(identifier), now)

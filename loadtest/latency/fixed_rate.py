@@ -9,7 +9,7 @@ from loadtest.harness.bodies import bodies_of_server, http_requests
 from loadtest.harness.histogram import PERCENTS
 from loadtest.harness.subject import LoadTestError
 from loadtest.harness.target import Target, TargetRequest, add_target, keep_to, load_core, target
-from loadtest.latency.open_loop import CONNECTIONS, Result, closed_loop, open_loop
+from loadtest.latency.open_loop import CONNECTIONS, LatencyResult, closed_loop, open_loop
 from loadtest.latency.stall import stalled
 from loadtest.report.progress import console
 
@@ -73,7 +73,7 @@ def _stall(server: Target, milliseconds: float | None) -> AbstractContextManager
     return stalled(server.pid, milliseconds / 1000)
 
 
-def print_result(result: Result, closed: dict[str, float] | None = None) -> None:
+def print_result(result: LatencyResult, closed: dict[str, float] | None = None) -> None:
     """The table of a run, and what to think of it."""
     table = Table(
         title=f"{result.rate:,.0f} requests/s asked, {result.achieved:,.0f} achieved", title_justify="left"

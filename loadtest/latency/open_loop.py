@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 5.0
 LATE_SHARE, LATE_US, PROCESSOR_SHARE = 0.25, 100.0, 0.9
 
 
-class Result(NamedTuple):
+class LatencyResult(NamedTuple):
     """One run. Latencies in us: `corrected` from the intended time, `uncorrected` from the sending.
 
     `rate` was asked for, `scheduled` is what the (perhaps random) schedule held.
@@ -52,10 +52,10 @@ class Result(NamedTuple):
     limited: bool
 
 
-class _Connection(asyncio.Protocol):
+class _OpenLoopConnection(asyncio.Protocol):
     """One keep-alive connection with at most one request under way."""
 
-    def __init__(self, answered: Callable[["_Connection", bytes], None]) -> None:
+    def __init__(self, answered: Callable[["_OpenLoopConnection", bytes], None]) -> None:
         self._answered = answered
         self._received = b""
         self.transport: asyncio.Transport | None = None
@@ -98,7 +98,7 @@ class _Load:
         self._requests = requests
         self._turn = 0
         self._warm_until_ns = warm_until_ns
-        self.idle: deque[_Connection] = deque()
+        self.idle: deque[_OpenLoopConnection] = deque()
         self.waiting: deque[int] = deque()
         self.corrected, self.uncorrected, self.late = array("q"), array("q"), array("q")
         self.failures = self.under_way = self.scheduled = 0
@@ -113,13 +113,13 @@ class _Load:
         else:
             self.waiting.append(intended_ns)
 
-    def send(self, connection: _Connection, intended_ns: int) -> None:
+    def send(self, connection: _OpenLoopConnection, intended_ns: int) -> None:
         """Send the next request."""
         self._turn = (self._turn + 1) % len(self._requests)
         self.under_way += 1
         connection.ask(self._requests[self._turn], intended_ns)
 
-    def answered(self, connection: _Connection, data: bytes) -> None:
+    def answered(self, connection: _OpenLoopConnection, data: bytes) -> None:
         """Note the latencies, and send what waits."""
         now = perf_counter_ns()
         self.under_way -= 1
@@ -130,7 +130,7 @@ class _Load:
             self.failures += data[9:12] != b"200"
         self.after(connection)
 
-    def after(self, connection: _Connection) -> None:
+    def after(self, connection: _OpenLoopConnection) -> None:
         """A connection is free."""
         if self.waiting:
             self.send(connection, self.waiting.popleft())
@@ -143,7 +143,7 @@ class _ClosedLoad(_Load):
 
     until_ns = 0
 
-    def after(self, connection: _Connection) -> None:
+    def after(self, connection: _OpenLoopConnection) -> None:
         now = perf_counter_ns()
         if now < self.until_ns:
             self.send(connection, now)
@@ -158,7 +158,7 @@ def open_loop(
     poisson: bool = False,
     connections: int = CONNECTIONS,
     seed: int = 0,
-) -> Result:
+) -> LatencyResult:
     """Send `requests` (bytes of whole HTTP/1.1 requests, in turn) at `rate` for `seconds`.
 
     One second more comes before, unmeasured. With `poisson` the gaps are
@@ -182,7 +182,7 @@ async def _open(
     poisson: bool,
     connections: int,
     seed: int,
-) -> Result:
+) -> LatencyResult:
     began_ns = perf_counter_ns() + 200_000_000
     measured_ns = began_ns + round(WARM_UP_SECONDS * 1e9)
     ended_ns = measured_ns + round(seconds * 1e9)
@@ -219,20 +219,20 @@ def _schedule(began_ns: int, ended_ns: int, rate: float, poisson: bool, seed: in
         at += gap(1.0) * step_ns if gap else step_ns
 
 
-async def _connect(url: str, load: _Load, connections: int) -> list[_Connection]:
+async def _connect(url: str, load: _Load, connections: int) -> list[_OpenLoopConnection]:
     address = urlsplit(url)
     loop = asyncio.get_running_loop()
     opened = []
     for _ in range(connections):
         _, connection = await loop.create_connection(
-            lambda: _Connection(load.answered), address.hostname or "127.0.0.1", address.port or 80
+            lambda: _OpenLoopConnection(load.answered), address.hostname or "127.0.0.1", address.port or 80
         )
         opened.append(connection)
     load.idle.extend(opened)
     return opened
 
 
-async def _drain(load: _Load, opened: Sequence[_Connection]) -> None:
+async def _drain(load: _Load, opened: Sequence[_OpenLoopConnection]) -> None:
     deadline = perf_counter_ns() + PATIENCE_SECONDS * 1e9
     while load.under_way and perf_counter_ns() < deadline:
         await asyncio.sleep(0.001)
@@ -241,14 +241,16 @@ async def _drain(load: _Load, opened: Sequence[_Connection]) -> None:
             connection.transport.close()
 
 
-def _result(load: _Load, rate: float, seconds: float, measured_ns: int, processor_share: float) -> Result:
+def _result(
+    load: _Load, rate: float, seconds: float, measured_ns: int, processor_share: float
+) -> LatencyResult:
     if not load.corrected:
         raise LoadTestError("expected answers to requests at a fixed rate, got none")
     corrected = percentiles_us(as_array(load.corrected))
     late = percentiles_us(as_array(load.late))
     achieved = len(load.corrected) / (max(seconds * 1e9, load.last_ns - measured_ns) / 1e9)
     behind = late["p99_us"] > max(LATE_US, LATE_SHARE * corrected["p99_us"]) or late["p50_us"] > LATE_US
-    return Result(
+    return LatencyResult(
         rate=rate,
         scheduled=load.scheduled / seconds,
         achieved=achieved,

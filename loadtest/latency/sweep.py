@@ -16,7 +16,7 @@ from rich.table import Table
 
 from loadtest.harness.bodies import golden_bodies, http_requests
 from loadtest.harness.target import add_model, hotrow, keep_to, load_core
-from loadtest.latency.open_loop import Result, closed_loop, open_loop
+from loadtest.latency.open_loop import LatencyResult, closed_loop, open_loop
 from loadtest.latency.sweep_plot import Series, draw_sweep
 from loadtest.report import machine, pages
 from loadtest.report.progress import console
@@ -81,7 +81,7 @@ def sweep(
     return Series(workers, log_mode, points, knee(points))
 
 
-def knee(points: Sequence[Result]) -> int | None:
+def knee(points: Sequence[LatencyResult]) -> int | None:
     """The index of the last rate that is served as the lowest is.
 
     None if all or none are, and if the generator spoiled a point before the bend.
@@ -126,7 +126,7 @@ def write_sweep(series: Sequence[Series], environment: dict[str, Any], folder: P
     )
 
 
-def _point(point: Result) -> str:
+def _point(point: LatencyResult) -> str:
     return f"p99 {point.corrected['p99_us'] / 1000:,.2f} ms, achieved {point.achieved:,.0f}/s"
 
 

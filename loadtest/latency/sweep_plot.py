@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtest.latency.open_loop import Result
+from loadtest.latency.open_loop import LatencyResult
 from loadtest.report.plotting import COLOURS, GREY, figure, save
 
 #: More than these are wider than the plot, which would give way to them.
@@ -17,7 +17,7 @@ class Series(NamedTuple):
 
     workers: int
     log_mode: str
-    points: list[Result]
+    points: list[LatencyResult]
     knee: int | None
 
     @property

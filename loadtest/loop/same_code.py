@@ -30,7 +30,7 @@ LOOP = (
 )
 
 
-class Tally(NamedTuple):
+class PairTally(NamedTuple):
     """How each pair was judged, and what was found with the loop in place."""
 
     pairs: list[Comparison]
@@ -87,7 +87,7 @@ def plant(folder: Path, microseconds: float) -> Path:
     return folder
 
 
-def print_tally(tally: Tally) -> None:
+def print_tally(tally: PairTally) -> None:
     """Each pair, the planted loop, and the verdict."""
     for i, pair in enumerate(tally.pairs, start=1):
         console.print(f"pair {i}: {pair.conclusion}", soft_wrap=True)
@@ -104,7 +104,7 @@ def print_tally(tally: Tally) -> None:
     console.print("`compare` can be relied on." if tally.passed else "`compare` is NOT to be relied on here.")
 
 
-def _tally(options: argparse.Namespace, folder: Path) -> Tally:
+def _tally(options: argparse.Namespace, folder: Path) -> PairTally:
     pairs = []
     for i in range(options.pairs):
         names = [f"{i}-{side}" for side in "ab"]
@@ -113,7 +113,7 @@ def _tally(options: argparse.Namespace, folder: Path) -> Tally:
         console.print(f"pair {i + 1} of {options.pairs}: {pairs[-1].conclusion}", soft_wrap=True)
     planted = plant(folder / "code", options.planted_us)
     runs = (_run(options, folder, "without"), _run(options, folder, "with", "--code", str(planted)))
-    return Tally(pairs, compare(*runs))
+    return PairTally(pairs, compare(*runs))
 
 
 def _run(options: argparse.Namespace, folder: Path, name: str, *more: str) -> Path:

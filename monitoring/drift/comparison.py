@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from monitoring.drift.csv_rows import CSV_SUFFIXES, rows_of_csv
 from monitoring.drift.importance import effects, importance, reference_rows
-from monitoring.drift.rows import Column, Rows, reference_of, rows_of_log
+from monitoring.drift.rows import ColumnCounts, ComparedRows, reference_of, rows_of_log
 from monitoring.errors import LogError
 from monitoring.logs.lines import keep_lines
 from monitoring.logs.table import LogTable, open_log
@@ -173,7 +173,7 @@ def drift_of_log(log: LogTable, bundle: Bundle) -> DriftReport:
     return replace(found, others=log.others, doubled=log.doubled)
 
 
-def drift(bundle: Bundle, rows: Rows, looks: int = 1) -> DriftReport:
+def drift(bundle: Bundle, rows: ComparedRows, looks: int = 1) -> DriftReport:
     """The drift of the score and of each feature; raises `LogError` without a reference.
 
     Of so many `looks` at once chance is allowed as often as of one.
@@ -185,7 +185,7 @@ def drift(bundle: Bundle, rows: Rows, looks: int = 1) -> DriftReport:
     tests = 3 * (len(rows.columns) + 1) * looks
 
     def compared(
-        name: str, label: str, distribution: Distribution, column: Column, **more: Any
+        name: str, label: str, distribution: Distribution, column: ColumnCounts, **more: Any
     ) -> ColumnDrift:
         return _column_drift(name, label, distribution, column, tests, independent, **more)
 
@@ -226,7 +226,7 @@ def _column_drift(
     name: str,
     label: str,
     distribution: Distribution,
-    column: Column,
+    column: ColumnCounts,
     tests: int,
     independent: float,
     **more: Any,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from monitoring.drift.rows import LOOKED_AT_ROWS, SAMPLE_ROWS, Column, Rows, reference_of
+from monitoring.drift.rows import LOOKED_AT_ROWS, SAMPLE_ROWS, ColumnCounts, ComparedRows, reference_of
 from monitoring.errors import LogError
 from server.batch.whole_file import CsvFile, read_csv_file
 from server.errors import BatchRefused
@@ -25,7 +25,7 @@ Counts: TypeAlias = npt.NDArray[np.int64]
 CSV_SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
 
 
-def rows_of_csv(paths: Sequence[Path], bundle: Bundle) -> Rows:
+def rows_of_csv(paths: Sequence[Path], bundle: Bundle) -> ComparedRows:
     """Count the rows of CSV files with a header, and score them; raises `LogError`.
 
     A feature without a column is missing in every row.
@@ -47,7 +47,7 @@ def rows_of_csv(paths: Sequence[Path], bundle: Bundle) -> Rows:
     scores = outputs.max(axis=1) if outputs.ndim == 2 else outputs
     looked_at = matrix[:LOOKED_AT_ROWS]
     drawn = np.random.default_rng(0).permutation(len(matrix))[:SAMPLE_ROWS]
-    return Rows(
+    return ComparedRows(
         score=_column(scores, reference.score, 0),
         columns={
             name: _column(matrix[:, i], reference.features[name], int(unknown[i]))
@@ -97,9 +97,9 @@ def _code(feature: Feature, value: Any) -> float:
     return math.inf if isinstance(value, str) else float(value)
 
 
-def _column(codes: npt.NDArray[np.float64], distribution: Distribution, unknown: int) -> Column:
+def _column(codes: npt.NDArray[np.float64], distribution: Distribution, unknown: int) -> ColumnCounts:
     low, high = distribution.range
-    return Column(
+    return ColumnCounts(
         counts=distribution.counts(codes),
         missing=int(np.isnan(codes).sum()) - unknown,
         unknown=unknown,

@@ -26,7 +26,7 @@ _MASKED = rf"[0-9a-f]{{{HASH_HEX_DIGITS}}}|[-+.0-9e]*\.\.[-+.0-9e]*"
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnCounts:
     """One column of rows to compare: how many values lie in each bin, int64 [bins], and how many in none.
 
     `missing` values are not there, `unknown` ones are texts that no bin stands for;
@@ -58,15 +58,15 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ComparedRows:
     """What drift is told of rows: the score, the features by name, and some of the rows themselves.
 
     `sample` is float64 [k, F], NaN for missing; `distinct` of the first `looked_at`
     rows differ from one another. `strangers` are columns that are no feature.
     """
 
-    score: Column
-    columns: dict[str, Column]
+    score: ColumnCounts
+    columns: dict[str, ColumnCounts]
     sample: Matrix
     looked_at: int
     distinct: int
@@ -74,7 +74,7 @@ class Rows:
     strangers: tuple[str, ...] = ()
 
 
-def rows_of_log(log: LogTable, bundle: Bundle) -> Rows:
+def rows_of_log(log: LogTable, bundle: Bundle) -> ComparedRows:
     """Count the rows of a log; features whose values it does not tell are hidden."""
     reference = reference_of(bundle)
     columns, hidden, fields, words = {}, [], [], []
@@ -101,7 +101,7 @@ def rows_of_log(log: LogTable, bundle: Bundle) -> Rows:
         ]
         for row in log.rows(query)
     ]
-    return Rows(
+    return ComparedRows(
         score=_logged_score(log, reference.score),
         columns=columns,
         sample=np.array(drawn, dtype=np.float64),
@@ -156,7 +156,7 @@ def _codes_by_word(feature: Feature, reference: Reference) -> dict[str, float]:
 
 def _logged_column(
     log: LogTable, position: int, distribution: Distribution, names: Sequence[str], dropping: Sequence[str]
-) -> Column:
+) -> ColumnCounts:
     """One feature of a log: the bin of a number is the number of edges below it, of a word that it names."""
     number, word = f"n{position}", f"w{position}"
     below = " + ".join(f"({number} > '{edge!r}'::double)::int" for edge in distribution.edges) or "0"
@@ -182,7 +182,7 @@ def _logged_column(
             f"select count(*) from scored where {number} < '{low!r}'::double or {number} > '{high!r}'::double"
         )
         (beyond,) = log.row(query)
-    return Column(
+    return ColumnCounts(
         counts,
         missing=others.get(None, 0),
         unknown=others.get(-1, 0),
@@ -192,13 +192,13 @@ def _logged_column(
     )
 
 
-def _logged_score(log: LogTable, distribution: Distribution) -> Column:
+def _logged_score(log: LogTable, distribution: Distribution) -> ColumnCounts:
     below = " + ".join(f"(score > '{edge!r}'::double)::int" for edge in distribution.edges) or "0"
     counted = dict(
         log.rows(f"select case when score is not null then {below} end, count(*) from scored group by 1")
     )
     counts = np.array([counted.get(i, 0) for i in range(len(distribution.shares))], dtype=np.int64)
-    return Column(counts, counted.get(None, 0))
+    return ColumnCounts(counts, counted.get(None, 0))
 
 
 def reference_of(bundle: Bundle) -> Reference:

@@ -17,7 +17,7 @@ import orjson
 
 from monitoring.errors import LogError
 from monitoring.logs.files import PLAIN, absent_files, compressed_as, log_files, open_lines, unread_files
-from monitoring.logs.subject import Subject, rows_of
+from monitoring.logs.subject import DataSubject, rows_of
 from server.durable import sync_directory
 from server.log.journal import LogJournal
 from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
@@ -43,7 +43,7 @@ class Erasure:
         return not self.in_use and not self.unsearched
 
 
-def erase(paths: Sequence[Path], subject: Subject) -> Erasure:
+def erase(paths: Sequence[Path], subject: DataSubject) -> Erasure:
     """Take out every row of a subject; raises `LogError`.
 
     Of a batch's line the row alone goes, of other lines the line.
@@ -85,13 +85,13 @@ def _unsearched(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:
     ]
 
 
-def _has(file: Path, subject: Subject) -> bool:
+def _has(file: Path, subject: DataSubject) -> bool:
     """Whether a file has rows of the subject, or a line that nobody can tell of; raises `LogError`."""
     with open_lines(file) as lines:
         return any(_may_tell(line, subject) for line in lines if subject.may_be_in(line))
 
 
-def _may_tell(line: bytes, subject: Subject) -> bool:
+def _may_tell(line: bytes, subject: DataSubject) -> bool:
     record = _parsed(line)
     return record is None or bool(subject.rows(record))
 
@@ -119,7 +119,7 @@ def _held(file: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _rewrite(file: Path, subject: Subject) -> tuple[int, int]:
+def _rewrite(file: Path, subject: DataSubject) -> tuple[int, int]:
     """Rewrite one file; how many lines, and how many rows of other lines, are gone."""
     fresh = file.with_name(file.name + REWRITTEN_SUFFIX)
     fresh.unlink(missing_ok=True)  # of an erasure that was killed
@@ -129,7 +129,7 @@ def _rewrite(file: Path, subject: Subject) -> tuple[int, int]:
         fresh.unlink(missing_ok=True)
 
 
-def _replaced(file: Path, fresh: Path, subject: Subject) -> tuple[int, int]:
+def _replaced(file: Path, fresh: Path, subject: DataSubject) -> tuple[int, int]:
     status = file.stat()
     gone: list[tuple[str, int]] = []
     rows = 0
@@ -174,7 +174,7 @@ def _record(file: Path, line: bytes) -> dict[str, Any] | None:
     return record
 
 
-def _without(record: dict[str, Any], subject: Subject) -> dict[str, Any]:
+def _without(record: dict[str, Any], subject: DataSubject) -> dict[str, Any]:
     """A line without the subject's rows, empty if nothing is left of it."""
     rows = rows_of(record)
     gone = subject.rows(record)
@@ -188,7 +188,7 @@ def _without(record: dict[str, Any], subject: Subject) -> dict[str, Any]:
     return shorter | {"input": {"rows": [rows[i] for i in stay]}}
 
 
-def _remove_torn(folder: Path, subject: Subject) -> None:
+def _remove_torn(folder: Path, subject: DataSubject) -> None:
     """Half lines that a crash left hold nothing that could be kept apart."""
     for torn in folder.glob(f"*{TORN_SUFFIX}"):
         if subject.may_be_in(torn.read_bytes()):

@@ -34,7 +34,7 @@ _QUANTILES = (0.5, 0.95, 0.99, 1.0)
 Scores = npt.NDArray[np.float64]
 
 
-class Line(NamedTuple):
+class ReplayedLine(NamedTuple):
     """One row of a log, with its id and the model that answered it."""
 
     id: str
@@ -47,7 +47,7 @@ class Line(NamedTuple):
         return self.id.partition("-")[0]
 
 
-class Change(NamedTuple):
+class ScoreChange(NamedTuple):
     """One row's score (`LoggedRow.score`), then and now."""
 
     id: str
@@ -77,7 +77,7 @@ class Replay:
     mean_shift: float
     moved: list[float]
     score_psi: float
-    most_changed: list[Change]
+    most_changed: list[ScoreChange]
     microseconds_per_row: float
     others: Mapping[str, int] = field(default_factory=dict)
 
@@ -112,9 +112,11 @@ class _Tally:
         self.after: list[Scores] = []
         self.equal = self.audited = self.disagreeing = 0
         self.pairs: Counter[tuple[str, str]] = Counter()
-        self.changed: list[Change] = []
+        self.changed: list[ScoreChange] = []
 
-    def add(self, lines: Sequence[Line], outputs: Scores, outcomes: Sequence[str], label: str) -> None:
+    def add(
+        self, lines: Sequence[ReplayedLine], outputs: Scores, outcomes: Sequence[str], label: str
+    ) -> None:
         """Compare what some rows were answered with what they would be now, float64 [n] or [n, K]."""
         logged = np.array([line.row.output for line in lines], dtype=np.float64)
         same = (logged == outputs).all(axis=1) if outputs.ndim == 2 else logged == outputs
@@ -129,7 +131,7 @@ class _Tally:
         )
         then, now = (s.max(axis=1) if s.ndim == 2 else s for s in (logged, outputs))
         moved = [
-            Change(line.id, *pair)
+            ScoreChange(line.id, *pair)
             for line, pair in zip(lines, zip(then.tolist(), now.tolist(), strict=True), strict=True)
         ]
         self.changed = nlargest(
@@ -188,7 +190,7 @@ def replay(paths: Sequence[Path], bundle: Bundle, label: str | None = None) -> R
     )
 
 
-def _chosen(files: Sequence[Path], wanted: str, others: Counter[str]) -> Iterator[Line]:
+def _chosen(files: Sequence[Path], wanted: str, others: Counter[str]) -> Iterator[ReplayedLine]:
     """Every row of the wanted model, those of batches one by one; bad lines are left out."""
     for file in files:
         with open_lines(file) as content:
@@ -203,10 +205,14 @@ def _chosen(files: Sequence[Path], wanted: str, others: Counter[str]) -> Iterato
                     others[model] += len(rows)
                     continue
                 is_batch = "decisions" in record or "predictions" in record
-                yield from (Line(f"{id_}/{i}" if is_batch else id_, model, row) for i, row in enumerate(rows))
+                yield from (
+                    ReplayedLine(f"{id_}/{i}" if is_batch else id_, model, row) for i, row in enumerate(rows)
+                )
 
 
-def _readable(lines: Iterator[Line], files: Sequence[Path], bundle: Bundle) -> Iterator[Line | None]:
+def _readable(
+    lines: Iterator[ReplayedLine], files: Sequence[Path], bundle: Bundle
+) -> Iterator[ReplayedLine | None]:
     """The same, None for a row that a mask took a field out of, which would be scored as missing."""
     masks = masks_of(files)
     ours = {feature.name for feature in bundle.schema.features if feature.personal == DROP}
@@ -218,8 +224,8 @@ def _readable(lines: Iterator[Line], files: Sequence[Path], bundle: Bundle) -> I
 
 
 def _encode(
-    chunk: Sequence[Line | None], bundle: Bundle, ignored: set[str]
-) -> tuple[list[Line], list[bytes]]:
+    chunk: Sequence[ReplayedLine | None], bundle: Bundle, ignored: set[str]
+) -> tuple[list[ReplayedLine], list[bytes]]:
     known = frozenset(bundle.schema.names)
     lines, encoded = [], []
     for line in chunk:

@@ -15,7 +15,7 @@ from server.log.masked import HASH, HASH_HEX_DIGITS, hashed, read_key
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
-class Subject(Protocol):
+class DataSubject(Protocol):
     """Rows that belong together."""
 
     def may_be_in(self, text: bytes) -> bool:
@@ -45,7 +45,7 @@ class Hashed:
         return [i for i, row in enumerate(rows_of(record)) if self.digest in row.values()]
 
 
-class Answered:
+class AnsweredIds:
     """The rows that were answered under these ids: an answer's own, a client's of a row or of a request."""
 
     def __init__(self, ids: Iterable[str]) -> None:

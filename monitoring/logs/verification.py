@@ -15,7 +15,7 @@ from server.errors import first_line
 MAX_LISTED_GAPS = 10
 
 
-class Verdict(Enum):
+class LogVerdict(Enum):
     """What can be said of a log."""
 
     WHOLE = "whole"
@@ -104,11 +104,11 @@ class Verification:
         return len(open_ended) + sum(instance.instance not in told for instance in self.instances)
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> LogVerdict:
         """Whether something is missing; if not, whether that is proven."""
         if not self.whole:
-            return Verdict.MISSING
-        return Verdict.NOT_PROVABLE if self.unvouched else Verdict.WHOLE
+            return LogVerdict.MISSING
+        return LogVerdict.NOT_PROVABLE if self.unvouched else LogVerdict.WHOLE
 
 
 def verify(paths: Sequence[Path]) -> Verification:

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from monitoring.logs.verification import MAX_LISTED_GAPS, Instance, Process, Verdict, Verification
+from monitoring.logs.verification import MAX_LISTED_GAPS, Instance, LogVerdict, Process, Verification
 
 _NUMBERS = ("lines", "last number", "missing", "double")
 
@@ -35,9 +35,9 @@ def print_verification(checked: Verification, console: Console) -> None:
 
 
 def _sentence(checked: Verification) -> str:
-    if checked.verdict is Verdict.MISSING:
+    if checked.verdict is LogVerdict.MISSING:
         return "[red]missing: lines are gone, double or unreadable.[/]"
-    if checked.verdict is Verdict.NOT_PROVABLE:
+    if checked.verdict is LogVerdict.NOT_PROVABLE:
         instances = f"{checked.unvouched} instance{'s' * (checked.unvouched != 1)}"
         return (
             f"[yellow]not provable: no gap is seen, but {instances} never closed the log, or have no ledger "

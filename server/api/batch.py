@@ -15,7 +15,7 @@ from server.scoring.deadline import Deadline
 from server.scoring.many_rows import RowsScorer
 from server.scoring.row_id import MEMBER, ids_of, takes_id
 from server.scoring.row_limit import row_limit
-from server.scoring.scored import Scored
+from server.scoring.scored import ScoredRows
 from server.scoring.service import Service
 
 
@@ -41,7 +41,7 @@ async def predict_batch(request: Request) -> Response:
     return Response(content, media_type=content_type)
 
 
-def _answer(scorer: RowsScorer, scored: Scored, accept: str) -> tuple[bytes, str]:
+def _answer(scorer: RowsScorer, scored: ScoredRows, accept: str) -> tuple[bytes, str]:
     """The answer in the media type that is asked for by name, or else as one JSON object."""
     asked = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
     if CSV in asked:
@@ -53,7 +53,7 @@ def _answer(scorer: RowsScorer, scored: Scored, accept: str) -> tuple[bytes, str
     return b'{"id":"%b",%b}' % (scored.id.encode(), scorer.members(scored)), JSON
 
 
-def _rows(scorer: RowsScorer, scored: Scored) -> list[dict[str, Any]]:
+def _rows(scorer: RowsScorer, scored: ScoredRows) -> list[dict[str, Any]]:
     """What `/predict` says of each row, without model, and with the client's id for ours."""
     names = [scorer.bundle.outcomes[outcome] for outcome in scored.outcomes.tolist()]
     pairs = zip(scored.outputs, names, strict=True)
@@ -72,7 +72,7 @@ def _rows(scorer: RowsScorer, scored: Scored) -> list[dict[str, Any]]:
     return [{MEMBER: orjson.Fragment(id_)} | row for id_, row in zip(scored.row_ids, rows, strict=True)]
 
 
-def _csv(scorer: RowsScorer, scored: Scored) -> bytes:
+def _csv(scorer: RowsScorer, scored: ScoredRows) -> bytes:
     """A header and a line a row; of several classes one column of probabilities each."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

@@ -22,7 +22,7 @@ from server.scoring.many_rows import RowsScorer, row_texts
 from server.scoring.model_tensors import PLATFORM, ModelTensors
 from server.scoring.row_id import MEMBER, id_text
 from server.scoring.row_limit import row_limit
-from server.scoring.scored import Scored
+from server.scoring.scored import ScoredRows
 from server.scoring.service import Service
 from server.scoring.tensors import (
     OutputParameters,
@@ -242,7 +242,7 @@ def _write(
     model: RowsScorer,
     head: RequestHead,
     wanted: list[tuple[str, bool]],
-    scored: Scored,
+    scored: ScoredRows,
     ids: Tensor | None,
 ) -> tuple[bytes, int | None]:
     answer = {

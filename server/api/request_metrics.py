@@ -40,7 +40,7 @@ class RequestMetrics:
         scope[ARRIVED] = int(started * 1e9)
         path = scope["path"]
         place = Place(self._in_flight, kind_of(path), _body_bytes(scope))
-        answer = _Answer(place, send)
+        answer = _ResponseWatch(place, send)
         try:
             await self._run(scope, place.watching(receive), answer, place)
         finally:
@@ -48,7 +48,7 @@ class RequestMetrics:
             seconds = (answer.ended or time.perf_counter()) - started
             self._duration(path, scope["method"], answer.status)(seconds)
 
-    async def _run(self, scope: Scope, receive: Receive, answer: "_Answer", place: "Place") -> None:
+    async def _run(self, scope: Scope, receive: Receive, answer: "_ResponseWatch", place: "Place") -> None:
         try:
             if not place.is_refused:
                 await self._app(scope, receive, answer.send)
@@ -122,7 +122,7 @@ class Place:
         return not self.is_whole and self._expected_bytes > SMALL_BYTES
 
 
-class _Answer:
+class _ResponseWatch:
     """What is sent of one answer, which says so if the connection closes behind half a request."""
 
     def __init__(self, place: Place, send: Send) -> None:

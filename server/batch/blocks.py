@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from server.batch.formats import CSV, LINES, Text
-from server.batch.layout import Layout
+from server.batch.formats import CSV, LINES, TextFile
+from server.batch.layout import FileLayout
 from server.batch.tables import table_blocks
 from server.errors import BatchRefused
 from server.tables.encodings import CsvRefused
@@ -34,7 +34,7 @@ class Block(NamedTuple):
 
 
 def blocks_of(
-    path: Path, compression: str, layout: Layout, done_blocks: int, done_rows: int
+    path: Path, compression: str, layout: FileLayout, done_blocks: int, done_rows: int
 ) -> Iterator[Block]:
     """The blocks of a file after the first `done_blocks`, which held `done_rows`."""
     if layout.kind not in (CSV, LINES):
@@ -42,12 +42,12 @@ def blocks_of(
             yield Block(index, done_rows + 1, table.height, table)
             done_rows += table.height
         return
-    with Text(path, compression, layout.encoding) as text:
+    with TextFile(path, compression, layout.encoding) as text:
         blocks = csv_blocks(text, layout, str(path)) if layout.kind == CSV else line_blocks(text, str(path))
         yield from (block for block in blocks if block.number >= done_blocks)
 
 
-def csv_blocks(text: Readable, layout: Layout, where: str) -> Iterator[Block]:
+def csv_blocks(text: Readable, layout: FileLayout, where: str) -> Iterator[Block]:
     """The records after the header; a line break inside quotes ends no record."""
     _pass_over(text, layout.begin)
     end = end_outside_quotes if layout.dialect.quotes else end_of_lines

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from server.batch.forest import Forest, NotCompilable, categories, read_forest, thresholds
+from server.batch.forest import GraphForest, NotCompilable, categories, read_forest, thresholds
 from server.batch.forest_code import LANES, Code
 from server.model.bundle import GRAPH_FILE, Bundle
 from server.model.files import INPUT
@@ -80,7 +80,7 @@ def is_kept(bundle: Bundle) -> bool:
 class CompiledTrees:
     """Scores rows; for any thread."""
 
-    def __init__(self, forest: Forest, library: "_Library", many: bool) -> None:
+    def __init__(self, forest: GraphForest, library: "_Library", many: bool) -> None:
         self._forest, self._library, self._many = forest, library, many
         self._before = _session(forest.before) if forest.before else None
 
@@ -172,7 +172,7 @@ def _session(graph: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def _check_parity(trees: CompiledTrees, predictor: Predictor, forest: Forest) -> None:
+def _check_parity(trees: CompiledTrees, predictor: Predictor, forest: GraphForest) -> None:
     """Raise `NotCompilable` if one margin of rows around the thresholds differs by a bit."""
     rows = parity_rows(forest)
     schema = predictor.bundle.schema
@@ -183,7 +183,7 @@ def _check_parity(trees: CompiledTrees, predictor: Predictor, forest: Forest) ->
         raise NotCompilable("its margins are not equal to the bit")
 
 
-def parity_rows(forest: Forest, count: int = PARITY_ROWS) -> Matrix:
+def parity_rows(forest: GraphForest, count: int = PARITY_ROWS) -> Matrix:
     """Rows of values at, beside and between the thresholds of each feature, missing and extreme ones."""
     random = np.random.default_rng(0)
     rows = np.empty((count, forest.width))

@@ -33,7 +33,7 @@ class Node(NamedTuple):
     no: "Node | None" = None
 
 
-class Tree(NamedTuple):
+class GraphTree(NamedTuple):
     """A tree, the target its leaves are added to, and the number of its splits."""
 
     root: Node
@@ -41,21 +41,21 @@ class Tree(NamedTuple):
     splits: int
 
 
-class Forest(NamedTuple):
+class GraphForest(NamedTuple):
     """Trees in the order of their sum, in float32 or float64, over rows of `width` values.
 
     `before` is a graph from `features` to the rows that the trees compare, None if these
     are the features themselves.
     """
 
-    trees: list[Tree]
+    trees: list[GraphTree]
     targets: int
     width: int
     dtype: npt.DTypeLike
     before: bytes | None
 
 
-def read_forest(graph: bytes) -> Forest:
+def read_forest(graph: bytes) -> GraphForest:
     """The forest of a graph whose last operator is a `TreeEnsemble`; raises `NotCompilable`."""
     model = onnx.load_from_string(graph)
     *before, ensemble = model.graph.node
@@ -66,7 +66,7 @@ def read_forest(graph: bytes) -> Forest:
     table = _Table({a.name: helper.get_attribute_value(a) for a in ensemble.attribute})
     width = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     trees = [table.tree(root) for root in table.roots]
-    return Forest(trees, table.targets, width, table.dtype, _before(model, before, ensemble.input[0]))
+    return GraphForest(trees, table.targets, width, table.dtype, _before(model, before, ensemble.input[0]))
 
 
 def _before(model: onnx.ModelProto, nodes: list[onnx.NodeProto], rows: str) -> bytes | None:
@@ -121,7 +121,7 @@ class _Table:
         asking = [i for i, mode in enumerate(self._modes) if mode == MEMBER]
         return dict(zip(asking, sets, strict=True))
 
-    def tree(self, root: int) -> Tree:
+    def tree(self, root: int) -> GraphTree:
         targets: set[int] = set()
         count = 0
 
@@ -151,10 +151,10 @@ class _Table:
             raise NotCompilable("a tree is too deep") from None
         if len(targets) != 1:
             raise NotCompilable("a tree has leaves of several outputs")
-        return Tree(top, targets.pop(), count)
+        return GraphTree(top, targets.pop(), count)
 
 
-def thresholds(forest: Forest) -> dict[int, npt.NDArray[np.float64]]:
+def thresholds(forest: GraphForest) -> dict[int, npt.NDArray[np.float64]]:
     """The values at which each feature is compared, ascending."""
     found: dict[int, set[float]] = {}
     for node in splits(forest):
@@ -162,12 +162,12 @@ def thresholds(forest: Forest) -> dict[int, npt.NDArray[np.float64]]:
     return {feature: np.array(sorted(values)) for feature, values in found.items()}
 
 
-def categories(forest: Forest) -> set[int]:
+def categories(forest: GraphForest) -> set[int]:
     """The features that a split asks for membership: their values are codes, whole numbers."""
     return {node.feature for node in splits(forest) if node.mode == MEMBER}
 
 
-def splits(forest: Forest) -> Iterator[Node]:
+def splits(forest: GraphForest) -> Iterator[Node]:
     """Every split of every tree."""
     waiting = [tree.root for tree in forest.trees]
     while waiting:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from server.batch.forest import LESS, MEMBER, Forest, Node, NotCompilable, Tree
+from server.batch.forest import LESS, MEMBER, GraphForest, GraphTree, Node, NotCompilable
 
 #: Rows in a vector: two registers of AVX2 for float64. Sixteen compile for twice as long.
 LANES = 8
@@ -33,7 +33,7 @@ class Code:
     [targets, stride]; `count` is a multiple of `LANES`.
     """
 
-    def __init__(self, forest: Forest) -> None:
+    def __init__(self, forest: GraphForest) -> None:
         large = max((tree.splits for tree in forest.trees), default=0)
         if large > MAX_SPLITS:
             raise NotCompilable(f"a tree has {large} splits, more than the {MAX_SPLITS} that pay")
@@ -43,7 +43,7 @@ class Code:
         self.groups = list(_groups(forest.trees))
         self.text = "\n".join(self._function(i, group) for i, group in enumerate(self.groups))
 
-    def _function(self, index: int, trees: list[Tree]) -> str:
+    def _function(self, index: int, trees: list[GraphTree]) -> str:
         self._lines: list[str] = []
         self._next = 0
         features = sorted({feature for tree in trees for feature in _features(tree.root)})
@@ -133,9 +133,9 @@ def _features(node: Node) -> Iterator[int]:
         yield from _features(node.no)
 
 
-def _groups(trees: list[Tree]) -> Iterator[list[Tree]]:
+def _groups(trees: list[GraphTree]) -> Iterator[list[GraphTree]]:
     """The trees in their order, some in one function."""
-    group: list[Tree] = []
+    group: list[GraphTree] = []
     splits = 0
     for tree in trees:
         if group and splits + tree.splits > GROUP_SPLITS:

@@ -51,7 +51,7 @@ STANDARD = Path("-")
 _PIECE_BYTES = 2**20
 
 
-class Format(NamedTuple):
+class FileFormat(NamedTuple):
     """A kind of file, the separator its ending asks for, and how it is compressed ("" if it is not)."""
 
     kind: str
@@ -59,7 +59,7 @@ class Format(NamedTuple):
     compression: str = ""
 
 
-def format_named(path: Path) -> Format:
+def format_named(path: Path) -> FileFormat:
     """The format a file's ending names; raises `BatchRefused`."""
     compression = path.suffix.lower() if path.suffix.lower() in COMPRESSIONS else ""
     ending = (path.with_suffix("") if compression else path).suffix.lower()
@@ -68,10 +68,10 @@ def format_named(path: Path) -> Format:
             f"expected a file that ends in {', '.join(ENDINGS)}, each with {', '.join(COMPRESSIONS)} "
             f"behind it or not, got {path.name}: rename it if it is one of these, or write it as one"
         )
-    return Format(ENDINGS[ending], "\t" if ending == ".tsv" else "", compression)
+    return FileFormat(ENDINGS[ending], "\t" if ending == ".tsv" else "", compression)
 
 
-def format_found(path: Path) -> Format:
+def format_found(path: Path) -> FileFormat:
     """The format of a file by its first bytes, or by its ending where these do not tell.
 
     Raises `BatchRefused`.
@@ -86,9 +86,9 @@ def format_found(path: Path) -> Format:
         if path.suffix and path != STANDARD and kind is None:
             raise
         dense = beginning.translate(None, b"\xef\xbb\xbf \t\r\n")
-        named = Format(LINES if dense.startswith((b"{", b"[{")) else CSV)
+        named = FileFormat(LINES if dense.startswith((b"{", b"[{")) else CSV)
     if kind is not None and kind not in COMPRESSIONS:
-        named = Format(kind)
+        named = FileFormat(kind)
     elif named.kind not in TEXTS:
         raise BatchRefused(f"expected {path} to be a {named.kind[1:]} file, got another kind of file")
     return named._replace(compression=compression)
@@ -132,7 +132,7 @@ def compressed(path: Path, compression: str) -> None:
     packed.replace(path)
 
 
-class Text(io.RawIOBase):
+class TextFile(io.RawIOBase):
     """A text file as UTF-8, whatever it is in: read in pieces of whole characters.
 
     Raises `BatchRefused`, from `read`, for bytes that are none of the encoding's.
@@ -165,6 +165,6 @@ class Text(io.RawIOBase):
 
 def pieces(path: Path, compression: str) -> Iterator[bytes]:
     """The bytes of a file, decompressed; raises `BatchRefused` if it is damaged."""
-    with Text(path, compression, UTF8) as file:
+    with TextFile(path, compression, UTF8) as file:
         while piece := file.read(_PIECE_BYTES):
             yield piece

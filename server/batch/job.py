@@ -22,7 +22,7 @@ from server.batch.formats import (
     EXCEL,
     STANDARD,
     TEXTS,
-    Format,
+    FileFormat,
     compressed,
     format_named,
     opened,
@@ -142,9 +142,9 @@ class BatchJob:
         if (source != STANDARD and target.exists() and target.samefile(source)) or target.is_dir():
             raise BatchRefused(f"expected another file than the input to write, got {target}")
 
-    def _target_format(self) -> Format:
+    def _target_format(self) -> FileFormat:
         """The format of the output: on standard output the input's."""
-        return Format(self._format.kind) if self.target == STANDARD else format_named(self.target)
+        return FileFormat(self._format.kind) if self.target == STANDARD else format_named(self.target)
 
     def _output(self) -> Output:
         """What is written: of CSV with the separator of the output's ending, or else the input's own."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from server.batch.formats import CSV, EXCEL, LINES, TEXTS, Format, Text, pieces
+from server.batch.formats import CSV, EXCEL, LINES, TEXTS, FileFormat, TextFile, pieces
 from server.batch.tables import table_schema
 from server.errors import BatchRefused, listed
 from server.model.bundle import Bundle
@@ -37,7 +37,7 @@ class Reading(NamedTuple):
     prefix: str | None = None
 
 
-class Layout(NamedTuple):
+class FileLayout(NamedTuple):
     """What a process must know to read any part of a file.
 
     `names` are the columns as the file has them (of JSON Lines the members of its first
@@ -62,7 +62,7 @@ class Layout(NamedTuple):
         return unique_names(self.names)
 
 
-def layout_of(path: Path, format_: Format, bundle: Bundle, reading: Reading, where: str) -> Layout:
+def layout_of(path: Path, format_: FileFormat, bundle: Bundle, reading: Reading, where: str) -> FileLayout:
     """The layout of a file; raises `BatchRefused` if its columns are not those of the model."""
     try:
         if format_.kind == LINES:
@@ -72,7 +72,9 @@ def layout_of(path: Path, format_: Format, bundle: Bundle, reading: Reading, whe
         raise BatchRefused(f"{error}{error.option}") from None
 
 
-def _table_layout(path: Path, format_: Format, bundle: Bundle, reading: Reading, where: str) -> Layout:
+def _table_layout(
+    path: Path, format_: FileFormat, bundle: Bundle, reading: Reading, where: str
+) -> FileLayout:
     names_of = FeatureNames(bundle.schema, dict(reading.renames))
     head, encoding = Head(Dialect(), (), 0, 1), UTF8
     if format_.kind == CSV:
@@ -88,7 +90,7 @@ def _table_layout(path: Path, format_: Format, bundle: Bundle, reading: Reading,
     notes += _renamed_notes([pair for pair in columns.renamed if pair not in reading.renames])
     notes += [f"no column for {listed(columns.absent)}: missing in every row"] if columns.absent else []
     notes += [f"answers in {', '.join(prefix + name for name in added)}"] if prefix else []
-    return Layout(
+    return FileLayout(
         kind=format_.kind,
         names=names,
         positions=tuple(columns.positions.items()),
@@ -108,9 +110,9 @@ def _renamed_notes(renamed: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _csv_head(
-    path: Path, format_: Format, encoding: str, names_of: FeatureNames, options: Options, where: str
+    path: Path, format_: FileFormat, encoding: str, names_of: FeatureNames, options: Options, where: str
 ) -> Head:
-    with Text(path, format_.compression, encoding) as file:
+    with TextFile(path, format_.compression, encoding) as file:
         beginning = b""
         while len(beginning) < SAMPLE_BYTES and (piece := file.read(SAMPLE_BYTES)):
             beginning += piece
@@ -127,7 +129,9 @@ def _gaps(bundle: Bundle) -> Collection[str]:
     return [name for name, values in reference.features.items() if values.missing_rate > 0]
 
 
-def _lines_layout(path: Path, format_: Format, bundle: Bundle, reading: Reading, where: str) -> Layout:
+def _lines_layout(
+    path: Path, format_: FileFormat, bundle: Bundle, reading: Reading, where: str
+) -> FileLayout:
     encoding = reading.options.encoding or encoding_of(pieces(path, format_.compression), where)
     if reading.renames or reading.options.columns:
         raise BatchRefused(
@@ -139,13 +143,13 @@ def _lines_layout(path: Path, format_: Format, bundle: Bundle, reading: Reading,
     notes = [*([f"read as {encoding}"] if encoding != UTF8 else [])]
     notes += [f"answers in {', '.join(prefix + name for name in added)}"] if prefix else []
     positions = tuple((name, i) for i, name in enumerate(names) if name in bundle.schema.names)
-    return Layout(LINES, names, positions, Dialect(), encoding, 0, 1, prefix, tuple(notes))
+    return FileLayout(LINES, names, positions, Dialect(), encoding, 0, 1, prefix, tuple(notes))
 
 
-def first_members(path: Path, format_: Format, encoding: str = UTF8) -> tuple[str, ...]:
+def first_members(path: Path, format_: FileFormat, encoding: str = UTF8) -> tuple[str, ...]:
     """The names of the members of a JSON Lines file's first objects, in the order they come."""
     names: dict[str, None] = {}
-    with Text(path, format_.compression, encoding) as file:
+    with TextFile(path, format_.compression, encoding) as file:
         beginning = file.read(SAMPLE_BYTES * 4).removeprefix(b"\xef\xbb\xbf")
     for text in beginning.split(b"\n")[:_FIRST_LINES]:
         names |= dict.fromkeys(object_or_empty(text))

@@ -8,12 +8,12 @@ import polars as pl
 
 from server.batch.blocks import Block
 from server.batch.formats import STANDARD
-from server.batch.layout import Layout
+from server.batch.layout import FileLayout
 from server.errors import MAX_REPORTED, BadValue, BatchRefused
 from server.model.bundle import Bundle
 
 
-class Result(NamedTuple):
+class BlockResult(NamedTuple):
     """A scored block as the content of a part, with what was wrong in it."""
 
     content: bytes
@@ -49,7 +49,9 @@ def write_report(target: Path, bad: list[BadValue]) -> Path | None:
     return path
 
 
-def refusal(bundle: Bundle, source: str, bad_rows: int, bad: list[BadValue], layout: Layout) -> BatchRefused:
+def refusal(
+    bundle: Bundle, source: str, bad_rows: int, bad: list[BadValue], layout: FileLayout
+) -> BatchRefused:
     """The sentence about bad rows, the first of them named, and how the file was read."""
     first = "; ".join(": ".join(filter(None, (f"line {b.row}", b.feature, b.detail))) for b in bad[:10])
     words = "a row that is" if bad_rows == 1 else f"{bad_rows} rows that are"
@@ -60,7 +62,7 @@ def refusal(bundle: Bundle, source: str, bad_rows: int, bad: list[BadValue], lay
     )
 
 
-def described(block: Block, result: Result) -> dict[str, Any]:
+def described(block: Block, result: BlockResult) -> dict[str, Any]:
     """What is kept of a part beside its content."""
     return {
         "index": block.number,

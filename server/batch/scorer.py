@@ -15,8 +15,8 @@ from server.batch.columns import encode_table
 from server.batch.csv_block import CsvTable, csv_record, csv_table
 from server.batch.formats import ARROW, CSV, LINES, PARQUET
 from server.batch.json_lines import LinesReader, extended, members_table
-from server.batch.layout import Layout
-from server.batch.results import Result
+from server.batch.layout import FileLayout
+from server.batch.results import BlockResult
 from server.errors import BadValue, BatchRefused, ModelFailure
 from server.model.bounds import Bounds
 from server.model.bundle import Bundle
@@ -41,7 +41,12 @@ class BatchScorer:
     """Scores blocks of one layout into parts of one output; for any thread."""
 
     def __init__(
-        self, bundle: Bundle, layout: Layout, output: Output, backend: Name = "onnx", size: int | None = None
+        self,
+        bundle: Bundle,
+        layout: FileLayout,
+        output: Output,
+        backend: Name = "onnx",
+        size: int | None = None,
     ) -> None:
         self.bundle, self.layout, self._output = bundle, layout, output
         self._predictor = Predictor(bundle)
@@ -59,7 +64,7 @@ class BatchScorer:
         order = {position: i for i, position in enumerate(self._read)}
         self._columns = {name: order[position] for name, position in positions.items()}
 
-    def score(self, block: Block) -> Result:
+    def score(self, block: Block) -> BlockResult:
         """Score one block; raises `BatchRefused` if the block cannot be read."""
         if self.layout.kind == LINES:
             return self._score_lines(block)
@@ -77,21 +82,21 @@ class BatchScorer:
         details = _ragged_details(read) + [
             v for v in encoded.details if v.row not in set(read.ragged.tolist())
         ]
-        return Result(content, len(bad), int(bad.sum()), self._placed(block, read, details))
+        return BlockResult(content, len(bad), int(bad.sum()), self._placed(block, read, details))
 
     def columns(self) -> bytes:
         """The header of a CSV output."""
         names = self.layout.names if self._verbatim else self.layout.columns
         return csv_record([*names, *self._added], self._output.separator) + b"\n"
 
-    def _score_table(self, block: Block, table: pl.DataFrame) -> Result:
+    def _score_table(self, block: Block, table: pl.DataFrame) -> BlockResult:
         encoded = encode_table(table, self.bundle.schema, self._bounds, self._columns)
         answers = self._answers(encoded.rows, encoded.bad)
         content = self._written(table.hstack(answers), encoded.bad)
         bad = [value._replace(row=block.first + value.row) for value in encoded.details]
-        return Result(content, table.height, int(encoded.bad.sum()), bad)
+        return BlockResult(content, table.height, int(encoded.bad.sum()), bad)
 
-    def _score_lines(self, block: Block) -> Result:
+    def _score_lines(self, block: Block) -> BlockResult:
         assert isinstance(block.content, bytes)
         read = self._lines.read(block.content, block.first)
         answers = self._answers(read.rows, read.bad)
@@ -104,7 +109,7 @@ class BatchScorer:
             table = members_table(read.texts, read.lines, kinds, self.layout.names)
             content = self._written(table.hstack(answers), read.bad)
         bad = [value._replace(row=read.lines[value.row]) for value in read.details]
-        return Result(content, len(read.texts), int(read.bad.sum()), bad)
+        return BlockResult(content, len(read.texts), int(read.bad.sum()), bad)
 
     def _answers(self, rows: Matrix, bad: Flags) -> pl.DataFrame:
         """The added columns, null where a row is bad."""

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from server.batch.formats import CSV
-from server.batch.layout import Layout
-from server.batch.results import Result, described
+from server.batch.layout import FileLayout
+from server.batch.results import BlockResult, described
 from server.batch.scorer import BatchScorer, Output
 from server.batch.shard_folder import ShardFolder
 from server.batch.shards import Cut, read
@@ -23,7 +23,7 @@ class ShardJob(NamedTuple):
 
     model: str
     model_sha256: str
-    layout: Layout
+    layout: FileLayout
     target: str
     output: Output
 
@@ -51,7 +51,7 @@ def _scored(job: ShardJob, cut: Cut) -> dict[str, Any]:
     if known is not None:
         return known
     scorer, block = _scorer(job), read(cut, job.layout)
-    result = scorer.score(block) if len(block.content) else Result(b"", 0, 0, [])
+    result = scorer.score(block) if len(block.content) else BlockResult(b"", 0, 0, [])
     description = described(block, result) | {"file": Path(cut.path).name}
     if result.bad_rows and job.output.on_bad_row == "fail":
         return description  # nothing is written

@@ -6,7 +6,7 @@ from typing import BinaryIO, NamedTuple
 
 from server.batch.blocks import BOM, MAX_RECORD_BYTES, Block, first_record_end
 from server.batch.formats import CSV, LINES, TEXTS, format_found
-from server.batch.layout import Layout, Reading, layout_of
+from server.batch.layout import FileLayout, Reading, layout_of
 from server.batch.tables import table_height, table_schema, table_slice
 from server.batch.unpacked import is_array
 from server.errors import BatchRefused, listed
@@ -67,7 +67,7 @@ def files_of(source: Path) -> list[Path]:
     return files
 
 
-def layouts_of(files: Sequence[Path], bundle: Bundle, reading: Reading) -> list[Layout]:
+def layouts_of(files: Sequence[Path], bundle: Bundle, reading: Reading) -> list[FileLayout]:
     """The layout of each file: all of the same columns, written in the same way; raises `BatchRefused`."""
     formats = [format_found(path) for path in files]
     for path, found in zip(files, formats, strict=True):
@@ -92,7 +92,7 @@ def layouts_of(files: Sequence[Path], bundle: Bundle, reading: Reading) -> list[
     return layouts
 
 
-def _check_same(first: Path, expected: Layout, path: Path, layout: Layout) -> None:
+def _check_same(first: Path, expected: FileLayout, path: Path, layout: FileLayout) -> None:
     if layout.encoding.startswith(("utf-16", "utf-32")):
         raise BatchRefused(
             f"expected UTF-8 for --engine ray, got {path.name} in {layout.encoding}: use --engine local"
@@ -129,7 +129,7 @@ def _check_types(first: Path, path: Path, kind: str) -> None:
             )
 
 
-def cuts_of(files: Iterable[Path], layouts: Iterable[Layout], size: int) -> Iterator[Cut]:
+def cuts_of(files: Iterable[Path], layouts: Iterable[FileLayout], size: int) -> Iterator[Cut]:
     """Ranges of about `size` bytes or rows; those of text still lack what stands before them."""
     number = 0
     for path, layout in zip(files, layouts, strict=True):
@@ -164,7 +164,7 @@ def placed(cuts: Sequence[Cut], counts: Sequence[Count]) -> list[Cut]:
     return found
 
 
-def read(cut: Cut, layout: Layout) -> Block:
+def read(cut: Cut, layout: FileLayout) -> Block:
     """The records that begin in a range; of text also the rest of the last one, beyond its end."""
     path = Path(cut.path)
     if layout.kind not in TEXTS:
@@ -186,7 +186,7 @@ def read(cut: Cut, layout: Layout) -> Block:
     return Block(cut.number, line, cut.end - cut.begin, content if cut.begin else content.removeprefix(BOM))
 
 
-def _ranges(path: Path, layout: Layout, size: int) -> Iterator[tuple[int, int]]:
+def _ranges(path: Path, layout: FileLayout, size: int) -> Iterator[tuple[int, int]]:
     begin, end = 0, path.stat().st_size
     if layout.kind not in TEXTS:
         end = table_height(path, layout.kind)
@@ -196,7 +196,7 @@ def _ranges(path: Path, layout: Layout, size: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + size, end)
 
 
-def _header_end(path: Path, layout: Layout) -> int:
+def _header_end(path: Path, layout: FileLayout) -> int:
     """Where the first record begins in the bytes of the file: the layout counts those of its UTF-8 form."""
     if layout.encoding == UTF8:
         return layout.begin

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import msgspec
 
-from server.batch.formats import EXCEL, LINES, STANDARD, TEXTS, Format, Text, format_found, opened, pieces
+from server.batch.formats import (
+    EXCEL,
+    LINES,
+    STANDARD,
+    TEXTS,
+    FileFormat,
+    TextFile,
+    format_found,
+    opened,
+    pieces,
+)
 from server.errors import BatchRefused, listed
 from server.tables.encodings import encoding_of
 
@@ -20,7 +30,7 @@ _WORKBOOK = "[Content_Types].xml"
 _ELSEWISE = 'write each object on a line of its own (pandas: `to_json(path, orient="records", lines=True)`)'
 
 
-def readable(source: Path, folder: Path) -> tuple[Path, Format]:
+def readable(source: Path, folder: Path) -> tuple[Path, FileFormat]:
     """A file that can be read twice and, of tables, anywhere: the source, or a copy of it in `folder`.
 
     `-` is standard input. Of an archive it is the one file in it, of a JSON array its objects
@@ -34,7 +44,9 @@ def readable(source: Path, folder: Path) -> tuple[Path, Format]:
         source = copy
     found = format_found(source)
     if found.kind in TEXTS:
-        return (_lines(source, found, folder), Format(LINES)) if is_array(source, found) else (source, found)
+        return (
+            (_lines(source, found, folder), FileFormat(LINES)) if is_array(source, found) else (source, found)
+        )
     if found.compression:
         plain = folder / source.with_suffix("").name
         with open(plain, "wb") as out:
@@ -45,7 +57,7 @@ def readable(source: Path, folder: Path) -> tuple[Path, Format]:
     return source, found
 
 
-def is_array(path: Path, found: Format) -> bool:
+def is_array(path: Path, found: FileFormat) -> bool:
     """Whether a file of JSON is one array instead of lines."""
     if found.kind != LINES:
         return False
@@ -55,10 +67,10 @@ def is_array(path: Path, found: Format) -> bool:
     return beginning.lstrip().startswith(b"[")
 
 
-def _lines(path: Path, found: Format, folder: Path) -> Path:
+def _lines(path: Path, found: FileFormat, folder: Path) -> Path:
     """The elements of an array as JSON Lines."""
     encoding = encoding_of(pieces(path, found.compression), str(path))
-    with Text(path, found.compression, encoding) as text:
+    with TextFile(path, found.compression, encoding) as text:
         content = text.read(MAX_ARRAY_BYTES).removeprefix(b"\xef\xbb\xbf")
         while len(content) < MAX_ARRAY_BYTES and (piece := text.read(_PIECE_BYTES)):
             content += piece

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from server.batch.csv_block import csv_table
-from server.batch.formats import Format, Text, format_named, pieces
+from server.batch.formats import FileFormat, TextFile, format_named, pieces
 from server.errors import BatchRefused
 from server.tables.cells import CellRules
 from server.tables.csv_dialect import Options, read_head
@@ -33,7 +33,7 @@ class CsvFile:
 def read_csv_file(
     path: Path,
     known: Callable[[str], bool] = lambda _: False,
-    found: Format | None = None,
+    found: FileFormat | None = None,
     where: str = "",
 ) -> CsvFile:
     """The records of a file, compressed or not, those with cells too few or too many left out and counted.
@@ -44,7 +44,7 @@ def read_csv_file(
     """
     found, where = found or format_named(path), where or str(path)
     encoding = encoding_of(pieces(path, found.compression), where)
-    with Text(path, found.compression, encoding) as file:
+    with TextFile(path, found.compression, encoding) as file:
         content = file.read()
     head = read_head(content, known, Options(separator=found.separator or None), where)
     width = len(head.names)

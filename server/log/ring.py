@@ -50,7 +50,7 @@ class Event(NamedTuple):
     dropped: int
 
 
-class Group(NamedTuple):
+class RecordGroup(NamedTuple):
     """What came of one instance: answers, and the rows they are of.
 
     Rows are the bytes of 1 + F float64 each: the score, and the encoded row.
@@ -64,7 +64,7 @@ class Group(NamedTuple):
 class Taken(NamedTuple):
     """What was read: answers by instance, as they came, or one event; and the position behind it."""
 
-    groups: list[Group]
+    groups: list[RecordGroup]
     event: Event | None
     read: int
 
@@ -180,8 +180,8 @@ class Ring:
         if read != head:
             _order_loads()
         end = min(head, read + most_bytes)
-        groups: list[Group] = []
-        group = Group(-1, [], [])
+        groups: list[RecordGroup] = []
+        group = RecordGroup(-1, [], [])
         memory, capacity, header = self._memory, self.capacity, self._header
         while read < head and (read < end or not groups):
             size, wide, kind, instance, began, ended, number, _ = header(read)
@@ -193,7 +193,7 @@ class Ring:
                     break
                 return Taken([], Event(kind, instance, number, began, ended), read + size)
             if instance != group.instance:
-                group = Group(instance, [], [])
+                group = RecordGroup(instance, [], [])
                 groups.append(group)
             at = PAGE_BYTES + _RECORD_BYTES + read % capacity
             read += size

@@ -15,7 +15,7 @@ from server.log.file import LogFile, cut_back
 from server.log.journal import LogJournal
 from server.log.line import LineMaker
 from server.log.masked import Mask
-from server.log.ring import ADMITTED, OPENED, Answer, Event, Group, Ring
+from server.log.ring import ADMITTED, OPENED, Answer, Event, RecordGroup, Ring
 from server.log.rotation import RetentionPolicy
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.row_counter import Counts, RowCounter
@@ -174,7 +174,7 @@ class Stream:
 
     # Lines
 
-    def _blocks(self, groups: Sequence[Group]) -> Iterator[bytes]:
+    def _blocks(self, groups: Sequence[RecordGroup]) -> Iterator[bytes]:
         for instance, answers, _ in groups:
             yield self._lines(instance, answers)
 
@@ -252,7 +252,7 @@ class Stream:
         except _UNWRITABLE as error:
             logger.error("The prediction log %s cannot be synced: %r", self.path, error)
 
-    def _count(self, groups: Sequence[Group]) -> None:
+    def _count(self, groups: Sequence[RecordGroup]) -> None:
         """Count every row for drift."""
         for instance, _, rows in groups:
             way = self._ways.get(instance)

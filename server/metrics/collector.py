@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from server.metrics.drift_gauges import drift_families
-from server.metrics.layout import Layout
+from server.metrics.layout import SlotLayout
 from server.metrics.names import FROM_THE_START, OBJECTIVE_SECONDS, VALUE
 from server.metrics.shared import SharedMetrics, Totals
 
@@ -45,7 +45,7 @@ class MetricsCollector(Collector):
         return info
 
 
-def _request_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
+def _request_families(layout: SlotLayout, totals: Totals) -> Iterator[Metric]:
     durations = HistogramMetricFamily(
         "hotrow_request_duration_seconds",
         "Time from the whole request to its answer.",
@@ -77,7 +77,7 @@ def _request_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
     )
 
 
-def _prediction_families(layout: Layout, totals: Totals) -> Iterator[Metric]:
+def _prediction_families(layout: SlotLayout, totals: Totals) -> Iterator[Metric]:
     decisions = CounterMetricFamily(
         "hotrow_predictions", "Rows scored, by model and decision or class.", labels=("model", "decision")
     )

@@ -7,7 +7,7 @@ import numpy as np
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from server.metrics.drift import Shift, missing_shift, reference_counts, shift
-from server.metrics.drift_slots import SCORE, Column, DriftSlots
+from server.metrics.drift_slots import SCORE, ColumnSlots, DriftSlots
 
 _FEATURE, _MODEL = ("model", "feature"), ("model",)
 _GAUGES = {
@@ -71,7 +71,7 @@ def _judged(name: str, labels: tuple[str, ...], found: Shift) -> Iterator[tuple[
         yield f"{name}_limit", labels, found.limit
 
 
-def _unseen_share(column: Column, counts: Any) -> float:
+def _unseen_share(column: ColumnSlots, counts: Any) -> float:
     """The share of words, or of numbers beyond the range, that training never saw."""
     present = counts[column.first : column.missing]
     unseen = present[np.asarray(column.distribution.shares) == 0.0].sum() + counts[column.beyond]

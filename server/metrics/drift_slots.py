@@ -19,7 +19,7 @@ from server.model.distribution import Distribution, Reference
 SCORE = ""  # no feature is named so
 
 
-class Column(NamedTuple):
+class ColumnSlots(NamedTuple):
     """Where one column's counts lie in a window: the bins, the missing, those beyond the range."""
 
     distribution: Distribution
@@ -46,10 +46,10 @@ class DriftSlots:
 
     def __init__(self, reference: Reference, take: Callable[[int], int]) -> None:
         self.reference = reference
-        self.columns: dict[str, Column] = {}
+        self.columns: dict[str, ColumnSlots] = {}
         size = 1
         for name, distribution in {**reference.features, SCORE: reference.score}.items():
-            self.columns[name] = Column(distribution, size)
+            self.columns[name] = ColumnSlots(distribution, size)
             size = self.columns[name].end
         self.marks = size
         self.size = size + MARKS

@@ -19,15 +19,17 @@ BURST = 20
 _END = b"# EOF\n"
 
 
-class Format(NamedTuple):
+class ExpositionFormat(NamedTuple):
     """A text format of Prometheus: its media type, and a family or more as text."""
 
     content_type: str
     encode: Callable[[Collector], bytes]
 
 
-TEXT = Format("text/plain; version=0.0.4; charset=utf-8", generate_latest)
-OPENMETRICS = Format("application/openmetrics-text; version=1.0.0; charset=utf-8", generate_openmetrics)
+TEXT = ExpositionFormat("text/plain; version=0.0.4; charset=utf-8", generate_latest)
+OPENMETRICS = ExpositionFormat(
+    "application/openmetrics-text; version=1.0.0; charset=utf-8", generate_openmetrics
+)
 
 
 class Exposition:
@@ -36,7 +38,7 @@ class Exposition:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self._locks = {TEXT: asyncio.Lock(), OPENMETRICS: asyncio.Lock()}
-        self._pages: dict[Format, tuple[float, bytes]] = {}
+        self._pages: dict[ExpositionFormat, tuple[float, bytes]] = {}
         self._left = float(BURST)  # pages that may be rendered now
         self._counted = time.monotonic()
 
@@ -64,7 +66,7 @@ class Exposition:
         self._left -= 1.0
         return True
 
-    async def _render(self, format_: Format) -> bytes:
+    async def _render(self, format_: ExpositionFormat) -> bytes:
         pieces = []
         for family in self._registry.collect():
             pieces.append(format_.encode(_One([family])).removesuffix(_END))
@@ -84,7 +86,7 @@ class _One(Collector):
         return self._families
 
 
-def chosen(accept: str) -> Format:
+def chosen(accept: str) -> ExpositionFormat:
     """OpenMetrics if an Accept header (RFC 9110, section 12.5.1) prefers it to plain text by name."""
     weights = {"text/plain": 0.0, "application/openmetrics-text": 0.0}
     for element in accept.lower().split(","):

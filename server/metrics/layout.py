@@ -54,7 +54,7 @@ class Histogram(NamedTuple):
         return self.first + len(self.bounds) + 1
 
 
-class Layout:
+class SlotLayout:
     """The slots of one worker's region, the same for every worker.
 
     `models` are pairs of a bundle's label and what its predictions are counted

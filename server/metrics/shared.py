@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from server.metrics.layout import Histogram, Layout
+from server.metrics.layout import Histogram, SlotLayout
 from server.metrics.names import CODES, METHODS, OTHER, route_label
 
 Totals: TypeAlias = npt.NDArray[np.float64]
@@ -39,7 +39,7 @@ class RingFigures(Protocol):
 class SharedMetrics:
     """The regions of all workers; made once, before the first fork."""
 
-    def __init__(self, layout: Layout, workers: int) -> None:
+    def __init__(self, layout: SlotLayout, workers: int) -> None:
         self.layout = layout
         self.workers = workers
         # Shared by a descriptor: survives any worker, needs no file system, no clean-up.

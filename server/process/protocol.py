@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from server.scoring.service import Service
-from server.wire.fast_path import FastPath, HotrowProtocol, Target, check_uvicorn
+from server.wire.fast_path import Endpoint, FastPath, HotrowProtocol, check_uvicorn
 from server.wire.overload_responses import OverloadResponses
 from server.wire.receivers import Receivers
 from server.wire.shedding_protocol import SheddingProtocol
@@ -36,9 +36,9 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
     if not settings.fast_path:
         return guarded
 
-    def targets() -> dict[str, Target]:
+    def targets() -> dict[str, Endpoint]:
         return {
-            path: Target(scorer.answer, metrics.duration(path, "POST", "200"))
+            path: Endpoint(scorer.answer, metrics.duration(path, "POST", "200"))
             for path, scorer in service.by_path().items()
         }
 

@@ -21,7 +21,7 @@ from server.scoring.deadline import ENDLESS, Deadline
 from server.scoring.model_tensors import ModelTensors
 from server.scoring.one_row import Scorer
 from server.scoring.row_id import ECHOES
-from server.scoring.scored import Scored
+from server.scoring.scored import ScoredRows
 
 #: Up to here ONNX Runtime is called on the event loop: 32 rows of the shipped
 #: model take it 0.15 ms, about what handing them to a thread and back costs
@@ -59,7 +59,7 @@ class RowsScorer:
     def _thread(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(1, "onnxruntime")
 
-    async def score(self, rows: Matrix, deadline: Deadline = ENDLESS) -> Scored:
+    async def score(self, rows: Matrix, deadline: Deadline = ENDLESS) -> ScoredRows:
         """Score n rows, float64 [n, F] in C order, which are acceptable ones (`Bounds`).
 
         Raises `ModelFailure` if there is no outcome of one (see `outcome.py`), and
@@ -91,13 +91,13 @@ class RowsScorer:
             outcomes = self._predictor.outcomes(np.array(outputs), rows)
         sequence = self.scorer.take_sequence()
         id_ = f"{self.scorer.instance_id}-{sequence}"
-        return Scored(id_, sequence, margins, outputs, outcomes, infer_ns, verdicts=verdicts)
+        return ScoredRows(id_, sequence, margins, outputs, outcomes, infer_ns, verdicts=verdicts)
 
     def _margins(self, rows: Matrix, deadline: Deadline) -> Margins:
         deadline.check()  # other requests' rows came first
         return self._order.margins(rows)
 
-    def members(self, scored: Scored, first: int = 0, end: int | None = None) -> bytes:
+    def members(self, scored: ScoredRows, first: int = 0, end: int | None = None) -> bytes:
         """The JSON members of an answer to rows `first` to `end`, without braces and without its id."""
         outputs, words = scored.outputs[first:end], self.bundle.outcomes
         named = [words[outcome] for outcome in scored.outcomes[first:end].tolist()]
@@ -116,7 +116,7 @@ class RowsScorer:
             members[REQUEST] = orjson.Fragment(scored.request_id)
         return orjson.dumps(members)[1:-1]
 
-    async def record(self, texts: Iterable[bytes], rows: Matrix, scored: Scored, started_ns: int) -> None:
+    async def record(self, texts: Iterable[bytes], rows: Matrix, scored: ScoredRows, started_ns: int) -> None:
         """Count the rows of one request and log them: before the answer is sent.
 
         `texts` are the `rows`, float64 [n, F], as JSON objects. The log takes them in lines
@@ -137,7 +137,7 @@ class RowsScorer:
             self.scorer.log([one])
             await asyncio.sleep(0)
 
-    def _written(self, answered: Iterable[Answered], scored: Scored) -> Iterator[Answered]:
+    def _written(self, answered: Iterable[Answered], scored: ScoredRows) -> Iterator[Answered]:
         try:
             # In one go: were others answered in between, their numbers would lie
             # beyond those that a failure gives back.
@@ -149,7 +149,7 @@ class RowsScorer:
         return iter(lines)
 
     def _answered(
-        self, texts: Iterable[bytes], scored: Scored, began_ns: int, ended_ns: int
+        self, texts: Iterable[bytes], scored: ScoredRows, began_ns: int, ended_ns: int
     ) -> Iterator[Answered]:
         """What the lines of one request are made of."""
         first = 0

@@ -13,7 +13,7 @@ from server.model.judge import Judge
 from server.model.schema import MAX_EXACT_INTEGER, FieldRefused, Matrix
 from server.scoring.row_id import MEMBER, takes_id
 from server.scoring.row_limit import check_rows
-from server.scoring.scored import Scored
+from server.scoring.scored import ScoredRows
 from server.scoring.tensors import BYTES, DTYPES, Array, InputHead, Tensor, shape_of
 
 PLATFORM = "onnx_onnxv1"
@@ -137,7 +137,7 @@ class ModelTensors:
             raise UnacceptableRow(f"{bad} values are not acceptable", errors=errors)
         return codes
 
-    def tensor(self, name: str, scored: Scored) -> Tensor:
+    def tensor(self, name: str, scored: ScoredRows) -> Tensor:
         """One output of scored rows."""
         datatype, width = self._outputs[name]
         values: Array

@@ -10,7 +10,7 @@ from server.model.judge import Verdicts
 from server.model.link import Margins
 
 
-class Scored(NamedTuple):
+class ScoredRows(NamedTuple):
     """The answers to n rows.
 
     `outputs` are n probabilities (binary), predicted values (regression) or lists

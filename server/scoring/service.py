@@ -10,7 +10,7 @@ from server.errors import NotFound
 from server.log.prediction_log import PredictionLog, SharedLog
 from server.metrics.collector import MetricsCollector
 from server.metrics.exposition import Exposition
-from server.metrics.layout import Layout
+from server.metrics.layout import SlotLayout
 from server.metrics.shared import SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
 from server.model.reference import read_reference
@@ -110,7 +110,7 @@ def share_metrics(bundles: Sequence[Bundle], workers: int) -> SharedMetrics:
     """The counters of all workers; called once, before the first fork."""
     models = [(b.label, b.outcomes) for b in bundles]
     references = {b.label: reference for b in bundles if (reference := read_reference(b)) is not None}
-    layout = Layout(models, references)
+    layout = SlotLayout(models, references)
     for bundle in bundles:
         layout.register_fields(bundle.label, bundle.schema.names)
     return SharedMetrics(layout, workers)

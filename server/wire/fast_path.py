@@ -75,7 +75,7 @@ def check_uvicorn() -> None:
     check_private_names("uvicorn", uvicorn.__version__, _PROTOCOL, _CYCLE)
 
 
-class Target(NamedTuple):
+class Endpoint(NamedTuple):
     """What answers the rows sent to one path.
 
     `answer` is `Scorer.answer`: body, how to send, when it began in `perf_counter_ns`.
@@ -90,11 +90,11 @@ class Eligible(NamedTuple):
     """An eligible head: the length of the body that follows it, and what answers."""
 
     body_bytes: int
-    target: Target
+    target: Endpoint
 
 
 #: Stands for a head that is not remembered, where None is one that is not eligible.
-_UNKNOWN = Eligible(-1, Target(lambda *_: None, lambda _: None))
+_UNKNOWN = Eligible(-1, Endpoint(lambda *_: None, lambda _: None))
 
 
 class FastPath:
@@ -102,7 +102,7 @@ class FastPath:
 
     def __init__(
         self,
-        targets: Mapping[str, Target],
+        targets: Mapping[str, Endpoint],
         max_body_bytes: int,
         hosts: Container[str] | None = None,
         *,
@@ -117,11 +117,11 @@ class FastPath:
         self._default_headers: Any = None
         self._answer_head = b""
 
-    def use(self, targets: Mapping[str, Target]) -> None:
+    def use(self, targets: Mapping[str, Endpoint]) -> None:
         """Answer with these from now on; what was known of heads is forgotten."""
         self._targets = {b"POST %b HTTP/1.1" % path.encode(): target for path, target in targets.items()}
         self._known_heads: dict[bytes, Eligible | None] = {}
-        self._templates: list[tuple[Template, Target]] = []
+        self._templates: list[tuple[Template, Endpoint]] = []
 
     def eligible(self, head: bytes) -> Eligible | None:
         """What follows and answers an eligible head, None if the head is not plain."""
@@ -209,7 +209,7 @@ class HotrowProtocol(SheddingProtocol):
         else:  # in crumbs, or with another request behind it
             self._pass_on(data)
 
-    def _answer(self, data: bytes, head_end: int, target: Target) -> None:
+    def _answer(self, data: bytes, head_end: int, target: Endpoint) -> None:
         started_ns = self._active_ns
         try:
             target.answer(data[head_end:], self._send, started_ns)

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from loadtest.faults import report
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.plan import PLAN
 from loadtest.faults.scene import FaultSkipped, Scene
 from loadtest.harness.reference_rows import ReferenceRow, reference_rows
@@ -30,7 +30,7 @@ def rows() -> list[ReferenceRow]:
 def test_fault_reaches_what_it_must(key: str, rows: list[ReferenceRow], tmp_path: Path) -> None:
     """All but what hangs on the machine's speed."""
     (fault,) = (fault for fault in PLAN if fault.key == key)
-    outcome = Outcome()
+    outcome = FaultOutcome()
     try:
         fault.run(Scene(Bundle.load(CREDIT), rows, tmp_path, short=True), outcome)
     except FaultSkipped as reason:
@@ -85,14 +85,14 @@ def test_reconciliation_finds_lost_double_wrong_and_half_lines(
 
 def test_results_keep_the_last_run_of_each_fault(tmp_path: Path) -> None:
     file = tmp_path / "faults.json"
-    good, bad = Outcome(sent=3, ok=3), Outcome(sent=3, ok=2)
+    good, bad = FaultOutcome(sent=3, ok=3), FaultOutcome(sent=3, ok=2)
     good.expect("0 lost", True, 0)
     bad.expect_at_most("memory", 60.0, 50.0, "MB")
     report.write({"F2": report.entry(bad, "stops", 1.0, "a machine", short=False)}, file)
     results = report.read(file)
     assert results["F2"]["state"] == "failed"
     results["F10"] = report.entry(good, "junk", 1.0, "a machine", short=True)
-    results["F9"] = report.entry(Outcome(), "disk", 1.0, "a machine", short=False, skipped="no strace")
+    results["F9"] = report.entry(FaultOutcome(), "disk", 1.0, "a machine", short=False, skipped="no strace")
     report.write(results, file)
     assert list(report.read(file)) == ["F2", "F9", "F10"]
     page = file.with_suffix(".md").read_text()

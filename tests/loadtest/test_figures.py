@@ -18,7 +18,7 @@ from loadtest.bench.overhead import CALLS, Rounds, in_process
 from loadtest.harness.closed_loop import WrkFigures, read_wrk
 from loadtest.harness.histogram import percentiles_us
 from loadtest.harness.in_process import Nowhere
-from loadtest.latency.open_loop import Result
+from loadtest.latency.open_loop import LatencyResult
 from loadtest.latency.sweep import knee, write_sweep
 from loadtest.latency.sweep_plot import Series
 from loadtest.loop.blocks import Second, bucket_ms, percentile_us, read_seconds, write_seconds
@@ -26,7 +26,7 @@ from loadtest.loop.compare import MACHINE, Comparison
 from loadtest.loop.flame_graph import write_flame_graph
 from loadtest.loop.functions import changes, per_request
 from loadtest.loop.memory import fit
-from loadtest.loop.same_code import Tally, plant
+from loadtest.loop.same_code import PairTally, plant
 from loadtest.loop.shapes import users_at
 from loadtest.loop.stacks import from_event_loop, from_speedscope, read, tree, write
 from loadtest.report.machine import environment
@@ -176,8 +176,8 @@ def test_a_loop_is_planted_in_a_copy_of_the_server_and_found_by_its_name(tmp_pat
     after = {**before, "loop;Predictor.margin (model/predictor.py)": 1500}
     grown, same = changes(before, after, 20.0, 40.0), changes(before, before, 20.0, 20.0)
     pair = Comparison({}, {}, [], same, [])
-    assert Tally([pair] * 10, Comparison({}, {}, [], grown, [])).passed
-    assert not Tally([pair] * 10, pair).passed
+    assert PairTally([pair] * 10, Comparison({}, {}, [], grown, [])).passed
+    assert not PairTally([pair] * 10, pair).passed
 
 
 def test_few_samples_are_noise() -> None:
@@ -253,9 +253,11 @@ def test_stacks_begin_at_the_event_loop() -> None:
     assert from_event_loop({stack: 1.0}) == {"event loop;data_received (p.py)": 1.0}
 
 
-def _result(rate: float, p99_us: float, achieved: float | None = None) -> Result:
+def _result(rate: float, p99_us: float, achieved: float | None = None) -> LatencyResult:
     latency = {"p50_us": p99_us / 2, "p99_us": p99_us, "p999_us": p99_us * 2, "max_us": p99_us * 3}
-    return Result(rate, rate, achieved or rate, 1000, 0, 0, latency, latency, latency, 1.0, limited=False)
+    return LatencyResult(
+        rate, rate, achieved or rate, 1000, 0, 0, latency, latency, latency, 1.0, limited=False
+    )
 
 
 def test_the_knee_is_the_last_rate_before_latency_or_answers_give_way() -> None:

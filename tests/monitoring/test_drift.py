@@ -34,7 +34,7 @@ from server.metrics.drift import (
     shift,
 )
 from server.metrics.drift_gauges import drift_families
-from server.metrics.layout import Layout
+from server.metrics.layout import SlotLayout
 from server.metrics.row_counter import RowCounter
 from server.metrics.shared import SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
@@ -160,7 +160,7 @@ def _streamed_lines(bundle: Bundle, lines: list[bytes], window: int = 10_000) ->
     """The drift figures of two workers that share these lines of their logs."""
     reference = read_reference(bundle)
     assert reference is not None
-    shared = SharedMetrics(Layout([(bundle.label, bundle.outcomes)], {bundle.label: reference}), 2)
+    shared = SharedMetrics(SlotLayout([(bundle.label, bundle.outcomes)], {bundle.label: reference}), 2)
     for worker in range(2):
         counter = _counter(bundle, shared, worker, window)
         counter.count(_scored_row(bundle, line) for line in lines[worker::2])
@@ -298,7 +298,7 @@ def test_rows_are_counted_alike_alone_and_many_at_once(bundle: Bundle, window: i
     names = tuple(reference.features)
     counts = []
     for pieces in ([row.tobytes() for row in rows], [rows[:333].tobytes(), rows[333:].tobytes()]):
-        shared = SharedMetrics(Layout([("m@1", ("",))], {"m@1": reference}), 1)
+        shared = SharedMetrics(SlotLayout([("m@1", ("",))], {"m@1": reference}), 1)
         plan = WorkerMetrics(shared, 0).drift_plan("m@1", names, (), window)
         assert plan is not None
         counter = RowCounter(orjson.loads(orjson.dumps(plan)), shared.region(0))
@@ -354,7 +354,7 @@ def test_rows_of_a_model_that_comes_with_a_reload_are_counted(bundle: Bundle, tm
     second = monitored_bundle(tmp_path / "second", version="2")
     references = {b.label: read_reference(b) for b in (bundle, second)}
     shared = SharedMetrics(
-        Layout(
+        SlotLayout(
             [(label, bundle.outcomes) for label in references], {k: r for k, r in references.items() if r}
         ),
         1,

@@ -13,7 +13,7 @@ import pytest
 from monitoring.logs.replay import replay
 from monitoring.logs.status_codes import read_errors
 from monitoring.logs.table import open_log
-from monitoring.logs.verification import Verdict, verify
+from monitoring.logs.verification import LogVerdict, verify
 from monitoring.report.anomalies import anomalies
 from monitoring.report.figures import figures, moving_average
 from monitoring.report.report import make_report
@@ -286,7 +286,7 @@ def test_a_log_that_was_never_closed_is_neither_whole_nor_missing(tmp_path: Path
     }
     empty = write(tmp_path / "predictions-1-0.jsonl", [])
     write(tmp_path / "predictions-1-0.ledger", [opened])
-    assert verify([empty]).verdict is Verdict.NOT_PROVABLE
+    assert verify([empty]).verdict is LogVerdict.NOT_PROVABLE
 
 
 @pytest.mark.parametrize(("dropped", "deleted", "lost"), [(0, False, 0), (5, False, 5), (0, True, 0)])

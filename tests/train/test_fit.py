@@ -11,7 +11,7 @@ import train.study.tune
 from export.evaluation.cost import Costs
 from train.errors import TrainingRefused
 from train.golden import encode, synthetic_rows
-from train.study.fit import Scored, fit, folds, model_text, out_of_fold
+from train.study.fit import ScoredFold, fit, folds, model_text, out_of_fold
 from train.study.masking import mask_rarely_missing
 from train.study.model import fit_model, split
 from train.study.seeds import derived
@@ -110,7 +110,9 @@ def test_costs_that_decide_the_same_about_everybody_are_refused_at_the_first_tri
 def test_bad_trials_are_pruned(rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = iter(range(1, 10_000))
     monkeypatch.setattr(
-        train.study.tune, "score_folds", lambda *_: iter([Scored(np.arange(9), np.linspace(0.1, 0.9, 9), 1)])
+        train.study.tune,
+        "score_folds",
+        lambda *_: iter([ScoredFold(np.arange(9), np.linspace(0.1, 0.9, 9), 1)]),
     )
     monkeypatch.setattr(train.study.tune, "cheapest", lambda *_: (0.5, float(next(costs))))
     monkeypatch.setattr(train.study.tune, "FOLDS", 1)
@@ -216,10 +218,10 @@ def test_of_many_clients_a_sample_is_searched_on(
 ) -> None:
     seen: list[tuple[int, object]] = []
 
-    def scores(sample: Rows, *_: object) -> Iterator[Scored]:
+    def scores(sample: Rows, *_: object) -> Iterator[ScoredFold]:
         seen.append((len(sample), float(sample.target.mean())))
         both = np.concatenate([np.flatnonzero(sample.target == outcome)[:9] for outcome in (0, 1)])
-        yield Scored(both, np.repeat([0.1, 0.9], 9), 1)
+        yield ScoredFold(both, np.repeat([0.1, 0.9], 9), 1)
 
     monkeypatch.setattr(train.study.tune, "MAX_TUNING_ROWS", 1000)
     monkeypatch.setattr(train.study.tune, "score_folds", scores)

@@ -20,9 +20,9 @@ from tests.support.bundles import CREDIT
 from tests.support.pages import page_client
 from train.french import TRANSLATIONS
 from train.tables.features import SCHEMA
-from ui.cases.table import Table, columns_of, harmless, read_table
+from ui.cases.table import UploadedTable, columns_of, harmless, read_table
 from ui.tabs.day import Day
-from ui.tabs.looks import Look, Shifted, grown, quantile
+from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
 from ui.tabs.model import model_html
 from ui.tabs.operations import Operations
 from ui.words.card import card_html
@@ -74,7 +74,7 @@ def test_what_a_spreadsheet_would_run_comes_back_as_text(cell: str, given_back: 
     assert harmless(cell) == given_back
 
 
-def table_of(text: str, first_line: int = 2, most: int = 100) -> Table:
+def table_of(text: str, first_line: int = 2, most: int = 100) -> UploadedTable:
     return read_table(text.encode(), first_line, most, SCHEMA)
 
 
@@ -120,7 +120,7 @@ def test_a_look_takes_one_model_and_predict_alone() -> None:
         ("other", "401", 1),
     ):
         family.add_metric((route, "POST", code), [("0.1", count), ("+Inf", count)], sum_value=1.0)
-    look = Look.of([family], 1.0, "m@1")
+    look = MetricsSample.of([family], 1.0, "m@1")
     assert (look.requests, look.failed) == (9, 2)
     assert look.durations == {0.1: 3.0, float("inf"): 3.0}
 
@@ -133,7 +133,7 @@ def drift_of(figures: dict[str, dict[str, float]]) -> list[Shifted]:
         for feature, value in values.items():
             family.add_metric(("m@1", feature)[: len(labels)], value)
         families.append(family)
-    return Look.of(families, 1.0, "m@1").drift
+    return MetricsSample.of(families, 1.0, "m@1").drift
 
 
 def test_a_look_takes_drift_of_values_of_missing_ones_and_of_the_score() -> None:
@@ -165,7 +165,7 @@ def opened(tmp_path: Path) -> Iterator[Service]:
 def test_operations_rank_all_drift_and_judge_none_of_too_few_rows(opened: Service) -> None:
     operations = Operations(opened)
     name = SCHEMA.names[0]
-    look = Look(1.0, single={"hotrow_drift_rows": 5000.0, "hotrow_drift_independent_rows": 5000.0})
+    look = MetricsSample(1.0, single={"hotrow_drift_rows": 5000.0, "hotrow_drift_independent_rows": 5000.0})
     values, absence = "hotrow_feature_psi", "hotrow_feature_missing_psi"
     look.drift_figures = {
         (values, name): 0.01,

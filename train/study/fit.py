@@ -51,7 +51,7 @@ class Fold(NamedTuple):
     scored: npt.NDArray[np.intp]
 
 
-class Scored(NamedTuple):
+class ScoredFold(NamedTuple):
     """One fold's scored rows, their probabilities, and the number of trees that gave them."""
 
     rows: npt.NDArray[np.intp]
@@ -109,7 +109,7 @@ def fit_early(rows: Rows, fold: Fold, parameters: Parameters, seed: int) -> ligh
 
 def score_folds(
     rows: Rows, parameters: Parameters, seed: int, repeats: int, trees: int | None = None
-) -> Iterator[Scored]:
+) -> Iterator[ScoredFold]:
     """Fit a booster for each fold and score the rows it left out, fold by fold.
 
     With `trees` each booster has that many. Without, each stops early on the rows
@@ -122,7 +122,7 @@ def score_folds(
         else:
             booster = fit(rows.take(fold.train), parameters, seed, trees)
         count = booster.best_iteration if trees is None else trees
-        yield Scored(fold.scored, np.asarray(booster.predict(rows.features[fold.scored])), count)
+        yield ScoredFold(fold.scored, np.asarray(booster.predict(rows.features[fold.scored])), count)
 
 
 def out_of_fold(

@@ -22,7 +22,7 @@ MIN_PER_OUTCOME = 60
 
 
 @dataclass(frozen=True)
-class Split:
+class DataSplit:
     """The clients learned from, and those held out: complete rows, never seen in training."""
 
     development: Rows
@@ -45,7 +45,7 @@ class Model:
         return np.asarray(self.booster.predict(rows))
 
 
-def split(rows: Rows, seed: int) -> Split:
+def split(rows: Rows, seed: int) -> DataSplit:
     """Hold out a stratified share of the complete rows.
 
     Raises `TrainingRefused` when there are too few clients of either outcome.
@@ -61,7 +61,7 @@ def split(rows: Rows, seed: int) -> Split:
         complete, test_size=HELD_OUT_SHARE, stratify=rows.target[complete], random_state=seed
     )
     learned = np.setdiff1d(np.arange(len(rows)), held)
-    return Split(rows.take(learned), rows.take(np.sort(held)))
+    return DataSplit(rows.take(learned), rows.take(np.sort(held)))
 
 
 def boosters(rows: Rows) -> int:

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from server.model.bundle import Bundle
-from train.tables.data import Source
+from train.tables.data import TableSource
 from train.tables.rows import Rows
 
 #: The figures of an evaluation, for people.
@@ -44,7 +44,7 @@ class Narrator:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def read(self, rows: Rows, sources: Sequence[Source]) -> None:
+    def read(self, rows: Rows, sources: Sequence[TableSource]) -> None:
         """Say what was read."""
         for source in sources:
             empty = f", {source.empty_rows:,} empty rows left out" if source.empty_rows else ""

@@ -10,7 +10,7 @@ from export.evaluation.cost import Costs, Vector, cost_per_client
 from export.evaluation.evaluate import auc_difference_interval, evaluate, rounded
 from train.study.fit import FOLDS, fit, folds, out_of_fold, repeats_for
 from train.study.groups import by_group
-from train.study.model import Model, Split, boosters, fit_model, without
+from train.study.model import DataSplit, Model, boosters, fit_model, without
 from train.study.seeds import LEARNING, RECIPE, derived
 from train.tables.rows import Rows
 
@@ -18,14 +18,14 @@ from train.tables.rows import Rows
 LEARNED_PARTS = (0.2, 0.4, 0.6, 0.8)
 
 
-def boosters_of_evaluation(split: Split, blind_to: str | None = None) -> int:
+def boosters_of_evaluation(split: DataSplit, blind_to: str | None = None) -> int:
     """How many boosters `evaluation` fits."""
     fits = FOLDS * repeats_for(_together(split)) + FOLDS * len(LEARNED_PARTS)
     return fits + (boosters(split.development) if blind_to else 0)
 
 
 def evaluation(
-    split: Split,
+    split: DataSplit,
     model: Model,
     costs: Costs,
     seed: int,
@@ -76,7 +76,7 @@ def mean_figures(repeats: Sequence[Any]) -> Any:
 
 
 def cross_validation(
-    split: Split, model: Model, seed: int, fitted: Callable[[], object] = lambda: None
+    split: DataSplit, model: Model, seed: int, fitted: Callable[[], object] = lambda: None
 ) -> dict[str, Any]:
     """AUC of five-fold cross-validation over every complete client, held out or not.
 
@@ -141,7 +141,7 @@ def importance(model: Model) -> dict[str, float]:
     return dict(rounded(dict(sorted(shares, key=lambda pair: -pair[1]))))
 
 
-def _together(split: Split) -> Rows:
+def _together(split: DataSplit) -> Rows:
     parts = (split.development, split.held_out)
     features = np.concatenate([part.features for part in parts])
     target = np.concatenate([part.target for part in parts])
@@ -171,7 +171,7 @@ def _threshold(model: Model, costs: Costs) -> dict[str, Any]:
 
 
 def _without(
-    feature: str, split: Split, model: Model, costs: Costs, seed: int, fitted: Callable[[], object]
+    feature: str, split: DataSplit, model: Model, costs: Costs, seed: int, fitted: Callable[[], object]
 ) -> dict[str, Any]:
     """The same recipe trained without gender, beside the model: what leaving it out costs."""
     blind = fit_model(without(split.development, feature), model.parameters, costs, seed, fitted)

@@ -12,7 +12,7 @@ from export.evaluation.cost import Costs
 from server.model.bundle import Decision
 from server.model.reference import reference_of_rows
 from train.study.fit import fixed
-from train.study.model import Model, Split, boosters, fit_model, split
+from train.study.model import DataSplit, Model, boosters, fit_model, split
 from train.study.narrator import Narrator
 from train.study.report import boosters_of_evaluation, evaluation
 from train.study.tune import Tuned, tune
@@ -40,7 +40,7 @@ class Recipe:
 class Study:
     """A trained model, what it was trained on, and how good it is."""
 
-    parts: Split
+    parts: DataSplit
     tuned: Tuned
     model: Model
     figures: dict[str, Any]

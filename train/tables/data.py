@@ -18,7 +18,7 @@ import polars as pl
 from server.errors import UnacceptableRow
 from train.errors import DataError
 from train.tables.features import INPUTS, SCHEMA
-from train.tables.kaggle import CLIENT, Table, read_table
+from train.tables.kaggle import CLIENT, KaggleTable, read_table
 from train.tables.rows import Rows
 
 APPLICATIONS = "application_train.csv"
@@ -45,7 +45,7 @@ COLUMNS = [CLIENT, TARGET, *_NUMBERS, *_WORDS, "DAYS_BIRTH", "DAYS_EMPLOYED"]
 
 
 @dataclass(frozen=True)
-class Source:
+class TableSource:
     """A file that was read: its name, the SHA-256 of its bytes, its rows, and how many clients they are of.
 
     `clients` counts those of the application table alone; `empty_rows` without any value were left out.
@@ -58,7 +58,7 @@ class Source:
     empty_rows: int
 
 
-def load(source: Path) -> tuple[Rows, list[Source]]:
+def load(source: Path) -> tuple[Rows, list[TableSource]]:
     """Every client of the Kaggle files in a folder or archive, and the files they came from.
 
     Raises `DataError` in one sentence: what was expected, what came, where, and
@@ -80,11 +80,11 @@ def load(source: Path) -> tuple[Rows, list[Source]]:
     return _encode(clients.sort(CLIENT), " and ".join(s.file for s in (sources[0], *sources[3:]))), sources
 
 
-def _source(table: Table, clients: int) -> Source:
-    return Source(table.file, table.sha256, len(table.frame), clients, table.empty)
+def _source(table: KaggleTable, clients: int) -> TableSource:
+    return TableSource(table.file, table.sha256, len(table.frame), clients, table.empty)
 
 
-def _others(sample: Table, clients: pl.DataFrame) -> pl.DataFrame:
+def _others(sample: KaggleTable, clients: pl.DataFrame) -> pl.DataFrame:
     """The sample repeats clients of the main table: each is taken once, complete."""
     people = _clients(sample)
     both = people.join(clients, on=CLIENT, suffix="_main").filter(pl.col(TARGET) != pl.col(f"{TARGET}_main"))
@@ -96,7 +96,7 @@ def _others(sample: Table, clients: pl.DataFrame) -> pl.DataFrame:
     return people.join(clients.select(CLIENT), on=CLIENT, how="anti").with_columns(complete=pl.lit(False))
 
 
-def _clients(table: Table) -> pl.DataFrame:
+def _clients(table: KaggleTable) -> pl.DataFrame:
     """One row a client: id, target and the features of the application table."""
     keys = table.keys()
     if len(repeated := keys.filter(keys.is_duplicated())):
@@ -123,7 +123,7 @@ def _years(days: pl.Series, name: str) -> pl.Series:
 
 def _per_client(
     source: Path, file: str, column: str, feature: str, clients: pl.Series
-) -> tuple[pl.DataFrame, Source]:
+) -> tuple[pl.DataFrame, TableSource]:
     """One value for each client of the table; raises `DataError` if it knows none of `clients`."""
     table = read_table(source, file, [CLIENT, column])
     rows = pl.DataFrame([table.keys(), table.numbers(column)])

@@ -21,7 +21,7 @@ _MAX_EXACT = 2**53
 
 
 @dataclass(frozen=True)
-class Table:
+class KaggleTable:
     """The columns of one file as text, null for missing, and the file's SHA-256.
 
     `rows` are the rows' numbers in the file, from 1, uint32 [n]: rows without a value
@@ -90,7 +90,7 @@ class Table:
             )
 
 
-def read_table(source: Path, name: str, columns: list[str]) -> Table:
+def read_table(source: Path, name: str, columns: list[str]) -> KaggleTable:
     """The named columns of `name` (a `.csv`) in a folder or archive, as text; see `read_file`.
 
     Raises `DataError` in one sentence if the folder, the file or a column is
@@ -115,9 +115,9 @@ def _parquet(file: File, wanted: list[str]) -> pl.DataFrame:
         ) from None
 
 
-def _table(file: File, frame: pl.DataFrame, separator: str) -> Table:
+def _table(file: File, frame: pl.DataFrame, separator: str) -> KaggleTable:
     numbered = frame.with_row_index("", offset=1)
     kept = numbered.filter(~pl.all_horizontal(pl.col(frame.columns).is_null()))
     if kept.is_empty():
         raise DataError(f"expected rows in {file.where}, got a header without any: {MENDING}")
-    return Table(file.name, file.sha256, kept.drop(""), kept[""], len(numbered) - len(kept), separator)
+    return KaggleTable(file.name, file.sha256, kept.drop(""), kept[""], len(numbered) - len(kept), separator)

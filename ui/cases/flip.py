@@ -18,7 +18,7 @@ _BECOME_KNOWN = 0.25
 MAX_FEATURES = 40
 
 
-class Change(NamedTuple):
+class Flip(NamedTuple):
     """One feature with another value, and the answer that follows; `size` is from 0 to about 1."""
 
     feature: str
@@ -39,7 +39,7 @@ class Flips:
         self.cases = sum(len(grids.values[name]) for name in self._names)
         self._columns = [self._schema.names.index(name) for name in self._names]
 
-    async def find(self, row: Row) -> list[Change]:
+    async def find(self, row: Row) -> list[Flip]:
         """Of each feature the smallest change that turns the decision on one encoded row, the smallest first.
 
         A change to unknown is none: what is not said is no advice.
@@ -52,7 +52,7 @@ class Flips:
         else:
             margins = await asyncio.to_thread(self._predictor.margins, rows)
         decision = self._predictor.predict(row)[1]
-        best: dict[str, Change] = {}
+        best: dict[str, Flip] = {}
         probabilities = self._predictor.probabilities(margins)
         decisions = self._predictor.outcomes(np.array(probabilities), rows).tolist()
         for case, owner, probability, other in zip(rows, owners, probabilities, decisions, strict=True):
@@ -61,7 +61,7 @@ class Flips:
             name, column = self._names[owner], self._columns[owner]
             size = self._size(name, float(values[column]), float(case[column]))
             if name not in best or size < best[name].size:
-                best[name] = Change(name, float(case[column]), probability, other, size)
+                best[name] = Flip(name, float(case[column]), probability, other, size)
         return sorted(best.values(), key=lambda change: change.size)
 
     def _cases(self, values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[Matrix, list[int]]:

@@ -33,7 +33,7 @@ Decode = Callable[[bytes], Row]
 ANY = Options()
 
 
-class Table(NamedTuple):
+class UploadedTable(NamedTuple):
     """The header and the records of a piece; `lines` says on which line each record begins."""
 
     header: tuple[str, ...]
@@ -47,7 +47,7 @@ class Table(NamedTuple):
         return self.dialect.separator
 
 
-class Rows(NamedTuple):
+class TableRows(NamedTuple):
     """The acceptable rows of a table: float64 [n, F], as JSON objects, where they stand; and the faults."""
 
     matrix: Matrix
@@ -56,7 +56,9 @@ class Rows(NamedTuple):
     faults: list[BadValue]
 
 
-def read_table(body: bytes, first_line: int, most: int, schema: Schema, options: Options = ANY) -> Table:
+def read_table(
+    body: bytes, first_line: int, most: int, schema: Schema, options: Options = ANY
+) -> UploadedTable:
     """The table in a header and up to `most` records, the first on `first_line` of its file.
 
     Raises `MalformedBody` if it is no CSV, `UnacceptableRow` if there are more
@@ -71,10 +73,10 @@ def read_table(body: bytes, first_line: int, most: int, schema: Schema, options:
         lines.append(line)
     if not any(table.head.names):
         raise UnacceptableRow("expected a first line with the names of the columns, got an empty one")
-    return Table(table.head.names, table.dialect, records, lines)
+    return UploadedTable(table.head.names, table.dialect, records, lines)
 
 
-def columns_of(table: Table, schema: Schema) -> dict[str, int]:
+def columns_of(table: UploadedTable, schema: Schema) -> dict[str, int]:
     """The position of each feature's column; raises `UnacceptableRow` if there is none, or one twice."""
     try:
         return FeatureNames(schema).match(table.header, "the file").positions
@@ -82,7 +84,7 @@ def columns_of(table: Table, schema: Schema) -> dict[str, int]:
         raise UnacceptableRow(str(error)) from None
 
 
-async def read_rows(table: Table, schema: Schema, decode: Decode) -> Rows:
+async def read_rows(table: UploadedTable, schema: Schema, decode: Decode) -> TableRows:
     """The table's rows, decoded as `/predict` decodes its one; columns that are no feature are left alone.
 
     The event loop turns now and then.
@@ -115,7 +117,7 @@ async def read_rows(table: Table, schema: Schema, decode: Decode) -> Rows:
         texts.append(text)
         positions.append(position)
     matrix = np.frombuffer(b"".join(rows), dtype=np.float64).reshape(-1, len(schema))
-    return Rows(matrix, texts, positions, faults)
+    return TableRows(matrix, texts, positions, faults)
 
 
 def harmless(cell: str) -> str:

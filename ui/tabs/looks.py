@@ -34,7 +34,7 @@ class Shifted(NamedTuple):
 
 
 @dataclass
-class Look:
+class MetricsSample:
     """The figures of `/metrics` at one moment, summed as they are there.
 
     `durations` are the cumulative counts of `/predict` by upper bound in seconds,
@@ -53,7 +53,7 @@ class Look:
     single: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, families: Iterable[Metric], at: float, model: str) -> "Look":
+    def of(cls, families: Iterable[Metric], at: float, model: str) -> "MetricsSample":
         """What the families of a metrics page say of one model, `name@version`."""
         look = cls(at)
         for family in families:

@@ -21,12 +21,12 @@ from server.errors import BadValue, MalformedBody, UnacceptableRow
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.scoring.many_rows import RowsScorer
-from server.scoring.scored import Scored
+from server.scoring.scored import ScoredRows
 from server.scoring.service import Service
 from server.tables.columns import output_columns, prefix_for
 from server.tables.csv_dialect import SEPARATORS, Options
 from ui.cases.examples import examples_of
-from ui.cases.table import Rows, Table, columns_of, read_rows, read_table, written
+from ui.cases.table import TableRows, UploadedTable, columns_of, read_rows, read_table, written
 from ui.words.labels import Labels, refusal
 from ui.words.text import NBSP, Text, scroll, tag
 from ui.words.wording import Wording, decided
@@ -168,7 +168,7 @@ class Many:
         self._rows, self._bundle = rows, rows.bundle
         self.schema, self._labels = rows.bundle.schema, Labels.of(rows.bundle)
 
-    async def check(self, table: Table) -> dict[str, Any]:
+    async def check(self, table: UploadedTable) -> dict[str, Any]:
         """What the file's beginning looks like: its columns and first rows, as HTML, scored by nobody."""
         columns = self._check_header(table)
         rows = await read_rows(table, self.schema, self._rows.scorer.decode)
@@ -179,7 +179,7 @@ class Many:
             "decimal": table.dialect.rules.decimal,
         }
 
-    async def score(self, table: Table) -> dict[str, Any]:
+    async def score(self, table: UploadedTable) -> dict[str, Any]:
         """The piece's records with the model's answers behind them, and what it adds to the summary.
 
         Raises `UnacceptableRow` if a column that every row needs is not there.
@@ -209,7 +209,7 @@ class Many:
             "outcomes": outcomes,
         }
 
-    def _check_header(self, table: Table) -> dict[str, int]:
+    def _check_header(self, table: UploadedTable) -> dict[str, int]:
         """The position of each feature's column; raises `UnacceptableRow` if one is needed and not there."""
         columns = columns_of(table, self.schema)
         absent = [f.name for f in self.schema.features if not f.nullable and f.name not in columns]
@@ -225,7 +225,7 @@ class Many:
         return [prefix_for(added, header, None) + name for name in added]
 
     def _records(
-        self, table: Table, rows: Rows, answers: list[list[str]], added: int
+        self, table: UploadedTable, rows: TableRows, answers: list[list[str]], added: int
     ) -> Iterator[Sequence[str]]:
         """Every record in order; of a bad one the answer is empty and the error says why."""
         answered = dict(zip(rows.positions, answers, strict=True))
@@ -239,7 +239,7 @@ class Many:
             found = "; ".join(faults.get(table.lines[position], []))
             yield [*cells, *answered.get(position, empty), found]
 
-    def _cells(self, scored: Scored, french: bool) -> list[list[str]]:
+    def _cells(self, scored: ScoredRows, french: bool) -> list[list[str]]:
         """The answer of each row; repr writes the shortest digits that read back to the same float64."""
         names = self._bundle.outcomes
         rows = []
@@ -253,7 +253,7 @@ class Many:
             rows.append([*values, *said])
         return rows
 
-    def _counts(self, scored: Scored) -> list[int]:
+    def _counts(self, scored: ScoredRows) -> list[int]:
         if self._bundle.task != "binary":
             return []
         bins = np.minimum((np.asarray(scored.outputs) * BINS).astype(int), BINS - 1)
@@ -271,7 +271,7 @@ class Many:
             for line, column, detail, _ in faults[:LISTED_FAULTS]
         ]
 
-    def _preview(self, table: Table, columns: Mapping[str, int], rows: Rows) -> str:
+    def _preview(self, table: UploadedTable, columns: Mapping[str, int], rows: TableRows) -> str:
         used = {position: name for name, position in columns.items()}
         carried = [name for i, name in enumerate(table.header) if i not in used and name]
         absent = [name for name in self.schema.names if name not in columns]

@@ -14,7 +14,7 @@ from server.model.bundle import PARITY_FILE
 from server.scoring.service import Service
 from ui.drawing.plots import bars, trend
 from ui.tabs.day import Day
-from ui.tabs.looks import Look, Shifted, grown, quantile
+from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
 from ui.words.labels import Labels
 from ui.words.proof import certificate_words
 from ui.words.text import NBSP, Text, joined, tag
@@ -92,7 +92,7 @@ class Operations:
         bundle = service.default.bundle
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
         self._certificate = certificate_words(bundle.read_json(PARITY_FILE))
-        self._looks: deque[Look] = deque(maxlen=_KEPT)
+        self._looks: deque[MetricsSample] = deque(maxlen=_KEPT)
         self._looking = asyncio.Lock()
         log = service.log
         self._day = Day(log.history, bundle.label) if log is not None else None
@@ -111,14 +111,14 @@ class Operations:
                 self._looks.clear()
             # A page of metrics is some ms of Python: in a thread it holds up no request.
             families = await asyncio.to_thread(self._read)
-            self._looks.append(Look.of(families, now, self._bundle.label))
+            self._looks.append(MetricsSample.of(families, now, self._bundle.label))
 
     def _read(self) -> list[Metric]:
         if self._day is not None:
             self._day.renew()
         return list(self._service.page.collect())
 
-    def _recent(self) -> tuple[Look, Look]:
+    def _recent(self) -> tuple[MetricsSample, MetricsSample]:
         newest = self._looks[-1]
         recent = [look for look in self._looks if newest.at - look.at <= _RECENT_SECONDS]
         return recent[0], newest
@@ -165,7 +165,7 @@ class Operations:
         )
         return f'<div class="tiles">{tiles}</div>'
 
-    def _pairs(self) -> list[tuple[Look, Look]]:
+    def _pairs(self) -> list[tuple[MetricsSample, MetricsSample]]:
         return list(pairwise(self._looks))
 
     def _rates(self) -> str:
@@ -200,7 +200,7 @@ class Operations:
             "", _SCORES, f'{drawn}<div class="ends">{ends}</div>{tag("p", said.sentence(), class_="note")}'
         )
 
-    def drift_html(self, newest: Look) -> str:
+    def drift_html(self, newest: MetricsSample) -> str:
         """The card of the strongest drift at one look: of values, of missing ones and of the score."""
         rows = newest.single.get("hotrow_drift_rows")
         if rows is None:

@@ -9,7 +9,7 @@ from server.errors import Problem
 from server.model.schema import Feature, Row, pointer
 from server.scoring.one_row import Scorer
 from ui.cases.examples import examples_of
-from ui.cases.flip import Change, Flips
+from ui.cases.flip import Flip, Flips
 from ui.cases.grids import Grids
 from ui.cases.suppose import suppose
 from ui.drawing.panel import Complaint, refused
@@ -107,7 +107,7 @@ class WhatIf:
         figure = percent(document["probability"])
         return tag("strong", self._decided[document["decision"]]) + tag("span", figure)
 
-    def _change(self, change: Change, values: "memoryview[float]") -> str:
+    def _change(self, change: Flip, values: "memoryview[float]") -> str:
         feature = self._schema[change.feature]
         before = feature.decode(values[self._schema.names.index(feature.name)])
         after = feature.decode(change.value)

@@ -17,7 +17,7 @@ from loadtest.harness.subject import python
 from server.batch import blocks as batch_blocks
 from server.batch.blocks import csv_blocks
 from server.batch.columns import encode_table
-from server.batch.formats import Format
+from server.batch.formats import FileFormat
 from server.batch.job import BatchJob
 from server.batch.layout import Reading, layout_of
 from server.batch.progress import summary
@@ -273,7 +273,7 @@ def test_blocks_are_whole_records_whatever_their_size(
 ) -> None:
     monkeypatch.setattr(batch_blocks, "BLOCK_BYTES", size + 300)
     (tmp_path / "in.csv").write_text(table(ROWS))
-    layout = layout_of(tmp_path / "in.csv", Format(".csv"), Bundle.load(three), LENIENT, "it")
+    layout = layout_of(tmp_path / "in.csv", FileFormat(".csv"), Bundle.load(three), LENIENT, "it")
     with open(tmp_path / "in.csv", "rb") as file:
         blocks = list(csv_blocks(file, layout, "it"))
     content = b"".join(block.content for block in blocks if isinstance(block.content, bytes))

@@ -20,9 +20,9 @@ import pytest
 import zstandard
 
 from loadtest.harness.subject import python
-from server.batch.formats import Format
+from server.batch.formats import FileFormat
 from server.batch.job import BatchJob
-from server.batch.layout import Layout, Reading
+from server.batch.layout import FileLayout, Reading
 from server.batch.results import Totals
 from server.errors import BatchRefused, HotrowError
 from server.model.bundle import Bundle
@@ -64,7 +64,7 @@ def predictor(bundle: Bundle) -> Predictor:
 
 def scored(
     path: Path, bundle: Bundle, on_bad_row: Any = "fail", reading: Reading | None = None, out: str = "out.csv"
-) -> tuple[Totals, Layout, Path]:
+) -> tuple[Totals, FileLayout, Path]:
     target = path.with_name(out)
     job = BatchJob(path, target, bundle, on_bad_row, 1, reading)
     return job.run(lambda *_: None), job.layout, target
@@ -169,7 +169,7 @@ def damaged(content: bytes, source: random.Random) -> bytes:
     return content
 
 
-def records(text: str, layout: Layout) -> list[list[str]]:
+def records(text: str, layout: FileLayout) -> list[list[str]]:
     """The records after the header, by Python's csv alone."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout.dialect.separator, strict=True)
     found = [record for record in reader if record]
@@ -473,7 +473,7 @@ def test_every_case_of_a_command_is_a_sentence(three: Path, tmp_path: Path) -> N
 def test_endings_name_formats() -> None:
     from server.batch.formats import format_named
 
-    assert format_named(Path("a.TSV.gz")) == Format(".csv", "\t", ".gz")
-    assert format_named(Path("a.b.ndjson")) == Format(".jsonl")
+    assert format_named(Path("a.TSV.gz")) == FileFormat(".csv", "\t", ".gz")
+    assert format_named(Path("a.b.ndjson")) == FileFormat(".jsonl")
     with pytest.raises(BatchRefused, match=r"ends in \.csv"):
         format_named(Path("a.gz"))

@@ -15,10 +15,10 @@ from server.batch import ray_job as batch_ray
 from server.batch import results as batch_results
 from server.batch.blocks import Block
 from server.batch.job import BatchJob
-from server.batch.layout import Layout
+from server.batch.layout import FileLayout
 from server.batch.ray_cluster import Where
 from server.batch.ray_job import RayJob
-from server.batch.results import Result, Totals
+from server.batch.results import BlockResult, Totals
 from server.batch.scorer import Output
 from server.batch.shard_folder import MANIFEST_FILE, SUCCESS_FILE, ShardFolder
 from server.batch.shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.whole
 ROWS = sample_rows(THREE_FEATURES, 300)
 
 
-def layout(source: Path, three: Path) -> Layout:
+def layout(source: Path, three: Path) -> FileLayout:
     return layouts_of([source], Bundle.load(three), LENIENT)[0]
 
 
@@ -226,7 +226,9 @@ def test_of_many_bad_values_the_first_are_reported_whatever_order_shards_come_in
     assert totals.bad_rows > 7
     assert pl.read_csv(totals.report or "").equals(whole.head(7))
     block = Block(0, 1, 1, b"")
-    assert len(batch_results.described(block, Result(b"", 9, 9, [BadValue(1, "a", "b")] * 9))["bad"]) == 7
+    assert (
+        len(batch_results.described(block, BlockResult(b"", 9, 9, [BadValue(1, "a", "b")] * 9))["bad"]) == 7
+    )
 
 
 def test_folder_is_discarded_once_the_cluster_is_left(

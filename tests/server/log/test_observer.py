@@ -14,7 +14,7 @@ from loadtest.harness.reference_rows import ReferenceRow, batches, scored
 from loadtest.harness.request_records import reconcile
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import Subject, observer_of, workers_of
-from monitoring.logs.verification import Verdict, verify
+from monitoring.logs.verification import LogVerdict, verify
 from server.model.bundle import Bundle
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import logged, monitored_bundle, send_all
@@ -75,7 +75,7 @@ def test_killed_worker_loses_no_line(bundle: Bundle, rows: list[ReferenceRow], t
         subject.process.terminate()
         assert subject.process.wait(30) == 0
     _is_exact(clients, tmp_path / "logs")
-    assert verify([tmp_path / "logs"]).verdict is Verdict.WHOLE
+    assert verify([tmp_path / "logs"]).verdict is LogVerdict.WHOLE
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -93,7 +93,7 @@ def test_killed_observer_loses_and_doubles_no_line(
         assert subject.process.wait(30) == 0
     assert restarts == ROUNDS
     _is_exact(clients, tmp_path / "logs")
-    assert verify([tmp_path / "logs"]).verdict is Verdict.WHOLE
+    assert verify([tmp_path / "logs"]).verdict is LogVerdict.WHOLE
 
 
 def test_killed_server_leaves_an_observer_that_writes_the_rest_and_ends(
@@ -106,7 +106,7 @@ def test_killed_server_leaves_an_observer_that_writes_the_rest_and_ends(
         subject.process.wait(30)
         eventually(lambda: not observer.is_running())
     _is_exact(clients, tmp_path / "logs")
-    assert verify([tmp_path / "logs"]).verdict is Verdict.WHOLE
+    assert verify([tmp_path / "logs"]).verdict is LogVerdict.WHOLE
 
 
 def test_server_started_at_once_after_a_kill_takes_the_files_over(bundle: Bundle, tmp_path: Path) -> None:

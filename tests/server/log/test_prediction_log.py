@@ -16,7 +16,7 @@ from loadtest.harness.reference_rows import ReferenceRow, scored
 from loadtest.harness.request_records import Ledger, reconcile
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import observer_of
-from monitoring.logs.verification import Verdict, verify
+from monitoring.logs.verification import LogVerdict, verify
 from server.model.bundle import Bundle
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.support.monitored import logged, monitored_bundle, send_all
@@ -175,7 +175,7 @@ def test_a_full_queue_drops_the_newest_and_counts_each(bundle: Bundle, tmp_path:
     assert lines == [answer["id"] for answer in answers][: len(lines)]
     assert len(answers) - len(lines) == dropped > 0
     checked = verify([tmp_path / "logs"])
-    assert (checked.verdict, checked.lost) == (Verdict.MISSING, dropped)
+    assert (checked.verdict, checked.lost) == (LogVerdict.MISSING, dropped)
 
 
 def test_a_strict_batch_is_written_whole_or_answered_503_and_not_counted(

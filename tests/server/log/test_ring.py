@@ -22,8 +22,8 @@ from server.log.ring import (
     ROWS,
     Answer,
     Event,
-    Group,
     Put,
+    RecordGroup,
     Ring,
     Taken,
     ring_bytes,
@@ -125,7 +125,7 @@ def test_rows_of_a_batch_come_with_no_line_of_their_own() -> None:
     two = struct.pack("6d", 0.25, 1.0, 2.0, 0.5, 3.0, 4.0)
     assert put(0xABC, 0, 0, 0, 0.25, two[8:], b"", b"", ROWS)
     assert put(0xABC, 1, 2, 3, 0.0, b"", b"{}", b"[]")
-    assert ring.take(1000).groups == [Group(0xABC, [(1, 2, b"{}", 3, b"[]")], [two])]
+    assert ring.take(1000).groups == [RecordGroup(0xABC, [(1, 2, b"{}", 3, b"[]")], [two])]
 
 
 def test_successors_of_both_ends_go_on_where_they_stopped() -> None:

@@ -21,7 +21,7 @@ from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import workers_of
 from server.metrics.collector import MetricsCollector
 from server.metrics.exposition import BURST, Exposition
-from server.metrics.layout import Layout
+from server.metrics.layout import SlotLayout
 from server.metrics.names import CODES, METHODS, ROUTES
 from server.metrics.shared import SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
@@ -41,7 +41,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_a_scrape_gives_the_sum_of_all_workers() -> None:
-    shared = SharedMetrics(Layout([("m@1", ("a", "b"))]), 3)
+    shared = SharedMetrics(SlotLayout([("m@1", ("a", "b"))]), 3)
     for worker in range(3):
         metrics = WorkerMetrics(shared, worker)
         observe = metrics.duration("/predict", "POST", "200")
@@ -55,14 +55,14 @@ def test_a_scrape_gives_the_sum_of_all_workers() -> None:
 
 
 def test_counters_go_on_where_a_dead_worker_left_them() -> None:
-    shared = SharedMetrics(Layout([("m@1", ("a", "b"))]), 1)
+    shared = SharedMetrics(SlotLayout([("m@1", ("a", "b"))]), 1)
     WorkerMetrics(shared, 0).dropped("disk")()
     WorkerMetrics(shared, 0).dropped("disk")()
     assert shared.totals()[shared.layout.dropped["disk"]] == 2
 
 
 def test_label_values_come_from_closed_sets() -> None:
-    shared = SharedMetrics(Layout([("m@1", ("a", "b"))]), 1)
+    shared = SharedMetrics(SlotLayout([("m@1", ("a", "b"))]), 1)
     metrics = WorkerMetrics(shared, 0)
     for i in range(1000):
         metrics.duration(f"/random/{i}", f"VERB{i}", str(600 + i))(0.1)

@@ -7,10 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.wire.eligible_head import eligible_head
-from server.wire.fast_path import MAX_TEMPLATES, FastPath, Target
+from server.wire.fast_path import MAX_TEMPLATES, Endpoint, FastPath
 from server.wire.head_template import template_of
 
-TARGET = Target(lambda *_: None, lambda _: None)
+TARGET = Endpoint(lambda *_: None, lambda _: None)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

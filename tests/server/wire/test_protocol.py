@@ -16,7 +16,7 @@ from server.errors import SettingsError
 from server.model.bundle import Bundle
 from server.process.arbiter import check_gunicorn
 from server.wire.eligible_head import EligibleHead, eligible_head
-from server.wire.fast_path import MAX_KNOWN_HEADS, FastPath, Target, check_uvicorn
+from server.wire.fast_path import MAX_KNOWN_HEADS, Endpoint, FastPath, check_uvicorn
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.support.servers import Answer, address, exchange, post, serving
 
@@ -201,7 +201,7 @@ def door() -> FastPath:
     def never(*_: object) -> None:
         raise AssertionError
 
-    return FastPath({"/predict": Target(never, never)}, max_body_bytes=100)
+    return FastPath({"/predict": Endpoint(never, never)}, max_body_bytes=100)
 
 
 def test_body_over_the_limit_takes_the_ordinary_way() -> None:
