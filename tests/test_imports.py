@@ -41,6 +41,7 @@ HOMES = {
     "fastexcel": {"export", *BATCH},
     "pandas": {"loadtest", "export"},
     "fastapi": {"loadtest"},
+    "jinja2": {"loadtest", "monitoring", "train"},
     "matplotlib": {"monitoring", "loadtest", "train"},
     "grafana_foundation_sdk": {"monitoring"},
 }

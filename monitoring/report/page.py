@@ -1,8 +1,11 @@
 """The report as one HTML page that needs nothing else: no script, no other file, no other host."""
 
-from collections.abc import Callable, Iterable, Sequence
-from html import escape
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from monitoring.drift.comparison import ColumnDrift, DriftReport
 from monitoring.report import plots
@@ -19,190 +22,83 @@ from monitoring.report.words import (
     summary,
 )
 
-_STYLE = Path(__file__).with_name("page.css")
-
 
 def render(report: Report) -> str:
     """The page of a report, UTF-8 text."""
-    found = report.figures
-    models = ", ".join(found.models) or "unknown model"
-    parts = [
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>Prediction log of {escape(models)}</title>",
-        f"<style>{_STYLE.read_text(encoding='utf-8')}</style></head><body>",
-        f"<h1>Prediction log of {escape(models)}</h1>",
-        f'<p class="sub">{found.first:%Y-%m-%d %H:%M:%S} to {found.last:%Y-%m-%d %H:%M:%S} UTC, '
-        f"{escape(minutes(found.seconds))}, {found.files} file{'s' * (found.files != 1)}. "
-        f"{escape(' '.join((log_words(report), left_out_words(found.others))))}</p>",
-        '<div class="cards">',
-        *(_card(name, value, bad) for name, value, bad in summary(report)),
-        "</div>",
-        _anomalies(report),
-        _latency(report),
-        _scores(report),
-        _usage(report),
-    ]
-    if report.drift is not None:
-        parts.append(_drift(report.drift))
-    if report.errors is not None:
-        rows = [(code, f"{count:,}") for code, count in report.errors.by_code.items()]
-        parts.append(
-            _section(
-                "Answers by status",
-                "Since the server's start, from its metrics.",
-                _table(["Status", "Requests"], rows, 1),
-            )
-        )
-    parts.append("</body></html>\n")
-    return "\n".join(parts)
-
-
-def _latency(report: Report) -> str:
-    found = report.figures
-    rows = [
-        (f"{ts:%Y-%m-%d %H:%M:%S.%f}", id_, plots.duration(value))
-        for ts, id_, value in found.slowest[:5]
-        if value
-    ]
-    return _section(
-        "Latency and traffic",
-        f"From the whole request to its answer, in periods of {minutes(found.periods.seconds)}.",
-        _spread_table([("Latency", found.latency)], plots.duration),
-        _plot("Latency over time", plots.latency(found, report.anomalies)),
-        '<p class="note">Requests per second</p>',
-        _plot("Requests per second over time", plots.traffic(found, report.anomalies)),
-        '<p class="note">The slowest requests</p>',
-        _table(["Time (UTC)", "Id", "Latency"], rows, 2),
-    )
-
-
-def _scores(report: Report) -> str:
     found, bundle = report.figures, report.bundle
-    threshold = bundle.decision.threshold if bundle and bundle.task == "binary" else None
-    return _section(
-        "Scores and decisions" if found.outcomes else "Predicted values",
-        outcome_words(report),
-        _plot("Histogram of the scores", plots.scores(found, threshold)),
-        *(_refusals(report) if found.outcomes else ()),
+    return _templates.get_template("page.html").render(
+        report=report,
+        found=found,
+        models=", ".join(found.models) or "unknown model",
+        log_words=" ".join((log_words(report), left_out_words(found.others))),
+        cards=summary(report),
+        anomalies=[(_when(odd.since), odd.figure, odd.why) for odd in report.anomalies],
+        latency=[_spread("Latency", found.latency, plots.duration)],
+        slowest=[
+            (f"{ts:%Y-%m-%d %H:%M:%S.%f}", id_, plots.duration(value))
+            for ts, id_, value in found.slowest[:5]
+            if value
+        ],
+        outcome_words=outcome_words(report),
+        threshold=bundle.decision.threshold if bundle and bundle.task == "binary" else None,
+        usage=[_spread("CPU %", found.cpu, _tenths), _spread("Memory MiB", found.memory, _tenths)],
+        drift_note=_drift_note(report.drift) if report.drift is not None else "",
+        statuses=[(code, f"{count:,}") for code, count in report.errors.by_code.items()]
+        if report.errors is not None
+        else [],
     )
 
 
-def _refusals(report: Report) -> tuple[str, str]:
-    found = report.figures
-    return (
-        f'<p class="note">Share of “{escape(found.refusal)}” over time</p>',
-        _plot("Refusal rate over time", plots.refusals(found, report.anomalies)),
-    )
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-def _usage(report: Report) -> str:
-    found = report.figures
-    charts = (
-        f"<figure><figcaption>{name}</figcaption>"
-        f"{_plot(name, plots.usage(found, report.anomalies, key))}</figure>"
-        for name, key in (("CPU, percent of one core", "cpu"), ("Resident memory, MiB", "memory"))
-    )
-    return _section(
-        "CPU and memory",
-        "Of the worker that answered, sampled once a second.",
-        _spread_table([("CPU %", found.cpu), ("Memory MiB", found.memory)], lambda value: f"{value:,.1f}"),
-        f'<div class="two">{"".join(charts)}</div>',
-    )
+def _tenths(value: float) -> str:
+    return f"{value:,.1f}"
 
 
-def _anomalies(report: Report) -> str:
-    if not report.anomalies:
-        return _section("Anomalies", "None: no stretch of time differs from the others by more than chance.")
-    rows = [(f"{odd.since:%Y-%m-%d %H:%M:%S}", odd.figure, odd.why) for odd in report.anomalies]
-    return _section(
-        "Anomalies",
-        "Periods more than six robust standard deviations from the median; shaded red in the plots.",
-        _table(["Since (UTC)", "Figure", "Why"], rows),
-    )
+def _spread(name: str, spread: Spread, words: Callable[[float], str]) -> tuple[str, ...]:
+    values = (spread.mean, spread.p50, spread.p95, spread.p99, spread.minimum, spread.maximum)
+    return (name, *map(words, values))
 
 
-def _drift(drift: DriftReport) -> str:
-    rows = [
-        (
-            escape(column.label),
-            *(psi_words(psi, 3) for psi in (column.values.psi, column.values.chance, column.values.limit)),
-            f"{percent(column.distribution.missing_rate)} → {percent(column.missing_rate)}",
-            percent(column.unseen_rate),
-            "" if column.is_score else percent(column.importance),
-            _verdict(column),
-        )
-        for column in drift.columns
-    ]
-    names = [
-        "Feature",
-        "PSI",
-        "By chance",
-        "Limit",
-        "Missing: training → now",
-        "Unseen",
-        "Importance",
-        "Verdict",
-    ]
+def _drift_note(drift: DriftReport) -> str:
     hidden = f" Hidden by the log's masks: {', '.join(drift.hidden)}." if drift.hidden else ""
-    return _section(
-        "Drift",
+    return (
         f"{drift_words(drift)}, against the training distribution. “By chance” is what no drift stays under "
         "for this many rows and bins; the limit tolerates 0.1 more. Importance: how far the score moves when "
-        f"the feature's values are shuffled.{hidden}",
-        '<div class="scroll">' + _table(names, rows, 1, 2, 3, 4, 5, 6, raw=(0, 7)) + "</div>",
-        '<p class="note">Share of the rows in each bin: training grey, now blue, or red where it drifted</p>',
-        '<div class="three">' + "".join(map(_distribution, drift.columns)) + "</div>",
+        f"the feature's values are shuffled.{hidden}"
     )
 
 
-def _verdict(column: ColumnDrift) -> str:
-    if column.drifted:
-        return f'<span class="tag drift">drift</span> {escape(column.why)}'
-    words = {"few": "too few rows", "chance": "as in training", "small": "small"}[column.values.verdict]
-    words = "masked" if column.is_hidden else words
-    return f'<span class="tag {column.values.verdict}">{words}</span>'
+def _verdict_words(column: ColumnDrift) -> str:
+    words = {"few": "too few rows", "chance": "as in training", "small": "small"}
+    return "masked" if column.is_hidden else words[column.values.verdict]
 
 
-def _distribution(column: ColumnDrift) -> str:
-    values = column.values
-    note = column.why or f"PSI {psi_words(values.psi, 3)}, limit {psi_words(values.limit, 3)}"
-    return (
-        f'<figure class="{"drifted" if column.drifted else ""}"><figcaption>{escape(column.label)}'
-        f"<small>{escape(note)}</small></figcaption>"
-        f"{_plot(f'Distribution of {column.label}', plots.distributions(column))}</figure>"
-    )
+def _distance_words(column: ColumnDrift) -> str:
+    return f"PSI {psi_words(column.values.psi, 3)}, limit {psi_words(column.values.limit, 3)}"
 
 
-def _card(name: str, value: str, bad: bool) -> str:
-    return f'<div class="card{" bad" if bad else ""}"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
+def _plot(title: str, svg: str) -> Markup:
+    """A drawing of ours, named for those who do not see it."""
+    return Markup(svg.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(title), 1))
 
 
-def _section(title: str, note: str, *content: str) -> str:
-    return f'<section><h2>{escape(title)}</h2><p class="sub">{escape(note)}</p>{"".join(content)}</section>'
-
-
-def _plot(title: str, svg: str) -> str:
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
-
-
-def _spread_table(spreads: Iterable[tuple[str, Spread]], words: Callable[[float], str]) -> str:
-    rows = [
-        (name, *(words(v) for v in (s.mean, s.p50, s.p95, s.p99, s.minimum, s.maximum)))
-        for name, s in spreads
-    ]
-    return _table(["", "Mean", "Median", "p95", "p99", "Min", "Max"], rows, 1, 2, 3, 4, 5, 6)
-
-
-def _table(
-    names: Sequence[str], rows: Iterable[Sequence[str]], *numbers: int, raw: Sequence[int] = ()
-) -> str:
-    right = [' class="n"' if i in numbers else "" for i in range(len(names))]
-    head = "".join(f"<th{right[i]}>{escape(name)}</th>" for i, name in enumerate(names))
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td{right[i]}>{cell if i in raw else escape(cell)}</td>" for i, cell in enumerate(row))
-        + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.globals |= {
+    "when": _when,
+    "minutes": minutes,
+    "percent": percent,
+    "psi_words": psi_words,
+    "verdict_words": _verdict_words,
+    "distance_words": _distance_words,
+    "plot": _plot,
+    "plots": plots,
+}
