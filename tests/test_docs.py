@@ -68,3 +68,21 @@ def test_links_between_documents_lead_somewhere() -> None:
             if target.startswith("https://"):
                 continue
             assert (document.parent / target).exists(), f"{document} links to {target}"
+
+
+#: A file of ours, and a module that is run.
+_FILE = re.compile(r"`?\b((?:server|export|train|loadtest|ui|monitoring|deploy|tests)/[\w/]+\.(?:py|css))\b")
+_MODULE = re.compile(r"python -m ((?:server|export|train|loadtest|ui|monitoring)(?:\.\w+)+)")
+
+
+def test_files_and_modules_that_are_named_are_there() -> None:
+    """In documents, comments and docstrings: a move takes its names along."""
+    for path in [*Path("docs").glob("*.md"), Path("README.md"), *Path().glob("[a-z]*/**/*.py")]:
+        if path.parts[0] not in (*COMMANDS, "tests", "deploy", "docs", "README.md"):
+            continue
+        text = path.read_text()
+        for name in _FILE.findall(text):
+            assert Path(name).exists() or path.parts[0] == "tests", f"{path} names {name}"
+        for name in _MODULE.findall(text):
+            module = Path(name.replace(".", "/"))
+            assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), f"{path}: {name}"

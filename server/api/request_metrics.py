@@ -21,7 +21,7 @@ Duration = Callable[[str, str, str], Callable[[float], None]]
 class RequestMetrics:
     """Observes the duration of every request of the ASGI path, and sheds those above a limit.
 
-    Here are shed those that `shedding.py` let pass: a head out of the ordinary, a
+    Here are shed those that `SheddingProtocol` let pass: a head out of the ordinary, a
     request in the pipeline behind another, one whose kind was filled, or whose
     bytes were too many, while it came.
     """

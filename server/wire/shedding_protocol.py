@@ -3,7 +3,7 @@
 Under overload most requests are refused, and what a refusal costs is taken from
 the answers to the others. A request with an eligible head is refused here, before
 uvicorn's parser: no scope, no task, and its body is dropped as it comes. Every
-other one is refused in `measured.py`, behind the parser.
+other one is refused by `RequestMetrics`, behind the parser.
 """
 
 import re

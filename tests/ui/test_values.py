@@ -10,7 +10,7 @@ from tests.support.browser import LOAN
 from tests.support.bundles import sample_rows
 from ui.words.values import body_of, format_number, parse_number, row_of, texts_of
 
-#: Text and number, also tried on the page's own grammar in `test_ui_page.py`.
+#: Text and number, also tried on the page's own grammar in `test_page.py`.
 WRITTEN: list[tuple[str, float | None]] = [
     ("0", 0),
     ("600000", 600_000),

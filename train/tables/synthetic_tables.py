@@ -1,9 +1,5 @@
-"""Writes a synthetic population as the three Kaggle files that training reads.
+"""Writes a synthetic population as the three Kaggle files that training reads."""
 
-`python -m train.synthetic_tables DIR [--clients N] [--seed N]`
-"""
-
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -91,17 +87,3 @@ def _cards(random: np.random.Generator, drawings: Array, ids: Array) -> pl.DataF
             "CNT_DRAWINGS_ATM_CURRENT": _series(np.concatenate([counts, np.full(len(silent), np.nan)])),
         }
     )
-
-
-def main() -> None:
-    """Write the files from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m train.synthetic_tables", description=main.__doc__)
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--clients", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    write_tables(options.folder, options.clients, options.seed)
-
-
-if __name__ == "__main__":
-    main()
