@@ -25,6 +25,11 @@ THREE_FEATURES = Schema(
 ROW = {"income": 2500.5, "contract": "fixed-term", "owner": True}
 
 
+def compared_rows(folder: Path) -> str:
+    """The rows that a bundle's export compared with the trained model, as the page writes them."""
+    return f"{orjson.loads((folder / 'parity.json').read_bytes())['total']['rows']:,}"
+
+
 def three_feature_bundle(out: Path, version: str = "1", trees: int = 20) -> Bundle:
     """A bundle of a booster with a number, a category and a flag, and decisions of its own."""
     from export.assemble import assemble  # which loads LightGBM: most tests need neither

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from server.model.bundle import Bundle
 from server.model.schema import Feature
-from tests.support.bundles import CREDIT, sample_rows
+from tests.support.bundles import CREDIT, compared_rows, sample_rows
 from tests.support.export_models import lightgbm_bundle
 from tests.support.pages import JSON, decide, decisions, page_client, run, wait_for_lines
 from ui.words.values import texts_of
@@ -290,7 +290,7 @@ def test_operations_show_the_metrics_and_ask_for_nothing_else(client: TestClient
         "Worker 1",
         "No line was lost",
         "credit@1, graph",
-        "103,964 rows compared with the trained model, 0 bits different",
+        f"{compared_rows(CREDIT)} rows compared with the trained model, 0 bits different",
     ):
         assert words in said
 

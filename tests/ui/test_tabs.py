@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from server.model.bundle import Bundle
 from tests.support.browser import Served, Visit, assert_accessible, chromium, page_served, visit
-from tests.support.bundles import CREDIT, sample_rows
+from tests.support.bundles import CREDIT, compared_rows, sample_rows
 from ui.tabs.head import TABS
 
 pytestmark = pytest.mark.whole
@@ -273,7 +273,7 @@ def test_model_tab_has_proof_plots_and_card(open_page: Visit) -> None:
     page = open_page.page
     open_page.open("model")
     expect(page.locator(".model")).to_contain_text(
-        "103,964 rows compared with the trained model, 0 bits different"
+        f"{compared_rows(CREDIT)} rows compared with the trained model, 0 bits different"
     )
     expect(page.locator(".model svg.plot")).to_have_count(3)
     expect(page.get_by_role("heading", name="Credit default risk")).to_be_visible()
