@@ -28,7 +28,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from server.api.app import create_app
-from server.batch.ray_cluster import LOCAL, Where, cluster, told_after
+from server.batch.cluster.ray_cluster import LOCAL, Where, cluster, told_after
 from server.cli import add_options, given, run
 from server.errors import BundleError, HotrowError
 from server.model.bundle import Bundle

@@ -4,6 +4,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ MAY_IMPORT = {
     "deploy": {"server"},
 }
 #: `python -m server.batch` is a command of its own, not the API process.
-BATCH = {str(path) for path in Path("server/batch").glob("*.py")}
+BATCH = {str(path) for path in Path("server/batch").rglob("*.py")}
 #: Which folders may import a library; a library that is not named may be imported by all.
 HOMES = {
     "lightgbm": {"train", "export", "loadtest"},
@@ -35,7 +36,7 @@ HOMES = {
     "markdown_it": {"ui"},
     "locust": {"loadtest"},
     "duckdb": {"monitoring"},
-    "ray": {"server/batch/ray_cluster.py", "deploy", "tests"},
+    "ray": {"server/batch/cluster/ray_cluster.py", "deploy", "tests"},
     "polars": {"monitoring", "train", "export", "loadtest", *BATCH},
     "rich": {"monitoring", "train", "export", "loadtest", *BATCH},
     "fastexcel": {"export", *BATCH},
@@ -90,7 +91,7 @@ def test_api_process_imports_no_heavy_library() -> None:
 
 
 def test_local_batch_imports_no_ray() -> None:
-    modules = "server.batch.__main__, server.batch.job, server.batch.ray_job"
+    modules = "server.batch.__main__, server.batch.job, server.batch.cluster.ray_job"
     code = f"import sys, {modules}; print('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
@@ -197,3 +198,10 @@ def test_a_class_name_has_one_meaning() -> None:
                 if isinstance(node, ast.ClassDef):
                     homes.setdefault(node.name, []).append(str(path))
     assert not {name: files for name, files in homes.items() if len(files) > 1}
+
+
+def test_a_folder_is_seen_at_one_look() -> None:
+    """At most 24 modules, and 40 of tests."""
+    counts = Counter(path.parent for top in (*OURS, "tests") for path in Path(top).rglob("*.py"))
+    full = {str(folder): n for folder, n in counts.items() if n > (40 if folder.parts[0] == "tests" else 24)}
+    assert not full

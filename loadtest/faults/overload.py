@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served, needs_tool
-from loadtest.faults.watch import Watch
 from loadtest.harness.bodies import wrk_script
 from loadtest.harness.closed_loop import drive
 from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow, batches
 from loadtest.harness.target import keep_to, load_core, server_core
+from loadtest.harness.watch import Watch
 
 #: So many that a request costs some milliseconds, and a generator on one core can ask for ten times too many.
 BATCH_ROWS = 1000

@@ -22,13 +22,13 @@ from loadtest.faults.models import another
 from loadtest.faults.namespaces import own_mounts
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
-from loadtest.faults.watch import Watch
 from loadtest.faults.workers import connections_of
 from loadtest.harness.instances import wait_for_instances
 from loadtest.harness.recording_client import Load, Manners
 from loadtest.harness.reference_rows import scored
 from loadtest.harness.request_records import reconcile
 from loadtest.harness.target import add_model
+from loadtest.harness.watch import Watch
 from server.model.bundle import Bundle
 from server.publish.publication import publish
 from server.publish.running_server import RunningServer

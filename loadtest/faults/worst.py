@@ -12,8 +12,8 @@ from pathlib import Path
 
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served
-from loadtest.faults.watch import Watch
 from loadtest.harness.http_bytes import address, exchange, get
+from loadtest.harness.watch import Watch
 from loadtest.harness.worst_requests import ONE, WORKER_MB, Worst, worst_requests
 
 #: What one request may take beside what the server has, and keep.

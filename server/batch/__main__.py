@@ -79,9 +79,9 @@ def _reading(options: argparse.Namespace) -> "Reading":
 
 
 def _score_with_ray(options: argparse.Namespace, bundle: "Bundle") -> None:
+    from server.batch.cluster.ray_cluster import Where
+    from server.batch.cluster.ray_job import RayJob
     from server.batch.progress import shown
-    from server.batch.ray_cluster import Where
-    from server.batch.ray_job import RayJob
 
     where = Where(options.address, options.threads)
     job = RayJob(

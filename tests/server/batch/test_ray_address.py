@@ -7,8 +7,8 @@ from threading import Thread
 
 import pytest
 
-from server.batch import ray_cluster
-from server.batch.ray_cluster import ClusterError, _check_address
+from server.batch.cluster import ray_cluster
+from server.batch.cluster.ray_cluster import ClusterError, _check_address
 
 #: What a gRPC server says first: a frame of settings, without any.
 SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))

@@ -11,18 +11,18 @@ from typing import Any
 import polars as pl
 import pytest
 
-from server.batch import ray_job as batch_ray
 from server.batch import results as batch_results
 from server.batch.blocks import Block
+from server.batch.cluster import ray_job as batch_ray
+from server.batch.cluster.ray_cluster import Where
+from server.batch.cluster.ray_job import RayJob
+from server.batch.cluster.shard_folder import MANIFEST_FILE, SUCCESS_FILE, ShardFolder
+from server.batch.cluster.shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
+from server.batch.cluster.shards import Cut, count, cuts_of, files_of, layouts_of, placed, read
 from server.batch.job import BatchJob
 from server.batch.layout import FileLayout
-from server.batch.ray_cluster import Where
-from server.batch.ray_job import RayJob
 from server.batch.results import BlockResult, Totals
 from server.batch.scorer import Output
-from server.batch.shard_folder import MANIFEST_FILE, SUCCESS_FILE, ShardFolder
-from server.batch.shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
-from server.batch.shards import Cut, count, cuts_of, files_of, layouts_of, placed, read
 from server.errors import BadValue, BatchRefused
 from server.model.bundle import Bundle
 from tests.server.batch.test_batch import BAD, LENIENT, lines, table
@@ -245,7 +245,7 @@ def test_what_cannot_be_discarded_is_told(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     out = tmp_path / "out"
     out.symlink_to(tmp_path / "disk")  # the link is the user's, and is not followed
-    code = "import sys; from pathlib import Path; from server.batch.shard_folder import ShardFolder; "
+    code = "import sys; from pathlib import Path; from server.batch.cluster.shard_folder import ShardFolder; "
     done = run("-c", code + "ShardFolder(Path(sys.argv[1]), '.csv').discard()", str(out))
     assert f"{out} could not be removed" in done.stderr
     assert out.is_symlink()

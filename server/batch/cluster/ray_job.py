@@ -15,14 +15,10 @@ from typing import Any
 
 import orjson
 
-from server.batch.formats import CSV, ENDINGS, EXCEL, TEXTS
-from server.batch.layout import Reading, check_writable
-from server.batch.ray_cluster import ClusterError, Where, cluster, mapped
-from server.batch.results import Totals, refusal, write_report
-from server.batch.scorer import BatchScorer, OnBadRow, Output
-from server.batch.shard_folder import ShardFolder
-from server.batch.shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
-from server.batch.shards import (
+from server.batch.cluster.ray_cluster import ClusterError, Where, cluster, mapped
+from server.batch.cluster.shard_folder import ShardFolder
+from server.batch.cluster.shard_scorer import REFUSED, UNFIT, ShardJob, score_shard
+from server.batch.cluster.shards import (
     SHARD_BYTES,
     SHARD_ROWS,
     Count,
@@ -33,6 +29,10 @@ from server.batch.shards import (
     layouts_of,
     placed,
 )
+from server.batch.formats import CSV, ENDINGS, EXCEL, TEXTS
+from server.batch.layout import Reading, check_writable
+from server.batch.results import Totals, refusal, write_report
+from server.batch.scorer import BatchScorer, OnBadRow, Output
 from server.errors import MAX_REPORTED, BadValue, BatchRefused
 from server.model.bundle import Bundle
 

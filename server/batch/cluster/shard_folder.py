@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from server.batch.cluster.shards import Cut
 from server.batch.results import Totals
-from server.batch.shards import Cut
 from server.durable import sync_directory, write_synced
 from server.errors import BatchRefused
 

@@ -4,12 +4,12 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from server.batch.cluster.shard_folder import ShardFolder
+from server.batch.cluster.shards import Cut, read
 from server.batch.formats import CSV
 from server.batch.layout import FileLayout
 from server.batch.results import BlockResult, described
 from server.batch.scorer import BatchScorer, Output
-from server.batch.shard_folder import ShardFolder
-from server.batch.shards import Cut, read
 from server.errors import BatchRefused, BundleError, HotrowError
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor

@@ -1,0 +1,1 @@
+"""A data set scored by many processes: cut into shards, each written once, over a cluster of Ray."""
