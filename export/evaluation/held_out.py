@@ -14,7 +14,7 @@ from export.evaluation.evaluate import decisions, evaluate, rounded
 from export.evaluation.target import two_values
 from export.forest.conversion import Conversion
 from export.reading.observe import DataNames, read_data
-from export.reading.table import Table, read_table
+from export.reading.table import DataTable, read_table
 from server.model.bounds import Bounds
 from server.model.bundle import Decision
 from server.model.link import Margins
@@ -42,7 +42,7 @@ def evaluation(
     """
     table = _with_target(asked, schema)
     column = table.columns[asked.target]
-    kept = Table(table.path, table.columns.filter(column.is_not_null()), table.rules, table.notes)
+    kept = DataTable(table.path, table.columns.filter(column.is_not_null()), table.rules, table.notes)
     matrix = read_data(schema.features, kept).matrix
     matrix[Bounds(schema).bad(matrix)] = np.nan
     whole = np.ones(len(matrix), bool) if conversion.takes_missing else ~np.isnan(matrix).any(axis=1)
@@ -58,7 +58,7 @@ def evaluation(
     return {"values": _values(asked, column, outputs)}
 
 
-def _with_target(asked: HeldOut, schema: Schema) -> Table:
+def _with_target(asked: HeldOut, schema: Schema) -> DataTable:
     names = DataNames(schema.features)
     table = read_table(asked.path, lambda column: column == asked.target or names(column) is not None)
     if asked.target not in table.columns.columns:

@@ -16,7 +16,7 @@ _KNOWN = (("0", "1"), ("0.0", "1.0"), ("false", "true"), ("no", "yes"), ("n", "y
 _SHOWN = 5
 
 
-class Target(NamedTuple):
+class OutcomeColumn(NamedTuple):
     """The outcomes float64 [n], NaN where missing; the value that is 1; how many are missing."""
 
     values: npt.NDArray[np.float64]
@@ -26,7 +26,7 @@ class Target(NamedTuple):
 
 def two_values(
     column: polars.Series, path: Path, asked: str | None = None, known: Sequence[str] = ()
-) -> Target:
+) -> OutcomeColumn:
     """The target of a column of texts, numbers or booleans with two different values.
 
     `asked` is the value that is 1; else the second of `known`, if these are the two
@@ -45,7 +45,7 @@ def two_values(
         known[1] if asked is None and sorted(known) == values else _positive(column.name, values, asked)
     )
     target = (words == positive).cast(polars.Float64).to_numpy().astype(np.float64)
-    return Target(target, positive, words.null_count())
+    return OutcomeColumn(target, positive, words.null_count())
 
 
 def _positive(name: str, values: Sequence[str], asked: str | None) -> str:

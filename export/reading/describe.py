@@ -167,7 +167,7 @@ def _kind(value: Any) -> bool:
     return value in _KINDS
 
 
-class Member(NamedTuple):
+class EntryMember(NamedTuple):
     """What a member wants, in words; whether a value is that; and the same as JSON Schema."""
 
     wanted: str
@@ -209,31 +209,33 @@ def _choice(*words: str) -> dict[str, Any]:
 
 
 #: The members of a feature.
-MEMBERS: dict[str, Member] = {
-    "name": Member("a text", is_text, TEXT),
-    "kind": Member(f"one of {', '.join(_KINDS)}", _kind, _choice(*_KINDS)),
-    "label": Member("a text", is_text, TEXT),
-    "help": Member("a text", is_text, TEXT),
-    "unit": Member("a text", is_text, TEXT),
-    "group": Member("a text", is_text, TEXT),
-    "minimum": Member("a finite number", is_number, NUMBER),
-    "maximum": Member("a finite number", is_number, NUMBER),
-    "categories": Member(
+MEMBERS: dict[str, EntryMember] = {
+    "name": EntryMember("a text", is_text, TEXT),
+    "kind": EntryMember(f"one of {', '.join(_KINDS)}", _kind, _choice(*_KINDS)),
+    "label": EntryMember("a text", is_text, TEXT),
+    "help": EntryMember("a text", is_text, TEXT),
+    "unit": EntryMember("a text", is_text, TEXT),
+    "group": EntryMember("a text", is_text, TEXT),
+    "minimum": EntryMember("a finite number", is_number, NUMBER),
+    "maximum": EntryMember("a finite number", is_number, NUMBER),
+    "categories": EntryMember(
         "a list of texts in the order of their codes", _texts, {"type": "array", "items": TEXT}
     ),
-    "category_labels": Member("a list of texts, one a category", _texts, {"type": "array", "items": TEXT}),
-    "default": Member(
+    "category_labels": EntryMember(
+        "a list of texts, one a category", _texts, {"type": "array", "items": TEXT}
+    ),
+    "default": EntryMember(
         "a number, or a category's text",
         lambda value: is_number(value) or is_text(value),
         {"type": ["number", "string"]},
     ),
-    "nullable": Member("true or false", _truth, TRUTH),
-    "unknown": Member(
+    "nullable": EntryMember("true or false", _truth, TRUTH),
+    "unknown": EntryMember(
         "one of refuse, missing, infrequent: what a text that is no category means",
         lambda value: value in _UNKNOWN,
         _choice(*_UNKNOWN),
     ),
-    "inferred": Member(
+    "inferred": EntryMember(
         "an object of kind, minimum and maximum",
         _seen,
         {
@@ -242,19 +244,21 @@ MEMBERS: dict[str, Member] = {
             "additionalProperties": False,
         },
     ),
-    "protected": Member("true or false: a characteristic that a decision may not rest on", _truth, TRUTH),
-    "actionable": Member(
+    "protected": EntryMember(
+        "true or false: a characteristic that a decision may not rest on", _truth, TRUTH
+    ),
+    "actionable": EntryMember(
         "one of no, yes, up, down: what an applicant can change",
         lambda v: v in _ACTIONABLE,
         _choice(*_ACTIONABLE),
     ),
-    "monotone": Member(
+    "monotone": EntryMember(
         "one of up, down: how the output must follow the value",
         lambda v: v in ("up", "down"),
         _choice("up", "down"),
     ),
-    "personal": Member(f"one of {', '.join(RULES)}", lambda value: value in RULES, _choice(*RULES)),
-    "reason": Member(
+    "personal": EntryMember(f"one of {', '.join(RULES)}", lambda value: value in RULES, _choice(*RULES)),
+    "reason": EntryMember(
         "an object of up and down, each with a code and texts by language",
         _reason,
         {

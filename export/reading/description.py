@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from export.errors import ExportRefused
-from export.reading.describe import MEMBERS, TEXT, TRUTH, Member, check_members, is_number, is_text
+from export.reading.describe import MEMBERS, TEXT, TRUTH, EntryMember, check_members, is_number, is_text
 from server.errors import UnacceptableRow
 from server.model.bundle import Decision
 from server.model.policy import Policy
@@ -80,29 +80,29 @@ def _is_policy(value: Any) -> bool:
 _NAMES = {"type": "array", "items": TEXT, "minItems": 2, "uniqueItems": True}
 _COST = {"type": "number", "exclusiveMinimum": 0}
 #: The members of the document.
-DOCUMENT: dict[str, Member] = {
-    "name": Member(
+DOCUMENT: dict[str, EntryMember] = {
+    "name": EntryMember(
         "letters, digits, '.', '_' and '-': what answers, log and metrics call the model",
         _is_name,
         {"type": "string", "pattern": f"^{_NAME.pattern}$"},
     ),
-    "version": Member(
+    "version": EntryMember(
         'the same, in quotes, such as "2"', _is_name, {"type": "string", "pattern": f"^{_NAME.pattern}$"}
     ),
-    "classes": Member(
+    "classes": EntryMember(
         "two or more different texts, in the order of the model's classes", _is_names(2), _NAMES
     ),
-    "decisions": Member(
+    "decisions": EntryMember(
         "two different texts: below the threshold, and from it on",
         lambda v: _is_names(2)(v) and len(v) == 2,
         {**_NAMES, "maxItems": 2},
     ),
-    "threshold": Member(
+    "threshold": EntryMember(
         "a probability between 0 and 1",
         lambda v: is_number(v) and 0 <= v <= 1,
         {"type": "number", "minimum": 0, "maximum": 1},
     ),
-    "costs": Member(
+    "costs": EntryMember(
         "positive numbers as false_negative and false_positive, instead of a threshold",
         _is_costs,
         {
@@ -112,12 +112,12 @@ DOCUMENT: dict[str, Member] = {
             "additionalProperties": False,
         },
     ),
-    "policy": Member(
+    "policy": EntryMember(
         "an object of bands, needed, checks and unusual: what is decided beside the threshold",
         _is_policy,
         {"type": "object"},
     ),
-    "wording": Member(
+    "wording": EntryMember(
         f"texts as {', '.join(_WORDING)}, and true or false as refuses",
         _is_words,
         {
@@ -126,12 +126,12 @@ DOCUMENT: dict[str, Member] = {
             "additionalProperties": False,
         },
     ),
-    "translations": Member(
+    "translations": EntryMember(
         "an object of words by language, as docs/page.md has it",
         lambda v: isinstance(v, dict),
         {"type": "object"},
     ),
-    "examples": Member(
+    "examples": EntryMember(
         "a list of objects of name, title and row",
         _is_examples,
         {
@@ -144,7 +144,7 @@ DOCUMENT: dict[str, Member] = {
             },
         },
     ),
-    "context": Member(
+    "context": EntryMember(
         f"a list of objects of {', '.join(_CONTEXT)}: asked for, never scored",
         _is_context,
         {
@@ -157,12 +157,12 @@ DOCUMENT: dict[str, Member] = {
             },
         },
     ),
-    "groups": Member(
+    "groups": EntryMember(
         "a list of the features or context fields whose groups are watched for fairness",
         lambda v: isinstance(v, list) and all(map(is_text, v)) and len(set(v)) == len(v),
         {"type": "array", "items": TEXT, "uniqueItems": True},
     ),
-    "features": Member(
+    "features": EntryMember(
         "a list of the features described",
         lambda v: isinstance(v, list),
         {

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from loadtest.faults.namespaces import small_disk
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_root
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
@@ -30,7 +30,7 @@ KEPT_MB, KEPT_FILES = 32.0, 8
 Shortage = Callable[[Served], AbstractContextManager[None]]
 
 
-def exhausted(scene: Scene, outcome: Outcome) -> None:
+def exhausted(scene: Scene, outcome: FaultOutcome) -> None:
     """F29: descriptors, memory, processes, `/dev/shm` and the disk, under clients; workers die meanwhile."""
     needs_root()
     with small_disk(scene.new_folder() / "disk", _DISK) as disk:
@@ -63,7 +63,9 @@ def exhausted(scene: Scene, outcome: Outcome) -> None:
     outcome.expect_none("answers or lines wrong", outcome.wrong)
 
 
-def _again_and_again(scene: Scene, outcome: Outcome, served: Served, what: str, shortage: Shortage) -> None:
+def _again_and_again(
+    scene: Scene, outcome: FaultOutcome, served: Served, what: str, shortage: Shortage
+) -> None:
     choose = random.Random(1)
     for _ in range(scene.times(10, 1)):
         try:

@@ -14,9 +14,9 @@ import orjson
 import psutil
 import uvloop
 
-from loadtest.faults.fuzzer import fuzz_decoders
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
+from loadtest.harness.fuzzer import fuzz_decoders
 from loadtest.harness.http_bytes import address, exchange, get, post
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
@@ -98,7 +98,8 @@ def _or(statuses: set[int]) -> str:
 def nonsense(scene: Scene, outcome: FaultOutcome) -> None:
     """F20: random bytes on the socket: no 5xx, no hang, nobody else disturbed; Atheris on the decoders."""
     if scene.fuzz_seconds:
-        fuzz_decoders(outcome, scene.fuzz_seconds, scene.new_folder())
+        outcome.figures["Atheris"], broken = fuzz_decoders(scene.fuzz_seconds, scene.new_folder())
+        outcome.expect_none("crashes, hangs and disagreements of decoders", broken)
     count = scene.times(20_000, 2000)
     with scene.serve("--workers", "2") as served:
         wait_for_instances(served.url, scene.rows[0].request, 2)

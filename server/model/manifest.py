@@ -15,7 +15,7 @@ class _Example:
 
 
 @dataclass(frozen=True)
-class _Tally:
+class _RowCounts:
     """What of a parity report says how far margins are from the source model's."""
 
     margin_bits_differ: int = 0
@@ -59,8 +59,8 @@ def check_descriptions(manifest: Mapping[str, Any]) -> None:
 def check_bound(exact: bool, bound: float, report: Any) -> None:
     """Raise `ValueError` unless the manifest claims of the margins what `parity.json` has found."""
     report = typed(report, dict[str, Any], "parity.json")
-    total = typed(report.get("total", {}), _Tally, "total of parity.json")
-    batches = typed(report.get("batch_invariance", {}), _Tally, "batch_invariance of parity.json")
+    total = typed(report.get("total", {}), _RowCounts, "total of parity.json")
+    batches = typed(report.get("batch_invariance", {}), _RowCounts, "batch_invariance of parity.json")
     found_exact = not total.margin_bits_differ and not batches.differ
     found = 0.0 if found_exact else total.max_margin_difference + batches.max_difference
     if (exact, bound) != (found_exact, found):

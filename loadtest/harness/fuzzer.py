@@ -5,18 +5,15 @@ import re
 import subprocess
 from pathlib import Path
 
-from loadtest.faults.outcome import FaultOutcome
-
 PYTHON = Path(".venv-fuzz/bin/python")
 #: An input that takes longer is a hang to libFuzzer.
 HANG_SECONDS, MEMORY_MB = 2, 1024
 
 
-def fuzz_decoders(outcome: FaultOutcome, seconds: int, folder: Path) -> None:
-    """Fuzz for so long; a crash, a hang or a disagreement of two decoders ends it."""
+def fuzz_decoders(seconds: int, folder: Path) -> tuple[str, list[str]]:
+    """Fuzz for so long: how much was tried, and the crash, hang or disagreement of decoders that ended it."""
     if not PYTHON.exists():
-        outcome.figures["Atheris"] = "not installed: `make fuzz` installs it"
-        return
+        return "not installed: `make fuzz` installs it", []
     done = subprocess.run(
         [
             PYTHON, "-m", "tests.fuzz.decode", f"-max_total_time={seconds}", f"-timeout={HANG_SECONDS}",
@@ -29,9 +26,8 @@ def fuzz_decoders(outcome: FaultOutcome, seconds: int, folder: Path) -> None:
         check=False,
     )  # fmt: skip
     ran = re.search(r"Done (\d+) runs in (\d+) second", done.stderr)
-    outcome.figures["Atheris"] = f"{int(ran[1]):,} inputs in {ran[2]} s" if ran else "ended early"
-    broken = "" if done.returncode == 0 and ran else _why(done.stderr, folder)
-    outcome.expect_none("crashes, hangs and disagreements of decoders", [broken] if broken else [])
+    tried = f"{int(ran[1]):,} inputs in {ran[2]} s" if ran else "ended early"
+    return tried, [] if done.returncode == 0 and ran else [_why(done.stderr, folder)]
 
 
 def _why(output: str, folder: Path) -> str:
