@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from loadtest.faults.outcome import Outcome
+from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
@@ -16,7 +16,7 @@ LAST_SECONDS = 0.1
 WORKER, OBSERVER, BOTH = "a worker", "the observer", "both at once"
 
 
-def kills(scene: Scene, outcome: Outcome) -> None:
+def kills(scene: Scene, outcome: FaultOutcome) -> None:
     """F30: kill each, and both, 50 times under load, with one worker and with two."""
     for what in (WORKER, OBSERVER, BOTH):
         _of_two_workers(scene, outcome, what)
@@ -27,7 +27,7 @@ def kills(scene: Scene, outcome: Outcome) -> None:
     outcome.expect_none("lines twice", outcome.duplicate)
 
 
-def _of_two_workers(scene: Scene, outcome: Outcome, what: str) -> None:
+def _of_two_workers(scene: Scene, outcome: FaultOutcome, what: str) -> None:
     """The parent keeps the memory: nothing is lost, whatever is killed."""
     with scene.serve("--workers", "2") as served:
         wait_for_instances(served.url, scene.rows[0].request, 2)
@@ -40,7 +40,7 @@ def _of_two_workers(scene: Scene, outcome: Outcome, what: str) -> None:
     _hold(outcome, served, clients.ledger, f"2 workers, {what}")
 
 
-def _of_one_worker(scene: Scene, outcome: Outcome, what: str) -> None:
+def _of_one_worker(scene: Scene, outcome: FaultOutcome, what: str) -> None:
     with scene.serve() as served, Load(served.url, scene.rows, clients=4) as clients:
         for _ in range(scene.times(50, 2)):
             _kill(served, what, 0)
@@ -50,7 +50,7 @@ def _of_one_worker(scene: Scene, outcome: Outcome, what: str) -> None:
     _hold(outcome, served, clients.ledger, f"1 worker, {what}")
 
 
-def _of_the_only_process(scene: Scene, outcome: Outcome, what: str) -> None:
+def _of_the_only_process(scene: Scene, outcome: FaultOutcome, what: str) -> None:
     """The server is that worker: it ends, and what writes the log goes on, if it is let."""
     lost, late = 0, 0
     for _ in range(scene.times(50, 1)):
@@ -109,7 +109,7 @@ def _end(served: Served) -> None:
     served.subject.process.wait(60)
 
 
-def _hold(outcome: Outcome, served: Served, ledger: Ledger, words: str) -> None:
+def _hold(outcome: FaultOutcome, served: Served, ledger: Ledger, words: str) -> None:
     found = reconcile(ledger, served.logs)
     outcome.add(ledger, found)
     outcome.figures[f"lost, {words}"] = str(len(found.lost))

@@ -8,9 +8,9 @@ import time
 
 import psutil
 
-from loadtest.faults.foreign import Foreign, foreign_load
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
+from loadtest.harness.foreign import Foreign, foreign_load
 from loadtest.harness.http_bytes import address
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
@@ -47,7 +47,7 @@ def sigterm(scene: Scene, outcome: FaultOutcome) -> None:
         outcome.add(clients.ledger, found)
         strays += abs(found.others - probes - (foreign.answered - before))
     _nothing_lost(outcome)
-    foreign.report(outcome, ends=True)
+    _report(foreign, outcome, ends=True)
     outcome.expect("a log with as many lines as all clients had answers", not strays, f"{strays} off")
     outcome.expect("exit code 0", codes == {0}, codes)
     outcome.expect_at_most("the slowest stop", slowest, STOP_SECONDS, "s", timed=True)
@@ -73,7 +73,7 @@ def sighup(scene: Scene, outcome: FaultOutcome) -> None:
     outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
     _nothing_lost(outcome)
     outcome.expect_none("requests shed", outcome.shed)
-    foreign.report(outcome, ends=False)
+    _report(foreign, outcome, ends=False)
     instances = len(clients.ledger.instances)
     outcome.expect("answers of successors", instances > 2, f"{instances} instances")
 
@@ -146,3 +146,15 @@ def _log_exact(outcome: FaultOutcome) -> None:
     outcome.expect_none("answers lost", outcome.lost)
     outcome.expect_none("lines twice", outcome.duplicate)
     outcome.expect_none("answers or lines wrong", outcome.wrong)
+
+
+def _report(foreign: Foreign, outcome: FaultOutcome, *, ends: bool) -> None:
+    """Note what they say; of a server that ends, connections are refused at last."""
+    tools = [tool for tool in ("wrk", "hey") if tool not in foreign.missing]
+    for tool in foreign.missing:
+        outcome.figures[tool] = "not installed"
+    if tools:
+        outcome.figures[" and ".join(tools)] = f"{foreign.answered:,} answers"
+        outcome.expect_none(f"failures seen by {' and '.join(tools)}", foreign.failed)
+        if not ends:
+            outcome.expect_none("connections refused", foreign.refused)

@@ -17,7 +17,7 @@ from server.log.history import AREAS, KEPT_MINUTES, Entries, History
 from server.log.minutes import Minutes, quantile
 from server.log.ring import Ring, ring_bytes
 from server.log.stream import Tallies
-from server.metrics.layout import Layout
+from server.metrics.layout import SlotLayout
 from server.metrics.row_counter import RowCounter
 from server.metrics.shared import SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
@@ -76,7 +76,7 @@ def test_a_day_is_told_minute_by_minute_in_bounded_memory(bundle: Bundle) -> Non
     """Two workers, 1,500 minutes, an observer that is started again: each count in its minute, once."""
     reference = read_reference(bundle)
     assert reference is not None
-    layout = Layout([(bundle.label, bundle.outcomes)], {bundle.label: reference})
+    layout = SlotLayout([(bundle.label, bundle.outcomes)], {bundle.label: reference})
     layout.register_fields(bundle.label, bundle.schema.names)
     shared = SharedMetrics(layout, 2)
     workers = [WorkerMetrics(shared, worker) for worker in range(2)]

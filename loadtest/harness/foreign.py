@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtest.faults.outcome import FaultOutcome
 from loadtest.harness.bodies import wrk_script
 from loadtest.harness.closed_loop import read_wrk, wrk
 from loadtest.harness.reference_rows import ReferenceRow
@@ -31,17 +30,6 @@ class Foreign:
     failed: Counter[str] = field(default_factory=Counter)
     refused: int = 0
     missing: list[str] = field(default_factory=list)
-
-    def report(self, outcome: FaultOutcome, *, ends: bool) -> None:
-        """Note what they say; of a server that ends, connections are refused at last."""
-        tools = [tool for tool in ("wrk", "hey") if tool not in self.missing]
-        for tool in self.missing:
-            outcome.figures[tool] = "not installed"
-        if tools:
-            outcome.figures[" and ".join(tools)] = f"{self.answered:,} answers"
-            outcome.expect_none(f"failures seen by {' and '.join(tools)}", self.failed)
-            if not ends:
-                outcome.expect_none("connections refused", self.refused)
 
 
 @contextmanager
