@@ -165,7 +165,7 @@ class Settings:
     busy_poll: bool = _setting(
         False,
         _switch,
-        "`on`: workers never sleep, one processor each; a request is answered in some 60 % of the time",
+        "`on`: workers never sleep, one processor each, for the shortest answers to few connections",
     )
     request_timeout_seconds: float = _setting(
         10.0,

@@ -122,7 +122,7 @@ def test_a_day_is_told_minute_by_minute_in_bounded_memory(bundle: Bundle) -> Non
     columns = [orjson.loads(entry)["models"][bundle.label] for entry in history.columns.since(0)]
     assert [sum(c["income"]["bins"]) for c in columns[-3:]] == [2 * (1 + m % 3) for m in (1497, 1498, 1499)]
     assert columns[-1]["owner"]["missing"] == sum(columns[-1]["income"]["bins"])
-    assert sum(AREAS) <= 13 * 2**20
+    assert sum(AREAS) <= 33 * 2**20
 
 
 def _history(url: str, **parameters: Any) -> Any:
