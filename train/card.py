@@ -34,14 +34,13 @@ def model_card(figures: Figures, provenance: Figures, decision: Decision) -> str
 
     `figures` is `report.evaluation`'s result, `provenance` the manifest's member.
     """
-    held, unseen, blind = figures["held_out"], figures["out_of_fold"], figures["without_gender"]
+    held, unseen = figures["held_out"], figures["out_of_fold"]
     synthetic = provenance["synthetic"]
     return TEMPLATE.read_text().format(
         front_matter=_front_matter(held, synthetic),
         inputs=len(SCHEMA),
         held=held,
         unseen=unseen,
-        blind=blind,
         recipe=figures["recipe"],
         threshold=figures["threshold"],
         decision=decision,
@@ -53,7 +52,6 @@ def model_card(figures: Figures, provenance: Figures, decision: Decision) -> str
         further_clients=_further_clients(provenance["clients"]["without_secondary_tables"]),
         held_groups=_group_table(held["groups"]),
         unseen_groups=_group_table(unseen["groups"]),
-        blind_groups=_group_table({"gender": blind["groups"]}),
         rising=_monotone(1),
         falling=_monotone(-1),
         parameters="\n".join(f"| `{name}` | {value:.5g} |" for name, value in provenance["tuned"].items()),

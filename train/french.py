@@ -50,13 +50,6 @@ _FEATURES: dict[str, dict[str, Any]] = {
             "En congé de maternité",
         ],
     },
-    "CODE_GENDER": {
-        "label": "Sexe",
-        "help": "Tel que déclaré dans la demande ; hérité du formulaire d'origine. "
-        "La carte du modèle dit ce que coûte son abandon.",
-        "group": _PERSON,
-        "category_labels": ["Homme", "Non précisé", "Femme"],
-    },
     "FLAG_DOCUMENT_3": {
         "label": "Document 3 remis",
         "help": "Si le document 3 de la liste du prêteur est au dossier.",

@@ -56,13 +56,6 @@ def auc_interval(target: Vector, scores: Vector) -> tuple[float, float]:
     return max(0.0, low), min(1.0, high)
 
 
-def auc_difference_interval(target: Vector, first: Vector, second: Vector) -> tuple[float, float]:
-    """The 95 % interval of AUC(second) - AUC(first) on the same clients, paired; source as above."""
-    pairs = zip(_placements(target, second), _placements(target, first), strict=True)
-    bad, good = (b - a for b, a in pairs)
-    return _interval(bad, good)
-
-
 def _placements(target: Vector, scores: Vector) -> tuple[Vector, Vector]:
     """For each defaulting client the share of paying ones scored lower, for each paying one the reverse.
 

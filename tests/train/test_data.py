@@ -48,7 +48,6 @@ def test_features_are_those_of_the_specification() -> None:
         "EXT_SOURCE_3",
         "NAME_EDUCATION_TYPE",
         "NAME_INCOME_TYPE",
-        "CODE_GENDER",
         "FLAG_DOCUMENT_3",
         "CRECARD_CNT_DRAWINGS_ATM_CURRENT_mean",
         "BUREAU_AMT_CREDIT_SUM_OVERDUE_max",
@@ -76,7 +75,6 @@ def test_clients_are_read_with_the_maximum_overdue_and_the_mean_of_drawings(fold
         "EXT_SOURCE_3": 0.14,
         "NAME_EDUCATION_TYPE": "Secondary / secondary special",
         "NAME_INCOME_TYPE": "Working",
-        "CODE_GENDER": "M",
         "FLAG_DOCUMENT_3": 0,
         "BUREAU_AMT_CREDIT_SUM_OVERDUE_max": 40.5,
         "AMT_INCOME_TOTAL": 202500.0,
@@ -84,6 +82,7 @@ def test_clients_are_read_with_the_maximum_overdue_and_the_mean_of_drawings(fold
         "AGE_YEARS": 9461 / 365.25,
         "YEARS_EMPLOYED": 637 / 365.25,
     }
+    assert rows.watched["CODE_GENDER"].tolist() == ["Male", "Female", "Not stated"]
     assert row(folder, 1)["CRECARD_CNT_DRAWINGS_ATM_CURRENT_mean"] == 2.5
 
 

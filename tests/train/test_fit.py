@@ -103,7 +103,7 @@ def test_costs_that_decide_the_same_about_everybody_are_refused_at_the_first_tri
 ) -> None:
     costs, told = Costs(missed_default=1, refused_good=10), []
     with pytest.raises(TrainingRefused, match=r"nobody is refused: choose other costs"):
-        tune(rows, costs, seed=0, trials=9, folder=tmp_path, tell=lambda *done: told.append(done))
+        tune(rows, costs, seed=1, trials=9, folder=tmp_path, tell=lambda *done: told.append(done))
     assert told == []
 
 
@@ -171,16 +171,7 @@ def mean_margins(booster: Booster, rows: Rows, name: str, codes: list[float]) ->
     return [float(mean) for mean in margins.mean(axis=0)]
 
 
-def test_an_unstated_gender_scores_as_the_less_risky_one() -> None:
-    rows = clients(6000, SEED)
-    codes = [SCHEMA["CODE_GENDER"].encode(word) for word in ("M", "XNA", "F")]
-    male, unstated, female = mean_margins(fit(rows, START, 0, 100), rows, "CODE_GENDER", codes)
-    assert male > unstated == female
-
-
-@pytest.mark.parametrize(
-    "name", ["NAME_EDUCATION_TYPE", "NAME_INCOME_TYPE", "CODE_GENDER", "FLAG_DOCUMENT_3"]
-)
+@pytest.mark.parametrize("name", ["NAME_EDUCATION_TYPE", "NAME_INCOME_TYPE", "FLAG_DOCUMENT_3"])
 def test_a_gap_that_the_data_never_have_is_not_scored_as_the_first_category(name: str) -> None:
     rows = clients(6000, SEED)
     found = np.unique(rows.features[:, SCHEMA.names.index(name)]).tolist()

@@ -289,7 +289,7 @@ def test_operations_show_the_metrics_and_ask_for_nothing_else(client: TestClient
         "Drift, strongest first",
         "Worker 1",
         "No line was lost",
-        "credit@1, graph",
+        "credit@2, graph",
         f"{compared_rows(CREDIT)} rows compared with the trained model, 0 bits different",
     ):
         assert words in said

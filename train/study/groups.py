@@ -41,6 +41,9 @@ def _figures(target: Vector, scores: Vector, threshold: float) -> dict[str, Any]
 
 
 def _masks(rows: Rows, group: Group) -> Masks:
+    if group.feature in rows.watched:
+        words = rows.watched[group.feature]
+        return {part: words == part for part in group.parts} | {"missing": words == ""}
     column = rows.inputs.schema.names.index(group.feature)
     values = rows.features[:, column]
     absent = {"missing": np.isnan(values)}

@@ -1,6 +1,6 @@
 """Values hidden in training, so that the model learns what to make of a missing one.
 
-A client may leave education, income type, gender or document 3 out, but in the
+A client may leave education, income type or document 3 out, but in the
 data they are never missing. LightGBM would score such a gap as the value 0, which
 is the first category: a gap in education as the lowest level of it. Hidden in some
 training rows, a gap is scored between the categories, near the average. In

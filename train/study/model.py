@@ -90,10 +90,3 @@ def fit_model(
     booster = fit(rows, parameters, seed, trees)
     fitted()
     return Model(booster, parameters, trees, threshold, unseen, cost)
-
-
-def without(rows: Rows, feature: str) -> Rows:
-    """The same rows with one feature missing everywhere: the model cannot learn from it."""
-    features = rows.features.copy()
-    features[:, rows.inputs.schema.names.index(feature)] = np.nan
-    return Rows(features, rows.target, rows.complete, rows.inputs)

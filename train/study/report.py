@@ -1,4 +1,4 @@
-"""The evaluation that goes into the bundle: on held-out clients, in cross-validation, without gender."""
+"""The evaluation that goes into the bundle: on held-out clients and in cross-validation."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,10 +7,10 @@ import numpy as np
 from sklearn.metrics import log_loss, roc_auc_score
 
 from export.evaluation.cost import Costs, Vector, cost_per_client
-from export.evaluation.evaluate import auc_difference_interval, evaluate, rounded
+from export.evaluation.evaluate import evaluate, rounded
 from train.study.fit import FOLDS, fit, folds, out_of_fold, repeats_for
 from train.study.groups import by_group
-from train.study.model import DataSplit, Model, boosters, fit_model, without
+from train.study.model import DataSplit, Model
 from train.study.seeds import LEARNING, RECIPE, derived
 from train.tables.rows import Rows
 
@@ -18,10 +18,9 @@ from train.tables.rows import Rows
 LEARNED_PARTS = (0.2, 0.4, 0.6, 0.8)
 
 
-def boosters_of_evaluation(split: DataSplit, blind_to: str | None = None) -> int:
+def boosters_of_evaluation(split: DataSplit) -> int:
     """How many boosters `evaluation` fits."""
-    fits = FOLDS * repeats_for(_together(split)) + FOLDS * len(LEARNED_PARTS)
-    return fits + (boosters(split.development) if blind_to else 0)
+    return FOLDS * repeats_for(_together(split)) + FOLDS * len(LEARNED_PARTS)
 
 
 def evaluation(
@@ -30,7 +29,6 @@ def evaluation(
     costs: Costs,
     seed: int,
     fitted: Callable[[], object] = lambda: None,
-    blind_to: str | None = None,
 ) -> dict[str, Any]:
     """All figures of the model, ready for `bundle.json`.
 
@@ -40,10 +38,9 @@ def evaluation(
     threshold was chosen on these scores.
     `recipe`: cross-validation over all complete clients, as published figures
     for this data are usually given. `learning_curve`: what more rows would bring.
-    `importance`: each feature's share of the gain of all splits. `blind_to` names a
-    feature without which the recipe is tried too. Costs are means a row.
+    `importance`: each feature's share of the gain of all splits. Costs are means a row.
     """
-    figures = {
+    return {
         "held_out": _evaluate(split.held_out, model.probabilities(split.held_out.features), model, costs),
         "out_of_fold": mean_figures(
             [
@@ -56,9 +53,6 @@ def evaluation(
         "learning_curve": learning_curve(split.development, model, seed, fitted),
         "importance": importance(model),
     }
-    if blind_to:
-        figures["without_gender"] = _without(blind_to, split, model, costs, seed, fitted)
-    return figures
 
 
 def mean_figures(repeats: Sequence[Any]) -> Any:
@@ -145,7 +139,8 @@ def _together(split: DataSplit) -> Rows:
     parts = (split.development, split.held_out)
     features = np.concatenate([part.features for part in parts])
     target = np.concatenate([part.target for part in parts])
-    return Rows(features, target, np.concatenate([part.complete for part in parts]), split.development.inputs)
+    complete = np.concatenate([part.complete for part in parts])
+    return Rows(features, target, complete, split.development.inputs)
 
 
 def _evaluate(rows: Rows, scores: Vector, model: Model, costs: Costs) -> dict[str, Any]:
@@ -168,29 +163,3 @@ def _threshold(model: Model, costs: Costs) -> dict[str, Any]:
         "out_of_fold_cost_at_analytic": float(np.mean(curves)),
     }
     return dict(rounded(figures))
-
-
-def _without(
-    feature: str, split: DataSplit, model: Model, costs: Costs, seed: int, fitted: Callable[[], object]
-) -> dict[str, Any]:
-    """The same recipe trained without gender, beside the model: what leaving it out costs."""
-    blind = fit_model(without(split.development, feature), model.parameters, costs, seed, fitted)
-    held = split.held_out
-    scores = blind.probabilities(without(held, feature).features)
-    unseen, before, after = model.out_of_fold.target, model.out_of_fold.scores[0], blind.out_of_fold.scores[0]
-    figures = {
-        "out_of_fold_auc_difference_interval": list(auc_difference_interval(unseen, before, after)),
-        "out_of_fold_auc": _mean_auc(blind),
-        "out_of_fold_auc_with_gender": _mean_auc(model),
-        "out_of_fold_cost": blind.out_of_fold_cost,
-        "out_of_fold_cost_with_gender": model.out_of_fold_cost,
-        "held_out_auc": float(roc_auc_score(held.target, scores)),
-        "held_out_cost": float(cost_per_client(held.target, scores, np.array([blind.threshold]), costs)[0]),
-        "groups": by_group(held, scores, blind.threshold)["gender"],
-    }
-    return dict(rounded(figures))
-
-
-def _mean_auc(model: Model) -> float:
-    unseen = model.out_of_fold
-    return float(np.mean([roc_auc_score(unseen.target, scores) for scores in unseen.scores]))

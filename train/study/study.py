@@ -46,8 +46,8 @@ class Study:
     figures: dict[str, Any]
 
 
-def study(rows: Rows, recipe: Recipe, narrator: Narrator, blind_to: str | None = None) -> Study:
-    """Hold out, search, fit and evaluate; `blind_to` names a feature to try it without.
+def study(rows: Rows, recipe: Recipe, narrator: Narrator) -> Study:
+    """Hold out, search, fit and evaluate.
 
     Raises `TrainingRefused` for rows that no model can be learned from.
     """
@@ -63,9 +63,8 @@ def study(rows: Rows, recipe: Recipe, narrator: Narrator, blind_to: str | None =
         )
     with narrator.boosters("fitting the model and its threshold", boosters(parts.development)) as fitted:
         model = fit_model(parts.development, tuned.parameters, recipe.costs, recipe.seed, fitted)
-    what = "evaluating it, with and without gender" if blind_to else "evaluating it"
-    with narrator.boosters(what, boosters_of_evaluation(parts, blind_to)) as fitted:
-        figures = evaluation(parts, model, recipe.costs, recipe.seed, fitted, blind_to)
+    with narrator.boosters("evaluating it", boosters_of_evaluation(parts)) as fitted:
+        figures = evaluation(parts, model, recipe.costs, recipe.seed, fitted)
     return Study(parts, tuned, model, figures)
 
 

@@ -13,11 +13,12 @@ for them missing means "not looked up", for the others "has none".
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from server.errors import UnacceptableRow
 from train.errors import DataError
-from train.tables.features import INPUTS, SCHEMA
+from train.tables.features import GENDER, INPUTS, SCHEMA
 from train.tables.kaggle import CLIENT, KaggleTable, read_table
 from train.tables.rows import Rows
 
@@ -35,7 +36,8 @@ ATM_MEAN = "CRECARD_CNT_DRAWINGS_ATM_CURRENT_mean"
 OVERDUE_MAX = "BUREAU_AMT_CREDIT_SUM_OVERDUE_max"
 _NUMBERS = ["EXT_SOURCE_1", "EXT_SOURCE_2", "EXT_SOURCE_3", "FLAG_DOCUMENT_3"]
 _NUMBERS += ["AMT_INCOME_TOTAL", "AMT_CREDIT", "AMT_ANNUITY"]
-_WORDS = ["NAME_EDUCATION_TYPE", "NAME_INCOME_TYPE", "CODE_GENDER"]
+_WATCHED = "CODE_GENDER"
+_WORDS = ["NAME_EDUCATION_TYPE", "NAME_INCOME_TYPE", _WATCHED]
 #: The two other tables: file, column and the feature made of it.
 _SECONDARY = (
     (BUREAU, "AMT_CREDIT_SUM_OVERDUE", OVERDUE_MAX),
@@ -106,6 +108,8 @@ def _clients(table: KaggleTable) -> pl.DataFrame:
         )
     target = table.numbers(TARGET)
     table.refuse(TARGET, ~target.is_in([0.0, 1.0]).fill_null(False), "0 or 1")
+    watched = table.words(_WATCHED)
+    table.refuse(_WATCHED, ~watched.is_in(list(GENDER)).fill_null(True), " or ".join(map(repr, GENDER)))
     days = table.numbers("DAYS_EMPLOYED")
     employed = days.set(days == NOT_EMPLOYED_DAYS, None)
     return pl.DataFrame(
@@ -152,4 +156,6 @@ def _encode(clients: pl.DataFrame, files: str) -> Rows:
             f"{first.detail}{shown} in {name} of client {clients[CLIENT][int(row)]} (of {files}): "
             "correct the file or leave the client out"
         ) from None
-    return Rows(features, clients[TARGET].to_numpy(), clients["complete"].to_numpy(), INPUTS)
+    watched = np.array([GENDER.get(word, "") for word in clients[_WATCHED].to_list()])
+    target, complete = clients[TARGET].to_numpy(), clients["complete"].to_numpy()
+    return Rows(features, target, complete, INPUTS, {_WATCHED: watched})

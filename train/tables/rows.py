@@ -13,12 +13,14 @@ from server.model.schema import Matrix, Schema
 class Group:
     """People who are looked at apart: by the words of a category, or by bands of a number.
 
-    `bands` are the lower ends, ascending; the last has no upper end.
+    `bands` are the lower ends, ascending; the last has no upper end. A `feature` that
+    is none of the inputs is one of `Rows.watched`, and `parts` are its words.
     """
 
     name: str
     feature: str
     bands: tuple[float, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,20 @@ class Rows:
     `features` is float64 [n, F] in the order of the schema with NaN for missing,
     `target` float64 [n] of 0 and 1, `complete` bool [n]: whether a row may be scored.
     The others are learned from alone, as what they lack means something else.
+    `watched` are texts, [n] each, "" for missing, that people are told apart by and
+    the model does not see.
     """
 
     features: Matrix
     target: npt.NDArray[np.float64]
     complete: npt.NDArray[np.bool_]
     inputs: Inputs
+    watched: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.target)
 
     def take(self, index: npt.NDArray[np.intp]) -> "Rows":
         """The rows at these positions."""
-        return Rows(self.features[index], self.target[index], self.complete[index], self.inputs)
+        watched = {name: texts[index] for name, texts in self.watched.items()}
+        return Rows(self.features[index], self.target[index], self.complete[index], self.inputs, watched)
