@@ -17,8 +17,9 @@ SEARCHED = 4000
 SEED = 20_261
 #: Features an example may lack: most applicants have no card at the lender.
 _MAY_BE_MISSING = {"CRECARD_CNT_DRAWINGS_ATM_CURRENT_mean"}
-#: The safe one is the safest of a hundred, not of thousands: an applicant one meets.
-SAFE_QUANTILE, RISKY_QUANTILE = 0.01, 0.99
+#: The safest of a hundred and the riskiest of fifty, not of thousands: applicants one meets,
+#: whose decision something can turn.
+SAFE_QUANTILE, RISKY_QUANTILE = 0.01, 0.98
 
 
 def find_examples(probabilities: Score, threshold: float) -> list[dict[str, Any]]:
