@@ -204,7 +204,7 @@ def test_slow_request_across_a_reload_is_answered(versions: list[Path], served: 
     """It takes longer than a worker that gives no sign of life may take."""
     body = orjson.dumps(ROW)
     request = post("/predict", body)
-    settings = {"request_timeout_seconds": "30", "drain_seconds": "20"}
+    settings = {"request_timeout_seconds": "120", "drain_seconds": "20"}
     with (
         serving(served, tmp_path, "--workers", "2", **settings) as subject,
         socket.create_connection(address(subject.url), 30) as connection,
