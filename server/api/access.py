@@ -59,7 +59,12 @@ class AllowedHosts:
                 refused = MalformedRequest("expected a Host of HOTROW_ALLOWED_HOSTS, got another")
                 await (await answer_problem(request, refused))(scope, receive, send)
                 return
+            # What a proxy says the name was, and the page builds its addresses from, is held to the same.
+            scope["headers"] = [header for header in scope["headers"] if not self._is_foreign(*header)]
         await self._app(scope, receive, send)
+
+    def _is_foreign(self, name: bytes, value: bytes) -> bool:
+        return name == b"x-forwarded-host" and host_name(value.decode("latin-1")) not in self._names
 
 
 def host_name(host: str) -> str:

@@ -54,6 +54,8 @@ def test_page_answers_to_its_own_names_alone(tmp_path: Path) -> None:
             answer = client.get(path, headers={"Host": "evil.example:7860"})
             assert answer.status_code == 400
             assert "HOTROW_ALLOWED_HOSTS" in answer.json()["detail"]
+        behind_a_proxy = {"Host": "localhost", "X-Forwarded-Host": "evil.example"}
+        assert "evil.example" not in client.get("/", headers=behind_a_proxy).text
 
 
 def test_hosts_are_those_of_the_address_or_of_the_setting() -> None:
