@@ -227,10 +227,10 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
                 take_again(self.LISTENERS[place])
                 self._parked.remove(place)
             for _ in range(self.num_workers - len(self._current())):
-                self.app.slot_taken = None
+                self.app.starting = None
                 self.spawn_worker()
         except OSError as error:  # no process, no descriptor: those that serve go on
-            self.app.free_slot_taken()
+            self.app.forget_starting()
             self._cannot_start(error)
         else:
             self._lacks = ""

@@ -145,7 +145,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         self.log = SharedLog(settings, self.metrics) if settings.log_mode != "off" else None
         #: Which generation's worker is in each slot, -1 for none.
         self._slots = [-1] * slots
-        self.slot_taken: int | None = None
+        self.starting: HotrowWorker | None = None
         # Held open here: a worker that dies leaves its backlog to its successor.
         self._listeners = bind(settings, count=settings.workers)
         self._address = address_of(self._listeners[0])
@@ -221,13 +221,15 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         """The service of the worker in this slot."""
         return open_worker(self.settings, self.bundles, self.metrics, slot, self.log)
 
-    def free_slot_taken(self) -> None:
+    def forget_starting(self) -> None:
         """The worker that is being started could not be forked; it may have had its slot."""
-        if self.slot_taken is not None:
-            self._slots[self.slot_taken] = -1
+        if self.starting is not None:
+            self._slots[self.starting.slot] = -1
+            self.starting.tmp.close()  # else a descriptor for each try, until the collector comes
 
     def _take_slot(self, _: Arbiter, worker: HotrowWorker) -> None:
-        worker.slot = self.slot_taken = self._free_slot_at_the_emptiest_listener()
+        self.starting = worker
+        worker.slot = self._free_slot_at_the_emptiest_listener()
         self._slots[worker.slot] = worker.generation = self.generation
         self._shared[_FIRST_SLOT + worker.slot] = 0.0
         # gunicorn compares a monotonic clock with the file's time, which is the wall

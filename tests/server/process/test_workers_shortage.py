@@ -82,8 +82,11 @@ def test_worker_that_no_process_is_left_for_is_started_later(three: Path) -> Non
             folder / "three", folder, ["--workers", "2"], command=[*as_nobody, *python("-m", "server")]
         ) as subject:
             limit = [*as_nobody, "prlimit", "--pid", str(subject.pid)]
+            parent = psutil.Process(subject.pid)
+            files = parent.num_fds()
             subprocess.run([*limit, "--nproc=1:"], check=True)
             survivor = _kill_one_and_wait_for_a_failed_start(subject)
+            assert parent.num_fds() <= files  # each try had left one
             subprocess.run([*limit, f"--nproc={'unlimited' if hard < 0 else hard}:"], check=True)
             _is_whole_again(subject, survivor)
 
