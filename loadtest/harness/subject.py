@@ -17,7 +17,7 @@ import psutil
 
 from server.errors import HotrowError
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 
 class LoadTestError(HotrowError):
