@@ -85,4 +85,4 @@ class Day:
 
 
 def _card(content: str) -> str:
-    return f'<section class="sheet wide">{tag("h2", _HEADING)}{content}</section>'
+    return f'<section class="sheet whole">{tag("h2", _HEADING)}{content}</section>'
