@@ -23,8 +23,9 @@ MAX_VALUES = 50_000_000
 BLOCK_VALUES = 4_000_000
 _BLOCK_ROWS = 4096
 #: Rows times splits, which a library's time to score them grows with, and the rows of any model.
-_MAX_WORK = 2_000_000_000
-_LEAST_ROWS = 20_000
+_MAX_WORK = 500_000_000
+_LEAST_ROWS = 5_000
+_LEAST_SPLITS = 2_000
 _POOL_ROWS = 256
 _LARGEST_32 = 3.4028234663852886e38
 
@@ -70,6 +71,8 @@ class RowMaker:
         every = range(len(schema))
         self._used = [i for i in every if knots[i] or i in members] if forest else list(every)
         self._splits = sum(1 for _ in forest.splits()) if forest else 0
+        by_work = max(_LEAST_SPLITS, _MAX_WORK // 3 // max(1, self._splits))  # three rows a split
+        self._tried = min(self._splits, MAX_SPLITS, by_work)
         alone = min(MAX_ALONE, max(1, MAX_VALUES // (len(extremes) * max(1, len(schema)))))
         self._alone = sorted(self._random.permutation(self._used)[:alone].tolist())
         self.block_rows = max(16, min(_BLOCK_ROWS, BLOCK_VALUES // max(1, len(schema))))
@@ -89,7 +92,7 @@ class RowMaker:
         """How much of the model is looked at: its splits and columns, and those tried one by one."""
         return {
             "splits": self._splits,
-            "splits_tried": min(self._splits, MAX_SPLITS),
+            "splits_tried": self._tried,
             "columns": len(self._schema),
             "columns_tried_alone": len(self._alone),
         }
@@ -158,7 +161,7 @@ class RowMaker:
 
     def _lot(self) -> npt.NDArray[np.bool_]:
         tried = np.zeros(self._splits, dtype=np.bool_)
-        tried[self._random.permutation(self._splits)[:MAX_SPLITS]] = True
+        tried[self._random.permutation(self._splits)[: self._tried]] = True
         return tried
 
     def _rows_at(self, tree: Tree, path: list[tuple[int, bool]], row: Matrix) -> Matrix:
