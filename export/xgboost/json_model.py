@@ -32,7 +32,8 @@ class XGBoostModel:
 
     `forest` is empty of `gblinear`, which has `weights`: float32 [F + 1, K], the last row
     the bias. Of a model of several targets all that counts is that of `target`; else it is None.
-    `coded` are the categorical features, `categories` the names of those that have some.
+    `coded` are the categorical features, `categories` the names of those that have some,
+    `flags` the columns of booleans ("i", indicators).
     """
 
     forest: Forest
@@ -46,6 +47,7 @@ class XGBoostModel:
     coded: frozenset[int]
     categories: dict[int, tuple[Any, ...]]
     weights: npt.NDArray[np.float32] | None
+    flags: frozenset[int] = frozenset()
 
 
 def parse_xgboost(content: bytes, rounds: str = "best", target: int | None = None) -> XGBoostModel:
@@ -136,8 +138,9 @@ def _model(
     names, types = _features(learner, width)
     categories = _categories(model.get("cats"), types)
     coded = frozenset(i for i, kind in enumerate(types) if kind == "c") | forest.members().keys()
+    flags = frozenset(i for i, kind in enumerate(types) if kind == "i")
     return XGBoostModel(
-        forest, names, objective, name, iterations, trained, best, target, coded, categories, None
+        forest, names, objective, name, iterations, trained, best, target, coded, categories, None, flags
     )
 
 

@@ -19,7 +19,7 @@ from export.xgboost.json_model import XGBoostModel, parse_xgboost
 from export.xgboost.linear import linear_graph
 from server.errors import first_line
 from server.model.link import Margins, float32
-from server.model.schema import Feature, Matrix, Schema
+from server.model.schema import Feature, Inferred, Matrix, Schema
 
 _TASKS = {
     "binary:logistic": ("binary", "logistic32"),
@@ -205,6 +205,8 @@ def _feature(model: XGBoostModel, i: int, name: str, thresholds: list[float]) ->
         return Feature(name, "category", categories=texts, default=texts[0])
     if i in model.coded:
         return Feature(name, "integer", minimum=0.0, default=0.0)
+    if i in model.flags:
+        return Feature(name, inferred=Inferred("flag"))
     return threshold_feature(name, thresholds)
 
 

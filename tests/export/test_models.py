@@ -40,6 +40,7 @@ def differences(trained: Trained, answers: list[Any], bound: float) -> list[str]
 
 
 @pytest.mark.whole
+@pytest.mark.timeout(1200)  # 25 s of CPU, and the others of the machine decide how long that takes
 def test_rows_as_trained_are_answered_as_the_library_answers_them(tmp_path: Path) -> None:
     made: dict[str, Trained] = {}
     folders: list[Path] = []

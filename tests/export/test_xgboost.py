@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import pytest
 import xgboost
 
 from export.errors import ExportRefused
 from export.xgboost.json_model import parse_xgboost
 from export.xgboost.model import convert_xgboost
+from server.errors import UnacceptableRow
 from server.model.predictor import Predictor
 from tests.support.export_models import certificate, export, rows, target, train_xgboost, xgboost_conversion
 
@@ -134,3 +136,12 @@ def test_objectives_of_one_number_are_exact(objective: str, tmp_path: Path) -> N
             data.set_float_info(f"label_{end}_bound", target(rows(500), "count"))
     booster = xgboost.train({"objective": objective, "nthread": 1, "verbosity": 0}, data, 4)
     assert export(tmp_path, xgboost_conversion(booster)).exact
+
+
+def test_a_column_that_was_boolean_takes_booleans() -> None:
+    frame = pd.DataFrame(rows()[:, :2], columns=["a", "b"]).assign(late=rows()[:, 5] > 0)
+    booster = xgboost.train({"nthread": 1}, xgboost.DMatrix(frame, target(rows())), 3)
+    schema = xgboost_conversion(booster).schema
+    assert schema.encode({"a": 1, "b": 2, "late": True}) == schema.encode({"a": 1, "b": 2, "late": 1.0})
+    with pytest.raises(UnacceptableRow, match="1 field"):
+        schema.encode({"a": True, "late": 2.5})

@@ -91,7 +91,9 @@ def behind(model: Any, encoder: Any = None, numbers: Any = "passthrough") -> Pip
     )
 
 
-def fitted(make: Callable[[], Any], rows: Any, target: Any, save: str = "m.joblib", **fit: Any) -> Make:
+def fitted(
+    make: Callable[[], Any], rows: Any, target: Any, save: str = "m.joblib", *, data: bool = True, **fit: Any
+) -> Make:
     """An estimator fitted with scikit-learn's interface, as joblib or skops save it."""
 
     def trained(folder: Path) -> Trained:
@@ -105,7 +107,7 @@ def fitted(make: Callable[[], Any], rows: Any, target: Any, save: str = "m.jobli
         names = rows.columns if named else [_position(model).format(i) for i in range(rows.shape[1])]
         outputs = outputs[:, 1] if outputs.ndim == 2 and outputs.shape[1] == 2 else outputs
         options = ["--trust-pickle"] if save.endswith("joblib") else []
-        if named:  # what the frame held is in no pickle
+        if named and data:  # what the frame held is in no pickle
             rows.to_csv(folder / "t.csv", index=False)
             options += ["--data", str(folder / "t.csv")]
         return Trained(folder / save, pd.DataFrame(rows, columns=names), outputs, outcomes, tuple(options))
@@ -218,6 +220,9 @@ MODELS: dict[str, tuple[Make, float]] = {
         fitted(lambda: LGBMRanker(n_estimators=6, verbose=-1, n_jobs=1), MATRIX, BAD, group=[30] * 10), 0,
     ),
     "XGBoost JSON, names of columns": (crossed({"objective": "binary:logistic"}, TABLE[NUMBERS], BAD), 0),
+    "XGBClassifier of a frame with booleans and categories, joblib": (
+        fitted(lambda: extreme(enable_categorical=True), FRAME, BAD, data=False), 0,
+    ),
     "XGBoost UBJSON, gaps, three classes": (
         crossed({"objective": "multi:softprob", "num_class": 3}, SPARSE, BAND.factorize()[0], "m.ubj"), 0,
     ),
