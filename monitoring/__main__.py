@@ -31,6 +31,9 @@ def main(arguments: Sequence[str]) -> int:
     report.add_argument(
         "--html", type=Path, default=Path("runs/report.html"), help="page to write [%(default)s]"
     )
+    report.add_argument(
+        "--check", action="store_true", help="exit 3 if a column drifted or lines are missing, for scripts"
+    )
     report.add_argument("--metrics", help="a server's /metrics, URL or file, for the error rate")
     drift = command("drift", _drift, "drift of logs or CSV files against the training data; exits 3 on drift")
     drift.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
@@ -104,7 +107,7 @@ def _report(options: argparse.Namespace, console: "Console") -> int:
     options.html.parent.mkdir(parents=True, exist_ok=True)
     options.html.write_text(render(report), encoding="utf-8")
     console.print(f"Plots: {options.html}")
-    return 0
+    return FOUND if options.check and report.has_findings else 0
 
 
 def _drift(options: argparse.Namespace, console: "Console") -> int:

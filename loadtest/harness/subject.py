@@ -48,6 +48,8 @@ class Subject:
 
 #: How long a server's observer is waited for.
 OBSERVER_SECONDS = 20.0
+#: How long a process that was just forked may take to become another program.
+YOUNG_SECONDS = 0.3
 
 
 def cpu_seconds(pid: int) -> float:
@@ -86,13 +88,21 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """The children of a server but for its observer: with several workers, those."""
-    return [child for child in psutil.Process(pid).children() if not _is_observer(child)]
+    """The living children of a server but for its observer: with several workers, those."""
+    return [child for child in psutil.Process(pid).children() if _is_worker(child)]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        # Between its fork and its exec an observer looks like a worker.
+        time.sleep(max(0.0, YOUNG_SECONDS - (time.time() - process.create_time())))
+        return process.status() != psutil.STATUS_ZOMBIE and not _is_observer(process)
+    return False
 
 
 def is_explainer(process: psutil.Process) -> bool:
     """Whether it is the one that a worker asks for explanations, of one worker a child of the server."""
-    return _runs(process, "server.explain.contributions")
+    return runs(process, "server.explain.contributions")
 
 
 def observer_of(pid: int) -> psutil.Process:
@@ -107,10 +117,11 @@ def observer_of(pid: int) -> psutil.Process:
 
 
 def _is_observer(process: psutil.Process) -> bool:
-    return _runs(process, "server.log.observer")
+    return runs(process, "server.log.observer")
 
 
-def _runs(process: psutil.Process, module: str) -> bool:
+def runs(process: psutil.Process, module: str) -> bool:
+    """Whether it was started as `python -m module`; one that has ended was not."""
     try:
         return module in process.cmdline()  # of a zombie there is none
     except psutil.Error:

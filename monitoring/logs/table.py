@@ -136,7 +136,9 @@ class LogTable:
 
     def _drop_doubles(self) -> None:
         """A line that was copied beside itself tells nothing new; ids differ, also within a batch."""
-        (self.doubled,) = self.row("select count(id) - count(distinct hash(id)) from requests")
+        (self.doubled,) = self.row(  # the hash of no id is one
+            "select count(id) - count(distinct hash(id)) filter (where id is not null) from requests"
+        )
         if not self.doubled:
             return
         for table, key in (("requests", "id"), ("batched", "id, position")):

@@ -9,7 +9,7 @@ from monitoring.drift.comparison import DriftReport, drift_of_log
 from monitoring.logs.lines import keep_lines
 from monitoring.logs.status_codes import Errors, read_errors
 from monitoring.logs.table import open_log
-from monitoring.logs.verification import Verification, verify_table
+from monitoring.logs.verification import LogVerdict, Verification, verify_table
 from monitoring.report.anomalies import Anomaly, anomalies
 from monitoring.report.figures import Figures, figures
 from server.model.bundle import Bundle
@@ -26,6 +26,12 @@ class Report:
     errors: Errors | None
     verification: Verification | None
     bundle: Bundle | None
+
+    @property
+    def has_findings(self) -> bool:
+        """Whether a column drifted, or lines are missing."""
+        missing = self.verification is not None and self.verification.verdict is LogVerdict.MISSING
+        return missing or bool(self.drift and self.drift.drifted)
 
 
 def make_report(

@@ -105,7 +105,8 @@ def drift_notes(drift: DriftReport) -> Iterator[str]:
     if drift.doubled:
         yield f"{drift.doubled:,} lines were there twice and count once."
     if drift.hidden:
-        yield f"Masked in the log, so their values cannot be compared: {', '.join(drift.hidden)}."
+        hidden = ", ".join(drift.hidden)
+        yield f"Not in the log, or masked there, so their values cannot be compared: {hidden}."
     absent = [column.name for column in drift.columns if column.missing_rate == 1.0 and column.drifted]
     if absent:
         yield f"In no row: {', '.join(absent)}."

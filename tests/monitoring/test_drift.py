@@ -370,7 +370,7 @@ def test_rows_of_a_model_that_comes_with_a_reload_are_counted(bundle: Bundle, tm
             taker.put(
                 [(0, 1, line, number, orjson.dumps(orjson.loads(line)["input"]))], [_scored_row(second, line)]
             )
-        slots, end = shared.layout.drift[second.label], time.monotonic() + 20
+        slots, end = shared.layout.drift[second.label], time.monotonic() + 60
         while (rows := slots.both_windows(shared.totals())[0]) < len(answers) and time.monotonic() < end:
             await asyncio.sleep(0.02)
         log.stop()

@@ -11,6 +11,7 @@ import orjson
 import pytest
 import zstandard
 
+from monitoring.__main__ import main
 from monitoring.drift.comparison import ColumnDrift, drift_of_files
 from monitoring.errors import LogError
 from monitoring.logs.erasure import erase
@@ -263,9 +264,21 @@ def test_the_original_projects_risks_are_counted(tmp_path: Path) -> None:
     done = run("-m", "monitoring", "report", str(log), "--html", str(tmp_path / "r.html"))
     assert done.returncode == 0, done.stderr
     assert "high risk, “refuse”" in done.stdout
-    assert make_report([log], None).figures.refusal_rate == 0.25
+    figures = make_report([log], None).figures
+    assert (figures.refusal_rate, figures.doubled) == (0.25, 0)
     log.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records[:45]))
     assert make_report([log], None).figures.refusal_rate == 0.0
+
+
+def test_report_tells_scripts_what_it_found(bundle: Bundle, tmp_path: Path) -> None:
+    """Drift, or a lost line; without --check a report is a report."""
+    clean = log_of(bundle, ROWS, tmp_path / "clean.jsonl")
+    drifted = log_of(bundle, [{**row, "income": 5.0} for row in ROWS], tmp_path / "drifted.jsonl")
+    torn = tmp_path / "torn.jsonl"
+    torn.write_bytes(b"".join(clean.read_bytes().splitlines(keepends=True)[:250:2]))
+    for log, code in ((clean, 0), (drifted, 3), (torn, 3)):
+        command = ["report", str(log), "--model", str(bundle.directory), "--html", str(tmp_path / "r.html")]
+        assert (main(command), main([*command, "--check"])) == (0, code), log
 
 
 def csv(path: Path, rows: list[dict[str, Any]], names: tuple[str, ...], separator: str = ",") -> Path:

@@ -67,7 +67,7 @@ class Prometheus:
         """The value of an expression with one sample; 0 without."""
         return sum(float(sample["value"][1]) for sample in self.query(expression))
 
-    def wait_for(self, expression: str, value: float, seconds: float = 20.0) -> float:
+    def wait_for(self, expression: str, value: float, seconds: float = 60.0) -> float:
         """The value of an expression, once it is this one or time is up."""
         end = time.monotonic() + seconds
         while (found := self.number(expression)) != value and time.monotonic() < end:
@@ -97,11 +97,11 @@ def prometheus(target: str, folder: Path) -> Iterator[Prometheus]:
         yield Prometheus(f"http://{address}")
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def _wait_until_ready(url: str) -> None:
-    for _ in range(150):
+    for _ in range(600):
         try:
             with urllib.request.urlopen(url, timeout=2):
                 return
@@ -148,7 +148,7 @@ def test_prometheus_counts_what_the_clients_count_and_every_query_finds_data(
 
 
 def _wait_for_scrapes(judge: Prometheus, scrapes: int) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while judge.number('count_over_time(up{job="hotrow"}[1h])') < scrapes and time.monotonic() < end:
         time.sleep(0.2)
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -148,14 +149,22 @@ def log_of(
 
 
 def wait_for_rows(url: str, rows: int) -> Samples:
-    """The metrics of a server, once drift is told of so many rows or 20 seconds are up."""
-    end = time.monotonic() + 20
+    """The metrics of a server, once drift is told of so many rows or a minute is up."""
+    end = time.monotonic() + 60
     while total(samples := scrape(url), "hotrow_drift_rows") < rows and time.monotonic() < end:
         time.sleep(0.05)
     return samples
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
-    """Every line of the logs in a folder."""
-    files = sorted(folder.glob("*.jsonl"))
+    """Every line of the logs in a folder, which a server may write, close and rename meanwhile."""
+    for _ in range(20):
+        with suppress(FileNotFoundError, orjson.JSONDecodeError):
+            return _lines(folder)
+        time.sleep(0.05)
+    return _lines(folder)
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    files = sorted(folder.rglob("*.jsonl"))
     return [orjson.loads(line) for file in files for line in file.read_bytes().splitlines()]

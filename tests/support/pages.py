@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from server.api.app import create_app
 from server.scoring.service import open_service
 from server.settings import Settings
+from tests.support.monitored import logged
 from ui.page import add_page
 
 JSON = {"Content-Type": "application/json"}
@@ -74,12 +75,9 @@ def decisions(client: TestClient, decision: str = "accept") -> float:
 
 def wait_for_lines(logs: Path, identity: str) -> list[dict[str, Any]]:
     """The log lines of one answer; they are written within 100 ms of it."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        lines = [
-            json.loads(line) for path in logs.rglob("*.jsonl") for line in path.read_bytes().splitlines()
-        ]
-        if found := [line for line in lines if line["id"] == identity]:
+        if found := [line for line in logged(logs) if line["id"] == identity]:
             return found
         time.sleep(0.02)
     return []

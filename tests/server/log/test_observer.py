@@ -36,7 +36,7 @@ def rows(bundle: Bundle) -> list[ReferenceRow]:
     return alone + batches(bundle, alone, 20, THREE_FEATURES.names, count=10)
 
 
-def eventually(fact: Callable[[], bool], seconds: float = 20.0) -> None:
+def eventually(fact: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < end, "it did not become true in time"
@@ -91,7 +91,8 @@ def test_killed_observer_loses_and_doubles_no_line(
         restarts = total(scrape(subject.url), "hotrow_observer_restarts_total")
         subject.process.terminate()
         assert subject.process.wait(30) == 0
-    assert restarts == ROUNDS
+    assert restarts >= ROUNDS
+    assert "Traceback" not in (tmp_path / "server.log").read_text()
     _is_exact(clients, tmp_path / "logs")
     assert verify([tmp_path / "logs"]).verdict is LogVerdict.WHOLE
 

@@ -108,7 +108,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def _wait_for_lines(folder: Path, lines: int, seconds: float = 5.0) -> None:
+def _wait_for_lines(folder: Path, lines: int, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while len(logged(folder)) < lines and time.monotonic() < end:
         time.sleep(0.02)

@@ -23,7 +23,7 @@ from tests.support.servers import address, serving
 
 ROWS = sample_rows(THREE_FEATURES, 20, seed=4)
 #: What a line may take on a busy machine; without a living writer it never comes.
-SOON_SECONDS = 10.0
+SOON_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")

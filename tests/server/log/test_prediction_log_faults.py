@@ -169,16 +169,18 @@ def _injected(pid: int, file: Path, *faults: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def _wait_until_traced(pid: int, process: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
         tasks = Path(f"/proc/{pid}/task").glob("*/status")
-        if all("TracerPid:\t0" not in status.read_text() for status in tasks):
-            return
+        with suppress(OSError):  # a thread that ended since
+            if all("TracerPid:\t0" not in status.read_text() for status in tasks):
+                return
         time.sleep(0.02)
+    assert process.poll() is not None, "strace did not trace the server in time"
     pytest.skip("strace may not trace the server: it needs CAP_SYS_PTRACE")
 
 
@@ -204,14 +206,14 @@ def test_answers_go_on_while_the_disk_reports_errors_and_is_slow_and_no_line_is_
     assert "is written again" in log
 
 
-def _wait_for_words(file: Path, words: str, seconds: float = 20.0) -> None:
+def _wait_for_words(file: Path, words: str, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while words not in file.read_text():
         assert time.monotonic() < end, f"it did not say {words!r} in time"
         time.sleep(0.05)
 
 
-def _wait_for_queue(url: str, fact: Callable[[float], bool], seconds: float = 10.0) -> None:
+def _wait_for_queue(url: str, fact: Callable[[float], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not fact(total(scrape(url), "hotrow_log_queue_bytes")):
         assert time.monotonic() < end, "the queue did not become so in time"

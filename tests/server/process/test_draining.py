@@ -63,13 +63,11 @@ def test_rolling_restart_loses_nothing(three: Path, three_rows: list[ReferenceRo
 
 
 def test_half_sent_request_does_not_hold_the_stop(three: Path, tmp_path: Path) -> None:
-    with serving(three, tmp_path, drain_seconds="2") as subject:
+    with serving(three, tmp_path, drain_seconds="2", request_timeout_seconds="600") as subject:
         halves = [socket.create_connection(address(subject.url)) for _ in range(20)]
         for half in halves:
             half.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")
-        began = time.monotonic()
         subject.process.terminate()
-        assert subject.process.wait(10) == 0
-        assert time.monotonic() - began < 8
+        assert subject.process.wait(60) == 0  # long before the halves would be given up
         for half in halves:
             half.close()

@@ -23,7 +23,7 @@ from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow, scored
 from loadtest.harness.request_records import reconcile
 from loadtest.harness.scrape import scrape, total
-from loadtest.harness.subject import Subject, free_port, python, workers_of
+from loadtest.harness.subject import Subject, free_port, observer_of, python, runs, workers_of
 from monitoring.logs.verification import verify
 from server.errors import BundleError
 from server.log.file import LogFile
@@ -81,7 +81,7 @@ def reloads(subject: Subject, result: str) -> float:
     return total(scrape(subject.url), "hotrow_model_reloads_total", result=result)
 
 
-def eventually(fact: Callable[[], bool], seconds: float = 30.0) -> None:
+def eventually(fact: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < end, "it did not become true in time"
@@ -89,7 +89,7 @@ def eventually(fact: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 def model_of(subject: Subject) -> str:
-    (answer,) = exchange(subject.url, post("/predict", orjson.dumps(ROW)))
+    (answer,) = exchange(subject.url, post("/predict", orjson.dumps(ROW)), timeout=60.0)
     return str(orjson.loads(answer.body)["model"])
 
 
@@ -152,8 +152,7 @@ def spoil(served: Path, new: Path, damage: str) -> None:
 
 def checks(subject: Subject) -> list[psutil.Process]:
     """The processes that try models for this server."""
-    children = workers_of(subject.pid)
-    return [child for child in children if "server.process.model_check" in " ".join(child.cmdline())]
+    return [child for child in workers_of(subject.pid) if runs(child, "server.process.model_check")]
 
 
 def in_progress(subject: Subject) -> float:
@@ -186,10 +185,11 @@ def test_successors_that_hang_leave_the_old_workers_serving(
         publish(versions[1], served)
         os.kill(subject.pid, signal.SIGHUP)
         eventually(lambda: checks(subject) != [])
-        others = old | set(checks(subject))
+        others = old | set(checks(subject)) | {observer_of(subject.pid)}
         hung: list[psutil.Process] = []
         while len(hung) < 2:
-            for child in set(workers_of(subject.pid)) - others - set(hung):
+            # As soon as they are there, before they can answer.
+            for child in set(psutil.Process(subject.pid).children()) - others - set(hung):
                 child.suspend()
                 hung.append(child)
         assert {model_of(subject) for _ in range(20)} == {"three@1"}
@@ -224,6 +224,7 @@ def test_killed_worker_after_a_reload_is_replaced_where_it_was_missed(served: Pa
         eventually(lambda: len(workers_of(subject.pid)) == 2)
         for victim in workers_of(subject.pid):
             victim.kill()
+            eventually(lambda: victim not in workers_of(subject.pid))  # noqa: B023
             eventually(lambda: len(workers_of(subject.pid)) == 2)
         assert [model_of(subject) for _ in range(40)] == ["three@1"] * 40
 
@@ -345,7 +346,8 @@ def test_workers_that_die_young_end_the_server_with_3(served: Path, tmp_path: Pa
         while subject.process.poll() is None:
             for child in workers_of(subject.pid):
                 seen.add(child.pid)
-                child.kill()
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
             time.sleep(0.05)
         assert subject.process.returncode == 3
     assert len(seen) <= 8

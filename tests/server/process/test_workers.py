@@ -19,6 +19,8 @@ from server.process.arbiter import YOUNG_SECONDS
 from tests.support.bundles import ROW
 from tests.support.servers import address, exchange, post, run, serving
 
+#: Seconds for an answer: who comes to a listener whose worker died waits until its successor has started.
+PATIENCE = 60.0
 BODY = orjson.dumps(ROW)
 GET_METRICS = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n"
 
@@ -34,7 +36,7 @@ def workers(subject: Subject) -> list[int]:
     return [child.pid for child in workers_of(subject.process.pid)]
 
 
-def eventually(fact: Callable[[], bool], seconds: float = 20.0) -> None:
+def eventually(fact: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < deadline, "it did not become true in time"
@@ -42,17 +44,17 @@ def eventually(fact: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def sample(subject: Subject, name: str) -> float:
-    page = exchange(subject.url, GET_METRICS)[0].body.decode()
+    page = exchange(subject.url, GET_METRICS, timeout=PATIENCE)[0].body.decode()
     return sum(float(line.split(" ")[1]) for line in page.splitlines() if re.match(rf"{name}[ {{]", line))
 
 
 def worker_of(subject: Subject) -> str:
-    answers = exchange(subject.url, post("/predict", BODY))
+    answers = exchange(subject.url, post("/predict", BODY), timeout=PATIENCE)
     return str(orjson.loads(answers[0].body)["id"]).partition("-")[0] if answers else ""
 
 
 def scored(subject: Subject) -> bool:
-    answers = exchange(subject.url, post("/predict", BODY))
+    answers = exchange(subject.url, post("/predict", BODY), timeout=PATIENCE)
     return bool(answers) and answers[0].status == 200
 
 
@@ -87,7 +89,7 @@ def test_stop_while_a_worker_starts_answers_those_who_wait_for_it(
         for connection in waiting:
             connection.close()
         assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
-        assert subject.process.wait(10) == 0
+        assert subject.process.wait(60) == 0
 
 
 def test_every_worker_answers(two_workers: Subject) -> None:
@@ -122,7 +124,7 @@ def test_hung_worker_is_replaced(two_workers: Subject) -> None:
     """A stopped process turns its event loop no more, which its heartbeat shows."""
     before = workers(two_workers)
     os.kill(before[1], signal.SIGSTOP)
-    eventually(lambda: before[1] not in workers(two_workers), seconds=30)
+    eventually(lambda: before[1] not in workers(two_workers))
     eventually(lambda: len(workers(two_workers)) == 2)
     assert all(scored(two_workers) for _ in range(10))
 
@@ -130,14 +132,14 @@ def test_hung_worker_is_replaced(two_workers: Subject) -> None:
 def test_workers_end_with_their_parent(two_workers: Subject) -> None:
     pids = workers(two_workers)
     two_workers.process.kill()
-    eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids), seconds=10)
+    eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
 
 
 def test_workers_end_on_sigterm_with_their_logs_complete(three: Path, tmp_path: Path) -> None:
     with serving(three, tmp_path, "--workers", "2") as subject:
         ids = [orjson.loads(exchange(subject.url, post("/predict", BODY))[0].body)["id"] for _ in range(50)]
         subject.process.terminate()
-        assert subject.process.wait(20) == 0
+        assert subject.process.wait(60) == 0
     lines = [line for file in (tmp_path / "logs").glob("*.jsonl") for line in file.read_bytes().splitlines()]
     assert sorted(orjson.loads(line)["id"] for line in lines) == sorted(ids)
 

@@ -96,7 +96,7 @@ def test_stopped_worker_ends_with_its_parent_and_leaves_the_port(three: Path, tm
         pids = workers(subject)
         os.kill(pids[0], signal.SIGSTOP)
         subject.process.kill()
-        eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids), seconds=10)
+        eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
 
 
 def test_woken_worker_of_a_living_parent_goes_on(three: Path, tmp_path: Path) -> None:
