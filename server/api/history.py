@@ -16,6 +16,8 @@ from server.scoring.service import Service
 
 #: Entries after which the event loop turns: some 0.2 ms.
 _ENTRIES_AT_ONCE = 8
+#: An entry begins with its moment.
+_FROM_BYTES = len('{"from":"2026-11-26T10:00:00Z"')
 
 
 async def history(request: Request) -> Response:
@@ -25,9 +27,12 @@ async def history(request: Request) -> Response:
     minutes, columns, running = [], [], [b"null"]
     if service.log is not None:
         told = service.log.history
+        running = [*running, *await _taken(told.running.since(since))]
         minutes = await _taken(told.minutes.since(since))
         columns = await _taken(told.columns.since(since))
-        running = [*running, *await _taken(told.running.since(since))]
+        # A minute that has just ended is told once: as over.
+        if minutes and running[-1][:_FROM_BYTES] == minutes[-1][:_FROM_BYTES]:
+            running = [b"null"]
     content = b'{"log":%b,"bins":%b,"minutes":[%b],"columns":[%b],"running":%b}' % (
         orjson.dumps(service.settings.log_mode),
         orjson.dumps(_bins(service)),
