@@ -186,7 +186,7 @@ def test_a_file_is_checked_scored_and_given_back(open_page: Visit, served: Serve
     page = open_page.page
     open_page.open("many")
     page.locator("#file").set_input_files(file_of(2000))  # type: ignore[arg-type]
-    expect(page.locator(".preview .content")).to_contain_text("14 of 14 columns of the model found.")
+    expect(page.locator(".preview .content")).to_contain_text("13 of 13 columns of the model found.")
     page.get_by_role("button", name="Score all rows").click()
     expect(page.locator(".summary .figures strong").first).to_have_text("2,000")
     with page.expect_download() as waiting:
