@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from unittest.mock import ANY
@@ -204,16 +205,20 @@ def test_slow_request_across_a_reload_is_answered(versions: list[Path], served: 
     """It takes longer than a worker that gives no sign of life may take."""
     body = orjson.dumps(ROW)
     request = post("/predict", body)
-    settings = {"request_timeout_seconds": "120", "drain_seconds": "20"}
+    settings = {"request_timeout_seconds": "120", "drain_seconds": "60"}
     with (
         serving(served, tmp_path, "--workers", "2", **settings) as subject,
         socket.create_connection(address(subject.url), 30) as connection,
+        ThreadPoolExecutor(1) as thread,
     ):
         connection.sendall(request[:-1])
-        assert command(subject, "publish", versions[1], served)[0] == 0
+        # The command waits for the old workers, of which one waits for this client.
+        published = thread.submit(command, subject, "publish", versions[1], served)
+        eventually(lambda: model_of(subject) == "three@2")
         time.sleep(HUNG_AFTER_SECONDS + 1)  # this is what is tested
         connection.sendall(request[-1:])
         answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        assert published.result()[0] == 0
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"three@1" in answer
 
