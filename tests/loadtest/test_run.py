@@ -161,7 +161,7 @@ def test_the_bench_writes_the_keys_of_the_specification(three: Path, tmp_path: P
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     document = orjson.loads(file.read_bytes())
-    assert set(document["cpu_us_per_request"]) == set(DEFAULT)
+    assert set(document["cpu_us_per_request"]) - {"nginx"} == set(DEFAULT)  # that one where it is installed
     assert set(document["open_loop"]) == {"rate", "p50_us", "p99_us", "p999_us"}
     assert document["environment"]["packages"]["uvicorn"]
     assert "target at most" in done.stdout
