@@ -19,7 +19,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 logger = logging.getLogger(__name__)
 Context = TypeVar("Context")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LOCAL = "local"
 LOOPBACK = "127.0.0.1"
 #: Of the object store of a cluster made for the command: only names and counts pass through it.

@@ -146,9 +146,13 @@ def test_any_worker_tells_of_all(bundle: Bundle, tmp_path: Path) -> None:
         def requests(code: str, route: str = "/predict") -> int:
             return sum(minute["requests"].get(route, {}).get(code, 0) for minute in told()["all"])
 
-        wait_until(lambda: requests("422", "/predict/batch") == 1, "the requests to be told", PATIENCE)
+        def counts() -> tuple[int, int, int]:
+            return requests("200"), requests("422"), requests("422", "/predict/batch")
+
+        # Of each worker what it answered is told a moment later, of one before the other.
+        wait_until(lambda: counts() == (len(rows), 1, 1), "the requests to be told", PATIENCE)
         for _ in range(4):
-            assert (requests("200"), requests("422")) == (len(rows), 1)
+            assert counts() == (len(rows), 1, 1)
         refused = [m["models"].get(bundle.label, {}).get("refused", {}) for m in told()["all"]]
         assert sum(r.get("income", 0) for r in refused) == 2
         assert sum(r.get("", 0) for r in refused) == 2
