@@ -26,7 +26,7 @@ class Minutes:
     `plan` is the config's `history`: where counters lie; `regions` are all workers'
     slots, float64 [workers, slots]. What is known of models comes with each look:
     their descriptions, and the rows counted of each by label. What `models` counted
-    before is another observer's to tell.
+    before is another observer's to tell, if there was one.
     """
 
     def __init__(
@@ -38,7 +38,9 @@ class Minutes:
         models: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         self._plan, self._regions, self._rings, self._history = plan, regions, rings, history
-        self._before = self._counts(models)
+        # Before anything was told, what is counted already came while the first observer started.
+        was_told = any(history.running.since(0)) or any(history.minutes.since(0))
+        self._before = self._counts(models) if was_told else {}
         self._began = time.time()
         self._renewed = 0.0
 
