@@ -7,7 +7,7 @@ of a feature with a number, or with another feature times and plus a constant.
 from collections.abc import Iterator, Mapping, Set
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -166,9 +166,3 @@ def _unknown(where: str, name: str, names: Set[str], what: str = "a number among
         return ""
     near = get_close_matches(name, names, 1, 0.5)
     return f"{where}: expected {what}, got {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-
-
-def to_dict(policy: Policy) -> dict[str, Any]:
-    """The member `policy` of `bundle.json`: all that says something."""
-    members: dict[str, Any] = msgspec.to_builtins(policy)
-    return members
