@@ -12,14 +12,22 @@ Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def scrape(url: str) -> Samples:
-    """The samples by name and labels; raises `LoadTestError` if there is no page."""
+    """The samples by name and labels; raises `LoadTestError` if there is no page in three attempts.
+
+    A killed worker takes with it the connections the kernel had given it, also those it never saw.
+    """
+    families = text_string_to_metric_families(_page(url, attempts=3))
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def _page(url: str, attempts: int) -> str:
     try:
         with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
-            page = answer.read().decode()
+            return str(answer.read().decode())
     except (OSError, HTTPException) as error:  # a killed worker may leave half a page
+        if attempts > 1:
+            return _page(url, attempts - 1)
         raise LoadTestError(f"expected metrics at {url}/metrics, got: {error}") from None
-    families = text_string_to_metric_families(page)
-    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
 
 def total(samples: Samples, name: str, **labels: str) -> float:
