@@ -82,8 +82,8 @@ profile: $(VENV)/dev ## load the server, record it and write loadtest/results/pr
 gate: $(VENV)/dev ## fail if a request costs more, against hello world, than the committed figure
 	@$(RUN) loadtest gate
 
-certify: $(VENV)/dev ## certificates of every model family at full size (minutes)
-	@CERTIFY_ROWS=100000 $(RUN) pytest tests/test_export_*.py
+certify: $(VENV)/dev ## parity reports of every model family at full size (minutes)
+	@CERTIFY_ROWS=100000 $(RUN) pytest tests/export
 
 conformance: $(VENV)/dev ## the API's contract, 500 examples an operation (minutes)
 	@CONFORMANCE_EXAMPLES=500 $(RUN) pytest tests/server/api/test_openapi.py -k schemathesis --timeout 1800

@@ -1,1 +1,1 @@
-"""Export: from a trained model to ONNX without losing a bit, with a certificate."""
+"""Export: from a trained model to ONNX without losing a bit, with a parity report."""

@@ -1,4 +1,4 @@
-"""`python -m export SOURCE --out DIR`: a bundle from a trained model, proven equal to it."""
+"""`python -m export SOURCE --out DIR`: a bundle from a trained model, tested equal to it."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""From a converted model to a bundle: certify, write."""
+"""From a converted model to a bundle: compare, write."""
 
 import hashlib
 import tempfile
@@ -13,7 +13,7 @@ import orjson
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion
 from export.forest.rows import RowMaker
-from export.verify import ORDINARY_ROWS, Certificate, certify
+from export.verify import ORDINARY_ROWS, ParityReport, compare
 from server.model.bundle import (
     GOLDEN_FILE,
     GRAPH_FILE,
@@ -92,16 +92,16 @@ def write_conversion(
     if len(golden) < MIN_GOLDEN_ROWS:
         raise ExportRefused(f"expected at least {MIN_GOLDEN_ROWS} golden rows, got {len(golden)}")
     described = _described(conversion, schema, name, version, decision, manifest or {})
-    certificate, rows_of = _prove(graph, conversion, rows, described, golden, ordinary_rows)
-    if not certificate.margins_exact:
-        described |= {"exact": False, "bound": certificate.bound}
+    report, rows_of = _prove(graph, conversion, rows, described, golden, ordinary_rows)
+    if not report.margins_exact:
+        described |= {"exact": False, "bound": report.bound}
     return write_bundle(
         out,
         described,
         {
             GRAPH_FILE: graph,
             conversion.file: conversion.content,
-            PARITY_FILE: orjson.dumps(certificate.to_dict(), option=orjson.OPT_INDENT_2) + b"\n",
+            PARITY_FILE: orjson.dumps(report.to_dict(), option=orjson.OPT_INDENT_2) + b"\n",
             GOLDEN_FILE: golden_lines(conversion.task, rows_of),
             **(files or {}),
         },
@@ -189,27 +189,27 @@ def _prove(
     described: Mapping[str, Any],
     golden: list[dict[str, Any]],
     ordinary_rows: int,
-) -> tuple[Certificate, list[GoldenRow]]:
+) -> tuple[ParityReport, list[GoldenRow]]:
     """The report on a graph, and its golden rows; raises `ExportRefused` if a promise is broken."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / GRAPH_FILE).write_bytes(graph)
         predictor = Predictor(Bundle.from_manifest(Path(folder), described))
-        certificate = certify(predictor, conversion.source, rows, golden, ordinary_rows)
-        _check_graph(certificate, conversion)
-        _check_rows(certificate, conversion)
-        return certificate, _golden_rows(predictor, conversion, golden)
+        report = compare(predictor, conversion.source, rows, golden, ordinary_rows)
+        _check_graph(report, conversion)
+        _check_rows(report, conversion)
+        return report, _golden_rows(predictor, conversion, golden)
 
 
-def _check_graph(certificate: Certificate, conversion: Conversion) -> None:
-    total, scale = certificate.total, max(1.0, certificate.total.largest_margin)
-    if conversion.bound == 0.0 and not certificate.margins_exact:
+def _check_graph(report: ParityReport, conversion: Conversion) -> None:
+    total, scale = report.total, max(1.0, report.total.largest_margin)
+    if conversion.bound == 0.0 and not report.margins_exact:
         raise ExportRefused(
             f"expected a graph equal to its model to the bit, got {total.margin_bits_differ} of "
-            f"{total.rows} rows that differ, by up to {certificate.bound:g}: please report this model"
+            f"{total.rows} rows that differ, by up to {report.bound:g}: please report this model"
         )
-    if certificate.bound > conversion.bound * scale:
+    if report.bound > conversion.bound * scale:
         raise ExportRefused(
-            f"expected scores within {conversion.bound * scale:g} of the model's, got {certificate.bound:g}"
+            f"expected scores within {conversion.bound * scale:g} of the model's, got {report.bound:g}"
         )
     if total.max_relative_difference > max(conversion.output_bound, conversion.bound):
         raise ExportRefused(
@@ -218,8 +218,8 @@ def _check_graph(certificate: Certificate, conversion: Conversion) -> None:
         )
 
 
-def _check_rows(certificate: Certificate, conversion: Conversion) -> None:
-    rows, largest = certificate.rows, max(conversion.output_bound, conversion.bound)
+def _check_rows(report: ParityReport, conversion: Conversion) -> None:
+    rows, largest = report.rows, max(conversion.output_bound, conversion.bound)
     if rows.max_relative_difference > largest or (not largest and rows.outcomes_differ):
         raise ExportRefused(
             "expected rows as clients send them to be answered as the model's own prediction has it (within "

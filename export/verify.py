@@ -74,7 +74,7 @@ class RowTally:
 
 
 @dataclass
-class Certificate:
+class ParityReport:
     """What was compared and what was found; `parity.json` of a bundle."""
 
     kinds: dict[str, ParityTally] = field(default_factory=dict)
@@ -137,13 +137,13 @@ class Certificate:
         }
 
 
-def certify(
+def compare(
     predictor: Predictor,
     source: ModelSource,
     rows: RowMaker,
     golden: JsonRows,
     ordinary_rows: int = ORDINARY_ROWS,
-) -> Certificate:
+) -> ParityReport:
     """Compare what is served with its source on every kind of row that the schema lets through."""
     schema = predictor.bundle.schema
     encoded = np.array([np.frombuffer(schema.encode(row)) for row in golden])
@@ -155,17 +155,17 @@ def certify(
         "categories": rows.categories(),
         "golden": [encoded],
     }
-    certificate = Certificate(coverage=rows.coverage)
+    report = ParityReport(coverage=rows.coverage)
     progress = ExportProgress()
     for name, blocks in kinds.items():
-        tally = certificate.kinds[name] = ParityTally()
+        tally = report.kinds[name] = ParityTally()
         for block in _gathered(blocks, rows.block_rows):
             _compare(tally, predictor, source, let_through(schema, block))
             progress(f"Comparing with the model: {tally.rows:,} {name} rows so far")
     sent = rows.sent(min(SENT_ROWS, max(MIN_SENT_ROWS, MAX_SENT_VALUES // max(1, rows.width))))
-    certificate.rows = compare_rows(predictor, source, [*golden, *sent])
-    _check_batches(certificate, predictor, let_through(schema, rows.ordinary(INVARIANCE_ROWS)))
-    return certificate
+    report.rows = compare_rows(predictor, source, [*golden, *sent])
+    _check_batches(report, predictor, let_through(schema, rows.ordinary(INVARIANCE_ROWS)))
+    return report
 
 
 def _blocks(rows: RowMaker, count: int) -> Iterator[Matrix]:
@@ -285,12 +285,12 @@ def _relative(ours: Margins, theirs: Margins) -> float:
         )
 
 
-def _check_batches(certificate: Certificate, predictor: Predictor, rows: Matrix) -> None:
+def _check_batches(report: ParityReport, predictor: Predictor, rows: Matrix) -> None:
     alone = np.array([predictor.row_margins(row.tobytes()) for row in rows])
-    certificate.batch_invariance_rows = len(rows)
+    report.batch_invariance_rows = len(rows)
     for size in BATCH_SIZES:
         batches = [predictor.margins(rows[start : start + size]) for start in range(0, len(rows), size)]
         together = np.concatenate(batches).reshape(alone.shape)
-        certificate.batch_invariance_differ += _bits_differ(together, alone)
+        report.batch_invariance_differ += _bits_differ(together, alone)
         difference = _largest(together, alone)
-        certificate.batch_invariance_difference = max(certificate.batch_invariance_difference, difference)
+        report.batch_invariance_difference = max(report.batch_invariance_difference, difference)

@@ -22,8 +22,8 @@ COMMANDS = {
     "overhead": "what metrics and log add to an answer, both on and both off in turn",
     "guards": "what the guards on the wire add to a well-formed request",
     "simulate": "what a number of replicas does at a rate, some of them failing",
-    "faults": "kill, fill, flood and feed it nonsense, and keep a ledger of what clients see",
-    "soak": "load for half an hour with faults in between: memory, descriptors, ledger",
+    "faults": "kill, fill, flood and feed it nonsense, and keep records of what clients see",
+    "soak": "load for half an hour with faults in between: memory, descriptors, records",
     "gate": "fail if a request has become dearer than the committed figure allows",
 }
 MODULES = {

@@ -69,7 +69,7 @@ class HotrowError(Exception):
 
 
 class BundleError(HotrowError):
-    """A model folder is missing, damaged or not equal to its certificate."""
+    """A model folder is missing, damaged or not equal to its report."""
 
 
 class SettingsError(HotrowError):

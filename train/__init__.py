@@ -1,1 +1,1 @@
-"""Training: from the Kaggle tables to a complete, certified bundle."""
+"""Training: from the Kaggle tables to a complete bundle that was compared."""

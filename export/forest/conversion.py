@@ -13,13 +13,13 @@ from server.model.schema import Feature, Inferred, Schema
 
 @dataclass(frozen=True)
 class Conversion:
-    """A trained model that can be served, before it is proven equal and written.
+    """A trained model that can be served, before it is tested equal and written.
 
     `graph` makes the ONNX file from its `metadata_props`. `features` is what the
     model itself tells of its inputs, its ranges as inferred. `bound` is the
     largest accepted difference of a margin: 0 asks for equality to the bit.
     `record` is what of the training is worth telling (objective, trees, …).
-    `forest`, where there is one, tells the certificate where values matter; else
+    `forest`, where there is one, tells the parity report where values matter; else
     `knots` do. `output_bound` is the largest accepted difference after the link.
     `takes_missing` and `extremes` say which rows the library itself scores.
     `categories` are those that the model itself knows, by feature: a schema must

@@ -1,4 +1,4 @@
-"""The rows a certificate is made of: where two implementations of a tree could disagree."""
+"""The rows a parity report is made of: where two implementations of a tree could disagree."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -47,7 +47,7 @@ _TASKS = {
 
 #: There XGBoost takes the exponentials of many rows at once, by another function than for one.
 _AFT_BOUND = 2.0**-22
-#: Where the certificate draws the features of a model without thresholds.
+#: Where the parity report draws the features of a model without thresholds.
 _LINEAR_KNOTS = (-10.0, -1.0, 0.0, 1.0, 10.0)
 
 

@@ -31,7 +31,7 @@ DISTINCT_ROWS = 20_000
 LINES_AT_ONCE = 1000
 GAP_NS = 1_000_000
 SLOWEST_NS = 60_000
-BOOT = b"b0a710ad0000"
+INSTANCE = b"b0a710ad0000"
 
 
 class LogCost(NamedTuple):
@@ -86,7 +86,7 @@ def _answered(bundle: Bundle, lines: int) -> Iterator[Answered]:
     for number in range(1, lines + 1):
         body, rest = answers[number % len(answers)]
         took_ns = 25_000 + number * 7919 % (SLOWEST_NS - 25_000)
-        content = b'{"id":"%b-%d%b' % (BOOT, number, rest)
+        content = b'{"id":"%b-%d%b' % (INSTANCE, number, rest)
         yield began_ns, began_ns + took_ns, content, number, body
         began_ns += GAP_NS
 

@@ -45,8 +45,8 @@ def jumps(scene: Scene, outcome: FaultOutcome) -> None:
                 time.sleep(scene.times(3, 1))
                 slow.sendall(request[-5:])
                 cut += not slow.recv(65_536).startswith(b"HTTP/1.1 200")
-    found = reconcile(clients.ledger, served.logs)
-    outcome.add(clients.ledger, found)
+    found = reconcile(clients.records, served.logs)
+    outcome.add(clients.records, found)
     lines = [
         orjson.loads(line) for file in served.logs.glob("*.jsonl") for line in file.read_bytes().splitlines()
     ]

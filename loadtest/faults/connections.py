@@ -15,7 +15,7 @@ from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_tool
 from loadtest.harness.http_bytes import address, exchange, get, post
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load, Manners
-from loadtest.harness.request_records import Ledger, reconcile
+from loadtest.harness.request_records import RequestRecords, reconcile
 from loadtest.harness.subject import python
 
 #: What one look at a process' memory differs from the next by, and buffers that stay.
@@ -37,13 +37,13 @@ def slow(scene: Scene, outcome: FaultOutcome) -> None:
         wait_for_instances(served.url, scene.rows[0].request, 2)
         with Load(served.url, scene.rows, rate=300.0) as before:
             time.sleep(scene.times(5, 1))
-        outcome.add(before.ledger)
-        p99_ms = before.ledger.percentiles_ms()["p99_ms"]
+        outcome.add(before.records)
+        p99_ms = before.records.percentiles_ms()["p99_ms"]
         for kind, options in _slow_kinds(scene).items():
             command = [*tool.split(), *options, "-u", served.url + _PATHS[kind]]
             with Load(served.url, scene.rows, rate=300.0) as clients:
                 done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-            _judge_slow(outcome, kind, done.stdout, clients.ledger, p99_ms)
+            _judge_slow(outcome, kind, done.stdout, clients.records, p99_ms)
         with (
             Load(served.url, scene.rows, rate=300.0) as clients,
             contextlib.ExitStack() as slow_ones,
@@ -51,8 +51,8 @@ def slow(scene: Scene, outcome: FaultOutcome) -> None:
             readers = [slow_ones.enter_context(_slow_reader(served, body)) for _ in range(50)]
             time.sleep(scene.times(15, 2))
             left = sum(map(_is_connected, readers))
-        outcome.add(clients.ledger)
-        outcome.expect_none("requests failed beside 50 slow readers", clients.ledger.failed)
+        outcome.add(clients.records)
+        outcome.expect_none("requests failed beside 50 slow readers", clients.records.failed)
         outcome.figures["slow readers"] = f"{len(readers)}, of which {left} still connected after 15 s"
         _serves_again(scene, outcome, served)
 
@@ -79,14 +79,16 @@ def _slow_kinds(scene: Scene) -> dict[str, list[str]]:
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def _judge_slow(outcome: FaultOutcome, kind: str, output: str, ledger: Ledger, before_ms: float) -> None:
-    outcome.add(ledger)
+def _judge_slow(
+    outcome: FaultOutcome, kind: str, output: str, records: RequestRecords, before_ms: float
+) -> None:
+    outcome.add(records)
     seen = re.findall(r"service available:\s*(\w+)", _COLOURS.sub("", output))
     outcome.expect(
         f"service available throughout, says slowhttptest ({kind})", set(seen) == {"YES"}, set(seen)
     )
-    outcome.expect_none(f"requests failed beside {kind}", ledger.failed)
-    p99_ms = ledger.percentiles_ms()["p99_ms"]
+    outcome.expect_none(f"requests failed beside {kind}", records.failed)
+    p99_ms = records.percentiles_ms()["p99_ms"]
     outcome.figures[f"p99 beside {kind}"] = f"{p99_ms:.2f} ms, before {before_ms:.2f} ms"
     outcome.expect_at_most(f"p99 beside {kind} over p99 before", p99_ms / before_ms, P99_RATIO, timed=True)
 
@@ -123,7 +125,7 @@ def idle(scene: Scene, outcome: FaultOutcome) -> None:
             files = wait_until(
                 lambda: served.files() < base_files + count // 50, "the connections to end", 30.0
             )
-        outcome.add(clients.ledger)
+        outcome.add(clients.records)
         _serves_again(scene, outcome, served)
         time.sleep(SETTLED_SECONDS)
         after_mb = served.rss_mb()
@@ -168,14 +170,14 @@ def files_exhausted(scene: Scene, outcome: FaultOutcome) -> None:
             clients.wait_for(100)
             crowd = [_connect_at_once(served) for _ in range(200)]
             time.sleep(1.0)  # until what can be accepted is
-            before, sent = served.cpu_seconds(), clients.ledger.sent
+            before, sent = served.cpu_seconds(), clients.records.sent
             time.sleep(2.0)
-            cpu, sent = served.cpu_seconds() - before, clients.ledger.sent - sent
+            cpu, sent = served.cpu_seconds() - before, clients.records.sent - sent
             held = served.files()
             for connection in crowd:
                 connection.close()
             seconds = wait_until(lambda: _answers(served, scene), "new connections to be served", 30.0)
-        outcome.add(clients.ledger, None)
+        outcome.add(clients.records, None)
         outcome.recovered(seconds)
     outcome.figures["open files"] = f"{held} of {LIMITED_FILES}"
     outcome.expect_none("requests of connected clients failed", outcome.failed)
@@ -210,15 +212,15 @@ def disconnects(scene: Scene, outcome: FaultOutcome) -> None:
             Load(served.url, scene.rows, rate=300.0) as clients,
             Load(served.url, scene.rows, clients=32, manners=leaving) as leavers,
         ):
-            wait_until(lambda: leavers.ledger.left >= count, f"{count} disconnects", 60.0)
+            wait_until(lambda: leavers.records.left >= count, f"{count} disconnects", 60.0)
             after = _leave_before_the_answer(served, scene, scene.times(1000, 50))
-        outcome.add(leavers.ledger)
+        outcome.add(leavers.records)
         seconds = wait_until(lambda: served.files() <= base_files + 2, "the connections to end", 30.0)
         _serves_again(scene, outcome, served)
         after_mb = served.rss_mb()
-    found = reconcile(clients.ledger, served.logs)
-    outcome.add(clients.ledger, found)
-    outcome.figures["left"] = f"{leavers.ledger.left:,} amid a request, {after:,} before its answer"
+    found = reconcile(clients.records, served.logs)
+    outcome.add(clients.records, found)
+    outcome.figures["left"] = f"{leavers.records.left:,} amid a request, {after:,} before its answer"
     outcome.figures["lines of answers nobody read"] = f"{found.others - warm.ok - 2:,}"
     outcome.expect_none("requests of other clients failed", outcome.failed)
     outcome.expect_none("answers lost", len(found.lost))
@@ -236,18 +238,18 @@ def _leave_before_the_answer(served: Served, scene: Scene, count: int) -> int:
     return count
 
 
-def _warm_up(scene: Scene, outcome: FaultOutcome, served: Served, clients: int) -> Ledger:
+def _warm_up(scene: Scene, outcome: FaultOutcome, served: Served, clients: int) -> RequestRecords:
     """Have both workers fill their buffers and pools before they are measured."""
     wait_for_instances(served.url, scene.rows[0].request, 2)
     with Load(served.url, scene.rows, clients=clients) as warm:
         warm.wait_for(5000)
-    outcome.add(warm.ledger)
-    return warm.ledger
+    outcome.add(warm.records)
+    return warm.records
 
 
 def _serves_again(scene: Scene, outcome: FaultOutcome, served: Served) -> None:
     with Load(served.url, scene.rows, clients=8) as after:
         after.wait_for(500)
-    outcome.add(after.ledger)
+    outcome.add(after.records)
     answers = exchange(served.url, get("/readyz"))
     outcome.expect("ready afterwards", answers[0].status == 200, answers[0].status)

@@ -17,7 +17,7 @@ from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_tool
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
-from loadtest.harness.request_records import Ledger, reconcile
+from loadtest.harness.request_records import RequestRecords, reconcile
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import LoadTestError, free_port, observer_of, python
 from server.log.journal import JOURNAL_SUFFIX
@@ -53,9 +53,9 @@ def _small_disk(scene: Scene, outcome: FaultOutcome, words: str) -> None:
         filler = disk / "filler"
         filler.write_bytes(bytes(DISK_BYTES - ROOM_BYTES))
         with scene.serve(log_dir=str(disk / "logs"), log_queue_bytes=QUEUE_BYTES) as served:
-            ledger = _answer_without_room(scene, served)
-            _resumes(scene, outcome, served, ledger, filler.unlink)
-        _account(outcome, served.logs, ledger, words)
+            records = _answer_without_room(scene, served)
+            _resumes(scene, outcome, served, records, filler.unlink)
+        _account(outcome, served.logs, records, words)
 
 
 def _file_limit(scene: Scene, outcome: FaultOutcome, words: str) -> None:
@@ -63,38 +63,42 @@ def _file_limit(scene: Scene, outcome: FaultOutcome, words: str) -> None:
         unlimited = resource.RLIM_INFINITY
         writer = observer_of(served.pid).pid
         resource.prlimit(writer, resource.RLIMIT_FSIZE, (ROOM_BYTES, unlimited))
-        ledger = _answer_without_room(scene, served)
+        records = _answer_without_room(scene, served)
 
         def lift() -> None:
             resource.prlimit(writer, resource.RLIMIT_FSIZE, (unlimited, unlimited))
 
-        _resumes(scene, outcome, served, ledger, lift)
-    _account(outcome, served.logs, ledger, words)
+        _resumes(scene, outcome, served, records, lift)
+    _account(outcome, served.logs, records, words)
 
 
 def _dev_full(scene: Scene, outcome: FaultOutcome, words: str) -> None:
     logs, port = scene.new_folder(), free_port()
     (logs / f"predictions-{port}-0.jsonl").symlink_to("/dev/full")
     with scene.serve(log_dir=str(logs), port=str(port), log_queue_bytes=QUEUE_BYTES) as served:
-        ledger = _answer_without_room(scene, served)
+        records = _answer_without_room(scene, served)
         _end(served)
-    outcome.add(ledger)
+    outcome.add(records)
     dropped = _dropped(logs)
     outcome.expect(
-        f"every line counted as dropped ({words})", dropped == ledger.ok, f"{dropped} of {ledger.ok}"
+        f"every line counted as dropped ({words})", dropped == records.ok, f"{dropped} of {records.ok}"
     )
 
 
-def _answer_without_room(scene: Scene, served: Served) -> Ledger:
+def _answer_without_room(scene: Scene, served: Served) -> RequestRecords:
     """Load until lines have been dropped."""
     with Load(served.url, scene.rows, clients=8) as clients:
         clients.wait_for(scene.times(20_000, 2000), seconds=60.0)
         wait_until(lambda: total(scrape(served.url), "hotrow_log_dropped_total") > 0, "dropped lines", 30.0)
-    return clients.ledger
+    return clients.records
 
 
 def _resumes(
-    scene: Scene, outcome: FaultOutcome, served: Served, ledger: Ledger, give_room: Callable[[], None]
+    scene: Scene,
+    outcome: FaultOutcome,
+    served: Served,
+    records: RequestRecords,
+    give_room: Callable[[], None],
 ) -> None:
     """Give the disk room again: what waits is written, and what comes then is too."""
     before = _bytes(served.logs)
@@ -113,22 +117,22 @@ def _resumes(
     with Load(served.url, scene.rows, clients=4, pause=0.01) as after:
         after.wait_for(100)
     _end(served)
-    found = reconcile(after.ledger, served.logs)
+    found = reconcile(after.records, served.logs)
     outcome.expect_none("answers lost once there was room", len(found.lost))
-    ledger.sent += after.ledger.sent
-    ledger.ok += after.ledger.ok
-    ledger.failures += after.ledger.failures
-    ledger.answers |= after.ledger.answers
+    records.sent += after.records.sent
+    records.ok += after.records.ok
+    records.failures += after.records.failures
+    records.answers |= after.records.answers
 
 
 def _bytes(logs: Path) -> int:
     return sum(file.stat().st_size for file in logs.glob("*.jsonl"))
 
 
-def _account(outcome: FaultOutcome, logs: Path, ledger: Ledger, words: str) -> None:
-    found = reconcile(ledger, logs)
+def _account(outcome: FaultOutcome, logs: Path, records: RequestRecords, words: str) -> None:
+    found = reconcile(records, logs)
     dropped = _dropped(logs)
-    outcome.add(ledger, found, counted=dropped)
+    outcome.add(records, found, counted=dropped)
     outcome.figures[f"drops, all counted ({words})"] = f"{dropped:,}"
     outcome.expect(
         f"as many drops counted as lines are missing ({words})",
@@ -180,14 +184,14 @@ def _failing_writes(scene: Scene, outcome: FaultOutcome, mode: str) -> None:
         with Load(served.url, scene.rows) as after:
             after.wait_for(100)
         _end(served)
-    for ledger in (clients.ledger, after.ledger):
-        outcome.add(ledger, reconcile(ledger, served.logs))
+    for records in (clients.records, after.records):
+        outcome.add(records, reconcile(records, served.logs))
     dropped = _dropped(served.logs)
     outcome.expect_none(f"answers lost ({mode})", outcome.lost)
     outcome.expect_none(f"lines dropped ({mode})", dropped)
     outcome.expect_none("requests failed", outcome.failed)
-    outcome.expect_none("requests shed once writes succeed", after.ledger.shed)
-    shed = clients.ledger.shed
+    outcome.expect_none("requests shed once writes succeed", after.records.shed)
+    shed = clients.records.shed
     if mode == "strict":
         outcome.expect("503 for what cannot be logged (strict)", shed > 0, f"{shed} shed")
     else:
@@ -207,8 +211,8 @@ def _slow_sync(scene: Scene, outcome: FaultOutcome) -> None:
             Load(served.url, scene.rows, rate=300.0) as clients,
         ):
             time.sleep(scene.times(10, 3))
-        outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
-        p99_ms[name] = clients.ledger.percentiles_ms()["p99_ms"]
+        outcome.add(clients.records, reconcile(clients.records, served.logs))
+        p99_ms[name] = clients.records.percentiles_ms()["p99_ms"]
     ratio = p99_ms["slow"] / p99_ms["as it is"]
     outcome.figures["p99 with a sync of 200 ms"] = (
         f"{p99_ms['slow']:.2f} ms, else {p99_ms['as it is']:.2f} ms"
@@ -259,7 +263,7 @@ def _beside_broken_counters(scene: Scene, outcome: FaultOutcome, folder: Path) -
         with Load(served.url, scene.rows, clients=8, rate=500.0) as clients:
             clients.wait_for(200)
             for _ in range(kills):
-                known = set(clients.ledger.instances)
+                known = set(clients.records.instances)
                 os.kill(served.workers()[0], signal.SIGKILL)
                 wait_for_instances(served.url, scene.rows[0].request, 1, known)
                 for _ in range(10):
@@ -269,7 +273,7 @@ def _beside_broken_counters(scene: Scene, outcome: FaultOutcome, folder: Path) -
                     except LoadTestError:
                         bad += 1
         restarts = total(scrape(served.url), "hotrow_worker_restarts_total")
-    outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+    outcome.add(clients.records, reconcile(clients.records, served.logs))
     outcome.expect(f"/metrics at each of {pages + bad} scrapes", not bad, f"{pages} pages, {bad} bad")
     outcome.expect(
         "no worker dead but by our signal", restarts == kills, f"{restarts:g} deaths, {kills} kills"

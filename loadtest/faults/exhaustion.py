@@ -55,8 +55,8 @@ def exhausted(scene: Scene, outcome: FaultOutcome) -> None:
             dropped = int(total(scrape(served.url), "hotrow_log_dropped_total"))
             served.subject.process.terminate()
             outcome.expect("exit code 0", served.subject.process.wait(30.0) == 0)
-        found = reconcile(clients.ledger, served.logs)
-        outcome.add(clients.ledger, found, dropped)
+        found = reconcile(clients.records, served.logs)
+        outcome.add(clients.records, found, dropped)
     outcome.figures["lines dropped, and counted"] = f"{dropped:,}"
     outcome.expect_at_most("memory kept", kept_mb, KEPT_MB, "MB")
     outcome.expect_at_most("descriptors kept", kept_files, KEPT_FILES)

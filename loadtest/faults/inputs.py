@@ -56,7 +56,7 @@ def oversize(scene: Scene, outcome: FaultOutcome) -> None:
                 )
                 outcome.expect_at_most(f"{vector.name}: memory", grown_mb, GROWTH_MB, "MB")
         outcome.expect("the same workers alive", served.workers() == pids)
-    outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+    outcome.add(clients.records, reconcile(clients.records, served.logs))
     outcome.expect_none("other requests failed", outcome.failed)
     outcome.expect_none("answers or lines wrong", outcome.wrong)
 
@@ -111,7 +111,7 @@ def nonsense(scene: Scene, outcome: FaultOutcome) -> None:
         outcome.expect("the same workers alive", served.workers() == pids)
         log = served.logs.parent / "server.log"
         outcome.expect("no traceback in the server's output", b"Traceback" not in log.read_bytes())
-    outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+    outcome.add(clients.records, reconcile(clients.records, served.logs))
     statuses = ", ".join(f"{n:,} {status or 'closed'}" for status, n in sorted(seen.items()))
     outcome.figures["answers to nonsense"] = statuses
     outcome.expect_none("5xx", sum(n for status, n in seen.items() if status in FAILED_STATUSES))
@@ -206,8 +206,8 @@ def memory_squeezed(scene: Scene, outcome: FaultOutcome) -> None:
             wait_until(lambda: _send_at_once(served, batch, 1)[200] == 1, "a batch answered again", 30.0)
         )
         replaced = total(scrape(served.url), "hotrow_worker_restarts_total")
-    found = reconcile(clients.ledger, served.logs)
-    outcome.add(clients.ledger, found)
+    found = reconcile(clients.records, served.logs)
+    outcome.add(clients.records, found)
     outcome.figures["answers to batches"] = ", ".join(
         f"{n} {status or 'cut off'}" for status, n in seen.items()
     )

@@ -8,7 +8,7 @@ from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
-from loadtest.harness.request_records import Ledger, reconcile
+from loadtest.harness.request_records import RequestRecords, reconcile
 from loadtest.harness.subject import observer_of, workers_of
 
 #: Of what is killed at once with the memory that records lie in, answers so old have their line.
@@ -35,19 +35,19 @@ def _of_two_workers(scene: Scene, outcome: FaultOutcome, what: str) -> None:
             for i in range(scene.times(50, 2)):
                 wait_until(lambda: len(workers_of(served.pid)) == 2, "two workers", 60.0)
                 _kill(served, what, i)
-                clients.wait_for(clients.ledger.ok + 200, 60.0)
+                clients.wait_for(clients.records.ok + 200, 60.0)
         _end(served)
-    _hold(outcome, served, clients.ledger, f"2 workers, {what}")
+    _hold(outcome, served, clients.records, f"2 workers, {what}")
 
 
 def _of_one_worker(scene: Scene, outcome: FaultOutcome, what: str) -> None:
     with scene.serve() as served, Load(served.url, scene.rows, clients=4) as clients:
         for _ in range(scene.times(50, 2)):
             _kill(served, what, 0)
-            clients.wait_for(clients.ledger.ok + 200, 60.0)
+            clients.wait_for(clients.records.ok + 200, 60.0)
         clients.stop()
         _end(served)
-    _hold(outcome, served, clients.ledger, f"1 worker, {what}")
+    _hold(outcome, served, clients.records, f"1 worker, {what}")
 
 
 def _of_the_only_process(scene: Scene, outcome: FaultOutcome, what: str) -> None:
@@ -68,12 +68,12 @@ def _of_the_only_process(scene: Scene, outcome: FaultOutcome, what: str) -> None
             served.subject.process.wait(30)
             clients.stop()
             wait_until(lambda: not observer.is_running(), "the last lines", 60.0)  # noqa: B023
-        found = reconcile(clients.ledger, served.logs)
-        outcome.add(clients.ledger, None)
+        found = reconcile(clients.records, served.logs)
+        outcome.add(clients.records, None)
         outcome.duplicate += len(found.duplicates)
         outcome.wrong += len(found.wrong)
         lost += len(found.lost)
-        answers = clients.ledger.answers
+        answers = clients.records.answers
         late += sum(answers[identifier].when < killed - LAST_SECONDS for identifier in found.lost)
     words = f"1 worker, {what}"
     outcome.figures[f"lost, {words}"] = str(lost)
@@ -109,8 +109,8 @@ def _end(served: Served) -> None:
     served.subject.process.wait(60)
 
 
-def _hold(outcome: FaultOutcome, served: Served, ledger: Ledger, words: str) -> None:
-    found = reconcile(ledger, served.logs)
-    outcome.add(ledger, found)
+def _hold(outcome: FaultOutcome, served: Served, records: RequestRecords, words: str) -> None:
+    found = reconcile(records, served.logs)
+    outcome.add(records, found)
     outcome.figures[f"lost, {words}"] = str(len(found.lost))
     outcome.expect_none(f"answers without a line ({words})", len(found.lost))

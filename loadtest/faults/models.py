@@ -240,7 +240,7 @@ def _at_reload(scene: Scene, outcome: FaultOutcome) -> None:
                 shutil.copytree(good, served_folder)
         failures = total(scrape(served.url), "hotrow_model_reloads_total", result="failed")
         taken = not _refuses(served)
-    outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+    outcome.add(clients.records, reconcile(clients.records, served.logs))
     outcome.figures["reloads of damaged folders"] = f"{len(wanted)}, of which {refused} refused"
     outcome.expect("the good folder taken afterwards", taken)
     outcome.expect("every refusal counted", failures == refused, f"{failures:g} of {refused}")
@@ -297,8 +297,8 @@ def _storm(
             grown_mb = served.rss_mb() - base_mb
         os.kill(served.pid, signal.SIGTERM)
         code = served.subject.process.wait(30)
-    outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
-    models = Counter(answer.model for answer in clients.ledger.answers.values())
+    outcome.add(clients.records, reconcile(clients.records, served.logs))
+    models = Counter(answer.model for answer in clients.records.answers.values())
     words = f"{times} reloads, {workers} worker" + ("s" if workers > 1 else "")
     outcome.figures[words] = ", ".join(
         f"{count:,} answers of {model}" for model, count in sorted(models.items())

@@ -107,10 +107,10 @@ def _relayed(scene: Scene, outcome: FaultOutcome) -> None:
         ):
             time.sleep(scene.times(20, 3))
         seconds = wait_until(lambda: served.files() <= base_files, "all connections to end", 30.0)
-    outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
-    others = {kind: count for kind, count in clients.ledger.failed.items() if kind != RESET}
+    outcome.add(clients.records, reconcile(clients.records, served.logs))
+    others = {kind: count for kind, count in clients.records.failed.items() if kind != RESET}
     outcome.figures["reset by the relay"] = str(relay.resets)
-    outcome.expect_at_most("resets seen", clients.ledger.failed[RESET], relay.resets)
+    outcome.expect_at_most("resets seen", clients.records.failed[RESET], relay.resets)
     outcome.expect_none("failures of another kind", others)
     outcome.expect_at_most("no connection stuck; all ended", seconds, 10.0, "s", timed=True)
 
@@ -126,5 +126,5 @@ def _under_netem(scene: Scene, outcome: FaultOutcome) -> None:
         with Load(served.url, scene.rows, clients=100, timeout=20.0) as clients:
             time.sleep(scene.times(20, 3))
         wait_until(lambda: served.files() <= base_files, "all connections to end", 30.0)
-    outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
-    outcome.expect_none("requests failed under netem", clients.ledger.failed)
+    outcome.add(clients.records, reconcile(clients.records, served.logs))
+    outcome.expect_none("requests failed under netem", clients.records.failed)

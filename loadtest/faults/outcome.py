@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from loadtest.harness.request_records import WRONG, Ledger, Reconciled
+from loadtest.harness.request_records import WRONG, Reconciled, RequestRecords
 
 
 class Fact(NamedTuple):
@@ -19,7 +19,7 @@ class Fact(NamedTuple):
 
 @dataclass
 class FaultOutcome:
-    """The ledgers of a fault's clients together, and what was checked."""
+    """The records of a fault's clients together, and what was checked."""
 
     sent: int = 0
     ok: int = 0
@@ -32,13 +32,13 @@ class FaultOutcome:
     figures: dict[str, str] = field(default_factory=dict)
     checks: list[Fact] = field(default_factory=list)
 
-    def add(self, ledger: Ledger, found: Reconciled | None = None, counted: int = 0) -> None:
-        """Count a ledger, and how it agreed with a log that says itself that so many lines were dropped."""
-        self.sent += ledger.sent
-        self.ok += ledger.ok
-        self.shed += ledger.shed
-        self.failed += ledger.failed
-        self.wrong += ledger.failed[WRONG]
+    def add(self, records: RequestRecords, found: Reconciled | None = None, counted: int = 0) -> None:
+        """Count what clients recorded, and how it agreed with a log that counts its dropped lines itself."""
+        self.sent += records.sent
+        self.ok += records.ok
+        self.shed += records.shed
+        self.failed += records.failed
+        self.wrong += records.failed[WRONG]
         if found is not None:
             self.lost += max(0, len(found.lost) - counted)
             self.duplicate += len(found.duplicates)

@@ -63,9 +63,9 @@ def _peak(scene: Scene, outcome: FaultOutcome, served: Served, requests: list[Re
     seconds = scene.times(10, 3)
     with Load(served.url, requests, clients=4) as clients:
         time.sleep(seconds)
-    outcome.add(clients.ledger)
+    outcome.add(clients.records)
     found = _Found(
-        clients.ledger.right_between(0.0, float("inf")) / seconds, clients.ledger.percentiles_ms()["p99_ms"]
+        clients.records.right_between(0.0, float("inf")) / seconds, clients.records.percentiles_ms()["p99_ms"]
     )
     rows = len(requests[0].fields)
     outcome.figures[f"capacity, batches of {rows} rows"] = f"{found.per_second:,.0f} a second"
@@ -85,15 +85,15 @@ def _beyond(
         began = time.monotonic()
         time.sleep(seconds)
         ended = time.monotonic()
-    outcome.add(clients.ledger)
+    outcome.add(clients.records)
     found = _Found(
-        clients.ledger.right_between(began + 1.0, ended) / (ended - began - 1.0),
-        clients.ledger.percentiles_ms(began + 1.0, ended)["p99_ms"],
+        clients.records.right_between(began + 1.0, ended) / (ended - began - 1.0),
+        clients.records.percentiles_ms(began + 1.0, ended)["p99_ms"],
         watch.most_mb - base_mb,
     )
     outcome.figures[f"at {rate:,.0f} batches of {len(requests[0].fields)} rows a second"] = (
-        f"{found.per_second:,.0f} answers a second, {clients.ledger.shed:,} shed, "
-        f"p99 of answers {found.p99_ms:.0f} ms, {clients.ledger.unsent:,} left unsent"
+        f"{found.per_second:,.0f} answers a second, {clients.records.shed:,} shed, "
+        f"p99 of answers {found.p99_ms:.0f} ms, {clients.records.unsent:,} left unsent"
     )
     return found
 
@@ -111,9 +111,9 @@ def _normal_again(outcome: FaultOutcome, served: Served, requests: list[Referenc
     time.sleep(NORMAL_SECONDS)
     with Load(served.url, requests, clients=64, rate=peak.per_second / 2) as clients:
         time.sleep(2.0)
-    outcome.add(clients.ledger)
-    outcome.expect_none("requests shed 2 s afterwards", clients.ledger.shed)
-    late = clients.ledger.percentiles_ms()["p50_ms"] / peak.p99_ms
+    outcome.add(clients.records)
+    outcome.expect_none("requests shed 2 s afterwards", clients.records.shed)
+    late = clients.records.percentiles_ms()["p50_ms"] / peak.p99_ms
     outcome.expect_at_most("p50 2 s afterwards over the p99 at the peak", late, 1.0, timed=True)
 
 

@@ -11,7 +11,7 @@ from loadtest.faults.scene import Scene, Served, needs_tool
 from loadtest.harness.closed_loop import wrk
 from loadtest.harness.http_bytes import exchange, post
 from loadtest.harness.recording_client import Load
-from loadtest.harness.request_records import Ledger, reconcile
+from loadtest.harness.request_records import RequestRecords, reconcile
 from loadtest.harness.subject import Subject, free_port, python, running, workers_of
 
 P99_RATIO = 1.05
@@ -39,9 +39,9 @@ def page(scene: Scene, outcome: FaultOutcome) -> None:
                 began = time.monotonic()
                 harm()
                 time.sleep(max(0.0, began + seconds - time.monotonic()))
-                p99_ms[name] = _p99_ms(clients.ledger, began)
+                p99_ms[name] = _p99_ms(clients.records, began)
             answers = exchange(served.url, _explain(scene), timeout=30.0)
-    outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+    outcome.add(clients.records, reconcile(clients.records, served.logs))
     outcome.expect("an explanation after the explainer's death", [a.status for a in answers] == [200])
     outcome.expect_none("requests failed", outcome.failed)
     outcome.expect_none("answers lost", outcome.lost)
@@ -74,5 +74,5 @@ def _explain(scene: Scene) -> bytes:
     return post("/explain", scene.rows[0].request.partition(b"\r\n\r\n")[2])
 
 
-def _p99_ms(ledger: Ledger, since: float) -> float:
-    return ledger.percentiles_ms(since)["p99_ms"]
+def _p99_ms(records: RequestRecords, since: float) -> float:
+    return records.percentiles_ms(since)["p99_ms"]

@@ -43,8 +43,8 @@ class Served(NamedTuple):
         """The processes that answer."""
         return sorted(child.pid for child in workers_of(self.pid) if not is_explainer(child)) or [self.pid]
 
-    def boots_of(self, worker: int) -> set[str]:
-        """The prefixes of the ids that a worker gives, as the log's own ledger has them."""
+    def instances_of(self, worker: int) -> set[str]:
+        """The prefixes of the ids that a worker gives, as the log's journal has them."""
         records = (
             orjson.loads(line)
             for file in self.logs.glob(f"*{JOURNAL_SUFFIX}")

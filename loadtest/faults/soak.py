@@ -55,7 +55,7 @@ def main(options: argparse.Namespace) -> int:
         "F25",
         "a long time of everything",
         f"{options.minutes:g} minutes of load with kills, reloads, leavers and nonsense",
-        "memory grows by at most 1 MB in 10 minutes, descriptors stay, the ledger is exact",
+        "memory grows by at most 1 MB in 10 minutes, descriptors stay, the records are exact",
         functools.partial(soak, options.minutes * 60),
     )
     return run([fault], Bundle.load(options.model), options.results)
@@ -93,11 +93,11 @@ def soak(seconds: float, scene: Scene, outcome: FaultOutcome) -> None:
         for served in (alone, several):
             os.kill(served.pid, signal.SIGTERM)
             outcome.expect("exit code 0", served.subject.process.wait(30) == 0)
-    for ledger, served in ((clients.ledger, alone), (others.ledger, several)):
-        outcome.add(ledger, reconcile(ledger, served.logs))
+    for records, served in ((clients.records, alone), (others.records, several)):
+        outcome.add(records, reconcile(records, served.logs))
     outcome.figures["harms"] = f"{harmed}, of which {kills.count} kills"
-    outcome.expect_none("requests failed of the server that is not killed", clients.ledger.failed)
-    outcome.expect_at_most("requests failed by kills", len(others.ledger.failures), kills.connections)
+    outcome.expect_none("requests failed of the server that is not killed", clients.records.failed)
+    outcome.expect_at_most("requests failed by kills", len(others.records.failures), kills.connections)
     outcome.expect_none("answers lost", outcome.lost)
     outcome.expect_none("lines twice", outcome.duplicate)
     outcome.expect_none("answers or lines wrong", outcome.wrong)

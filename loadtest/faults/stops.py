@@ -43,8 +43,8 @@ def sigterm(scene: Scene, outcome: FaultOutcome) -> None:
                 os.kill(served.pid, signal.SIGTERM)
                 codes.add(served.subject.process.wait(30))
                 slowest = max(slowest, time.monotonic() - began)
-        found = reconcile(clients.ledger, served.logs)
-        outcome.add(clients.ledger, found)
+        found = reconcile(clients.records, served.logs)
+        outcome.add(clients.records, found)
         strays += abs(found.others - probes - (foreign.answered - before))
     _nothing_lost(outcome)
     _report(foreign, outcome, ends=True)
@@ -65,16 +65,16 @@ def sighup(scene: Scene, outcome: FaultOutcome) -> None:
             Load(served.url, scene.rows, clients=16) as clients,
         ):
             for _ in range(times):
-                clients.wait_for(clients.ledger.ok + 100)
+                clients.wait_for(clients.records.ok + 100)
                 server.reload()
-                clients.wait_for(clients.ledger.ok + 1000)
+                clients.wait_for(clients.records.ok + 1000)
         os.kill(served.pid, signal.SIGTERM)
         outcome.expect("exit code 0", served.subject.process.wait(30) == 0)
-    outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+    outcome.add(clients.records, reconcile(clients.records, served.logs))
     _nothing_lost(outcome)
     outcome.expect_none("requests shed", outcome.shed)
     _report(foreign, outcome, ends=False)
-    instances = len(clients.ledger.instances)
+    instances = len(clients.records.instances)
     outcome.expect("answers of successors", instances > 2, f"{instances} instances")
 
 
@@ -95,7 +95,7 @@ def half_sent(scene: Scene, outcome: FaultOutcome) -> None:
                 seconds = time.monotonic() - began
             for half in halves:
                 half.close()
-        outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+        outcome.add(clients.records, reconcile(clients.records, served.logs))
         outcome.expect(f"exit code 0 with {workers} workers", code == 0, code)
         outcome.expect_at_most(
             f"the stop of {workers} workers (limit {limit:g} s)", seconds, limit + 2.0, "s", timed=True
@@ -114,7 +114,7 @@ def supervisor_killed(scene: Scene, outcome: FaultOutcome) -> None:
             os.kill(served.pid, signal.SIGKILL)
             served.subject.process.wait()
             gone = wait_until(lambda: not any(map(_runs, workers)), "the workers to end", 30.0)
-        outcome.add(clients.ledger, reconcile(clients.ledger, served.logs))
+        outcome.add(clients.records, reconcile(clients.records, served.logs))
         outcome.expect_at_most("workers gone", gone, 2.0, "s", timed=True)
         outcome.expect("a restart that binds at once", _restarts(scene, served), timed=False)
         outcome.recovered(time.monotonic() - killed)

@@ -14,7 +14,7 @@ from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
-from loadtest.harness.request_records import Failure, Ledger, reconcile
+from loadtest.harness.request_records import Failure, RequestRecords, reconcile
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import LoadTestError
 
@@ -70,21 +70,21 @@ def _kills(scene: Scene, outcome: FaultOutcome, mode: str, times: int) -> None:
             clients.wait_for(1000)
             for _ in range(times):
                 victim = choose.choice(served.workers())
-                instances, connections = served.boots_of(victim), connections_of(victim)
-                known = set(clients.ledger.instances)
-                begun = len(clients.ledger.failures)
+                instances, connections = served.instances_of(victim), connections_of(victim)
+                known = set(clients.records.instances)
+                begun = len(clients.records.failures)
                 moment = time.monotonic()
                 os.kill(victim, signal.SIGKILL)
-                outcome.recovered(_seconds_until_replaced(scene, served, clients.ledger, known, moment))
+                outcome.recovered(_seconds_until_replaced(scene, served, clients.records, known, moment))
                 time.sleep(max(0.0, moment + 3.0 - time.monotonic()))
-                failures = clients.ledger.failures[begun:]
+                failures = clients.records.failures[begun:]
                 counts.append(len(failures))
                 strangers += len(_of_others(failures, instances))
                 excess += max(0, len(failures) - connections)
         scraper.stop()
         restarts = total(scrape(served.url), "hotrow_worker_restarts_total")
-    found = reconcile(clients.ledger, served.logs)
-    outcome.add(clients.ledger, found)
+    found = reconcile(clients.records, served.logs)
+    outcome.add(clients.records, found)
     outcome.figures[f"failed a kill, {mode}"] = f"median {statistics.median(counts):g}, most {max(counts)}"
     outcome.figures[f"lost, {mode}"] = str(len(found.lost))
     outcome.expect_none(f"requests failed that another worker had ({mode})", strangers)
@@ -109,20 +109,20 @@ def stopped(scene: Scene, outcome: FaultOutcome) -> None:
         with Load(served.url, scene.rows, clients=CLIENTS, pause=0.005, timeout=30.0) as clients:
             clients.wait_for(1000)
             victim = served.workers()[0]
-            instances, connections = served.boots_of(victim), connections_of(victim)
+            instances, connections = served.instances_of(victim), connections_of(victim)
             moment = time.monotonic()
             os.kill(victim, signal.SIGSTOP)
             seconds = wait_until(lambda: victim not in served.workers(), "the hung worker to be ended", 60.0)
             wait_until(lambda: len(served.workers()) == 2, "a successor", 30.0)
-            wait_for_instances(served.url, scene.rows[0].request, 1, set(clients.ledger.instances))
+            wait_for_instances(served.url, scene.rows[0].request, 1, set(clients.records.instances))
             outcome.recovered(time.monotonic() - moment)
-    found = reconcile(clients.ledger, served.logs)
-    outcome.add(clients.ledger, found)
+    found = reconcile(clients.records, served.logs)
+    outcome.add(clients.records, found)
     outcome.expect_at_most("the hung worker ended", seconds, HUNG_SECONDS, "s", timed=True)
     outcome.expect_none(
-        "requests failed that another worker had", len(_of_others(clients.ledger.failures, instances))
+        "requests failed that another worker had", len(_of_others(clients.records.failures, instances))
     )
-    outcome.expect_at_most("requests failed", len(clients.ledger.failures), connections)
+    outcome.expect_at_most("requests failed", len(clients.records.failures), connections)
     outcome.expect_none("answers lost", len(found.lost))
     outcome.expect_none("answers or lines wrong", outcome.wrong)
 
@@ -157,11 +157,11 @@ def connections_of(pid: int) -> int:
 
 
 def _seconds_until_replaced(
-    scene: Scene, served: Served, ledger: Ledger, known: set[str], moment: float
+    scene: Scene, served: Served, records: RequestRecords, known: set[str], moment: float
 ) -> float:
     """From the kill to the first answer of a worker that was not there, to our clients or a probe."""
     wait_for_instances(served.url, scene.rows[0].request, 1, known)
-    fresh = [when for instance, when in ledger.instances.items() if instance not in known]
+    fresh = [when for instance, when in records.instances.items() if instance not in known]
     return min([time.monotonic(), *fresh]) - moment
 
 

@@ -11,7 +11,7 @@ from loadtest.harness.request_records import instance_of
 from loadtest.harness.subject import LoadTestError
 
 
-def boot_at(url: str, request: bytes) -> str:
+def instance_at(url: str, request: bytes) -> str:
     """The instance that answers a request over a new connection, "" if there is no answer of a model."""
     try:
         answers = exchange(url, request, timeout=5.0)
@@ -25,7 +25,7 @@ def wait_for_instances(url: str, request: bytes, count: int, known: Collection[s
     answers: Counter[str] = Counter()
 
     def all_there() -> bool:
-        instance = boot_at(url, request)
+        instance = instance_at(url, request)
         if instance:
             answers[instance] += 1
         return len(set(answers).difference(known)) >= count

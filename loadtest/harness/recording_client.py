@@ -1,4 +1,4 @@
-"""Clients that keep a ledger: kept connections, a closed loop or a fixed rate, every answer judged."""
+"""Clients that keep records: kept connections, a closed loop or a fixed rate, every answer judged."""
 
 import asyncio
 import itertools
@@ -13,7 +13,7 @@ import uvloop
 
 from loadtest.harness.http_bytes import address, content_length
 from loadtest.harness.reference_rows import ReferenceRow
-from loadtest.harness.request_records import GARBLED, RESET, TIMEOUT, Ledger
+from loadtest.harness.request_records import GARBLED, RESET, TIMEOUT, RequestRecords
 from loadtest.harness.subject import LoadTestError
 
 #: Between two tries to connect to a server that is gone.
@@ -88,7 +88,7 @@ class Load:
         manners: Manners = Manners(),  # noqa: B008  # immutable
         seed: int = 0,
     ) -> None:
-        self.ledger = Ledger(rows)
+        self.records = RequestRecords(rows)
         self._address = address(url)
         self._rows = rows
         self._clients = clients
@@ -106,11 +106,11 @@ class Load:
         self._thread.start()
         return self
 
-    def stop(self) -> Ledger:
+    def stop(self) -> RequestRecords:
         """Send no more and wait for the answers under way."""
         self._stopping.set()
         self._thread.join()
-        return self.ledger
+        return self.records
 
     def __enter__(self) -> "Load":
         return self.start()
@@ -121,9 +121,9 @@ class Load:
     def wait_for(self, answers: int, seconds: float = 30.0) -> None:
         """Wait until so many right answers have come; raises `LoadTestError` if they do not."""
         end = time.monotonic() + seconds
-        while self.ledger.ok < answers:
+        while self.records.ok < answers:
             if time.monotonic() > end or not self._thread.is_alive():
-                raise LoadTestError(f"expected {answers} answers, got {self.ledger.ok}")
+                raise LoadTestError(f"expected {answers} answers, got {self.records.ok}")
             time.sleep(0.005)
 
     def _run(self) -> None:
@@ -160,7 +160,7 @@ class Load:
     async def _ask_idle(self, idle: "asyncio.Queue[_Connection | None]", due: float) -> None:
         connection = await idle.get()
         if self._stopping.is_set():  # what waited for a connection until now is not sent any more
-            self.ledger.unsent += 1
+            self.records.unsent += 1
         else:
             connection = await self._ask(connection, due)
         idle.put_nowait(connection)
@@ -180,7 +180,7 @@ class Load:
         if manner < self._manners.leave:
             await self._leave(connection, request)
             return None
-        self.ledger.sent += 1
+        self.records.sent += 1
         try:
             async with asyncio.timeout(self._timeout):
                 if manner < self._manners.leave + self._manners.slow:
@@ -188,10 +188,10 @@ class Load:
                 await connection.send(request)
                 status, body = await connection.answer()
         except (OSError, asyncio.IncompleteReadError, ValueError, asyncio.LimitOverrunError) as error:
-            self.ledger.fail(_kind(error), due, connection.instance)
+            self.records.fail(_kind(error), due, connection.instance)
             await connection.reset()
             return None
-        connection.instance = self.ledger.take(place, status, body, due, connection.instance)
+        connection.instance = self.records.take(place, status, body, due, connection.instance)
         return connection
 
     async def _connect(self) -> _Connection | None:
@@ -199,12 +199,12 @@ class Load:
             async with asyncio.timeout(self._timeout):
                 return _Connection(*await asyncio.open_connection(*self._address))
         except (OSError, TimeoutError):
-            self.ledger.refused += 1
+            self.records.refused += 1
             await asyncio.sleep(RETRY_SECONDS)
             return None
 
     async def _leave(self, connection: _Connection, request: bytes) -> None:
-        self.ledger.left += 1
+        self.records.left += 1
         with suppress(OSError):
             await connection.send(request[: self._random.randrange(1, len(request))])
         if self._random.random() < 0.5:

@@ -39,7 +39,7 @@ class Failure(NamedTuple):
     instance: str
 
 
-class Ledger:
+class RequestRecords:
     """The requests of some clients. For one thread; others may read the counts."""
 
     def __init__(self, rows: Sequence[ReferenceRow]) -> None:
@@ -107,11 +107,11 @@ class Ledger:
 
 
 class Reconciled(NamedTuple):
-    """A ledger held against a log.
+    """Request records held against a log.
 
     `lost` are the ids of answers without a line, `duplicates` ids with two lines,
     `wrong` the ids whose line has another row, model or score than the answer.
-    `others` is the number of lines that belong to no answer of the ledger.
+    `others` is the number of lines that belong to no answer of the records.
     """
 
     lines: int
@@ -133,8 +133,8 @@ class Reconciled(NamedTuple):
         return {kind: count for kind, count in counts.items() if count}
 
 
-def reconcile(ledger: Ledger, folder: Path) -> Reconciled:
-    """Hold a ledger against every log in a folder, once the server has written them."""
+def reconcile(records: RequestRecords, folder: Path) -> Reconciled:
+    """Hold request records against every log in a folder, once the server has written them."""
     seen: Counter[str] = Counter()
     wrong, unreadable = [], 0
     for file in sorted(folder.glob("*.jsonl")):
@@ -146,18 +146,18 @@ def reconcile(ledger: Ledger, folder: Path) -> Reconciled:
                     unreadable += 1
                     continue
                 seen[identifier] += 1
-                answered = ledger.answers.get(identifier)
+                answered = records.answers.get(identifier)
                 if answered is not None and not _agrees(
-                    document, ledger.rows[answered.place], answered.model
+                    document, records.rows[answered.place], answered.model
                 ):
                     wrong.append(identifier)
     return Reconciled(
         lines=seen.total(),
         unreadable=unreadable,
-        lost=[identifier for identifier in ledger.answers if identifier not in seen],
+        lost=[identifier for identifier in records.answers if identifier not in seen],
         duplicates=[identifier for identifier, times in seen.items() if times > 1],
         wrong=wrong,
-        others=sum(times for identifier, times in seen.items() if identifier not in ledger.answers),
+        others=sum(times for identifier, times in seen.items() if identifier not in records.answers),
     )
 
 

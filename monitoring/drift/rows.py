@@ -78,7 +78,7 @@ def rows_of_log(log: LogTable, bundle: Bundle) -> ComparedRows:
     """Count the rows of a log; features whose values it does not tell are hidden."""
     reference = reference_of(bundle)
     columns, hidden, fields, words = {}, [], [], []
-    dropped = _dropping_boots(log, bundle)
+    dropped = _dropping_instances(log, bundle)
     for i, feature in enumerate(bundle.schema.features):
         names = _bins_by_word(feature, reference)
         column = _logged_column(log, i, reference.features[feature.name], names, dropped[feature.name])
@@ -111,7 +111,7 @@ def rows_of_log(log: LogTable, bundle: Bundle) -> ComparedRows:
     )
 
 
-def _dropping_boots(log: LogTable, bundle: Bundle) -> dict[str, list[str]]:
+def _dropping_instances(log: LogTable, bundle: Bundle) -> dict[str, list[str]]:
     """The instances, by feature, in whose lines its absence tells nothing: a mask took it out.
 
     A journal says so, or the bundle; of lines that lie without their journal, their

@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.api.problem_responses import answer_problem
+from server.api.problem_responses import problem_response
 from server.errors import MalformedRequest
 from server.scoring.in_flight import EXEMPT
 from server.settings import Settings
@@ -42,7 +42,7 @@ def add_access(app: Starlette, settings: Settings) -> None:
 
 
 class AllowedHosts:
-    """Refuses requests to other names, so that no foreign name can be made to point here (DNS rebinding).
+    """Rejects requests to other names, so that no foreign name can be made to point here (DNS rebinding).
 
     Health is exempt: probes ask by the address.
     """
@@ -52,12 +52,12 @@ class AllowedHosts:
         self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on or refuse one request."""
+        """Pass on or reject one request."""
         if scope["type"] == "http" and scope["path"] not in EXEMPT:
             request = Request(scope)
             if host_name(request.headers.get("host", "")) not in self._names:
-                refused = MalformedRequest("expected a Host of HOTROW_ALLOWED_HOSTS, got another")
-                await (await answer_problem(request, refused))(scope, receive, send)
+                problem = MalformedRequest("expected a Host of HOTROW_ALLOWED_HOSTS, got another")
+                await (await problem_response(request, problem))(scope, receive, send)
                 return
             # What a proxy says the name was, and the page builds its addresses from, is held to the same.
             scope["headers"] = [header for header in scope["headers"] if not self._is_foreign(*header)]

@@ -22,11 +22,11 @@ from server.api.explain import explain
 from server.api.history import history
 from server.api.open_inference import open_inference_routes
 from server.api.problem_responses import (
-    answer_failure,
-    answer_http_exception,
-    answer_no_memory,
-    answer_nobody,
-    answer_problem,
+    disconnect_response,
+    failure_response,
+    http_exception_response,
+    no_memory_response,
+    problem_response,
 )
 from server.api.request_metrics import RequestMetrics
 from server.errors import HotrowError, Unavailable
@@ -71,11 +71,11 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
             *extra_routes,
         ],
         exception_handlers={
-            HotrowError: answer_problem,
-            HTTPException: answer_http_exception,
-            ClientDisconnect: answer_nobody,
-            MemoryError: answer_no_memory,
-            Exception: answer_failure,
+            HotrowError: problem_response,
+            HTTPException: http_exception_response,
+            ClientDisconnect: disconnect_response,
+            MemoryError: no_memory_response,
+            Exception: failure_response,
         },
         lifespan=lifespan,
     )

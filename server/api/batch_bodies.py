@@ -116,20 +116,20 @@ async def decode_rows(rows: TextRows, schema: Schema, decode: Decode) -> Matrix:
             await asyncio.sleep(0)
         try:
             decoded += decode(text)
-        except MalformedBody as refusal:
-            raise MalformedBody(f"row {position} of the batch: {place}{refusal.detail}") from None
-        except Problem as refusal:
+        except MalformedBody as problem:
+            raise MalformedBody(f"row {position} of the batch: {place}{problem.detail}") from None
+        except Problem as problem:
             bad += 1
             if bad <= MAX_BAD_ROWS:
-                errors += _placed(refusal, position, place)
+                errors += _placed(problem, position, place)
     if bad:
         words = "1 row is" if bad == 1 else f"{bad} rows are"
         raise UnacceptableRow(f"{words} not acceptable; no row was scored", errors=errors)
     return np.frombuffer(decoded, dtype=np.float64).reshape(-1, len(schema))
 
 
-def _placed(refusal: Problem, position: int, place: str) -> Iterator[FieldError]:
-    for error in refusal.errors or [FieldError("", refusal.detail)]:
+def _placed(problem: Problem, position: int, place: str) -> Iterator[FieldError]:
+    for error in problem.errors or [FieldError("", problem.detail)]:
         yield FieldError(f"/rows/{position}{error.pointer}", place + error.detail)
 
 

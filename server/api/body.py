@@ -10,7 +10,7 @@ UTF_8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
 
 def check_json(request: Request) -> None:
-    """Refuse a body that does not say it is plain UTF-8 JSON; raises `UnsupportedMedia`."""
+    """Reject a body that does not say it is plain UTF-8 JSON; raises `UnsupportedMedia`."""
     media_type(request, (JSON,))
 
 
@@ -69,5 +69,5 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def too_large(limit: int) -> BodyTooLarge:
-    """The refusal of a body over `limit` bytes; the connection closes, the rest is read and dropped."""
+    """What rejects a body over `limit` bytes; the connection closes, the rest is read and dropped."""
     return BodyTooLarge(f"expected a body of at most {limit} bytes, got more")

@@ -21,10 +21,10 @@ from server.version import VERSION
 
 _DESCRIPTION = (
     "Tabular models answered exactly: every probability equals that of the library that trained the model, "
-    "to the bit. `/v2` speaks the Open Inference Protocol. Refusals are RFC 9457 problem documents, under "
-    '`/v2` `{"error": …}`.'
+    "to the bit. `/v2` speaks the Open Inference Protocol. Error responses are RFC 9457 problem documents, "
+    'under `/v2` `{"error": …}`.'
 )
-_REFUSALS = {
+_ERRORS = {
     400: "Not the JSON that was asked for",
     413: "The body is larger than the server's limit",
     415: "Another media type, or a compressed body",
@@ -32,7 +32,11 @@ _REFUSALS = {
     503: "Overloaded or not ready; `Retry-After` says when to try again",
     504: "The row's turn came after the time that the request said it would wait",
 }
-_V2_REFUSALS = {400: "Not a request of this model", 404: "No such model or version", **_REFUSALS}
+_V2_ERRORS = {
+    400: "Not a request of this model",
+    404: "No such model or version",
+    **_ERRORS,
+}
 _DEADLINE: JsonSchema = {
     "name": HEADER,
     "in": "header",
@@ -70,7 +74,7 @@ def _paths(bundle: Bundle) -> dict[str, Any]:
         named[prefix] = _get("model" + suffix, "The model of this name", {"type": "object"})
         for path, operations in named.items():
             for operation in operations.values():
-                operation["responses"] |= _refusals({404: _V2_REFUSALS[404]}, "Problem", PROBLEM_JSON)
+                operation["responses"] |= _errors({404: _V2_ERRORS[404]}, "Problem", PROBLEM_JSON)
             _add_path_parameters(bundle, path, operations)
         paths |= named
     return paths
@@ -79,8 +83,8 @@ def _paths(bundle: Bundle) -> dict[str, Any]:
 def _components(bundle: Bundle) -> dict[str, JsonSchema]:
     return {
         "Row": schemas.row_schema(bundle),
-        "Answer": schemas.answer_schema(bundle),
-        "BatchAnswer": schemas.batch_answer_schema(bundle),
+        "Answer": schemas.response_schema(bundle),
+        "BatchAnswer": schemas.batch_response_schema(bundle),
         "Explanation": schemas.explanation_schema(bundle),
         "Problem": schemas.problem_schema(),
         "Error": record({"error": STRING}),
@@ -133,10 +137,12 @@ def _example_text(text: str) -> JsonSchema:
 def _operations() -> dict[str, Any]:
     status = record({"status": STRING})
     return {
-        "/model": _get("model", "The model: schema, threshold, evaluation, certificate", {"type": "object"}),
+        "/model": _get(
+            "model", "The model: schema, threshold, evaluation, parity report", {"type": "object"}
+        ),
         "/models": _get("models", "Every model by name and version", {"type": "object"}),
         "/livez": _get("livez", "The event loop turns", status),
-        "/readyz": _get("readyz", "The model is verified and warm", status, refusals={503: _REFUSALS[503]}),
+        "/readyz": _get("readyz", "The model is verified and warm", status, errors={503: _ERRORS[503]}),
         "/metrics": _get("metrics", "Prometheus metrics", STRING, media_type="text/plain"),
         "/history": _history(),
         "/openapi.json": _get("openapi", "This document", {"type": "object"}),
@@ -168,7 +174,7 @@ def _history() -> dict[str, Any]:
         }
     )
     words = "Not a number of minutes"
-    path = _get("history", "What all workers did, minute by minute", answer, refusals={400: words})
+    path = _get("history", "What all workers did, minute by minute", answer, errors={400: words})
     path["get"]["parameters"] = [
         {
             "name": "minutes",
@@ -224,7 +230,7 @@ def _index() -> dict[str, Any]:
         "repositoryIndex", "The models that are served", array(entry), JSON, "Inference protocol"
     )
     operation["requestBody"] = {"content": {JSON: {"schema": body}}}
-    operation["responses"] |= _refusals({code: _V2_REFUSALS[code] for code in (400, 413, 415)}, "Error", JSON)
+    operation["responses"] |= _errors({code: _V2_ERRORS[code] for code in (400, 413, 415)}, "Error", JSON)
     return {"post": operation}
 
 
@@ -236,14 +242,14 @@ def _infer(name: str) -> dict[str, Any]:
     operation["requestBody"] = {"required": True, "content": {JSON: {"schema": ref("InferenceRequest")}}}
     operation["parameters"] = [_DEADLINE]
     codes = (400, 404, 413, 415, 503, 504)
-    operation["responses"] |= _refusals({code: _V2_REFUSALS[code] for code in codes}, "Error", JSON)
+    operation["responses"] |= _errors({code: _V2_ERRORS[code] for code in codes}, "Error", JSON)
     return {"post": operation}
 
 
 def _v2(name: str, summary: str, schema: JsonSchema, bundle: Bundle | None = None) -> dict[str, Any]:
     operation = _operation(name, summary, schema, JSON, "Inference protocol")
     codes = (404, 503) if bundle is not None else (503,)
-    operation["responses"] |= _refusals({code: _V2_REFUSALS[code] for code in codes}, "Error", JSON)
+    operation["responses"] |= _errors({code: _V2_ERRORS[code] for code in codes}, "Error", JSON)
     return {"get": operation}
 
 
@@ -259,7 +265,7 @@ def _post(
     operation = _operation(name, summary, answer, JSON, "Scoring")
     content = {media_type: {"schema": schema} for media_type, schema in bodies.items()}
     operation["requestBody"] = {"required": True, "content": content}
-    operation["responses"] |= _refusals(_REFUSALS, "Problem", PROBLEM_JSON)
+    operation["responses"] |= _errors(_ERRORS, "Problem", PROBLEM_JSON)
     operation["parameters"] = [_DEADLINE]
     if description:
         operation["description"] = description
@@ -274,10 +280,10 @@ def _get(
     schema: JsonSchema,
     *,
     media_type: str = JSON,
-    refusals: dict[int, str] | None = None,
+    errors: dict[int, str] | None = None,
 ) -> dict[str, Any]:
     operation = _operation(name, summary, schema, media_type, "Operation")
-    operation["responses"] |= _refusals(refusals or {}, "Problem", PROBLEM_JSON)
+    operation["responses"] |= _errors(errors or {}, "Problem", PROBLEM_JSON)
     return {"get": operation}
 
 
@@ -286,7 +292,7 @@ def _operation(name: str, summary: str, schema: JsonSchema, media_type: str, tag
     return {"operationId": name, "summary": summary, "tags": [tag], "responses": {"200": answer}}
 
 
-def _refusals(codes: dict[int, str], schema: str, media_type: str) -> dict[str, Any]:
+def _errors(codes: dict[int, str], schema: str, media_type: str) -> dict[str, Any]:
     return {
         str(code): {"description": words, "content": {media_type: {"schema": ref(schema)}}}
         for code, words in codes.items()

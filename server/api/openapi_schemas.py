@@ -101,7 +101,7 @@ def _range(feature: Feature) -> JsonSchema:
     return {"minimum": max(low, -largest), "maximum": min(high, largest)}
 
 
-def answer_members(bundle: Bundle) -> dict[str, JsonSchema]:
+def response_members(bundle: Bundle) -> dict[str, JsonSchema]:
     """What an answer says of one row."""
     if bundle.task == "binary":
         decision = {"type": "string", "enum": list(bundle.outcomes)}
@@ -132,17 +132,17 @@ def policy_members(bundle: Bundle) -> dict[str, JsonSchema]:
     return {"because": because, "by_score": by_score}
 
 
-def answer_schema(bundle: Bundle) -> JsonSchema:
+def response_schema(bundle: Bundle) -> JsonSchema:
     """The answer of `/predict`."""
     identity = {"type": "string", "description": "Unique; the key of the prediction log."}
-    members = {"id": identity, **answer_members(bundle), "model": {"const": bundle.label}}
+    members = {"id": identity, **response_members(bundle), "model": {"const": bundle.label}}
     return record(members | policy_members(bundle), required=list(members))
 
 
-def batch_answer_schema(bundle: Bundle) -> JsonSchema:
+def batch_response_schema(bundle: Bundle) -> JsonSchema:
     """The answer of `/predict/batch`: a list of each member, in the order of the rows."""
     plural = {"probability": "probabilities", "decision": "decisions", "prediction": "predictions"}
-    members = answer_members(bundle) | policy_members(bundle)
+    members = response_members(bundle) | policy_members(bundle)
     lists = {plural.get(name, name): array(schema) for name, schema in members.items()}
     return record({"id": STRING, "model": {"const": bundle.label}, **lists})
 
@@ -159,7 +159,7 @@ def explanation_schema(bundle: Bundle) -> JsonSchema:
             "words": STRING,
         }
     )
-    answer = answer_schema(bundle)
+    answer = response_schema(bundle)
     base = {
         "type": "number",
         "description": "The margin of the average row; with the contributions, the margin.",
@@ -169,7 +169,7 @@ def explanation_schema(bundle: Bundle) -> JsonSchema:
 
 
 def problem_schema() -> JsonSchema:
-    """A refusal, as RFC 9457 writes it."""
+    """An error response, as RFC 9457 writes it."""
     error = record({"pointer": STRING, "detail": STRING})
     members = {"type": STRING, "title": STRING, "status": {"type": "integer"}, "detail": STRING}
     return record(members | {"errors": array(error)}, required=list(members))

@@ -1,4 +1,4 @@
-"""Refusals as the documents the client's protocol knows."""
+"""Error responses as the documents the client's protocol knows."""
 
 from functools import lru_cache
 
@@ -20,19 +20,19 @@ from server.model.schema import name_in
 from server.scoring.in_flight import no_room
 
 
-async def answer_problem(request: Request, error: Exception) -> Response:
-    """A refusal as its problem document, or as the Open Inference Protocol writes it under `/v2`."""
+async def problem_response(request: Request, error: Exception) -> Response:
+    """A rejected request's problem document, or as the Open Inference Protocol writes it under `/v2`."""
     assert isinstance(error, Problem)
     if error.errors:
         names = (name_in(field.pointer) for field in error.errors)
-        request.app.state.service.count_refused(request.path_params, names)
-    return refusal(request.url.path, error)
+        request.app.state.service.count_rejected(request.path_params, names)
+    return error_response(request.url.path, error)
 
 
-def refusal(path: str, error: Problem) -> Response:
-    """The answer to a refused request for this path."""
+def error_response(path: str, error: Problem) -> Response:
+    """The response to a rejected request for this path."""
     if is_open_inference(path):
-        return _answer_error(error)
+        return _open_inference_error(error)
     return Response(error.body(), error.status, headers=error.headers, media_type=PROBLEM_JSON)
 
 
@@ -41,7 +41,7 @@ def is_open_inference(path: str) -> bool:
     return path == "/v2" or path.startswith("/v2/")
 
 
-def _answer_error(error: Problem) -> Response:
+def _open_inference_error(error: Problem) -> Response:
     """`{"error": "..."}`; that protocol knows no 422."""
     details = [f"{e.pointer}: {e.detail}" for e in error.errors[:MAX_IN_SENTENCE]]
     content = orjson.dumps(
@@ -54,32 +54,32 @@ def _answer_error(error: Problem) -> Response:
 @lru_cache
 def overloaded(under_v2: bool, retry_after_seconds: int) -> Response:
     """The answer to a request that there is no room for."""
-    return refusal("/v2" if under_v2 else "/", no_room(retry_after_seconds))
+    return error_response("/v2" if under_v2 else "/", no_room(retry_after_seconds))
 
 
-async def answer_http_exception(request: Request, error: Exception) -> Response:
+async def http_exception_response(request: Request, error: Exception) -> Response:
     """Starlette's own 404 and 405 in the words and form of all others."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         headers = dict(error.headers or {})
-        refused: Problem = MethodNotAllowed(
+        problem: Problem = MethodNotAllowed(
             f"expected {headers.get('Allow')}, got another method", headers=headers
         )
     else:
-        refused = NotFound("expected a path of this server, got another: see /docs or /openapi.json")
-    return await answer_problem(request, refused)
+        problem = NotFound("expected a path of this server, got another: see /docs or /openapi.json")
+    return await problem_response(request, problem)
 
 
-async def answer_nobody(_: Request, __: Exception) -> Response:
+async def disconnect_response(_: Request, __: Exception) -> Response:
     """The client left in the middle of its request: no mistake of ours, and nobody reads this."""
     return Response(status_code=400)
 
 
-async def answer_no_memory(request: Request, _: Exception) -> Response:
+async def no_memory_response(request: Request, _: Exception) -> Response:
     """A request for which there is no memory."""
-    return await answer_problem(request, MemoryExhausted())
+    return await problem_response(request, MemoryExhausted())
 
 
-async def answer_failure(request: Request, _: Exception) -> Response:
+async def failure_response(request: Request, _: Exception) -> Response:
     """Our own mistake: the answer says nothing of the inside, the log has the traceback."""
-    return await answer_problem(request, ModelFailure("the server failed to answer this request"))
+    return await problem_response(request, ModelFailure("the server failed to answer this request"))

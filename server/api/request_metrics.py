@@ -8,7 +8,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.api.problem_responses import answer_failure, is_open_inference, overloaded
+from server.api.problem_responses import failure_response, is_open_inference, overloaded
 from server.errors import CLOSE
 from server.scoring.deadline import ARRIVED
 from server.scoring.in_flight import SMALL_BYTES, Limiter, kind_of
@@ -50,20 +50,20 @@ class RequestMetrics:
 
     async def _run(self, scope: Scope, receive: Receive, answer: "_ResponseWatch", place: "Place") -> None:
         try:
-            if not place.is_refused:
+            if not place.is_rejected:
                 await self._app(scope, receive, answer.send)
         except Exception as error:
-            if place.is_refused:
+            if place.is_rejected:
                 pass  # it saw the client go, as it was told
             elif answer.has_begun:
                 raise
             else:  # answered here, the connection goes on: uvicorn would end it without saying so
                 logger.exception("A request failed.")
-                response = await answer_failure(Request(scope), error)
+                response = await failure_response(Request(scope), error)
                 await response(scope, receive, answer.send)
-        if place.is_refused and not answer.has_begun:
-            refused = overloaded(is_open_inference(scope["path"]), self._in_flight.shed_one())
-            await refused(scope, receive, answer.last)
+        if place.is_rejected and not answer.has_begun:
+            response = overloaded(is_open_inference(scope["path"]), self._in_flight.shed_one())
+            await response(scope, receive, answer.last)
 
 
 class Place:
@@ -77,8 +77,8 @@ class Place:
         self._has_begun = False
         self.is_whole = False
         #: Whether there is no room for it: at its head, or by what came.
-        self.is_refused = in_flight.is_full(kind)
-        if not expected_bytes and not self.is_refused:
+        self.is_rejected = in_flight.is_full(kind)
+        if not expected_bytes and not self.is_rejected:
             self._begin()
 
     def watching(self, receive: Receive) -> Receive:
@@ -88,7 +88,7 @@ class Place:
             message = await receive()
             if message["type"] == "http.request" and not self.is_whole:
                 self._take(len(message.get("body", b"")), is_last=not message.get("more_body"))
-                if self.is_refused:
+                if self.is_rejected:
                     return {"type": "http.disconnect"}
             return message
 
@@ -98,12 +98,12 @@ class Place:
         if self._in_flight.hold(new_bytes, self._held_bytes + new_bytes):
             self._held_bytes += new_bytes
         else:
-            self.is_refused = True
+            self.is_rejected = True
         if is_last:
             self.is_whole = True
             if self._in_flight.is_full(self._kind):
-                self.is_refused = True
-            elif not self.is_refused:
+                self.is_rejected = True
+            elif not self.is_rejected:
                 self._begin()
 
     def _begin(self) -> None:
@@ -131,8 +131,8 @@ class _ResponseWatch:
         self.status, self.ended, self.has_begun = "500", 0.0, False
 
     async def send(self, message: Message) -> None:
-        """Send a message of the app, unless the request was refused while it came."""
-        if not self._place.is_refused or self.has_begun:
+        """Send a message of the app, unless the request was rejected while it came."""
+        if not self._place.is_rejected or self.has_begun:
             await self.last(message)
 
     async def last(self, message: Message) -> None:

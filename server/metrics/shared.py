@@ -166,7 +166,7 @@ class WorkerMetrics:
         slots = self.shared.layout.drift.get(label)
         return None if slots is None else slots.plan(names, hidden, window_rows)
 
-    def count_refused(self, label: str, fields: Iterable[str]) -> None:
+    def count_rejected(self, label: str, fields: Iterable[str]) -> None:
         """Count fields that a row was refused for."""
         slots = self.shared.layout.refused.get(label, {})
         for field in fields:

@@ -22,7 +22,7 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
     check_uvicorn()
     settings, metrics = service.settings, service.metrics
 
-    def observe_refusal(code: str, seconds: float) -> None:
+    def observe_rejection(code: str, seconds: float) -> None:
         metrics.duration("other", "other", code)(seconds)
 
     guarded = functools.partial(
@@ -31,7 +31,7 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
         OverloadResponses(service.in_flight, metrics.duration),
         Receivers(),
         settings.request_timeout_seconds,
-        observe_refusal,
+        observe_rejection,
     )
     if not settings.fast_path:
         return guarded

@@ -21,7 +21,7 @@ EXEMPT = frozenset(
 STATUS, ROW, ROWS, EXPLANATION, OTHER = "status", "row", "rows", "explanation", "other"
 #: The kind of a request by the last part of its path.
 _KINDS = {"predict": ROW, "batch": ROWS, "infer": ROWS, "explain": EXPLANATION}
-#: When to try again is drawn from these, so that the refused do not come back at once.
+#: When to try again is drawn from these, so that the rejected do not come back at once.
 RETRY_AFTER_SECONDS = (1, 2, 3, 4, 5)
 #: Bodies up to here are worked on at once: it takes no longer than a few single rows do.
 SMALL_BYTES = 16_384
@@ -41,8 +41,8 @@ class Limiter:
 
     Three limits: of all of a kind; of those with large bodies that wait for their
     turn; and of the bytes of bodies, from their first to the end of the request.
-    What is small never waits, and is refused for the first one alone. `count_change`
-    is told of every request more or less, `count_shed` of every refused one.
+    What is small never waits, and is rejected for the first one alone. `count_change`
+    is told of every request more or less, `count_shed` of every rejected one.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Limiter:
 
     @property
     def is_strained(self) -> bool:
-        """Whether some requests are refused: all of a kind, or those with large bodies."""
+        """Whether some requests are rejected: all of a kind, or those with large bodies."""
         return self._waiting > 0 or self._is_filled or any(map(self.is_full, self._counts))
 
     @property
@@ -155,12 +155,12 @@ class Limiter:
         self._held_bytes -= held_bytes
 
     def shed_one(self) -> int:
-        """Count a refused request; in how many seconds it may try again."""
+        """Count a rejected request; in how many seconds it may try again."""
         self._count_shed()
         return random.choice(RETRY_AFTER_SECONDS)
 
 
 def no_room(retry_after_seconds: int) -> Unavailable:
-    """What refuses a request that there is no room for."""
+    """What rejects a request that there is no room for."""
     words = "expected fewer requests at once, got more than this worker answers"
     return Unavailable(words, retry_after_seconds=retry_after_seconds)

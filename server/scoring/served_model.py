@@ -57,5 +57,5 @@ class ServedModel:
 
     @cached_property
     def document(self) -> bytes:
-        """What `GET /model` answers: the manifest and the certificate."""
+        """What `GET /model` answers: the manifest and the report."""
         return orjson.dumps(self.bundle.manifest | {"parity": self.bundle.read_json(PARITY_FILE)})

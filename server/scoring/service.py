@@ -89,10 +89,10 @@ class Service:
         """The model of the `name` (and `version`) in a path, or else the default; raises `NotFound`."""
         return self.find(names["name"], names.get("version")) if "name" in names else self.models[0]
 
-    def count_refused(self, names: Mapping[str, str], fields: Iterable[str]) -> None:
-        """Count the fields that a row of the model in a path was refused for; none of a model that is not."""
+    def count_rejected(self, names: Mapping[str, str], fields: Iterable[str]) -> None:
+        """Count the fields that a row of the model in a path was rejected for; none where there is none."""
         with suppress(NotFound):
-            self.metrics.count_refused(self.asked(names).bundle.label, fields)
+            self.metrics.count_rejected(self.asked(names).bundle.label, fields)
 
     def versions(self, name: str) -> Iterator[ServedModel]:
         """Every served version of a model, in the order of the settings."""

@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import httptools
 
-from server.wire.guarded_protocol import MAX_HEADERS, UPGRADE_HEADERS, head_refusal
+from server.wire.guarded_protocol import MAX_HEADERS, UPGRADE_HEADERS, head_problem
 
 HEAD_END = b"\r\n\r\n"
 #: A longer head takes the ASGI path, so what is remembered of heads is bounded.
 MAX_ELIGIBLE_HEAD_BYTES = 2048
-#: Headers after which a request is not plain: they change what it means, or how
+#: Headers after which a request is not eligible: they change what it means, or how
 #: its connection goes on.
 INELIGIBLE_HEADERS = frozenset(
     {
@@ -57,9 +57,9 @@ class _Head:
 
 
 def eligible_head(head: bytes) -> EligibleHead | None:
-    """What a head of HTTP/1.1 with a body says, None unless it is plain.
+    """What a head of HTTP/1.1 with a body says, None unless it is eligible.
 
-    Plain is: exactly one Host, one Content-Length and one Content-Type, and no
+    Eligible is: exactly one Host, one Content-Length and one Content-Type, and no
     header that changes the meaning of the request or its connection.
     """
     found = _Head()
@@ -70,7 +70,7 @@ def eligible_head(head: bytes) -> EligibleHead | None:
     except httptools.HttpParserError:
         return None
     names = [name for name, _ in found.headers]
-    if len(names) > MAX_HEADERS or head_refusal("1.1", found.headers) is not None:
+    if len(names) > MAX_HEADERS or head_problem("1.1", found.headers) is not None:
         return None  # the ASGI path words it
     headers = dict(found.headers)
     # What most clients send, and what HTTP/1.1 does anyway.

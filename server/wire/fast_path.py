@@ -1,10 +1,10 @@
 """The fast path: an eligible request to score one row, answered without leaving the protocol.
 
-A request comes this way if it is whole, alone and plain; every other one, and
-every one that is refused, takes the ASGI path through Starlette (`app.py`),
+A request comes this way if it is whole, alone and eligible; every other one, and
+every one that is rejected, takes the ASGI path through Starlette (`app.py`),
 so there is one behaviour. No scope, task or ASGI message is made here.
 
-What is plain is decided by the head's bytes: the request line and headers up to
+What is eligible is decided by the head's bytes: the request line and headers up to
 the empty line. httptools parses a head the first time it is seen; a client that
 keeps its connection sends the same head again and again, and equal bytes need no
 second parse.
@@ -115,7 +115,7 @@ class FastPath:
         #: Whether answers end their connection: the server is draining.
         self.closing = False
         self._default_headers: Any = None
-        self._answer_head = b""
+        self._response_head = b""
 
     def use(self, targets: Mapping[str, Endpoint]) -> None:
         """Answer with these from now on; what was known of heads is forgotten."""
@@ -124,7 +124,7 @@ class FastPath:
         self._templates: list[tuple[Template, Endpoint]] = []
 
     def eligible(self, head: bytes) -> Eligible | None:
-        """What follows and answers an eligible head, None if the head is not plain."""
+        """What follows and answers an eligible head, None if the head is not eligible."""
         found = self._known_heads.get(head, _UNKNOWN)
         if found is not _UNKNOWN:
             return found
@@ -158,7 +158,7 @@ class FastPath:
         # With CORS an answer to a page has headers of its own.
         return _is_json(head.media_type) and not (self._takes_origins and head.has_origin)
 
-    def answer_head(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+    def response_head(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
         """Status line and headers up to the content length.
 
         uvicorn replaces the list of default headers (the date) once a second; a
@@ -168,10 +168,10 @@ class FastPath:
             self._default_headers = default_headers
             self.closing = CLOSE in default_headers
             lines = header_lines(default_headers)
-            self._answer_head = (
+            self._response_head = (
                 b"HTTP/1.1 200 OK\r\n" + lines + b"content-type: application/json\r\ncontent-length: "
             )
-        return self._answer_head
+        return self._response_head
 
 
 def _is_json(content_type: bytes) -> bool:
@@ -229,7 +229,7 @@ class HotrowProtocol(SheddingProtocol):
 
     def _send(self, content: bytes) -> None:
         fast_path = self._fast_path
-        head = fast_path.answer_head(self.server_state.default_headers)
+        head = fast_path.response_head(self.server_state.default_headers)
         self._sent = True
         self.transport.write(b"%b%d\r\n\r\n%b" % (head, len(content), content))
         if fast_path.closing:
@@ -239,7 +239,7 @@ class HotrowProtocol(SheddingProtocol):
         size = len(data)
         new_bytes = size - self._held_bytes
         if not self._in_flight.hold(new_bytes, size):
-            self._pass_on(data)  # which refuses it
+            self._pass_on(data)  # which rejects it
             return
         if not self._held:
             self._fresh = False

@@ -59,7 +59,7 @@ UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
 _LINE_END = b"\r\n"
 _HOST = re.compile(rb"[A-Za-z0-9.\-_~%:\[\]]*")
 
-#: Observes the status code and the seconds of a request refused before the app.
+#: Observes the status code and the seconds of a request rejected before the app.
 Observe = Callable[[str, float], None]
 
 
@@ -85,7 +85,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._framed_bytes = 0  # of the message behind its head, with what stands around the body
         self._asks_upgrade = False
-        self._refusal: Problem | None = None
+        self._problem: Problem | None = None
         self._owed: Problem | None = None  # goes out behind the answers before it
         self._has_ended = False  # the client has closed its half
         self._lingering = False
@@ -97,7 +97,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # Receiving
 
     def data_received(self, data: bytes) -> None:
-        """Parse bytes, and refuse a head that grows without end."""
+        """Parse bytes, and reject a head that grows without end."""
         if self._lingering or self._owed is not None:
             self._drop(data)
             return
@@ -117,13 +117,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self._look_at_size(data)
 
     def _look_at_size(self, data: bytes) -> None:
-        """Refuse a head, or what stands around a body, that grows without end."""
+        """Reject a head, or what stands around a body, that grows without end."""
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_TARGET_BYTES + MAX_HEAD_BYTES:
-                self._refuse(size_refusal(self.url, MAX_HEAD_BYTES + 1))
+                self._reject(size_problem(self.url, MAX_HEAD_BYTES + 1))
         elif self._framed_bytes > MAX_FRAMING_BYTES + MAX_FRAMING_RATIO * self._body_bytes:
-            self._refuse(
+            self._reject(
                 HeadTooLarge(
                     f"expected chunk extensions and trailers of at most {MAX_FRAMING_BYTES} bytes, got more"
                 )
@@ -177,14 +177,14 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_headers_complete(self) -> None:
-        """The head is whole: refuse it, or let uvicorn start the request."""
+        """The head is whole: reject it, or let uvicorn start the request."""
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._asks_upgrade = True  # it comes here again, without that
             return
         # Looked at once, here: a head grows by what one read gives, until `data_received` ends it.
-        refusal = head_refusal(self.parser.get_http_version(), self.headers, self.url)
-        if refusal is not None:
-            self._stop(refusal)
+        problem = head_problem(self.parser.get_http_version(), self.headers, self.url)
+        if problem is not None:
+            self._stop(problem)
         super().on_headers_complete()
         self._in_head = False  # from here on there is a cycle for it
         if self.cycle is not None:
@@ -203,29 +203,29 @@ class GuardedProtocol(HttpToolsProtocol):
         """The client sends no more: what was asked is answered before the end."""
         self._has_ended = True
         if self._is_incomplete() and not self._lingering:
-            self._refuse(MalformedRequest("expected the whole request, got its end before"))
+            self._reject(MalformedRequest("expected the whole request, got its end before"))
         # Under TLS there is no half of a connection.
         return self._is_answering() and self.scheme == "http"
 
     # Refusing
 
-    def _stop(self, refusal: Problem) -> None:
+    def _stop(self, problem: Problem) -> None:
         """End the parse from inside a callback, so that nothing behind this request is run."""
-        self._refusal = refusal
-        raise refusal
+        self._problem = problem
+        raise problem
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words
-        """Answer what the parser, or a callback of ours, has refused."""
-        refusal, self._refusal = self._refusal, None
-        if refusal is not None:
-            refusal.__traceback__ = None  # it would keep the frames, and with them what came
+        """Answer what the parser, or a callback of ours, has rejected."""
+        problem, self._problem = self._problem, None
+        if problem is not None:
+            problem.__traceback__ = None  # it would keep the frames, and with them what came
         error = sys.exception()  # the parser's, around that of a callback
-        if refusal is None and error is not None and isinstance(error.__context__, MemoryError):
-            refusal = MemoryExhausted()
-        self._refuse(refusal or MalformedRequest("expected an HTTP/1.1 request, got something else"))
+        if problem is None and error is not None and isinstance(error.__context__, MemoryError):
+            problem = MemoryExhausted()
+        self._reject(problem or MalformedRequest("expected an HTTP/1.1 request, got something else"))
 
     def on_response_complete(self) -> None:
-        """An answer of the app is out: start the next request, or send the refusal that waited."""
+        """An answer of the app is out: start the next request, or send the error response that waited."""
         was_last = not self.pipeline
         super().on_response_complete()
         if self._owed is None:
@@ -233,11 +233,11 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.transport.close()
             return
         if was_last:
-            self._send_refusal(self._owed)
+            self._send_problem(self._owed)
         else:
             self.flow.pause_reading()
 
-    def _refuse(self, problem: Problem) -> None:
+    def _reject(self, problem: Problem) -> None:
         """Answer a request with a problem and close, behind the answers to those before it."""
         has_cycle = self._in_message and not self._in_head
         if has_cycle and not self._is_answering():  # it has its answer, and this is what is left of it
@@ -246,13 +246,13 @@ class GuardedProtocol(HttpToolsProtocol):
         if has_cycle and self.pipeline:  # the request itself waits there, first from the left
             self.pipeline.popleft()
         elif has_cycle or not self._is_answering():
-            self._refuse_now(problem)
+            self._reject_now(problem)
             return
         self._owed = problem
         self._in_message = self._in_head = False
         self.flow.pause_reading()  # what comes now is not read, and must not fill the memory
 
-    def _refuse_now(self, problem: Problem) -> None:
+    def _reject_now(self, problem: Problem) -> None:
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete and cycle.response_started:
             self.transport.close()  # in the middle of another answer there is no place for this one
@@ -261,9 +261,9 @@ class GuardedProtocol(HttpToolsProtocol):
             cycle.disconnected = True  # the app's answer would come behind this one
             cycle.body = bytearray()
             cycle.message_event.set()
-        self._send_refusal(problem)
+        self._send_problem(problem)
 
-    def _send_refusal(self, problem: Problem) -> None:
+    def _send_problem(self, problem: Problem) -> None:
         if self.transport.is_closing():
             return
         self._observe(str(problem.status), self._seconds_since(self._began_ns))
@@ -300,7 +300,7 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    def close_after_answer(self) -> None:
+    def close_after_response(self) -> None:
         """Close when the client has the answer; it may have more under way, which is not read any more.
 
         A draining server closes at once: there it is the server that ends, and clients
@@ -391,7 +391,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._arm(limit - max(silent, elapsed))
         else:
             what = f"{least} bytes of the body or its end" if least else "the whole head"
-            self._refuse(RequestTimeout(f"expected {what} within {limit:g} s, got less"))
+            self._reject(RequestTimeout(f"expected {what} within {limit:g} s, got less"))
 
     def _look_at_the_lingering(self) -> None:
         left = min(
@@ -450,8 +450,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._receivers.end(self)
 
     def give_way(self) -> None:
-        """Refuse a request that has been coming for longer than all others."""
-        self._refuse(RequestTimeout("expected the whole request before those of so many others, got a part"))
+        """Reject a request that has been coming for longer than all others."""
+        self._reject(RequestTimeout("expected the whole request before those of so many others, got a part"))
 
     @staticmethod
     def _seconds_since(moment_ns: int) -> float:
@@ -472,7 +472,7 @@ class _LingeringTransport:
         #: of a pipeline alone, and another one may be writing.
         self.write: Callable[[bytes], None] = protocol.transport.write
         self.is_closing = protocol.transport.is_closing
-        self.close = protocol.close_after_answer
+        self.close = protocol.close_after_response
 
 
 def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -497,8 +497,8 @@ def _write_nothing(_: bytes) -> None:
     """There is no connection any more."""
 
 
-def head_refusal(version: str, headers: list[tuple[bytes, bytes]], target: bytes = b"") -> Problem | None:
-    """Why a head is refused that httptools has accepted, None if it is not.
+def head_problem(version: str, headers: list[tuple[bytes, bytes]], target: bytes = b"") -> Problem | None:
+    """Why a head is rejected that httptools has accepted, None if it is not.
 
     Sources: RFC 9112 sections 3.2 (Host), 6.1 (transfer codings), RFC 9110
     section 10.1.1 (Expect).
@@ -517,15 +517,15 @@ def head_refusal(version: str, headers: list[tuple[bytes, bytes]], target: bytes
         elif name == b"expect" and value.lower() != b"100-continue":
             return ExpectationFailed("expected no Expect header but 100-continue, got another")
     if size > MAX_HEAD_BYTES or len(headers) > MAX_HEADERS or len(target) > MAX_TARGET_BYTES:
-        return size_refusal(target, size)
+        return size_problem(target, size)
     if len(hosts) > 1 or (not hosts and version == "1.1"):
         return MalformedRequest(f"expected one Host header, got {len(hosts)}")
     if hosts and not _HOST.fullmatch(hosts[0]):
         return MalformedRequest("expected a host name in the Host header, got other characters")
-    return _coding_refusal(version, codings) if codings else None
+    return _coding_problem(version, codings) if codings else None
 
 
-def size_refusal(target: bytes, header_bytes: int) -> Problem:
+def size_problem(target: bytes, header_bytes: int) -> Problem:
     """What of a head is too large."""
     if len(target) > MAX_TARGET_BYTES:
         return UriTooLong(f"expected a path of at most {MAX_TARGET_BYTES} bytes, got a longer one")
@@ -534,7 +534,7 @@ def size_refusal(target: bytes, header_bytes: int) -> Problem:
     return HeadTooLarge(f"expected at most {MAX_HEADERS} headers, got more")
 
 
-def _coding_refusal(version: str, codings: list[bytes]) -> Problem | None:
+def _coding_problem(version: str, codings: list[bytes]) -> Problem | None:
     if version == "1.0":
         return MalformedRequest("expected no Transfer-Encoding in HTTP/1.0, got one")
     if codings == [b"chunked"]:

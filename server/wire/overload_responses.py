@@ -1,4 +1,4 @@
-"""The answers to requests that are refused unread, as bytes made once a second."""
+"""The answers to requests that are rejected unread, as bytes made once a second."""
 
 from functools import lru_cache
 from typing import Any
@@ -13,17 +13,17 @@ from server.wire.guarded_protocol import header_lines
 
 
 class OverloadResponses:
-    """What refuses requests before the parser of one worker."""
+    """What rejects requests before the parser of one worker."""
 
     def __init__(self, in_flight: Limiter, duration: Duration) -> None:
         self._in_flight = in_flight
         self._default_headers: Any = None
         self._answers: dict[tuple[bool, int], bytes] = {}
-        #: Observes the seconds of a request refused unread, by its path.
+        #: Observes the seconds of a request rejected unread, by its path.
         self.observer = lru_cache(256)(lambda path: duration(path, "POST", "503"))
 
     def unread(self, path: str, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-        """The whole answer that refuses a POST to this path; counted.
+        """The whole response that rejects a POST to this path; counted.
 
         `default_headers` are uvicorn's, which replaces the list (the date) once a second.
         """

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-#: Beyond, the one that has been sending for longest is refused: a whole request takes
+#: Beyond, the one that has been sending for longest is rejected: a whole request takes
 #: milliseconds, so who sends as others do is never the oldest of so many. One costs
 #: about 15 kB, and up to `SMALL_BYTES` of its body that no budget counts.
 MAX_RECEIVING = 2048
@@ -12,7 +12,7 @@ class Receiver(Protocol):
     """A connection on which a part of a request has come."""
 
     def give_way(self) -> None:
-        """Refuse the request, for others."""
+        """Reject the request, for others."""
 
 
 class Receivers:

@@ -1,9 +1,9 @@
-"""Requests beyond what a worker answers at once: refused at little more than the cost of receiving them.
+"""Requests beyond what a worker answers at once: rejected at little more than the cost of receiving them.
 
-Under overload most requests are refused, and what a refusal costs is taken from
-the answers to the others. A request with an eligible head is refused here, before
+Under overload most requests are rejected, and what a rejection costs is taken from
+the answers to the others. A request with an eligible head is rejected here, before
 uvicorn's parser: no scope, no task, and its body is dropped as it comes. Every
-other one is refused by `RequestMetrics`, behind the parser.
+other one is rejected by `RequestMetrics`, behind the parser.
 """
 
 import re
@@ -21,7 +21,7 @@ _POST = re.compile(rb"POST /[\w./~-]* HTTP/1\.1\r\n")
 
 
 class Sheddable(NamedTuple):
-    """A request that can be refused unread: its path, what it is limited with, the length of its body."""
+    """A request that can be rejected unread: its path, what it is limited with, the length of its body."""
 
     path: str
     kind: str
@@ -37,10 +37,10 @@ class SheddingProtocol(GuardedProtocol):
         super().__init__(*guards, **uvicorn_arguments)
         self._in_flight = in_flight
         self._overload = overload
-        self._unread = 0  # bytes of a refused request's body that are still to come
+        self._unread = 0  # bytes of a rejected request's body that are still to come
 
     def data_received(self, data: bytes) -> None:
-        """Drop or refuse what there is no room for, and pass the rest on to the parser."""
+        """Drop or reject what there is no room for, and pass the rest on to the parser."""
         if self._unread and not self._lingering:
             self._active_ns = time.perf_counter_ns()
             self._window_bytes += len(data)
@@ -65,7 +65,7 @@ class SheddingProtocol(GuardedProtocol):
             super().data_received(data)
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body, refused before it is kept where there is no room for it."""
+        """A part of the body, rejected before it is kept where there is no room for it."""
         size = len(body)
         if self._is_answering() and not self._in_flight.admits(self.loop, size, self._body_bytes + size):
             self._stop(no_room(self._in_flight.shed_one()))
@@ -75,12 +75,12 @@ class SheddingProtocol(GuardedProtocol):
         # While the server drains, the ASGI path knows when to close.
         return not self._is_busy() and CLOSE not in self.server_state.default_headers
 
-    def _refuse(self, problem: Problem) -> None:
-        """Refuse a request, but not twice: what is to come of one that has its answer is dropped."""
+    def _reject(self, problem: Problem) -> None:
+        """Reject a request, but not twice: what is to come of one that has its answer is dropped."""
         if self._unread:
             self._linger()
         else:
-            super()._refuse(problem)
+            super()._reject(problem)
 
     def _shed(self, path: str) -> None:
         self._active_ns = started_ns = time.perf_counter_ns()

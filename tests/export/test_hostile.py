@@ -161,7 +161,7 @@ def test_every_damaged_file_is_refused_in_one_sentence(
     _, found = outcomes
     assert len(found) == FILES
     for name, code, said in found:
-        if code == 0:  # flipped bits may leave a whole model: then the certificate proved it
+        if code == 0:  # flipped bits may leave a whole model: then the parity report proved it
             assert not said or said.startswith("Required of every request"), (name, said)
             continue
         assert code == 1, (name, code, said)

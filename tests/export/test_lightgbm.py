@@ -23,7 +23,7 @@ from export.load import LoadOptions, from_object
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Schema
-from tests.support.export_models import certificate, export, lightgbm_bundle, rows, target, train_lightgbm
+from tests.support.export_models import export, lightgbm_bundle, parity_report, rows, target, train_lightgbm
 
 RF = {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6}
 CATEGORICAL = {"min_data_per_group": 1, "cat_smooth": 1, "max_cat_to_onehot": 2}
@@ -54,10 +54,10 @@ EXACT: dict[str, tuple[dict[str, Any], str, str]] = {
 
 @pytest.mark.parametrize("name", EXACT)
 def test_every_objective_is_exact_in_margin_and_answer(name: str, tmp_path: Path) -> None:
-    """Pitfalls 1, 4, 5, 7, 12 and 13: a certificate without one differing bit."""
+    """Pitfalls 1, 4, 5, 7, 12 and 13: a parity report without one differing bit."""
     parameters, kind, task = EXACT[name]
     bundle = lightgbm_bundle(tmp_path, parameters, kind, 100 if kind != "classes" else 40)
-    assert (bundle.task, bundle.exact, certificate(bundle)["exact"]) == (task, True, True)
+    assert (bundle.task, bundle.exact, parity_report(bundle)["exact"]) == (task, True, True)
 
 
 @pytest.mark.parametrize("objective", ["lambdarank", "rank_xendcg"])
@@ -80,7 +80,7 @@ def test_a_forest_divides_by_its_own_number_of_trees(
     """Pitfall 12: 37 trees, not a constant 100."""
     bundle = lightgbm_bundle(tmp_path, parameters | RF, kind, 37)
     assert bundle.link["divisor"] == 37
-    assert certificate(bundle)["exact"]
+    assert parity_report(bundle)["exact"]
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_categorical_splits_are_exact_for_every_code(extra: dict[str, Any], tmp_
     parameters = {"objective": "binary"} | CATEGORICAL | extra
     rounds = 100 if kind == "binary" else 30
     bundle = lightgbm_bundle(tmp_path, parameters, kind, rounds, categorical_feature=[3, 4])
-    proof = certificate(bundle)
-    assert proof["exact"]
-    assert proof["kinds"]["categories"]["rows"] > 85
+    report = parity_report(bundle)
+    assert report["exact"]
+    assert report["kinds"]["categories"]["rows"] > 85
     assert [f.kind for f in bundle.schema.features[3:5]] == ["integer", "integer"]
 
 
@@ -174,7 +174,7 @@ def test_margins_near_minus_17_keep_their_small_probabilities(tmp_path: Path) ->
     """Pitfall 5: an operator's own sigmoid collapses them."""
     text = train_lightgbm({"objective": "binary", "learning_rate": 0.9}, "binary", 60)
     bundle = export(tmp_path, convert_lightgbm(with_leaves(text, lambda leaf: leaf - 0.3)))
-    assert certificate(bundle)["exact"]
+    assert parity_report(bundle)["exact"]
     assert min(bundle_margins(bundle)) < -17
     assert Predictor(bundle).probabilities(np.array([-17.0]))[0] == 1 / (1 + math.exp(17.0))
 
@@ -191,7 +191,7 @@ CORNERS: dict[str, tuple[dict[str, Any], int]] = {
 def test_corner_trees_are_exact(name: str, tmp_path: Path) -> None:
     """Pitfall 18: a root that is a leaf, or whose index is that of a leaf."""
     parameters, rounds = CORNERS[name]
-    assert certificate(lightgbm_bundle(tmp_path, {"objective": "binary"} | parameters, "binary", rounds))[
+    assert parity_report(lightgbm_bundle(tmp_path, {"objective": "binary"} | parameters, "binary", rounds))[
         "exact"
     ]
 
@@ -200,7 +200,7 @@ def test_all_positive_leaves_are_exact(tmp_path: Path) -> None:
     """Pitfall 5: an operator's own sigmoid is skipped then."""
     text = train_lightgbm({"objective": "binary"}, "binary", 20)
     bundle = export(tmp_path, convert_lightgbm(with_leaves(text, lambda leaf: abs(leaf) + 0.1)))
-    assert certificate(bundle)["exact"]
+    assert parity_report(bundle)["exact"]
     assert min(bundle_margins(bundle)) > 0
 
 
@@ -241,8 +241,8 @@ def test_a_schema_of_another_width_is_refused_before_the_operator(width: int, tm
 def test_one_row_scores_as_in_any_batch(tmp_path: Path) -> None:
     """Pitfall 4: bitwise batch invariance, several classes too."""
     bundle = lightgbm_bundle(tmp_path, {"objective": "multiclass", "num_class": 3}, "classes", 50)
-    proof = certificate(bundle)["batch_invariance"]
-    assert (proof["rows"], proof["differ"]) == (512, 0)
+    report = parity_report(bundle)["batch_invariance"]
+    assert (report["rows"], report["differ"]) == (512, 0)
 
 
 def test_a_wide_booster_of_800_features_exports_quickly(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_wide_booster_of_800_features_exports_quickly(tmp_path: Path) -> None:
     text = lightgbm.train(parameters, data, 40).model_to_string()
     ways = {split.default_left for split in parse_booster(text).forest.splits()}
     assert ways == {True, False}
-    assert certificate(export(tmp_path, convert_lightgbm(text)))["exact"]
+    assert parity_report(export(tmp_path, convert_lightgbm(text)))["exact"]
 
 
 def test_the_ground_truth_is_lightgbm_itself() -> None:

@@ -16,7 +16,7 @@ from export.onnx.model import convert_onnx
 from export.onnx.options import OnnxOptions
 from export.onnx.source import open_session
 from server.model.predictor import Predictor
-from tests.support.export_models import WIDTH, certificate, export, rows, train_lightgbm
+from tests.support.export_models import WIDTH, export, parity_report, rows, train_lightgbm
 
 
 def converted(*, zipmap: bool, parameters: dict[str, Any] | None = None, kind: str = "binary") -> bytes:
@@ -46,7 +46,7 @@ def test_onnxmltools_graphs_lose_label_and_zipmap_and_keep_every_bit(zipmap: boo
     content = converted(zipmap=zipmap)
     bundle = export(tmp_path, convert_onnx(content, OnnxOptions()))
     served = onnx.load(bundle.graph_path)
-    assert (bundle.task, bundle.exact, certificate(bundle)["exact"]) == ("binary", True, True)
+    assert (bundle.task, bundle.exact, parity_report(bundle)["exact"]) == ("binary", True, True)
     assert [output.name for output in served.graph.output] == ["margin"]
     assert "ZipMap" not in {node.op_type for node in served.graph.node}
     matrix = rows(20)

@@ -33,7 +33,7 @@ from export.forest.conversion import Conversion
 from export.sklearn.model import convert_sklearn
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
-from tests.support.export_models import certificate, export, rows, target
+from tests.support.export_models import export, parity_report, rows, target
 
 TREES: dict[str, tuple[Any, str]] = {
     "histogram": (HistGradientBoostingClassifier(max_iter=100, random_state=0), "binary"),
@@ -76,24 +76,24 @@ def converted(estimator: Any, kind: str, missing: float) -> Conversion:
 def test_trees_are_exact_where_values_are_missing_too(name: str, tmp_path: Path) -> None:
     """Pitfalls 2 and 8: float32 rows against float64 thresholds, and the learned way of NaN."""
     bundle = export(tmp_path, converted(*TREES[name], missing=0.1))
-    proof = certificate(bundle)["total"]
-    assert (bundle.exact, proof["margin_bits_differ"], proof["decisions_flipped"]) == (True, 0, 0)
-    assert proof["max_probability_difference"] < 1e-14
+    report = parity_report(bundle)["total"]
+    assert (bundle.exact, report["margin_bits_differ"], report["decisions_flipped"]) == (True, 0, 0)
+    assert report["max_probability_difference"] < 1e-14
 
 
 @pytest.mark.parametrize("name", COMPLETE)
 def test_gradient_boosting_is_exact_and_demands_every_value(name: str, tmp_path: Path) -> None:
     bundle = export(tmp_path, converted(*COMPLETE[name], missing=0.0))
-    assert (bundle.exact, certificate(bundle)["total"]["margin_bits_differ"]) == (True, 0)
+    assert (bundle.exact, parity_report(bundle)["total"]["margin_bits_differ"]) == (True, 0)
     assert not any(feature.nullable for feature in bundle.schema.features)
 
 
 @pytest.mark.parametrize("name", BOUNDED)
 def test_other_estimators_are_within_the_bound_their_bundle_states(name: str, tmp_path: Path) -> None:
     bundle = export(tmp_path, converted(*BOUNDED[name], missing=0.0))
-    proof = certificate(bundle)["total"]
-    assert (bundle.exact, proof["decisions_flipped"]) == (False, 0)
-    assert proof["max_margin_difference"] <= bundle.bound < 1e-12
+    report = parity_report(bundle)["total"]
+    assert (bundle.exact, report["decisions_flipped"]) == (False, 0)
+    assert report["max_margin_difference"] <= bundle.bound < 1e-12
 
 
 def test_a_pipeline_of_columns_takes_texts_as_categories(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_pipeline_of_columns_takes_texts_as_categories(tmp_path: Path) -> None
 def test_trees_at_the_end_of_a_pipeline_are_exact(last: Any, tmp_path: Path) -> None:
     table, outcome, pipeline = columns(last)
     bundle = export(tmp_path, convert_sklearn(pipeline.fit(table, outcome), "source.skops", b""))
-    assert certificate(bundle)["total"]["margin_bits_differ"] == 0
+    assert parity_report(bundle)["total"]["margin_bits_differ"] == 0
     _scores_as(pipeline, bundle, table)
 
 

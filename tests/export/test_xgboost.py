@@ -17,7 +17,7 @@ from export.xgboost.json_model import parse_xgboost
 from export.xgboost.model import convert_xgboost
 from server.errors import UnacceptableRow
 from server.model.predictor import Predictor
-from tests.support.export_models import certificate, export, rows, target, train_xgboost, xgboost_conversion
+from tests.support.export_models import export, parity_report, rows, target, train_xgboost, xgboost_conversion
 
 EXACT: dict[str, tuple[dict[str, Any], str, str]] = {
     "binary": ({"objective": "binary:logistic"}, "binary", "binary"),
@@ -46,7 +46,7 @@ def test_every_objective_is_exact_in_margin_and_answer(name: str, tmp_path: Path
     parameters, kind, task = EXACT[name]
     booster = train_xgboost(parameters, kind, 40 if name in ("dart", "parallel trees") else 120)
     bundle = export(tmp_path, xgboost_conversion(booster))
-    assert (bundle.task, bundle.exact, certificate(bundle)["exact"]) == (task, True, True)
+    assert (bundle.task, bundle.exact, parity_report(bundle)["exact"]) == (task, True, True)
     assert bundle.manifest["precision"] == "float32"
 
 
@@ -61,7 +61,7 @@ def test_base_score_is_read_from_the_model(base_score: float, tmp_path: Path) ->
     """Pitfall 14: also where no feature ever splits."""
     parameters = {"objective": "binary:logistic", "base_score": base_score, "gamma": 1e9}
     bundle = export(tmp_path, xgboost_conversion(train_xgboost(parameters, "binary", 3)))
-    assert certificate(bundle)["exact"]
+    assert parity_report(bundle)["exact"]
 
 
 @pytest.mark.parametrize("text", ["3E-1", "[3E-1]"])
@@ -97,7 +97,7 @@ def test_gblinear_is_a_sum_in_its_order(objective: str, tmp_path: Path) -> None:
     booster = train_xgboost(parameters, "classes" if several else "binary", 5)
     bundle = export(tmp_path, xgboost_conversion(booster))
     assert bundle.exact
-    assert certificate(bundle)["exact"]
+    assert parity_report(bundle)["exact"]
 
 
 @pytest.mark.parametrize("one_hot", [1, 100], ids=["sets", "one category a split"])
@@ -109,7 +109,7 @@ def test_codes_of_categories_are_exact_for_every_code(one_hot: int, tmp_path: Pa
     conversion = xgboost_conversion(xgboost.train(parameters, data, 6), "ubj")
     assert conversion.codes == {3, 4}
     assert [feature.kind for feature in conversion.features][2:5] == ["number", "integer", "integer"]
-    assert certificate(export(tmp_path, conversion))["exact"]
+    assert parity_report(export(tmp_path, conversion))["exact"]
 
 
 @pytest.mark.parametrize("strategy", ["one_output_per_tree", "multi_output_tree"])
@@ -124,7 +124,7 @@ def test_of_several_targets_one_is_served(strategy: str, tmp_path: Path) -> None
         convert_xgboost(content, target=2)
     for place in range(2):
         bundle = export(tmp_path / str(place), convert_xgboost(content, target=place))
-        assert certificate(bundle)["exact"]
+        assert parity_report(bundle)["exact"]
         assert bundle.manifest["source"]["output"] == str(place)
 
 

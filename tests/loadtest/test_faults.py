@@ -11,7 +11,7 @@ from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.plan import PLAN
 from loadtest.faults.scene import FaultSkipped, Scene
 from loadtest.harness.reference_rows import ReferenceRow, reference_rows
-from loadtest.harness.request_records import WRONG, Ledger, reconcile
+from loadtest.harness.request_records import WRONG, RequestRecords, reconcile
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT
 
@@ -47,28 +47,30 @@ def test_every_fault_is_in_the_document() -> None:
 
 def answer(row: ReferenceRow, number: int, **changes: object) -> bytes:
     (model,) = row.scores
-    return orjson.dumps({"id": f"boot-{number}", "model": model, "probability": row.scores[model]} | changes)
+    return orjson.dumps(
+        {"id": f"instance-{number}", "model": model, "probability": row.scores[model]} | changes
+    )
 
 
-def test_ledger_tells_right_answers_from_wrong_shed_and_failed_ones(rows: list[ReferenceRow]) -> None:
-    ledger = Ledger(rows)
-    ledger.take(0, 200, answer(rows[0], 1), 0.0)
-    ledger.take(1, 200, answer(rows[0], 2, probability=rows[0].scores["credit@2"] + 1e-16), 0.0)
-    ledger.take(2, 200, answer(rows[2], 3, model="other@1"), 0.0)
-    ledger.take(0, 200, answer(rows[0], 1), 0.0)  # an id that was given before
-    ledger.take(3, 200, b"not JSON", 0.0)
-    ledger.take(4, 503, b"", 0.0)
-    ledger.take(5, 500, b"", 0.0)
-    assert (ledger.ok, ledger.shed) == (1, 1)
-    assert ledger.failed == {WRONG: 4, "status 500": 1}
+def test_request_records_tell_right_answers_from_wrong_shed_and_failed_ones(rows: list[ReferenceRow]) -> None:
+    records = RequestRecords(rows)
+    records.take(0, 200, answer(rows[0], 1), 0.0)
+    records.take(1, 200, answer(rows[0], 2, probability=rows[0].scores["credit@2"] + 1e-16), 0.0)
+    records.take(2, 200, answer(rows[2], 3, model="other@1"), 0.0)
+    records.take(0, 200, answer(rows[0], 1), 0.0)  # an id that was given before
+    records.take(3, 200, b"not JSON", 0.0)
+    records.take(4, 503, b"", 0.0)
+    records.take(5, 500, b"", 0.0)
+    assert (records.ok, records.shed) == (1, 1)
+    assert records.failed == {WRONG: 4, "status 500": 1}
 
 
 def test_reconciliation_finds_lost_double_wrong_and_half_lines(
     rows: list[ReferenceRow], tmp_path: Path
 ) -> None:
-    ledger = Ledger(rows)
+    records = RequestRecords(rows)
     for number in range(6):
-        ledger.take(number, 200, answer(rows[number], number), 0.0)
+        records.take(number, 200, answer(rows[number], number), 0.0)
 
     def line(number: int, **changes: object) -> bytes:
         document = orjson.loads(answer(rows[number], number)) | {"input": rows[number].fields} | changes
@@ -76,10 +78,10 @@ def test_reconciliation_finds_lost_double_wrong_and_half_lines(
 
     lines = [line(0), line(1), line(1), line(2, input=rows[3].fields), line(3, probability=0.5), line(9)]
     (tmp_path / "a.jsonl").write_bytes(b"".join(lines) + line(4)[:-9])
-    found = reconcile(ledger, tmp_path)
-    assert sorted(found.lost) == ["boot-4", "boot-5"]
-    assert found.duplicates == ["boot-1"]
-    assert sorted(found.wrong) == ["boot-2", "boot-3"]
+    found = reconcile(records, tmp_path)
+    assert sorted(found.lost) == ["instance-4", "instance-5"]
+    assert found.duplicates == ["instance-1"]
+    assert sorted(found.wrong) == ["instance-2", "instance-3"]
     assert (found.unreadable, found.others) == (1, 1)
 
 

@@ -154,8 +154,8 @@ def _wait_for_scrapes(judge: Prometheus, scrapes: int) -> None:
 
 
 def _totals_are_equal(judge: Prometheus, clients: Load) -> None:
-    sent = clients.ledger.ok
-    assert clients.ledger.sent == sent
+    sent = clients.records.ok
+    assert clients.records.sent == sent
     for expression in (
         'sum(hotrow_request_duration_seconds_count{route="/predict",method="POST",code="200"})',
         'sum(hotrow_request_duration_seconds_bucket{route="/predict",le="+Inf"})',

@@ -235,7 +235,7 @@ def test_gaps_and_doubles_are_found_and_named(tmp_path: Path) -> None:
     assert "missing 41-45" in " ".join(done.stdout.split())
 
 
-def test_a_loss_at_the_end_is_found_by_the_ledger(tmp_path: Path) -> None:
+def test_a_loss_at_the_end_is_found_by_the_journal(tmp_path: Path) -> None:
     log = write(tmp_path / "predictions-1-0.jsonl", lines(90))
     opened = {"ts": "x", "event": "opened", "boots": ["0123456789ab"], "pid": 1}
     closed = {"ts": "x", "event": "closed", "boots": ["0123456789ab"], "lines": 100, "dropped": 0}
@@ -253,7 +253,7 @@ def test_a_line_that_was_written_and_is_gone_counts_once_beside_dropped_ones(tmp
     assert verify([log]).lost == 4  # three that were dropped, one that was written
 
 
-def test_a_boot_that_lost_every_line_is_found_by_the_ledger(tmp_path: Path) -> None:
+def test_an_instance_that_lost_every_line_is_found_by_the_journal(tmp_path: Path) -> None:
     log = write(tmp_path / "predictions-1-0.jsonl", lines(10))
     gone = {"ts": "x", "event": "opened", "boots": ["gone"], "pid": 1}
     last = {"ts": "x", "event": "closed", "boots": ["gone"], "lines": 7, "dropped": 0}
@@ -275,12 +275,12 @@ def test_a_log_that_was_never_closed_is_neither_whole_nor_missing(tmp_path: Path
     opened = {"ts": "x", "event": "opened", "boots": ["0123456789ab"], "pid": 1}
     closed = {"ts": "x", "event": "closed", "boots": ["0123456789ab"], "lines": 10, "dropped": 0}
     verdicts = {}
-    for name, records in (("no ledger", []), ("open", [opened]), ("closed", [opened, closed])):
+    for name, records in (("no journal", []), ("open", [opened]), ("closed", [opened, closed])):
         write(tmp_path / "predictions-1-0.ledger", records)
         done = run("-m", "monitoring", "verify-log", str(log))
         verdicts[name] = (done.returncode, done.stdout.splitlines()[-1].partition(":")[0])
     assert verdicts == {
-        "no ledger": (4, "not provable"),
+        "no journal": (4, "not provable"),
         "open": (4, "not provable"),
         "closed": (0, "whole"),
     }

@@ -79,7 +79,7 @@ def xgboost_conversion(booster: xgboost.Booster, form: str = "json") -> Conversi
 
 
 def lightgbm_bundle(folder: Path, parameters: dict[str, Any], kind: str, *rest: Any, **data: Any) -> Bundle:
-    """The bundle of a LightGBM model, certified."""
+    """The bundle of a LightGBM model, with its parity report."""
     return export(folder, convert_lightgbm(train_lightgbm(parameters, kind, *rest, **data)))
 
 
@@ -97,6 +97,6 @@ def export(folder: Path, conversion: Conversion) -> Bundle:
     return bundle
 
 
-def certificate(bundle: Bundle) -> Any:
+def parity_report(bundle: Bundle) -> Any:
     """The content of a bundle's `parity.json`."""
     return bundle.read_json(PARITY_FILE)

@@ -27,7 +27,7 @@ from ui.tabs.model import model_html
 from ui.tabs.operations import Operations
 from ui.words.card import card_html
 from ui.words.labels import Labels
-from ui.words.proof import certificate_words
+from ui.words.proof import parity_sentence
 
 
 @pytest.mark.parametrize(
@@ -264,18 +264,18 @@ def test_model_tab_says_what_a_bundle_does_not_hold(three: Path) -> None:
         assert words in shown
 
 
-def test_certificate_in_words() -> None:
+def test_parity_report_in_words() -> None:
     total = {
         "rows": 1_200_000,
         "margin_bits_differ": 0,
         "decisions_flipped": 0,
         "max_margin_difference": 1e-7,
     }
-    exact = certificate_words({"exact": True, "total": total})
+    exact = parity_sentence({"exact": True, "total": total})
     assert (
         exact.en == "1,200,000 rows compared with the trained model, 0 bits different, 0 decisions changed."
     )
-    assert "largest difference of a score is 1e-07" in certificate_words({"exact": False, "total": total}).en
+    assert "largest difference of a score is 1e-07" in parity_sentence({"exact": False, "total": total}).en
 
 
 def test_shipped_french_is_that_of_the_source_and_whole() -> None:

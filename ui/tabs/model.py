@@ -10,13 +10,13 @@ from server.model.reference import read_reference
 from ui.drawing.evaluation import evaluation_html
 from ui.words.card import card_html
 from ui.words.labels import Labels, expected
-from ui.words.proof import certificate_words, kinds_of
+from ui.words.proof import kinds_of, parity_sentence
 from ui.words.text import Text, attribute, scroll, tag
 from ui.words.wording import french_of, percent
 
-_CERTIFICATE = Text("Certificate", "Certificat")
+_PARITY_REPORT = Text("Parity report", "Rapport de parité")
 _EQUAL = Text("Equal to the trained model, to the bit", "Égal au modèle entraîné, au bit près")
-_CLOSE = Text("As near to the trained model as proven", "Aussi proche du modèle entraîné que prouvé")
+_CLOSE = Text("As near to the trained model as tested", "Aussi proche du modèle entraîné que testé")
 _KINDS = (
     Text("kind of rows", "genre de lignes"),
     Text("compared", "comparées"),
@@ -51,7 +51,7 @@ def model_html(bundle: Bundle, order: Sequence[str]) -> str:
     """The tab; `order` names the features, the most important first."""
     labels = Labels.of(bundle)
     sections = (
-        _sheet(_CERTIFICATE, _certificate(bundle.read_json(PARITY_FILE))),
+        _sheet(_PARITY_REPORT, _parity_report(bundle.read_json(PARITY_FILE))),
         _sheet(_EVALUATION, _evaluation(bundle)),
         _sheet(_SCHEMA, _schema(bundle, labels, order)),
         _sheet(_REFERENCE, _reference(bundle, labels, order)),
@@ -64,16 +64,16 @@ def _sheet(heading: Text, content: str) -> str:
     return f'<section class="sheet">{tag("h2", heading)}{content}</section>'
 
 
-def _certificate(certificate: Mapping[str, Any]) -> str:
+def _parity_report(report: Mapping[str, Any]) -> str:
     heads = "".join(tag("th", words, scope="col") for words in _KINDS)
     rows = "".join(
         f"<tr>{tag('th', words, scope='row')}{tag('td', Text.figures(f'{count:,}'))}"
         f"{tag('td', Text.figures(f'{differ:,}'))}</tr>"
-        for words, count, differ in kinds_of(certificate)
+        for words, count, differ in kinds_of(report)
     )
-    said = tag("p", _EQUAL if certificate["exact"] else _CLOSE, class_="seal")
+    said = tag("p", _EQUAL if report["exact"] else _CLOSE, class_="seal")
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-    return f"{said}{tag('p', certificate_words(certificate))}{scroll(_CERTIFICATE, table)}"
+    return f"{said}{tag('p', parity_sentence(report))}{scroll(_PARITY_REPORT, table)}"
 
 
 def _evaluation(bundle: Bundle) -> str:

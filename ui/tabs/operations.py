@@ -16,7 +16,7 @@ from ui.drawing.plots import bars, trend
 from ui.tabs.day import Day
 from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
 from ui.words.labels import Labels
-from ui.words.proof import certificate_words
+from ui.words.proof import parity_sentence
 from ui.words.text import NBSP, Text, joined, tag
 from ui.words.values import format_number
 from ui.words.wording import Wording, percent
@@ -91,7 +91,7 @@ class Operations:
         self._service = service
         bundle = service.default.bundle
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
-        self._certificate = certificate_words(bundle.read_json(PARITY_FILE))
+        self._parity = parity_sentence(bundle.read_json(PARITY_FILE))
         self._looks: deque[MetricsSample] = deque(maxlen=_KEPT)
         self._looking = asyncio.Lock()
         log = service.log
@@ -260,7 +260,7 @@ class Operations:
     def _model(self) -> str:
         graph = self._bundle.manifest["files"]["model.onnx"][:12]
         line = _MODEL_LINE.put(label=self._bundle.label, hash=graph)
-        return tag("p", line) + tag("p", self._certificate, class_="note")
+        return tag("p", line) + tag("p", self._parity, class_="note")
 
 
 def _rate(count: float, seconds: float) -> Text:

@@ -1,4 +1,4 @@
-"""The certificate of a bundle in words: what was compared with the trained model, and what was found."""
+"""The parity report of a bundle in words: what was compared with the trained model, and what was found."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,22 +28,22 @@ KINDS = {
 }
 
 
-def certificate_words(certificate: Mapping[str, Any]) -> Text:
-    """The whole certificate in one sentence."""
-    total = certificate["total"]
+def parity_sentence(report: Mapping[str, Any]) -> Text:
+    """The whole parity report in one sentence."""
+    total = report["total"]
     counts = {
         "rows": Text.figures(f"{total['rows']:,}"),
         "differ": Text.figures(f"{total['margin_bits_differ']:,}"),
         "flipped": Text.figures(f"{total['decisions_flipped']:,}"),
     }
-    if certificate["exact"]:
+    if report["exact"]:
         return _EXACT.put(**counts)
     return _BOUNDED.put(largest=Text.figures(f"{total['max_margin_difference']:.3g}"), **counts)
 
 
-def kinds_of(certificate: Mapping[str, Any]) -> list[tuple[Text, int, int]]:
+def kinds_of(report: Mapping[str, Any]) -> list[tuple[Text, int, int]]:
     """Of each kind of rows its words, how many were compared, and how many came out otherwise."""
     return [
         (KINDS.get(kind, Text.same(kind)), entry["rows"], entry["margin_bits_differ"])
-        for kind, entry in certificate["kinds"].items()
+        for kind, entry in report["kinds"].items()
     ]

@@ -108,9 +108,9 @@ def test_bad_lines_of_text_are_named_by_row_and_line(client: httpx.Client) -> No
         ("/rows/1/income", "line 3"),
         ("/rows/2/contract", "line 5"),
     ]
-    refused = post(client, ndjson([ROW]) + "\n{oops\n", "application/x-ndjson")
-    assert refused.status_code == 400
-    assert "row 1 of the batch: line 3" in refused.json()["detail"]
+    problem = post(client, ndjson([ROW]) + "\n{oops\n", "application/x-ndjson")
+    assert problem.status_code == 400
+    assert "row 1 of the batch: line 3" in problem.json()["detail"]
 
 
 @pytest.mark.parametrize("cell", ["inf", "nan", "1e400", "1_000", "0x10", "--1", "١"])
@@ -150,9 +150,9 @@ def test_what_is_no_table_of_features_is_refused(client: httpx.Client, content: 
 @pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\u2029"])
 def test_no_other_character_than_a_line_end_ends_a_record(client: httpx.Client, mark: str) -> None:
     """One line of the client's is one row, or none: its answers would be others' otherwise."""
-    refused = post(client, f"income,contract,owner\n1,none,1{mark}2,none,0\n".encode(), "text/csv")
-    assert refused.status_code == 422
-    assert "expected 3 cells in line 2, got 5" in refused.json()["detail"]
+    problem = post(client, f"income,contract,owner\n1,none,1{mark}2,none,0\n".encode(), "text/csv")
+    assert problem.status_code == 422
+    assert "expected 3 cells in line 2, got 5" in problem.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ def test_no_other_character_than_a_line_end_ends_a_record(client: httpx.Client, 
     ids=["gzip", "zip", "picture", "zeros", "title", "thousands"],
 )
 def test_what_else_is_sent_as_csv_is_named(client: httpx.Client, content: bytes, words: str) -> None:
-    refused = post(client, content, "text/csv")
-    assert (refused.status_code in (400, 422), words in refused.json()["detail"]) == (True, True), (
-        refused.text
+    problem = post(client, content, "text/csv")
+    assert (problem.status_code in (400, 422), words in problem.json()["detail"]) == (True, True), (
+        problem.text
     )
 
 
@@ -180,9 +180,9 @@ def test_long_cell_is_refused_at_once(client: httpx.Client, cell: str) -> None:
 
 
 def test_rows_are_counted_before_they_are_built(client: httpx.Client) -> None:
-    refused = post(client, b"income\n" + b"1\n" * 140_000, "text/csv")
-    assert refused.status_code == 422
-    assert "at most 5000 rows" in refused.json()["detail"]
+    problem = post(client, b"income\n" + b"1\n" * 140_000, "text/csv")
+    assert problem.status_code == 422
+    assert "at most 5000 rows" in problem.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,9 @@ def test_words_for_missing_are_missing(client: httpx.Client) -> None:
 
 
 def test_misplaced_quote_is_refused_by_its_line(client: httpx.Client) -> None:
-    refused = post(client, b'income,contract\n1,none\n2,"5" pipe"\n', "text/csv")
-    assert refused.status_code == 400
-    assert "in line 3 a quote inside a cell" in refused.json()["detail"]
+    problem = post(client, b'income,contract\n1,none\n2,"5" pipe"\n', "text/csv")
+    assert problem.status_code == 400
+    assert "in line 3 a quote inside a cell" in problem.json()["detail"]
 
 
 def test_other_media_types_are_415_and_named(client: httpx.Client) -> None:

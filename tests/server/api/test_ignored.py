@@ -69,12 +69,12 @@ def test_batches_tensors_and_ids_take_them_too(served: tuple[str, Path]) -> None
 
 def test_other_names_are_still_refused_and_the_document_names_these(served: tuple[str, Path]) -> None:
     url, _ = served
-    refused, document = exchange(
+    problem, document = exchange(
         url,
         post("/predict", orjson.dumps({**ROW, "notes": 1})),
         b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n",
     )
-    assert (refused.status, b"/notes" in refused.body) == (422, True)
+    assert (problem.status, b"/notes" in problem.body) == (422, True)
     row = orjson.loads(document.body)["components"]["schemas"]["Row"]
     assert row["properties"]["note"] == {"description": "Not used by the model."}
     assert "note" not in row["required"]

@@ -95,10 +95,10 @@ def right(name: str, status: int, expected: int) -> bool:
 @pytest.mark.parametrize("headers", [(), ("Connection: keep-alive",)], ids=["fast", "ordinary"])
 def test_alone(subject: Subject, name: str, headers: tuple[str, ...]) -> None:
     body, expected = CASES[name]
-    refused, good = exchange(subject.url, post("/predict", body, *headers), post("/predict", GOOD))
-    assert right(name, refused.status, expected), refused
-    assert refused.headers["content-type"] == "application/problem+json"
-    assert orjson.loads(refused.body)["status"] == refused.status
+    problem, good = exchange(subject.url, post("/predict", body, *headers), post("/predict", GOOD))
+    assert right(name, problem.status, expected), problem
+    assert problem.headers["content-type"] == "application/problem+json"
+    assert orjson.loads(problem.body)["status"] == problem.status
     assert good.status == 200
 
 
@@ -135,16 +135,16 @@ def test_as_a_tensor(subject: Subject, name: str) -> None:
 def test_in_a_file(three: Path, tmp_path: Path) -> None:
     """A bad row a line, good ones between: the command names every bad one, and can leave them out."""
     # An empty line is no row, and a column that is no feature is carried along.
-    # Bytes of no encoding are no matter of one row: the file is refused, by the line.
+    # Bytes of no encoding are no matter of one row: the file is problem, by the line.
     beside = {"empty", "blanks", "unknown feature", "empty name", "invalid UTF-8", "overlong UTF-8"}
     names = sorted(set(CASES) - beside)
     lines = [line for name in names for line in (GOOD, CASES[name][0])]
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     files = (str(tmp_path / "rows.jsonl"), str(tmp_path / "out.jsonl"), "--model", str(three))
-    refused = run("-m", "server.batch", *files)
-    assert refused.returncode == 1
-    assert "Traceback" not in refused.stderr
-    assert "line 2" in refused.stderr
+    problem = run("-m", "server.batch", *files)
+    assert problem.returncode == 1
+    assert "Traceback" not in problem.stderr
+    assert "line 2" in problem.stderr
     assert not (tmp_path / "out.jsonl").exists()
     assert run("-m", "server.batch", *files, "--on-bad-row", "skip").returncode == 0
     with (tmp_path / "out.jsonl.bad.csv").open() as file:

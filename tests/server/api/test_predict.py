@@ -13,7 +13,7 @@ from tests.support.servers import Answer, address, exchange, post, serving
 
 
 @pytest.fixture(params=["server", "asgi_server"])
-def door(request: pytest.FixtureRequest) -> str:
+def way(request: pytest.FixtureRequest) -> str:
     url: str = request.getfixturevalue(request.param)
     return url
 
@@ -32,8 +32,8 @@ def pointers(answer: Answer) -> set[str]:
     return {error["pointer"] for error in orjson.loads(answer.body)["errors"]}
 
 
-def test_answer_has_the_members_of_the_contract(door: str) -> None:
-    answer = predict(door, orjson.dumps(ROW))
+def test_answer_has_the_members_of_the_contract(way: str) -> None:
+    answer = predict(way, orjson.dumps(ROW))
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
     document = orjson.loads(answer.body)
@@ -42,8 +42,8 @@ def test_answer_has_the_members_of_the_contract(door: str) -> None:
     assert document["decision"] == ("grant" if document["probability"] < 0.4 else "decline")
 
 
-def test_ids_are_unique(door: str) -> None:
-    answers = exchange(door, post("/predict", orjson.dumps(ROW)) * 50)
+def test_ids_are_unique(way: str) -> None:
+    answers = exchange(way, post("/predict", orjson.dumps(ROW)) * 50)
     assert len({orjson.loads(answer.body)["id"] for answer in answers}) == 50
 
 
@@ -63,44 +63,44 @@ def test_ids_are_unique(door: str) -> None:
         ({"income": [], "contract": {}, "owner": "yes", "x": 1}, {"/income", "/contract", "/owner", "/x"}),
     ],
 )
-def test_bad_field_is_422_and_named(door: str, changes: dict[str, object], named: set[str]) -> None:
-    answer = predict(door, orjson.dumps(ROW | changes))
+def test_bad_field_is_422_and_named(way: str, changes: dict[str, object], named: set[str]) -> None:
+    answer = predict(way, orjson.dumps(ROW | changes))
     assert answer.status == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert pointers(answer) == named
 
 
-def test_missing_required_field_is_422_and_named(door: str) -> None:
-    answer = predict(door, b'{"owner":1}')
+def test_missing_required_field_is_422_and_named(way: str) -> None:
+    answer = predict(way, b'{"owner":1}')
     assert (answer.status, pointers(answer)) == (422, {"/income"})
 
 
 @pytest.mark.parametrize(
     ("body", "status"), [(b"", 400), (b"{", 400), (b"income=1", 400), (b"[1]", 422), (b"7", 422)]
 )
-def test_body_that_is_no_object(door: str, body: bytes, status: int) -> None:
-    answer = predict(door, body)
+def test_body_that_is_no_object(way: str, body: bytes, status: int) -> None:
+    answer = predict(way, body)
     assert answer.status == status
     assert orjson.loads(answer.body)["detail"].startswith("expected a JSON object")
 
 
-def test_body_over_the_limit_is_413_and_closes(door: str) -> None:
-    answer = predict(door, b'{"income":1,"x":"' + b"x" * 2_000_000 + b'"}')
+def test_body_over_the_limit_is_413_and_closes(way: str) -> None:
+    answer = predict(way, b'{"income":1,"x":"' + b"x" * 2_000_000 + b'"}')
     assert answer.status == 413
     assert answer.headers["connection"] == "close"
 
 
-def test_chunked_body_over_the_limit_is_413(door: str) -> None:
+def test_chunked_body_over_the_limit_is_413(way: str) -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     head += b"Transfer-Encoding: chunked\r\n\r\n"
     chunk = b"10000\r\n" + b" " * 65_536 + b"\r\n"
-    answer = exchange(door, head + chunk * 17 + b"0\r\n\r\n")[0]
+    answer = exchange(way, head + chunk * 17 + b"0\r\n\r\n")[0]
     assert answer.status == 413
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
-def test_other_media_type_is_415(door: str, content_type: str | None) -> None:
-    (answer,) = exchange(door, post("/predict", orjson.dumps(ROW), content_type=content_type))
+def test_other_media_type_is_415(way: str, content_type: str | None) -> None:
+    (answer,) = exchange(way, post("/predict", orjson.dumps(ROW), content_type=content_type))
     assert answer.status == 415
     assert answer.headers["accept-post"] == "application/json"
 
@@ -116,46 +116,46 @@ def test_other_media_type_is_415(door: str, content_type: str | None) -> None:
         "Application/LD+JSON; profile=x",
     ],
 )
-def test_json_by_another_name_is_json(door: str, content_type: str) -> None:
-    (answer,) = exchange(door, post("/predict", orjson.dumps(ROW), content_type=content_type))
+def test_json_by_another_name_is_json(way: str, content_type: str) -> None:
+    (answer,) = exchange(way, post("/predict", orjson.dumps(ROW), content_type=content_type))
     assert answer.status == 200
 
 
-def test_other_charset_is_told_from_another_media_type(door: str) -> None:
+def test_other_charset_is_told_from_another_media_type(way: str) -> None:
     for content_type, words in (
         ("application/json; charset=latin-1", b"charset"),
         ("text/html", b"media type"),
     ):
-        (answer,) = exchange(door, post("/predict", orjson.dumps(ROW), content_type=content_type))
+        (answer,) = exchange(way, post("/predict", orjson.dumps(ROW), content_type=content_type))
         assert (answer.status, words in answer.body) == (415, True)
 
 
-def test_compressed_body_is_415(door: str) -> None:
-    (answer,) = exchange(door, post("/predict", b"x", "Content-Encoding: gzip"))
+def test_compressed_body_is_415(way: str) -> None:
+    (answer,) = exchange(way, post("/predict", b"x", "Content-Encoding: gzip"))
     assert answer.status == 415
 
 
-def test_unknown_path_is_404_and_wrong_method_405(door: str) -> None:
-    assert get(door, "/nothing").status == 404
-    answer = get(door, "/predict")
+def test_unknown_path_is_404_and_wrong_method_405(way: str) -> None:
+    assert get(way, "/nothing").status == 404
+    answer = get(way, "/predict")
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
-    for refused in (answer, get(door, "/nothing")):
-        assert refused.headers["content-type"] == "application/problem+json"
-        assert {"type", "title", "status", "detail"} <= set(orjson.loads(refused.body))
+    for problem in (answer, get(way, "/nothing")):
+        assert problem.headers["content-type"] == "application/problem+json"
+        assert {"type", "title", "status", "detail"} <= set(orjson.loads(problem.body))
 
 
-def test_health(door: str) -> None:
-    assert get(door, "/livez").status == 200
-    assert get(door, "/readyz").status == 200
-    connection = http.client.HTTPConnection(*address(door))
+def test_health(way: str) -> None:
+    assert get(way, "/livez").status == 200
+    assert get(way, "/readyz").status == 200
+    connection = http.client.HTTPConnection(*address(way))
     connection.request("HEAD", "/livez")
     answer = connection.getresponse()
     assert (answer.status, answer.read()) == (200, b"")
     connection.close()
 
 
-def test_model_tells_schema_threshold_and_certificate(door: str, three: Path) -> None:
-    document = orjson.loads(get(door, "/model").body)
+def test_model_tells_schema_threshold_and_parity_report(way: str, three: Path) -> None:
+    document = orjson.loads(get(way, "/model").body)
     assert document["name"] == "three"
     assert document["decision"]["threshold"] == 0.4
     assert [feature["name"] for feature in document["features"]] == ["income", "contract", "owner"]

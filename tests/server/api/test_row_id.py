@@ -101,8 +101,8 @@ def test_column_of_ids_is_echoed_as_text(client: httpx.Client) -> None:
 
 
 def test_batch_has_an_id_in_every_row_or_in_none(client: httpx.Client) -> None:
-    refused = sent(client, "/predict/batch", {"rows": [{**ROW, "id": 1}, ROW]})
-    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/rows/1/id")
+    problem = sent(client, "/predict/batch", {"rows": [{**ROW, "id": 1}, ROW]})
+    assert (problem.status_code, problem.json()["errors"][0]["pointer"]) == (422, "/rows/1/id")
     assert sent(client, "/predict/batch", {"rows": [ROW, {**ROW, "id": 1}]}).status_code == 422
     assert "row_ids" not in sent(client, "/predict/batch", {"rows": [ROW]}).json()
 

@@ -100,7 +100,7 @@ def test_a_day_is_told_minute_by_minute_in_bounded_memory(bundle: Bundle) -> Non
         for worker in workers:
             worker.duration("/predict", "POST", "200")(30e-6)
             worker.scored(bundle.label, bundle.outcomes)(0.3, 0)
-            worker.count_refused(bundle.label, ["income", "unheard of"])
+            worker.count_rejected(bundle.label, ["income", "unheard of"])
         for counter in counters:
             counter.count([row] * (1 + minute % 3))
         now += 60.0

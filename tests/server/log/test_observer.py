@@ -56,12 +56,12 @@ def loaded(
 
 
 def _is_exact(clients: Load, logs: Path) -> None:
-    found = reconcile(clients.ledger, logs)
+    found = reconcile(clients.records, logs)
     assert not found.lost
     assert not found.wrong
     assert not found.duplicates
     # A client whose connection broke may not have read its last answer.
-    assert found.others <= len(clients.ledger.failures)
+    assert found.others <= len(clients.records.failures)
 
 
 def test_killed_worker_loses_no_line(bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_killed_worker_loses_no_line(bundle: Bundle, rows: list[ReferenceRow], t
             victim = workers_of(subject.pid)[i % 2]
             victim.kill()
             eventually(lambda: victim.pid not in {w.pid for w in workers_of(subject.pid)})  # noqa: B023
-            clients.wait_for(len(clients.ledger.answers) + 100)
+            clients.wait_for(len(clients.records.answers) + 100)
         subject.process.terminate()
         assert subject.process.wait(30) == 0
     _is_exact(clients, tmp_path / "logs")
@@ -87,7 +87,7 @@ def test_killed_observer_loses_and_doubles_no_line(
             victim = observer_of(subject.pid)
             victim.kill()
             eventually(lambda: observer_of(subject.pid).pid != victim.pid)  # noqa: B023
-            clients.wait_for(len(clients.ledger.answers) + 100)
+            clients.wait_for(len(clients.records.answers) + 100)
         restarts = total(scrape(subject.url), "hotrow_observer_restarts_total")
         subject.process.terminate()
         assert subject.process.wait(30) == 0

@@ -1,4 +1,4 @@
-"""The ledger: answers and lines agree, whatever ends the server or fills its disk."""
+"""The prediction log: answers and lines agree, whatever ends the server or fills its disk."""
 
 import os
 import resource
@@ -13,7 +13,7 @@ import pytest
 
 from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow, scored
-from loadtest.harness.request_records import Ledger, reconcile
+from loadtest.harness.request_records import RequestRecords, reconcile
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import observer_of
 from monitoring.logs.verification import LogVerdict, verify
@@ -41,8 +41,8 @@ def test_a_line_has_what_the_contract_names(bundle: Bundle, tmp_path: Path) -> N
     with serving(bundle.directory, tmp_path) as subject:
         (answer,) = send_all(subject.url, [ROW])
     (line,) = logged(tmp_path / "logs")
-    (ledger,) = (tmp_path / "logs").glob("*.ledger")
-    opened = orjson.loads(ledger.read_bytes().splitlines()[0])
+    (journal,) = (tmp_path / "logs").glob("*.ledger")
+    opened = orjson.loads(journal.read_bytes().splitlines()[0])
     assert opened["digests"] == {line["id"].partition("-")[0]: bundle.digest}
     names = "ts id seq model input probability decision duration_us cpu_percent rss_mb"
     assert set(line) == set(names.split())
@@ -63,24 +63,24 @@ def test_sigterm_under_load_loses_no_line_and_adds_none(
             clients.wait_for(100 + 37 * (i % 7))
             os.kill(subject.pid, signal.SIGTERM)
             subject.process.wait(timeout=30)
-        found = reconcile(clients.ledger, folder / "logs")
+        found = reconcile(clients.records, folder / "logs")
         assert not found.lost
         assert not found.wrong
         # A client whose connection closed may not have read its last answer.
-        assert found.others <= len(clients.ledger.failures)
+        assert found.others <= len(clients.records.failures)
         assert verify([folder / "logs"]).whole
 
 
 def test_sigkill_in_strict_mode_loses_nothing(
     bundle: Bundle, rows: list[ReferenceRow], tmp_path: Path
 ) -> None:
-    ledger = _kill_under_load(bundle, rows, tmp_path, "strict")
-    found = reconcile(ledger, tmp_path / "logs")
+    records = _kill_under_load(bundle, rows, tmp_path, "strict")
+    found = reconcile(records, tmp_path / "logs")
     assert not found.lost
     assert not found.wrong
 
 
-def _kill_under_load(bundle: Bundle, rows: list[ReferenceRow], folder: Path, mode: str) -> Ledger:
+def _kill_under_load(bundle: Bundle, rows: list[ReferenceRow], folder: Path, mode: str) -> RequestRecords:
     with (
         serving(bundle.directory, folder, log_mode=mode) as subject,
         Load(subject.url, rows) as clients,
@@ -88,7 +88,7 @@ def _kill_under_load(bundle: Bundle, rows: list[ReferenceRow], folder: Path, mod
         clients.wait_for(800)
         os.kill(subject.pid, signal.SIGKILL)
         subject.process.wait(timeout=30)
-    return clients.ledger
+    return clients.records
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tests.support.servers import exchange, post, run, serving
 KEY = b"0123456789abcdef0123456789abcdef"
 SUBJECT = {"income": 4242.5, "contract": "none"}
 OTHERS = sample_rows(THREE_FEATURES, 40, seed=3)
-BOOT = "0123456789ab"
+INSTANCE = "0123456789ab"
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +81,13 @@ def _log(folder: Path, subjects: dict[int, str], lines: int = 9) -> Path:
     folder.mkdir(exist_ok=True)
     file = folder / "predictions-1-0.jsonl"
     records = [
-        {"id": f"{BOOT}-{i}", "seq": i, "input": {"a": subjects.get(i, "other")}} for i in range(1, lines + 1)
+        {"id": f"{INSTANCE}-{i}", "seq": i, "input": {"a": subjects.get(i, "other")}}
+        for i in range(1, lines + 1)
     ]
     file.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
-    ledger = LogJournal(file)
-    ledger.opened(1, {BOOT: "ab" * 32}, {"a": "hash"})
-    ledger.closed([BOOT], lines, 0)
+    journal = LogJournal(file)
+    journal.opened(1, {INSTANCE: "ab" * 32}, {"a": "hash"})
+    journal.closed([INSTANCE], lines, 0)
     return file
 
 
@@ -100,16 +101,16 @@ def test_rows_are_erased_by_the_ids_that_people_know(tmp_path: Path) -> None:
         {"row_id": 13, "input": {"a": "3"}},
         {"request_id": "r\u00e9q", **rows},
     ]
-    records = [{"id": f"{BOOT}-{i}", "seq": i, **more} for i, more in enumerate(members, start=5)]
-    records += [{"id": f"{BOOT}-8.{part}", "seq": 8 + part, **rows} for part in (1, 2)]
+    records = [{"id": f"{INSTANCE}-{i}", "seq": i, **more} for i, more in enumerate(members, start=5)]
+    records += [{"id": f"{INSTANCE}-8.{part}", "seq": 8 + part, **rows} for part in (1, 2)]
     with open(file, "ab") as log:
         log.write(b"".join(orjson.dumps(record) + b"\n" for record in records))
-    LogJournal(file).closed([BOOT], 10, 0)
+    LogJournal(file).closed([INSTANCE], 10, 0)
     for ids, lines, fewer in (
         (["3"], 0, 1),
         (["cli-1", "r\u00e9q"], 2, 1),
-        ([f"{BOOT}-8"], 2, 0),
-        ([f"{BOOT}-2", "nobody"], 1, 0),
+        ([f"{INSTANCE}-8"], 2, 0),
+        ([f"{INSTANCE}-2", "nobody"], 1, 0),
         (["3"], 0, 0),
     ):
         erased = erase([file], AnsweredIds(ids))
@@ -151,7 +152,7 @@ def test_an_erasure_that_a_crash_cut_short_is_no_loss_and_can_be_repeated(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(Path, "replace", crash)  # the ledger has told, the file is not yet in its place
+        broken.setattr(Path, "replace", crash)  # the journal has told, the file is not yet in its place
         with pytest.raises(KeyboardInterrupt):
             erase([file], Hashed("a" * 32))
     assert file.read_bytes() == before

@@ -21,7 +21,7 @@ def _maker() -> LineMaker:
 def _answered(
     number: int, body: bytes = BODY, began_ns: int = CLOCK_NS
 ) -> tuple[int, int, bytes, int, bytes]:
-    return began_ns, began_ns + 31_200 + number, b'{"id":"boot-%d"}' % number, number, body
+    return began_ns, began_ns + 31_200 + number, b'{"id":"instance-%d"}' % number, number, body
 
 
 def test_a_line_tells_when_its_request_began_though_it_is_made_in_another_second(

@@ -107,7 +107,7 @@ def test_scrapes_go_on_and_no_counter_falls_when_a_worker_is_killed(bundle: Bund
                 before = after
                 time.sleep(0.05)
         _wait_for_restarts(subject.url, 3)
-    assert set(clients.ledger.statuses) == {200}
+    assert set(clients.records.statuses) == {200}
 
 
 def _counts(name: str) -> bool:

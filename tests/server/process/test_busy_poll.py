@@ -39,13 +39,13 @@ def test_timers_signals_and_draining_go_on(
         assert read_until_closed(slow)[0].startswith(b"HTTP/1.1 408 ")
         clients.wait_for(200)
         os.kill(subject.pid, signal.SIGHUP)
-        before = len(clients.ledger.instances)
-        wait_until(lambda: len(clients.ledger.instances) > before, "new models to answer", 30.0)
+        before = len(clients.records.instances)
+        wait_until(lambda: len(clients.records.instances) > before, "new models to answer", 30.0)
         subject.process.terminate()
         assert subject.process.wait(20) == 0
     # Connections that end with the server are no failures of an answer.
-    assert not set(clients.ledger.failed) - {RESET}
-    assert not reconcile(clients.ledger, tmp_path / "logs").faults
+    assert not set(clients.records.failed) - {RESET}
+    assert not reconcile(clients.records, tmp_path / "logs").faults
 
 
 @pytest.mark.whole

@@ -11,7 +11,7 @@ import pytest
 from loadtest.harness.instances import wait_for_instances
 from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow
-from loadtest.harness.request_records import Ledger, reconcile
+from loadtest.harness.request_records import RequestRecords, reconcile
 from loadtest.harness.subject import Subject
 from tests.support.servers import address, serving
 
@@ -22,21 +22,21 @@ ROUNDS = int(os.environ.get("DRAIN_ROUNDS", "1"))
 
 def load(
     subject: Subject, rows: list[ReferenceRow], number: signal.Signals, seconds: float, workers: int
-) -> Ledger:
-    """Eight clients, a signal in the middle of their work, and the ledger of all."""
+) -> RequestRecords:
+    """Eight clients, a signal in the middle of their work, and the records of all."""
     with Load(subject.url, rows, pause=0.001) as clients:
         wait_for_instances(subject.url, rows[0].request, workers)
         clients.wait_for(100)
         os.kill(subject.pid, number)
         time.sleep(seconds)
-    return clients.ledger
+    return clients.records
 
 
-def check(ledger: Ledger, folder: Path) -> None:
+def check(records: RequestRecords, folder: Path) -> None:
     """Every request answered, rightly, and every answer in the log once."""
-    assert not ledger.failed
-    assert ledger.ok == ledger.sent
-    found = reconcile(ledger, folder / "logs")
+    assert not records.failed
+    assert records.ok == records.sent
+    found = reconcile(records, folder / "logs")
     assert not found.faults
 
 
@@ -49,17 +49,17 @@ def test_sigterm_under_load_loses_nothing(
         folder = tmp_path / str(round_)
         folder.mkdir()
         with serving(three, folder, "--workers", workers, fast_path=fast_path) as subject:
-            ledger = load(subject, three_rows, signal.SIGTERM, 2.5, int(workers))
+            records = load(subject, three_rows, signal.SIGTERM, 2.5, int(workers))
             assert subject.process.wait(10) == 0
-        check(ledger, folder)
+        check(records, folder)
 
 
 def test_rolling_restart_loses_nothing(three: Path, three_rows: list[ReferenceRow], tmp_path: Path) -> None:
     """SIGHUP: new workers take over, the old ones finish."""
     with serving(three, tmp_path, "--workers", "2") as subject:
-        ledger = load(subject, three_rows, signal.SIGHUP, 10.0, 2)
-    check(ledger, tmp_path)
-    assert len(ledger.instances) == 4
+        records = load(subject, three_rows, signal.SIGHUP, 10.0, 2)
+    check(records, tmp_path)
+    assert len(records.instances) == 4
 
 
 def test_half_sent_request_does_not_hold_the_stop(three: Path, tmp_path: Path) -> None:

@@ -108,11 +108,11 @@ def test_published_and_rolled_back_under_load_every_answer_is_its_models(
             clients.wait_for(200)
         assert model_of(subject) == ("three@2" if ROUNDS % 2 == 0 else "three@1")
         assert reloads(subject, "ok") == ROUNDS + 1
-    assert set(clients.ledger.statuses) == {200}
-    assert not clients.ledger.failed
-    assert {answer.model for answer in clients.ledger.answers.values()} == {"three@1", "three@2"}
+    assert set(clients.records.statuses) == {200}
+    assert not clients.records.failed
+    assert {answer.model for answer in clients.records.answers.values()} == {"three@1", "three@2"}
     assert verify([tmp_path / "logs"]).whole
-    assert not reconcile(clients.ledger, tmp_path / "logs").faults
+    assert not reconcile(clients.records, tmp_path / "logs").faults
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_bad_model_leaves_the_old_one_serving(
             clients.wait_for(50)
         assert model_of(subject) == "three@1"
         assert command(subject, "reload")[0] == 1
-    assert set(clients.ledger.statuses) == {200}
-    assert not clients.ledger.failed
+    assert set(clients.records.statuses) == {200}
+    assert not clients.records.failed
     log = (tmp_path / "server.log").read_text()
     assert "three@1 goes on being served" in log
     assert "Traceback" not in log
@@ -236,7 +236,7 @@ def test_killed_worker_after_a_reload_is_replaced_where_it_was_missed(served: Pa
 
 BAD_CONTENTS = {
     "reference of another form": ("reference.json", b'{"features": [], "score": 1}'),
-    "certificate that is no JSON": ("parity.json", b"{"),
+    "parity report that is no JSON": ("parity.json", b"{"),
     "version that is no text": ("bundle.json", b""),
 }
 
@@ -340,8 +340,8 @@ def test_successors_that_do_not_stay_are_rolled_back(
         assert command(subject, "reload") == (0, f"{subject.url} serves three@2.\n")
         assert len(workers_of(subject.pid)) == 2  # the others had ended before it said so
         assert {model_of(subject) for _ in range(20)} == {"three@2"}
-    assert set(clients.ledger.statuses) == {200}
-    assert not clients.ledger.failed
+    assert set(clients.records.statuses) == {200}
+    assert not clients.records.failed
 
 
 def test_workers_that_die_young_end_the_server_with_3(served: Path, tmp_path: Path) -> None:

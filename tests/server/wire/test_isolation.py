@@ -24,10 +24,10 @@ def test_answers_of_64_clients_are_their_own(
     with serving(three, tmp_path, fast_path=fast_path) as subject:
         with Load(subject.url, three_rows, clients=64, manners=Manners(leave=0.05, slow=0.25)) as clients:
             clients.wait_for(REQUESTS, seconds=240)
-        ledger = clients.ledger
+        records = clients.records
         assert subject.process.poll() is None
-    assert not ledger.failed
-    assert ledger.left > REQUESTS / 50
-    found = reconcile(ledger, tmp_path / "logs")
+    assert not records.failed
+    assert records.left > REQUESTS / 50
+    found = reconcile(records, tmp_path / "logs")
     assert not found.faults
     assert not found.others

@@ -24,8 +24,8 @@ from tests.support.servers import Answer, address, exchange, post, serving
 
 BATCH = post("/predict/batch", orjson.dumps({"rows": [ROW]}))
 TENSORS = post("/v2/models/three/infer", b"{}")
-#: One that takes the way through the parser, as all do that are not plain.
-UNPLAIN = post("/predict/batch", b"{}", "TE: trailers")
+#: One that takes the way through the parser, as all do that are not eligible.
+INELIGIBLE = post("/predict/batch", b"{}", "TE: trailers")
 
 
 def full_server(model: Path, folder: Path, places: int, **settings: str) -> AbstractContextManager[Subject]:
@@ -47,7 +47,7 @@ def statuses(answers: list[Answer]) -> list[int]:
     return [answer.status for answer in answers]
 
 
-@pytest.mark.parametrize("request_", [BATCH, UNPLAIN, TENSORS], ids=["plain", "ineligible", "tensors"])
+@pytest.mark.parametrize("request_", [BATCH, INELIGIBLE, TENSORS], ids=["eligible", "ineligible", "tensors"])
 def test_request_beyond_the_limit_is_told_when_to_come_back(full: str, request_: bytes) -> None:
     before = total(scrape(full), "hotrow_shed_total", reason="inflight")
     answer, *_ = exchange(full, request_)
@@ -64,7 +64,7 @@ def test_refusals_are_counted_by_their_route(full: str) -> None:
         return total(scrape(full), "hotrow_request_duration_seconds_count", **labels)
 
     before = count()
-    exchange(full, BATCH, UNPLAIN)
+    exchange(full, BATCH, INELIGIBLE)
     assert count() == before + 2
 
 
@@ -74,7 +74,7 @@ def test_health_and_metrics_are_exempt(full: str, path: str) -> None:
     assert statuses(exchange(full, post(path, b"{}")))[0] == 405
 
 
-@pytest.mark.parametrize("way", ["", "TE: trailers"], ids=["plain", "ineligible"])
+@pytest.mark.parametrize("way", ["", "TE: trailers"], ids=["eligible", "ineligible"])
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
 def test_one_kind_that_is_full_refuses_none_of_another(full: str, path: str, way: str) -> None:
     asked = post(path, orjson.dumps(ROW), *filter(None, [way]))
@@ -91,7 +91,7 @@ def test_stopped_explainer_refuses_none_of_another_kind(three: Path, tmp_path: P
             connection = stack.enter_context(socket.create_connection(address(subject.url)))
             connection.sendall(explain)
         wait_until(lambda: statuses(exchange(subject.url, explain))[:1] == [503], "a full kind", 20.0)
-        asked = [post("/predict", orjson.dumps(ROW)), UNPLAIN, BATCH, get("/model"), get("/metrics")]
+        asked = [post("/predict", orjson.dumps(ROW)), INELIGIBLE, BATCH, get("/model"), get("/metrics")]
         assert statuses(exchange(subject.url, *asked))[:5] == [200, 422, 200, 200, 200]
 
 
@@ -102,7 +102,7 @@ def test_stopped_explainer_refuses_none_of_another_kind(three: Path, tmp_path: P
         (BATCH + BATCH + get("/livez"),),
         (BATCH[:-5], BATCH[-5:] + BATCH[:-20], BATCH[-20:] + get("/livez")),
         (BATCH[:20], BATCH[20:] + BATCH, get("/livez")),
-        (BATCH[:-5], BATCH[-5:] + UNPLAIN, get("/livez")[:9], get("/livez")[9:]),
+        (BATCH[:-5], BATCH[-5:] + INELIGIBLE, get("/livez")[:9], get("/livez")[9:]),
     ],
     ids=["one by one", "in one piece", "in parts", "head in parts", "parser behind"],
 )
@@ -156,7 +156,7 @@ def test_small_requests_are_answered_while_large_bodies_wait_and_are_shed(
     three: Path, tmp_path: Path
 ) -> None:
     large = post("/predict/batch", orjson.dumps({"rows": [ROW] * 10_000}))
-    small = (BATCH, UNPLAIN.replace(b"{}", b"[]"), get("/model"), get("/v2/models/three/ready"))
+    small = (BATCH, INELIGIBLE.replace(b"{}", b"[]"), get("/model"), get("/v2/models/three/ready"))
     with serving(three, tmp_path, max_inflight="64") as subject, ThreadPoolExecutor(24) as pool:
         crowd = [pool.submit(exchange, subject.url, large, timeout=30.0) for _ in range(120)]
         seen = []

@@ -156,62 +156,64 @@ def head(*lines: str) -> bytes:
     return "\r\n".join(["POST /predict HTTP/1.1", *lines, "", ""]).encode()
 
 
-PLAIN = ("Host: a", "Content-Type: application/json", "Content-Length: 7")
+ELIGIBLE = ("Host: a", "Content-Type: application/json", "Content-Length: 7")
 
 
-def test_plain_head_says_target_media_type_and_body_length() -> None:
-    assert eligible_head(head(*PLAIN)) == EligibleHead(b"/predict", b"application/json", 7, b"a")
-    assert eligible_head(head(*PLAIN, "Accept: */*", "traceparent: 00-ab")) == eligible_head(head(*PLAIN))
+def test_eligible_head_says_target_media_type_and_body_length() -> None:
+    assert eligible_head(head(*ELIGIBLE)) == EligibleHead(b"/predict", b"application/json", 7, b"a")
+    assert eligible_head(head(*ELIGIBLE, "Accept: */*", "traceparent: 00-ab")) == eligible_head(
+        head(*ELIGIBLE)
+    )
 
 
 @pytest.mark.parametrize("value", ["keep-alive", "Keep-Alive"])
-def test_head_that_asks_for_what_happens_anyway_is_plain(value: str) -> None:
-    assert eligible_head(head(*PLAIN, f"Connection: {value}")) == eligible_head(head(*PLAIN))
+def test_head_that_asks_for_what_happens_anyway_is_eligible(value: str) -> None:
+    assert eligible_head(head(*ELIGIBLE, f"Connection: {value}")) == eligible_head(head(*ELIGIBLE))
 
 
 @pytest.mark.parametrize(
     "lines",
     [
-        PLAIN[1:],
-        PLAIN[:2],
-        (PLAIN[0], PLAIN[2]),
-        (*PLAIN, "Host: b"),
-        (*PLAIN, "Content-Length: 7"),
-        (*PLAIN, "Content-Type: text/plain"),
-        (*PLAIN, "Transfer-Encoding: chunked"),
-        (*PLAIN, "Connection: close"),
-        (*PLAIN, "Connection: close", "Connection: keep-alive"),
-        (*PLAIN, "Connection: keep-alive, TE"),
-        (*PLAIN, "Expect: 100-continue"),
-        (*PLAIN, "Content-Encoding: gzip"),
-        (*PLAIN, "Proxy-Connection: close"),
-        ("Host: a/b c", *PLAIN[1:]),
-        (*PLAIN, *["A: 1"] * 100),
-        (*PLAIN, "no colon"),
-        (*PLAIN[:2], "Content-Length: -7"),
-        (*PLAIN[:2], "Content-Length: 7, 7"),
-        (*PLAIN[:2], "Content-Length: 0x7"),
+        ELIGIBLE[1:],
+        ELIGIBLE[:2],
+        (ELIGIBLE[0], ELIGIBLE[2]),
+        (*ELIGIBLE, "Host: b"),
+        (*ELIGIBLE, "Content-Length: 7"),
+        (*ELIGIBLE, "Content-Type: text/plain"),
+        (*ELIGIBLE, "Transfer-Encoding: chunked"),
+        (*ELIGIBLE, "Connection: close"),
+        (*ELIGIBLE, "Connection: close", "Connection: keep-alive"),
+        (*ELIGIBLE, "Connection: keep-alive, TE"),
+        (*ELIGIBLE, "Expect: 100-continue"),
+        (*ELIGIBLE, "Content-Encoding: gzip"),
+        (*ELIGIBLE, "Proxy-Connection: close"),
+        ("Host: a/b c", *ELIGIBLE[1:]),
+        (*ELIGIBLE, *["A: 1"] * 100),
+        (*ELIGIBLE, "no colon"),
+        (*ELIGIBLE[:2], "Content-Length: -7"),
+        (*ELIGIBLE[:2], "Content-Length: 7, 7"),
+        (*ELIGIBLE[:2], "Content-Length: 0x7"),
     ],
 )
-def test_head_that_is_not_plain_says_nothing(lines: tuple[str, ...]) -> None:
+def test_head_that_is_not_eligible_says_nothing(lines: tuple[str, ...]) -> None:
     assert eligible_head(head(*lines)) is None
 
 
-def door() -> FastPath:
+def fast_path() -> FastPath:
     def never(*_: object) -> None:
         raise AssertionError
 
     return FastPath({"/predict": Endpoint(never, never)}, max_body_bytes=100)
 
 
-def test_body_over_the_limit_takes_the_ordinary_way() -> None:
-    assert door().eligible(head(*PLAIN[:2], "Content-Length: 101")) is None
+def test_body_over_the_limit_takes_the_asgi_path() -> None:
+    assert fast_path().eligible(head(*ELIGIBLE[:2], "Content-Length: 101")) is None
 
 
 def test_known_heads_are_bounded() -> None:
-    tested = door()
+    tested = fast_path()
     for i in range(3 * MAX_KNOWN_HEADS):
-        plain = tested.eligible(head(*PLAIN, f"X-Request-Id: {i}"))
+        plain = tested.eligible(head(*ELIGIBLE, f"X-Request-Id: {i}"))
         assert plain is not None
         assert plain.body_bytes == 7
     assert len(tested._known_heads) <= MAX_KNOWN_HEADS

@@ -85,11 +85,11 @@ def impatient(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield subject
 
 
-@pytest.mark.parametrize("door", ["/predict", "/predict/batch"])
-def test_slow_upload_that_goes_on_is_answered(impatient: Subject, door: str) -> None:
+@pytest.mark.parametrize("way", ["/predict", "/predict/batch"])
+def test_slow_upload_that_goes_on_is_answered(impatient: Subject, way: str) -> None:
     """12 kB/s for three times as long as a client may be silent."""
-    body = (BODY if door == "/predict" else BATCH) + b" " * 36_000
-    request = post(door, body)
+    body = (BODY if way == "/predict" else BATCH) + b" " * 36_000
+    request = post(way, body)
     with socket.create_connection(address(impatient.url), 20) as connection:
         for start in range(0, len(request), 2400):
             connection.sendall(request[start : start + 2400])
@@ -164,9 +164,9 @@ TOO_LARGE = [
 
 
 @pytest.mark.parametrize(("path", "megabytes", "framing"), TOO_LARGE)
-@pytest.mark.parametrize("door", ["server", "asgi_server"])
+@pytest.mark.parametrize("way", ["server", "asgi_server"])
 def test_body_over_the_limit_gets_its_answer(
-    request: pytest.FixtureRequest, door: str, path: str, megabytes: int, framing: str
+    request: pytest.FixtureRequest, way: str, path: str, megabytes: int, framing: str
 ) -> None:
     body = b" " * (megabytes * 10**6)
     asked = post(path, body)
@@ -174,7 +174,7 @@ def test_body_over_the_limit_gets_its_answer(
         asked = asked.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked", 1)
         asked = asked.replace(body, b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
     for _ in range(3):
-        with socket.create_connection(address(request.getfixturevalue(door)), 30) as connection:
+        with socket.create_connection(address(request.getfixturevalue(way)), 30) as connection:
             connection.sendall(asked)
             received, _ = read_until_closed(connection)
         assert received.startswith(b"HTTP/1.1 413")

@@ -1,4 +1,4 @@
-"""Raw requests that servers read differently, or that never end: each refused, and closed."""
+"""Raw requests that servers read differently, or that never end: each problem, and closed."""
 
 import contextlib
 import re
@@ -111,11 +111,11 @@ UPGRADES = {
 
 
 @pytest.mark.parametrize("name", VECTORS)
-@pytest.mark.parametrize("door", ["server", "asgi_server"])
-def test_raw_vector(request: pytest.FixtureRequest, door: str, name: str) -> None:
+@pytest.mark.parametrize("way", ["server", "asgi_server"])
+def test_raw_vector(request: pytest.FixtureRequest, way: str, name: str) -> None:
     """The listed status, as a problem document; what lies behind the request is never run."""
     data, status = VECTORS[name]
-    answers = exchange(request.getfixturevalue(door), data)
+    answers = exchange(request.getfixturevalue(way), data)
     assert [answer.status for answer in answers][:1] == [status]
     if status in (400, 408, 414, 417, 431, 501) and name != "line ends in the path":
         assert len(answers) == 1
@@ -133,10 +133,10 @@ def splits(data: bytes) -> dict[str, list[bytes]]:
 
 @pytest.mark.parametrize("writes", ["one", "two", "crumbs"])
 @pytest.mark.parametrize("upgrade", UPGRADES)
-@pytest.mark.parametrize("door", ["server", "asgi_server"])
-def test_upgrade_is_ignored(request: pytest.FixtureRequest, door: str, upgrade: str, writes: str) -> None:
+@pytest.mark.parametrize("way", ["server", "asgi_server"])
+def test_upgrade_is_ignored(request: pytest.FixtureRequest, way: str, upgrade: str, writes: str) -> None:
     """RFC 9110, section 7.8: each request is answered once, as if it did not ask."""
-    url, wish = request.getfixturevalue(door), UPGRADES[upgrade]
+    url, wish = request.getfixturevalue(way), UPGRADES[upgrade]
     asked = [
         START + HOST + JSON + LENGTH + wish + b"\r\n" + BODY,
         START + HOST + JSON + wish + CHUNKED + b"\r\n" + CHUNKS,
@@ -169,15 +169,15 @@ def test_body_of_an_upgrade_is_never_run_as_a_request(server: str) -> None:
 
 @pytest.mark.parametrize("upgrade", ["", UPGRADES["h2c"].decode()], ids=["plain", "upgrade"])
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/explain", "/livez"])
-@pytest.mark.parametrize("door", ["server", "asgi_server"])
+@pytest.mark.parametrize("way", ["server", "asgi_server"])
 def test_half_closed_connection_gets_its_answer(
-    request: pytest.FixtureRequest, door: str, path: str, upgrade: str
+    request: pytest.FixtureRequest, way: str, path: str, upgrade: str
 ) -> None:
     """A client may close its half behind its request (`nc -N`, Erlang, many scripts)."""
     many = orjson.dumps({"rows": [ROW] * 2000})
     asked = get(path) if path == "/livez" else post(path, many if path.endswith("batch") else BODY)
     head, _, body = asked.partition(b"\r\n\r\n")
-    with socket.create_connection(address(request.getfixturevalue(door)), 20) as connection:
+    with socket.create_connection(address(request.getfixturevalue(way)), 20) as connection:
         connection.sendall(head + b"\r\n" + upgrade.encode() + b"\r\n" + body)
         connection.shutdown(socket.SHUT_WR)
         received, _ = read_until_closed(connection)
@@ -185,14 +185,14 @@ def test_half_closed_connection_gets_its_answer(
     assert received.endswith(b"}")
 
 
-@pytest.mark.parametrize("door", ["server", "asgi_server"])
+@pytest.mark.parametrize("way", ["server", "asgi_server"])
 @pytest.mark.parametrize("version", [b"HTTP/1.0\r\n", b"HTTP/1.1\r\nConnection: close\r\n"])
 def test_last_answer_is_read_by_a_client_that_sends_on(
-    request: pytest.FixtureRequest, door: str, version: bytes
+    request: pytest.FixtureRequest, way: str, version: bytes
 ) -> None:
     """To close under bytes that still come resets the answer away."""
     last = post("/predict", BODY).replace(b"HTTP/1.1\r\n", version, 1)
-    with socket.create_connection(address(request.getfixturevalue(door)), 20) as connection:
+    with socket.create_connection(address(request.getfixturevalue(way)), 20) as connection:
         connection.sendall(last)
         connection.recv(1, socket.MSG_PEEK)  # the answer is there
         for _ in range(5):
