@@ -27,6 +27,7 @@ def test_zizmor_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.whole  # the judge alone takes seconds to start
 @pytest.mark.parametrize(
     ("schema", "files"),
     [

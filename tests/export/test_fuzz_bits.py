@@ -18,6 +18,8 @@ from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from tests.support.random_models import DRAWN, NUMBERS
 
+pytestmark = pytest.mark.whole
+
 #: Models drawn in the suite; with the variable set, as many as the seconds allow.
 MODELS = 4
 SECONDS = float(os.environ.get("FUZZ_BITS_SECONDS", "0"))

@@ -28,6 +28,8 @@ from tests.support.export_models import (
     xgboost_conversion,
 )
 
+pytestmark = pytest.mark.whole
+
 CATEGORICAL = {"min_data_per_group": 1, "cat_smooth": 1, "max_cat_to_onehot": 2}
 
 

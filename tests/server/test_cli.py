@@ -24,6 +24,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> str:
     return python
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "command",
     [

@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -19,6 +21,14 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
     return subprocess.run(
         python(*arguments), capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
     )
+
+
+def eventually(fact: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until something is true of a server, and fail if it is not in time."""
+    end = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < end, "it did not become true in time"
+        time.sleep(0.02)
 
 
 def system_tool(name: str) -> str:

@@ -17,6 +17,8 @@ from server.model.bundle import SOURCE_FILE, Bundle, write_bundle
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.support.servers import serving
 
+pytestmark = pytest.mark.whole
+
 ROWS = sample_rows(THREE_FEATURES, 40)
 
 

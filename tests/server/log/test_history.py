@@ -26,6 +26,8 @@ from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import monitored_bundle
 from tests.support.servers import exchange, post, serving
 
+pytestmark = pytest.mark.whole
+
 #: The observer has the lowest priority: beside other work it takes its time.
 PATIENCE = 60.0
 

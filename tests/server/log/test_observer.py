@@ -2,8 +2,7 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +17,9 @@ from monitoring.logs.verification import LogVerdict, verify
 from server.model.bundle import Bundle
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import logged, monitored_bundle, send_all
-from tests.support.servers import serving
+from tests.support.servers import eventually, serving
+
+pytestmark = pytest.mark.whole
 
 ROWS = sample_rows(THREE_FEATURES, 100, seed=1)
 #: `make ledger` kills 20 times.
@@ -34,13 +35,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def rows(bundle: Bundle) -> list[ReferenceRow]:
     alone = scored([bundle], ROWS)
     return alone + batches(bundle, alone, 20, THREE_FEATURES.names, count=10)
-
-
-def eventually(fact: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < end, "it did not become true in time"
-        time.sleep(0.02)
 
 
 @contextmanager

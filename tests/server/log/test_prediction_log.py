@@ -22,6 +22,8 @@ from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.support.monitored import logged, monitored_bundle, send_all
 from tests.support.servers import exchange, post, serving
 
+pytestmark = pytest.mark.whole
+
 ROWS = sample_rows(THREE_FEATURES, 200, seed=1)
 #: `make ledger` sends the signal 20 times.
 ROUNDS = int(os.environ.get("LEDGER_ROUNDS", "3"))

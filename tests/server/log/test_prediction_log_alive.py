@@ -19,7 +19,9 @@ from server.metrics.process_usage import ProcessUsage
 from server.model.bundle import Bundle
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import logged, monitored_bundle, send_all
-from tests.support.servers import address, serving
+from tests.support.servers import address, eventually, serving
+
+pytestmark = pytest.mark.whole
 
 ROWS = sample_rows(THREE_FEATURES, 20, seed=4)
 #: What a line may take on a busy machine; without a living writer it never comes.
@@ -29,13 +31,6 @@ SOON_SECONDS = 60.0
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return monitored_bundle(tmp_path_factory.mktemp("alive") / "three")
-
-
-def eventually(fact: Callable[[], bool]) -> None:
-    end = time.monotonic() + SOON_SECONDS
-    while not fact():
-        assert time.monotonic() < end, "it did not become true in time"
-        time.sleep(0.02)
 
 
 @contextmanager

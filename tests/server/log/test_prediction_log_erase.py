@@ -22,6 +22,8 @@ from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import logged, monitored_bundle, send_all
 from tests.support.servers import exchange, post, run, serving
 
+pytestmark = pytest.mark.whole
+
 KEY = b"0123456789abcdef0123456789abcdef"
 SUBJECT = {"income": 4242.5, "contract": "none"}
 OTHERS = sample_rows(THREE_FEATURES, 40, seed=3)

@@ -5,7 +5,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -17,7 +17,9 @@ from loadtest.harness.reference_rows import ReferenceRow
 from loadtest.harness.subject import Subject, workers_of
 from server.process.arbiter import YOUNG_SECONDS
 from tests.support.bundles import ROW
-from tests.support.servers import address, exchange, post, run, serving
+from tests.support.servers import address, eventually, exchange, post, run, serving
+
+pytestmark = pytest.mark.whole
 
 #: Seconds for an answer: who comes to a listener whose worker died waits until its successor has started.
 PATIENCE = 60.0
@@ -34,13 +36,6 @@ def two_workers(three: Path, tmp_path: Path) -> Iterator[Subject]:
 
 def workers(subject: Subject) -> list[int]:
     return [child.pid for child in workers_of(subject.process.pid)]
-
-
-def eventually(fact: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.05)
 
 
 def sample(subject: Subject, name: str) -> float:

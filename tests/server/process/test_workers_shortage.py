@@ -16,8 +16,8 @@ import pytest
 
 from loadtest.harness.subject import Subject, python
 from loadtest.harness.target import started
-from tests.server.process.test_workers import GET_METRICS, eventually, kill_and_wait, sample, scored, workers
-from tests.support.servers import exchange, serving
+from tests.server.process.test_workers import GET_METRICS, kill_and_wait, sample, scored, workers
+from tests.support.servers import eventually, exchange, serving
 
 pytestmark = pytest.mark.whole
 

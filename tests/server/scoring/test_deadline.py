@@ -15,6 +15,8 @@ from server.model.bundle import Bundle
 from tests.support.bundles import ROW
 from tests.support.servers import address, exchange, post, serving
 
+pytestmark = pytest.mark.whole
+
 HEADER = "X-Request-Timeout-Ms"
 
 

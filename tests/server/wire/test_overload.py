@@ -22,6 +22,8 @@ from tests.server.wire.test_wire import VECTORS, read_until_closed
 from tests.support.bundles import ROW
 from tests.support.servers import Answer, address, exchange, post, serving
 
+pytestmark = pytest.mark.whole
+
 BATCH = post("/predict/batch", orjson.dumps({"rows": [ROW]}))
 TENSORS = post("/v2/models/three/infer", b"{}")
 #: One that takes the way through the parser, as all do that are not eligible.
