@@ -12,6 +12,9 @@ KUSTOMIZE_VERSION := 4.5.4
 # What some tests use beside Python: a browser, Prometheus with promtool, load tools, judges.
 SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd openjdk-17-jdk-headless golang-go nodejs
 
+# Where it is set every start of Python would compile the libraries anew: half of what it costs.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run tools test test-all coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
         foreign foreign-evidently peers conformance ledger image-size bench-log bench-page ray ray-big \
