@@ -235,7 +235,8 @@ def _golden_rows(
     schema, source = predictor.bundle.schema, conversion.source
     encoded = np.array([np.frombuffer(schema.encode(fields)) for fields in golden])
     margins = np.asarray(source.margins(encoded), dtype=np.float64).reshape(len(golden), -1)
-    answers = np.asarray(source.answers(golden, schema), dtype=np.float64)
-    outcomes = [predictor.bundle.outcomes[i] for i in predictor.outcomes(answers, encoded)]
-    columns = zip(golden, margins.tolist(), answers.reshape(len(golden), -1).tolist(), outcomes, strict=True)
-    return [GoldenRow(fields, tuple(margin), tuple(answer), word) for fields, margin, answer, word in columns]
+    predictions = np.asarray(source.predictions(golden, schema), dtype=np.float64)
+    outcomes = [predictor.bundle.outcomes[i] for i in predictor.outcomes(predictions, encoded)]
+    scores = predictions.reshape(len(golden), -1).tolist()
+    columns = zip(golden, margins.tolist(), scores, outcomes, strict=True)
+    return [GoldenRow(fields, tuple(margin), tuple(score), word) for fields, margin, score, word in columns]

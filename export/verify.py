@@ -261,16 +261,16 @@ def compare_rows(predictor: Predictor, source: ModelSource, rows: JsonRows) -> R
     decode = row_decoder(schema)
     try:
         encoded = [decode(orjson.dumps(row)) for row in rows]
-        answers = [predictor.predict(row) for row in encoded]
+        served = [predictor.predict(row) for row in encoded]
     except ModelFailure as error:
         raise ExportRefused(f"expected an answer to every row that the schema takes: {error}") from None
-    ours = np.array([output for output, _ in answers], dtype=np.float64)
-    expected = np.asarray(source.answers(rows, schema), dtype=np.float64)
+    ours = np.array([output for output, _ in served], dtype=np.float64)
+    expected = np.asarray(source.predictions(rows, schema), dtype=np.float64)
     matrix = np.frombuffer(b"".join(encoded)).reshape(len(rows), -1)
     return RowTally(
         rows=len(rows),
         answer_bits_differ=_bits_differ(ours, expected),
-        outcomes_differ=int(np.sum([index for _, index in answers] != predictor.outcomes(expected, matrix))),
+        outcomes_differ=int(np.sum([index for _, index in served] != predictor.outcomes(expected, matrix))),
         max_answer_difference=_largest(ours, expected),
         max_relative_difference=_relative(ours, expected),
     )

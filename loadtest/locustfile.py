@@ -80,11 +80,11 @@ class Client(FastHttpUser):
         body, status = _prepared[next(_turn) % len(_prepared)]
         name = "/predict" if status == 200 else "/predict (bad request)"
         client: Any = self.client  # it takes bytes too, whatever its types say
-        with client.post(PATH, data=body, headers=HEADERS, name=name, catch_response=True) as answer:
-            if answer.status_code == status:
-                answer.success()
+        with client.post(PATH, data=body, headers=HEADERS, name=name, catch_response=True) as response:
+            if response.status_code == status:
+                response.success()
             else:
-                answer.failure(f"expected status {status}, got {answer.status_code}")
+                response.failure(f"expected status {status}, got {response.status_code}")
 
 
 if SHAPE in ("ramp", "spike"):
@@ -111,8 +111,8 @@ def _draw(environment: Environment, **_: Any) -> None:
     """Draw the requests of this load process, before its users start."""
     if isinstance(environment.runner, MasterRunner):
         return
-    with urllib.request.urlopen(f"{environment.host}{MODEL_PATH}", timeout=10) as answer:
-        features = orjson.loads(answer.read())["features"]
+    with urllib.request.urlopen(f"{environment.host}{MODEL_PATH}", timeout=10) as response:
+        features = orjson.loads(response.read())["features"]
     # Each load process draws requests of its own, and the same ones in each run.
     seed = environment.runner.worker_index if isinstance(environment.runner, WorkerRunner) else 0
     _prepared[:] = _traffic(features, seed).draw(DISTINCT_REQUESTS)

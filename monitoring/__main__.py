@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from monitoring.drift.timeline import Period
     from server.model.bundle import Bundle
 
-#: What was looked for was found: drift, a loss, an answer that would differ today.
+#: What was looked for was found: drift, a loss, a response that would differ today.
 FOUND = 3
 #: Of a log nothing is missing as far as can be known, but the end of it is not vouched for.
 NOT_PROVABLE = 4
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     whose.add_argument(
         "--id",
         action="append",
-        help="the id of an answer, or a client's of a row or of a request (may be repeated)",
+        help="the id of a response, or a client's of a row or of a request (may be repeated)",
     )
     erase.add_argument("--key-file", type=Path, metavar="FILE", help="the server's HOTROW_LOG_KEY_FILE")
     for parser_ in (report, drift, replay, verify, erase):
@@ -189,10 +189,10 @@ def _erase(options: argparse.Namespace, console: "Console") -> int:
     from rich.markup import escape
 
     from monitoring.logs.erasure import erase
-    from monitoring.logs.subject import AnsweredIds, Hashed, subject_of
+    from monitoring.logs.subject import Hashed, ResponseIds, subject_of
 
     if options.id:
-        done = erase(options.log, AnsweredIds(options.id))
+        done = erase(options.log, ResponseIds(options.id))
     elif options.subject:
         done = erase(options.log, Hashed(options.subject))
     else:

@@ -30,7 +30,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 PROBLEM_JSON = "application/problem+json"
-#: The header of an answer that is the last of its connection, as ASGI writes headers.
+#: The header of a response that is the last of its connection, as ASGI writes headers.
 CLOSE = (b"connection", b"close")
 
 # How many of a kind are told one by one; the others are counted. A hostile body of 100,000
@@ -112,7 +112,7 @@ class FieldError(NamedTuple):
 
 
 class Problem(HotrowError):
-    """A refused request; `status` is the HTTP status of the answer."""
+    """A refused request; `status` is the HTTP status of the response."""
 
     status = 500
 

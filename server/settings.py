@@ -119,7 +119,7 @@ class Settings:
     log_mode: str = _setting(
         "async",
         _one_of("off", "async", "strict"),
-        "`off`, `async` (written within 100 ms) or `strict` (written before the answer)",
+        "`off`, `async` (written within 100 ms) or `strict` (written before the response)",
     )
     log_queue_bytes: int = _setting(
         16 * 2**20, _whole(2**16), "log lines held in memory at most; beyond, lines are dropped and counted"

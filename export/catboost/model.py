@@ -49,7 +49,7 @@ class CatBoostSource:
         found = self._predict(rows, "Probability" if self._is_class else "RawFormulaVal")
         return np.ascontiguousarray(found[:, 1]) if found.ndim > 1 and found.shape[1] == 2 else found
 
-    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+    def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """The prediction of a matrix of numbers; see `Source`."""
         return self.outputs(number_matrix(rows, schema))
 

@@ -22,7 +22,7 @@ class ModelSource(Protocol):
     def outputs(self, rows: Matrix) -> Margins:
         """Scores after the link, float64 [n], or [n, K] of K classes, of encoded rows."""
 
-    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+    def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """The library's own prediction of rows as clients send them, float64 [n] or [n, K].
 
         The rows are put into the kind of table the model was trained on; what a text or

@@ -34,7 +34,7 @@ class LightGBMSource:
         """Scores after the objective's link, float64 [n] or [n, K]."""
         return np.asarray(self._booster.predict(rows, num_threads=1))
 
-    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+    def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """`Booster.predict` of a pandas frame with the categories of training; see `Source`."""
         columns: dict[str, Any] = number_columns(rows, schema)
         for i, values in self._categories.items():

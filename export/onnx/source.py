@@ -79,6 +79,6 @@ class OnnxSource:
         """The same: the graph's own score is the answer."""
         return self.margins(rows)
 
-    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+    def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """The scores of a matrix of numbers; see `Source`."""
         return self.outputs(number_matrix(rows, schema))

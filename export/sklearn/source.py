@@ -52,7 +52,7 @@ class FittedSource:
         with threadpool_limits(1):
             return predicted(self._estimator, self._table(rows))
 
-    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+    def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """The prediction of a table as in training: categories as the values they were; see `Source`."""
         if self._is_matrix():
             return self.outputs(number_matrix(rows, schema))

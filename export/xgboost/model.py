@@ -70,7 +70,7 @@ class XGBoostSource:
         """Scores after the objective's link; of several classes their probabilities."""
         return self._predict(self._matrix(rows), output_margin=False)
 
-    def answers(self, rows: JsonRows, schema: Schema) -> Margins:
+    def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """The prediction of a matrix of numbers, or of a frame where categories have names; see `Source`."""
         named = self._model.categories
         if not named:

@@ -1,1 +1,1 @@
-"""What an answer costs, beside others."""
+"""What a response costs, beside others."""

@@ -1,4 +1,4 @@
-"""How often one answer asks for memory, and how many functions it calls: no clock can spoil a count."""
+"""How often one response asks for memory, and how many functions it calls: no clock can spoil a count."""
 
 import itertools
 import sys
@@ -14,7 +14,7 @@ CALLS = 200
 
 
 class Counts(NamedTuple):
-    """Of one answer, from the bytes of a request to those of its answer."""
+    """Of one response, from the bytes of a request to those of its response."""
 
     allocations: float
     function_calls: float

@@ -119,8 +119,8 @@ def _print(costs: dict[str, list[BatchCost]], rows: int) -> None:
 
 
 def _equal(ours: Path, theirs: Path) -> bool:
-    """Whether the answers are equal to the bit."""
+    """Whether the responses are equal to the bit."""
     columns = ["probability", "decision"]
     equal = pl.read_csv(ours, columns=columns).equals(pl.read_csv(theirs, columns=columns))
-    print("the answers are equal to the bit" if equal else "the answers differ")
+    print("the responses are equal to the bit" if equal else "the responses differ")
     return equal

@@ -1,7 +1,7 @@
-"""`python -m loadtest gate`: fail if an answer has become dearer than committed.
+"""`python -m loadtest gate`: fail if a response has become dearer than committed.
 
 Three figures that hold still from machine to machine: server CPU over that of
-Starlette's hello world of the same run; how often an answer asks for memory; how
+Starlette's hello world of the same run; how often a response asks for memory; how
 many functions it calls. `--update` writes what was measured to `gate.json`, of
 the ratio only what a machine was quiet enough to tell.
 """
@@ -47,7 +47,7 @@ class Ratio(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """What is committed: a ratio with its tolerance, and the counts of one answer."""
+    """What is committed: a ratio with its tolerance, and the counts of one response."""
 
     cpu_over_starlette_hello: float
     tolerance: float
@@ -66,7 +66,7 @@ def main(options: argparse.Namespace) -> int:
     """Measure and judge; 1 if anything has become dearer than allowed."""
     gate = read_gate()
     bundle = Bundle.load(options.model)
-    counts = uvloop.run(count_answers(options.model))
+    counts = uvloop.run(count_responses(options.model))
     ratio = None if options.counts_only else cpu_ratio(bundle)
     if options.update:
         _write(gate, counts, ratio)
@@ -80,7 +80,7 @@ def main(options: argparse.Namespace) -> int:
             soft_wrap=True,
         )
     console.print(
-        f"One answer: {counts.allocations:.1f} allocations (committed {gate.allocations:.1f}), "
+        f"One response: {counts.allocations:.1f} allocations (committed {gate.allocations:.1f}), "
         f"{counts.function_calls:.1f} function calls (committed {gate.function_calls:.1f})."
     )
     return 1 if sentences and not options.update else 0
@@ -91,7 +91,7 @@ def read_gate(file: Path = GATE_FILE) -> Gate:
     return Gate(**orjson.loads(file.read_bytes()))
 
 
-async def count_answers(model: Path) -> Counts:
+async def count_responses(model: Path) -> Counts:
     """The counts of one connection of a worker in this process, metrics on and the log off.
 
     The log would add to them in between; its line is one more allocation.
@@ -134,7 +134,7 @@ def judge_counts(counts: Counts, gate: Gate) -> list[str]:
         ("function calls", counts.function_calls, gate.function_calls),
     )
     return [
-        f"expected at most {committed * (1 + COUNT_TOLERANCE):.1f} {what} for an answer, got {now:.1f}: "
+        f"expected at most {committed * (1 + COUNT_TOLERANCE):.1f} {what} for a response, got {now:.1f}: "
         "find what was added, or commit to it with `python -m loadtest gate --update`"
         for what, now, committed in found
         if now > committed * (1 + COUNT_TOLERANCE)

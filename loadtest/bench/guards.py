@@ -39,16 +39,16 @@ REQUEST = (
 )
 
 
-class AnswerWatch(Nowhere):
-    """Says when an answer is out."""
+class ResponseWatch(Nowhere):
+    """Says when a response is out."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.answers = 0
+        self.responses = 0
 
     def write(self, data: Any) -> None:
-        """Count the ends of answers."""
-        self.answers += bytes(data).endswith(b"hello")
+        """Count the ends of responses."""
+        self.responses += bytes(data).endswith(b"hello")
 
 
 class Unguarded(HotrowProtocol):
@@ -103,16 +103,16 @@ async def fast_path(model: Path, folder: Path) -> Costs:
 async def ordinary_way() -> Costs:
     """The smallest app, through uvicorn's own protocol and through ours."""
     makers: Sequence[Any] = (HttpToolsProtocol, partial(GuardedProtocol, Receivers(), 10.0, lambda *_: None))
-    transports = [AnswerWatch() for _ in makers]
+    transports = [ResponseWatch() for _ in makers]
     protocols = [connect(maker, hello, at) for maker, at in zip(makers, transports, strict=True)]
 
     async def stretch(protocol: Any) -> float:
         transport = transports[protocols.index(protocol)]
         began = time.process_time_ns()
         for _ in range(CALLS):
-            expected = transport.answers + 1
+            expected = transport.responses + 1
             protocol.data_received(REQUEST)
-            while transport.answers < expected:
+            while transport.responses < expected:
                 await asyncio.sleep(0)
         return (time.process_time_ns() - began) / CALLS / 1000
 

@@ -1,4 +1,4 @@
-"""`python -m loadtest bench latency`: how long an answer takes, with the log, without, and busy polling.
+"""`python -m loadtest bench latency`: how long a response takes, with the log, without, and busy polling.
 
 All servers are up at once and loaded in turn, closed loops of wrk first, then, if
 asked for, fixed rates. All of a server is on one processor and the load on the
@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 from rich.table import Table
 
-from loadtest.bench.nginx import constant_answer, has_nginx
+from loadtest.bench.nginx import constant_response, has_nginx
 from loadtest.bench.peers import command as peer_command
 from loadtest.bench.peers import hello_request
 from loadtest.harness.bodies import golden_bodies, http_requests, wrk_script
@@ -33,7 +33,7 @@ from loadtest.report.progress import console
 from server.model.bundle import Bundle
 
 LOGGED, SILENT, BUSY, BUSY_SILENT = "log on", "log off", "busy polling, log on", "busy polling, log off"
-ASGI, NGINX = "raw ASGI hello world", "nginx, a constant answer"
+ASGI, NGINX = "raw ASGI hello world", "nginx, a constant response"
 _OURS = {
     LOGGED: {},
     SILENT: {"log_mode": "off"},
@@ -103,7 +103,7 @@ def _servers(bundle: Bundle, folder: Path) -> dict[str, AbstractContextManager[S
     }
     servers[ASGI] = _asgi(bundle)
     if has_nginx():
-        servers[NGINX] = constant_answer(folder, server_core(1))
+        servers[NGINX] = constant_response(folder, server_core(1))
     return servers
 
 
@@ -167,7 +167,7 @@ def _wrk(subject: Subject, name: str, script: Path, connections: int, seconds: i
     pin = ["taskset", "-c", str(core)] if core is not None else []
     output = subprocess.run([*pin, *command], capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in output or "Socket errors" in output:
-        raise LoadTestError(f"expected answers with status 200 from {name}, got: {output}")
+        raise LoadTestError(f"expected responses with status 200 from {name}, got: {output}")
     found = {percent: float(value) * _UNITS_IN_US[unit] for percent, value, unit in _LATENCY.findall(output)}
     return Latency(found["50"], found["99"])
 

@@ -22,7 +22,8 @@ from loadtest.harness.target import add_model
 from loadtest.harness.traffic import Traffic
 from loadtest.report import machine
 from loadtest.report.progress import console
-from server.log.line import Answered, LineMaker
+from server.log.line import LineMaker
+from server.log.ring import LoggedResponse
 from server.metrics.process_usage import ProcessUsage
 from server.model.bundle import Bundle
 from server.scoring.one_row import make_scorer
@@ -80,11 +81,11 @@ def write_log(bundle: Bundle, file: Path, lines: int) -> Path:
     return file
 
 
-def _answered(bundle: Bundle, lines: int) -> Iterator[Answered]:
-    answers = _answers(bundle)
+def _answered(bundle: Bundle, lines: int) -> Iterator[LoggedResponse]:
+    responses = _answers(bundle)
     began_ns = time.perf_counter_ns() - lines * GAP_NS
     for number in range(1, lines + 1):
-        body, rest = answers[number % len(answers)]
+        body, rest = responses[number % len(responses)]
         took_ns = 25_000 + number * 7919 % (SLOWEST_NS - 25_000)
         content = b'{"id":"%b-%d%b' % (INSTANCE, number, rest)
         yield began_ns, began_ns + took_ns, content, number, body
@@ -92,7 +93,7 @@ def _answered(bundle: Bundle, lines: int) -> Iterator[Answered]:
 
 
 def _answers(bundle: Bundle) -> list[tuple[bytes, bytes]]:
-    """Bodies, and the answer to each after its id."""
+    """Bodies, and the response to each after its id."""
     golden = [row.fields for row in bundle.golden_rows()]
     traffic = Traffic([feature.to_dict() for feature in bundle.schema.features], golden)
     scorer = make_scorer(bundle, count=lambda *_: None)
@@ -100,7 +101,7 @@ def _answers(bundle: Bundle) -> list[tuple[bytes, bytes]]:
     for _ in range(DISTINCT_ROWS):
         body = orjson.dumps(traffic.row())
         sent: list[bytes] = []
-        scorer.answer(body, sent.append, 0)
+        scorer.respond(body, sent.append, 0)
         found.append((body, b'",' + sent[0].partition(b'",')[2]))
     return found
 

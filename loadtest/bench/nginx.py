@@ -1,4 +1,4 @@
-"""nginx with a constant answer: what HTTP over the kernel's sockets costs on this machine, and no less."""
+"""nginx with a constant response: what HTTP over the kernel's sockets costs on this machine, and no less."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from loadtest.harness.subject import Subject, free_port, running
 
-#: Of about the length of an answer of ours.
-_ANSWER = '{"id":"000000000000-1","probability":0.0731234567891234,"decision":"accept","model":"credit@1"}'
+#: Of about the length of a response of ours.
+_RESPONSE = '{"id":"000000000000-1","probability":0.0731234567891234,"decision":"accept","model":"credit@1"}'
 _CONFIGURATION = """
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr crit;
 events {{ worker_connections 1024; }}
@@ -27,11 +27,11 @@ def has_nginx() -> bool:
 
 
 @contextmanager
-def constant_answer(folder: Path, core: int | None) -> Iterator[Subject]:
+def constant_response(folder: Path, core: int | None) -> Iterator[Subject]:
     """nginx that answers every request with the same bytes; its files lie in `folder`."""
     port = free_port()
     file = folder / "nginx.conf"
-    file.write_text(_CONFIGURATION.format(folder=folder, port=port, answer=_ANSWER), encoding="ascii")
+    file.write_text(_CONFIGURATION.format(folder=folder, port=port, response=_RESPONSE), encoding="ascii")
     command = ["nginx", "-p", str(folder), "-c", str(file)]
     with running("nginx", command, f"http://127.0.0.1:{port}", core=core) as subject:
         yield subject

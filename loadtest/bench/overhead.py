@@ -1,4 +1,4 @@
-"""`python -m loadtest overhead`: what metrics and the log add to an answer.
+"""`python -m loadtest overhead`: what metrics and the log add to a response.
 
 The server as it ships against one that counts and logs nothing (`silent.py`), in
 turn and in one run: rounds that lie beside each other meet the same machine, so
@@ -41,7 +41,7 @@ RESAMPLES = 2000
 
 
 class Rounds(NamedTuple):
-    """CPU of an answer in us, all threads together, in rounds beside each other; what they may add."""
+    """CPU of a response in us, all threads together, in rounds beside each other; what they may add."""
 
     name: str
     off: list[float]
@@ -136,7 +136,7 @@ def of_servers(bundle: Bundle, rounds: int) -> list[Rounds]:
 
 def print_rounds(found: Sequence[Rounds]) -> None:
     """The table, and whether what was promised is kept."""
-    table = Table(title="CPU of an answer, us: medians, and what metrics and log add", title_justify="left")
+    table = Table(title="CPU of a response, us: medians, and what metrics and log add", title_justify="left")
     for heading in ("", "both off", "both on", "added", "95 % interval"):
         table.add_column(heading, justify="right" if heading else "left")
     for rounds in found:

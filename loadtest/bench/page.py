@@ -31,7 +31,7 @@ from loadtest.harness.subject import LoadTestError, Subject, free_port, python, 
 from server.model.bundle import Bundle
 
 MOVES, ROWS = 200, 100_000
-#: Each connection of the half load asks, and asks again so long after its answer.
+#: Each connection of the half load asks, and asks again so long after its response.
 DELAY_SECONDS = 0.02
 PROBES_A_SECOND = 100
 

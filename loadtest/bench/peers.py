@@ -21,7 +21,7 @@ from loadtest.harness.subject import LoadTestError
 
 
 def asgi_hello(_: Path) -> ASGIApp:
-    """A raw ASGI app with a constant answer: what uvicorn itself costs."""
+    """A raw ASGI app with a constant response: what uvicorn itself costs."""
 
     async def app(scope: Scope, _: Receive, send: Send) -> None:
         assert scope["type"] == "http"
@@ -135,13 +135,13 @@ def blacksheep(bundle: Path) -> ASGIApp:
     """BlackSheep with a JSON body, numpy and ONNX Runtime."""
     from blacksheep import Application  # type: ignore[import-not-found]  # as above
     from blacksheep import Request as BlackSheepRequest
-    from blacksheep import json as answer
+    from blacksheep import json as response
 
     score = _plain_scorer(bundle)
     app = Application()
 
     async def predict(request: BlackSheepRequest) -> Any:
-        return answer(score(await request.json()))
+        return response(score(await request.json()))
 
     app.router.post("/predict")(predict)
     served: ASGIApp = app
@@ -149,7 +149,7 @@ def blacksheep(bundle: Path) -> ASGIApp:
 
 
 def _plain_scorer(bundle: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A row to an answer with the ONNX Runtime call of `fastapi_onnx`; nothing is validated."""
+    """A row to a response with the ONNX Runtime call of `fastapi_onnx`; nothing is validated."""
     import numpy as np
     import onnxruntime
 

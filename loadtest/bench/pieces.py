@@ -1,4 +1,4 @@
-"""`python -m loadtest pieces`: what the parts of one answer cost, in process and on one core.
+"""`python -m loadtest pieces`: what the parts of one response cost, in process and on one core.
 
 The figures are minima over short stretches, so a neighbour can only spare some
 stretches, not make the code look faster than it is.
@@ -33,7 +33,7 @@ WIDTHS = (11, 14, 32, 64, 128, 256, 600)
 
 
 class Piece(NamedTuple):
-    """A part of an answer and its time in us."""
+    """A part of a response and its time in us."""
 
     name: str
     us: float
@@ -75,16 +75,16 @@ async def measure(model: Path, folder: Path) -> list[Piece]:
             Piece("fill, run, read the margin", await _us(predictor.margin, rows)),
             Piece("row to probability and decision", await _us(predictor.predict, rows)),
             Piece(
-                "whole answer with metrics, no log",
-                await _us(lambda body: scorer.answer(body, _forget, now), silent.bodies),
+                "whole response with metrics, no log",
+                await _us(lambda body: scorer.respond(body, _forget, now), silent.bodies),
             ),
         ]
     async with worker(model, folder / "logged") as logged:
-        answer, clock = logged.scorer.answer, time.perf_counter_ns
+        respond, clock = logged.scorer.respond, time.perf_counter_ns
         found += [
             Piece(
-                "whole answer with metrics and log",
-                await _us(lambda body: answer(body, _forget, clock()), logged.bodies),
+                "whole response with metrics and log",
+                await _us(lambda body: respond(body, _forget, clock()), logged.bodies),
             ),
             Piece(
                 "the same through the protocol, HTTP bytes in and out",
@@ -131,7 +131,7 @@ def _forget(_: bytes) -> None:
 
 def _print_pieces(pieces: Sequence[Piece]) -> None:
     run = next(piece.us for piece in pieces if piece.name == BARE)
-    table = Table(title="One answer in process", title_justify="left")
+    table = Table(title="One response in process", title_justify="left")
     for heading in ("part", "us", "times the bare run"):
         table.add_column(heading, justify="left" if heading == "part" else "right")
     for piece in pieces:

@@ -91,7 +91,7 @@ def _rounds(
     for name, done in loads.items():
         del done[0]  # warm-up
         if failed := sum(load.failed for load in done):
-            raise LoadTestError(f"expected answers with status 200 from {name}, got {failed} others")
+            raise LoadTestError(f"expected responses with status 200 from {name}, got {failed} others")
     return loads
 
 

@@ -19,7 +19,7 @@ LABELS = {
     "fastapi_onnx": "FastAPI + numpy + ONNX Runtime",
     "robyn": "Robyn + numpy + ONNX Runtime",
     "blacksheep": "BlackSheep + numpy + ONNX Runtime",
-    "nginx": "nginx, a constant answer to the same request",
+    "nginx": "nginx, a constant response to the same request",
 }
 PERCENTILES = {"p50_us": "p50", "p99_us": "p99", "p999_us": "p99.9", "max_us": "max"}
 
@@ -59,7 +59,7 @@ def print_report(document: Mapping[str, Any]) -> None:
         cpu, run = document["cpu_us_per_request"], document["bare_run_us"]
         floor = cpu["nginx"] + run
         console.print(
-            f"The floor: nginx's answer and the bare run of the model, {run:.1f} us: {floor:.1f} us."
+            f"The floor: nginx's response and the bare run of the model, {run:.1f} us: {floor:.1f} us."
         )
         _print_target("CPU over that floor", cpu[HOTROW] / floor, FLOOR_TIMES)
     runs = document["details"]["open_loop"]

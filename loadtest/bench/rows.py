@@ -41,9 +41,9 @@ class RowsClient:
     def ask(self) -> None:
         """One request; raises `RuntimeError` unless it is answered with 200."""
         self._connection.request(*self._request)
-        answer = self._connection.getresponse()
-        content = answer.read()
-        if answer.status != 200:
+        response = self._connection.getresponse()
+        content = response.read()
+        if response.status != 200:
             raise RuntimeError(content[:200])
 
 

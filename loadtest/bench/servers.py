@@ -1,4 +1,4 @@
-"""`python -m loadtest bench`: what an answer costs, beside other servers, in one run.
+"""`python -m loadtest bench`: what a response costs, beside other servers, in one run.
 
 All servers are up at once, each alone at work: rounds in turn, so that what the
 machine does meanwhile meets all of them. CPU time per request is the figure to
@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 
 from loadtest.bench.bare_run import bare_run_us
-from loadtest.bench.nginx import constant_answer, has_nginx
+from loadtest.bench.nginx import constant_response, has_nginx
 from loadtest.bench.peers import command as peer_command
 from loadtest.bench.peers import hello_request, is_hello
 from loadtest.bench.report import print_report
@@ -98,7 +98,9 @@ def bench(bundle: Bundle, names: Sequence[str], rounds: int, seconds: int, open_
             path, used = ("/", None) if is_hello(name) else ("/predict", script)
             done = drive(subjects[name], path, duration, used, load_core)
             if done.failed:
-                raise LoadTestError(f"expected answers with status 200 from {name}, got {done.failed} others")
+                raise LoadTestError(
+                    f"expected responses with status 200 from {name}, got {done.failed} others"
+                )
             return done
 
         for name in names:
@@ -158,7 +160,7 @@ def started(name: str, bundle: Bundle, core: int | None) -> Iterator[Subject]:
             yield subject
         return
     if name == NGINX:
-        with tempfile.TemporaryDirectory() as folder, constant_answer(Path(folder), core) as subject:
+        with tempfile.TemporaryDirectory() as folder, constant_response(Path(folder), core) as subject:
             yield subject
         return
     port = free_port()

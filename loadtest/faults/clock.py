@@ -56,9 +56,9 @@ def jumps(scene: Scene, outcome: FaultOutcome) -> None:
     outcome.expect("lines of at least 3 days, so the clock was set", len(days) >= 3, len(days))
     outcome.expect_none("requests failed", outcome.failed)
     outcome.expect_none("requests under way cut off", cut)
-    outcome.expect_none("answers lost", len(found.lost))
+    outcome.expect_none("responses lost", len(found.lost))
     outcome.expect_none("lines twice", len(found.duplicates))
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
     outcome.expect_none("negative latencies", sum(line["duration_us"] < 0 for line in lines))
 
 

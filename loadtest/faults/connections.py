@@ -195,10 +195,10 @@ def _connect_at_once(served: Served) -> socket.socket:
 
 def _answers(served: Served, scene: Scene) -> bool:
     try:
-        answers = exchange(served.url, scene.rows[0].request)
+        responses = exchange(served.url, scene.rows[0].request)
     except OSError:
         return False
-    return bool(answers) and answers[0].status == 200
+    return bool(responses) and responses[0].status == 200
 
 
 def disconnects(scene: Scene, outcome: FaultOutcome) -> None:
@@ -213,23 +213,23 @@ def disconnects(scene: Scene, outcome: FaultOutcome) -> None:
             Load(served.url, scene.rows, clients=32, manners=leaving) as leavers,
         ):
             wait_until(lambda: leavers.records.left >= count, f"{count} disconnects", 60.0)
-            after = _leave_before_the_answer(served, scene, scene.times(1000, 50))
+            after = _leave_before_the_response(served, scene, scene.times(1000, 50))
         outcome.add(leavers.records)
         seconds = wait_until(lambda: served.files() <= base_files + 2, "the connections to end", 30.0)
         _serves_again(scene, outcome, served)
         after_mb = served.rss_mb()
     found = reconcile(clients.records, served.logs)
     outcome.add(clients.records, found)
-    outcome.figures["left"] = f"{leavers.records.left:,} amid a request, {after:,} before its answer"
-    outcome.figures["lines of answers nobody read"] = f"{found.others - warm.ok - 2:,}"
+    outcome.figures["left"] = f"{leavers.records.left:,} amid a request, {after:,} before its response"
+    outcome.figures["lines of responses nobody read"] = f"{found.others - warm.ok - 2:,}"
     outcome.expect_none("requests of other clients failed", outcome.failed)
-    outcome.expect_none("answers lost", len(found.lost))
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses lost", len(found.lost))
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
     outcome.expect_at_most("descriptors back", seconds, 10.0, "s", timed=True)
     outcome.expect_at_most("memory kept afterwards", after_mb - base_mb, BACK_TO_BASE_MB, "MB")
 
 
-def _leave_before_the_answer(served: Served, scene: Scene, count: int) -> int:
+def _leave_before_the_response(served: Served, scene: Scene, count: int) -> int:
     """Send whole requests, each to a connection that is reset at once; how many."""
     for i in range(count):
         connection = socket.create_connection(address(served.url), 10.0)
@@ -251,5 +251,5 @@ def _serves_again(scene: Scene, outcome: FaultOutcome, served: Served) -> None:
     with Load(served.url, scene.rows, clients=8) as after:
         after.wait_for(500)
     outcome.add(after.records)
-    answers = exchange(served.url, get("/readyz"))
-    outcome.expect("ready afterwards", answers[0].status == 200, answers[0].status)
+    responses = exchange(served.url, get("/readyz"))
+    outcome.expect("ready afterwards", responses[0].status == 200, responses[0].status)

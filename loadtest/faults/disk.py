@@ -35,7 +35,7 @@ P99_RATIO = 1.1
 
 
 def full(scene: Scene, outcome: FaultOutcome) -> None:
-    """F8: no room for the log, in three ways; every answer is given, every drop counted."""
+    """F8: no room for the log, in three ways; every response is given, every drop counted."""
     ways = {"a limit for the size of a file": _file_limit, "/dev/full": _dev_full}
     if os.geteuid() == 0:
         ways = {"a disk of 1 MB": _small_disk, **ways}
@@ -45,7 +45,7 @@ def full(scene: Scene, outcome: FaultOutcome) -> None:
         way(scene, outcome, words)
     outcome.expect_none("requests failed", outcome.failed)
     outcome.expect_none("requests shed", outcome.shed)
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
 
 
 def _small_disk(scene: Scene, outcome: FaultOutcome, words: str) -> None:
@@ -53,7 +53,7 @@ def _small_disk(scene: Scene, outcome: FaultOutcome, words: str) -> None:
         filler = disk / "filler"
         filler.write_bytes(bytes(DISK_BYTES - ROOM_BYTES))
         with scene.serve(log_dir=str(disk / "logs"), log_queue_bytes=QUEUE_BYTES) as served:
-            records = _answer_without_room(scene, served)
+            records = _respond_without_room(scene, served)
             _resumes(scene, outcome, served, records, filler.unlink)
         _account(outcome, served.logs, records, words)
 
@@ -63,7 +63,7 @@ def _file_limit(scene: Scene, outcome: FaultOutcome, words: str) -> None:
         unlimited = resource.RLIM_INFINITY
         writer = observer_of(served.pid).pid
         resource.prlimit(writer, resource.RLIMIT_FSIZE, (ROOM_BYTES, unlimited))
-        records = _answer_without_room(scene, served)
+        records = _respond_without_room(scene, served)
 
         def lift() -> None:
             resource.prlimit(writer, resource.RLIMIT_FSIZE, (unlimited, unlimited))
@@ -76,7 +76,7 @@ def _dev_full(scene: Scene, outcome: FaultOutcome, words: str) -> None:
     logs, port = scene.new_folder(), free_port()
     (logs / f"predictions-{port}-0.jsonl").symlink_to("/dev/full")
     with scene.serve(log_dir=str(logs), port=str(port), log_queue_bytes=QUEUE_BYTES) as served:
-        records = _answer_without_room(scene, served)
+        records = _respond_without_room(scene, served)
         _end(served)
     outcome.add(records)
     dropped = _dropped(logs)
@@ -85,7 +85,7 @@ def _dev_full(scene: Scene, outcome: FaultOutcome, words: str) -> None:
     )
 
 
-def _answer_without_room(scene: Scene, served: Served) -> RequestRecords:
+def _respond_without_room(scene: Scene, served: Served) -> RequestRecords:
     """Load until lines have been dropped."""
     with Load(served.url, scene.rows, clients=8) as clients:
         clients.wait_for(scene.times(20_000, 2000), seconds=60.0)
@@ -118,11 +118,11 @@ def _resumes(
         after.wait_for(100)
     _end(served)
     found = reconcile(after.records, served.logs)
-    outcome.expect_none("answers lost once there was room", len(found.lost))
+    outcome.expect_none("responses lost once there was room", len(found.lost))
     records.sent += after.records.sent
     records.ok += after.records.ok
     records.failures += after.records.failures
-    records.answers |= after.records.answers
+    records.responses |= after.records.responses
 
 
 def _bytes(logs: Path) -> int:
@@ -187,7 +187,7 @@ def _failing_writes(scene: Scene, outcome: FaultOutcome, mode: str) -> None:
     for records in (clients.records, after.records):
         outcome.add(records, reconcile(records, served.logs))
     dropped = _dropped(served.logs)
-    outcome.expect_none(f"answers lost ({mode})", outcome.lost)
+    outcome.expect_none(f"responses lost ({mode})", outcome.lost)
     outcome.expect_none(f"lines dropped ({mode})", dropped)
     outcome.expect_none("requests failed", outcome.failed)
     outcome.expect_none("requests shed once writes succeed", after.records.shed)
@@ -218,7 +218,7 @@ def _slow_sync(scene: Scene, outcome: FaultOutcome) -> None:
         f"{p99_ms['slow']:.2f} ms, else {p99_ms['as it is']:.2f} ms"
     )
     outcome.expect_at_most("p99 with a slow disk over p99 without", ratio, P99_RATIO, timed=True)
-    outcome.expect_none("answers lost with a slow disk", outcome.lost)
+    outcome.expect_none("responses lost with a slow disk", outcome.lost)
 
 
 @contextmanager
@@ -247,7 +247,7 @@ def counters_elsewhere(scene: Scene, outcome: FaultOutcome) -> None:
     else:
         outcome.figures["a full /tmp"] = "skipped: mounting needs root"
         _beside_broken_counters(scene, outcome, scene.new_folder())
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
 
 
 def _beside_broken_counters(scene: Scene, outcome: FaultOutcome, folder: Path) -> None:

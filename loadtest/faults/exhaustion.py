@@ -60,9 +60,9 @@ def exhausted(scene: Scene, outcome: FaultOutcome) -> None:
     outcome.figures["lines dropped, and counted"] = f"{dropped:,}"
     outcome.expect_at_most("memory kept", kept_mb, KEPT_MB, "MB")
     outcome.expect_at_most("descriptors kept", kept_files, KEPT_FILES)
-    outcome.expect_none("answers without a line that were not counted", outcome.lost)
+    outcome.expect_none("responses without a line that were not counted", outcome.lost)
     outcome.expect_none("lines twice", len(found.duplicates))
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
 
 
 def _again_and_again(

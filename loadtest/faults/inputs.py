@@ -26,7 +26,7 @@ from loadtest.harness.scrape import scrape, total
 MAX_BODY = 2**20
 GROWTH_MB = 10.0
 HANG_SECONDS, GIVEN_UP_SECONDS = 1.0, 5.0
-#: Answers that say the server failed. 501 says that it was asked for what it does not do.
+#: Responses that say the server failed. 501 says that it was asked for what it does not do.
 FAILED_STATUSES = {500, *range(502, 600)}
 
 
@@ -58,7 +58,7 @@ def oversize(scene: Scene, outcome: FaultOutcome) -> None:
         outcome.expect("the same workers alive", served.workers() == pids)
     outcome.add(clients.records, reconcile(clients.records, served.logs))
     outcome.expect_none("other requests failed", outcome.failed)
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
 
 
 def _vectors(row: bytes) -> Iterator[Vector]:
@@ -87,8 +87,8 @@ def _vectors(row: bytes) -> Iterator[Vector]:
 
 
 def _status(served: Served, vector: Vector) -> int:
-    answers = exchange(served.url, vector.request, timeout=30.0)
-    return answers[0].status if answers else 0
+    responses = exchange(served.url, vector.request, timeout=30.0)
+    return responses[0].status if responses else 0
 
 
 def _or(statuses: set[int]) -> str:
@@ -113,12 +113,12 @@ def nonsense(scene: Scene, outcome: FaultOutcome) -> None:
         outcome.expect("no traceback in the server's output", b"Traceback" not in log.read_bytes())
     outcome.add(clients.records, reconcile(clients.records, served.logs))
     statuses = ", ".join(f"{n:,} {status or 'closed'}" for status, n in sorted(seen.items()))
-    outcome.figures["answers to nonsense"] = statuses
+    outcome.figures["responses to nonsense"] = statuses
     outcome.expect_none("5xx", sum(n for status, n in seen.items() if status in FAILED_STATUSES))
     outcome.expect_none(f"connections open after {GIVEN_UP_SECONDS:g} s", hung)
-    outcome.expect(f"0 answers later than {HANG_SECONDS:g} s", not slow, slow, timed=True)
+    outcome.expect(f"0 responses later than {HANG_SECONDS:g} s", not slow, slow, timed=True)
     outcome.expect_none("other requests failed", outcome.failed)
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
 
 
 def byte_strings(good: bytes, count: int, seed: int) -> Iterator[bytes]:
@@ -148,7 +148,7 @@ def byte_strings(good: bytes, count: int, seed: int) -> Iterator[bytes]:
 def throw_bytes(url: str, strings: list[bytes]) -> tuple[Counter[int], int, int]:
     """Send each string over a connection that ends its writing side there.
 
-    First statuses (0: closed without an answer), how many ends were late, and how
+    First statuses (0: closed without a response), how many ends were late, and how
     many did not come at all.
     """
     return uvloop.run(_throw_all(url, strings))
@@ -208,27 +208,27 @@ def memory_squeezed(scene: Scene, outcome: FaultOutcome) -> None:
         replaced = total(scrape(served.url), "hotrow_worker_restarts_total")
     found = reconcile(clients.records, served.logs)
     outcome.add(clients.records, found)
-    outcome.figures["answers to batches"] = ", ".join(
+    outcome.figures["responses to batches"] = ", ".join(
         f"{n} {status or 'cut off'}" for status, n in seen.items()
     )
     outcome.figures["workers replaced"] = f"{replaced:g}"
-    outcome.expect("200, 413, 503 or no answer to a batch", set(seen) <= {0, 200, 413, 503}, dict(seen))
+    outcome.expect("200, 413, 503 or no response to a batch", set(seen) <= {0, 200, 413, 503}, dict(seen))
     outcome.expect_none("lines twice", len(found.duplicates))
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
 
 
 def _send_at_once(served: Served, request: bytes, count: int) -> Counter[int]:
-    """The statuses of so many equal requests, eight at a time; 0 for one without an answer."""
+    """The statuses of so many equal requests, eight at a time; 0 for one without a response."""
     seen: Counter[int] = Counter()
     left = iter(range(count))
 
     def send() -> None:
         for _ in left:
             try:
-                answers = exchange(served.url, request, timeout=30.0)
+                responses = exchange(served.url, request, timeout=30.0)
             except OSError:
-                answers = []
-            seen[answers[0].status if answers else 0] += 1
+                responses = []
+            seen[responses[0].status if responses else 0] += 1
 
     threads = [threading.Thread(target=send) for _ in range(8)]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""Whoever is killed, every answer has its line, once: workers, what writes the log, both at once (F30)."""
+"""Whoever is killed, every response has its line, once: workers, what writes the log, both at once (F30)."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def kills(scene: Scene, outcome: FaultOutcome) -> None:
     _of_one_worker(scene, outcome, OBSERVER)
     for what in (WORKER, BOTH):
         _of_the_only_process(scene, outcome, what)
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
     outcome.expect_none("lines twice", outcome.duplicate)
 
 
@@ -73,15 +73,15 @@ def _of_the_only_process(scene: Scene, outcome: FaultOutcome, what: str) -> None
         outcome.duplicate += len(found.duplicates)
         outcome.wrong += len(found.wrong)
         lost += len(found.lost)
-        answers = clients.records.answers
-        late += sum(answers[identifier].when < killed - LAST_SECONDS for identifier in found.lost)
+        responses = clients.records.responses
+        late += sum(responses[identifier].when < killed - LAST_SECONDS for identifier in found.lost)
     words = f"1 worker, {what}"
     outcome.figures[f"lost, {words}"] = str(lost)
     if what == BOTH:
-        outcome.expect(f"lines of all answers but of the last 0.1 s ({words})", not late, late, timed=True)
+        outcome.expect(f"lines of all responses but of the last 0.1 s ({words})", not late, late, timed=True)
     else:
         outcome.lost += lost
-        outcome.expect_none(f"answers without a line ({words})", lost)
+        outcome.expect_none(f"responses without a line ({words})", lost)
 
 
 def _kill(served: Served, what: str, turn: int) -> None:
@@ -113,4 +113,4 @@ def _hold(outcome: FaultOutcome, served: Served, records: RequestRecords, words:
     found = reconcile(records, served.logs)
     outcome.add(records, found)
     outcome.figures[f"lost, {words}"] = str(len(found.lost))
-    outcome.expect_none(f"answers without a line ({words})", len(found.lost))
+    outcome.expect_none(f"responses without a line ({words})", len(found.lost))

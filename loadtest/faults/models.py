@@ -183,10 +183,10 @@ def _try(folder: Path, scene: Scene) -> int:
     predictor, threshold = Predictor(bundle), scene.bundle.decision.threshold
     for row in scene.rows:
         try:
-            answer = predictor.predict(bundle.schema.encode(row.fields))
+            response = predictor.predict(bundle.schema.encode(row.fields))
         except HotrowError:
             return SCORED_WRONG
-        if answer not in {(score, int(score >= threshold)) for score in row.scores.values()}:
+        if response not in {(score, int(score >= threshold)) for score in row.scores.values()}:
             return SCORED_WRONG
     return ACCEPTED
 
@@ -245,10 +245,10 @@ def _at_reload(scene: Scene, outcome: FaultOutcome) -> None:
     outcome.expect("the good folder taken afterwards", taken)
     outcome.expect("every refusal counted", failures == refused, f"{failures:g} of {refused}")
     outcome.expect(
-        "0 answers but 200 meanwhile", not outcome.failed and not outcome.shed, dict(outcome.failed) or "0"
+        "0 responses but 200 meanwhile", not outcome.failed and not outcome.shed, dict(outcome.failed) or "0"
     )
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
-    outcome.expect_none("answers lost", outcome.lost)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
+    outcome.expect_none("responses lost", outcome.lost)
 
 
 def _refuses(served: Served) -> bool:
@@ -261,14 +261,16 @@ def _refuses(served: Served) -> bool:
 
 
 def reload_storm(scene: Scene, outcome: FaultOutcome) -> None:
-    """F12: two models in turn, under load: each answer's model is the one that scored it."""
+    """F12: two models in turn, under load: each response's model is the one that scored it."""
     other = another(scene)
     rows = scored([scene.bundle, other], [row.fields for row in scene.rows])
     for workers, times in ((1, scene.times(100, 4)), (2, scene.times(20, 2))):
         _storm(scene, outcome, (scene.bundle, other), rows, workers, times)
-    outcome.expect("0 answers but 200", not outcome.failed and not outcome.shed, dict(outcome.failed) or "0")
-    outcome.expect_none("answers of another model than they name", outcome.wrong)
-    outcome.expect_none("answers lost", outcome.lost)
+    outcome.expect(
+        "0 responses but 200", not outcome.failed and not outcome.shed, dict(outcome.failed) or "0"
+    )
+    outcome.expect_none("responses of another model than they name", outcome.wrong)
+    outcome.expect_none("responses lost", outcome.lost)
     outcome.expect_none("lines twice", outcome.duplicate)
 
 
@@ -298,13 +300,13 @@ def _storm(
         os.kill(served.pid, signal.SIGTERM)
         code = served.subject.process.wait(30)
     outcome.add(clients.records, reconcile(clients.records, served.logs))
-    models = Counter(answer.model for answer in clients.records.answers.values())
+    models = Counter(response.model for response in clients.records.responses.values())
     words = f"{times} reloads, {workers} worker" + ("s" if workers > 1 else "")
     outcome.figures[words] = ", ".join(
         f"{count:,} answers of {model}" for model, count in sorted(models.items())
     )
     outcome.figures[f"slowest reload, {workers} at work"] = f"{slowest:.1f} s"
-    outcome.expect(f"answers of both models ({words})", len(models) == 2, dict(models))
+    outcome.expect(f"responses of both models ({words})", len(models) == 2, dict(models))
     outcome.expect_at_most(f"memory grown ({words})", grown_mb, GROWTH_MB, "MB")
     outcome.expect("exit code 0", code == 0, code)
 

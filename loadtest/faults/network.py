@@ -93,8 +93,8 @@ def bad_network(scene: Scene, outcome: FaultOutcome) -> None:
             _under_netem(scene, outcome)
     except FaultSkipped as reason:
         outcome.figures["netem"] = f"skipped: {reason}"
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
-    outcome.expect_none("answers lost", outcome.lost)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
+    outcome.expect_none("responses lost", outcome.lost)
 
 
 def _relayed(scene: Scene, outcome: FaultOutcome) -> None:

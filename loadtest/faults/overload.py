@@ -37,16 +37,16 @@ def overload(scene: Scene, outcome: FaultOutcome) -> None:
             outcome.expect_at_least(f"goodput at {name} over the peak", share, GOODPUT[factor], timed=True)
             outcome.expect_at_most(f"memory at {name}", beyond.grown_mb, GROWTH_MB, "MB")
             limit_ms = max(P99_MS, P99_FACTOR * peak.p99_ms)
-            outcome.expect_at_most(f"p99 of answers at {name}", beyond.p99_ms, limit_ms, "ms", timed=True)
+            outcome.expect_at_most(f"p99 of responses at {name}", beyond.p99_ms, limit_ms, "ms", timed=True)
             _normal_again(outcome, served, requests, peak)
         _small(scene, outcome, served)
         _rows(scene, outcome, served)
-    outcome.expect_none("answers but 200 and 503, and requests without one", outcome.failed)
-    outcome.expect_none("answers wrong", outcome.wrong)
+    outcome.expect_none("responses but 200 and 503, and requests without one", outcome.failed)
+    outcome.expect_none("responses wrong", outcome.wrong)
 
 
 class _Found(NamedTuple):
-    """Right answers a second, their p99, and what the server's memory has grown by."""
+    """Right responses a second, their p99, and what the server's memory has grown by."""
 
     per_second: float
     p99_ms: float
@@ -92,8 +92,8 @@ def _beyond(
         watch.most_mb - base_mb,
     )
     outcome.figures[f"at {rate:,.0f} batches of {len(requests[0].fields)} rows a second"] = (
-        f"{found.per_second:,.0f} answers a second, {clients.records.shed:,} shed, "
-        f"p99 of answers {found.p99_ms:.0f} ms, {clients.records.unsent:,} left unsent"
+        f"{found.per_second:,.0f} responses a second, {clients.records.shed:,} shed, "
+        f"p99 of responses {found.p99_ms:.0f} ms, {clients.records.unsent:,} left unsent"
     )
     return found
 

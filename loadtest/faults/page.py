@@ -40,12 +40,12 @@ def page(scene: Scene, outcome: FaultOutcome) -> None:
                 harm()
                 time.sleep(max(0.0, began + seconds - time.monotonic()))
                 p99_ms[name] = _p99_ms(clients.records, began)
-            answers = exchange(served.url, _explain(scene), timeout=30.0)
+            responses = exchange(served.url, _explain(scene), timeout=30.0)
     outcome.add(clients.records, reconcile(clients.records, served.logs))
-    outcome.expect("an explanation after the explainer's death", [a.status for a in answers] == [200])
+    outcome.expect("an explanation after the explainer's death", [a.status for a in responses] == [200])
     outcome.expect_none("requests failed", outcome.failed)
-    outcome.expect_none("answers lost", outcome.lost)
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses lost", outcome.lost)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
     outcome.figures["p99"] = ", ".join(f"{name} {value:.2f} ms" for name, value in p99_ms.items())
     for name in ("hung", "killed"):
         ratio = p99_ms[name] / p99_ms["left alone"]

@@ -24,7 +24,7 @@ PLAN = (
         "F1",
         "a worker is killed",
         "SIGKILL to one of 2 workers every 3 s, 10 times, the log async and strict",
-        "only requests in flight there fail; ready again within 5 s; lost: 100 ms of answers, 0 if strict",
+        "only requests in flight there fail; ready again within 5 s; lost: 100 ms of responses, 0 if strict",
         workers.killed,
     ),
     Fault(
@@ -38,7 +38,7 @@ PLAN = (
         "F3",
         "the server is told to reload",
         "20 times SIGHUP under our clients, wrk and hey; 2 workers",
-        "0 answers but 200, 0 resets, 0 lost, 0 wrong",
+        "0 responses but 200, 0 resets, 0 lost, 0 wrong",
         stops.sighup,
     ),
     Fault(
@@ -101,7 +101,7 @@ PLAN = (
         "F12",
         "a storm of reloads",
         "two models in turn: 100 reloads of 1 worker, 20 of 2, by publication and SIGHUP",
-        "0 answers but 200, each by the model it names, at most 20 MB more",
+        "0 responses but 200, each by the model it names, at most 20 MB more",
         models.reload_storm,
     ),
     Fault(
@@ -170,7 +170,7 @@ PLAN = (
     Fault(
         "F22",
         "clients that leave",
-        "10,000 amid a request, by FIN and RST; 1,000 before its answer",
+        "10,000 amid a request, by FIN and RST; 1,000 before its response",
         "descriptors and memory back to the base; others lose nothing",
         connections.disconnects,
     ),
@@ -213,14 +213,14 @@ PLAN = (
         "F29",
         "the machine runs out of something",
         "descriptors, memory, processes, /dev/shm, disk: each for 5 s, 10 times, a worker killed each time",
-        "afterwards everything as before; 0 answers without a line that were not counted, 0 wrong",
+        "afterwards everything as before; 0 responses without a line that were not counted, 0 wrong",
         exhaustion.exhausted,
     ),
     Fault(
         "F30",
         "whoever answers or writes the log is killed",
         "50 times each a worker, the observer, and both at once, under load, with 1 and with 2 workers",
-        "0 answers without a line, 0 lines twice, 0 wrong; of both at once, of 1 worker, the last 0.1 s",
+        "0 responses without a line, 0 lines twice, 0 wrong; of both at once, of 1 worker, the last 0.1 s",
         kills.kills,
     ),
 )

@@ -98,9 +98,9 @@ def soak(seconds: float, scene: Scene, outcome: FaultOutcome) -> None:
     outcome.figures["harms"] = f"{harmed}, of which {kills.count} kills"
     outcome.expect_none("requests failed of the server that is not killed", clients.records.failed)
     outcome.expect_at_most("requests failed by kills", len(others.records.failures), kills.connections)
-    outcome.expect_none("answers lost", outcome.lost)
+    outcome.expect_none("responses lost", outcome.lost)
     outcome.expect_none("lines twice", outcome.duplicate)
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
     for name, looks in (("the worker alone", watch), ("the parent of the workers", parent)):
         _judge(outcome, name, looks)
 

@@ -75,7 +75,7 @@ def sighup(scene: Scene, outcome: FaultOutcome) -> None:
     outcome.expect_none("requests shed", outcome.shed)
     _report(foreign, outcome, ends=False)
     instances = len(clients.records.instances)
-    outcome.expect("answers of successors", instances > 2, f"{instances} instances")
+    outcome.expect("responses of successors", instances > 2, f"{instances} instances")
 
 
 def half_sent(scene: Scene, outcome: FaultOutcome) -> None:
@@ -143,9 +143,9 @@ def _nothing_lost(outcome: FaultOutcome) -> None:
 
 
 def _log_exact(outcome: FaultOutcome) -> None:
-    outcome.expect_none("answers lost", outcome.lost)
+    outcome.expect_none("responses lost", outcome.lost)
     outcome.expect_none("lines twice", outcome.duplicate)
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
 
 
 def _report(foreign: Foreign, outcome: FaultOutcome, *, ends: bool) -> None:

@@ -89,10 +89,10 @@ def _kills(scene: Scene, outcome: FaultOutcome, mode: str, times: int) -> None:
     outcome.figures[f"lost, {mode}"] = str(len(found.lost))
     outcome.expect_none(f"requests failed that another worker had ({mode})", strangers)
     outcome.expect_none(f"requests failed beyond the victim's connections ({mode})", excess)
-    outcome.expect_none(f"answers or lines wrong ({mode})", outcome.wrong)
+    outcome.expect_none(f"responses or lines wrong ({mode})", outcome.wrong)
     outcome.expect_none(f"torn lines left ({mode})", found.unreadable)
     outcome.expect_none(f"lines twice ({mode})", len(found.duplicates))
-    outcome.expect_none(f"answers lost ({mode})", len(found.lost))
+    outcome.expect_none(f"responses lost ({mode})", len(found.lost))
     outcome.expect_at_most("ready again", outcome.recover_seconds or 0.0, READY_SECONDS, "s", timed=True)
     outcome.expect(f"{times} restarts counted", restarts == times, f"{restarts:g}")
     outcome.expect(
@@ -123,8 +123,8 @@ def stopped(scene: Scene, outcome: FaultOutcome) -> None:
         "requests failed that another worker had", len(_of_others(clients.records.failures, instances))
     )
     outcome.expect_at_most("requests failed", len(clients.records.failures), connections)
-    outcome.expect_none("answers lost", len(found.lost))
-    outcome.expect_none("answers or lines wrong", outcome.wrong)
+    outcome.expect_none("responses lost", len(found.lost))
+    outcome.expect_none("responses or lines wrong", outcome.wrong)
 
 
 def crash_loop(scene: Scene, outcome: FaultOutcome) -> None:
@@ -159,7 +159,7 @@ def connections_of(pid: int) -> int:
 def _seconds_until_replaced(
     scene: Scene, served: Served, records: RequestRecords, known: set[str], moment: float
 ) -> float:
-    """From the kill to the first answer of a worker that was not there, to our clients or a probe."""
+    """From the kill to the first response of a worker that was not there, to our clients or a probe."""
     wait_for_instances(served.url, scene.rows[0].request, 1, known)
     fresh = [when for instance, when in records.instances.items() if instance not in known]
     return min([time.monotonic(), *fresh]) - moment

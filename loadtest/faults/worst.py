@@ -25,7 +25,7 @@ _V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 
 
 def one_by_one(scene: Scene, outcome: FaultOutcome) -> None:
-    """F26: the answer, the memory, and how long `/livez` waits beside each."""
+    """F26: the response, the memory, and how long `/livez` waits beside each."""
     with scene.serve() as served:
         pids = served.workers()
         for worst in itertools.islice(worst_requests(scene.bundle), scene.times(10**6, 8)):
@@ -37,8 +37,8 @@ def _one(served: Served, worst: Worst, outcome: FaultOutcome) -> None:
     message = worst.message()
     before_mb = served.rss_mb()
     with Watch(served.pid, every_seconds=0.01) as watch, _waits(served.url) as waits:
-        answers = exchange(served.url, message, timeout=60.0)
-    status = answers[0].status if answers else 0
+        responses = exchange(served.url, message, timeout=60.0)
+    status = responses[0].status if responses else 0
     limit_ms = SHORT_MS if len(message) <= ONE + 4096 else LONG_MS
     outcome.expect(f"{worst.name}: {' or '.join(map(str, worst.statuses))}", status in worst.statuses, status)
     outcome.expect_at_most(f"{worst.name}: memory", watch.most_mb - before_mb, GROWTH_MB, "MB")
@@ -78,10 +78,10 @@ def from_many(scene: Scene, outcome: FaultOutcome) -> None:
     def send(url: str) -> None:
         while time.monotonic() < ends:
             try:
-                answers = exchange(url, next(turns), timeout=60.0)
+                responses = exchange(url, next(turns), timeout=60.0)
             except OSError:
-                answers = []
-            seen[answers[0].status if answers else 0] += 1
+                responses = []
+            seen[responses[0].status if responses else 0] += 1
 
     with scene.serve() as served:
         pids = served.workers()

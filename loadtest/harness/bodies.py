@@ -18,8 +18,8 @@ def bodies_of_server(model_url: str, directory: Path | None = None, count: int =
     """Bodies that a running server accepts: a bundle's golden rows, or drawn from its features."""
     if directory is not None:
         return golden_bodies(Bundle.load(directory))
-    with urllib.request.urlopen(model_url, timeout=10) as answer:
-        features = orjson.loads(answer.read())["features"]
+    with urllib.request.urlopen(model_url, timeout=10) as response:
+        features = orjson.loads(response.read())["features"]
     return [prepared.body for prepared in Traffic(features, bad_share=0.0).draw(count)]
 
 

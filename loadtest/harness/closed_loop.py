@@ -39,7 +39,7 @@ class LoadRun:
 
     @property
     def requests_per_second(self) -> float:
-        """Answers per second of wall time."""
+        """Responses per second of wall time."""
         return self.requests / self.seconds
 
 
@@ -56,7 +56,7 @@ class WrkFigures(NamedTuple):
 
 
 def read_wrk(output: str) -> WrkFigures | None:
-    """The figures in what wrk has printed, None if it got no answer."""
+    """The figures in what wrk has printed, None if it got no response."""
     done = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m|h)", output)
     if done is None or int(done[1]) == 0:
         return None
@@ -94,7 +94,7 @@ def drive(
     observer_seconds = subject.observer_seconds() - observer_before
     done = read_wrk(output)
     if done is None:
-        raise LoadTestError(f"expected answers from {subject.name}, got none")
+        raise LoadTestError(f"expected responses from {subject.name}, got none")
     return LoadRun(
         requests=done.requests,
         seconds=done.seconds,

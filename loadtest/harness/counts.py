@@ -9,7 +9,7 @@ COUNT = "hotrow_request_duration_seconds_count"
 
 
 def answered(url: str, path: str = "/predict") -> Counter[str]:
-    """Answers to a path so far by status, from `/metrics`; raises `LoadTestError`.
+    """Responses to a path so far by status, from `/metrics`; raises `LoadTestError`.
 
     A model by its name is counted with all others that are asked for by theirs.
     """

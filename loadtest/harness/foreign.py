@@ -65,7 +65,7 @@ def foreign_load(
 def _read_wrk(output: str, tally: Foreign) -> None:
     done = read_wrk(output)
     if done is None:
-        tally.failed["wrk without an answer"] += 1
+        tally.failed["wrk without a response"] += 1
         return
     tally.answered += done.requests - done.not_200
     # It sees that a connection was refused when it writes to it, and counts that as a write error.
@@ -74,11 +74,11 @@ def _read_wrk(output: str, tally: Foreign) -> None:
 
 
 def _read_hey(output: str, tally: Foreign) -> None:
-    for status, answers in re.findall(r"\[(\d{3})\]\s+(\d+) responses", output):
+    for status, responses in re.findall(r"\[(\d{3})\]\s+(\d+) responses", output):
         if status == "200":
-            tally.answered += int(answers)
+            tally.answered += int(responses)
         else:
-            tally.failed[f"status {status}"] += int(answers)
+            tally.failed[f"status {status}"] += int(responses)
     _, _, errors = output.partition("Error distribution:")
     for count, error in re.findall(r"\[(\d+)\]\s+(.+)", errors):
         if REFUSED in error:

@@ -1,4 +1,4 @@
-"""Locust in processes of its own, headless, ended so that every answer is counted."""
+"""Locust in processes of its own, headless, ended so that every response is counted."""
 
 import os
 import signal

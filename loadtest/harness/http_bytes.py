@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 
-class Answer(NamedTuple):
+class RawResponse(NamedTuple):
     """An HTTP answer, read off the socket."""
 
     status: int
@@ -24,8 +24,8 @@ def address(url: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def exchange(url: str, *pieces: bytes, timeout: float = 2.0) -> list[Answer]:
-    """Send bytes over one connection, each piece by itself, and read every answer.
+def exchange(url: str, *pieces: bytes, timeout: float = 2.0) -> list[RawResponse]:
+    """Send bytes over one connection, each piece by itself, and read every response.
 
     A request that asks the server to close goes last; its own answer, a 404, is
     left out. Where the pieces leave a request unfinished, the server waits for
@@ -40,8 +40,8 @@ def exchange(url: str, *pieces: bytes, timeout: float = 2.0) -> list[Answer]:
         with contextlib.suppress(TimeoutError, ConnectionError):
             while chunk := connection.recv(65_536):
                 received += chunk
-    answers = list(_answers(received))
-    return answers[:-1] if answers and answers[-1].status == 404 and len(answers) > 1 else answers
+    responses = list(_answers(received))
+    return responses[:-1] if responses and responses[-1].status == 404 and len(responses) > 1 else responses
 
 
 def get(path: str) -> bytes:
@@ -63,11 +63,11 @@ def content_length(head: bytes) -> int:
     return int(rest.partition(b"\r\n")[0]) if found else 0
 
 
-def _answers(received: bytes) -> Iterator[Answer]:
+def _answers(received: bytes) -> Iterator[RawResponse]:
     while received:
         head, _, rest = received.partition(b"\r\n\r\n")
         status_line, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         length = int(headers.get("content-length", "0"))
-        yield Answer(int(status_line.split(" ")[1]), headers, rest[:length])
+        yield RawResponse(int(status_line.split(" ")[1]), headers, rest[:length])
         received = rest[length:]

@@ -12,26 +12,28 @@ from loadtest.harness.subject import LoadTestError
 
 
 def instance_at(url: str, request: bytes) -> str:
-    """The instance that answers a request over a new connection, "" if there is no answer of a model."""
+    """The instance that answers a request over a new connection, "" if there is no response of a model."""
     try:
-        answers = exchange(url, request, timeout=5.0)
+        responses = exchange(url, request, timeout=5.0)
     except OSError:
         return ""
-    return instance_of(orjson.loads(answers[0].body)["id"]) if answers and answers[0].status == 200 else ""
+    if not responses or responses[0].status != 200:
+        return ""
+    return instance_of(orjson.loads(responses[0].body)["id"])
 
 
 def wait_for_instances(url: str, request: bytes, count: int, known: Collection[str] = ()) -> Counter[str]:
     """Connect until so many workers that are not `known` have answered; all answers by instance."""
-    answers: Counter[str] = Counter()
+    responses: Counter[str] = Counter()
 
     def all_there() -> bool:
         instance = instance_at(url, request)
         if instance:
-            answers[instance] += 1
-        return len(set(answers).difference(known)) >= count
+            responses[instance] += 1
+        return len(set(responses).difference(known)) >= count
 
     wait_until(all_there, f"{count} workers to answer", 60.0)
-    return answers
+    return responses
 
 
 def wait_until(fact: Callable[[], bool], words: str, seconds: float) -> float:

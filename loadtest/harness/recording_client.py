@@ -1,4 +1,4 @@
-"""Clients that keep records: kept connections, a closed loop or a fixed rate, every answer judged."""
+"""Clients that keep records: kept connections, a closed loop or a fixed rate, every response judged."""
 
 import asyncio
 import itertools
@@ -48,8 +48,8 @@ class _Connection:
         self._writer.write(request)
         await self._writer.drain()
 
-    async def answer(self) -> tuple[int, bytes]:
-        """Status and body of the next answer."""
+    async def response(self) -> tuple[int, bytes]:
+        """Status and body of the next response."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         body = await self._reader.readexactly(content_length(head))
         self.is_last = b"\r\nconnection: close" in head
@@ -107,7 +107,7 @@ class Load:
         return self
 
     def stop(self) -> RequestRecords:
-        """Send no more and wait for the answers under way."""
+        """Send no more and wait for the responses under way."""
         self._stopping.set()
         self._thread.join()
         return self.records
@@ -118,12 +118,12 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def wait_for(self, answers: int, seconds: float = 30.0) -> None:
-        """Wait until so many right answers have come; raises `LoadTestError` if they do not."""
+    def wait_for(self, responses: int, seconds: float = 30.0) -> None:
+        """Wait until so many right responses have come; raises `LoadTestError` if they do not."""
         end = time.monotonic() + seconds
-        while self.records.ok < answers:
+        while self.records.ok < responses:
             if time.monotonic() > end or not self._thread.is_alive():
-                raise LoadTestError(f"expected {answers} answers, got {self.records.ok}")
+                raise LoadTestError(f"expected {responses} responses, got {self.records.ok}")
             time.sleep(0.005)
 
     def _run(self) -> None:
@@ -186,7 +186,7 @@ class Load:
                 if manner < self._manners.leave + self._manners.slow:
                     request = await self._dribble(connection, request)
                 await connection.send(request)
-                status, body = await connection.answer()
+                status, body = await connection.response()
         except (OSError, asyncio.IncompleteReadError, ValueError, asyncio.LimitOverrunError) as error:
             self.records.fail(_kind(error), due, connection.instance)
             await connection.reset()

@@ -1,4 +1,4 @@
-"""What clients sent and what became of each request, held against the log that must know of every answer."""
+"""What clients sent and what became of each request, held against the log, which must have every response."""
 
 import time
 from array import array
@@ -18,8 +18,8 @@ RESET, TIMEOUT, GARBLED, WRONG = "reset", "timeout", "garbled", "wrong"
 SHED_STATUS = 503
 
 
-class RightAnswer(NamedTuple):
-    """An answer that was right: to which row, by which model, and when (monotonic seconds)."""
+class RightResponse(NamedTuple):
+    """A response that was right: to which row, by which model, and when (monotonic seconds)."""
 
     place: int
     model: str
@@ -30,7 +30,7 @@ class Failure(NamedTuple):
     """A request that failed: how, when it was sent and when that was seen (monotonic seconds).
 
     `instance` is the prefix of the last id that its connection was answered with, ""
-    before the first answer: the worker at the other end.
+    before the first response: the worker at the other end.
     """
 
     kind: str
@@ -55,8 +55,8 @@ class RequestRecords:
         self.left = 0
         self.failures: list[Failure] = []
         self.statuses: Counter[int] = Counter()
-        self.answers: dict[str, RightAnswer] = {}
-        #: When each instance gave its first answer (monotonic seconds).
+        self.responses: dict[str, RightResponse] = {}
+        #: When each instance gave its first response (monotonic seconds).
         self.instances: dict[str, float] = {}
         self._ended, self._seconds = array("d"), array("d")
 
@@ -66,7 +66,7 @@ class RequestRecords:
         return Counter(failure.kind for failure in self.failures)
 
     def take(self, place: int, status: int, body: bytes, due: float, instance: str = "") -> str:
-        """Judge an answer to the row at `place`; the instance that gave it, or that answered before."""
+        """Judge a response to the row at `place`; the instance that gave it, or that answered before."""
         now = time.monotonic()
         self.statuses[status] += 1
         if status == SHED_STATUS:
@@ -79,11 +79,11 @@ class RequestRecords:
         identifier, model = str(document.get("id")), str(document.get("model"))
         right = self.rows[place].scores.get(model)
         score = document.get("probability", document.get("probabilities"))
-        if right is None or score != right or identifier in self.answers:
+        if right is None or score != right or identifier in self.responses:
             self.fail(WRONG, due, instance)
             return instance
         self.ok += 1
-        self.answers[identifier] = RightAnswer(place, model, now)
+        self.responses[identifier] = RightResponse(place, model, now)
         self._ended.append(now)
         self._seconds.append(now - due)
         self.instances.setdefault(instance_of(identifier), now)
@@ -94,12 +94,12 @@ class RequestRecords:
         self.failures.append(Failure(kind, sent, time.monotonic(), instance))
 
     def right_between(self, begin: float, end: float) -> int:
-        """Right answers that came between two moments (monotonic seconds)."""
+        """Right responses that came between two moments (monotonic seconds)."""
         ended = np.array(self._ended)
         return int(((ended >= begin) & (ended < end)).sum())
 
     def percentiles_ms(self, begin: float = 0.0, end: float = float("inf")) -> dict[str, float]:
-        """Percentiles of the latency of right answers between two moments, from when each was due."""
+        """Percentiles of the latency of right responses between two moments, from when each was due."""
         ended, seconds = np.array(self._ended), np.array(self._seconds)
         within = seconds[: len(ended)][(ended >= begin) & (ended < end)]
         found = percentiles_us((within * 1e9).astype(np.int64))
@@ -109,9 +109,9 @@ class RequestRecords:
 class Reconciled(NamedTuple):
     """Request records held against a log.
 
-    `lost` are the ids of answers without a line, `duplicates` ids with two lines,
-    `wrong` the ids whose line has another row, model or score than the answer.
-    `others` is the number of lines that belong to no answer of the records.
+    `lost` are the ids of responses without a line, `duplicates` ids with two lines,
+    `wrong` the ids whose line has another row, model or score than the response.
+    `others` is the number of lines that belong to no response of the records.
     """
 
     lines: int
@@ -146,7 +146,7 @@ def reconcile(records: RequestRecords, folder: Path) -> Reconciled:
                     unreadable += 1
                     continue
                 seen[identifier] += 1
-                answered = records.answers.get(identifier)
+                answered = records.responses.get(identifier)
                 if answered is not None and not _agrees(
                     document, records.rows[answered.place], answered.model
                 ):
@@ -154,10 +154,10 @@ def reconcile(records: RequestRecords, folder: Path) -> Reconciled:
     return Reconciled(
         lines=seen.total(),
         unreadable=unreadable,
-        lost=[identifier for identifier in records.answers if identifier not in seen],
+        lost=[identifier for identifier in records.responses if identifier not in seen],
         duplicates=[identifier for identifier, times in seen.items() if times > 1],
         wrong=wrong,
-        others=sum(times for identifier, times in seen.items() if identifier not in records.answers),
+        others=sum(times for identifier, times in seen.items() if identifier not in records.responses),
     )
 
 

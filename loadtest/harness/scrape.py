@@ -22,8 +22,8 @@ def scrape(url: str) -> Samples:
 
 def _page(url: str, attempts: int) -> str:
     try:
-        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
-            return str(answer.read().decode())
+        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
+            return str(response.read().decode())
     except (OSError, HTTPException) as error:  # a killed worker may leave half a page
         if attempts > 1:
             return _page(url, attempts - 1)

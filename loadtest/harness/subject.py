@@ -207,4 +207,4 @@ def _wait_until_ready(name: str, process: subprocess.Popen[bytes], url: str, sec
         except OSError:
             pass
         time.sleep(0.05)
-    raise LoadTestError(f"expected {name} to answer at {url} within {seconds:.0f} s, got no answer")
+    raise LoadTestError(f"expected {name} to answer at {url} within {seconds:.0f} s, got no response")

@@ -88,7 +88,7 @@ def print_result(result: LatencyResult, closed: dict[str, float] | None = None) 
         table.add_row(LABELS[key], *(f"{column[key]:,.0f}" for column in columns.values()))
     console.print(table)
     console.print(
-        f"{result.requests:,} measured, {result.failures:,} not 200, {result.unanswered:,} without an answer."
+        f"{result.requests:,} measured, {result.failures:,} not 200, {result.unanswered:,} unanswered."
     )
     if result.limited:
         console.print(

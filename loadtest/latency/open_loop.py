@@ -1,6 +1,6 @@
 """Requests on their own schedule, whatever the server does.
 
-A closed loop waits for each answer before it asks again, so while the server
+A closed loop waits for each response before it asks again, so while the server
 stalls nothing is asked and nothing is seen (coordinated omission). Here every
 request has its intended time; its latency counts from then, also when all
 connections were busy and it left late. Beside it stands the latency from the
@@ -245,7 +245,7 @@ def _result(
     load: _Load, rate: float, seconds: float, measured_ns: int, processor_share: float
 ) -> LatencyResult:
     if not load.corrected:
-        raise LoadTestError("expected answers to requests at a fixed rate, got none")
+        raise LoadTestError("expected responses to requests at a fixed rate, got none")
     corrected = percentiles_us(as_array(load.corrected))
     late = percentiles_us(as_array(load.late))
     achieved = len(load.corrected) / (max(seconds * 1e9, load.last_ns - measured_ns) / 1e9)

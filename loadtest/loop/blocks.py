@@ -1,4 +1,4 @@
-"""Seconds of a run: how many answers each had and how long they took.
+"""Seconds of a run: how many responses each had and how long they took.
 
 Locust keeps one set of figures for a whole run. A run cut into seconds shows
 how much it varies by itself, which is what a difference has to exceed.
@@ -29,21 +29,21 @@ def bucket_ms(milliseconds: float) -> float:
 
 @dataclass
 class Second:
-    """The answers of one second: those as expected, the others, and their latencies by bucket."""
+    """The responses of one second: those as expected, the others, and their latencies by bucket."""
 
-    answers: int = 0
+    responses: int = 0
     failures: int = 0
     latencies_ms: Counter[float] = field(default_factory=Counter)
 
     def add(self, milliseconds: float, *, failed: bool) -> None:
-        """Count one answer."""
-        self.answers += 1
+        """Count one response."""
+        self.responses += 1
         self.failures += failed
         self.latencies_ms[bucket_ms(milliseconds)] += 1
 
     def merge(self, other: "Second") -> None:
         """Count another's answers too."""
-        self.answers += other.answers
+        self.responses += other.responses
         self.failures += other.failures
         self.latencies_ms.update(other.latencies_ms)
 
@@ -53,7 +53,7 @@ Seconds = dict[int, Second]
 
 def write_seconds(seconds: Mapping[int, Second], folder: Path) -> None:
     """Write what one load process saw, by second since the epoch."""
-    content = {s: [b.answers, b.failures, list(b.latencies_ms.items())] for s, b in seconds.items()}
+    content = {s: [b.responses, b.failures, list(b.latencies_ms.items())] for s, b in seconds.items()}
     (folder / f"seconds-{os.getpid()}.json").write_text(json.dumps(content))
 
 
@@ -61,8 +61,8 @@ def read_seconds(folder: Path) -> Seconds:
     """What all load processes saw together."""
     seconds: Seconds = defaultdict(Second)
     for file in sorted(folder.glob(FILES)):
-        for second, (answers, failures, latencies) in json.loads(file.read_text()).items():
-            block = Second(answers, failures, Counter(dict(latencies)))
+        for second, (responses, failures, latencies) in json.loads(file.read_text()).items():
+            block = Second(responses, failures, Counter(dict(latencies)))
             seconds[int(second)].merge(block)
     return dict(sorted(seconds.items()))
 
@@ -77,7 +77,7 @@ def together(blocks: Iterable[Second]) -> Second:
 
 def percentile_us(block: Second, percent: float) -> float:
     """The latency in us that `percent` of a block's answers did not exceed, NaN without answers."""
-    rank = block.answers * percent / 100.0
+    rank = block.responses * percent / 100.0
     seen = 0
     for milliseconds, count in sorted(block.latencies_ms.items()):
         seen += count

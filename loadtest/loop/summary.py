@@ -22,7 +22,7 @@ def second_rows(
     rows = []
     for before, after in pairwise(samples):
         block = seconds.get(before.second, Second())
-        if after.second != before.second + 1 or not block.answers:
+        if after.second != before.second + 1 or not block.responses:
             continue
         rows.append(
             {
@@ -30,7 +30,7 @@ def second_rows(
                 "measured": before.second in measured,
                 **_figures(block, 1.0),
                 "rss_mb": after.server_rss_bytes / 2**20,
-                **_cpu(before, after, block.answers, cores),
+                **_cpu(before, after, block.responses, cores),
             }
         )
     return rows
@@ -44,7 +44,7 @@ def totals(seconds: Seconds, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any
     return {
         "seconds": len(measured),
         **_figures(block, max(1.0, len(measured))),
-        "cpu_us_per_request": used / block.answers if block.answers else math.nan,
+        "cpu_us_per_request": used / block.responses if block.responses else math.nan,
         "rss_mb": measured[-1]["rss_mb"] if measured else math.nan,
         "rss_mb_per_hour": slope_per_hour([(r["second"], r["rss_mb"]) for r in measured]),
         "server_cpu_share": _mean(measured, "server_cpu_share"),
@@ -63,9 +63,9 @@ def slope_per_hour(points: Sequence[tuple[float, float]]) -> float | None:
 
 def _figures(block: Second, seconds: float) -> dict[str, Any]:
     return {
-        "requests": block.answers,
-        "requests_per_second": block.answers / seconds,
-        "error_rate": block.failures / block.answers if block.answers else math.nan,
+        "requests": block.responses,
+        "requests_per_second": block.responses / seconds,
+        "error_rate": block.failures / block.responses if block.responses else math.nan,
         **{name: percentile_us(block, percent) for name, percent in PERCENTS.items()},
     }
 

@@ -244,7 +244,7 @@ def _encode(
 
 
 def _fits(output: Any, bundle: Bundle) -> bool:
-    """Whether an answer is one of the bundle's task: a number, or one for each class."""
+    """Whether a response is one of the bundle's task: a number, or one for each class."""
     if bundle.classes:
         return isinstance(output, list) and len(output) == len(bundle.classes)
     return isinstance(output, float | int)

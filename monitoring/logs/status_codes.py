@@ -51,7 +51,7 @@ def read_errors(source: str) -> Errors:
 
 def _text(source: str) -> str:
     if source.startswith(("http://", "https://")):
-        with urlopen(source, timeout=_TIMEOUT_SECONDS) as answer:
-            text: str = answer.read().decode()
+        with urlopen(source, timeout=_TIMEOUT_SECONDS) as response:
+            text: str = response.read().decode()
             return text
     return Path(source).read_text(encoding="utf-8")

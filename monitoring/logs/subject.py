@@ -45,8 +45,8 @@ class Hashed:
         return [i for i, row in enumerate(rows_of(record)) if self.digest in row.values()]
 
 
-class AnsweredIds:
-    """The rows that were answered under these ids: an answer's own, a client's of a row or of a request."""
+class ResponseIds:
+    """The rows that were answered under these ids: a response's own, a client's of a row or of a request."""
 
     def __init__(self, ids: Iterable[str]) -> None:
         self._ids = frozenset(ids)
@@ -57,7 +57,7 @@ class AnsweredIds:
         return any(words in text for words in self._texts)
 
     def rows(self, record: dict[str, Any]) -> Collection[int]:
-        """All rows of an answer or a request of such an id, or those rows that have one."""
+        """All rows of a response or a request of such an id, or those rows that have one."""
         # A large batch takes several lines, whose ids go on with a point and a number.
         whole = {str(record["id"]), str(record["id"]).partition(".")[0]}
         whole |= {str(record[name]) for name in ("row_id", "request_id") if name in record}

@@ -264,7 +264,7 @@ def _load(
 
 
 def _load_ours(connection: duckdb.DuckDBPyConnection, files: list[Path], features: Sequence[Feature]) -> None:
-    # A batch is told by its answer, not by its input, in which a feature may be called `rows`.
+    # A batch is told by its response, not by its input, in which a feature may be called `rows`.
     connection.execute(
         "insert into requests select ts, id, seq, model, coalesce(probability, "
         "list_max(try_cast(case when predictions is null then probabilities end as double[])), "

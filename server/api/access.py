@@ -1,4 +1,4 @@
-"""Who may ask: the names this server answers to, and the pages of other origins that may read its answers.
+"""Who may ask: the names this server answers to, and the pages of other origins that may read its responses.
 
 Both are off by default. What they let through on the fast path is decided once a head (`wire/fast_path.py`).
 """
@@ -23,7 +23,7 @@ HEADERS = (
     "X-Request-Id",
     "X-Request-Timeout-Ms",
 )
-#: Headers of answers that it may read.
+#: Headers of responses that it may read.
 EXPOSED = ("Inference-Header-Content-Length", "Retry-After")
 
 

@@ -114,7 +114,7 @@ async def predict(request: Request) -> Response:
     contents: list[bytes] = []
     scorer = service.asked(request.path_params).scorer
     row_id = id_of(body) if takes_id(scorer.bundle.schema) else b""
-    scorer.answer(body, contents.append, time.perf_counter_ns(), row_id)
+    scorer.respond(body, contents.append, time.perf_counter_ns(), row_id)
     return Response(contents[0], media_type="application/json")
 
 

@@ -42,7 +42,7 @@ async def predict_batch(request: Request) -> Response:
 
 
 def _answer(scorer: RowsScorer, scored: ScoredRows, accept: str) -> tuple[bytes, str]:
-    """The answer in the media type that is asked for by name, or else as one JSON object."""
+    """The response in the media type that is asked for by name, or else as one JSON object."""
     asked = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
     if CSV in asked:
         return _csv(scorer, scored), CSV

@@ -11,7 +11,7 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8000"
 
 
 def examples(bundle: Bundle, address: str = DEFAULT_ADDRESS) -> dict[str, str]:
-    """By language, a program that scores the example row at `address` and prints the answer."""
+    """By language, a program that scores the example row at `address` and prints the response."""
     row = {name: value for name, value in row_example(bundle).items() if value is not None}
     compact = orjson.dumps(row).decode()
     indented = orjson.dumps(row, option=orjson.OPT_INDENT_2).decode()

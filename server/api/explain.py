@@ -1,4 +1,4 @@
-"""`POST /explain`: the answer of `/predict` and the reasons for it."""
+"""`POST /explain`: the response of `/predict` and the reasons for it."""
 
 import struct
 import time
@@ -32,7 +32,7 @@ async def explain(request: Request) -> Response:
     values = struct.unpack(f"{len(schema)}d", row)
     found = {"base": terms[-1], "reasons": reasons(schema, values, terms[:-1], _subject(scorer))}
     contents: list[bytes] = []
-    scorer.answer(body, contents.append, started_ns, row_id)
+    scorer.respond(body, contents.append, started_ns, row_id)
     return Response(b"%b,%b" % (contents[0][:-1], orjson.dumps(found)[1:]), media_type=JSON)
 
 

@@ -68,7 +68,7 @@ def _bins(service: Service) -> dict[str, Any]:
         slots = layout.drift.get(bundle.label)
         columns = slots.columns if slots is not None else {}
         found[bundle.label] = {
-            "scores": layout.answers[bundle.label, bundle.outcomes[0]].bounds,
+            "scores": layout.predictions[bundle.label, bundle.outcomes[0]].bounds,
             "columns": {name: column.distribution.edges for name, column in columns.items() if name},
         }
     return found

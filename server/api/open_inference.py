@@ -245,14 +245,14 @@ def _write(
     scored: ScoredRows,
     ids: Tensor | None,
 ) -> tuple[bytes, int | None]:
-    answer = {
+    response = {
         "model_name": model.bundle.name,
         "model_version": model.bundle.version,
         "id": scored.id if head.id in (None, "") else head.id,
     }
     given = {MEMBER: ids} if ids is not None else {}
     outputs = [given.get(name) or model.tensors.tensor(name, scored) for name, _ in wanted]
-    return write_response(answer, outputs, [binary for _, binary in wanted])
+    return write_response(response, outputs, [binary for _, binary in wanted])
 
 
 def _model(request: Request) -> tuple[Service, RowsScorer]:

@@ -115,7 +115,7 @@ def _scoring(bundle: Bundle, suffix: str = "") -> dict[str, Any]:
             bodies,
             ref("BatchAnswer"),
             description="NDJSON holds a row a line; CSV a header of feature names, an empty cell is missing. "
-            "With `Accept: text/csv` or `application/x-ndjson` the answer comes a line a row.",
+            "With `Accept: text/csv` or `application/x-ndjson` the response comes a line a row.",
         ),
     }
     if bundle.manifest.get("source", {}).get("family") == "lightgbm":
@@ -164,7 +164,7 @@ def _history() -> dict[str, Any]:
             "models": {"type": "object"},
         }
     )
-    answer = record(
+    response = record(
         {
             "log": {"enum": ["off", "async", "strict"]},
             "bins": {"type": "object"},
@@ -174,7 +174,7 @@ def _history() -> dict[str, Any]:
         }
     )
     words = "Not a number of minutes"
-    path = _get("history", "What all workers did, minute by minute", answer, errors={400: words})
+    path = _get("history", "What all workers did, minute by minute", response, errors={400: words})
     path["get"]["parameters"] = [
         {
             "name": "minutes",
@@ -257,12 +257,12 @@ def _post(
     name: str,
     summary: str,
     bodies: dict[str, JsonSchema],
-    answer: JsonSchema,
+    response: JsonSchema,
     *,
     description: str = "",
     samples: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    operation = _operation(name, summary, answer, JSON, "Scoring")
+    operation = _operation(name, summary, response, JSON, "Scoring")
     content = {media_type: {"schema": schema} for media_type, schema in bodies.items()}
     operation["requestBody"] = {"required": True, "content": content}
     operation["responses"] |= _errors(_ERRORS, "Problem", PROBLEM_JSON)
@@ -288,8 +288,8 @@ def _get(
 
 
 def _operation(name: str, summary: str, schema: JsonSchema, media_type: str, tag: str) -> dict[str, Any]:
-    answer = {"description": "The answer", "content": {media_type: {"schema": schema}}}
-    return {"operationId": name, "summary": summary, "tags": [tag], "responses": {"200": answer}}
+    response = {"description": "The response", "content": {media_type: {"schema": schema}}}
+    return {"operationId": name, "summary": summary, "tags": [tag], "responses": {"200": response}}
 
 
 def _errors(codes: dict[int, str], schema: str, media_type: str) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def _range(feature: Feature) -> JsonSchema:
 
 
 def response_members(bundle: Bundle) -> dict[str, JsonSchema]:
-    """What an answer says of one row."""
+    """What a response says of one row."""
     if bundle.task == "binary":
         decision = {"type": "string", "enum": list(bundle.outcomes)}
         return {"probability": PROBABILITY, "decision": decision}
@@ -119,7 +119,7 @@ def response_members(bundle: Bundle) -> dict[str, JsonSchema]:
 
 
 def policy_members(bundle: Bundle) -> dict[str, JsonSchema]:
-    """What an answer says of a row beside, where the bundle's policy spoke."""
+    """What a response says of a row beside, where the bundle's policy spoke."""
     if bundle.policy is None:
         return {}
     reasons = list(bundle.policy.reasons())
@@ -133,14 +133,14 @@ def policy_members(bundle: Bundle) -> dict[str, JsonSchema]:
 
 
 def response_schema(bundle: Bundle) -> JsonSchema:
-    """The answer of `/predict`."""
+    """The response of `/predict`."""
     identity = {"type": "string", "description": "Unique; the key of the prediction log."}
     members = {"id": identity, **response_members(bundle), "model": {"const": bundle.label}}
     return record(members | policy_members(bundle), required=list(members))
 
 
 def batch_response_schema(bundle: Bundle) -> JsonSchema:
-    """The answer of `/predict/batch`: a list of each member, in the order of the rows."""
+    """The response of `/predict/batch`: a list of each member, in the order of the rows."""
     plural = {"probability": "probabilities", "decision": "decisions", "prediction": "predictions"}
     members = response_members(bundle) | policy_members(bundle)
     lists = {plural.get(name, name): array(schema) for name, schema in members.items()}
@@ -148,7 +148,7 @@ def batch_response_schema(bundle: Bundle) -> JsonSchema:
 
 
 def explanation_schema(bundle: Bundle) -> JsonSchema:
-    """The answer of `/explain`."""
+    """The response of `/explain`."""
     reason = record(
         {
             "feature": {"type": "string", "enum": list(bundle.schema.names)},
@@ -159,13 +159,13 @@ def explanation_schema(bundle: Bundle) -> JsonSchema:
             "words": STRING,
         }
     )
-    answer = response_schema(bundle)
+    response = response_schema(bundle)
     base = {
         "type": "number",
         "description": "The margin of the average row; with the contributions, the margin.",
     }
     members = {"base": base, "reasons": array(reason)}
-    return record(answer["properties"] | members, required=[*answer["required"], *members])
+    return record(response["properties"] | members, required=[*response["required"], *members])
 
 
 def problem_schema() -> JsonSchema:

@@ -53,7 +53,7 @@ def _open_inference_error(error: Problem) -> Response:
 
 @lru_cache
 def overloaded(under_v2: bool, retry_after_seconds: int) -> Response:
-    """The answer to a request that there is no room for."""
+    """The response to a request that there is no room for."""
     return error_response("/v2" if under_v2 else "/", no_room(retry_after_seconds))
 
 
@@ -81,5 +81,5 @@ async def no_memory_response(request: Request, _: Exception) -> Response:
 
 
 async def failure_response(request: Request, _: Exception) -> Response:
-    """Our own mistake: the answer says nothing of the inside, the log has the traceback."""
+    """Our own mistake: the response says nothing of the inside, the log has the traceback."""
     return await problem_response(request, ModelFailure("the server failed to answer this request"))

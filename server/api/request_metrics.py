@@ -32,7 +32,7 @@ class RequestMetrics:
         self._in_flight = in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one request and observe it when its answer is out."""
+        """Run one request and observe it when its response is out."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -40,30 +40,29 @@ class RequestMetrics:
         scope[ARRIVED] = int(started * 1e9)
         path = scope["path"]
         place = Place(self._in_flight, kind_of(path), _body_bytes(scope))
-        answer = _ResponseWatch(place, send)
+        response = _ResponseWatch(place, send)
         try:
-            await self._run(scope, place.watching(receive), answer, place)
+            await self._run(scope, place.watching(receive), response, place)
         finally:
             place.leave()
-            seconds = (answer.ended or time.perf_counter()) - started
-            self._duration(path, scope["method"], answer.status)(seconds)
+            seconds = (response.ended or time.perf_counter()) - started
+            self._duration(path, scope["method"], response.status)(seconds)
 
-    async def _run(self, scope: Scope, receive: Receive, answer: "_ResponseWatch", place: "Place") -> None:
+    async def _run(self, scope: Scope, receive: Receive, response: "_ResponseWatch", place: "Place") -> None:
         try:
             if not place.is_rejected:
-                await self._app(scope, receive, answer.send)
+                await self._app(scope, receive, response.send)
         except Exception as error:
             if place.is_rejected:
                 pass  # it saw the client go, as it was told
-            elif answer.has_begun:
+            elif response.has_begun:
                 raise
             else:  # answered here, the connection goes on: uvicorn would end it without saying so
                 logger.exception("A request failed.")
-                response = await failure_response(Request(scope), error)
-                await response(scope, receive, answer.send)
-        if place.is_rejected and not answer.has_begun:
-            response = overloaded(is_open_inference(scope["path"]), self._in_flight.shed_one())
-            await response(scope, receive, answer.last)
+                await (await failure_response(Request(scope), error))(scope, receive, response.send)
+        if place.is_rejected and not response.has_begun:
+            error_response = overloaded(is_open_inference(scope["path"]), self._in_flight.shed_one())
+            await error_response(scope, receive, response.last)
 
 
 class Place:
@@ -123,7 +122,7 @@ class Place:
 
 
 class _ResponseWatch:
-    """What is sent of one answer, which says so if the connection closes behind half a request."""
+    """What is sent of one response, which says so if the connection closes behind half a request."""
 
     def __init__(self, place: Place, send: Send) -> None:
         self._place = place

@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         "--on-bad-row",
         choices=["fail", "skip", "null"],
         default="fail",
-        help="refuse the file, leave the row out, or leave its answer empty; "
+        help="refuse the file, leave the row out, or leave its response empty; "
         "the last two write OUT.bad.csv with the lines [%(default)s]",
     )
     parser.add_argument(

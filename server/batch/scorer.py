@@ -1,4 +1,4 @@
-"""One block of a file, scored: columns in, the same columns and the model's answers out."""
+"""One block of a file, scored: columns in, the same columns and the model's responses out."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -77,8 +77,8 @@ class BatchScorer:
         )
         bad = encoded.bad.copy()
         bad[read.ragged] = True
-        answers = self._answers(encoded.rows, bad)
-        content = self._csv_part(read, answers, bad, encoded.rows)
+        predictions = self._predictions(encoded.rows, bad)
+        content = self._csv_part(read, predictions, bad, encoded.rows)
         details = _ragged_details(read) + [
             v for v in encoded.details if v.row not in set(read.ragged.tolist())
         ]
@@ -91,38 +91,40 @@ class BatchScorer:
 
     def _score_table(self, block: Block, table: pl.DataFrame) -> BlockResult:
         encoded = encode_table(table, self.bundle.schema, self._bounds, self._columns)
-        answers = self._answers(encoded.rows, encoded.bad)
-        content = self._written(table.hstack(answers), encoded.bad)
+        predictions = self._predictions(encoded.rows, encoded.bad)
+        content = self._written(table.hstack(predictions), encoded.bad)
         bad = [value._replace(row=block.first + value.row) for value in encoded.details]
         return BlockResult(content, table.height, int(encoded.bad.sum()), bad)
 
     def _score_lines(self, block: Block) -> BlockResult:
         assert isinstance(block.content, bytes)
         read = self._lines.read(block.content, block.first)
-        answers = self._answers(read.rows, read.bad)
+        predictions = self._predictions(read.rows, read.bad)
         if self._output.kind == LINES:
-            lines = map(extended, read.texts, _json_lines(answers), read.bad.tolist())
+            lines = map(extended, read.texts, _json_lines(predictions), read.bad.tolist())
             content = b"".join(self._keep(lines, read.bad))
         else:
             # In CSV a number is what its digits say: they stay as they are.
             kinds = {} if self._output.kind == CSV else self._kinds
             table = members_table(read.texts, read.lines, kinds, self.layout.names)
-            content = self._written(table.hstack(answers), read.bad)
+            content = self._written(table.hstack(predictions), read.bad)
         bad = [value._replace(row=read.lines[value.row]) for value in read.details]
         return BlockResult(content, len(read.texts), int(read.bad.sum()), bad)
 
-    def _answers(self, rows: Matrix, bad: Flags) -> pl.DataFrame:
+    def _predictions(self, rows: Matrix, bad: Flags) -> pl.DataFrame:
         """The added columns, null where a row is bad."""
         outputs = self._predictor.outputs(self.backend.margins(rows)) if len(rows) else []
         values = np.array(outputs, dtype=np.float64).reshape(len(rows), self.bundle.outputs)
         series = [pl.Series(name, column) for name, column in zip(self._added, values.T, strict=False)]
         if self.bundle.task in ("binary", "multiclass"):
             series += self._decided(values, rows, bad, self._added[len(series) :])
-        answers = pl.DataFrame(series)
+        predictions = pl.DataFrame(series)
         if not bad.any():
-            return answers
+            return predictions
         good = pl.Series(~bad)
-        return answers.select(pl.when(good).then(pl.col(name)).alias(name) for name in answers.columns)
+        return predictions.select(
+            pl.when(good).then(pl.col(name)).alias(name) for name in predictions.columns
+        )
 
     def _decided(self, values: Matrix, rows: Matrix, bad: Flags, names: Sequence[str]) -> Iterator[pl.Series]:
         """The columns of decisions or classes; raises `BatchRefused` where the model gives none."""
@@ -145,14 +147,16 @@ class BatchScorer:
         for name, texts in zip(names, columns, strict=True):
             yield pl.Series(name, texts, dtype=pl.String).gather(places)
 
-    def _csv_part(self, read: CsvTable, answers: pl.DataFrame, bad: Flags, rows: Matrix) -> bytes:
+    def _csv_part(self, read: CsvTable, predictions: pl.DataFrame, bad: Flags, rows: Matrix) -> bytes:
         if not self._verbatim:
             table = self._typed(read.table, rows)
             table.columns = list(self.layout.columns)
-            return self._written(table.hstack(answers), bad)
+            return self._written(table.hstack(predictions), bad)
         separator = self._output.separator
-        more = answers.write_csv(include_header=False, separator=separator, decimal_comma=self._decimal_comma)
-        lines = zip(read.lines(), more.encode().split(b"\n"), strict=False)
+        added = predictions.write_csv(
+            include_header=False, separator=separator, decimal_comma=self._decimal_comma
+        )
+        lines = zip(read.lines(), added.encode().split(b"\n"), strict=False)
         return b"".join(self._keep([b"%b%b%b\n" % (a, separator.encode(), b) for a, b in lines], bad))
 
     def _keep(
@@ -195,8 +199,8 @@ class BatchScorer:
         return [value._replace(row=block.first + int(lines[value.row])) for value in sorted(details)]
 
 
-def _json_lines(answers: pl.DataFrame) -> list[bytes]:
-    return answers.write_ndjson().encode().split(b"\n")
+def _json_lines(predictions: pl.DataFrame) -> list[bytes]:
+    return predictions.write_ndjson().encode().split(b"\n")
 
 
 def _ragged_details(read: CsvTable) -> list[BadValue]:

@@ -15,7 +15,7 @@ from server.model.schema import Row
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
-#: The first answer waits for the helper's start and the model's load.
+#: The first response waits for the helper's start and the model's load.
 ANSWER_SECONDS = 30.0
 #: The contributions are LightGBM's own terms of the same sum: only its rounding differs.
 TOLERANCE = 1e-9
@@ -66,7 +66,7 @@ class Explainer:
         await self._end()
 
     async def retire(self) -> None:
-        """End the helper when those that wait for it have their answers."""
+        """End the helper when those that wait for it have their responses."""
         async with self._lock:
             await self._end()
 
@@ -86,13 +86,13 @@ class Explainer:
         if writer.is_closing():  # uvloop raises a RuntimeError for a write to a closed pipe
             raise BrokenPipeError
         with ExitStack() as unread:
-            # A client that goes, or a time-out, leaves an unread answer in the pipe.
+            # A client that goes, or a time-out, leaves an unread response in the pipe.
             unread.callback(self._kill)
             writer.write(row)
             async with asyncio.timeout(ANSWER_SECONDS):
-                answer = await reader.readexactly(self._result.size)
+                response = await reader.readexactly(self._result.size)
             unread.pop_all()
-        return self._result.unpack(answer)
+        return self._result.unpack(response)
 
     async def _start(self) -> asyncio.subprocess.Process:
         source = self._bundle.directory / self._bundle.manifest["source"]["file"]

@@ -1,4 +1,4 @@
-"""The reasons of an answer, in words: contributions with the labels and units of the schema."""
+"""The reasons of a response, in words: contributions with the labels and units of the schema."""
 
 import math
 from collections.abc import Sequence

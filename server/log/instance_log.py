@@ -1,20 +1,19 @@
-"""The log of one model's answers in one worker, as its scorers see it."""
+"""The log of one model's responses in one worker, as its scorers see it."""
 
 import struct
 from collections.abc import Callable, Sequence
 
-from server.log.line import Answered
-from server.log.ring import ROWS, Put
+from server.log.ring import ROWS, LoggedResponse, Put
 
 _SCORE = struct.Struct("d")
 
 
 class InstanceLog:
-    """Takes the answers of one model in one worker.
+    """Takes the responses of one model in one worker.
 
-    `ring_put` is what the hot path puts an answer by, under the number `instance`, and
+    `ring_put` is what the hot path puts a response by, under the number `instance`, and
     `drop` counts one that found no room. `input_of` is what is logged of a row's text.
-    `write`, of the strict mode alone, has the kernel take the lines of some answers now,
+    `write`, of the strict mode alone, has the kernel take the lines of some responses now,
     all or none; it raises `OSError`.
     """
 
@@ -24,16 +23,16 @@ class InstanceLog:
         ring_put: Put,
         drop: Callable[[], None],
         input_of: Callable[[bytes], bytes],
-        write: Callable[[Sequence[Answered]], None] | None,
+        write: Callable[[Sequence[LoggedResponse]], None] | None,
     ) -> None:
         self.instance, self.ring_put, self.drop = instance, ring_put, drop
         self.input_of, self.write = input_of, write
 
-    def put(self, answers: Sequence[Answered], rows: Sequence[bytes]) -> None:
-        """Take the answers to some rows: each row 1 + F float64, its score and itself, or several such."""
+    def put(self, responses: Sequence[LoggedResponse], rows: Sequence[bytes]) -> None:
+        """Take the responses to some rows: each row 1 + F float64, its score and itself, or several such."""
         for piece in rows:
             (score,) = _SCORE.unpack_from(piece)
             self.ring_put(self.instance, 0, 0, 0, score, piece[_SCORE.size :], b"", b"", ROWS)
-        for began_ns, ended_ns, response, number, body in answers:
+        for began_ns, ended_ns, response, number, body in responses:
             if not self.ring_put(self.instance, began_ns, ended_ns, number, 0.0, b"", response, body):
                 self.drop()

@@ -2,14 +2,10 @@
 
 import time
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from server.log.masked import Mask
+from server.log.ring import LoggedResponse
 from server.metrics.process_usage import ProcessUsage
-
-#: An answer: when its request began and ended by `perf_counter_ns`, the JSON object
-#: that was sent, its number, and the JSON object that was received.
-Answered: TypeAlias = tuple[int, int, bytes, int, bytes]
 
 #: JSON allows raw line breaks only between tokens, where a space means the same.
 _LINE_BREAKS_TO_SPACES = bytes.maketrans(b"\r\n", b"  ")
@@ -20,7 +16,7 @@ _THREE_DIGITS = [b"%03d" % number for number in range(1000)]
 
 
 class LineMaker:
-    """Makes the lines of one model's answers in one process, `usage`'s.
+    """Makes the lines of one model's responses in one process, `usage`'s.
 
     The calendar part of the time, and the process's CPU and memory, are renewed
     once a second, when lines are made. Without a `mask` the request's body is
@@ -36,11 +32,11 @@ class LineMaker:
         self._usage = b""
         self._usage_ends_ns = 0
 
-    def lines(self, answers: Sequence[Answered]) -> bytes:
-        """The lines of some answers."""
+    def lines(self, responses: Sequence[LoggedResponse]) -> bytes:
+        """The lines of some responses."""
         pieces: list[bytes] = []
         mask, digits, three = self._mask, _DIGITS, _THREE_DIGITS
-        for began_ns, ended_ns, content, sequence, body in answers:
+        for began_ns, ended_ns, content, sequence, body in responses:
             if not self._second_began_ns <= began_ns < self._second_ends_ns:
                 self._renew(began_ns)
             if mask is not None:

@@ -2,7 +2,7 @@
 
 A bundle marks a feature as personal in its schema (`"personal": "hash"`), the
 setting `HOTROW_LOG_MASK` overrules it. A body without masked fields is copied as
-it came; one with them is written anew, after the answer is sent.
+it came; one with them is written anew, after the response is sent.
 """
 
 from collections.abc import Mapping

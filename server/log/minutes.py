@@ -103,8 +103,8 @@ class Minutes:
         requests, latencies = self._requests(grown["durations"])
         oldest = [moment for ring in self._rings if (moment := ring.oldest_ns()) is not None]
         waits = (time.perf_counter_ns() - min(oldest)) / 1e9 if oldest else 0.0
-        answers = {label: _answers(model, grown) for label, model in models.items()}
-        return self._named({label: told for label, told in answers.items() if any(told.values())}) | {
+        responses = {label: _responses(model, grown) for label, model in models.items()}
+        return self._named({label: told for label, told in responses.items() if any(told.values())}) | {
             "seconds": round(now - self._began, 1),
             "requests": requests,
             "latency_us": latencies,
@@ -134,7 +134,7 @@ def _quantiles(bounds: Sequence[float], counts: Slots) -> dict[str, float]:
     return {name: round(1e6 * quantile(bounds, counts, share), 1) for name, share in _QUANTILES.items()}
 
 
-def _answers(model: Mapping[str, Any], grown: Mapping[str, Slots]) -> dict[str, Any]:
+def _responses(model: Mapping[str, Any], grown: Mapping[str, Slots]) -> dict[str, Any]:
     by_outcome = {o: grown[f"{model['label']}\0{o}"][:-1] for o, _ in model["answers"]}
     scores = np.sum(list(by_outcome.values()), axis=0).astype(int).tolist()
     return {
@@ -148,7 +148,7 @@ def _columns(plan: Mapping[str, Any], tally: Counts) -> dict[str, Any]:
     """What a minute's rows held, by feature: counts by bin, of missing values, and beyond the range."""
     found = {}
     for (_, first, missing, *_), name in zip(plan["columns"], plan["names"], strict=True):
-        if name:  # the score's own histogram is told with the answers
+        if name:  # the score's own histogram is told with the responses
             bins = tally[first:missing].astype(int).tolist()
             found[name] = {"bins": bins, "missing": int(tally[missing]), "beyond": int(tally[missing + 1])}
     return found

@@ -2,7 +2,7 @@
 
 An observer process takes it from there (`server/log/observer.py`). Since the ring is
 memory of its own, what was put into it outlives the worker. In the strict mode the
-worker writes the line itself, before the answer; the observer counts and syncs.
+worker writes the line itself, before the response; the observer counts and syncs.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from server.log.file import LogFile
 from server.log.history import History
 from server.log.input import LoggedInput
 from server.log.instance_log import InstanceLog
-from server.log.line import Answered, LineMaker
+from server.log.line import LineMaker
 from server.log.mask import Masking
 from server.log.masked import read_key
 from server.log.observer_process import ObserverProcess
-from server.log.ring import ADMITTED, CLOSED, OPENED
+from server.log.ring import ADMITTED, CLOSED, OPENED, LoggedResponse
 from server.log.rotation import RetentionPolicy
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.shared import SharedMetrics, WorkerMetrics
@@ -154,14 +154,14 @@ class PredictionLog:
         if self._owns:
             self._shared.observer.finish()
 
-    def _writer(self, maker: LineMaker) -> Callable[[Sequence[Answered]], None]:
-        """What has the kernel take the lines of some answers now; raises `OSError`."""
+    def _writer(self, maker: LineMaker) -> Callable[[Sequence[LoggedResponse]], None]:
+        """What has the kernel take the lines of some responses now; raises `OSError`."""
         file = self._file
         assert file is not None
 
-        def write(answers: Sequence[Answered]) -> None:
-            file.append([maker.lines(answers)])
-            self._lines += len(answers)
+        def write(responses: Sequence[LoggedResponse]) -> None:
+            file.append([maker.lines(responses)])
+            self._lines += len(responses)
 
         return write
 

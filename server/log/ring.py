@@ -26,9 +26,9 @@ _PACK, _UNPACK, _RECORD_BYTES = _RECORD.pack, _RECORD.unpack_from, _RECORD.size
 _SCORE_BYTES = 8
 _SKIP = bytes(4)
 _GAP = (0,) * 8
-#: In the place of the response's length: no answer, but an instance that begins or ends.
+#: In the place of the response's length: no response, but an instance that begins or ends.
 OPENED, ADMITTED, CLOSED = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
-#: Rows of an answer whose lines come after: they are counted, and have no line of their own.
+#: Rows of a response whose lines come after: they are counted, and have no line of their own.
 ROWS = 0xFFFFFFFC
 #: What was read is given back, and its memory with it, in pieces of so much.
 RELEASE_BYTES = 2**20
@@ -36,8 +36,9 @@ _MEMBARRIER, _MEMBARRIER_GLOBAL = {"aarch64": 283}.get(platform.machine(), 324),
 _STORES_IN_ORDER = platform.machine() in ("x86_64", "AMD64", "i686")
 
 
-#: When a request began and ended by `perf_counter_ns`, the response, its number, the body.
-Answer: TypeAlias = tuple[int, int, bytes, int, bytes]
+#: When a request began and ended by `perf_counter_ns`, the JSON object that was sent, its
+#: number, and the JSON object that was received.
+LoggedResponse: TypeAlias = tuple[int, int, bytes, int, bytes]
 
 
 class Event(NamedTuple):
@@ -57,7 +58,7 @@ class RecordGroup(NamedTuple):
     """
 
     instance: int
-    answers: list[Answer]
+    responses: list[LoggedResponse]
     rows: list[bytes]
 
 
@@ -88,7 +89,7 @@ class Put(Protocol):
     """Adds a record; False if there is no room.
 
     In this order: the instance, when the request began and ended by `perf_counter_ns`,
-    the number of the answer, the score of its row, the encoded row (of several their
+    the number of the response, the score of its row, the encoded row (of several their
     scores and rows in turn, but for the first score), the response, the body.
     """
 
@@ -175,7 +176,7 @@ class Ring:
     # The reader
 
     def take(self, most_bytes: int) -> Taken:
-        """Answers that were not read, of about so many bytes, or one event; nothing if there is none."""
+        """Responses that were not read, of about so many bytes, or one event; nothing if there is none."""
         read, head = self._index[_READ], self._index[_HEAD]
         if read != head:
             _order_loads()
@@ -203,7 +204,7 @@ class Ring:
                 at += wide
                 body_at = at + kind
                 end_at = at + size - _RECORD_BYTES - wide
-                group.answers.append((began, ended, memory[at:body_at], number, memory[body_at:end_at]))
+                group.responses.append((began, ended, memory[at:body_at], number, memory[body_at:end_at]))
         return Taken(groups, None, read)
 
     def _header(self, position: int) -> tuple[Any, ...]:
@@ -288,7 +289,7 @@ class Ring:
         return max(0, self._index[_HEAD] - self._index[_READ])
 
     def oldest_ns(self) -> int | None:
-        """When the oldest unread answer ended, by `perf_counter_ns`; None if there is none."""
+        """When the oldest unread response ended, by `perf_counter_ns`; None if there is none."""
         read, head = self._index[_READ], self._index[_HEAD]
         position = read
         while position < head:

@@ -15,7 +15,7 @@ from server.log.file import LogFile, cut_back
 from server.log.journal import LogJournal
 from server.log.line import LineMaker
 from server.log.masked import Mask
-from server.log.ring import ADMITTED, OPENED, Answer, Event, RecordGroup, Ring
+from server.log.ring import ADMITTED, OPENED, Event, LoggedResponse, RecordGroup, Ring
 from server.log.rotation import RetentionPolicy
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.row_counter import Counts, RowCounter
@@ -76,7 +76,7 @@ class Tallies:
 
 
 class Way(NamedTuple):
-    """How the answers of one instance become lines and counts."""
+    """How the responses of one instance become lines and counts."""
 
     maker: LineMaker
     counter: RowCounter | None
@@ -175,19 +175,19 @@ class Stream:
     # Lines
 
     def _blocks(self, groups: Sequence[RecordGroup]) -> Iterator[bytes]:
-        for instance, answers, _ in groups:
-            yield self._lines(instance, answers)
+        for instance, responses, _ in groups:
+            yield self._lines(instance, responses)
 
-    def _lines(self, instance: int, answers: Sequence[Answer]) -> bytes:
+    def _lines(self, instance: int, responses: Sequence[LoggedResponse]) -> bytes:
         try:
-            return self._way(instance).maker.lines(answers)
+            return self._way(instance).maker.lines(responses)
         except Exception:
-            if len(answers) > 1:  # others of them may have their line
-                return b"".join(self._lines(instance, [answer]) for answer in answers)
+            if len(responses) > 1:  # others of them may have their line
+                return b"".join(self._lines(instance, [response]) for response in responses)
             if instance not in self._lineless:  # once, not for each of a million
                 self._lineless.add(instance)
-                logger.exception("An answer has no line in the prediction log; others are counted.")
-            self._lose(self._drop_failed, len(answers))
+                logger.exception("A response has no line in the prediction log; others are counted.")
+            self._lose(self._drop_failed, len(responses))
             return b""
 
     def _way(self, instance: int) -> Way:

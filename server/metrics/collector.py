@@ -48,7 +48,7 @@ class MetricsCollector(Collector):
 def _request_families(layout: SlotLayout, totals: Totals) -> Iterator[Metric]:
     durations = HistogramMetricFamily(
         "hotrow_request_duration_seconds",
-        "Time from the whole request to its answer.",
+        "Time from the whole request to its response.",
         labels=("route", "method", "code"),
     )
     first = next(iter(layout.duration.values()))
@@ -90,7 +90,7 @@ def _prediction_families(layout: SlotLayout, totals: Totals) -> Iterator[Metric]
         "hotrow_predicted_value", "Predicted value, in the tenths of the training data.", labels=("model",)
     )
     for label in layout.statistics:
-        parts = {outcome: at for (model, outcome), at in layout.answers.items() if model == label}
+        parts = {outcome: at for (model, outcome), at in layout.predictions.items() if model == label}
         counts = {outcome: totals[at.first : at.first + at.size] for outcome, at in parts.items()}
         for outcome, of_outcome in counts.items():
             decisions.add_metric((label, outcome), float(of_outcome[:-1].sum()))
@@ -104,12 +104,12 @@ def _log_families(shared: SharedMetrics, totals: Totals) -> Iterator[Metric]:
     layout = shared.layout
     yield GaugeMetricFamily(
         "hotrow_log_queue_bytes",
-        "Answers whose lines wait to be written.",
+        "Responses whose lines wait to be written.",
         value=float(shared.unread_bytes()),
     )
     yield GaugeMetricFamily(
         "hotrow_log_oldest_unwritten_seconds",
-        "How long the oldest answer has waited for its line to be written.",
+        "How long the oldest response has waited for its line to be written.",
         value=shared.oldest_unwritten_seconds(),
     )
     yield GaugeMetricFamily(

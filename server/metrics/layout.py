@@ -30,7 +30,7 @@ PROBABILITY_BUCKETS = tuple(i / 20 for i in range(1, 21))
 SPARE_SLOTS = 2**18
 
 
-def _answer_bounds(outcome: str, reference: Reference | None) -> Sequence[float]:
+def _prediction_bounds(outcome: str, reference: Reference | None) -> Sequence[float]:
     """The upper bounds of a probability's histogram, or of a value's: those of the training scores."""
     if outcome != VALUE:
         return PROBABILITY_BUCKETS
@@ -81,7 +81,7 @@ class SlotLayout:
         self.reloading = self._take()
         self.reloads = {result: self._take() for result in RELOAD_RESULTS}
         # One addition counts the outcome, and its probability or value.
-        self.answers: dict[tuple[str, str], Histogram] = {}
+        self.predictions: dict[tuple[str, str], Histogram] = {}
         self.statistics: dict[str, dict[str, int]] = {}
         self.drift: dict[str, DriftSlots] = {}
         #: Fields of rows that were refused, by model; under "" those that are no feature.
@@ -104,8 +104,8 @@ class SlotLayout:
     def register(self, label: str, outcomes: Sequence[str], reference: Reference | None) -> None:
         """Give a model its slots, as far as it has none; raises `BundleError` if there is no room left."""
         for outcome in outcomes:
-            if (label, outcome) not in self.answers:
-                self.answers[label, outcome] = self._histogram(_answer_bounds(outcome, reference))
+            if (label, outcome) not in self.predictions:
+                self.predictions[label, outcome] = self._histogram(_prediction_bounds(outcome, reference))
         if label not in self.statistics:
             self.statistics[label] = {name: self._take() for name in STATISTICS}
         known = self.drift.get(label)

@@ -86,9 +86,9 @@ class SharedMetrics:
         return sum(ring.unread_bytes for ring in self.rings)
 
     def oldest_unwritten_seconds(self) -> float:
-        """How long the oldest answer of any worker has waited for its line; 0 if none waits.
+        """How long the oldest response of any worker has waited for its line; 0 if none waits.
 
-        Told from when the answer was given, so an observer that is dead shows, too.
+        Told from when the response was given, so an observer that is dead shows, too.
         """
         since = [moment for ring in self.rings if (moment := ring.oldest_ns()) is not None]
         return max(0.0, (time.perf_counter_ns() - min(since)) / 1e9) if since else 0.0
@@ -141,8 +141,8 @@ class WorkerMetrics:
         It observes the probability, of several classes the likeliest's, or the value.
         """
         values = self._values
-        answers = [self.shared.layout.answers[label, outcome] for outcome in outcomes]
-        firsts, bounds, total = [a.first for a in answers], answers[0].bounds, answers[0].sum_slot
+        predictions = [self.shared.layout.predictions[label, outcome] for outcome in outcomes]
+        firsts, bounds, total = [a.first for a in predictions], predictions[0].bounds, predictions[0].sum_slot
         if task == "multiclass":
 
             def count_class(probabilities: list[float], outcome: int) -> None:
@@ -179,8 +179,8 @@ class WorkerMetrics:
         layout = self.shared.layout
         return {
             "label": label,
-            "answers": [[outcome, layout.answers[label, outcome].first] for outcome in outcomes],
-            "bounds": layout.answers[label, outcomes[0]].bounds,
+            "answers": [[outcome, layout.predictions[label, outcome].first] for outcome in outcomes],
+            "bounds": layout.predictions[label, outcomes[0]].bounds,
             "refused": layout.refused.get(label, {}),
         }
 
@@ -189,17 +189,17 @@ class WorkerMetrics:
     ) -> Callable[[Sequence[Any], npt.NDArray[np.intp]], None]:
         """A function that counts many rows' answers and the indices of their outcomes, int [n]."""
         values = self._values
-        answers = [self.shared.layout.answers[label, outcome] for outcome in outcomes]
+        predictions = [self.shared.layout.predictions[label, outcome] for outcome in outcomes]
 
         def count(outputs: Sequence[Any], found: npt.NDArray[np.intp]) -> None:
             observed = np.asarray(outputs, dtype=np.float64)
             if task == "multiclass":
                 observed = observed[np.arange(len(found)), found]
-            buckets = np.searchsorted(answers[0].bounds, observed, side="left")
-            for outcome, at in enumerate(answers):
+            buckets = np.searchsorted(predictions[0].bounds, observed, side="left")
+            for outcome, at in enumerate(predictions):
                 for bucket, number in enumerate(np.bincount(buckets[found == outcome]).tolist()):
                     values[at.first + bucket] += number
-            values[answers[0].sum_slot] += math.fsum(observed.tolist())
+            values[predictions[0].sum_slot] += math.fsum(observed.tolist())
 
         return count
 

@@ -30,7 +30,7 @@ GOLDEN_FILE = "golden.jsonl"
 REFERENCE_FILE = "reference.json"
 CARD_FILE = "MODEL_CARD.md"
 TASKS = ("binary", "regression", "ranking", "multiclass")
-#: What a golden row calls the model's output and its outcome, as the answer to a request does.
+#: What a golden row calls the model's output and its outcome, as the response to a request does.
 GOLDEN_MEMBERS = {
     "binary": ("probability", "decision"),
     "regression": ("prediction", ""),
@@ -60,7 +60,7 @@ class GoldenRow(NamedTuple):
 Precision: TypeAlias = Literal["float64", "float32"]
 Probability: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Cost: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=sys.float_info.max)]
-#: A decision or class stands in answers, in labels of metrics and in the log: printable, and not endless.
+#: A decision or class stands in responses, in labels of metrics and in the log: printable, and not endless.
 OutcomeName: TypeAlias = Annotated[
     str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
 ]
@@ -170,7 +170,7 @@ class Bundle:
 
     @property
     def label(self) -> str:
-        """`name@version`, as it stands in answers, metrics and the log."""
+        """`name@version`, as it stands in responses, metrics and the log."""
         return f"{self.name}@{self.version}"
 
     @property
@@ -281,7 +281,7 @@ def _check_label(directory: Path, manifest: Mapping[str, Any], digest: str) -> N
 
 
 def golden_lines(task: str, rows: Iterable[GoldenRow]) -> bytes:
-    """The content of `golden.jsonl`: members as in an answer of this task, numbers as hexadecimal text."""
+    """The content of `golden.jsonl`: members as in a response of this task, numbers as hexadecimal text."""
     return b"".join(orjson.dumps(_golden(task, row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 

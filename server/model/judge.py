@@ -99,7 +99,7 @@ class Judge:
         return [reason for bit, reason in enumerate(self.reasons) if bits >> bit & 1]
 
     def members(self, verdict: int) -> dict[str, Any]:
-        """What an answer says of it: the decision, what spoke beside the score, and what that alone says."""
+        """What a response says of it: the decision, what spoke beside the score, and what that alone says."""
         outcome, by_score = self.outcome(verdict), self.by_score(verdict)
         members: dict[str, Any] = {"decision": self.decisions[outcome]}
         if because := self.because(verdict):

@@ -1,6 +1,6 @@
-"""From the model's margins to its answer, in the formulas of the library that trained it.
+"""From the model's margins to its response, in the formulas of the library that trained it.
 
-Two habits make the answers equal to the library's to the bit. The formulas of
+Two habits make the responses equal to the library's to the bit. The formulas of
 LightGBM are computed in Python floats with `math.exp`, which is the C library's
 own `exp`, as LightGBM uses it; NumPy's vectorised `exp` and ONNX Runtime's
 `Sigmoid` differ from it in the last bit. The formulas of XGBoost (`…32`) are
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 #: Raw scores of n rows, [n], or of K classes [n, K].
 Margins: TypeAlias = npt.NDArray[np.float64]
-#: One margin to one answer: a probability or a predicted value.
+#: One margin to one response: a probability or a predicted value.
 Link: TypeAlias = Callable[[float], float]
 #: The margins of all classes to their probabilities.
 ClassLink: TypeAlias = Callable[[list[float]], list[float]]
@@ -76,7 +76,7 @@ def logistic(scale: float = 1.0) -> Link:
 
 
 def identity(margin: float) -> float:
-    """The margin is the answer."""
+    """The margin is the response."""
     return margin
 
 

@@ -25,7 +25,7 @@ class _RowCounts:
 
 
 _Object = dict[str, Any]
-#: What describes a model and changes no answer; each may be absent or null.
+#: What describes a model and changes no response; each may be absent or null.
 _DESCRIPTIONS: dict[str, Any] = {
     "title": str,
     "source": _Object,

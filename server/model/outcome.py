@@ -1,6 +1,6 @@
 """From a model's output to an outcome, or to the failure that says why there is none.
 
-The one rule of every way to an answer: `/predict`, `/predict/batch`, `/v2`,
+The one rule of every way to a response: `/predict`, `/predict/batch`, `/v2`,
 `/explain`, files of `server.batch` and the page. It stands here twice, for one row
 without a call more than the model itself takes, and for many in NumPy; a test
 holds the two against each other.

@@ -62,7 +62,7 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
     @property
     def reason(self) -> str:
-        """What an answer says of it."""
+        """What a response says of it."""
         return self.name or self.feature
 
 

@@ -47,7 +47,7 @@ class Predictor:
     float64 back, without allocating. Therefore it is **not thread-safe**; use
     one per thread. `margins` shares nothing and may run in any thread.
 
-    `link` turns a margin into the answer: a probability or a predicted value.
+    `link` turns a margin into the response: a probability or a predicted value.
     Of a model of several classes `class_link` does, from all margins of a row.
 
     Raises `BundleError` if ONNX Runtime refuses the graph or its signature is
@@ -78,7 +78,7 @@ class Predictor:
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self.link, self.class_link = _links(bundle)
         self.judge = _judge(bundle)
-        #: One encoded row to its answer and outcome; raises `ModelFailure`, see `outcome.py`.
+        #: One encoded row to its response and outcome; raises `ModelFailure`, see `outcome.py`.
         self.predict: Predict = predict_row(
             bundle.task,
             bundle.decision.threshold,

@@ -30,7 +30,7 @@ MAX_EXACT_INTEGER = 2**53
 #: While a longer body is parsed the garbage collector waits.
 COLLECTED_BYTES = 2**16
 
-#: Characters of a client's name for a field that an answer repeats.
+#: Characters of a client's name for a field that a response repeats.
 MAX_NAME = 200
 
 _JSON_TYPE = {
@@ -247,7 +247,7 @@ class Schema:
         """
         row = self._all_missing[:]
         errors: list[FieldError] = []
-        more = 0  # unknown names beyond those that an answer lists
+        more = 0  # unknown names beyond those that a response lists
         index, features, bounds = self._index, self.features, self._bounds
         for name, value in fields.items():
             i = index.get(name)

@@ -38,7 +38,7 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
 
     def targets() -> dict[str, Endpoint]:
         return {
-            path: Endpoint(scorer.answer, metrics.duration(path, "POST", "200"))
+            path: Endpoint(scorer.respond, metrics.duration(path, "POST", "200"))
             for path, scorer in service.by_path().items()
         }
 

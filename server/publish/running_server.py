@@ -131,8 +131,8 @@ class RunningServer(NamedTuple):
     def _get(self, path: str, end: float = 0.0) -> bytes:
         while True:
             try:
-                with _open(self.url + path, timeout=10) as answer:
-                    content: bytes = answer.read()
+                with _open(self.url + path, timeout=10) as response:
+                    content: bytes = response.read()
                     return content
             except OSError as error:
                 if time.monotonic() >= end:

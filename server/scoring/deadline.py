@@ -1,4 +1,4 @@
-"""How long a client waits: after that nobody reads the answer, and the model is not run for it."""
+"""How long a client waits: after that nobody reads the response, and the model is not run for it."""
 
 import time
 from typing import NamedTuple
@@ -15,7 +15,7 @@ MAX_MILLISECONDS = 86_400_000
 
 
 class Deadline(NamedTuple):
-    """The moment, in `perf_counter_ns`, after which a request is not worth an answer; None: there is none."""
+    """The moment, in `perf_counter_ns`, after which a request is not worth a response; None without one."""
 
     ends_ns: int | None
 

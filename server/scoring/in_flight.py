@@ -100,7 +100,7 @@ class Limiter:
         """The time to work on a request whose body has been received; raises `Unavailable`.
 
         Those with large bodies take turns: rows that are decoded and wait would fill
-        the memory, and give the garbage collector work that no answer needs.
+        the memory, and give the garbage collector work that no response needs.
         """
         if body_bytes <= SMALL_BYTES:
             yield
@@ -123,7 +123,7 @@ class Limiter:
         self._count_change(1)
 
     def end(self, kind: str) -> None:
-        """A request of this kind has its answer."""
+        """A request of this kind has its response."""
         self._counts[kind] -= 1
         self._count_change(-1)
 

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from server.errors import Unavailable
-from server.log.line import Answered
+from server.log.ring import LoggedResponse
 from server.metrics.shared import WorkerMetrics
 from server.model.link import Margins
 from server.model.predictor import ONNX_ERRORS
@@ -29,9 +29,9 @@ from server.scoring.scored import ScoredRows
 INLINE_ROWS = 32
 #: Work in Python on many rows lets the event loop turn after so many of them (0.2 ms).
 SLICE_ROWS = 1000
-#: Rows in one line of the log: a line must fit the log's segments, with room for the answers.
+#: Rows in one line of the log: a line must fit the log's segments, with room for the responses.
 LINE_BYTES = 2**16
-#: The member of an answer's line that names the client's request (the protocol's `id`).
+#: The member of a response's line that names the client's request (the protocol's `id`).
 REQUEST = "request_id"
 #: By its words alone the want of memory is told in ONNX Runtime's `Fail`, and in the
 #: RuntimeError of a thread that has no stack.
@@ -98,7 +98,7 @@ class RowsScorer:
         return self._order.margins(rows)
 
     def members(self, scored: ScoredRows, first: int = 0, end: int | None = None) -> bytes:
-        """The JSON members of an answer to rows `first` to `end`, without braces and without its id."""
+        """The JSON members of a response to rows `first` to `end`, without braces and without its id."""
         outputs, words = scored.outputs[first:end], self.bundle.outcomes
         named = [words[outcome] for outcome in scored.outcomes[first:end].tolist()]
         members: dict[str, Any] = {"model": self.bundle.label}
@@ -117,11 +117,11 @@ class RowsScorer:
         return orjson.dumps(members)[1:-1]
 
     async def record(self, texts: Iterable[bytes], rows: Matrix, scored: ScoredRows, started_ns: int) -> None:
-        """Count the rows of one request and log them: before the answer is sent.
+        """Count the rows of one request and log them: before the response is sent.
 
         `texts` are the `rows`, float64 [n, F], as JSON objects. The log takes them in lines
         of at most `LINE_BYTES`, whose `input` is `{"rows": [...]}`; lines after the first
-        have the answer's id with `.1`, `.2`, … behind it. In the log's strict mode either
+        have the response's id with `.1`, `.2`, … behind it. In the log's strict mode either
         all lines are written or none, which raises `Unavailable`.
         """
         answered = self._answered(texts, scored, started_ns, time.perf_counter_ns())
@@ -137,7 +137,7 @@ class RowsScorer:
             self.scorer.log([one])
             await asyncio.sleep(0)
 
-    def _written(self, answered: Iterable[Answered], scored: ScoredRows) -> Iterator[Answered]:
+    def _written(self, answered: Iterable[LoggedResponse], scored: ScoredRows) -> Iterator[LoggedResponse]:
         try:
             # In one go: were others answered in between, their numbers would lie
             # beyond those that a failure gives back.
@@ -150,7 +150,7 @@ class RowsScorer:
 
     def _answered(
         self, texts: Iterable[bytes], scored: ScoredRows, began_ns: int, ended_ns: int
-    ) -> Iterator[Answered]:
+    ) -> Iterator[LoggedResponse]:
         """What the lines of one request are made of."""
         first = 0
         for part, chunk in enumerate(_chunks(map(self.scorer.logged_input, texts))):

@@ -163,7 +163,7 @@ def _is_one_a_row(given: InputHead, rows: int) -> bool:
 def _as_float64(tensor: Tensor) -> Matrix:
     """Numbers of any datatype as float64; raises `UnacceptableRow` for integers that are none there."""
     if tensor.values.dtype.kind in "iu" and tensor.values.dtype.itemsize == 8:
-        # Compared as they are: np.abs has no answer for the least of all.
+        # Compared as they are: np.abs has no response for the least of all.
         beyond = (tensor.values > MAX_EXACT_INTEGER) | (tensor.values < -MAX_EXACT_INTEGER)
         if beyond.any():
             raise UnacceptableRow(

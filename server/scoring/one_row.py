@@ -1,4 +1,4 @@
-"""One request of one model, from the body's bytes to the answer's bytes.
+"""One request of one model, from the body's bytes to the response's bytes.
 
 What a task answers with is decided once, when its scorer is made: `make_scorer`.
 """
@@ -16,7 +16,7 @@ import orjson
 from server.errors import Unavailable
 from server.log.input import SHORT_BYTES
 from server.log.instance_log import InstanceLog
-from server.log.line import Answered
+from server.log.ring import LoggedResponse
 from server.model.bundle import Bundle
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
@@ -32,7 +32,7 @@ _SCORE = struct.Struct("d")
 
 
 class Scorer:
-    """Answers `/predict` for one binary classifier; made once per process, for one thread.
+    """Responses `/predict` for one binary classifier; made once per process, for one thread.
 
     A scorer of another task differs in two things: `_content` and `_make_tails`.
     """
@@ -54,7 +54,7 @@ class Scorer:
         self._write = self._lines.write if self._lines is not None else None
         self._instance = int(self.instance_id, 16)
         self._has_one_output = bundle.task != "multiclass"
-        self.answer = self._answer_logged_first if self.is_strict else self._answer
+        self.respond = self._respond_logged_first if self.is_strict else self._respond
 
     @property
     def logs(self) -> bool:
@@ -63,33 +63,33 @@ class Scorer:
 
     @property
     def is_strict(self) -> bool:
-        """Whether the kernel must have a line before its answer is sent."""
+        """Whether the kernel must have a line before its response is sent."""
         return self._write is not None
 
     def take_sequence(self) -> int:
-        """The number of the next answer, and of its line in the log."""
+        """The number of the next response, and of its line in the log."""
         return self._sequence()
 
     def give_back(self, sequence: int) -> None:
-        """Number the next answer so: the one that was to have it was not given, so there is no gap."""
+        """Number the next response so: the one that was to have it was not given, so there is no gap."""
         self._sequence = numbers_from(sequence).__next__
 
     def logged_input(self, text: bytes) -> bytes:
         """The JSON object of one row as the log has it."""
         return self._lines.input_of(text) if self._lines is not None else text
 
-    def write(self, answered: Sequence[Answered]) -> None:
-        """In the strict mode: have the kernel take the lines of an answer, all or none; raises `OSError`."""
+    def write(self, answered: Sequence[LoggedResponse]) -> None:
+        """In the strict mode: have the kernel take the lines of a response, all or none; raises `OSError`."""
         assert self._write is not None
         self._write(answered)
 
-    def log(self, answered: Sequence[Answered], rows: Sequence[bytes] = ()) -> None:
-        """Hand the lines of an answer, and what is counted of its rows, to the observer."""
+    def log(self, answered: Sequence[LoggedResponse], rows: Sequence[bytes] = ()) -> None:
+        """Hand the lines of a response, and what is counted of its rows, to the observer."""
         if self._lines is not None:
             self._lines.put(answered, rows)
 
     def _make_tails(self) -> tuple[bytes, ...]:
-        """The end of an answer, for each decision."""
+        """The end of a response, for each decision."""
         model = orjson.dumps(self.bundle.label)
         return tuple(b',"decision":%b,"model":%b}' % (orjson.dumps(d), model) for d in self.bundle.outcomes)
 
@@ -98,8 +98,8 @@ class Scorer:
         """`decode` for a row with an id of the client's."""
         return row_decoder(self.bundle.schema, beside=(MEMBER,))
 
-    def _answer(self, body: bytes, send: Send, started_ns: int, row_id: bytes = b"") -> None:
-        """Score one JSON object and send the answer's bytes.
+    def _respond(self, body: bytes, send: Send, started_ns: int, row_id: bytes = b"") -> None:
+        """Score one JSON object and send the response's bytes.
 
         `started_ns` is the `perf_counter_ns` at which the request was whole. `row_id`
         is the id in the body, as JSON, if there is one. Raises
@@ -114,7 +114,7 @@ class Scorer:
             content = _with_id(content, row_id)
         if (
             put := self._put
-        ) is not None:  # first: whoever has an answer has a line, if this process is killed
+        ) is not None:  # first: whoever has a response has a line, if this process is killed
             score = probability if self._has_one_output else probability[decision]
             if len(body) > SHORT_BYTES:
                 body = self.logged_input(body)
@@ -124,8 +124,8 @@ class Scorer:
         send(content)
         self._count(probability, decision)
 
-    def _answer_logged_first(self, body: bytes, send: Send, started_ns: int, row_id: bytes = b"") -> None:
-        """`answer` in the log's strict mode: no line, no answer."""
+    def _respond_logged_first(self, body: bytes, send: Send, started_ns: int, row_id: bytes = b"") -> None:
+        """`respond` in the log's strict mode: no line, no response."""
         assert self._lines is not None
         assert self._write is not None
         row = (self.decode_beside_id if row_id else self.decode)(body)
@@ -160,7 +160,7 @@ def _with_id(content: bytes, row_id: bytes) -> bytes:
 
 
 class PolicyScorer(Scorer):
-    """Answers by the bundle's policy, with what it says of a row (`Judge.members`)."""
+    """Responses by the bundle's policy, with what it says of a row (`Judge.members`)."""
 
     def __init__(self, bundle: Bundle, count: Count, register: Register | None = None) -> None:
         super().__init__(bundle, count, register)
@@ -177,12 +177,12 @@ class PolicyScorer(Scorer):
         )  # fmt: skip
 
     def _make_tail(self, verdict: int) -> bytes:
-        """The end of an answer with this verdict."""
+        """The end of a response with this verdict."""
         return b",%b" % orjson.dumps(self._judge.members(verdict) | {"model": self.bundle.label})[1:]
 
 
 class ValueScorer(Scorer):
-    """Answers with `"prediction"`, a number: regression and ranking."""
+    """Responses with `"prediction"`, a number: regression and ranking."""
 
     def _make_tails(self) -> tuple[bytes, ...]:
         return (b',"model":%b}' % orjson.dumps(self.bundle.label),)
@@ -197,7 +197,7 @@ class ValueScorer(Scorer):
 
 
 class ClassScorer(Scorer):
-    """Answers with `"probabilities"`, in the order of the classes, and the likeliest as `"prediction"`."""
+    """Responses with `"probabilities"`, in the order of the classes, and the likeliest as `"prediction"`."""
 
     def _make_tails(self) -> tuple[bytes, ...]:
         model = orjson.dumps(self.bundle.label)

@@ -1,6 +1,6 @@
-"""The `id` that a client gives a row: no feature, but what comes back beside the row's answer.
+"""The `id` that a client gives a row: no feature, but what comes back beside the row's response.
 
-Only where no feature of the model is called so. `id` of an answer is the server's
+Only where no feature of the model is called so. `id` of a response is the server's
 own, and of a row's line in the log; the client's is called `row_id` there.
 """
 

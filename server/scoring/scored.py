@@ -1,4 +1,4 @@
-"""The answers to many rows of one model."""
+"""The responses to many rows of one model."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from server.model.link import Margins
 
 
 class ScoredRows(NamedTuple):
-    """The answers to n rows.
+    """The responses to n rows.
 
     `outputs` are n probabilities (binary), predicted values (regression) or lists
     of probabilities (multiclass); `outcomes`, int [n], index `Bundle.outcomes`.

@@ -1,4 +1,4 @@
-"""One bundle as a worker serves it: verified, warm, and everything its answers are made from."""
+"""One bundle as a worker serves it: verified, warm, and everything its responses are made from."""
 
 from functools import cached_property
 

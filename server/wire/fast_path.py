@@ -78,11 +78,11 @@ def check_uvicorn() -> None:
 class Endpoint(NamedTuple):
     """What answers the rows sent to one path.
 
-    `answer` is `Scorer.answer`: body, how to send, when it began in `perf_counter_ns`.
+    `respond` is `Scorer.respond`: body, how to send, when it began in `perf_counter_ns`.
     `observe` takes the seconds of each answered request.
     """
 
-    answer: Callable[[bytes, Send, int], None]
+    respond: Callable[[bytes, Send, int], None]
     observe: Callable[[float], None]
 
 
@@ -98,7 +98,7 @@ _UNKNOWN = Eligible(-1, Endpoint(lambda *_: None, lambda _: None))
 
 
 class FastPath:
-    """What all connections of one worker share: targets by path, the known heads, the answer's head."""
+    """What all connections of one worker share: targets by path, the known heads, the response's head."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class FastPath:
         """Whether the ASGI path would add nothing to what is asked or answered."""
         if self._hosts is not None and host_name(head.host.decode("latin-1")) not in self._hosts:
             return False
-        # With CORS an answer to a page has headers of its own.
+        # With CORS a response to a page has headers of its own.
         return _is_json(head.media_type) and not (self._takes_origins and head.has_origin)
 
     def response_head(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
@@ -212,7 +212,7 @@ class HotrowProtocol(SheddingProtocol):
     def _answer(self, data: bytes, head_end: int, target: Endpoint) -> None:
         started_ns = self._active_ns
         try:
-            target.answer(data[head_end:], self._send, started_ns)
+            target.respond(data[head_end:], self._send, started_ns)
         except Exception as error:
             if self._sent:  # a second answer would be taken for the next request's
                 raise

@@ -46,9 +46,9 @@ MAX_FRAMING_BYTES, MAX_FRAMING_RATIO = 16_384, 10
 #: A body must grow by so much, on average over `request_seconds`, or be whole: what a
 #: modem of 32 kbit/s carries.
 MIN_BYTES_PER_SECOND = 4000
-#: After an answer that is the last of its connection what still comes is read and dropped, as nginx does
+#: After a response that is the last of its connection what still comes is read and dropped, as nginx does
 #: (`lingering_close`): many clients send everything before they read, and to close
-#: under what they send resets the answer away. So much, so long, and so long without a byte.
+#: under what they send resets the response away. So much, so long, and so long without a byte.
 MAX_LINGER_BYTES = 2**26
 LINGER_SECONDS = 30.0
 LINGER_IDLE_SECONDS = 5.0
@@ -86,12 +86,12 @@ class GuardedProtocol(HttpToolsProtocol):
         self._framed_bytes = 0  # of the message behind its head, with what stands around the body
         self._asks_upgrade = False
         self._problem: Problem | None = None
-        self._owed: Problem | None = None  # goes out behind the answers before it
+        self._owed: Problem | None = None  # goes out behind the responses before it
         self._has_ended = False  # the client has closed its half
         self._lingering = False
         self._lingering_ns = 0
         self._dropped_bytes = 0
-        self._unsent_bytes = 0  # of answers, when it was last looked at
+        self._unsent_bytes = 0  # of responses, when it was last looked at
         self._unsent_ns = 0  # when they were fewer than before
 
     # Receiving
@@ -188,7 +188,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_head = False  # from here on there is a cycle for it
         if self.cycle is not None:
-            # uvicorn closes after an answer that says so; unread bytes would then reset it away.
+            # uvicorn closes after a response that says so; unread bytes would then reset it away.
             self.cycle.transport = self._lingering_transport  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
@@ -205,7 +205,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._is_incomplete() and not self._lingering:
             self._reject(MalformedRequest("expected the whole request, got its end before"))
         # Under TLS there is no half of a connection.
-        return self._is_answering() and self.scheme == "http"
+        return self._is_responding() and self.scheme == "http"
 
     # Refusing
 
@@ -225,7 +225,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._reject(problem or MalformedRequest("expected an HTTP/1.1 request, got something else"))
 
     def on_response_complete(self) -> None:
-        """An answer of the app is out: start the next request, or send the error response that waited."""
+        """A response of the app is out: start the next request, or send the error response that waited."""
         was_last = not self.pipeline
         super().on_response_complete()
         if self._owed is None:
@@ -238,14 +238,14 @@ class GuardedProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _reject(self, problem: Problem) -> None:
-        """Answer a request with a problem and close, behind the answers to those before it."""
+        """Answer a request with a problem and close, behind the responses to those before it."""
         has_cycle = self._in_message and not self._in_head
-        if has_cycle and not self._is_answering():  # it has its answer, and this is what is left of it
+        if has_cycle and not self._is_responding():  # it has its response, and this is what is left of it
             self._linger()
             return
         if has_cycle and self.pipeline:  # the request itself waits there, first from the left
             self.pipeline.popleft()
-        elif has_cycle or not self._is_answering():
+        elif has_cycle or not self._is_responding():
             self._reject_now(problem)
             return
         self._owed = problem
@@ -258,7 +258,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()  # in the middle of another answer there is no place for this one
             return
         if cycle is not None and not cycle.response_complete:
-            cycle.disconnected = True  # the app's answer would come behind this one
+            cycle.disconnected = True  # the app's response would come behind this one
             cycle.body = bytearray()
             cycle.message_event.set()
         self._send_problem(problem)
@@ -279,7 +279,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Close once the client has had the time to read the answer."""
+        """Close once the client has had the time to read the response."""
         if self._lingering or self.transport.is_closing():
             return
         if self._has_ended:  # there is nothing to wait for
@@ -293,7 +293,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._arm(LINGER_IDLE_SECONDS)
 
     def shutdown(self) -> None:
-        """Begin the end; who is still sending what is dropped gets a second to read the answer."""
+        """Begin the end; who is still sending what is dropped gets a second to read the response."""
         if self._lingering:
             self._lingering_ns = time.perf_counter_ns() - round((LINGER_SECONDS - 1.0) * 1e9)
             self._look()
@@ -301,7 +301,7 @@ class GuardedProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def close_after_response(self) -> None:
-        """Close when the client has the answer; it may have more under way, which is not read any more.
+        """Close when the client has the response; it may have more under way, which is not read any more.
 
         A draining server closes at once: there it is the server that ends, and clients
         that keep connections open would hold it up.
@@ -327,7 +327,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._arm(min(HEAD_SECONDS, self.timeout_keep_alive))
 
     def timeout_keep_alive_handler(self) -> None:
-        """Nothing: uvicorn's timer does not know of answers given before its parser."""
+        """Nothing: uvicorn's timer does not know of responses given before its parser."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop watching; uvicorn leaves its own timer armed after a reset."""
@@ -346,7 +346,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(max(0.0, seconds), self._look)
 
     def pause_writing(self) -> None:
-        """The client does not read its answers: what it leaves unread has a deadline too."""
+        """The client does not read its responses: what it leaves unread has a deadline too."""
         super().pause_writing()
         self._unsent_bytes = self._count_unsent()
         self._unsent_ns = time.perf_counter_ns()
@@ -364,7 +364,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._look_at_unsent()
         elif self._is_incomplete():
             self._look_at_progress()
-        elif self._is_answering():
+        elif self._is_responding():
             self._arm(max(1.0, self.timeout_keep_alive))
         else:
             limit = HEAD_SECONDS if self._fresh else self.timeout_keep_alive
@@ -460,7 +460,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _is_incomplete(self) -> bool:
         return self._in_message
 
-    def _is_answering(self) -> bool:
+    def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
 
@@ -476,7 +476,7 @@ class _LingeringTransport:
 
 
 def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The headers of an answer as they are sent."""
+    """The headers of a response as they are sent."""
     return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 

@@ -1,4 +1,4 @@
-"""The answers to requests that are rejected unread, as bytes made once a second."""
+"""The responses to requests that are rejected unread, as bytes made once a second."""
 
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,7 @@ class OverloadResponses:
     def __init__(self, in_flight: Limiter, duration: Duration) -> None:
         self._in_flight = in_flight
         self._default_headers: Any = None
-        self._answers: dict[tuple[bool, int], bytes] = {}
+        self._responses: dict[tuple[bool, int], bytes] = {}
         #: Observes the seconds of a request rejected unread, by its path.
         self.observer = lru_cache(256)(lambda path: duration(path, "POST", "503"))
 
@@ -29,14 +29,14 @@ class OverloadResponses:
         """
         if default_headers is not self._default_headers:
             self._default_headers = default_headers
-            self._answers = {
+            self._responses = {
                 (under_v2, seconds): _http(overloaded(under_v2, seconds), default_headers)
                 for seconds in RETRY_AFTER_SECONDS
                 for under_v2 in (False, True)
             }
-        return self._answers[is_open_inference(path), self._in_flight.shed_one()]
+        return self._responses[is_open_inference(path), self._in_flight.shed_one()]
 
 
-def _http(answer: Response, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-    lines = header_lines([*default_headers, *answer.raw_headers])
-    return b"%b%b\r\n%b" % (STATUS_LINE[answer.status_code], lines, bytes(answer.body))
+def _http(response: Response, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+    lines = header_lines([*default_headers, *response.raw_headers])
+    return b"%b%b\r\n%b" % (STATUS_LINE[response.status_code], lines, bytes(response.body))

@@ -1,7 +1,7 @@
 """Requests beyond what a worker answers at once: rejected at little more than the cost of receiving them.
 
 Under overload most requests are rejected, and what a rejection costs is taken from
-the answers to the others. A request with an eligible head is rejected here, before
+the responses to the others. A request with an eligible head is rejected here, before
 uvicorn's parser: no scope, no task, and its body is dropped as it comes. Every
 other one is rejected by `RequestMetrics`, behind the parser.
 """
@@ -67,7 +67,7 @@ class SheddingProtocol(GuardedProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of the body, rejected before it is kept where there is no room for it."""
         size = len(body)
-        if self._is_answering() and not self._in_flight.admits(self.loop, size, self._body_bytes + size):
+        if self._is_responding() and not self._in_flight.admits(self.loop, size, self._body_bytes + size):
             self._stop(no_room(self._in_flight.shed_one()))
         super().on_body(body)
 
@@ -76,7 +76,7 @@ class SheddingProtocol(GuardedProtocol):
         return not self._is_busy() and CLOSE not in self.server_state.default_headers
 
     def _reject(self, problem: Problem) -> None:
-        """Reject a request, but not twice: what is to come of one that has its answer is dropped."""
+        """Reject a request, but not twice: what is to come of one that has its response is dropped."""
         if self._unread:
             self._linger()
         else:
@@ -89,7 +89,7 @@ class SheddingProtocol(GuardedProtocol):
         self._overload.observer(path)((time.perf_counter_ns() - started_ns) / 1e9)
 
     def _is_busy(self) -> bool:
-        """Whether the parser or the app is at work, or the client does not read its answers."""
+        """Whether the parser or the app is at work, or the client does not read its responses."""
         cycle = self.cycle
         return (
             self._in_message

@@ -40,7 +40,7 @@ from server.model.bundle import Bundle
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
 from tests.support.compatibility import hold
-from tests.support.servers import Answer, exchange, post, serving
+from tests.support.servers import RawResponse, exchange, post, serving
 
 ROWS = 1000
 R = np.random.default_rng(7)
@@ -272,9 +272,9 @@ def test_rows_as_trained_are_answered_over_http_as_the_library_answers_them(
             alone = exchange(server.url, *(_post(bundle, "", row) for row in rows[:3]))
             (together,) = exchange(server.url, _post(bundle, "/batch", {"rows": rows}))
             assert {answer.status for answer in (*alone, together)} == {200}, (name, together.body[:300])
-            answers = [answer.get("probability", answer.get("prediction")) for answer in map(_read, alone)]
-            answers += _read(together).get("probabilities") or _read(together)["predictions"]
-            differences = np.abs(np.array(answers) - np.r_[expected[:3], expected])
+            predictions = [r.get("probability", r.get("prediction")) for r in map(_read, alone)]
+            predictions += _read(together).get("probabilities") or _read(together)["predictions"]
+            differences = np.abs(np.array(predictions) - np.r_[expected[:3], expected])
             assert differences.max() <= bound * max(1.0, np.abs(expected).max()), name
             assert np.unique(expected).size > 10, name
 
@@ -283,15 +283,15 @@ def test_rows_as_trained_are_answered_over_http_as_the_library_answers_them(
 def test_rows_as_trained_are_answered_as_the_library_answers_them(name: str, tmp_path: Path) -> None:
     bundle, rows, expected, bound = made(name, tmp_path)
     predictor, decode = Predictor(bundle), row_decoder(bundle.schema, others=True)
-    answers = [predictor.predict(decode(orjson.dumps(row)))[0] for row in rows[:300]]
-    assert np.abs(np.array(answers) - expected[:300]).max() <= bound * max(1.0, np.abs(expected).max())
+    predictions = [predictor.predict(decode(orjson.dumps(row)))[0] for row in rows[:300]]
+    assert np.abs(np.array(predictions) - expected[:300]).max() <= bound * max(1.0, np.abs(expected).max())
 
 
 def _post(bundle: Bundle, more: str, body: Any) -> bytes:
     return post(f"/models/{bundle.name}/predict{more}", orjson.dumps(body))
 
 
-def _read(answer: Answer) -> Any:
+def _read(answer: RawResponse) -> Any:
     return orjson.loads(answer.body)
 
 

@@ -162,7 +162,7 @@ def test_missing_of_the_wrapper_is_missing_for_the_server(tmp_path: Path) -> Non
     names = list(bundle.schema.names)
     sent = [dict(zip(names, row, strict=True)) for row in matrix[:50].tolist()]
     expected = model.predict_proba(matrix[:50])[:, 1].astype(float)
-    assert conversion.source.answers(sent, bundle.schema).tolist() == expected.tolist()
+    assert conversion.source.predictions(sent, bundle.schema).tolist() == expected.tolist()
 
 
 def test_rounds_after_the_best_are_left_out_unless_asked_for() -> None:

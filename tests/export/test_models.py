@@ -24,10 +24,10 @@ def sent(rows: pd.DataFrame) -> list[bytes]:
     return [orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY) for record in records]
 
 
-def differences(trained: Trained, answers: list[Any], bound: float) -> list[str]:
+def differences(trained: Trained, predictions: list[Any], bound: float) -> list[str]:
     """What is wrong in the answers of one model, in words."""
     found = []
-    for i, answer in enumerate(answers):
+    for i, answer in enumerate(predictions):
         member = next(name for name in ("probability", "probabilities", "prediction") if name in answer)
         ours, theirs = np.asarray(answer[member]), np.asarray(trained.outputs[i], dtype=np.float64)
         if np.abs(ours - theirs).max() > bound * max(1.0, np.abs(theirs).max()):
@@ -56,9 +56,9 @@ def test_rows_as_trained_are_answered_as_the_library_answers_them(tmp_path: Path
     with serving(folders[0], tmp_path, *more) as server:
         for (name, (_, bound)), (model, trained) in zip(MODELS.items(), made.items(), strict=True):
             bodies = [post(f"/models/{model}/predict", body) for body in sent(trained.rows)]
-            answers = exchange(server.url, *bodies)
-            refused = [answer.body.decode() for answer in answers if answer.status != 200]
-            wrong[name] = refused or differences(trained, [orjson.loads(a.body) for a in answers], bound)
+            predictions = exchange(server.url, *bodies)
+            refused = [answer.body.decode() for answer in predictions if answer.status != 200]
+            wrong[name] = refused or differences(trained, [orjson.loads(a.body) for a in predictions], bound)
     assert {name: faults[:3] for name, faults in wrong.items() if faults} == {}
 
 

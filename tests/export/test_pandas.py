@@ -86,8 +86,8 @@ def test_a_row_as_trained_is_answered_as_lightgbm_answers_it(name: str, tmp_path
         {k: str(v) if k in texts else v.item() if hasattr(v, "item") else v for k, v in row.items()}
         for row in frame.head(60).to_dict("records")
     ]
-    answers = [predictor.predict(decode(orjson.dumps(row)))[0] for row in rows]
-    assert answers == np.asarray(booster.predict(frame.head(60))).tolist()
+    predictions = [predictor.predict(decode(orjson.dumps(row)))[0] for row in rows]
+    assert predictions == np.asarray(booster.predict(frame.head(60))).tolist()
 
 
 def ambiguous() -> tuple[pd.DataFrame, lightgbm.Booster]:

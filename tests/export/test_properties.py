@@ -73,9 +73,9 @@ def test_no_row_differs_by_a_bit(data: st.DataObject, pair: tuple[Conversion, Bu
     expected = np.asarray(conversion.source.margins(row)).reshape(-1).tolist()
     assert predictor.row_margins(row.tobytes()) == expected
     assert predictor.margins(row).reshape(-1).tolist() == expected
-    answers = np.asarray(conversion.source.outputs(row)).reshape(-1)
+    predictions = np.asarray(conversion.source.outputs(row)).reshape(-1)
     ours = np.array(predictor.outputs(predictor.margins(row))).reshape(-1)
-    assert np.abs(ours - answers).max() <= conversion.output_bound
+    assert np.abs(ours - predictions).max() <= conversion.output_bound
 
 
 def _value(conversion: Conversion, feature: int) -> st.SearchStrategy[float]:

@@ -54,7 +54,7 @@ def test_seconds_of_several_load_processes_are_added(tmp_path: Path, monkeypatch
             second.add(milliseconds, failed=milliseconds > 0.5)
         write_seconds({100: second}, tmp_path)
     both = read_seconds(tmp_path)[100]
-    assert (both.answers, both.failures) == (6, 2)
+    assert (both.responses, both.failures) == (6, 2)
     assert (percentile_us(both, 50), percentile_us(both, 99)) == (400.0, 800.0)
 
 

@@ -3,10 +3,10 @@
 import pytest
 import uvloop
 
-from loadtest.bench.gate import count_answers, judge_counts, read_gate
+from loadtest.bench.gate import count_responses, judge_counts, read_gate
 from tests.support.bundles import CREDIT
 
 
 @pytest.mark.skipif(not CREDIT.exists(), reason="models/credit is not there")
 def test_an_answer_of_the_shipped_model_asks_for_no_more_memory_and_calls_than_committed() -> None:
-    assert judge_counts(uvloop.run(count_answers(CREDIT)), read_gate()) == []
+    assert judge_counts(uvloop.run(count_responses(CREDIT)), read_gate()) == []

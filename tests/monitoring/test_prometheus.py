@@ -54,8 +54,8 @@ class Prometheus:
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The instant vector of an expression, now."""
         url = f"{self.url}/api/v1/query?query={urllib.parse.quote(expression)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            found = json.loads(answer.read())
+        with urllib.request.urlopen(url, timeout=10) as response:
+            found = json.loads(response.read())
         assert found["status"] == "success", found
         data = found["data"]
         if data["resultType"] == "scalar":

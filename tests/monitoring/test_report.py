@@ -214,12 +214,12 @@ def test_another_bundle_shows_what_it_would_change(
     now = [predictor.predict(other.schema.encode(row)) for row in rows]
     then = served[1]
     words = (other.decision.below, other.decision.otherwise)
-    flips = sum(words[d] != answer["decision"] for (_, d), answer in zip(now, then, strict=True))
-    flips += sum(words[d] != answer["decision"] for (_, d), answer in zip(now[:40], then, strict=False))
+    flips = sum(words[d] != response["decision"] for (_, d), response in zip(now, then, strict=True))
+    flips += sum(words[d] != response["decision"] for (_, d), response in zip(now[:40], then, strict=False))
     assert result.flipped == flips > 0
     assert result.audited == 0
     assert result.most_changed[0].id.split("-")[0]
-    changes = [abs(p - answer["probability"]) for (p, _), answer in zip(now, then, strict=True)]
+    changes = [abs(p - response["probability"]) for (p, _), response in zip(now, then, strict=True)]
     assert result.moved[-1] == max(changes)
 
 

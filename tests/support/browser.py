@@ -147,7 +147,7 @@ class Visit:
 
     @property
     def verdict(self) -> str:
-        """The text of the answer."""
+        """The text of the response."""
         return self.page.locator("#verdict").inner_text().replace("\N{NO-BREAK SPACE}", " ")
 
     def heading(self, words: str) -> None:
@@ -168,7 +168,7 @@ class Visit:
         self.page.locator(f"#panel-{tab}").wait_for()
 
     def decide(self) -> None:
-        """Press the button and wait for the answer."""
+        """Press the button and wait for the response."""
         with self.page.expect_response("**/page/decide"):
             self.page.get_by_role("button", name="Decide").click()
 

@@ -182,7 +182,7 @@ def onnx_of_skl2onnx(folder: Path) -> Trained:
     return Trained(folder / "m.onnx", rows.astype(np.float64), outputs, labels.tolist(), options)
 
 
-#: By what people call it: the model, and how far an answer may be from the library's (0: the same bits).
+#: By what people call it: the model, and how far a response may be from the library's (0: the same bits).
 MODELS: dict[str, tuple[Make, float]] = {
     "LightGBM text of a pandas frame with categories": (boosted({"objective": "binary"}, FRAME, BAD), 0),
     "LightGBM text, categories in an order of their own, one ordered": (

@@ -104,7 +104,7 @@ def house_bundle(
 
 
 def send_all(url: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Send each row once over one connection; the answers in order, all of them 200."""
+    """Send each row once over one connection; the responses in order, all of them 200."""
     connection = http.client.HTTPConnection(*address(url), timeout=20)
     answers = []
     for row in rows:
@@ -131,7 +131,7 @@ def log_of(
     scorer = make_scorer(bundle, count=lambda *_: None)
     sent: list[bytes] = []
     for row in rows:
-        scorer.answer(orjson.dumps(row), sent.append, 0)
+        scorer.respond(orjson.dumps(row), sent.append, 0)
     lines = []
     for i, (row, answer) in enumerate(zip(rows, sent, strict=True)):
         ts = (start + timedelta(seconds=i * seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

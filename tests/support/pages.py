@@ -74,7 +74,7 @@ def decisions(client: TestClient, decision: str = "accept") -> float:
 
 
 def wait_for_lines(logs: Path, identity: str) -> list[dict[str, Any]]:
-    """The log lines of one answer; they are written within 100 ms of it."""
+    """The log lines of one response; they are written within 100 ms of it."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if found := [line for line in logged(logs) if line["id"] == identity]:

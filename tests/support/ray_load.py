@@ -1,4 +1,4 @@
-"""A load of several keep-alive connections in threads, every answer kept with what was asked."""
+"""A load of several keep-alive connections in threads, every response kept with what was asked."""
 
 import http.client
 import threading
@@ -14,7 +14,7 @@ from tests.support.servers import address
 CONNECTIONS = 4
 
 
-class Answer(NamedTuple):
+class RawResponse(NamedTuple):
     """What came back for the body at an index; `replica` is the id's part of each process."""
 
     row: int
@@ -27,7 +27,7 @@ class Load:
     """What was answered so far; `failures` are words about requests without a 200."""
 
     def __init__(self) -> None:
-        self.answers: list[Answer] = []
+        self.answers: list[RawResponse] = []
         self.failures: list[str] = []
 
     def models(self, last: int) -> set[str]:
@@ -73,7 +73,7 @@ def _post(url: str, bodies: Sequence[bytes], first: int, load: Load, stop: threa
         if response.status == 200:
             answer = orjson.loads(content)
             replica = answer["id"].partition("-")[0]
-            load.answers.append(Answer(index, answer["model"], answer["probability"], replica))
+            load.answers.append(RawResponse(index, answer["model"], answer["probability"], replica))
         else:
             load.failures.append(f"{response.status} {content[:100]!r}")
     connection.close()

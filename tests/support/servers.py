@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from loadtest.harness.http_bytes import Answer as Answer
+from loadtest.harness.http_bytes import RawResponse as RawResponse
 from loadtest.harness.http_bytes import address as address
 from loadtest.harness.http_bytes import exchange as exchange
 from loadtest.harness.http_bytes import post as post

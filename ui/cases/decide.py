@@ -63,7 +63,7 @@ class Decider:
         body = body_of(row)
         reply, started_ns = _Reply(), time.perf_counter_ns()
         try:
-            self._scorer.answer(body, reply, started_ns)
+            self._scorer.respond(body, reply, started_ns)
         except Problem as problem:
             return self._refused(turn, problem)
         seconds = (reply.ended_ns - started_ns) / 1e9

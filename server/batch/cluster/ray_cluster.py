@@ -150,7 +150,7 @@ def _check_address(address: str) -> None:
             speaks = os.environ.get("RAY_USE_TLS") == "1" or _speaks_grpc(connection)
     except (OSError, ValueError, OverflowError):
         raise ClusterError(
-            f"expected a Ray cluster at {address}, got no answer: give --address the HOST:PORT of its head, "
+            f"expected a Ray cluster at {address}, got nothing: give --address the HOST:PORT of its head, "
             "or leave it out"
         ) from None
     if not speaks:

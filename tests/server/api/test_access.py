@@ -9,7 +9,7 @@ import pytest
 from loadtest.harness.http_bytes import get
 from server.settings import Settings
 from tests.support.bundles import ROW
-from tests.support.servers import Answer, exchange, post, serving
+from tests.support.servers import RawResponse, exchange, post, serving
 
 BODY = orjson.dumps(ROW)
 ORIGIN = "https://app.example.com"
@@ -29,7 +29,7 @@ def guarded(
         yield subject.url
 
 
-def asked(url: str, *headers: str, host: str = "api.example.com") -> Answer:
+def asked(url: str, *headers: str, host: str = "api.example.com") -> RawResponse:
     request = post("/predict", BODY, *headers).replace(b"Host: test", f"Host: {host}".encode())
     return exchange(url, request)[0]
 

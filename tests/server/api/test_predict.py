@@ -9,7 +9,7 @@ import pytest
 
 from server.model.bundle import Bundle
 from tests.support.bundles import ROW
-from tests.support.servers import Answer, address, exchange, post, serving
+from tests.support.servers import RawResponse, address, exchange, post, serving
 
 
 @pytest.fixture(params=["server", "asgi_server"])
@@ -18,17 +18,17 @@ def way(request: pytest.FixtureRequest) -> str:
     return url
 
 
-def predict(url: str, body: bytes, **options: str) -> Answer:
+def predict(url: str, body: bytes, **options: str) -> RawResponse:
     (answer,) = exchange(url, post("/predict", body, **options))
     return answer
 
 
-def get(url: str, path: str, method: str = "GET") -> Answer:
+def get(url: str, path: str, method: str = "GET") -> RawResponse:
     (answer,) = exchange(url, f"{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
     return answer
 
 
-def pointers(answer: Answer) -> set[str]:
+def pointers(answer: RawResponse) -> set[str]:
     return {error["pointer"] for error in orjson.loads(answer.body)["errors"]}
 
 

@@ -51,7 +51,7 @@ def test_another_server_is_one_sentence(words: bytes | None, monkeypatch: pytest
 
 @pytest.mark.parametrize("address", ["nothing", "127.0.0.1:x", "127.0.0.1:99999999", "127.0.0.1:1", ""])
 def test_an_address_where_nothing_answers_is_one_sentence(address: str) -> None:
-    with pytest.raises(ClusterError, match="got no answer: give --address the HOST:PORT of its head"):
+    with pytest.raises(ClusterError, match="got nothing: give --address the HOST:PORT of its head"):
         _check_address(address)
 
 

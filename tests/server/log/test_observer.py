@@ -65,7 +65,7 @@ def test_killed_worker_loses_no_line(bundle: Bundle, rows: list[ReferenceRow], t
             victim = workers_of(subject.pid)[i % 2]
             victim.kill()
             eventually(lambda: victim.pid not in {w.pid for w in workers_of(subject.pid)})  # noqa: B023
-            clients.wait_for(len(clients.records.answers) + 100)
+            clients.wait_for(len(clients.records.responses) + 100)
         subject.process.terminate()
         assert subject.process.wait(30) == 0
     _is_exact(clients, tmp_path / "logs")
@@ -81,7 +81,7 @@ def test_killed_observer_loses_and_doubles_no_line(
             victim = observer_of(subject.pid)
             victim.kill()
             eventually(lambda: observer_of(subject.pid).pid != victim.pid)  # noqa: B023
-            clients.wait_for(len(clients.records.answers) + 100)
+            clients.wait_for(len(clients.records.responses) + 100)
         restarts = total(scrape(subject.url), "hotrow_observer_restarts_total")
         subject.process.terminate()
         assert subject.process.wait(30) == 0

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from monitoring.logs.erasure import erase
 from monitoring.logs.files import log_files
-from monitoring.logs.subject import AnsweredIds, Hashed, subject_of
+from monitoring.logs.subject import Hashed, ResponseIds, subject_of
 from monitoring.logs.verification import verify
 from monitoring.logs.verification_text import print_verification
 from server.log.journal import LogJournal
@@ -115,7 +115,7 @@ def test_rows_are_erased_by_the_ids_that_people_know(tmp_path: Path) -> None:
         ([f"{INSTANCE}-2", "nobody"], 1, 0),
         (["3"], 0, 0),
     ):
-        erased = erase([file], AnsweredIds(ids))
+        erased = erase([file], ResponseIds(ids))
         assert (erased.lines, erased.rows, len(erased.files)) == (lines, fewer, bool(lines or fewer)), ids
         assert verify([file]).whole
     left = [orjson.loads(line) for line in file.read_bytes().splitlines()]

@@ -20,8 +20,8 @@ from server.log.ring import (
     OPENED,
     PAGE_BYTES,
     ROWS,
-    Answer,
     Event,
+    LoggedResponse,
     Put,
     RecordGroup,
     Ring,
@@ -44,7 +44,7 @@ def answer(number: int, size: int = 10) -> tuple[int, int, int, int, float, byte
     return 0xABC, 100 * number, 100 * number + 7, number, number / 8, ROW, b"{%d}" % number, b"x" * size
 
 
-def taken_of(number: int, size: int = 10) -> Answer:
+def taken_of(number: int, size: int = 10) -> LoggedResponse:
     """What comes out of it."""
     return 100 * number, 100 * number + 7, b"{%d}" % number, number, b"x" * size
 
@@ -53,26 +53,26 @@ def say(put: Put, kind: int, instance: int, lines: int = 0, dropped: int = 0) ->
     return put(instance, lines, dropped, 77, 0.0, b"", b"", b"", kind)
 
 
-def read_all(ring: Ring, most_bytes: int = 1000) -> list[Answer]:
-    found: list[Answer] = []
+def read_all(ring: Ring, most_bytes: int = 1000) -> list[LoggedResponse]:
+    found: list[LoggedResponse] = []
     while True:
         taken = ring.take(most_bytes)
-        answers = answers_of(taken)
+        responses = answers_of(taken)
         ring.done(taken.read, len(found))
-        if not answers:
+        if not responses:
             return found
-        found += answers
+        found += responses
 
 
-def answers_of(taken: Taken) -> list[Answer]:
+def answers_of(taken: Taken) -> list[LoggedResponse]:
     groups = [group for group in taken.groups if group.instance == 0xABC]
     for group in groups:
-        assert group.rows == [struct.pack("d", number / 8) + ROW for number in numbers(group.answers)]
-    return [answer for group in groups for answer in group.answers]
+        assert group.rows == [struct.pack("d", number / 8) + ROW for number in numbers(group.responses)]
+    return [answer for group in groups for answer in group.responses]
 
 
-def numbers(answers: list[Answer]) -> list[int]:
-    return [number for _, _, _, number, _ in answers]
+def numbers(responses: list[LoggedResponse]) -> list[int]:
+    return [number for _, _, _, number, _ in responses]
 
 
 def test_records_come_out_as_they_went_in_however_often_the_ring_is_gone_round() -> None:
@@ -164,7 +164,7 @@ def test_killed_writer_process_leaves_whole_records_alone() -> None:
         child = os.fork()
         if not child:
             _write_for_ever(Ring(shared))
-        seen: list[Answer] = []
+        seen: list[LoggedResponse] = []
         end = time.monotonic() + 60
         while len(seen) < 50 + seed and time.monotonic() < end:
             seen += read_all(ring)
@@ -237,9 +237,9 @@ class RingMachine(RuleBasedStateMachine):
     def read(self, most_bytes: int) -> None:
         """A portion."""
         taken = self.reader.take(most_bytes)
-        answers = self._compared(taken)
+        responses = self._compared(taken)
         self.reader.done(taken.read, 0)
-        del self.waiting[: len(answers)]
+        del self.waiting[: len(responses)]
 
     @rule(most_bytes=st.integers(1, 9000))
     def reader_dies_before_it_is_done(self, most_bytes: int) -> None:
@@ -264,12 +264,12 @@ class RingMachine(RuleBasedStateMachine):
         """There is something to read if, and only if, something was written."""
         assert bool(self.waiting) <= bool(self.reader.unread_bytes)
 
-    def _compared(self, taken: Taken) -> list[Answer]:
-        answers = answers_of(taken)
-        found = [(number, body) for _, _, _, number, body in answers]
+    def _compared(self, taken: Taken) -> list[LoggedResponse]:
+        responses = answers_of(taken)
+        found = [(number, body) for _, _, _, number, body in responses]
         assert found == self.waiting[: len(found)]
         assert bool(found) == bool(self.waiting)
-        return answers
+        return responses
 
 
 RingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

@@ -107,7 +107,7 @@ def test_published_and_rolled_back_under_load_every_answer_is_its_models(
         assert reloads(subject, "ok") == ROUNDS + 1
     assert set(clients.records.statuses) == {200}
     assert not clients.records.failed
-    assert {answer.model for answer in clients.records.answers.values()} == {"three@1", "three@2"}
+    assert {answer.model for answer in clients.records.responses.values()} == {"three@1", "three@2"}
     assert verify([tmp_path / "logs"]).whole
     assert not reconcile(clients.records, tmp_path / "logs").faults
 

@@ -20,7 +20,7 @@ from loadtest.harness.target import started
 from server.scoring.in_flight import SMALL_BYTES
 from tests.server.wire.test_wire import VECTORS, read_until_closed
 from tests.support.bundles import ROW
-from tests.support.servers import Answer, address, exchange, post, serving
+from tests.support.servers import RawResponse, address, exchange, post, serving
 
 pytestmark = pytest.mark.whole
 
@@ -45,7 +45,7 @@ def full(
         yield subject.url
 
 
-def statuses(answers: list[Answer]) -> list[int]:
+def statuses(answers: list[RawResponse]) -> list[int]:
     return [answer.status for answer in answers]
 
 
@@ -141,7 +141,7 @@ def test_large_bodies_take_turns_and_beyond_those_that_may_wait_are_shed(three: 
     assert len(large) > SMALL_BYTES
     with serving(three, tmp_path, max_inflight="8") as subject, ThreadPoolExecutor(24) as pool:
 
-        def ask(_: int) -> Answer:
+        def ask(_: int) -> RawResponse:
             return exchange(subject.url, large, timeout=30.0)[0]
 
         answers = list(pool.map(ask, range(96)))

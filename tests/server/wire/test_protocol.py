@@ -18,14 +18,14 @@ from server.process.arbiter import check_gunicorn
 from server.wire.eligible_head import EligibleHead, eligible_head
 from server.wire.fast_path import MAX_KNOWN_HEADS, Endpoint, FastPath, check_uvicorn
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
-from tests.support.servers import Answer, address, exchange, post, serving
+from tests.support.servers import RawResponse, address, exchange, post, serving
 
 BODY = orjson.dumps(ROW)
 #: What may differ between two answers: the id, its length, and the second in which they were sent.
 ID = re.compile(rb'"id":"[0-9a-f]{12}-\d+"')
 
 
-def comparable(answers: list[Answer]) -> list[tuple[int, dict[str, str], bytes]]:
+def comparable(answers: list[RawResponse]) -> list[tuple[int, dict[str, str], bytes]]:
     lengths = {"date": "", "content-length": ""}
     return [(a.status, a.headers | lengths, ID.sub(b"", a.body)) for a in answers]
 
@@ -115,7 +115,7 @@ def test_paths_agree_on_thousands_of_requests(server: str, asgi_server: str) -> 
         assert comparable(one_by_one(server, requests)) == comparable(one_by_one(asgi_server, requests))
 
 
-def one_by_one(url: str, requests: list[bytes]) -> list[Answer]:
+def one_by_one(url: str, requests: list[bytes]) -> list[RawResponse]:
     """Answers of one connection, each read before the next request is sent."""
     answers = []
     with socket.create_connection(address(url), 10) as connection:
@@ -127,7 +127,7 @@ def one_by_one(url: str, requests: list[bytes]) -> list[Answer]:
             head, _, body = received.partition(b"\r\n\r\n")
             lines = head.decode().split("\r\n")
             headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines[1:])}
-            answers.append(Answer(int(lines[0].split(" ")[1]), headers, body))
+            answers.append(RawResponse(int(lines[0].split(" ")[1]), headers, body))
     return answers
 
 
