@@ -69,7 +69,7 @@ class HotrowError(Exception):
 
 
 class BundleError(HotrowError):
-    """A model folder is missing, damaged or not equal to its report."""
+    """A model folder is missing, damaged or not what its parity report says."""
 
 
 class SettingsError(HotrowError):
@@ -104,11 +104,15 @@ class BadValue(NamedTuple):
     file: str = ""
 
 
-class FieldError(NamedTuple):
-    """One bad field of a request: a JSON Pointer (RFC 6901) and what was expected there."""
+class FieldError(ValueError):
+    """One bad value: what was expected and what kind came, and where, as a JSON Pointer (RFC 6901).
 
-    pointer: str
-    detail: str
+    A feature that refuses a value does not know where it stood: its `pointer` is "".
+    """
+
+    def __init__(self, pointer: str, detail: str) -> None:
+        super().__init__(detail)
+        self.pointer, self.detail = pointer, detail
 
 
 class Problem(HotrowError):
@@ -143,7 +147,7 @@ class Problem(HotrowError):
         }
         if self.errors:
             listed = self.errors[:MAX_LISTED_ERRORS]
-            document["errors"] = [error._asdict() for error in listed]
+            document["errors"] = [{"pointer": error.pointer, "detail": error.detail} for error in listed]
         return document
 
     def body(self) -> bytes:

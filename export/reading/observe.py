@@ -13,9 +13,9 @@ import polars
 
 from export.errors import ExportRefused
 from export.reading.table import DataTable
-from server.errors import listed
+from server.errors import FieldError, listed
 from server.model.bounds import Bounds
-from server.model.schema import MAX_EXACT_INTEGER, Feature, FieldRefused, Inferred, Matrix, Schema
+from server.model.schema import MAX_EXACT_INTEGER, Feature, Inferred, Matrix, Schema
 from server.tables.cells import CellRules, category_words, number
 from server.tables.columns import FeatureNames
 
@@ -202,7 +202,7 @@ def _code(feature: Feature, words: Mapping[str, str], value: Any) -> float:
     for spelling in _readings(words, value):
         try:
             return feature.encode(spelling)
-        except FieldRefused:
+        except FieldError:
             continue
     return math.nan
 

@@ -2,7 +2,7 @@
 
 The same requests without and with the guards, in process, in stretches that take
 turns. All guards run on the ASGI path, beside uvicorn's own protocol; the fast
-fast path reads a head it knows by its bytes, and only looks whether the connection is free.
+path reads a head it knows by its bytes, and only looks whether the connection is free.
 """
 
 import argparse

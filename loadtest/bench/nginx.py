@@ -16,7 +16,7 @@ http {{
   access_log off; keepalive_requests 1000000000; default_type application/json;
   client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
   uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  server {{ listen 127.0.0.1:{port}; location / {{ return 200 '{answer}'; }} }}
+  server {{ listen 127.0.0.1:{port}; location / {{ return 200 '{response}'; }} }}
 }}
 """
 

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from server.errors import MAX_LISTED_ERRORS, BadValue, BatchRefused
+from server.errors import MAX_LISTED_ERRORS, BadValue, BatchRefused, FieldError
 from server.model.bounds import Bounds
-from server.model.schema import MAX_EXACT_INTEGER, Feature, FieldRefused, Matrix, Schema
+from server.model.schema import MAX_EXACT_INTEGER, Feature, Matrix, Schema
 from server.tables.cells import MAX_NUMBER_LENGTH, PLAIN, CellRules, Read, cell_reader
 
 
@@ -129,7 +129,7 @@ def _code(value: Any, read: Read, feature: Feature) -> Any:
         return None
     try:
         return feature.encode(value)
-    except FieldRefused:
+    except FieldError:
         return _WRONG
 
 
@@ -154,8 +154,8 @@ def _detail(value: Any, feature: Feature, read: Read) -> str:
     try:
         value = read(value) if isinstance(value, str) else value
         feature.encode(None if value != value else value)
-    except FieldRefused as refusal:
-        return str(refusal)
+    except FieldError as error:
+        return error.detail
     return f"expected {feature.expected}, got another value"
 
 

@@ -44,10 +44,6 @@ _JSON_TYPE = {
 }
 
 
-class FieldRefused(ValueError):
-    """A value that is none of its feature; the message says what was expected."""
-
-
 @dataclass(frozen=True, slots=True)
 class Inferred:
     """What a model or its training data looked like: it guides forms, and binds no request."""
@@ -159,13 +155,13 @@ class Feature:
     def encode(self, value: Any) -> float:
         """The float64 the model sees for one JSON value.
 
-        Raises `FieldRefused` with what was expected and the *type* of what came;
+        Raises `FieldError` with what was expected and the *type* of what came;
         the value itself is never repeated.
         """
         if value is None:
             if self.nullable:
                 return math.nan
-            raise FieldRefused(f"expected {self.expected}, got null")
+            raise FieldError("", f"expected {self.expected}, got null")
         if self.kind == "category":
             return self._encode_category(value)
         # bool is an int in Python: a flag takes it, and a number that was one in training.
@@ -173,16 +169,16 @@ class Feature:
         if kind is bool and self.form_kind == "flag":
             return float(value)
         if kind is not float and kind is not int:
-            raise FieldRefused(f"expected {self.expected}, got {_json_type(value)}")
+            raise FieldError("", f"expected {self.expected}, got {_json_type(value)}")
         low, high = (0, 1) if self.kind == "flag" else self.range
         if not low <= value <= high or abs(value) == math.inf:
-            raise FieldRefused(f"expected {self.expected}, got a number outside of it")
+            raise FieldError("", f"expected {self.expected}, got a number outside of it")
         if self.kind != "number" and (value != int(value) or abs(value) > MAX_EXACT_INTEGER):
-            raise FieldRefused(f"expected {self.expected}, got another number")
+            raise FieldError("", f"expected {self.expected}, got another number")
         try:
             return float(value)
         except OverflowError:
-            raise FieldRefused(f"expected {self.expected}, got a larger integer") from None
+            raise FieldError("", f"expected {self.expected}, got a larger integer") from None
 
     def _encode_category(self, value: Any) -> float:
         for spelling in _spellings(value):
@@ -191,7 +187,7 @@ class Feature:
         if self.unknown and type(value) is str:
             return math.nan
         got = "another string" if type(value) is str else _json_type(value)
-        raise FieldRefused(f"expected {self.expected}, got {got}")
+        raise FieldError("", f"expected {self.expected}, got {got}")
 
     def decode(self, code: float) -> Any:
         """The JSON value that `encode` turns into `code`: the inverse of `encode`."""
@@ -269,8 +265,8 @@ class Schema:
                 continue
             try:
                 row[i] = features[i].encode(value)
-            except FieldRefused as refusal:
-                errors.append(FieldError(pointer(name), str(refusal)))
+            except FieldError as error:
+                errors.append(FieldError(pointer(name), error.detail))
         for i in self._required:
             name = features[i].name
             if name not in fields:
@@ -295,8 +291,8 @@ class Schema:
             for n, value in enumerate(columns.get(feature.name, ())):
                 try:
                     matrix[n, i] = feature.encode(value)
-                except FieldRefused as refusal:
-                    errors.append(FieldError(f"/{n}{pointer(feature.name)}", str(refusal)))
+                except FieldError as error:
+                    errors.append(FieldError(f"/{n}{pointer(feature.name)}", error.detail))
         if errors:
             raise UnacceptableRow(_summary(len(errors)), errors=errors)
         return matrix

@@ -10,7 +10,7 @@ from server.model.bounds import Bounds
 from server.model.bundle import PARITY_FILE, Bundle
 from server.model.files import INPUT
 from server.model.judge import Judge
-from server.model.schema import MAX_EXACT_INTEGER, FieldRefused, Matrix
+from server.model.schema import MAX_EXACT_INTEGER, Matrix
 from server.scoring.row_id import MEMBER, takes_id
 from server.scoring.row_limit import check_rows
 from server.scoring.scored import ScoredRows
@@ -129,10 +129,10 @@ class ModelTensors:
         for row, text in enumerate(tensor.values.tolist()):
             try:
                 codes[row] = np.nan if text is None else feature.encode(text)
-            except FieldRefused as refusal:
+            except FieldError as error:
                 bad += 1
                 if bad <= MAX_OF_MATRIX:
-                    errors.append(FieldError(f"/{row}/{feature.name}", str(refusal)))
+                    errors.append(FieldError(f"/{row}/{feature.name}", error.detail))
         if bad:
             raise UnacceptableRow(f"{bad} values are not acceptable", errors=errors)
         return codes

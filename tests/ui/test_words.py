@@ -7,17 +7,18 @@ from typing import Any
 import orjson
 import pytest
 
+from server.errors import FieldError
 from server.model.bundle import Bundle, Decision
-from server.model.schema import Feature, FieldRefused, Schema
+from server.model.schema import Feature, Schema
 from tests.support.browser import LOAN
 from tests.support.bundles import THREE_FEATURES, wide_schema
 from ui.announce import reachable
 from ui.cases.examples import Example
 from ui.drawing.gauge import gauge, place, ticks
-from ui.drawing.panel import Complaint, refused
+from ui.drawing.panel import refused
 from ui.drawing.verdict import verdict_of
 from ui.tabs.form import WIDE, form_html, grouped
-from ui.words.labels import Labels, refusal
+from ui.words.labels import Complaint, Labels, refusal
 from ui.words.share import curl, shared
 from ui.words.text import Text, attribute, tag
 from ui.words.wording import Wording, percent, percents
@@ -272,8 +273,8 @@ def test_every_refusal_of_the_schema_has_its_french(feature: Feature) -> None:
 def why_not(feature: Feature, value: Any) -> str:
     try:
         feature.encode(value)
-    except FieldRefused as refused_value:
-        return str(refused_value)
+    except FieldError as error:
+        return error.detail
     return ""
 
 

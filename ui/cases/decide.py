@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from server.errors import Problem
-from server.model.schema import pointer
 from server.scoring.one_row import Scorer
-from ui.drawing.panel import Complaint, refused
+from ui.drawing.panel import refused
 from ui.drawing.verdict import verdict_of
-from ui.words.labels import Labels, refusal
+from ui.words.labels import Labels
 from ui.words.share import shared
 from ui.words.text import tag
 from ui.words.values import body_of, row_of
@@ -49,7 +48,6 @@ class Decider:
         self._scorer = scorer
         self._schema = scorer.bundle.schema
         self._labels = Labels.of(scorer.bundle)
-        self._features = {pointer(feature.name): feature for feature in self._schema.features}
         self._verdict = verdict_of(scorer.bundle)
 
     def idle(self) -> Shown:
@@ -72,11 +70,7 @@ class Decider:
         return Shown(turn, html, {}, texts)
 
     def _refused(self, turn: int, problem: Problem) -> Shown:
-        complaints = []
-        for error in problem.errors:
-            feature = self._features[error.pointer]
-            words = refusal(feature, error.detail)
-            complaints.append(Complaint(feature.name, self._labels.label(feature), words))
+        complaints = self._labels.complaints(self._schema, problem)
         errors = {complaint.feature: tag("span", complaint.detail) for complaint in complaints}
         return Shown(turn, refused(problem.detail, complaints), errors, {})
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from ui.words.labels import Complaint
 from ui.words.text import NBSP, Text, attribute, tag
 
 Symbol = Literal["check", "cross", "attention", "down", "up", "none"]
@@ -22,14 +23,6 @@ _NOT_ACCEPTABLE = Text("{detail}.", "{count} à corriger.")
 _SCORED = Text(f"Scored in {{time}}{NBSP}ms", f"Calculé en {{time}}{NBSP}ms")
 _BY = Text("by {model}", "par {model}")
 _ANSWER = Text("answer {id}", "réponse {id}")
-
-
-class Complaint(NamedTuple):
-    """One refused field: its feature, its label and the server's words."""
-
-    feature: str
-    label: Text
-    detail: Text
 
 
 def panel(kind: str, *parts: str) -> str:

@@ -6,16 +6,16 @@ from html import escape
 from typing import Any, NamedTuple
 
 from server.errors import Problem
-from server.model.schema import Feature, Row, pointer
+from server.model.schema import Feature, Row
 from server.scoring.one_row import Scorer
 from ui.cases.examples import examples_of
 from ui.cases.flip import Flip, Flips
 from ui.cases.grids import Grids
 from ui.cases.suppose import suppose
-from ui.drawing.panel import Complaint, refused
+from ui.drawing.panel import refused
 from ui.drawing.verdict import verdict_of
 from ui.tabs.form import WIDE
-from ui.words.labels import NO, UNKNOWN_WORD, YES, Labels, refusal
+from ui.words.labels import NO, UNKNOWN_WORD, YES, Labels
 from ui.words.text import NBSP, Text, attribute, tag
 from ui.words.values import body_of, row_of, texts_of
 from ui.words.wording import Wording, decided, percent
@@ -78,7 +78,7 @@ class WhatIf:
             row = self._scorer.decode(body_of(row_of(self._schema, texts)))
             document = suppose(self._scorer.predictor, row)
         except Problem as problem:
-            return Supposed(refused(problem.detail, self._complaints(problem)), "", None)
+            return Supposed(refused(problem.detail, self._labels.complaints(self._schema, problem)), "", None)
         return Supposed(self._verdict.supposed(document), self._said(document), row)
 
     async def flip(self, row: Row) -> str:
@@ -94,11 +94,6 @@ class WhatIf:
         others = f"{tag('h4', _ALSO)}<ul>{''.join(told[1:])}</ul>" if told[1:] else ""
         note = tag("p", _FLIP_NOTE.put(count=Text.figures(f"{self._flips.cases:,}")), class_="note")
         return f'{heading}<ul class="smallest">{told[0]}</ul>{others}{note}'
-
-    def _complaints(self, problem: Problem) -> list[Complaint]:
-        named = {pointer(f.name): f for f in self._schema.features}
-        features = [(named[error.pointer], error.detail) for error in problem.errors]
-        return [Complaint(f.name, self._labels.label(f), refusal(f, detail)) for f, detail in features]
 
     def _said(self, document: dict[str, Any]) -> str:
         """Decision and figure in a line."""

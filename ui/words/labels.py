@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from server.errors import Problem
 from server.model.bundle import Bundle
-from server.model.schema import Feature, Schema
+from server.model.schema import Feature, Schema, name_in
 from ui.words.text import EMPTY, NBSP, Text, joined, sentence
 from ui.words.values import format_number
 from ui.words.wording import french_of
@@ -15,6 +16,14 @@ _SUMMARISED = 3
 
 YES, NO = Text("Yes", "Oui"), Text("No", "Non")
 UNKNOWN_WORD = Text("Unknown", "Inconnu")
+
+
+class Complaint(NamedTuple):
+    """One rejected field: its feature, its label and the server's words."""
+
+    feature: str
+    label: Text
+    detail: Text
 
 
 class Labels:
@@ -86,6 +95,11 @@ class Labels:
         ):
             return self.value(feature, value)
         return joined([self.value(feature, value), unit], NBSP)
+
+    def complaints(self, schema: Schema, problem: Problem) -> list[Complaint]:
+        """The rejected fields of a request, in words."""
+        features = [(schema[name_in(error.pointer)], error.detail) for error in problem.errors]
+        return [Complaint(f.name, self.label(f), refusal(f, detail)) for f, detail in features]
 
     def summary(self, schema: Schema, row: Mapping[str, Any]) -> Text:
         """A row in a few words: its first values, those of required features before others."""
