@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from server.errors import SettingsError
 
@@ -161,6 +161,12 @@ class Settings:
     )
     fast_path: bool = _setting(
         True, _switch, "`on`, or `off`: `/predict` takes the ASGI path through Starlette too"
+    )
+    batch_backend: Literal["onnx", "compiled"] = _setting(
+        "onnx",
+        _one_of("onnx", "compiled"),
+        "what scores requests of more than 32 rows: `onnx`, or `compiled` trees with equal bits, as soon as "
+        "they are compiled",
     )
     busy_poll: bool = _setting(
         False,

@@ -27,8 +27,8 @@ HOMES = {
     "lightgbm": {"train", "export", "loadtest"},
     "xgboost": {"export", "loadtest"},
     "catboost": {"export/catboost/model.py"},
-    "onnx": {"export", "server/batch/forest.py"},
-    "llvmlite": {"server/batch/compiled.py"},
+    "onnx": {"export", "server/compiled/forest.py"},
+    "llvmlite": {"server/compiled/trees.py"},
     "onnxmltools": {"export", "loadtest"},
     "skl2onnx": {"export"},
     "sklearn": {"train", "export", "loadtest"},
@@ -113,8 +113,8 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
 #: The floors of a folder, from the lowest; a room imports from those before it alone. Names of one
 #: word are folders or modules of it.
 FLOORS = {
-    "server": "version errors durable settings cli private_names model tables explain metrics log scoring "
-    "api wire batch process publish models __main__",
+    "server": "version errors durable settings cli private_names model tables explain metrics log compiled "
+    "scoring api wire batch process publish models __main__",
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
     "ui": "words drawing cases access tabs calls script page announce __main__",
     "monitoring": "errors logs drift report dashboard __main__",

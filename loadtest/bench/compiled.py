@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from server.batch.compiled import compiled, parity_rows
-from server.batch.forest import read_forest
+from server.compiled.forest import read_forest
+from server.compiled.trees import compiled, parity_rows
 from server.model.bundle import GRAPH_FILE, Bundle
 from server.model.predictor import Predictor
 from server.model.row_order import RowOrder

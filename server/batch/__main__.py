@@ -92,6 +92,7 @@ def _score_with_ray(options: argparse.Namespace, bundle: "Bundle") -> None:
         where,
         options.shard_size,
         _reading(options),
+        options.backend,
     )
     shown(job, bundle)
 

@@ -15,7 +15,6 @@ from typing import Any
 import orjson
 import polars as pl
 
-from server.batch.backend import ROW_BYTES, Name
 from server.batch.blocks import BLOCK_BYTES, Block, blocks_of
 from server.batch.formats import (
     CSV,
@@ -32,6 +31,7 @@ from server.batch.results import Totals, described, refusal, write_report
 from server.batch.scorer import PART, BatchScorer, OnBadRow, Output
 from server.batch.tables import TABLE_ROWS, table_height
 from server.batch.unpacked import readable
+from server.compiled.backend import ROW_BYTES, Name
 from server.errors import MAX_REPORTED, BadValue, BatchRefused
 from server.model.bundle import Bundle
 

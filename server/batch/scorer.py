@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from server.batch.backend import Name, open_backend
 from server.batch.blocks import Block
 from server.batch.columns import encode_table
 from server.batch.csv_block import CsvTable, csv_record, csv_table
@@ -17,6 +16,7 @@ from server.batch.formats import ARROW, CSV, LINES, PARQUET
 from server.batch.json_lines import LinesReader, extended, members_table
 from server.batch.layout import FileLayout
 from server.batch.results import BlockResult
+from server.compiled.backend import Name, open_backend
 from server.errors import BadValue, BatchRefused, ModelFailure
 from server.model.bounds import Bounds
 from server.model.bundle import Bundle

@@ -30,7 +30,7 @@ CHECK_BYTES = 8 << 30
 def check_models(settings: Settings) -> list[str]:
     """The digests of the settings' models, every golden row scored; raises a `HotrowError`."""
     # All that a worker makes of them, with counters of its own and without a log.
-    service = open_service(replace(settings, log_mode="off"))
+    service = open_service(replace(settings, log_mode="off", batch_backend="onnx"))
     masking = Masking(dict(settings.log_mask), read_key(settings.log_key_file, settings.log_dir))
     for model in service.models:
         model.document  # noqa: B018  # made when it is first asked for

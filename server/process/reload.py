@@ -14,7 +14,7 @@ from server.process.verdict import (
 )
 from server.scoring.bundles import names
 from server.scoring.served_model import ServedModel
-from server.scoring.service import Service, register_models
+from server.scoring.service import Service, compiling, register_models
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,8 @@ class Reloader:
 
     def _serve(self, bundles: list[Bundle]) -> tuple[ServedModel, ...]:
         service = self._service
-        return tuple(ServedModel(bundle, service.metrics, service.log) for bundle in bundles)
+        compiler = compiling(service.settings)
+        return tuple(ServedModel(bundle, service.metrics, service.log, compiler) for bundle in bundles)
 
 
 async def _check(settings: Settings) -> list[str]:

@@ -1,11 +1,13 @@
 """Many rows of one model: scored in one call, counted each, and logged as one request."""
 
 import asyncio
+import logging
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -13,8 +15,9 @@ import orjson
 from server.errors import Unavailable
 from server.log.ring import LoggedResponse
 from server.metrics.shared import WorkerMetrics
+from server.model.bundle import Bundle
 from server.model.link import Margins
-from server.model.predictor import ONNX_ERRORS
+from server.model.predictor import ONNX_ERRORS, Predictor
 from server.model.row_order import RowOrder
 from server.model.schema import Matrix, Schema
 from server.scoring.deadline import ENDLESS, Deadline
@@ -22,6 +25,8 @@ from server.scoring.model_tensors import ModelTensors
 from server.scoring.one_row import Scorer
 from server.scoring.row_id import ECHOES
 from server.scoring.scored import ScoredRows
+
+logger = logging.getLogger(__name__)
 
 #: Up to here ONNX Runtime is called on the event loop: 32 rows of the shipped
 #: model take it 0.15 ms, about what handing them to a thread and back costs
@@ -37,21 +42,29 @@ REQUEST = "request_id"
 #: RuntimeError of a thread that has no stack.
 _NO_MEMORY = ("allocate memory", "start new thread")
 
+OpenBackend: TypeAlias = Callable[[Bundle, Predictor], tuple[Callable[[Matrix], Margins], str]]
+
 
 class RowsScorer:
     """Scores the rows of whole requests for one model, for one event loop.
 
     A call of ONNX Runtime on many rows runs in a thread, one at a time, so that
-    single rows are answered meanwhile.
+    single rows are answered meanwhile. What `open_backend` opens, in a thread of
+    its own, scores them from then on: their margins with equal bits, and a note for the log.
     """
 
-    def __init__(self, scorer: Scorer, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self, scorer: Scorer, metrics: WorkerMetrics, open_backend: OpenBackend | None = None
+    ) -> None:
         self.scorer = scorer
         self.bundle = scorer.bundle
         self.tensors = ModelTensors(scorer.bundle, scorer.predictor.judge)
         self._predictor = scorer.predictor
         self.judge = scorer.predictor.judge
-        self._order = RowOrder(scorer.predictor)
+        self._margins_of: Callable[[Matrix], Margins] = RowOrder(scorer.predictor).margins
+        if open_backend is not None:
+            # No daemon: a process that ends while the compiler works would take its memory away.
+            threading.Thread(target=self._compile, args=(open_backend,), name="compiler").start()
         self.add_statistics = metrics.statistics(scorer.bundle.label)
         self._count = metrics.scored_rows(self.bundle.label, self.bundle.outcomes, self.bundle.task)
 
@@ -95,7 +108,11 @@ class RowsScorer:
 
     def _margins(self, rows: Matrix, deadline: Deadline) -> Margins:
         deadline.check()  # other requests' rows came first
-        return self._order.margins(rows)
+        return self._margins_of(rows)
+
+    def _compile(self, open_backend: OpenBackend) -> None:
+        self._margins_of, note = open_backend(self.bundle, self._predictor)
+        logger.info("%s: many rows are %s.", self.bundle.label, note)
 
     def members(self, scored: ScoredRows, first: int = 0, end: int | None = None) -> bytes:
         """The JSON members of a response to rows `first` to `end`, without braces and without its id."""

@@ -9,7 +9,7 @@ from server.log.prediction_log import PredictionLog
 from server.metrics.shared import WorkerMetrics
 from server.model.bundle import GRAPH_FILE, PARITY_FILE, Bundle
 from server.model.schema import Row
-from server.scoring.many_rows import RowsScorer
+from server.scoring.many_rows import OpenBackend, RowsScorer
 from server.scoring.one_row import make_scorer
 
 
@@ -21,12 +21,18 @@ class ServedModel:
     the old ones to the requests that have them.
     """
 
-    def __init__(self, bundle: Bundle, metrics: WorkerMetrics, log: PredictionLog | None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        metrics: WorkerMetrics,
+        log: PredictionLog | None,
+        open_backend: OpenBackend | None = None,
+    ) -> None:
         self.bundle = bundle
         count = metrics.scored(bundle.label, bundle.outcomes, bundle.task)
         self.scorer = make_scorer(bundle, count, log.register if log is not None else None)
         self.scorer.predictor.check_golden_rows()
-        self.rows = RowsScorer(self.scorer, metrics)
+        self.rows = RowsScorer(self.scorer, metrics, open_backend)
         self.explainer = Explainer(bundle)
 
     async def terms(self, row: Row) -> list[float]:

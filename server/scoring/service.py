@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import quote
 
+from server.compiled.backend import open_backend
 from server.errors import NotFound
 from server.log.prediction_log import PredictionLog, SharedLog
 from server.metrics.collector import MetricsCollector
@@ -16,7 +18,7 @@ from server.model.bundle import Bundle
 from server.model.reference import read_reference
 from server.scoring.bundles import open_bundles
 from server.scoring.in_flight import Limiter
-from server.scoring.many_rows import RowsScorer
+from server.scoring.many_rows import OpenBackend, RowsScorer
 from server.scoring.one_row import Scorer
 from server.scoring.served_model import ServedModel
 from server.settings import Settings
@@ -130,6 +132,11 @@ def open_service(settings: Settings, bundles: Sequence[Bundle] | None = None) ->
     return open_worker(settings, bundles, share_metrics(bundles, 1))
 
 
+def compiling(settings: Settings) -> OpenBackend | None:
+    """What opens the backend of many rows, unless it is ONNX Runtime."""
+    return partial(open_backend, "compiled") if settings.batch_backend == "compiled" else None
+
+
 def open_worker(
     settings: Settings,
     bundles: Sequence[Bundle],
@@ -146,7 +153,7 @@ def open_worker(
     log = None
     if settings.log_mode != "off":
         log = PredictionLog(settings, worker, metrics, shared_log)
-    models = tuple(ServedModel(bundle, metrics, log) for bundle in bundles)
+    models = tuple(ServedModel(bundle, metrics, log, compiling(settings)) for bundle in bundles)
     in_flight = Limiter(
         settings.max_inflight, settings.max_batch_bytes, metrics.add_in_flight, metrics.shed("inflight")
     )

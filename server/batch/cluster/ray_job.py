@@ -33,6 +33,7 @@ from server.batch.formats import CSV, ENDINGS, EXCEL, TEXTS
 from server.batch.layout import Reading, check_writable
 from server.batch.results import Totals, refusal, write_report
 from server.batch.scorer import BatchScorer, OnBadRow, Output
+from server.compiled.backend import ROW_BYTES, Name
 from server.errors import MAX_REPORTED, BadValue, BatchRefused
 from server.model.bundle import Bundle
 
@@ -56,6 +57,7 @@ class RayJob:
         where: Where,
         shard_size: int | None = None,
         reading: Reading | None = None,
+        backend: Name = "onnx",
     ) -> None:
         self._where, self._begun = where, False
         self.source, self.target, self._bundle, self._on_bad_row = source, target, bundle, on_bad_row
@@ -70,15 +72,17 @@ class RayJob:
         if target.is_file() or target.resolve() in (source.resolve(), self._files[0].resolve().parent):
             raise BatchRefused(f"expected a folder apart from the input for the shards, got {target}")
         self._folder = ShardFolder(target, self._output.kind)
+        paths = [path.resolve() for path in self._files]
+        self._cuts = self._folder.plan(self._identity()) or list(cuts_of(paths, self._layouts, self._size))
         self._job = ShardJob(
             model=str(bundle.directory.resolve()),
             model_sha256=bundle.digest,
             layout=self.layout,
             target=str(target.resolve()),
             output=self._output,
+            backend=backend,
+            size=self.size * (1 if self.layout.kind in TEXTS else ROW_BYTES),
         )
-        paths = [path.resolve() for path in self._files]
-        self._cuts = self._folder.plan(self._identity()) or list(cuts_of(paths, self._layouts, self._size))
 
     def _output_of(self, target: Path, reading: Reading) -> Output:
         """The ending of the folder says what its shards are; without one they are what the input is."""
@@ -185,7 +189,7 @@ class RayJob:
         files = [(path, path.stat()) for path in self._files]
         identity = {
             "source": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in files],
-            "model": [self._bundle.label, self._job.model_sha256],
+            "model": [self._bundle.label, self._bundle.digest],
             "layouts": self._layouts,
             "output": self._output,
             "shard_size": self._size,

@@ -10,6 +10,7 @@ from server.batch.formats import CSV
 from server.batch.layout import FileLayout
 from server.batch.results import BlockResult, described
 from server.batch.scorer import BatchScorer, Output
+from server.compiled.backend import Name
 from server.errors import BatchRefused, BundleError, HotrowError
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
@@ -26,6 +27,8 @@ class ShardJob(NamedTuple):
     layout: FileLayout
     target: str
     output: Output
+    backend: Name = "onnx"
+    size: int = 0
 
 
 def score_shard(job: ShardJob, cut: Cut) -> dict[str, Any]:
@@ -66,4 +69,4 @@ def _scorer(job: ShardJob) -> BatchScorer:
     if bundle.digest != job.model_sha256:
         raise BundleError(f"expected the same bundle at {job.model} on every node, got another on one")
     Predictor(bundle).check_golden_rows()
-    return BatchScorer(bundle, job.layout, job.output)
+    return BatchScorer(bundle, job.layout, job.output, job.backend, job.size)

@@ -6,17 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 
 from export.lightgbm.model import convert_lightgbm
 from export.sklearn.model import convert_sklearn
-from server.batch import compiled as module
-from server.batch import forest_code
-from server.batch.backend import open_backend
-from server.batch.compiled import compiled, is_kept, parity_rows
-from server.batch.forest import NotCompilable, read_forest
 from server.batch.job import BatchJob
+from server.compiled import code as forest_code
+from server.compiled import trees as module
+from server.compiled.backend import open_backend
+from server.compiled.forest import NotCompilable, read_forest
+from server.compiled.trees import compiled, is_kept, parity_rows
 from server.model.bundle import GRAPH_FILE, Bundle
 from server.model.predictor import Predictor
 from tests.support.bundles import THREE_FEATURES, sample_rows
@@ -28,6 +29,7 @@ from tests.support.export_models import (
     train_xgboost,
     xgboost_conversion,
 )
+from tests.support.servers import eventually, exchange, post, serving
 
 
 @pytest.fixture(autouse=True)
@@ -110,12 +112,35 @@ def test_what_is_not_compiled_is_scored_by_onnx_runtime_and_says_why(
     monkeypatch.setattr(forest_code, "MAX_SPLITS", 3)
     deep = open_backend("compiled", bundle, predictor, None)
     assert "this model is not compiled, a tree has" in deep.note
-    monkeypatch.setitem(sys.modules, "server.batch.compiled", None)
+    monkeypatch.setitem(sys.modules, "server.compiled.trees", None)
     monkeypatch.setitem(sys.modules, "llvmlite", None)
     absent = open_backend("compiled", bundle, predictor, None)
     assert "could be compiled" in absent.note
     assert deep.margins(matrix).tolist() == absent.margins(matrix).tolist() == same
     assert open_backend("auto", bundle, predictor, 100).note == ""
+
+
+@pytest.mark.whole
+def test_server_scores_many_rows_by_compiled_trees_with_equal_bits(
+    three: Path, tmp_path: Path, cache: Path
+) -> None:
+    """Until they are compiled ONNX Runtime scores; the first of two servers leaves its code to the second."""
+    body = orjson.dumps({"rows": sample_rows(THREE_FEATURES, 500)})
+    predictor = Predictor(Bundle.load(three))
+    rows = np.array([np.frombuffer(THREE_FEATURES.encode(r)) for r in sample_rows(THREE_FEATURES, 500)])
+    expected = predictor.outputs(predictor.margins(rows))
+    for said in ("compiled in", "by compiled trees."):
+        with serving(three, tmp_path, batch_backend="compiled") as subject:
+            assert _scored(subject.url, body) == expected
+            eventually(lambda: said in (tmp_path / "server.log").read_text())  # noqa: B023
+            assert _scored(subject.url, body) == expected
+    assert list(cache.iterdir())
+
+
+def _scored(url: str, body: bytes) -> list[float]:
+    (response,) = exchange(url, post("/predict/batch", body))
+    found: list[float] = orjson.loads(response.body)["probabilities"]
+    return found
 
 
 def test_file_is_the_same_whichever_backend_scores_it(three: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ class Backend(NamedTuple):
     note: str = ""
 
 
-def open_backend(name: Name, bundle: Bundle, predictor: Predictor, size: int | None) -> Backend:
+def open_backend(name: Name, bundle: Bundle, predictor: Predictor, size: int | None = None) -> Backend:
     """The backend of a job; `size` is how much there is to do in bytes, None if it is not known.
 
     `auto` compiles where that pays. What cannot be compiled is scored by ONNX Runtime.
@@ -30,8 +30,8 @@ def open_backend(name: Name, bundle: Bundle, predictor: Predictor, size: int | N
     if name == "onnx":
         return Backend(order.margins)
     try:
-        from server.batch.compiled import compiled, is_kept
-        from server.batch.forest import NotCompilable
+        from server.compiled.forest import NotCompilable
+        from server.compiled.trees import compiled, is_kept
     except ImportError as error:
         note = f"scored by ONNX Runtime: with {error.name} (`make tools`) the trees could be compiled"
         return Backend(order.margins, note if name == "compiled" or (size or 0) >= MIN_BYTES else "")

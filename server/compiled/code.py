@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from server.batch.forest import LESS, MEMBER, GraphForest, GraphTree, Node, NotCompilable
+from server.compiled.forest import LESS, MEMBER, GraphForest, GraphTree, Node, NotCompilable
 
 #: Rows in a vector: two registers of AVX2 for float64. Sixteen compile for twice as long.
 LANES = 8

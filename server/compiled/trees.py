@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from server.batch.forest import GraphForest, NotCompilable, categories, read_forest, thresholds
-from server.batch.forest_code import LANES, Code
+from server.compiled.code import LANES, Code
+from server.compiled.forest import GraphForest, NotCompilable, categories, read_forest, thresholds
 from server.model.bundle import GRAPH_FILE, Bundle
 from server.model.files import INPUT
 from server.model.link import Margins
