@@ -10,7 +10,7 @@ PYTEST := $(RUN) pytest --numprocesses 3 --dist loadfile
 UV_VERSION := 0.13.9
 KUSTOMIZE_VERSION := 4.5.4
 # What some tests use beside Python: a browser, Prometheus with promtool, load tools, judges.
-SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd openjdk-17-jdk-headless golang-go nodejs
+SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd openssl openjdk-17-jdk-headless golang-go nodejs
 
 # Where it is set every start of Python would compile the libraries anew: half of what it costs.
 unexport PYTHONDONTWRITEBYTECODE
@@ -23,8 +23,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-run: $(VENV)/app ## serve the shipped model with its page at http://127.0.0.1:7860
-	@$(RUN) ui --port $(PORT)
+run: $(VENV)/app ## serve a model (MODEL=models/credit) with its page at http://127.0.0.1:7860
+	@$(RUN) ui --port $(PORT) $(if $(MODEL),--model $(MODEL))
 
 test: lint ## format, style, types, and the tests that need nothing but .venv (minutes)
 	@$(PYTEST) -m "not whole"
@@ -47,7 +47,7 @@ format: $(VENV)/dev ## mend format and style where that is safe
 	@$(RUN) ruff format
 
 system: ## install the system tools that tests use (Debian, as root)
-	@for tool in chromium promtool wrk slowhttptest strace systemd-analyze java go node; do \
+	@for tool in chromium promtool wrk slowhttptest strace systemd-analyze openssl java go node; do \
 	    command -v $$tool >/dev/null || missing="$$missing $$tool"; \
 	done; \
 	command -v kubectl >/dev/null || command -v kustomize >/dev/null || \

@@ -8,6 +8,8 @@ HotrowError
 └── Problem                a request that is refused, as RFC 9457 writes it
     ├── MalformedRequest       400  not HTTP, or HTTP that could be read in two ways
     ├── MalformedBody          400  not the JSON that was asked for
+    ├── Unauthorized           401  nobody knows who asks
+    ├── Forbidden              403  it is known, and may not
     ├── NotFound               404  no such path or model
     ├── MethodNotAllowed       405
     ├── RequestTimeout         408  a part of a request, for too long
@@ -27,6 +29,7 @@ HotrowError
 
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, NamedTuple
 
 PROBLEM_JSON = "application/problem+json"
@@ -85,10 +88,13 @@ class NotInstalled(HotrowError):
 
     def __init__(self, library: str) -> None:
         target, folder = ("ray", ".venv-ray") if library == "ray" else ("tools", ".venv")
-        super().__init__(
-            f"expected {library} to be installed, got an environment without it: run `make {target}`, and "
-            f"then this with {folder}/bin/python"
+        is_checkout = (Path(__file__).parents[1] / "Makefile").exists()
+        way = (
+            f"run `make {target}`, and then this with {folder}/bin/python"
+            if is_checkout
+            else "`hotrow doctor` says what to install"
         )
+        super().__init__(f"expected {library} to be installed, got an environment without it: {way}")
 
 
 class BadValue(NamedTuple):
@@ -197,6 +203,18 @@ class MalformedBody(Problem):
     """The body is not JSON, or not JSON of the expected form."""
 
     status = 400
+
+
+class Unauthorized(Problem):
+    """It is not said, or not known, who asks."""
+
+    status = 401
+
+
+class Forbidden(Problem):
+    """Who asks is known, and may ask for something else."""
+
+    status = 403
 
 
 class NotFound(Problem):

@@ -90,6 +90,18 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _mode(text: str) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("three octal digits, such as 660")
+    return int(text, 8)
+
+
+def _root(text: str) -> str:
+    if not re.fullmatch(r"(/[\w.~-]+)*/?", text):
+        raise ValueError("a path such as /scoring")
+    return text.rstrip("/")
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -177,6 +189,30 @@ class Settings:
         10.0,
         _seconds,
         "time a client has to send a whole request, or another 4,000 bytes of its body a second",
+    )
+    uds: Path | None = _setting(None, Path, "Unix socket to listen on, in place of host and port")
+    uds_mode: int = _setting(0o660, _mode, "who may connect to the Unix socket, in octal digits")
+    tls_cert: Path | None = _setting(
+        None, Path, "certificate chain in PEM: HTTPS alone is spoken; read again when the file changes"
+    )
+    tls_key: Path | None = _setting(None, Path, "private key of the certificate in PEM, without a password")
+    tls_client_ca: Path | None = _setting(
+        None, Path, "certificates in PEM of which clients must show one's (mutual TLS); none: no client need"
+    )
+    root_path: str = _setting(
+        "",
+        _root,
+        "prefix of every path, as `/scoring`, where a proxy does not take it away; both are answered",
+    )
+    trusted_proxies: str = _setting(
+        "127.0.0.1",
+        str,
+        "addresses and networks, separated by commas, whose `X-Forwarded-For` and `-Proto` are believed",
+    )
+    keys_file: Path | None = _setting(
+        None,
+        Path,
+        "file of the callers' keys, as digests (`python -m server.keys`): requests without one are refused",
     )
     allowed_hosts: tuple[str, ...] = _setting(
         (), _names, "names that requests must be addressed to, separated by commas (health apart); none: any"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from server.cli import COULD_NOT_START, add_options, given, run
+from server.errors import SettingsError
 from server.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ def main(arguments: Sequence[str]) -> None:
 
     # One process: Gradio keeps state in it.
     settings = Settings.read(os.environ, **options | {"workers": 1})
+    if settings.keys_file is not None and not (settings.ui_auth or settings.ui_auth_file):
+        raise SettingsError(
+            "expected HOTROW_UI_AUTH or HOTROW_UI_AUTH_FILE beside HOTROW_KEYS_FILE, got neither: the page "
+            "would score for everybody"
+        )
     settings = replace(settings, allowed_hosts=own_hosts(settings))
     serve(settings, make_app, announce, reloads=False)  # the page is made of one model's schema
 
@@ -41,9 +47,10 @@ def make_app(service: "Service") -> "Starlette":
     """The API's app with the page in front of it."""
     # Imported here: Gradio takes seconds, and a wrong --model is refused at once.
     from server.api.app import create_app
+    from ui.access.surface import is_of_page
     from ui.page import add_page
 
-    return add_page(create_app(service))
+    return add_page(create_app(service, has_own_guard=is_of_page))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m loadtest guards`: what the guards on the wire add to a request that is well-formed.
+"""`python -m loadtest guards`: what the guards on the wire, and keys, add to a request that is well-formed.
 
 The same requests without and with the guards, in process, in stretches that take
 turns. All guards run on the ASGI path, beside uvicorn's own protocol; the fast
@@ -24,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from loadtest.harness.in_process import Nowhere, connect, worker
 from loadtest.harness.target import add_model, keep_to, server_core
 from loadtest.report.progress import console
+from server.access.keys import new_key
 from server.wire.fast_path import HotrowProtocol
 from server.wire.guarded_protocol import GuardedProtocol
 from server.wire.receivers import Receivers
@@ -68,10 +69,11 @@ def main(options: argparse.Namespace) -> int:
     with keep_to(server_core(1)), tempfile.TemporaryDirectory() as folder:
         found = {
             "the fast path": uvloop.run(fast_path(options.model, Path(folder))),
+            "the fast path, a key": uvloop.run(keys(options.model, Path(folder))),
             "the ASGI path": uvloop.run(ordinary_way()),
         }
-    table = Table(title="What the guards add, in process, CPU us a request", title_justify="left")
-    for heading in ("through", "without guards", "with guards", "median of the differences"):
+    table = Table(title="What guards and keys add, in process, CPU us a request", title_justify="left")
+    for heading in ("through", "without", "with", "median of the differences"):
         table.add_column(heading, justify="left" if heading == "through" else "right")
     for way, (bare, guarded) in found.items():
         difference = statistics.median(ours - theirs for ours, theirs in zip(guarded, bare, strict=True))
@@ -98,6 +100,32 @@ async def fast_path(model: Path, folder: Path) -> Costs:
             return (time.process_time_ns() - began) / CALLS / 1000
 
         return await _in_turn(stretch, protocols)
+
+
+async def keys(model: Path, folder: Path) -> Costs:
+    """Rows of the shipped model without a key, and with one that is asked for."""
+    key, line = new_key("loadtest", "score")
+    file = folder / "keys"
+    file.touch(0o600)
+    file.write_text(line)
+    head = f"\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+    async with (
+        worker(model, folder / "open") as bare,
+        worker(model, folder / "keyed", keys_file=file) as keyed,
+    ):
+        requests = {
+            bare.protocol: bare.requests,
+            keyed.protocol: [request.replace(b"\r\n\r\n", head, 1) for request in keyed.requests],
+        }
+
+        async def stretch(protocol: Any) -> float:
+            await asyncio.sleep(0.01)
+            began = time.process_time_ns()
+            for request in itertools.islice(itertools.cycle(requests[protocol]), CALLS):
+                protocol.data_received(request)
+            return (time.process_time_ns() - began) / CALLS / 1000
+
+        return await _in_turn(stretch, list(requests))
 
 
 async def ordinary_way() -> Costs:

@@ -81,9 +81,9 @@ class Worker(NamedTuple):
 
 
 @asynccontextmanager
-async def worker(model: Path, folder: Path, log_mode: str = "async") -> AsyncIterator[Worker]:
-    """Start a worker of one bundle, its log in `folder`, and close it afterwards."""
-    settings = Settings.read({}, model=(model,), log_dir=folder, log_mode=log_mode)
+async def worker(model: Path, folder: Path, log_mode: str = "async", **more: Any) -> AsyncIterator[Worker]:
+    """Start a worker of one bundle, its log in `folder`, with more settings, and close it afterwards."""
+    settings = Settings.read({}, model=(model,), log_dir=folder, log_mode=log_mode, **more)
     service = open_service(settings)
     app = create_app(service)
     async with app.router.lifespan_context(app):

@@ -1,15 +1,17 @@
-"""Who may ask: the names this server answers to, and the pages of other origins that may read its responses.
+"""Who may ask: this server's names, the pages of other origins that may read its responses, and keys.
 
-Both are off by default. What they let through on the fast path is decided once a head (`wire/fast_path.py`).
+All are off by default. What they let through on the fast path is decided once a head (`wire/fast_path.py`).
 """
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.access.keys import CREDENTIALS, Keys, refusal
+from server.access.scopes import OPEN_PATHS
 from server.api.problem_responses import problem_response
 from server.errors import MalformedRequest
 from server.scoring.in_flight import EXEMPT
@@ -27,8 +29,12 @@ HEADERS = (
 EXPOSED = ("Inference-Header-Content-Length", "Retry-After")
 
 
-def add_access(app: Starlette, settings: Settings) -> None:
+def add_access(
+    app: Starlette, settings: Settings, keys: Keys | None, has_own_guard: Callable[[str], bool]
+) -> None:
     """Put around an app what the settings ask for."""
+    if keys is not None:
+        app.add_middleware(AskedForKey, keys=keys, has_own_guard=has_own_guard)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -60,11 +66,53 @@ class AllowedHosts:
                 await (await problem_response(request, problem))(scope, receive, send)
                 return
             # What a proxy says the name was, and the page builds its addresses from, is held to the same.
-            scope["headers"] = [header for header in scope["headers"] if not self._is_foreign(*header)]
+            scope["headers"][:] = [header for header in scope["headers"] if not self._is_foreign(*header)]
         await self._app(scope, receive, send)
 
     def _is_foreign(self, name: bytes, value: bytes) -> bool:
         return name == b"x-forwarded-host" and host_name(value.decode("latin-1")) not in self._names
+
+
+class BelowRoot:
+    """Takes a prefix from the paths that have it, and answers those without it too."""
+
+    def __init__(self, app: ASGIApp, root: str) -> None:
+        self._app = app
+        self._root = root
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on one request."""
+        if scope["type"] == "http":
+            if scope["path"].startswith(self._root + "/"):
+                raw = scope["raw_path"].removeprefix(self._root.encode())
+                scope = {**scope, "path": scope["path"].removeprefix(self._root), "raw_path": raw}
+            scope["app_root_path"] = self._root  # what Starlette begins `base_url` with
+        await self._app(scope, receive, send)
+
+
+class AskedForKey:
+    """Refuses requests without a key for what they ask, before their body is read; health is open."""
+
+    def __init__(self, app: ASGIApp, keys: Keys, has_own_guard: Callable[[str], bool]) -> None:
+        self._app = app
+        self._keys = keys
+        self._has_own_guard = has_own_guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on or refuse one request."""
+        if scope["type"] == "http" and not self._is_open(scope):
+            refused = refusal(self._keys, scope["headers"], scope["path"])
+            # In place: the connection keeps this list until its next request, and no key is to stay.
+            scope["headers"][:] = [header for header in scope["headers"] if header[0] not in CREDENTIALS]
+            if refused is not None:
+                await (await problem_response(Request(scope), refused))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        path = scope["path"]
+        asks_for_health = path in OPEN_PATHS or (path == "/" and scope["method"] == "OPTIONS")
+        return asks_for_health or self._has_own_guard(path)
 
 
 def host_name(host: str) -> str:

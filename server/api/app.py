@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,9 +14,10 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from server.api.access import add_access
+from server.api.access import BelowRoot, add_access
 from server.api.batch import predict_batch
 from server.api.body import check_json, read_body
+from server.api.content_coding import PackedAnswers
 from server.api.docs_page import docs_routes
 from server.api.explain import explain
 from server.api.history import history
@@ -35,17 +36,22 @@ from server.scoring.row_id import id_of, takes_id
 from server.scoring.service import Service
 
 
-def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
-    """The app of one worker; `extra_routes` come after its own."""
+def create_app(
+    service: Service,
+    extra_routes: Sequence[Any] = (),
+    has_own_guard: Callable[[str], bool] = lambda _: False,
+) -> Starlette:
+    """The app of one worker; `extra_routes` come after its own.
+
+    `has_own_guard` says of a path that no key is asked for, because others ask who it is.
+    """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        if service.log is not None:
-            service.log.start()
         # What start-up made stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        service.ready = True
+        service.start()
         yield
         service.ready = False
         await service.close()
@@ -81,8 +87,11 @@ def create_app(service: Service, extra_routes: Sequence[Any] = ()) -> Starlette:
     )
     app.router.redirect_slashes = False  # a redirect would be one more answer to learn
     app.state.service = service
-    add_access(app, service.settings)
+    app.add_middleware(PackedAnswers)
+    add_access(app, service.settings, service.keys, has_own_guard)
     app.add_middleware(RequestMetrics, in_flight=service.in_flight, duration=service.metrics.duration)
+    if service.settings.root_path:
+        app.add_middleware(BelowRoot, root=service.settings.root_path)
     return app
 
 

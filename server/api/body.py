@@ -2,6 +2,7 @@
 
 from starlette.requests import Request
 
+from server.api.content_coding import ACCEPTED
 from server.errors import BodyTooLarge, UnsupportedMedia
 
 JSON = "application/json"
@@ -18,7 +19,7 @@ def media_type(request: Request, accepted: tuple[str, ...]) -> str:
     """The body's media type, in lower case without parameters, "" if none is given.
 
     What is JSON by another name is `application/json`. Raises `UnsupportedMedia` unless
-    it is one of `accepted`, in UTF-8 and not compressed.
+    it is one of `accepted`, in UTF-8 and in no content coding but those that `unpacking` takes away.
     """
     name, charset = named(request.headers.get("content-type", ""))
     if name not in accepted:
@@ -30,7 +31,8 @@ def media_type(request: Request, accepted: tuple[str, ...]) -> str:
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMedia(
-            "expected no Content-Encoding, got one", headers={"Accept-Encoding": "identity"}
+            f"expected no Content-Encoding but {ACCEPTED}, got another",
+            headers={"Accept-Encoding": ACCEPTED},
         )
     return name
 

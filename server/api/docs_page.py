@@ -33,8 +33,8 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="/docs/swagger-ui.css">
-<link rel="stylesheet" href="/docs/docs.css">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="stylesheet" href="docs/docs.css">
 </head>
 <body>
 <header>
@@ -43,8 +43,8 @@ _PAGE = """<!doctype html>
 {examples}
 </header>
 <main id="swagger-ui"></main>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/docs.js"></script>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script type="module" src="docs/docs.js"></script>
 </body>
 </html>
 """
@@ -62,15 +62,16 @@ def docs_routes() -> list[Route]:
 async def openapi(request: Request) -> Response:
     """`GET /openapi.json`."""
     service: Service = request.app.state.service
-    return Response(_document(service.models[0]), media_type=JSON)
+    content = _document(service.models[0], service.keys is not None, service.settings.root_path)
+    return Response(content, media_type=JSON)
 
 
 @lru_cache(1)
-def _document(model: ServedModel) -> bytes:
+def _document(model: ServedModel, has_keys: bool, root: str) -> bytes:
     # Imported when it is first asked for: a server that nobody asks need not make it.
     from server.api.openapi import document
 
-    return document(model.bundle)
+    return document(model.bundle, has_keys=has_keys, root=root)
 
 
 async def docs(request: Request) -> Response:

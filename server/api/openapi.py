@@ -8,10 +8,12 @@ from typing import Any
 
 import orjson
 
+from server.access.scopes import OPEN_PATHS, SCOPES, scopes_for
 from server.api import openapi_schemas as schemas
 from server.api.batch_bodies import CSV, JSON, NDJSON
 from server.api.code_samples import examples
 from server.api.openapi_schemas import STRING, JsonSchema, array, record, ref
+from server.api.problem_responses import is_open_inference
 from server.cli import run
 from server.errors import PROBLEM_JSON
 from server.log.history import DEFAULT_MINUTES, KEPT_MINUTES
@@ -50,9 +52,9 @@ _INFER = (
 )
 
 
-def document(bundle: Bundle) -> bytes:
-    """The document of a server whose default model is `bundle`, as indented JSON."""
-    content = {
+def document(bundle: Bundle, *, has_keys: bool = False, root: str = "") -> bytes:
+    """The document of a server, as indented JSON: its default model, whether it asks for keys, its prefix."""
+    content: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": f"Hotrow: {bundle.manifest.get('title', bundle.name)}",
@@ -60,11 +62,30 @@ def document(bundle: Bundle) -> bytes:
             "description": _DESCRIPTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": root or "/"}],
         "paths": _paths(bundle),
         "components": {"schemas": _components(bundle)},
     }
+    if has_keys:
+        _add_keys(content)
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _add_keys(content: dict[str, Any]) -> None:
+    """Say where a key goes, and of each operation for what it must be."""
+    content["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for path, operations in content["paths"].items():
+        form = ("Error", JSON) if is_open_inference(path) else ("Problem", PROBLEM_JSON)
+        for operation in operations.values():
+            if path in OPEN_PATHS:
+                continue
+            scopes = " or ".join(scope for scope in SCOPES if scope in scopes_for(path))
+            codes = {401: "No key of this server", 403: f"A key for something else than {scopes}"}
+            operation["security"] = [{"bearer": []}, {"key": []}]
+            operation["responses"] |= _errors(codes, *form)
 
 
 def _paths(bundle: Bundle) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.api.content_coding import unpacking
 from server.api.problem_responses import failure_response, is_open_inference, overloaded
 from server.errors import CLOSE
 from server.scoring.deadline import ARRIVED
@@ -42,7 +43,8 @@ class RequestMetrics:
         place = Place(self._in_flight, kind_of(path), _body_bytes(scope))
         response = _ResponseWatch(place, send)
         try:
-            await self._run(scope, place.watching(receive), response, place)
+            unpacked = unpacking(scope, receive, self._in_flight.max_body_bytes)
+            await self._run(scope, place.watching(unpacked), response, place)
         finally:
             place.leave()
             seconds = (response.ended or time.perf_counter()) - started

@@ -5,6 +5,7 @@ import ctypes
 import os
 import socket
 import struct
+from pathlib import Path
 
 from server.errors import SettingsError
 from server.settings import Settings
@@ -28,8 +29,10 @@ def bind(settings: Settings, count: int = 1) -> list[socket.socket]:
     """`count` listening sockets at the settings' address; raises `SettingsError` if it is taken.
 
     Several share the port by `SO_REUSEPORT`: the kernel spreads connections evenly
-    over them.
+    over them. A Unix socket is one, from which all workers take.
     """
+    if settings.uds is not None:
+        return [_unix_listener(settings.uds, settings.uds_mode)]
     try:
         listeners = [_listener(settings.host, settings.port)]
         if count > 1:
@@ -64,10 +67,35 @@ def _listener(host: str, port: int, share: bool = False) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket) -> str:
-    """The URL a listening socket is reached at."""
+def _unix_listener(path: Path, mode: int) -> socket.socket:
+    """A listening Unix socket, in place of one that nobody listens at any more; raises `SettingsError`."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        if path.is_socket() and not _answers(path):
+            path.unlink()
+        listener.bind(os.fspath(path))
+        path.chmod(mode)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"expected to listen on {path}, got: {error.strerror or error}: choose another --uds"
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(os.fspath(path)) == 0
+
+
+def address_of(listener: socket.socket, scheme: str = "http") -> str:
+    """The URL a listening socket is reached at, of a Unix socket its path."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def refuse_new(listener: socket.socket) -> None:

@@ -5,8 +5,10 @@ import functools
 import logging
 from collections.abc import Callable
 
+import uvicorn
+
 from server.scoring.service import Service
-from server.wire.fast_path import Endpoint, FastPath, HotrowProtocol, check_uvicorn
+from server.wire.fast_path import Endpoint, FastPath, HotrowProtocol, KeyedFastPath, check_uvicorn
 from server.wire.overload_responses import OverloadResponses
 from server.wire.receivers import Receivers
 from server.wire.shedding_protocol import SheddingProtocol
@@ -15,6 +17,13 @@ from server.wire.shedding_protocol import SheddingProtocol
 def log_to_stderr() -> None:
     """Operators' messages: start, stop, trouble; none for a request."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+
+def use_tls(config: uvicorn.Config, service: Service) -> None:
+    """Have uvicorn speak TLS, if the service has a certificate."""
+    if service.tls is not None:
+        context = service.tls.context
+        config.ssl_context_factory = lambda *_: context
 
 
 def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
@@ -29,6 +38,7 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
         SheddingProtocol,
         service.in_flight,
         OverloadResponses(service.in_flight, metrics.duration),
+        service.keys is not None,
         Receivers(),
         settings.request_timeout_seconds,
         observe_rejection,
@@ -38,11 +48,13 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
 
     def targets() -> dict[str, Endpoint]:
         return {
-            path: Endpoint(scorer.respond, metrics.duration(path, "POST", "200"))
+            root + path: Endpoint(scorer.respond, metrics.duration(path, "POST", "200"))
             for path, scorer in service.by_path().items()
+            for root in ("", settings.root_path)
         }
 
-    fast_path = FastPath(
+    made = FastPath if service.keys is None else functools.partial(KeyedFastPath, service.keys)
+    fast_path = made(
         targets(),
         settings.max_body_bytes,
         settings.allowed_hosts or None,

@@ -15,7 +15,7 @@ from server.process.busy_poll import check_busy_poll
 from server.process.draining import DrainingServer
 from server.process.listeners import BACKLOG, address_of, bind
 from server.process.memory import keep_no_large_blocks
-from server.process.protocol import log_to_stderr, protocol_of
+from server.process.protocol import log_to_stderr, protocol_of, use_tls
 from server.process.reload import Reloader
 from server.scoring.bundles import names
 from server.scoring.service import Service, open_service
@@ -48,15 +48,21 @@ def serve(
 
     def accepting() -> None:
         seconds = time.time() - psutil.Process().create_time()
-        address = address_of(listener)
+        address = address_of(listener, "http" if service.tls is None else "https")
         what = names(service.bundles)
         logger.info("Serving %s at %s, ready %.1f s after the start.", what, address, seconds)
         if service.reloads:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, Reloader(service).request)
+            reloader = Reloader(service)
+
+            def read_again() -> None:
+                service.read_files()
+                reloader.request()
+
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
         if announce is not None:
             announce(address, service)
 
-    config = _config(app, settings, protocol)
+    config = _config(app, service, protocol)
     server = DrainingServer(config, accepting, service.withdraw, busy_poll=settings.busy_poll)
     # uvicorn raises the signal again when it is done: to stop as told is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -72,8 +78,9 @@ def serve(
     logger.info("Stopped.")
 
 
-def _config(app: ASGIApp, settings: Settings, protocol: Any) -> uvicorn.Config:
-    return uvicorn.Config(
+def _config(app: ASGIApp, service: Service, protocol: Any) -> uvicorn.Config:
+    settings = service.settings
+    config = uvicorn.Config(
         app,
         http=protocol,
         ws="none",  # an upgrade would leave the guarded protocol
@@ -86,4 +93,7 @@ def _config(app: ASGIApp, settings: Settings, protocol: Any) -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_keep_alive=round(settings.keep_alive_seconds),
         timeout_graceful_shutdown=round(settings.drain_seconds),
+        forwarded_allow_ips=settings.trusted_proxies,
     )
+    use_tls(config, service)
+    return config

@@ -33,7 +33,7 @@ from server.process.busy_poll import check_busy_poll
 from server.process.draining import DrainingServer
 from server.process.listeners import BACKLOG, address_of, bind
 from server.process.memory import keep_no_large_blocks
-from server.process.protocol import log_to_stderr, protocol_of
+from server.process.protocol import log_to_stderr, protocol_of, use_tls
 from server.process.verdict import CHECK_SECONDS
 from server.scoring.bundles import names, open_bundles
 from server.scoring.service import Service, open_worker, register_models, share_metrics
@@ -96,6 +96,7 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
         try:
             service = application.open_service(self.slot)
             self.config.http = protocol_of(service)
+            use_tls(self.config, service)
         except HotrowError as error:
             print(f"{error}.", file=sys.stderr, flush=True)
             self._fail_to_start()
@@ -148,7 +149,8 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         self.starting: HotrowWorker | None = None
         # Held open here: a worker that dies leaves its backlog to its successor.
         self._listeners = bind(settings, count=settings.workers)
-        self._address = address_of(self._listeners[0])
+        scheme = "http" if settings.tls_cert is None else "https"
+        self._address = address_of(self._listeners[0], scheme)
         # Shared with the workers by the fork: whether all stop, whether any has served,
         # and since when the worker in each slot serves, in monotonic seconds.
         self._shared = memoryview(mmap.mmap(-1, 8 * (slots + _FIRST_SLOT))).cast("d")
@@ -189,7 +191,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
 
     def serves_everywhere(self) -> bool:
         """Whether each socket has a worker that serves."""
-        listeners = self.settings.workers
+        listeners = self.settings.workers if self.settings.uds is None else 1
         serving = (slot for slot, taken in enumerate(self._slots) if taken != -1 and self.serving_since(slot))
         return len({slot % listeners for slot in serving}) == listeners
 
@@ -202,6 +204,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
             "worker_class": HotrowWorker,
             "backlog": BACKLOG,
             "keepalive": round(settings.keep_alive_seconds),
+            "forwarded_allow_ips": settings.trusted_proxies,
             "timeout": HUNG_AFTER_SECONDS,
             "graceful_timeout": math.ceil(settings.drain_seconds + END_SECONDS),
             "control_socket_disable": True,
@@ -239,7 +242,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
 
     def _free_slot_at_the_emptiest_listener(self) -> int:
         # A listener without a worker would keep its share of the connections waiting for ever.
-        listeners = self.settings.workers
+        listeners = self.settings.workers if self.settings.uds is None else 1
         taken = [s % listeners for s, generation in enumerate(self._slots) if generation == self.generation]
         free = [slot for slot, generation in enumerate(self._slots) if generation == -1]
         return min(free, key=lambda slot: taken.count(slot % listeners))

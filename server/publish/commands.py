@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from server.cli import add_options
-from server.errors import BundleError
+from server.errors import BundleError, SettingsError
 from server.model.bundle import Bundle
 from server.model.exchange import alone
 from server.process.verdict import run_check
@@ -35,6 +35,12 @@ def main(arguments: Sequence[str]) -> None:
             added.add_argument(folder, type=Path, metavar=folder.upper(), help=FOLDERS[folder])
         if command is not check:
             add_options(added, "host", "port")
+            added.add_argument(
+                "--key-file",
+                type=Path,
+                metavar="FILE",
+                help="file with a key for admin, if the server asks for keys",
+            )
 
     add(check, "check", "folder")
     add(publish_model, "publish", "new", "folder")
@@ -138,7 +144,11 @@ def _take(options: argparse.Namespace, server: RunningServer | None, publication
 
 def _find(options: argparse.Namespace) -> RunningServer | None:
     settings = _settings(options)
-    return find_server(settings.host, settings.port)
+    try:
+        key = options.key_file.read_text().strip() if options.key_file is not None else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"expected a key in {options.key_file}, got: {error}") from None
+    return find_server(settings.host, settings.port, key)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Container
 from dataclasses import replace
@@ -42,10 +43,11 @@ class Reloads(NamedTuple):
 
 
 class RunningServer(NamedTuple):
-    """A Hotrow server of this machine: its first process, and where it answers."""
+    """A Hotrow server of this machine: its first process, where it answers, and the key it is asked with."""
 
     pid: int
     url: str
+    key: str = ""
 
     def reload(self) -> None:
         """Have it read its model folders again, and wait until it has; raises `ServerError`."""
@@ -131,10 +133,14 @@ class RunningServer(NamedTuple):
     def _get(self, path: str, end: float = 0.0) -> bytes:
         while True:
             try:
-                with _open(self.url + path, timeout=10) as response:
+                headers = {"X-API-Key": self.key} if self.key else {}
+                with _open(urllib.request.Request(self.url + path, headers=headers), timeout=10) as response:
                     content: bytes = response.read()
                     return content
             except OSError as error:
+                if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403):
+                    got = "another" if self.key else "none"
+                    raise ServerError(f"expected a key for admin in --key-file, got {got}") from None
                 if time.monotonic() >= end:
                     raise ServerError(f"expected a Hotrow server at {self.url}, got: {error}") from None
                 time.sleep(PAUSE_SECONDS)
@@ -144,7 +150,7 @@ def _labels(models: list[dict[str, str]]) -> list[str]:
     return [f"{model['name']}@{model['version']}" for model in models]
 
 
-def find_server(host: str, port: int) -> RunningServer | None:
+def find_server(host: str, port: int, key: str = "") -> RunningServer | None:
     """The server that listens at an address, None if none of this user does.
 
     Its workers hold the socket too: the first process is the one whose parent does
@@ -156,7 +162,8 @@ def find_server(host: str, port: int) -> RunningServer | None:
             process = psutil.Process(connection.pid)
             while (parent := process.parent()) is not None and _listens(parent, hosts, port):
                 process = parent
-            server = RunningServer(process.pid, f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            server = RunningServer(process.pid, url, key)
             server.labels()
             return server
     return None

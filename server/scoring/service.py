@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import quote
 
+from server.access.keys import Keys
+from server.access.tls import Tls, tls_of
+from server.access.watched import WatchedFiles
 from server.compiled.backend import open_backend
 from server.errors import NotFound
 from server.log.prediction_log import PredictionLog, SharedLog
@@ -29,8 +32,8 @@ class Service:
     """Everything one worker answers with; found by the routes at `app.state.service`.
 
     A reload replaces `models` as a whole, between two requests: a request takes
-    what it needs from there once. `watchers` are told after it. `reloads` says
-    whether new models are taken at all.
+    what it needs from there once. `watchers` are told after it, and when the keys are
+    others. `reloads` says whether new models are taken at all.
     """
 
     settings: Settings
@@ -40,9 +43,36 @@ class Service:
     page: MetricsCollector
     exposition: Exposition
     log: PredictionLog | None
+    keys: Keys | None = None
+    tls: Tls | None = None
     ready: bool = False
     reloads: bool = True
     watchers: list[Callable[[], None]] = field(default_factory=list)
+    files: list[WatchedFiles] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.keys is not None:
+            self.files.append(WatchedFiles([self.keys.path], self._read_keys))
+        if self.tls is not None:
+            self.files.append(WatchedFiles(self.tls.paths, self.tls.read))
+
+    def _read_keys(self) -> None:
+        assert self.keys is not None
+        self.keys.read()
+        self._tell()
+
+    def start(self) -> None:
+        """Begin, on the running event loop."""
+        if self.log is not None:
+            self.log.start()
+        for files in self.files:
+            files.start()
+        self.ready = True
+
+    def read_files(self) -> None:
+        """Read keys and certificates again."""
+        for files in self.files:
+            files.read()
 
     @property
     def default(self) -> Scorer:
@@ -63,6 +93,9 @@ class Service:
         """Answer with these models from now on."""
         self.models = models
         self.page.models = [model.info for model in models]
+        self._tell()
+
+    def _tell(self) -> None:
         for watcher in self.watchers:
             watcher()
 
@@ -158,4 +191,6 @@ def open_worker(
         settings.max_inflight, settings.max_batch_bytes, metrics.add_in_flight, metrics.shed("inflight")
     )
     page = MetricsCollector(shared, [model.info for model in models])
-    return Service(settings, models, metrics, in_flight, page, Exposition(page.registry), log)
+    tls = tls_of(settings)
+    keys = Keys(settings.keys_file) if settings.keys_file is not None else None
+    return Service(settings, models, metrics, in_flight, page, Exposition(page.registry), log, keys, tls)

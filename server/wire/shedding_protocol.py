@@ -17,6 +17,8 @@ from server.wire.eligible_head import HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, eligibl
 from server.wire.guarded_protocol import GuardedProtocol
 from server.wire.overload_responses import OverloadResponses
 
+#: A line of a head that holds a key.
+_CREDENTIAL = re.compile(rb"\r\n(authorization|x-api-key):[ \t]*([^\r\n]*)", re.IGNORECASE)
 _POST = re.compile(rb"POST /[\w./~-]* HTTP/1\.1\r\n")
 
 
@@ -32,9 +34,15 @@ class SheddingProtocol(GuardedProtocol):
     """The guarded protocol with a look, before its parser, at whether there is room."""
 
     def __init__(
-        self, in_flight: Limiter, overload: OverloadResponses, *guards: Any, **uvicorn_arguments: Any
+        self,
+        in_flight: Limiter,
+        overload: OverloadResponses,
+        has_keys: bool,
+        *guards: Any,
+        **uvicorn_arguments: Any,
     ) -> None:
         super().__init__(*guards, **uvicorn_arguments)
+        self._has_keys = has_keys
         self._in_flight = in_flight
         self._overload = overload
         self._unread = 0  # bytes of a rejected request's body that are still to come
@@ -49,7 +57,10 @@ class SheddingProtocol(GuardedProtocol):
                 self._end_incomplete()
         while data and self._in_flight.is_strained and self._may_shed():
             head_end = data.find(HEAD_END) + len(HEAD_END)
-            request = _sheddable(data[:head_end]) if head_end <= MAX_ELIGIBLE_HEAD_BYTES else None
+            head = data[:head_end]
+            if self._has_keys:
+                head, _ = parted(head)  # what is remembered holds none
+            request = _sheddable(head) if head_end <= MAX_ELIGIBLE_HEAD_BYTES else None
             if request is None or request.body_bytes > self._in_flight.max_body_bytes:
                 break
             if self._in_flight.has_room(request.kind, request.body_bytes):
@@ -101,6 +112,12 @@ class SheddingProtocol(GuardedProtocol):
 
     def _is_incomplete(self) -> bool:
         return self._in_message or self._unread > 0
+
+
+def parted(head: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """A head without its keys, and the headers that hold them, names in lower case."""
+    credentials = [(name.lower(), value) for name, value in _CREDENTIAL.findall(head)]
+    return (_CREDENTIAL.sub(b"", head) if credentials else head), credentials
 
 
 @lru_cache(1024)

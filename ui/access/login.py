@@ -11,19 +11,13 @@ from collections.abc import Callable, Sequence
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.errors import PROBLEM_JSON, Problem
+from server.errors import PROBLEM_JSON, Problem, Unauthorized
 
 _SCHEME = "basic "
 #: Wrong passwords for one user from one address; then none is looked at for so long.
 MAX_TRIES, TRY_SECONDS = 10, 60.0
 #: Users and addresses whose tries are remembered; beyond, those of longest ago are forgotten.
 MAX_REMEMBERED = 4096
-
-
-class Unauthorized(Problem):
-    """The page asks who it is for."""
-
-    status = 401
 
 
 class TooManyTries(Problem):

@@ -34,6 +34,11 @@ _POLICY = (
 BARE_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
+def is_of_page(path: str) -> bool:
+    """Whether a path is the page's, behind its login, and none of the API's."""
+    return path in _PATHS or path.startswith((*_FOLDERS, "/page/"))
+
+
 class PageMount(Mount):
     """Gradio at `/`, as far as the page needs it.
 

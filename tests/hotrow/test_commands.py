@@ -1,0 +1,43 @@
+"""The package names what requirements/ pin, and the commands what there is."""
+
+import re
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+from hotrow.__main__ import with_models
+from hotrow.commands import COMMANDS
+from hotrow.doctor import SERVER
+
+PROJECT = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+
+
+def names(lines: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=~! ;]", line)[0] for line in lines} - {""}
+
+
+def required(name: str) -> set[str]:
+    lines = Path(f"requirements/{name}.in").read_text().splitlines()
+    return names([line for line in lines if not line.startswith(("#", "-"))])
+
+
+def test_package_depends_on_what_the_server_needs() -> None:
+    assert names(PROJECT["dependencies"]) == required("server") == set(SERVER.values())
+
+
+def test_extras_are_what_requirements_name() -> None:
+    extras = {name: names(lines) - {"hotrow"} for name, lines in PROJECT["optional-dependencies"].items()}
+    assert extras.pop("ray") | extras["batch"] >= {"ray"}
+    assert set().union(*extras.values()) == required("app") | required("tools")
+    assert {command.extra for command in COMMANDS.values()} <= {"", *PROJECT["optional-dependencies"]}
+
+
+def test_each_command_is_a_module() -> None:
+    for command in COMMANDS.values():
+        assert find_spec(command.module.split()[0]) is not None
+
+
+def test_words_before_the_options_are_models() -> None:
+    assert with_models(["a", "b", "--port", "1"]) == ["--model", "a", "--model", "b", "--port", "1"]
+    assert with_models(["--port", "1"]) == ["--port", "1"]  # models/credit is here
+    assert with_models(["--model", "a"]) == ["--model", "a"]
