@@ -86,3 +86,18 @@ def test_files_and_modules_that_are_named_are_there() -> None:
         for name in _MODULE.findall(text):
             module = Path(name.replace(".", "/"))
             assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), f"{path}: {name}"
+
+
+def test_tests_that_the_promises_name_are_there() -> None:
+    """Each row of docs/reliability.md names what holds it; a test that is renamed takes its row along."""
+    files = {path.name: path.read_text() for path in Path("tests").rglob("test_*.py")}
+    for line in Path("docs/reliability.md").read_text().splitlines():
+        named = re.findall(r"\b(test_\w+)\.py|::(test_\w+)", line)
+        file = ""
+        for module, test in named:
+            file = f"{module}.py" if module else file
+            assert file in files or not file, f"no {file}: {line[:100]}"
+            held = files.values() if not file else [files[file]]
+            assert not test or any(f"def {test}(" in text for text in held), f"no {test}: {line[:100]}"
+        if re.match(r"\| R\d", line):
+            assert named or re.search(r"\bfaults? F\d", line), f"nothing holds: {line[:100]}"

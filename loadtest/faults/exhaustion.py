@@ -44,6 +44,8 @@ def exhausted(scene: Scene, outcome: FaultOutcome) -> None:
         command = ["unshare", "--mount", "sh", "-c", _OWN_SHM, *python("-m", "server")]
         with scene.serve("--workers", "2", command=command, log_dir=str(disk / "logs")) as served:
             wait_for_instances(served.url, scene.rows[0].request, 2)
+            # The observer opens a slot's files and its worker's figures with the first line.
+            wait_until(lambda: _written(served.logs) == 2, "a line of each worker", 30.0)
             before_mb, before_files = served.rss_mb(), served.files()
             with Load(served.url, scene.rows, rate=200.0, timeout=10.0) as clients:
                 clients.wait_for(200)
@@ -63,6 +65,11 @@ def exhausted(scene: Scene, outcome: FaultOutcome) -> None:
     outcome.expect_none("responses without a line that were not counted", outcome.lost)
     outcome.expect_none("lines twice", len(found.duplicates))
     outcome.expect_none("responses or lines wrong", outcome.wrong)
+
+
+def _written(logs: Path) -> int:
+    """How many files of the log have a line."""
+    return sum(file.stat().st_size > 0 for file in logs.glob("*.jsonl"))
 
 
 def _again_and_again(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from loadtest.harness.http_bytes import post
 from server.model.bundle import Bundle
 
@@ -49,12 +51,16 @@ def worst_requests(bundle: Bundle) -> Iterator[Worst]:
 def fill(size: int, before: bytes, piece: bytes, after: bytes = b"", between: bytes = b"") -> bytes:
     """As many pieces as fit between what stands before and behind them."""
     count = (size - len(before) - len(after)) // (len(piece) + len(between))
-    return before + between.join([piece] * count) + after
+    return b"".join((before, (piece + between) * (count - 1), piece, after))
 
 
 def members(size: int, before: bytes, after: bytes) -> bytes:
-    """As many members of different names as fit."""
-    return before + b",".join(b'"%07x":0' % i for i in range((size - 99) // 12)) + after
+    """As many members of different names, in seven hexadecimal digits, as fit."""
+    count = (size - 99) // 12
+    text = np.tile(np.frombuffer(b',"0000000":0', np.uint8), (count, 1))
+    digits = np.arange(count)[:, None] >> np.arange(24, -1, -4) & 15
+    text[:, 2:9] = np.frombuffer(b"0123456789abcdef", np.uint8)[digits]
+    return before + text.tobytes()[1:] + after
 
 
 def _row(bundle: Bundle) -> bytes:
@@ -88,6 +94,7 @@ def _of_one_row(bundle: Bundle, path: str) -> Iterator[Worst]:
 def _of_json(bundle: Bundle) -> Iterator[Worst]:
     row = _row(bundle)
     ten_thousand = b'{"rows":[' + b",".join([row] * 10_000)
+    bad = json.dumps({feature.name: [] for feature in bundle.schema.features}).encode()
     bodies = {
         "rows {}": partial(fill, MANY, b'{"rows":[', b"{}", b"]}", b","),
         "rows 1": partial(fill, MANY, b'{"rows":[', b"1", b"]}", b","),
@@ -104,6 +111,13 @@ def _of_json(bundle: Bundle) -> Iterator[Worst]:
     }
     for what, body in bodies.items():
         yield Worst(f"JSON: {what}", "/predict/batch", JSON, body)
+    few = (MANY - 99) // (len(bad) + 1)
+    yield Worst(
+        "JSON: bad rows",
+        "/predict/batch",
+        JSON,
+        lambda: b'{"rows":[%b]}' % b",".join([bad] * min(few, 10_000)),
+    )
     good = {"blanks": b'{"rows":[' + row, "10,000 rows": ten_thousand}
     for what, before in good.items():
         yield Worst(f"JSON: {what}", "/predict/batch", JSON, partial(fill, MANY, before, b" ", b"]}"), (200,))
@@ -116,6 +130,7 @@ def _of_lines(bundle: Bundle) -> Iterator[Worst]:
         "without text": partial(fill, MANY, b"", b"\n"),
         "that is one": partial(fill, MANY, b"", b" "),
         "of rows": partial(fill, MANY, b"", _row(bundle) + b"\n"),
+        "of bad rows": partial(fill, 10_000 * 3, b"", b"{}\n"),
     }
     for what, body in bodies.items():
         yield Worst(f"lines {what}", "/predict/batch", NDJSON, body)
@@ -123,7 +138,12 @@ def _of_lines(bundle: Bundle) -> Iterator[Worst]:
 
 def _of_csv(bundle: Bundle) -> Iterator[Worst]:
     header = _number(bundle) + b"\n"
+    names = [f.name for f in bundle.schema.features]
+    table = ",".join(names).encode() + b"\n"
+    long, letters = (b",".join([cell * 100] * len(names)) + b"\n" for cell in (b"1", b"x"))
     bodies = {
+        "rows of long numbers": partial(fill, min(MANY, 10_000 * len(long)), table, long),
+        "rows of long texts": partial(fill, min(MANY, 10_000 * len(letters)), table, letters),
         "cells 1": partial(fill, MANY, header, b"1\n"),
         "blank lines": partial(fill, MANY, header, b"\n"),
         "blank lines of CR": partial(fill, MANY, header, b"\r"),

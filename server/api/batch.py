@@ -31,7 +31,7 @@ async def predict_batch(request: Request) -> Response:
         scorer = service.asked(request.path_params).rows
         schema = scorer.bundle.schema
         limit = row_limit(scorer.bundle, service.settings)
-        batch = text_rows(kind, body, schema, limit, service.settings.max_body_bytes)
+        batch = await text_rows(kind, body, schema, limit, service.settings.max_body_bytes)
         ids = await ids_of(batch.texts) if takes_id(schema) else []
         decode = scorer.scorer.decode_beside_id if ids else scorer.scorer.decode
         matrix = await decode_rows(batch, schema, decode)

@@ -30,6 +30,9 @@ MAX_EXACT_INTEGER = 2**53
 #: While a longer body is parsed the garbage collector waits.
 COLLECTED_BYTES = 2**16
 
+#: Categories that an error names; of 10,000 each of many bad rows would repeat them all.
+MAX_CATEGORIES = 50
+
 #: Characters of a client's name for a field that a response repeats.
 MAX_NAME = 200
 
@@ -133,7 +136,9 @@ class Feature:
     def expected(self) -> str:
         """The accepted values in words, for error messages and documentation."""
         if self.kind == "category":
-            words = "one of " + ", ".join(f'"{name}"' for name in self.categories)
+            words = "one of " + ", ".join(f'"{name}"' for name in self.categories[:MAX_CATEGORIES])
+            more = len(self.categories) - MAX_CATEGORIES
+            words += f" and {more} more" if more > 0 else ""
             words += " or another text" if self.unknown else ""
         elif self.kind == "flag":
             words = "0, 1, true or false"

@@ -87,6 +87,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._asks_upgrade = False
         self._problem: Problem | None = None
         self._owed: Problem | None = None  # goes out behind the responses before it
+        self._owed_has_cycle = False  # the app has the head of the request that it rejects
         self._has_ended = False  # the client has closed its half
         self._lingering = False
         self._lingering_ns = 0
@@ -231,26 +232,40 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._owed is None:
             if self._has_ended and was_last:
                 self.transport.close()
-            return
-        if was_last:
-            self._send_problem(self._owed)
-        else:
+        elif not was_last:
             self.flow.pause_reading()
+            self._reject_after_head()
+        elif self._owed_has_cycle:  # the app has answered by the head
+            self._linger()
+        else:
+            self._send_problem(self._owed)
 
     def _reject(self, problem: Problem) -> None:
-        """Answer a request with a problem and close, behind the responses to those before it."""
+        """Answer a request with a problem and close, behind the responses to those before it.
+
+        What its head alone decides (another media type, no such path) the app answers, be
+        what is wrong with the body here already or still under way.
+        """
         has_cycle = self._in_message and not self._in_head
-        if has_cycle and not self._is_responding():  # it has its response, and this is what is left of it
-            self._linger()
+        if not self._is_responding():
+            if has_cycle:  # it has its response, and this is what is left of it
+                self._linger()
+            else:
+                self._reject_now(problem)
             return
-        if has_cycle and self.pipeline:  # the request itself waits there, first from the left
-            self.pipeline.popleft()
-        elif has_cycle or not self._is_responding():
-            self._reject_now(problem)
-            return
-        self._owed = problem
+        self._owed, self._owed_has_cycle = problem, has_cycle
         self._in_message = self._in_head = False
         self.flow.pause_reading()  # what comes now is not read, and must not fill the memory
+        self._reject_after_head()
+
+    def _reject_after_head(self) -> None:
+        """Reject what is owed once the app, whose task is started, has looked at the head."""
+        if self._owed_has_cycle and not self.pipeline:
+            self.loop.call_soon(self._reject_unanswered)
+
+    def _reject_unanswered(self) -> None:
+        if self._owed is not None and self._is_responding():
+            self._reject_now(self._owed)
 
     def _reject_now(self, problem: Problem) -> None:
         cycle = self.cycle

@@ -104,7 +104,7 @@ def batch_target(media_type: str) -> Callable[[bytes], None]:
 
     def check_batch(body: bytes) -> None:
         try:
-            batch = text_rows(media_type, body, schema, MAX_ROWS, MAX_ROW_BYTES)
+            batch = asyncio.run(text_rows(media_type, body, schema, MAX_ROWS, MAX_ROW_BYTES))
             matrix = asyncio.run(decode_rows(batch, schema, decode))
         except Problem:
             return

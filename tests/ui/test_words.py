@@ -18,7 +18,7 @@ from ui.drawing.gauge import gauge, place, ticks
 from ui.drawing.panel import refused
 from ui.drawing.verdict import verdict_of
 from ui.tabs.form import WIDE, form_html, grouped
-from ui.words.labels import Complaint, Labels, refusal
+from ui.words.labels import Complaint, Labels, expected, refusal
 from ui.words.share import curl, shared
 from ui.words.text import Text, attribute, tag
 from ui.words.wording import Wording, percent, percents
@@ -43,6 +43,12 @@ def bundle_of(task: str = "binary", classes: tuple[str, ...] = (), **manifest: A
         classes=classes,
         manifest=manifest,
     )
+
+
+def test_of_thousands_of_categories_some_are_named() -> None:
+    words = expected(Feature("city", kind="category", categories=tuple(f"city {i}" for i in range(20_000))))
+    assert words.en.endswith('"city 49" and 19950 more or null')
+    assert words.fr.endswith("city 49\u00a0» et 19950 autres ou rien")
 
 
 def text_of(html: str) -> str:

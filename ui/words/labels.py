@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from server.errors import Problem
 from server.model.bundle import Bundle
-from server.model.schema import Feature, Schema, name_in
+from server.model.schema import MAX_CATEGORIES, Feature, Schema, name_in
 from ui.words.text import EMPTY, NBSP, Text, joined, sentence
 from ui.words.values import format_number
 from ui.words.wording import french_of
@@ -110,7 +110,10 @@ class Labels:
 def expected(feature: Feature) -> Text:
     """The accepted values, as `Feature.expected` says them."""
     if feature.kind == "category":
-        words = "l'une de " + ", ".join(f"«{NBSP}{name}{NBSP}»" for name in feature.categories)
+        names = feature.categories[:MAX_CATEGORIES]
+        words = "l'une de " + ", ".join(f"«{NBSP}{name}{NBSP}»" for name in names)
+        more = len(feature.categories) - len(names)
+        words += f" et {more} autres" if more else ""
     elif feature.kind == "flag":
         words = "0, 1, true ou false"
     else:

@@ -101,6 +101,17 @@ def test_every_bad_row_is_named_and_none_is_scored(client: httpx.Client) -> None
     assert pointers == ["/rows/1/income", "/rows/2", "/rows/3/income", "/rows/4/salary"]
 
 
+def test_bad_rows_are_named_until_there_are_many(client: httpx.Client) -> None:
+    """To word what is wrong takes a hundred times as long as to decode: not for thousands of rows."""
+    refused = client.post("/predict/batch", json={"rows": [ROW] * 3 + [{}] * 250 + [5]}).json()
+    assert (
+        refused["detail"] == "100 rows are not acceptable, and 151 more were not looked at; no row was scored"
+    )
+    assert [error["pointer"] for error in refused["errors"]] == [f"/rows/{n}/income" for n in range(3, 103)]
+    whole = client.post("/predict/batch", json={"rows": [{}] * 100}).json()
+    assert whole["detail"] == "100 rows are not acceptable; no row was scored"
+
+
 def test_bad_lines_of_text_are_named_by_row_and_line(client: httpx.Client) -> None:
     content = 'income,contract,owner\n1,none,1\n"x\ny",none,1\n3,other,nan\n'
     errors = post(client, content, "text/csv").json()["errors"]

@@ -59,7 +59,9 @@ def test_request_is_answered_within_its_memory(subject: Subject, name: str) -> N
 
 
 def test_worker_outlives_the_worst_from_many_senders_within_its_limit(subject: Subject) -> None:
-    messages = [worst.message() for worst in WORST.values() if worst.path.endswith(("/batch", "/infer"))]
+    """One in four kinds, for the memory of the test itself; F27 sends all of them for a minute."""
+    large = [worst for worst in WORST.values() if worst.path.endswith(("/batch", "/infer"))]
+    messages = [worst.message() for worst in large[::4]]
     seen: Counter[int] = Counter()
     turns = itertools.cycle(range(len(messages)))
 

@@ -1,6 +1,7 @@
 """The log cannot die quietly: what it lacks for a while delays its lines, and is seen from outside."""
 
 import http.client
+import mmap
 import os
 import resource
 import signal
@@ -15,8 +16,14 @@ import pytest
 
 from loadtest.harness.scrape import scrape, total
 from monitoring.logs.verification import verify
+from server.log.channel import Descriptions
+from server.log.prediction_log import SharedLog
+from server.log.stream import Known, Stream, Tallies
 from server.metrics.process_usage import ProcessUsage
+from server.metrics.row_counter import RowCounter
 from server.model.bundle import Bundle
+from server.scoring.service import open_worker, share_metrics
+from server.settings import Settings
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import logged, monitored_bundle, send_all
 from tests.support.servers import address, eventually, serving
@@ -87,6 +94,32 @@ def test_lines_come_again_when_descriptors_do_and_none_is_lost(
         os.kill(subject.pid, signal.SIGKILL)
     assert sorted(_ids(logs)) == sorted(ids)
     assert verify([logs]).lost == 0
+
+
+def test_failure_to_count_drift_costs_no_line(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it is: here the memory that is not to be had."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    settings = Settings(model=(bundle.directory,), log_dir=tmp_path)
+    metrics = share_metrics([bundle], 1)
+    log = SharedLog(settings, metrics)
+    (model,) = open_worker(settings, [bundle], metrics, 0, log).models
+    answers: list[bytes] = []
+    monkeypatch.setattr(RowCounter, "count", fail)
+    known = Known(log.channel.descriptions)
+    config = next(Descriptions(log.channel.descriptions.descriptor).new())
+    values = memoryview(mmap.mmap(metrics.descriptor, 0)).cast("d")
+    stream = Stream(0, log.channel.rings[0], known, config, values, None, Tallies())
+    for row in ROWS:
+        model.scorer.respond(orjson.dumps(row), answers.append, time.perf_counter_ns())
+        stream.work()
+    stream.finish()
+    assert _ids(tmp_path) == [orjson.loads(answer)["id"] for answer in answers]
+    assert caplog.text.count("Drift of an instance cannot be counted any more; the log goes on.") == 1
 
 
 def test_nothing_is_unwritten_at_rest(bundle: Bundle, tmp_path: Path) -> None:

@@ -154,6 +154,14 @@ def test_thousands_of_unknown_fields_are_counted_and_not_kept() -> None:
     assert len(refused.value.errors) == MAX_LISTED_ERRORS
 
 
+def test_refusal_names_some_of_thousands_of_categories() -> None:
+    """The text is told again for each of many bad rows."""
+    feature = Feature("city", kind="category", categories=tuple(f"city {i}" for i in range(20_000)))
+    (words,) = refusals(Schema([feature]), {"city": "other"}).values()
+    assert words.startswith('expected one of "city 0", "city 1"')
+    assert words.endswith('"city 49" and 19950 more or null, got another string')
+
+
 def test_the_collector_waits_while_a_long_body_is_parsed() -> None:
     """Of a million lists it looks at each again and again, for longer than it takes to make them."""
     body = b'{"a":[' + b",".join([b"[]"] * COLLECTED_BYTES) + b"]}"

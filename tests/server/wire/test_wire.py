@@ -213,6 +213,40 @@ def test_half_a_request_and_no_more_is_400(server: str, path: str) -> None:
     assert b"expected the whole request" in received
 
 
+TEXT = post("/predict", BODY, content_type="text/plain")
+ODD_CHUNKS = b"Host: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n"
+#: Requests whose body is cut off or broken, and the status that their heads, or else the end, call for.
+CUT_OFF = {
+    "a text": (TEXT[:-5], b"415"),
+    "a text in chunks": (START + b"Content-Type: text/plain\r\n" + ODD_CHUNKS, b"415"),
+    "a batch of text": (post("/predict/batch", BODY, content_type="text/plain")[:-5], b"415"),
+    "of no route": (post("/none", BODY)[:-5], b"404"),
+    "of another method": (post("/livez", BODY)[:-5], b"405"),
+    "too long": (post("/predict", b" " * (2**20 + 1))[:-5], b"413"),
+    "a row": (post("/predict", BODY)[:-5], b"400"),
+    "a row in chunks": (START + JSON + ODD_CHUNKS, b"400"),
+    "a row that is expected": (request(LENGTH, b"Expect: 100-continue\r\n")[:-5], b"400"),
+}
+
+
+@pytest.mark.parametrize("door", ["server", "asgi_server"])
+def test_head_decides_before_an_end_that_came_with_it(request: pytest.FixtureRequest, door: str) -> None:
+    """One answer, whether the broken or missing end is seen with the head or after it."""
+    url = request.getfixturevalue(door)
+    for before in (b"", get("/livez"), post("/predict", BODY), TEXT, get("/livez") * 3):
+        for name, (data, status) in CUT_OFF.items():
+            for cut in (len(data), data.index(b"\r\n\r\n") + 4):
+                with socket.create_connection(address(url), 20) as connection:
+                    connection.sendall(before + data[:cut])
+                    if data[cut:]:
+                        connection.sendall(data[cut:])
+                    connection.shutdown(socket.SHUT_WR)
+                    received, _ = read_until_closed(connection)
+                statuses = re.findall(rb"HTTP/1\.1 ([2-5]\d\d) ", received)
+                assert statuses[-1:] == [status], (before, name, cut)
+                assert len(statuses) == 1 + before.count(b" HTTP/1.1\r\n"), (before, name, cut)
+
+
 def read_until_closed(connection: socket.socket) -> tuple[bytes, float]:
     """What came until the server closed, and the seconds it took."""
     began = time.monotonic()
