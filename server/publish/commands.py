@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from server.cli import add_options
-from server.errors import BundleError, SettingsError
+from server.errors import BundleError, SettingsError, shown
 from server.model.bundle import Bundle
 from server.model.exchange import alone
 from server.process.verdict import run_check
@@ -20,6 +20,10 @@ FOLDERS = {
     "new": "the bundle to publish; it is copied, and stays as it is",
     "folder": "the folder of a bundle, for publish and rollback one of the server's --model",
 }
+
+DIGEST = (
+    "refuse a bundle of another digest (SHA-256 of its manifest) than `check` printed where it was exported"
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -41,6 +45,8 @@ def main(arguments: Sequence[str]) -> None:
                 metavar="FILE",
                 help="file with a key for admin, if the server asks for keys",
             )
+        if command in (check, publish_model):
+            added.add_argument("--digest", help=DIGEST)
 
     add(check, "check", "folder")
     add(publish_model, "publish", "new", "folder")
@@ -54,12 +60,14 @@ def main(arguments: Sequence[str]) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Score every golden row of a model folder."""
-    print(f"{_checked(options.folder)} in {options.folder} is complete, every golden row as it should be.")
+    bundle = _checked(options.folder, options.digest)
+    print(f"{bundle.label} in {options.folder} is complete, every golden row as it should be.")
+    print(f"--digest {bundle.digest}")
 
 
 def publish_model(options: argparse.Namespace) -> None:
     """Put a model into a folder that is served; the server takes it, or nothing changes."""
-    _checked(options.new)
+    _checked(options.new, options.digest)
     server = _server_of(options)
     with alone(options.folder):
         _take(options, server, publish(options.new, options.folder))
@@ -95,13 +103,17 @@ def list_models(options: argparse.Namespace) -> None:
         print(f"{server.url} serves {', '.join(server.labels())}.")
 
 
-def _checked(folder: Path) -> str:
-    """The label of a model that can be served; raises `BundleError`."""
-    verdict = run_check(Settings.read(os.environ, model=(folder,)))
+def _checked(folder: Path, digest: str | None = None) -> Bundle:
+    """A model that can be served, and that has this digest if one is said; raises `BundleError`."""
     bundle = Bundle.load(folder)
-    if verdict != [bundle.digest]:
+    if digest is not None and bundle.digest != digest.lower():
+        raise BundleError(
+            f"expected the bundle of digest {shown(digest[:16])}… in {folder}, got {bundle.digest[:16]}…: "
+            "something in it was changed since; copy it again from where it was exported"
+        )
+    if run_check(Settings.read(os.environ, model=(folder,))) != [bundle.digest]:
         raise BundleError(f"expected {folder} as it was checked, got another: check it once more")
-    return bundle.label
+    return bundle
 
 
 def _server_of(options: argparse.Namespace) -> RunningServer | None:

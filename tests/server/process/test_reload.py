@@ -30,6 +30,7 @@ from server.log.file import LogFile
 from server.log.rotation import RetentionPolicy
 from server.model.bundle import Bundle
 from server.process.workers import HUNG_AFTER_SECONDS
+from server.publish import commands as models
 from server.publish.publication import previous, publish, roll_back
 from tests.support.bundles import (
     CREDIT,
@@ -373,6 +374,29 @@ def test_command_says_what_it_will_not_do(versions: list[Path], served: Path, tm
     assert command(subject, "publish", versions[1], served)[1].endswith(
         f"is on port {subject.url.rpartition(':')[2]}.\n"
     )
+
+
+def test_bundle_of_another_digest_is_not_published(
+    versions: list[Path], served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No hash in a folder covers its manifest: whoever exported it says the manifest's own."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        models.main(["check", str(versions[1])])
+        option, digest = capsys.readouterr().out.splitlines()[-1].split(" ")
+        assert (option, digest) == (
+            "--digest",
+            hashlib.sha256((versions[1] / "bundle.json").read_bytes()).hexdigest(),
+        )
+        edited = Path(shutil.copytree(versions[1], tmp_path / "edited"))
+        manifest = orjson.loads((edited / "bundle.json").read_bytes())
+        (edited / "bundle.json").write_bytes(orjson.dumps(manifest | {"title": "Another"}))
+        for command_line in (["check", str(edited)], ["publish", str(edited), str(served), "--port", "1"]):
+            with pytest.raises(BundleError, match="something in it was changed since"):
+                models.main([*command_line, "--digest", digest])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert Bundle.load(served).version == "1"
 
 
 def test_publication_that_the_server_refuses_is_taken_back(
