@@ -36,6 +36,7 @@ class ObserverProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = self._next_start = 0.0
         self._wait = FIRST_WAIT_SECONDS
+        self._lacks = ""
         self._life, self._hold = os.pipe()  # neither is inherited by what is executed
 
     def start(self) -> None:
@@ -55,8 +56,13 @@ class ObserverProcess:
                 # NumPy only counts here: threads for linear algebra would be memory and no use.
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
+            self._lacks = ""
         except OSError as error:
-            logger.error("The process that writes the prediction log cannot be started: %s", error.strerror)
+            if self._lacks != error.strerror:  # once a shortage, not once a try
+                logger.error(
+                    "The process that writes the prediction log cannot be started: %s", error.strerror
+                )
+            self._lacks = error.strerror or repr(error)
 
     def look_after(self) -> None:
         """Start it again if it has ended, without haste if it ends at once."""

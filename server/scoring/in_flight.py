@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from server.errors import Unavailable
+from server.scoring.address_space import check_address_space
 
 #: Routes that tell how the server is: they answer when it is overloaded too.
 EXEMPT = frozenset(
@@ -100,7 +101,8 @@ class Limiter:
         """The time to work on a request whose body has been received; raises `Unavailable`.
 
         Those with large bodies take turns: rows that are decoded and wait would fill
-        the memory, and give the garbage collector work that no response needs.
+        the memory, and give the garbage collector work that no response needs. What a limited
+        address space has no room for is not begun.
         """
         if body_bytes <= SMALL_BYTES:
             yield
@@ -113,6 +115,7 @@ class Limiter:
         finally:
             self._waiting -= 1
         try:
+            check_address_space(body_bytes)
             yield
         finally:
             self._turns.release()

@@ -17,6 +17,8 @@ from loadtest.harness.instances import wait_until
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import Subject, python, workers_of
 from loadtest.harness.target import started
+from server.errors import MemoryExhausted
+from server.scoring.address_space import check_address_space
 from server.scoring.in_flight import SMALL_BYTES
 from tests.server.wire.test_wire import VECTORS, read_until_closed
 from tests.support.bundles import ROW
@@ -176,6 +178,20 @@ def test_body_that_is_too_long_to_be_read_ends_the_connection_of_a_refused_reque
         received, _ = read_until_closed(connection)
     assert received.startswith(b"HTTP/1.1 503")
     assert b"connection: close" in received.lower()
+
+
+def test_room_in_a_limited_address_space_is_looked_at_before_the_work() -> None:
+    """A library that does not look whether it gets memory would end the process."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    check_address_space(2**60)  # without a limit the kernel decides
+    mapped = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + 2**30, before[1]))
+    try:
+        check_address_space(2**26)
+        with pytest.raises(MemoryExhausted):
+            check_address_space(2**29)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_batch_without_memory_is_503_and_the_next_is_answered(three: Path, tmp_path: Path) -> None:
