@@ -209,13 +209,24 @@ def _check_graph(report: ParityReport, conversion: Conversion) -> None:
         )
     if report.bound > conversion.bound * scale:
         raise ExportRefused(
-            f"expected scores within {conversion.bound * scale:g} of the model's, got {report.bound:g}"
+            f"expected scores within {conversion.bound * scale:g} of the model's, got "
+            f"{report.bound:g}{_advice(conversion)}"
         )
     if total.max_relative_difference > max(conversion.output_bound, conversion.bound):
         raise ExportRefused(
             f"expected answers within {max(conversion.output_bound, conversion.bound):g} of the model's, "
-            f"got {total.max_relative_difference:g}"
+            f"got {total.max_relative_difference:g}{_advice(conversion)}"
         )
+
+
+def _advice(conversion: Conversion) -> str:
+    converter = conversion.record.get("converter")
+    if converter is None:
+        return ": please report this model"
+    return (
+        f": {converter} converts {conversion.record['estimator']} otherwise than scikit-learn scores it; fit "
+        "another estimator, or make an ONNX file of it in another way and export that"
+    )
 
 
 def _check_rows(report: ParityReport, conversion: Conversion) -> None:

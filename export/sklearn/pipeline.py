@@ -22,6 +22,7 @@ from export.forest.extremes import EXTREMES_32
 from export.onnx.lean import Entry, Score, lean_graph, matrix_entry
 from export.onnx.source import open_session
 from export.sklearn.columns import column_knots, used_columns
+from export.sklearn.discriminant import register_discriminant
 from export.sklearn.functions import least_values, register_functions
 from export.sklearn.imputer import register_imputer
 from export.sklearn.isotonic import exact_isotonic
@@ -114,6 +115,7 @@ def _converted(
     register_tables()
     register_functions()
     register_target()
+    register_discriminant()
     register_members(estimator)
     for tensor_type, element in _ELEMENTS:
         entry = matrix_entry(_MATRIX, element, absent_is_zero=False)

@@ -3,6 +3,7 @@
 Numbers of pitfalls are the rows of the table in `docs/exact-export.md`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import polars
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -61,6 +63,8 @@ BOUNDED: dict[str, tuple[Any, str]] = {
     "logistic": (LogisticRegression(max_iter=1000), "binary"),
     "logistic of classes": (LogisticRegression(max_iter=1000), "classes"),
     "scaled": (make_pipeline(StandardScaler(), LogisticRegression()), "binary"),
+    "discriminant": (LinearDiscriminantAnalysis(), "binary"),
+    "discriminant of classes": (LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"), "classes"),
     "calibrated": (CalibratedClassifierCV(LogisticRegression(max_iter=1000)), "binary"),
 }
 
@@ -94,6 +98,13 @@ def test_other_estimators_are_within_the_bound_their_bundle_states(name: str, tm
     report = parity_report(bundle)["total"]
     assert (bundle.exact, report["decisions_flipped"]) == (False, 0)
     assert report["max_margin_difference"] <= bundle.bound < 1e-12
+
+
+def test_estimator_whose_graph_scores_otherwise_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    other = converted(make_pipeline(StandardScaler(), LogisticRegression(C=1e-3)), "binary", missing=0.0)
+    wrong = replace(converted(*BOUNDED["scaled"], missing=0.0), source=other.source)
+    with pytest.raises(ExportRefused, match=r"skl2onnx converts StandardScaler .* otherwise .* another"):
+        export(tmp_path, wrong)
 
 
 def test_a_pipeline_of_columns_takes_texts_as_categories(tmp_path: Path) -> None:
