@@ -132,6 +132,7 @@ def _features(asked: Asked, table: DataTable) -> tuple[list[Feature], dict[str, 
         if column.name in (asked.target, asked.key, *asked.drop):
             continue
         if not column.name:
+            _check_row_numbers(column, asked)
             dropped["without a name"] = "it holds the numbers of the rows, as pandas writes them"
             continue
         if column.drop_nulls().n_unique() < 2:
@@ -170,6 +171,16 @@ def _feature(asked: Asked, column: pl.Series, table: DataTable) -> Feature:
             f"out with --drop {column.name}"
         )
     return replace(feature, kind="category", categories=tuple(different))
+
+
+def _check_row_numbers(column: pl.Series, asked: Asked) -> None:
+    """Raise `DataError` if a column without a name is no index of rows: whole numbers, all different."""
+    values = column.drop_nulls().cast(pl.String)
+    if not (values.is_unique().all() and values.str.contains(r"^\d+$").all()):
+        raise DataError(
+            f"expected a name for each column of {asked.path}, got a column without one that holds "
+            f"{values[0]!r}: name it in the file's header"
+        )
 
 
 def _nameable(column: str) -> str:

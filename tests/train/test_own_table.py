@@ -107,14 +107,20 @@ def test_a_schema_file_says_what_columns_are_called_and_how_words_are_ordered(
 
 def test_names_that_lightgbm_does_not_take_are_told_from_labels(asked: Asked) -> None:
     before = load_table(asked).rows
-    renamed = loans().rename({"amount": 'amount: "€" [total]', "owner": ""})
-    renamed.with_row_index("a,b").drop("Age in years").write_parquet(asked.path)
+    renamed = loans().rename({"amount": 'amount: "€" [total]'}).drop("owner", "Age in years")
+    renamed.with_row_index("").with_row_index("a,b").write_parquet(asked.path)
     table = load_table(asked)
     schema = table.rows.inputs.schema
     assert schema.names == ("a_b", "income", "amount___€___total_", "purpose")
     assert schema.features[2].label == 'amount: "€" [total]'
     np.testing.assert_array_equal(table.rows.features[:, 2], before.features[:, 2])
     assert "column without a name left out: it holds the numbers of the rows" in " ".join(table.notes)
+
+
+def test_column_without_a_name_that_holds_no_row_numbers_is_refused(asked: Asked) -> None:
+    loans().rename({"owner": ""}).write_parquet(asked.path)
+    with pytest.raises(DataError, match="got a column without one that holds"):
+        load_table(asked)
 
 
 def test_rows_without_a_target_are_left_out_and_counted(asked: Asked) -> None:
