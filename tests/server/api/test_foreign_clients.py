@@ -30,6 +30,7 @@ NAMES = {
     "curl": "curl, `--http2`",
     "fetch": "Node.js, `fetch`",
     "axios": "Node.js, axios",
+    "perl": "Perl, `HTTP::Tiny`",
     "requests": "Python, requests",
     "urllib": "Python, urllib",
     "httpx": "Python, httpx",
@@ -68,6 +69,8 @@ def command(client: str, built: Path) -> Sequence[str]:
                 pytest.fail(words)
             pytest.skip(words)
         return [system_tool("node"), str(FOLDER / "node" / "golden.mjs"), client]
+    if client == "perl":
+        return [system_tool("perl"), str(FOLDER / "golden.pl")]
     if client == "curl":
         system_tool("curl")
     interpreter = foreign_python() if client == "requests" else sys.executable
@@ -76,7 +79,7 @@ def command(client: str, built: Path) -> Sequence[str]:
 
 def printed(client: str, built: Path, *arguments: str) -> list[str]:
     done = subprocess.run(
-        [*command(client, built), *arguments], capture_output=True, text=True, timeout=60 + 20 * TIMES
+        [*command(client, built), *arguments], capture_output=True, text=True, timeout=300 + 20 * TIMES
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
