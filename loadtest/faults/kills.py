@@ -9,7 +9,7 @@ from loadtest.faults.scene import Scene, Served
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
 from loadtest.harness.request_records import RequestRecords, reconcile
-from loadtest.harness.subject import observer_of, workers_of
+from loadtest.harness.subject import has_ended, observer_of, workers_of
 
 #: Of what is killed at once with the memory that records lie in, answers so old have their line.
 LAST_SECONDS = 0.1
@@ -67,7 +67,7 @@ def _of_the_only_process(scene: Scene, outcome: FaultOutcome, what: str) -> None
                 os.kill(served.pid, signal.SIGKILL)
             served.subject.process.wait(30)
             clients.stop()
-            wait_until(lambda: not observer.is_running(), "the last lines", 60.0)  # noqa: B023
+            wait_until(lambda: has_ended(observer.pid), "the last lines", 60.0)  # noqa: B023
         found = reconcile(clients.records, served.logs)
         outcome.add(clients.records, None)
         outcome.duplicate += len(found.duplicates)

@@ -14,6 +14,8 @@ class RawResponse(NamedTuple):
     body: bytes
 
 
+#: Silence for so long ends the reading: a busy machine's server is slow, and no answer is a failure.
+PATIENCE_SECONDS = 60.0
 #: Sent last, so that a server which keeps connections alive closes this one.
 LAST = b"GET /last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 
@@ -24,7 +26,7 @@ def address(url: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def exchange(url: str, *pieces: bytes, timeout: float = 2.0) -> list[RawResponse]:
+def exchange(url: str, *pieces: bytes, timeout: float = PATIENCE_SECONDS) -> list[RawResponse]:
     """Send bytes over one connection, each piece by itself, and read every response.
 
     A request that asks the server to close goes last; its own answer, a 404, is

@@ -14,7 +14,7 @@ from loadtest.harness.subject import LoadTestError
 def instance_at(url: str, request: bytes) -> str:
     """The instance that answers a request over a new connection, "" if there is no response of a model."""
     try:
-        responses = exchange(url, request, timeout=5.0)
+        responses = exchange(url, request, timeout=10.0)
     except OSError:
         return ""
     if not responses or responses[0].status != 200:
@@ -32,7 +32,7 @@ def wait_for_instances(url: str, request: bytes, count: int, known: Collection[s
             responses[instance] += 1
         return len(set(responses).difference(known)) >= count
 
-    wait_until(all_there, f"{count} workers to answer", 60.0)
+    wait_until(all_there, f"{count} workers to answer", 120.0)
     return responses
 
 

@@ -84,7 +84,7 @@ class Load:
         clients: int = 8,
         rate: float | None = None,
         pause: float = 0.0,
-        timeout: float = 10.0,
+        timeout: float = 30.0,
         manners: Manners = Manners(),  # noqa: B008  # immutable
         seed: int = 0,
     ) -> None:
@@ -118,7 +118,7 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def wait_for(self, responses: int, seconds: float = 30.0) -> None:
+    def wait_for(self, responses: int, seconds: float = 120.0) -> None:
         """Wait until so many right responses have come; raises `LoadTestError` if they do not."""
         end = time.monotonic() + seconds
         while self.records.ok < responses:

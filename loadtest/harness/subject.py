@@ -116,6 +116,14 @@ def observer_of(pid: int) -> psutil.Process:
     raise LoadTestError(f"expected process {pid} to have an observer of its log, got none")
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process is no more, or only waits to be reaped: whose child it was may have died before."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
 def _is_observer(process: psutil.Process) -> bool:
     return runs(process, "server.log.observer")
 
@@ -129,10 +137,18 @@ def runs(process: psutil.Process, module: str) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A TCP port of 127.0.0.1 that the kernel gives nobody else for a minute.
+
+    A connection that this end closed first leaves it in TIME_WAIT: passed over by the kernel where
+    it chooses a port itself, free for a server, which binds it by its number with `SO_REUSEADDR`.
+    """
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        port: int = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), listener.accept()[0] as ours:
+            ours.close()  # before the other end
         return port
 
 
@@ -169,7 +185,7 @@ def running(
         stop(process)
 
 
-def stop(process: subprocess.Popen[bytes], seconds: float = 15.0) -> None:
+def stop(process: subprocess.Popen[bytes], seconds: float = 30.0) -> None:
     """SIGTERM, and SIGKILL for a process that does not end in time."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)

@@ -47,7 +47,7 @@ FIRST_WAIT_SECONDS = 0.25
 #: When the system has no process or descriptor for a worker, the next try comes after so long.
 SHORTAGE_WAIT_SECONDS = 0.5
 #: A stop waits for so long until every socket has a worker that serves.
-COMPLETE_SECONDS = 3.0
+COMPLETE_SECONDS = 8.0
 #: What the workers may take to end when a second SIGINT asks for haste.
 HURRY_SECONDS = 2.0
 #: What a worker may take to end beyond the time that its requests get.

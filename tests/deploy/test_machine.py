@@ -108,7 +108,7 @@ def test_the_server_asks_the_kernel_for_nothing_that_the_unit_refuses(tmp_path: 
         with urllib.request.urlopen(f"{url}/metrics") as answer:
             assert b"hotrow_worker_resident_memory_bytes" in answer.read()
         os.kill(parent.pid, signal.SIGTERM)
-        subject.process.wait(timeout=30)
+        subject.process.wait(timeout=60)
     called = {line.strip() for line in counts.read_text().splitlines()} & calls_of("@known") - {"syscall"}
     assert {"accept4", "writev", "execve"} & called
     assert called <= allowed()

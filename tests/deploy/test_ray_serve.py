@@ -24,7 +24,7 @@ pytestmark = pytest.mark.whole
 ROWS = sample_rows(THREE_FEATURES, 199)
 #: Answers waited for in each state of the deployment.
 ANSWERS = int(os.environ.get("RAY_ANSWERS", "200"))
-DEADLINE_SECONDS = 120 if ANSWERS < 1000 else 900
+DEADLINE_SECONDS = 600 if ANSWERS < 1000 else 900
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

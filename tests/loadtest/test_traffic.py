@@ -12,7 +12,7 @@ from tests.support.servers import exchange, post
 
 
 def test_good_requests_are_scored_and_bad_ones_refused_as_expected(server: str) -> None:
-    with urllib.request.urlopen(f"{server}/model", timeout=10) as answer:
+    with urllib.request.urlopen(f"{server}/model", timeout=60) as answer:
         features = orjson.loads(answer.read())["features"]
     prepared = Traffic(features, bad_share=0.3, seed=1).draw(300)
     answers = exchange(server, *(post("/predict", body) for body, _ in prepared))

@@ -54,7 +54,7 @@ class Prometheus:
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The instant vector of an expression, now."""
         url = f"{self.url}/api/v1/query?query={urllib.parse.quote(expression)}"
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=60) as response:
             found = json.loads(response.read())
         assert found["status"] == "success", found
         data = found["data"]

@@ -46,7 +46,7 @@ def test_command_names_what_is_missing_and_how_to_install_it(
     runtime: str, command: str, tmp_path: Path
 ) -> None:
     arguments = command.format(out=tmp_path / "out").split()
-    done = subprocess.run([runtime, "-m", *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([runtime, "-m", *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "make tools" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -54,7 +54,7 @@ def test_command_names_what_is_missing_and_how_to_install_it(
 
 @pytest.mark.parametrize("command", ["train", "export", "monitoring", "loadtest", "server.batch", "ui"])
 def test_help_needs_no_library(runtime: str, command: str) -> None:
-    done = subprocess.run([runtime, "-m", command, "--help"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([runtime, "-m", command, "--help"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
     assert f"python -m {command}" in done.stdout
 

@@ -13,7 +13,7 @@ import lightgbm
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from export.assemble import assemble
 from loadtest.harness.subject import free_port, python, running
@@ -21,6 +21,9 @@ from server.model.bundle import Bundle, Decision
 from server.model.schema import Feature, Schema
 from tests.support.bundles import sample_rows, train
 
+#: What a busy machine may need for what takes a moment, in ms.
+PATIENCE_MS = 120_000
+expect.set_options(timeout=PATIENCE_MS)
 #: Chromium asks its maker for updates and field trials unless it is told not to.
 FLAGS = (
     "--no-sandbox",
@@ -152,7 +155,7 @@ class Visit:
 
     def heading(self, words: str) -> None:
         """Wait until the verdict is headed so."""
-        self.page.locator("#verdict h2", has_text=words).wait_for(timeout=5000)
+        self.page.locator("#verdict h2", has_text=words).wait_for()
 
     def field(self, label: str) -> Any:
         """The text box or list of a label."""
@@ -188,6 +191,7 @@ def assert_accessible(opened: Visit, state: str) -> None:
 def visit(browser: Browser, url: str, **options: Any) -> Iterator[Visit]:
     """The page in a browser of its own, loaded; `options` are those of a playwright context."""
     context: BrowserContext = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     opened = Visit(page)
     page.on("console", lambda message: opened.console.append(f"{message.type}: {message.text}"))

@@ -105,7 +105,7 @@ def house_bundle(
 
 def send_all(url: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Send each row once over one connection; the responses in order, all of them 200."""
-    connection = http.client.HTTPConnection(*address(url), timeout=20)
+    connection = http.client.HTTPConnection(*address(url), timeout=60)
     answers = []
     for row in rows:
         connection.request("POST", "/predict", json.dumps(row).encode(), {"Content-Type": "application/json"})

@@ -58,7 +58,7 @@ def loading(url: str, bodies: Sequence[bytes]) -> Iterator[Load]:
 
 
 def _post(url: str, bodies: Sequence[bytes], first: int, load: Load, stop: threading.Event) -> None:
-    connection = http.client.HTTPConnection(*address(url), timeout=20)
+    connection = http.client.HTTPConnection(*address(url), timeout=60)
     index = first
     while not stop.is_set():
         index = (index + CONNECTIONS) % len(bodies)

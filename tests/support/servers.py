@@ -19,7 +19,7 @@ from loadtest.harness.target import serving as serving
 def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """A command of ours, run to its end."""
     return subprocess.run(
-        python(*arguments), capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+        python(*arguments), capture_output=True, text=True, timeout=300, env={**os.environ, **environment}
     )
 
 

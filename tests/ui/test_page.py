@@ -96,7 +96,7 @@ def test_terminal_gives_the_address_and_a_curl_line_that_works(served: Served) -
     lines = served.terminal.read_text().splitlines()
     assert f"The page:  {served.url}" in lines
     (curl,) = (line.removeprefix("The API:   ") for line in lines if line.startswith("The API:"))
-    pasted = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=30, check=True)
+    pasted = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(pasted.stdout)["decision"] == "accept"
 
 

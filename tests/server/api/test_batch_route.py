@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support import patient
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.support.servers import serving
 
@@ -23,7 +24,7 @@ def client(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ht
     limits = {"max_batch_rows": "5000", "max_batch_bytes": "300000"}
     with (
         serving(three, tmp_path_factory.mktemp("batch"), **limits) as subject,
-        httpx.Client(base_url=subject.url) as http,
+        patient.client(base_url=subject.url) as http,
     ):
         yield http
 
@@ -233,7 +234,7 @@ def test_other_media_types_are_415_and_named(client: httpx.Client) -> None:
 
 def test_large_batch_is_logged_in_lines_that_are_whole(three: Path, tmp_path: Path) -> None:
     rows = ROWS * 70
-    with serving(three, tmp_path) as subject, httpx.Client(base_url=subject.url) as http:
+    with serving(three, tmp_path) as subject, patient.client(base_url=subject.url) as http:
         answer = http.post("/predict/batch", json={"rows": rows}).json()
         single = http.post("/predict", json=ROW).json()
     (log,) = (tmp_path / "logs").glob("*.jsonl")
@@ -250,7 +251,7 @@ def test_large_batch_is_logged_in_lines_that_are_whole(three: Path, tmp_path: Pa
 
 def test_strict_log_is_written_before_the_answer(three: Path, tmp_path: Path) -> None:
     with serving(three, tmp_path, log_mode="strict") as subject:
-        answer = httpx.post(subject.url + "/predict/batch", json={"rows": ROWS}).json()
+        answer = patient.post(subject.url + "/predict/batch", json={"rows": ROWS}).json()
         (log,) = (tmp_path / "logs").glob("*.jsonl")
         assert answer["id"] in log.read_text()
 
@@ -274,7 +275,7 @@ def test_braces_in_texts_are_no_rows(client: httpx.Client) -> None:
 def test_row_of_a_batch_is_no_longer_than_one_alone(three: Path, tmp_path: Path) -> None:
     with serving(three, tmp_path, max_body_bytes="200") as subject:
         padded = {"rows": [ROW, {"contract": " " * 200}]}
-        answer = httpx.post(subject.url + "/predict/batch", json=padded)
+        answer = patient.post(subject.url + "/predict/batch", json=padded)
     assert answer.status_code == 422
     assert "200 bytes" in answer.json()["detail"]
 
@@ -283,7 +284,7 @@ def test_rows_times_features_fit_into_the_largest_body(three: Path, tmp_path: Pa
     """Three features and a margin are 32 bytes of float64 a row: 100 rows fit into 3,200."""
     with (
         serving(three, tmp_path, max_batch_bytes="3200") as subject,
-        httpx.Client(base_url=subject.url) as http,
+        patient.client(base_url=subject.url) as http,
     ):
         for count, status in ((100, 200), (101, 422)):
             assert http.post("/predict/batch", json={"rows": [{"income": 1}] * count}).status_code == status

@@ -5,15 +5,16 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import lightgbm
 import numpy as np
 import psutil
 import pytest
 
-from loadtest.harness.subject import Subject, workers_of
+from loadtest.harness.instances import wait_until
+from loadtest.harness.subject import Subject, has_ended, workers_of
 from server.explain.explainer import Explainer
 from server.model.bundle import SOURCE_FILE, Bundle, write_bundle
+from tests.support import patient
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.support.servers import serving
 
@@ -38,7 +39,7 @@ def test_contributions_are_lightgbms_to_the_bit_and_sum_to_the_margin(
     subject: Subject, booster: lightgbm.Booster
 ) -> None:
     for row in ROWS:
-        answer = httpx.post(subject.url + "/explain", json=row).json()
+        answer = patient.post(subject.url + "/explain", json=row).json()
         encoded = np.frombuffer(THREE_FEATURES.encode(row)).reshape(1, -1)
         expected = booster.predict(encoded, pred_contrib=True)[0].tolist()
         found = {reason["feature"]: reason["contribution"] for reason in answer["reasons"]}
@@ -49,8 +50,8 @@ def test_contributions_are_lightgbms_to_the_bit_and_sum_to_the_margin(
 
 def test_answer_is_that_of_predict_with_reasons_unfavourable_first(subject: Subject) -> None:
     for row in ROWS:
-        answer = httpx.post(subject.url + "/explain", json=row).json()
-        predicted = httpx.post(subject.url + "/predict", json=row).json()
+        answer = patient.post(subject.url + "/explain", json=row).json()
+        predicted = patient.post(subject.url + "/predict", json=row).json()
         assert list(answer)[:4] == list(predicted)
         assert {k: answer[k] for k in ("probability", "decision", "model")} == {
             k: predicted[k] for k in ("probability", "decision", "model")
@@ -62,7 +63,7 @@ def test_answer_is_that_of_predict_with_reasons_unfavourable_first(subject: Subj
 
 
 def test_reasons_are_worded_from_the_labels(subject: Subject) -> None:
-    reasons = httpx.post(subject.url + "/explain", json={"income": 2500.5, "owner": True}).json()["reasons"]
+    reasons = patient.post(subject.url + "/explain", json={"income": 2500.5, "owner": True}).json()["reasons"]
     words = {reason["feature"]: (reason["label"], reason["value"], reason["words"]) for reason in reasons}
     assert words["income"][:2] == ("Monthly income", 2500.5)
     assert words["income"][2].startswith("Monthly income: 2,500 EUR ")
@@ -73,7 +74,7 @@ def test_reasons_are_worded_from_the_labels(subject: Subject) -> None:
 
 def test_bad_row_is_refused_as_predict_refuses_it(subject: Subject) -> None:
     bad = ROW | {"income": -1}
-    answers = [httpx.post(subject.url + path, json=bad) for path in ("/explain", "/predict")]
+    answers = [patient.post(subject.url + path, json=bad) for path in ("/explain", "/predict")]
     assert [a.status_code for a in answers] == [422, 422]
     assert answers[0].json() == answers[1].json()
 
@@ -82,7 +83,7 @@ def test_lightgbm_is_loaded_by_the_first_call_in_a_process_of_its_own(three: Pat
     with serving(three, tmp_path) as subject:
         server = psutil.Process(subject.pid)
         assert not workers_of(subject.pid)
-        httpx.post(subject.url + "/explain", json=ROW).raise_for_status()
+        patient.post(subject.url + "/explain", json=ROW).raise_for_status()
         (helper,) = workers_of(subject.pid)
         assert "server.explain.contributions" in " ".join(helper.cmdline())
         assert "lib_lightgbm" not in " ".join(m.path for m in server.memory_maps())
@@ -90,10 +91,10 @@ def test_lightgbm_is_loaded_by_the_first_call_in_a_process_of_its_own(three: Pat
 
 def test_killed_helper_is_started_again(three: Path, tmp_path: Path) -> None:
     with serving(three, tmp_path) as subject:
-        first = httpx.post(subject.url + "/explain", json=ROW).json()
+        first = patient.post(subject.url + "/explain", json=ROW).json()
         (helper,) = workers_of(subject.pid)
         helper.kill()
-        second = httpx.post(subject.url + "/explain", json=ROW)
+        second = patient.post(subject.url + "/explain", json=ROW)
         assert second.status_code == 200
         assert second.json()["reasons"] == first["reasons"]
 
@@ -126,10 +127,9 @@ def test_client_that_goes_while_a_killed_helper_is_replaced_leaves_no_answer_beh
 
 def test_helper_ends_with_the_server(three: Path, tmp_path: Path) -> None:
     with serving(three, tmp_path) as subject:
-        httpx.post(subject.url + "/explain", json=ROW).raise_for_status()
+        patient.post(subject.url + "/explain", json=ROW).raise_for_status()
         (helper,) = workers_of(subject.pid)
-    psutil.wait_procs([helper], timeout=10)
-    assert not helper.is_running()
+    wait_until(lambda: has_ended(helper.pid), "the helper's end", 60.0)
 
 
 def test_bundle_without_a_lightgbm_source_is_501(three: Path, tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_bundle_without_a_lightgbm_source_is_501(three: Path, tmp_path: Path) ->
     files = {name: (three / name).read_bytes() for name in bundle.manifest["files"] if name != SOURCE_FILE}
     write_bundle(tmp_path / "plain", manifest | {"source": {"family": "onnx"}}, files)
     with serving(tmp_path / "plain", tmp_path) as subject:
-        answer = httpx.post(subject.url + "/explain", json=ROW)
-        document = httpx.get(subject.url + "/openapi.json").json()
+        answer = patient.post(subject.url + "/explain", json=ROW)
+        document = patient.get(subject.url + "/openapi.json").json()
     assert answer.status_code == 501
     assert "onnx" in answer.json()["detail"]
     assert "/explain" not in document["paths"]
@@ -147,5 +147,5 @@ def test_bundle_without_a_lightgbm_source_is_501(three: Path, tmp_path: Path) ->
 
 def test_wide_model_is_explained_through_the_pipe(wide: Path, tmp_path: Path) -> None:
     with serving(wide, tmp_path) as subject:
-        answer = httpx.post(subject.url + "/explain", json={"x1": 1.0}).json()
+        answer = patient.post(subject.url + "/explain", json={"x1": 1.0}).json()
     assert len(answer["reasons"]) == 600

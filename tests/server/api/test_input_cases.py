@@ -5,12 +5,12 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import orjson
 import psutil
 import pytest
 
 from loadtest.harness.subject import Subject
+from tests.support import patient
 from tests.support.bundles import ROW
 from tests.support.servers import address, exchange, post, run, serving
 
@@ -112,7 +112,7 @@ def test_among_good_rows(subject: Subject, name: str, kind: str) -> None:
             content = content.replace(b"}{", b"} {")
     else:
         content = b"\n".join([GOOD, body, GOOD])
-    answer = httpx.post(subject.url + "/predict/batch", content=content, headers={"Content-Type": kind})
+    answer = patient.post(subject.url + "/predict/batch", content=content, headers={"Content-Type": kind})
     if kind != "application/json" and name in ("empty", "blanks"):
         assert answer.status_code == 200  # an empty line is no row
         return
@@ -127,7 +127,7 @@ def test_as_a_tensor(subject: Subject, name: str) -> None:
     value = CASES[name][0].removeprefix(b'{"income":').removesuffix(b"}")
     content = b'{"inputs":[{"name":"income","datatype":"FP64","shape":[1],"data":[%b]}]}' % value
     headers = {"Content-Type": "application/json"}
-    answer = httpx.post(subject.url + "/v2/models/three/infer", content=content, headers=headers)
+    answer = patient.post(subject.url + "/v2/models/three/infer", content=content, headers=headers)
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
 
 

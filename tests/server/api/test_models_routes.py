@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import orjson
 import pytest
 
 from loadtest.harness.scrape import scrape, total
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
+from tests.support import patient
 from tests.support.bundles import CREDIT, ROW, THREE_FEATURES, three_feature_bundle
 from tests.support.servers import exchange, post, serving
 
@@ -41,26 +41,26 @@ def test_each_version_answers_at_its_path_through_both_doors(
     plain, ordinary = exchange(
         url, post(path + "/predict", BODY), post(path + "/predict", BODY, "Connection: keep-alive")
     )
-    batch = httpx.post(url + path + "/predict/batch", json={"rows": [ROW]}).json()
-    explained = httpx.post(url + path + "/explain", json=ROW).json()
+    batch = patient.post(url + path + "/predict/batch", json={"rows": [ROW]}).json()
+    explained = patient.post(url + path + "/explain", json=ROW).json()
     answers = [orjson.loads(plain.body), orjson.loads(ordinary.body), explained]
     assert [answer["probability"] for answer in answers] == [probability] * 3
     assert {answer["model"] for answer in answers} == {f"three@{version}"}
     assert (batch["model"], batch["probabilities"]) == (f"three@{version}", [probability])
-    assert httpx.get(url + path).json()["version"] == version
+    assert patient.get(url + path).json()["version"] == version
 
 
 def test_the_first_model_answers_where_none_is_named(url: str) -> None:
-    assert httpx.get(url + "/model").json()["name"] == "credit"
-    assert httpx.post(url + "/predict", json=ROW).status_code == 422
-    listed = httpx.get(url + "/models").json()["models"]
+    assert patient.get(url + "/model").json()["name"] == "credit"
+    assert patient.post(url + "/predict", json=ROW).status_code == 422
+    listed = patient.get(url + "/models").json()["models"]
     assert [(m["name"], m["version"]) for m in listed] == [("credit", "2"), ("three", "1"), ("three", "2")]
 
 
 @pytest.mark.parametrize("path", ["/models/four", "/models/three/versions/3", "/models/%2e%2e%2fetc"])
 @pytest.mark.parametrize("end", ["", "/predict", "/predict/batch", "/explain"])
 def test_model_that_is_not_served_is_404(url: str, path: str, end: str) -> None:
-    answer = httpx.post(url + path + end, json=ROW) if end else httpx.get(url + path)
+    answer = patient.post(url + path + end, json=ROW) if end else patient.get(url + path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
 
@@ -68,7 +68,7 @@ def test_model_that_is_not_served_is_404(url: str, path: str, end: str) -> None:
 def test_rows_by_name_are_counted_under_one_route(url: str) -> None:
     before = scrape(url)
     exchange(url, *[post("/models/three/versions/2/predict", BODY)] * 3)
-    httpx.post(url + "/models/three/predict", json=ROW, headers={"Connection": "close"})
+    patient.post(url + "/models/three/predict", json=ROW, headers={"Connection": "close"})
     after = scrape(url)
     name, labels = "hotrow_request_duration_seconds_count", {"route": "/models/predict", "code": "200"}
     assert total(after, name, **labels) - total(before, name, **labels) == 4

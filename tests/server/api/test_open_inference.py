@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from server.model.bundle import Bundle
+from tests.support import patient
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows, three_feature_bundle
 from tests.support.servers import serving
 
@@ -27,7 +28,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     limits = {"max_batch_bytes": "1000000", "max_batch_rows": "2000"}
     with (
         serving(folder / "one", folder, *second, **limits) as subject,
-        httpx.Client(base_url=subject.url) as http,
+        patient.client(base_url=subject.url) as http,
     ):
         yield http
 
@@ -432,7 +433,7 @@ def test_many_rows_answer_as_single_rows_do(client: httpx.Client) -> None:
 
 
 def test_scored_rows_are_counted_and_logged(three: Path, tmp_path: Path) -> None:
-    with serving(three, tmp_path) as subject, httpx.Client(base_url=subject.url) as http:
+    with serving(three, tmp_path) as subject, patient.client(base_url=subject.url) as http:
         answer = infer(http, body([[2500.5, 1, 1], [10, np.nan, 0]])).json()
         metrics = http.get("/metrics").text
     counted = [line for line in metrics.splitlines() if line.startswith("hotrow_predictions_total")]

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 from openapi_spec_validator import validate
 
@@ -16,6 +15,7 @@ from server.api.openapi import document
 from server.metrics.names import OTHER, ROUTES
 from server.model.bundle import Bundle
 from server.version import VERSION
+from tests.support import patient
 from tests.support.browser import chromium
 from tests.support.bundles import CREDIT
 from tests.support.servers import serving
@@ -29,7 +29,7 @@ EXAMPLES = os.environ.get("CONFORMANCE_EXAMPLES", "5")
 @pytest.fixture(scope="module")
 def printed(server: str) -> dict[str, str]:
     """The examples of the page, by language."""
-    page = httpx.get(server + "/docs").text
+    page = patient.get(server + "/docs").text
     blocks = re.findall(r'<pre data-language="(\w+)">(.*?)</pre>', page, re.S)
     return {language: html.unescape(code) for language, code in blocks}
 
@@ -47,11 +47,11 @@ def test_committed_document_is_that_of_the_shipped_model() -> None:
 
 
 def test_server_answers_with_the_document_of_its_bundle(server: str, three: Path) -> None:
-    assert httpx.get(server + "/openapi.json").content == document(Bundle.load(three))
+    assert patient.get(server + "/openapi.json").content == document(Bundle.load(three))
 
 
 def test_every_feature_is_described(server: str) -> None:
-    row = httpx.get(server + "/openapi.json").json()["components"]["schemas"]["Row"]
+    row = patient.get(server + "/openapi.json").json()["components"]["schemas"]["Row"]
     assert row["required"] == ["income"]
     assert row["additionalProperties"] is False
     income = row["properties"]["income"]
@@ -67,7 +67,7 @@ def test_every_feature_is_described(server: str) -> None:
 
 
 def test_every_route_is_in_the_document(server: str) -> None:
-    paths = set(httpx.get(server + "/openapi.json").json()["paths"])
+    paths = set(patient.get(server + "/openapi.json").json()["paths"])
     counted_only = {route for route in ROUTES if route.startswith("/models/")}
     assert {*ROUTES} - {"/v2/infer", OTHER} - counted_only <= paths
     assert {"/models/{name}/predict", "/models/{name}/versions/{version}/explain"} <= paths
@@ -80,7 +80,7 @@ def test_version_is_that_of_the_project() -> None:
 
 def test_shell_and_python_examples_run_as_printed(printed: dict[str, str]) -> None:
     for command in (["sh", "-euc", printed["Shell"]], [sys.executable, "-c", printed["Python"]]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         assert "probability" in done.stdout
 
@@ -97,7 +97,7 @@ _RUN_JAVASCRIPT = """async code => {
 def test_page_shows_every_operation_asks_no_other_host_and_its_javascript_runs(
     server: str, printed: dict[str, str]
 ) -> None:
-    operations = sum(map(len, httpx.get(server + "/openapi.json").json()["paths"].values()))
+    operations = sum(map(len, patient.get(server + "/openapi.json").json()["paths"].values()))
     asked: list[str] = []
     said: list[str] = []
     with chromium() as browser:
@@ -113,9 +113,9 @@ def test_page_shows_every_operation_asks_no_other_host_and_its_javascript_runs(
 
 
 def test_files_of_the_page_are_a_closed_set(server: str) -> None:
-    assert httpx.get(server + "/docs/swagger-ui.css").headers["Content-Type"].startswith("text/css")
+    assert patient.get(server + "/docs/swagger-ui.css").headers["Content-Type"].startswith("text/css")
     for name in ("LICENSE", "..%2fapp.py", "index.html"):
-        assert httpx.get(f"{server}/docs/{name}").status_code == 404
+        assert patient.get(f"{server}/docs/{name}").status_code == 404
 
 
 def test_schemathesis_finds_nothing_to_complain_about(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from server.scoring.row_id import MAX_ID_BYTES
+from tests.support import patient
 from tests.support.bundles import ROW, THREE_FEATURES
 from tests.support.monitored import logged
 from tests.support.servers import run, serving
@@ -34,7 +35,7 @@ def client(three: Path, folder: Path) -> Iterator[httpx.Client]:
     """A client of that server."""
     with (
         serving(three, folder, fast_door=folder.name.rstrip("0123456789")) as subject,
-        httpx.Client(base_url=subject.url, timeout=30.0) as client,
+        patient.client(base_url=subject.url) as client,
     ):
         yield client
 
@@ -153,7 +154,7 @@ def test_members_that_many_serialisers_write_as_null_are_absent(client: httpx.Cl
 
 def test_ids_are_in_the_log_which_is_read_as_before(three: Path, tmp_path: Path) -> None:
     features = {"name": "features", "shape": [1, 3], "datatype": "FP64", "data": CODES}
-    with serving(three, tmp_path) as subject, httpx.Client(base_url=subject.url) as client:
+    with serving(three, tmp_path) as subject, patient.client(base_url=subject.url) as client:
         sent(client, "/predict", {**ROW, "id": "one"})
         sent(client, "/predict/batch", [{**ROW, "id": "two"}, {**ROW, "id": 3}])
         sent(client, "/v2/models/three/infer", {"id": "four", "inputs": [features]})

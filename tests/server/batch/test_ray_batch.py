@@ -18,7 +18,7 @@ from tests.support.ray_cluster import Nodes, ray_python
 pytestmark = pytest.mark.whole
 
 ROWS, SHARDS = int(os.environ.get("RAY_ROWS", "30000")), 100
-DEADLINE_SECONDS = 120 if ROWS < 10**6 else 1800
+DEADLINE_SECONDS = 600 if ROWS < 10**6 else 1800
 
 
 def command(source: Path, target: Path, model: Path, *options: str) -> list[str]:

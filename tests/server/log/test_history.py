@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import orjson
 import pytest
@@ -22,6 +21,7 @@ from server.metrics.row_counter import RowCounter
 from server.metrics.shared import SharedMetrics, WorkerMetrics
 from server.model.bundle import Bundle
 from server.model.reference import read_reference
+from tests.support import patient
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import monitored_bundle
 from tests.support.servers import exchange, post, serving
@@ -128,7 +128,7 @@ def test_a_day_is_told_minute_by_minute_in_bounded_memory(bundle: Bundle) -> Non
 
 
 def _history(url: str, **parameters: Any) -> Any:
-    with httpx.Client() as client:  # a new connection each time: of any worker
+    with patient.client() as client:  # a new connection each time: of any worker
         return client.get(f"{url}/history", params=parameters).raise_for_status().json()
 
 
@@ -164,8 +164,8 @@ def test_any_worker_tells_of_all(bundle: Bundle, tmp_path: Path) -> None:
         exchange(subject.url, post("/predict", orjson.dumps(rows[0])))
         wait_until(lambda: observer_of(subject.pid).pid != victim.pid, "a successor", PATIENCE)
         wait_until(lambda: 0 < requests("200") <= 1 + len(rows), "the successor to tell", PATIENCE)
-        assert httpx.get(f"{subject.url}/history?minutes=1441").status_code == 400
-        assert httpx.get(f"{subject.url}/history?minutes=x").status_code == 400
+        assert patient.get(f"{subject.url}/history?minutes=1441").status_code == 400
+        assert patient.get(f"{subject.url}/history?minutes=x").status_code == 400
 
 
 def test_without_a_log_there_is_no_history(three: Path, tmp_path: Path) -> None:

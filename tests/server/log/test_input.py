@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import httpx
 import pytest
 
 from server.log.input import LoggedInput
 from server.model.schema import Feature, Schema
+from tests.support import patient
 from tests.support.bundles import ROW, THREE_FEATURES
 from tests.support.servers import serving
 
@@ -35,7 +35,7 @@ def test_row_is_logged_as_it_came_up_to_what_its_schema_can_need() -> None:
 
 @pytest.mark.parametrize("mode", ["async", "strict"])
 def test_lines_are_short_whichever_way_padded_rows_come(three: Path, tmp_path: Path, mode: str) -> None:
-    with serving(three, tmp_path, log_mode=mode) as subject, httpx.Client(base_url=subject.url) as http:
+    with serving(three, tmp_path, log_mode=mode) as subject, patient.client(base_url=subject.url) as http:
         alone = [
             http.post("/predict", content=body, headers={"Content-Type": "application/json"}).json()
             for body in PADDED.values()

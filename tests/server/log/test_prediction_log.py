@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -64,7 +65,7 @@ def test_sigterm_under_load_loses_no_line_and_adds_none(
         with serving(bundle.directory, folder) as subject, Load(subject.url, rows) as clients:
             clients.wait_for(100 + 37 * (i % 7))
             os.kill(subject.pid, signal.SIGTERM)
-            subject.process.wait(timeout=30)
+            subject.process.wait(timeout=60)
         found = reconcile(clients.records, folder / "logs")
         assert not found.lost
         assert not found.wrong
@@ -89,7 +90,7 @@ def _kill_under_load(bundle: Bundle, rows: list[ReferenceRow], folder: Path, mod
     ):
         clients.wait_for(800)
         os.kill(subject.pid, signal.SIGKILL)
-        subject.process.wait(timeout=30)
+        subject.process.wait(timeout=60)
     return clients.records
 
 
@@ -139,9 +140,8 @@ def test_a_deleted_folder_is_written_again(bundle: Bundle, tmp_path: Path) -> No
     with serving(bundle.directory, tmp_path) as subject:
         send_all(subject.url, ROWS[:3])
         _wait_for_lines(tmp_path / "logs", 3)
-        for file in (tmp_path / "logs").iterdir():
-            file.unlink()
-        (tmp_path / "logs").rmdir()
+        while (tmp_path / "logs").exists():  # the observer may write its journal just now
+            shutil.rmtree(tmp_path / "logs", ignore_errors=True)
         answers = send_all(subject.url, ROWS[:3])
     assert [line["id"] for line in logged(tmp_path / "logs")] == [answer["id"] for answer in answers]
 
@@ -172,7 +172,7 @@ def test_a_full_queue_drops_the_newest_and_counts_each(bundle: Bundle, tmp_path:
         dropped = total(scrape(subject.url), "hotrow_log_dropped_total", reason="queue_full")
         observer.resume()
         subject.process.terminate()
-        assert subject.process.wait(30) == 0
+        assert subject.process.wait(60) == 0
     lines = [line["id"] for line in logged(tmp_path / "logs")]
     assert lines == [answer["id"] for answer in answers][: len(lines)]
     assert len(answers) - len(lines) == dropped > 0
@@ -187,13 +187,13 @@ def test_a_strict_batch_is_written_whole_or_answered_503_and_not_counted(
     rows = [{"income": 2500.5, "contract": "fixed-term", "owner": True}] * 3000
     batch = post("/predict/batch", orjson.dumps({"rows": rows}))
     with serving(bundle.directory, tmp_path, log_mode="strict") as subject:
-        (before,) = exchange(subject.url, batch, timeout=20)
+        (before,) = exchange(subject.url, batch)
         written = (tmp_path / "logs").glob("*.jsonl").__next__().stat().st_size
         resource.prlimit(subject.pid, resource.RLIMIT_FSIZE, (written + 100_000, resource.RLIM_INFINITY))
-        (refused,) = exchange(subject.url, batch, timeout=20)
+        (refused,) = exchange(subject.url, batch)
         counted = total(scrape(subject.url), "hotrow_predictions_total")
         resource.prlimit(subject.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-        (after,) = exchange(subject.url, batch, timeout=20)
+        (after,) = exchange(subject.url, batch)
     assert (before.status, refused.status, after.status) == (200, 503, 200)
     assert counted == 3000
     lines = logged(tmp_path / "logs")

@@ -54,7 +54,7 @@ def no_descriptors(*pids: int) -> Iterator[None]:
 @contextmanager
 def one_connection(url: str) -> Iterator[Callable[[object], str]]:
     """A function that sends a row over a connection that is there already; it gives the answer's id."""
-    with closing(http.client.HTTPConnection(*address(url), timeout=20)) as connection:
+    with closing(http.client.HTTPConnection(*address(url), timeout=60)) as connection:
 
         def ask(row: object) -> str:
             connection.request("POST", "/predict", orjson.dumps(row), {"Content-Type": "application/json"})

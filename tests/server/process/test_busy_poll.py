@@ -32,17 +32,17 @@ def test_timers_signals_and_draining_go_on(
         serving(
             three, tmp_path, "--workers", workers, busy_poll="on", request_timeout_seconds="0.5"
         ) as subject,
-        socket.create_connection(address(subject.url), 20) as slow,
+        socket.create_connection(address(subject.url), 60) as slow,
         Load(subject.url, three_rows) as clients,
     ):
         slow.sendall(post("/predict", orjson.dumps(ROW))[:-1])
-        assert read_until_closed(slow)[0].startswith(b"HTTP/1.1 408 ")
+        assert read_until_closed(slow).startswith(b"HTTP/1.1 408 ")
         clients.wait_for(200)
         os.kill(subject.pid, signal.SIGHUP)
         before = len(clients.records.instances)
-        wait_until(lambda: len(clients.records.instances) > before, "new models to answer", 30.0)
+        wait_until(lambda: len(clients.records.instances) > before, "new models to answer", 120.0)
         subject.process.terminate()
-        assert subject.process.wait(20) == 0
+        assert subject.process.wait(60) == 0
     # Connections that end with the server are no failures of an answer.
     assert not set(clients.records.failed) - {RESET}
     assert not reconcile(clients.records, tmp_path / "logs").faults
@@ -50,7 +50,7 @@ def test_timers_signals_and_draining_go_on(
 
 @pytest.mark.whole
 def test_it_never_sleeps_and_is_off_unless_asked_for(three: Path, tmp_path: Path) -> None:
-    used = {}
+    used: dict[str, float] = {}
     for setting in ("off", "on"):
         folder = tmp_path / setting
         folder.mkdir()
@@ -58,9 +58,10 @@ def test_it_never_sleeps_and_is_off_unless_asked_for(three: Path, tmp_path: Path
             before = cpu_seconds(subject.pid)
             for _ in range(50):
                 exchange(subject.url, post("/predict", orjson.dumps(ROW)))
+            if setting == "on":  # nothing is asked, and it uses ever more
+                wait_until(lambda: cpu_seconds(subject.pid) - before > 2 * used["off"], "a busy worker", 60.0)  # noqa: B023
             used[setting] = cpu_seconds(subject.pid) - before
     assert Settings().busy_poll is False
-    assert used["on"] > used["off"]
 
 
 def test_more_workers_than_processors_are_refused_in_one_sentence(three: Path) -> None:

@@ -88,7 +88,7 @@ def reloads(subject: Subject, result: str) -> float:
 
 
 def model_of(subject: Subject) -> str:
-    (answer,) = exchange(subject.url, post("/predict", orjson.dumps(ROW)), timeout=60.0)
+    (answer,) = exchange(subject.url, post("/predict", orjson.dumps(ROW)))
     return str(orjson.loads(answer.body)["model"])
 
 
@@ -221,7 +221,7 @@ def test_slow_request_across_a_reload_is_answered(versions: list[Path], served: 
     settings = {"request_timeout_seconds": "120", "drain_seconds": "60"}
     with (
         serving(served, tmp_path, "--workers", "2", **settings) as subject,
-        socket.create_connection(address(subject.url), 30) as connection,
+        socket.create_connection(address(subject.url), 60) as connection,
         ThreadPoolExecutor(1) as thread,
     ):
         connection.sendall(request[:-1])
@@ -273,11 +273,11 @@ def test_drift_is_counted_after_a_reload(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_sighup_during_the_start_ends_nothing(served: Path, tmp_path: Path, workers: str) -> None:
-    started = threading.Event()
+    started, others = threading.Event(), set(psutil.Process().children())
 
     def hang_up() -> None:
         while not started.wait(0.02):
-            for child in psutil.Process().children():
+            for child in set(psutil.Process().children()) - others:
                 with suppress(psutil.Error):
                     # Before its first line it is the interpreter's: that is not what is tested.
                     if "server" in child.cmdline() and child.cpu_times().user > 0.7:
@@ -309,7 +309,7 @@ def test_signal_goes_to_no_stranger(three: Path, tmp_path: Path) -> None:
         assert stranger.poll() is None
     finally:
         stranger.terminate()
-        stranger.wait(10)
+        stranger.wait(60)
 
 
 def test_successors_that_do_not_stay_are_rolled_back(
@@ -357,7 +357,7 @@ def test_sigterm_during_a_reload_is_obeyed(served: Path, tmp_path: Path, step: s
         else:
             eventually(lambda: len(workers_of(subject.pid)) == 4)
         subject.process.terminate()
-        assert subject.process.wait(20) == 0
+        assert subject.process.wait(60) == 0
 
 
 def test_command_says_what_it_will_not_do(versions: list[Path], served: Path, tmp_path: Path) -> None:
@@ -481,7 +481,7 @@ def test_two_publications_at_once_come_one_after_the_other(
         )
         for new in (versions[1], third)
     ]
-    words = [publication.communicate(timeout=60)[0] for publication in publications]
+    words = [publication.communicate(timeout=120)[0] for publication in publications]
     assert [publication.returncode for publication in publications] == [0, 0], words
     assert sorted(held(served)) == ["2", "3"]
     assert not leftovers(served)
@@ -500,7 +500,7 @@ def test_publication_killed_at_any_rename_leaves_a_folder_that_starts(
     done = subprocess.run(
         [*strace, "-e", f"inject={call}:signal=KILL:when={when}", *python("-m", "server.models", *arguments)],
         capture_output=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     if b"ptrace" in done.stderr:

@@ -1,7 +1,6 @@
 """Several workers: one set of figures, and replacements for those that die or hang."""
 
 import os
-import re
 import signal
 import socket
 import time
@@ -14,15 +13,14 @@ import pytest
 
 from loadtest.harness.instances import wait_for_instances
 from loadtest.harness.reference_rows import ReferenceRow
-from loadtest.harness.subject import Subject, workers_of
+from loadtest.harness.scrape import scrape, total
+from loadtest.harness.subject import Subject, has_ended, workers_of
 from server.process.arbiter import YOUNG_SECONDS
 from tests.support.bundles import ROW
 from tests.support.servers import address, eventually, exchange, post, run, serving
 
 pytestmark = pytest.mark.whole
 
-#: Seconds for an answer: who comes to a listener whose worker died waits until its successor has started.
-PATIENCE = 60.0
 BODY = orjson.dumps(ROW)
 GET_METRICS = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n"
 
@@ -39,17 +37,16 @@ def workers(subject: Subject) -> list[int]:
 
 
 def sample(subject: Subject, name: str) -> float:
-    page = exchange(subject.url, GET_METRICS, timeout=PATIENCE)[0].body.decode()
-    return sum(float(line.split(" ")[1]) for line in page.splitlines() if re.match(rf"{name}[ {{]", line))
+    return total(scrape(subject.url), name)
 
 
 def worker_of(subject: Subject) -> str:
-    answers = exchange(subject.url, post("/predict", BODY), timeout=PATIENCE)
+    answers = exchange(subject.url, post("/predict", BODY))
     return str(orjson.loads(answers[0].body)["id"]).partition("-")[0] if answers else ""
 
 
 def scored(subject: Subject) -> bool:
-    answers = exchange(subject.url, post("/predict", BODY), timeout=PATIENCE)
+    answers = exchange(subject.url, post("/predict", BODY))
     return bool(answers) and answers[0].status == 200
 
 
@@ -75,8 +72,8 @@ def test_stop_while_a_worker_starts_answers_those_who_wait_for_it(
         time.sleep(YOUNG_SECONDS)  # else it is replaced later
         victim = psutil.Process(workers(subject)[0])
         victim.kill()
-        eventually(lambda: not psutil.pid_exists(victim.pid))
-        waiting = [socket.create_connection(address(subject.url), 10) for _ in range(40)]
+        eventually(lambda: has_ended(victim.pid))
+        waiting = [socket.create_connection(address(subject.url), 60) for _ in range(40)]
         for connection in waiting:
             connection.sendall(three_rows[0].request)
         subject.process.terminate()
@@ -127,7 +124,7 @@ def test_hung_worker_is_replaced(two_workers: Subject) -> None:
 def test_workers_end_with_their_parent(two_workers: Subject) -> None:
     pids = workers(two_workers)
     two_workers.process.kill()
-    eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+    eventually(lambda: all(has_ended(pid) for pid in pids))
 
 
 def test_workers_end_on_sigterm_with_their_logs_complete(three: Path, tmp_path: Path) -> None:

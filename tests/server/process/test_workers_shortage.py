@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtest.harness.subject import Subject, python
+from loadtest.harness.subject import Subject, has_ended, python
 from loadtest.harness.target import started
 from tests.server.process.test_workers import GET_METRICS, kill_and_wait, sample, scored, workers
 from tests.support.servers import eventually, exchange, serving
@@ -96,7 +96,7 @@ def test_stopped_worker_ends_with_its_parent_and_leaves_the_port(three: Path, tm
         pids = workers(subject)
         os.kill(pids[0], signal.SIGSTOP)
         subject.process.kill()
-        eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+        eventually(lambda: all(has_ended(pid) for pid in pids))
 
 
 def test_woken_worker_of_a_living_parent_goes_on(three: Path, tmp_path: Path) -> None:

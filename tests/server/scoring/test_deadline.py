@@ -5,13 +5,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import orjson
 import pytest
 
 from loadtest.harness.scrape import scrape, total
 from server.model.bundle import Bundle
+from tests.support import patient
 from tests.support.bundles import ROW
 from tests.support.servers import address, exchange, post, serving
 
@@ -36,7 +36,7 @@ def test_body_that_comes_too_late_is_504_and_not_scored(url: str, path: str) -> 
     before = predictions(url)
     body = orjson.dumps({"rows": [ROW]} if path.endswith("batch") else ROW)
     request = post(path, body, f"{HEADER}: 50")
-    with socket.create_connection(address(url), 10) as connection:
+    with socket.create_connection(address(url), 60) as connection:
         connection.sendall(request[:-5])
         threading.Event().wait(0.2)  # this is what is tested: the rest comes late
         connection.sendall(request[-5:])
@@ -54,8 +54,8 @@ def test_rows_behind_a_large_batch_are_504_when_their_turn_comes_too_late(url: s
     headers = {"Inference-Header-Content-Length": str(len(text)), "Content-Type": "application/octet-stream"}
     rows = np.zeros((100, width))
     features = {"name": "features", "datatype": "FP64", "shape": [100, width], "data": rows.tolist()}
-    late = {"inputs": [features], "parameters": {"timeout": 1000}}
-    with httpx.Client(base_url=url, timeout=60) as first, httpx.Client(base_url=url, timeout=60) as second:
+    late = {"inputs": [features], "parameters": {"timeout": 50}}
+    with patient.client(base_url=url) as first, patient.client(base_url=url) as second:
         codes: list[int] = []
 
         def send_large() -> None:
@@ -88,12 +88,13 @@ def test_parameter_that_is_no_time_is_400(url: str, timeout: object) -> None:
         "inputs": [{"name": "income", "datatype": "FP64", "shape": [1], "data": [1.0]}],
         "parameters": {"timeout": timeout},
     }
-    answer = httpx.post(url + "/v2/models/three/infer", json=request)
+    answer = patient.post(url + "/v2/models/three/infer", json=request)
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
 
 
 def test_time_enough_changes_nothing(url: str) -> None:
     plain, timed = (
-        httpx.post(url + "/predict", json=ROW, headers=headers).json() for headers in ({}, {HEADER: "5000"})
+        patient.post(url + "/predict", json=ROW, headers=headers).json()
+        for headers in ({}, {HEADER: "60000"})
     )
     assert plain["probability"] == timed["probability"]
