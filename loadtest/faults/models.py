@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import lightgbm
 import orjson
 
 from export.assemble import assemble
@@ -313,6 +312,8 @@ def _storm(
 
 def another(scene: Scene) -> Bundle:
     """A model of the same features and name with half of the trees."""
+    import lightgbm
+
     bundle = scene.bundle
     booster = lightgbm.Booster(model_file=str(bundle.directory / bundle.manifest["source"]["file"]))
     half = booster.model_to_string(num_iteration=max(1, booster.num_trees() // 2))

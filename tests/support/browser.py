@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import lightgbm
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from export.assemble import assemble
 from loadtest.harness.subject import free_port, python, running
 from server.model.bundle import Bundle, Decision
 from server.model.schema import Feature, Schema
@@ -81,6 +79,10 @@ RISKY = {"amount": 9_600_000.5, "delay": 950, "school": "primary", "guarantor": 
 
 def loan_bundle(out: Path) -> Bundle:
     """A bundle with every kind of field: a long delay means refusal, an unknown one too."""
+    import lightgbm
+
+    from export.assemble import assemble
+
     rows = sample_rows(LOAN, 2000)
     matrix = np.array([np.frombuffer(LOAN.encode(row)) for row in rows])
     delay = matrix[:, 2]

@@ -9,12 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import numpy as np
 import orjson
 
-from export.assemble import assemble, write_conversion
-from export.lightgbm.model import convert_lightgbm
 from loadtest.harness.scrape import Samples, scrape, total
 from server.model.bundle import Bundle, Decision
 from server.model.predictor import Predictor
@@ -29,6 +26,8 @@ def monitored_bundle(
     out: Path, version: str = "1", trees: int = 20, schema: Schema = THREE_FEATURES
 ) -> Bundle:
     """The three-feature bundle with a reference of 4,000 rows of `sample_rows`."""
+    from export.assemble import assemble
+
     rows = sample_rows(THREE_FEATURES, 4000, seed=7)
     matrix = np.array([np.frombuffer(THREE_FEATURES.encode(row)) for row in rows])
     plain = three_feature_bundle(out.with_name(out.name + "-plain"), version, trees)
@@ -79,6 +78,11 @@ def house_bundle(
 
     `features` are those of `HOUSES` in order, by other names if need be.
     """
+    import lightgbm  # here, as every training in this folder: a test that trains nothing does not load it
+
+    from export.assemble import write_conversion
+    from export.lightgbm.model import convert_lightgbm
+
     rows = houses(3000, seed=7)
     matrix = np.array([np.frombuffer(HOUSES.encode(row)) for row in rows])
     price = matrix[:, 0] * 3 + np.nan_to_num(matrix[:, 1]) * 20 + matrix[:, 2] * 30

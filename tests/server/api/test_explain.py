@@ -4,8 +4,8 @@ import asyncio
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import lightgbm
 import numpy as np
 import psutil
 import pytest
@@ -17,6 +17,9 @@ from server.model.bundle import SOURCE_FILE, Bundle, write_bundle
 from tests.support import patient
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.support.servers import serving
+
+if TYPE_CHECKING:
+    import lightgbm
 
 pytestmark = pytest.mark.whole
 
@@ -31,12 +34,14 @@ def subject(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 @pytest.fixture(scope="module")
-def booster(three: Path) -> lightgbm.Booster:
+def booster(three: Path) -> "lightgbm.Booster":
+    import lightgbm
+
     return lightgbm.Booster(model_file=str(three / SOURCE_FILE))
 
 
 def test_contributions_are_lightgbms_to_the_bit_and_sum_to_the_margin(
-    subject: Subject, booster: lightgbm.Booster
+    subject: Subject, booster: "lightgbm.Booster"
 ) -> None:
     for row in ROWS:
         answer = patient.post(subject.url + "/explain", json=row).json()
