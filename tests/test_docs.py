@@ -17,11 +17,39 @@ from server.settings import PREFIX, Settings
 README = Path("README.md").read_text()
 REFERENCE = Path("docs/reference.md").read_text()
 DOCUMENTS = README + "".join(path.read_text() for path in Path("docs").rglob("*.md"))
+#: The longest line of a document; a line is broken behind about 120.
+MAX_LINE = 125
 COMMANDS = ("train", "export", "server", "ui", "loadtest", "monitoring")
 
 
 def test_readme_is_read_in_one_sitting() -> None:
-    assert len(README.split()) <= 800
+    assert len(README.split()) <= 700
+
+
+def _prose(text: str) -> list[str]:
+    """The lines outside of code, tables and headings."""
+    lines = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL).splitlines()
+    return [line for line in lines if not line.startswith(("|", "#", "![", "<"))]
+
+
+def test_documents_are_wrapped_in_one_way() -> None:
+    """Each paragraph in lines of about 120 characters; what programs write is left as they do."""
+    for path in [
+        Path("README.md"),
+        Path("CONTRIBUTING.md"),
+        *Path("docs").glob("*.md"),
+        *Path("docs/decisions").glob("*.md"),
+    ]:
+        long = [line for line in _prose(path.read_text()) if len(line) > MAX_LINE]
+        assert not long, f"expected lines of at most {MAX_LINE} characters in {path}, got: {long[0]}"
+
+
+def test_changelog_has_each_group_once_and_no_line_twice() -> None:
+    unreleased = re.split(r"^## ", Path("CHANGELOG.md").read_text(), flags=re.MULTILINE)[1]
+    groups = re.findall(r"^### (.+)$", unreleased, re.MULTILINE)
+    assert groups == [name for name in ("Added", "Changed", "Fixed", "Removed") if name in groups]
+    entries = [line for line in unreleased.splitlines() if line.startswith("- ")]
+    assert len(entries) == len(set(entries))
 
 
 def test_every_setting_is_in_the_table() -> None:
