@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -55,6 +55,16 @@ _OWN_MEMBERS = {
 }  # fmt: skip
 
 
+class _Described(NamedTuple):
+    """What is written beside the graph: names, decisions, columns, and the manifest's free members."""
+
+    name: str
+    version: str
+    decision: Decision | None
+    schema: Schema
+    manifest: dict[str, Any]
+
+
 def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> None:
     """Write the bundle the request asks for, or print a schema; raises `HotrowError`.
 
@@ -65,24 +75,14 @@ def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> Non
     document = document_of(request.schema) if request.schema else {}
     check_document(document)
     conversion = _load(request, document, old)
-    features: Sequence[Feature] = old.schema.features if old else conversion.schema.features
-    features, data = _described(features, conversion, request)
+    known = old.schema.features if old else conversion.schema.features
+    features, data = _described(known, conversion, request)
     if request.schema_template:
         sys.stdout.buffer.write(template(features))
         return
-    schema = Schema(features, conversion.ignored)
-    name = request.name or document.get("name") or (old.name if old else _name_of(request.source))
-    version = request.version or document.get("version") or (old.version if old else "1")
-    decision = _decision(request, document, conversion, old)
-    manifest = {k: v for k, v in old.manifest.items() if k not in _OWN_MEMBERS} if old else {}
-    manifest |= {key: document[key] for key in CARRIED if document.get(key)}
-    reasons = {
-        item["name"]: item["reason"]
-        for item in (entries(request.schema) if request.schema else [])
-        if item.get("reason")
-    }
-    manifest |= {"reasons": reasons} if reasons else {}
-    decision = checked_policy(manifest, decision, schema)
+    name, version, decision, schema, manifest = described = _description(
+        request, document, conversion, old, features
+    )
     if request.description:
         sys.stdout.write(written(name, version, decision, conversion.classes, features, manifest))
         return
@@ -90,16 +90,7 @@ def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> Non
     check_examples(document, schema)
     check_names(manifest, schema)
     _say_required(schema)
-    files = _carried_files(old)
-    if data is not None:
-        _say_faults(data, schema)
-        files[REFERENCE_FILE] = _reference(conversion, schema, data)
-    if request.evaluate is not None and request.target is not None:
-        asked = HeldOut(request.evaluate, request.target, request.positive)
-        figures = evaluation(asked, conversion, schema, decision, manifest.get("groups") or ())
-        manifest["evaluation"] = figures
-        source = {"family": conversion.family, **conversion.record}
-        files[CARD_FILE] = card(f"{name}@{version}", asked, figures, schema, source).encode()
+    files = _files(request, conversion, old, described, data)
     bundle = write_conversion(
         request.out,
         conversion,
@@ -113,7 +104,53 @@ def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> Non
         ordinary_rows=ordinary_rows,
         replace=request.replace,
     )
-    print(f"Wrote {request.out}: {bundle.label}, {bundle.task}, {_proof(bundle)}.")
+    _say_written(request.out, bundle)
+
+
+def _description(
+    request: ExportRequest,
+    document: Mapping[str, Any],
+    conversion: Conversion,
+    old: Bundle | None,
+    features: Sequence[Feature],
+) -> _Described:
+    """What the command says, then the description file, then an earlier bundle, then the model."""
+    schema = Schema(features, conversion.ignored)
+    name = request.name or document.get("name") or (old.name if old else _name_of(request.source))
+    version = request.version or document.get("version") or (old.version if old else "1")
+    decision = _decision(request, document, conversion, old)
+    manifest = {k: v for k, v in old.manifest.items() if k not in _OWN_MEMBERS} if old else {}
+    manifest |= {key: document[key] for key in CARRIED if document.get(key)}
+    described = entries(request.schema) if request.schema else []
+    reasons = {item["name"]: item["reason"] for item in described if item.get("reason")}
+    manifest |= {"reasons": reasons} if reasons else {}
+    return _Described(name, version, checked_policy(manifest, decision, schema), schema, manifest)
+
+
+def _files(
+    request: ExportRequest,
+    conversion: Conversion,
+    old: Bundle | None,
+    described: _Described,
+    data: Data | None,
+) -> dict[str, bytes]:
+    """The files beside the graph; an evaluation that was asked for goes into the manifest, too."""
+    name, version, decision, schema, manifest = described
+    files = _carried_files(old)
+    if data is not None:
+        _say_faults(data, schema)
+        files[REFERENCE_FILE] = _reference(conversion, schema, data)
+    if request.evaluate is not None and request.target is not None:
+        asked = HeldOut(request.evaluate, request.target, request.positive)
+        figures = evaluation(asked, conversion, schema, decision, manifest.get("groups") or ())
+        manifest["evaluation"] = figures
+        source = {"family": conversion.family, **conversion.record}
+        files[CARD_FILE] = card(f"{name}@{version}", asked, figures, schema, source).encode()
+    return files
+
+
+def _say_written(out: Path, bundle: Bundle) -> None:
+    print(f"Wrote {out}: {bundle.label}, {bundle.task}, {_proof(bundle)}.")
     if not (bundle.directory / MANIFEST_FILE).stat().st_mode & stat.S_IROTH:
         _say(
             f"Its files can be read by you alone, as the umask says: `chmod -R go+rX {bundle.directory}` "

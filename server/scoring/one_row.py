@@ -112,9 +112,8 @@ class Scorer:
         content = self._content(sequence, probability, decision)
         if row_id:
             content = _with_id(content, row_id)
-        if (
-            put := self._put
-        ) is not None:  # first: whoever has a response has a line, if this process is killed
+        put = self._put
+        if put is not None:  # ahead of the response: whoever has one has a line, if this process is killed
             score = probability if self._has_one_output else probability[decision]
             if len(body) > SHORT_BYTES:
                 body = self.logged_input(body)
