@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         "prove that no line was lost; exits 3 if one was, 4 if it cannot be proved",
         model=False,
     )
-    erase = command("erase", _erase, "take one subject's rows out of a log, told to its ledger", model=False)
+    erase = command("erase", _erase, "take one subject's rows out of a log, told to its journal", model=False)
     whose = erase.add_mutually_exclusive_group(required=True)
     whose.add_argument("--subject", metavar="HASH", help="the hash that stands for a field in the log")
     whose.add_argument("--value", metavar="FIELD=VALUE", help="the value itself, with --key-file")

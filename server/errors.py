@@ -55,10 +55,10 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
-def listed(names: Sequence[str], most: int = MAX_NAMES) -> str:
+def listed(names: Sequence[str], limit: int = MAX_NAMES) -> str:
     """Names in words: the first of them, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(map(shown, names[:most])) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - limit
+    return ", ".join(map(shown, names[:limit])) + (f" and {more} more" if more > 0 else "")
 
 
 def shown(name: str) -> str:

@@ -27,7 +27,6 @@ MAX_CATEGORIES = 100
 _NUMBERS_SHARE = 0.5
 #: Numbers are grouped by their quartiles.
 _QUARTILES = (0.0, 0.25, 0.5, 0.75)
-_SHOWN = 5
 #: A date as programs and people write it, with a time or without: 2026-11-26, 26.11.2026, 11/26/26.
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}(?!\d)|\d{1,2}([./])\d{1,2}\1(\d{4}|\d{2})(?!\d)")
 #: LightGBM takes no names with these.

@@ -1,8 +1,8 @@
 """One subject's lines, taken out of a log that can still prove that it lost no other.
 
-A file is rewritten beside itself, the ledger says which numbers go, and only then
+A file is rewritten beside itself, the journal says which numbers go, and only then
 the new file takes the old one's place: whatever a crash interrupts, no line of
-another subject is gone, and none is missing that the ledger does not explain.
+another subject is gone, and none is missing that the journal does not explain.
 """
 
 import fcntl

@@ -221,9 +221,9 @@ def _between(since: datetime | None, until: datetime | None) -> str:
     return " and ".join(conditions)
 
 
-def _names(files: Sequence[Path], most: int = 3) -> str:
-    listed = ", ".join(map(str, files[:most]))
-    return listed if len(files) <= most else f"{listed} and {len(files) - most} more"
+def _names(files: Sequence[Path], limit: int = 3) -> str:
+    listed = ", ".join(map(str, files[:limit]))
+    return listed if len(files) <= limit else f"{listed} and {len(files) - limit} more"
 
 
 def _load(

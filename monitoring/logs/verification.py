@@ -1,4 +1,4 @@
-"""Whether a log lost a line: numbers without gaps, held against the ledger beside it."""
+"""Whether a log lost a line: numbers without gaps, held against the journal beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,8 +11,6 @@ import duckdb
 from monitoring.errors import LogError
 from monitoring.logs.files import absent_files, journal_records, log_files
 from server.errors import first_line
-
-MAX_LISTED_GAPS = 10
 
 
 class LogVerdict(Enum):
@@ -47,7 +45,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Process:
-    """One worker process as its ledger tells: the instances it had, and its last words, if any.
+    """One worker process as its journal tells: the instances it had, and its last words, if any.
 
     `lines` and `dropped` are what it said when it closed its log, None if it never did;
     `deleted` whether old files were deleted, as the settings ask for.
@@ -98,7 +96,7 @@ class Verification:
 
     @property
     def unvouched(self) -> int:
-        """The instances whose last lines nothing vouches for: never closed, or without a ledger."""
+        """The instances whose last lines nothing vouches for: never closed, or without a journal."""
         told = {instance.instance for process in self.processes for instance in process.instances}
         open_ended = [instance for p in self.processes if p.lines is None for instance in p.instances]
         return len(open_ended) + sum(instance.instance not in told for instance in self.instances)
@@ -155,7 +153,7 @@ def _load(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> int:
 
 
 def _load_erased(connection: duckdb.DuckDBPyConnection, records: list[dict[str, Any]]) -> None:
-    """The numbers that ledgers say are erased and that are not there: a crash may have come in between."""
+    """The numbers that journals say are erased and that are not there: a crash may have come in between."""
     erased = {
         (instance, number)
         for record in records

@@ -3,7 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from monitoring.logs.verification import MAX_LISTED_GAPS, Instance, LogVerdict, Process, Verification
+from monitoring.logs.verification import Instance, LogVerdict, Process, Verification
+from server.errors import MAX_IN_SENTENCE
 
 _NUMBERS = ("lines", "last number", "missing", "double")
 
@@ -40,7 +41,7 @@ def _sentence(checked: Verification) -> str:
     if checked.verdict is LogVerdict.NOT_PROVABLE:
         instances = f"{checked.unvouched} instance{'s' * (checked.unvouched != 1)}"
         return (
-            f"[yellow]not provable: no gap is seen, but {instances} never closed the log, or have no ledger "
+            f"[yellow]not provable: no gap is seen, but {instances} never closed the log, or have no journal "
             "beside it;[/] a server that still runs, or one that was killed, whose last lines could be gone."
         )
     return "whole: every line that was promised is there."
@@ -53,7 +54,7 @@ def _state(instance: Instance, process: Process | None) -> str:
     if instance.erased:
         words.append(f"{instance.erased:,} erased for a subject")
     if process is None:
-        words.append("no ledger: its last lines cannot be vouched for")
+        words.append("no journal: its last lines cannot be vouched for")
     elif process.lines is None:
         words.append("not closed: running, or killed with up to 100 ms of lines")
     elif process.dropped:
@@ -64,7 +65,7 @@ def _state(instance: Instance, process: Process | None) -> str:
 
 
 def _gaps(instance: Instance) -> str:
-    listed = [f"{a:,}" if a == b else f"{a:,}-{b:,}" for a, b in instance.gaps[:MAX_LISTED_GAPS]]
+    listed = [f"{a:,}" if a == b else f"{a:,}-{b:,}" for a, b in instance.gaps[:MAX_IN_SENTENCE]]
     return ", ".join(listed) + (
-        f" and {len(instance.gaps) - MAX_LISTED_GAPS:,} more" if len(instance.gaps) > MAX_LISTED_GAPS else ""
+        f" and {len(instance.gaps) - MAX_IN_SENTENCE:,} more" if len(instance.gaps) > MAX_IN_SENTENCE else ""
     )

@@ -201,10 +201,10 @@ def _encoding(text: str) -> str:
     return "utf-8" if name == "utf-8-sig" else name
 
 
-def _whole(least: int, most: int) -> Callable[[str], int]:
+def _whole(lowest: int, highest: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text!r}")
+        if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
+            raise argparse.ArgumentTypeError(f"expected a whole number, {lowest} to {highest}, got {text!r}")
         return int(text)
 
     return parse

@@ -20,7 +20,7 @@ class LogJournal:
     A number is missing from a log only if a line is: `seq` has no gaps. But the
     last lines of a killed process leave none, nor does an instance that lost them all;
     that an instance was opened and not closed, or closed after more lines than there
-    are, shows it. A ledger that cannot be written stops nothing.
+    are, shows it. A journal that cannot be written stops nothing.
     """
 
     def __init__(self, log: Path) -> None:
@@ -59,7 +59,7 @@ class LogJournal:
     def erased(self, file: Path, gone: Sequence[tuple[str, int]], rows: int) -> None:
         """Lines of a subject, by instance and number, and rows of other lines, are taken out of a file.
 
-        Raises `OSError`: what the ledger does not tell would look like a loss.
+        Raises `OSError`: what the journal does not tell would look like a loss.
         """
         numbers: dict[str, list[int]] = {}
         for instance, number in gone:
@@ -70,7 +70,7 @@ class LogJournal:
         try:
             self._write(record)
         except OSError as error:
-            logger.error("The ledger %s cannot be written: %s", self.path, error.strerror)
+            logger.error("The journal %s cannot be written: %s", self.path, error.strerror)
 
     def _write(self, record: dict[str, Any]) -> None:
         record = {"ts": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}

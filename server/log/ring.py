@@ -175,12 +175,12 @@ class Ring:
 
     # The reader
 
-    def take(self, most_bytes: int) -> Taken:
+    def take(self, max_bytes: int) -> Taken:
         """Responses that were not read, of about so many bytes, or one event; nothing if there is none."""
         read, head = self._index[_READ], self._index[_HEAD]
         if read != head:
             _order_loads()
-        end = min(head, read + most_bytes)
+        end = min(head, read + max_bytes)
         groups: list[RecordGroup] = []
         group = RecordGroup(-1, [], [])
         memory, capacity, header = self._memory, self.capacity, self._header

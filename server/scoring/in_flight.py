@@ -48,7 +48,7 @@ class Limiter:
 
     def __init__(
         self,
-        most: int,
+        max_requests: int,
         max_body_bytes: int,
         count_change: Callable[[int], None] = lambda _: None,
         count_shed: Callable[[], None] = lambda: None,
@@ -56,9 +56,9 @@ class Limiter:
         self._count_change, self._count_shed = count_change, count_shed
         #: A longer body is not read to its end, so its connection must close.
         self.max_body_bytes = max_body_bytes
-        self._most = most
-        self._most_waiting = max(1, most // WAITING_SHARE)
-        self._most_held_bytes = AT_WORK * max_body_bytes
+        self._max_requests = max_requests
+        self._max_waiting = max(1, max_requests // WAITING_SHARE)
+        self._max_held_bytes = AT_WORK * max_body_bytes
         self._counts: Counter[str] = Counter()
         self._waiting = 0
         self._coming = 0
@@ -68,7 +68,7 @@ class Limiter:
 
     def is_full(self, kind: str) -> bool:
         """Whether one more of this kind would be one too many."""
-        return kind != STATUS and self._counts[kind] >= self._most
+        return kind != STATUS and self._counts[kind] >= self._max_requests
 
     @property
     def is_strained(self) -> bool:
@@ -77,7 +77,7 @@ class Limiter:
 
     @property
     def _is_filled(self) -> bool:
-        return self._held_bytes >= self._most_held_bytes
+        return self._held_bytes >= self._max_held_bytes
 
     def has_room(self, kind: str, body_bytes: float) -> bool:
         """Whether a request of this kind with a body of this length is taken."""
@@ -85,7 +85,7 @@ class Limiter:
             return False
         if body_bytes <= SMALL_BYTES:
             return True
-        return not self._is_filled and self._waiting + self._coming < self._most_waiting
+        return not self._is_filled and self._waiting + self._coming < self._max_waiting
 
     def expect(self, loop: asyncio.AbstractEventLoop) -> None:
         """A large body was let through: it waits as soon as the event loop has seen all that came."""
@@ -107,7 +107,7 @@ class Limiter:
         if body_bytes <= SMALL_BYTES:
             yield
             return
-        if self._turns.locked() and self._waiting >= self._most_waiting:
+        if self._turns.locked() and self._waiting >= self._max_waiting:
             raise no_room(self.shed_one())
         self._waiting += 1
         try:
@@ -136,7 +136,7 @@ class Limiter:
         Of 1,000 connections the event loop reads a quarter of a MiB each before a task takes any.
         """
         taken = self._held_bytes + self._arriving_bytes
-        if body_bytes > SMALL_BYTES and taken + new_bytes > self._most_held_bytes:
+        if body_bytes > SMALL_BYTES and taken + new_bytes > self._max_held_bytes:
             return False
         if not self._arriving_bytes:
             loop.call_soon(self._arrived)
@@ -148,7 +148,7 @@ class Limiter:
 
     def hold(self, new_bytes: int, body_bytes: int) -> bool:
         """Take so many more bytes of a body of which there are `body_bytes` by now, if there is room."""
-        if body_bytes > SMALL_BYTES and self._held_bytes + new_bytes > self._most_held_bytes:
+        if body_bytes > SMALL_BYTES and self._held_bytes + new_bytes > self._max_held_bytes:
             return False
         self._held_bytes += new_bytes
         return True

@@ -67,10 +67,10 @@ def _beginning(text: bytes) -> bytes:
     return text[:end]
 
 
-def csv_records(table: CsvText, most: int, line_shift: int = 0) -> Iterator[tuple[int, list[str]]]:
+def csv_records(table: CsvText, limit: int, line_shift: int = 0) -> Iterator[tuple[int, list[str]]]:
     """Each record with its line in the text (and `line_shift`), some at a time; blank lines are none.
 
-    Raises `UnacceptableRow` where there are more than `most`, before these are built, and
+    Raises `UnacceptableRow` where there are more than `limit`, before these are built, and
     `MalformedBody` by line where a quote is misplaced.
     """
     file = io.BytesIO(table.text)
@@ -84,8 +84,8 @@ def csv_records(table: CsvText, most: int, line_shift: int = 0) -> Iterator[tupl
         for first, content in blocks:
             places = _found(content, first, table.dialect)
             count += len(places.starts)
-            if count > most:
-                raise UnacceptableRow(f"expected at most {most} rows, got more")
+            if count > limit:
+                raise UnacceptableRow(f"expected at most {limit} rows, got more")
             cells = cells_of(_joined(content, places), table.dialect)
             yield from zip((places.lines + first).tolist(), cells, strict=True)
     except CsvRefused as error:

@@ -18,14 +18,14 @@ class Receiver(Protocol):
 class Receivers:
     """Those that are receiving now, the oldest first."""
 
-    def __init__(self, most: int = MAX_RECEIVING) -> None:
-        self._most = most
+    def __init__(self, limit: int = MAX_RECEIVING) -> None:
+        self._limit = limit
         self._receiving: dict[Receiver, None] = {}
 
     def begin(self, receiver: Receiver) -> None:
         """A part of a request has come; the oldest gives way if that is one too many."""
         self._receiving[receiver] = None
-        if len(self._receiving) > self._most:
+        if len(self._receiving) > self._limit:
             oldest = next(iter(self._receiving))
             self.end(oldest)
             oldest.give_way()

@@ -53,10 +53,10 @@ def say(put: Put, kind: int, instance: int, lines: int = 0, dropped: int = 0) ->
     return put(instance, lines, dropped, 77, 0.0, b"", b"", b"", kind)
 
 
-def read_all(ring: Ring, most_bytes: int = 1000) -> list[LoggedResponse]:
+def read_all(ring: Ring, max_bytes: int = 1000) -> list[LoggedResponse]:
     found: list[LoggedResponse] = []
     while True:
-        taken = ring.take(most_bytes)
+        taken = ring.take(max_bytes)
         responses = answers_of(taken)
         ring.done(taken.read, len(found))
         if not responses:
@@ -233,18 +233,18 @@ class RingMachine(RuleBasedStateMachine):
             assert waiting + size + 70 > CAPACITY - 3070 - CAPACITY // 4
         self.number += 1
 
-    @rule(most_bytes=st.integers(1, 9000))
-    def read(self, most_bytes: int) -> None:
+    @rule(max_bytes=st.integers(1, 9000))
+    def read(self, max_bytes: int) -> None:
         """A portion."""
-        taken = self.reader.take(most_bytes)
+        taken = self.reader.take(max_bytes)
         responses = self._compared(taken)
         self.reader.done(taken.read, 0)
         del self.waiting[: len(responses)]
 
-    @rule(most_bytes=st.integers(1, 9000))
-    def reader_dies_before_it_is_done(self, most_bytes: int) -> None:
+    @rule(max_bytes=st.integers(1, 9000))
+    def reader_dies_before_it_is_done(self, max_bytes: int) -> None:
         """Its successor sees the same."""
-        taken = self.reader.take(most_bytes)
+        taken = self.reader.take(max_bytes)
         self.reader.intend(0, 1, taken.read, 0)
         self._compared(taken)
         self.reader = Ring(self.memory)

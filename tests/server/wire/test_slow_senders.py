@@ -141,7 +141,7 @@ def test_oldest_of_too_many_receivers_gives_way() -> None:
         def give_way(self) -> None:
             self.gave_way = True
 
-    receivers, slow = Receivers(most=3), [Slow() for _ in range(6)]
+    receivers, slow = Receivers(limit=3), [Slow() for _ in range(6)]
     for one in slow[:3]:
         receivers.begin(one)
     receivers.end(slow[1])  # whole
