@@ -12,9 +12,11 @@ import orjson
 
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion
+from export.forest.paths import packed
 from export.forest.rows import RowMaker
 from export.verify import ORDINARY_ROWS, ParityReport, compare
 from server.model.bundle import (
+    CONTRIBUTIONS_FILE,
     GOLDEN_FILE,
     GRAPH_FILE,
     PARITY_FILE,
@@ -103,10 +105,17 @@ def write_conversion(
             conversion.file: conversion.content,
             PARITY_FILE: orjson.dumps(report.to_dict(), option=orjson.OPT_INDENT_2) + b"\n",
             GOLDEN_FILE: golden_lines(conversion.task, rows_of),
+            **_contributions(conversion),
             **(files or {}),
         },
         replace=replace,
     )
+
+
+def _contributions(conversion: Conversion) -> dict[str, bytes]:
+    """What rows are explained from, if the model tells it."""
+    arrays = conversion.contributions()
+    return {} if arrays is None else {CONTRIBUTIONS_FILE: packed(arrays)}
 
 
 def _described(

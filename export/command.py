@@ -37,6 +37,7 @@ from server.errors import listed
 from server.model.bounds import Bounds
 from server.model.bundle import (
     CARD_FILE,
+    CONTRIBUTIONS_FILE,
     GOLDEN_FILE,
     GRAPH_FILE,
     PARITY_FILE,
@@ -211,7 +212,14 @@ def _evidence(request: ExportRequest, old: Bundle | None) -> Evidence:
 def _carried_files(old: Bundle | None) -> dict[str, bytes]:
     if old is None:
         return {}
-    own = {GRAPH_FILE, PARITY_FILE, GOLDEN_FILE, MANIFEST_FILE, old.manifest["source"]["file"]}
+    own = {
+        CONTRIBUTIONS_FILE,
+        GRAPH_FILE,
+        PARITY_FILE,
+        GOLDEN_FILE,
+        MANIFEST_FILE,
+        old.manifest["source"]["file"],
+    }
     return {name: (old.directory / name).read_bytes() for name in old.manifest["files"] if name not in own}
 
 

@@ -121,8 +121,8 @@ FLOORS = {
     "monitoring": "errors logs drift report dashboard __main__",
     "export": "errors request forest lightgbm xgboost catboost onnx sklearn reading evaluation load verify "
     "assemble command guard __main__",
-    "train": "errors tables synthetic_tables study golden examples card french own_table own_pipeline "
-    "pipeline __main__",
+    "train": "errors tables synthetic_tables study golden examples card french reasons own_table "
+    "own_pipeline pipeline __main__",
 }
 
 

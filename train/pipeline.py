@@ -13,6 +13,7 @@ from train.card import model_card
 from train.examples import find_examples
 from train.french import TRANSLATIONS
 from train.golden import golden_rows
+from train.reasons import REASONS
 from train.study.fit import model_text
 from train.study.html_report import write_report
 from train.study.narrator import Narrator
@@ -101,6 +102,7 @@ def _assemble(recipe: Recipe, done: Study, made_from: dict[str, Any]) -> Bundle:
     manifest = {
         "wording": WORDING,
         "translations": TRANSLATIONS,
+        "reasons": REASONS,
         "evaluation": done.figures,
         "provenance": made_from,
         "examples": find_examples(model.probabilities, model.threshold),

@@ -44,7 +44,7 @@ def call_routes(
 
     async def reasons(form: Any) -> dict[str, Any]:
         supposed = what_if.suppose(read_form(form)[1])
-        return {"html": "" if supposed.row is None else await why.reasons(supposed.row)}
+        return {"html": "" if supposed.row is None else why.reasons(supposed.row)}
 
     calls = {"decide": decide, "what-if": suppose, "flip": flip, "reasons": reasons}
     plain = [Route(f"/page/{name}", _call(service, call), methods=["POST"]) for name, call in calls.items()]

@@ -88,30 +88,38 @@ def _trees(document: Mapping[str, Any], targets: int) -> Iterator[dict[str, Any]
     """Each tree as nested nodes; of an oblivious one every level asks the same."""
     for tree in document.get("oblivious_trees") or ():
         splits, values = tree.get("splits") or [], tree["leaf_values"]
-        if len(values) != targets << len(splits):
+        count = 1 << len(splits)
+        if len(values) != targets * count:
             raise ValueError("the leaves do not fit their splits")
-        yield _oblivious(splits, values, targets, 0, 0)
+        weights = tree.get("leaf_weights") or ()
+        leaves = [
+            {"value": values[i * targets : (i + 1) * targets], "weight": weight}
+            for i, weight in enumerate(weights if len(weights) == count else [None] * count)
+        ]
+        yield _oblivious(splits, leaves, 0, 0)
     yield from document.get("trees") or ()
 
 
-def _oblivious(splits: list[Any], values: list[float], targets: int, level: int, leaf: int) -> dict[str, Any]:
+def _oblivious(splits: list[Any], leaves: list[dict[str, Any]], level: int, leaf: int) -> dict[str, Any]:
     if level == len(splits):
-        return {"value": values[leaf * targets : (leaf + 1) * targets]}
+        return leaves[leaf]
     return {
         "split": splits[level],
-        "left": _oblivious(splits, values, targets, level + 1, leaf),
-        "right": _oblivious(splits, values, targets, level + 1, leaf | 1 << level),
+        "left": _oblivious(splits, leaves, level + 1, leaf),
+        "right": _oblivious(splits, leaves, level + 1, leaf | 1 << level),
     }
 
 
 def _by_target(root: Mapping[str, Any], columns: Mapping[int, Any], targets: int) -> Iterator[Tree]:
     splits: list[Split | None] = []
     leaves: list[list[float]] = []
+    covers: list[float | None] = []
 
     def node(found: Mapping[str, Any]) -> int:
         if "split" not in found:
             value = found["value"]
             leaves.append(list(map(float, value if isinstance(value, list) else [value])))
+            covers.append(found.get("weight"))
             return ~(len(leaves) - 1)
         place = len(splits)
         splits.append(None)
@@ -121,10 +129,12 @@ def _by_target(root: Mapping[str, Any], columns: Mapping[int, Any], targets: int
 
     node(root)
     whole = tuple(split for split in splits if split is not None)
+    told = [float(cover) for cover in covers if cover is not None]
+    reached = tuple(told) if len(told) == len(covers) else ()
     for target in range(targets):
         values = tuple(leaf[target] for leaf in leaves)
         check_shape(whole, values)
-        yield Tree(whole, values)
+        yield Tree(whole, values, reached)
 
 
 def _split(split: Mapping[str, Any], columns: Mapping[int, Any], left: int, right: int) -> Split:

@@ -15,6 +15,7 @@ from export.errors import ExportRefused
 from export.forest.conversion import Conversion, threshold_feature, two_labels
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
+from export.forest.paths import path_arrays
 from export.forest.source import JsonRows, number_matrix
 from server.errors import first_line
 from server.model.files import OUTPUT
@@ -93,6 +94,7 @@ def convert_catboost(content: bytes, *, classes: Sequence[str] = (), is_json: bo
         classes=names if task == "multiclass" else (),
         decisions=two_labels(task, model.classes),
         forest=model.forest,
+        contributions=lambda: path_arrays(model.forest, scale=model.scale, bias=model.bias),
         output_bound=OUTPUT_BOUND,
         extremes=EXTREMES_32,
         gaps=model.gaps,

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy.typing as npt
+
 from export.forest.extremes import EXTREMES
 from export.forest.source import ModelSource
 from export.forest.trees import Forest, Precision
@@ -29,6 +31,7 @@ class Conversion:
     from which it gives the second, if it knows them.
     `ignored` are columns of the training table that the model drops.
     `gaps` are the features of which the model tells that training saw them missing.
+    `contributions` gives what a row is explained from (`paths.py`), None of a model that has no such.
     """
 
     family: str
@@ -53,6 +56,7 @@ class Conversion:
     decisions: tuple[str, str] | None = None
     threshold: float | None = None
     gaps: frozenset[int] = frozenset()
+    contributions: Callable[[], dict[str, npt.NDArray[Any]] | None] = lambda: None
     record: dict[str, Any] = field(default_factory=dict)
 
     @property

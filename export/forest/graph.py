@@ -103,7 +103,7 @@ class _Nodes:
         else:
             self.modes.append(self._mode)
             self.splits.append(self._threshold(split.threshold))
-            self.missing_left.append(int(_missing_goes_left(split)))
+            self.missing_left.append(int(missing_goes_left(split)))
 
 
 def exact_threshold(threshold: float) -> float:
@@ -113,7 +113,8 @@ def exact_threshold(threshold: float) -> float:
     return ZERO_BAND if threshold >= 0.0 else math.nextafter(-ZERO_BAND, -math.inf)
 
 
-def _missing_goes_left(split: Split) -> bool:
+def missing_goes_left(split: Split) -> bool:
+    """Whether NaN goes left of a split of numbers; where nothing is missing it counts as 0.0."""
     return split.threshold >= 0.0 if split.missing == "none" else split.default_left
 
 
@@ -179,7 +180,7 @@ def _preparation(forest: Forest, source: str) -> tuple[list[onnx.NodeProto], lis
     if forest.rounded:
         narrow = helper.make_node("Cast", [source], ["narrow"], to=TensorProto.FLOAT)
         return [narrow, helper.make_node("Cast", ["narrow"], ["rows"], to=TensorProto.DOUBLE)], [], "rows"
-    zero = _zero_is_missing(forest)
+    zero = zero_is_missing(forest)
     if not zero:
         return [], [], source
     band = np.full(forest.width, -1.0)  # |x| is never below: such a column stays as it is
@@ -213,7 +214,7 @@ def _narrow(forest: Forest, source: str) -> tuple[list[onnx.NodeProto], list[Ten
     return nodes, constants, "present"
 
 
-def _zero_is_missing(forest: Forest) -> set[int]:
+def zero_is_missing(forest: Forest) -> set[int]:
     """The features in which zero is missing, in all of their splits."""
     zero: set[int] = set()
     other: set[int] = set()

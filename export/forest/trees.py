@@ -32,10 +32,15 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One regression tree; without splits it is its only leaf."""
+    """One regression tree; without splits it is its only leaf.
+
+    `covers` are how much of the training data reached each leaf, in rows or as the
+    library weighs them; empty where the file does not tell.
+    """
 
     splits: tuple[Split, ...]
     leaves: tuple[float, ...]
+    covers: tuple[float, ...] = ()
 
     def paths(self) -> Iterator[list[tuple[int, bool]]]:
         """For every split the way there: (split, goes left) from the root, itself last."""

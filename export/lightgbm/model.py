@@ -8,6 +8,7 @@ from export.forest.conversion import Conversion, two_labels
 from export.forest.evidence import Evidence
 from export.forest.extremes import ZERO_BAND
 from export.forest.graph import build_graph
+from export.forest.paths import path_arrays
 from export.forest.trees import Missing
 from export.lightgbm.categories import pair
 from export.lightgbm.source import LightGBMSource
@@ -64,6 +65,7 @@ def convert_lightgbm(
         classes=names if task == "multiclass" else (),
         decisions=two_labels(task, labels),
         forest=booster.forest,
+        contributions=lambda: path_arrays(booster.forest, divisor=booster.average),
         gaps=frozenset(i for i, types in _missing_types(booster).items() if types & {"nan", "zero"}),
         record={
             "objective": booster.objective,

@@ -170,7 +170,16 @@ def _tree(block: dict[str, str]) -> Tree:
             f"expected a complete tree {block.get('Tree', '?')}, got a damaged one ({error}): "
             "save the model again"
         ) from None
-    return Tree(splits, leaves)
+    return Tree(splits, leaves, _covers(block, len(leaves)))
+
+
+def _covers(block: dict[str, str], leaves: int) -> tuple[float, ...]:
+    """The rows of training in each leaf; none of a file that does not tell, as of versions before 2.3."""
+    try:
+        covers = _floats(block.get("leaf_count", ""))
+    except ValueError:
+        return ()
+    return covers if len(covers) == leaves else ()
 
 
 def _split(

@@ -184,12 +184,16 @@ _SAID = {
 }
 
 
+#: When a reason is given: a known value raises the output or lowers it, or a missing one raises it.
+_WAYS = ("up", "down", "missing")
+
+
 def _reason(value: Any) -> bool:
     """Texts by direction, each with a code: `{up: {code: B3, text: {en: "…"}}}`."""
     return (
         isinstance(value, dict)
         and bool(value)
-        and set(value) <= {"up", "down"}
+        and set(value) <= set(_WAYS)
         and all(
             isinstance(said, dict)
             and "text" in said
@@ -259,11 +263,11 @@ MEMBERS: dict[str, EntryMember] = {
     ),
     "personal": EntryMember(f"one of {', '.join(RULES)}", lambda value: value in RULES, _choice(*RULES)),
     "reason": EntryMember(
-        "an object of up and down, each with a code and texts by language",
+        "an object of up, down and missing, each with a code and texts by language",
         _reason,
         {
             "type": "object",
-            "properties": {"up": _SAID, "down": _SAID},
+            "properties": dict.fromkeys(_WAYS, _SAID),
             "minProperties": 1,
             "additionalProperties": False,
         },

@@ -20,7 +20,7 @@ from export.errors import ExportRefused
 from export.forest.conversion import Conversion
 from export.forest.evidence import Evidence
 from export.forest.graph import tree_nodes
-from export.forest.trees import Forest, Split, Tree
+from export.forest.trees import Forest, Split
 from export.sklearn.parts import parts
 from export.sklearn.trees import Ensemble, raw_scores
 from export.sklearn.trees import read_ensemble as read_sklearn
@@ -91,7 +91,7 @@ def _by_value(found: Ensemble) -> Forest:
         return replace(split, members=tuple(sorted(map(int, values)))) if values else split
 
     trees = found.forest.trees if found.categories else ()
-    made = tuple(Tree(tuple(map(valued, tree.splits)), tree.leaves) for tree in trees)
+    made = tuple(replace(tree, splits=tuple(map(valued, tree.splits))) for tree in trees)
     return replace(found.forest, trees=made) if made else found.forest
 
 

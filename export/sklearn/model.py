@@ -11,6 +11,7 @@ from export.forest.evidence import Evidence
 from export.forest.extremes import EXTREMES, EXTREMES_32
 from export.forest.fitted import is_fitted
 from export.forest.graph import build_graph
+from export.forest.paths import path_arrays
 from export.sklearn.members import evidence_of_columns
 from export.sklearn.parts import parts
 from export.sklearn.pipeline import convert_pipeline
@@ -86,6 +87,7 @@ def _exact(
         content=content,
         classes=classes if len(classes) > 2 else (),
         forest=forest,
+        contributions=lambda: path_arrays(forest, divisor=ensemble.link.get("divisor", 1)),
         precision="float32" if forest.rounded else "float64",
         output_bound=OUTPUT_BOUND,
         takes_missing=is_histogram or _takes_missing(estimator),

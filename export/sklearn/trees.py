@@ -141,6 +141,7 @@ def _histogram_tree(predictor: Any, order: Sequence[int]) -> Tree:
         missing_left=nodes["missing_go_to_left"],
         children=(nodes["left"], nodes["right"]),
         values=nodes["value"],
+        covers=nodes["count"],
         members=sets,
     )
 
@@ -198,6 +199,7 @@ def _sklearn_tree(tree: Any, values: Margins) -> Tree:
         missing_left=tree.missing_go_to_left,
         children=(tree.children_left, tree.children_right),
         values=values,
+        covers=tree.weighted_n_node_samples,
     )
 
 
@@ -209,6 +211,7 @@ def _tree(
     missing_left: Any,
     children: tuple[Any, Any],
     values: Any,
+    covers: Any,
     members: Mapping[int, tuple[int, ...]] = {},  # never changed
 ) -> Tree:
     """A tree from parallel columns of nodes, the root first; `members` of those split by categories."""
@@ -228,4 +231,5 @@ def _tree(
     )
     leaves: Sequence[float] = np.asarray(values, dtype=np.float64)[outer].tolist()
     check_shape(splits, tuple(leaves))
-    return Tree(splits, tuple(leaves))
+    reached: Sequence[float] = np.asarray(covers, dtype=np.float64)[outer].tolist()
+    return Tree(splits, tuple(leaves), tuple(reached))

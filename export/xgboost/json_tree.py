@@ -24,7 +24,13 @@ def read_tree(tree: dict[str, Any], weight: float, width: int, place: int | None
     if any(split.feature >= width for split in splits) or not np.isfinite(leaves).all():
         raise ValueError("a split on another feature, or a leaf that is not finite")
     check_shape(splits, leaves)
-    return Tree(splits, leaves)
+    return Tree(splits, leaves, _covers(tree, outer))
+
+
+def _covers(tree: dict[str, Any], outer: list[int]) -> tuple[float, ...]:
+    """The sum of second derivatives in each leaf, which is what XGBoost weighs its ways by."""
+    sums = tree.get("sum_hessian") or ()
+    return tuple(float32(float(sums[node])) for node in outer) if len(sums) > max(outer) else ()
 
 
 def _split(tree: dict[str, Any], node: int, left: int, right: int, members: tuple[int, ...]) -> Split:

@@ -14,6 +14,7 @@ from export.errors import ExportRefused
 from export.forest.conversion import Conversion, threshold_feature, two_labels
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
+from export.forest.paths import linear_arrays, path_arrays
 from export.forest.source import JsonRows, number_columns, number_matrix
 from export.xgboost.json_model import XGBoostModel, parse_xgboost
 from export.xgboost.linear import linear_graph
@@ -171,6 +172,9 @@ def convert_xgboost(
         classes=names if task == "multiclass" else (),
         decisions=two_labels(task, labels),
         forest=forest if model.weights is None else None,
+        contributions=lambda: (
+            path_arrays(forest) if model.weights is None else linear_arrays(model.weights, absent)
+        ),
         knots=(_LINEAR_KNOTS,) * forest.width,
         precision="float32",
         output_bound=_AFT_BOUND if model.objective == "survival:aft" else 0.0,

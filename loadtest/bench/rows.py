@@ -136,7 +136,6 @@ def print_explain(bundle: Bundle, url: str) -> None:
     json_headers = {"Content-Type": "application/json"}
     explain = RowsClient(url, "/explain", row, json_headers)
     predict = RowsClient(url, "/predict", row, json_headers)
-    explain.ask()  # starts the helper
     print_percentiles("/explain", [seconds(explain.ask) for _ in range(ROUNDS * 25)])
     loads = {"alone": None, "beside 20 /explain a second": 0.05, "beside /explain without a pause": 0.0}
     found: dict[str, list[float]] = {name: [] for name in loads}

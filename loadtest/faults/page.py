@@ -1,4 +1,4 @@
-"""F24: the page, a process of its own beside the API, is flooded, hung and killed; so is the explainer."""
+"""F24: the page, a process of its own beside the API, is flooded, hung and killed."""
 
 import os
 import signal
@@ -7,18 +7,17 @@ import time
 from collections.abc import Callable
 
 from loadtest.faults.outcome import FaultOutcome
-from loadtest.faults.scene import Scene, Served, needs_tool
+from loadtest.faults.scene import Scene, needs_tool
 from loadtest.harness.closed_loop import wrk
-from loadtest.harness.http_bytes import exchange, post
 from loadtest.harness.recording_client import Load
 from loadtest.harness.request_records import RequestRecords, reconcile
-from loadtest.harness.subject import Subject, free_port, python, running, workers_of
+from loadtest.harness.subject import Subject, free_port, python, running
 
 P99_RATIO = 1.05
 
 
 def page(scene: Scene, outcome: FaultOutcome) -> None:
-    """What happens to the page and to the process that explains is nothing to the API's clients."""
+    """What happens to the page is nothing to the API's clients."""
     needs_tool("wrk")
     port, folder = free_port(), scene.new_folder()
     seconds = scene.times(8, 2)
@@ -35,14 +34,12 @@ def page(scene: Scene, outcome: FaultOutcome) -> None:
     ):
         p99_ms = {}
         with Load(served.url, scene.rows, rate=300.0) as clients:
-            for name, harm in _harms(scene, served, beside, seconds).items():
+            for name, harm in _harms(beside, seconds).items():
                 began = time.monotonic()
                 harm()
                 time.sleep(max(0.0, began + seconds - time.monotonic()))
                 p99_ms[name] = _p99_ms(clients.records, began)
-            responses = exchange(served.url, _explain(scene), timeout=30.0)
     outcome.add(clients.records, reconcile(clients.records, served.logs))
-    outcome.expect("an explanation after the explainer's death", [a.status for a in responses] == [200])
     outcome.expect_none("requests failed", outcome.failed)
     outcome.expect_none("responses lost", outcome.lost)
     outcome.expect_none("responses or lines wrong", outcome.wrong)
@@ -52,26 +49,14 @@ def page(scene: Scene, outcome: FaultOutcome) -> None:
         outcome.expect_at_most(f"p99 with the page {name} over p99 beside it", ratio, P99_RATIO, timed=True)
 
 
-def _harms(scene: Scene, served: Served, beside: Subject, seconds: int) -> dict[str, Callable[[], object]]:
+def _harms(beside: Subject, seconds: int) -> dict[str, Callable[[], object]]:
     flood = wrk(beside.url + "/", seconds, 64)
     return {
         "left alone": lambda: None,
         "flooded": lambda: subprocess.run(flood, capture_output=True, check=True),
         "hung": lambda: os.kill(beside.pid, signal.SIGSTOP),
         "killed": lambda: os.kill(beside.pid, signal.SIGKILL),
-        "explainer killed": lambda: _kill_explainer(served, scene),
     }
-
-
-def _kill_explainer(served: Served, scene: Scene) -> None:
-    """Have it started by a first question, then kill it."""
-    exchange(served.url, _explain(scene), timeout=30.0)
-    for child in workers_of(served.pid):
-        child.kill()
-
-
-def _explain(scene: Scene) -> bytes:
-    return post("/explain", scene.rows[0].request.partition(b"\r\n\r\n")[2])
 
 
 def _p99_ms(records: RequestRecords, since: float) -> float:

@@ -183,8 +183,8 @@ PLAN = (
     ),
     Fault(
         "F24",
-        "the page and the explainer fail",
-        "the page, beside the API, flooded, hung, killed; the explainer killed",
+        "the page fails",
+        "the page, beside the API, flooded, hung, killed",
         "0 failed; p99 at most 5 % higher",
         page.page,
     ),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import orjson
 
 from loadtest.harness.reference_rows import ReferenceRow
-from loadtest.harness.subject import Subject, cpu_seconds, family, is_explainer, resident_bytes, workers_of
+from loadtest.harness.subject import Subject, cpu_seconds, family, resident_bytes, workers_of
 from loadtest.harness.target import started
 from server.log.journal import JOURNAL_SUFFIX
 from server.model.bundle import Bundle
@@ -41,7 +41,7 @@ class Served(NamedTuple):
 
     def workers(self) -> list[int]:
         """The processes that answer."""
-        return sorted(child.pid for child in workers_of(self.pid) if not is_explainer(child)) or [self.pid]
+        return sorted(child.pid for child in workers_of(self.pid)) or [self.pid]
 
     def instances_of(self, worker: int) -> set[str]:
         """The prefixes of the ids that a worker gives, as the log's journal has them."""

@@ -100,11 +100,6 @@ def _is_worker(process: psutil.Process) -> bool:
     return False
 
 
-def is_explainer(process: psutil.Process) -> bool:
-    """Whether it is the one that a worker asks for explanations, of one worker a child of the server."""
-    return runs(process, "server.explain.contributions")
-
-
 def observer_of(pid: int) -> psutil.Process:
     """The process that writes a server's log, once there is one; raises `LoadTestError`."""
     end = time.monotonic() + OBSERVER_SECONDS

@@ -32,6 +32,7 @@ from server.api.problem_responses import (
 from server.api.request_metrics import RequestMetrics
 from server.errors import HotrowError, Unavailable
 from server.scoring.deadline import Deadline
+from server.scoring.one_row import Beside
 from server.scoring.row_id import id_of, takes_id
 from server.scoring.service import Service
 
@@ -121,9 +122,14 @@ async def predict(request: Request) -> Response:
     body = await read_body(request, service.settings.max_body_bytes)
     deadline.check()
     contents: list[bytes] = []
-    scorer = service.asked(request.path_params).scorer
-    row_id = id_of(body) if takes_id(scorer.bundle.schema) else b""
-    scorer.respond(body, contents.append, time.perf_counter_ns(), row_id)
+    model = service.asked(request.path_params)
+    asked = model.reason_texts.asked(request.query_params)
+    beside = Beside(
+        id_of(body) if takes_id(model.bundle.schema) else b"",
+        None if asked is None else model.reasons_of(asked),
+        asked is not None and asked.always,
+    )
+    model.scorer.respond(body, contents.append, time.perf_counter_ns(), beside)
     return Response(contents[0], media_type="application/json")
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from server.api.batch_bodies import CSV, JSON, MEDIA_TYPES, NDJSON, decode_rows, text_rows
 from server.api.body import media_type, read_body
+from server.model.judge import BETWEEN
 from server.scoring.deadline import Deadline
 from server.scoring.many_rows import RowsScorer
 from server.scoring.row_id import MEMBER, ids_of, takes_id
@@ -28,7 +29,8 @@ async def predict_batch(request: Request) -> Response:
     started_ns = time.perf_counter_ns()
     async with service.in_flight.turn(len(body)):
         deadline.check()
-        scorer = service.asked(request.path_params).rows
+        model = service.asked(request.path_params)
+        asked, scorer = model.reason_texts.asked(request.query_params), model.rows
         schema = scorer.bundle.schema
         limit = row_limit(scorer.bundle, service.settings)
         batch = await text_rows(kind, body, schema, limit, service.settings.max_body_bytes)
@@ -36,6 +38,8 @@ async def predict_batch(request: Request) -> Response:
         decode = scorer.scorer.decode_beside_id if ids else scorer.scorer.decode
         matrix = await decode_rows(batch, schema, decode)
         scored = (await scorer.score(matrix, deadline))._replace(row_ids=ids)
+        if asked is not None:
+            scored = scored._replace(reasons=await model.reasons_of_rows(matrix, scored, asked))
         content, content_type = _answer(scorer, scored, request.headers.get("accept", ""))
     await scorer.record(batch.texts, matrix, scored, started_ns)
     return Response(content, media_type=content_type)
@@ -67,6 +71,9 @@ def _rows(scorer: RowsScorer, scored: ScoredRows) -> list[dict[str, Any]]:
         rows = [{"probabilities": output, "prediction": name} for output, name in pairs]
     else:
         rows = [{"prediction": output} for output, _ in pairs]
+    for row, reasons in zip(rows, scored.reasons, strict=False):
+        if reasons != b"[]":
+            row["reasons"] = orjson.Fragment(reasons)
     if not scored.row_ids:
         return rows
     return [{MEMBER: orjson.Fragment(id_)} | row for id_, row in zip(scored.row_ids, rows, strict=True)]
@@ -84,6 +91,9 @@ def _csv(scorer: RowsScorer, scored: ScoredRows) -> bytes:
             row |= zip(
                 ("because", "by_score"), scorer.judge.cells(int(scored.verdicts[position])), strict=True
             )
+        if scored.reasons:
+            codes = [reason["code"] for reason in orjson.loads(scored.reasons[position])]
+            row["reasons"] = BETWEEN.join(codes)
         ids = {MEMBER: orjson.loads(scored.row_ids[position])} if row.pop(MEMBER, None) else {}
         if not position:
             writer.writerow([*ids, *(f"probability_{name}" for name in classes), *row])

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from server.api.body import JSON, check_json, read_body
 from server.explain.reasons import reasons
 from server.scoring.deadline import Deadline
-from server.scoring.one_row import Scorer
+from server.scoring.one_row import Beside, Scorer
 from server.scoring.row_id import id_of, takes_id
 from server.scoring.service import Service
 
@@ -26,13 +26,13 @@ async def explain(request: Request) -> Response:
     scorer = model.scorer
     row_id = id_of(body) if takes_id(scorer.bundle.schema) else b""
     row = (scorer.decode_beside_id if row_id else scorer.decode)(body)
-    terms = await model.terms(row)
+    terms = model.explainer.terms(row)
     deadline.check()
     schema = scorer.bundle.schema
     values = struct.unpack(f"{len(schema)}d", row)
     found = {"base": terms[-1], "reasons": reasons(schema, values, terms[:-1], _subject(scorer))}
     contents: list[bytes] = []
-    scorer.respond(body, contents.append, started_ns, row_id)
+    scorer.respond(body, contents.append, started_ns, Beside(row_id))
     return Response(b"%b,%b" % (contents[0][:-1], orjson.dumps(found)[1:]), media_type=JSON)
 
 

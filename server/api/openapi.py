@@ -17,7 +17,7 @@ from server.api.problem_responses import is_open_inference
 from server.cli import run
 from server.errors import PROBLEM_JSON
 from server.log.history import DEFAULT_MINUTES, KEPT_MINUTES
-from server.model.bundle import Bundle
+from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
 from server.scoring.deadline import HEADER, MAX_MILLISECONDS
 from server.version import VERSION
 
@@ -139,10 +139,12 @@ def _scoring(bundle: Bundle, suffix: str = "") -> dict[str, Any]:
             "With `Accept: text/csv` or `application/x-ndjson` the response comes a line a row.",
         ),
     }
-    if bundle.manifest.get("source", {}).get("family") == "lightgbm":
+    if CONTRIBUTIONS_FILE in bundle.manifest["files"]:
         paths["/explain"] = _post(
             "explain" + suffix, "Score one row and say why", {JSON: ref("Row")}, ref("Explanation")
         )
+        for path in ("/predict", "/predict/batch"):
+            paths[path]["post"]["parameters"] += schemas.reason_parameters(bundle)
     return paths
 
 

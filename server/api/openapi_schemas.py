@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from server.model.bundle import Bundle
+from server.explain.reasons import ALL, ReasonTexts
+from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
 from server.model.files import INPUT
 from server.model.schema import MAX_EXACT_INTEGER, Feature
 from server.scoring.model_tensors import ModelTensors
@@ -132,11 +133,35 @@ def policy_members(bundle: Bundle) -> dict[str, JsonSchema]:
     return {"because": because, "by_score": by_score}
 
 
+def reason_parameters(bundle: Bundle) -> list[JsonSchema]:
+    """How reasons are asked for: how many of them, and in which language."""
+    most = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": len(bundle.schema)}, {"const": ALL}]}
+    return [
+        {"name": "reasons", "in": "query", "schema": most},
+        {"name": "language", "in": "query", "schema": {"enum": ReasonTexts(bundle).languages}},
+    ]
+
+
+def reason_members(bundle: Bundle) -> dict[str, JsonSchema]:
+    """What a response says of its reasons, where they are asked for and due."""
+    if CONTRIBUTIONS_FILE not in bundle.manifest["files"]:
+        return {}
+    reason = record(
+        {
+            "code": STRING,
+            "feature": {"type": "string", "enum": list(bundle.schema.names)},
+            "contribution": {"type": "number", "description": "In the unit of the margin (log-odds)."},
+            "text": STRING,
+        }
+    )
+    return {"reasons": array(reason, description="What raised the score, the largest first.")}
+
+
 def response_schema(bundle: Bundle) -> JsonSchema:
     """The response of `/predict`."""
     identity = {"type": "string", "description": "Unique; the key of the prediction log."}
     members = {"id": identity, **response_members(bundle), "model": {"const": bundle.label}}
-    return record(members | policy_members(bundle), required=list(members))
+    return record(members | policy_members(bundle) | reason_members(bundle), required=list(members))
 
 
 def batch_response_schema(bundle: Bundle) -> JsonSchema:
@@ -144,7 +169,9 @@ def batch_response_schema(bundle: Bundle) -> JsonSchema:
     plural = {"probability": "probabilities", "decision": "decisions", "prediction": "predictions"}
     members = response_members(bundle) | policy_members(bundle)
     lists = {plural.get(name, name): array(schema) for name, schema in members.items()}
-    return record({"id": STRING, "model": {"const": bundle.label}, **lists})
+    found = record({"id": STRING, "model": {"const": bundle.label}, **lists})
+    found["properties"] |= {name: array(schema) for name, schema in reason_members(bundle).items()}
+    return found
 
 
 def explanation_schema(bundle: Bundle) -> JsonSchema:

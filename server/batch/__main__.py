@@ -75,7 +75,7 @@ def _reading(options: argparse.Namespace) -> "Reading":
         columns=names,
         quotes=options.quotes != "none",
     )
-    return Reading(own, renames, options.allow_missing, options.prefix)
+    return Reading(own, renames, options.allow_missing, options.prefix, options.reasons)
 
 
 def _score_with_ray(options: argparse.Namespace, bundle: "Bundle") -> None:
@@ -145,6 +145,13 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="what scores: trees compiled for this processor, with equal bits, or ONNX Runtime; "
         "auto compiles where that pays, and uses what was compiled before [%(default)s]",
+    )
+    parser.add_argument(
+        "--reasons",
+        type=_whole(1, 1000),
+        default=0,
+        metavar="N",
+        help="a column of at most so many codes of reasons, as POST /predict?reasons=N gives them",
     )
     _add_reading(parser)
     return parser

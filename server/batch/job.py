@@ -150,7 +150,9 @@ class BatchJob:
         """What is written: of CSV with the separator of the output's ending, or else the input's own."""
         own = "" if self._format.separator else self.layout.dialect.separator
         separator = self._to.separator or (own if self.layout.kind == CSV else "") or ","
-        return Output(self._to.kind, separator, self._on_bad_row, self._reading.allow_missing)
+        return Output(
+            self._to.kind, separator, self._on_bad_row, self._reading.allow_missing, self._reading.reasons
+        )
 
     def _parts_folder(self) -> Path:
         if self.target == STANDARD:

@@ -29,12 +29,16 @@ _FIRST_LINES = 1000
 
 
 class Reading(NamedTuple):
-    """What the user said about a file; `renames` are pairs of a name of the file and a feature."""
+    """What the user said about a file; `renames` are pairs of a name of the file and a feature.
+
+    At most so many `reasons` are given of a row, none if 0.
+    """
 
     options: Options = Options()
     renames: tuple[tuple[str, str], ...] = ()
     allow_missing: bool = False
     prefix: str | None = None
+    reasons: int = 0
 
 
 class FileLayout(NamedTuple):
@@ -84,7 +88,7 @@ def _table_layout(
     columns = names_of.match(names, where)
     gaps = bundle.schema.names if reading.allow_missing else _gaps(bundle)
     refuse_absent(columns, names, bundle.schema, gaps, where)
-    added = output_columns(bundle)
+    added = output_columns(bundle, reading.reasons)
     prefix = prefix_for(added, names, reading.prefix)
     notes = [*([f"read as {encoding}"] if encoding != UTF8 else []), *head.dialect.notes]
     notes += _renamed_notes([pair for pair in columns.renamed if pair not in reading.renames])
@@ -138,7 +142,7 @@ def _lines_layout(
             f"expected --columns for a table, got it for {where}: rename the members themselves"
         )
     names = first_members(path, format_, encoding)
-    added = output_columns(bundle)
+    added = output_columns(bundle, reading.reasons)
     prefix = prefix_for(added, names, reading.prefix)
     notes = [*([f"read as {encoding}"] if encoding != UTF8 else [])]
     notes += [f"answers in {', '.join(prefix + name for name in added)}"] if prefix else []

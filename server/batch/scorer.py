@@ -18,8 +18,12 @@ from server.batch.layout import FileLayout
 from server.batch.results import BlockResult
 from server.compiled.backend import Name, open_backend
 from server.errors import BadValue, BatchRefused, ModelFailure
+from server.explain.explainer import Explainer
+from server.explain.reasons import ReasonTexts, largest
 from server.model.bounds import Bounds
-from server.model.bundle import Bundle
+from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
+from server.model.judge import BETWEEN
+from server.model.link import Margins
 from server.model.predictor import Predictor
 from server.model.schema import Matrix
 from server.tables.columns import output_columns
@@ -29,12 +33,13 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Output(NamedTuple):
-    """What is written: the kind of file, the separator of a text, what becomes of bad rows."""
+    """What is written: the kind of file, the separator of a text, what of bad rows, how many reasons."""
 
     kind: str
     separator: str = ","
     on_bad_row: OnBadRow = "fail"
     allow_missing: bool = False
+    reasons: int = 0
 
 
 class BatchScorer:
@@ -52,7 +57,14 @@ class BatchScorer:
         self._predictor = Predictor(bundle)
         self.backend = open_backend(backend, bundle, self._predictor, size)
         self._bounds = Bounds(bundle.schema)
-        self._added = [layout.prefix + name for name in output_columns(bundle)]
+        self._added = [layout.prefix + name for name in output_columns(bundle, output.reasons)]
+        self._texts = ReasonTexts(bundle) if output.reasons else None
+        self._explainer = Explainer(bundle, self._predictor) if output.reasons else None
+        if self._explainer is not None and not self._explainer.is_offered:
+            raise BatchRefused(
+                f"expected a model that can be explained for --reasons, got {bundle.label} without "
+                f"{CONTRIBUTIONS_FILE}: export it again, or leave --reasons out"
+            )
         self._lines = LinesReader(bundle.schema, self._added, allow_missing=output.allow_missing)
         self._kinds = {feature.name: feature.kind for feature in bundle.schema.features}
         # Records of CSV are handed on as they are where they can be.
@@ -113,11 +125,17 @@ class BatchScorer:
 
     def _predictions(self, rows: Matrix, bad: Flags) -> pl.DataFrame:
         """The added columns, null where a row is bad."""
-        outputs = self._predictor.outputs(self.backend.margins(rows)) if len(rows) else []
+        margins = self.backend.margins(rows) if len(rows) else np.zeros(0)
+        outputs = self._predictor.outputs(margins) if len(rows) else []
         values = np.array(outputs, dtype=np.float64).reshape(len(rows), self.bundle.outputs)
         series = [pl.Series(name, column) for name, column in zip(self._added, values.T, strict=False)]
         if self.bundle.task in ("binary", "multiclass"):
-            series += self._decided(values, rows, bad, self._added[len(series) :])
+            end = -1 if self._texts is not None else None
+            series += self._decided(values, rows, bad, self._added[len(series) : end])
+        if self._texts is not None:
+            series.append(
+                pl.Series(self._added[-1], self._codes(rows, margins, values, bad), dtype=pl.String)
+            )
         predictions = pl.DataFrame(series)
         if not bad.any():
             return predictions
@@ -125,6 +143,22 @@ class BatchScorer:
         return predictions.select(
             pl.when(good).then(pl.col(name)).alias(name) for name in predictions.columns
         )
+
+    def _codes(self, rows: Matrix, margins: Margins, values: Matrix, bad: Flags) -> list[str]:
+        """The codes of the reasons of each row, those of `POST /predict?reasons=N`; "" where none are due."""
+        assert self._texts is not None
+        assert self._explainer is not None
+        due = ~bad
+        if self.bundle.task == "binary":
+            judge = self._predictor.judge
+            due &= values[:, 0] >= (judge.limits[0] if judge else self.bundle.decision.threshold)
+        found = [""] * len(rows)
+        places = np.flatnonzero(due)
+        terms = self._explainer.terms_of(rows[due], margins[due]) if len(places) else np.zeros((0, 1))
+        for i, row, added in zip(places.tolist(), rows[due].tolist(), terms[:, :-1].tolist(), strict=True):
+            told = largest(added, self._output.reasons)
+            found[i] = BETWEEN.join(self._texts.code(feature, row[feature]) for feature in told)
+        return found
 
     def _decided(self, values: Matrix, rows: Matrix, bad: Flags, names: Sequence[str]) -> Iterator[pl.Series]:
         """The columns of decisions or classes; raises `BatchRefused` where the model gives none."""

@@ -1,125 +1,66 @@
-"""Why a row is scored as it is: contributions from a helper process, restarted when it dies."""
+"""Why a row is scored as it is: the terms of its margin, held against the margin itself."""
 
-import asyncio
-import logging
-import struct
-import sys
-from contextlib import ExitStack
-from pathlib import Path
+import numpy as np
+import numpy.typing as npt
 
-from server.errors import ModelFailure, NotOffered, Unavailable
-from server.explain.contributions import OTHER_SOURCE, library_path
-from server.model.bundle import Bundle
-from server.model.schema import Row
+from server.errors import ModelFailure, NotOffered
+from server.explain.contributions import open_contributions
+from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
+from server.model.link import Margins
+from server.model.predictor import Predictor
+from server.model.schema import Matrix, Row
 
-logger = logging.getLogger(__name__)
-
-ROOT = Path(__file__).parents[2]
-#: The first response waits for the helper's start and the model's load.
-ANSWER_SECONDS = 30.0
-#: The contributions are LightGBM's own terms of the same sum: only its rounding differs.
-TOLERANCE = 1e-9
+#: How far terms may sum from the margin, relative to the largest of both: the order of a sum in float64,
+#: and what a graph loses that adds in float32.
+TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 
 
 class Explainer:
-    """Asks the helper process, which the first call starts, for the contributions of one bundle.
+    """The contributions of one bundle's features to its margins; raises `BundleError` for a damaged file."""
 
-    Calls are answered one after another; the event loop waits for none of them.
-    """
+    def __init__(self, bundle: Bundle, predictor: Predictor) -> None:
+        self._bundle, self._predictor = bundle, predictor
+        self._contributions = open_contributions(bundle)
+        self._divisor = bundle.link.get("divisor", 1)
+        self._tolerance = TOLERANCE[bundle.precision]
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
-        self._width = len(bundle.schema)
-        self._result = struct.Struct(f"<{bundle.outputs * (self._width + 1)}d")
-        self._lock = asyncio.Lock()
-        self._helper: asyncio.subprocess.Process | None = None
+    @property
+    def is_offered(self) -> bool:
+        """Whether the bundle has what rows are explained from."""
+        return self._contributions is not None
 
-    async def contributions(self, row: Row) -> list[list[float]]:
-        """Of each output of the model F contributions and, last, the base; in the unit of the margin.
+    def check_offered(self) -> None:
+        """Raise `NotOffered` unless the model can be explained."""
+        if self._contributions is None:
+            family = self._bundle.manifest.get("source", {}).get("family", "another")
+            raise NotOffered(
+                f"expected a model that can be explained, got one of {family} without "
+                f"{CONTRIBUTIONS_FILE}: trees that know their training data are, and XGBoost's linear "
+                "models; export the model again"
+            )
 
-        `row` is one encoded row. Raises `NotOffered` if the bundle has no LightGBM
-        source, `Unavailable` if the helper dies twice.
+    def terms(self, row: Row) -> list[float]:
+        """Of one encoded row F contributions and, last, the base, in the unit of the margin.
+
+        Of several classes those of the likeliest. They sum to the margin, which is checked.
+        Raises `NotOffered` and `ModelFailure`.
         """
-        self._check_offered()
-        async with self._lock:
-            try:
-                values = await self._ask(row)
-            except (OSError, EOFError):
-                await self._check_source()
-                logger.warning("The process that explains ended; it is started again.")
-                await self._end()
-                try:
-                    values = await self._ask(row)
-                except (OSError, EOFError):
-                    await self._end()
-                    raise Unavailable("the process that explains does not start") from None
-        step = self._width + 1
-        return [list(values[start : start + step]) for start in range(0, len(values), step)]
+        margins = np.array(self._predictor.row_margins(row))
+        found: list[float] = self.terms_of(np.frombuffer(row).reshape(1, -1), margins.reshape(1, -1))[
+            0
+        ].tolist()
+        return found
 
-    def check_sum(self, terms: list[float], margin: float) -> None:
-        """Raise `ModelFailure` unless contributions and base sum to the margin."""
-        if abs(sum(terms) - margin) > TOLERANCE * max(1.0, abs(margin)):
+    def terms_of(self, rows: Matrix, margins: Margins) -> npt.NDArray[np.float64]:
+        """The same of n rows, float64 [n, F], and their margins, [n] or [n, K]: float64 [n, F + 1]."""
+        self.check_offered()
+        assert self._contributions is not None
+        margins = margins.reshape(len(rows), -1)
+        likeliest = margins.argmax(axis=1)
+        every = np.arange(len(rows))
+        terms: npt.NDArray[np.float64] = self._contributions.terms(rows)[every, likeliest]
+        expected = margins[every, likeliest] / self._divisor
+        scale = np.maximum(1.0, np.maximum(np.abs(expected), np.abs(terms).max(axis=1)))
+        if not (np.abs(terms.sum(axis=1) - expected) <= self._tolerance * scale).all():
             raise ModelFailure("expected contributions that sum to the margin, got others")
-
-    async def close(self) -> None:
-        """End the helper."""
-        await self._end()
-
-    async def retire(self) -> None:
-        """End the helper when those that wait for it have their responses."""
-        async with self._lock:
-            await self._end()
-
-    def _check_offered(self) -> None:
-        family = self._bundle.manifest.get("source", {}).get("family", "another")
-        if family != "lightgbm":
-            raise NotOffered(f"expected a bundle with a LightGBM source to explain, got a source of {family}")
-        if library_path() is None:
-            raise NotOffered("expected LightGBM to be installed on the server, got none")
-
-    async def _ask(self, row: Row) -> tuple[float, ...]:
-        if self._helper is None:
-            self._helper = await self._start()
-        reader, writer = self._helper.stdout, self._helper.stdin
-        assert reader is not None
-        assert writer is not None
-        if writer.is_closing():  # uvloop raises a RuntimeError for a write to a closed pipe
-            raise BrokenPipeError
-        with ExitStack() as unread:
-            # A client that goes, or a time-out, leaves an unread response in the pipe.
-            unread.callback(self._kill)
-            writer.write(row)
-            async with asyncio.timeout(ANSWER_SECONDS):
-                response = await reader.readexactly(self._result.size)
-            unread.pop_all()
-        return self._result.unpack(response)
-
-    async def _start(self) -> asyncio.subprocess.Process:
-        source = self._bundle.directory / self._bundle.manifest["source"]["file"]
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "server.explain.contributions",
-            str(source.resolve()),
-            self._bundle.manifest["files"][source.name],
-            str(self._width),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            cwd=ROOT,
-        )
-
-    async def _check_source(self) -> None:
-        """Raise `Unavailable` if the helper ended because the source is not that of the model served."""
-        if self._helper is not None and await self._helper.wait() == OTHER_SOURCE:
-            raise Unavailable("the model's source is not the one it was served from: reload the model")
-
-    def _kill(self) -> None:
-        helper, self._helper = self._helper, None
-        if helper is not None and helper.returncode is None:
-            helper.kill()
-
-    async def _end(self) -> None:
-        helper = self._helper
-        self._kill()
-        if helper is not None:
-            await helper.wait()
+        return terms

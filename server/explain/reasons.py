@@ -1,13 +1,16 @@
-"""The reasons of a response, in words: contributions with the labels and units of the schema."""
+"""The reasons of a response, in words: contributions with the texts, labels and units of the bundle."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+from server.errors import UnacceptableRow, shown
+from server.model.bundle import Bundle
 from server.model.schema import Feature, Schema
 
 #: "Up to four" is the practice that comment 9(b)(2)-1 to Regulation B describes.
 MAX_PRINCIPAL = 4
+ENGLISH, ALL = "en", "all"
 _FLAG_WORDS = ("no", "yes")
 MISSING = "not given"
 
@@ -21,17 +24,94 @@ def reasons(
     margin. At most four that raise it are principal reasons: of a credit decision
     those that speak against the applicant.
     """
-    found = [
-        _reason(feature, code, term, subject)
-        for feature, code, term in zip(schema.features, row, terms, strict=True)
-    ]
-    found.sort(key=lambda reason: -reason["contribution"])
-    for reason in [r for r in found if r["contribution"] > 0.0][:MAX_PRINCIPAL]:
-        reason["principal"] = True
-    return found
+    principal = set(largest(terms, MAX_PRINCIPAL))
+    order = sorted(range(len(terms)), key=lambda i: -terms[i])
+    return [_reason(schema.features[i], row[i], terms[i], subject, principal=i in principal) for i in order]
 
 
-def _reason(feature: Feature, code: float, term: float, subject: str) -> dict[str, Any]:
+def largest(terms: Sequence[float], most: int) -> list[int]:
+    """The features that raise the margin, the largest contribution first, at most so many.
+
+    The one order of reasons: of `/predict`, batches, files, the log and the page.
+    """
+    raising = [i for i, term in enumerate(terms) if term > 0.0]
+    return sorted(raising, key=lambda i: -terms[i])[:most]
+
+
+class AskedReasons(NamedTuple):
+    """What a client asks for: at most so many reasons, in a language; `always` of a favourable one too."""
+
+    most: int
+    language: str = ENGLISH
+    always: bool = False
+
+
+class ReasonTexts:
+    """What a bundle says of a feature that counts, by language: a code and a sentence.
+
+    A description gives them for a value that raises (`up`) and one that is `missing`; of a
+    feature without, the label and the value are said.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._schema = bundle.schema
+        self._said: Mapping[str, Any] = bundle.manifest.get("reasons") or {}
+        translations = bundle.manifest.get("translations") or {}
+        self._translated = {language: words.get("features") or {} for language, words in translations.items()}
+        texts = [said["text"] for ways in self._said.values() for said in ways.values()]
+        self.languages = sorted({ENGLISH, *translations, *(name for text in texts for name in text)})
+
+    def asked(self, query: Mapping[str, str]) -> AskedReasons | None:
+        """What the parameters `reasons` and `language` of a request say; raises `UnacceptableRow`."""
+        language = query.get("language", ENGLISH)
+        if language not in self.languages:
+            raise UnacceptableRow(
+                f"expected language to be one of {', '.join(self.languages)}, got {shown(language)}"
+            )
+        if "reasons" not in query:
+            return None
+        most, width = query["reasons"], len(self._schema)
+        if not (most == ALL or (most.isascii() and most.isdigit() and 0 < int(most[:6]) <= width)):
+            raise UnacceptableRow(
+                f"expected reasons to be a number from 1 to {width}, or {ALL}, got {shown(most)}"
+            )
+        return AskedReasons(width if most == ALL else int(most), language, most == ALL)
+
+    def code(self, i: int, value: float) -> str:
+        """The code of a feature that raises the margin at this encoded value, its name without one."""
+        feature = self._schema.features[i]
+        said = self._of(feature, value)
+        return (said.get("code") if said else "") or feature.name
+
+    def text(self, i: int, value: float, language: str = ENGLISH) -> str:
+        """The sentence of the same."""
+        feature = self._schema.features[i]
+        said = self._of(feature, value)
+        if said and language in said["text"]:
+            text: str = said["text"][language]
+            return text
+        label = (self._translated.get(language) or {}).get(feature.name, {}).get("label") or feature.label
+        return f"{label or feature.name}: {value_words(feature, value)}"
+
+    def told(
+        self, values: Sequence[float], terms: Sequence[float], most: int, language: str = ENGLISH
+    ) -> list[dict[str, Any]]:
+        """At most so many reasons of a row of F encoded values and its F terms, as responses have them."""
+        return [
+            {
+                "code": self.code(i, values[i]),
+                "feature": self._schema.names[i],
+                "contribution": terms[i],
+                "text": self.text(i, values[i], language),
+            }
+            for i in largest(terms, most)
+        ]
+
+    def _of(self, feature: Feature, value: float) -> Any:
+        return (self._said.get(feature.name) or {}).get("missing" if math.isnan(value) else "up")
+
+
+def _reason(feature: Feature, code: float, term: float, subject: str, *, principal: bool) -> dict[str, Any]:
     effect = "raises" if term > 0.0 else "lowers" if term < 0.0 else "does not change"
     label = feature.label or feature.name
     return {
@@ -39,7 +119,7 @@ def _reason(feature: Feature, code: float, term: float, subject: str) -> dict[st
         "label": label,
         "value": feature.decode(code),
         "contribution": term,
-        "principal": False,
+        "principal": principal,
         "words": f"{label}: {value_words(feature, code)} {effect} {subject}",
     }
 

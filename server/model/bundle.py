@@ -29,6 +29,7 @@ PARITY_FILE = "parity.json"
 GOLDEN_FILE = "golden.jsonl"
 REFERENCE_FILE = "reference.json"
 CARD_FILE = "MODEL_CARD.md"
+CONTRIBUTIONS_FILE = "contributions.npz"
 TASKS = ("binary", "regression", "ranking", "multiclass")
 #: What a golden row calls the model's output and its outcome, as the response to a request does.
 GOLDEN_MEMBERS = {
@@ -41,7 +42,7 @@ GOLDEN_MEMBERS = {
 REQUIRED_FILES = (GRAPH_FILE, PARITY_FILE, GOLDEN_FILE)
 #: What is served is what was verified, whatever becomes of the folder later: these
 #: files' bytes stay in memory, and the workers share them by the fork.
-KEPT_FILES = (*REQUIRED_FILES, REFERENCE_FILE)
+KEPT_FILES = (*REQUIRED_FILES, REFERENCE_FILE, CONTRIBUTIONS_FILE)
 
 
 class GoldenRow(NamedTuple):

@@ -24,6 +24,12 @@ class _RowCounts:
     max_difference: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Said:
+    text: dict[str, str]
+    code: str = ""
+
+
 _Object = dict[str, Any]
 #: What describes a model and changes no response; each may be absent or null.
 _DESCRIPTIONS: dict[str, Any] = {
@@ -34,6 +40,7 @@ _DESCRIPTIONS: dict[str, Any] = {
     "provenance": _Object,
     "wording": _Object,
     "translations": _Object,
+    "reasons": dict[str, dict[str, _Said]],
 }
 
 

@@ -66,10 +66,7 @@ class Reloader:
         bundles = await asyncio.to_thread(checked_bundles, service.settings, digests)
         register_models(bundles, service.metrics.shared)
         models = await asyncio.to_thread(self._serve, bundles)
-        old = service.models
         service.use(models)
-        for model in old:
-            await model.explainer.retire()
         # The old models are garbage, the new ones stay: so the next reload finds them.
         gc.unfreeze()
         gc.collect()

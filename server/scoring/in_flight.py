@@ -1,8 +1,8 @@
 """What one worker answers at once: bounded for each kind of request, by turns, and by the bytes of bodies.
 
 A request counts from the moment it is whole: who sends slowly does no harm to
-others. Each kind has its own limit, so that one which hangs (a stopped explainer)
-or floods (batches) refuses none of another.
+others. Each kind has its own limit, so that one which floods
+(batches) refuses none of another.
 """
 
 import asyncio

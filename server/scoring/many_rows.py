@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import orjson
@@ -28,6 +28,7 @@ from server.scoring.scored import ScoredRows
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 #: Up to here ONNX Runtime is called on the event loop: 32 rows of the shipped
 #: model take it 0.15 ms, about what handing them to a thread and back costs
 #: (`python -m loadtest bench rows`). Above, single rows would wait.
@@ -106,6 +107,10 @@ class RowsScorer:
         id_ = f"{self.scorer.instance_id}-{sequence}"
         return ScoredRows(id_, sequence, margins, outputs, outcomes, infer_ns, verdicts=verdicts)
 
+    async def apart(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """The result of work on many rows, done in the thread of ONNX Runtime's."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
     def _margins(self, rows: Matrix, deadline: Deadline) -> Margins:
         deadline.check()  # other requests' rows came first
         return self._margins_of(rows)
@@ -127,6 +132,8 @@ class RowsScorer:
             members |= {"probabilities": outputs, "predictions": named}
         else:
             members["predictions"] = outputs
+        if scored.reasons:
+            members["reasons"] = list(map(orjson.Fragment, scored.reasons[first:end]))
         if scored.row_ids:
             members[ECHOES] = list(map(orjson.Fragment, scored.row_ids[first:end]))
         if scored.request_id:

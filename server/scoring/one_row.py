@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from itertools import count as numbers_from
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -29,6 +29,19 @@ Count = Callable[[Any, int], None]
 #: Opens the log of a bundle's answers whose ids begin with a name: `PredictionLog.register`.
 Register = Callable[[Bundle, str], InstanceLog]
 _SCORE = struct.Struct("d")
+
+
+class Beside(NamedTuple):
+    """What a request asks for beside its response, each of it a reason to leave the fast path.
+
+    `row_id` is the id in the body, as JSON, "" of none. `reasons` gives the JSON list of
+    the reasons for one encoded row, None where none are asked for; `always` of a favourable
+    one too.
+    """
+
+    row_id: bytes = b""
+    reasons: Callable[[Row], bytes] | None = None
+    always: bool = False
 
 
 class Scorer:
@@ -98,20 +111,19 @@ class Scorer:
         """`decode` for a row with an id of the client's."""
         return row_decoder(self.bundle.schema, beside=(MEMBER,))
 
-    def _respond(self, body: bytes, send: Send, started_ns: int, row_id: bytes = b"") -> None:
+    def _respond(self, body: bytes, send: Send, started_ns: int, beside: Beside | None = None) -> None:
         """Score one JSON object and send the response's bytes.
 
-        `started_ns` is the `perf_counter_ns` at which the request was whole. `row_id`
-        is the id in the body, as JSON, if there is one. Raises
+        `started_ns` is the `perf_counter_ns` at which the request was whole. Raises
         the `Problem` to answer with instead: `MalformedBody`, `UnacceptableRow`,
         `ModelFailure` or, in the log's strict mode, `Unavailable`.
         """
-        row = (self.decode_beside_id if row_id else self.decode)(body)
+        row = self.decode(body) if beside is None else self._decode_beside(body, beside)
         probability, decision = self._predict(row)
         sequence = self._sequence()
         content = self._content(sequence, probability, decision)
-        if row_id:
-            content = _with_id(content, row_id)
+        if beside is not None:
+            content = self._with(content, row, decision, beside)
         put = self._put
         if put is not None:  # ahead of the response: whoever has one has a line, if this process is killed
             score = probability if self._has_one_output else probability[decision]
@@ -123,16 +135,18 @@ class Scorer:
         send(content)
         self._count(probability, decision)
 
-    def _respond_logged_first(self, body: bytes, send: Send, started_ns: int, row_id: bytes = b"") -> None:
+    def _respond_logged_first(
+        self, body: bytes, send: Send, started_ns: int, beside: Beside | None = None
+    ) -> None:
         """`respond` in the log's strict mode: no line, no response."""
         assert self._lines is not None
         assert self._write is not None
-        row = (self.decode_beside_id if row_id else self.decode)(body)
+        row = self.decode(body) if beside is None else self._decode_beside(body, beside)
         probability, decision = self._predict(row)
         sequence = self._sequence()
         content = self._content(sequence, probability, decision)
-        if row_id:
-            content = _with_id(content, row_id)
+        if beside is not None:
+            content = self._with(content, row, decision, beside)
         answered = (started_ns, time.perf_counter_ns(), content, sequence, self._lines.input_of(body))
         try:
             self._write([answered])
@@ -144,6 +158,21 @@ class Scorer:
         send(content)
         self._count(probability, decision)
 
+    def _decode_beside(self, body: bytes, beside: Beside) -> Row:
+        return (self.decode_beside_id if beside.row_id else self.decode)(body)
+
+    def _with(self, content: bytes, row: Row, decision: int, beside: Beside) -> bytes:
+        """A response with what was asked for beside it."""
+        if beside.reasons is not None and (beside.always or self.is_adverse(decision)):
+            content = b'%b,"reasons":%b}' % (content[:-1], beside.reasons(row))
+        if beside.row_id:
+            content = b'%b,"%b":%b}' % (content[:-1], ECHO.encode(), beside.row_id)
+        return content
+
+    def is_adverse(self, decision: int) -> bool:
+        """Whether reasons are due: of a value or a class, or where the score's decision is not the first."""
+        return decision > 0 or self.bundle.task != "binary"
+
     def _content(self, sequence: int, probability: float, decision: int) -> bytes:
         # orjson writes the shortest digits that parse back to the same float64.
         return b'%b%d","probability":%b%b' % (
@@ -152,10 +181,6 @@ class Scorer:
             orjson.dumps(probability),
             self._tails[decision],
         )
-
-
-def _with_id(content: bytes, row_id: bytes) -> bytes:
-    return b'%b,"%b":%b}' % (content[:-1], ECHO.encode(), row_id)
 
 
 class PolicyScorer(Scorer):
@@ -174,6 +199,10 @@ class PolicyScorer(Scorer):
         return b'%b%d","probability":%b%b' % (
             self._head, sequence, orjson.dumps(probability), self._tail(decision),
         )  # fmt: skip
+
+    def is_adverse(self, decision: int) -> bool:
+        """Whether the score alone decides another than the first decision."""
+        return self._judge.by_score(decision) > 0
 
     def _make_tail(self, verdict: int) -> bytes:
         """The end of a response with this verdict."""

@@ -17,7 +17,7 @@ class ScoredRows(NamedTuple):
     of probabilities (multiclass); `outcomes`, int [n], index `Bundle.outcomes`.
     `verdicts` are those of the bundle's policy, None without one.
     `row_ids` are the client's ids of the rows and `request_id` that of the request,
-    each as JSON, empty if there are none.
+    each as JSON, empty if there are none. `reasons` are a JSON list a row, empty if none are asked for.
     """
 
     id: str
@@ -29,3 +29,4 @@ class ScoredRows(NamedTuple):
     row_ids: Sequence[bytes] = ()
     request_id: bytes = b""
     verdicts: Verdicts | None = None
+    reasons: Sequence[bytes] = ()

@@ -1,16 +1,23 @@
 """One bundle as a worker serves it: verified, warm, and everything its responses are made from."""
 
+import asyncio
+from collections.abc import Callable
 from functools import cached_property
 
 import orjson
 
 from server.explain.explainer import Explainer
+from server.explain.reasons import AskedReasons, ReasonTexts
 from server.log.prediction_log import PredictionLog
 from server.metrics.shared import WorkerMetrics
 from server.model.bundle import GRAPH_FILE, PARITY_FILE, Bundle
-from server.model.schema import Row
-from server.scoring.many_rows import OpenBackend, RowsScorer
+from server.model.schema import Matrix, Row
+from server.scoring.many_rows import SLICE_ROWS, OpenBackend, RowsScorer
 from server.scoring.one_row import make_scorer
+from server.scoring.scored import ScoredRows
+
+#: Rows whose reasons are worded before the event loop turns (0.5 ms).
+_TURN_ROWS = 100
 
 
 class ServedModel:
@@ -33,18 +40,42 @@ class ServedModel:
         self.scorer = make_scorer(bundle, count, log.register if log is not None else None)
         self.scorer.predictor.check_golden_rows()
         self.rows = RowsScorer(self.scorer, metrics, open_backend)
-        self.explainer = Explainer(bundle)
+        self.explainer = Explainer(bundle, self.scorer.predictor)
+        self.reason_texts = ReasonTexts(bundle)
 
-    async def terms(self, row: Row) -> list[float]:
-        """Of one encoded row F contributions and the base, checked against the margin.
+    def reasons_of(self, asked: AskedReasons) -> Callable[[Row], bytes]:
+        """A function from one encoded row to the JSON list of its reasons; raises `NotOffered`."""
+        self.explainer.check_offered()
+        texts, terms, width = self.reason_texts, self.explainer.terms, len(self.bundle.schema)
 
-        Of several classes, those of the likeliest. Raises what `Explainer` raises.
+        def reasons(row: Row) -> bytes:
+            values = memoryview(row).cast("d").tolist()
+            return orjson.dumps(texts.told(values, terms(row)[:width], asked.most, asked.language))
+
+        return reasons
+
+    async def reasons_of_rows(self, rows: Matrix, scored: ScoredRows, asked: AskedReasons) -> list[bytes]:
+        """The JSON list of the reasons for each of n scored rows, float64 [n, F], `[]` of a favourable one.
+
+        The event loop turns meanwhile. Raises as `Explainer.terms_of`.
         """
-        margins = self.scorer.predictor.row_margins(row)
-        output = margins.index(max(margins))
-        terms = (await self.explainer.contributions(row))[output]
-        self.explainer.check_sum(terms, margins[output] / self.bundle.link.get("divisor", 1))
-        return terms
+        self.explainer.check_offered()
+        decisions = (scored.outcomes if scored.verdicts is None else scored.verdicts).tolist()
+        width, found = len(self.bundle.schema), list[bytes]()
+        for start in range(0, len(rows), SLICE_ROWS):
+            some = rows[start : start + SLICE_ROWS]
+            terms = await self.rows.apart(
+                self.explainer.terms_of, some, scored.margins[start : start + SLICE_ROWS]
+            )
+            for i, (values, added) in enumerate(zip(some.tolist(), terms.tolist(), strict=True), start):
+                if asked.always or self.scorer.is_adverse(decisions[i]):
+                    told = self.reason_texts.told(values, added[:width], asked.most, asked.language)
+                    found.append(orjson.dumps(told))
+                else:
+                    found.append(b"[]")
+                if i % _TURN_ROWS == 0:
+                    await asyncio.sleep(0)
+        return found
 
     @property
     def info(self) -> dict[str, str]:

@@ -113,9 +113,7 @@ class Service:
         self.ready = False
 
     async def close(self) -> None:
-        """End what the service started: the explainers' processes and the log, every line written."""
-        for model in self.models:
-            await model.explainer.close()
+        """End what the service started: the log, every line written."""
         if self.log is not None:
             self.log.stop()
             await asyncio.to_thread(self.log.close)

@@ -139,11 +139,13 @@ def _no_features(names: Sequence[str], features: Sequence[str], where: str) -> C
     )
 
 
-def output_columns(bundle: Bundle) -> list[str]:
-    """The names of the columns that are added to the input's."""
+def output_columns(bundle: Bundle, reasons: int = 0) -> list[str]:
+    """The names of the columns that are added to the input's, with one of reasons if there are to be some."""
+    more = ["reasons"] if reasons else []
     if bundle.task != "binary":
-        return [*(f"probability_{name}" for name in bundle.classes), "prediction"]
-    return ["probability", "decision", *(["because", "by_score"] if bundle.policy is not None else [])]
+        return [*(f"probability_{name}" for name in bundle.classes), "prediction", *more]
+    policy = ["because", "by_score"] if bundle.policy is not None else []
+    return ["probability", "decision", *policy, *more]
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ settings = Settings(log_mode="off")
 service = open_service(settings)
 create_app(service)
 row = b'{"AMT_INCOME_TOTAL": 168000, "AMT_CREDIT": 600000, "AGE_YEARS": 44}'
-service.default.answer(row, print, 0)
+service.default.respond(row, print, 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

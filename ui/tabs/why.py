@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from server.errors import ModelFailure, NotOffered, Problem, Unavailable
+from server.errors import ModelFailure, NotOffered, Problem
 from server.model.schema import Row
 from server.scoring.served_model import ServedModel
 from ui.cases.suppose import suppose
@@ -65,7 +65,7 @@ def why_html() -> str:
 
 
 class Why:
-    """Words the reasons of one model's answers; the contributions come from the explainer's process."""
+    """Words the reasons of one model's answers."""
 
     def __init__(self, model: ServedModel) -> None:
         self._model = model
@@ -73,12 +73,12 @@ class Why:
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
         self._binary = bundle.task == "binary"
 
-    async def reasons(self, row: Row) -> str:
+    def reasons(self, row: Row) -> str:
         """The reasons for one encoded row as HTML; what cannot be explained is said, never raised."""
         try:
-            terms = await self._model.terms(row)
+            terms = self._model.explainer.terms(row)
             answer = self._scored(row, terms)
-        except (NotOffered, Unavailable, ModelFailure) as problem:
+        except (NotOffered, ModelFailure) as problem:
             return absent(problem)
         found = causes(self._bundle.schema, self._labels, row, terms[:-1])
         shown = steps(found, terms[-1], self._answer())

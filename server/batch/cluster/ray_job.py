@@ -94,7 +94,7 @@ class RayJob:
         separator = "\t" if target.suffix.lower() == ".tsv" else ","
         if self.layout.kind == CSV and target.suffix.lower() != ".tsv":
             separator = self.layout.dialect.separator
-        return Output(named, separator, self._on_bad_row, reading.allow_missing)
+        return Output(named, separator, self._on_bad_row, reading.allow_missing, reading.reasons)
 
     @property
     def notes(self) -> tuple[str, ...]:

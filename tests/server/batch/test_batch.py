@@ -23,6 +23,8 @@ from server.batch.layout import Reading, layout_of
 from server.batch.progress import summary
 from server.batch.scorer import OnBadRow
 from server.errors import BatchRefused
+from server.explain.explainer import Explainer
+from server.explain.reasons import ReasonTexts
 from server.model.bounds import Bounds
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
@@ -84,6 +86,31 @@ def test_table_keeps_its_columns_and_gains_the_answers(
     assert [float(row["probability"]) for row in after] == expected
     assert [row["decision"] for row in after] == ["decline" if p >= 0.4 else "grant" for p in expected]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
+
+
+def test_reasons_are_the_codes_of_a_single_answer(three: Path, tmp_path: Path) -> None:
+    """In every kind of file, beside a bad row, which has none."""
+    bundle = Bundle.load(three)
+    predictor = Predictor(bundle)
+    texts, explainer = ReasonTexts(bundle), Explainer(bundle, predictor)
+    codes = []
+    for fields in ROWS:
+        row = THREE_FEATURES.encode(fields)
+        told = texts.told(memoryview(row).cast("d").tolist(), explainer.terms(row)[:-1], 2)
+        codes.append(";".join(reason["code"] for reason in told) if predictor.predict(row)[1] else "")
+    assert len(set(codes)) > 3
+    (tmp_path / "in.jsonl").write_text(lines([*ROWS, {**ROWS[0], "income": -5}]))
+    for ending in ("csv", "jsonl", "parquet"):
+        target = tmp_path / f"out.{ending}"
+        reading = LENIENT._replace(reasons=2)
+        BatchJob(tmp_path / "in.jsonl", target, bundle, "null", 1, reading).run(lambda *_: None)
+        if ending == "csv":
+            found: list[Any] = [row["reasons"] for row in read(target)]
+        elif ending == "jsonl":
+            found = [json.loads(line)["reasons"] for line in target.read_text().splitlines()]
+        else:
+            found = pl.read_parquet(target)["reasons"].to_list()
+        assert [code or "" for code in found] == [*codes, ""]
 
 
 @pytest.mark.parametrize("source", ["csv", "jsonl", "parquet"])

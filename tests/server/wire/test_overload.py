@@ -1,6 +1,5 @@
 """More requests than a worker answers at once: shed before they cost, and told when to come back."""
 
-import contextlib
 import resource
 import socket
 from collections.abc import Iterator
@@ -13,9 +12,8 @@ import psutil
 import pytest
 
 from loadtest.harness.http_bytes import get
-from loadtest.harness.instances import wait_until
 from loadtest.harness.scrape import scrape, total
-from loadtest.harness.subject import Subject, python, workers_of
+from loadtest.harness.subject import Subject, python
 from loadtest.harness.target import started
 from server.errors import MemoryExhausted
 from server.scoring.address_space import check_address_space
@@ -83,23 +81,6 @@ def test_health_and_metrics_are_exempt(full: str, path: str) -> None:
 def test_one_kind_that_is_full_refuses_none_of_another(full: str, path: str, way: str) -> None:
     asked = post(path, orjson.dumps(ROW), *filter(None, [way]))
     assert statuses(exchange(full, asked, get("/model")))[:2] == [200, 200]
-
-
-def test_stopped_explainer_refuses_none_of_another_kind(three: Path, tmp_path: Path) -> None:
-    explain = post("/explain", orjson.dumps(ROW))
-    with serving(three, tmp_path, max_inflight="4") as subject, contextlib.ExitStack() as stack:
-        assert statuses(exchange(subject.url, explain))[0] == 200
-        (helper,) = workers_of(subject.pid)  # of one process: its explainer
-        helper.suspend()
-        for _ in range(12):
-            connection = stack.enter_context(socket.create_connection(address(subject.url)))
-            connection.sendall(explain)
-        # Until those of before are counted, one more may take a place and wait for ever.
-        wait_until(
-            lambda: statuses(exchange(subject.url, explain, timeout=2.0))[:1] == [503], "a full kind", 60.0
-        )
-        asked = [post("/predict", orjson.dumps(ROW)), INELIGIBLE, BATCH, get("/model"), get("/metrics")]
-        assert statuses(exchange(subject.url, *asked))[:5] == [200, 422, 200, 200, 200]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,75 @@
+"""`python -m loadtest bench reasons`: what reasons cost beside the answer alone, one row and many.
+
+In turns within one run: `/predict` and `/predict?reasons=4` over one connection, of a row
+that is refused; and in one thread the rows a second whose reasons are computed and worded.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from loadtest.bench.rows import RowsClient, golden_matrix, print_percentiles, seconds
+from loadtest.harness.subject import free_port, python, running
+from server.explain.explainer import Explainer
+from server.explain.reasons import MAX_PRINCIPAL, ReasonTexts
+from server.model.bundle import Bundle
+from server.model.predictor import Predictor
+
+REQUESTS = 4000
+ROWS = 20_000
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the percentiles and the rate."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest bench reasons", description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("models/credit"))
+    options = parser.parse_args(arguments)
+    bundle = Bundle.load(options.model)
+    _print_rate(bundle)
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
+        command = python("-m", "server", "--model", str(options.model), "--port", str(port))
+        url = f"http://127.0.0.1:{port}"
+        environment = {"HOTROW_LOG_DIR": folder}
+        with running("server", command, url, "/readyz", environment=environment, log=Path(folder) / "log"):
+            _print_requests(bundle, url)
+    return 0
+
+
+def _print_requests(bundle: Bundle, url: str) -> None:
+    predict = Predictor(bundle).predict
+    refused = next(g.fields for g in bundle.golden_rows() if predict(bundle.schema.encode(g.fields))[1])
+    body, headers = orjson.dumps(refused), {"Content-Type": "application/json"}
+    clients = {
+        path: RowsClient(url, path, body, headers)
+        for path in ("/predict", f"/predict?reasons={MAX_PRINCIPAL}", "/explain")
+    }
+    found: dict[str, list[float]] = {path: [] for path in clients}
+    for _ in range(REQUESTS):
+        for path, client in clients.items():
+            found[path].append(seconds(client.ask))
+    for path, times in found.items():
+        print_percentiles(path, times)
+
+
+def _print_rate(bundle: Bundle) -> None:
+    predictor = Predictor(bundle)
+    explainer, texts = Explainer(bundle, predictor), ReasonTexts(bundle)
+    rows = golden_matrix(bundle, ROWS)
+    margins = predictor.margins(rows)
+    began = time.process_time()
+    terms = explainer.terms_of(rows, margins)
+    computed = time.process_time() - began
+    for values, added in zip(rows.tolist(), terms[:, :-1].tolist(), strict=True):
+        orjson.dumps(texts.told(values, added, MAX_PRINCIPAL))
+    whole = time.process_time() - began
+    largest = float(np.abs(terms.sum(axis=1) - margins).max())
+    print(
+        f"{ROWS / whole:,.0f} rows a second and core with {MAX_PRINCIPAL} reasons in words "
+        f"({ROWS / computed:,.0f} contributions alone); sums within {largest:.1e} of the margins"
+    )
