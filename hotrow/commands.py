@@ -23,6 +23,9 @@ COMMANDS = {
     ),
     "models": Command("server.models", "check, publish and roll back what a running server serves"),
     "keys": Command("server.keys", "keys for callers"),
+    "grpc": Command(
+        "server.grpc", "the Open Inference Protocol over gRPC, beside a server", "grpc", ("grpc",)
+    ),
     "export": Command(
         "export", "a model file to a bundle", "export", ("onnx", "onnxmltools", "sklearn", "lightgbm"), True
     ),

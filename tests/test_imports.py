@@ -23,6 +23,8 @@ MAY_IMPORT = {
 }
 #: `python -m server.batch` is a command of its own, not the API process.
 BATCH = {str(path) for path in Path("server/batch").rglob("*.py")}
+#: `python -m server.grpc` too.
+GRPC = {str(path) for path in Path("server/grpc").rglob("*.py")}
 #: Which folders may import a library; a library that is not named may be imported by all.
 HOMES = {
     "lightgbm": {"train", "export", "loadtest"},
@@ -41,6 +43,8 @@ HOMES = {
     "polars": {"monitoring", "train", "export", "loadtest", *BATCH},
     "rich": {"monitoring", "train", "export", "loadtest", *BATCH},
     "fastexcel": {"export", *BATCH},
+    "grpc": {*GRPC, "loadtest/bench/rows.py", "tests"},
+    "google": {"export", "server/grpc/messages.py"},
     "pandas": {"loadtest", "export"},
     "fastapi": {"loadtest"},
     "jinja2": {"loadtest", "monitoring", "train"},
@@ -104,10 +108,20 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
         for line in Path("requirements/server.txt").read_text().splitlines()
         if "==" in line and not line.startswith((" ", "#"))
     }
-    of_the_batch_command = {"polars", "rich", "ray", "fastexcel", "zstandard", "onnx", "llvmlite"}
+    of_other_commands = {
+        "polars",
+        "rich",
+        "ray",
+        "fastexcel",
+        "zstandard",
+        "onnx",
+        "llvmlite",
+        "grpc",
+        "google",
+    }
     ours_or_standard = OURS | sys.stdlib_module_names
     for path in Path("server").rglob("*.py"):
-        for name in set(imports(path)) - ours_or_standard - of_the_batch_command:
+        for name in set(imports(path)) - ours_or_standard - of_other_commands:
             assert name in pinned, f"{path} imports {name}"
 
 
@@ -115,7 +129,7 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
 #: word are folders or modules of it.
 FLOORS = {
     "server": "version errors durable settings cli private_names access model tables explain metrics log "
-    "compiled scoring api wire batch process publish models keys __main__",
+    "compiled scoring api wire batch process publish models keys grpc __main__",
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
     "ui": "words drawing cases access tabs calls script page announce __main__",
     "monitoring": "errors logs drift report dashboard __main__",

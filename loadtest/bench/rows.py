@@ -2,26 +2,31 @@
 
 Everything is measured in turns within one run, so the ratios hold although the
 machine is shared: the bare call of ONNX Runtime on the same rows, the rows in the
-server's order, the same rows over HTTP in binary and in JSON; `/explain`; and
+server's order, the same rows over HTTP in binary and in JSON and over gRPC; `/explain`; and
 `/predict` alone and while another client asks for reasons without a pause.
 """
 
 import argparse
 import http.client
 import statistics
+import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import grpc
 import numpy as np
 import orjson
 
 from loadtest.harness.subject import free_port, python, running
+from server.grpc.messages import MESSAGES
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.row_order import RowOrder
@@ -75,6 +80,32 @@ def json_request(matrix: Matrix) -> tuple[bytes, dict[str, str]]:
     return body, {"Content-Type": "application/json"}
 
 
+@contextmanager
+def grpc_beside(url: str) -> Iterator[str]:
+    """The address of `python -m server.grpc` beside a server."""
+    parts, port = urlsplit(url), free_port()
+    server = ("--host", str(parts.hostname), "--port", str(parts.port), "--grpc-port", str(port))
+    with subprocess.Popen(python("-m", "server.grpc", *server), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # it says when it answers
+        yield f"{parts.hostname}:{port}"
+        process.terminate()
+
+
+def grpc_call(address: str, model: str, matrix: Matrix) -> Callable[[], object]:
+    """An infer request with raw contents in both directions, over gRPC."""
+    tensor = {"name": "features", "shape": matrix.shape, "datatype": "FP64"}
+    request = MESSAGES["ModelInferRequest"](
+        model_name=model, inputs=[tensor], raw_input_contents=[matrix.tobytes()]
+    )
+    call = grpc.insecure_channel(address).unary_unary(
+        "/inference.GRPCInferenceService/ModelInfer",
+        MESSAGES["ModelInferRequest"].SerializeToString,
+        MESSAGES["ModelInferResponse"].FromString,
+    )
+    return partial(call, request, timeout=60)
+
+
 def seconds(call: Callable[[], object]) -> float:
     """How long one call takes."""
     started = time.perf_counter()
@@ -123,7 +154,9 @@ def print_infer(bundle: Bundle, url: str, rows: int) -> None:
         "infer, binary": RowsClient(url, path, *binary_request(matrix)).ask,
         "infer, JSON": RowsClient(url, path, *json_request(matrix)).ask,
     }
-    medians = in_turns(calls)
+    with grpc_beside(url) as address:
+        calls["infer, gRPC"] = grpc_call(address, bundle.name, matrix)
+        medians = in_turns(calls)
     bare = next(iter(medians.values()))
     print(f"{rows} rows, median of {ROUNDS}")
     for name, microseconds in medians.items():

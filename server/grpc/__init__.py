@@ -1,0 +1,1 @@
+"""The Open Inference Protocol over gRPC, in a process of its own that asks the server over HTTP."""

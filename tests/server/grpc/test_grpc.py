@@ -1,0 +1,187 @@
+"""gRPC: what it answers is what HTTP answers, to the bit; refusals have the right status."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from loadtest.harness.subject import free_port, python
+from server.errors import MalformedBody
+from server.grpc.inference import to_http
+from server.grpc.messages import MESSAGES, SERVING
+from server.grpc.service import make_server
+from server.grpc.upstream import Upstream
+from server.model.bundle import Bundle
+from tests.support.bundles import CREDIT
+from tests.support.foreign_clients import foreign_python
+from tests.support.servers import address, serving
+
+SERVICE = "/inference.GRPCInferenceService/"
+
+
+class Client:
+    """Calls by name, with our own messages."""
+
+    def __init__(self, port: int) -> None:
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+
+    def call(self, name: str, /, *metadata: tuple[str, str], seconds: float = 60.0, **members: Any) -> Any:
+        path = "/grpc.health.v1.Health/Check" if name == "HealthCheck" else SERVICE + name
+        call = self._channel.unary_unary(
+            path, MESSAGES[f"{name}Request"].SerializeToString, MESSAGES[f"{name}Response"].FromString
+        )
+        return call(MESSAGES[f"{name}Request"](**members), timeout=seconds, metadata=metadata)
+
+    def code(self, name: str, /, *metadata: tuple[str, str], **members: Any) -> str:
+        with pytest.raises(grpc.RpcError) as refused:
+            self.call(name, *metadata, **members)
+        assert refused.value.details()
+        return str(refused.value.code().name)
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Beside a server of the shipped model."""
+    with serving(CREDIT, tmp_path_factory.mktemp("grpc"), max_batch_bytes="200000") as subject:
+        upstream = Upstream(*address(subject.url))
+        server = make_server(upstream, 200_000)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        with closing(Client(port)) as made:
+            yield made
+        server.stop(None).wait()
+        upstream.close()
+
+
+def rows(count: int = 1) -> tuple[dict[str, Any], bytes]:
+    """The golden rows, again and again, as an input and its raw contents."""
+    bundle = Bundle.load(CREDIT)
+    golden = [np.frombuffer(bundle.schema.encode(row.fields)) for row in bundle.golden_rows()]
+    matrix = np.resize(np.array(golden), (count, len(bundle.schema)))
+    return {"name": "features", "datatype": "FP64", "shape": list(matrix.shape)}, matrix.tobytes()
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+def test_golden_rows_come_out_to_the_bit_raw_and_typed(client: Client, count: int) -> None:
+    margins = np.resize([row.margins[0] for row in Bundle.load(CREDIT).golden_rows()], count)
+    tensor, raw = rows(count)
+    typed = tensor | {"contents": {"fp64_contents": np.frombuffer(raw).tolist()}}
+    wanted = [{"name": "margin"}]
+    for members in ({"inputs": [tensor], "raw_input_contents": [raw]}, {"inputs": [typed]}):
+        answer = client.call("ModelInfer", model_name="credit", id="a", outputs=wanted, **members)
+        assert (answer.model_name, answer.id, [output.name for output in answer.outputs]) == (
+            "credit",
+            "a",
+            ["margin"],
+        )
+        assert np.frombuffer(answer.raw_output_contents[0]).tobytes() == margins.tobytes()
+    every = client.call("ModelInfer", model_name="credit", inputs=[tensor], raw_input_contents=[raw])
+    assert len(every.outputs) == len(every.raw_output_contents) > 1
+
+
+def test_calls_beside_inference(client: Client) -> None:
+    assert client.call("ServerLive").live
+    assert client.call("ServerReady").ready
+    assert client.call("HealthCheck").status == SERVING
+    assert client.call("ModelReady", name="credit").ready
+    assert not client.call("ModelReady", name="other").ready
+    assert client.call("ServerMetadata").name == "hotrow"
+    metadata = client.call("ModelMetadata", name="credit")
+    assert (metadata.name, metadata.inputs[0].datatype, metadata.inputs[0].shape[0]) == ("credit", "FP64", -1)
+    assert "feature_names" in {entry.key for entry in metadata.properties}
+    statistics = client.call("ModelStatistics", name="credit").model_stats[0]
+    assert statistics.inference_stats.success.count == statistics.execution_count
+    assert [model.state for model in client.call("RepositoryIndex").models] == ["READY"]
+
+
+def test_refusals_have_their_status(client: Client) -> None:
+    tensor, raw = rows()
+    good: dict[str, Any] = {"inputs": [tensor], "raw_input_contents": [raw]}
+    code = client.code
+    assert code("ModelInfer", model_name="other", **good) == "NOT_FOUND"
+    assert code("ModelMetadata", name="credit", version="9") == "NOT_FOUND"
+    assert code("ModelInfer", model_name="credit") == "INVALID_ARGUMENT"
+    assert (
+        code("ModelInfer", model_name="credit", inputs=[tensor], raw_input_contents=[raw[:-1]])
+        == "INVALID_ARGUMENT"
+    )
+    assert (
+        code("ModelInfer", model_name="credit", inputs=[tensor], raw_input_contents=[raw] * 2)
+        == "INVALID_ARGUMENT"
+    )
+    nowhere = [{"name": "nothing"}]
+    assert code("ModelInfer", model_name="credit", outputs=nowhere, **good) == "INVALID_ARGUMENT"
+    large, much = rows(3000)
+    too_large = code("ModelInfer", model_name="credit", inputs=[large], raw_input_contents=[much])
+    assert too_large == "RESOURCE_EXHAUSTED"
+    below = rows(2100)  # what gRPC lets through and the server does not
+    assert (
+        code("ModelInfer", model_name="credit", inputs=[below[0]], raw_input_contents=[below[1]]) == too_large
+    )
+    with pytest.raises(grpc.RpcError, match=r"(?i)unimplemented"):
+        client._channel.unary_unary(SERVICE + "RepositoryModelLoad")(b"", timeout=60)
+    assert client.call("ModelInfer", model_name="credit", **good).outputs
+
+
+def test_server_that_is_not_there_is_unavailable() -> None:
+    server = make_server(Upstream("127.0.0.1", free_port()), 1000)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with closing(Client(port)) as alone:
+        assert alone.code("ModelInfer", model_name="credit") == "UNAVAILABLE"
+        assert not alone.call("ServerReady").ready
+    server.stop(None).wait()
+
+
+@pytest.mark.parametrize(
+    ("datatype", "contents"), [("INT8", {"int_contents": [300]}), ("FP16", {}), ("X" * 99, {})]
+)
+def test_contents_that_do_not_fit_are_refused(datatype: str, contents: dict[str, Any]) -> None:
+    tensor = {"name": "a", "datatype": datatype, "shape": [1], "contents": contents}
+    with pytest.raises(MalformedBody, match="expected"):
+        to_http(MESSAGES["ModelInferRequest"](inputs=[tensor]))
+
+
+@pytest.mark.whole
+def test_tritonclient_reads_every_golden_row_to_the_bit(tmp_path: Path) -> None:
+    """The command, its end, and a client of others that made its messages itself."""
+    bundle = Bundle.load(CREDIT)
+    golden = list(bundle.golden_rows())
+    np.array([np.frombuffer(bundle.schema.encode(row.fields)) for row in golden]).tofile(tmp_path / "codes")
+    with serving(CREDIT, tmp_path) as subject:
+        host, port = address(subject.url)
+        grpc_port = free_port()
+        command = python(
+            "-m", "server.grpc", "--host", host, "--port", str(port), "--grpc-port", str(grpc_port)
+        )
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+            assert process.stderr is not None
+            assert "Answering gRPC" in process.stderr.readline()
+            script = [
+                "tests/foreign/tritonclient_grpc.py",
+                f"{host}:{grpc_port}",
+                bundle.name,
+                str(tmp_path / "codes"),
+            ]
+            done = subprocess.run([foreign_python(), *script], capture_output=True, text=True, timeout=120)
+            process.terminate()
+            assert process.wait(30) == 0
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    expected = [row.margins[0].hex() for row in golden]
+    assert found["rows"] == expected
+    assert found["alone"] == expected[:5]
+    assert found["thousand"] == [expected[i % len(expected)] for i in range(1000)]
+    assert found["ready"] == [True, True, True, False]
+    assert (found["server"], found["model"], found["statistics"]) == ("hotrow", bundle.name, bundle.name)
+    assert found["errors"] == ["StatusCode.NOT_FOUND", "StatusCode.INVALID_ARGUMENT"]
