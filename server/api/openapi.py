@@ -46,9 +46,9 @@ _DEADLINE: JsonSchema = {
     "schema": {"type": "integer", "minimum": 1, "maximum": MAX_MILLISECONDS},
 }
 _INFER = (
-    "The schema shows one row; `shape` [n, F] takes n, and inputs named as features, [n] or [n, 1] each, are "
-    "accepted in place of `features`. Binary tensors follow the JSON, whose length then stands in the header "
-    "`Inference-Header-Content-Length`; with 0 there, the body is one row of FP64 (or FP32) and nothing else."
+    "Rows as one tensor `features`, [n, F], or as a tensor a feature, [n] or [n, 1] each. Binary tensors "
+    "follow the JSON, whose length stands in the header `Inference-Header-Content-Length`; with 0 there, "
+    "the body is one row of FP64 (or FP32) and nothing else."
 )
 
 
@@ -110,6 +110,7 @@ def _components(bundle: Bundle) -> dict[str, JsonSchema]:
         "Problem": schemas.problem_schema(),
         "Error": record({"error": STRING}),
         "Tensor": schemas.tensor_schema(),
+        "InputTensor": schemas.input_tensor_schema(bundle),
         "InferenceRequest": schemas.inference_request_schema(bundle),
         "InferenceResponse": record(
             {
@@ -149,12 +150,8 @@ def _scoring(bundle: Bundle, suffix: str = "") -> dict[str, Any]:
 
 
 def _example_text(text: str) -> JsonSchema:
-    """Text that JSON Schema cannot describe, by an example."""
-    return {
-        "type": "string",
-        "enum": [text],
-        "description": "One example; any rows of these columns will do.",
-    }
+    """Text that JSON Schema cannot describe, by an example; generators send it as it is."""
+    return {"type": "string", "format": "binary", "example": text}
 
 
 def _operations() -> dict[str, Any]:

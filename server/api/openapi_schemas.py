@@ -12,6 +12,7 @@ from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
 from server.model.files import INPUT
 from server.model.schema import MAX_EXACT_INTEGER, Feature
 from server.scoring.model_tensors import ModelTensors
+from server.scoring.tensors import BYTES, DTYPES
 
 JsonSchema = dict[str, Any]
 
@@ -79,7 +80,8 @@ def feature_schema(feature: Feature) -> JsonSchema:
     if feature.kind == "category":
         return described | {"enum": [*feature.categories, *([None] if feature.nullable else [])]}
     if feature.kind == "flag":
-        return described | {"enum": [0, 1, True, False, *([None] if feature.nullable else [])]}
+        forms: list[JsonSchema] = [{"type": "boolean"}, {"type": "integer", "minimum": 0, "maximum": 1}]
+        return described | {"anyOf": [*forms, *[{"type": "null"}] * feature.nullable]}
     types = [feature.kind, *["boolean"] * (feature.form_kind == "flag"), *["null"] * feature.nullable]
     return described | {"type": types if len(types) > 1 else feature.kind} | _range(feature)
 
@@ -202,39 +204,31 @@ def problem_schema() -> JsonSchema:
     return record(members | {"errors": array(error)}, required=list(members))
 
 
+def input_tensor_schema(bundle: Bundle) -> JsonSchema:
+    """An input tensor: all features of n rows, [n, F], or one feature's, [n] or [n, 1]."""
+    value: list[JsonSchema] = [NUMBER, STRING, {"type": "boolean"}, {"type": "null"}]
+    members: dict[str, JsonSchema] = {
+        "name": {"type": "string", "enum": [INPUT, *bundle.schema.names]},
+        "shape": array({"type": "integer", "minimum": 1}, minItems=1, maxItems=2),
+        "datatype": {"type": "string", "enum": [*DTYPES, BYTES]},
+        "data": array({"anyOf": [*value, array({"anyOf": value})]}, minItems=1),
+    }
+    # JSON Schema cannot say that `shape` fits the length of `data`.
+    return record(members, description="`data` is row by row, flat or nested as `shape` says.")
+
+
 def inference_request_schema(bundle: Bundle) -> JsonSchema:
-    """A request of one row: JSON Schema cannot say that `shape` fits the length of `data`."""
-    width = len(bundle.schema)
-    features = record(
-        {
-            "name": {"const": INPUT},
-            "shape": {"const": [1, width]},
-            "datatype": {"type": "string", "enum": ["FP64", "FP32"]},
-            "data": {
-                "type": "array",
-                "prefixItems": [_tensor_value(feature) for feature in bundle.schema.features],
-                "minItems": width,
-                "maxItems": width,
-            },
-        }
-    )
-    names = ModelTensors(bundle).outputs
-    output = record({"name": {"type": "string", "enum": names}}, required=["name"])
+    """A request of rows as tensors."""
+    output = record({"name": {"type": "string", "enum": ModelTensors(bundle).outputs}})
     return record(
         {
             "id": {"type": ["string", "integer", "null"]},
-            "inputs": array(features, minItems=1, maxItems=1),
-            "outputs": array(output, allOf=[_at_most_once(name) for name in names])
-            | {"type": ["array", "null"]},
+            "inputs": array(ref("InputTensor"), minItems=1),
+            "outputs": {"anyOf": [array(output), {"type": "null"}]},
         },
         required=["inputs"],
         example=inference_example(bundle),
     )
-
-
-def _at_most_once(name: str) -> JsonSchema:
-    named = {"type": "object", "properties": {"name": {"const": name}}, "required": ["name"]}
-    return {"contains": named, "minContains": 0, "maxContains": 1}
 
 
 def inference_example(bundle: Bundle) -> JsonSchema:
@@ -247,23 +241,13 @@ def inference_example(bundle: Bundle) -> JsonSchema:
     return {"id": "42", "inputs": [tensor]}
 
 
-def _tensor_value(feature: Feature) -> JsonSchema:
-    described: JsonSchema = {"title": feature.name}
-    if feature.kind in ("category", "flag"):
-        codes = range(2 if feature.kind == "flag" else len(feature.categories))
-        return described | {"enum": [*codes, *([None] if feature.nullable else [])]}
-    return (
-        described | {"type": [feature.kind, "null"] if feature.nullable else feature.kind} | _range(feature)
-    )
-
-
 def tensor_schema() -> JsonSchema:
     """An output tensor; `data` is absent where it follows in binary."""
     members: dict[str, JsonSchema] = {
         "name": STRING,
         "datatype": STRING,
         "shape": array({"type": "integer"}),
-        "data": {"type": "array"},
+        "data": array({}),
         "parameters": {"type": "object"},
     }
     return record(members, required=["name", "datatype", "shape"])
