@@ -52,11 +52,11 @@ def read_table(path: Path, known: Callable[[str], bool] = lambda _: False) -> Da
         raise ExportRefused(f"expected a whole table in {path}, got: {first_line(error)}") from None
 
 
-def _typed(path: Path, found: FileFormat) -> polars.DataFrame:
-    content = io.BytesIO(b"".join(pieces(path, found.compression)))
-    if found.kind == LINES:
+def _typed(path: Path, file_format: FileFormat) -> polars.DataFrame:
+    content = io.BytesIO(b"".join(pieces(path, file_format.compression)))
+    if file_format.kind == LINES:
         return polars.read_ndjson(content, infer_schema_length=None)
-    if found.kind == EXCEL:
+    if file_format.kind == EXCEL:
         with table_errors(path, EXCEL):
             return polars.read_excel(content, infer_schema_length=None)
-    return polars.read_ipc(content) if found.kind == ARROW else polars.read_parquet(content)
+    return polars.read_ipc(content) if file_format.kind == ARROW else polars.read_parquet(content)

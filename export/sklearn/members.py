@@ -70,19 +70,19 @@ def read_member(estimator: Any) -> Member | None:
     return {"lightgbm": _lightgbm, "xgboost": _xgboost}.get(library, lambda _: None)(estimator)
 
 
-def _sklearn(estimator: Any, found: Ensemble) -> Member:
+def _sklearn(estimator: Any, ensemble: Ensemble) -> Member:
     raw = partial(raw_scores, estimator)
-    numbers = all(isinstance(v, int | float) for values in found.categories.values() for v in values)
+    numbers = all(isinstance(v, int | float) for values in ensemble.categories.values() for v in values)
     if numbers:  # what a transformer before it gives are the values themselves
-        return Member(_by_value(found), found.link, raw)
-    return Member(found.forest, found.link, raw, found.categories)
+        return Member(_by_value(ensemble), ensemble.link, raw)
+    return Member(ensemble.forest, ensemble.link, raw, ensemble.categories)
 
 
-def _by_value(found: Ensemble) -> Forest:
+def _by_value(ensemble: Ensemble) -> Forest:
     """The forest with the values of its categories as members, not their positions."""
 
     def valued(split: Split) -> Split:
-        values = [float(found.categories[split.feature][i]) for i in split.members]
+        values = [float(ensemble.categories[split.feature][i]) for i in split.members]
         if not all(value.is_integer() for value in values):
             raise ExportRefused(
                 "expected whole numbers as categories of HistGradientBoosting in a pipeline, got "
@@ -90,9 +90,9 @@ def _by_value(found: Ensemble) -> Forest:
             )
         return replace(split, members=tuple(sorted(map(int, values)))) if values else split
 
-    trees = found.forest.trees if found.categories else ()
+    trees = ensemble.forest.trees if ensemble.categories else ()
     made = tuple(replace(tree, splits=tuple(map(valued, tree.splits))) for tree in trees)
-    return replace(found.forest, trees=made) if made else found.forest
+    return replace(ensemble.forest, trees=made) if made else ensemble.forest
 
 
 def _lightgbm(estimator: Any) -> Member:
@@ -110,10 +110,10 @@ def _xgboost(estimator: Any) -> Member | None:
     return _converted(convert_xgboost(content, missing=getattr(estimator, "missing", None)))
 
 
-def _converted(found: Conversion) -> Member:
-    if found.forest is None:
+def _converted(conversion: Conversion) -> Member:
+    if conversion.forest is None:
         raise ExportRefused("expected trees inside of a scikit-learn model, got gblinear: save it alone")
-    return Member(found.forest, found.link, found.source.margins, found.values)
+    return Member(conversion.forest, conversion.link, conversion.source.margins, conversion.values)
 
 
 def native_columns(estimator: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:

@@ -186,20 +186,24 @@ def _numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
-def _print(title: str, found: Mapping[int, Mapping[str, Latency]]) -> None:
+def _print(title: str, latencies: Mapping[int, Mapping[str, Latency]]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("server")
-    for number in found:
+    for number in latencies:
         table.add_column(f"{number:,}", justify="right")
-    for name in next(iter(found.values())):
-        table.add_row(name, *(f"{rows[name].p50:,.0f} / {rows[name].p99:,.0f}" for rows in found.values()))
+    for name in next(iter(latencies.values())):
+        table.add_row(
+            name, *(f"{rows[name].p50:,.0f} / {rows[name].p99:,.0f}" for rows in latencies.values())
+        )
     console.print(table)
 
 
-def _print_bounds(found: Mapping[str, Latency]) -> None:
+def _print_bounds(latencies: Mapping[str, Latency]) -> None:
     for bound in BOUNDS:
-        if bound.other in found:
-            ratio = getattr(found[bound.server], bound.figure) / getattr(found[bound.other], bound.figure)
+        if bound.other in latencies:
+            ratio = getattr(latencies[bound.server], bound.figure) / getattr(
+                latencies[bound.other], bound.figure
+            )
             verdict = "met" if ratio <= bound.at_most else "MISSED"
             console.print(
                 f"{bound.figure} at 1 connection, {bound.server} over {bound.other}: {ratio:.2f}, "

@@ -48,17 +48,17 @@ def full(scene: Scene, outcome: FaultOutcome) -> None:
     outcome.expect_none("responses or lines wrong", outcome.wrong)
 
 
-def _small_disk(scene: Scene, outcome: FaultOutcome, words: str) -> None:
+def _small_disk(scene: Scene, outcome: FaultOutcome, way: str) -> None:
     with small_disk(scene.new_folder() / "disk", "1m") as disk:
         filler = disk / "filler"
         filler.write_bytes(bytes(DISK_BYTES - ROOM_BYTES))
         with scene.serve(log_dir=str(disk / "logs"), log_queue_bytes=QUEUE_BYTES) as served:
             records = _respond_without_room(scene, served)
             _resumes(scene, outcome, served, records, filler.unlink)
-        _account(outcome, served.logs, records, words)
+        _account(outcome, served.logs, records, way)
 
 
-def _file_limit(scene: Scene, outcome: FaultOutcome, words: str) -> None:
+def _file_limit(scene: Scene, outcome: FaultOutcome, way: str) -> None:
     with scene.serve(log_queue_bytes=QUEUE_BYTES) as served:
         unlimited = resource.RLIM_INFINITY
         writer = observer_of(served.pid).pid
@@ -69,10 +69,10 @@ def _file_limit(scene: Scene, outcome: FaultOutcome, words: str) -> None:
             resource.prlimit(writer, resource.RLIMIT_FSIZE, (unlimited, unlimited))
 
         _resumes(scene, outcome, served, records, lift)
-    _account(outcome, served.logs, records, words)
+    _account(outcome, served.logs, records, way)
 
 
-def _dev_full(scene: Scene, outcome: FaultOutcome, words: str) -> None:
+def _dev_full(scene: Scene, outcome: FaultOutcome, way: str) -> None:
     logs, port = scene.new_folder(), free_port()
     (logs / f"predictions-{port}-0.jsonl").symlink_to("/dev/full")
     with scene.serve(log_dir=str(logs), port=str(port), log_queue_bytes=QUEUE_BYTES) as served:
@@ -81,7 +81,7 @@ def _dev_full(scene: Scene, outcome: FaultOutcome, words: str) -> None:
     outcome.add(records)
     dropped = _dropped(logs)
     outcome.expect(
-        f"every line counted as dropped ({words})", dropped == records.ok, f"{dropped} of {records.ok}"
+        f"every line counted as dropped ({way})", dropped == records.ok, f"{dropped} of {records.ok}"
     )
 
 
@@ -129,23 +129,23 @@ def _bytes(logs: Path) -> int:
     return sum(file.stat().st_size for file in logs.glob("*.jsonl"))
 
 
-def _account(outcome: FaultOutcome, logs: Path, records: RequestRecords, words: str) -> None:
+def _account(outcome: FaultOutcome, logs: Path, records: RequestRecords, way: str) -> None:
     found = reconcile(records, logs)
     dropped = _dropped(logs)
     outcome.add(records, found, counted=dropped)
-    outcome.figures[f"drops, all counted ({words})"] = f"{dropped:,}"
+    outcome.figures[f"drops, all counted ({way})"] = f"{dropped:,}"
     outcome.expect(
-        f"as many drops counted as lines are missing ({words})",
+        f"as many drops counted as lines are missing ({way})",
         dropped == len(found.lost) > 0,
         f"{dropped} counted, {len(found.lost)} missing",
     )
-    outcome.expect_none(f"half lines ({words})", found.unreadable)
+    outcome.expect_none(f"half lines ({way})", found.unreadable)
     checked = subprocess.run(
         python("-m", "monitoring", "verify-log", str(logs)), capture_output=True, text=True, check=False
     )
     said = f"{dropped:,} dropped and counted" in " ".join(checked.stdout.split())
-    outcome.expect(f"verify-log tells of it ({words})", said and checked.returncode == 3, checked.returncode)
-    outcome.expect_none(f"lines twice ({words})", len(found.duplicates))
+    outcome.expect(f"verify-log tells of it ({way})", said and checked.returncode == 3, checked.returncode)
+    outcome.expect_none(f"lines twice ({way})", len(found.duplicates))
 
 
 def _dropped(logs: Path) -> int:

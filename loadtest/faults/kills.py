@@ -109,8 +109,8 @@ def _end(served: Served) -> None:
     served.subject.process.wait(60)
 
 
-def _hold(outcome: FaultOutcome, served: Served, records: RequestRecords, words: str) -> None:
+def _hold(outcome: FaultOutcome, served: Served, records: RequestRecords, way: str) -> None:
     found = reconcile(records, served.logs)
     outcome.add(records, found)
-    outcome.figures[f"lost, {words}"] = str(len(found.lost))
-    outcome.expect_none(f"responses without a line ({words})", len(found.lost))
+    outcome.figures[f"lost, {way}"] = str(len(found.lost))
+    outcome.expect_none(f"responses without a line ({way})", len(found.lost))

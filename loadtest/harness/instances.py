@@ -36,11 +36,11 @@ def wait_for_instances(url: str, request: bytes, count: int, known: Collection[s
     return responses
 
 
-def wait_until(fact: Callable[[], bool], words: str, seconds: float) -> float:
+def wait_until(fact: Callable[[], bool], awaited: str, seconds: float) -> float:
     """Wait until something is true; how long that took. Raises `LoadTestError` if it does not become true."""
     began = time.monotonic()
     while not fact():
         if time.monotonic() - began > seconds:
-            raise LoadTestError(f"expected {words} within {seconds:g} s, got none of it")
+            raise LoadTestError(f"expected {awaited} within {seconds:g} s, got none of it")
         time.sleep(0.02)
     return time.monotonic() - began

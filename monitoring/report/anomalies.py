@@ -33,9 +33,9 @@ class Anomaly:
     why: str
 
 
-def anomalies(found: Figures) -> list[Anomaly]:
+def anomalies(figures: Figures) -> list[Anomaly]:
     """The anomalies of a log, in the order of time."""
-    periods = found.periods
+    periods = figures.periods
     if len(periods.starts) < MINIMUM_PERIODS:
         return []
     enough = periods.requests >= MINIMUM_REQUESTS
@@ -47,7 +47,7 @@ def anomalies(found: Figures) -> list[Anomaly]:
         ("memory", periods.memory, "MiB memory"),
     ):
         odd += _outliers(figure, values, unit, enough, periods)
-    odd += _refusals(found)
+    odd += _refusals(figures)
     odd += _silences(periods)
     return sorted(odd, key=lambda anomaly: (anomaly.first, anomaly.figure))
 
@@ -68,9 +68,9 @@ def _outliers(
     yield from _runs(figure, far, why, periods)
 
 
-def _refusals(found: Figures) -> Iterator[Anomaly]:
+def _refusals(figures: Figures) -> Iterator[Anomaly]:
     """Refusal rates that chance alone would not give: five binomial standard deviations off."""
-    periods, rate = found.periods, found.refusal_rate
+    periods, rate = figures.periods, figures.refusal_rate
     if not 0.0 < rate < 1.0:
         return
     n = np.maximum(periods.scored, 1.0)
@@ -79,7 +79,7 @@ def _refusals(found: Figures) -> Iterator[Anomaly]:
 
     def why(part: slice) -> str:
         share = periods.refused[part].sum() / max(1.0, periods.scored[part].sum())
-        return f"{share:.1%} of decisions are “{found.refusal}”, {rate:.1%} overall"
+        return f"{share:.1%} of decisions are “{figures.refusal}”, {rate:.1%} overall"
 
     yield from _runs("refusals", far, why, periods)
 

@@ -43,13 +43,13 @@ _WIDE, _LOW = (10.4, 2.7), (10.4, 1.9)
 _LOG_FROM = 30.0
 
 
-def latency(found: Figures, odd: Sequence[Anomaly]) -> str:
+def latency(figures: Figures, odd: Sequence[Anomaly]) -> str:
     """Median and 99th percentile over time, the moving average of the mean, anomalies shaded."""
-    periods = found.periods
+    periods = figures.periods
     with _svg(_WIDE) as (axes, image):
-        _line(axes, found, periods.latency_p99, GREY, 0.9, "99th percentile")
-        _line(axes, found, periods.latency_p50, PALE_BLUE, 1.2, "median")
-        _line(axes, found, moving_average(periods.latency_mean), BLUE, 1.8, "moving average of the mean")
+        _line(axes, figures, periods.latency_p99, GREY, 0.9, "99th percentile")
+        _line(axes, figures, periods.latency_p50, PALE_BLUE, 1.2, "median")
+        _line(axes, figures, moving_average(periods.latency_mean), BLUE, 1.8, "moving average of the mean")
         if np.nanmax(periods.latency_p99) > _LOG_FROM * max(1e-9, np.nanmin(periods.latency_p50)):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -58,42 +58,42 @@ def latency(found: Figures, odd: Sequence[Anomaly]) -> str:
             axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
         _time_axis(axes)
-        _mark(axes, found, [a for a in odd if a.figure in ("latency", "tail")])
+        _mark(axes, figures, [a for a in odd if a.figure in ("latency", "tail")])
         _legend(axes)
     return image()
 
 
-def traffic(found: Figures, odd: Sequence[Anomaly]) -> str:
+def traffic(figures: Figures, odd: Sequence[Anomaly]) -> str:
     """Requests per second over time."""
     with _svg(_LOW) as (axes, image):
-        _area(axes, found, found.periods.requests / found.periods.seconds, BLUE)
+        _area(axes, figures, figures.periods.requests / figures.periods.seconds, BLUE)
         _time_axis(axes)
-        _mark(axes, found, [a for a in odd if a.figure == "requests"])
+        _mark(axes, figures, [a for a in odd if a.figure == "requests"])
     return image()
 
 
-def usage(found: Figures, odd: Sequence[Anomaly], name: str) -> str:
+def usage(figures: Figures, odd: Sequence[Anomaly], name: str) -> str:
     """`cpu` (percent of one core) or `memory` (MiB) over time with its moving average."""
-    values = found.periods.cpu if name == "cpu" else found.periods.memory
+    values = figures.periods.cpu if name == "cpu" else figures.periods.memory
     with _svg((5.1, 2.1)) as (axes, image):
-        _line(axes, found, values, PALE_BLUE, 1.0, "sampled")
-        _line(axes, found, moving_average(values), BLUE, 1.8, "moving average")
+        _line(axes, figures, values, PALE_BLUE, 1.0, "sampled")
+        _line(axes, figures, moving_average(values), BLUE, 1.8, "moving average")
         low, high = axes.get_ylim()
         axes.set_ylim(
             min(low, 0.0) if name == "cpu" else max(0.0, low - 0.1 * high), high + 0.1 * (high - low)
         )
         _time_axis(axes)
-        _mark(axes, found, [a for a in odd if a.figure == name])
+        _mark(axes, figures, [a for a in odd if a.figure == name])
     return image()
 
 
-def scores(found: Figures, threshold: float | None) -> str:
+def scores(figures: Figures, threshold: float | None) -> str:
     """The histogram of the scores, those from the threshold on in the colour of refusal."""
-    edges, width = found.score_edges, float(found.score_edges[1] - found.score_edges[0])
+    edges, width = figures.score_edges, float(figures.score_edges[1] - figures.score_edges[0])
     cut = np.inf if threshold is None else threshold
     with _svg(_WIDE) as (axes, image):
         colours = [ORANGE if edge >= cut - width / 2 else BLUE for edge in edges[:-1]]
-        axes.bar(edges[:-1], found.score_counts, width=0.9 * width, align="edge", color=colours)
+        axes.bar(edges[:-1], figures.score_counts, width=0.9 * width, align="edge", color=colours)
         if threshold is not None:
             axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--")
             axes.annotate(
@@ -104,22 +104,22 @@ def scores(found: Figures, threshold: float | None) -> str:
                 textcoords="offset points",
                 va="top",
             )
-        last = int(np.flatnonzero(found.score_counts).max(initial=0))
+        last = int(np.flatnonzero(figures.score_counts).max(initial=0))
         axes.set_xlim(edges[0], max(edges[min(last + 2, SCORE_BINS)], edges[SCORE_BINS // 10]))
-        axes.set_xlabel("score" if found.outcomes else "predicted value")
+        axes.set_xlabel("score" if figures.outcomes else "predicted value")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.grid(axis="x", visible=False)
     return image()
 
 
-def refusals(found: Figures, odd: Sequence[Anomaly]) -> str:
+def refusals(figures: Figures, odd: Sequence[Anomaly]) -> str:
     """The share of refusals over time, and the band chance keeps it in."""
-    periods = found.periods
+    periods = figures.periods
     n = np.where(periods.scored > 0, periods.scored, np.nan)
-    rate, share = found.refusal_rate, periods.refused / n
+    rate, share = figures.refusal_rate, periods.refused / n
     with _svg(_LOW) as (axes, image):
         deviation = 2 * np.sqrt(rate * (1 - rate) / n)
-        middle = _middles(found)
+        middle = _middles(figures)
         axes.fill_between(
             middle,
             np.clip(rate - deviation, 0, 1),
@@ -128,12 +128,12 @@ def refusals(found: Figures, odd: Sequence[Anomaly]) -> str:
             linewidth=0,
             label="95 % by chance",
         )
-        _line(axes, found, share, PALE_BLUE, 1.0, "per period")
-        _line(axes, found, moving_average(share), BLUE, 1.8, "moving average")
+        _line(axes, figures, share, PALE_BLUE, 1.0, "per period")
+        _line(axes, figures, moving_average(share), BLUE, 1.8, "moving average")
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         _time_axis(axes)
-        _mark(axes, found, [a for a in odd if a.figure == "refusals"])
+        _mark(axes, figures, [a for a in odd if a.figure == "refusals"])
         _legend(axes)
     return image()
 
@@ -198,18 +198,18 @@ def _svg(
     image.text = text[text.index("<svg") :]  # a page needs no XML prologue
 
 
-def _middles(found: Figures) -> npt.NDArray[np.float64]:
-    days = np.asarray(date2num(found.periods.starts), dtype=np.float64)  # type: ignore[no-untyped-call]
-    return days + found.periods.seconds / 2 / 86_400
+def _middles(figures: Figures) -> npt.NDArray[np.float64]:
+    days = np.asarray(date2num(figures.periods.starts), dtype=np.float64)  # type: ignore[no-untyped-call]
+    return days + figures.periods.seconds / 2 / 86_400
 
 
-def _line(axes: Axes, found: Figures, values: Series, colour: str, width: float, label: str) -> None:
+def _line(axes: Axes, figures: Figures, values: Series, colour: str, width: float, label: str) -> None:
     marker = "o" if np.isfinite(values).sum() < 3 else ""
-    axes.plot(_middles(found), values, color=colour, linewidth=width, label=label, marker=marker)
+    axes.plot(_middles(figures), values, color=colour, linewidth=width, label=label, marker=marker)
 
 
-def _area(axes: Axes, found: Figures, values: Series, colour: str) -> None:
-    axes.fill_between(_middles(found), values, step="mid", color=colour, linewidth=0, alpha=0.8)
+def _area(axes: Axes, figures: Figures, values: Series, colour: str) -> None:
+    axes.fill_between(_middles(figures), values, step="mid", color=colour, linewidth=0, alpha=0.8)
     axes.set_ylim(bottom=0)
 
 
@@ -220,9 +220,9 @@ def _time_axis(axes: Axes) -> None:
     axes.margins(x=0.01)
 
 
-def _mark(axes: Axes, found: Figures, odd: Sequence[Anomaly]) -> None:
-    days = found.periods.seconds / 86_400
-    starts = date2num(found.periods.starts)  # type: ignore[no-untyped-call]
+def _mark(axes: Axes, figures: Figures, odd: Sequence[Anomaly]) -> None:
+    days = figures.periods.seconds / 86_400
+    starts = date2num(figures.periods.starts)  # type: ignore[no-untyped-call]
     for anomaly in odd:
         first, end = starts[anomaly.first], starts[anomaly.last] + days
         axes.axvspan(first, end, color=RED, alpha=0.14, linewidth=0)

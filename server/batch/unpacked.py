@@ -57,20 +57,20 @@ def readable(source: Path, folder: Path) -> tuple[Path, FileFormat]:
     return source, found
 
 
-def is_array(path: Path, found: FileFormat) -> bool:
+def is_array(path: Path, file_format: FileFormat) -> bool:
     """Whether a file of JSON is one array instead of lines."""
-    if found.kind != LINES:
+    if file_format.kind != LINES:
         return False
-    with opened(path, found.compression) as file:
+    with opened(path, file_format.compression) as file:
         # Whatever it is encoded in: marks and zeros apart, a bracket is its first character.
         beginning = file.read(64).translate(None, b"\0\xef\xbb\xbf\xff\xfe")
     return beginning.lstrip().startswith(b"[")
 
 
-def _lines(path: Path, found: FileFormat, folder: Path) -> Path:
+def _lines(path: Path, file_format: FileFormat, folder: Path) -> Path:
     """The elements of an array as JSON Lines."""
-    encoding = encoding_of(pieces(path, found.compression), str(path))
-    with TextFile(path, found.compression, encoding) as text:
+    encoding = encoding_of(pieces(path, file_format.compression), str(path))
+    with TextFile(path, file_format.compression, encoding) as text:
         content = text.read(MAX_ARRAY_BYTES).removeprefix(b"\xef\xbb\xbf")
         while len(content) < MAX_ARRAY_BYTES and (piece := text.read(_PIECE_BYTES)):
             content += piece

@@ -22,7 +22,7 @@ _templates = Environment(
 
 
 def write_report(
-    file: Path, bundle: Bundle, done: Study, made_from: Mapping[str, Any], rates: Mapping[str, str]
+    file: Path, bundle: Bundle, finished: Study, made_from: Mapping[str, Any], rates: Mapping[str, str]
 ) -> None:
     """Write the page of a bundle: figures, plots, groups, parameters.
 
@@ -30,12 +30,12 @@ def write_report(
     """
     page = _templates.get_template("report.html").render(
         bundle=bundle,
-        figures=done.figures,
+        figures=finished.figures,
         provenance=made_from,
-        rows=_rows(done.figures, rates),
-        pictures=_pictures(bundle, done, rates),
-        groups=_groups(done.figures["held_out"]["groups"], rates),
-        costs=done.figures["held_out"]["cost"],
+        rows=_rows(finished.figures, rates),
+        pictures=_pictures(bundle, finished, rates),
+        groups=_groups(finished.figures["held_out"]["groups"], rates),
+        costs=finished.figures["held_out"]["cost"],
         words=figure_words,
     )
     with writable(file):
@@ -50,15 +50,15 @@ def _rows(figures: Mapping[str, Any], rates: Mapping[str, str]) -> list[tuple[st
     return [*rows, ("cost a row", figure_words(held["cost"]["model"]), figure_words(unseen["cost"]["model"]))]
 
 
-def _pictures(bundle: Bundle, done: Study, rates: Mapping[str, str]) -> list[tuple[str, str]]:
+def _pictures(bundle: Bundle, finished: Study, rates: Mapping[str, str]) -> list[tuple[str, str]]:
     """Pairs of a caption and the address of a plot."""
-    figures = done.figures
+    figures = finished.figures
     held, unseen = figures["held_out"], figures["out_of_fold"]
     labels = {feature.name: feature.label for feature in bundle.schema.features}
     pictures = [
         ("How well it tells them apart (ROC)", plots.roc(held, unseen)),
         ("Whether a probability means what it says (calibration)", plots.calibration(held, unseen)),
-        ("What decisions cost", plots.cost(held, unseen, done.model.threshold)),
+        ("What decisions cost", plots.cost(held, unseen, finished.model.threshold)),
         ("What more rows would bring (learning curve)", plots.learning_curve(figures["learning_curve"])),
         ("What the trees look at (importance)", plots.importance(figures["importance"], labels)),
     ]

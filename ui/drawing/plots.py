@@ -33,13 +33,15 @@ class Line(NamedTuple):
 
 
 def plot(
-    x: Axis, y: Axis, lines: Sequence[Line], said: Text, marks: Sequence[tuple[float, Text]] = ()
+    x: Axis, y: Axis, lines: Sequence[Line], summary: Text, marks: Sequence[tuple[float, Text]] = ()
 ) -> str:
     """Lines on two axes as an `<svg>`; `said` tells it to those who do not see it.
 
     `marks` are upright lines at a value of x, with words at their top.
     """
-    head = f'<svg class="plot" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" {attribute("aria-label", said)}>'
+    head = (
+        f'<svg class="plot" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" {attribute("aria-label", summary)}>'
+    )
     parts = [*(_x_tick(x, *tick) for tick in x.ticks), *(_y_tick(y, *tick) for tick in y.ticks)]
     parts += [_line(x, y, line) for line in lines]
     parts += [_mark(x, *mark) for mark in marks]
@@ -54,7 +56,7 @@ def percent_ticks(values: Sequence[float]) -> list[tuple[float, Text]]:
     return [(value, Text.figures(f"{value * 100:g}\N{NO-BREAK SPACE}%")) for value in values]
 
 
-def trend(lines: Sequence[tuple[str, Sequence[float]]], said: Text) -> str:
+def trend(lines: Sequence[tuple[str, Sequence[float]]], summary: Text) -> str:
     """How figures moved, oldest first, all on one scale from 0: an `<svg>` that stretches."""
     most = max((value for _, values in lines for value in values), default=0.0) or 1.0
     drawn = "".join(
@@ -68,11 +70,11 @@ def trend(lines: Sequence[tuple[str, Sequence[float]]], said: Text) -> str:
     )
     return (
         f'<svg class="trend" viewBox="0 0 100 40" preserveAspectRatio="none" role="img" '
-        f"{attribute('aria-label', said)}>{drawn}</svg>"
+        f"{attribute('aria-label', summary)}>{drawn}</svg>"
     )
 
 
-def bars(counts: Sequence[float], limit: float, said: Text, titles: Sequence[Text]) -> str:
+def bars(counts: Sequence[float], limit: float, summary: Text, titles: Sequence[Text]) -> str:
     """Counts over 0 to 1 as bars, with a line at `limit` (none below 0)."""
     most = max([*counts, 1.0])
     drawn = "".join(
@@ -81,7 +83,7 @@ def bars(counts: Sequence[float], limit: float, said: Text, titles: Sequence[Tex
         for i, count in enumerate(counts)
     )
     shown = f' style="--limit:{100 * limit:.2f}%"' if limit >= 0 else ' style="--limit:-10%"'
-    return f'<div class="bars" role="img" {attribute("aria-label", said)}{shown}>{drawn}</div>'
+    return f'<div class="bars" role="img" {attribute("aria-label", summary)}{shown}>{drawn}</div>'
 
 
 def _place(x: Axis, y: Axis, point: Point) -> Point:
@@ -98,23 +100,23 @@ def _line(x: Axis, y: Axis, line: Line) -> str:
     return f'<g class="{line.style}"><polyline points="{path}"/>{dots}</g>'
 
 
-def _x_tick(x: Axis, value: float, words: Text) -> str:
+def _x_tick(x: Axis, value: float, text: Text) -> str:
     place = _LEFT + (WIDTH - _LEFT - _RIGHT) * x.share(value)
     grid = f'<path class="grid" d="M{place:.1f} {_TOP:g}V{HEIGHT - _BOTTOM:g}"/>'
-    return grid + _word("tick", place, HEIGHT - _BOTTOM + 18, words)
+    return grid + _word("tick", place, HEIGHT - _BOTTOM + 18, text)
 
 
-def _y_tick(y: Axis, value: float, words: Text) -> str:
+def _y_tick(y: Axis, value: float, text: Text) -> str:
     place = HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * y.share(value)
     grid = f'<path class="grid" d="M{_LEFT:g} {place:.1f}H{WIDTH - _RIGHT:g}"/>'
-    return grid + _word("tick end", _LEFT - 8, place + 4, words)
+    return grid + _word("tick end", _LEFT - 8, place + 4, text)
 
 
-def _mark(x: Axis, value: float, words: Text) -> str:
+def _mark(x: Axis, value: float, text: Text) -> str:
     place = _LEFT + (WIDTH - _LEFT - _RIGHT) * x.share(value)
     line = f'<path class="mark" d="M{place:.1f} {_TOP:g}V{HEIGHT - _BOTTOM:g}"/>'
-    return line + _word("tick start", place + 6, _TOP + 12, words)
+    return line + _word("tick start", place + 6, _TOP + 12, text)
 
 
-def _word(style: str, x: float, y: float, words: Text) -> str:
-    return tag("text", words, class_=style, x=f"{x:.1f}", y=f"{y:.1f}")
+def _word(style: str, x: float, y: float, text: Text) -> str:
+    return tag("text", text, class_=style, x=f"{x:.1f}", y=f"{y:.1f}")
