@@ -150,6 +150,8 @@ def _of_csv(bundle: Bundle) -> Iterator[Worst]:
         "line breaks in a header": partial(fill, MANY, b"", b'"a\n",', b"\n1\n"),
         "a cell of digits": partial(fill, MANY, header, b"1", b"x\n"),
         "cells of digits": partial(fill, MANY, header, b"1" * 16_000 + b"x\n"),
+        "names of columns": partial(fill, ONE, header[:-1] + b",", b"a,", b"\n1\n"),
+        "names on lines": partial(fill, ONE, header[:-1] + b",", b'"a\n",', b"\n1\n"),
         "columns": partial(fill, MANY, header[:-1], b",", b"\n1\n"),
         "cells": partial(fill, MANY, header, b",", b"\n"),
         "quoted line breaks": partial(fill, MANY, header + b'"', b"\n", b'"\n'),

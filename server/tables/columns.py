@@ -10,6 +10,10 @@ from server.model.bundle import Bundle
 from server.model.schema import Schema
 from server.tables.cells import number
 
+#: Columns of a request's table beside the model's: to find out what a name means takes some
+#: microseconds, and a header of 1 MiB has 500,000 names. Files may have any number.
+MAX_OTHER_COLUMNS = 1000
+
 
 class ColumnsRefused(HotrowError):
     """The columns are not those of the model; `option` is what `server.batch` offers beside."""
@@ -42,6 +46,11 @@ class FeatureNames:
         self._exact = {name: name for name in schema.names}
         self._labels = _unique((f.label, f.name) for f in schema.features if f.label)
         self._folded = _unique((_folded(name), name) for name in schema.names)
+
+    @property
+    def most(self) -> int:
+        """The columns of a request's table: all that mean something, twice, and others beside them."""
+        return 2 * (len(self._schema) + len(self._schema.ignored)) + MAX_OTHER_COLUMNS
 
     def __call__(self, name: str) -> str | None:
         """The feature of a name, None if it means none."""

@@ -60,13 +60,20 @@ class Head(NamedTuple):
     first_line: int
 
 
-def read_head(text: bytes, known: Callable[[str], bool], options: Options, where: str) -> Head:
+def read_head(
+    text: bytes, known: Callable[[str], bool], options: Options, where: str, most_columns: int = 0
+) -> Head:
     """The header of a text in UTF-8, and how the records after it are written.
 
     `text` is the file, or its beginning of whole records; `known` says which names mean
-    something. Raises `CsvRefused`.
+    something. Raises `CsvRefused`, for more than `most_columns`, if that is not 0, before
+    any is looked at.
     """
     begin, line, said = _skip(text)
+    if most_columns:
+        end = _record_end(text, begin, options.quotes)
+        if max(text.count(separator.encode(), begin, end) for separator in SEPARATORS) >= most_columns:
+            raise CsvRefused(f"expected at most {most_columns} columns in {where}, got more")
     separator = options.separator or said or _separator(text[begin:], known, options.quotes)
     dialect = Dialect(separator, options.quotes)
     names = options.columns
@@ -106,14 +113,19 @@ def _breaks(text: bytes) -> int:
     return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
 
 
-def _first_record(text: bytes, begin: int, dialect: Dialect, where: str, line: int) -> tuple[list[str], int]:
-    """The cells of the first record, and its size in bytes with its line end."""
-    end, quotes = begin, 0
+def _record_end(text: bytes, begin: int, quotes: bool) -> int:
+    """Behind the record that begins there, and its line end."""
+    end, count = begin, 0
     while True:
         counted, end = end, _line_end(text, end)
-        quotes += text.count(b'"', counted, end) if dialect.quotes else 0
-        if quotes % 2 == 0 or end >= len(text):
-            break
+        count += text.count(b'"', counted, end) if quotes else 0
+        if count % 2 == 0 or end >= len(text):
+            return end
+
+
+def _first_record(text: bytes, begin: int, dialect: Dialect, where: str, line: int) -> tuple[list[str], int]:
+    """The cells of the first record, and its size in bytes with its line end."""
+    end = _record_end(text, begin, dialect.quotes)
     record = text[begin:end]
     if not record:
         raise CsvRefused(f"expected {where} to begin with a CSV header, got nothing")

@@ -41,9 +41,8 @@ def csv_text(body: bytes, names: FeatureNames, options: Options, where: str) -> 
     except (CsvRefused, UnicodeError) as error:
         raise MalformedBody(str(error)) from None
     try:
-        return CsvText(
-            text, read_head(_beginning(text), lambda name: names(name) is not None, options, where)
-        )
+        head = read_head(_beginning(text), lambda name: names(name) is not None, options, where, names.most)
+        return CsvText(text, head)
     except (CsvRefused, ColumnsRefused) as error:
         raise UnacceptableRow(str(error)) from None
 

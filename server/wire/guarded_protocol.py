@@ -179,7 +179,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: reject it, or let uvicorn start the request."""
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+        if self.parser.get_method() == b"CONNECT":  # to the parser the end of HTTP, whatever follows
+            self._stop(MalformedRequest("expected a request to this server, got one for a proxy"))
+        if self.parser.should_upgrade():
             self._asks_upgrade = True  # it comes here again, without that
             return
         # Looked at once, here: a head grows by what one read gives, until `data_received` ends it.

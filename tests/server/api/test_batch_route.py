@@ -191,6 +191,17 @@ def test_long_cell_is_refused_at_once(client: httpx.Client, cell: str) -> None:
     assert post(client, f"income\n{cell}\n".encode(), "text/csv").status_code in (400, 422)
 
 
+@pytest.mark.parametrize("header", ["income,{}", "income;{}", "income\t{}", '"income\n","{}\n"'])
+def test_columns_are_counted_before_they_are_named(client: httpx.Client, header: str) -> None:
+    separator = header.partition("income")[2].partition("{}")[0]
+    names = header.format(separator.join(f"a{i}" for i in range(2000)))
+    refused = post(client, f"{names}\n1\n".encode(), "text/csv")
+    assert (refused.status_code, "at most 1006 columns in the body" in refused.json()["detail"]) == (
+        422,
+        True,
+    )
+
+
 def test_rows_are_counted_before_they_are_built(client: httpx.Client) -> None:
     problem = post(client, b"income\n" + b"1\n" * 140_000, "text/csv")
     assert problem.status_code == 422

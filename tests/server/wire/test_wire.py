@@ -95,6 +95,8 @@ VECTORS = {
     "expectation of something": (request(LENGTH, b"Expect: foo\r\n"), 417),
     "TRACE": (b"TRACE /livez HTTP/1.1\r\nHost: test\r\n\r\n", 405),
     "CONNECT": (b"CONNECT a:1 HTTP/1.1\r\nHost: test\r\n\r\n", 400),
+    "CONNECT to a path": (request(LENGTH, start=b"CONNECT /predict HTTP/1.1\r\n"), 400),
+    "CONNECT to a URL": (request(CHUNKED, start=b"CONNECT http://a:1/ HTTP/1.1\r\n", body=CHUNKS), 400),
     "method in small letters": (b"get /livez HTTP/1.1\r\nHost: test\r\n\r\n", 400),
     "CONNECT and Upgrade": (
         b"CONNECT a:1 HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
