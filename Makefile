@@ -65,7 +65,7 @@ bench: $(VENV)/dev ## CPU per request beside hello worlds and FastAPI, and open-
 	@$(RUN) loadtest bench && $(RUN) loadtest guards
 
 bench-export: $(VENV)/dev ## the exported graph against LightGBM, XGBoost and the stock converter
-	@$(RUN) loadtest bench export && $(RUN) loadtest bench exporting
+	@$(RUN) loadtest bench export && $(RUN) loadtest bench exporting && $(RUN) loadtest bench pipelines
 
 bench-batch: $(VENV)/dev ## the batch command against pandas and LightGBM
 	@$(RUN) loadtest bench batch && $(RUN) loadtest bench rows && $(RUN) loadtest bench compiled

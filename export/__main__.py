@@ -73,6 +73,12 @@ def parse(arguments: Sequence[str]) -> ExportRequest:
     add("--fn-cost", type=_cost, metavar="COST", help="cost of a missed positive, instead of --threshold")
     add("--fp-cost", type=_cost, metavar="COST", help="cost of a false alarm")
     add("--replace", action="store_true", help="write over other content of the same name and version")
+    add(
+        "--python",
+        type=Path,
+        metavar="PATH",
+        help="the Python that reads the pickle, of the environment that the model was trained in",
+    )
     add("--trust-pickle", action="store_true", help="load a pickle, which can run any code")
     options = parser.parse_args(arguments)
     if options.threshold is not None and not 0.0 <= options.threshold <= 1.0:

@@ -26,6 +26,7 @@ from export.reading.description import (
     check_examples,
     check_names,
     checked_policy,
+    reasons_of,
     weighed,
     written,
 )
@@ -122,8 +123,7 @@ def _description(
     decision = _decision(request, document, conversion, old)
     manifest = {k: v for k, v in old.manifest.items() if k not in _OWN_MEMBERS} if old else {}
     manifest |= {key: document[key] for key in CARRIED if document.get(key)}
-    described = entries(request.schema) if request.schema else []
-    reasons = {item["name"]: item["reason"] for item in described if item.get("reason")}
+    reasons = reasons_of(document)
     manifest |= {"reasons": reasons} if reasons else {}
     return _Described(name, version, checked_policy(manifest, decision, schema), schema, manifest)
 
@@ -183,6 +183,7 @@ def _load(request: ExportRequest, document: Mapping[str, Any], old: Bundle | Non
         evidence=_evidence(request, old),
         rounds=request.rounds or source.get("rounds", "best"),
         missing=source.get("missing"),
+        python=request.python,
     )
     return load(Path(path), allowed)
 

@@ -1,10 +1,11 @@
 """From a file to its conversion: which family it is, read without running anything it says."""
 
+import base64
 import io
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -38,12 +39,16 @@ class LoadOptions:
     evidence: Evidence = field(default_factory=Evidence)
     rounds: Rounds = "best"
     missing: float | None = None
+    python: Path | None = None
 
 
 def load(path: Path, options: LoadOptions) -> Conversion:
     """The conversion of a model file; raises `ExportRefused` with the reason."""
     content = read_source(path)
-    return _CONVERTERS[recognize(content, path.name)](content, options)
+    family = recognize(content, path.name)
+    if options.python is not None:
+        return _by_interpreter(options.python, path, family, options)
+    return _CONVERTERS[family](content, options)
 
 
 #: What MLflow and others call the one model of a folder.
@@ -131,7 +136,12 @@ def _from_catboost(content: bytes, options: LoadOptions) -> Conversion:
         )
     from export.catboost.model import convert_catboost
 
-    return convert_catboost(content, classes=options.classes, is_json=not content.startswith(b"CBM1"))
+    return convert_catboost(
+        content,
+        classes=options.classes,
+        is_json=not content.startswith(b"CBM1"),
+        evidence=options.evidence,
+    )
 
 
 def _from_onnx(content: bytes, options: LoadOptions) -> Conversion:
@@ -174,12 +184,54 @@ def _from_pickle(content: bytes, options: LoadOptions) -> Conversion:
         _loading(
             "expected a pickle that loads here, got one that does not",
             "it is damaged, needs a library that is not here, or was saved with another version than "
-            f"{_versions()}",
+            f"{_versions()}: give the Python of its own environment (--python .venv/bin/python)",
         ),
         same_version(),
     ):
         model = joblib.load(io.BytesIO(content))
     return from_object(model, "source.joblib", content, options)
+
+
+def _by_interpreter(python: Path, path: Path, family: Family, options: LoadOptions) -> Conversion:
+    """The conversion of a pickle that the interpreter of its own environment reads."""
+    if family != "pickle":
+        raise ExportRefused(
+            f"expected a pickle for --python to read, got a file of {family}: leave --python out"
+        )
+    if not options.trust_pickle:
+        raise ExportRefused(
+            "expected a pickle that you made yourself, as loading one runs its code, there too: "
+            "say --trust-pickle"
+        )
+    from export.interpreter.model import convert_elsewhere
+
+    return convert_elsewhere(python, path, options.rounds, lambda member: _handed_over(member, options))
+
+
+def _handed_over(member: Mapping[str, Any], options: LoadOptions) -> Conversion:
+    """The conversion of a booster as its library wrote it in another environment."""
+    labels = tuple(map(str, member["classes"]))
+    if member["kind"] == "lightgbm":
+        from export.lightgbm.model import convert_lightgbm
+
+        best = {"best_iteration": member["best"], "rounds_trained": member["rounds"]}
+        record = best if member["best"] > 0 else {}
+        return convert_lightgbm(
+            member["text"], classes=options.classes, labels=labels, record=record, evidence=options.evidence
+        )
+    content = base64.b64decode(member["content"])
+    if member["kind"] == "catboost":
+        return _from_catboost(content, options)
+    from export.xgboost.model import convert_xgboost
+
+    return convert_xgboost(
+        content,
+        classes=options.classes,
+        labels=labels,
+        rounds=options.rounds,
+        missing=member["missing"],
+        target=_target(options),
+    )
 
 
 @contextmanager
@@ -207,7 +259,8 @@ def same_version() -> Iterator[None]:
             raise ExportRefused(
                 f"expected a model saved with scikit-learn {told.current_sklearn_version}, got "
                 f"{told.estimator_name} saved with {told.original_sklearn_version}, which may predict "
-                "otherwise here: save it again with this version, or as ONNX where it was trained"
+                "otherwise here: give the Python it was trained with (--python .venv/bin/python), save it "
+                "again with this version, or as ONNX where it was trained"
             )
 
 

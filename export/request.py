@@ -34,3 +34,4 @@ class ExportRequest:
     fp_cost: float | None = None
     replace: bool = False
     trust_pickle: bool = False
+    python: Path | None = None

@@ -14,7 +14,7 @@ COMMANDS = {
     "compare": "two runs: what differs beyond the noise, and in which functions",
     "same-code": "whether compare finds no difference where there is none, and one that is planted",
     "bench": "CPU per request and latency beside other servers, in one run; or bench "
-    "batch | export | exporting | latency | log | page | ray | reasons | rows",
+    "batch | export | exporting | latency | log | page | pipelines | ray | reasons | rows",
     "open": "requests at a fixed rate, latency from the intended send time",
     "sweep": "latency against rate up to saturation",
     "memory": "what the server keeps under load, with memray",
@@ -49,6 +49,7 @@ BENCHES = {
     "exporting": "seconds and memory of the export of small and of large models",
     "latency": "p50 and p99 with the log, without it and busy polling, beside raw ASGI and nginx",
     "log": "what reports of a long log take",
+    "pipelines": "a row through a pipeline beside the booster at its end alone",
     "page": "from a slider of the page to the verdict on screen",
     "ray": "what Ray Serve's way to a replica costs",
     "reasons": "what reasons cost beside the answer alone, one row and many",

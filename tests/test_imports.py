@@ -133,8 +133,8 @@ FLOORS = {
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
     "ui": "words drawing cases access tabs calls script page announce __main__",
     "monitoring": "errors logs drift report dashboard __main__",
-    "export": "errors request forest lightgbm xgboost catboost onnx sklearn reading evaluation load verify "
-    "assemble command guard __main__",
+    "export": "errors request forest lightgbm xgboost catboost onnx sklearn interpreter reading evaluation "
+    "load verify assemble command guard __main__",
     "train": "errors tables synthetic_tables study golden examples card french reasons own_table "
     "own_pipeline pipeline __main__",
 }

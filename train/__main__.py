@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from export.reading.label import label
 from server.cli import run
@@ -24,7 +24,6 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("expected --table and --target together")
     if options.table is not None and options.data is not None:
         parser.error("expected --table or --data, got both")
-    name = options.name or ("credit" if options.table is None else _label_of(options.table))
     # Imported here: the options are told without the libraries of training.
     from rich.console import Console
 
@@ -34,15 +33,22 @@ def main(arguments: Sequence[str]) -> int:
     from train.study.tracking import check_tracking
 
     check_tracking()
+    document = _document(options.schema)
+    said = document.get("costs") or {"false_negative": 10.0, "false_positive": 1.0}
+    table = "credit" if options.table is None else _label_of(options.table)
+    name = options.name or document.get("name") or table
     out = options.out or Path("out") / name
     recipe = Recipe(
         out=out,
         replace=options.replace,
         name=name,
-        version=options.version,
+        version=options.version or document.get("version") or "1",
         trials=options.trials,
         seed=options.seed,
-        costs=Costs(missed_default=options.fn_cost, refused_good=options.fp_cost),
+        costs=Costs(
+            missed_default=float(options.fn_cost or said["false_negative"]),
+            refused_good=float(options.fp_cost or said["false_positive"]),
+        ),
         runs=options.runs,
         report=options.report or out.with_name(f"{out.name}.html"),
     )
@@ -54,11 +60,29 @@ def main(arguments: Sequence[str]) -> int:
     else:
         from train.own_pipeline import train_table
 
-        train_table(_asked(options), recipe, narrator)
+        train_table(_asked(options, document), recipe, narrator)
     return 0
 
 
-def _asked(options: argparse.Namespace) -> "Asked":
+def _document(path: Path | None) -> dict[str, Any]:
+    """What is described beside the features; raises `ExportRefused` for what training has no place for."""
+    if path is None:
+        return {}
+    from export.errors import ExportRefused
+    from export.reading.describe import document_of
+    from export.reading.description import check_document
+
+    document = document_of(path)
+    check_document(document)
+    if document.get("threshold") is not None:
+        raise ExportRefused(
+            f"expected costs in {path}, by which training chooses the threshold, got a threshold: say what "
+            "mistakes cost, or train first and give it to python -m export"
+        )
+    return document
+
+
+def _asked(options: argparse.Namespace, document: dict[str, Any]) -> "Asked":
     """What is asked of a table of one's own."""
     from train.own_table import Asked
 
@@ -68,9 +92,10 @@ def _asked(options: argparse.Namespace) -> "Asked":
         positive=options.positive,
         key=options.id,
         drop=options.drop,
-        groups=options.groups,
+        groups=options.groups or tuple(document.get("groups") or ()),
         schema=options.schema,
-        decisions=options.decisions,
+        decisions=options.decisions or tuple(document.get("decisions") or ("negative", "positive")),
+        document=document,
     )
 
 
@@ -91,11 +116,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--id", metavar="COLUMN", help="names a row; held to be unique, never learned from")
     add("--drop", type=_columns, default=(), metavar="A,B", help="columns that are not learned from")
     add("--groups", type=_columns, default=(), metavar="A,B", help="columns whose groups are looked at apart")
-    add("--schema", type=Path, metavar="FILE", help="features in words, as of python -m export")
+    add(
+        "--describe",
+        "--schema",
+        dest="schema",
+        type=Path,
+        metavar="FILE",
+        help="features, names, costs, wording and more in words, as of python -m export",
+    )
     add(
         "--decisions",
         type=_two,
-        default=("negative", "positive"),
         metavar="A,B",
         help="names of the decisions below and from the threshold [negative,positive]",
     )
@@ -103,11 +134,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="DIR", help="the bundle [out/NAME]")
     parser.add_argument("--replace", action="store_true", help="write over a bundle that stands there")
     parser.add_argument("--name", type=label, help="the model's name [credit, or the table's]")
-    parser.add_argument("--version", type=label, default="1", help="the model's version [%(default)s]")
+    parser.add_argument("--version", type=label, help="the model's version [1]")
     parser.add_argument("--trials", type=_at_least(1), default=40, help="parameter sets tried [%(default)s]")
     parser.add_argument("--seed", type=_at_least(0), default=0, help="of everything random [%(default)s]")
-    parser.add_argument("--fn-cost", type=_cost, default=10.0, help="of a missed default [%(default)g]")
-    parser.add_argument("--fp-cost", type=_cost, default=1.0, help="of a refused good client [%(default)g]")
+    parser.add_argument("--fn-cost", type=_cost, help="of a missed default [10]")
+    parser.add_argument("--fp-cost", type=_cost, help="of a refused good client [1]")
     parser.add_argument(
         "--clients", type=_at_least(1), default=20_000, help="synthetic clients, without --data [%(default)s]"
     )

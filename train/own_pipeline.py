@@ -7,6 +7,7 @@ import numpy as np
 
 from export.assemble import write_conversion
 from export.lightgbm.model import convert_lightgbm
+from export.reading.description import CARRIED, check_examples, check_names, checked_policy, reasons_of
 from server.model.bundle import CARD_FILE, REFERENCE_FILE, Bundle, Decision
 from server.model.schema import Feature
 from train.examples import choose
@@ -36,6 +37,7 @@ def train_table(asked: Asked, recipe: Recipe, narrator: Narrator) -> Bundle:
     check_target(recipe.out, replace=recipe.replace)
     table = load_table(asked)
     rows = table.rows
+    _check_description(asked, rows)
     narrator.say(f"read {asked.path.name}: {len(rows):,} rows, {len(rows.inputs.schema)} features")
     narrator.say(f"{rows.target.mean():.2%} have {asked.target} {table.positive}")
     for note in table.notes:
@@ -53,6 +55,15 @@ def train_table(asked: Asked, recipe: Recipe, narrator: Narrator) -> Bundle:
     return bundle
 
 
+def _check_description(asked: Asked, rows: Rows) -> None:
+    """Raise `ExportRefused` for a description that would refuse the bundle once everything is trained."""
+    schema = rows.inputs.schema
+    check_examples(asked.document, schema)
+    check_names(asked.document, schema)
+    below, otherwise = asked.decisions
+    checked_policy(asked.document, Decision(below=below, otherwise=otherwise), schema)
+
+
 def _rates(asked: Asked) -> dict[str, str]:
     """What the rates of `evaluate.decisions` are called."""
     below, otherwise = asked.decisions
@@ -64,13 +75,19 @@ def _rates(asked: Asked) -> dict[str, str]:
 
 
 def _write(asked: Asked, table: OwnTable, recipe: Recipe, done: Study, made_from: dict[str, Any]) -> Bundle:
-    chosen = decision(done.model, recipe.costs, *asked.decisions)
+    below, otherwise = asked.decisions
+    chosen = decision(done.model, recipe.costs, below, otherwise)
+    wording = {"title": recipe.name, "probability": f"probability of {asked.target} {table.positive}"}
     manifest = {
-        "wording": {"title": recipe.name, "probability": f"probability of {asked.target} {table.positive}"},
         "evaluation": done.figures,
         "provenance": made_from,
         "examples": _examples(table.rows, done, recipe.seed),
+        **{key: asked.document[key] for key in CARRIED if asked.document.get(key)},
+        "wording": {**wording, **(asked.document.get("wording") or {})},
     }
+    if reasons := reasons_of(asked.document):
+        manifest["reasons"] = reasons
+    chosen = checked_policy(manifest, chosen, table.rows.inputs.schema) or chosen
     files = {
         REFERENCE_FILE: reference(done),
         CARD_FILE: _card(asked, table, done, made_from, chosen).encode(),

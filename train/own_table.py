@@ -1,11 +1,12 @@
 """A table of one's own -> rows to learn from: which column is what, by its values over the whole file."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -35,7 +36,10 @@ _UNNAMEABLE = re.compile(r'[\s,:\[\]{}"]')
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of a table: columns by their names, `positive` a value of the target."""
+    """What is asked of a table: columns by their names, `positive` a value of the target.
+
+    `document` is the description whose features are in `schema`.
+    """
 
     path: Path
     target: str
@@ -44,7 +48,8 @@ class Asked:
     drop: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     schema: Path | None = None
-    decisions: tuple[str, str] = ("negative", "positive")
+    decisions: tuple[str, ...] = ("negative", "positive")
+    document: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,11 @@ def load_table(asked: Asked) -> OwnTable:
         raise DataError(
             f"{faults[0]}, in {asked.path}" + (f", and {len(faults) - 1} more" * (len(faults) > 1))
         )
+    _check_monotone(schema)
     matrix = data.matrix
     inputs = Inputs(
         schema,
+        monotone={f.name: 1 if f.monotone == "up" else -1 for f in schema.features if f.monotone},
         unordered=tuple(feature.name for feature in schema.features if feature.kind == "category"),
         groups=tuple(_group(name, features, data) for name in asked.groups),
     )
@@ -199,6 +206,16 @@ def _share_of_numbers(words: pl.Series, table: DataTable) -> float:
     numbers = {word: not isinstance(number(word, table.rules), str) for word in words.unique().to_list()}
     are_numbers = words.replace_strict(numbers, default=False, return_dtype=pl.Boolean) | truth
     return int(are_numbers.sum()) / max(1, len(words))
+
+
+def _check_monotone(schema: Schema) -> None:
+    """Raise `DataError` for a category that the answer is to follow: it has no order for the trees."""
+    for feature in schema.features:
+        if feature.monotone and feature.kind == "category":
+            raise DataError(
+                f"expected monotone of numbers, got {feature.name}, a category: leave monotone out, or make "
+                "numbers of it"
+            )
 
 
 def _group(name: str, features: Sequence[Feature], data: Data) -> Group:

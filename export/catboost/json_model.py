@@ -4,9 +4,9 @@ CatBoost rounds rows to float32, goes right where `x > border`, adds leaves in f
 then applies scale and bias. Format: `model_export/json_model_helpers.cpp` in its sources.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -21,7 +21,7 @@ _NAN_RIGHT = {"AsFalse": False, "AsTrue": True, "AsIs": False}
 class CatBoostModel:
     """A model as its JSON describes it: the margin is `scale * sum + bias` of each target.
 
-    `gaps` are the features that training saw missing.
+    `gaps` are the features that training saw missing, `categories` the texts of those of categories.
     """
 
     forest: Forest
@@ -31,12 +31,20 @@ class CatBoostModel:
     loss: str
     classes: tuple[str, ...]
     gaps: frozenset[int]
+    categories: Mapping[int, tuple[str, ...]]
 
 
-def parse_catboost(content: bytes) -> CatBoostModel:
-    """The model written by `save_model("m.json", format="json")`; raises `ExportRefused`."""
+#: Gives the texts of the column of this name, and CatBoost's hash of each, by some of its hashes.
+Categories = Callable[[str, Sequence[int]], Mapping[str, int]]
+
+
+def parse_catboost(content: bytes, categories: Categories) -> CatBoostModel:
+    """The model written by `save_model("m.json", format="json")`; raises `ExportRefused`.
+
+    The file holds hashes where a column of categories had texts: `categories` tells these.
+    """
     try:
-        return _model(orjson.loads(content))
+        return _model(orjson.loads(content), categories)
     except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise ExportRefused(
             f"expected a whole CatBoost model, got a damaged one ({type(error).__name__}: {error}): "
@@ -44,37 +52,79 @@ def parse_catboost(content: bytes) -> CatBoostModel:
         ) from None
 
 
-def _model(document: Mapping[str, Any]) -> CatBoostModel:
+def _model(document: Mapping[str, Any], categories: Categories) -> CatBoostModel:
     info = document["features_info"]
-    for kind, words in (
-        ("categorical_features", "categories"),
-        ("ctrs", "statistics of categories (CTR)"),
-        ("text_features", "texts"),
-        ("embedding_features", "embeddings"),
-    ):
-        if info.get(kind):
-            raise ExportRefused(
-                f"expected columns of numbers alone, got {words} in a CatBoost model, which are not proven "
-                "equal: encode them before training, in a pipeline of scikit-learn for example"
-            )
-    columns = {column["feature_index"]: column for column in info["float_features"]}
-    width = 1 + max(column["flat_feature_index"] for column in columns.values())
-    names = [f"f{i}" for i in range(width)]
-    for column in columns.values():
-        names[column["flat_feature_index"]] = column.get("feature_id") or f"f{column['flat_feature_index']}"
-    if len(set(names)) != width:
-        raise ValueError("a name that comes twice")
+    _check_kinds(info)
+    numbers = {column["feature_index"]: column for column in info.get("float_features") or ()}
+    coded = {column["feature_index"]: column for column in info.get("categorical_features") or ()}
+    names = _names([*numbers.values(), *coded.values()])
+    columns = _FileColumns(numbers, {i: _Coded(column, names, categories) for i, column in coded.items()})
     scale, bias = document["scale_and_bias"]
     bias = tuple(map(float, bias if isinstance(bias, list) else [bias]))
     targets = len(bias)
     trees = [tree for found in _trees(document, targets) for tree in _by_target(found, columns, targets)]
     if not trees:
         raise ValueError("no trees")
-    forest = Forest(tuple(trees), width, targets, rounded=True)
-    gaps = frozenset(c["flat_feature_index"] for c in columns.values() if c.get("has_nans"))
+    forest = Forest(tuple(trees), len(names), targets, rounded=True)
+    gaps = frozenset(c["flat_feature_index"] for c in numbers.values() if c.get("has_nans"))
     told = document["model_info"]
     classes = tuple(map(str, (told.get("class_params") or {}).get("class_names") or ()))
-    return CatBoostModel(forest, float(scale), bias, tuple(names), _loss(told), classes, gaps)
+    texts = {column.place: tuple(column.hashes) for column in columns.coded.values()}
+    return CatBoostModel(forest, float(scale), bias, names, _loss(told), classes, gaps, texts)
+
+
+def _check_kinds(info: Mapping[str, Any]) -> None:
+    for kind, words, mend in (
+        (
+            "ctrs",
+            "statistics of categories (CTR)",
+            "train with one_hot_max_size=255, which splits by the categories themselves, or encode the "
+            "columns in a pipeline of scikit-learn",
+        ),
+        ("text_features", "texts", "make columns of numbers of them before training"),
+        ("embedding_features", "embeddings", "make columns of numbers of them before training"),
+    ):
+        if info.get(kind):
+            raise ExportRefused(
+                f"expected columns of numbers and of one-hot categories, got {words} in a CatBoost model, "
+                f"which are not proven equal: {mend}"
+            )
+
+
+def _names(columns: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    names = [f"f{i}" for i in range(1 + max(column["flat_feature_index"] for column in columns))]
+    for column in columns:
+        names[column["flat_feature_index"]] = column.get("feature_id") or f"f{column['flat_feature_index']}"
+    if len(set(names)) != len(names):
+        raise ValueError("a name that comes twice")
+    return tuple(names)
+
+
+class _Coded:
+    """A column of categories: where it stands, and the texts of each hash that a split asks for."""
+
+    def __init__(self, column: Mapping[str, Any], names: Sequence[str], categories: Categories) -> None:
+        self.place = int(column["flat_feature_index"])
+        wanted = column.get("values") or ()
+        self.hashes = categories(names[self.place], wanted)
+        known = set(self.hashes.values())
+        if missing := [value for value in wanted if value not in known]:
+            raise ExportRefused(
+                f"expected every category of {names[self.place]} that the model splits by, got "
+                f"{len(missing)} that are not among those of --data or --describe: give the table it was "
+                "trained on"
+            )
+
+    def codes(self, value: int) -> tuple[int, ...]:
+        """The positions of the texts with this hash."""
+        return tuple(code for code, known in enumerate(self.hashes.values()) if known == value)
+
+
+class _FileColumns(NamedTuple):
+    """The columns of numbers and those of categories, each by its number in the file."""
+
+    numbers: Mapping[int, Any]
+    coded: Mapping[int, _Coded]
 
 
 def _loss(told: Mapping[str, Any]) -> str:
@@ -110,7 +160,7 @@ def _oblivious(splits: list[Any], leaves: list[dict[str, Any]], level: int, leaf
     }
 
 
-def _by_target(root: Mapping[str, Any], columns: Mapping[int, Any], targets: int) -> Iterator[Tree]:
+def _by_target(root: Mapping[str, Any], columns: _FileColumns, targets: int) -> Iterator[Tree]:
     splits: list[Split | None] = []
     leaves: list[list[float]] = []
     covers: list[float | None] = []
@@ -137,9 +187,13 @@ def _by_target(root: Mapping[str, Any], columns: Mapping[int, Any], targets: int
         yield Tree(whole, values, reached)
 
 
-def _split(split: Mapping[str, Any], columns: Mapping[int, Any], left: int, right: int) -> Split:
+def _split(split: Mapping[str, Any], columns: _FileColumns, left: int, right: int) -> Split:
+    if split["split_type"] == "OneHotFeature":
+        column = columns.coded[split["cat_feature_index"]]
+        # The category itself goes right; whatever is none goes left, a text that is unknown too.
+        return Split(column.place, 0.0, False, "nan", right, left, column.codes(split["value"]))
     if split["split_type"] != "FloatFeature":
         raise ExportRefused(f"expected splits of numbers, got {split['split_type']} in a CatBoost model")
-    column = columns[split["float_feature_index"]]
-    goes_left = not _NAN_RIGHT[column["nan_value_treatment"]]
-    return Split(column["flat_feature_index"], float(split["border"]), goes_left, "nan", left, right)
+    number = columns.numbers[split["float_feature_index"]]
+    goes_left = not _NAN_RIGHT[number["nan_value_treatment"]]
+    return Split(number["flat_feature_index"], float(split["border"]), goes_left, "nan", left, right)

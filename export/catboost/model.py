@@ -1,18 +1,23 @@
 """CatBoost models: trees over float32 rows, sums in float64."""
 
+import ast
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import catboost  # type: ignore[import-not-found,unused-ignore]  # optional: 280 MB
 import numpy as np
 import onnx
+import pandas as pd  # type: ignore[import-untyped]  # ships no types
 from onnx import numpy_helper
 
 from export.catboost.json_model import CatBoostModel, parse_catboost
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion, threshold_feature, two_labels
+from export.forest.evidence import Evidence
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
 from export.forest.paths import path_arrays
@@ -32,36 +37,70 @@ _TASKS = {
 }
 #: After the sums CatBoost takes exponentials by functions of its own.
 OUTPUT_BOUND = 1e-12
+#: A text that is no category of anybody's.
+_UNKNOWN = "\N{NO-BREAK SPACE}unknown"
+#: What CatBoost makes of a column of booleans, with its hashes.
+_BOOLEANS = {"0": -1438285038, "1": 1121341681}
 
 
 class CatBoostSource:
-    """A CatBoost model, predicting on one thread."""
+    """A CatBoost model, predicting on one thread; `texts` are the categories of columns that have some."""
 
-    def __init__(self, model: Any, task: str) -> None:
+    def __init__(self, model: Any, task: str, texts: Mapping[int, Sequence[str]]) -> None:
         self._model = model
         self._is_class = task != "regression"
+        self._texts = texts
 
     def margins(self, rows: Matrix) -> Margins:
         """Raw scores, float64 [n] or [n, K], of rows float64 [n, F]."""
-        return self._predict(rows, "RawFormulaVal")
+        return self._scores(self._table(rows), "RawFormulaVal")
 
     def outputs(self, rows: Matrix) -> Margins:
         """Probabilities (of two classes the second's), or values."""
-        found = self._predict(rows, "Probability" if self._is_class else "RawFormulaVal")
-        return np.ascontiguousarray(found[:, 1]) if found.ndim > 1 and found.shape[1] == 2 else found
+        return self._outputs(self._table(rows))
 
     def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
-        """The prediction of a matrix of numbers; see `Source`."""
-        return self.outputs(number_matrix(rows, schema))
+        """The prediction of a table of numbers and texts; see `ModelSource`."""
+        table = self._table(number_matrix(rows, schema))
+        for i in self._texts:
+            cells = [row.get(schema.names[i]) for row in rows]
+            table[i] = [_UNKNOWN if cell is None else str(cell) for cell in cells]
+        return self._outputs(table)
 
-    def _predict(self, rows: Matrix, kind: str) -> Margins:
+    def _outputs(self, table: Any) -> Margins:
+        found = self._scores(table, "Probability" if self._is_class else "RawFormulaVal")
+        return np.ascontiguousarray(found[:, 1]) if found.ndim > 1 and found.shape[1] == 2 else found
+
+    def _table(self, rows: Matrix) -> Any:
+        """Rows as float32, or as a frame with the texts of the codes."""
         with np.errstate(over="ignore"):
             narrow = rows.astype(np.float32)
-        return np.asarray(self._model.predict(narrow, prediction_type=kind, thread_count=1), dtype=np.float64)
+        if not self._texts:
+            return narrow
+        frame = pd.DataFrame(narrow)
+        for i, texts in self._texts.items():
+            frame[i] = [_UNKNOWN if code != code else texts[int(code)] for code in rows[:, i].tolist()]
+        return frame
+
+    def _scores(self, table: Any, kind: str) -> Margins:
+        data = table
+        if self._texts:
+            named = table.set_axis(self._model.feature_names_, axis=1)
+            data = catboost.Pool(named, cat_features=list(self._texts))
+        return np.asarray(self._model.predict(data, prediction_type=kind, thread_count=1), dtype=np.float64)
 
 
-def convert_catboost(content: bytes, *, classes: Sequence[str] = (), is_json: bool) -> Conversion:
-    """The conversion of a `.cbm` or `.json` file's bytes; raises `ExportRefused`."""
+def convert_catboost(
+    content: bytes,
+    *,
+    classes: Sequence[str] = (),
+    is_json: bool,
+    evidence: Evidence = Evidence(),  # noqa: B008  # frozen
+) -> Conversion:
+    """The conversion of a `.cbm` or `.json` file's bytes; raises `ExportRefused`.
+
+    `evidence` tells the categories, of which the file holds hashes alone.
+    """
     name = "model.json" if is_json else "model.cbm"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
@@ -73,7 +112,7 @@ def convert_catboost(content: bytes, *, classes: Sequence[str] = (), is_json: bo
             booster.save_model(str(text), format="json")
         except (catboost.CatBoostError, ValueError) as error:
             raise ExportRefused(f"expected a model CatBoost can load, got: {first_line(error)}") from None
-        model = parse_catboost(text.read_bytes())
+        model = parse_catboost(text.read_bytes(), partial(_hashes, evidence))
     if model.loss not in _TASKS:
         raise ExportRefused(
             f"expected a loss whose output is known, got {model.loss}: train with one of {', '.join(_TASKS)}"
@@ -88,7 +127,8 @@ def convert_catboost(content: bytes, *, classes: Sequence[str] = (), is_json: bo
         graph=lambda metadata: _graph(model, metadata),
         link={"name": link},
         features=_features(model),
-        source=CatBoostSource(booster, task),
+        source=CatBoostSource(booster, task, model.categories),
+        categories=model.categories,
         file=name,
         content=content,
         classes=names if task == "multiclass" else (),
@@ -104,7 +144,44 @@ def convert_catboost(content: bytes, *, classes: Sequence[str] = (), is_json: bo
 
 def _features(model: CatBoostModel) -> tuple[Feature, ...]:
     thresholds = model.forest.thresholds()
-    return tuple(threshold_feature(name, thresholds[i]) for i, name in enumerate(model.feature_names))
+    return tuple(
+        # A text that is no category equals none, as CatBoost has it; a missing one it refuses.
+        Feature(
+            name, "category", categories=model.categories[i], default=model.categories[i][0],
+            nullable=False, unknown="missing",
+        )
+        if i in model.categories
+        else threshold_feature(name, thresholds[i])
+        for i, name in enumerate(model.feature_names)
+    )  # fmt: skip
+
+
+def _hashes(evidence: Evidence, name: str, wanted: Sequence[int]) -> dict[str, int]:
+    """The hashes of a column's categories, of which the model splits by those `wanted`."""
+    texts = list(evidence.categories.get(name) or sorted(evidence.values(name) or ()))
+    if not texts:
+        raise ExportRefused(
+            f"expected the categories of {name}, of which a CatBoost model holds hashes alone: give --data "
+            "with the table it was trained on, or name them with --describe"
+        )
+    if {text.lower() for text in texts} <= {"true", "false"} and set(wanted) <= {*_BOOLEANS.values()}:
+        return _BOOLEANS
+    return hashes_of(texts)
+
+
+def hashes_of(texts: Sequence[str]) -> dict[str, int]:
+    """CatBoost's own hash of each text, which a tiny model of these tells."""
+    labels = [0.0] * len(texts) + [1.0]
+    rows = catboost.Pool([[text] for text in [*texts, _UNKNOWN]], labels, cat_features=[0])
+    parameters = {"iterations": 1, "one_hot_max_size": 255, "verbose": 0, "allow_writing_files": False}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "hashes.py"
+        tiny = catboost.CatBoost({**parameters, "thread_count": 1}).fit(rows)
+        tiny.save_model(str(path), format="python", pool=rows)
+        table = re.search(r"^cat_features_hashes = (\{.*?^\})", path.read_text(), re.DOTALL | re.MULTILINE)
+    assert table is not None
+    found: dict[str, int] = ast.literal_eval(table[1])
+    return {text: found[text] for text in texts}
 
 
 def _graph(model: CatBoostModel, metadata: Mapping[str, str]) -> bytes:

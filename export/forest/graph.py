@@ -20,6 +20,7 @@ a base gets it as a first tree whose two leaves are the base.
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,6 +176,10 @@ def serialize(
 
 def _preparation(forest: Forest, source: str) -> tuple[list[onnx.NodeProto], list[TensorProto], str]:
     """What happens to the rows before the trees: nodes, constants, and the name of the result."""
+    if forest.sparse:
+        nodes, constants, present = _without_zeros(forest, source)
+        more, others, rows = _preparation(replace(forest, sparse=False), present)
+        return [*nodes, *more], [*constants, *others], rows
     if forest.precision == "float32":
         return _narrow(forest, source)
     if forest.rounded:
@@ -195,6 +200,18 @@ def _preparation(forest: Forest, source: str) -> tuple[list[onnx.NodeProto], lis
         helper.make_node("Where", ["is_zero", "missing", source], ["rows"]),
     ]
     return nodes, constants, "rows"
+
+
+def _without_zeros(forest: Forest, source: str) -> tuple[list[onnx.NodeProto], list[TensorProto], str]:
+    """Rows as a sparse matrix holds them: a zero that is no code is missing."""
+    zeros = np.zeros(forest.width)
+    zeros[sorted(forest.coded)] = math.nan  # equal to nothing
+    constants = [numpy_helper.from_array(zeros, "zeros"), numpy_helper.from_array(np.array(math.nan), "none")]
+    nodes = [
+        helper.make_node("Equal", [source, "zeros"], ["is_zero"]),
+        helper.make_node("Where", ["is_zero", "none", source], ["dense"]),
+    ]
+    return nodes, constants, "dense"
 
 
 def _narrow(forest: Forest, source: str) -> tuple[list[onnx.NodeProto], list[TensorProto], str]:

@@ -62,8 +62,9 @@ class Forest:
     thresholds, leaves and sums; `rounded` tells that values are rounded to
     float32 all the same, as scikit-learn does. `strict` tells whether a split is
     `<`. `base` is where the sum of each target starts, or empty for 0. `band`
-    `absent` is a value that counts as missing everywhere. `band`
-    tells that values next to zero count as zero, as in LightGBM.
+    `absent` is a value that counts as missing everywhere. `sparse` tells that zeros do, before
+    any rounding, but in `coded` columns, which hold codes. `band` tells that values next to
+    zero count as zero, as in LightGBM.
     """
 
     trees: tuple[Tree, ...]
@@ -76,6 +77,8 @@ class Forest:
     base: tuple[float, ...] = ()
     absent: float | None = None
     groups: tuple[int, ...] = ()
+    sparse: bool = False
+    coded: frozenset[int] = frozenset()
 
     def target(self, tree: int) -> int:
         """The target a tree's leaves are added to."""

@@ -249,6 +249,12 @@ def checked_policy(document: Mapping[str, Any], decision: Decision | None, schem
     return decision
 
 
+def reasons_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The texts of reasons that the features of a description have, by feature."""
+    features = [entry for entry in document.get("features") or () if isinstance(entry, dict)]
+    return {entry["name"]: entry["reason"] for entry in features if entry.get("reason")}
+
+
 def check_examples(document: Mapping[str, Any], schema: Schema) -> None:
     """Raise `ExportRefused` for an example that its own schema refuses."""
     for example in document.get("examples") or ():

@@ -5,29 +5,55 @@ interval, and the operators after it are those of SciPy's `interp1d` (of float64
 `numpy.interp`): `slope * (x - x0) + y0`.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from onnx import numpy_helper
 from skl2onnx.operator_converters import calibrated_classifier_cv as converter
 
+from export.errors import ExportRefused
 from export.forest.graph import tree_nodes
 from export.forest.trees import Forest, Split, Tree
+from export.sklearn.parts import parts
 
 _FLOAT, _WHOLE, _DOUBLE = 1, 7, 11
 
 
+#: What is taken over of `skl2onnx.operator_converters.calibrated_classifier_cv`, with its parameters.
+_THEIRS = "_transform_isotonic"
+_PARAMETERS = ("scope", "container", "model", "T", "k", "dtype", "proto_type")
+
+
 @contextmanager
-def exact_isotonic() -> Iterator[None]:
-    """Let skl2onnx ask us for the isotonic calibrators of a CalibratedClassifierCV meanwhile."""
-    theirs = converter._transform_isotonic
-    converter._transform_isotonic = _transform_isotonic
+def exact_isotonic(estimator: Any) -> Iterator[None]:
+    """Let skl2onnx ask us for the isotonic calibrators inside `estimator` meanwhile.
+
+    That is a private function of skl2onnx: raises `ExportRefused` where it is another one, and
+    leaves alone what has no such calibrator.
+    """
+    if not any(_is_isotonic(part) for part in parts(estimator)):
+        yield
+        return
+    theirs = getattr(converter, _THEIRS, None)
+    if theirs is None or tuple(inspect.signature(theirs).parameters) != _PARAMETERS:
+        raise ExportRefused(
+            f"expected skl2onnx with {converter.__name__}.{_THEIRS}({', '.join(_PARAMETERS)}) for isotonic "
+            f"calibrations, got {version('skl2onnx')} without: install the version of requirements/tools.txt"
+        )
+    setattr(converter, _THEIRS, _transform_isotonic)
     try:
         yield
     finally:
-        converter._transform_isotonic = theirs
+        setattr(converter, _THEIRS, theirs)
+
+
+def _is_isotonic(part: Any) -> bool:
+    inside = getattr(part, "calibrated_classifiers_", ())
+    return any(type(c).__name__ == "IsotonicRegression" for one in inside for c in one.calibrators)
 
 
 def _transform_isotonic(

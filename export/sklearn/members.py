@@ -107,7 +107,11 @@ def _xgboost(estimator: Any) -> Member | None:
     from export.xgboost.model import convert_xgboost
 
     content = bytes(estimator.get_booster().save_raw("json"))
-    return _converted(convert_xgboost(content, missing=getattr(estimator, "missing", None)))
+    member = _converted(convert_xgboost(content, missing=getattr(estimator, "missing", None)))
+    if not getattr(estimator, "reads_sparse_rows_", False):
+        return member
+    forest = replace(member.forest, sparse=True)
+    return replace(member, forest=forest, raw=lambda rows: member.raw(np.where(rows == 0.0, np.nan, rows)))
 
 
 def _converted(conversion: Conversion) -> Member:

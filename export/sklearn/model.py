@@ -14,13 +14,10 @@ from export.forest.graph import build_graph
 from export.forest.paths import path_arrays
 from export.sklearn.members import evidence_of_columns
 from export.sklearn.parts import parts
-from export.sklearn.pipeline import convert_pipeline
+from export.sklearn.pipeline import OUTPUT_BOUND, convert_pipeline
 from export.sklearn.source import FittedSource
 from export.sklearn.trees import Ensemble, raw_scores, read_ensemble
 from server.model.schema import Feature
-
-#: After the link NumPy's `exp` and SciPy's `expit` differ from the C library's in the last bits.
-OUTPUT_BOUND = 1e-12
 
 
 def convert_sklearn(

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,14 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion
 from export.forest.extremes import EXTREMES_32
+from export.forest.graph import build_graph
+from export.forest.paths import path_arrays
+from export.forest.trees import Forest
 from export.onnx.lean import Entry, Score, lean_graph, matrix_entry
 from export.onnx.source import open_session
 from export.sklearn.columns import column_knots, used_columns
 from export.sklearn.discriminant import register_discriminant
+from export.sklearn.folding import columns_of, folded
 from export.sklearn.functions import least_values, register_functions
 from export.sklearn.imputer import register_imputer
 from export.sklearn.isotonic import exact_isotonic
@@ -36,6 +41,8 @@ from server.model.schema import Feature
 
 #: Largest accepted difference, of scores up to 1; larger ones scale it.
 BOUND = 1e-5
+#: The same after a link alone: NumPy's `exp` and SciPy's `expit` differ from C's in the last bits.
+OUTPUT_BOUND = 1e-12
 _MATRIX = "X"
 _OPSETS = {"": 18, "ai.onnx.ml": 3}
 _ELEMENTS = ((DoubleTensorType, TensorProto.DOUBLE), (FloatTensorType, TensorProto.FLOAT))
@@ -46,40 +53,63 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
 
     The trees at the end of a pipeline are ours: skl2onnx converts what is before them.
     """
-    ensemble = read_member(estimator.steps[-1][1]) if hasattr(estimator, "steps") else None
     names = getattr(estimator, "feature_names_in_", [f"f{i}" for i in range(estimator.n_features_in_)])
     texts = tuple(map(str, names))
     native = native_columns(estimator, texts)
     finite = finite_columns(estimator, texts) | native
     used = used_columns(estimator, texts)
+    coded = with_tables(estimator, texts, finite, used)
+    ensemble = read_member(coded.steps[-1][1]) if hasattr(estimator, "steps") else None
     features = _features(estimator, texts, finite, native, used)
     raw = _sums_behind(estimator, ensemble) if ensemble else None
     source = FittedSource(estimator, features, finite, native, raw, texts)
     _check_target(source, classes)
-    coded = with_tables(estimator, texts, finite, used)
-    head = coded if ensemble is None else coded[:-1]
-    model, entry, score = _converted(head, features, classes, ensemble)
-    knots = column_knots(estimator, texts)
-    return Conversion(
+    whole = Conversion(
         family="scikit-learn",
         task="multiclass" if len(classes) > 2 else "binary" if classes else "regression",
-        graph=lambda metadata: lean_graph(model, len(features), entry, score, metadata),
+        graph=lambda _: b"",
         link=ensemble.link if ensemble else {"name": "identity"},
         features=features,
         source=source,
         file=file,
         content=content,
         classes=classes if len(classes) > 2 else (),
-        knots=tuple(points for name, points in zip(texts, knots, strict=True) if name in used),
         categories={i: feature.categories for i, feature in enumerate(features) if feature.categories},
-        precision="float32" if score.served_element == TensorProto.FLOAT else "float64",
-        bound=BOUND,
-        output_bound=BOUND,
         takes_missing=any(feature.nullable for feature in features),
         ignored=tuple(name for name in texts if name not in used),
         extremes=tuple(value for value in EXTREMES_32 if abs(value) < _LARGEST),
         decisions=(classes[0], classes[1]) if len(classes) == 2 else None,
-        record={"estimator": _estimator_words(estimator), "converter": "skl2onnx"},
+        record={"estimator": _estimator_words(estimator)},
+    )
+    width = len(features)
+    forest = folded(columns_of(coded[:-1], width), ensemble.forest, width) if ensemble else None
+    if forest is not None:
+        return _trees_alone(whole, forest)
+    model, entry, score = _converted(coded[:-1] if ensemble else coded, features, classes, ensemble)
+    knots = column_knots(estimator, texts)
+    return replace(
+        whole,
+        graph=lambda metadata: lean_graph(model, len(features), entry, score, metadata),
+        knots=tuple(points for name, points in zip(texts, knots, strict=True) if name in used),
+        precision="float32" if score.served_element == TensorProto.FLOAT else "float64",
+        bound=BOUND,
+        output_bound=BOUND,
+        record={**whole.record, "converter": "skl2onnx"},
+    )
+
+
+def _trees_alone(whole: Conversion, forest: Forest) -> Conversion:
+    """A pipeline whose columns are folded into its trees: equal to the bit, but for the link's last bits."""
+    return replace(
+        whole,
+        graph=partial(build_graph, forest),
+        forest=forest,
+        precision=forest.precision,
+        output_bound=OUTPUT_BOUND,
+        contributions=lambda: (
+            None if forest.sparse else path_arrays(forest, divisor=whole.link.get("divisor", 1))
+        ),
+        record={**whole.record, "trees": len(forest.trees)},
     )
 
 
@@ -121,13 +151,15 @@ def _converted(
         entry = matrix_entry(_MATRIX, element, absent_is_zero=False)
         types = [(_MATRIX, tensor_type([None, len(features)]))]
         try:
-            with exact_isotonic():
+            with exact_isotonic(estimator):
                 made = to_onnx(
                     estimator, initial_types=types, options=_options(estimator), target_opset=_OPSETS
                 )
             model = with_trees(made)
             score = _score(model, classes, ensemble)
             open_session(lean_graph(model, len(features), entry, score, {}))
+        except ExportRefused:
+            raise
         except Exception as error:  # noqa: BLE001  # each of its converters raises its own kind
             refusal = first_line(error)
             continue

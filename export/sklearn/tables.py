@@ -65,11 +65,29 @@ def finite_columns(estimator: Any, names: Sequence[str]) -> dict[str, tuple[Any,
 
 
 def column_transformers(part: Any, names: Sequence[str]) -> list[tuple[Any, list[str]]]:
-    """The transformers of a ColumnTransformer with the names of their columns, none of another part."""
+    """The transformers of a ColumnTransformer with the names of their columns, none of another part.
+
+    A model behind an encoder of all columns has that one.
+    """
+    if (count := _leading(part)) and part.n_features_in_ == len(names):
+        return [(part[:count], list(names))]
     return [
         (transformer, [names[i] for i in positions(columns, names)])
         for _, transformer, columns in getattr(part, "transformers_", ())
     ]
+
+
+def _leading(part: Any) -> int:
+    """How many steps of a pipeline turn all columns into numbers: up to its encoder, 0 without one."""
+    steps = [step for _, step in getattr(part, "steps", ())]
+    if not steps or not hasattr(steps[-1], "predict"):
+        return 0
+    for count, step in enumerate(steps[:-1], 1):
+        if hasattr(step, "categories_"):
+            return count
+        if step not in (None, "passthrough") and type(step).__name__ != "SimpleImputer":
+            break
+    return 0
 
 
 def positions(columns: Any, names: Sequence[str]) -> list[int]:
@@ -105,9 +123,37 @@ def with_tables(estimator: Any, names: Sequence[str], finite: Finite, used: Coll
                 for (label, _, _), (transformer, columns) in zip(part.transformers_, found, strict=True)
                 if columns and not (isinstance(transformer, str) and transformer == "drop")
             ]
+        if hasattr(part, "steps"):
+            _tell_of_zeros(part)
+            if found := column_transformers(part, names):
+                table = _tabled(*found[0], finite)
+                part.steps = [("table", table), *part.steps[_leading(part) :]]
         if hasattr(part, "flatten_transform"):
             part.flatten_transform = False  # of no matter to a prediction, and skl2onnx refuses True
     return replaced
+
+
+#: Steps that keep a sparse matrix sparse.
+_KEEP_SPARSE = ("StandardScaler", "MaxAbsScaler", "VarianceThreshold", "SelectKBest", "SelectPercentile")
+
+
+def _tell_of_zeros(pipeline: Any) -> None:
+    """Tell XGBoost at the end of a pipeline that is given sparse rows: it takes their zeros for missing."""
+    last = pipeline.steps[-1][1]
+    if type(last).__module__.startswith("xgboost."):
+        last.reads_sparse_rows_ = _gives_sparse(pipeline)
+
+
+def _gives_sparse(pipeline: Any) -> bool:
+    for _, step in reversed(pipeline.steps[:-1]):
+        name = type(step).__name__
+        if name == "OneHotEncoder":
+            return bool(step.sparse_output)
+        if hasattr(step, "sparse_output_"):
+            return bool(step.sparse_output_)
+        if step not in (None, "passthrough") and name not in _KEEP_SPARSE:
+            return False
+    return False
 
 
 def _tabled(transformer: Any, columns: list[str], finite: Finite) -> Any:
@@ -120,7 +166,7 @@ def _tabled(transformer: Any, columns: list[str], finite: Finite) -> Any:
         )
     values = [finite[column] for column in columns]
     blocks, takes_missing = _blocks(transformer, columns, values)
-    made = _table(blocks)
+    made = table_of(blocks)
     random = np.random.default_rng(0)
     ends = [len(v) + more for v, more in zip(values, takes_missing, strict=True)]
     codes = np.stack([random.integers(0, end, _TRIED_ROWS) for end in ends], axis=1)
@@ -184,7 +230,7 @@ def _is_lenient(transformer: Any, columns: Sequence[str], column: str, finite: F
     return bool(np.array_equal(unseen, missing, equal_nan=True))
 
 
-def _table(blocks: list[Matrix]) -> LookupTable:
+def table_of(blocks: list[Matrix]) -> LookupTable:
     """A table of the outputs that follow each column; those that follow none stay with the first."""
     base = blocks[0][0]
     follows = [~((block == base) | (np.isnan(block) & np.isnan(base))).all(axis=0) for block in blocks]

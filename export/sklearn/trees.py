@@ -134,7 +134,7 @@ def _histogram_tree(predictor: Any, order: Sequence[int]) -> Tree:
     sets = {int(i): _members(bits[nodes["bitset_idx"][i]]) for i in np.flatnonzero(is_split)}
     thresholds = nodes["num_threshold"].copy()
     thresholds[[i for i, members in sets.items() if not members]] = -1.0  # only missing ones go left there
-    return _tree(
+    return tree_of(
         is_leaf=nodes["is_leaf"].astype(bool),
         features=np.asarray(order)[nodes["feature_idx"]],
         thresholds=thresholds,
@@ -192,7 +192,7 @@ def _link(estimator: Any) -> dict[str, Any]:
 
 
 def _sklearn_tree(tree: Any, values: Margins) -> Tree:
-    return _tree(
+    return tree_of(
         is_leaf=tree.children_left < 0,
         features=tree.feature,
         thresholds=tree.threshold,
@@ -203,7 +203,7 @@ def _sklearn_tree(tree: Any, values: Margins) -> Tree:
     )
 
 
-def _tree(
+def tree_of(
     *,
     is_leaf: Any,
     features: Any,

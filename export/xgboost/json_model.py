@@ -78,6 +78,7 @@ def parse_xgboost(content: bytes, rounds: str = "best", target: int | None = Non
 _OTHERS = {
     "tree_info": "LightGBM's dump_model, which leaves things out: save it with Booster.save_model",
     "learner_train_param": "XGBoost's save_config, which holds no trees: save the model with save_model",
+    "read_by": "what an export with --python keeps: export the model itself again, with --python",
 }
 
 

@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from export.catboost.json_model import parse_catboost
 from export.errors import ExportRefused
+from export.forest.evidence import Evidence
 from export.load import LoadOptions, load
+from server.model.predictor import Predictor
 from tests.support.export_models import export, rows, target
 
 
@@ -32,7 +36,7 @@ def document(**info: Any) -> bytes:
 
 
 def test_an_oblivious_tree_is_a_tree_whose_first_split_is_the_lowest_bit() -> None:
-    model = parse_catboost(document())
+    model = parse_catboost(document(), lambda *_: {})
     (tree,) = model.forest.trees
     assert tree.leaves == (1.0, 3.0, 2.0, 4.0)
     assert [(split.feature, split.threshold, split.default_left) for split in tree.splits] == [
@@ -43,16 +47,31 @@ def test_an_oblivious_tree_is_a_tree_whose_first_split_is_the_lowest_bit() -> No
     assert (model.bias, model.classes, model.gaps) == ((0.25,), ("no", "yes"), frozenset({0}))
 
 
-@pytest.mark.parametrize("kind", ["categorical_features", "ctrs", "text_features"])
+@pytest.mark.parametrize("kind", ["ctrs", "text_features", "embedding_features"])
 def test_columns_of_other_kinds_are_refused_by_name(kind: str) -> None:
-    with pytest.raises(ExportRefused, match="expected columns of numbers alone, got"):
-        parse_catboost(document(**{kind: [{}]}))
+    with pytest.raises(ExportRefused, match="expected columns of numbers and of one-hot categories, got"):
+        parse_catboost(document(**{kind: [{}]}), lambda *_: {})
+
+
+def test_a_split_by_a_category_sends_it_right_and_whatever_is_none_left() -> None:
+    column = {"feature_index": 0, "feature_id": "city", "flat_feature_index": 2, "values": [-5]}
+    changed = orjson.loads(document(categorical_features=[column]))
+    changed["oblivious_trees"][0]["splits"][0] = {
+        "cat_feature_index": 0, "split_type": "OneHotFeature", "value": -5,
+    }  # fmt: skip
+    model = parse_catboost(orjson.dumps(changed), lambda *_: {"Oslo": 7, "Rome": -5, "Kyiv": 9})
+    (tree,) = model.forest.trees
+    asked = [split for split in tree.splits if split.members]
+    assert [(split.feature, split.members, split.default_left) for split in asked] == [(2, (1,), False)]
+    assert model.categories == {2: ("Oslo", "Rome", "Kyiv")}
+    with pytest.raises(ExportRefused, match="every category of city that the model splits by, got 1 that"):
+        parse_catboost(orjson.dumps(changed), lambda *_: {"Oslo": 7})
 
 
 @pytest.mark.parametrize("content", [b'{"features_info":{}}', document()[:-40] + b"}"])
 def test_a_damaged_file_is_one_sentence(content: bytes) -> None:
     with pytest.raises(ExportRefused, match="a whole CatBoost model"):
-        parse_catboost(content)
+        parse_catboost(content, lambda *_: {})
 
 
 PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -72,6 +91,29 @@ def test_a_model_is_equal_to_the_bit(name: str, form: str, tmp_path: Path) -> No
     model = catboost.CatBoost({**fixed, **parameters}).fit(rows(600), target(rows(600), kind))
     model.save_model(str(tmp_path / f"m.{form}"), format=form)
     assert export(tmp_path, load(tmp_path / f"m.{form}", LoadOptions())).exact
+
+
+def test_one_hot_categories_are_equal_to_the_bit(tmp_path: Path) -> None:
+    catboost = pytest.importorskip("catboost", reason="needs CatBoost: uv pip install catboost")
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({
+        "amount": random.normal(size=400), "city": random.choice(["Oslo", "Rome", "Kyiv"], 400),
+        "code": random.choice([3, 7, 40], 400), "member": random.random(400) < 0.5,
+    })  # fmt: skip
+    bad = table.amount + 2 * (table.city == "Oslo") + (table.code == 7) + table.member > 1
+    names = ["city", "code", "member"]
+    fixed = {"iterations": 8, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
+    model = catboost.CatBoostClassifier(**fixed, one_hot_max_size=9, cat_features=names).fit(table, bad)
+    model.save_model(str(tmp_path / "m.cbm"))
+    with pytest.raises(ExportRefused, match=r"expected the categories of city.* give --data"):
+        load(tmp_path / "m.cbm", LoadOptions())
+    evidence = Evidence(values=lambda name: frozenset(map(str, table[name].unique())))
+    bundle = export(tmp_path, load(tmp_path / "m.cbm", LoadOptions(evidence=evidence)))
+    assert bundle.exact
+    unseen = {"amount": 0.5, "city": "Bern", "code": "3", "member": "1"}
+    row = np.frombuffer(bundle.schema.encode(unseen))
+    theirs = model.predict(pd.DataFrame([unseen | {"code": 3, "member": True}]), "RawFormulaVal")
+    assert Predictor(bundle).margins(row.reshape(1, -1)).tolist() == theirs.tolist()
 
 
 def test_without_catboost_the_way_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

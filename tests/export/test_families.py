@@ -136,6 +136,14 @@ FAMILIES: dict[str, tuple[Callable[[], Any], pd.DataFrame, float]] = {
     "Pipeline of StandardScaler, OneHotEncoder and XGBoost": (
         lambda: behind(ignoring(), extreme(), StandardScaler()), FRAME, 0,
     ),
+    "Pipeline of OneHotEncoder of many categories, sparse, and XGBoost": (
+        lambda: behind(ignoring(), extreme()),
+        FRAME.assign(city=R.choice([f"c{i}" for i in range(30)], ROWS)), 0,
+    ),
+    "Pipeline of OneHotEncoder of all columns and XGBoost": (
+        lambda: make_pipeline(ignoring(), extreme()),
+        FRAME[TEXTS].assign(age=pd.cut(FRAME.age, 12).astype(str)), 0,
+    ),
     "Pipeline of imputers of numbers and texts, OneHotEncoder and LightGBM": (
         lambda: behind(
             make_pipeline(SimpleImputer(strategy="most_frequent"), ignoring()), light(), SimpleImputer()

@@ -8,6 +8,7 @@ import lightgbm
 import numpy as np
 import pytest
 from lightgbm import LGBMClassifier
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
@@ -73,3 +74,16 @@ def test_what_cannot_be_is_said_with_what_to_do(tmp_path: Path) -> None:
     data = lightgbm.Dataset(MATRIX, TARGET == "late")
     several = lightgbm.cv({"objective": "binary", "verbosity": -1}, data, 2, nfold=2, return_cvbooster=True)
     refused(several["cvbooster"], "CVBooster of several: save one of its boosters", tmp_path)
+
+
+def test_another_skl2onnx_is_named_where_a_private_function_of_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "skl2onnx.operator_converters.calibrated_classifier_cv._transform_isotonic"
+    monkeypatch.setattr(name, lambda scope, container: (scope, container))
+    isotonic = CalibratedClassifierCV(LogisticRegression(), method="isotonic", cv=2).fit(MATRIX, TARGET)
+    with pytest.raises(
+        ExportRefused, match=r"_transform_isotonic\(scope, container, model, .* got .* without"
+    ):
+        loaded(tmp_path, isotonic)
+    assert loaded(tmp_path, CalibratedClassifierCV(LogisticRegression(), cv=2).fit(MATRIX, TARGET))

@@ -221,6 +221,19 @@ def test_names_that_are_none_are_refused_with_the_nearest(asked: Asked) -> None:
         load_table(replace(asked, path=Path("nowhere.csv")))
 
 
+DESCRIPTION = """
+version: "3"
+decisions: [lend, decline]
+costs: {false_negative: 4, false_positive: 1}
+wording: {probability: risk of default}
+features:
+  - name: amount
+    unit: EUR
+    monotone: up
+    reason: {up: {code: B3, text: {en: "The amount is high."}}}
+"""
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("own")
@@ -229,10 +242,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         patched.setattr(train.study.fit, "MAX_REPEATS", 1)
         patched.delenv("MLFLOW_TRACKING_URI", raising=False)
         options = ["--table", str(folder / "my loans.csv"), "--target", "default", "--positive", "bad"]
-        options += ["--id", "No", "--groups", "Age in years,purpose", "--decisions", "lend,decline"]
+        options += ["--id", "No", "--groups", "Age in years,purpose"]
+        (folder / "loans.yaml").write_text(DESCRIPTION)
         options += [
-            "--fn-cost",
-            "4",
+            "--describe",
+            str(folder / "loans.yaml"),
             "--trials",
             "1",
             "--runs",
@@ -245,7 +259,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_a_table_becomes_a_bundle_that_answers_as_it_was_trained(trained: Bundle) -> None:
-    assert trained.label == "my-loans@1"
+    assert trained.label == "my-loans@3"
     assert trained.exact
     assert (trained.decision.below, trained.decision.otherwise) == ("lend", "decline")
     predictor = Predictor(trained)
@@ -259,6 +273,40 @@ def test_a_table_becomes_a_bundle_that_answers_as_it_was_trained(trained: Bundle
     known = {tuple(row.values()) for row in loans().select("income", "amount", "purpose").to_dicts()}
     for example in trained.manifest["examples"]:
         assert tuple(example["row"][name] for name in ("income", "amount", "purpose")) not in known
+
+
+def test_a_description_says_costs_words_and_what_the_answer_follows(trained: Bundle) -> None:
+    decision, wording = trained.decision, trained.manifest["wording"]
+    assert (decision.cost_false_negative, decision.cost_false_positive) == (4.0, 1.0)
+    assert wording == {"title": "my-loans", "probability": "risk of default"}
+    assert trained.manifest["reasons"]["amount"]["up"]["code"] == "B3"
+    assert (trained.schema["amount"].unit, trained.schema["amount"].monotone) == ("EUR", "up")
+    predictor = Predictor(trained)
+    (row, *_) = [example["row"] for example in trained.manifest["examples"]]
+    amounts = np.geomspace(100, 60_000, 200)
+    scores = [predictor.predict(trained.schema.encode({**row, "amount": float(a)}))[0] for a in amounts]
+    assert scores == sorted(scores)
+    assert len({*scores}) > 3
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        ("threshold: 0.3", "expected costs in .*got a threshold"),
+        ("costs: 5", "as costs of the description, got 5"),
+        ("features: [{name: purpose, monotone: up}]", "monotone of numbers, got purpose, a category"),
+        ("groups: [purposes]", "purposes"),
+        ("policy: {needed: {incomes: refer}}", "policy"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused_before_training(
+    path: Path, tmp_path: Path, description: str, expected: str
+) -> None:
+    (tmp_path / "d.yaml").write_text(description)
+    options = ["--table", str(path), "--target", "default", "--positive", "bad", "--id", "No"]
+    with pytest.raises(HotrowError, match=expected):
+        main([*options, "--describe", str(tmp_path / "d.yaml"), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
 
 
 def test_its_card_and_report_say_what_is_known(trained: Bundle) -> None:

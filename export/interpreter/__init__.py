@@ -1,0 +1,1 @@
+"""A model read by the interpreter of its own environment, where the versions are that it was saved with."""

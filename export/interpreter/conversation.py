@@ -1,0 +1,83 @@
+"""The other interpreter, asked line by line."""
+
+import base64
+import contextlib
+import subprocess
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from export.errors import ExportRefused
+from server.model.schema import Matrix
+
+_READER = Path(__file__).with_name("reader.py")
+
+
+class Conversation:
+    """A process of another Python that has read one model and answers for it.
+
+    Raises `ExportRefused` where that Python does not start or does not know the model.
+    It ends with this object, at the latest with this process.
+    """
+
+    def __init__(self, python: Path, path: Path) -> None:
+        self._python = python
+        try:
+            self._process = subprocess.Popen(
+                [python, "-c", _READER.read_text()], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        except OSError as error:
+            raise ExportRefused(
+                f"expected a Python at {python}, got: {error.strerror}: give the interpreter of the "
+                "environment that the model was trained in, .venv/bin/python for example"
+            ) from None
+        weakref.finalize(self, _end, self._process)
+        self.ask({"do": "read", "path": str(path.absolute())})
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The reply to one request; raises `ExportRefused` for one that is none."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(orjson.dumps(request) + b"\n")
+            self._process.stdin.flush()
+            reply: dict[str, Any] = orjson.loads(self._process.stdout.readline() or b'{"error": "it ended"}')
+        except BrokenPipeError:
+            reply = {"error": "it ended"}
+        if words := reply.get("unknown"):
+            raise ExportRefused(
+                f"expected a model that --python can hand over (boosters, trees of scikit-learn, and these "
+                f"behind encoders, imputers and scalers of columns), got {words}: save it with the versions "
+                "that are here, or as ONNX where it was trained"
+            )
+        if words := reply.get("error"):
+            raise ExportRefused(
+                f"expected {self._python} to read and score the model, got: {words}: is it the environment "
+                "that the model was trained in, with NumPy and pandas?"
+            )
+        return reply
+
+    def scores(self, request: dict[str, Any]) -> Matrix:
+        """The numbers of a reply, float64 of whatever shape."""
+        return unpacked(self.ask(request))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close what it reads from, at which it ends, and wait for that."""
+    with contextlib.suppress(BrokenPipeError):
+        process.communicate()
+
+
+def packed(numbers: Matrix) -> dict[str, Any]:
+    """Numbers as JSON holds them, to the bit."""
+    found = np.ascontiguousarray(numbers, dtype="<f8")
+    return {"shape": found.shape, "bytes": base64.b64encode(found.tobytes()).decode()}
+
+
+def unpacked(document: dict[str, Any]) -> Matrix:
+    """The numbers of such a document."""
+    found = np.frombuffer(base64.b64decode(document["bytes"]), dtype="<f8").reshape(document["shape"])
+    return found.astype(np.float64)

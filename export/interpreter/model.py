@@ -1,0 +1,228 @@
+"""From what another interpreter tells of its model to a conversion that is proven against it there."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from export.errors import ExportRefused
+from export.forest.conversion import Conversion
+from export.forest.extremes import EXTREMES_32
+from export.forest.graph import build_graph
+from export.forest.paths import path_arrays
+from export.forest.source import JsonRows
+from export.forest.trees import Forest
+from export.interpreter.conversation import Conversation, packed, unpacked
+from export.sklearn.folding import Column, folded, of_tables
+from export.sklearn.tables import table_of
+from export.sklearn.trees import tree_of
+from server.model.link import Margins
+from server.model.schema import Feature, Matrix, Schema
+
+#: After the link NumPy's `exp` and SciPy's `expit` differ from C's in the last bits.
+OUTPUT_BOUND = 1e-12
+#: Beyond, sums of products overflow differently.
+_LARGEST = 1e15
+
+
+class InterpreterSource:
+    """A model in its own environment, fed columns of cells by their names."""
+
+    def __init__(
+        self, conversation: Conversation, features: Sequence[Feature], values: Mapping[str, Sequence[Any]],
+        names: Sequence[str],
+    ) -> None:  # fmt: skip
+        self._conversation = conversation
+        self._values = values
+        self._names = names
+        self.features = features
+
+    def margins(self, rows: Matrix) -> Margins:
+        """Sums of leaves, float64 [n] or [n, K], of rows float64 [n, F]."""
+        found = self._conversation.scores({"do": "margins", "columns": self._columns(rows)})
+        return found.reshape(-1) if found.ndim > 1 and found.shape[1] == 1 else found
+
+    def outputs(self, rows: Matrix) -> Margins:
+        """`predict_proba` (of two classes the second), or `predict`."""
+        return self._scores(self._columns(rows))
+
+    def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
+        """The prediction of the table of these rows; see `ModelSource`."""
+        columns = {name: [row.get(name) for row in rows] for name in self._names}
+        for name, values in self._values.items():
+            known = {str(value): value for value in values}
+            columns[name] = [None if v is None else known.get(str(v), v) for v in columns[name]]
+        for feature in schema.features:
+            if feature.name not in self._values:
+                columns[feature.name] = [None if v is None else float(v) for v in columns[feature.name]]
+        return self._scores(columns)
+
+    def _scores(self, columns: dict[str, list[Any]]) -> Margins:
+        found = self._conversation.scores({"do": "outputs", "columns": columns})
+        return np.ascontiguousarray(found[:, 1]) if found.ndim > 1 and found.shape[1] == 2 else found
+
+    def _columns(self, rows: Matrix) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in self._names}
+        for feature, numbers in zip(self.features, rows.T.tolist(), strict=True):
+            values = self._values.get(feature.name)
+            columns[feature.name] = [
+                None if number != number else number if values is None else values[int(number)]
+                for number in numbers
+            ]
+        return columns
+
+
+def convert_elsewhere(
+    python: Path, path: Path, rounds: str, booster: Callable[[Mapping[str, Any]], Conversion]
+) -> Conversion:
+    """The conversion of a pickle that `python` reads; `booster` converts a booster by its own file.
+
+    `rounds` of a LightGBM model that stopped early are "best" or "all".
+
+    What is handed over are the trees, what columns become before them, and scores of rows;
+    the bundle keeps that description, no pickle. Raises `ExportRefused`.
+    """
+    conversation = Conversation(python, path)
+    told = conversation.ask({"do": "describe", "rounds": rounds})
+    if "names" not in told:
+        return booster(told["member"])
+    member = told["member"]
+    inner = _trees(member, told) if member["kind"] == "trees" else booster(member)
+    if inner.forest is None:
+        raise ExportRefused("expected trees at the end of the pipeline, got gblinear: save it alone")
+    is_sparse = told["sparse"] and member["kind"] == "xgboost"
+    forest = replace(inner.forest, sparse=True) if is_sparse else inner.forest
+    used = sorted({i for block in told["blocks"] for i in block["columns"]})
+    features, values = _features(told, used)
+    source = InterpreterSource(conversation, features, values, told["names"])
+    features = source.features = _nullable(features, source, told)
+    whole = folded(_columns(conversation, told, used), forest, len(used))
+    if whole is None:
+        raise ExportRefused(
+            "expected columns that can be folded into the trees with --python, got scaled or imputed ones "
+            "before XGBoost, or zero_as_missing: save the model with the versions that are here"
+        )
+    classes = tuple(map(str, member["classes"]))
+    return Conversion(
+        family="scikit-learn",
+        task="multiclass" if len(classes) > 2 else "binary" if classes else "regression",
+        graph=partial(build_graph, whole),
+        link=inner.link,
+        features=features,
+        source=source,
+        file="source.json",
+        content=orjson.dumps({"read_by": told["version"], **told}),
+        classes=classes if len(classes) > 2 else (),
+        forest=whole,
+        precision=whole.precision,
+        output_bound=OUTPUT_BOUND,
+        categories={i: feature.categories for i, feature in enumerate(features) if feature.categories},
+        takes_missing=any(feature.nullable for feature in features),
+        ignored=tuple(name for i, name in enumerate(told["names"]) if i not in used),
+        extremes=tuple(value for value in EXTREMES_32 if abs(value) < _LARGEST),
+        decisions=(classes[0], classes[1]) if len(classes) == 2 else None,
+        contributions=lambda: (
+            None if whole.sparse else path_arrays(whole, divisor=inner.link.get("divisor", 1))
+        ),
+        record={"estimator": told["estimator"], "read_by": told["version"], "trees": len(whole.trees)},
+    )
+
+
+def _trees(member: Mapping[str, Any], told: Mapping[str, Any]) -> Conversion:
+    """scikit-learn's trees; of the conversion only forest and link count."""
+    classes = len(member["classes"])
+    trees = tuple(
+        tree_of(
+            is_leaf=np.array(tree["is_leaf"], dtype=bool),
+            features=tree["feature"],
+            thresholds=unpacked(tree["threshold"]),
+            missing_left=tree["missing_left"],
+            children=(tree["left"], tree["right"]),
+            values=unpacked(tree["value"]),
+            covers=unpacked(tree["cover"]),
+        )
+        for tree in member["trees"]
+    )
+    forest = Forest(
+        trees,
+        sum(map(_width, told["blocks"])),
+        classes if classes > 2 else 1,
+        rounded=member["rounded"],
+        base=tuple(member["base"]),
+    )
+    none = InterpreterSource.__new__(InterpreterSource)
+    return Conversion("scikit-learn", "", lambda _: b"", member["link"], (), none, "", b"", forest=forest)
+
+
+def _width(block: Mapping[str, Any]) -> int:
+    return int(block["tables"][0]["shape"][1]) if "tables" in block else len(block["columns"])
+
+
+def _features(
+    told: Mapping[str, Any], used: Sequence[int]
+) -> tuple[tuple[Feature, ...], dict[str, Sequence[Any]]]:
+    names = told["names"]
+    values = {
+        names[i]: known
+        for block in told["blocks"]
+        for i, known in zip(block["columns"], block.get("categories", ()), strict=False)
+    }
+    features = tuple(
+        Feature(names[i], "category", categories=tuple(map(str, values[names[i]])))
+        if names[i] in values
+        else Feature(names[i])
+        for i in used
+    )
+    return features, values
+
+
+def _nullable(
+    features: Sequence[Feature], source: InterpreterSource, told: Mapping[str, Any]
+) -> tuple[Feature, ...]:
+    lenient = {
+        told["names"][i]
+        for block in told["blocks"]
+        for i, is_lenient in zip(block["columns"], block.get("lenient", ()), strict=False)
+        if is_lenient
+    }
+    return tuple(
+        replace(
+            feature,
+            nullable=_scores_without(source, i),
+            unknown="missing" if feature.name in lenient else "",
+        )
+        for i, feature in enumerate(features)
+    )
+
+
+def _scores_without(source: InterpreterSource, i: int) -> bool:
+    row = np.zeros((1, len(source.features)))
+    row[0, i] = math.nan
+    try:
+        return bool(np.isfinite(source.outputs(row)).all())
+    except ExportRefused:  # the library's own refusal of such a row
+        return False
+
+
+def _columns(conversation: Conversation, told: Mapping[str, Any], used: Sequence[int]) -> list[Column]:
+    found: list[Column] = []
+    for block in told["blocks"]:
+        places = [used.index(i) for i in block["columns"]]
+        if "tables" in block:
+            found += of_tables(table_of([unpacked(table) for table in block["tables"]]), places)
+            continue
+        for n, place in enumerate(places):
+            request = {"do": "becomes", "block": block["number"], "place": n}
+            becomes = partial(_asked, conversation, request) if block["imputes"] or block["moves"] else None
+            imputes, moves = block["imputes"], block["moves"]
+            found.append(Column(place) if becomes is None else Column(place, None, becomes, imputes, moves))
+    return found
+
+
+def _asked(conversation: Conversation, request: dict[str, Any], numbers: Matrix) -> Matrix:
+    return conversation.scores({**request, "numbers": packed(numbers)})
