@@ -10,7 +10,7 @@ PYTEST := $(RUN) pytest --numprocesses 3 --dist loadfile
 UV_VERSION := 0.13.9
 KUSTOMIZE_VERSION := 4.5.4
 # What some tests use beside Python: a browser, Prometheus with promtool, load tools, judges.
-SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd openssl openjdk-17-jdk-headless golang-go nodejs
+SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd openssl nginx-light haproxy openjdk-17-jdk-headless golang-go nodejs
 
 # Where it is set every start of Python would compile the libraries anew: half of what it costs.
 unexport PYTHONDONTWRITEBYTECODE
@@ -47,7 +47,7 @@ format: $(VENV)/dev ## mend format and style where that is safe
 	@$(RUN) ruff format
 
 system: ## install the system tools that tests use (Debian, as root)
-	@for tool in chromium promtool wrk slowhttptest strace systemd-analyze openssl java go node; do \
+	@for tool in chromium promtool wrk slowhttptest strace systemd-analyze openssl nginx haproxy java go node; do \
 	    command -v $$tool >/dev/null || missing="$$missing $$tool"; \
 	done; \
 	command -v kubectl >/dev/null || command -v kustomize >/dev/null || \

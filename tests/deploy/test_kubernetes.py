@@ -23,7 +23,7 @@ from tests.support.servers import system_tool
 pytestmark = pytest.mark.whole
 
 FOLDER = Path("deploy/kubernetes")
-RENDERED = ("base", "overlays/monitored", "overlays/profiling", "kserve")
+RENDERED = ("base", "overlays/monitored", "overlays/profiling", "overlays/exposed", "kserve")
 CUSTOM = ("PodMonitor", "ServingRuntime", "InferenceService")
 Document = dict[str, Any]
 
@@ -137,15 +137,31 @@ def test_containers_have_no_rights_but_the_profiler_one(rendered: dict[str, list
     assert added == ["SYS_PTRACE"]
 
 
-def test_every_writable_folder_is_a_volume_and_quality_of_service_is_guaranteed(
+def test_every_writable_folder_is_a_volume_and_memory_and_disk_are_limited_but_not_cpu(
     rendered: dict[str, list[Document]],
 ) -> None:
     for pod in pods(rendered):
         volumes = {volume["name"] for volume in pod["volumes"]}
         for container in pod["containers"]:
             assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
-            assert container["resources"]["requests"] == container["resources"]["limits"]
-            assert container["resources"]["limits"]["cpu"].isdigit()
+            asked, limits = container["resources"]["requests"], container["resources"]["limits"]
+            assert asked == {"cpu": "1", **limits}
+            assert set(limits) == {"memory", "ephemeral-storage"}
+
+
+def test_exposed_lets_the_controller_in_and_keeps_metrics_inside(rendered: dict[str, list[Document]]) -> None:
+    documents = rendered["overlays/exposed"]
+    ingress = one(documents, "Ingress")["spec"]
+    assert ingress["tls"][0]["hosts"] == [ingress["rules"][0]["host"]]
+    paths = {path["path"]: path["backend"]["service"] for path in ingress["rules"][0]["http"]["paths"]}
+    assert {"/predict", "/v2", "/models", "/explain"} <= set(paths)
+    assert not {"/", "/metrics", "/history"} & set(paths)
+    service = one(documents, "Service")
+    assert {s["name"] for s in paths.values()} == {service["metadata"]["name"]}
+    assert {s["port"]["name"] for s in paths.values()} == {p["name"] for p in service["spec"]["ports"]}
+    (rule,) = one(documents, "NetworkPolicy")["spec"]["ingress"]
+    namespaces = [peer.get("namespaceSelector", {}).get("matchLabels") for peer in rule["from"]]
+    assert {"kubernetes.io/metadata.name": "ingress-nginx"} in namespaces
 
 
 def test_the_three_probes_ask_what_the_server_answers(rendered: dict[str, list[Document]]) -> None:
@@ -168,7 +184,7 @@ def test_autoscaler_looks_at_cpu_and_at_requests_in_flight(rendered: dict[str, l
 
 
 def test_selectors_find_the_pods_and_nothing_goes_out(rendered: dict[str, list[Document]]) -> None:
-    for name in ("base", "overlays/monitored", "overlays/profiling"):
+    for name in ("base", "overlays/monitored", "overlays/profiling", "overlays/exposed"):
         documents = rendered[name]
         labels = one(documents, "Deployment")["spec"]["template"]["metadata"]["labels"]
         assert one(documents, "Service")["spec"]["selector"] == labels
@@ -181,7 +197,7 @@ def test_selectors_find_the_pods_and_nothing_goes_out(rendered: dict[str, list[D
 
 def test_images_are_named_by_version(rendered: dict[str, list[Document]]) -> None:
     images = {container["image"] for pod in pods(rendered) for container in pod["containers"]}
-    assert images == {f"registry.example/hotrow-{name}:{VERSION}" for name in ("api", "profiler")}
+    assert images == {f"hotrow-{name}:{VERSION}" for name in ("api", "profiler")}
 
 
 def test_kserve_asks_for_the_name_the_bundle_has(rendered: dict[str, list[Document]]) -> None:

@@ -50,7 +50,7 @@ def test_what_a_worker_is_given_follows_from_what_it_may_hold() -> None:
     assert sum(held) == together < limit == WORKER_MB
     bases = ("deploy/kubernetes/base/deployment.yaml", "deploy/kubernetes/kserve/serving-runtime.yaml")
     for manifest in bases:
-        assert f'limits: {{cpu: "1", memory: {limit}Mi}}' in Path(manifest).read_text()
+        assert f"limits: {{memory: {limit}Mi, " in Path(manifest).read_text()
     unit = Path("deploy/systemd/hotrow.service").read_text()
     (workers,) = re.findall(r"HOTROW_WORKERS=(\d+)", unit)
     assert f"MemoryMax={int(workers) * limit + 64}M" in unit
