@@ -138,8 +138,7 @@ def _features(asked: Asked, table: DataTable) -> tuple[list[Feature], dict[str, 
         if column.name in (asked.target, asked.key, *asked.drop):
             continue
         if not column.name:
-            _check_row_numbers(column, asked)
-            dropped["without a name"] = "it holds the numbers of the rows, as pandas writes them"
+            dropped["without a name"] = _why_without_a_name(column, asked)
             continue
         if column.drop_nulls().n_unique() < 2:
             dropped[column.name] = "it has one value" if column.drop_nulls().n_unique() else "it is empty"
@@ -179,14 +178,17 @@ def _feature(asked: Asked, column: pl.Series, table: DataTable) -> Feature:
     return replace(feature, kind="category", categories=tuple(different))
 
 
-def _check_row_numbers(column: pl.Series, asked: Asked) -> None:
-    """Raise `DataError` if a column without a name is no index of rows: whole numbers, all different."""
+def _why_without_a_name(column: pl.Series, asked: Asked) -> str:
+    """Why it is left out; raises `DataError` if it is no index of rows, of different whole numbers."""
     values = column.drop_nulls().cast(pl.String)
+    if not len(values):
+        return "it is empty"
     if not (values.is_unique().all() and values.str.contains(r"^\d+$").all()):
         raise DataError(
             f"expected a name for each column of {asked.path}, got a column without one that holds "
             f"{values[0]!r}: name it in the file's header"
         )
+    return "it holds the numbers of the rows, as pandas writes them"
 
 
 def _nameable(column: str) -> str:

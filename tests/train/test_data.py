@@ -304,9 +304,22 @@ def sample_of_other_outcomes(folder: Path) -> None:
     table.with_columns(TARGET=1 - pl.col("TARGET")).write_parquet(folder / SAMPLE)
 
 
+def folder_of_that_name(folder: Path) -> None:
+    (folder / BUREAU).unlink()
+    (folder / BUREAU).mkdir()
+
+
+def rounded_ids(folder: Path) -> None:
+    """As a spreadsheet writes them back from a narrow column."""
+    lines = (folder / APPLICATIONS).read_text().replace("100002,", "1E+05,").replace("100003,", "1E+05,")
+    (folder / APPLICATIONS).write_text(lines)
+
+
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing file": (lambda folder: (folder / CARDS).unlink(), "credit_card_balance.csv.zip"),
     "empty file": (replace(BUREAU, b""), "bureau.csv, got an empty file"),
+    "folder of a file's name": (folder_of_that_name, "got application_train.csv, bureau.csv/, credit_card"),
+    "ids that a spreadsheet rounded": (rounded_ids, "got 100000 2 times, written '1E+05': a spreadsheet"),
     "blank file": (replace(BUREAU, b"\n\n"), "bureau.csv"),
     "only a header": (replace(BUREAU, b"SK_ID_CURR,AMT_CREDIT_SUM_OVERDUE\n"), "a header without any"),
     "no table": (replace(BUREAU, b"\x00\xff\xfe\x80" * 9), "bureau.csv"),

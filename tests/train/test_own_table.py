@@ -118,6 +118,8 @@ def test_names_that_lightgbm_does_not_take_are_told_from_labels(asked: Asked) ->
 
 
 def test_column_without_a_name_that_holds_no_row_numbers_is_refused(asked: Asked) -> None:
+    loans().with_columns(pl.lit(None).alias("")).write_parquet(asked.path)
+    assert "column without a name left out: it is empty" in " ".join(load_table(asked).notes)
     loans().rename({"owner": ""}).write_parquet(asked.path)
     with pytest.raises(DataError, match="got a column without one that holds"):
         load_table(asked)

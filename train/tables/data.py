@@ -102,9 +102,12 @@ def _clients(table: KaggleTable) -> pl.DataFrame:
     """One row a client: id, target and the features of the application table."""
     keys = table.keys()
     if len(repeated := keys.filter(keys.is_duplicated())):
+        text = str(table.frame[CLIENT].filter(keys == repeated[0])[0])
+        rounded = f", written {text!r}: a spreadsheet rounded them, take the file from before that"
         raise DataError(
             f"expected every {CLIENT} once in {table.file}, got {repeated[0]} "
-            f"{(keys == repeated[0]).sum()} times: remove the repeated rows"
+            f"{(keys == repeated[0]).sum()} times"
+            f"{rounded if 'e' in text.lower() else ': remove the repeated rows'}"
         )
     target = table.numbers(TARGET)
     table.refuse(TARGET, ~target.is_in([0.0, 1.0]).fill_null(False), "0 or 1")

@@ -163,7 +163,7 @@ def _damaged(where: str, error: Exception) -> DataError:
 def _absent(source: Path, name: str) -> File:
     if source.is_file():
         raise DataError(f"expected an archive with {name} at {source}, got another file: {MENDING}")
-    there = sorted(path.name for path in source.iterdir())
+    there = sorted(f"{path.name}{'/' if path.is_dir() else ''}" for path in source.iterdir())
     raise DataError(
         f"expected {name} in {source}, alone, as {name}.zip (or {', '.join(_ENDINGS[2:])}) or in one archive "
         f"of all tables, got {listed(there) or 'an empty folder'}: {MENDING}"
