@@ -1,6 +1,7 @@
 """The schema: what a file says wins and binds requests; what is inferred guides forms."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,15 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capfd: pytest.CaptureF
     assert exit_.value.code == 2
 
 
-def test_golden_rows_carry_the_margin_as_a_hexadecimal_float(source: Path, tmp_path: Path) -> None:
-    command(source, "--out", tmp_path / "out")
+def test_golden_rows_carry_the_margin_as_a_hexadecimal_float(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a bundle that an image could not read, for the umask, is said to be one."""
+    before = os.umask(0o077)
+    try:
+        command(source, "--out", tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert f"chmod -R go+rX {tmp_path / 'out'}" in capsys.readouterr().err
     line = orjson.loads((tmp_path / "out" / "golden.jsonl").read_bytes().split(b"\n")[0])
     assert float.fromhex(line["margin"]) == next(Bundle.load(tmp_path / "out").golden_rows()).margins[0]

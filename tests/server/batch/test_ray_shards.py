@@ -295,6 +295,7 @@ def test_folder_of_files_is_one_data_set(three: Path, tmp_path: Path) -> None:
         ("c.csv", "income,owner,more\n1,1,1\n", "got more more"),
         ("c.csv", "income;owner\n1;1\n", r"c\.csv to be written as a\.csv"),
         ("c.jsonl", "{}", "one kind"),
+        ("c.jsonl", '[{"income": 1}]', "expected JSON Lines for --engine ray, got an array in c.jsonl"),
         ("c.csv.gz", "\x1f\x8b", "to be whole"),
         ("day=1/c.csv", "income,owner\n1,1\n", "day=1, which is a folder"),
     ],
