@@ -9,7 +9,6 @@ import numpy as np
 import orjson
 import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import pytest
-from jsonschema import Draft202012Validator
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -234,6 +233,8 @@ def described(path: Path, conversion: Conversion) -> None:
 
 
 def test_the_schema_of_the_document_takes_what_the_command_takes() -> None:
+    from jsonschema import Draft202012Validator  # here: it takes 4 s of CPU to load
+
     written_schema = orjson.loads(Path("docs/generated/description.schema.json").read_bytes())
     assert written_schema == json_schema(), (
         "run `python -m export.reading.description > docs/generated/description.schema.json`"
