@@ -108,6 +108,7 @@ def hotrow(
     *,
     workers: int = 1,
     log_mode: str = "async",
+    log_queue_bytes: int | None = None,
     output: Path | None = None,
     command: Sequence[str] = (),
     code: Path | None = None,
@@ -125,7 +126,8 @@ def hotrow(
             model,
             folder,
             ["--workers", str(workers)],
-            {"log_mode": log_mode},
+            {"log_mode": log_mode}
+            | ({} if log_queue_bytes is None else {"log_queue_bytes": str(log_queue_bytes)}),
             command=command,
             core=server_core(workers),
             output=output,

@@ -26,6 +26,8 @@ from server.model.bundle import Bundle
 
 #: Buffers fill and code is loaded in the first seconds.
 WARM_UP_SECONDS = 3
+#: The log's queue is memory once it has been filled for the first time: this one is in the warm-up.
+QUEUE_BYTES = 2**20
 GRAPH_FILE = "memory.html"
 #: A slope counts if it is this many times its standard error.
 DEVIATIONS = 3.0
@@ -80,7 +82,7 @@ def main(options: argparse.Namespace) -> int:
 def measure_slope(bundle: Bundle, script: Path, seconds: int) -> Slope:
     """Load a server for some seconds, one at a time, and fit a line through its memory."""
     points = []
-    with hotrow(bundle.directory) as subject:
+    with hotrow(bundle.directory, log_queue_bytes=QUEUE_BYTES) as subject:
         drive(subject, "/predict", WARM_UP_SECONDS, script)
         requests = 0
         for _ in range(seconds):
