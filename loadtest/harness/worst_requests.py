@@ -3,6 +3,7 @@
 Each is about as long as its route takes. Nothing here is random: the same bytes come again.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -152,6 +153,8 @@ def _of_csv(bundle: Bundle) -> Iterator[Worst]:
         "cells of digits": partial(fill, MANY, header, b"1" * 16_000 + b"x\n"),
         "names of columns": partial(fill, ONE, header[:-1] + b",", b"a,", b"\n1\n"),
         "names on lines": partial(fill, ONE, header[:-1] + b",", b'"a\n",', b"\n1\n"),
+        "an open quote in a header": partial(fill, ONE, b'"', b"\n"),
+        "blank lines above a header": partial(fill, ONE, b"", b"\n", header + b"1\n"),
         "columns": partial(fill, MANY, header[:-1], b",", b"\n1\n"),
         "cells": partial(fill, MANY, header, b",", b"\n"),
         "quoted line breaks": partial(fill, MANY, header + b'"', b"\n", b'"\n'),
@@ -162,6 +165,18 @@ def _of_csv(bundle: Bundle) -> Iterator[Worst]:
     }
     for what, body in bodies.items():
         yield Worst(f"CSV: {what}", "/predict/batch", CSV, body)
+    decimals = partial(_different_decimals, ONE, bundle)
+    yield Worst("CSV: different decimals", "/predict/batch", CSV, decimals, EITHER)
+
+
+def _different_decimals(size: int, bundle: Bundle) -> bytes:
+    """Numbers of which no two are alike, as far as the rows that tell how a file writes them."""
+    names = [feature.name for feature in bundle.schema.features if feature.kind == "number"]
+    cells = (b"0.%07d" % number for number in itertools.count())
+    rows = [
+        b",".join(itertools.islice(cells, len(names))) for _ in range(min(9000, size // (10 * len(names))))
+    ]
+    return b"\n".join([",".join(names).encode(), *rows])
 
 
 def _of_inputs(bundle: Bundle) -> Iterator[Worst]:

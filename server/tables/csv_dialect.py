@@ -7,8 +7,9 @@ for likely that the file itself contradicts: it is asked for then.
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from server.tables.cells import CellRules, number, parted_by
@@ -16,13 +17,18 @@ from server.tables.csv_records import MalformedCsv, find_records
 from server.tables.encodings import CsvRefused
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_LINE_ENDS = re.compile(rb"[\r\n]++")
 
 SEPARATORS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 #: Records that are looked at to tell how the others are written.
 SAMPLE_RECORDS = 2000
+SAMPLE_CELLS, SAMPLE_SHAPES = 50_000, 1000
 SAMPLE_BYTES = 2**20
+#: Names may have line breaks, in quotes.
+MAX_HEADER_LINES = 1000
 #: So much is looked through for a header below titles.
 _TITLE_LINES, _TITLE_BYTES = 30, 2**16
+_SHAPE = str.maketrans("023456789", "111111111")
 _CELL_END = re.compile(r"[,;\t|]")
 _BOM = b"\xef\xbb\xbf"
 
@@ -71,7 +77,7 @@ def read_head(
     """
     begin, line, said = _skip(text)
     if most_columns:
-        end = _record_end(text, begin, options.quotes)
+        end = _header_end(text, begin, options.quotes, where)
         if max(text.count(separator.encode(), begin, end) for separator in SEPARATORS) >= most_columns:
             raise CsvRefused(f"expected at most {most_columns} columns in {where}, got more")
     separator = options.separator or said or _separator(text[begin:], known, options.quotes)
@@ -91,15 +97,15 @@ def read_head(
 def _skip(text: bytes) -> tuple[int, int, str]:
     """Where the header begins, its line, and the separator that Excel's `sep=` line names."""
     begin, line, said = len(_BOM) if text.startswith(_BOM) else 0, 1, ""
-    while begin < len(text):
+    while True:
+        blank = _LINE_ENDS.match(text, begin)
+        line += _breaks(blank[0]) if blank else 0
+        begin = blank.end() if blank else begin
         end = _line_end(text, begin)
         content = text[begin:end].strip(b"\r\n")
-        if content.lower().startswith(b"sep=") and len(content) == 5 and not said:
-            said = chr(content[4])
-        elif content:
-            break
-        begin, line = end, line + 1
-    return begin, line, said
+        if said or len(content) != 5 or not content.lower().startswith(b"sep="):
+            return begin, line, said
+        said, begin, line = chr(content[4]), end, line + 1
 
 
 def _line_end(text: bytes, begin: int) -> int:
@@ -113,19 +119,23 @@ def _breaks(text: bytes) -> int:
     return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
 
 
-def _record_end(text: bytes, begin: int, quotes: bool) -> int:
-    """Behind the record that begins there, and its line end."""
+def _header_end(text: bytes, begin: int, quotes: bool, where: str) -> int:
+    """Behind the record that begins there, and its line end; raises `CsvRefused` for one of endless lines."""
     end, count = begin, 0
-    while True:
+    for _ in range(MAX_HEADER_LINES):
         counted, end = end, _line_end(text, end)
         count += text.count(b'"', counted, end) if quotes else 0
         if count % 2 == 0 or end >= len(text):
             return end
+    raise CsvRefused(
+        f"expected a header of at most {MAX_HEADER_LINES} lines in {where}, got a longer one: "
+        "is a quote not closed?"
+    )
 
 
 def _first_record(text: bytes, begin: int, dialect: Dialect, where: str, line: int) -> tuple[list[str], int]:
     """The cells of the first record, and its size in bytes with its line end."""
-    end = _record_end(text, begin, dialect.quotes)
+    end = _header_end(text, begin, dialect.quotes, where)
     record = text[begin:end]
     if not record:
         raise CsvRefused(f"expected {where} to begin with a CSV header, got nothing")
@@ -186,7 +196,7 @@ def _rules(
     """How numbers are written in the columns that are known, by the first records."""
     rules = CellRules() if options.missing is None else CellRules(missing=("", *options.missing))
     columns = [i for i, name in enumerate(names) if known(name)]
-    cells = {cell for cell in _sample(text, columns, dialect) if "," in cell or "." in cell}
+    cells = _shapes(_sample(text, columns, dialect))
     commas = {cell for cell in cells if _is_number(cell, ",")}
     points = {cell for cell in cells if _is_number(cell, ".")}
     decimal = options.decimal or _decimal(commas, points, dialect)
@@ -195,6 +205,17 @@ def _rules(
     unlike = [cell for cell in (commas if decimal == "." else points) if other in cell]
     thousands = other if parted and all(parted_by(cell) == other for cell in unlike) else ""
     return rules._replace(decimal=decimal, thousands=thousands)
+
+
+def _shapes(cells: Iterable[str]) -> list[str]:
+    """Of the cells with a point or comma one of each shape: digits tell nothing, but for a first 0."""
+    shapes: dict[tuple[bool, str], str] = {}
+    for cell in islice(cells, SAMPLE_CELLS):
+        if "," in cell or "." in cell:
+            shapes.setdefault((cell.lstrip("+-").startswith("0"), cell.translate(_SHAPE)), cell)
+            if len(shapes) == SAMPLE_SHAPES:
+                break
+    return list(shapes.values())
 
 
 def _is_number(cell: str, decimal: str) -> bool:
