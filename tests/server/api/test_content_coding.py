@@ -104,6 +104,12 @@ def test_unknown_coding_is_415_and_says_what_is_read(subject: Subject) -> None:
             assert (answer.status, answer.headers["accept-encoding"]) == (415, "gzip, deflate"), coding
 
 
+def test_arrow_is_415_and_says_what_is_read(subject: Subject) -> None:
+    request = post("/predict/batch", b"ARROW1", content_type="application/vnd.apache.arrow.stream")
+    (answer,) = exchange(subject.url, request)
+    assert (answer.status, "text/csv" in answer.headers["accept-post"]) == (415, True)
+
+
 def test_bomb_is_413_and_takes_no_memory(subject: Subject) -> None:
     """64 KB that would be 64 MB, and streams that hold nothing."""
     bomb = gzip.compress(bytes(2**26))
