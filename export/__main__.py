@@ -79,6 +79,11 @@ def parse(arguments: Sequence[str]) -> ExportRequest:
         metavar="PATH",
         help="the Python that reads the pickle, of the environment that the model was trained in",
     )
+    add(
+        "--allow-protected",
+        metavar="WHY",
+        help="take a model that a protected characteristic is an input of, and write why into the bundle",
+    )
     add("--trust-pickle", action="store_true", help="load a pickle, which can run any code")
     options = parser.parse_args(arguments)
     if options.threshold is not None and not 0.0 <= options.threshold <= 1.0:

@@ -89,6 +89,7 @@ def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> Non
         sys.stdout.write(written(name, version, decision, conversion.classes, features, manifest))
         return
     assert request.out is not None  # one of the three is given
+    manifest |= _protected(request, features, manifest)
     check_examples(document, schema)
     check_names(manifest, schema)
     _say_required(schema)
@@ -117,7 +118,8 @@ def _description(
     features: Sequence[Feature],
 ) -> _Described:
     """What the command says, then the description file, then an earlier bundle, then the model."""
-    schema = Schema(features, conversion.ignored)
+    context = document.get("context") or (old.manifest.get("context") if old else None) or ()
+    schema = Schema(features, conversion.ignored, (field["name"] for field in context))
     name = request.name or document.get("name") or (old.name if old else _name_of(request.source))
     version = request.version or document.get("version") or (old.version if old else "1")
     decision = _decision(request, document, conversion, old)
@@ -208,6 +210,25 @@ def _evidence(request: ExportRequest, old: Bundle | None) -> Evidence:
         return frozenset(map(str, distinct))
 
     return Evidence(kinds, categories, values)
+
+
+def _protected(
+    request: ExportRequest, features: Sequence[Feature], manifest: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Which protected characteristics the model may use, and why; raises `ExportRefused` if nobody said."""
+    names = [feature.name for feature in features if feature.protected]
+    known = manifest.get("protected") or {}
+    if not names:
+        return {}
+    if request.allow_protected:
+        return {"protected": {"features": names, "why": request.allow_protected}}
+    if known.get("features") == names:  # as the bundle that is exported again has it
+        return {}
+    raise ExportRefused(
+        f"expected no protected characteristic among the model's inputs, got {listed(names)}: train "
+        "without it and name it under `context`, which is asked for and never scored, or say with "
+        "--allow-protected WHY what permits it"
+    )
 
 
 def _carried_files(old: Bundle | None) -> dict[str, bytes]:

@@ -35,3 +35,4 @@ class ExportRequest:
     replace: bool = False
     trust_pickle: bool = False
     python: Path | None = None
+    allow_protected: str | None = None

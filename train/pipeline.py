@@ -21,7 +21,7 @@ from train.study.study import Recipe, Study, decision, provenance, reference, st
 from train.study.target import check_target, writable
 from train.study.tracking import track
 from train.tables.data import TableSource, load
-from train.tables.features import SCHEMA
+from train.tables.features import CONTEXT, DESCRIBED
 from train.tables.rows import Rows
 from train.tables.synthetic_tables import write_tables
 
@@ -103,6 +103,7 @@ def _assemble(recipe: Recipe, done: Study, made_from: dict[str, Any]) -> Bundle:
         "wording": WORDING,
         "translations": TRANSLATIONS,
         "reasons": REASONS,
+        "context": CONTEXT,
         "evaluation": done.figures,
         "provenance": made_from,
         "examples": find_examples(model.probabilities, model.threshold),
@@ -115,7 +116,7 @@ def _assemble(recipe: Recipe, done: Study, made_from: dict[str, Any]) -> Bundle:
         return assemble(
             recipe.out,
             model_text=model_text(model.booster),
-            schema=SCHEMA,
+            schema=DESCRIBED,
             name=recipe.name,
             version=recipe.version,
             decision=chosen,

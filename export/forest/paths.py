@@ -25,7 +25,7 @@ MAX_CONDITIONS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Condition:
+class Condition:
     """What is asked of one feature: `low < x <= high`, and `x` among `codes` or, if `others`, not among them.
 
     `missing` says whether NaN goes this way; `low` is NaN without a bound. `share` of the training data goes
@@ -54,18 +54,18 @@ def path_arrays(
     """
     if not all(_is_covered(tree) for tree in forest.trees):
         return None
-    leaves: list[tuple[float, int, Mapping[int, _Condition]]] = []
+    ends: list[tuple[float, int, Mapping[int, Condition]]] = []
     base: list[list[float]] = [[start] for start in forest.base or [0.0] * forest.targets]
     conditions = 0
     for number, tree in enumerate(forest.trees):
         target = forest.target(number)
-        for value, way in _leaves(tree, forest):
+        for value, way in leaves(tree, forest):
             base[target].append(value * math.prod(condition.share for condition in way.values()))
-            leaves.append((value, target, way))
+            ends.append((value, target, way))
             conditions += len(way)
         if conditions > MAX_CONDITIONS:
             return None
-    found = [item for _, _, way in leaves for item in way.items()]
+    found = [item for _, _, way in ends for item in way.items()]
     start = np.array([math.fsum(terms) for terms in base]) * scale + (np.array(bias) if len(bias) else 0.0)
     return {
         "feature": np.array([feature for feature, _ in found], dtype=np.int32),
@@ -80,9 +80,9 @@ def path_arrays(
             [(i, code) for i, (_, condition) in enumerate(found) for code in sorted(condition.codes)],
             dtype=np.int64,
         ).reshape(-1, 2),
-        "size": np.array([len(way) for _, _, way in leaves], dtype=np.int32),
-        "value": np.array([value for value, _, _ in leaves], dtype=np.float64) * scale / divisor,
-        "target": np.array([target for _, target, _ in leaves], dtype=np.int32),
+        "size": np.array([len(way) for _, _, way in ends], dtype=np.int32),
+        "value": np.array([value for value, _, _ in ends], dtype=np.float64) * scale / divisor,
+        "target": np.array([target for _, target, _ in ends], dtype=np.int32),
         "base": start / divisor,
         "narrow": np.array(forest.rounded or forest.precision == "float32"),
         "absent": np.array(math.nan if forest.absent is None else forest.absent),
@@ -117,21 +117,21 @@ def _is_covered(tree: Tree) -> bool:
     return bool(tree.covers) and all(math.isfinite(cover) and cover >= 0.0 for cover in tree.covers)
 
 
-def _leaves(tree: Tree, forest: Forest) -> Iterator[tuple[float, Mapping[int, _Condition]]]:
+def leaves(tree: Tree, forest: Forest) -> Iterator[tuple[float, Mapping[int, Condition]]]:
     """Each leaf's value with the conditions on the way to it, by feature."""
     if not tree.splits:
         yield tree.leaves[0], {}
         return
-    covers = _covers(tree)
-    waiting: list[tuple[int, dict[int, _Condition]]] = [(0, {})]
+    covers = _covers(tree) if tree.covers else {}
+    waiting: list[tuple[int, dict[int, Condition]]] = [(0, {})]
     while waiting:
         index, way = waiting.pop()
         if index < 0:
             yield tree.leaves[~index], way
             continue
         split = tree.splits[index]
-        left, right = covers[split.left], covers[split.right]
-        before = way.get(split.feature, _Condition())
+        left, right = covers.get(split.left, 0.0), covers.get(split.right, 0.0)
+        before = way.get(split.feature, Condition())
         for child, goes_left, cover in ((split.right, False, right), (split.left, True, left)):
             share = cover / (left + right) if left + right else 0.5
             narrowed = _narrowed(before, split, forest, goes_left=goes_left)
@@ -153,7 +153,7 @@ def _covers(tree: Tree) -> dict[int, float]:
     return covers
 
 
-def _narrowed(before: _Condition, split: Split, forest: Forest, *, goes_left: bool) -> _Condition:
+def _narrowed(before: Condition, split: Split, forest: Forest, *, goes_left: bool) -> Condition:
     """The condition after one more split, but for its share."""
     if split.members:
         missing = before.missing and split.default_left == goes_left
@@ -167,7 +167,7 @@ def _narrowed(before: _Condition, split: Split, forest: Forest, *, goes_left: bo
     return replace(before, low=low, missing=missing)
 
 
-def _both(before: _Condition, members: frozenset[int], *, others: bool) -> tuple[frozenset[int], bool]:
+def _both(before: Condition, members: frozenset[int], *, others: bool) -> tuple[frozenset[int], bool]:
     """The codes of which both conditions are true, as a set or as all but a set."""
     if before.others and others:
         return before.codes | members, True

@@ -213,6 +213,11 @@ def check_names(document: Mapping[str, Any], schema: Schema) -> None:
     context = [field["name"] for field in document.get("context") or ()]
     if both := set(context) & set(schema.names):
         raise ExportRefused(f"expected context fields that are no features, got {min(both)}, which is one")
+    for field in document.get("context") or ():
+        if (field.get("kind") == "category") != bool(field.get("categories")):
+            raise ExportRefused(
+                f"expected categories of a context field of kind category alone, got others: {field['name']}"
+            )
     for name in document.get("groups") or ():
         if name not in (known := [*schema.names, *context]):
             near = get_close_matches(name, known, 1, 0.5)

@@ -2,6 +2,7 @@
 
 import logging
 import struct
+from typing import Any
 
 import orjson
 
@@ -24,7 +25,7 @@ class LoggedInput:
     A row may be padded with blanks, zeros and members that come again, up to the
     largest body. One of more than `max_bytes` is written as the row it was read
     as: the same values, to the bit, as an object without what is missing. So is one of a
-    model that ignores some members: what they hold is nobody's business here.
+    model that ignores some members: what they hold is nobody's business here. Fields of context are kept.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -33,7 +34,7 @@ class LoggedInput:
         self._unpack = struct.Struct(f"{len(schema)}d").unpack
         # Twice what the longest values take: escapes, and digits beyond those that count.
         longest = max(SHORT_BYTES, 2 * sum(map(_longest, schema.features)))
-        self.max_bytes = 0 if schema.ignored else longest
+        self.max_bytes = 0 if set(schema.ignored) - set(schema.context) else longest
 
     def of(self, text: bytes) -> bytes:
         """The JSON object of one acceptable row, as it is logged."""
@@ -41,10 +42,18 @@ class LoggedInput:
             return text
         try:
             # Copied: what orjson gives may keep more than its length.
-            return bytes(memoryview(orjson.dumps(self._schema.fields(self._unpack(self._decode(text))))))
+            fields = self._schema.fields(self._unpack(self._decode(text)))
+            return bytes(memoryview(orjson.dumps(fields | self._beside(text))))
         except MemoryError:
             logger.warning("There is no memory to shorten a long row: it is logged as it came.")
             return text
+
+    def _beside(self, text: bytes) -> dict[str, Any]:
+        """The context of an acceptable row, as far as it is there."""
+        if not self._schema.context:
+            return {}
+        row = orjson.loads(text)
+        return {name: row[name] for name in self._schema.context if name in row}
 
 
 def _longest(feature: Feature) -> int:

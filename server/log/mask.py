@@ -42,7 +42,7 @@ class Masking:
         """
         self._check(bundle)
         rules: dict[str, Any] = {}
-        for feature in bundle.schema.features:
+        for feature in _fields(bundle):
             rule = self.rule(feature)
             if rule == HASH:
                 self._check_key(feature)
@@ -60,11 +60,11 @@ class Masking:
 
     def masked(self, bundle: Bundle) -> dict[str, str]:
         """The rules of the features that are not logged as they come."""
-        return {f.name: self.rule(f) for f in bundle.schema.features if self.rule(f) != KEEP}
+        return {f.name: self.rule(f) for f in _fields(bundle) if self.rule(f) != KEEP}
 
     def hidden(self, bundle: Bundle) -> set[str]:
         """The features whose values the log does not tell."""
-        return {f.name for f in bundle.schema.features if self.rule(f) in (DROP, HASH)}
+        return {f.name for f in _fields(bundle) if self.rule(f) in (DROP, HASH)}
 
     def _check_key(self, feature: Feature) -> None:
         if self._key is None:
@@ -74,7 +74,12 @@ class Masking:
             )
 
     def _check(self, bundle: Bundle) -> None:
-        for feature in bundle.schema.features:
+        for field in bundle.context:
+            if self.rule(field) == BUCKET:
+                raise SettingsError(
+                    f"expected drop or hash for {field.name}, got bucket: a context field has no known range"
+                )
+        for feature in _fields(bundle):
             if self.rule(feature) not in RULES:
                 raise SettingsError(
                     f"expected one of {', '.join(RULES)} for {feature.name}, got {self.rule(feature)!r}"
@@ -84,6 +89,11 @@ class Masking:
                     f"expected a number to put into buckets, got {feature.name}, a {feature.form_kind}: "
                     "drop or hash it"
                 )
+
+
+def _fields(bundle: Bundle) -> tuple[Feature, ...]:
+    """Everything that a row may hold and the log tells: inputs of the model, and context."""
+    return (*bundle.schema.features, *bundle.context)
 
 
 def bucketing(feature: Feature, reference: Reference | None) -> Distribution:

@@ -125,7 +125,13 @@ class PredictionLog:
         if self._started:
             self._say(ADMITTED, instance)
         write = self._writer(LineMaker(self._usage, mask)) if self.strict else None
-        return InstanceLog(instance, self._put, self._drop, LoggedInput(bundle.schema).of, write)
+        return InstanceLog(
+            instance,
+            self._put,
+            self._drop,
+            LoggedInput(bundle.schema).of,
+            write,
+        )
 
     @property
     def history(self) -> History:

@@ -94,7 +94,8 @@ class Bundle:
     `regression`, `ranking` or `multiclass`. `classes` names the classes of the
     last, in the order of the margins. `bound` is how far a margin may be from the
     source model's: 0 for an exact bundle. `digest` is the SHA-256 of the manifest,
-    which stands for all files by their hashes. `policy` is what a decision hangs on
+    which stands for all files by their hashes. `context` are fields that a row may have,
+    which are logged and never scored. `policy` is what a decision hangs on
     beside the score, None of most.
     """
 
@@ -112,6 +113,7 @@ class Bundle:
     manifest: dict[str, Any] = field(repr=False)
     digest: str = ""
     policy: Policy | None = None
+    context: tuple[Feature, ...] = ()
     contents: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -146,10 +148,12 @@ class Bundle:
     ) -> "Bundle":
         """The bundle a manifest describes; files that `contents` lacks are not looked at."""
         exact: bool = typed(manifest["exact"], bool, "exact")
-        schema = Schema(
-            map(_feature, typed(manifest["features"], list[dict[str, Any]], "features")),
-            typed(manifest.get("ignored", ()), tuple[str, ...], "ignored"),
-        )
+        features = tuple(map(_feature, typed(manifest["features"], list[dict[str, Any]], "features")))
+        context = tuple(map(_feature, typed(manifest.get("context") or (), list[dict[str, Any]], "context")))
+        if both := {field.name for field in context} & {feature.name for feature in features}:
+            raise ValueError(f"at context: expected fields that are no features, got {min(both)}")
+        ignored = typed(manifest.get("ignored", ()), tuple[str, ...], "ignored")
+        schema = Schema(features, ignored, (field.name for field in context))
         decision = _decision(manifest.get("decision", {}))
         return cls(
             directory=directory,
@@ -157,6 +161,7 @@ class Bundle:
             version=_word(manifest, "version"),
             task=manifest["task"],
             schema=schema,
+            context=context,
             decision=decision,
             policy=_policy(manifest, schema, decision),
             link=typed(manifest["link"], dict[str, Any], "link"),

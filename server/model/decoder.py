@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from server.errors import MalformedBody
-from server.model.schema import MAX_EXACT_INTEGER, Feature, Row, Schema, parse_object
+from server.model.schema import MAX_CONTEXT, MAX_EXACT_INTEGER, Feature, Row, Schema, parse_object
 
 #: A msgspec Struct costs time for every field *declared*, a dict for every field
 #: sent. Measured with 11 fields sent (`python -m loadtest pieces`), the Struct
@@ -39,7 +39,8 @@ def row_decoder(
         if others:
             fields = {name: fields[name] for name in schema.names if name in fields}
         for name in beside:
-            fields.pop(name, None)
+            if name not in schema.ignored:
+                fields.pop(name, None)
         return schema.encode(fields)
 
     if len(schema) <= TYPED_DECODER_MAX_FEATURES and _can_be_typed(schema):
@@ -57,7 +58,10 @@ def _typed_decoder(
     schema: Schema, decode_in_words: Callable[[bytes], Row], others: bool, beside: Sequence[str]
 ) -> Callable[[bytes], Row]:
     # gc=False: the struct holds only numbers, so it can be in no reference cycle.
-    members = [*map(_field, schema.features), *((name, msgspec.Raw, None) for name in beside)]
+    members = [
+        *map(_field, schema.features),
+        *((name, _CONTEXT if name in schema.context else msgspec.Raw, None) for name in beside),
+    ]
     fields = msgspec.defstruct("Fields", members, kw_only=True, forbid_unknown_fields=not others, gc=False)
     decode = msgspec.json.Decoder(fields).decode
     astuple = msgspec.structs.astuple
@@ -78,6 +82,10 @@ def _typed_decoder(
             return pack(*[math.nan if value is None else value for value in values])
 
     return decode_row
+
+
+#: A value of context: bounded, and of a kind that any reader of the log reads.
+_CONTEXT: Any = Annotated[str, msgspec.Meta(max_length=MAX_CONTEXT)] | bool | int | float | None
 
 
 def _field(feature: Feature) -> tuple[Any, ...]:

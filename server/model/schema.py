@@ -36,6 +36,10 @@ MAX_CATEGORIES = 50
 #: Characters of a client's name for a field that a response repeats.
 MAX_NAME = 200
 
+#: Characters of a context field's text.
+MAX_CONTEXT = 200
+CONTEXT_EXPECTED = f"expected a number, a truth or a text of at most {MAX_CONTEXT} characters"
+
 _JSON_TYPE = {
     str: "a string",
     bool: "a boolean",
@@ -219,12 +223,16 @@ class Schema:
     """The ordered features of one model, and the only way rows are encoded.
 
     `ignored` are names that rows may have beside the features, whatever their values:
-    columns of the training table that the model drops.
+    columns of the training table that the model drops. `context` are such names too, whose
+    values are logged: each a number, a truth, null or a text of at most `MAX_CONTEXT`.
     """
 
-    def __init__(self, features: Iterable[Feature], ignored: Iterable[str] = ()) -> None:
+    def __init__(
+        self, features: Iterable[Feature], ignored: Iterable[str] = (), context: Iterable[str] = ()
+    ) -> None:
         self.features = tuple(features)
-        self.ignored = tuple(ignored)
+        self.context = tuple(context)
+        self.ignored = (*ignored, *self.context)
         self.names = tuple(feature.name for feature in self.features)
         self._index = {name: i for i, name in enumerate(self.names)}
         if len(self._index) != len(self.names):
@@ -260,6 +268,8 @@ class Schema:
                     continue
             if i is None:
                 if name in self.ignored:
+                    if name in self.context and not _is_context(value):
+                        errors.append(FieldError(pointer(name), CONTEXT_EXPECTED))
                     continue
                 if len(errors) < MAX_LISTED_ERRORS:
                     errors.append(
@@ -307,6 +317,14 @@ class Schema:
         return {
             f.name: f.decode(code) for f, code in zip(self.features, row, strict=True) if not math.isnan(code)
         }
+
+
+def _is_context(value: Any) -> bool:
+    return (
+        value is None
+        or type(value) in (bool, int, float)
+        or (type(value) is str and len(value) <= MAX_CONTEXT)
+    )
 
 
 def _number_bounds(feature: Feature) -> tuple[float, float]:

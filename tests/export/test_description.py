@@ -113,7 +113,10 @@ def test_exporting_twice_with_a_description_gives_the_same_bundle(
     text = text.replace('- name: "Column_0"', '- name: "Column_0"\n  protected: true\n  actionable: no')
     (tmp_path / "d.yaml").write_text(text)
     for out in ("one", "two"):
-        command(tmp_path / "m.txt", "--describe", tmp_path / "d.yaml", "--out", tmp_path / out)
+        command(
+            tmp_path / "m.txt", "--describe", tmp_path / "d.yaml", "--out", tmp_path / out,
+            "--allow-protected", "permitted here",
+        )  # fmt: skip
     one, two = Bundle.load(tmp_path / "one"), Bundle.load(tmp_path / "two")
     assert one.digest == two.digest
     assert (one.decision.threshold, one.decision.cost_false_negative) == (0.25, 3.0)

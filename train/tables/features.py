@@ -8,6 +8,7 @@ Ranges hold every client of the Kaggle tables with room to spare; their largest
 income is 117,000,000.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from server.model.schema import Feature, Schema
@@ -186,6 +187,23 @@ MONOTONE = {
     "AGE_YEARS": -1,
     "YEARS_EMPLOYED": -1,
 }
+
+#: The same schema as it is exported: each direction is shown of every tree, or nothing is written.
+DESCRIBED = Schema(
+    replace(feature, monotone={1: "up", -1: "down"}.get(MONOTONE.get(feature.name, 0), ""))
+    for feature in SCHEMA.features
+)
+#: What a request may hold beside: logged, so that decisions can be watched, and never scored.
+CONTEXT = [
+    {
+        "name": "CODE_GENDER",
+        "kind": "category",
+        "label": "Gender",
+        "help": "Asked for so that decisions can be watched for fairness. It is never scored.",
+        "categories": list(GENDER),
+        "category_labels": list(GENDER.values()),
+    }
+]
 
 #: Lower ends of the age bands, in years.
 AGE_BANDS = (0.0, 30.0, 40.0, 50.0, 60.0)

@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
+from server.errors import BundleError, MalformedBody, SettingsError, UnacceptableRow
+from server.log.mask import Masking
 from server.model.bundle import Bundle, write_bundle
 from server.model.decoder import row_decoder
 from tests.support.bundles import ROW
@@ -92,3 +94,74 @@ def test_a_feature_is_not_ignored(ignoring: Path) -> None:
     manifest = orjson.loads((ignoring / "bundle.json").read_bytes())
     with pytest.raises(ValueError, match="no feature"):
         Bundle.from_manifest(ignoring, manifest | {"ignored": ["income"]})
+
+
+CONTEXT = [
+    {"name": "sex", "kind": "category", "categories": ["f", "m"], "personal": "keep"},
+    {"name": "case"},
+]
+
+
+@pytest.fixture(scope="module")
+def with_context(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("context") / "bundle"
+    files = {file.name: file.read_bytes() for file in three.iterdir() if file.name != "bundle.json"}
+    manifest = orjson.loads((three / "bundle.json").read_bytes()) | {"context": CONTEXT}
+    write_bundle(folder, {k: v for k, v in manifest.items() if k not in ("format", "files")}, files)
+    return folder
+
+
+@pytest.mark.parametrize("mode", ["strict", "async"])
+def test_context_is_taken_logged_and_changes_no_bit(with_context: Path, tmp_path: Path, mode: str) -> None:
+    rows: list[dict[str, Any]] = [
+        ROW, {**ROW, "sex": "f", "case": 7}, {**ROW, "sex": "m", "case": "A-1"}, {**ROW, "sex": None},
+        {**ROW, "case": True},
+    ]  # fmt: skip
+    padded = orjson.dumps({**ROW, "case": "long"})[:-1] + b" " * 5000 + b"}"
+    with serving(with_context, tmp_path, log_mode=mode) as server:
+        bodies = [*map(orjson.dumps, rows), padded]
+        answers = exchange(server.url, *(post("/predict", body) for body in bodies))
+    assert {answer.status for answer in answers} == {200}
+    assert len({orjson.loads(answer.body)["probability"] for answer in answers}) == 1
+    logged = [
+        orjson.loads(line)["input"]
+        for file in (tmp_path / "logs").glob("*.jsonl")
+        for line in file.read_bytes().splitlines()
+    ]
+    told = [(line.get("sex"), line.get("case")) for line in logged]
+    assert told == [(None, None), ("f", 7), ("m", "A-1"), (None, None), (None, True), (None, "long")]
+    assert all(line["income"] == ROW["income"] for line in logged)
+
+
+def test_context_that_no_log_could_hold_is_refused_by_name(with_context: Path) -> None:
+    """On the typed way and in words alike: what is long, an object, or no number of any reader's."""
+    bundle = Bundle.load(with_context)
+    decode = row_decoder(bundle.schema)
+    for value in (["a"], {"b": 1}, "x" * 201):
+        with pytest.raises(UnacceptableRow) as refusal:
+            decode(orjson.dumps({**ROW, "case": value}))
+        assert [error.pointer for error in refusal.value.errors] == ["/case"]
+        assert "a text of at most 200 characters" in refusal.value.errors[0].detail
+    for text in (b"1e999", b"NaN", b'"\xff"'):
+        with pytest.raises(MalformedBody):
+            decode(orjson.dumps(ROW)[:-1] + b',"case":' + text + b"}")
+    assert decode(orjson.dumps({**ROW, "case": "x" * 200})) == decode(orjson.dumps(ROW))
+    with pytest.raises(UnacceptableRow):
+        decode(orjson.dumps({**ROW, "sexx": 1}))
+
+
+def test_context_that_is_a_feature_stops_the_bundle(three: Path, tmp_path: Path) -> None:
+    manifest = orjson.loads((three / "bundle.json").read_bytes()) | {"context": [{"name": "income"}]}
+    files = {file.name: file.read_bytes() for file in three.iterdir() if file.name != "bundle.json"}
+    with pytest.raises(BundleError, match="fields that are no features, got income"):
+        write_bundle(
+            tmp_path / "b", {k: v for k, v in manifest.items() if k not in ("format", "files")}, files
+        )
+
+
+def test_context_is_masked_as_its_description_says(with_context: Path) -> None:
+    bundle = Bundle.load(with_context)
+    assert Masking({"sex": "drop"}).rules(bundle)["sex"] == "drop"
+    assert Masking({"case": "hash"}, b"k" * 32).hidden(bundle) >= {"case"}
+    with pytest.raises(SettingsError, match="drop or hash for case, got bucket"):
+        Masking({"case": "bucket"}).rules(bundle)
