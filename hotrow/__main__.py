@@ -5,6 +5,7 @@ or `train` is hidden by ours, nor ours by yours: only the commands look there, f
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,7 @@ def main() -> None:
     name, *words = sys.argv[1:] or ["--help"]
     if name in COMMANDS:
         run(COMMANDS[name], words)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `hotrow doctor | head` is no error
     if name == "doctor":
         from hotrow.doctor import main as doctor
 
