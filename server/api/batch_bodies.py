@@ -18,7 +18,7 @@ from server.scoring.row_limit import check_rows
 from server.tables.cells import cell_reader
 from server.tables.columns import ColumnsRefused, FeatureNames
 from server.tables.csv_dialect import Dialect, Options
-from server.tables.csv_table import csv_records, csv_text
+from server.tables.csv_table import csv_blocks, csv_text
 
 JSON, CSV = "application/json", "text/csv"
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
@@ -178,16 +178,18 @@ async def _csv_rows(body: bytes, schema: Schema, limit: int) -> TextRows:
     texts: list[bytes] = []
     lines: list[int] = []
     slice_rows = max(1, SLICE_CELLS // len(header))
-    for line, record in csv_records(table, limit):
-        if len(texts) % slice_rows == slice_rows - 1:
-            await asyncio.sleep(0)
-        if len(record) != len(header):
-            raise UnacceptableRow(f"expected {len(header)} cells in line {line}, got {len(record)}")
-        values = ((name, read(cell)) for (name, read), cell in zip(readers, record, strict=True))
-        fields = orjson.dumps({name: value for name, value in values if value is not None})
-        # What orjson gives keeps the 4 KiB it was written to; a copy has its own size.
-        texts.append(bytes(memoryview(fields)))
-        lines.append(line)
+    for block in csv_blocks(table, limit):
+        await asyncio.sleep(0)
+        for line, record in block:
+            if len(texts) % slice_rows == slice_rows - 1:
+                await asyncio.sleep(0)
+            if len(record) != len(header):
+                raise UnacceptableRow(f"expected {len(header)} cells in line {line}, got {len(record)}")
+            values = ((name, read(cell)) for (name, read), cell in zip(readers, record, strict=True))
+            fields = orjson.dumps({name: value for name, value in values if value is not None})
+            # What orjson gives keeps the 4 KiB it was written to; a copy has its own size.
+            texts.append(bytes(memoryview(fields)))
+            lines.append(line)
     return TextRows(texts, map("line {}: ".format, lines))
 
 

@@ -67,7 +67,15 @@ def _beginning(text: bytes) -> bytes:
 
 
 def csv_records(table: CsvText, limit: int, line_shift: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """Each record of `csv_blocks`."""
+    for block in csv_blocks(table, limit, line_shift):
+        yield from block
+
+
+def csv_blocks(table: CsvText, limit: int, line_shift: int = 0) -> Iterator[list[tuple[int, list[str]]]]:
     """Each record with its line in the text (and `line_shift`), some at a time; blank lines are none.
+
+    A block may be without records: of blank lines alone there are many, each as long to read.
 
     Raises `UnacceptableRow` where there are more than `limit`, before these are built, and
     `MalformedBody` by line where a quote is misplaced.
@@ -86,7 +94,7 @@ def csv_records(table: CsvText, limit: int, line_shift: int = 0) -> Iterator[tup
             if count > limit:
                 raise UnacceptableRow(f"expected at most {limit} rows, got more")
             cells = cells_of(_joined(content, places), table.dialect)
-            yield from zip((places.lines + first).tolist(), cells, strict=True)
+            yield list(zip((places.lines + first).tolist(), cells, strict=True))
     except CsvRefused as error:
         raise MalformedBody(str(error)) from None
     except csv.Error as error:
