@@ -281,13 +281,15 @@ def _foreign_words(types: Sequence[str]) -> str:
 
 def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> Conversion:
     """The conversion of an unpickled model: of LightGBM, XGBoost or scikit-learn."""
-    from export.sklearn.wrappers import unwrapped
+    from export.sklearn.wrappers import one_target, unwrapped
 
     _check_model(model)
+    model, target = one_target(model, _target(options))
     labels = tuple(map(str, getattr(model, "classes_", ())))
     model, threshold = unwrapped(model)
     found = _from_model(model, file, content, options, labels)
-    return found if threshold is None else replace(found, threshold=threshold)
+    found = found if threshold is None else replace(found, threshold=threshold)
+    return found if target is None else replace(found, record={**found.record, "output": str(target)})
 
 
 def _from_model(

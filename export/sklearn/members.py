@@ -108,6 +108,12 @@ def _xgboost(estimator: Any) -> Member | None:
 
     content = bytes(estimator.get_booster().save_raw("json"))
     member = _converted(convert_xgboost(content, missing=getattr(estimator, "missing", None)))
+    if "c" in (estimator.get_booster().feature_types or ()) and not member.categories:
+        raise ExportRefused(
+            "expected the names of XGBoost's categories inside a scikit-learn model, got a file without: "
+            "XGBoost writes them since 3.1 and cuts those that are not ASCII; rename them, or encode the "
+            "column in a pipeline"
+        )
     if not getattr(estimator, "reads_sparse_rows_", False):
         return member
     forest = replace(member.forest, sparse=True)

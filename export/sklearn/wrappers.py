@@ -38,6 +38,27 @@ def unwrapped(model: Any) -> tuple[Any, float | None]:
     return _plain(model, _DEPTH), threshold
 
 
+def one_target(model: Any, wanted: int | None) -> tuple[Any, int | None]:
+    """The estimator of one target, and its number, where scikit-learn holds one for each; else the model.
+
+    Raises `ExportRefused` unless `wanted`, counted from 0, is one of them.
+    """
+    holder = model.steps[-1][1] if _kind(model) == "Pipeline" else model
+    if _kind(holder) not in ("MultiOutputRegressor", "MultiOutputClassifier"):
+        return model, None
+    members = holder.estimators_
+    if wanted is None or not 0 <= wanted < len(members):
+        raise ExportRefused(
+            f"expected one target, got {len(members)}: choose one by its number with --output "
+            f"(0 to {len(members) - 1}); each is a bundle of its own, and one server answers for all"
+        )
+    if holder is model:
+        return members[wanted], wanted
+    pipeline = copy.copy(model)
+    pipeline.steps = [*model.steps[:-1], (model.steps[-1][0], members[wanted])]
+    return pipeline, wanted
+
+
 def _kind(model: Any) -> str:
     return type(model).__name__ if type(model).__module__.startswith("sklearn.") else ""
 

@@ -7,18 +7,20 @@ import joblib  # type: ignore[import-untyped]  # ships no types
 import lightgbm
 import numpy as np
 import pytest
-from lightgbm import LGBMClassifier
+from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PowerTransformer
+from sklearn.preprocessing import PowerTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion
 from export.load import LoadOptions, load
+from export.onnx.options import OnnxOptions
 from server.model.predictor import Predictor
 from tests.support.export_models import export
 
@@ -87,3 +89,20 @@ def test_another_skl2onnx_is_named_where_a_private_function_of_it_is_needed(
     ):
         loaded(tmp_path, isotonic)
     assert loaded(tmp_path, CalibratedClassifierCV(LogisticRegression(), cv=2).fit(MATRIX, TARGET))
+
+
+@pytest.mark.parametrize("is_pipeline", [False, True])
+def test_one_of_several_targets_is_chosen_by_its_number(is_pipeline: bool, tmp_path: Path) -> None:
+    both = MultiOutputRegressor(LGBMRegressor(n_estimators=5, verbose=-1, n_jobs=1))
+    model = make_pipeline(StandardScaler(), both) if is_pipeline else both
+    model.fit(MATRIX, np.column_stack([MATRIX[:, 0] * 3, np.abs(MATRIX[:, 1])]))
+    joblib.dump(model, tmp_path / "m.joblib")
+    for wanted in (None, "2"):
+        options = LoadOptions(trust_pickle=True, onnx=OnnxOptions(output=wanted))
+        with pytest.raises(ExportRefused, match=r"got 2: choose one by its number with --output \(0 to 1\)"):
+            load(tmp_path / "m.joblib", options)
+    options = LoadOptions(trust_pickle=True, onnx=OnnxOptions(output="1"))
+    bundle = export(tmp_path, load(tmp_path / "m.joblib", options))
+    assert bundle.exact
+    assert bundle.manifest["source"]["output"] == "1"
+    assert Predictor(bundle).margins(MATRIX[:50]).tolist() == model.predict(MATRIX[:50])[:, 1].tolist()
