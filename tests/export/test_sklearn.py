@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars
 import pytest
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -71,6 +72,7 @@ BOUNDED: dict[str, tuple[Any, str]] = {
 
 def converted(estimator: Any, kind: str, missing: float) -> Conversion:
     matrix = rows(1200, missing=missing)
+    estimator = clone(estimator)  # a conversion sets n_jobs of what it is given, which other tests fit too
     with threadpool_limits(1):
         estimator.fit(matrix, target(matrix, kind))
     return convert_sklearn(estimator, "source.skops", b"estimator")
