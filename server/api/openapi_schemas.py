@@ -10,7 +10,7 @@ import orjson
 from server.explain.reasons import ALL, ReasonTexts
 from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
 from server.model.files import INPUT
-from server.model.schema import MAX_EXACT_INTEGER, Feature
+from server.model.schema import MAX_CONTEXT, MAX_EXACT_INTEGER, Feature
 from server.scoring.model_tensors import ModelTensors
 from server.scoring.tensors import BYTES, DTYPES
 
@@ -44,7 +44,12 @@ def record(properties: dict[str, JsonSchema], **more: Any) -> JsonSchema:
 def row_schema(bundle: Bundle) -> JsonSchema:
     """A row as `/predict` takes it."""
     features = bundle.schema.features
-    ignored = {name: {"description": "Not used by the model."} for name in bundle.schema.ignored}
+    ignored: dict[str, JsonSchema] = {
+        name: {"description": "Not used by the model."} for name in bundle.schema.ignored
+    }
+    kinds = ["string", "number", "boolean", "null"]
+    for name in bundle.schema.context:
+        ignored[name] = {"type": kinds, "maxLength": MAX_CONTEXT, "description": "Logged, never scored."}
     return record(
         {feature.name: feature_schema(feature) for feature in features} | ignored,
         required=[feature.name for feature in features if not feature.nullable],
