@@ -12,7 +12,8 @@ class InstanceLog:
     """Takes the responses of one model in one worker.
 
     `ring_put` is what the hot path puts a response by, under the number `instance`, and
-    `drop` counts one that found no room. `input_of` is what is logged of a row's text.
+    `drop` counts one that found no room. `input_of` is what is logged of a row's text: itself
+    up to `max_input_bytes`.
     `write`, of the strict mode alone, has the kernel take the lines of some responses now,
     all or none; it raises `OSError`.
     """
@@ -23,10 +24,12 @@ class InstanceLog:
         ring_put: Put,
         drop: Callable[[], None],
         input_of: Callable[[bytes], bytes],
+        max_input_bytes: int,
         write: Callable[[Sequence[LoggedResponse]], None] | None,
     ) -> None:
         self.instance, self.ring_put, self.drop = instance, ring_put, drop
-        self.input_of, self.write = input_of, write
+        self.input_of, self.max_input_bytes = input_of, max_input_bytes
+        self.write = write
 
     def put(self, responses: Sequence[LoggedResponse], rows: Sequence[bytes]) -> None:
         """Take the responses to some rows: each row 1 + F float64, its score and itself, or several such."""

@@ -121,7 +121,7 @@ class PredictionLog:
             }
         )
         descriptions.add_instance(name, os.getpid(), self._slot, model)
-        instance = int(name, 16)
+        instance, logged_input = int(name, 16), LoggedInput(bundle.schema)
         if self._started:
             self._say(ADMITTED, instance)
         write = self._writer(LineMaker(self._usage, mask)) if self.strict else None
@@ -129,7 +129,8 @@ class PredictionLog:
             instance,
             self._put,
             self._drop,
-            LoggedInput(bundle.schema).of,
+            logged_input.of,
+            logged_input.max_bytes,
             write,
         )
 

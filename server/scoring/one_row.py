@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from server.errors import Unavailable
-from server.log.input import SHORT_BYTES
 from server.log.instance_log import InstanceLog
 from server.log.ring import LoggedResponse
 from server.model.bundle import Bundle
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
 from server.model.schema import Row
-from server.scoring.row_id import ECHO, MEMBER
+from server.scoring.row_id import ECHO, MEMBER, without_ignored_id
 
 Send = Callable[[bytes], None]
 #: Counts a row's output and the index of its outcome.
@@ -53,7 +52,7 @@ class Scorer:
     def __init__(self, bundle: Bundle, count: Count, register: Register | None = None) -> None:
         self.bundle = bundle
         self.predictor = Predictor(bundle)
-        self.decode = row_decoder(bundle.schema)
+        self.decode = row_decoder(without_ignored_id(bundle.schema))
         # Unique per process: 48 random bits; the number after it is the log's seq.
         self.instance_id = secrets.token_hex(6)
         self._predict = self.predictor.predict
@@ -63,6 +62,7 @@ class Scorer:
         self._count = count
         self._lines = register(bundle, self.instance_id) if register is not None else None
         self._put = self._lines.ring_put if self._lines is not None else None
+        self._max_input_bytes = self._lines.max_input_bytes if self._lines is not None else 0
         self._drop = self._lines.drop if self._lines is not None else lambda: None
         self._write = self._lines.write if self._lines is not None else None
         self._instance = int(self.instance_id, 16)
@@ -127,7 +127,7 @@ class Scorer:
         put = self._put
         if put is not None:  # ahead of the response: whoever has one has a line, if this process is killed
             score = probability if self._has_one_output else probability[decision]
-            if len(body) > SHORT_BYTES:
+            if len(body) > self._max_input_bytes:
                 body = self.logged_input(body)
             ended_ns = time.perf_counter_ns()
             if not put(self._instance, started_ns, ended_ns, sequence, score, row, content, body):

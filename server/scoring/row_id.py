@@ -36,6 +36,12 @@ def takes_id(schema: Schema) -> bool:
     return MEMBER not in schema.names
 
 
+def without_ignored_id(schema: Schema) -> Schema:
+    """A schema that does not pass over the id, also where training dropped a column of that name."""
+    ignored = (name for name in schema.ignored if name not in (MEMBER, *schema.context))
+    return Schema(schema.features, ignored, schema.context)
+
+
 def id_of(text: bytes) -> bytes:
     """The JSON text of the id in a row's object; empty if it has none, or is no object.
 
