@@ -44,7 +44,11 @@ def row_decoder(
         return schema.encode(fields)
 
     if len(schema) <= TYPED_DECODER_MAX_FEATURES and _can_be_typed(schema):
-        return _typed_decoder(schema, decode_in_words, others, beside)
+        decode = _typed_decoder(schema, decode_in_words, others, beside)
+        if schema.context and not others:
+            # Rows without context pay nothing for it: those with it are decoded twice.
+            return _typed_decoder(schema, decode, others, [n for n in beside if n not in schema.context])
+        return decode
     return decode_in_words
 
 
