@@ -138,7 +138,9 @@ def _packing(send: Send) -> Send:
         body = message.get("body", b"")
         if start:
             headers = MutableHeaders(raw=start["headers"])
-            if not message.get("more_body") and len(body) >= MIN_PACKED_BYTES:
+            # What is packed already stays so (Gradio's scripts), and a range is of bytes as they are.
+            is_plain = "content-encoding" not in headers and "content-range" not in headers
+            if is_plain and not message.get("more_body") and len(body) >= MIN_PACKED_BYTES:
                 body = await asyncio.to_thread(gzip.compress, body, _LEVEL, mtime=0)
                 headers["content-encoding"], headers["content-length"] = "gzip", str(len(body))
                 headers.add_vary_header("Accept-Encoding")

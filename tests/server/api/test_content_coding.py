@@ -1,5 +1,6 @@
 """Compressed bodies are read within the limits of plain ones; large answers are compressed when asked."""
 
+import asyncio
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -8,10 +9,11 @@ from pathlib import Path
 import orjson
 import psutil
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from loadtest.harness.http_bytes import get
 from loadtest.harness.subject import Subject
-from server.api.content_coding import Unpacker
+from server.api.content_coding import PackedAnswers, Unpacker
 from server.errors import Problem
 from server.model.bundle import Bundle
 from tests.support.bundles import ROW
@@ -158,3 +160,23 @@ def test_large_answer_is_packed_when_asked(subject: Subject, accepts: str, is_pa
     head = get("/openapi.json").replace(b"\r\n\r\n", f"\r\nAccept-Encoding: {accepts}\r\n\r\n".encode())
     (document,) = exchange(subject.url, head)
     assert document.headers.get("content-encoding") == ("gzip" if is_packed else None)
+
+
+@pytest.mark.parametrize("header", [(b"content-encoding", b"br"), (b"content-range", b"bytes 0-1/3")])
+def test_answer_that_is_packed_or_a_part_goes_as_it_is(header: tuple[bytes, bytes]) -> None:
+    sent: list[Message] = []
+
+    async def packed(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [header]})
+        await send({"type": "http.response.body", "body": bytes(10**5)})
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "headers": [(b"accept-encoding", b"br, gzip")]}
+    asyncio.run(PackedAnswers(packed)(scope, receive, send))
+    assert sent[0]["headers"] == [header]
+    assert sent[1]["body"] == bytes(10**5)
