@@ -10,14 +10,14 @@ PYTEST := $(RUN) pytest --numprocesses 3 --dist loadfile
 UV_VERSION := 0.13.9
 KUSTOMIZE_VERSION := 4.5.4
 # What some tests use beside Python: a browser, Prometheus with promtool, load tools, judges.
-SYSTEM_PACKAGES := chromium prometheus wrk slowhttptest strace systemd openssl nginx-light haproxy openjdk-17-jdk-headless golang-go nodejs
+SYSTEM_PACKAGES := chromium prometheus prometheus-alertmanager wrk slowhttptest strace systemd openssl nginx-light haproxy openjdk-17-jdk-headless golang-go nodejs
 
 # Where it is set every start of Python would compile the libraries anew: half of what it costs.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run tools test test-all coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
-        foreign foreign-evidently peers conformance ledger image-size bench-log bench-page ray ray-big \
+        foreign foreign-evidently peers conformance ledger image-size bench-log bench-outcomes bench-page ray ray-big \
         licences sbom screenshots faults fuzz fuzz-bits soak
 
 help: ## list the targets
@@ -47,7 +47,7 @@ format: $(VENV)/dev ## mend format and style where that is safe
 	@$(RUN) ruff format
 
 system: ## install the system tools that tests use (Debian, as root)
-	@for tool in chromium promtool wrk slowhttptest strace systemd-analyze openssl nginx haproxy java go node; do \
+	@for tool in chromium promtool prometheus-alertmanager wrk slowhttptest strace systemd-analyze openssl nginx haproxy java go node; do \
 	    command -v $$tool >/dev/null || missing="$$missing $$tool"; \
 	done; \
 	command -v kubectl >/dev/null || command -v kustomize >/dev/null || \
@@ -72,6 +72,9 @@ bench-batch: $(VENV)/dev ## the batch command against pandas and LightGBM
 
 bench-log: $(VENV)/dev ## time and memory of the report of a log of 10 million lines (6 GB of disk)
 	@$(RUN) loadtest bench log --lines 10000000 --commands report
+
+bench-outcomes: $(VENV)/dev ## time and memory of a million outcomes joined to a log of 10 million lines (6 GB of disk)
+	@$(RUN) loadtest bench log --lines 10000000 --commands outcomes
 
 bench-page: $(VENV)/dev ## from a slider of the page to the verdict on screen, and a file beside others
 	@$(RUN) loadtest bench page

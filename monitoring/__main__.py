@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from monitoring.drift.comparison import DriftReport
-    from monitoring.drift.timeline import Period
+    from monitoring.drift.timeline import Period, Since
+    from monitoring.logs.seals import Seals
     from server.model.bundle import Bundle
 
 #: What was looked for was found: drift, a loss, a response that would differ today.
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     report.add_argument(
         "--check", action="store_true", help="exit 3 if a column drifted or lines are missing, for scripts"
     )
+    report.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     report.add_argument("--metrics", help="a server's /metrics, URL or file, for the error rate")
     drift = command("drift", _drift, "drift of logs or CSV files against the training data; exits 3 on drift")
     drift.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
@@ -50,6 +52,16 @@ def main(arguments: Sequence[str]) -> int:
         "prove that no line was lost; exits 3 if one was, 4 if it cannot be proved",
         model=False,
     )
+    verify.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="look at the seals too: HOTROW_LOG_KEY_FILE"
+    )
+    verify.add_argument(
+        "--anchor",
+        action="append",
+        default=[],
+        metavar="SEAL",
+        help="a seal that was kept elsewhere must be there",
+    )
     erase = command("erase", _erase, "take one subject's rows out of a log, told to its journal", model=False)
     whose = erase.add_mutually_exclusive_group(required=True)
     whose.add_argument("--subject", metavar="HASH", help="the hash that stands for a field in the log")
@@ -57,10 +69,43 @@ def main(arguments: Sequence[str]) -> int:
     whose.add_argument(
         "--id",
         action="append",
-        help="the id of a response, or a client's of a row or of a request (may be repeated)",
+        help="the id of a response, or a client's of a row, a request or a trace (may be repeated)",
     )
     erase.add_argument("--key-file", type=Path, metavar="FILE", help="the server's HOTROW_LOG_KEY_FILE")
-    for parser_ in (report, drift, replay, verify, erase):
+    outcomes = command(
+        "outcomes", _outcomes, "how good the scores were, by outcomes; exits 3 if worse than promised"
+    )
+    outcomes.add_argument(
+        "--outcomes", type=Path, metavar="CSV", help="columns KEY,outcome[,at]; without, what is expected"
+    )
+    outcomes.add_argument("--by", choices=("day", "week", "month"), default="month", help="vintages [month]")
+    outcomes.add_argument(
+        "--segment", default="", metavar="FIELD", help="figures for each value of a field too"
+    )
+    outcomes.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    outcomes.add_argument("--textfile", type=Path, metavar="FILE", help="write gauges for Prometheus too")
+    fair = command("fairness", _fairness, "decisions by group; exits 3 where one is accepted too seldom")
+    fair.add_argument("--by", required=True, metavar="FIELD", help="a field of the rows, also of context")
+    fair.add_argument(
+        "--cuts", type=_numbers, default=(), metavar="25,40", help="groups of a number: cut here"
+    )
+    fair.add_argument(
+        "--outcomes", type=Path, metavar="CSV", help="columns KEY,outcome[,at]: errors by group too"
+    )
+    fair.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    month = command(
+        "simulate-month", _simulate_month, "a month of decisions and outcomes with a fault to find"
+    )
+    month.add_argument("out", type=Path, metavar="OUT", help="folder to write logs/ and outcomes.csv into")
+    month.add_argument("--rows-a-day", type=int, default=600, metavar="N", help="[600]")
+    find = command("find", _find, "the lines of an id, as JSON; exits 3 if there are none", model=False)
+    find.add_argument(
+        "--id",
+        action="append",
+        required=True,
+        help="the id of a response, or a client's of a row, a request or a trace (may be repeated)",
+    )
+    for parser_ in (report, drift, outcomes, fair, replay, verify, erase, find):
         what = (
             "log files, folders of them, or CSV files"
             if parser_ is drift
@@ -96,6 +141,8 @@ def _adder(
 
 
 def _report(options: argparse.Namespace, console: "Console") -> int:
+    import orjson
+
     from monitoring.logs.lines import bundle_for
     from monitoring.report.page import render
     from monitoring.report.report import make_report
@@ -103,10 +150,13 @@ def _report(options: argparse.Namespace, console: "Console") -> int:
 
     bundle = bundle_for(options.log, options.model, options.lines)
     report = make_report(options.log, bundle, options.metrics, options.lines, options.since, options.until)
-    print_report(report, console)
     options.html.parent.mkdir(parents=True, exist_ok=True)
     options.html.write_text(render(report), encoding="utf-8")
-    console.print(f"Plots: {options.html}")
+    if options.json:
+        console.print_json(orjson.dumps(report.to_dict()).decode())
+    else:
+        print_report(report, console)
+        console.print(f"Plots: {options.html}")
     return FOUND if options.check and report.has_findings else 0
 
 
@@ -121,36 +171,42 @@ def _drift(options: argparse.Namespace, console: "Console") -> int:
         return _drift_of_log(options, bundle, console)
     if options.by or options.since or options.until:
         raise LogError("expected a log for --by, --since and --until, got CSV files, which have no time")
-    return _told(drift_of_files(options.log, bundle), [], options, console)
+    return _told(drift_of_files(options.log, bundle), [], [], options, console)
 
 
 def _drift_of_log(options: argparse.Namespace, bundle: "Bundle", console: "Console") -> int:
+    from monitoring.drift.beginning import to_the_hour
     from monitoring.drift.comparison import drift_of_log
-    from monitoring.drift.timeline import timeline
+    from monitoring.drift.timeline import since, timeline
     from monitoring.logs.lines import keep_lines
     from monitoring.logs.table import open_log
 
     with open_log(options.log, bundle.schema) as log:
         keep_lines(log, bundle, options.lines, options.since, options.until)
         periods = timeline(log, bundle, options.by) if options.by else []
-        return _told(drift_of_log(log, bundle), periods, options, console)
+        begun = to_the_hour(log, bundle, since(periods), options.by) if periods else []
+        return _told(drift_of_log(log, bundle), periods, begun, options, console)
 
 
 def _told(
-    drift: "DriftReport", periods: "list[Period]", options: argparse.Namespace, console: "Console"
+    drift: "DriftReport",
+    periods: "list[Period]",
+    begun: "list[Since]",
+    options: argparse.Namespace,
+    console: "Console",
 ) -> int:
     import orjson
 
-    from monitoring.drift.timeline import since, to_dicts
+    from monitoring.drift.timeline import to_dicts
     from monitoring.report.terminal import print_drift, print_timeline
 
     if options.json:
-        begun = {one.name: one.start.isoformat() + "Z" for one in since(periods)}
-        more = {"periods": to_dicts(periods), "since": begun} if periods else {}
+        dates = {one.name: one.start.isoformat() + "Z" for one in begun}
+        more = {"periods": to_dicts(periods), "since": dates} if periods else {}
         console.print_json(orjson.dumps(drift.to_dict() | more).decode())
     else:
         print_drift(drift, console)
-        print_timeline(periods, console)
+        print_timeline(periods, begun, console)
     return FOUND if drift.drifted or any(period.drift.drifted for period in periods) else 0
 
 
@@ -176,13 +232,36 @@ def _replay(options: argparse.Namespace, console: "Console") -> int:
 
 def _verify(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.logs.verification import LogVerdict, verify
-    from monitoring.logs.verification_text import print_verification
+    from monitoring.logs.verification_text import print_seals, print_verification
 
     checked = verify(options.log)
     print_verification(checked, console)
+    seals = _seals(options, checked.files)
+    print_seals(seals, checked.files, console)
+    if seals is not None and seals.faults:
+        return FOUND
     return {LogVerdict.WHOLE: 0, LogVerdict.NOT_PROVABLE: NOT_PROVABLE, LogVerdict.MISSING: FOUND}[
         checked.verdict
     ]
+
+
+def _seals(options: argparse.Namespace, files: "list[Path]") -> "Seals | None":
+    from monitoring.errors import LogError
+    from monitoring.logs.seals import check_seals
+
+    if (key := _key(options)) is not None:
+        return check_seals(files, key, options.anchor)
+    if options.anchor:
+        raise LogError("expected --key-file beside --anchor, got none")
+    return None
+
+
+def _key(options: argparse.Namespace) -> bytes | None:
+    import os
+
+    from server.log.masked import read_key
+
+    return read_key(options.key_file, Path(os.devnull)) if options.key_file else None
 
 
 def _erase(options: argparse.Namespace, console: "Console") -> int:
@@ -192,11 +271,11 @@ def _erase(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.logs.subject import Hashed, ResponseIds, subject_of
 
     if options.id:
-        done = erase(options.log, ResponseIds(options.id))
+        done = erase(options.log, ResponseIds(options.id), _key(options))
     elif options.subject:
-        done = erase(options.log, Hashed(options.subject))
+        done = erase(options.log, Hashed(options.subject), _key(options))
     else:
-        done = erase(options.log, subject_of(options.value, options.key_file, options.log))
+        done = erase(options.log, subject_of(options.value, options.key_file, options.log), _key(options))
     console.print(
         f"{done.lines:,} lines, and {done.rows:,} rows of batches, erased from {len(done.files)} files.",
         soft_wrap=True,
@@ -210,6 +289,86 @@ def _erase(options: argparse.Namespace, console: "Console") -> int:
     for sentence in done.unsearched:
         console.print(f"[red]Not searched:[/] {escape(sentence)}.", soft_wrap=True)
     return 0 if done.is_complete else FOUND
+
+
+def _outcomes(options: argparse.Namespace, console: "Console") -> int:
+    import orjson
+
+    from monitoring.logs.lines import required_bundle
+    from monitoring.outcomes.performance import outcome_report
+    from monitoring.outcomes.terminal import print_outcomes, write_metrics
+
+    bundle = required_bundle(options.log, options.model, options.lines)
+    report = outcome_report(options.log, bundle, options.lines, options.outcomes, options.by, options.segment)
+    if options.textfile:
+        write_metrics(report, options.textfile)
+    if options.json:
+        console.print_json(orjson.dumps(report.to_dict()).decode())
+    else:
+        print_outcomes(report, console)
+    return FOUND if report.worse else 0
+
+
+def _fairness(options: argparse.Namespace, console: "Console") -> int:
+    import orjson
+
+    from monitoring.logs.lines import required_bundle
+    from monitoring.outcomes.fairness import fairness
+    from monitoring.outcomes.terminal import print_fairness
+
+    bundle = required_bundle(options.log, options.model, options.lines)
+    groups = fairness(options.log, bundle, options.by, options.cuts, options.lines, options.outcomes)
+    if options.json:
+        content = {"model": options.lines or bundle.label, "by": options.by}
+        content |= {"groups": [group.to_dict() for group in groups]}
+        console.print_json(orjson.dumps(content).decode())
+    else:
+        print_fairness(groups, bundle.decision.below, console)
+    return FOUND if any(group.adverse for group in groups) else 0
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(map(float, text.split(",")))
+    except ValueError:
+        found = ()
+    if not found or list(found) != sorted(set(found)):
+        raise argparse.ArgumentTypeError(f"expected ascending numbers such as 25,40,60, got {text!r}")
+    return found
+
+
+def _simulate_month(options: argparse.Namespace, console: "Console") -> int:
+    from monitoring.logs.lines import SHIPPED
+    from monitoring.simulated_month import FAULT_BEGINS, simulate_month
+    from server.model.bundle import Bundle
+
+    month = simulate_month(Bundle.load(options.model or SHIPPED), options.out, options.rows_a_day)
+    console.print(
+        f"{month.rows:,} decisions in {month.log}, outcomes in {month.outcomes}. "
+        f"From {FAULT_BEGINS:%Y-%m-%d %H:%M} UTC on {month.feature} is a hundredth of what it should be.",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _find(options: argparse.Namespace, console: "Console") -> int:
+    import orjson
+    from rich.markup import escape
+
+    from monitoring.logs.finding import Search
+    from monitoring.logs.subject import ResponseIds
+
+    search = Search(options.log, ResponseIds(options.id))
+    lines = 0
+    for line in search.lines():
+        console.file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode())
+        lines += 1
+    console.stderr = True
+    for sentence in search.unsearched:
+        console.print(f"[red]Not searched:[/] {escape(sentence)}.", soft_wrap=True)
+    if not lines:
+        console.print("No line of these ids.")
+    return 0 if lines and not search.unsearched else FOUND
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ class Settings:
         "separated by commas",
     )
     log_key_file: Path | None = _setting(
-        None, Path, "file with the key of the hashed fields, outside of the log's folder"
+        None, Path, "file with the key of hashed fields and of the log's seals, outside of the log's folder"
     )
     drift_window_rows: int = _setting(
         5000, _whole(100), "rows of a drift window, per worker; the drift shown is of the last one or two"

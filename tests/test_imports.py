@@ -132,7 +132,8 @@ FLOORS = {
     "compiled scoring api wire batch process publish models keys grpc __main__",
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
     "ui": "words drawing cases access tabs calls script page announce __main__",
-    "monitoring": "errors logs drift report dashboard __main__",
+    "monitoring": "errors change_point logs drift outcomes report dashboard operator_rules "
+    "simulated_month __main__",
     "export": "errors request forest lightgbm xgboost catboost onnx sklearn interpreter reading evaluation "
     "load verify assemble command guard __main__",
     "train": "errors tables synthetic_tables study golden examples card french reasons own_table "

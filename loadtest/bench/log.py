@@ -1,4 +1,4 @@
-"""`python -m loadtest bench log`: what a report, a check and a replay of a long log take.
+"""`python -m loadtest bench log`: what a report, a check, a replay and outcomes of a long log take.
 
 The log is made with the server's own lines, of varied golden rows with their real
 answers, one a millisecond; each command then reads it as a user would call it.
@@ -33,6 +33,7 @@ LINES_AT_ONCE = 1000
 GAP_NS = 1_000_000
 SLOWEST_NS = 60_000
 INSTANCE = b"b0a710ad0000"
+OUTCOMES = "outcomes.csv"
 
 
 class LogCost(NamedTuple):
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str]) -> int:
         folder = Path(name)
         file = write_log(Bundle.load(options.model), folder / "predictions-8000-0.jsonl", options.lines)
         size_gb = file.stat().st_size / 1e9
+        if "outcomes" in options.commands:
+            write_outcomes(folder / OUTCOMES, options.lines)
         costs = [measure(command, options.model, folder) for command in options.commands.split(",")]
     table = Table(title=f"{options.lines:,} lines, {size_gb:.2f} GB", title_justify="left")
     for heading in ("command", "seconds", "CPU seconds", "peak memory, MiB"):
@@ -79,6 +82,13 @@ def write_log(bundle: Bundle, file: Path, lines: int) -> Path:
         while block := list(itertools.islice(answered, LINES_AT_ONCE)):
             log.write(maker.lines(block))
     return file
+
+
+def write_outcomes(file: Path, lines: int) -> None:
+    """An outcome of every tenth answer."""
+    with open(file, "w", encoding="ascii") as outcomes:
+        outcomes.write("id,outcome\n")
+        outcomes.writelines(f"{INSTANCE.decode()}-{n},{n % 130 == 0:d}\n" for n in range(10, lines + 1, 10))
 
 
 def _answered(bundle: Bundle, lines: int) -> Iterator[LoggedResponse]:
@@ -109,6 +119,8 @@ def _answers(bundle: Bundle) -> list[tuple[bytes, bytes]]:
 def measure(command: str, model: Path, folder: Path) -> LogCost:
     """Run one command of `python -m monitoring` on a folder; its time and its memory at its highest."""
     page = ["--html", str(folder / "report.html")] if command == "report" else []
+    if command == "outcomes":
+        page = ["--outcomes", str(folder / OUTCOMES)]
     bundle = [] if command == "verify-log" else ["--model", str(model)]
     arguments = python("-m", "monitoring", command, str(folder), *page, *bundle)
     began = time.monotonic()

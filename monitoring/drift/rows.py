@@ -5,6 +5,7 @@ That is inside DuckDB, which needs no memory for them, whatever their number.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -158,16 +159,8 @@ def _logged_column(
     log: LogTable, position: int, distribution: Distribution, names: Sequence[str], dropping: Sequence[str]
 ) -> ColumnCounts:
     """One feature of a log: the bin of a number is the number of edges below it, of a word that it names."""
-    number, word = f"n{position}", f"w{position}"
-    below = " + ".join(f"({number} > '{edge!r}'::double)::int" for edge in distribution.edges) or "0"
-    listed = f"[{', '.join(map(_literal, names))}]::varchar[]"
-    dropped = ", ".join(map(_literal, dropping)) or "null"
-    place = (
-        f"case when {number} is not null then {below} "
-        f"when {word} is null then if(instance in ({dropped}), -3, null) "
-        f"when list_contains({listed}, {word}) then list_position({listed}, {word}) - 1 "
-        f"when regexp_full_match({word}, '{_MASKED}') then -2 else -1 end"
-    )
+    number = f"n{position}"
+    place = _place(position, distribution, names, dropping)
     counts = np.zeros(len(distribution.shares), dtype=np.int64)
     others: dict[int | None, int] = {}
     for bin_, count in log.rows(f"select {place}, count(*) from scored group by 1"):
@@ -192,8 +185,51 @@ def _logged_column(
     )
 
 
+def _place(
+    position: int, distribution: Distribution, names: Sequence[str], dropping: Sequence[str] = ()
+) -> str:
+    """The bin of a feature's value, null if it is missing, below 0 if no bin stands for it."""
+    number, word = f"n{position}", f"w{position}"
+    listed = f"[{', '.join(map(_literal, names))}]::varchar[]"
+    dropped = ", ".join(map(_literal, dropping)) or "null"
+    return (
+        f"case when {number} is not null then {_edges_below(number, distribution)} "
+        f"when {word} is null then if(instance in ({dropped}), -3, null) "
+        f"when list_contains({listed}, {word}) then list_position({listed}, {word}) - 1 "
+        f"when regexp_full_match({word}, '{_MASKED}') then -2 else -1 end"
+    )
+
+
+def _edges_below(value: str, distribution: Distribution) -> str:
+    return " + ".join(f"({value} > '{edge!r}'::double)::int" for edge in distribution.edges) or "0"
+
+
+def places_by_hour(log: LogTable, bundle: Bundle, name: str) -> tuple[list[datetime], npt.NDArray[np.int64]]:
+    """The hours that have rows, and how many values of a column lie in each bin, int64 [hours, bins + 4].
+
+    The last four count what is missing, unknown, hashed and dropped. A name that is no
+    feature's is that of the score.
+    """
+    reference = reference_of(bundle)
+    if name in bundle.schema.names:
+        distribution, feature = reference.features[name], bundle.schema[name]
+        place = _place(bundle.schema.names.index(name), distribution, _bins_by_word(feature, reference))
+    else:
+        distribution = reference.score
+        place = f"case when score is not null then {_edges_below('score', distribution)} end"
+    found = log.rows(
+        f"select date_trunc('hour', ts)::timestamp as begun, coalesce({place}, -4), count(*) "
+        "from scored group by all order by begun"
+    )
+    hours = sorted({hour for hour, _, _ in found})
+    counts = np.zeros((len(hours), len(distribution.shares) + 4), dtype=np.int64)
+    for hour, bin_, count in found:
+        counts[hours.index(hour), bin_] = count  # below 0: from the end
+    return hours, counts
+
+
 def _logged_score(log: LogTable, distribution: Distribution) -> ColumnCounts:
-    below = " + ".join(f"(score > '{edge!r}'::double)::int" for edge in distribution.edges) or "0"
+    below = _edges_below("score", distribution)
     counted = dict(
         log.rows(f"select case when score is not null then {below} end, count(*) from scored group by 1")
     )

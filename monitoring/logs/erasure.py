@@ -17,7 +17,8 @@ import orjson
 
 from monitoring.errors import LogError
 from monitoring.logs.files import PLAIN, absent_files, compressed_as, log_files, open_lines, unread_files
-from monitoring.logs.subject import DataSubject, rows_of
+from monitoring.logs.seals import check_key, digest_of, plain_path
+from monitoring.logs.subject import DataSubject, rows_of, with_rows
 from server.durable import sync_directory
 from server.log.journal import LogJournal
 from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
@@ -43,8 +44,8 @@ class Erasure:
         return not self.in_use and not self.unsearched
 
 
-def erase(paths: Sequence[Path], subject: DataSubject) -> Erasure:
-    """Take out every row of a subject; raises `LogError`.
+def erase(paths: Sequence[Path], subject: DataSubject, key: bytes | None = None) -> Erasure:
+    """Take out every row of a subject; raises `LogError`. `key` is that of the journals' seals.
 
     Of a batch's line the row alone goes, of other lines the line.
     """
@@ -52,7 +53,8 @@ def erase(paths: Sequence[Path], subject: DataSubject) -> Erasure:
     for folder in dict.fromkeys(file.parent for file in files):
         for left in folder.glob(f"*{REWRITTEN_SUFFIX}"):  # by an erasure that was killed
             left.unlink()
-    unsearched = _unsearched(paths, files)
+    check_key(files, key)
+    unsearched = unsearched_files(paths, files)
     lines = rows = 0
     rewritten, in_use = [], []
     for file in files:
@@ -66,7 +68,7 @@ def erase(paths: Sequence[Path], subject: DataSubject) -> Erasure:
             if not free:
                 in_use.append(file)
                 continue
-            gone, fewer = _rewrite(file, subject)
+            gone, fewer = _rewrite(file, subject, key)
         lines, rows = lines + gone, rows + fewer
         rewritten.append(file)
     for folder in dict.fromkeys(file.parent for file in files):
@@ -74,7 +76,7 @@ def erase(paths: Sequence[Path], subject: DataSubject) -> Erasure:
     return Erasure(lines, rows, rewritten, in_use, unsearched)
 
 
-def _unsearched(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:
+def unsearched_files(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:
     """What may hold lines and is not read: files of other kinds, and closed ones that are elsewhere."""
     return [
         *(f"{file} is not read here: unpack it, and name what it holds" for file in unread_files(paths)),
@@ -92,11 +94,11 @@ def _has(file: Path, subject: DataSubject) -> bool:
 
 
 def _may_tell(line: bytes, subject: DataSubject) -> bool:
-    record = _parsed(line)
+    record = parsed(line)
     return record is None or bool(subject.rows(record))
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def parsed(line: bytes) -> dict[str, Any] | None:
     """What a line of a log says, None of any other."""
     try:
         record = orjson.loads(line)
@@ -119,17 +121,17 @@ def _held(file: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _rewrite(file: Path, subject: DataSubject) -> tuple[int, int]:
+def _rewrite(file: Path, subject: DataSubject, key: bytes | None) -> tuple[int, int]:
     """Rewrite one file; how many lines, and how many rows of other lines, are gone."""
     fresh = file.with_name(file.name + REWRITTEN_SUFFIX)
     fresh.unlink(missing_ok=True)  # of an erasure that was killed
     try:
-        return _replaced(file, fresh, subject)
+        return _replaced(file, fresh, subject, key)
     finally:
         fresh.unlink(missing_ok=True)
 
 
-def _replaced(file: Path, fresh: Path, subject: DataSubject) -> tuple[int, int]:
+def _replaced(file: Path, fresh: Path, subject: DataSubject, key: bytes | None) -> tuple[int, int]:
     status = file.stat()
     gone: list[tuple[str, int]] = []
     rows = 0
@@ -152,7 +154,8 @@ def _replaced(file: Path, fresh: Path, subject: DataSubject) -> tuple[int, int]:
     # Retention goes by the time of the last line, not of this.
     os.utime(fresh, ns=(status.st_atime_ns, status.st_mtime_ns))
     fresh.chmod(status.st_mode & 0o777)
-    LogJournal(file.with_name(file.name.split(".", 1)[0] + ".jsonl")).erased(file, gone, rows)
+    journal = LogJournal(file.with_name(file.name.split(".", 1)[0] + ".jsonl"), key)
+    journal.erased(plain_path(file), gone, rows, digest_of(fresh, file) if key else None)
     fresh.replace(file)
     sync_directory(file.parent)
     return len(gone), rows
@@ -165,7 +168,7 @@ def _sync(file: Path) -> None:
 
 def _record(file: Path, line: bytes) -> dict[str, Any] | None:
     """What a line says, None of the half one at the end that a crash left; raises `LogError`."""
-    record = _parsed(line)
+    record = parsed(line)
     if record is None and line.endswith(b"\n"):
         raise LogError(
             f"expected lines of a prediction log in {file}, got one with the subject that is none: "
@@ -176,16 +179,8 @@ def _record(file: Path, line: bytes) -> dict[str, Any] | None:
 
 def _without(record: dict[str, Any], subject: DataSubject) -> dict[str, Any]:
     """A line without the subject's rows, empty if nothing is left of it."""
-    rows = rows_of(record)
     gone = subject.rows(record)
-    stay = [i for i in range(len(rows)) if i not in gone]
-    if not stay or not gone:
-        return record if stay else {}
-    shorter = {
-        name: [values[i] for i in stay] if isinstance(values, list) else values
-        for name, values in record.items()
-    }
-    return shorter | {"input": {"rows": [rows[i] for i in stay]}}
+    return with_rows(record, [i for i in range(len(rows_of(record))) if i not in gone])
 
 
 def _remove_torn(folder: Path, subject: DataSubject) -> None:

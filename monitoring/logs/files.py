@@ -84,11 +84,11 @@ def absent_files(files: Iterable[Path]) -> list[str]:
 
 
 @contextmanager
-def open_lines(file: Path) -> Iterator[BinaryIO]:
-    """The lines of one file as bytes, whatever it is compressed with; raises `LogError` if it is broken."""
+def open_lines(file: Path, name: Path | None = None) -> Iterator[BinaryIO]:
+    """The lines of one file as bytes, compressed as its name (or `name`) says; raises `LogError`."""
     try:
         with open(file, "rb") as content:
-            yield _decompressed(file, content)
+            yield _decompressed(name or file, content)
     except _BROKEN as error:
         raise LogError(f"expected a whole log file at {file}, got: {first_line(error)}") from None
 

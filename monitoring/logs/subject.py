@@ -11,6 +11,8 @@ import orjson
 from monitoring.errors import LogError
 from monitoring.logs.files import log_files, masks_of, open_lines
 from server.log.masked import HASH, HASH_HEX_DIGITS, hashed, read_key
+from server.scoring.request_identity import LINE_MEMBERS
+from server.scoring.row_id import ECHO
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
@@ -46,7 +48,7 @@ class Hashed:
 
 
 class ResponseIds:
-    """The rows that were answered under these ids: a response's own, a client's of a row or of a request."""
+    """The rows that were answered under these ids: a response's own, a row's, a request's or a trace's."""
 
     def __init__(self, ids: Iterable[str]) -> None:
         self._ids = frozenset(ids)
@@ -60,7 +62,7 @@ class ResponseIds:
         """All rows of a response or a request of such an id, or those rows that have one."""
         # A large batch takes several lines, whose ids go on with a point and a number.
         whole = {str(record["id"]), str(record["id"]).partition(".")[0]}
-        whole |= {str(record[name]) for name in ("row_id", "request_id") if name in record}
+        whole |= {str(record[name]) for name in (ECHO, *LINE_MEMBERS) if name in record}
         if whole & self._ids:
             return range(len(rows_of(record)))
         return [i for i, row_id in enumerate(record.get("row_ids", ())) if str(row_id) in self._ids]
@@ -70,6 +72,18 @@ def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of a line, of which a batch's has several."""
     rows = record["input"].get("rows")
     return rows if isinstance(rows, list) else [record["input"]]
+
+
+def with_rows(record: dict[str, Any], stay: Sequence[int]) -> dict[str, Any]:
+    """A line with these rows of its own alone, empty without any."""
+    rows = rows_of(record)
+    if not stay or len(stay) == len(rows):
+        return record if stay else {}
+    shorter = {
+        name: [values[i] for i in stay] if isinstance(values, list) and len(values) == len(rows) else values
+        for name, values in record.items()
+    }
+    return shorter | {"input": {"rows": [rows[i] for i in stay]}}
 
 
 def subject_of(text: str, key_file: Path | None, paths: Sequence[Path] = ()) -> "Hashed":

@@ -200,7 +200,7 @@ def models_in(paths: Sequence[Path]) -> dict[str, int]:
         return {}
     connection = duckdb.connect()
     try:
-        query = f"select model, count(*) from {_reader(files, {'model': 'VARCHAR'})} where model is not null"
+        query = f"select model, count(*) from {reader(files, {'model': 'VARCHAR'})} where model is not null"
         return dict(connection.execute(f"{query} group by 1 order by 1").fetchall())
     except (duckdb.InvalidInputException, duckdb.IOException) as error:
         raise _no_log(files, error) from None
@@ -274,7 +274,7 @@ def _load_ours(connection: duckdb.DuckDBPyConnection, files: list[Path], feature
         "case when decisions is not null or predictions is not null then json_object('input', input, "
         "'outputs', coalesce(probabilities, predictions), 'outcomes', coalesce(decisions, "
         "case when probabilities is not null then predictions end)) end"
-        f"{_values(features)} from (select *, {_texts('input', features)} x from {_reader(files, _OURS)})"
+        f"{_values(features)} from (select *, {_texts('input', features)} x from {reader(files, _OURS)})"
     )
     connection.execute(
         "insert into batched select ts, id, position, model, "
@@ -303,7 +303,7 @@ def _select_original(file: Path, features: Sequence[Feature]) -> str:
         f"when regexp_matches(prediction, '(?i){_ACCEPTED}') then '{accept}' end, "
         f"duration * 1e6, cpu_percent, memory_usage_MB, null{_values(features)} "
         f"from (select *, coalesce({found}) f, {_texts('input', features)} x "
-        f"from {_reader([file], _ORIGINAL)})"
+        f"from {reader([file], _ORIGINAL)})"
     )
 
 
@@ -333,7 +333,8 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _reader(files: Sequence[Path], columns: Mapping[str, str]) -> str:
+def reader(files: Sequence[Path], columns: Mapping[str, str]) -> str:
+    """The lines of some files as DuckDB reads them, members by name with their type."""
     names = ", ".join(_literal(str(file)) for file in files)
     types = ", ".join(f"'{name}': '{kind}'" for name, kind in columns.items())
     array = len(files) == 1 and _begins(files[0]).startswith(b"[")

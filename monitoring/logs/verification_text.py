@@ -1,12 +1,33 @@
 """What a verification says, as text for a terminal."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from monitoring.logs.seals import Seals, is_sealed
 from monitoring.logs.verification import Instance, LogVerdict, Process, Verification
 from server.errors import MAX_IN_SENTENCE
 
 _NUMBERS = ("lines", "last number", "missing", "double")
+
+
+def print_seals(seals: Seals | None, files: Sequence[Path], console: Console) -> None:
+    """Whether the log is what its server wrote, as far as seals tell."""
+    if seals is None:
+        if is_sealed(files):
+            console.print("Sealed: with --key-file it is told whether anything was changed.", soft_wrap=True)
+        return
+    for fault in seals.faults:
+        console.print(f"[red]Changed:[/] {escape(fault)}.", soft_wrap=True)
+    if not seals.faults:
+        console.print("Nothing that was sealed has been changed.", soft_wrap=True)
+    for name in seals.open_ended:
+        console.print(f"Not sealed to its end yet: {escape(name)}.", soft_wrap=True)
+    for journal, head in seals.heads.items():
+        console.print(f"Last seal of {escape(journal)}, to be kept elsewhere: {head}", soft_wrap=True)
 
 
 def print_verification(checked: Verification, console: Console) -> None:

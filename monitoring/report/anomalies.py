@@ -7,6 +7,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
+from monitoring.change_point import change_point
 from monitoring.report.figures import Figures, Periods, Series
 
 #: Robust standard deviations from the median: under a normal distribution one in
@@ -18,6 +19,8 @@ MINIMUM_REQUESTS = 20
 MINIMUM_PERIODS = 16
 #: A share of few decisions: one period in two million by chance.
 FAR_SHARE = 5.0
+#: Two rates on either side of the most striking moment: that many deviations, and so many times the other.
+FAR_CHANGE, CHANGED = 7.0, 1.5
 #: The middle half of the values is this many standard deviations wide, if they are normal.
 _QUARTILES = 1.349
 
@@ -48,6 +51,7 @@ def anomalies(figures: Figures) -> list[Anomaly]:
     ):
         odd += _outliers(figure, values, unit, enough, periods)
     odd += _refusals(figures)
+    odd += _sustained(figures)
     odd += _silences(periods)
     return sorted(odd, key=lambda anomaly: (anomaly.first, anomaly.figure))
 
@@ -82,6 +86,21 @@ def _refusals(figures: Figures) -> Iterator[Anomaly]:
         return f"{share:.1%} of decisions are “{figures.refusal}”, {rate:.1%} overall"
 
     yield from _runs("refusals", far, why, periods)
+
+
+def _sustained(figures: Figures) -> Iterator[Anomaly]:
+    """Another rate of refusals from some period on: too little in each of them, and much in all."""
+    periods = figures.periods
+    counts = np.nan_to_num(np.stack([periods.refused, periods.scored - periods.refused], axis=1))
+    at = change_point(counts.astype(np.int64))
+    before, after = counts[:at].sum(axis=0), counts[at:].sum(axis=0)
+    if not at or min(before.sum(), after.sum()) < MINIMUM_REQUESTS * MINIMUM_PERIODS:
+        return
+    then, now, overall = before[0] / before.sum(), after[0] / after.sum(), counts[:, 0].sum() / counts.sum()
+    deviation = np.sqrt(overall * (1 - overall) * (1 / before.sum() + 1 / after.sum()))
+    if abs(now - then) > FAR_CHANGE * deviation and max(now, then) > CHANGED * min(now, then):
+        why = f"{now:.1%} of decisions are “{figures.refusal}” since then, {then:.1%} before"
+        yield Anomaly("refusals", at, len(counts) - 1, periods.starts[at], why)
 
 
 def _silences(periods: Periods) -> Iterator[Anomaly]:

@@ -1,7 +1,8 @@
 """What a log says: requests, latency, CPU and memory, scores and refusals, over time and in all."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import numpy as np
@@ -30,6 +31,10 @@ class Spread:
     p99: float
     minimum: float
     maximum: float
+
+    def to_dict(self) -> dict[str, float | None]:
+        """The figures by name, None where the column is nowhere."""
+        return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
+#: A time axis is one second long at least.
+_SHORTEST_DAYS = 1 / 86_400
 _WIDE, _LOW = (10.4, 2.7), (10.4, 1.9)
 #: Figures further apart than this are drawn on a logarithmic scale.
 _LOG_FROM = 30.0
@@ -214,6 +216,10 @@ def _area(axes: Axes, figures: Figures, values: Series, colour: str) -> None:
 
 
 def _time_axis(axes: Axes) -> None:
+    low, high = axes.get_xlim()
+    if high - low < _SHORTEST_DAYS:  # a log of milliseconds: the locator would say years
+        middle = (low + high) / 2
+        axes.set_xlim(middle - _SHORTEST_DAYS / 2, middle + _SHORTEST_DAYS / 2)
     locator = AutoDateLocator(minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]

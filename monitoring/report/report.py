@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from monitoring.drift.comparison import DriftReport, drift_of_log
 from monitoring.logs.lines import keep_lines
@@ -26,6 +27,31 @@ class Report:
     errors: Errors | None
     verification: Verification | None
     bundle: Bundle | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain values, for JSON; None for what there is no source of, or cannot be told."""
+        found, lost = self.figures, self.verification
+        return {
+            "models": found.models,
+            "first": f"{found.first.isoformat()}Z",
+            "last": f"{found.last.isoformat()}Z",
+            "requests": found.requests,
+            "rows": found.rows,
+            "unreadable": found.unreadable,
+            "doubled": found.doubled,
+            "astray": found.astray,
+            "other_models": dict(found.others),
+            "outcomes": dict(found.outcomes),
+            "latency_us": found.latency.to_dict(),
+            "score": found.score.to_dict(),
+            "error_rate": self.errors.rate if self.errors else None,
+            "anomalies": [
+                {"figure": one.figure, "since": f"{one.since.isoformat()}Z", "why": one.why}
+                for one in self.anomalies
+            ],
+            "log": {"verdict": lost.verdict.value, "lost": lost.lost} if lost else None,
+            "drift": self.drift.to_dict() if self.drift else None,
+        }
 
     @property
     def has_findings(self) -> bool:

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from monitoring.drift.comparison import ColumnDrift, DriftReport
-from monitoring.drift.timeline import Period, since
+from monitoring.drift.timeline import Period, Since
 from monitoring.logs.replay import Replay
 from monitoring.report.figures import Spread
 from monitoring.report.plots import duration
@@ -81,7 +81,7 @@ def print_drift(drift: DriftReport, console: Console) -> None:
         )
 
 
-def print_timeline(periods: Sequence[Period], console: Console) -> None:
+def print_timeline(periods: Sequence[Period], begun: Sequence[Since], console: Console) -> None:
     """Each period's rows and what drifted in it, and since when the last one's does."""
     if not periods:
         return
@@ -92,7 +92,7 @@ def print_timeline(periods: Sequence[Period], console: Console) -> None:
         verdict = f"[red]{escape(names)}[/]" if names else "too few rows" if period.drift.too_few else "–"
         table.add_row(f"{period.start:%Y-%m-%d %H:%M}", f"{period.drift.n:,}", verdict)
     console.print(table)
-    for one in since(periods):
+    for one in begun:
         console.print(f"[red]{escape(one.name)} drifts since {one.start:%Y-%m-%d %H:%M} UTC[/]")
 
 

@@ -14,6 +14,7 @@ from server.api.body import media_type, read_body
 from server.model.judge import BETWEEN
 from server.scoring.deadline import Deadline
 from server.scoring.many_rows import RowsScorer
+from server.scoring.request_identity import identity_in
 from server.scoring.row_id import MEMBER, ids_of, takes_id
 from server.scoring.row_limit import row_limit
 from server.scoring.scored import ScoredRows
@@ -25,6 +26,7 @@ async def predict_batch(request: Request) -> Response:
     service: Service = request.app.state.service
     kind = media_type(request, MEDIA_TYPES)
     deadline = Deadline.of(request)
+    identity = identity_in(request.scope["headers"]).members
     body = await read_body(request, service.settings.max_batch_bytes)
     started_ns = time.perf_counter_ns()
     async with service.in_flight.turn(len(body)):
@@ -37,7 +39,7 @@ async def predict_batch(request: Request) -> Response:
         ids = await ids_of(batch.texts) if takes_id(schema) else []
         decode = scorer.scorer.decode_beside_id if ids else scorer.scorer.decode
         matrix = await decode_rows(batch, schema, decode)
-        scored = (await scorer.score(matrix, deadline))._replace(row_ids=ids)
+        scored = (await scorer.score(matrix, deadline))._replace(row_ids=ids, identity=identity)
         if asked is not None:
             scored = scored._replace(reasons=await model.reasons_of_rows(matrix, scored, asked))
         content, content_type = _answer(scorer, scored, request.headers.get("accept", ""))

@@ -13,6 +13,7 @@ from server.api.problem_responses import failure_response, is_open_inference, ov
 from server.errors import CLOSE
 from server.scoring.deadline import ARRIVED
 from server.scoring.in_flight import SMALL_BYTES, Limiter, kind_of
+from server.scoring.request_identity import REQUEST_ID, identity_in
 
 logger = logging.getLogger(__name__)
 #: What observes the seconds of a request of a path, method and status: `WorkerMetrics.duration`.
@@ -41,7 +42,7 @@ class RequestMetrics:
         scope[ARRIVED] = int(started * 1e9)
         path = scope["path"]
         place = Place(self._in_flight, kind_of(path), _body_bytes(scope))
-        response = _ResponseWatch(place, send)
+        response = _ResponseWatch(place, identity_in(scope["headers"]).request_id, send)
         try:
             unpacked = unpacking(scope, receive, self._in_flight.max_body_bytes)
             await self._run(scope, place.watching(unpacked), response, place)
@@ -124,10 +125,11 @@ class Place:
 
 
 class _ResponseWatch:
-    """What is sent of one response, which says so if the connection closes behind half a request."""
+    """What is sent of one response: with the request's id, and whether half a request ends it."""
 
-    def __init__(self, place: Place, send: Send) -> None:
+    def __init__(self, place: Place, request_id: bytes, send: Send) -> None:
         self._place = place
+        self._request_id = request_id
         self._send = send
         self.status, self.ended, self.has_begun = "500", 0.0, False
 
@@ -142,6 +144,9 @@ class _ResponseWatch:
             self.status, self.has_begun = str(message["status"]), True
             if self._place.leaves_much:
                 message = {**message, "headers": [*message.get("headers", []), CLOSE]}
+            if self._request_id:
+                headers = [*message.get("headers", []), (REQUEST_ID, self._request_id)]
+                message = {**message, "headers": headers}
         await self._send(message)
         self.ended = time.perf_counter()  # what runs after the last message is ours
 

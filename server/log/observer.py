@@ -51,7 +51,7 @@ class Observer:
         self._rings = channel.rings
         self._config = config
         known = Known(channel.descriptions)
-        key = read_key(config["key_file"] and Path(config["key_file"]), Path(config["directory"]))
+        key = self._key = read_key(config["key_file"] and Path(config["key_file"]), Path(config["directory"]))
         values = memoryview(mmap.mmap(metrics, 0)).cast("d")
         slots = config["region_slots"]
         regions = np.frombuffer(values.cast("B")).reshape(-1, slots)
@@ -63,7 +63,7 @@ class Observer:
             for slot, ring in enumerate(channel.rings)
         ]
         self._turn = threading.Lock()
-        self._tidied = 0.0
+        self._tidied, self._seals = 0.0, False
 
     def run(self, life: int) -> None:
         """Work until nobody holds the other end of `life`, then take what is left."""
@@ -97,8 +97,10 @@ class Observer:
                 stream.work()
             now = time.monotonic()
             if now - self._tidied >= TIDY_SECONDS:
-                self._tidied = now
+                self._tidied, self._seals = now, True
                 self._tidy()
+            if self._seals:
+                self._seals = any(stream.seal() for stream in self._streams)
             self._tell()
 
     def _tell(self) -> None:
@@ -121,7 +123,7 @@ class Observer:
             for file in gone:
                 file.unlink(missing_ok=True)
             if gone:
-                LogJournal(self._streams[0].path).removed(gone)
+                LogJournal(self._streams[0].path, self._key).removed(gone)
         except (OSError, MemoryError, HotrowError) as error:
             logger.error("Old files of %s cannot be deleted: %r", directory, error)
 

@@ -17,6 +17,7 @@ from server.log.line import LineMaker
 from server.log.masked import Mask
 from server.log.ring import ADMITTED, OPENED, Event, LoggedResponse, RecordGroup, Ring
 from server.log.rotation import RetentionPolicy
+from server.log.seal import Hashing, Unsealed
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.row_counter import Counts, RowCounter
 
@@ -105,7 +106,8 @@ class Stream:
         self._strict: bool = config["strict"]
         self._retention = RetentionPolicy(**config["retention"])
         self._drop_disk, self._drop_failed = config["drop_disk"], config["drop_failed"]
-        self._journal = LogJournal(self.path)
+        self._journal = LogJournal(self.path, key)
+        self._unsealed = Unsealed(self.path, self._journal.path) if key else None
         self._file: LogFile | None = None
         self._ways: dict[int, Way] = {}
         self._lineless: set[int] = set()
@@ -291,8 +293,30 @@ class Stream:
     def _close(self, lines: int, dropped: int) -> None:
         names = self._known.instances(self._ring.pid, self._slot)
         written = lines if self._strict else self._ring.lines
-        self._journal.closed(names, written, dropped + self._lost)
+        while self.seal():  # what is sealed from here on was closed later, and begins with the open file
+            pass
+        self._journal.closed(names, written, dropped + self._lost, self._hashed())
         self._ring.opened_by(0)
+
+    def seal(self) -> bool:
+        """Hash one more piece of a closed file for its seal; whether there may be more to do."""
+        if self._unsealed is None:
+            return False
+        try:
+            if (found := self._unsealed.step()) is not None:
+                self._journal.sealed(found)
+        except _UNWRITABLE as error:
+            logger.error("A closed file of %s cannot be sealed yet: %r", self.path, error)
+            return False
+        return found is not None or self._unsealed.is_at_work
+
+    def _hashed(self) -> Hashing | None:
+        """The open file as it is now, for the record that closes it."""
+        try:
+            return Hashing(self.path).finish() if self._unsealed is not None else None
+        except OSError as error:
+            logger.error("%s cannot be sealed: %r", self.path, error)
+            return None
 
     def _close_killed(self) -> None:
         if self._ring.pid:

@@ -37,8 +37,6 @@ INLINE_ROWS = 32
 SLICE_ROWS = 1000
 #: Rows in one line of the log: a line must fit the log's segments, with room for the responses.
 LINE_BYTES = 2**16
-#: The member of a response's line that names the client's request (the protocol's `id`).
-REQUEST = "request_id"
 #: By its words alone the want of memory is told in ONNX Runtime's `Fail`, and in the
 #: RuntimeError of a thread that has no stack.
 _NO_MEMORY = ("allocate memory", "start new thread")
@@ -136,8 +134,6 @@ class RowsScorer:
             members["reasons"] = list(map(orjson.Fragment, scored.reasons[first:end]))
         if scored.row_ids:
             members[ECHOES] = list(map(orjson.Fragment, scored.row_ids[first:end]))
-        if scored.request_id:
-            members[REQUEST] = orjson.Fragment(scored.request_id)
         return orjson.dumps(members)[1:-1]
 
     async def record(self, texts: Iterable[bytes], rows: Matrix, scored: ScoredRows, started_ns: int) -> None:
@@ -180,8 +176,9 @@ class RowsScorer:
         for part, chunk in enumerate(_chunks(map(self.scorer.logged_input, texts))):
             sequence = self.scorer.take_sequence() if part else scored.sequence
             id_ = f"{scored.id}.{part}" if part else scored.id
-            members = b'{"id":"%b",%b}' % (id_.encode(), self.members(scored, first, first + len(chunk)))
-            yield began_ns, ended_ns, members, sequence, b'{"rows":[%b]}' % b",".join(chunk)
+            members = self.members(scored, first, first + len(chunk))
+            line = b'{"id":"%b",%b%b}' % (id_.encode(), members, scored.identity)
+            yield began_ns, ended_ns, line, sequence, b'{"rows":[%b]}' % b",".join(chunk)
             first += len(chunk)
 
 

@@ -111,10 +111,18 @@ class Scorer:
         """`decode` for a row with an id of the client's."""
         return row_decoder(self.bundle.schema, beside=(MEMBER,))
 
-    def _respond(self, body: bytes, send: Send, started_ns: int, beside: Beside | None = None) -> None:
+    def _respond(
+        self,
+        body: bytes,
+        send: Send,
+        started_ns: int,
+        beside: Beside | None = None,
+        identity: bytes = b"",
+    ) -> None:
         """Score one JSON object and send the response's bytes.
 
-        `started_ns` is the `perf_counter_ns` at which the request was whole. Raises
+        `started_ns` is the `perf_counter_ns` at which the request was whole, `identity` what
+        the line alone tells of the request (`RequestIdentity.members`). Raises
         the `Problem` to answer with instead: `MalformedBody`, `UnacceptableRow`,
         `ModelFailure` or, in the log's strict mode, `Unavailable`.
         """
@@ -129,14 +137,20 @@ class Scorer:
             score = probability if self._has_one_output else probability[decision]
             if len(body) > self._max_input_bytes:
                 body = self.logged_input(body)
+            line = b"%b%b}" % (content[:-1], identity) if identity else content
             ended_ns = time.perf_counter_ns()
-            if not put(self._instance, started_ns, ended_ns, sequence, score, row, content, body):
+            if not put(self._instance, started_ns, ended_ns, sequence, score, row, line, body):
                 self._drop()
         send(content)
         self._count(probability, decision)
 
     def _respond_logged_first(
-        self, body: bytes, send: Send, started_ns: int, beside: Beside | None = None
+        self,
+        body: bytes,
+        send: Send,
+        started_ns: int,
+        beside: Beside | None = None,
+        identity: bytes = b"",
     ) -> None:
         """`respond` in the log's strict mode: no line, no response."""
         assert self._lines is not None
@@ -147,7 +161,8 @@ class Scorer:
         content = self._content(sequence, probability, decision)
         if beside is not None:
             content = self._with(content, row, decision, beside)
-        answered = (started_ns, time.perf_counter_ns(), content, sequence, self._lines.input_of(body))
+        line = b"%b%b}" % (content[:-1], identity) if identity else content
+        answered = (started_ns, time.perf_counter_ns(), line, sequence, self._lines.input_of(body))
         try:
             self._write([answered])
         except (OSError, MemoryError):

@@ -16,8 +16,9 @@ class ScoredRows(NamedTuple):
     `outputs` are n probabilities (binary), predicted values (regression) or lists
     of probabilities (multiclass); `outcomes`, int [n], index `Bundle.outcomes`.
     `verdicts` are those of the bundle's policy, None without one.
-    `row_ids` are the client's ids of the rows and `request_id` that of the request,
-    each as JSON, empty if there are none. `reasons` are a JSON list a row, empty if none are asked for.
+    `row_ids` are the client's ids of the rows, each as JSON, empty if there are none; `identity`
+    is what the lines alone tell of the request (`RequestIdentity.members`). `reasons` are a JSON
+    list a row, empty if none are asked for.
     """
 
     id: str
@@ -27,6 +28,6 @@ class ScoredRows(NamedTuple):
     outcomes: npt.NDArray[np.intp]
     infer_ns: int
     row_ids: Sequence[bytes] = ()
-    request_id: bytes = b""
+    identity: bytes = b""
     verdicts: Verdicts | None = None
     reasons: Sequence[bytes] = ()

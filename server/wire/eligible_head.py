@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import httptools
 
+from server.scoring.request_identity import NO_IDENTITY, RequestIdentity, identity_in
 from server.wire.guarded_protocol import MAX_HEADERS, UPGRADE_HEADERS, head_problem
 
 HEAD_END = b"\r\n\r\n"
@@ -29,13 +30,14 @@ ELIGIBLE_OPTIONS = frozenset({b"keep-alive", *UPGRADE_HEADERS})
 
 
 class EligibleHead(NamedTuple):
-    """What an eligible head says: the request target, the media type of the body, and its length."""
+    """What an eligible head says: the request target, the media type of the body, its length, and more."""
 
     target: bytes
     media_type: bytes
     body_bytes: int
     host: bytes = b""
     has_origin: bool = False
+    identity: RequestIdentity = NO_IDENTITY
 
 
 class _Head:
@@ -87,4 +89,5 @@ def eligible_head(head: bytes) -> EligibleHead | None:
         int(headers[b"content-length"]),
         headers[b"host"],
         b"origin" in headers,
+        identity_in(found.headers),
     )

@@ -24,7 +24,8 @@ from server.api.access import host_name
 from server.api.body import JSON, UTF_8, named
 from server.errors import CLOSE, Problem
 from server.private_names import PrivateNames, check_private_names
-from server.scoring.one_row import Send
+from server.scoring.one_row import Beside, Send
+from server.scoring.request_identity import NO_IDENTITY, RequestIdentity
 from server.wire.eligible_head import HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, EligibleHead, eligible_head
 from server.wire.guarded_protocol import header_lines
 from server.wire.head_template import Template, template_of
@@ -80,19 +81,21 @@ def check_uvicorn() -> None:
 class Endpoint(NamedTuple):
     """What answers the rows sent to one path.
 
-    `respond` is `Scorer.respond`: body, how to send, when it began in `perf_counter_ns`.
+    `respond` is `Scorer.respond`: body, how to send, when it began in `perf_counter_ns`, what is
+    answered beside (nothing), and what the line tells of the request's identity.
     `observe` takes the seconds of each answered request.
     """
 
-    respond: Callable[[bytes, Send, int], None]
+    respond: Callable[[bytes, Send, int, Beside | None, bytes], None]
     observe: Callable[[float], None]
 
 
 class Eligible(NamedTuple):
-    """An eligible head: the length of the body that follows it, and what answers."""
+    """An eligible head: the length of the body that follows it, what answers, and the request's names."""
 
     body_bytes: int
     target: Endpoint
+    identity: RequestIdentity = NO_IDENTITY
 
 
 #: Stands for a head that is not remembered, where None is one that is not eligible.
@@ -134,9 +137,9 @@ class FastPath:
         """What `eligible` says of a head that is not known; it is remembered by `name`."""
         # One that differs from a remembered one in what changes with every request?
         for template, target in self._templates:
-            body_bytes = template.body_bytes(head)
+            body_bytes, identity = template.read(head)
             if 0 <= body_bytes <= self._max_body_bytes and len(head) <= MAX_ELIGIBLE_HEAD_BYTES:
-                return Eligible(body_bytes, target)
+                return Eligible(body_bytes, target, identity)
         return self._learn(head, name)
 
     def _learn(self, head: bytes, name: object) -> Eligible | None:
@@ -146,7 +149,7 @@ class FastPath:
         found = eligible_head(head)
         eligible = None
         if found is not None and self._admits(found) and found.body_bytes <= self._max_body_bytes:
-            eligible = Eligible(found.body_bytes, target)
+            eligible = Eligible(found.body_bytes, target, found.identity)
             if (template := template_of(head)) is not None:
                 self._templates = [(template, target), *self._templates[: MAX_TEMPLATES - 1]]
                 return eligible
@@ -218,6 +221,7 @@ class HotrowProtocol(SheddingProtocol):
         self._held_bytes = 0  # as counted by `Limiter`
         self._pieces = 0
         self._sent = False
+        self._request_id = b""
 
     def data_received(self, data: bytes) -> None:
         """Answer an eligible request, or pass the bytes on to the parser."""
@@ -232,16 +236,18 @@ class HotrowProtocol(SheddingProtocol):
         self._active_ns = began_ns
         missing = head_end + eligible.body_bytes - len(data)
         if missing == 0:
-            self._answer(data, head_end, eligible.target)
+            self._answer(data, head_end, eligible)
         elif missing > 0 and self._pieces < MAX_PIECES:
             self._hold(data)
         else:  # in crumbs, or with another request behind it
             self._pass_on(data)
 
-    def _answer(self, data: bytes, head_end: int, target: Endpoint) -> None:
+    def _answer(self, data: bytes, head_end: int, eligible: Eligible) -> None:
         started_ns = self._active_ns
+        target, identity = eligible.target, eligible.identity
+        self._request_id = identity.request_id
         try:
-            target.respond(data[head_end:], self._send, started_ns)
+            target.respond(data[head_end:], self._send, started_ns, None, identity.members)
         except Exception as error:
             if self._sent:  # a second answer would be taken for the next request's
                 raise
@@ -260,7 +266,11 @@ class HotrowProtocol(SheddingProtocol):
         fast_path = self._fast_path
         head = fast_path.response_head(self.server_state.default_headers)
         self._sent = True
-        self.transport.write(b"%b%d\r\n\r\n%b" % (head, len(content), content))
+        if self._request_id:
+            parts = (head, len(content), self._request_id, content)
+            self.transport.write(b"%b%d\r\nx-request-id: %b\r\n\r\n%b" % parts)
+        else:
+            self.transport.write(b"%b%d\r\n\r\n%b" % (head, len(content), content))
         if fast_path.closing:
             self.transport.close()
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.whole
 
 FOLDER = Path("deploy/kubernetes")
 RENDERED = ("base", "overlays/monitored", "overlays/profiling", "overlays/exposed", "kserve")
-CUSTOM = ("PodMonitor", "ServingRuntime", "InferenceService")
+CUSTOM = ("PodMonitor", "PrometheusRule", "ServingRuntime", "InferenceService")
 Document = dict[str, Any]
 
 
@@ -82,10 +82,11 @@ def test_custom_resources_are_valid_and_a_mistake_in_one_is_found(
     assert sorted(d["kind"] for d in custom) == sorted(CUSTOM)
     wrong = {document["kind"]: copy.deepcopy(document) for document in custom}
     wrong["PodMonitor"]["spec"]["podMetricsEndpoints"][0]["pth"] = "/metrics"
+    wrong["PrometheusRule"]["spec"]["groups"][0]["rules"][0]["exprr"] = "1"
     wrong["ServingRuntime"]["spec"]["containers"][0]["ports"][0]["containerPort"] = "8080"
     del wrong["InferenceService"]["spec"]["predictor"]["model"]["modelFormat"]
     found = complain([*custom, *wrong.values()])
-    assert found[: len(custom)] == [[], [], []]
+    assert found[: len(custom)] == [[] for _ in custom]
     assert all(found[len(custom) :]), found
 
 

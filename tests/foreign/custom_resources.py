@@ -13,7 +13,7 @@ from typing import Any
 
 import kserve.models
 import kubernetes.client.models
-from cloudcoil.models.prometheus_operator.v1 import PodMonitor
+from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule
 from pydantic import ValidationError
 
 SIMPLE: dict[str, Any] = {
@@ -63,15 +63,15 @@ def of_model(kind: str, value: dict[str, Any], where: str) -> Iterator[str]:
         yield f"{where}: {error}"
 
 
-def of_pod_monitor(document: dict[str, Any]) -> Iterator[str]:
+def of_operator(model: Any, document: dict[str, Any]) -> Iterator[str]:
     """The models ignore what they do not know: what they give back must be what they got."""
     try:
-        read = PodMonitor.model_validate(document)
+        read = model.model_validate(document)
     except ValidationError as error:
         yield str(error)
         return
     if read.model_dump(by_alias=True, exclude_unset=True, mode="json") != document:
-        yield f"PodMonitor has fields it does not know in {document}"
+        yield f"{document['kind']} has fields it does not know in {document}"
 
 
 def main() -> None:
@@ -80,8 +80,8 @@ def main() -> None:
     found = []
     for document in json.load(sys.stdin):
         kind = document["kind"]
-        of = of_pod_monitor(document) if kind == "PodMonitor" else of_model(classes[kind], document, kind)
-        found.append(list(of))
+        model = {"PodMonitor": PodMonitor, "PrometheusRule": PrometheusRule}.get(kind)
+        found.append(list(of_operator(model, document) if model else of_model(classes[kind], document, kind)))
     print(json.dumps(found))
 
 

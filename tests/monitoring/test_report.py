@@ -127,6 +127,17 @@ def test_anomalies_are_marked_with_why(tmp_path: Path) -> None:
     assert whys["requests"].startswith("no requests for")
 
 
+def test_lasting_change_of_decisions_that_no_period_shows_by_itself_is_an_anomaly(tmp_path: Path) -> None:
+    records, random = lines(6000), np.random.default_rng(2)
+    for i, (record, drawn) in enumerate(zip(records, random.random(6000), strict=True)):
+        record["decision"] = "decline" if drawn < (0.22 if i < 5000 else 0.07) else "grant"
+    with open_log([write(tmp_path / "a.jsonl", records)]) as table:
+        found = figures(table, ("grant", "decline"))
+        (change,) = [one for one in anomalies(found) if one.last == len(found.periods.starts) - 1]
+    assert abs(change.first / len(found.periods.starts) - 5 / 6) < 0.02
+    assert re.fullmatch(r"[67]\.\d% of decisions are “decline” since then, 2[0-4]\.\d% before", change.why)
+
+
 def test_an_even_log_has_no_anomaly(tmp_path: Path) -> None:
     with open_log([write(tmp_path / "a.jsonl", lines(6000))]) as table:
         assert anomalies(figures(table)) == []

@@ -39,11 +39,11 @@ def test_the_last_day_is_found_and_dated(bundle: Bundle, log: Path) -> None:
     assert (whole.returncode, "No drift in 3,600 rows" in whole.stdout) == (0, True), whole.stdout
     by_day = run("-m", "monitoring", "drift", str(log), "--by", "day", *model)
     assert by_day.returncode == 3, by_day.stdout + by_day.stderr
-    assert "income drifts since 2026-03-12 00:00 UTC" in by_day.stdout
+    assert "income drifts since 2026-03-12 05:00 UTC" in by_day.stdout
     found = orjson.loads(run("-m", "monitoring", "drift", str(log), "--by", "day", "--json", *model).stdout)
     assert [period["n"] for period in found["periods"]] == [ROWS_A_DAY] * 12
     assert [period["start"] for period in found["periods"] if period["drifted"]] == ["2026-03-12T00:00:00Z"]
-    assert found["since"]["income"] == "2026-03-12T00:00:00Z"
+    assert found["since"]["income"] == "2026-03-12T05:00:00Z"
 
 
 def test_a_part_of_the_time_is_looked_at_alone(bundle: Bundle, log: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from monitoring.logs.erasure import erase
 from monitoring.logs.files import log_files
+from monitoring.logs.seals import check_seals
 from monitoring.logs.subject import Hashed, ResponseIds, subject_of
 from monitoring.logs.verification import verify
 from monitoring.logs.verification_text import print_verification
@@ -58,7 +59,7 @@ def test_a_subject_is_erased_from_closed_files_and_from_the_open_one_once_its_se
         before = {line["id"]: line for line in logged(logs)}
         closed = {file: file.stat() for file in log_files([logs]) if file.stat().st_mode & 0o777 == 0o400}
         assert len(closed) > 2
-        erased = erase([logs], subject_)
+        erased = erase([logs], subject_, KEY)
         assert (erased.lines, len(erased.in_use)) == (2, 1)
         os.kill(subject.pid, signal.SIGTERM)
         subject.process.wait(timeout=30)
@@ -74,6 +75,8 @@ def test_a_subject_is_erased_from_closed_files_and_from_the_open_one_once_its_se
         assert (stat.S_IMODE(file.stat().st_mode), file.stat().st_mtime_ns) == (0o400, was.st_mtime_ns)
     checked = verify([logs])
     assert (checked.whole, checked.instances[0].erased) == (True, 3)
+    seals = check_seals(checked.files, KEY)
+    assert (seals.faults, seals.open_ended) == ([], [])
     console = Console(file=StringIO(), width=200)
     print_verification(checked, console)
     assert "3 erased for a subject" in console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO

@@ -1,0 +1,102 @@
+"""How good scores were, by the outcomes that came: discrimination, calibration, cost, with intervals.
+
+`outcome` is 0 or 1, `score` the probability of 1, both float64 [n].
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm, rankdata  # type: ignore[import-untyped]  # SciPy ships no types
+
+Vector = npt.NDArray[np.float64]
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure, and between what it lies with `CONFIDENCE`; NaN where it cannot be told."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+    @classmethod
+    def around(cls, value: float, deviation: float, confidence: float = CONFIDENCE) -> "Interval":
+        """Of a figure with this standard deviation, taken for normal."""
+        reach = float(norm.ppf((1 + confidence) / 2)) * deviation
+        return cls(value, value - reach, value + reach)
+
+    def to_dict(self) -> dict[str, float | None]:
+        """As plain values; None for what cannot be told."""
+        named = {"value": self.value, "low": self.low, "high": self.high}
+        return {name: None if math.isnan(value) else value for name, value in named.items()}
+
+
+UNKNOWN = Interval(math.nan)
+
+
+def auc(score: Vector, outcome: Vector) -> Interval:
+    """The area under the ROC curve, ties counted half; NaN unless both outcomes came.
+
+    Source of the interval: E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44 (1988),
+    with the midranks of X. Sun, W. Xu, IEEE Signal Processing Letters 21 (2014).
+    """
+    bad, good = score[outcome == 1], score[outcome == 0]
+    if not len(bad) or not len(good):
+        return UNKNOWN
+    ranks = rankdata(np.concatenate([bad, good]))
+    bad_ranks = ranks[: len(bad)]
+    value = (float(bad_ranks.sum()) - len(bad) * (len(bad) + 1) / 2) / (len(bad) * len(good))
+    if min(len(bad), len(good)) < 2:
+        return Interval(value)
+    above = (bad_ranks - rankdata(bad)) / len(good)
+    below = 1 - (ranks[len(bad) :] - rankdata(good)) / len(bad)
+    found = Interval.around(value, math.sqrt(above.var(ddof=1) / len(bad) + below.var(ddof=1) / len(good)))
+    return Interval(value, max(0.0, found.low), min(1.0, found.high))
+
+
+def ks(score: Vector, outcome: Vector) -> float:
+    """The largest distance between the cumulative scores of the two outcomes; NaN unless both came."""
+    bad, good = np.sort(score[outcome == 1]), np.sort(score[outcome == 0])
+    if not len(bad) or not len(good):
+        return math.nan
+    at = np.unique(score)
+    reached = [np.searchsorted(part, at, side="right") / len(part) for part in (bad, good)]
+    return float(np.abs(reached[0] - reached[1]).max())
+
+
+def brier(score: Vector, outcome: Vector) -> Interval:
+    """The mean squared distance of the score from the outcome."""
+    errors = (score - outcome) ** 2
+    return Interval.around(float(errors.mean()), float(errors.std()) / math.sqrt(len(errors)))
+
+
+def rate(count: float, n: int) -> Interval:
+    """A share of n, with Wilson's interval (E. Wilson, JASA 22, 1927)."""
+    if not n:
+        return UNKNOWN
+    z, p = float(norm.ppf((1 + CONFIDENCE) / 2)), count / n
+    middle, scale = (p + z * z / (2 * n)), 1 + z * z / n
+    reach = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Interval(p, max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale))
+
+
+def calibration_bins(score: Vector, outcome: Vector, bins: int = 10) -> list[dict[str, float]]:
+    """Mean score and share of outcomes of tenths of the rows, from the lowest scores on."""
+    order = np.argsort(score, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return [
+        {"n": len(part), "score": float(score[part].mean()), "rate": float(outcome[part].mean())}
+        for part in parts
+    ]
+
+
+def surprise(score: Vector, outcome: Vector) -> float:
+    """How many standard deviations more outcomes came than the scores promised.
+
+    Source: D. Spiegelhalter, Statistics in Medicine 5 (1986), for the sum instead of the Brier score.
+    """
+    deviation = math.sqrt(float((score * (1 - score)).sum()))
+    return float(outcome.sum() - score.sum()) / deviation if deviation else 0.0

@@ -1,0 +1,160 @@
+"""What outcomes tell, as text for a terminal and as a file for Prometheus's textfile collector."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from monitoring.outcomes.estimate import Expected
+from monitoring.outcomes.fairness import FairnessGroup
+from monitoring.outcomes.measures import Interval
+from monitoring.outcomes.performance import OutcomeReport, Performance
+
+
+def print_outcomes(report: OutcomeReport, console: Console) -> None:
+    """Of whom the figures speak, the figures, and what is expected of all decisions."""
+    console.print(f"[bold]{escape(report.model)}[/]  {report.decisions:,} decisions", soft_wrap=True)
+    if report.outcomes:
+        joined = report.outcomes - report.strangers
+        console.print(
+            f"{joined:,} of {report.outcomes:,} outcomes belong to one of them"
+            + (f", {report.strangers:,} to none" if report.strangers else "")
+            + (f"; {report.corrected:,} came twice, the latest counts" if report.corrected else ""),
+            soft_wrap=True,
+        )
+    if report.whole:
+        console.print(
+            f"The figures speak of these {report.whole.n:,} alone, {report.accepted:,} of them accepted: "
+            "who was refused, or has no outcome yet, is in none of them.",
+            soft_wrap=True,
+        )
+        table = _table("", "n", "rate", "mean score", "AUC", "KS", "Brier", "cost", "worse")
+        for one in (report.whole, *report.periods, *report.segments):
+            table.add_row(*_cells(one))
+        console.print(table)
+    expected = _table("expected of all", "n", "rate", "AUC", "Brier", "cost")
+    for name, promise in {"": report.expected, **report.expected_by_period}.items():
+        expected.add_row(name or "all", f"{promise.rows:,}", *_promises(promise))
+    console.print(expected)
+    console.print(
+        "Expected is what the scores promise if they still mean what they say (CBPE, 99 % interval); "
+        "that they came to mean something else, outcomes alone tell.",
+        soft_wrap=True,
+        style="dim",
+    )
+
+
+def write_metrics(report: OutcomeReport, file: Path) -> None:
+    """The figures as gauges, in a file that is there whole or as it was before."""
+    registry = CollectorRegistry()
+    for name, meaning, value in _gauges(report):
+        gauge = Gauge(name, meaning, ["model"], registry=registry)
+        gauge.labels(report.model).set(value)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_to_textfile(str(file), registry)
+
+
+def print_fairness(groups: Sequence[FairnessGroup], accepted: str, console: Console) -> None:
+    """Each group's figures, and which of them is accepted too seldom."""
+    table = _table(
+        "group",
+        "n",
+        escape(accepted),
+        "ratio",
+        "outcomes",
+        "opportunity",
+        "false acceptance",
+        "score",
+        "rate",
+        "verdict",
+    )
+    for group in groups:
+        verdict = "[red]adverse impact[/]" if group.adverse else "" if group.is_judged else "not judged"
+        table.add_row(
+            escape(group.name),
+            f"{group.n:,}",
+            _words(group.selection, 3),
+            _words(group.ratio, 2),
+            f"{group.outcomes:,}",
+            *(
+                "–" if math.isnan(value) else f"{value:.3f}"
+                for value in (group.opportunity, group.false_acceptance, group.mean_score, group.rate)
+            ),
+            verdict,
+        )
+    console.print(table)
+    console.print(
+        "The ratio is to the highest share; adverse is one that lies below four fifths beyond chance. "
+        "Opportunity: the share accepted of those who paid.",
+        soft_wrap=True,
+        style="dim",
+    )
+
+
+def _gauges(report: OutcomeReport) -> Iterator[tuple[str, str, float]]:
+    yield "hotrow_outcome_decisions", "Decisions in the log.", report.decisions
+    yield "hotrow_outcome_joined", "Decisions with an outcome.", report.whole.n if report.whole else 0
+    yield (
+        "hotrow_outcome_worse",
+        "1 if outcomes are worse than the model promised.",
+        float(bool(report.worse)),
+    )
+    known = (
+        {"auc": report.whole.auc, "rate": report.whole.rate, "brier": report.whole.brier}
+        if report.whole
+        else {}
+    )
+    promise = report.expected
+    coming = {"expected_auc": promise.auc, "expected_rate": promise.rate, "expected_cost": promise.cost}
+    for name, figure in (known | coming).items():
+        parts = (("", figure.value), ("_low", figure.low), ("_high", figure.high))
+        for end, value in parts:
+            if not math.isnan(value):
+                yield (
+                    f"hotrow_outcome_{name}{end}",
+                    f"{name} of the decisions{end.replace('_', ', ')}.",
+                    value,
+                )
+
+
+def _cells(one: Performance) -> list[str]:
+    verdict = f"[red]{escape(one.worse)}[/]" if one.worse else ""
+    return [
+        escape(one.name) or "all",
+        f"{one.n:,}",
+        _words(one.rate, 3),
+        f"{one.mean_score:.3f}",
+        _words(one.auc, 3),
+        "–" if math.isnan(one.ks) else f"{one.ks:.3f}",
+        f"{one.brier.value:.4f}",
+        f"{one.cost:.3f}",
+        verdict,
+    ]
+
+
+def _promises(promise: Expected) -> list[str]:
+    return [
+        _words(promise.rate, 3),
+        _words(promise.auc, 3),
+        f"{promise.brier.value:.4f}",
+        _words(promise.cost, 3),
+    ]
+
+
+def _words(figure: Interval, digits: int) -> str:
+    if math.isnan(figure.value):
+        return "–"
+    between = "" if math.isnan(figure.low) else f" ({figure.low:.{digits}f}–{figure.high:.{digits}f})"
+    return f"{figure.value:.{digits}f}{between}"
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None)
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="left" if name in ("worse", "verdict") else "right")
+    return table

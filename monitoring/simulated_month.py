@@ -1,0 +1,166 @@
+"""A month of decisions and outcomes, with a fault in week three: to learn the commands by, and to test them.
+
+Rows are golden rows, varied within the bins of the bundle's reference and drawn so that every
+feature and the score are distributed as in training; answers are the model's own. From 05:00 on
+the fifteenth day one feature comes a hundredfold too small.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from monitoring.drift.importance import importance, reference_rows
+from monitoring.drift.rows import reference_of
+from monitoring.errors import LogError
+from server.log.journal import LogJournal
+from server.model.bundle import Bundle
+from server.model.distribution import Distribution, Reference
+from server.model.predictor import Predictor
+from server.model.schema import Matrix
+from server.scoring.one_row import make_scorer
+
+DAYS = 28
+START = datetime(2026, 3, 2, tzinfo=UTC)
+FAULT_BEGINS = START + timedelta(days=14, hours=5)
+TOO_SMALL = 100.0
+_POOL_ROWS, _ROUNDS = 40_000, 60
+_INSTANCE = "000000000001"
+
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Month:
+    """What was written: `feature` is what came too small from `FAULT_BEGINS` on."""
+
+    log: Path
+    outcomes: Path
+    rows: int
+    feature: str
+
+
+def simulate_month(bundle: Bundle, out: Path, rows_a_day: int = 600, seed: int = 1) -> Month:
+    """Write `out/logs` and `out/outcomes.csv` of a binary model; raises `LogError`.
+
+    The outcome of who was accepted is drawn by the score of the true row, and comes four weeks later.
+    """
+    if bundle.task != "binary":
+        raise LogError(f"expected a binary model, got {bundle.label}, a {bundle.task} model")
+    log = out / "logs" / "predictions-8000-0.jsonl"
+    if log.exists():
+        raise LogError(f"expected a folder without a log, got {out}: name a new one")
+    random = np.random.default_rng(seed)
+    rows = _rows(bundle, rows_a_day * DAYS, random)
+    feature = _fault(bundle, rows)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    outcomes = _write(bundle, log, rows, feature, random)
+    file = out / "outcomes.csv"
+    file.write_text("request_id,outcome,at\n" + "".join(outcomes), encoding="ascii")
+    return Month(log.parent, file, len(rows), feature)
+
+
+def _rows(bundle: Bundle, count: int, random: np.random.Generator) -> Matrix:
+    """So many rows, float64 [count, F], distributed as the reference."""
+    reference, predictor, golden = reference_of(bundle), Predictor(bundle), reference_rows(bundle)
+    pool = golden[random.integers(len(golden), size=_POOL_ROWS)]
+    for i, feature in enumerate(bundle.schema.features):
+        if feature.kind == "number":
+            pool[:, i] = _varied(pool[:, i], reference.features[feature.name], random)
+    scores = np.array(predictor.outputs(predictor.margins(pool)))
+    weights = _weights(bundle, pool, scores, reference)
+    return pool[random.choice(len(pool), size=count, p=weights)]
+
+
+def _varied(values: Vector, distribution: Distribution, random: np.random.Generator) -> Vector:
+    """Each value elsewhere in its bin; those of a bin without two ends, and missing ones, stay."""
+    low, high = distribution.range
+    ends = np.array([low, *distribution.edges, high])
+    bins = np.searchsorted(distribution.edges, values, side="left")
+    bottom, top = ends[bins], ends[bins + 1]
+    # A heap such as 0 is a bin of its own, whose value says more than its width.
+    heaped = np.isin(values, distribution.edges) | ~np.isfinite(top - bottom) | np.isnan(values)
+    drawn = top - (top - bottom) * random.random(len(values))
+    return np.where(heaped, values, np.clip(drawn, low, high))
+
+
+def _weights(bundle: Bundle, pool: Matrix, scores: Vector, reference: Reference) -> Vector:
+    """How often each row is drawn, so that each column is distributed as the reference, float64 [n].
+
+    Source: W. Deming, F. Stephan, Annals of Mathematical Statistics 11 (1940), raking.
+    """
+    columns = [(pool[:, i], reference.features[name]) for i, name in enumerate(bundle.schema.names)]
+    margins = [_margin(*column) for column in [*columns, (scores, reference.score)]]
+    weights = np.full(len(pool), 1 / len(pool))
+    for _ in range(_ROUNDS):
+        for bins, wanted in margins:
+            found = np.bincount(bins, weights, minlength=len(wanted))
+            weights *= np.divide(wanted, found, out=np.zeros(len(wanted)), where=found > 0)[bins]
+            weights /= weights.sum()
+    return weights
+
+
+def _margin(values: Vector, distribution: Distribution) -> tuple[npt.NDArray[np.intp], Vector]:
+    """The bin of each value, the last one for missing ones, and the share of each bin in training."""
+    bins = np.searchsorted(distribution.edges, values, side="left")
+    bins[np.isnan(values)] = len(distribution.shares)
+    present = 1 - distribution.missing_rate
+    return bins, np.array([*(share * present for share in distribution.shares), distribution.missing_rate])
+
+
+def _fault(bundle: Bundle, rows: Matrix) -> str:
+    """The most important feature that the server takes, too, when it is a hundredfold too small."""
+    weights = importance(Predictor(bundle), rows[:1000])
+    for name in sorted(weights, key=lambda name: -weights[name]):
+        feature, values = bundle.schema[name], rows[:, bundle.schema.names.index(name)]
+        least = float(np.nanmin(values)) if not np.isnan(values).all() else np.nan
+        if feature.kind == "number" and least > 0 and (feature.minimum or 0) <= least / TOO_SMALL:
+            return name
+    raise LogError(
+        f"expected a number among the features of {bundle.label} that may be a hundredth, got none"
+    )
+
+
+def _write(bundle: Bundle, log: Path, rows: Matrix, feature: str, random: np.random.Generator) -> list[str]:
+    """Write the lines; the lines of the outcomes that came of them."""
+    scorer = make_scorer(bundle, count=lambda *_: None)
+    at, sent = bundle.schema.names.index(feature), list[bytes]()
+    outcomes: list[str] = []
+    with open(log, "wb") as file:
+        for number, row in enumerate(rows):
+            moment = START + timedelta(days=DAYS) * number / len(rows)
+            risk = _answer(scorer.respond, bundle.schema.fields(row.tolist()), sent)["probability"]
+            if moment >= FAULT_BEGINS:
+                row = row.copy()
+                row[at] /= TOO_SMALL
+            fields = bundle.schema.fields(row.tolist())
+            answer = _answer(scorer.respond, fields, sent)
+            line = _line(answer, number, moment, fields)
+            file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            if answer["decision"] == bundle.decision.below:
+                defaulted = random.random() < risk
+                outcomes.append(
+                    f"month-{number},{defaulted:d},{moment + timedelta(days=28):%Y-%m-%dT%H:%M}\n"
+                )
+    journal = LogJournal(log)
+    journal.opened(1, {_INSTANCE: bundle.digest}, {})
+    journal.closed([_INSTANCE], len(rows), 0)
+    return outcomes
+
+
+def _answer(answer: Any, fields: Mapping[str, Any], sent: list[bytes]) -> dict[str, Any]:
+    answer(orjson.dumps(fields), sent.append, 0)
+    content: dict[str, Any] = orjson.loads(sent.pop())
+    return content
+
+
+def _line(answer: dict[str, Any], number: int, moment: datetime, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The line that the server would have written."""
+    begun = {"ts": f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"} | answer | {"id": f"{_INSTANCE}-{number + 1}"}
+    usage = {"duration_us": 30.0 + number % 17, "cpu_percent": 2.0, "rss_mb": 80.0}
+    return begun | {"request_id": f"month-{number}", "seq": number + 1, "input": fields} | usage

@@ -1,0 +1,60 @@
+"""What a request is called by its sender: `X-Request-ID`, W3C `traceparent`, or the `id` of a body.
+
+None of it is scored. The log's line has it, so that who knows an id finds the decision;
+the request id is sent back. What is no id is no error, as proxies add these
+headers on their own: it is not logged and not sent back.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import orjson
+
+REQUEST_ID, TRACE_PARENT = b"x-request-id", b"traceparent"
+#: Members of a line by which an answer is found again, beside its own `id`.
+LINE_MEMBERS = ("request_id", "header_request_id", "trace_id")
+MAX_REQUEST_ID_BYTES = 128
+_PRINTABLE = bytes(range(32, 127))
+#: https://www.w3.org/TR/trace-context/#traceparent-header: all zeros are no trace.
+_TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
+
+class RequestIdentity(NamedTuple):
+    """The id that is sent back, and the members of the line as JSON behind a comma; empty without."""
+
+    request_id: bytes = b""
+    members: bytes = b""
+
+    def beside(self, id_: bytes) -> "RequestIdentity":
+        """With the `id` of a body, as JSON, for the request's; the header's has a member of its own then."""
+        if not id_:
+            return self
+        renamed = self.members.replace(b',"request_id":', b',"header_request_id":', 1)
+        return self._replace(members=b',"request_id":%b%b' % (id_, renamed))
+
+
+NO_IDENTITY = RequestIdentity()
+
+
+def identity_of(request_id: bytes, trace_parent: bytes) -> RequestIdentity:
+    """What the values of the two headers say, each empty if there is none."""
+    members = b""
+    name = request_id.strip(b" \t")
+    if not 0 < len(name) <= MAX_REQUEST_ID_BYTES or name.translate(None, _PRINTABLE):
+        name = b""
+    elif b'"' in name or b"\\" in name:
+        members = b',"request_id":%b' % orjson.dumps(name.decode("ascii"))
+    else:
+        members = b',"request_id":"%b"' % name
+    if trace_parent and (found := _TRACE.fullmatch(trace_parent.strip(b" \t"))):
+        members += b',"trace_id":"%b"' % found[1]
+    return RequestIdentity(name, members) if members else NO_IDENTITY
+
+
+def identity_in(headers: Iterable[tuple[bytes, bytes]]) -> RequestIdentity:
+    """What headers with names in lower case say; of several of one name the first counts."""
+    found: Mapping[bytes, bytes] = {
+        name: value for name, value in reversed(list(headers)) if name in (REQUEST_ID, TRACE_PARENT)
+    }
+    return identity_of(found.get(REQUEST_ID, b""), found.get(TRACE_PARENT, b"")) if found else NO_IDENTITY

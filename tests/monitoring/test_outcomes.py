@@ -1,0 +1,159 @@
+"""Outcomes joined to decisions, and what the scores promise before any came."""
+
+import csv
+import json
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
+
+from monitoring.__main__ import main
+from monitoring.errors import LogError
+from monitoring.outcomes import measures
+from monitoring.outcomes.estimate import expected
+from monitoring.outcomes.measures import Vector
+from server.model.bundle import Bundle
+from tests.support.monitored import monitored_bundle
+
+ROWS, MONTHS = 1500, ("2026-01", "2026-02", "2026-03")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return monitored_bundle(tmp_path_factory.mktemp("outcomes") / "three")
+
+
+def scores(n: int = ROWS, seed: int = 0) -> Vector:
+    return np.round(np.random.default_rng(seed).beta(1.2, 6, n), 3)
+
+
+def drawn(score: Vector, seed: int = 1) -> Vector:
+    return (np.random.default_rng(seed).random(len(score)) < score).astype(float)
+
+
+def write_log(file: Path, bundle: Bundle, score: Vector) -> Path:
+    """Lines of these scores, by request `r0`, `r1`, …; every tenth in a batch with a row of another."""
+    with open(file, "wb") as log:
+        for i, value in enumerate(score.tolist()):
+            ts = f"{MONTHS[i % 3]}-10T08:00:{i % 60:02d}.000000Z"
+            word = "grant" if value < 0.4 else "decline"
+            line: dict[str, Any] = {"ts": ts, "id": f"boot-{i + 1}", "seq": i + 1, "model": bundle.label}
+            row = {"income": i, "contract": "permanent" if i % 2 else "none"}
+            if i % 10:
+                line |= {"probability": value, "decision": word, "row_id": i, "input": row}
+            else:
+                line |= {"probabilities": [value, 0.5], "decisions": [word, "decline"]}
+                line |= {"row_ids": [i, f"other-{i}"], "input": {"rows": [row, {"income": -1}]}}
+            log.write(orjson.dumps(line | {"request_id": f"r{i}", "duration_us": 1.0}) + b"\n")
+    return file
+
+
+def write_outcomes(file: Path, header: str, rows: Any) -> Path:
+    with open(file, "w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(header.split(","))
+        writer.writerows(rows)
+    return file
+
+
+def told(bundle: Bundle, *arguments: str | Path) -> tuple[int, Any]:
+    with redirect_stdout(StringIO()) as out:
+        code = main(["outcomes", *map(str, arguments), "--model", str(bundle.directory), "--json"])
+    return code, json.loads(out.getvalue())
+
+
+def test_figures_equal_scikit_learns_by_vintage_and_segment(bundle: Bundle, tmp_path: Path) -> None:
+    score = scores()
+    outcome = drawn(score)
+    log = write_log(tmp_path / "predictions-1-0.jsonl", bundle, score)
+    rows = [(i, int(value)) for i, value in enumerate(outcome)]
+    file = write_outcomes(tmp_path / "outcomes.csv", "row_id,outcome", [*rows, ("nobody", 1)])
+    textfile = tmp_path / "outcomes.prom"
+    code, found = told(bundle, log, "--outcomes", file, "--segment", "contract", "--textfile", textfile)
+    assert (code, found["verdict"], found["strangers"], found["decisions"]) == (0, "none", 1, ROWS * 11 // 10)
+    groups = {"": np.ones(ROWS, bool)} | {f"{m}-01": np.arange(ROWS) % 3 == k for k, m in enumerate(MONTHS)}
+    groups |= {"none": np.arange(ROWS) % 2 == 0, "permanent": np.arange(ROWS) % 2 == 1}
+    told_groups = [found["whole"], *found["periods"], *found["segments"]]
+    assert {one["name"] for one in told_groups} == set(groups)
+    for one in told_groups:
+        y, p = outcome[groups[one["name"]]], score[groups[one["name"]]]
+        false_positive, true_positive, _ = roc_curve(y, p, drop_intermediate=False)
+        assert one["n"] == len(y)
+        assert one["auc"]["value"] == pytest.approx(roc_auc_score(y, p), abs=1e-12)
+        assert one["brier"]["value"] == pytest.approx(brier_score_loss(y, p), abs=1e-12)
+        assert one["ks"] == pytest.approx((true_positive - false_positive).max(), abs=1e-12)
+        assert one["auc"]["low"] < one["auc"]["value"] < one["auc"]["high"]
+    cost = 5 * (outcome * (score < 0.4)).mean() + ((1 - outcome) * (score >= 0.4)).mean()
+    assert found["whole"]["cost"] == pytest.approx(cost)
+    gauges = dict(line.split(" ") for line in textfile.read_text().splitlines() if not line.startswith("#"))
+    assert float(gauges[f'hotrow_outcome_auc{{model="{bundle.label}"}}']) == found["whole"]["auc"]["value"]
+
+
+def test_keys_corrections_and_worse_outcomes(bundle: Bundle, tmp_path: Path) -> None:
+    score = scores()
+    log = write_log(tmp_path / "predictions-1-0.jsonl", bundle, score)
+    worse = drawn(np.minimum(1, score * 1.7))
+    late = [(f"r{i}", int(v), "2026-05-01T00:00") for i, v in enumerate(worse) if i % 10]
+    early = [("r1", 1 - int(worse[1]), "2026-04-01T00:00")]
+    file = write_outcomes(tmp_path / "a.csv", "request_id,outcome,at", late + early)
+    code, found = told(bundle, log, "--outcomes", file)
+    assert (code, found["corrected"], found["whole"]["n"]) == (3, 1, ROWS * 9 // 10)
+    assert "more outcomes than the scores promise" in found["whole"]["worse"]
+    kept = np.arange(ROWS) % 10 > 0
+    assert found["whole"]["rate"]["value"] == pytest.approx(worse[kept].mean())
+    for key, of in (("id", lambda i: f"boot-{i + 1}" if i % 10 else f"boot-{i + 1}/0"), ("income", str)):
+        file = write_outcomes(
+            tmp_path / f"{key}.csv", f"{key},outcome", [(of(i), int(v)) for i, v in enumerate(worse)]
+        )
+        assert told(bundle, log, "--outcomes", file)[1]["whole"]["n"] == ROWS
+    code, found = told(bundle, log)
+    assert (code, found["whole"], found["expected"]["rows"]) == (0, None, ROWS * 11 // 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("row_id\n1\n", "KEY,outcome"),
+        ("row_id,outcome\n1,maybe\n", "'maybe'"),
+        ("row_id,outcome,at\n1,1,yesterday\n", "'yesterday'"),
+        ("", "KEY,outcome"),
+    ],
+)
+def test_outcomes_that_are_none_are_refused(bundle: Bundle, tmp_path: Path, text: str, word: str) -> None:
+    log = write_log(tmp_path / "predictions-1-0.jsonl", bundle, scores(20))
+    file = tmp_path / "bad.csv"
+    file.write_text(text)
+    with pytest.raises(LogError, match=word):
+        told(bundle, log, "--outcomes", file)
+
+
+@pytest.mark.whole
+def test_expected_figures_hold_in_95_of_100_windows_without_a_shift() -> None:
+    held = {"rate": 0, "brier": 0, "auc": 0, "cost": 0}
+    for seed in range(100):
+        score = np.sort(scores(1000, seed))
+        outcome = drawn(score, 1000 + seed)
+        accepted = score < 0.3
+        promise = expected(score, np.ones(1000), accepted.astype(float), (10.0, 1.0))
+        cost = (10 * accepted * outcome + ~accepted * (1 - outcome)).mean()
+        known = {
+            "rate": outcome.mean(),
+            "brier": brier_score_loss(outcome, score),
+            "auc": roc_auc_score(outcome, score),
+            "cost": cost,
+        }
+        for name, value in known.items():
+            figure = getattr(promise, name)
+            held[name] += bool(figure.low <= value <= figure.high)
+    assert min(held.values()) >= 95, held
+
+
+def test_calibrated_outcomes_are_called_worse_once_in_a_thousand_windows_at_most() -> None:
+    score = scores(500)
+    surprises = [abs(measures.surprise(score, drawn(score, seed))) for seed in range(1000)]
+    assert sum(value > 3.29 for value in surprises) <= 3

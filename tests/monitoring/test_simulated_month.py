@@ -1,0 +1,54 @@
+"""The month of operations.md: each of its commands runs, and the planted fault is found and dated."""
+
+import re
+import shlex
+from pathlib import Path
+
+import orjson
+import pytest
+
+from monitoring.simulated_month import FAULT_BEGINS, Month, simulate_month
+from server.model.bundle import Bundle
+from tests.support.commands import run_inside as run
+
+pytestmark = pytest.mark.whole
+
+SHIPPED = Path("models/credit")
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory: pytest.TempPathFactory) -> Month:
+    return simulate_month(Bundle.load(SHIPPED), tmp_path_factory.mktemp("month") / "month", rows_a_day=280)
+
+
+def test_fault_of_week_three_is_found_first_and_dated_to_the_hour(month: Month) -> None:
+    fault = f"{FAULT_BEGINS:%Y-%m-%dT%H:%M:%S}Z"
+    until = ("--until", "2026-03-18", "--since", "2026-03-12", "--by", "day", "--json")
+    found = orjson.loads(run("-m", "monitoring", "drift", str(month.log), *until).stdout)
+    assert found["since"][month.feature] == fault
+    before = run("-m", "monitoring", "drift", str(month.log), "--until", "2026-03-16")
+    assert (before.returncode, "No drift in 3,920 rows" in before.stdout) == (0, True), before.stdout
+    after = orjson.loads(run("-m", "monitoring", "drift", str(month.log), "--since", fault, "--json").stdout)
+    worst = [column["name"] for column in after["columns"] if column["drifted"] and not column["is_score"]]
+    assert worst[0] == month.feature
+
+
+def commands() -> list[str]:
+    text = Path("docs/operations.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"\n## A month in the life of a model\n(.*?)\n## ", text, re.DOTALL)
+    return [line for line in section.splitlines() if line.startswith("python -m ")]
+
+
+def test_month_has_its_commands() -> None:
+    assert len(commands()) >= 8
+    assert commands()[0] == "python -m monitoring simulate-month month"  # the fixture
+
+
+@pytest.mark.parametrize("command", commands()[1:])
+def test_command_of_the_month_runs(month: Month, tmp_path: Path, command: str) -> None:
+    words, _, code = command.partition("#")
+    words = words.replace("month/", f"{month.log.parent}/").replace("runs/", f"{tmp_path}/")
+    page = ["--html", str(tmp_path / "report.html")] if "monitoring report" in words else []
+    done = run(*shlex.split(words)[1:], *page)
+    expected = int(re.search(r"exits (\d)", code)[1]) if "exits" in code else 0  # type: ignore[index]
+    assert done.returncode == expected, done.stdout + done.stderr
