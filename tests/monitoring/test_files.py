@@ -187,7 +187,7 @@ def test_a_subject_is_erased_from_compressed_files_too(
     assert len(kept.splitlines()) == 392
     assert hashed(KEY, "income", 4242.5).encode() not in kept
     assert verify([tmp_path]).whole
-    assert erase([tmp_path], subject_of("income=4242.5", key)).lines == 0
+    assert erase([tmp_path], subject_of("income=4242.5", key), KEY).lines == 0
 
 
 def test_what_an_erasure_did_not_search_is_named(bundle: Bundle, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_text_of_clients_is_in_no_header_no_body_and_no_message(three: Path, tmp
     mark = "canary7d1f"
     with serving(three, tmp_path) as subject:
         requests = [
-            f"GET /{mark}?{mark} HTTP/1.1\r\nHost: a\r\nX-Request-Id: {mark}\r\n\r\n".encode(),
+            f"GET /{mark}?{mark} HTTP/1.1\r\nHost: a\r\nX-Client: {mark}\r\n\r\n".encode(),
             f"GET /%0d%0a{mark} HTTP/1.1\r\nHost: a\r\n\r\n".encode(),
             post("/predict", orjson.dumps(ROW | {"contract": mark})),
             post("/predict", orjson.dumps(ROW | {"owner": mark * 1000})),
