@@ -73,7 +73,7 @@ def test_locust_and_the_server_count_the_same_requests(results: Path) -> None:
 def test_the_flame_graph_names_the_hot_path(results: Path) -> None:
     graph = (results / "one" / "flamegraph.svg").read_text()
     stacks = (results / "one" / "stacks.folded").read_text()
-    for function in ("HotrowProtocol.data_received", "Scorer._answer"):
+    for function in ("HotrowProtocol.data_received", "Scorer._respond"):
         assert function in graph
         assert function in stacks
 
