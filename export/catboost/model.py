@@ -1,7 +1,6 @@
 """CatBoost models: trees over float32 rows, sums in float64."""
 
 import ast
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -178,9 +177,8 @@ def hashes_of(texts: Sequence[str]) -> dict[str, int]:
         path = Path(folder) / "hashes.py"
         tiny = catboost.CatBoost({**parameters, "thread_count": 1}).fit(rows)
         tiny.save_model(str(path), format="python", pool=rows)
-        table = re.search(r"^cat_features_hashes = (\{.*?^\})", path.read_text(), re.DOTALL | re.MULTILINE)
-    assert table is not None
-    found: dict[str, int] = ast.literal_eval(table[1])
+        _, _, code = path.read_text().partition("\ncat_features_hashes = {")
+    found: dict[str, int] = ast.literal_eval("{" + code.partition("\n}")[0] + "\n}")
     return {text: found[text] for text in texts}
 
 
