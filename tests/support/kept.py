@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,8 @@ def kept(make: Callable[[Path], Any], folder: Path) -> Path:
     there = KEPT / f"{make.__name__}-{_state()}"
     if not there.exists():
         make(folder)
-        partial = there.with_name(f".{there.name}.{folder.parent.name}")
+        KEPT.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=KEPT, prefix="."))  # for this one of several processes
         shutil.copytree(folder, partial, dirs_exist_ok=True)
         try:
             partial.rename(there)
