@@ -1,7 +1,8 @@
 """The trained model itself: the ground truth a graph, and a client's row, are compared with."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -28,6 +29,31 @@ class ModelSource(Protocol):
         The rows are put into the kind of table the model was trained on; what a text or
         a missing value becomes there is the library's business, not `Schema.encode`'s.
         """
+
+
+def as_sent(
+    features: Sequence[Feature],
+    source: ModelSource,
+    lenient: Collection[str],
+    refusals: tuple[type[Exception], ...],
+) -> tuple[Feature, ...]:
+    """Features as clients may send them: missing where the source scores a row without it, unless it refuses.
+
+    A text that training never saw is missing in the columns named in `lenient`.
+    """
+
+    def scores_without(i: int) -> bool:
+        row = np.array([[feature.minimum or 0.0 for feature in features]])
+        row[0, i] = math.nan
+        try:
+            return bool(np.isfinite(source.outputs(row)).all())
+        except refusals:
+            return False
+
+    return tuple(
+        replace(feature, nullable=scores_without(i), unknown="missing" if feature.name in lenient else "")
+        for i, feature in enumerate(features)
+    )
 
 
 def number_columns(rows: JsonRows, schema: Schema) -> dict[str, Matrix]:

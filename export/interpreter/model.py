@@ -1,6 +1,5 @@
 """From what another interpreter tells of its model to a conversion that is proven against it there."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,7 +14,7 @@ from export.forest.conversion import Conversion
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
 from export.forest.paths import path_arrays
-from export.forest.source import JsonRows
+from export.forest.source import JsonRows, as_sent
 from export.forest.trees import Forest
 from export.interpreter.conversation import Conversation, packed, unpacked
 from export.sklearn.folding import Column, folded, of_tables
@@ -190,23 +189,7 @@ def _nullable(
         for i, is_lenient in zip(block["columns"], block.get("lenient", ()), strict=False)
         if is_lenient
     }
-    return tuple(
-        replace(
-            feature,
-            nullable=_scores_without(source, i),
-            unknown="missing" if feature.name in lenient else "",
-        )
-        for i, feature in enumerate(features)
-    )
-
-
-def _scores_without(source: InterpreterSource, i: int) -> bool:
-    row = np.zeros((1, len(source.features)))
-    row[0, i] = math.nan
-    try:
-        return bool(np.isfinite(source.outputs(row)).all())
-    except ExportRefused:  # the library's own refusal of such a row
-        return False
+    return as_sent(features, source, lenient, (ExportRefused,))  # the library's own refusal of such a row
 
 
 def _columns(conversation: Conversation, told: Mapping[str, Any], used: Sequence[int]) -> list[Column]:

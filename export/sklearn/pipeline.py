@@ -4,7 +4,6 @@ Columns with an encoder become categories of the schema: the graph takes their c
 and what the encoder makes of each is a table, so a client's row is one matrix.
 """
 
-import math
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -22,6 +21,7 @@ from export.forest.conversion import Conversion
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
 from export.forest.paths import path_arrays
+from export.forest.source import as_sent
 from export.forest.trees import Forest
 from export.onnx.lean import Entry, Score, lean_graph, matrix_entry
 from export.onnx.source import open_session
@@ -209,24 +209,7 @@ def _features(
         if name in used
     )
     source = FittedSource(estimator, features, finite, native, columns=names)
-    lenient = takes_unknown(estimator, names, finite)
-    return tuple(
-        replace(
-            feature,
-            nullable=_scores_without(source, i),
-            unknown="missing" if feature.name in lenient else "",
-        )
-        for i, feature in enumerate(features)
-    )
-
-
-def _scores_without(source: FittedSource, i: int) -> bool:
-    row = np.array([[feature.minimum or 0.0 for feature in source.features]])
-    row[0, i] = math.nan
-    try:
-        return bool(np.isfinite(source.outputs(row)).all())
-    except (ValueError, TypeError):
-        return False
+    return as_sent(features, source, takes_unknown(estimator, names, finite), (ValueError, TypeError))
 
 
 def _estimator_words(estimator: Any) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.errors import LogError
+from monitoring.logs.database import literal
 from monitoring.logs.table import LogTable
 from server.log.mask import KEEP, bucket_names
 from server.log.masked import DROP, HASH, HASH_HEX_DIGITS
@@ -190,8 +191,8 @@ def _place(
 ) -> str:
     """The bin of a feature's value, null if it is missing, below 0 if no bin stands for it."""
     number, word = f"n{position}", f"w{position}"
-    listed = f"[{', '.join(map(_literal, names))}]::varchar[]"
-    dropped = ", ".join(map(_literal, dropping)) or "null"
+    listed = f"[{', '.join(map(literal, names))}]::varchar[]"
+    dropped = ", ".join(map(literal, dropping)) or "null"
     return (
         f"case when {number} is not null then {_edges_below(number, distribution)} "
         f"when {word} is null then if(instance in ({dropped}), -3, null) "
@@ -246,10 +247,6 @@ def reference_of(bundle: Bundle) -> Reference:
             "train it with `python -m train`, or leave drift out"
         )
     return reference
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _code(number: float | None, word: str | None, codes: Mapping[str, float]) -> float:

@@ -4,7 +4,6 @@ DuckDB reads the lines in parallel into a file of its own, so a log larger than
 memory is no matter. A line that is no JSON, or none of ours, is counted and left out.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,11 +16,11 @@ import numpy.typing as npt
 import orjson
 
 from monitoring.errors import LogError
+from monitoring.logs.database import literal, open_database
 from monitoring.logs.files import log_files, masks_of, open_lines
 from server.errors import first_line
 from server.model.schema import Feature, Schema, pointer
 
-MEMORY_LIMIT = "1GB"
 #: What stands for a model in words where lines do not name one.
 UNNAMED = "lines without a model"
 _MAX_LINE_BYTES = 64 * 2**20
@@ -181,16 +180,8 @@ def open_log(paths: Sequence[Path], schema: Schema | None = None) -> Iterator[Lo
     `schema` says which fields of `input` are read. Raises `LogError`.
     """
     files = log_files(paths)
-    with tempfile.TemporaryDirectory(prefix="hotrow-report-") as folder:
-        connection = duckdb.connect(f"{folder}/log.duckdb")
-        try:
-            connection.execute(f"set memory_limit='{MEMORY_LIMIT}'")
-            connection.execute(f"set temp_directory='{folder}/spill'")
-            connection.execute("set preserve_insertion_order=false")
-            connection.execute("set enable_progress_bar=false")
-            yield LogTable(connection, files, _load(connection, files, schema, Path(folder)))
-        finally:
-            connection.close()
+    with open_database() as (connection, folder):
+        yield LogTable(connection, files, _load(connection, files, schema, Path(folder)))
 
 
 def models_in(paths: Sequence[Path]) -> dict[str, int]:
@@ -309,7 +300,7 @@ def _select_original(file: Path, features: Sequence[Feature]) -> str:
 
 def _texts(field: str, features: Sequence[Feature]) -> str:
     """The texts of all features of a JSON object, in order; by pointer, as names may differ by case alone."""
-    paths = ", ".join(_literal(pointer(feature.name)) for feature in features)
+    paths = ", ".join(literal(pointer(feature.name)) for feature in features)
     return f"json_extract_string({field}, [{paths}])" if features else "null"
 
 
@@ -329,13 +320,9 @@ def _value(text: str, feature: Feature) -> str:
     return f"{number}, case when ({number}) is null then {text} end"
 
 
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def reader(files: Sequence[Path], columns: Mapping[str, str]) -> str:
     """The lines of some files as DuckDB reads them, members by name with their type."""
-    names = ", ".join(_literal(str(file)) for file in files)
+    names = ", ".join(literal(str(file)) for file in files)
     types = ", ".join(f"'{name}': '{kind}'" for name, kind in columns.items())
     array = len(files) == 1 and _begins(files[0]).startswith(b"[")
     return (

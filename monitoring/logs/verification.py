@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from monitoring.errors import LogError
+from monitoring.logs.database import literal
 from monitoring.logs.files import absent_files, journal_records, log_files
 from server.errors import first_line
 
@@ -140,7 +141,7 @@ def verify_table(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> Ve
 
 
 def _load(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> int:
-    names = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+    names = ", ".join(literal(str(file)) for file in files)
     connection.execute("set enable_progress_bar=false")
     connection.execute(
         "create table lines as select split_part(id, '-', 1) instance, seq from read_json("

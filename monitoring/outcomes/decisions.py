@@ -4,7 +4,6 @@ DuckDB reads the lines into a file of its own: a key, a time, a score, a decisio
 segment, and no more. Outcomes are few against decisions, so the join holds those alone.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 import duckdb
 
 from monitoring.errors import LogError
+from monitoring.logs.database import literal, open_database
 from monitoring.logs.files import log_files
 from monitoring.logs.lines import counted, matching
-from monitoring.logs.table import MEMORY_LIMIT, reader
+from monitoring.logs.table import reader
 from server.errors import first_line
 from server.model.schema import pointer
 
@@ -122,22 +122,10 @@ def open_decisions(
 ) -> Iterator[Decisions]:
     """Read the decisions of a model's lines for as long as the context lasts; raises `LogError`."""
     files = log_files(paths)
-    with tempfile.TemporaryDirectory(prefix="hotrow-outcomes-") as folder:
-        connection = duckdb.connect(f"{folder}/decisions.duckdb")
+    with open_database() as (connection, _):
         try:
-            connection.execute(f"set memory_limit='{MEMORY_LIMIT}'")
-            connection.execute(f"set temp_directory='{folder}/spill'")
-            connection.execute("set preserve_insertion_order=false")
-            connection.execute("set enable_progress_bar=false")
             decisions = Decisions(connection)
             decisions.load(files, model, key, segment)
             yield decisions
         except (duckdb.InvalidInputException, duckdb.IOException) as error:
             raise LogError(f"expected lines of a prediction log, got: {first_line(error)}") from None
-        finally:
-            connection.close()
-
-
-def literal(text: str) -> str:
-    """A text in a query."""
-    return "'" + text.replace("'", "''") + "'"

@@ -7,7 +7,7 @@ an outcome (opportunity, calibration) is of those that have one.
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy.typing as npt
 from scipy.stats import norm  # type: ignore[import-untyped]  # SciPy ships no types
 
 from monitoring.errors import LogError
+from monitoring.logs.database import literal
 from monitoring.outcomes import measures
-from monitoring.outcomes.decisions import Decisions, literal, open_decisions
+from monitoring.outcomes.decisions import Decisions, open_decisions
 from monitoring.outcomes.joined import Joined, join, read_header
 from monitoring.outcomes.measures import Interval
 from server.model.bundle import Bundle
@@ -171,12 +172,8 @@ def _with_outcomes(group: FairnessGroup, joined: Joined, rows: npt.NDArray[np.bo
     outcome, accepted, score = joined.outcome[rows], joined.accepted[rows], joined.score[rows]
     if not len(outcome):
         return group
-    return FairnessGroup(
-        name=group.name,
-        n=group.n,
-        selection=group.selection,
-        ratio=group.ratio,
-        adverse=group.adverse,
+    return replace(
+        group,
         outcomes=len(outcome),
         opportunity=_mean(accepted[outcome == 0]),
         false_acceptance=_mean(accepted[outcome == 1]),

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.errors import LogError
+from monitoring.logs.database import literal
 from monitoring.outcomes.decisions import Decisions
 from monitoring.outcomes.measures import Vector
 from server.errors import first_line
@@ -128,5 +129,4 @@ def _check(decisions: Decisions, file: Path) -> None:
 
 
 def _csv(file: Path) -> str:
-    name = str(file).replace("'", "''")
-    return f"read_csv('{name}', header=true, all_varchar=true, parallel=false)"
+    return f"read_csv({literal(str(file))}, header=true, all_varchar=true, parallel=false)"

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from scipy.stats import norm  # type: ignore[import-untyped]  # SciPy ships no types
 
 from monitoring.errors import LogError
+from monitoring.logs.database import literal
 from monitoring.outcomes import measures
-from monitoring.outcomes.decisions import Decisions, literal, open_decisions
+from monitoring.outcomes.decisions import Decisions, open_decisions
 from monitoring.outcomes.estimate import STEP, Expected, expected
 from monitoring.outcomes.joined import Joined, join, read_header
 from monitoring.outcomes.measures import Interval

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.errors import LogError
+from monitoring.logs.database import literal
 from monitoring.logs.table import ORIGINAL_DECISIONS, LogTable
 
 #: So many periods the time is cut into at most, with so many requests each on average at least.
@@ -149,7 +150,7 @@ def moving_average(values: Series, periods: int = MOVING_PERIODS) -> Series:
 
 
 def _is(decision: str) -> str:
-    return "decision = '" + decision.replace("'", "''") + "'"
+    return f"decision = {literal(decision)}"
 
 
 def _outcomes(log: LogTable) -> list[tuple[str, float]]:

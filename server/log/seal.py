@@ -5,7 +5,7 @@ SHA-256 of a file once it is closed. The key is HOTROW_LOG_KEY_FILE's, outside o
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,11 @@ def sealed(key: bytes, before: str, record: Mapping[str, Any]) -> str:
 
 def records(journal: bytes) -> Iterator[dict[str, Any]]:
     """The records of a journal; what a crash left of one is passed over."""
-    for line in journal.splitlines():
+    yield from _records(journal.splitlines())
+
+
+def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError:
@@ -40,8 +44,8 @@ def records(journal: bytes) -> Iterator[dict[str, Any]]:
 
 
 def last_seal(journal: bytes) -> str:
-    """The seal of the last record, empty if there is none."""
-    return next((str(one[SEAL]) for one in reversed(list(records(journal))) if SEAL in one), "")
+    """The seal of the last record, empty if there is none; from the end, as each record asks for it."""
+    return next((str(one[SEAL]) for one in _records(reversed(journal.splitlines())) if SEAL in one), "")
 
 
 class Hashing:

@@ -5,9 +5,12 @@ import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 from hotrow.__main__ import with_models
 from hotrow.commands import COMMANDS
 from hotrow.doctor import SERVER
+from monitoring.__main__ import main
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 
@@ -35,6 +38,14 @@ def test_extras_are_what_requirements_name() -> None:
 def test_each_command_is_a_module() -> None:
     for command in COMMANDS.values():
         assert find_spec(command.module.split()[0]) is not None
+
+
+def test_each_command_of_monitoring_is_one_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = set(re.findall(r"^    ([a-z-]+)", capsys.readouterr().out, re.M))
+    ours = [command.module.split() for command in COMMANDS.values()]
+    assert listed == {words[1] for words in ours if words[0] == "monitoring"}
 
 
 def test_words_before_the_options_are_models() -> None:

@@ -1,14 +1,16 @@
 """Small real models for the tests: trained here, exported by our exporter, served by our server."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import orjson
 
 from server.errors import ModelFailure
-from server.model.bundle import Bundle, Decision
+from server.model.bundle import Bundle, Decision, write_bundle
 from server.model.schema import Feature, Schema
 
 CREDIT = Path("models/credit")
@@ -54,6 +56,19 @@ def edit(folder: Path, name: str, content: bytes) -> None:
     manifest = orjson.loads((folder / "bundle.json").read_bytes())
     manifest["files"][name] = hashlib.sha256(content).hexdigest()
     (folder / "bundle.json").write_bytes(orjson.dumps(manifest))
+
+
+def rewritten(
+    source: Path, folder: Path, files: Mapping[str, bytes | None] = MappingProxyType({}), **members: Any
+) -> Path:
+    """`folder` with the bundle of `source`, but for some members and files (None: without it)."""
+    manifest = orjson.loads((source / "bundle.json").read_bytes())
+    contents = {name: (source / name).read_bytes() for name in manifest["files"]} | dict(files)
+    own = {name: value for name, value in manifest.items() if name not in ("format", "files")}
+    write_bundle(
+        folder, own | members, {n: content for n, content in contents.items() if content is not None}
+    )
+    return folder
 
 
 def tell_again(folder: Path) -> None:

@@ -17,10 +17,10 @@ from loadtest.harness.subject import Subject
 from server.errors import BundleError
 from server.explain.contributions import open_contributions
 from server.explain.explainer import Explainer
-from server.model.bundle import CONTRIBUTIONS_FILE, SOURCE_FILE, Bundle, write_bundle
+from server.model.bundle import CONTRIBUTIONS_FILE, SOURCE_FILE, Bundle
 from server.model.predictor import Predictor
 from tests.support import patient
-from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
+from tests.support.bundles import ROW, THREE_FEATURES, rewritten, sample_rows
 from tests.support.servers import serving
 
 if TYPE_CHECKING:
@@ -167,8 +167,6 @@ def test_reasons_that_cannot_be_given_are_422_and_say_what_can(
 
 
 def test_reasons_have_the_codes_and_texts_of_the_description(three: Path, tmp_path: Path) -> None:
-    bundle = Bundle.load(three)
-    manifest = {k: v for k, v in bundle.manifest.items() if k not in ("files", "format")}
     said = {
         "income": {
             "up": {"code": "A1", "text": {"en": "Your income is low", "fr": "Votre revenu est faible"}},
@@ -176,8 +174,7 @@ def test_reasons_have_the_codes_and_texts_of_the_description(three: Path, tmp_pa
         },
         "contract": {"up": {"text": {"en": "Your contract"}}},
     }
-    files = {name: (three / name).read_bytes() for name in bundle.manifest["files"]}
-    write_bundle(tmp_path / "told", manifest | {"reasons": said}, files)
+    rewritten(three, tmp_path / "told", reasons=said)
     found: dict[str, set[tuple[str, str, bool]]] = {"en": set(), "fr": set()}
     with serving(tmp_path / "told", tmp_path) as subject:
         for language in found:
@@ -196,28 +193,19 @@ def test_reasons_have_the_codes_and_texts_of_the_description(three: Path, tmp_pa
     "said", [[], {"income": []}, {"income": {"up": {}}}, {"income": {"up": {"text": 3}}}]
 )
 def test_reasons_of_another_form_stop_the_bundle(three: Path, tmp_path: Path, said: Any) -> None:
-    bundle = Bundle.load(three)
-    manifest = {k: v for k, v in bundle.manifest.items() if k not in ("files", "format")}
-    files = {name: (three / name).read_bytes() for name in bundle.manifest["files"]}
     with pytest.raises(BundleError, match="reasons"):
-        write_bundle(tmp_path / "told", manifest | {"reasons": said}, files)
+        rewritten(three, tmp_path / "told", reasons=said)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", packed({"base": np.zeros(1)}), OTHER])
 def test_damaged_contributions_stop_the_bundle(three: Path, tmp_path: Path, content: bytes) -> None:
-    bundle = Bundle.load(three)
-    manifest = {k: v for k, v in bundle.manifest.items() if k not in ("files", "format")}
-    files = {name: (three / name).read_bytes() for name in bundle.manifest["files"]}
-    damaged = write_bundle(tmp_path / "damaged", manifest, files | {CONTRIBUTIONS_FILE: content})
+    damaged = Bundle.load(rewritten(three, tmp_path / "damaged", {CONTRIBUTIONS_FILE: content}))
     with pytest.raises(BundleError, match=r"to explain the model.*export the bundle again"):
         open_contributions(damaged)
 
 
 def test_bundle_without_contributions_is_501(three: Path, tmp_path: Path) -> None:
-    bundle = Bundle.load(three)
-    manifest = {k: v for k, v in bundle.manifest.items() if k not in ("files", "format")}
-    files = {n: (three / n).read_bytes() for n in bundle.manifest["files"] if n != CONTRIBUTIONS_FILE}
-    write_bundle(tmp_path / "plain", manifest, files)
+    rewritten(three, tmp_path / "plain", {CONTRIBUTIONS_FILE: None})
     with serving(tmp_path / "plain", tmp_path) as subject:
         answers = [
             patient.post(subject.url + "/explain", json=ROW),

@@ -9,9 +9,9 @@ import pytest
 
 from server.errors import BundleError, MalformedBody, SettingsError, UnacceptableRow
 from server.log.mask import Masking
-from server.model.bundle import Bundle, write_bundle
+from server.model.bundle import Bundle
 from server.model.decoder import row_decoder
-from tests.support.bundles import ROW
+from tests.support.bundles import ROW, rewritten
 from tests.support.servers import eventually, exchange, post, serving
 
 #: One that is no name of Python's and one that the server itself knows.
@@ -21,11 +21,7 @@ VALUES: list[Any] = ["Ann", None, True, 7, 1.5, [1, {"a": []}], {"b": None}, ""]
 
 @pytest.fixture(scope="module")
 def ignoring(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ignoring") / "bundle"
-    files = {file.name: file.read_bytes() for file in three.iterdir() if file.name != "bundle.json"}
-    manifest = orjson.loads((three / "bundle.json").read_bytes()) | {"ignored": IGNORED}
-    write_bundle(folder, {k: v for k, v in manifest.items() if k not in ("format", "files")}, files)
-    return folder
+    return rewritten(three, tmp_path_factory.mktemp("ignoring") / "bundle", ignored=IGNORED)
 
 
 @pytest.fixture(scope="module", params=["strict", "async"])
@@ -110,11 +106,7 @@ CONTEXT = [
 
 @pytest.fixture(scope="module")
 def with_context(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("context") / "bundle"
-    files = {file.name: file.read_bytes() for file in three.iterdir() if file.name != "bundle.json"}
-    manifest = orjson.loads((three / "bundle.json").read_bytes()) | {"context": CONTEXT}
-    write_bundle(folder, {k: v for k, v in manifest.items() if k not in ("format", "files")}, files)
-    return folder
+    return rewritten(three, tmp_path_factory.mktemp("context") / "bundle", context=CONTEXT)
 
 
 @pytest.mark.parametrize("mode", ["strict", "async"])
@@ -157,12 +149,8 @@ def test_context_that_no_log_could_hold_is_refused_by_name(with_context: Path) -
 
 
 def test_context_that_is_a_feature_stops_the_bundle(three: Path, tmp_path: Path) -> None:
-    manifest = orjson.loads((three / "bundle.json").read_bytes()) | {"context": [{"name": "income"}]}
-    files = {file.name: file.read_bytes() for file in three.iterdir() if file.name != "bundle.json"}
     with pytest.raises(BundleError, match="fields that are no features, got income"):
-        write_bundle(
-            tmp_path / "b", {k: v for k, v in manifest.items() if k not in ("format", "files")}, files
-        )
+        rewritten(three, tmp_path / "b", context=[{"name": "income"}])
 
 
 def test_context_is_masked_as_its_description_says(with_context: Path) -> None:
