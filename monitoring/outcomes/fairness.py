@@ -19,7 +19,7 @@ from monitoring.errors import LogError
 from monitoring.logs.database import literal
 from monitoring.outcomes import measures
 from monitoring.outcomes.decisions import Decisions, open_decisions
-from monitoring.outcomes.joined import Joined, join, read_header
+from monitoring.outcomes.joined import Joined, join, read_outcomes
 from monitoring.outcomes.measures import Interval
 from server.model.bundle import Bundle
 
@@ -91,13 +91,13 @@ def fairness(
     """
     if bundle.task != "binary":
         raise LogError(f"expected the log of a binary model, got {bundle.label}, a {bundle.task} model")
-    columns = read_header(file) if file is not None else ["id"]
+    outcomes = read_outcomes(file) if file is not None else None
     accepted = bundle.decision.below
-    with open_decisions(paths, label or bundle.label, columns[0], by) as decisions:
+    with open_decisions(paths, label or bundle.label, outcomes.key if outcomes else "id", by) as decisions:
         counts = _counts(decisions, accepted, cuts)
         if set(counts) == {UNKNOWN_GROUP}:
             raise LogError(f"expected lines with the field {by}, got none: is it a field of the rows?")
-        joined = join(decisions, file, columns, accepted, "month") if file is not None else None
+        joined = join(decisions, outcomes, accepted, "month") if outcomes else None
     groups = groups_of(counts)
     if joined is None:
         return groups

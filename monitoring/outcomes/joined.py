@@ -1,18 +1,22 @@
 """Outcomes of a CSV file, each beside the decision that it became of."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from monitoring.errors import LogError
 from monitoring.logs.database import literal
 from monitoring.outcomes.decisions import Decisions
 from monitoring.outcomes.measures import Vector
-from server.errors import first_line
+from server.batch.formats import COMPRESSIONS, CSV, FileFormat
+from server.batch.whole_file import read_csv_file
+from server.errors import BatchRefused
+from server.tables.encodings import CsvRefused
 
 OUTCOME, AT = "outcome", "at"
 _YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")
@@ -42,31 +46,50 @@ class Joined:
         return self.outcomes - len(self.score)
 
 
-def read_header(file: Path) -> list[str]:
-    """The columns of a CSV file of outcomes, the key first; raises `LogError`."""
-    connection = duckdb.connect()
+@dataclass(frozen=True)
+class Outcomes:
+    """A CSV file of outcomes: its columns as texts without blanks around them, the key first."""
+
+    file: Path
+    table: pl.DataFrame
+
+    @property
+    def key(self) -> str:
+        """What its outcomes are of: see `decisions.KEYS`."""
+        return self.table.columns[0]
+
+
+def read_outcomes(path: Path) -> Outcomes:
+    """The outcomes of a CSV file as people have it; raises `LogError`."""
+    wanted = f"KEY,{OUTCOME} or KEY,{OUTCOME},{AT}"
+    compression = path.suffix.lower()
+    kind = FileFormat(CSV, "", compression if compression in COMPRESSIONS else "")  # whatever its name
     try:
-        names = connection.execute(f"describe select * from {_csv(file)}").fetchall()
-    except (duckdb.Error, OSError) as error:
-        raise LogError(f"expected a CSV file of outcomes at {file}, got: {first_line(error)}") from None
-    finally:
-        connection.close()
-    columns = [str(name) for name, *_ in names]
-    if len(columns) < 2 or columns[1] != OUTCOME or columns[2:] not in ([], [AT]):
+        file = read_csv_file(path, (OUTCOME, AT).__contains__, kind)
+    except OSError as error:
+        raise LogError(f"expected a readable file at {path}, got: {error.strerror or error}") from None
+    except (BatchRefused, CsvRefused) as error:
+        raise LogError(f"{str(error).removesuffix('.')}: its columns are {wanted}") from None
+    names = file.table.columns
+    if len(names) < 2 or names[1] != OUTCOME or names[2:] not in ([], [AT]):
         raise LogError(
-            f"expected the columns KEY,{OUTCOME} or KEY,{OUTCOME},{AT} in {file}, KEY being id, request_id, "
-            f"row_id, trace_id or a field of the model, got {','.join(columns)}"
+            f"expected the columns {wanted} in {path}, KEY being id, request_id, "
+            f"row_id, trace_id or a field of the model, got {','.join(names)}"
         )
-    return columns
+    if file.ragged:
+        raise LogError(
+            f"expected {len(names)} cells in each record of {path}, got others in line {file.ragged[0]}"
+        )
+    return Outcomes(path, file.table.with_columns(pl.all().str.strip_chars()))
 
 
-def join(decisions: Decisions, file: Path, columns: list[str], accepted: str, by: str) -> Joined:
-    """The decisions whose key the file has; of several of one key the latest.
+def join(decisions: Decisions, told: Outcomes, accepted: str, by: str) -> Joined:
+    """The decisions that have an outcome; of several of one key the latest.
 
     `accepted` is the decision below the threshold. Raises `LogError` for an outcome that
-    is none.
+    is none, and where no outcome is of a decision.
     """
-    outcomes, corrected = _load(decisions, file, columns)
+    outcomes, corrected = _load(decisions, told)
     # Outcomes are few: grouping only what has one keeps a long log out of memory.
     found = decisions.arrays(
         "select d.score, o.value outcome, d.decision decision, d.period period, d.segment segment from ("
@@ -74,6 +97,8 @@ def join(decisions: Decisions, file: Path, columns: list[str], accepted: str, by
         f"strftime(date_trunc('{by}', max(ts)), '%Y-%m-%d') period, max_by(segment, ts) segment "
         "from decisions semi join outcomes using (key) group by key) d join outcomes o using (key)"
     )
+    if outcomes and not len(found["score"]):
+        _refuse_strangers(decisions, told)
     ((total,),) = decisions.rows("select count(*) from decisions")
     return Joined(
         score=np.asarray(found["score"], dtype=np.float64),
@@ -87,23 +112,37 @@ def join(decisions: Decisions, file: Path, columns: list[str], accepted: str, by
     )
 
 
+def _refuse_strangers(decisions: Decisions, told: Outcomes) -> None:
+    theirs, ours = (
+        decisions.rows(f"select key from {table} where key is not null limit 1") or [("nothing",)]
+        for table in ("outcomes", "decisions")
+    )
+    raise LogError(
+        f"expected outcomes of decisions in the log, got {told.file} with none of these: "
+        f"{told.key} is {theirs[0][0]!r}, … there and {ours[0][0]!r}, … in the log"
+    )
+
+
 def _texts(found: Mapping[str, npt.NDArray[np.object_]], name: str) -> npt.NDArray[np.object_]:
     column = found[name]
     return np.ma.filled(column, "") if isinstance(column, np.ma.MaskedArray) else column
 
 
-def _load(decisions: Decisions, file: Path, columns: list[str]) -> tuple[int, int]:
+def _load(decisions: Decisions, told: Outcomes) -> tuple[int, int]:
     """The table `outcomes (key, value)`: the latest of each key; how many, and how many were corrected."""
-    word = f"lower(trim({OUTCOME}))"
+    word = f"lower({OUTCOME})"
     value = f"case when {word} in {_YES} then 1 when {word} in {_NO} then 0 end"
-    moment = f'"{AT}"' if AT in columns else "null::varchar"
-    key = '"' + columns[0].replace('"', '""') + '"'
-    decisions.rows(
-        f"create temp table told as select {key} as key, {value} as value, {OUTCOME} as word, "
-        f"{moment} as moment, try_cast({moment} as timestamp) as came, row_number() over () as n "
-        f"from {_csv(file)} where {OUTCOME} is not null"
-    )
-    _check(decisions, file)
+    moment = f'"{AT}"' if AT in told.table.columns else "null::varchar"
+    with tempfile.TemporaryDirectory(prefix="hotrow-outcomes-") as folder:
+        copy = f"{folder}/told.csv"  # as DuckDB reads it without a guess, whatever the file is written in
+        told.table.rename({told.key: "key"}).write_csv(copy)
+        decisions.rows(
+            f"create temp table told as select key, {value} as value, {OUTCOME} as word, "
+            f"{moment} as moment, try_cast({moment} as timestamp) as came, row_number() over () as n "
+            f"from read_csv({literal(copy)}, header=true, all_varchar=true, delim=',', quote='\"', "
+            f"escape='\"', parallel=false) where {OUTCOME} is not null"
+        )
+    _check(decisions, told.file)
     decisions.rows(
         "create temp table outcomes as select key, count(distinct value) > 1 as corrected, "
         "arg_max(value, (coalesce(came, 'epoch'::timestamp), n)) as value from told group by key"
@@ -126,7 +165,3 @@ def _check(decisions: Decisions, file: Path) -> None:
         raise LogError(
             f"expected a time such as 2026-03-01T14:00 as {AT} in {file}, got {moment!r} in row {n:,}"
         )
-
-
-def _csv(file: Path) -> str:
-    return f"read_csv({literal(str(file))}, header=true, all_varchar=true, parallel=false)"

@@ -15,7 +15,7 @@ from monitoring.logs.database import literal
 from monitoring.outcomes import measures
 from monitoring.outcomes.decisions import Decisions, open_decisions
 from monitoring.outcomes.estimate import STEP, Expected, expected
-from monitoring.outcomes.joined import Joined, join, read_header
+from monitoring.outcomes.joined import Joined, join, read_outcomes
 from monitoring.outcomes.measures import Interval
 from server.model.bundle import Bundle
 
@@ -125,9 +125,11 @@ def outcome_report(
     """
     if bundle.task != "binary":
         raise LogError(f"expected the log of a binary model, got {bundle.label}, a {bundle.task} model")
-    columns = read_header(file) if file is not None else ["id"]
-    with open_decisions(paths, label or bundle.label, columns[0], segment) as decisions:
-        joined = join(decisions, file, columns, bundle.decision.below, by) if file is not None else None
+    outcomes = read_outcomes(file) if file is not None else None
+    with open_decisions(
+        paths, label or bundle.label, outcomes.key if outcomes else "id", segment
+    ) as decisions:
+        joined = join(decisions, outcomes, bundle.decision.below, by) if outcomes else None
         promised = _promised(decisions, bundle, by)
         ((count,),) = decisions.rows("select count(*) from decisions")
     found = _measured(joined, bundle) if joined is not None and len(joined.score) else None

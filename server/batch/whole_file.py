@@ -22,12 +22,14 @@ _MAX_NAMED = 3
 class CsvFile:
     """The columns of a file as texts, null for an empty cell, and how its numbers are written.
 
-    `notes` say in sentences what was recognised, and which records were left out.
+    `notes` say in sentences what was recognised, and which records were left out; `ragged` are
+    the lines of the first few of these.
     """
 
     table: pl.DataFrame
     rules: CellRules
     notes: tuple[str, ...] = ()
+    ragged: tuple[int, ...] = ()
 
 
 def read_csv_file(
@@ -55,13 +57,13 @@ def read_csv_file(
     table = block.table.rename({str(i): name for i, name in enumerate(head.names)})
     notes = [f"Read {where} as {encoding}."] if encoding != UTF8 else []
     notes += [f"Read {where} {', '.join(head.dialect.notes)}."] if head.dialect.notes else []
-    if len(block.ragged):
-        rows = block.ragged[:_MAX_NAMED]
-        lines = ", ".join(str(head.first_line + line) for line in block.records.lines[rows].tolist())
+    ragged = tuple((head.first_line + block.records.lines[block.ragged[:_MAX_NAMED]]).tolist())
+    if ragged:
+        lines = ", ".join(map(str, ragged))
         more = "…" if len(block.ragged) > _MAX_NAMED else ""
         notes.append(
             f"Left out {len(block.ragged)} records of {where} that have other than {width} cells, "
             f"in line {lines}{more}."
         )
         table = table.filter(~pl.Series(np.isin(np.arange(table.height), block.ragged)))
-    return CsvFile(table, head.dialect.rules, tuple(notes))
+    return CsvFile(table, head.dialect.rules, tuple(notes), ragged)

@@ -122,6 +122,8 @@ def test_keys_corrections_and_worse_outcomes(bundle: Bundle, tmp_path: Path) -> 
         ("row_id,outcome\n1,maybe\n", "'maybe'"),
         ("row_id,outcome,at\n1,1,yesterday\n", "'yesterday'"),
         ("", "KEY,outcome"),
+        ("row_id,outcome\n1,1\n2,0,1\n3\n", "2 cells in each record.*line 3"),
+        ("row_id,outcome\nnobody,1\nno one,0\n", "row_id is 'no.*', … there and '?[0-9]"),
     ],
 )
 def test_outcomes_that_are_none_are_refused(bundle: Bundle, tmp_path: Path, text: str, word: str) -> None:
@@ -130,6 +132,25 @@ def test_outcomes_that_are_none_are_refused(bundle: Bundle, tmp_path: Path, text
     file.write_text(text)
     with pytest.raises(LogError, match=word):
         told(bundle, log, "--outcomes", file)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "text"),
+    [
+        ("a.csv", "utf-16", "row_id;outcome;at\r\n1;1;2026-05-01\r\n2;0;2026-05-01\r\n"),
+        ("a.txt", "utf-8-sig", "row_id\toutcome\n1\t1\n\n2\t0\n"),
+        ("a.csv", "cp1252", "row_id,outcome\n 1 , true \n2,FALSE\nMüller,1\n"),
+        ("a.csv", "utf-8", 'sep=;\nrow_id;outcome\n"1";1\n2;0\n'),
+    ],
+)
+def test_outcomes_are_read_as_people_have_them(
+    bundle: Bundle, tmp_path: Path, name: str, encoding: str, text: str
+) -> None:
+    log = write_log(tmp_path / "predictions-1-0.jsonl", bundle, scores(20))
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    code, found = told(bundle, log, "--outcomes", tmp_path / name)
+    assert (code, found["whole"]["n"], found["strangers"]) == (0, 2, text.count("Müller"))
+    assert found["whole"]["rate"]["value"] == 0.5
 
 
 @pytest.mark.whole
