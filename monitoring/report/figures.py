@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ REQUESTS_PER_PERIOD = 30
 #: Periods a moving average is taken over.
 MOVING_PERIODS = 7
 SCORE_BINS = 50
+MICROSECOND = timedelta(microseconds=1)
 
 Series = npt.NDArray[np.float64]
 
@@ -204,9 +205,10 @@ def _score_counts(log: LogTable, edges: Series) -> npt.NDArray[np.int64]:
 
 def _periods(log: LogTable, requests: int, first: datetime, last: datetime, refusal: str) -> Periods:
     number = max(1, min(MAX_PERIODS, requests // REQUESTS_PER_PERIOD))
+    # Whole microseconds: of seconds as floats the last request can be a microsecond beyond the end.
+    began = (first - datetime(1970, 1, 1)) // MICROSECOND  # the log's times are UTC
     # A little more than the time there is, so that the last request falls into the last period.
-    length = max(1, int((last - first).total_seconds() * 1e6 / number) + 1)
-    began = int((first - datetime(1970, 1, 1)).total_seconds() * 1e6)  # the log's times are UTC
+    length = (last - first) // MICROSECOND // number + 1
     period = f"((epoch_us(ts) - {began}) // {length})::int"
     names = ("requests", "latency_mean", "latency_p50", "latency_p99", "cpu", "memory", "scored", "refused")
     series = {name: np.full(number, np.nan) for name in names}

@@ -101,6 +101,7 @@ class Place:
             self._held_bytes += new_bytes
         else:
             self.is_rejected = True
+            self._give_back()
         if is_last:
             self.is_whole = True
             if self._in_flight.is_full(self._kind):
@@ -114,9 +115,14 @@ class Place:
 
     def leave(self) -> None:
         """The request has come to its end."""
-        self._in_flight.release(self._held_bytes)
+        self._give_back()
         if self._has_begun:
             self._in_flight.end(self._kind)
+
+    def _give_back(self) -> None:
+        """Hold nothing any more: at once where there is no room, or all that come now find none either."""
+        self._in_flight.release(self._held_bytes)
+        self._held_bytes = 0
 
     @property
     def leaves_much(self) -> bool:

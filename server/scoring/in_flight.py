@@ -63,7 +63,7 @@ class Limiter:
         self._waiting = 0
         self._coming = 0
         self._held_bytes = 0
-        self._arriving_bytes = 0
+        self._arriving_bytes, self._has_arriving = 0, False
         self._turns = asyncio.Semaphore(AT_WORK)
 
     def is_full(self, kind: str) -> bool:
@@ -134,17 +134,19 @@ class Limiter:
         """Whether so many bytes of a body may be kept until its task runs, behind all that is read now.
 
         Of 1,000 connections the event loop reads a quarter of a MiB each before a task takes any.
+        What a rejected body holds counts no more, though its task has still to let go of it:
+        else all others that are read now would be rejected with it.
         """
         taken = self._held_bytes + self._arriving_bytes
-        if body_bytes > SMALL_BYTES and taken + new_bytes > self._max_held_bytes:
-            return False
-        if not self._arriving_bytes:
+        is_rejected = body_bytes > SMALL_BYTES and taken + new_bytes > self._max_held_bytes
+        if not self._has_arriving:
             loop.call_soon(self._arrived)
-        self._arriving_bytes += new_bytes
-        return True
+            self._has_arriving = True
+        self._arriving_bytes += new_bytes - body_bytes if is_rejected else new_bytes
+        return not is_rejected
 
     def _arrived(self) -> None:
-        self._arriving_bytes = 0
+        self._arriving_bytes, self._has_arriving = 0, False
 
     def hold(self, new_bytes: int, body_bytes: int) -> bool:
         """Take so many more bytes of a body of which there are `body_bytes` by now, if there is room."""

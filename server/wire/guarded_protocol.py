@@ -307,6 +307,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._end_incomplete()
         if self.transport.can_write_eof():
             self.transport.write_eof()
+        self.flow.resume_reading()  # nobody reads the body any more, for whom it may have been paused
         self._arm(LINGER_IDLE_SECONDS)
 
     def shutdown(self) -> None:

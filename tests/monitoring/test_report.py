@@ -88,6 +88,28 @@ def test_figures_are_those_of_the_lines(tmp_path: Path) -> None:
     assert found.periods.requests.sum() == found.periods.scored.sum() == 1000
 
 
+def test_last_request_falls_into_the_last_period_at_any_microsecond(tmp_path: Path) -> None:
+    # Of seconds as floats one in 70 such logs ended a microsecond beyond its last period.
+    times = ["2026-11-27T02:41:05.822673Z", "2026-11-27T02:41:05.885944Z"]
+    log = write(tmp_path / "a.jsonl", [{**line, "ts": ts} for line, ts in zip(lines(2), times, strict=True)])
+    with open_log([log]) as table:
+        found = figures(table)
+    assert found.periods.requests.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    "scores", [(5.0, 5.0), (-3e38, 3e38), (2.0, 1e-320), (-1e-320, -1e-320), (3e38, 3e38)]
+)
+def test_scores_of_any_range_are_counted(tmp_path: Path, scores: tuple[float, float]) -> None:
+    log = write(
+        tmp_path / "a.jsonl",
+        [{**line, "probability": score} for line, score in zip(lines(2), scores, strict=True)],
+    )
+    with open_log([log]) as table:
+        found = figures(table)
+    assert found.score_counts.sum() == 2
+
+
 def test_the_original_projects_log_is_read(tmp_path: Path) -> None:
     records = [
         {"timestamp": "2025-08-01T10:00:00.5", "prediction": "Probabilité de défaut : 0.42 -> crédit refusé"},

@@ -2,6 +2,7 @@
 
 import resource
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -138,6 +139,19 @@ def test_large_bodies_take_turns_and_beyond_those_that_may_wait_are_shed(three: 
         assert total(page, "hotrow_predictions_total") == 2000 * len(good)
         assert total(page, "hotrow_shed_total", reason="inflight") == len(answers) - len(good)
         assert total(page, "hotrow_requests_in_flight") == 1  # the scrape itself
+
+
+def test_of_the_largest_bodies_at_once_some_are_answered_and_all_are_told(
+    three: Path, tmp_path: Path
+) -> None:
+    rows = orjson.dumps({"rows": [ROW] * 1000})[:-1]
+    largest = post("/predict/batch", rows + b" " * (2**24 - len(rows) - 1) + b"}")
+    with serving(three, tmp_path) as subject, ThreadPoolExecutor(8) as pool:
+        for senders in (2, 4, 8):  # two fit; of more each would push all others out
+            crowd = [pool.submit(exchange, subject.url, largest) for _ in range(senders)]
+            seen = Counter(statuses([one.result()[0] for one in crowd]))
+            assert seen[200] >= 1, seen
+            assert seen[200] + seen[503] == senders, seen
 
 
 def test_small_requests_are_answered_while_large_bodies_wait_and_are_shed(
