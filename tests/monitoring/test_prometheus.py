@@ -179,7 +179,7 @@ def test_every_expression_is_promql(kind: str) -> None:
     [
         ("check", "config", "prometheus.yml"),
         ("check", "rules", "--lint=all", "rules.yml", "alerts.yml"),
-        ("test", "rules", "alerts_test.yml"),
+        ("test", "rules", "alerts_test.yml", "alerts_hours_test.yml"),
     ],
 )
 def test_promtool_agrees(arguments: tuple[str, ...]) -> None:
@@ -221,7 +221,8 @@ def test_what_alerts_count_is_there_before_the_first_request(bundle: Bundle, tmp
 def test_every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() -> None:
     alerts = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"]
     names = {rule["alert"] for group in alerts for rule in group["rules"]}
-    tests = yaml.safe_load((FOLDER / "alerts_test.yml").read_text())["tests"]
+    files = ("alerts_test.yml", "alerts_hours_test.yml")
+    tests = [test for file in files for test in yaml.safe_load((FOLDER / file).read_text())["tests"]]
     cases = [case for test in tests for case in test["alert_rule_test"]]
     assert {case["alertname"] for case in cases if case["exp_alerts"]} == names
 
