@@ -13,6 +13,12 @@ from tests.support.ray_cluster import Nodes, two_nodes
 from tests.support.servers import serving
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first: a process that began one at the end would be waited for by the others."""
+    whole = {item.path for item in items if item.get_closest_marker("whole")}
+    items.sort(key=lambda item: item.path not in whole)
+
+
 @pytest.fixture(scope="session")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The three-feature bundle."""
