@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hotrow.commands import COMMANDS as PACKAGED
 from server.metrics.collector import MetricsCollector
 from server.metrics.layout import SlotLayout
 from server.metrics.names import OTHER, ROUTES
@@ -66,6 +67,19 @@ def test_table_names_no_other_setting() -> None:
 def test_every_route_is_documented() -> None:
     for route in ROUTES:
         assert route == OTHER or route in DOCUMENTS, route
+
+
+def test_every_command_of_the_package_is_in_the_list() -> None:
+    listed = REFERENCE.split("`hotrow serve MODEL`")[1].split("from any folder")[0]
+    assert {"serve", *re.findall(r"`([a-z-]+)`", listed)} == set(PACKAGED)
+
+
+def test_floors_of_the_server_are_drawn_whole() -> None:
+    drawn = Path("docs/architecture.md").read_text().split("## The floors")[1].split("```")[1]
+    for path in Path("server").iterdir():
+        room = path.name.removesuffix(".py")
+        if room not in ("__init__", "__pycache__"):
+            assert re.search(rf"^(\w+ +)*{room}\b", drawn, re.MULTILINE), room
 
 
 def test_every_metric_is_documented() -> None:
