@@ -37,25 +37,19 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def deploy(
     model: Path, nodes: Nodes, port: int, logs: Path, *options: str
 ) -> "subprocess.CompletedProcess[str]":
+    """What the command did; given again where it says so: an actor of Ray's may end on a busy machine."""
     command = [
-        ray_python(),
-        "-W",
-        "ignore",
-        "-m",
-        "deploy.ray_serve",
-        "--model",
-        str(model),
-        "--replicas",
-        "2",
+        *(ray_python(), "-W", "ignore", "-m", "deploy.ray_serve", "--model", str(model), "--replicas", "2"),
+        *("--address", nodes.address, "--port", str(port), *options),
     ]
-    where = ["--address", nodes.address, "--port", str(port)]
-    return subprocess.run(
-        [*command, *where, *options],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(logs), "HOTROW_LOG_DIR": str(logs), **nodes.token},
-    )
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(logs), "HOTROW_LOG_DIR": str(logs), **nodes.token}
+    for _ in range(3):
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, env=environment
+        )
+        if "give the same command again" not in done.stderr:
+            break
+    return done
 
 
 def replicas(nodes: Nodes) -> list[int]:

@@ -26,7 +26,7 @@ from tests.support.export_models import rows, target, train_lightgbm, train_xgbo
 
 pytestmark = pytest.mark.whole
 
-FILES = 300
+FILES = int(os.environ.get("HOSTILE_FILES", "150"))
 DRIVER = """
 import json, os, sys
 os.environ["OMP_NUM_THREADS"] = "1"

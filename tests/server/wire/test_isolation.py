@@ -12,7 +12,7 @@ from tests.support.servers import serving
 
 pytestmark = pytest.mark.whole
 
-REQUESTS = int(os.environ.get("ISOLATION_REQUESTS", "6400"))
+REQUESTS = int(os.environ.get("ISOLATION_REQUESTS", "3200"))
 
 
 @pytest.mark.parametrize("fast_path", ["on", "off"])
