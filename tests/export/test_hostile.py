@@ -168,7 +168,7 @@ def test_every_damaged_file_is_refused_in_one_sentence(
         ours = [line for line in said.split("\n") if line.startswith("expected")]
         assert len(ours) == 1, (name, said)
         assert "Traceback" not in said, (name, said)
-    assert sum(code == 1 for _, code, _ in found) > 0.9 * FILES
+    assert sum(code == 1 for _, code, _ in found) > 0.8 * FILES  # of each damage some leave the model whole
 
 
 def test_nothing_is_left_half_written(outcomes: tuple[Path, list[tuple[str, int, str]]]) -> None:
