@@ -11,8 +11,8 @@ import numpy as np
 import orjson
 
 from server.errors import MAX_LISTED_ERRORS, FieldError, MalformedBody, Problem, UnacceptableRow
+from server.model.json_text import has_more
 from server.model.schema import Matrix, Row, Schema, parse_object, pointer
-from server.scoring.json_text import has_more
 from server.scoring.row_id import MEMBER, takes_id
 from server.scoring.row_limit import check_rows
 from server.tables.cells import cell_reader

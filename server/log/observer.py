@@ -79,9 +79,9 @@ class Observer:
                 self._work()
             before = lies
             self._beat()
-        with self._turn:  # for good: the other thread has no more to do
-            for stream in self._streams:
-                stream.finish()
+        self._turn.acquire()  # for good: the other thread has nothing to do any more
+        for stream in self._streams:
+            stream.finish()
 
     def _work_modestly(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)

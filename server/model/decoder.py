@@ -15,7 +15,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from server.errors import MalformedBody
-from server.model.schema import MAX_CONTEXT, MAX_EXACT_INTEGER, Feature, Row, Schema, parse_object
+from server.model.schema import (
+    MAX_CONTEXT,
+    MAX_EXACT_INTEGER,
+    MAX_VALUES,
+    Feature,
+    Row,
+    Schema,
+    parse_object,
+)
 
 #: A msgspec Struct costs time for every field *declared*, a dict for every field
 #: sent. Measured with 11 fields sent (`python -m loadtest pieces`), the Struct
@@ -33,9 +41,10 @@ def row_decoder(
     """
 
     beside = (*schema.ignored, *(name for name in beside if name not in schema.ignored))
+    max_values = max(MAX_VALUES, 2 * (len(schema) + len(beside)))
 
     def decode_in_words(body: bytes) -> Row:
-        fields = parse_object(body)
+        fields = parse_object(body, max_values)
         if others:
             fields = {name: fields[name] for name in schema.names if name in fields}
         for name in beside:

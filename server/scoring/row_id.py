@@ -17,15 +17,17 @@ from server.model.schema import Schema
 MEMBER = "id"
 ECHO, ECHOES = "row_id", "row_ids"
 MAX_ID_BYTES = 256
+#: Of its text in a request, where each byte may be written in six.
+_MAX_WRITTEN_BYTES = 6 * MAX_ID_BYTES
 #: Rows looked at before the event loop turns (0.5 ms).
 _SLICE_ROWS = 1000
 _EXPECTED = f"expected text or an integer of at most {MAX_ID_BYTES} bytes"
 
 
 class _WithId(msgspec.Struct):
-    """Any object; of its members one is looked at."""
+    """Any object; of its members one is looked at, and not built before its length is."""
 
-    id: Any = msgspec.UNSET
+    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _decode = msgspec.json.Decoder(_WithId).decode
@@ -50,10 +52,13 @@ def id_of(text: bytes) -> bytes:
     if b'"id"' not in text:
         return b""
     try:
-        value = _decode(text).id
+        written = _decode(text).id
+        if isinstance(written, msgspec.UnsetType):
+            return b""
+        value = msgspec.json.decode(written) if len(written) <= _MAX_WRITTEN_BYTES else None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return b""  # the row's own decoder words what this is
-    return b"" if value is msgspec.UNSET else id_text(value)
+    return id_text(value)
 
 
 def id_text(value: Any) -> bytes:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import orjson
 
 from server.errors import MalformedBody
-from server.scoring.json_text import has_more, nan_as_null
+from server.model.json_text import has_more, nan_as_null
 
 #: One-dimensional, in row-major order.
 Array: TypeAlias = npt.NDArray[Any]

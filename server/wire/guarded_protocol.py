@@ -229,6 +229,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """A response of the app is out: start the next request, or send the error response that waited."""
+        if self._lingering:  # it was the connection's last: what stands behind its request is not run
+            self.pipeline.clear()
+            self._owed = None
         was_last = not self.pipeline
         super().on_response_complete()
         if self._owed is None:

@@ -126,6 +126,26 @@ def test_raw_vector(request: pytest.FixtureRequest, way: str, name: str) -> None
         assert orjson.loads(answers[0].body)["detail"].startswith("expected ")
 
 
+@pytest.mark.parametrize("way", ["server", "asgi_server"])
+def test_nothing_behind_the_last_response_of_a_connection_is_run(
+    request: pytest.FixtureRequest, way: str
+) -> None:
+    """Its request was whole, so that others may have been read behind it: good ones, and one that is none."""
+    url, row = request.getfixturevalue(way), post("/predict", BODY, "X-Request-Timeout-Ms: 20000")
+    page = post("/predict", b" " * 20_000, content_type="text/html")
+    for behind in (row, row + row, b"x" + row, row + b"x" + row, row[:-1]):
+        before = number_of(url)
+        (answer,) = exchange(url, page + behind)
+        assert (answer.status, answer.headers["connection"]) == (415, "close")
+        assert number_of(url) == before + 1
+
+
+def number_of(url: str) -> int:
+    """The number of a row that is scored now."""
+    (answer,) = exchange(url, post("/predict", BODY))
+    return int(orjson.loads(answer.body)["id"].rpartition("-")[2])
+
+
 def splits(data: bytes) -> dict[str, list[bytes]]:
     """The same bytes in one write, head and body apart, and in many."""
     end = data.index(b"\r\n\r\n") + 4

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.scoring import json_text
-from server.scoring.json_text import has_more, nan_as_null
+from server.model import json_text
+from server.model.json_text import has_more, nan_as_null
 
 TEXTS = st.text(alphabet='aN"\\{},[]é\u2028n', max_size=12)
 VALUES = st.recursive(
