@@ -20,13 +20,17 @@ from server.settings import Settings
 #: Headers of requests, beside those that need no leave, that a page of another origin may send.
 HEADERS = (
     "Authorization",
+    "Baggage",
+    "Content-Encoding",
     "Inference-Header-Content-Length",
+    "Traceparent",
+    "Tracestate",
     "X-API-Key",
     "X-Request-Id",
     "X-Request-Timeout-Ms",
 )
 #: Headers of responses that it may read.
-EXPOSED = ("Inference-Header-Content-Length", "Retry-After")
+EXPOSED = ("Inference-Header-Content-Length", "Retry-After", "WWW-Authenticate", "X-Request-Id")
 
 
 def add_access(

@@ -57,6 +57,7 @@ def test_page_of_an_allowed_origin_may_read_the_answer(guarded: str) -> None:
     for _ in range(2):
         answer = asked(guarded, f"Origin: {ORIGIN}")
         assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, ORIGIN)
+        assert "X-Request-Id" in answer.headers["access-control-expose-headers"]
     problem = asked(guarded, "Origin: https://evil.example")
     assert (problem.status, "access-control-allow-origin" in problem.headers) == (200, False)
     assert "access-control-allow-origin" not in asked(guarded).headers
@@ -66,7 +67,8 @@ def test_page_of_an_allowed_origin_may_read_the_answer(guarded: str) -> None:
 
 
 def test_preflight_says_what_may_be_sent(guarded: str) -> None:
-    lines = ["Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type, x-api-key"]
+    names = "content-type, content-encoding, x-api-key, x-request-id, traceparent, tracestate, baggage"
+    lines = ["Access-Control-Request-Method: POST", f"Access-Control-Request-Headers: {names}"]
     for origin, status in ((ORIGIN, 200), ("https://evil.example", 400)):
         head = "\r\n".join(
             ["OPTIONS /predict HTTP/1.1", "Host: 127.0.0.1", f"Origin: {origin}", *lines, "", ""]
