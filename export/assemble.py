@@ -12,7 +12,7 @@ import orjson
 
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion
-from export.forest.monotone import monotone_report
+from export.forest.monotone import missing_report, monotone_report
 from export.forest.paths import packed
 from export.forest.rows import RowMaker
 from export.verify import ORDINARY_ROWS, ParityReport, compare
@@ -88,7 +88,10 @@ def write_conversion(
     content under the same label and is not to be replaced; nothing is written then.
     """
     _check_schema(conversion, schema)
-    monotone = monotone_report(conversion.forest, schema.features)
+    shown = {
+        "monotone": monotone_report(conversion.forest, schema.features),
+        "missing": missing_report(conversion.forest, schema.features),
+    }
     graph = conversion.graph(_metadata(conversion, name, version))
     rows = _rows(conversion, schema)
     if golden is None:
@@ -106,7 +109,7 @@ def write_conversion(
             GRAPH_FILE: graph,
             conversion.file: conversion.content,
             PARITY_FILE: orjson.dumps(
-                report.to_dict() | ({"monotone": monotone} if monotone else {}), option=orjson.OPT_INDENT_2
+                report.to_dict() | {name: of for name, of in shown.items() if of}, option=orjson.OPT_INDENT_2
             )
             + b"\n",
             GOLDEN_FILE: golden_lines(conversion.task, rows_of),

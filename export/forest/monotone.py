@@ -1,23 +1,25 @@
-"""Whether every tree follows a feature in one direction, shown leaf by leaf and not by trying rows.
+"""Whether every tree keeps to what is said of a feature, shown leaf by leaf and not by trying rows.
 
 A library may be told to keep a direction and break it all the same (LightGBM's `advanced`
 method does). A tree rises with a feature if of every two leaves that a row can pass between
-by a larger value of that feature alone, the second is not lower.
+by a larger value of that feature alone, the second is not lower; its missing value is the
+highest if no leaf that a row reaches by a known value is above the one it reaches without.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from export.errors import ExportRefused
 from export.forest.paths import Condition, leaves
-from export.forest.trees import Forest, Tree
+from export.forest.trees import Forest
 from server.model.schema import Feature
 
 #: Leaves that are compared with all others of their tree at once.
 _BLOCK = 256
-_UP, _DOWN = "up", "down"
+_UP = "up"
 
 
 def monotone_report(forest: Forest | None, features: Sequence[Feature]) -> dict[str, dict[str, object]]:
@@ -26,14 +28,9 @@ def monotone_report(forest: Forest | None, features: Sequence[Feature]) -> dict[
     Empty for a model of no forest or of several sums. Raises `ExportRefused` for a feature
     that some tree does not follow.
     """
-    if forest is None or forest.targets != 1:
-        return {}
     found: dict[str, dict[str, object]] = {}
-    for index, feature in enumerate(features):
-        if feature.monotone not in (_UP, _DOWN):
-            continue
-        trees = [tree for tree in forest.trees if any(split.feature == index for split in tree.splits)]
-        against = sum(not _follows(tree, forest, index, feature.monotone) for tree in trees)
+    for index, feature, trees in _split_by(forest, features, "monotone"):
+        against = sum(not _follows(tree, index, feature.monotone) for tree in trees)
         if against:
             raise ExportRefused(
                 f"expected the output to go {feature.monotone} with {feature.name} in every tree, as its "
@@ -44,17 +41,76 @@ def monotone_report(forest: Forest | None, features: Sequence[Feature]) -> dict[
     return found
 
 
-def _follows(tree: Tree, forest: Forest, feature: int, direction: str) -> bool:
-    found = list(leaves(tree, forest))
-    values = np.array([value for value, _ in found])
-    ways = [way for _, way in found]
-    low, high = _bounds([way.get(feature, Condition()) for way in ways])
-    others = sorted({name for way in ways for name in way} - {feature})
-    rising = values if direction == _UP else -values
+def missing_report(forest: Forest | None, features: Sequence[Feature]) -> dict[str, dict[str, object]]:
+    """Of each feature with an end for missing values how many trees split by it, all of which keep to it.
+
+    So that nobody gains by leaving it out. Empty and raises as `monotone_report`.
+    """
+    found: dict[str, dict[str, object]] = {}
+    for index, feature, trees in _split_by(forest, features, "missing"):
+        against = sum(not _ends(tree, index, feature.missing) for tree in trees)
+        if against:
+            raise ExportRefused(
+                f"expected a missing {feature.name} to give the {feature.missing} output of its values in "
+                f"every tree, as its `missing` says, got {against} of {len(trees)} trees in which a known "
+                "value goes beyond it: train so (python -m train does), or take `missing` out"
+            )
+        found[feature.name] = {"gives": feature.missing, "trees": len(trees), "against": against}
+    return found
+
+
+_Leaves: TypeAlias = list[tuple[float, Mapping[int, Condition]]]
+
+
+def _split_by(
+    forest: Forest | None, features: Sequence[Feature], member: str
+) -> Iterator[tuple[int, Feature, list[_Leaves]]]:
+    """Each feature of which that member says something, with the leaves of the trees that split by it."""
+    if forest is None or forest.targets != 1:
+        return
+    for index, feature in enumerate(features):
+        if getattr(feature, member):
+            trees = [tree for tree in forest.trees if any(split.feature == index for split in tree.splits)]
+            yield index, feature, [list(leaves(tree, forest)) for tree in trees]
+
+
+def _follows(found: _Leaves, feature: int, direction: str) -> bool:
+    low, high = _bounds([way.get(feature, Condition()) for _, way in found])
     reached = low < high
+
+    def passes(some: slice) -> npt.NDArray[np.bool_]:
+        by_larger: npt.NDArray[np.bool_] = (low[some, None] < high) & reached[some, None] & reached
+        return by_larger
+
+    return _never_falls(found, feature, passes, rising=direction == _UP)
+
+
+def _ends(found: _Leaves, feature: int, end: str) -> bool:
+    conditions = [way.get(feature, Condition()) for _, way in found]
+    missing = np.array([condition.missing for condition in conditions])
+    low, high = _bounds(conditions)
+    known = (low < high) & np.array([c.others or bool(c.codes) for c in conditions])
+
+    def passes(some: slice) -> npt.NDArray[np.bool_]:
+        by_leaving_out: npt.NDArray[np.bool_] = known[some, None] & missing
+        return by_leaving_out
+
+    return _never_falls(found, feature, passes, rising=end == "highest")
+
+
+def _never_falls(
+    found: _Leaves, feature: int, passes: Callable[[slice], npt.NDArray[np.bool_]], *, rising: bool
+) -> bool:
+    """Whether no way from one leaf to another by this feature alone lowers the value, or raises it.
+
+    `passes` gives for some leaves and all others, bool [n, L], whether the feature leads there.
+    """
+    values = np.array([value for value, _ in found]) * (1.0 if rising else -1.0)
+    ways = [way for _, way in found]
+    others = sorted({name for way in ways for name in way} - {feature})
     for start in range(0, len(found), _BLOCK):
         some = slice(start, start + _BLOCK)
-        worse = (low[some, None] < high) & (rising[some, None] > rising) & reached[some, None] & reached
+        worse = passes(some) & (values[some, None] > values)
         for other in others:
             if not worse.any():
                 break

@@ -261,6 +261,11 @@ MEMBERS: dict[str, EntryMember] = {
         lambda v: v in ("up", "down"),
         _choice("up", "down"),
     ),
+    "missing": EntryMember(
+        "one of highest, lowest: what a missing value gives, of all values",
+        lambda v: v in ("highest", "lowest"),
+        _choice("highest", "lowest"),
+    ),
     "personal": EntryMember(f"one of {', '.join(RULES)}", lambda value: value in RULES, _choice(*RULES)),
     "reason": EntryMember(
         "an object of up, down and missing, each with a code and texts by language",

@@ -22,12 +22,17 @@ from loadtest.harness.in_process import worker
 from loadtest.harness.target import add_model, keep_to, server_core
 from loadtest.report.progress import console
 from server.model import decoder
-from server.model.schema import Feature, Schema
+from server.model.judge import Judge
+from server.model.outcome import judged_row, predict_row
+from server.model.policy import Check, Policy
+from server.model.predictor import Predictor
+from server.model.schema import Feature, Row, Schema
 
 #: Then the observer gets a turn.
 PAUSE_SECONDS = 0.01
 #: What a request of a wide model brings, and the numbers of features to look at.
 SENT = 11
+POLICY_CHECKS = 4
 BARE = "ONNX Runtime, one row after the other"
 WIDTHS = (11, 14, 32, 64, 128, 256, 600)
 
@@ -73,7 +78,7 @@ async def measure(model: Path, folder: Path) -> list[Piece]:
             Piece("ONNX Runtime, the same row again and again", await _us(bare_run(predictor), rows[:1])),
             Piece(BARE, await _us(bare_run(predictor), rows)),
             Piece("fill, run, read the margin", await _us(predictor.margin, rows)),
-            Piece("row to probability and decision", await _us(predictor.predict, rows)),
+            *await _decisions(predictor, rows),
             Piece(
                 "whole response with metrics, no log",
                 await _us(lambda body: scorer.respond(body, _forget, now), silent.bodies),
@@ -92,6 +97,21 @@ async def measure(model: Path, folder: Path) -> list[Piece]:
             ),
         ]
     return found
+
+
+async def _decisions(predictor: Predictor, rows: Sequence[Row]) -> list[Piece]:
+    """By the score alone, and by a policy of four checks; of a model that decides nothing, its answer."""
+    if predictor.bundle.task != "binary":
+        return [Piece("row to its answer", await _us(predictor.predict, rows))]
+    decision, names = predictor.bundle.decision, predictor.bundle.schema.names
+    checks = [Check(names[i % len(names)], at_most=1e18, name=f"{i}") for i in range(POLICY_CHECKS)]
+    judge = Judge(Policy(checks=tuple(checks)), names, decision.threshold, decision.below, decision.otherwise)
+    alone = predict_row("binary", decision.threshold, predictor.margin, predictor.link)
+    judged = judged_row(judge.verdict, predictor.margin, predictor.link)
+    return [
+        Piece("row to probability and decision", await _us(alone, rows)),
+        Piece(f"the same by a policy of {POLICY_CHECKS} checks", await _us(judged, rows)),
+    ]
 
 
 def decoder_cost(width: int) -> DecoderCost:

@@ -43,14 +43,16 @@ class Judge:
         self._index = {name: i for i, name in enumerate(names)}
         self.limits = [band.below for band in policy.bands if band.below is not None] or [threshold]
         self._bands = len(self.limits) + 1
-        self._unpack = struct.Struct(f"={len(names)}d").unpack
+        self._values = struct.Struct(f"={len(names)}d").unpack
         self._least_known = len(names) - (policy.needed.known_at_least if policy.needed else 0)
+        self._enough = (policy.needed.unless_below or 0.0) if policy.needed else 0.0
         self._always = [self._index[name] for name in policy.needed.always] if policy.needed else []
         first = int(policy.needed is not None)
         fires = [self._check(check) for check in policy.checks]
         if policy.unusual is not None:
             fires.append(self._unusual(policy.unusual))
         self._fires = [(1 << bit, one) for bit, one in enumerate(fires, start=first)]
+        self._of_one = _Comparisons(policy, names, first)
         #: The decision of each reason, the first of which counts; -1 of a note.
         self._thens = [
             self.decisions.index(then) if then else -1
@@ -65,13 +67,10 @@ class Judge:
     def verdict(self, probability: float, row: Row) -> int:
         """The verdict on one encoded row of this probability."""
         reasons = 0
-        if self._policy.needed is not None and self._lacks(row):
+        if self._policy.needed is not None and probability >= self._enough and self._lacks(row):
             reasons = 1
         if self._fires:
-            values = self._unpack(row)
-            for bit, fires in self._fires:
-                if fires(values):
-                    reasons |= bit
+            reasons |= self._of_one.fire(row)
         return reasons * self._bands + bisect_right(self.limits, probability)
 
     def verdicts(self, probabilities: npt.NDArray[np.float64], rows: Matrix) -> Verdicts:
@@ -79,7 +78,8 @@ class Judge:
         reasons = np.zeros(len(rows), dtype=np.int64)
         if self._policy.needed is not None:
             missing = np.isnan(rows)
-            reasons |= (missing.sum(axis=1) > self._least_known) | missing[:, self._always].any(axis=1)
+            lacks = (missing.sum(axis=1) > self._least_known) | missing[:, self._always].any(axis=1)
+            reasons |= lacks & (probabilities >= self._enough)
         for bit, fires in self._fires:
             reasons |= np.asarray(fires(rows.T)) * np.int64(bit)
         return reasons * self._bands + np.searchsorted(self.limits, probabilities, side="right")
@@ -125,14 +125,17 @@ class Judge:
     def _lacks(self, row: Row) -> bool:
         # A search of the bytes never counts too few: only then is it worth counting.
         if row.count(_MISSING) > self._least_known:
-            values = self._unpack(row)
+            values = self._values(row)
             if sum(value != value for value in values) > self._least_known:
                 return True
-        return any(row[8 * i : 8 * i + 8] == _MISSING for i in self._always)
+        for i in self._always:  # noqa: SIM110  # a generator would cost more than it looks at
+            if row[8 * i : 8 * i + 8] == _MISSING:
+                return True
+        return False
 
     def _check(self, check: Check) -> Fires:
         i = self._index[check.feature]
-        limit = check.at_most if check.at_most is not None else check.at_least
+        limit = check.limit
         if isinstance(limit, Term):
             j, times, plus = self._index[limit.feature], limit.times, limit.plus
             if check.at_most is not None:
@@ -152,3 +155,51 @@ class Judge:
             return count >= unusual.inputs
 
         return fires
+
+
+class _Comparisons:
+    """Checks and unusual inputs of one row: in flat lists, as a call each costs more than a comparison."""
+
+    def __init__(self, policy: Policy, names: Sequence[str], first: int) -> None:
+        looked_at = policy.looked_at()
+        index = {name: i for i, name in enumerate(name for name in names if name in looked_at)}
+        #: Only the inputs that are compared become Python's floats.
+        self._unpack = struct.Struct("=" + "".join("d" if name in index else "8x" for name in names)).unpack
+        self._above: list[tuple[int, int, float]] = []
+        self._below: list[tuple[int, int, float]] = []
+        #: Beside the bit and the input the other one, what it is multiplied with, and what is added.
+        self._above_other: list[tuple[int, int, int, float, float]] = []
+        self._below_other: list[tuple[int, int, int, float, float]] = []
+        for bit, check in enumerate(policy.checks, start=first):
+            limit, is_most = check.limit, check.at_most is not None
+            head = 1 << bit, index[check.feature]
+            if isinstance(limit, Term):
+                others = self._above_other if is_most else self._below_other
+                others.append((*head, index[limit.feature], limit.times, limit.plus))
+            else:
+                (self._above if is_most else self._below).append((*head, limit))
+        unusual = policy.unusual
+        self._usual = [(index[name], *ends) for name, ends in unusual.limits.items()] if unusual else []
+        self._least = unusual.inputs if unusual else 1
+        self._unusual_bit = 1 << first + len(policy.checks)
+
+    def fire(self, encoded: Row) -> int:
+        """The bits of those that speak of an encoded row; of NaN every comparison is false."""
+        row, bits = self._unpack(encoded), 0
+        for bit, i, limit in self._above:
+            if row[i] > limit:
+                bits |= bit
+        for bit, i, limit in self._below:
+            if row[i] < limit:
+                bits |= bit
+        for bit, i, j, times, plus in self._above_other:
+            if row[i] > row[j] * times + plus:
+                bits |= bit
+        for bit, i, j, times, plus in self._below_other:
+            if row[i] < row[j] * times + plus:
+                bits |= bit
+        count = 0
+        for i, low, high in self._usual:
+            if row[i] < low or row[i] > high:
+                count += 1
+        return bits | self._unusual_bit if count >= self._least else bits

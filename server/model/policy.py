@@ -31,10 +31,14 @@ class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 
 class Needed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Fewer known inputs than that, or one of `always` missing, and the decision is `then`."""
+    """Fewer known inputs than that, or one of `always` missing, and the decision is `then`.
+
+    But for a probability `unless_below`: so low that what is missing decides nothing.
+    """
 
     known_at_least: Count = 0
     always: tuple[Name, ...] = ()
+    unless_below: Limit | None = None
     then: Name = INCOMPLETE
 
 
@@ -59,6 +63,13 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     then: str = REFER
     name: str = ""
     text: Texts = ""
+
+    @property
+    def limit(self) -> float | Term:
+        """What the feature is compared with."""
+        limit = self.at_least if self.at_most is None else self.at_most
+        assert limit is not None
+        return limit
 
     @property
     def reason(self) -> str:
@@ -99,6 +110,13 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         if self.unusual is not None:
             yield self.unusual.then
 
+    def looked_at(self) -> frozenset[str]:
+        """The inputs whose values checks and `unusual` compare."""
+        terms = [check.limit for check in self.checks]
+        others = {term.feature for term in terms if isinstance(term, Term)}
+        usual = set(self.unusual.limits) if self.unusual is not None else set()
+        return frozenset({check.feature for check in self.checks} | others | usual)
+
     def reasons(self) -> tuple[str, ...]:
         """What `because` may hold, in the order it is said in."""
         found = [NEEDED] if self.needed is not None else []
@@ -112,12 +130,10 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
         "" if nothing does.
         """
-        return next(
-            filter(
-                None, (*self._band_problems(threshold, below, otherwise), *self._problems(names, numbers))
-            ),
-            "",
-        )
+        problems = (
+            *self._band_problems(threshold, below, otherwise), *self._problems(names, numbers, threshold)
+        )  # fmt: skip
+        return next(filter(None, problems), "")
 
     def _band_problems(self, threshold: float, below: str, otherwise: str) -> Iterator[str]:
         if not self.bands:
@@ -137,10 +153,16 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
                 f"says, got {decisions[0]!r} first and {decisions[-1]!r} from {numbers[-1]:g} on"
             )
 
-    def _problems(self, names: Set[str], numbers: Set[str]) -> Iterator[str]:
+    def _problems(self, names: Set[str], numbers: Set[str], threshold: float) -> Iterator[str]:
         if self.needed is not None:
             for name in self.needed.always:
                 yield _unknown("needed: always", name, names, "an input of the model")
+            first = self.bands[0].below if self.bands else threshold
+            if self.needed.unless_below is not None and self.needed.unless_below > (first or threshold):
+                yield (
+                    f"needed: expected unless_below to be at most {first:g}, below which the first decision "
+                    f"is made, got {self.needed.unless_below:g}"
+                )
             if self.needed.known_at_least > len(names):
                 yield f"needed: expected at most {len(names)} known inputs, got {self.needed.known_at_least}"
         for number, check in enumerate(self.checks, start=1):

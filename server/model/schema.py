@@ -78,7 +78,8 @@ class Feature:
     send. `personal` says how the prediction log hides the value: `drop`, `hash` or
     `bucket`. `unknown` says what a text that is none of the categories means: "" refuses it,
     `missing` and `infrequent` take it for a missing value, which the model's own encoder takes
-    for one it does not know. `protected`, `actionable` and `monotone` are what a description said.
+    for one it does not know. `protected`, `actionable` and `monotone` are what a description said,
+    `missing` that a missing value gives the `highest` or the `lowest` output of all values.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Feature:
     protected: bool = False
     actionable: str = ""
     monotone: str = ""
+    missing: str = ""
     unknown: str = ""
 
     @classmethod

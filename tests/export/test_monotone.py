@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from export.errors import ExportRefused
-from export.forest.monotone import monotone_report
+from export.forest.monotone import missing_report, monotone_report
 from export.lightgbm.model import convert_lightgbm
 from export.xgboost.model import convert_xgboost
 from server.model.schema import Feature
@@ -85,6 +85,57 @@ def test_report_agrees_with_what_trees_answer(seed: int) -> None:
             except ExportRefused:
                 continue
             assert all((sign * step >= 0).all() for step in steps)
+
+
+@pytest.mark.parametrize("seed", [4, 12, 14])
+def test_end_that_a_missing_value_has_agrees_with_what_trees_answer(seed: int) -> None:
+    """Of a feature that is said to be highest where it is missing no known value gives more, tree by tree."""
+    text = drawn_lightgbm(np.random.default_rng(seed))[1].decode()
+    made, booster = convert_lightgbm(text), lightgbm.Booster(model_str=text)
+    assert made.forest is not None
+    random = np.random.default_rng(1)
+    for index, thresholds in enumerate(made.forest.thresholds()):
+        values = [*thresholds, thresholds[0] - 1, thresholds[-1] + 1, np.nan] if thresholds else []
+        if not values or index in made.forest.members():
+            continue
+        base = np.array(
+            [[random.choice([*t, np.nan, 0.0]) for t in made.forest.thresholds()] for _ in range(40)]
+        )
+        grid = np.repeat(base, len(values), axis=0)
+        grid[:, index] = np.tile(values, 40)
+        found = np.stack(
+            [
+                np.asarray(booster.predict(grid, raw_score=True, start_iteration=k, num_iteration=1)).reshape(
+                    40, -1
+                )
+                for k in range(len(made.forest.trees))
+            ]
+        )
+        for end, sign in (("highest", 1), ("lowest", -1)):
+            features = [replace(f, missing=end if i == index else "") for i, f in enumerate(made.features)]
+            try:
+                missing_report(made.forest, features)
+            except ExportRefused:
+                continue
+            assert (sign * (found[:, :, -1:] - found) >= 0).all()
+
+
+def test_end_that_missing_values_have_is_shown_and_another_stops_the_export() -> None:
+    random = np.random.default_rng(5)
+    matrix = random.normal(size=(1000, 2))
+    matrix[:300, 0] = np.nan
+    labels = np.where(np.isnan(matrix[:, 0]), 1.0, matrix[:, 0] + matrix[:, 1] > 1)
+    parameters = {"objective": "binary", "verbosity": -1, "num_threads": 1, "num_leaves": 8}
+    text = lightgbm.train(parameters, lightgbm.Dataset(matrix, labels), 1).model_to_string()
+    made = convert_lightgbm(text)
+    described_as = [
+        [replace(made.features[0], missing=end), made.features[1]] for end in ("highest", "lowest")
+    ]
+    assert missing_report(made.forest, described_as[0]) == {
+        "Column_0": {"gives": "highest", "trees": 1, "against": 0}
+    }
+    with pytest.raises(ExportRefused, match=r"a missing Column_0 to give the lowest output .* got 1 of 1"):
+        missing_report(made.forest, described_as[1])
 
 
 def test_protected_inputs_stop_the_export_unless_somebody_says_why(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def policies(draw: st.DrawFn) -> Policy:
     }
     return Policy(
         bands=draw(st.sampled_from(((), (Band("yes", 0.2), Band("perhaps", 0.6), Band("no"))))),
-        needed=draw(st.none() | st.builds(Needed, st.integers(0, 4), st.sampled_from(((), ("b",), ("a", "d"))))),
+        needed=draw(st.none() | st.builds(Needed, st.integers(0, 4), st.sampled_from(((), ("b",), ("a", "d"))), st.sampled_from((None, 0.1, 0.2)))),
         checks=tuple(checks),
         unusual=draw(st.none() | st.just(Unusual(limits, inputs=draw(st.integers(1, 3))))),
     )  # fmt: skip
@@ -94,6 +94,13 @@ def test_first_reason_with_a_decision_counts(
     assert judge.members(judge.verdict(probability, np.array(row, dtype=float).tobytes())) == said
 
 
+def test_a_score_that_is_good_enough_needs_no_more() -> None:
+    judge = Judge(Policy(needed=Needed(3, ("a",), 0.1)), NAMES, 0.6, "yes", "no")
+    row = np.array((math.nan, 1.0, 2.0, 3.0)).tobytes()
+    assert judge.members(judge.verdict(0.05, row)) == {"decision": "yes"}
+    assert judge.members(judge.verdict(0.1, row))["because"] == ["needed"]
+
+
 #: As somebody writes it: of the three features of the test bundle, threshold 0.5.
 WRITTEN: dict[str, Any] = {
     "bands": [{"below": 0.02, "decision": "accept"}, {"below": 0.5, "decision": "refer"}, {"decision": "decline"}],
@@ -117,6 +124,7 @@ WRITTEN: dict[str, Any] = {
         ({"needed": {"known_at_least": 4}}, "at most 3 known inputs"),
         ({"needed": {"always": ["incom"]}}, "did you mean 'income'?"),
         ({"needed": {"known_at_least": -1}}, "0"),
+        ({"needed": {"known_at_least": 2, "unless_below": 0.3}}, "unless_below to be at most 0.02"),
         ({"checks": [{"feature": "income"}]}, "at_most or at_least"),
         ({"checks": [{"feature": "income", "at_most": 1, "at_least": 0}]}, "at_most or at_least"),
         ({"checks": [{"feature": "contract", "at_most": 1}]}, "a number among the inputs"),
