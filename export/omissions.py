@@ -100,7 +100,8 @@ def drawn(bundle: Bundle, data: Path | None, count: int, seed: int) -> Matrix:
     matrix = matrix[~np.isnan(matrix[:, required]).any(axis=1)]
     if not len(matrix):
         raise ExportRefused("expected rows that the model takes, got none")
-    return matrix[np.sort(np.random.default_rng(seed).permutation(len(matrix))[:count])]
+    places = np.sort(np.random.default_rng(seed).permutation(len(matrix))[:count])
+    return np.asarray(matrix[places])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,7 +1,8 @@
-"""`python -m loadtest bench reasons`: what reasons cost beside the answer alone, one row and many.
+"""`python -m loadtest bench reasons`: what reasons cost beside the answer alone, and what recourse does.
 
 In turns within one run: `/predict` and `/predict?reasons=4` over one connection, of a row
-that is refused; and in one thread the rows a second whose reasons are computed and worded.
+that is refused, and `/recourse` of 250 such rows, if the model marks what can be changed; and in one
+thread the rows a second whose reasons are computed and worded.
 """
 
 import argparse
@@ -17,11 +18,13 @@ from loadtest.bench.rows import RowsClient, golden_matrix, print_percentiles, se
 from loadtest.harness.subject import free_port, python, running
 from server.explain.explainer import Explainer
 from server.explain.reasons import MAX_PRINCIPAL, ReasonTexts
+from server.explain.recourse import Recourse
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 
 REQUESTS = 4000
 ROWS = 20_000
+REFUSED = 250
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,7 +41,26 @@ def main(arguments: Sequence[str]) -> int:
         environment = {"HOTROW_LOG_DIR": folder}
         with running("server", command, url, "/readyz", environment=environment, log=Path(folder) / "log"):
             _print_requests(bundle, url)
+            _print_recourse(bundle, url)
     return 0
+
+
+def _print_recourse(bundle: Bundle, url: str) -> None:
+    """What `/recourse` takes, and for how many of refused golden rows it has something."""
+    predictor = Predictor(bundle)
+    if bundle.task != "binary" or not Recourse(bundle, predictor, Explainer(bundle, predictor)).actionable:
+        return
+    matrix = golden_matrix(bundle, ROWS)
+    outputs = np.array(predictor.outputs(predictor.margins(matrix)))
+    refused = matrix[predictor.outcomes(outputs, matrix) != 0][:REFUSED]
+    times, helped = [], 0
+    for values in refused.tolist():
+        body = orjson.dumps(bundle.schema.fields(values))
+        client = RowsClient(url, "/recourse", body, {"Content-Type": "application/json"})
+        helped += bool(orjson.loads(client.ask())["proposals"])
+        times.append(seconds(client.ask))
+    print_percentiles("/recourse", times)
+    print(f"something to change for {helped} of {len(refused)} refused rows")
 
 
 def _print_requests(bundle: Bundle, url: str) -> None:

@@ -43,13 +43,14 @@ class RowsClient:
         self._connection = http.client.HTTPConnection(url.removeprefix("http://"))
         self._request = ("POST", path, body, headers)
 
-    def ask(self) -> None:
-        """One request; raises `RuntimeError` unless it is answered with 200."""
+    def ask(self) -> bytes:
+        """The response to one request; raises `RuntimeError` unless it is answered with 200."""
         self._connection.request(*self._request)
         response = self._connection.getresponse()
         content = response.read()
         if response.status != 200:
             raise RuntimeError(content[:200])
+        return content
 
 
 def golden_matrix(bundle: Bundle, rows: int, seed: int = 0) -> Matrix:

@@ -13,6 +13,7 @@ _BY_LAST_PART = {
     "batch": "score",
     "infer": "score",
     "explain": "explain",
+    "recourse": "explain",
     "outcomes": "outcomes",
     "override": "override",
     "overrides": "override",

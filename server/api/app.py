@@ -29,6 +29,7 @@ from server.api.problem_responses import (
     no_memory_response,
     problem_response,
 )
+from server.api.recourse import recourse
 from server.api.request_metrics import RequestMetrics
 from server.errors import HotrowError, Unavailable
 from server.scoring.deadline import Deadline
@@ -112,6 +113,7 @@ def _scoring_routes(prefix: str) -> list[Route]:
         Route(prefix + "/predict", predict, methods=["POST"]),
         Route(prefix + "/predict/batch", predict_batch, methods=["POST"]),
         Route(prefix + "/explain", explain, methods=["POST"]),
+        Route(prefix + "/recourse", recourse, methods=["POST"]),
     ]
 
 

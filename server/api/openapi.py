@@ -16,6 +16,7 @@ from server.api.openapi_schemas import STRING, JsonSchema, array, record, ref
 from server.api.problem_responses import is_open_inference
 from server.cli import run
 from server.errors import PROBLEM_JSON
+from server.explain.recourse import ACTIONABLE
 from server.log.history import DEFAULT_MINUTES, KEPT_MINUTES
 from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
 from server.scoring.deadline import HEADER, MAX_MILLISECONDS
@@ -107,6 +108,7 @@ def _components(bundle: Bundle) -> dict[str, JsonSchema]:
         "Answer": schemas.response_schema(bundle),
         "BatchAnswer": schemas.batch_response_schema(bundle),
         "Explanation": schemas.explanation_schema(bundle),
+        "Recourse": schemas.recourse_schema(bundle),
         "Problem": schemas.problem_schema(),
         "Error": record({"error": STRING}),
         "Tensor": schemas.tensor_schema(),
@@ -146,6 +148,15 @@ def _scoring(bundle: Bundle, suffix: str = "") -> dict[str, Any]:
         )
         for path in ("/predict", "/predict/batch"):
             paths[path]["post"]["parameters"] += schemas.reason_parameters(bundle)
+    if bundle.task == "binary" and any(f.actionable in ACTIONABLE for f in bundle.schema.features):
+        paths["/recourse"] = _post(
+            "recourse" + suffix,
+            "What could be changed to be decided otherwise",
+            {JSON: ref("Row")},
+            ref("Recourse"),
+            description="Nothing is logged: nothing is decided.",
+        )
+        paths["/recourse"]["post"]["parameters"] += [schemas.language_parameter(bundle)]
     return paths
 
 

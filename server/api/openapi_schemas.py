@@ -143,10 +143,12 @@ def policy_members(bundle: Bundle) -> dict[str, JsonSchema]:
 def reason_parameters(bundle: Bundle) -> list[JsonSchema]:
     """How reasons are asked for: how many of them, and in which language."""
     most = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": len(bundle.schema)}, {"const": ALL}]}
-    return [
-        {"name": "reasons", "in": "query", "schema": most},
-        {"name": "language", "in": "query", "schema": {"enum": ReasonTexts(bundle).languages}},
-    ]
+    return [{"name": "reasons", "in": "query", "schema": most}, language_parameter(bundle)]
+
+
+def language_parameter(bundle: Bundle) -> JsonSchema:
+    """In which language texts are asked for."""
+    return {"name": "language", "in": "query", "schema": {"enum": ReasonTexts(bundle).languages}}
 
 
 def reason_members(bundle: Bundle) -> dict[str, JsonSchema]:
@@ -200,6 +202,24 @@ def explanation_schema(bundle: Bundle) -> JsonSchema:
     }
     members = {"base": base, "reasons": array(reason)}
     return record(response["properties"] | members, required=[*response["required"], *members])
+
+
+def recourse_schema(bundle: Bundle) -> JsonSchema:
+    """The response of `/recourse`."""
+    value: JsonSchema = {"description": "As in a row."}
+    name: JsonSchema = {"type": "string", "enum": list(bundle.schema.names)}
+    change = record({"feature": name, "label": STRING, "from": value, "to": value, "text": STRING})
+    decided = response_members(bundle)
+    proposal = record({"changes": array(change, minItems=1, maxItems=2), **decided})
+    members = {
+        "model": {"const": bundle.label},
+        **decided,
+        "proposals": array(proposal, description="Each leads to the first decision; the smallest first."),
+        "missing": array(name, description="What has to be known before anything can be decided."),
+        "tried": {"type": "integer", "description": "Rows that were scored."},
+        "text": STRING,
+    }
+    return record(members, required=list(members))
 
 
 def problem_schema() -> JsonSchema:

@@ -30,6 +30,9 @@ _CHUNK = 2**15
 _ALWAYS = {"feature": 0, "low": np.nan, "high": np.inf, "share": 1.0, "missing": True, "others": True}
 #: Conditions of a model that is worked on as a whole.
 _SMALL = 2**13
+#: What a leaf adds is looked up by which of its conditions hold: one byte of them, and so many float64 of a
+#: table (4 MB). Of more it is computed.
+_TABLED_CONDITIONS, _TABLED_CELLS = 8, 2**19
 #: In place of a share of nothing, by which no product can be divided; its terms vanish.
 _LEAST_SHARE = 1e-150
 
@@ -43,11 +46,9 @@ class Contributions(Protocol):
 
 def open_contributions(bundle: Bundle) -> Contributions | None:
     """What explains a bundle's rows, None of one without; raises `BundleError` for a damaged file."""
-    if CONTRIBUTIONS_FILE not in bundle.manifest["files"]:
-        return None
     try:
-        with np.load(io.BytesIO(bundle.read(CONTRIBUTIONS_FILE)), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        if (arrays := arrays_of(bundle)) is None:
+            return None
         prepared = Linear(arrays) if "weights" in arrays else Paths(arrays, len(bundle.schema))
         found = prepared.terms(np.zeros((1, len(bundle.schema))))
         if found.shape != (1, bundle.outputs, len(bundle.schema) + 1):
@@ -58,6 +59,14 @@ def open_contributions(bundle: Bundle) -> Contributions | None:
             f"be used ({error}): export the bundle again"
         ) from None
     return prepared
+
+
+def arrays_of(bundle: Bundle) -> Arrays | None:
+    """The arrays of `contributions.npz` (`export/forest/paths.py`), None of a bundle without it."""
+    if CONTRIBUTIONS_FILE not in bundle.manifest.get("files", ()):
+        return None
+    with np.load(io.BytesIO(bundle.read(CONTRIBUTIONS_FILE)), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 #: Up to here a value is zero to LightGBM (`kZeroThreshold` in its `meta.h`, a float32).
@@ -160,12 +169,25 @@ class _Ways:
         self._points = list(zip((points / 2 + 0.5).tolist(), (weights / 2).tolist(), strict=True))
         self._others = arrays["others"][chosen]
         self._codes = _listed(arrays["codes"], chosen, self._feature)
+        self._table: Terms | None = None
+        if depth <= _TABLED_CONDITIONS and 2**depth * self.conditions <= _TABLED_CELLS:
+            self._table = self._tabled()
+            self._slots = self._slots.reshape(self._shape).T.ravel()
 
     def terms(self, rows: Matrix, slots: int, *, gaps: bool) -> npt.NDArray[np.float64]:
         """The terms of n rows, flat; `gaps` tells whether a value is missing."""
         known = self._known(rows, gaps=gaps).reshape(len(rows), *self._shape)
-        change: npt.NDArray[np.float64] = known - self._share
-        terms = change * self._value
+        terms = self._computed(known) if self._table is None else self._looked_up(self._table, known)
+        places = self._slots
+        if len(rows) > 1:
+            places = (places + np.arange(len(rows))[:, None] * self._slots_of_a_row).ravel()
+        return np.asarray(np.bincount(places, terms.ravel(), slots), dtype=np.float64)
+
+    def _computed(self, known: npt.NDArray[np.bool_]) -> Terms:
+        """What each condition of each leaf adds, float64 [n, depth, L], of which hold."""
+        terms: Terms = known - self._share
+        change = terms.copy()
+        terms *= self._value
         if self._shape[0] > 1:
             others: Any = 0.0
             for point, weight in self._points:
@@ -175,10 +197,20 @@ class _Ways:
                 product *= weight
                 others += np.divide(product, factors, out=factors)
             terms *= others
-        places = self._slots
-        if len(rows) > 1:
-            places = (places + np.arange(len(rows))[:, None] * self._slots_of_a_row).ravel()
-        return np.asarray(np.bincount(places, terms.ravel(), slots), dtype=np.float64)
+        return terms
+
+    def _tabled(self) -> Terms:
+        """What leaves add by which conditions hold, the first the lowest bit: [2^depth * L, depth]."""
+        depth, leaves = self._shape
+        bits = np.arange(2**depth)[:, None] >> np.arange(depth) & 1
+        known = np.broadcast_to(bits[:, :, None], (2**depth, depth, leaves)).astype(np.bool_)
+        return np.ascontiguousarray(self._computed(known).transpose(0, 2, 1)).reshape(-1, depth)
+
+    def _looked_up(self, table: Terms, known: npt.NDArray[np.bool_]) -> Terms:
+        """The same as `_computed`, float64 [n, L, depth]."""
+        leaves = self._shape[1]
+        held = np.packbits(known, axis=1, bitorder="little").reshape(-1, leaves)
+        return table.take(held * np.intp(leaves) + np.arange(leaves), axis=0)
 
     def _known(self, rows: Matrix, *, gaps: bool) -> npt.NDArray[np.bool_]:
         """Which conditions hold, bool [n, depth * L]."""

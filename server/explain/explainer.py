@@ -1,5 +1,7 @@
 """Why a row is scored as it is: the terms of its margin, held against the margin itself."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +15,7 @@ from server.model.schema import Matrix, Row
 #: How far terms may sum from the margin, relative to the largest of both: the order of a sum in float64,
 #: and what a graph loses that adds in float32.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
+_OTHER_SUM = "expected contributions that sum to the margin, got others"
 
 
 class Explainer:
@@ -45,10 +48,17 @@ class Explainer:
         Of several classes those of the likeliest. They sum to the margin, which is checked.
         Raises `NotOffered` and `ModelFailure`.
         """
-        margins = np.array(self._predictor.row_margins(row))
-        found: list[float] = self.terms_of(np.frombuffer(row).reshape(1, -1), margins.reshape(1, -1))[
-            0
+        self.check_offered()
+        assert self._contributions is not None
+        margins = self._predictor.row_margins(row)
+        likeliest = margins.index(max(margins)) if len(margins) > 1 else 0
+        found: list[float] = self._contributions.terms(np.frombuffer(row).reshape(1, -1))[
+            0, likeliest
         ].tolist()
+        expected = margins[likeliest] / self._divisor
+        scale = max(1.0, abs(expected), max(found), -min(found))
+        if not abs(math.fsum(found) - expected) <= self._tolerance * scale:
+            raise ModelFailure(_OTHER_SUM)
         return found
 
     def terms_of(self, rows: Matrix, margins: Margins) -> npt.NDArray[np.float64]:
@@ -62,5 +72,5 @@ class Explainer:
         expected = margins[every, likeliest] / self._divisor
         scale = np.maximum(1.0, np.maximum(np.abs(expected), np.abs(terms).max(axis=1)))
         if not (np.abs(terms.sum(axis=1) - expected) <= self._tolerance * scale).all():
-            raise ModelFailure("expected contributions that sum to the margin, got others")
+            raise ModelFailure(_OTHER_SUM)
         return terms

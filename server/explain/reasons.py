@@ -63,11 +63,7 @@ class ReasonTexts:
 
     def asked(self, query: Mapping[str, str]) -> AskedReasons | None:
         """What the parameters `reasons` and `language` of a request say; raises `UnacceptableRow`."""
-        language = query.get("language", ENGLISH)
-        if language not in self.languages:
-            raise UnacceptableRow(
-                f"expected language to be one of {', '.join(self.languages)}, got {shown(language)}"
-            )
+        language = self.language(query)
         if "reasons" not in query:
             return None
         most, width = query["reasons"], len(self._schema)
@@ -76,6 +72,15 @@ class ReasonTexts:
                 f"expected reasons to be a number from 1 to {width}, or {ALL}, got {shown(most)}"
             )
         return AskedReasons(width if most == ALL else int(most), language, most == ALL)
+
+    def language(self, query: Mapping[str, str]) -> str:
+        """What the parameter `language` of a request says; raises `UnacceptableRow`."""
+        language = query.get("language", ENGLISH)
+        if language not in self.languages:
+            raise UnacceptableRow(
+                f"expected language to be one of {', '.join(self.languages)}, got {shown(language)}"
+            )
+        return language
 
     def code(self, i: int, value: float) -> str:
         """The code of a feature that raises the margin at this encoded value, its name without one."""
@@ -90,8 +95,13 @@ class ReasonTexts:
         if said and language in said["text"]:
             text: str = said["text"][language]
             return text
+        return f"{self.label(i, language)}: {value_words(feature, value)}"
+
+    def label(self, i: int, language: str = ENGLISH) -> str:
+        """What a feature is called."""
+        feature = self._schema.features[i]
         label = (self._translated.get(language) or {}).get(feature.name, {}).get("label") or feature.label
-        return f"{label or feature.name}: {value_words(feature, value)}"
+        return label or feature.name
 
     def told(
         self, values: Sequence[float], terms: Sequence[float], most: int, language: str = ENGLISH

@@ -8,11 +8,13 @@ ROUTES = (
     "/predict",
     "/predict/batch",
     "/explain",
+    "/recourse",
     "/model",
     "/models",
     "/models/predict",
     "/models/predict/batch",
     "/models/explain",
+    "/models/recourse",
     "/livez",
     "/readyz",
     "/metrics",
@@ -23,8 +25,10 @@ ROUTES = (
     "/v2/infer",
     OTHER,
 )
-#: What a path ends in that rows are sent to.
+#: What a path ends in that rows are sent to, to be decided.
 SCORING = ("/predict", "/predict/batch", "/explain")
+#: And to be looked at.
+ASKED_ROWS = (*SCORING, "/recourse")
 #: The ones of `ROUTES` that answer rows: what rules, alerts, dashboard and report look at.
 SCORING_ROUTES = (*SCORING, *(f"/models{end}" for end in SCORING), "/v2/infer")
 METHODS = ("GET", "POST", "HEAD", OTHER)
@@ -82,5 +86,5 @@ def route_label(path: str) -> str:
     if path.startswith("/docs/"):
         return "/docs"
     if path.startswith("/models/"):
-        return next((f"/models{end}" for end in SCORING if path.endswith(end)), "/models")
+        return next((f"/models{end}" for end in ASKED_ROWS if path.endswith(end)), "/models")
     return path if path in ROUTES else OTHER

@@ -48,8 +48,9 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
 
     def targets() -> dict[str, Endpoint]:
         return {
-            root + path: Endpoint(scorer.respond, metrics.duration(path, "POST", "200"))
-            for path, scorer in service.by_path().items()
+            root + path + query: Endpoint(respond, metrics.duration(path, "POST", "200"))
+            for path, model in service.by_path().items()
+            for query, respond in model.responders().items()
             for root in ("", settings.root_path)
         }
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from itertools import count as numbers_from
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
@@ -41,6 +41,10 @@ class Beside(NamedTuple):
     row_id: bytes = b""
     reasons: Callable[[Row], bytes] | None = None
     always: bool = False
+
+
+#: `Scorer.respond`: body, how to send, when it began in `perf_counter_ns`, what is answered beside, identity.
+Respond: TypeAlias = Callable[[bytes, Send, int, Beside | None, bytes], None]
 
 
 class Scorer:

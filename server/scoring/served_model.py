@@ -7,13 +7,14 @@ from functools import cached_property
 import orjson
 
 from server.explain.explainer import Explainer
-from server.explain.reasons import AskedReasons, ReasonTexts
+from server.explain.reasons import MAX_PRINCIPAL, AskedReasons, ReasonTexts
+from server.explain.recourse import Recourse
 from server.log.prediction_log import PredictionLog
 from server.metrics.shared import WorkerMetrics
 from server.model.bundle import GRAPH_FILE, PARITY_FILE, Bundle
 from server.model.schema import Matrix, Row
 from server.scoring.many_rows import SLICE_ROWS, OpenBackend, RowsScorer
-from server.scoring.one_row import make_scorer
+from server.scoring.one_row import Beside, Respond, Send, make_scorer
 from server.scoring.scored import ScoredRows
 
 #: Rows whose reasons are worded before the event loop turns (0.5 ms).
@@ -42,6 +43,7 @@ class ServedModel:
         self.rows = RowsScorer(self.scorer, metrics, open_backend)
         self.explainer = Explainer(bundle, self.scorer.predictor)
         self.reason_texts = ReasonTexts(bundle)
+        self.recourse = Recourse(bundle, self.scorer.predictor, self.explainer)
 
     def reasons_of(self, asked: AskedReasons) -> Callable[[Row], bytes]:
         """A function from one encoded row to the JSON list of its reasons; raises `NotOffered`."""
@@ -53,6 +55,31 @@ class ServedModel:
             return orjson.dumps(texts.told(values, terms(row)[:width], asked.most, asked.language))
 
         return reasons
+
+    def responders(self) -> dict[str, Respond]:
+        """What answers one row, by the query behind its path: none, and the usual ways to ask for reasons.
+
+        Other queries, spellings and orders are read by the ASGI path.
+        """
+        found: dict[str, Respond] = {"": self.scorer.respond}
+        if not self.explainer.is_offered:
+            return found
+        for most in range(1, min(MAX_PRINCIPAL, len(self.bundle.schema)) + 1):
+            found[f"?reasons={most}"] = self._respond_with(AskedReasons(most))
+            for language in self.reason_texts.languages:
+                asked = AskedReasons(most, language)
+                found[f"?reasons={most}&language={language}"] = self._respond_with(asked)
+        return found
+
+    def _respond_with(self, asked: AskedReasons) -> Respond:
+        scorer, beside = self.scorer, Beside(reasons=self.reasons_of(asked), always=asked.always)
+
+        def respond(
+            body: bytes, send: Send, started_ns: int, _: Beside | None = None, identity: bytes = b""
+        ) -> None:
+            scorer.respond(body, send, started_ns, beside, identity)
+
+        return respond
 
     async def reasons_of_rows(self, rows: Matrix, scored: ScoredRows, asked: AskedReasons) -> list[bytes]:
         """The JSON list of the reasons for each of n scored rows, float64 [n, F], `[]` of a favourable one.

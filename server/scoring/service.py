@@ -99,13 +99,13 @@ class Service:
         for watcher in self.watchers:
             watcher()
 
-    def by_path(self) -> dict[str, Scorer]:
-        """The scorer of every path that takes one row, as clients would spell it."""
-        paths = {"/predict": self.default}
+    def by_path(self) -> dict[str, ServedModel]:
+        """The model of every path that takes one row to decide, as clients would spell it."""
+        paths = {"/predict": self.models[0]}
         for model in reversed(self.models):  # of a name without a version, the first counts
             prefix = f"/models/{quote(model.bundle.name, safe='')}"
-            paths[f"{prefix}/predict"] = model.scorer
-            paths[f"{prefix}/versions/{quote(model.bundle.version, safe='')}/predict"] = model.scorer
+            paths[f"{prefix}/predict"] = model
+            paths[f"{prefix}/versions/{quote(model.bundle.version, safe='')}/predict"] = model
         return paths
 
     def withdraw(self) -> None:

@@ -24,7 +24,7 @@ from server.api.access import host_name
 from server.api.body import JSON, UTF_8, named
 from server.errors import CLOSE, Problem
 from server.private_names import PrivateNames, check_private_names
-from server.scoring.one_row import Beside, Send
+from server.scoring.one_row import Respond
 from server.scoring.request_identity import NO_IDENTITY, RequestIdentity
 from server.wire.eligible_head import HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, EligibleHead, eligible_head
 from server.wire.guarded_protocol import header_lines
@@ -81,12 +81,11 @@ def check_uvicorn() -> None:
 class Endpoint(NamedTuple):
     """What answers the rows sent to one path.
 
-    `respond` is `Scorer.respond`: body, how to send, when it began in `perf_counter_ns`, what is
-    answered beside (nothing), and what the line tells of the request's identity.
+    `respond` is `Scorer.respond`, which is told of nothing beside the response, or knows it (`reasons`).
     `observe` takes the seconds of each answered request.
     """
 
-    respond: Callable[[bytes, Send, int, Beside | None, bytes], None]
+    respond: Respond
     observe: Callable[[float], None]
 
 

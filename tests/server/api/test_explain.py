@@ -154,6 +154,17 @@ def test_reasons_of_every_answer_are_given_where_all_are_asked_for(client: httpx
         assert all(term > 0.0 for term in terms)
 
 
+def test_reasons_are_the_same_however_they_are_asked_for(client: httpx.Client) -> None:
+    """In the usual spelling the fast path answers, in another order the ASGI path."""
+    for row in ROWS:
+        for most in (1, 2, 3):
+            usual = client.post(f"/predict?reasons={most}&language=en", json=row).json()
+            for query in (f"reasons={most}", f"language=en&reasons={most}"):
+                other = client.post(f"/predict?{query}", json=row).json()
+                assert list(other) == list(usual)
+                assert other | {"id": ""} == usual | {"id": ""}
+
+
 @pytest.mark.parametrize("query", ["reasons=0", "reasons=", "reasons=4", "reasons=-1", "reasons=1e1",
     "reasons=\u0663", "reasons=9999999999999999999999", "reasons=1&language=xx", "language=5"])  # fmt: skip
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
