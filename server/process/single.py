@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from server.process.busy_poll import check_busy_poll
+from server.process.descriptors import check_descriptors
 from server.process.draining import DrainingServer
 from server.process.listeners import BACKLOG, address_of, bind
 from server.process.memory import keep_no_large_blocks
@@ -39,6 +40,7 @@ def serve(
     """
     log_to_stderr()
     check_busy_poll(settings)
+    check_descriptors(settings)
     keep_no_large_blocks()
     (listener,) = bind(settings)
     service = open_service(settings)

@@ -30,6 +30,7 @@ from server.log.prediction_log import SharedLog
 from server.model.bundle import Bundle
 from server.process.arbiter import END_SECONDS, HotrowArbiter, check_gunicorn
 from server.process.busy_poll import check_busy_poll
+from server.process.descriptors import check_descriptors
 from server.process.draining import DrainingServer
 from server.process.listeners import BACKLOG, address_of, bind
 from server.process.memory import keep_no_large_blocks
@@ -266,6 +267,7 @@ def serve_with_workers(settings: Settings, make_app: Callable[[Service], ASGIApp
     keep_no_large_blocks()
     check_gunicorn()
     check_busy_poll(settings)
+    check_descriptors(settings)
     application = WorkerApplication(settings, make_app)
     gc.freeze()  # the collector would touch, and so copy, the pages shared by the fork
     if application.log is not None:

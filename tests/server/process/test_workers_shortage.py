@@ -132,3 +132,15 @@ def test_workers_start_where_no_file_can_be_in_dev_shm(three: Path, tmp_path: Pa
     with started(three, tmp_path, ["--workers", "2"], command=command) as subject:
         kill_and_wait(subject, workers(subject)[0])
         assert all(scored(subject) for _ in range(10))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_limit_of_open_files_that_no_worker_fits_in_is_said_at_the_start(three: Path, workers: int) -> None:
+    limited = ["prlimit", "--nofile=24:24", *python("-m", "server", "--model", str(three), "--port", "0")]
+    ended = subprocess.run(
+        [*limited, "--workers", str(workers)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 3
+    assert ended.stderr.count("\n") == 1
+    assert "open files (ulimit -n)" in ended.stderr
+    assert "got 24" in ended.stderr
