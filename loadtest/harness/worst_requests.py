@@ -43,6 +43,7 @@ def worst_requests(bundle: Bundle) -> Iterator[Worst]:
     yield from _of_one_row(bundle, "/predict")
     yield from _of_one_row(bundle, "/explain")
     yield from _of_json(bundle)
+    yield from _of_reasons(bundle)
     yield from _of_lines(bundle)
     yield from _of_csv(bundle)
     yield from _of_inputs(bundle)
@@ -122,6 +123,14 @@ def _of_json(bundle: Bundle) -> Iterator[Worst]:
     good = {"blanks": b'{"rows":[' + row, "10,000 rows": ten_thousand}
     for what, before in good.items():
         yield Worst(f"JSON: {what}", "/predict/batch", JSON, partial(fill, MANY, before, b" ", b"]}"), (200,))
+
+
+def _of_reasons(bundle: Bundle) -> Iterator[Worst]:
+    """The longest response to a request: of 10,000 rows what each feature of each adds."""
+    rows = b'{"rows":[%b]}' % b",".join([_row(bundle)] * 10_000)
+    for language in ("", "&language=fr"):
+        path = f"/predict/batch?reasons=all{language}"
+        yield Worst(f"reasons of 10,000 rows{language}", path, JSON, lambda: rows, (200, 422))
 
 
 def _of_lines(bundle: Bundle) -> Iterator[Worst]:

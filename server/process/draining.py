@@ -9,7 +9,7 @@ import uvicorn
 from server.errors import CLOSE
 from server.process.busy_poll import BusyPoll
 from server.process.listeners import refuse_new
-from server.process.memory import give_memory_back
+from server.process.memory import UnusedMemory
 
 #: Clients are told to close for this long before new connections are refused, and
 #: after it for those that the kernel had taken. Without it every keep-alive client
@@ -20,17 +20,15 @@ TAKEN_SECONDS = 0.3
 STOP_SECONDS = LAME_DUCK_SECONDS + 2 * TAKEN_SECONDS
 #: uvicorn gives no sign of life any more once it shuts down; it is watched until the end.
 BEAT_SECONDS = 1.0
-#: When so many connections have gone, the memory they had goes back to the kernel: 6 KB
-#: each, which glibc keeps in pieces otherwise. Giving it back takes 2 ms.
-GONE_CONNECTIONS = 1000
 
 
 class DrainingServer(uvicorn.Server):
     """uvicorn's server with a readiness that follows it, and a stop without resets.
 
     `accepting` is called once connections are accepted, `stopping` before a stop
-    begins. `is_last` says, at the stop, whether the whole server ends: a worker that is replaced leaves the
-    connections in its backlog to its successor.
+    begins. `memory` is looked at ten times a second. `is_last` says, at the stop, whether
+    the whole server ends: a worker that is replaced leaves the connections in its backlog
+    to its successor.
     """
 
     def __init__(
@@ -38,6 +36,7 @@ class DrainingServer(uvicorn.Server):
         config: uvicorn.Config,
         accepting: Callable[[], None],
         stopping: Callable[[], None],
+        memory: UnusedMemory,
         is_last: Callable[[], bool] = lambda: True,
         *,
         busy_poll: bool = False,
@@ -46,7 +45,7 @@ class DrainingServer(uvicorn.Server):
         self._stopping = stopping
         self._accepting = accepting
         self._is_last = is_last
-        self._most_connections = self._connections = 0
+        self._memory = memory
         self._busy_poll, self._never_sleeps = BusyPoll(), busy_poll
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -58,13 +57,8 @@ class DrainingServer(uvicorn.Server):
                 self._busy_poll.start()
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: see whether a crowd has gone."""
-        before, self._connections = self._connections, len(self.server_state.connections)
-        self._most_connections = max(self._most_connections, self._connections)
-        has_gone = self._most_connections - self._connections >= GONE_CONNECTIONS
-        if has_gone and self._connections >= before:  # no more of it goes
-            self._most_connections = self._connections
-            give_memory_back()
+        """Ten times a second: see whether memory is used no more."""
+        self._memory.look(len(self.server_state.connections))
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -15,7 +15,7 @@ from server.process.busy_poll import check_busy_poll
 from server.process.descriptors import check_descriptors
 from server.process.draining import DrainingServer
 from server.process.listeners import BACKLOG, address_of, bind
-from server.process.memory import keep_no_large_blocks
+from server.process.memory import UnusedMemory, keep_no_large_blocks
 from server.process.protocol import log_to_stderr, protocol_of, use_tls
 from server.process.reload import Reloader
 from server.scoring.bundles import names
@@ -65,7 +65,8 @@ def serve(
             announce(address, service)
 
     config = _config(app, service, protocol)
-    server = DrainingServer(config, accepting, service.withdraw, busy_poll=settings.busy_poll)
+    memory = UnusedMemory(lambda: service.in_flight.large_bodies)
+    server = DrainingServer(config, accepting, service.withdraw, memory, busy_poll=settings.busy_poll)
     # uvicorn raises the signal again when it is done: to stop as told is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

@@ -33,7 +33,7 @@ from server.process.busy_poll import check_busy_poll
 from server.process.descriptors import check_descriptors
 from server.process.draining import DrainingServer
 from server.process.listeners import BACKLOG, address_of, bind
-from server.process.memory import keep_no_large_blocks
+from server.process.memory import UnusedMemory, keep_no_large_blocks
 from server.process.protocol import log_to_stderr, protocol_of, use_tls
 from server.process.verdict import CHECK_SECONDS
 from server.scoring.bundles import names, open_bundles
@@ -116,6 +116,7 @@ class HotrowWorker(UvicornWorker):  # type: ignore[misc]  # it has no type infor
             self.config,
             accepting=lambda: application.serves(self.slot),
             stopping=self._service.withdraw,
+            memory=UnusedMemory(lambda: self._service.in_flight.large_bodies),
             # Without a parent there is no successor either.
             is_last=lambda: application.is_stopping() or os.getppid() != self.ppid,
             busy_poll=application.settings.busy_poll,

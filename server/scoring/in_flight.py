@@ -65,6 +65,8 @@ class Limiter:
         self._held_bytes = 0
         self._arriving_bytes, self._has_arriving = 0, False
         self._turns = asyncio.Semaphore(AT_WORK)
+        #: Large bodies that were worked on so far.
+        self.large_bodies = 0
 
     def is_full(self, kind: str) -> bool:
         """Whether one more of this kind would be one too many."""
@@ -119,6 +121,7 @@ class Limiter:
             yield
         finally:
             self._turns.release()
+            self.large_bodies += 1
 
     def begin(self, kind: str) -> None:
         """A request of this kind is whole, and is answered."""

@@ -97,7 +97,8 @@ class ServedModel:
             for i, (values, added) in enumerate(zip(some.tolist(), terms.tolist(), strict=True), start):
                 if asked.always or self.scorer.is_adverse(decisions[i]):
                     told = self.reason_texts.told(values, added[:width], asked.most, asked.language)
-                    found.append(orjson.dumps(told))
+                    # What orjson gives keeps the 4 KiB it was written to; a copy has its own size.
+                    found.append(bytes(memoryview(orjson.dumps(told))))
                 else:
                     found.append(b"[]")
                 if i % _TURN_ROWS == 0:

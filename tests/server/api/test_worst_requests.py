@@ -28,9 +28,11 @@ WORST = {worst.name: worst for worst in worst_requests(Bundle.load(CREDIT))}
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
-    """A server of the shipped model with the defaults, which all the tests here leave alive."""
+    """A server of the shipped model with the defaults, which all the tests here leave alive and at rest."""
     with serving(CREDIT, tmp_path_factory.mktemp("worst")) as subject:
+        at_rest = memory_mb(subject, "VmRSS")
         yield subject
+        wait_until(lambda: memory_mb(subject, "VmRSS") - at_rest < KEPT_MB, "the memory back", 60.0)
         assert subject.process.poll() is None
 
 
@@ -54,13 +56,13 @@ def test_request_is_answered_within_its_memory(subject: Subject, name: str) -> N
     before = memory_mb(subject, "VmRSS")
     answer, *_ = exchange(subject.url, message)
     assert answer.status in worst.statuses, answer.body[:200]
-    assert len(answer.body) < 2**21
+    assert len(answer.body) < 2**24
     assert memory_mb(subject, "VmHWM") - before < GROWTH_MB
 
 
 def test_worker_outlives_the_worst_from_many_senders_within_its_limit(subject: Subject) -> None:
     """One in four kinds, for the memory of the test itself; F27 sends all of them for a minute."""
-    large = [worst for worst in WORST.values() if worst.path.endswith(("/batch", "/infer"))]
+    large = [worst for worst in WORST.values() if "/batch" in worst.path or "/infer" in worst.path]
     messages = [worst.message() for worst in large[::4]]
     seen: Counter[int] = Counter()
     turns = itertools.cycle(range(len(messages)))
