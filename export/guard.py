@@ -1,4 +1,4 @@
-"""Foreign files are read in a child process: what crashes or eats memory there ends there.
+"""Foreign files are read in a process of their own: what crashes or eats memory there ends there.
 
 LightGBM, XGBoost and ONNX Runtime are C++; a damaged file can end the process
 that reads it. The parent then still says one sentence.
@@ -7,40 +7,36 @@ that reads it. The parent then still says one sentence.
 import os
 import resource
 import signal
+import subprocess
 import sys
-import traceback
-from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
 
 from export.errors import ExportRefused
 
 MEMORY_BYTES = 12 << 30
 
 
-def guarded(command: Callable[[], int]) -> int:
-    """Run `command` in a child process and return its exit code.
+def guarded(module: str, arguments: Sequence[str]) -> int:
+    """Run `python -m MODULE ARGUMENTS` and return its exit code.
 
-    Raises `ExportRefused` if the child was killed by a signal. Called before any
-    other thread exists: the child is a fork.
+    Raises `ExportRefused` if it was killed by a signal. It is started, not forked:
+    who calls this may have trained a model before, and a fork of a process in which
+    OpenMP has threads waits for ever for those that it did not get.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-            code = command()
-        except Exception:  # noqa: BLE001  # os._exit below would swallow a mistake of ours
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        name = signal.Signals(os.WTERMSIG(status)).name
+    flags = ["-X", "dev"] if sys.flags.dev_mode else []
+    paths = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    code = subprocess.run([sys.executable, *flags, "-m", module, *arguments], env=environment).returncode
+    if code < 0:
         raise ExportRefused(
-            f"expected a whole model, got one that ended the library that reads it ({name}): save it again"
+            "expected a whole model, got one that ended the library that reads it "
+            f"({signal.Signals(-code).name}): save it again"
         )
-    return os.waitstatus_to_exitcode(status)
+    return code
+
+
+def limit_memory() -> None:
+    """From here on this process may not take more than `MEMORY_BYTES`, and leaves no core."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))

@@ -135,7 +135,7 @@ FLOORS = {
     "monitoring": "errors change_point logs drift outcomes report dashboard operator_rules "
     "simulated_month __main__",
     "export": "errors request forest lightgbm xgboost catboost onnx sklearn interpreter reading evaluation "
-    "load verify assemble command guard omissions __main__",
+    "load verify assemble command arguments guard unguarded omissions __main__",
     "train": "errors tables synthetic_tables study golden examples card french reasons own_table "
     "own_pipeline pipeline __main__",
 }

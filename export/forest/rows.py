@@ -287,7 +287,7 @@ def _interesting(feature: Feature, knots: Sequence[float]) -> Matrix:
     ends = {end for end in feature.form_range if end is not None}
     points = np.array(sorted(set(knots) | ends or {0.0, 1.0}), dtype=np.float64)
     points = points[np.isfinite(points)] if np.isfinite(points).any() else np.array([0.0, 1.0])
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # between the ends of what a double holds, and beyond them
         width = min(float(points[-1] - points[0]), 1e307) or 1.0
-    around: Matrix = np.array([points[0] - 0.1 * width, *points, points[-1] + 0.1 * width])
+        around: Matrix = np.array([points[0] - 0.1 * width, *points, points[-1] + 0.1 * width])
     return np.clip(around, -1e307, 1e307)

@@ -4,6 +4,7 @@ MLflow writes `model.lgb`, KServe `model.bst`, SageMaker `xgboost-model`, and th
 cache of a model hub links without any suffix.
 """
 
+import re
 import zipfile
 from io import BytesIO
 from typing import Literal, TypeAlias
@@ -26,7 +27,10 @@ _PICKLES = (
         b"\x04\x22M\x18",
     ),
     *(bytes([0x80, protocol]) for protocol in (2, 3, 4, 5)),
+    b"ccopy_reg\n",  # protocol 0, of Python 2
 )
+#: XGBoost's binary format: 136 bytes of numbers, then the length and the text of the objective.
+_OLD_XGBOOST = re.compile(rb"(?:binf|bs64)|(?s:.{136}.\0{7}(?:binary|reg|multi|rank|count|survival):)")
 _SUFFIXES: dict[str, Family] = {
     ".txt": "lightgbm",
     ".lgb": "lightgbm",
@@ -53,7 +57,7 @@ def recognize(content: bytes, name: str) -> Family:
         return "lightgbm"
     if start.startswith(b"CBM1"):
         return "catboost"
-    if start.startswith((b"binf", b"bs64")):
+    if _OLD_XGBOOST.match(content[:256]):
         raise ExportRefused(
             "expected an XGBoost model in JSON or UBJSON, got its old binary format: load it with an XGBoost "
             'before 3.1 and save it with save_model("m.json")'

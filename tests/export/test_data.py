@@ -14,7 +14,7 @@ import polars
 import pytest
 import zstandard
 
-from export.__main__ import parse
+from export.arguments import parse
 from export.command import export
 from export.errors import ExportRefused
 from export.reading.observe import infer, read_data

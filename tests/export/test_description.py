@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from export.__main__ import parse
+from export.arguments import parse
 from export.command import export
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion

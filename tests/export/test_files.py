@@ -15,10 +15,11 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
-from export.__main__ import main
 from export.errors import ExportRefused
 from export.load import LoadOptions, load, model_file
+from export.unguarded import main
 from tests.support.export_models import export, rows, target, train_lightgbm, train_xgboost
+from tests.support.servers import run
 
 ALLOWED = LoadOptions(trust_pickle=True)
 
@@ -64,6 +65,7 @@ def test_a_link_to_a_blob_of_a_hub_is_followed(text: bytes, tmp_path: Path) -> N
         (b'{"tree_info": [], "name": "tree"}', "dump_model.*save_model"),
         (b'{"learner": {"learner_train_param": {}}}', "save_config.*save_model"),
         (b"binf\x00\x00", r"old binary format.*m\.json"),
+        (bytes(136) + b"\x0f" + bytes(7) + b"binary:logistic", r"old binary format.*m\.json"),
         (b"[1]", "whose content is none of these"),
         (b"", "whose content is none of these"),
         (b"<html>", "whose content is none of these"),
@@ -151,6 +153,27 @@ def test_an_unexpected_exception_is_one_sentence(
     said = capfd.readouterr().err
     assert "got ZeroDivisionError" in said
     assert said.count("\n") == 1
+
+
+TRAINED_BEFORE = """
+import sys
+import lightgbm, numpy
+from export.__main__ import main
+rows = numpy.random.default_rng(0).normal(size=(2000, 4))
+data = lightgbm.Dataset(rows, rows[:, 0] > 0)
+booster = lightgbm.train({"objective": "binary", "num_threads": 2, "verbosity": -1}, data, 3)
+booster.save_model(sys.argv[1])
+sys.exit(main([sys.argv[1], "--out", sys.argv[2]]))
+"""
+
+
+@pytest.mark.whole
+def test_who_trained_in_this_process_exports_in_it(tmp_path: Path) -> None:
+    """OpenMP has threads then, which a fork of the process would wait for in vain."""
+    paths = [str(tmp_path / "m.txt"), str(tmp_path / "out")]
+    done = run("-c", TRAINED_BEFORE, *paths, OMP_NUM_THREADS="2")
+    assert done.returncode == 0, done.stderr
+    assert "equal to the bit" in done.stdout
 
 
 def test_missing_of_the_wrapper_is_missing_for_the_server(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from export.lightgbm.model import convert_lightgbm
 from export.lightgbm.text import atof
 from export.sklearn.model import convert_sklearn
 from export.xgboost.model import convert_xgboost
+from server.model.predictor import Predictor
 from tests.support.export_models import export
 
 ROWS = np.random.default_rng(0).normal(size=(300, 3))
@@ -49,6 +50,16 @@ def test_a_json_with_infinity_is_read(tmp_path: Path) -> None:
     conversion = boosted(np.isnan(rows[:, 1]).astype(float), rows, tree_method="hist")
     assert b"Infinity" in conversion.content
     assert export(tmp_path, conversion).exact
+
+
+def test_a_number_beyond_float32_is_infinity_as_for_inplace_predict(tmp_path: Path) -> None:
+    booster = xgboost.train(
+        {"objective": "binary:logistic", "nthread": 1}, xgboost.DMatrix(ROWS, HALF), num_boost_round=4
+    )
+    predictor = Predictor(export(tmp_path, convert_xgboost(bytes(booster.save_raw("json")))))
+    beyond = np.array([[1e300, 0.1, -0.2], [-1e39, 0.1, -0.2]])
+    margins = booster.inplace_predict(beyond, predict_type="margin")
+    assert predictor.margins(beyond).tolist() == margins.tolist()
 
 
 def test_a_margin_of_minus_zero_is_zero(tmp_path: Path) -> None:

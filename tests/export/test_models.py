@@ -8,7 +8,7 @@ import orjson
 import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import pytest
 
-from export.__main__ import parse
+from export.arguments import parse
 from export.command import export
 from tests.support.compatibility import hold
 from tests.support.foreign_models import ASKED, MODELS, Trained

@@ -139,7 +139,7 @@ def test_end_that_missing_values_have_is_shown_and_another_stops_the_export() ->
 
 
 def test_protected_inputs_stop_the_export_unless_somebody_says_why(tmp_path: Path) -> None:
-    from export.__main__ import parse
+    from export.arguments import parse
     from export.command import export
 
     (tmp_path / "m.txt").write_text(train_lightgbm({"objective": "binary"}, "binary", 3))

@@ -51,3 +51,11 @@ def test_of_very_many_splits_some_are_drawn_by_lot(splits: int, tried: int) -> N
     maker = RowMaker(stumps(splits, 5), numbers(5))
     assert maker.coverage["splits_tried"] == tried
     assert sum(map(len, maker.boundary())) == 3 * tried
+
+
+def test_splits_at_the_ends_of_what_a_double_holds_are_drawn_without_a_warning() -> None:
+    """As after `nan_to_num`, which makes infinities of the largest numbers."""
+    largest = float(np.finfo(np.float64).max)
+    maker = RowMaker(None, Schema([Feature("a")]), knots=[(-largest, largest)])
+    assert not np.isinf(maker.ordinary(50)).any()
+    assert np.isfinite(np.concatenate(list(maker.extreme()))).sum() > 10

@@ -12,7 +12,7 @@ import polars
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from export.__main__ import parse
+from export.arguments import parse
 from export.command import export
 from export.errors import ExportRefused
 from export.reading.describe import apply_schema, entries, template
