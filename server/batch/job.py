@@ -31,6 +31,7 @@ from server.batch.results import Totals, described, refusal, write_report
 from server.batch.scorer import PART, BatchScorer, OnBadRow, Output
 from server.batch.tables import TABLE_ROWS, table_height
 from server.batch.unpacked import readable
+from server.batch.values import for_worksheet
 from server.compiled.backend import ROW_BYTES, Name
 from server.errors import MAX_REPORTED, BadValue, BatchRefused
 from server.model.bundle import Bundle
@@ -321,9 +322,8 @@ def _table_of(paths: list[Path], whole: Path, kind: str, totals: Totals) -> None
                 f"expected at most {MAX_SHEET_ROWS:,} rows for a worksheet, got {totals.rows:,}: "
                 "write to .parquet"
             )
-        pl.concat([pl.read_parquet(path, glob=False) for path in paths]).write_excel(
-            whole.with_suffix(".xlsx")
-        )
+        table = pl.concat([pl.read_parquet(path, glob=False) for path in paths])
+        for_worksheet(table).write_excel(whole.with_suffix(".xlsx"))
         whole.with_suffix(".xlsx").replace(whole)
     elif PART[kind] == ".parquet":
         pl.scan_parquet(paths, glob=False).sink_parquet(whole)

@@ -12,10 +12,11 @@ import polars as pl
 from server.batch.blocks import Block
 from server.batch.columns import encode_table
 from server.batch.csv_block import CsvTable, csv_record, csv_table
-from server.batch.formats import ARROW, CSV, LINES, PARQUET
+from server.batch.formats import ARROW, CSV, EXCEL, LINES, PARQUET
 from server.batch.json_lines import LinesReader, extended, members_table
 from server.batch.layout import FileLayout
 from server.batch.results import BlockResult
+from server.batch.values import refuse_infinite
 from server.compiled.backend import Name, open_backend
 from server.errors import BadValue, BatchRefused, ModelFailure
 from server.explain.explainer import Explainer
@@ -102,6 +103,9 @@ class BatchScorer:
         return csv_record([*names, *self._added], self._output.separator) + b"\n"
 
     def _score_table(self, block: Block, table: pl.DataFrame) -> BlockResult:
+        if self._output.kind in (LINES, EXCEL):
+            features = {table.columns[position] for position in self._columns.values()}
+            refuse_infinite(table.drop(features), self._output.kind)
         encoded = encode_table(table, self.bundle.schema, self._bounds, self._columns)
         predictions = self._predictions(encoded.rows, encoded.bad)
         content = self._written(table.hstack(predictions), encoded.bad)

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import time
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,50 @@ def test_every_format_becomes_every_other(
         found = (pl.read_csv(out) if target == "csv" else pl.read_parquet(out)).to_dicts()
     assert [row["probability"] for row in found] == expected
     assert {"client", "income", "decision"} <= set(found[0])
+
+
+def carrying(column: pl.Series, path: Path) -> Path:
+    """A Parquet file of good rows with one more column."""
+    features = {name: [row.get(name) for row in ROWS[: len(column)]] for name in ("income", "contract")}
+    pl.DataFrame({**features, "carried": column}).write_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pl.Series([2**60 + 1, 2]),
+        pl.Series([2**64 - 1, 2], dtype=pl.UInt64),
+        pl.Series(["12345678901234567890.12", "1.10"]).cast(pl.Decimal(38, 2)),
+        pl.Series([datetime(2026, 1, 1, tzinfo=UTC), None]),
+        pl.Series([date(1850, 5, 17), date(2026, 1, 1)]),
+    ],
+    ids=["whole numbers", "unsigned numbers", "decimal numbers", "times with a zone", "old days"],
+)
+def test_what_a_worksheet_has_no_cells_for_is_text_in_it(
+    three: Path, tmp_path: Path, values: pl.Series
+) -> None:
+    assert job(carrying(values, tmp_path / "in.parquet"), tmp_path / "out.xlsx", three).rows == 2
+    found = pl.read_excel(tmp_path / "out.xlsx")["carried"].to_list()
+    assert found == values.cast(pl.String).to_list()
+
+
+@pytest.mark.parametrize(
+    ("values", "ending", "words"),
+    [
+        (pl.Series([float("inf"), 1.0]), "jsonl", "numbers that a .jsonl file can hold in column carried"),
+        (pl.Series([[{"a": -float("inf")}], None]), "jsonl", "an infinite one"),
+        (pl.Series([float("inf"), 1.0]), "xlsx", "numbers that a .xlsx file can hold in column carried"),
+        (pl.Series(["x" * 32_768, ""]), "xlsx", "at most 32,767 characters for a worksheet, got 32,768"),
+    ],
+)
+def test_carried_value_that_the_output_cannot_hold_is_refused(
+    three: Path, tmp_path: Path, values: pl.Series, ending: str, words: str
+) -> None:
+    with pytest.raises(BatchRefused, match=words):
+        job(carrying(values, tmp_path / "in.parquet"), tmp_path / f"out.{ending}", three)
+    assert not (tmp_path / f"out.{ending}").exists()
+    assert job(tmp_path / "in.parquet", tmp_path / "out.parquet", three).rows == 2
 
 
 def test_lines_keep_their_text(three: Path, tmp_path: Path) -> None:
