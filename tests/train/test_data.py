@@ -257,6 +257,14 @@ def test_it_is_said_of_how_many_clients_a_table_has_rows(folder: Path) -> None:
     assert [(source.clients, source.empty_rows) for source in sources] == [(3, 1), (2, 1), (2, 1)]
 
 
+def test_a_table_cut_between_two_rows_shows_in_clients_that_only_others_have(folder: Path) -> None:
+    header, first, cut, other = (folder / APPLICATIONS).read_text().splitlines(keepends=True)
+    assert cut.startswith("100002")
+    (folder / APPLICATIONS).write_text(header + first + other)
+    _, sources = load(folder)
+    assert [(source.clients, source.other_clients) for source in sources] == [(2, 0), (1, 1), (1, 1)]
+
+
 def edit(file: str, old: str, new: str) -> Callable[[Path], None]:
     def mistake(folder: Path) -> None:
         text = (folder / file).read_text()

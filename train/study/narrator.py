@@ -48,8 +48,9 @@ class Narrator:
         """Say what was read."""
         for source in sources:
             empty = f", {source.empty_rows:,} empty rows left out" if source.empty_rows else ""
+            others = f" and of {source.other_clients:,} others" if source.other_clients else ""
             self._console.print(
-                f"read {source.file}: {source.rows:,} rows of {source.clients:,} clients{empty}"
+                f"read {source.file}: {source.rows:,} rows of {source.clients:,} clients{others}{empty}"
             )
         complete = int(rows.complete.sum())
         others = f", {len(rows) - complete:,} more without them" if complete < len(rows) else ""

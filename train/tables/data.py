@@ -50,13 +50,15 @@ COLUMNS = [CLIENT, TARGET, *_NUMBERS, *_WORDS, "DAYS_BIRTH", "DAYS_EMPLOYED"]
 class TableSource:
     """A file that was read: its name, the SHA-256 of its bytes, its rows, and how many clients they are of.
 
-    `clients` counts those of the application table alone; `empty_rows` without any value were left out.
+    `clients` counts those of the application table alone, `other_clients` whom it does not have: many, and
+    it may have been cut short. `empty_rows` without any value were left out.
     """
 
     file: str
     sha256: str
     rows: int
     clients: int
+    other_clients: int
     empty_rows: int
 
 
@@ -82,8 +84,8 @@ def load(source: Path) -> tuple[Rows, list[TableSource]]:
     return _encode(clients.sort(CLIENT), " and ".join(s.file for s in (sources[0], *sources[3:]))), sources
 
 
-def _source(table: KaggleTable, clients: int) -> TableSource:
-    return TableSource(table.file, table.sha256, len(table.frame), clients, table.empty)
+def _source(table: KaggleTable, clients: int, others: int = 0) -> TableSource:
+    return TableSource(table.file, table.sha256, len(table.frame), clients, others, table.empty)
 
 
 def _others(sample: KaggleTable, clients: pl.DataFrame) -> pl.DataFrame:
@@ -143,7 +145,7 @@ def _per_client(
     value = pl.col(column).max() if feature == OVERDUE_MAX else pl.col(column).mean()
     # Sorted, because the sum behind a mean depends on the order of its terms.
     per_client = rows.sort(CLIENT, column).group_by(CLIENT, maintain_order=True).agg(value.alias(feature))
-    return per_client, _source(table, known)
+    return per_client, _source(table, known, len(per_client) - known)
 
 
 def _encode(clients: pl.DataFrame, files: str) -> Rows:
