@@ -19,6 +19,8 @@ import psutil
 from loadtest.harness.subject import LoadTestError, Subject, free_port, python, running
 
 _MODEL_PATH = re.compile(r"/models/[^/]+(/versions/[^/]+)?")
+#: What runs as `python -m` one of these answers requests itself.
+_OURS = ("server", "ui")
 #: Listening at one of these is listening at every address.
 _WILDCARDS = ("0.0.0.0", "::")
 DEFAULT_MODEL = Path("models/credit")
@@ -176,10 +178,10 @@ def started(
 
 
 def listener(url: str) -> int | None:
-    """The Python process that answers at a local address; None if it is elsewhere or not to be seen.
+    """The server of ours that answers at a local address; None if it is elsewhere or not to be seen.
 
-    What listens there and is no Python process passes the requests on: a tunnel, a
-    proxy, Docker's. Of several listeners of the port the one at this very address
+    What listens there and is none passes the requests on: a tunnel, a proxy, Docker's,
+    in whatever language. Of several listeners of the port the one at this very address
     answers, as the kernel chooses it.
     """
     parts = urlsplit(url)
@@ -191,7 +193,7 @@ def listener(url: str) -> int | None:
         return None
     exact = {c.pid for c in sockets if c.laddr.ip in addresses}
     any_address = {c.pid for c in sockets if c.laddr.ip in _WILDCARDS} if addresses else set()
-    pids = sorted(pid for pid in exact or any_address if pid and _is_python(pid))
+    pids = sorted(pid for pid in exact or any_address if pid and _is_ours(pid))
     return pids[0] if pids else None
 
 
@@ -208,11 +210,18 @@ def _is_own(address: str) -> bool:
     return ip_address(address).is_loopback or address in named
 
 
-def _is_python(pid: int) -> bool:
+def _is_ours(pid: int) -> bool:
     try:
-        return Path(psutil.Process(pid).exe()).name.startswith("python")
+        process = psutil.Process(pid)
+        words = process.cmdline()
+        return Path(process.exe()).name.startswith("python") and _module(words) in _OURS
     except psutil.Error:
         return False
+
+
+def _module(words: Sequence[str]) -> str | None:
+    """What `python -m` runs."""
+    return words[words.index("-m") + 1] if "-m" in words[:-1] else None
 
 
 def server_core(workers: int) -> int | None:
