@@ -61,7 +61,7 @@ def client(
             yield made
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def answers(client: httpx.Client) -> bool:

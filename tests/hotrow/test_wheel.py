@@ -82,7 +82,7 @@ def served(installed: Installed) -> Iterator[str]:
         until_said(installed, process, "from now on")
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert len((installed.folder / f"logs/predictions-{port}-0.jsonl").read_bytes().splitlines()) > 1
 
 
@@ -97,7 +97,7 @@ def until_said(installed: Installed, process: "subprocess.Popen[bytes]", words: 
 def test_served_model_answers_explains_and_logs(served: str) -> None:
     golden = next(iter(Bundle.load(CREDIT).golden_rows()))
     body = orjson.dumps(golden.fields)
-    answer, reasons = exchange(served, post("/predict", body), post("/explain", body), timeout=30)
+    answer, reasons = exchange(served, post("/predict", body), post("/explain", body), timeout=60)
     assert (answer.status, reasons.status) == (200, 200)
     assert exchange(served, get("/docs"))[0].status == 200
 

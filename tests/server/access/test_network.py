@@ -80,7 +80,7 @@ def secure(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         yield server
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def said(server: Secure) -> str:
@@ -190,7 +190,7 @@ def test_unix_socket_answers_has_its_mode_and_replaces_one_that_is_left(three: P
             bind(Settings(uds=path))
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def test_prefix_is_taken_away_and_who_the_client_is_is_believed_of_a_proxy(

@@ -45,7 +45,7 @@ def client(three: Path, folder: Path) -> Iterator[httpx.Client]:
     """A client of a server with two workers."""
     with (
         serving(three, folder, workers="2") as subject,
-        httpx.Client(base_url=subject.url, timeout=30.0) as client,
+        httpx.Client(base_url=subject.url, timeout=60.0) as client,
     ):
         yield client
 
@@ -104,7 +104,7 @@ def test_first_of_two_ids_counts_wherever_it_is_read() -> None:
 def test_find_and_erase_know_request_trace_and_both_ids_of_the_protocol(three: Path, tmp_path: Path) -> None:
     with (
         serving(three, tmp_path, log_mode="strict") as subject,
-        httpx.Client(base_url=subject.url, timeout=30.0) as alone,
+        httpx.Client(base_url=subject.url, timeout=60.0) as alone,
     ):
         sent(alone, "/predict", "one")
         sent(alone, "/predict/batch", "many", {"rows": [ROW, ROW]}, trace="none")

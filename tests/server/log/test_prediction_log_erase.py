@@ -62,7 +62,7 @@ def test_a_subject_is_erased_from_closed_files_and_from_the_open_one_once_its_se
         erased = erase([logs], subject_, KEY)
         assert (erased.lines, len(erased.in_use)) == (2, 1)
         os.kill(subject.pid, signal.SIGTERM)
-        subject.process.wait(timeout=30)
+        subject.process.wait(timeout=60)
     done = run("-m", "monitoring", "erase", str(logs), *value)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not [file for file in logs.iterdir() if hash_.encode() in file.read_bytes()]
