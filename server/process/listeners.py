@@ -5,6 +5,7 @@ import ctypes
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from server.errors import SettingsError
@@ -34,19 +35,32 @@ def bind(settings: Settings, count: int = 1) -> list[socket.socket]:
     if settings.uds is not None:
         return [_unix_listener(settings.uds, settings.uds_mode)]
     try:
-        listeners = [_listener(settings.host, settings.port)]
-        if count > 1:
+        if count == 1:
+            return [_listener(settings.host, settings.port)]
+        with _turn_at(settings.host, settings.port):
             # Bound without SO_REUSEPORT first: with it, a second server would share
             # the port of the first unnoticed.
-            port = listeners[0].getsockname()[1]
-            listeners.pop().close()
-            listeners = [_listener(settings.host, port, share=True) for _ in range(count)]
+            with _listener(settings.host, settings.port) as free:
+                port = free.getsockname()[1]
+            return [_listener(settings.host, port, share=True) for _ in range(count)]
     except OSError as error:
         raise SettingsError(
             f"expected to listen on {settings.host}:{settings.port}, got: {error.strerror}: "
             "choose another --host or --port"
         ) from None
-    return listeners
+
+
+@contextlib.contextmanager
+def _turn_at(host: str, port: int) -> Iterator[None]:
+    """Raise `OSError` while another server, between its two steps, has an address bound by none.
+
+    An abstract Unix socket (unix(7)) belongs to the network namespace, as ports do, and
+    ends with its process.
+    """
+    with socket.socket(socket.AF_UNIX) as turn:
+        if port:
+            turn.bind(f"\0hotrow-binds-{host}-{port}")
+        yield
 
 
 def _listener(host: str, port: int, share: bool = False) -> socket.socket:
