@@ -51,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         ),
         runs=options.runs,
         report=options.report or out.with_name(f"{out.name}.html"),
+        like=options.like,
     )
     narrator = Narrator(Console())
     if options.table is None:
@@ -136,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", type=label, help="the model's name [credit, or the table's]")
     parser.add_argument("--version", type=label, help="the model's version [1]")
     parser.add_argument("--trials", type=_at_least(1), default=40, help="parameter sets tried [%(default)s]")
+    parser.add_argument(
+        "--like", type=Path, metavar="BUNDLE", help="take the parameters of this bundle, search for none"
+    )
     parser.add_argument("--seed", type=_at_least(0), default=0, help="of everything random [%(default)s]")
     parser.add_argument("--fn-cost", type=_cost, help="of a missed default [10]")
     parser.add_argument("--fp-cost", type=_cost, help="of a refused good client [1]")

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from server.model.bundle import Decision
+from train.study.study import searched
 from train.tables.features import MONOTONE, SCHEMA
 
 Figures = Mapping[str, Any]
@@ -45,6 +46,7 @@ def model_card(figures: Figures, provenance: Figures, decision: Decision) -> str
         threshold=figures["threshold"],
         decision=decision,
         provenance=provenance,
+        searched=searched(provenance),
         source=_SYNTHETIC if synthetic else _files(provenance["data"]),
         with_rows=_with_rows(provenance["data"]),
         population="invented clients" if synthetic else "clients of one lender in one period",

@@ -16,7 +16,7 @@ from train.study.fit import model_text
 from train.study.html_report import write_report
 from train.study.narrator import Narrator
 from train.study.seeds import EXAMPLES, derived
-from train.study.study import Recipe, Study, decision, provenance, reference, study
+from train.study.study import Recipe, Study, decision, provenance, reference, searched, study
 from train.study.target import check_target, writable
 from train.study.tracking import track
 from train.tables.rows import Rows
@@ -137,6 +137,7 @@ def _card(asked: Asked, table: OwnTable, done: Study, made_from: dict[str, Any],
         unseen=done.figures["out_of_fold"],
         threshold=done.figures["threshold"],
         provenance=made_from,
+        searched=searched(made_from),
         source=made_from["data"][0],
         decision=chosen,
         target=asked.target,

@@ -93,6 +93,7 @@ def load_table(asked: Asked) -> OwnTable:
     inputs = Inputs(
         schema,
         monotone={f.name: 1 if f.monotone == "up" else -1 for f in schema.features if f.monotone},
+        missing={f.name: f.missing for f in schema.features if f.missing},
         unordered=tuple(feature.name for feature in schema.features if feature.kind == "category"),
         groups=tuple(_group(name, features, data) for name in asked.groups),
     )
@@ -217,6 +218,11 @@ def _check_monotone(schema: Schema) -> None:
             raise DataError(
                 f"expected monotone of numbers, got {feature.name}, a category: leave monotone out, or make "
                 "numbers of it"
+            )
+        if feature.missing and not feature.monotone:
+            raise DataError(
+                f"expected monotone of a feature whose missing values give the {feature.missing} output, got "
+                f"none of {feature.name}: say which way the output follows it, or leave missing out"
             )
 
 

@@ -1,6 +1,8 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pytest
 from lightgbm import Booster
@@ -9,15 +11,18 @@ from sklearn.metrics import roc_auc_score
 import train.study.fit
 import train.study.tune
 from export.evaluation.cost import Costs
+from export.forest.monotone import missing_report
+from export.lightgbm.model import convert_lightgbm
 from train.errors import TrainingRefused
 from train.golden import encode, synthetic_rows
-from train.study.fit import ScoredFold, fit, folds, model_text, out_of_fold
+from train.study.fit import ScoredFold, fit, fixed, folds, model_text, out_of_fold
 from train.study.masking import mask_rarely_missing
+from train.study.missing import filled, routed
 from train.study.model import fit_model, split
 from train.study.seeds import derived
 from train.study.tune import START, fingerprint, tune
 from train.tables.features import INPUTS, MONOTONE, SCHEMA
-from train.tables.rows import Rows
+from train.tables.rows import Inputs, Rows
 from train.tables.synthetic import draw_population
 
 pytestmark = pytest.mark.whole
@@ -163,6 +168,37 @@ def test_risk_moves_with_a_monotone_feature_in_one_direction(rows: Rows) -> None
         assert (sign * np.diff(margins) >= -1e-12).all()
 
 
+def test_a_missing_value_gives_the_highest_risk_of_all(rows: Rows) -> None:
+    names = ("EXT_SOURCE_1", "EXT_SOURCE_3", "CRECARD_CNT_DRAWINGS_ATM_CURRENT_mean", "YEARS_EMPLOYED")
+    inputs = replace(rows.inputs, missing=dict.fromkeys(names, "highest"))
+    booster = fit(replace(rows, inputs=inputs), START, seed=0, trees=60)
+    for name in names:
+        column = SCHEMA.names.index(name)
+        values = np.unique(rows.features[:, column])  # NaN is the last
+        varied = np.repeat(rows.features[:50], len(values), axis=0)
+        varied[:, column] = np.tile(values, 50)
+        margins = np.asarray(booster.predict(varied, raw_score=True)).reshape(50, len(values))
+        assert (margins[:, -1:] >= margins).all()
+        assert np.isnan(varied[:, column]).any()
+
+
+def test_routed_trees_answer_as_the_grown_ones_do_of_stand_ins(rows: Rows) -> None:
+    inputs = replace(rows.inputs, missing={"EXT_SOURCE_3": "lowest", "YEARS_EMPLOYED": "highest"})
+    parameters = {**fixed(inputs), **START, "seed": 1}
+    stand_ins = filled(rows.features, inputs)
+    data = lightgbm.Dataset(stand_ins, rows.target, feature_name=list(SCHEMA.names))
+    grown = lightgbm.train(parameters, data, 40)
+    answered = np.asarray(routed(grown, rows.features, inputs).predict(rows.features, raw_score=True))
+    assert answered.tolist() == np.asarray(grown.predict(stand_ins, raw_score=True)).tolist()
+    assert np.isnan(rows.features[:, SCHEMA.names.index("EXT_SOURCE_3")]).any()
+    text = model_text(routed(grown, rows.features, inputs))
+    report = missing_report(
+        convert_lightgbm(text).forest,
+        [replace(f, missing=inputs.missing.get(f.name, "")) for f in SCHEMA.features],
+    )
+    assert [entry["against"] for entry in report.values()] == [0, 0]
+
+
 def mean_margins(booster: Booster, rows: Rows, name: str, codes: list[float]) -> list[float]:
     """The mean margin of 500 clients when all are given each of these codes."""
     given = np.repeat(rows.features[:500], len(codes), axis=0)
@@ -180,7 +216,7 @@ def test_a_gap_that_the_data_never_have_is_not_scored_as_the_first_category(name
 
 
 def test_masking_hides_a_tenth_with_the_same_share_of_defaults_and_leaves_the_rest(rows: Rows) -> None:
-    masked = mask_rarely_missing(rows.features, rows.target, SCHEMA)
+    masked = mask_rarely_missing(rows.features, rows.target, Inputs(SCHEMA))
     hidden = np.isnan(masked) & ~np.isnan(rows.features)
     for column, feature in enumerate(SCHEMA.features):
         if not feature.nullable or np.isnan(rows.features[:, column]).mean() > 0.01:

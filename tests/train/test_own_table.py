@@ -233,6 +233,9 @@ features:
     unit: EUR
     monotone: up
     reason: {up: {code: B3, text: {en: "The amount is high."}}}
+  - name: income
+    monotone: down
+    missing: highest
 """
 
 
@@ -289,6 +292,13 @@ def test_a_description_says_costs_words_and_what_the_answer_follows(trained: Bun
     scores = [predictor.predict(trained.schema.encode({**row, "amount": float(a)}))[0] for a in amounts]
     assert scores == sorted(scores)
     assert len({*scores}) > 3
+    incomes = [None, *np.geomspace(1000, 200_000, 60).tolist()]
+    of_missing, *of_known = [
+        predictor.predict(trained.schema.encode({**row, "income": x}))[0] for x in incomes
+    ]
+    assert of_missing >= of_known[0] > of_known[-1]
+    shown = trained.read_json("parity.json")["missing"]["income"]
+    assert (shown["gives"], shown["against"]) == ("highest", 0)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +307,7 @@ def test_a_description_says_costs_words_and_what_the_answer_follows(trained: Bun
         ("threshold: 0.3", "expected costs in .*got a threshold"),
         ("costs: 5", "as costs of the description, got 5"),
         ("features: [{name: purpose, monotone: up}]", "monotone of numbers, got purpose, a category"),
+        ("features: [{name: income, missing: highest}]", "monotone of a feature whose missing values"),
         ("groups: [purposes]", "purposes"),
         ("policy: {needed: {incomes: refer}}", "policy"),
     ],

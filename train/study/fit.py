@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 from export.evaluation.cost import Vector
 from train.study import seeds
 from train.study.masking import mask_rarely_missing
+from train.study.missing import filled, routed
 from train.study.seeds import derived
 from train.tables.rows import Inputs, Rows
 
@@ -92,19 +93,23 @@ def folds(rows: Rows, seed: int, repeats: int) -> Iterator[Fold]:
 
 def fit(rows: Rows, parameters: Parameters, seed: int, trees: int) -> lightgbm.Booster:
     """A booster of exactly `trees` trees on all rows."""
-    return lightgbm.train(_parameters(rows, parameters, seed), _training_set(rows), trees)
+    booster = lightgbm.train(_parameters(rows, parameters, seed), _training_set(rows), trees)
+    return routed(booster, rows.features, rows.inputs)
 
 
 def fit_early(rows: Rows, fold: Fold, parameters: Parameters, seed: int) -> lightgbm.Booster:
     """A booster that stops once the scored rows of the fold gain nothing for `PATIENCE` trees."""
-    train = _training_set(rows.take(fold.train))
-    return lightgbm.train(
+    learned = rows.take(fold.train)
+    train = _training_set(learned)
+    scored = filled(rows.features[fold.scored], rows.inputs)
+    booster = lightgbm.train(
         _parameters(rows, parameters, seed),
         train,
         MAX_TREES,
-        valid_sets=[train.create_valid(rows.features[fold.scored], rows.target[fold.scored])],
+        valid_sets=[train.create_valid(scored, rows.target[fold.scored])],
         callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
     )
+    return routed(booster, learned.features, rows.inputs)
 
 
 def score_folds(
@@ -121,7 +126,7 @@ def score_folds(
             booster = fit_early(rows, fold, parameters, seed)
         else:
             booster = fit(rows.take(fold.train), parameters, seed, trees)
-        count = booster.best_iteration if trees is None else trees
+        count = booster.best_iteration if booster.best_iteration > 0 else booster.num_trees()
         yield ScoredFold(fold.scored, np.asarray(booster.predict(rows.features[fold.scored])), count)
 
 
@@ -163,7 +168,7 @@ def _parameters(rows: Rows, parameters: Parameters, seed: int) -> dict[str, Any]
 
 def _training_set(rows: Rows) -> lightgbm.Dataset:
     inputs = rows.inputs
-    features = mask_rarely_missing(rows.features, rows.target, inputs.schema)
+    features = mask_rarely_missing(filled(rows.features, inputs), rows.target, inputs)
     unordered = [inputs.schema.names.index(name) for name in inputs.unordered]
     return lightgbm.Dataset(
         features,

@@ -11,7 +11,8 @@ never masked.
 import numpy as np
 
 from export.evaluation.cost import Vector
-from server.model.schema import Matrix, Schema
+from server.model.schema import Matrix
+from train.tables.rows import Inputs
 
 #: Of each feature that is missing in fewer rows than `RARE_SHARE`, every tenth value
 #: is hidden: enough rows to learn from, few enough to leave the others their say.
@@ -19,8 +20,10 @@ MASK_EVERY = 10
 RARE_SHARE = 0.01
 
 
-def mask_rarely_missing(features: Matrix, target: Vector, schema: Schema) -> Matrix:
+def mask_rarely_missing(features: Matrix, target: Vector, inputs: Inputs) -> Matrix:
     """A copy of [n, F] rows with values of the rarely missing nullable features hidden.
+
+    But for those whose missing values have a given place (`Inputs.missing`).
 
     The tenth is taken in the order of the outcome, another tenth for each feature:
     among the hidden values defaults are then as frequent as among all. A random
@@ -29,7 +32,11 @@ def mask_rarely_missing(features: Matrix, target: Vector, schema: Schema) -> Mat
     masked = features.copy()
     order = np.argsort(target, kind="stable")
     missing = np.isnan(features).mean(axis=0)
-    rare = (i for i, f in enumerate(schema.features) if f.nullable and missing[i] < RARE_SHARE)
+    rare = (
+        i
+        for i, f in enumerate(inputs.schema.features)
+        if f.nullable and missing[i] < RARE_SHARE and f.name not in inputs.missing
+    )
     for offset, column in enumerate(rare):
         masked[order[offset % MASK_EVERY :: MASK_EVERY], column] = np.nan
     return masked

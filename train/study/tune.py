@@ -24,7 +24,7 @@ from train.study.seeds import SEARCH, derived
 from train.tables.rows import Rows
 
 #: Counted up when the same trial would be scored otherwise: an older study is not gone on with.
-RECIPE = 2
+RECIPE = 3
 #: Tried first: strong regularisation and small trees, which suit few defaults.
 START: dict[str, float | int] = {
     "num_leaves": 8,
@@ -34,6 +34,8 @@ START: dict[str, float | int] = {
     "bagging_fraction": 0.7,
     "lambda_l2": 10.0,
 }
+#: Parameters that are whole numbers.
+WHOLE_PARAMETERS = ("num_leaves", "min_data_in_leaf")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 #: A trial worse than the median of its predecessors is pruned once there are this many.
 PRUNING_STARTS_AT_TRIAL = 8
@@ -45,12 +47,16 @@ MAX_TUNING_ROWS = 50_000
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best parameters, their out-of-fold cost a client, and how many trials it took."""
+    """The best parameters, their out-of-fold cost a client, and how many trials it took.
+
+    Or those of a bundle `taken_from`, of which no cost is known here.
+    """
 
     parameters: dict[str, float | int]
     cost: float
     trials: int
     pruned: int
+    taken_from: str = ""
 
 
 def tune(
@@ -104,6 +110,7 @@ def fingerprint(rows: Rows, costs: Costs, seed: int) -> str:
             seed,
             fixed(rows.inputs),
             rows.inputs.unordered,
+            dict(rows.inputs.missing),
             rows.inputs.max_leaves,
             START,
             MASK_EVERY,

@@ -188,9 +188,15 @@ MONOTONE = {
     "YEARS_EMPLOYED": -1,
 }
 
+#: What an applicant can change: ask for less, over a longer time, and pay what is overdue.
+ACTIONABLE = {"AMT_CREDIT": "down", "AMT_ANNUITY": "down", "BUREAU_AMT_CREDIT_SUM_OVERDUE_max": "down"}
 #: The same schema as it is exported: each direction is shown of every tree, or nothing is written.
 DESCRIBED = Schema(
-    replace(feature, monotone={1: "up", -1: "down"}.get(MONOTONE.get(feature.name, 0), ""))
+    replace(
+        feature,
+        monotone={1: "up", -1: "down"}.get(MONOTONE.get(feature.name, 0), ""),
+        actionable=ACTIONABLE.get(feature.name, "no"),
+    )
     for feature in SCHEMA.features
 )
 #: What a request may hold beside: logged, so that decisions can be watched, and never scored.

@@ -28,12 +28,14 @@ class Inputs:
     """The columns of a table.
 
     `monotone` says for a feature whether the answer never falls (1) or never rises
-    (-1) with it. `unordered` are categories that are compared as sets; the codes of
+    (-1) with it; `missing` of such a feature whether a missing value gives the `highest` or
+    the `lowest` output of all its values. `unordered` are categories that are compared as sets; the codes of
     others are compared as numbers. `max_leaves` bounds the trees that are tried.
     """
 
     schema: Schema
     monotone: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
     unordered: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
     max_leaves: int = 31
