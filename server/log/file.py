@@ -11,7 +11,14 @@ from pathlib import Path
 
 from server.durable import sync_directory
 from server.errors import SettingsError
-from server.log.rotation import CLOSED_MODE, TORN_SUFFIX, RetentionPolicy, closed_path
+from server.log.rotation import (
+    CLOSED_MODE,
+    TORN_SUFFIX,
+    RetentionPolicy,
+    closed_path,
+    highest_number,
+    number_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +45,7 @@ class LogFile:
         self.path = path
         self._retention = retention or RetentionPolicy()
         self._lock = threading.Lock()  # only for what replaces the descriptor
+        self._number = 0  # of the last closed file, once one was closed
         try:
             self._descriptor = _open(path, patience_seconds)
         except BlockingIOError:
@@ -96,7 +104,7 @@ class LogFile:
         return too_large or (bool(seconds) and time.monotonic() - self._began > seconds)
 
     def _rotate(self) -> None:
-        closed = closed_path(self.path)
+        closed = self._next_closed()
         try:
             self.path.rename(closed)
         except OSError as error:
@@ -116,7 +124,15 @@ class LogFile:
             sync_directory(self.path.parent)
         except OSError as error:
             logger.error("The prediction log %s cannot be synced: %s", closed, error.strerror)
+        self._number = number_of(closed)
         self._replace(fresh)
+
+    def _next_closed(self) -> Path:
+        """The name that the file gets. Looked for among all the closed ones once: there may be thousands."""
+        closed = closed_path(self.path, (self._number or highest_number(self.path)) + 1)
+        if closed.exists():  # somebody put files there
+            closed = closed_path(self.path, highest_number(self.path) + 1)
+        return closed
 
     def _replace(self, descriptor: int) -> None:
         with self._lock:

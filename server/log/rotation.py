@@ -28,14 +28,17 @@ class RetentionPolicy:
     total_bytes: int = 0
 
 
-def closed_path(path: Path) -> Path:
+def closed_path(path: Path, number: int) -> Path:
     """A name for `path` once it is closed: `<stem>.<number>.<UTC time>.jsonl`.
 
-    The number is one more than the highest there is, so a clock that is set back
-    names no file twice.
+    With a number beyond the highest there is a clock that is set back names no file twice.
     """
-    number = 1 + max((number_of(closed) for closed in closed_files(path)), default=0)
     return path.with_name(f"{path.stem}.{number:06d}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.jsonl")
+
+
+def highest_number(path: Path) -> int:
+    """The number of the last closed file of the log at `path`, 0 if there is none."""
+    return max(map(number_of, _closed(path.parent, path.stem)), default=0)
 
 
 def closed_files(path: Path) -> list[Path]:
@@ -65,14 +68,17 @@ def expired(directory: Path, stem: str, retention: RetentionPolicy) -> list[Path
     files = dict(_sizes_and_times(directory, stem))
     by_age = sorted(files, key=lambda path: (files[path].st_mtime, path.name))
     oldest = time.time() - retention.days * 86_400
-    gone = [p for p in by_age if retention.days and files[p].st_mtime < oldest and not _is_in_use(p)]
+    old = (p for p in by_age if retention.days and files[p].st_mtime < oldest)
+    gone = dict.fromkeys(p for p in old if not _is_in_use(p))
     if retention.total_bytes:
         left = [p for p in by_age if p not in gone and (is_closed(p) or p.suffix == TORN_SUFFIX)]
         total = sum(status.st_size for path, status in files.items() if path not in gone)
-        while left and total > retention.total_bytes:
-            total -= files[left[0]].st_size
-            gone.append(left.pop(0))
-    return gone
+        for path in left:
+            if total <= retention.total_bytes:
+                break
+            total -= files[path].st_size
+            gone[path] = None
+    return list(gone)
 
 
 def _sizes_and_times(directory: Path, stem: str) -> Iterator[tuple[Path, os.stat_result]]:

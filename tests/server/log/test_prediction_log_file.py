@@ -10,12 +10,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from server.errors import SettingsError
 from server.log.file import LogFile
-from server.log.rotation import RetentionPolicy, closed_files, expired
+from server.log.rotation import RetentionPolicy, closed_files, closed_path, expired, number_of
 
 LINES = [b'{"seq":%d,"input":"%s"}\n' % (i, b"x" * (i * 7 % 90)) for i in range(1, 121)]
 
@@ -103,6 +104,30 @@ def test_lines_are_split_over_files_by_size_and_none_is_lost(tmp_path: Path) -> 
     assert all(file.stat().st_size <= 1000 for file in [*closed, path])
     assert b"".join(file.read_bytes() for file in [*closed, path]) == b"".join(LINES)
     assert {stat.S_IMODE(file.stat().st_mode) for file in closed} == {0o400}
+
+
+def test_closing_a_file_takes_no_look_at_all_that_were_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of thousands of closed files each would cost the next one: 23 ms behind 3,000."""
+    path, looks, scandir = tmp_path / "a.jsonl", list[object](), os.scandir
+
+    def counted(folder: str) -> Any:
+        looks.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    file = LogFile(path, RetentionPolicy(file_bytes=1))
+    for line in LINES[:20]:
+        file.append([line])
+    assert len(looks) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(time, "strftime", lambda *_: "20261126T120000Z")
+    assert list(map(number_of, closed_files(path))) == list(range(1, 20))
+    (tmp_path / closed_path(path, 20).name).write_bytes(LINES[20])  # somebody's
+    file.append([LINES[21]])
+    assert sorted(map(number_of, closed_files(path)))[-2:] == [20, 21]
+    assert b"".join(f.read_bytes() for f in closed_files(path)[:-2]) == b"".join(LINES[:19])
 
 
 def test_a_file_is_closed_by_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
