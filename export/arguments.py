@@ -81,9 +81,11 @@ def parse(arguments: Sequence[str]) -> ExportRequest:
     if options.threshold is not None and not 0.0 <= options.threshold <= 1.0:
         parser.error("argument --threshold: expected a probability between 0 and 1")
     if (options.fn_cost is None) != (options.fp_cost is None):
-        parser.error("argument --fn-cost: expected --fp-cost with it")
+        given, lacks = ("--fn-cost", "--fp-cost") if options.fp_cost is None else ("--fp-cost", "--fn-cost")
+        parser.error(f"argument {given}: expected {lacks} with it")
     if (options.evaluate is None) != (options.target is None):
-        parser.error("argument --evaluate: expected --target with it")
+        given, lacks = ("--evaluate", "--target") if options.target is None else ("--target", "--evaluate")
+        parser.error(f"argument {given}: expected {lacks} with it")
     if options.decisions is not None and len(options.decisions) != 2:
         parser.error("argument --decisions: expected two names")
     return ExportRequest(**vars(options))

@@ -146,3 +146,12 @@ def test_golden_rows_carry_the_margin_as_a_hexadecimal_float(
     assert f"chmod -R go+rX {tmp_path / 'out'}" in capsys.readouterr().err
     line = orjson.loads((tmp_path / "out" / "golden.jsonl").read_bytes().split(b"\n")[0])
     assert float.fromhex(line["margin"]) == next(Bundle.load(tmp_path / "out").golden_rows()).margins[0]
+
+
+@pytest.mark.parametrize("given", ["--evaluate", "--target", "--fn-cost", "--fp-cost"])
+def test_option_that_lacks_its_other_names_both(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = {"--evaluate": "--target", "--fn-cost": "--fp-cost"}
+    other = (pairs | {b: a for a, b in pairs.items()})[given]
+    with pytest.raises(SystemExit):
+        parse(["model.txt", "--out", "bundle", given, "1"])
+    assert capsys.readouterr().err.endswith(f"argument {given}: expected {other} with it\n")
