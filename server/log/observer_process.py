@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[2]
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.25, 8.0
 #: One that has stayed for so long has had another reason.
 STAYED_SECONDS = 10.0
+#: One that has given no sign of life for so long stands still: its successor loses and doubles no line.
+#: Of a look at most so much counts: who was stopped together with it knows no better.
+HUNG_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 2.0
 #: What it may take to write what is left when the server ends; then it goes on alone.
 FINISH_SECONDS = 20.0
 
@@ -36,6 +39,8 @@ class ObserverProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = self._next_start = 0.0
         self._wait = FIRST_WAIT_SECONDS
+        self._looked_at = self._silent_seconds = 0.0
+        self._beat_ns = 0
         self._lacks = ""
         self._life, self._hold = os.pipe()  # neither is inherited by what is executed
 
@@ -56,7 +61,7 @@ class ObserverProcess:
                 # NumPy only counts here: threads for linear algebra would be memory and no use.
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
-            self._lacks = ""
+            self._lacks, self._silent_seconds = "", 0.0
         except OSError as error:
             if self._lacks != error.strerror:  # once a shortage, not once a try
                 logger.error(
@@ -65,10 +70,14 @@ class ObserverProcess:
             self._lacks = error.strerror or repr(error)
 
     def look_after(self) -> None:
-        """Start it again if it has ended, without haste if it ends at once."""
-        if self._process is not None and self._process.poll() is None:
-            return
+        """Start it again if it has ended, without haste if it ends at once; end it if it stands still."""
         now = time.monotonic()
+        if self._process is not None and self._process.poll() is None:
+            if self._stands_still(now):
+                logger.error("The process that writes the prediction log stands still; it is ended.")
+                self._process.kill()
+                self._silent_seconds = 0.0
+            return
         if self._process is not None:
             self._process = None
             stayed = now - self._started_at >= STAYED_SECONDS
@@ -79,6 +88,14 @@ class ObserverProcess:
         if now >= self._next_start:
             self._next_start = now + self._wait
             self.start()
+
+    def _stands_still(self, now: float) -> bool:
+        beat_ns = max(ring.beat_ns for ring in self._channel.rings)
+        self._silent_seconds += min(now - self._looked_at, LONGEST_LOOK_SECONDS)
+        if beat_ns != self._beat_ns:
+            self._silent_seconds = 0.0
+        self._looked_at, self._beat_ns = now, beat_ns
+        return self._silent_seconds > HUNG_SECONDS
 
     def finish(self) -> None:
         """Let go of its life and wait until every line is written; after the workers have ended."""

@@ -66,6 +66,7 @@ class RunningServer(NamedTuple):
 
     def request_reload(self) -> None:
         """Have it read its model folders again, and do not wait; raises `ServerError`."""
+        self._check_lives()
         try:
             os.kill(self.pid, signal.SIGHUP)
         except PermissionError:
@@ -73,6 +74,17 @@ class RunningServer(NamedTuple):
                 f"expected to be allowed to signal the server, process {self.pid}, got a refusal: "
                 "run this as the user it runs as"
             ) from None
+
+    def _check_lives(self) -> None:
+        """Raise `ServerError` if the server has ended: its successor was told nothing."""
+        try:
+            if psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE:
+                return
+        except psutil.NoSuchProcess:
+            pass
+        raise ServerError(
+            f"expected the server, process {self.pid}, to reload, got its end: see where it logs"
+        )
 
     def _why_not(self) -> str:
         """What a check of its models with its settings and environment says."""
@@ -121,6 +133,7 @@ class RunningServer(NamedTuple):
         Raises `ServerError`.
         """
         while time.monotonic() < end:
+            self._check_lives()
             page = self._get("/metrics", end)
             found = {word: float(number) for word, number in _RELOADS.findall(page)}
             if len(found) == len(Reloads._fields) and not _IN_PROGRESS.search(page):
@@ -141,6 +154,8 @@ class RunningServer(NamedTuple):
                 if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403):
                     got = "another" if self.key else "none"
                     raise ServerError(f"expected a key for admin in --key-file, got {got}") from None
+                if end:
+                    self._check_lives()
                 if time.monotonic() >= end:
                     raise ServerError(f"expected a Hotrow server at {self.url}, got: {error}") from None
                 time.sleep(PAUSE_SECONDS)

@@ -15,8 +15,11 @@ import psutil
 import pytest
 
 from loadtest.harness.scrape import scrape, total
+from loadtest.harness.subject import has_ended, observer_of, runs
 from monitoring.logs.verification import verify
+from server.log import observer_process
 from server.log.channel import Descriptions
+from server.log.observer_process import ObserverProcess
 from server.log.prediction_log import SharedLog
 from server.log.stream import Known, Stream, Tallies
 from server.metrics.process_usage import ProcessUsage
@@ -120,6 +123,39 @@ def test_failure_to_count_drift_costs_no_line(
     stream.finish()
     assert _ids(tmp_path) == [orjson.loads(answer)["id"] for answer in answers]
     assert caplog.text.count("Drift of an instance cannot be counted any more; the log goes on.") == 1
+
+
+def test_observer_that_stands_still_for_long_is_replaced(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = share_metrics([bundle], 1)
+    log = SharedLog(Settings(model=(bundle.directory,), log_dir=tmp_path), metrics)
+    (model,) = open_worker(log.settings, [bundle], metrics, 0, log).models
+    observer, rings = log.observer, log.channel.rings
+    observer.start()
+    first = observer_of(os.getpid())
+    try:
+        began_ns = time.perf_counter_ns()
+        eventually(lambda: rings[0].beat_ns > began_ns)
+        observer.look_after()  # it lives
+        first.suspend()
+        model.scorer.respond(orjson.dumps(ROWS[0]), lambda _: None, time.perf_counter_ns())
+        with monkeypatch.context() as patch:
+            patch.setattr(observer_process, "HUNG_SECONDS", 0.0)
+            observer.look_after()  # there may have been a beat since
+            observer.look_after()
+        eventually(lambda: has_ended(first.pid))
+        eventually(lambda: _is_replaced(observer, first.pid))
+    finally:
+        observer.finish()
+    assert len(_ids(tmp_path)) == 1
+    assert "stands still; it is ended" in caplog.text
+
+
+def _is_replaced(observer: ObserverProcess, pid: int) -> bool:
+    observer.look_after()
+    children = psutil.Process().children()
+    return any(child.pid != pid and runs(child, "server.log.observer") for child in children)
 
 
 def test_nothing_is_unwritten_at_rest(bundle: Bundle, tmp_path: Path) -> None:

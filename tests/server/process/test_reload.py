@@ -32,6 +32,7 @@ from server.model.bundle import Bundle
 from server.process.workers import HUNG_AFTER_SECONDS
 from server.publish import commands as models
 from server.publish.publication import previous, publish, roll_back
+from server.publish.running_server import RunningServer, ServerError
 from tests.support.bundles import (
     CREDIT,
     ROW,
@@ -310,6 +311,18 @@ def test_signal_goes_to_no_stranger(three: Path, tmp_path: Path) -> None:
     finally:
         stranger.terminate()
         stranger.wait(60)
+
+
+@pytest.mark.parametrize("dies", ["before it is told", "when it is told"])
+def test_server_that_ends_is_not_waited_for(server: str, dies: str) -> None:
+    """As if it had been killed amid a publication, and its successor answered at the port."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        if dies == "before it is told":
+            process.kill()
+            process.wait()
+        # SIGHUP ends it: it was no server.
+        with pytest.raises(ServerError, match=f"process {process.pid}, to reload, got its end"):
+            RunningServer(process.pid, server).reload()
 
 
 def test_successors_that_do_not_stay_are_rolled_back(
