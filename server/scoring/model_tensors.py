@@ -125,16 +125,19 @@ class ModelTensors:
         if tensor.datatype != BYTES:
             return _as_float64(tensor)
         feature = self.bundle.schema.features[self._columns[tensor.name]]
-        codes, errors, bad = np.empty(len(tensor.values)), [], 0
+        codes = np.empty(len(tensor.values))
+        errors: list[FieldError] = []
         for row, text in enumerate(tensor.values.tolist()):
             try:
                 codes[row] = np.nan if text is None else feature.encode(text)
             except FieldError as error:
-                bad += 1
-                if bad <= MAX_OF_MATRIX:
-                    errors.append(FieldError(f"/{row}/{feature.name}", error.detail))
-        if bad:
-            raise UnacceptableRow(f"{bad} values are not acceptable", errors=errors)
+                errors.append(FieldError(f"/{row}/{feature.name}", error.detail))
+                if len(errors) == MAX_OF_MATRIX:
+                    break
+        if errors:
+            unread = len(codes) - row - 1
+            more = f", and {unread} more were not looked at" if unread else ""
+            raise UnacceptableRow(f"{len(errors)} values are not acceptable{more}", errors=errors)
         return codes
 
     def tensor(self, name: str, scored: ScoredRows) -> Tensor:

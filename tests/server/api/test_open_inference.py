@@ -280,6 +280,22 @@ def test_texts_of_a_column_come_in_binary_too(client: httpx.Client) -> None:
     assert outputs(answer) == outputs(infer(client, body([[1, 2, np.nan], [2, 0, np.nan]])))
 
 
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (99, "99 values are not acceptable:"),
+        (100, "100 values are not acceptable:"),
+        (1500, "100 values are not acceptable, and 1400 more were not looked at:"),
+    ],
+)
+def test_bad_texts_of_a_column_are_named_up_to_a_hundred(client: httpx.Client, count: int, told: str) -> None:
+    """To word one takes as long as to encode fifty."""
+    column = {"name": "contract", "shape": [count], "datatype": "BYTES", "data": ["no such"] * count}
+    error = infer(client, {"inputs": [column]}).json()["error"]
+    assert error.startswith(told)
+    assert "/0/contract: expected one of" in error
+
+
 def _changed(**members: Any) -> dict[str, Any]:
     request = body([[1.0, 0, 0]])
     request["inputs"][0] |= members
