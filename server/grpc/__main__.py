@@ -30,7 +30,9 @@ def main(arguments: Sequence[str]) -> None:
     # Imported here: without its library the command says so.
     from server.grpc.service import make_server
     from server.grpc.upstream import Upstream
+    from server.process.memory import keep_no_large_blocks
 
+    keep_no_large_blocks()
     upstream = Upstream(settings.host, settings.port)
     server = make_server(upstream, settings.max_batch_bytes)
     address = f"{settings.host}:{options.grpc_port}"

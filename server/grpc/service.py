@@ -1,14 +1,17 @@
 """The protocol's calls: each one request to the server, its refusals as gRPC's status codes."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import grpc
 import orjson
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from server.errors import Problem
+from server.errors import MalformedBody, Problem
 from server.grpc.inference import from_http, to_http
 from server.grpc.messages import HEALTH, INFERENCE, MESSAGES, NOT_SERVING, SERVING
 from server.grpc.upstream import HEAD_LENGTH, PASSED_ON, Answered, Refused, Upstream
@@ -34,11 +37,32 @@ CODES = {
 }
 
 
-class InferenceService:
-    """Answers each call by asking the server behind."""
+class HeldBytes:
+    """The bytes of the messages that are worked on, each in some four copies; for all threads."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, most: int) -> None:
+        self._most, self._held, self._lock = most, 0, threading.Lock()
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Hold so many more; raises `Refused` where they are too many, but not alone."""
+        with self._lock:
+            if self._held and self._held + size > self._most:
+                raise Refused(503, "expected fewer large calls at once, got more than are held")
+            self._held += size
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held -= size
+
+
+class InferenceService:
+    """Answers each call by asking the server behind; of inferences at most so many bytes at once."""
+
+    def __init__(self, upstream: Upstream, most_bytes: int) -> None:
         self._upstream = upstream
+        self._held = HeldBytes(most_bytes)
 
     def _ask(
         self,
@@ -104,11 +128,16 @@ class InferenceService:
         models = orjson.loads(self._ask(context, "POST", "/v2/repository/index", asked).body)
         return MESSAGES["RepositoryIndexResponse"](models=models)
 
-    def model_infer(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Score rows."""
-        body, head_length = to_http(request)
-        path = f"{_path(request, 'model_name', 'model_version')}/infer"
-        return from_http(*self._ask(context, "POST", path, body, head_length))
+    def model_infer(self, message: bytes, context: grpc.ServicerContext) -> Any:
+        """Score rows; the message is parsed once there is room for it."""
+        with self._held.holding(len(message)):
+            try:
+                request = MESSAGES["ModelInferRequest"].FromString(message)
+            except DecodeError:
+                raise MalformedBody("expected a ModelInferRequest, got another message") from None
+            body, head_length = to_http(request)
+            path = f"{_path(request, 'model_name', 'model_version')}/infer"
+            return from_http(*self._ask(context, "POST", path, body, head_length))
 
     def check(self, _: Any, context: grpc.ServicerContext) -> Any:
         """gRPC's own health check, as Kubernetes asks it."""
@@ -122,21 +151,22 @@ def _path(request: Any, name: str = "name", version: str = "version") -> str:
     return f"{path}/versions/{quote(asked, safe='')}" if asked else path
 
 
-def _handler(call: Callable[[Any, Any], Any], request: str, response: str) -> grpc.RpcMethodHandler:
+def _handler(
+    call: Callable[[Any, Any], Any], request: str, response: str, *, is_parsed: bool = True
+) -> grpc.RpcMethodHandler:
     def answer(message: Any, context: grpc.ServicerContext) -> Any:
         try:
             return call(message, context)
         except Problem as problem:
             context.abort(CODES.get(problem.status, grpc.StatusCode.INTERNAL), problem.detail)
 
-    return grpc.unary_unary_rpc_method_handler(
-        answer, MESSAGES[request].FromString, MESSAGES[response].SerializeToString
-    )
+    parse = MESSAGES[request].FromString if is_parsed else None
+    return grpc.unary_unary_rpc_method_handler(answer, parse, MESSAGES[response].SerializeToString)
 
 
 def make_server(upstream: Upstream, max_bytes: int) -> grpc.Server:
     """A server of both services; messages may have `max_bytes` of tensors."""
-    service = InferenceService(upstream)
+    service = InferenceService(upstream, 2 * max_bytes)
     calls = {
         "ServerLive": service.server_live,
         "ServerReady": service.server_ready,
@@ -145,9 +175,11 @@ def make_server(upstream: Upstream, max_bytes: int) -> grpc.Server:
         "ModelMetadata": service.model_metadata,
         "ModelStatistics": service.model_statistics,
         "RepositoryIndex": service.repository_index,
-        "ModelInfer": service.model_infer,
     }
     handlers = {name: _handler(call, f"{name}Request", f"{name}Response") for name, call in calls.items()}
+    handlers["ModelInfer"] = _handler(
+        service.model_infer, "ModelInferRequest", "ModelInferResponse", is_parsed=False
+    )
     health = {"Check": _handler(service.check, "HealthCheckRequest", "HealthCheckResponse")}
     limit = max_bytes + MAX_OTHER_BYTES
     server = grpc.server(
