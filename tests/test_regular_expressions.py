@@ -72,7 +72,8 @@ def _compiled(path: Path, call: ast.Call) -> "re.Pattern[Any]":
     module = importlib.import_module(".".join(path.with_suffix("").parts))
     compiled = ast.Attribute(ast.Name("re", ast.Load()), "compile", ast.Load())
     takes_text = isinstance(call.func, ast.Attribute) and call.func.attr != "compile"
-    only = ast.Call(compiled, call.args[:1] if takes_text else call.args, call.keywords)
+    flags = [keyword for keyword in call.keywords if keyword.arg == "flags"]  # not how often, as of `re.sub`
+    only = ast.Call(compiled, call.args[:1] if takes_text else call.args, flags)
     expression = ast.fix_missing_locations(ast.Expression(only))
     pattern: re.Pattern[Any] = eval(compile(expression, str(path), "eval"), vars(module) | {"re": re})
     return pattern

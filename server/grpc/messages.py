@@ -13,6 +13,9 @@ from google.protobuf import (  # type: ignore[import-untyped]
     descriptor_pool,
     message_factory,
 )
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from server.errors import MalformedBody
 
 INFERENCE, HEALTH = "inference", "grpc.health.v1"
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -104,3 +107,11 @@ def _fields(package: str, members: str) -> Iterator[descriptor_pb2.FieldDescript
 
 #: The classes by name.
 MESSAGES = _classes(INFERENCE, _MESSAGES) | _classes(HEALTH, _HEALTH)
+
+
+def parsed(name: str, message: bytes) -> Any:
+    """A message of this name; raises `MalformedBody` for bytes that are none."""
+    try:
+        return MESSAGES[name].FromString(message)
+    except DecodeError:
+        raise MalformedBody(f"expected a {name}, got another message") from None

@@ -9,11 +9,10 @@ from urllib.parse import quote
 
 import grpc
 import orjson
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from server.errors import MalformedBody, Problem
+from server.errors import Problem
 from server.grpc.inference import from_http, to_http
-from server.grpc.messages import HEALTH, INFERENCE, MESSAGES, NOT_SERVING, SERVING
+from server.grpc.messages import HEALTH, INFERENCE, MESSAGES, NOT_SERVING, SERVING, parsed
 from server.grpc.upstream import HEAD_LENGTH, PASSED_ON, Answered, Refused, Upstream
 
 #: Calls answered at once; more wait in gRPC.
@@ -131,10 +130,7 @@ class InferenceService:
     def model_infer(self, message: bytes, context: grpc.ServicerContext) -> Any:
         """Score rows; the message is parsed once there is room for it."""
         with self._held.holding(len(message)):
-            try:
-                request = MESSAGES["ModelInferRequest"].FromString(message)
-            except DecodeError:
-                raise MalformedBody("expected a ModelInferRequest, got another message") from None
+            request = parsed("ModelInferRequest", message)
             body, head_length = to_http(request)
             path = f"{_path(request, 'model_name', 'model_version')}/infer"
             return from_http(*self._ask(context, "POST", path, body, head_length))
