@@ -43,7 +43,6 @@ class Judge:
         self._index = {name: i for i, name in enumerate(names)}
         self.limits = [band.below for band in policy.bands if band.below is not None] or [threshold]
         self._bands = len(self.limits) + 1
-        self._values = struct.Struct(f"={len(names)}d").unpack
         self._least_known = len(names) - (policy.needed.known_at_least if policy.needed else 0)
         self._enough = (policy.needed.unless_below or 0.0) if policy.needed else 0.0
         self._always = [self._index[name] for name in policy.needed.always] if policy.needed else []
@@ -52,7 +51,8 @@ class Judge:
         if policy.unusual is not None:
             fires.append(self._unusual(policy.unusual))
         self._fires = [(1 << bit, one) for bit, one in enumerate(fires, start=first)]
-        self._of_one = _Comparisons(policy, names, first)
+        #: The verdict on a probability and its encoded row.
+        self.verdict = _verdict(policy, names, self.limits)
         #: The decision of each reason, the first of which counts; -1 of a note.
         self._thens = [
             self.decisions.index(then) if then else -1
@@ -63,15 +63,6 @@ class Judge:
             )
         ]
         self.outcome = lru_cache(1024)(self._outcome)
-
-    def verdict(self, probability: float, row: Row) -> int:
-        """The verdict on one encoded row of this probability."""
-        reasons = 0
-        if self._policy.needed is not None and probability >= self._enough and self._lacks(row):
-            reasons = 1
-        if self._fires:
-            reasons |= self._of_one.fire(row)
-        return reasons * self._bands + bisect_right(self.limits, probability)
 
     def verdicts(self, probabilities: npt.NDArray[np.float64], rows: Matrix) -> Verdicts:
         """The verdicts on n encoded rows, float64 [n, F], int64 [n]."""
@@ -122,17 +113,6 @@ class Judge:
         spoken = (then for bit, then in enumerate(self._thens) if bits >> bit & 1 and then >= 0)
         return next(spoken, band)
 
-    def _lacks(self, row: Row) -> bool:
-        # A search of the bytes never counts too few: only then is it worth counting.
-        if row.count(_MISSING) > self._least_known:
-            values = self._values(row)
-            if sum(value != value for value in values) > self._least_known:
-                return True
-        for i in self._always:  # noqa: SIM110  # a generator would cost more than it looks at
-            if row[8 * i : 8 * i + 8] == _MISSING:
-                return True
-        return False
-
     def _check(self, check: Check) -> Fires:
         i = self._index[check.feature]
         limit = check.limit
@@ -157,49 +137,49 @@ class Judge:
         return fires
 
 
-class _Comparisons:
-    """Checks and unusual inputs of one row: in flat lists, as a call each costs more than a comparison."""
+def _verdict(policy: Policy, names: Sequence[str], limits: Sequence[float]) -> Callable[[float, Row], int]:
+    """A function from a probability and its encoded row to the verdict.
 
-    def __init__(self, policy: Policy, names: Sequence[str], first: int) -> None:
-        looked_at = policy.looked_at()
-        index = {name: i for i, name in enumerate(name for name in names if name in looked_at)}
-        #: Only the inputs that are compared become Python's floats.
-        self._unpack = struct.Struct("=" + "".join("d" if name in index else "8x" for name in names)).unpack
-        self._above: list[tuple[int, int, float]] = []
-        self._below: list[tuple[int, int, float]] = []
-        #: Beside the bit and the input the other one, what it is multiplied with, and what is added.
-        self._above_other: list[tuple[int, int, int, float, float]] = []
-        self._below_other: list[tuple[int, int, int, float, float]] = []
-        for bit, check in enumerate(policy.checks, start=first):
-            limit, is_most = check.limit, check.at_most is not None
-            head = 1 << bit, index[check.feature]
-            if isinstance(limit, Term):
-                others = self._above_other if is_most else self._below_other
-                others.append((*head, index[limit.feature], limit.times, limit.plus))
-            else:
-                (self._above if is_most else self._below).append((*head, limit))
-        unusual = policy.unusual
-        self._usual = [(index[name], *ends) for name, ends in unusual.limits.items()] if unusual else []
-        self._least = unusual.inputs if unusual else 1
-        self._unusual_bit = 1 << first + len(policy.checks)
+    It is written as one Python function of numbers alone, as a call or a loop a check would cost more
+    than it compares. Only the inputs that are looked at become Python's floats; of NaN each comparison
+    is false.
+    """
+    looked_at = policy.looked_at()
+    place = {name: f"x{i}" for i, name in enumerate(names) if name in looked_at}
+    lines = [f"[{', '.join(place.values())}] = unpack(row)"] if place else []
+    lines += ["bits = count = 0"]
+    needed, first = policy.needed, int(policy.needed is not None)
+    if needed is not None:
+        most = len(names) - needed.known_at_least
+        # A search of the bytes never counts too few: only then is it worth counting.
+        lacks = [f"{place[name]} != {place[name]}" for name in needed.always]
+        lacks += [f"row.count(missing) > {most} and unknown(row) > {most}"]
+        lines += [f"if probability >= {needed.unless_below or 0.0!r} and ({' or '.join(lacks)}): bits = 1"]
+    for bit, check in enumerate(policy.checks, start=first):
+        limit, sign = check.limit, "<" if check.at_most is None else ">"
+        if isinstance(limit, Term):
+            other = f"{place[limit.feature]} * {float(limit.times)!r} + {float(limit.plus)!r}"
+        else:
+            other = repr(float(limit))
+        lines += [f"if {place[check.feature]} {sign} {other}: bits |= {1 << bit}"]
+    if policy.unusual is not None:
+        for name, (low, high) in policy.unusual.limits.items():
+            x = place[name]
+            lines += [f"if {x} < {float(low)!r} or {x} > {float(high)!r}: count += 1"]
+        lines += [f"if count >= {policy.unusual.inputs}: bits |= {1 << first + len(policy.checks)}"]
+    lines += [f"return bits * {len(limits) + 1} + bisect(limits, probability)"]
+    return _function(lines, limits, "=" + "".join("d" if name in place else "8x" for name in names))
 
-    def fire(self, encoded: Row) -> int:
-        """The bits of those that speak of an encoded row; of NaN every comparison is false."""
-        row, bits = self._unpack(encoded), 0
-        for bit, i, limit in self._above:
-            if row[i] > limit:
-                bits |= bit
-        for bit, i, limit in self._below:
-            if row[i] < limit:
-                bits |= bit
-        for bit, i, j, times, plus in self._above_other:
-            if row[i] > row[j] * times + plus:
-                bits |= bit
-        for bit, i, j, times, plus in self._below_other:
-            if row[i] < row[j] * times + plus:
-                bits |= bit
-        count = 0
-        for i, low, high in self._usual:
-            if row[i] < low or row[i] > high:
-                count += 1
-        return bits | self._unusual_bit if count >= self._least else bits
+
+def _function(lines: Sequence[str], limits: Sequence[float], form: str) -> Callable[[float, Row], int]:
+    """The function of these lines, which hold places and numbers and nothing of a bundle's text."""
+    made: dict[str, Any] = {
+        "unpack": struct.Struct(form).unpack,
+        "missing": _MISSING,
+        "bisect": bisect_right,
+        "limits": limits,
+        "unknown": lambda row: int(np.isnan(np.frombuffer(row)).sum()),
+    }
+    exec("def verdict(probability, row):" + "".join(f"\n    {line}" for line in lines), made)
+    verdict: Callable[[float, Row], int] = made["verdict"]
+    return verdict

@@ -111,11 +111,12 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
             yield self.unusual.then
 
     def looked_at(self) -> frozenset[str]:
-        """The inputs whose values checks and `unusual` compare."""
+        """The inputs whose values are looked at: those that are needed, checked and may be unusual."""
         terms = [check.limit for check in self.checks]
         others = {term.feature for term in terms if isinstance(term, Term)}
         usual = set(self.unusual.limits) if self.unusual is not None else set()
-        return frozenset({check.feature for check in self.checks} | others | usual)
+        always = set(self.needed.always) if self.needed is not None else set()
+        return frozenset({check.feature for check in self.checks} | others | usual | always)
 
     def reasons(self) -> tuple[str, ...]:
         """What `because` may hold, in the order it is said in."""
