@@ -242,7 +242,8 @@ def _advice(conversion: Conversion) -> str:
         return ": please report this model"
     return (
         f": {converter} converts {conversion.record['estimator']} otherwise than scikit-learn scores it; fit "
-        "another estimator, or make an ONNX file of it in another way and export that"
+        "another estimator (of a calibrated pipeline calibrate the last step), or make an ONNX file of it in "
+        "another way and export that"
     )
 
 

@@ -57,6 +57,10 @@ _OWN_MEMBERS = {
 }  # fmt: skip
 
 
+#: Beyond it a difference is more than how a function rounds: a part may be computed in float32.
+_LAST_BITS = 1e-9
+
+
 class _Described(NamedTuple):
     """What is written beside the graph: names, decisions, columns, and the manifest's free members."""
 
@@ -108,6 +112,11 @@ def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> Non
         replace=request.replace,
     )
     _say_written(request.out, bundle)
+    if request.data is None and not bundle.exact and bundle.bound > _LAST_BITS:
+        _say(
+            f"Within {bundle.bound:.3g} on rows that were drawn without knowing yours, and how far it is off "
+            "may depend on how large numbers are: give --data, so that it is shown where your rows lie."
+        )
 
 
 def _description(

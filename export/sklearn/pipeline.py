@@ -25,6 +25,7 @@ from export.forest.source import as_sent
 from export.forest.trees import Forest
 from export.onnx.lean import Entry, Score, lean_graph, matrix_entry
 from export.onnx.source import open_session
+from export.sklearn.bins import register_bins
 from export.sklearn.columns import column_knots, used_columns
 from export.sklearn.discriminant import register_discriminant
 from export.sklearn.folding import columns_of, folded
@@ -142,6 +143,7 @@ def _converted(
     """skl2onnx's graph in float64 if ONNX Runtime has its operators, else in float32."""
     refusal = ""
     register_imputer()
+    register_bins()
     register_tables()
     register_functions()
     register_target()
@@ -157,17 +159,21 @@ def _converted(
                 )
             model = with_trees(made)
             score = _score(model, classes, ensemble)
-            open_session(lean_graph(model, len(features), entry, score, {}))
         except ExportRefused:
             raise
         except Exception as error:  # noqa: BLE001  # each of its converters raises its own kind
             refusal = first_line(error)
             continue
+        try:
+            open_session(lean_graph(model, len(features), entry, score, {}))
+        except ExportRefused as error:  # ONNX Runtime has not each operator in float64
+            refusal = str(error)
+            continue
         return model, entry, score
     raise ExportRefused(
         f"expected an estimator skl2onnx converts, got {_estimator_words(estimator)}, "
-        f"of which it says: {refusal[:200]}; prepare such columns outside of the model, or save the "
-        "booster at the end alone and serve that"
+        f"of which it says: {refusal[:200]}; prepare such columns outside of the model, save the booster at "
+        "the end alone and serve that, or, of a calibrated pipeline, calibrate the last step"
     )
 
 

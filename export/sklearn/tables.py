@@ -149,6 +149,8 @@ def _gives_sparse(pipeline: Any) -> bool:
         name = type(step).__name__
         if name == "OneHotEncoder":
             return bool(step.sparse_output)
+        if name == "KBinsDiscretizer":
+            return bool(step.encode == "onehot")
         if hasattr(step, "sparse_output_"):
             return bool(step.sparse_output_)
         if step not in (None, "passthrough") and name not in _KEEP_SPARSE:

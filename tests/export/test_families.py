@@ -27,6 +27,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
+    KBinsDiscretizer,
     OneHotEncoder,
     OrdinalEncoder,
     StandardScaler,
@@ -217,6 +218,12 @@ FAMILIES: dict[str, tuple[Callable[[], Any], pd.DataFrame, float]] = {
     ),
     "BaggingClassifier of LightGBM": (
         lambda: BaggingClassifier(light(), n_estimators=2), FRAME[NUMBERS], 1e-12,
+    ),
+    "Pipeline of KBinsDiscretizer, OneHotEncoder and LogisticRegression (a scorecard)": (
+        lambda: behind(
+            OneHotEncoder(), LogisticRegression(),
+            KBinsDiscretizer(5, quantile_method="averaged_inverted_cdf"),
+        ), FRAME, 1e-12,
     ),
 }  # fmt: skip
 

@@ -14,9 +14,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PowerTransformer, StandardScaler
-from sklearn.svm import SVC
+from sklearn.preprocessing import KBinsDiscretizer, PowerTransformer, StandardScaler
+from sklearn.svm import SVC, LinearSVC
 
+from export.arguments import parse
+from export.command import export as export_command
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion
 from export.load import LoadOptions, load
@@ -54,6 +56,38 @@ def test_a_threshold_decides_as_it_did(make: Any, tmp_path: Path) -> None:
     assert decided == model.predict(MATRIX).tolist()
 
 
+@pytest.mark.parametrize("encode", ["onehot", "onehot-dense", "ordinal"])
+def test_numbers_beside_the_edge_of_a_bin_are_in_scikit_learns_bin(encode: str, tmp_path: Path) -> None:
+    """Also large ones, which are the edge itself in float32."""
+    rows = np.abs(MATRIX) * [1, 1e3, 1e9]
+    bins = KBinsDiscretizer(4, encode=encode, quantile_method="averaged_inverted_cdf")
+    model = make_pipeline(bins, LogisticRegression()).fit(rows, TARGET)
+    predictor = Predictor(export(tmp_path, loaded(tmp_path, model)))
+    asked = []
+    for column, edges in enumerate(bins.bin_edges_):
+        for edge in edges:
+            for value in (edge, np.nextafter(edge, -np.inf), np.nextafter(edge, np.inf)):
+                asked.append(rows[0].copy())
+                asked[-1][column] = value
+    found = [predictor.predict(row.tobytes())[0] for row in asked]
+    assert np.abs(found - model.predict_proba(np.array(asked))[:, 1]).max() < 1e-12
+
+
+@pytest.mark.whole
+def test_a_bound_of_single_precision_asks_for_data_and_is_held_to_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = np.exp(MATRIX[:, :1] * 3) * 1e4
+    model = make_pipeline(PowerTransformer(), LogisticRegression(C=1e4)).fit(rows, TARGET)
+    joblib.dump(model, tmp_path / "m.joblib")
+    np.savetxt(tmp_path / "t.csv", rows, header="f0", comments="")
+    said = [str(tmp_path / "m.joblib"), "--trust-pickle", "--out", str(tmp_path / "out")]
+    export_command(parse(said), ordinary_rows=300)
+    assert "give --data, so that it is shown where your rows lie" in capsys.readouterr().err
+    export_command(parse([*said, "--data", str(tmp_path / "t.csv"), "--replace"]), ordinary_rows=300)
+    assert "give --data" not in capsys.readouterr().err
+
+
 def refused(make: Any, words: str, folder: Path) -> None:
     with pytest.raises(ExportRefused, match=words):
         loaded(folder, make)
@@ -73,6 +107,10 @@ def test_what_cannot_be_is_said_with_what_to_do(tmp_path: Path) -> None:
 
     powers = TransformedTargetRegressor(LinearRegression(), transformer=PowerTransformer())
     refused(powers.fit(MATRIX, MATRIX[:, 0]), "NumPy's functions or a scaler .* PowerTransformer", tmp_path)
+    inside = CalibratedClassifierCV(make_pipeline(StandardScaler(), LinearSVC()), cv=2)
+    refused(inside.fit(MATRIX, TARGET), "of a calibrated pipeline, calibrate the last step", tmp_path)
+    behind = make_pipeline(StandardScaler(), CalibratedClassifierCV(LinearSVC(), cv=2)).fit(MATRIX, TARGET)
+    assert loaded(tmp_path, behind).task == "binary"
     data = lightgbm.Dataset(MATRIX, TARGET == "late")
     several = lightgbm.cv({"objective": "binary", "verbosity": -1}, data, 2, nfold=2, return_cvbooster=True)
     refused(several["cvbooster"], "CVBooster of several: save one of its boosters", tmp_path)
