@@ -136,6 +136,7 @@ def _converted(family: str) -> Conversion:
     return convert_sklearn(estimator.fit(matrix, target(matrix)), "model.pkl", b"")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("family", ["xgboost", "forest", "linear"])
 def test_models_of_every_family_are_asked(family: str, tmp_path: Path) -> None:
     from server.model.schema import Schema
