@@ -44,7 +44,7 @@ COMMANDS = {
         "monitoring verify-log", "whether a log is whole", "monitoring", ("duckdb", "polars")
     ),
     "erase": Command("monitoring erase", "rows taken out of a log", "monitoring", ("duckdb", "polars")),
-    "find": Command("monitoring find", "the lines of an id", "monitoring", ("duckdb", "polars")),
+    "find": Command("monitoring find", "the lines of an id or a caller", "monitoring", ("duckdb", "polars")),
     "outcomes": Command("monitoring outcomes", "how good scores were", "monitoring", ("duckdb", "polars")),
     "fairness": Command("monitoring fairness", "decisions by group", "monitoring", ("duckdb", "polars")),
     "simulate-month": Command(

@@ -98,11 +98,14 @@ def main(arguments: Sequence[str]) -> int:
     )
     month.add_argument("out", type=Path, metavar="OUT", help="folder to write logs/ and outcomes.csv into")
     month.add_argument("--rows-a-day", type=int, default=600, metavar="N", help="[600]")
-    find = command("find", _find, "the lines of an id, as JSON; exits 3 if there are none", model=False)
-    find.add_argument(
+    find = command(
+        "find", _find, "the lines of an id or a caller, as JSON; exits 3 if there are none", model=False
+    )
+    which = find.add_mutually_exclusive_group(required=True)
+    which.add_argument("--caller", metavar="NAME", help="the name of a key, or of a client's certificate")
+    which.add_argument(
         "--id",
         action="append",
-        required=True,
         help="the id of a response, or a client's of a row, a request or a trace (may be repeated)",
     )
     for parser_ in (report, drift, outcomes, fair, replay, verify, erase, find):
@@ -356,9 +359,9 @@ def _find(options: argparse.Namespace, console: "Console") -> int:
     from rich.markup import escape
 
     from monitoring.logs.finding import Search
-    from monitoring.logs.subject import ResponseIds
+    from monitoring.logs.subject import OfCaller, ResponseIds
 
-    search = Search(options.log, ResponseIds(options.id))
+    search = Search(options.log, ResponseIds(options.id) if options.id else OfCaller(options.caller))
     lines = 0
     for line in search.lines():
         console.file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode())
@@ -367,7 +370,7 @@ def _find(options: argparse.Namespace, console: "Console") -> int:
     for sentence in search.unsearched:
         console.print(f"[red]Not searched:[/] {escape(sentence)}.", soft_wrap=True)
     if not lines:
-        console.print("No line of these ids.")
+        console.print(f"No line of {'these ids' if options.id else 'this caller'}.")
     return 0 if lines and not search.unsearched else FOUND
 
 

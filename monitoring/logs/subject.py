@@ -68,6 +68,22 @@ class ResponseIds:
         return [i for i, row_id in enumerate(record.get("row_ids", ())) if str(row_id) in self._ids]
 
 
+class OfCaller:
+    """The rows that were sent with a key, or by a client with a certificate, of this name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._text = orjson.dumps(name)
+
+    def may_be_in(self, text: bytes) -> bool:
+        """Whether the name stands there."""
+        return self._text in text
+
+    def rows(self, record: dict[str, Any]) -> Collection[int]:
+        """All rows of such a caller's request."""
+        return range(len(rows_of(record))) if record.get("caller") == self._name else ()
+
+
 def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of a line, of which a batch's has several."""
     rows = record["input"].get("rows")

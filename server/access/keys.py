@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from server.access.scopes import SCOPES, scopes_for
-from server.errors import Forbidden, Problem, SettingsError, Unauthorized, listed
+from server.errors import Forbidden, SettingsError, Unauthorized, listed
 
 #: 256 random bits: a digest of them needs no salt, and none of them is ever guessed.
 KEY_BYTES = 32
@@ -92,15 +92,6 @@ def given_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 def _challenge(words: str) -> dict[str, str]:
     """RFC 6750, section 3."""
     return {"WWW-Authenticate": 'Bearer realm="Hotrow"' + (f", {words}" if words else "")}
-
-
-def refusal(keys: Keys, headers: Iterable[tuple[bytes, bytes]], path: str) -> Problem | None:
-    """Why a request is refused, None if its key may ask for this path."""
-    try:
-        keys.caller(headers, path)
-    except Problem as problem:
-        return problem
-    return None
 
 
 def read_callers(path: Path) -> Iterator[tuple[bytes, Caller]]:

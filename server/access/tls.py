@@ -1,7 +1,10 @@
 """HTTPS, and mutual TLS: contexts that are exchanged, so that renewing a certificate ends no connection."""
 
 import ssl
+from asyncio import BaseTransport
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from server.errors import SettingsError
 from server.settings import Settings
@@ -58,3 +61,19 @@ def tls_of(settings: Settings) -> Tls | None:
             "expected HOTROW_TLS_CERT beside HOTROW_TLS_KEY or HOTROW_TLS_CLIENT_CA, got none"
         )
     return None
+
+
+def client_name(transport: BaseTransport) -> str:
+    """Who the certificate of a connection's client is for, "" without one."""
+    return name_in(transport.get_extra_info("peercert") or {})
+
+
+def name_in(certificate: Mapping[str, Any]) -> str:
+    """Who a certificate is for, as `ssl.SSLSocket.getpeercert` tells it; "" if it names nobody.
+
+    A URI, by which a mesh names a workload (SPIFFE X.509-SVID, section 2), or else the common
+    name, or else a host or an address of mail.
+    """
+    names = dict(reversed(certificate.get("subjectAltName", ())))  # the first of a kind counts
+    names |= {kind: value for part in certificate.get("subject", ()) for kind, value in part}
+    return next((str(names[kind]) for kind in ("URI", "commonName", "DNS", "email") if kind in names), "")

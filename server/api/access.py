@@ -10,11 +10,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.access.keys import CREDENTIALS, Keys, refusal
+from server.access.keys import CREDENTIALS, Keys
 from server.access.scopes import OPEN_PATHS
 from server.api.problem_responses import problem_response
-from server.errors import MalformedRequest
+from server.errors import MalformedRequest, Problem
 from server.scoring.in_flight import EXEMPT
+from server.scoring.request_identity import CALLER
 from server.settings import Settings
 
 #: Headers of requests, beside those that need no leave, that a page of another origin may send.
@@ -105,10 +106,12 @@ class AskedForKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or refuse one request."""
         if scope["type"] == "http" and not self._is_open(scope):
-            refused = refusal(self._keys, scope["headers"], scope["path"])
+            headers = list(scope["headers"])
             # In place: the connection keeps this list until its next request, and no key is to stay.
-            scope["headers"][:] = [header for header in scope["headers"] if header[0] not in CREDENTIALS]
-            if refused is not None:
+            scope["headers"][:] = [header for header in headers if header[0] not in CREDENTIALS]
+            try:
+                scope[CALLER] = self._keys.caller(headers, scope["path"]).name
+            except Problem as refused:
                 await (await problem_response(Request(scope), refused))(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -34,7 +34,7 @@ from server.api.request_metrics import RequestMetrics
 from server.errors import HotrowError, Unavailable
 from server.scoring.deadline import Deadline
 from server.scoring.one_row import Beside
-from server.scoring.request_identity import identity_in
+from server.scoring.request_identity import identity_of_request
 from server.scoring.row_id import id_of, takes_id
 from server.scoring.service import Service
 
@@ -132,7 +132,7 @@ async def predict(request: Request) -> Response:
         None if asked is None else model.reasons_of(asked),
         asked is not None and asked.always,
     )
-    identity = identity_in(request.scope["headers"]).members
+    identity = identity_of_request(request.scope).members
     model.scorer.respond(body, contents.append, time.perf_counter_ns(), beside, identity)
     return Response(contents[0], media_type="application/json")
 

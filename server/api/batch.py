@@ -14,7 +14,7 @@ from server.api.body import media_type, read_body
 from server.model.judge import BETWEEN
 from server.scoring.deadline import Deadline
 from server.scoring.many_rows import RowsScorer
-from server.scoring.request_identity import identity_in
+from server.scoring.request_identity import identity_of_request
 from server.scoring.row_id import MEMBER, ids_of, takes_id
 from server.scoring.row_limit import row_limit
 from server.scoring.scored import ScoredRows
@@ -26,7 +26,7 @@ async def predict_batch(request: Request) -> Response:
     service: Service = request.app.state.service
     kind = media_type(request, MEDIA_TYPES)
     deadline = Deadline.of(request)
-    identity = identity_in(request.scope["headers"]).members
+    identity = identity_of_request(request.scope).members
     body = await read_body(request, service.settings.max_batch_bytes)
     started_ns = time.perf_counter_ns()
     async with service.in_flight.turn(len(body)):

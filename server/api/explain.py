@@ -11,7 +11,7 @@ from server.api.body import JSON, check_json, read_body
 from server.explain.reasons import reasons
 from server.scoring.deadline import Deadline
 from server.scoring.one_row import Beside, Scorer
-from server.scoring.request_identity import identity_in
+from server.scoring.request_identity import identity_of_request
 from server.scoring.row_id import id_of, takes_id
 from server.scoring.service import Service
 
@@ -33,7 +33,7 @@ async def explain(request: Request) -> Response:
     values = struct.unpack(f"{len(schema)}d", row)
     found = {"base": terms[-1], "reasons": reasons(schema, values, terms[:-1], _subject(scorer))}
     contents: list[bytes] = []
-    identity = identity_in(request.scope["headers"]).members
+    identity = identity_of_request(request.scope).members
     scorer.respond(body, contents.append, started_ns, Beside(row_id), identity)
     return Response(b"%b,%b" % (contents[0][:-1], orjson.dumps(found)[1:]), media_type=JSON)
 

@@ -20,7 +20,7 @@ from server.model.schema import Matrix, parse_object
 from server.scoring.deadline import Deadline
 from server.scoring.many_rows import RowsScorer, row_texts
 from server.scoring.model_tensors import PLATFORM, ModelTensors
-from server.scoring.request_identity import identity_in
+from server.scoring.request_identity import identity_of_request
 from server.scoring.row_id import MEMBER, id_text
 from server.scoring.row_limit import row_limit
 from server.scoring.scored import ScoredRows
@@ -172,7 +172,7 @@ async def _infer(request: Request, service: Service, model: RowsScorer, started_
         row_ids = [id_text(value) for value in ids.values.tolist()] if ids is not None else []
         input_ns = time.perf_counter_ns() - turn_ns
         scored = await model.score(matrix, deadline)
-        identity = identity_in(request.scope["headers"]).beside(request_id)
+        identity = identity_of_request(request.scope).beside(request_id)
         scored = scored._replace(row_ids=row_ids, identity=identity.members)
         scored_ns = time.perf_counter_ns()
         content, json_length = _write(model, head, wanted, scored, ids)

@@ -8,7 +8,14 @@ from collections.abc import Callable
 import uvicorn
 
 from server.scoring.service import Service
-from server.wire.fast_path import Endpoint, FastPath, HotrowProtocol, KeyedFastPath, check_uvicorn
+from server.wire.fast_path import (
+    CertifiedProtocol,
+    Endpoint,
+    FastPath,
+    HotrowProtocol,
+    KeyedFastPath,
+    check_uvicorn,
+)
 from server.wire.overload_responses import OverloadResponses
 from server.wire.receivers import Receivers
 from server.wire.shedding_protocol import SheddingProtocol
@@ -62,4 +69,6 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
         takes_origins=bool(settings.cors_origins),
     )
     service.watchers.append(lambda: fast_path.use(targets()))
-    return functools.partial(HotrowProtocol, fast_path, *guarded.args)
+    # Where keys are asked for, the key says who asks.
+    certified = settings.tls_client_ca is not None and service.keys is None
+    return functools.partial(CertifiedProtocol if certified else HotrowProtocol, fast_path, *guarded.args)

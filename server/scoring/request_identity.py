@@ -1,19 +1,22 @@
-"""What a request is called by its sender: `X-Request-ID`, W3C `traceparent`, or the `id` of a body.
+"""What a request is called by its sender, and who that is.
 
-None of it is scored. The log's line has it, so that who knows an id finds the decision;
-the request id is sent back. What is no id is no error, as proxies add these
+`X-Request-ID`, W3C `traceparent`, or the `id` of a body; and the name of a key or of a client's
+certificate. None of it is scored. The log's line has it, so that who knows an id finds the
+decision; the request id is sent back. What is no id is no error, as proxies add these
 headers on their own: it is not logged and not sent back.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 REQUEST_ID, TRACE_PARENT = b"x-request-id", b"traceparent"
 #: Members of a line by which an answer is found again, beside its own `id`.
 LINE_MEMBERS = ("request_id", "header_request_id", "trace_id")
+#: The key of an ASGI scope under which the name of its caller stands, where callers are known.
+CALLER = "hotrow.caller"
 MAX_REQUEST_ID_BYTES = 128
 _PRINTABLE = bytes(range(32, 127))
 #: https://www.w3.org/TR/trace-context/#traceparent-header: all zeros are no trace.
@@ -32,6 +35,12 @@ class RequestIdentity(NamedTuple):
             return self
         renamed = self.members.replace(b',"request_id":', b',"header_request_id":', 1)
         return self._replace(members=b',"request_id":%b%b' % (id_, renamed))
+
+    def of_caller(self, name: str) -> "RequestIdentity":
+        """With the name of who sent it, "" if that is not known."""
+        if not name:
+            return self
+        return self._replace(members=b'%b,"caller":%b' % (self.members, orjson.dumps(name)))
 
 
 NO_IDENTITY = RequestIdentity()
@@ -58,3 +67,8 @@ def identity_in(headers: Iterable[tuple[bytes, bytes]]) -> RequestIdentity:
         name: value for name, value in reversed(list(headers)) if name in (REQUEST_ID, TRACE_PARENT)
     }
     return identity_of(found.get(REQUEST_ID, b""), found.get(TRACE_PARENT, b"")) if found else NO_IDENTITY
+
+
+def identity_of_request(scope: Mapping[str, Any]) -> RequestIdentity:
+    """What the scope of a request on the ASGI path says."""
+    return identity_in(scope["headers"]).of_caller(scope.get(CALLER, ""))

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from server.access.keys import Keys, refusal
+from server.access.keys import Keys
 from server.api.access import host_name
 from server.api.body import JSON, UTF_8, named
 from server.errors import CLOSE, Problem
@@ -132,23 +132,23 @@ class FastPath:
         found = self._known_heads.get(head, _UNKNOWN)
         return found if found is not _UNKNOWN else self._look(head, head)
 
-    def _look(self, head: bytes, name: object) -> Eligible | None:
-        """What `eligible` says of a head that is not known; it is remembered by `name`."""
+    def _look(self, head: bytes, name: object, caller: str = "") -> Eligible | None:
+        """What `eligible` says of a head of this caller that is not known; it is remembered by `name`."""
         # One that differs from a remembered one in what changes with every request?
         for template, target in self._templates:
             body_bytes, identity = template.read(head)
             if 0 <= body_bytes <= self._max_body_bytes and len(head) <= MAX_ELIGIBLE_HEAD_BYTES:
-                return Eligible(body_bytes, target, identity)
-        return self._learn(head, name)
+                return Eligible(body_bytes, target, identity.of_caller(caller) if caller else identity)
+        return self._learn(head, name, caller)
 
-    def _learn(self, head: bytes, name: object) -> Eligible | None:
+    def _learn(self, head: bytes, name: object, caller: str) -> Eligible | None:
         target = self._targets.get(head[: head.find(b"\r\n")])
         if target is None or len(head) > MAX_ELIGIBLE_HEAD_BYTES:
             return None
         found = eligible_head(head)
         eligible = None
         if found is not None and self._admits(found) and found.body_bytes <= self._max_body_bytes:
-            eligible = Eligible(found.body_bytes, target, found.identity)
+            eligible = Eligible(found.body_bytes, target, found.identity.of_caller(caller))
             if (template := template_of(head)) is not None:
                 self._templates = [(template, target), *self._templates[: MAX_TEMPLATES - 1]]
                 return eligible
@@ -200,9 +200,13 @@ class KeyedFastPath(FastPath):
         if found is not _UNKNOWN:
             return found
         bare, credentials = parted(head)
-        if len(credentials) != 1 or refusal(self._keys, credentials, "/predict") is not None:
+        if len(credentials) != 1:
+            return None
+        try:
+            caller = self._keys.caller(credentials, "/predict")
+        except Problem:
             return None  # the ASGI path words it
-        return self._look(bare, name)
+        return self._look(bare, name, caller.name)
 
 
 def _is_json(content_type: bytes) -> bool:
@@ -313,3 +317,11 @@ class HotrowProtocol(SheddingProtocol):
 
     def _is_incomplete(self) -> bool:
         return super()._is_incomplete() or bool(self._held)
+
+
+class CertifiedProtocol(HotrowProtocol):
+    """The protocol where the certificate of a connection says who asks."""
+
+    def _answer(self, data: bytes, head_end: int, eligible: Eligible) -> None:
+        identity = eligible.identity.of_caller(self._caller)
+        super()._answer(data, head_end, eligible._replace(identity=identity))

@@ -21,6 +21,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from server.access.tls import client_name
 from server.errors import (
     CLOSE,
     PROBLEM_JSON,
@@ -33,6 +34,7 @@ from server.errors import (
     UnknownTransferCoding,
     UriTooLong,
 )
+from server.scoring.request_identity import CALLER
 from server.wire.receivers import Receivers
 
 #: A connection that has sent nothing, or half a head, is closed after this long.
@@ -74,6 +76,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._request_seconds = request_seconds
         self._observe = observe
         self._timer: asyncio.TimerHandle | None = None
+        self._caller = ""  # by the certificate of the client
         self._active_ns = time.perf_counter_ns()  # the last bytes
         self._began_ns = self._active_ns  # the first byte of a request that is not whole yet
         self._window_ns = self._active_ns  # since when its bytes are counted
@@ -165,6 +168,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_message = self._in_head = True
         self._head_bytes = self._body_bytes = self._framed_bytes = 0
         super().on_message_begin()
+        if self._caller:
+            self.scope[CALLER] = self._caller  # type: ignore[literal-required]  # our own
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; trailers are dropped, as RFC 9112, section 7.1.2 allows: nothing here reads them."""
@@ -344,6 +349,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to watch the clock."""
         super().connection_made(transport)
+        self._caller = client_name(transport)
         self._lingering_transport = _LingeringTransport(self)
         self._arm(min(HEAD_SECONDS, self.timeout_keep_alive))
 

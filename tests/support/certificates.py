@@ -16,12 +16,12 @@ class Authority:
         self.certificate, self._key = folder / "ca.pem", folder / "ca.key"
         self._openssl("-subj", "/CN=authority", "-keyout", str(self._key), "-out", str(self.certificate))
 
-    def issue(self, name: str) -> bytes:
-        """A new certificate of this name with its key, in PEM."""
+    def issue(self, name: str, other_names: str = "IP:127.0.0.1") -> bytes:
+        """A new certificate of this common name, and others of it, with its key, in PEM."""
         key, certificate = self.folder / f"{name}.key", self.folder / f"{name}.pem"
         own = ("-CA", str(self.certificate), "-CAkey", str(self._key), "-subj", f"/CN={name}")
         files = ("-keyout", str(key), "-out", str(certificate))
-        self._openssl(*own, "-addext", "subjectAltName=IP:127.0.0.1", *files)
+        self._openssl(*own, "-addext", f"subjectAltName={other_names}", *files)
         return certificate.read_bytes() + key.read_bytes()
 
     def _openssl(self, *options: str) -> None:

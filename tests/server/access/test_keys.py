@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,8 @@ from server.errors import HotrowError, SettingsError
 from server.settings import Settings
 from server.wire.fast_path import Endpoint, KeyedFastPath
 from tests.support.bundles import ROW
-from tests.support.servers import RawResponse, exchange, post, run, serving
+from tests.support.monitored import logged
+from tests.support.servers import RawResponse, eventually, exchange, post, run, serving
 
 BODY = orjson.dumps(ROW)
 
@@ -72,6 +73,35 @@ def test_key_of_the_scope_is_answered_however_it_is_sent(keyed: Keyed) -> None:
             assert scored(keyed, f"traceparent: 00-{number}", bearer(key), "X-Request-Id: a").status == 200
     assert scored(keyed, bearer(keyed.keys["admin"])).status == 200
     assert scored(keyed, bearer(key), f"X-API-Key: {key}").status == 200
+
+
+def test_line_of_the_log_names_the_caller(keyed: Keyed) -> None:
+    """On every route, of heads that are remembered and of those that never come twice."""
+    score, admin = bearer(keyed.keys["score"]), bearer(keyed.keys["admin"])
+    tensor = {"name": "features", "shape": [1, 3], "datatype": "FP64", "data": [1.0, 0, 0]}
+    sent = {
+        "plain": (post("/predict", BODY, score, "X-Request-Id: plain"), "a-score"),
+        "other": (post("/predict", BODY, admin, "X-Request-Id: other"), "a-admin"),
+        "query": (post("/models/three/predict", BODY, score, "X-Request-Id: query"), "a-score"),
+        "batch": (post("/predict/batch", b'{"rows":[%b]}' % BODY, score, "X-Request-Id: batch"), "a-score"),
+        "reason": (post("/explain", BODY, admin, "X-Request-Id: reason"), "a-admin"),
+        "infer": (
+            post("/v2/models/three/infer", orjson.dumps({"inputs": [tensor]}), score, "X-Request-Id: infer"),
+            "a-score",
+        ),
+    }
+    requests = [request for request, _ in sent.values()] * 2
+    assert {exchange(keyed.url, request)[0].status for request in requests} == {200}
+    logs = keyed.file.parent / "logs"
+    wanted = {id_: [caller] * 2 for id_, (_, caller) in sent.items()}
+    eventually(lambda: callers(logs, wanted) == wanted)
+    assert all("caller" in line for line in logged(logs))
+
+
+def callers(logs: Path, ids: Iterable[str]) -> dict[str, list[str]]:
+    """The callers of the lines of these requests."""
+    lines = logged(logs) if logs.is_dir() else []
+    return {id_: [line["caller"] for line in lines if line.get("request_id") == id_] for id_ in ids}
 
 
 def test_no_wrong_and_several_keys_are_refused(keyed: Keyed) -> None:
@@ -191,17 +221,19 @@ def test_what_the_fast_path_remembers_holds_no_key(tmp_path: Path) -> None:
     )
     request = post("/predict", b"{}", bearer(key))
     traced = post("/predict", b"{}", bearer(key), "traceparent: 00-1", "X-Request-Id: a")
-    for head in (request[:-2], traced[:-2]):
-        assert path.eligible(head) is not None
-        assert path.eligible(head) is not None
+    for head, names in ((request[:-2], b""), (traced[:-2], b',"request_id":"a"')):
+        for _ in range(2):
+            found = path.eligible(head)
+            assert found is not None
+            assert found.identity.members == names + b',"caller":"a"'
     assert len(path._known_heads) == len(path._templates) == 1
     reached, seen = [path._known_heads, path._templates, path._keys], set()
     while reached:
-        found = reached.pop()
-        assert not (isinstance(found, (bytes, str)) and key in str(found))
-        if id(found) not in seen and not isinstance(found, type):
-            seen.add(id(found))
-            reached += [one for one in gc.get_referents(found) if not callable(one)]
+        one = reached.pop()
+        assert not (isinstance(one, (bytes, str)) and key in str(one))
+        if id(one) not in seen and not isinstance(one, type):
+            seen.add(id(one))
+            reached += [held for held in gc.get_referents(one) if not callable(held)]
     assert len(seen) > 10
 
 

@@ -16,13 +16,14 @@ import pytest
 
 from loadtest.harness.http_bytes import content_length, get
 from loadtest.harness.subject import free_port, python
-from server.access.tls import Tls, tls_of
+from server.access.tls import Tls, name_in, tls_of
 from server.errors import SettingsError
 from server.process.listeners import bind
 from server.settings import Settings
 from tests.support.bundles import ROW
 from tests.support.certificates import Authority
-from tests.support.servers import exchange, post, serving
+from tests.support.monitored import logged
+from tests.support.servers import eventually, exchange, post, serving
 
 BODY = orjson.dumps(ROW)
 REQUEST = post("/predict", BODY)
@@ -120,6 +121,31 @@ def test_client_with_a_certificate_is_answered(secure: Secure) -> None:
         for piece in (REQUEST[:50], REQUEST[50:-5]):
             connection.sendall(piece)
         assert answer(connection, REQUEST[-5:]).startswith(b'200 {"id"')
+        assert answer(connection, post("/predict", BODY, "TE: a")).startswith(
+            b'200 {"id"'
+        )  # on the ASGI path
+    eventually(lambda: len(logged(secure.folder / "logs")) >= 5)
+    assert "shop" in {line["caller"] for line in logged(secure.folder / "logs")}
+
+
+def test_caller_is_who_the_certificate_is_for(secure: Secure) -> None:
+    """A mesh's certificates name the workload in a URI; a subject, and others, may be missing."""
+    mesh = secure.folder / "mesh.pem"
+    mesh.write_bytes(secure.ca.issue("pod", "DNS:pod.local,URI:spiffe://a.example/shop,URI:b:c"))
+    with connect(secure, mesh) as connection:
+        assert answer(connection, post("/predict", BODY, "X-Request-Id: of-mesh")).startswith(b"200")
+    wanted = ("of-mesh", "spiffe://a.example/shop")
+    eventually(
+        lambda: (
+            wanted in {(line.get("request_id"), line["caller"]) for line in logged(secure.folder / "logs")}
+        )
+    )
+    subject = ((("organizationName", "a"),), (("commonName", 'b"c'),))
+    assert name_in({"subject": subject, "subjectAltName": (("DNS", "d"),)}) == 'b"c'
+    assert (
+        name_in({"subject": (), "subjectAltName": (("IP Address", "::1"), ("DNS", "d"), ("DNS", "e"))}) == "d"
+    )
+    assert name_in({"subject": subject[:1]}) == name_in({}) == ""
 
 
 @pytest.mark.parametrize("shows", ["none", "foreign"])

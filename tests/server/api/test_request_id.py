@@ -122,9 +122,18 @@ def test_find_and_erase_know_request_trace_and_both_ids_of_the_protocol(three: P
     assert [line["request_id"] for line in logged(tmp_path / "logs")] == ["many"]
 
 
-def _found(folder: Path, id_: str) -> tuple[int, list[dict[str, Any]]]:
+def test_find_prints_the_lines_of_a_caller(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    callers = ['"caller":"a"', '"request_id":"a","caller":"b"', '"row_id":"a"', '"caller":"a.b"']
+    lines = [f'{{"id":"1-{n}","seq":{n},{caller},"input":{{"x":"a"}}}}\n' for n, caller in enumerate(callers)]
+    (tmp_path / "logs/predictions-1-0.jsonl").write_text("".join(lines))
+    assert [line["id"] for line in _found(tmp_path, "a", "--caller")[1]] == ["1-0"]
+    assert _found(tmp_path, "c", "--caller") == (3, [])
+
+
+def _found(folder: Path, id_: str, option: str = "--id") -> tuple[int, list[dict[str, Any]]]:
     with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()):
-        code = main(["find", str(folder / "logs"), "--id", id_])
+        code = main(["find", str(folder / "logs"), option, id_])
     return code, [json.loads(line) for line in out.getvalue().splitlines()]
 
 
