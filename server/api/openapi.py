@@ -12,7 +12,7 @@ from server.access.scopes import OPEN_PATHS, SCOPES, scopes_for
 from server.api import openapi_schemas as schemas
 from server.api.batch_bodies import CSV, JSON, NDJSON
 from server.api.code_samples import examples
-from server.api.openapi_schemas import STRING, JsonSchema, array, record, ref
+from server.api.openapi_schemas import INTEGER, NUMBER, STRING, JsonSchema, array, record, ref
 from server.api.problem_responses import is_open_inference
 from server.cli import run
 from server.errors import PROBLEM_JSON
@@ -183,14 +183,14 @@ def _operations() -> dict[str, Any]:
 
 def _history() -> dict[str, Any]:
     """`GET /history`: minutes of all workers."""
-    counts: JsonSchema = {"type": "object", "additionalProperties": {"type": "integer"}}
+    counts: JsonSchema = {"type": "object", "additionalProperties": INTEGER}
     minute = record(
         {
             "from": {"type": "string", "format": "date-time"},
-            "seconds": {"type": "number"},
+            "seconds": NUMBER,
             "requests": {"type": "object", "additionalProperties": counts},
             "latency_us": {"type": "object"},
-            "shed": {"type": "integer"},
+            "shed": INTEGER,
             "log": {"type": "object"},
             "models": {"type": "object"},
         }

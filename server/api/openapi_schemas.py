@@ -17,9 +17,12 @@ from server.scoring.tensors import BYTES, DTYPES
 JsonSchema = dict[str, Any]
 
 STRING: JsonSchema = {"type": "string"}
-NUMBER: JsonSchema = {"type": "number"}
+#: By the format a generator takes a type that holds all bits; without it Go's would take float32.
+DOUBLE, INT64 = "double", "int64"
+NUMBER: JsonSchema = {"type": "number", "format": DOUBLE}
+INTEGER: JsonSchema = {"type": "integer", "format": INT64}
 PROBABILITY: JsonSchema = {
-    "type": "number",
+    **NUMBER,
     "minimum": 0,
     "maximum": 1,
     "description": "Of the positive class; parses back to the same 64 bits.",
@@ -88,7 +91,10 @@ def feature_schema(feature: Feature) -> JsonSchema:
         forms: list[JsonSchema] = [{"type": "boolean"}, {"type": "integer", "minimum": 0, "maximum": 1}]
         return described | {"anyOf": [*forms, *[{"type": "null"}] * feature.nullable]}
     types = [feature.kind, *["boolean"] * (feature.form_kind == "flag"), *["null"] * feature.nullable]
-    return described | {"type": types if len(types) > 1 else feature.kind} | _range(feature)
+    format_ = INT64 if feature.kind == "integer" else DOUBLE
+    return (
+        described | {"type": types if len(types) > 1 else feature.kind, "format": format_} | _range(feature)
+    )
 
 
 def feature_example(feature: Feature) -> Any:
@@ -159,7 +165,7 @@ def reason_members(bundle: Bundle) -> dict[str, JsonSchema]:
         {
             "code": STRING,
             "feature": {"type": "string", "enum": list(bundle.schema.names)},
-            "contribution": {"type": "number", "description": "In the unit of the margin (log-odds)."},
+            "contribution": {**NUMBER, "description": "In the unit of the margin (log-odds)."},
             "text": STRING,
         }
     )
@@ -190,14 +196,14 @@ def explanation_schema(bundle: Bundle) -> JsonSchema:
             "feature": {"type": "string", "enum": list(bundle.schema.names)},
             "label": STRING,
             "value": {"description": "As in a row; null where it is missing."},
-            "contribution": {"type": "number", "description": "In the unit of the margin (log-odds)."},
+            "contribution": {**NUMBER, "description": "In the unit of the margin (log-odds)."},
             "principal": {"type": "boolean", "description": "At most four reasons are."},
             "words": STRING,
         }
     )
     response = response_schema(bundle)
     base = {
-        "type": "number",
+        **NUMBER,
         "description": "The margin of the average row; with the contributions, the margin.",
     }
     members = {"base": base, "reasons": array(reason)}
@@ -216,7 +222,7 @@ def recourse_schema(bundle: Bundle) -> JsonSchema:
         **decided,
         "proposals": array(proposal, description="Each leads to the first decision; the smallest first."),
         "missing": array(name, description="What has to be known before anything can be decided."),
-        "tried": {"type": "integer", "description": "Rows that were scored."},
+        "tried": {**INTEGER, "description": "Rows that were scored."},
         "text": STRING,
     }
     return record(members, required=list(members))
@@ -234,7 +240,7 @@ def input_tensor_schema(bundle: Bundle) -> JsonSchema:
     value: list[JsonSchema] = [NUMBER, STRING, {"type": "boolean"}, {"type": "null"}]
     members: dict[str, JsonSchema] = {
         "name": {"type": "string", "enum": [INPUT, *bundle.schema.names]},
-        "shape": array({"type": "integer", "minimum": 1}, minItems=1, maxItems=2),
+        "shape": array({**INTEGER, "minimum": 1}, minItems=1, maxItems=2),
         "datatype": {"type": "string", "enum": [*DTYPES, BYTES]},
         "data": array({"anyOf": [*value, array({"anyOf": value})]}, minItems=1),
     }
@@ -271,7 +277,7 @@ def tensor_schema() -> JsonSchema:
     members: dict[str, JsonSchema] = {
         "name": STRING,
         "datatype": STRING,
-        "shape": array({"type": "integer"}),
+        "shape": array(INTEGER),
         "data": array({}),
         "parameters": {"type": "object"},
     }
