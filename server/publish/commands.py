@@ -156,11 +156,21 @@ def _take(options: argparse.Namespace, server: RunningServer | None, publication
 
 def _find(options: argparse.Namespace) -> RunningServer | None:
     settings = _settings(options)
-    try:
-        key = options.key_file.read_text().strip() if options.key_file is not None else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"expected a key in {options.key_file}, got: {error}") from None
+    key = "" if options.key_file is None else _key_in(options.key_file)
     return find_server(settings.host, settings.port, key)
+
+
+def _key_in(file: Path) -> str:
+    try:
+        words = file.read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"expected a key in {file}, got: {error}") from None
+    if len(words) != 1 or not words[0].isprintable():
+        raise SettingsError(
+            f"expected one key and nothing else in {file}, got {len(words)} words: it is what "
+            "`python -m server.keys new` prints, and not the server's own file"
+        )
+    return words[0]
 
 
 def _settings(options: argparse.Namespace) -> Settings:

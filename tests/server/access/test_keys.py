@@ -17,6 +17,7 @@ from loadtest.harness.http_bytes import get
 from server.access.keys import Keys, new_key, read_callers
 from server.access.scopes import OPEN_PATHS, scopes_for
 from server.errors import HotrowError, SettingsError
+from server.publish import commands
 from server.settings import Settings
 from server.wire.fast_path import Endpoint, KeyedFastPath
 from tests.support.bundles import ROW
@@ -275,6 +276,18 @@ def test_command_prints_a_key_once_and_keeps_its_digest(tmp_path: Path) -> None:
     assert {caller.name for _, caller in read_callers(file)} == {"shop"}
     assert Keys(file).find(keys[1].encode()).scopes == {"score", "explain"}
     assert run("-m", "server.keys", "list", "--file", str(file)).stdout == "shop explain,score\n" * 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"a\nb\n", b"shop score 00\n", b"a\0b", "cl\u00e9".encode(), b"\xff", None]
+)
+def test_file_without_one_key_is_refused_before_a_server_is_asked(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    with pytest.raises(SettingsError, match="key"):
+        commands.main(["list", "--key-file", str(tmp_path / "key")])
 
 
 def test_off_by_default(server: str) -> None:
