@@ -101,6 +101,9 @@ def main(arguments: Sequence[str]) -> int:
     find = command(
         "find", _find, "the lines of an id or a caller, as JSON; exits 3 if there are none", model=False
     )
+    find.add_argument(
+        "--model", type=Path, metavar="DIR", help="bundle to compute an id's again with [those in models/]"
+    )
     which = find.add_mutually_exclusive_group(required=True)
     which.add_argument("--caller", metavar="NAME", help="the name of a key, or of a client's certificate")
     which.add_argument(
@@ -358,15 +361,20 @@ def _find(options: argparse.Namespace, console: "Console") -> int:
     import orjson
     from rich.markup import escape
 
-    from monitoring.logs.finding import Search
+    from monitoring.logs.finding import Checked, Search
     from monitoring.logs.subject import OfCaller, ResponseIds
 
     search = Search(options.log, ResponseIds(options.id) if options.id else OfCaller(options.caller))
+    checked = Checked(options.log, options.model) if options.id else None
     lines = 0
     for line in search.lines():
         console.file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode())
+        if checked is not None:
+            checked.add(line)
         lines += 1
     console.stderr = True
+    for sentence in checked.sentences if checked is not None else ():
+        console.print(escape(sentence), soft_wrap=True)
     for sentence in search.unsearched:
         console.print(f"[red]Not searched:[/] {escape(sentence)}.", soft_wrap=True)
     if not lines:

@@ -36,6 +36,7 @@ HOMES = {
     "skl2onnx": {"export"},
     "sklearn": {"train", "export", "loadtest"},
     "gradio": {"ui"},
+    "openpyxl": {"ui/workbook/child.py", "tests"},
     "markdown_it": {"ui"},
     "locust": {"loadtest"},
     "duckdb": {"monitoring"},
@@ -47,7 +48,7 @@ HOMES = {
     "google": {"export", "server/grpc/messages.py"},
     "pandas": {"loadtest", "export"},
     "fastapi": {"loadtest"},
-    "jinja2": {"loadtest", "monitoring", "train"},
+    "jinja2": {"loadtest", "monitoring", "train", "ui"},
     "matplotlib": {"monitoring", "loadtest", "train"},
     "grafana_foundation_sdk": {"monitoring"},
 }
@@ -131,7 +132,7 @@ FLOORS = {
     "server": "version errors durable settings cli private_names access model tables explain metrics log "
     "compiled scoring api wire batch process publish models keys grpc __main__",
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
-    "ui": "words drawing cases access tabs calls script page announce __main__",
+    "ui": "words workbook drawing cases access records tabs calls script page announce __main__",
     "monitoring": "errors change_point logs drift outcomes report dashboard operator_rules "
     "simulated_month __main__",
     "export": "errors request forest lightgbm xgboost catboost onnx sklearn interpreter reading evaluation "

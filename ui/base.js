@@ -1,12 +1,21 @@
-// What the scripts of the page share, and its language: the browser's, until the reader
-// chooses another. Markup carries its French in data-fr and data-fr-<attribute> (text.py);
-// this shows one language or the other, also in what is added later. Nothing is remembered.
+// What the scripts of the page share, and its language: that of the address (?language=fr), else
+// the browser's, until the reader chooses another. Markup carries its French in data-fr and
+// data-fr-<attribute> (text.py); this shows one language or the other, also in what is added later.
 window.hotrow = (() => {
   const ATTRIBUTES = ["aria-label", "placeholder", "title"];
   const MARKED = ["[data-fr]", ...ATTRIBUTES.map((name) => `[data-fr-${name}]`)].join();
   const LOCALES = { en: "en-GB", fr: "fr-FR" };
+  // Thousands set apart, by the grammar of parse_number in values.py. In French a comma is
+  // always a decimal one, so what is sent has none: `canonical`.
+  const GROUPED = /^([+-]?[1-9]\d{0,2}([,'’\s])\d{3}(?:\2\d{3})*)((?:\.\d+)?)$/;
+  const FRENCH = /^([+-]?[1-9]\d{0,2}(['’\s])\d{3}(?:\2\d{3})*)((?:[.,]\d+)?)$/;
+  const PLAIN = /^([+-]?\d+)(?:[.,](\d*))?$/;
+  const CURRENCIES = ["€", "$", "£", "¥"];
+  const SCALES = { k: 3, K: 3, M: 6 };
+  const asked = new URLSearchParams(location.search).get("language");
+  const preferred = navigator.language?.toLowerCase().startsWith("fr") ? "fr" : "en";
   const hotrow = {
-    language: navigator.language?.toLowerCase().startsWith("fr") ? "fr" : "en",
+    language: asked in LOCALES ? asked : preferred,
     words: /*WORDS*/ {},
     say(key, values = {}) {
       const text = hotrow.words[key][hotrow.language === "fr" ? 1 : 0];
@@ -19,6 +28,32 @@ window.hotrow = (() => {
       const [thousands, point] = hotrow.language === "fr" ? ["\u202f", ","] : [",", "."];
       const grouped = whole.replace(/\B(?=(\d{3})+$)/g, thousands);
       return part ? grouped + point + part : grouped;
+    },
+    // Paths are relative to the page's own address, whatever prefix a proxy has put before it.
+    parts(text, language = hotrow.language) {
+      const typed = text.trim().replace("\u2212", "-");
+      const grouped = typed.match(language === "fr" ? FRENCH : GROUPED);
+      return grouped ? [grouped[1].replace(/[,'’\s]/g, ""), grouped[3].slice(1)] : typed.match(PLAIN)?.slice(1);
+    },
+    canonical(text, language = hotrow.language) {
+      const found = hotrow.parts(text, language);
+      return found ? (found[1] ? `${found[0]}.${found[1]}` : found[0]) : text.trim().replace("\u2212", "-");
+    },
+    // A text that is no number stays as it is, for the server to judge.
+    tidy: (text) => (hotrow.parts(text) ? hotrow.figures(hotrow.canonical(text)) : hotrow.canonical(text)),
+    // "200 000 €", "200k" and "12 %" as figures alone: the units are the field's own, and a percentage
+    // is read where `data-percent` says how many places its point moves.
+    bare(text, field, language = hotrow.language) {
+      if (hotrow.parts(text, language)) return text;
+      let left = text.trim();
+      for (const unit of [...JSON.parse(field.dataset.units ?? "[]"), ...CURRENCIES]) {
+        if (left.toLowerCase().endsWith(unit.toLowerCase())) left = left.slice(0, -unit.length).trim();
+        else if (CURRENCIES.includes(unit) && left.startsWith(unit)) left = left.slice(unit.length).trim();
+      }
+      let places = SCALES[left.at(-1)];
+      if (left.endsWith("%") && field.dataset.percent) places = Number(field.dataset.percent);
+      const found = hotrow.parts(places === undefined ? left : left.slice(0, -1), language);
+      return found ? shifted(found, places ?? 0) : text;
     },
     async post(path, body, type = "application/json") {
       const answer = await fetch(path, { method: "POST", body, headers: { "Content-Type": type } });
@@ -54,17 +89,43 @@ window.hotrow = (() => {
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
     },
-    reachable(is) {
+    reachable(answered) {
+      const is = answered && navigator.onLine; // an answer may still come that was on its way
       document.getElementById("cut")?.toggleAttribute("hidden", is);
+      if (is) clearInterval(waiting);
+      else if (!waiting) waiting = setInterval(look, 3000);
+      if (is) waiting = 0;
+    },
+    // What a screen reader says: one element that is always there and empty until something is told,
+    // as a live region that comes with its content is not announced.
+    tell(words) {
+      const spoken = document.getElementById("spoken");
+      if (!spoken) return;
+      spoken.textContent = "";
+      // What is read off markup that has just come is read once it is in the reader's language.
+      requestAnimationFrame(() => (spoken.textContent = typeof words === "function" ? words() : words));
     },
     choose(language) {
       if (language === hotrow.language) return;
       const before = hotrow.language;
       hotrow.language = language;
+      const address = new URL(location.href);
+      address.searchParams.set("language", language);
+      history.replaceState(history.state, "", address);
       show(document);
       document.dispatchEvent(new CustomEvent("language", { detail: { before, language } }));
     },
   };
+
+  // The digits as they are, the point moved: 12 by -2 is 0.12, with no rounding of a float.
+  function shifted([whole, part = ""], places) {
+    const sign = /^[+-]/.test(whole) ? whole[0] : "";
+    const digits = whole.slice(sign.length).padStart(Math.max(0, -places) + 1, "0") + (part ?? "").padEnd(Math.max(0, places), "0");
+    const at = Math.max(whole.length - sign.length, Math.max(0, -places) + 1) + places;
+    const rest = digits.slice(at).replace(/0+$/, "");
+    const front = digits.slice(0, at).replace(/^0+(?=\d)/, "");
+    return `${sign}${front}${rest ? `.${rest}` : ""}`;
+  }
 
   function translate(node) {
     const french = hotrow.language === "fr";
@@ -83,7 +144,20 @@ window.hotrow = (() => {
   function show(root) {
     document.documentElement.lang = hotrow.language;
     for (const node of root.querySelectorAll(MARKED)) translate(node);
-    for (const node of root.querySelectorAll("[data-origin]")) node.textContent = location.origin;
+    const here = new URL(".", document.baseURI).href.replace(/\/$/, "");
+    for (const node of root.querySelectorAll("[data-origin]")) node.textContent = here;
+    const title = document.querySelector("#header h1")?.textContent;
+    if (title && document.title !== `${title} · Hotrow`) document.title = `${title} · Hotrow`;
+  }
+
+  // Whether a lost connection is back.
+  let waiting = 0;
+  async function look() {
+    try {
+      if ((await fetch("livez")).ok) hotrow.reachable(true);
+    } catch {
+      // It is not: the next look will tell.
+    }
   }
 
   // Gradio writes markup whenever it likes; what is added is in the reader's language before it is painted.

@@ -12,15 +12,20 @@ from starlette.types import ASGIApp
 
 from server.api.body import check_json, read_body
 from server.scoring.service import Service
+from ui.access.login import USER
 from ui.access.surface import BARE_POLICY, Confined
 from ui.cases.decide import Decider, read_form
 from ui.cases.grids import Grids
+from ui.records.register import Register
+from ui.records.routes import PAPER_POLICY, Desk, paper_routes
+from ui.tabs.changes import Changes
 from ui.tabs.many import many_routes
+from ui.tabs.operations import Operations
 from ui.tabs.what_if import WhatIf
 from ui.tabs.why import Why
 
-#: From a form, `{"turn", "texts"}` as it came, to what the script is told.
-Answer = Callable[[Any], Awaitable[dict[str, Any]]]
+#: From a call as it came, and who makes it, to what the script is told.
+Answer = Callable[[Any, str], Awaitable[dict[str, Any]]]
 
 
 def call_routes(
@@ -28,30 +33,49 @@ def call_routes(
 ) -> list[Route]:
     """The routes of one page, behind its login; `order` names the features, the most important first."""
     what_if = WhatIf(service.default, order, grids)
-    why = Why(service.models[0])
-    decider = Decider(service.default)
+    why, changes = Why(service.models[0]), Changes(service.models[0])
+    decider = Decider(service.models[0])
+    register = Register(service)
+    desk = Desk(register.found_html, register.review)
+    operations = Operations(service, register.overrides)
 
-    async def decide(form: Any) -> dict[str, Any]:
-        return decider.decide(form)._asdict()
+    async def decide(form: Any, user: str) -> dict[str, Any]:
+        return decider.decide(form, user)._asdict()
 
-    async def suppose(form: Any) -> dict[str, Any]:
-        supposed = what_if.suppose(read_form(form)[1])
+    async def suppose(form: Any, _: str) -> dict[str, Any]:
+        supposed = what_if.suppose(read_form(form).texts)
         return {"html": supposed.html, "said": supposed.said, "whole": supposed.row is not None}
 
-    async def flip(form: Any) -> dict[str, Any]:
-        supposed = what_if.suppose(read_form(form)[1])
-        return {"html": "" if supposed.row is None else await what_if.flip(supposed.row)}
+    async def flip(form: Any, _: str) -> dict[str, Any]:
+        supposed = what_if.suppose(read_form(form).texts)
+        if supposed.row is None:
+            return {"html": ""}
+        return {"html": await changes.html(supposed.row) + await what_if.flip(supposed.row)}
 
-    async def reasons(form: Any) -> dict[str, Any]:
-        supposed = what_if.suppose(read_form(form)[1])
+    async def reasons(form: Any, _: str) -> dict[str, Any]:
+        supposed = what_if.suppose(read_form(form).texts)
         return {"html": "" if supposed.row is None else why.reasons(supposed.row)}
 
-    calls = {"decide": decide, "what-if": suppose, "flip": flip, "reasons": reasons}
+    async def look(_: Any, __: str) -> dict[str, Any]:
+        return {"html": await operations.look()}
+
+    calls = {
+        "decide": decide,
+        "what-if": suppose,
+        "flip": flip,
+        "reasons": reasons,
+        "operations": look,
+        "look-up": desk.look_up,
+        "review": desk.review,
+    }
     plain = [Route(f"/page/{name}", _call(service, call), methods=["POST"]) for name, call in calls.items()]
+    papers = paper_routes(register.paper)
     routes = [*plain, *many_routes(service)]
     for route in routes:
         route.app = Confined(guarded(route.app), BARE_POLICY)
-    return routes
+    for route in papers:
+        route.app = Confined(guarded(route.app), PAPER_POLICY)
+    return [*routes, *papers]
 
 
 def _call(service: Service, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
@@ -65,7 +89,7 @@ def _call(service: Service, answer: Answer) -> Callable[[Request], Awaitable[Res
             form = orjson.loads(body)
         except orjson.JSONDecodeError:
             form = None  # it comes from the network: read as a form without texts
-        content = orjson.dumps(await answer(form))
+        content = orjson.dumps(await answer(form, request.scope.get(USER, "")))
         milliseconds = (time.perf_counter_ns() - started_ns) / 1e6
         headers = {"Server-Timing": f"page;dur={milliseconds:.3f}", "Cache-Control": "no-store"}
         return Response(content, media_type="application/json", headers=headers)

@@ -3,30 +3,12 @@
 // and the turn, a number that every change of the form moves on. An answer names the
 // turn it is of.
 const form = element.querySelector("form");
-const guide = form.querySelector(".guide");
+const [guide, failure, undo] = [".guide", ".failure", ".undo"].map((name) => form.querySelector(name));
+const number = form.querySelector("#case-number");
 const fields = new Map([...form.querySelectorAll(".field")].map((field) => [field.dataset.feature, field]));
 
-// Thousands set apart, by the grammar of parse_number in values.py. A text that
-// is no number stays as it is, for the server to judge. In French a comma is always
-// a decimal one, so what is sent has none: `canonical`.
-const GROUPED = /^([+-]?[1-9]\d{0,2}([,'’\s])\d{3}(?:\2\d{3})*)((?:\.\d+)?)$/;
-const FRENCH = /^([+-]?[1-9]\d{0,2}(['’\s])\d{3}(?:\2\d{3})*)((?:[.,]\d+)?)$/;
-const PLAIN = /^([+-]?\d+)(?:[.,](\d*))?$/;
-
-function parts(text, language = hotrow.language) {
-  const typed = text.trim().replace("\u2212", "-");
-  const grouped = typed.match(language === "fr" ? FRENCH : GROUPED);
-  return grouped ? [grouped[1].replace(/[,'’\s]/g, ""), grouped[3].slice(1)] : typed.match(PLAIN)?.slice(1);
-}
-
-function canonical(text, language) {
-  const found = parts(text, language);
-  return found ? (found[1] ? `${found[0]}.${found[1]}` : found[0]) : text.trim().replace("\u2212", "-");
-}
-
-const tidy = (text) => (parts(text) ? hotrow.figures(canonical(text)) : canonical(text));
-
 const fieldOf = (node) => node.closest(".field");
+const { canonical, parts } = hotrow;
 const isNumber = (field) => field.dataset.kind === "number" || field.dataset.kind === "integer";
 const control = (field) => field.querySelector("input:checked, input:not([type=radio]), select");
 
@@ -54,21 +36,41 @@ function changed() {
 }
 
 // A verdict that does not come must not let the one before it stand for this form.
-const decide = hotrow.latest(async (form) => {
+const decide = hotrow.latest(async (asked) => {
+  busy(true);
   try {
-    const answer = await hotrow.post("/page/decide", JSON.stringify(form));
+    const answer = await hotrow.post("page/decide", JSON.stringify(asked));
     document.dispatchEvent(new CustomEvent("answer", { detail: answer }));
+    failure.textContent = "";
   } catch (error) {
     stale(true);
+    failure.textContent = hotrow.say("not_sent");
     throw error;
+  } finally {
+    busy(false);
   }
 });
 
-// Each submission has a turn of its own: even the same answer again is news.
-function submit() {
+function busy(is) {
+  form.querySelector(".decide").setAttribute("aria-busy", is);
+  document.querySelector("#verdict").classList.toggle("busy", is);
+}
+
+// Each submission has a turn of its own: even the same answer again is news. A trial, which
+// nobody pressed Decide for, is answered and is no decision.
+function submit(trial = false) {
+  for (const field of fields.values()) if (isNumber(field)) tidy(field);
   turn += 1;
   changed();
-  decide({ turn, texts });
+  decide({ turn, texts, trial, case: number.value });
+}
+
+// As much of a number is written out as was understood, when its field is left.
+function tidy(field) {
+  const node = control(field);
+  const bare = hotrow.bare(node.value, field);
+  // What was shifted is written as English writes it, or canonical.
+  node.value = bare === node.value ? hotrow.tidy(bare) : hotrow.figures(bare);
 }
 
 // `words` are markup of the server's, in both languages (`tag` in text.py).
@@ -80,7 +82,18 @@ function complain(field, words) {
   }
 }
 
-function fill(texts) {
+// What was typed is not lost: a form that is filled or emptied at once can be had back.
+let before = null;
+
+function fill(filled) {
+  const typed = Object.values(texts).some(Boolean);
+  const same = [...fields.keys()].every((name) => (texts[name] ?? "") === (filled[name] ?? ""));
+  if (typed && !same) before = texts;
+  undo.hidden = !before;
+  replace(filled);
+}
+
+function replace(texts) {
   for (const [name, field] of fields) {
     write(field, texts[name] ?? "");
     complain(field, "");
@@ -97,9 +110,12 @@ function press(example) {
   for (const button of form.querySelectorAll(".example")) button.setAttribute("aria-pressed", button === example);
 }
 
-// What is shown is of the form as it was; verdict and reasons say so once that is not how it is.
+// What is shown is of the form as it was; verdict, reasons and sliders say so once that is not how it is.
 function stale(is) {
-  for (const node of document.querySelectorAll("#verdict, #why")) node.classList.toggle("stale", is);
+  const nodes = [...document.querySelectorAll("#verdict, #why, .what-if")];
+  const news = is && nodes[0].querySelector(".panel:is(.below, .otherwise, .open)") && !nodes[0].classList.contains("stale");
+  for (const node of nodes) node.classList.toggle("stale", is);
+  if (news) hotrow.tell(hotrow.say("changed"));
 }
 
 form.addEventListener("input", (event) => {
@@ -112,18 +128,26 @@ form.addEventListener("input", (event) => {
 
 form.addEventListener("change", (event) => {
   if (!fieldOf(event.target)) return;
-  if (event.target.type === "text") event.target.value = tidy(event.target.value);
+  if (event.target.type === "text") tidy(fieldOf(event.target));
   changed();
+  keep();
 });
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  for (const field of fields.values()) if (isNumber(field)) control(field).value = tidy(control(field).value);
+  submit();
+});
+
+// Enter decides from any field; of a list the browser itself would do nothing with it.
+form.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.target.tagName !== "SELECT") return;
+  event.preventDefault();
   submit();
 });
 
 form.addEventListener("reset", (event) => {
   event.preventDefault();
+  number.value = "";
   fill({});
   press(null);
   stale(false);
@@ -135,7 +159,14 @@ form.addEventListener("click", (event) => {
   if (button?.classList.contains("example")) {
     fill(props.examples[Number(button.dataset.example)]);
     press(button);
-    submit();
+    submit(true);
+  } else if (button === undo) {
+    const back = before;
+    [before, undo.hidden] = [null, true];
+    replace(back);
+    press(null);
+    stale(true);
+    form.querySelector(".decide").focus();
   } else if (button?.classList.contains("unknown")) {
     const field = fieldOf(button);
     write(field, "");
@@ -163,7 +194,7 @@ document.addEventListener("click", (event) => {
 // Numbers stay the numbers they are when the language changes how they are written.
 document.addEventListener("language", ({ detail: { before } }) => {
   for (const field of fields.values()) {
-    if (isNumber(field)) control(field).value = tidy(canonical(control(field).value, before));
+    if (isNumber(field)) control(field).value = hotrow.tidy(canonical(hotrow.bare(control(field).value, field, before), before));
   }
 });
 
@@ -171,7 +202,7 @@ document.addEventListener("language", ({ detail: { before } }) => {
 document.addEventListener("case", ({ detail: texts }) => {
   fill(texts);
   press(null);
-  submit();
+  submit(true);
 });
 
 // Of a wide form only what matters most is shown, what is searched for and what is filled in.
@@ -201,6 +232,8 @@ if (search) {
   document.addEventListener("filled", filter);
 }
 
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
 // Sent by the verdict once an answer is shown; `errors` are by feature name.
 document.addEventListener("answer", ({ detail: answer }) => {
   stale(answer.turn !== turn);
@@ -208,7 +241,26 @@ document.addEventListener("answer", ({ detail: answer }) => {
   for (const [name, field] of fields) complain(field, answer.errors[name] ?? "");
   const [first] = [...fields].filter(([name]) => answer.errors[name]);
   if (first) focus(first[1]);
-  else if (document.body.dataset.tab === "decide") document.querySelector("#verdict .head").scrollIntoView({ block: "nearest", behavior: "smooth" });
+  else if (document.body.dataset.tab === "decide") document.querySelector("#verdict .head").scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
 });
 
+// Where the reader asks for it, what is typed outlives a reload, in this browser tab alone.
+const KEY = "hotrow.form";
+const kept = form.querySelector(".keep input");
+
+function keep() {
+  if (kept.checked) sessionStorage.setItem(KEY, JSON.stringify(texts));
+}
+
+kept.addEventListener("change", (event) => {
+  event.stopPropagation();
+  kept.checked ? keep() : sessionStorage.removeItem(KEY);
+});
+document.addEventListener("filled", keep);
+
 changed();
+const saved = sessionStorage.getItem(KEY);
+if (saved) {
+  kept.checked = true;
+  replace(JSON.parse(saved));
+}

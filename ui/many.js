@@ -13,11 +13,14 @@ const BEGINNING = Math.min(40, MOST_ROWS);
 let chosen = { name: "", text: "", separator: "", decimal: "", skipped: 0 }; // they change together
 let run = 0;
 let result = null;
+let unsaved = false;
+let stopping = false;
 
 function complain(words) {
   part(".problem").textContent = words ?? "";
 }
 
+const savedName = (ending) => chosen.name.replace(/(\.(csv|txt|tsv|xlsx))?$/i, `-scored.${ending}`);
 const breaks = (piece) => piece.split("\n").length - 1;
 
 // A file's text: in UTF-8, in UTF-16 with its mark, or else in what Windows writes in the West.
@@ -30,6 +33,24 @@ function decoded(bytes) {
   } catch {
     if (new Uint8Array(bytes).some((byte) => byte === 0)) throw new Error(hotrow.say("utf8"));
     return new TextDecoder("windows-1252").decode(bytes);
+  }
+}
+
+// A workbook is a ZIP archive: the server gives its first sheet as CSV.
+async function textOf(bytes) {
+  const isPacked = new TextDecoder("latin1").decode(bytes.slice(0, 4)) === "PK\x03\x04";
+  if (!isPacked) return decoded(bytes);
+  progress.hidden = false;
+  part("progress").removeAttribute("value");
+  part(".state").textContent = hotrow.say("reading");
+  try {
+    const answer = await fetch("page/many/sheet", { method: "POST", body: bytes, headers: { "Content-Type": "application/octet-stream" } });
+    if (answer.status === 413) throw new Error(hotrow.say("too_large"));
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    if (answer.headers.get("Content-Type").startsWith("application/json")) throw new Error((await answer.json()).problem);
+    return await answer.text();
+  } finally {
+    progress.hidden = true;
   }
 }
 
@@ -75,12 +96,14 @@ function send(path, piece) {
   const said = new URLSearchParams({ first: piece.first });
   if (chosen.separator) said.set("separator", chosen.separator);
   if (chosen.decimal) said.set("decimal", chosen.decimal);
-  return hotrow.post(`/page/many${path}?${said}`, piece.content, "text/csv");
+  return hotrow.post(`page/many${path}?${said}`, piece.content, "text/csv");
 }
 
 // An error of `pieces` is the file's; all others are the network's.
+const isOfNetwork = (error) => error instanceof TypeError || error.message.startsWith("status");
+
 function failed(error) {
-  if (error instanceof TypeError || error.message.startsWith("status")) hotrow.reachable(false);
+  if (isOfNetwork(error)) hotrow.reachable(false);
   else complain(error.message);
 }
 
@@ -91,13 +114,15 @@ async function take(file) {
   if (!file) return;
   let text;
   try {
-    text = decoded(await file.arrayBuffer());
-  } catch {
-    if (number === run) complain(hotrow.say("utf8"));
+    text = await textOf(await file.arrayBuffer());
+  } catch (error) {
+    if (number === run) error.message.startsWith("status") ? failed(error) : complain(error.message);
     return;
   }
   if (number !== run) return;
   chosen = { name: file.name, decimal: "", ...prepared(text) };
+  result = null;
+  offer("score_all");
   ({ text } = chosen);
   try {
     const head = endOfRecord(text, 0);
@@ -124,17 +149,23 @@ function listed(faults, more = 0) {
   return lines.length ? `<ul class="faults-list">${lines.join("")}${rest}</ul>` : "";
 }
 
+// What was scored before a stop or a cut line stays, and scoring goes on behind it.
 async function score() {
   const number = (run += 1);
   const { text } = chosen;
-  result = { parts: [], rows: 0, bad: 0, faults: [], counts: [], outcomes: {} };
-  summary.hidden = true;
-  progress.hidden = false;
+  if (!result || result.done) result = { parts: [], rows: 0, bad: 0, faults: [], counts: [], outcomes: {}, end: 0 };
+  [summary.hidden, progress.hidden, stopping] = [true, false, false];
   complain();
-  const started = performance.now();
+  const [started, before] = [performance.now(), result.rows];
   const all = rowsAbout(text);
+  let [whole, said] = [true, false];
   try {
     for (const piece of pieces(text)) {
+      if (piece.end <= result.end) continue;
+      if (stopping) {
+        whole = false;
+        break;
+      }
       const answer = await send("", piece);
       if (number !== run) return;
       if (answer.problem) {
@@ -142,8 +173,9 @@ async function score() {
         return complain(answer.problem);
       }
       add(answer);
+      result.end = piece.end;
       part("progress").value = piece.end / text.length;
-      const rate = (1000 * result.rows) / (performance.now() - started);
+      const rate = (1000 * (result.rows - before)) / (performance.now() - started);
       part(".state").textContent = [
         hotrow.say("scoring", { done: hotrow.number(result.rows), all: hotrow.number(Math.max(all, result.rows)) }),
         hotrow.say("speed", { rate: hotrow.number(Math.round(rate)) }),
@@ -151,11 +183,23 @@ async function score() {
     }
   } catch (error) {
     if (number !== run) return;
-    progress.hidden = true;
-    return failed(error);
+    failed(error);
+    whole = false;
+    if (!isOfNetwork(error)) said = true;
   }
   progress.hidden = true;
+  result.done = whole;
+  if (!result.rows && whole) complain(hotrow.say("no_rows"));
+  if (!whole && !said) complain(hotrow.say("stopped", { count: hotrow.number(result.rows) }));
+  offer(whole ? "score_all" : "go_on");
   if (result.rows) tell();
+}
+
+// What the button under the preview does next, in both languages.
+function offer(key) {
+  const button = part(".preview .score");
+  [button.dataset.en, button.dataset.fr] = hotrow.words[key];
+  button.textContent = hotrow.say(key);
 }
 
 function add(answer) {
@@ -168,7 +212,7 @@ function add(answer) {
   for (const [name, count] of Object.entries(answer.outcomes)) result.outcomes[name] = (result.outcomes[name] ?? 0) + count;
 }
 
-const share = (part) => hotrow.number(part, { style: "percent", maximumFractionDigits: 1 });
+const share = (part) => hotrow.say("percent", { value: hotrow.number(100 * part, { maximumFractionDigits: 1 }) });
 const words = (name) => (outcomes[name] ?? [name, name])[hotrow.language === "fr" ? 1 : 0];
 
 function tell() {
@@ -194,6 +238,7 @@ function tell() {
   part(".faults").hidden = !result.faults.length;
   part(".faults ul").outerHTML = listed(result.faults, result.bad > 100 ? result.bad - 100 : 0) || "<ul></ul>";
   summary.hidden = false;
+  unsaved = true;
 }
 
 function draw() {
@@ -204,7 +249,9 @@ function draw() {
   const bars = result.counts.map((count, i) => {
     const bar = document.createElement("i");
     bar.style.height = `${(100 * count) / most}%`;
-    bar.className = (i + 0.5) / result.counts.length < threshold ? "below" : "otherwise";
+    const [low, high] = [i / result.counts.length, (i + 1) / result.counts.length];
+    bar.className = high <= threshold ? "below" : low >= threshold ? "otherwise" : "across";
+    bar.style.setProperty("--cut", `${(100 * (threshold - low)) / (high - low)}%`);
     bar.title = hotrow.say("between", { share: share(count / total), low: percent(i), high: percent(i + 1) });
     return bar;
   });
@@ -230,13 +277,33 @@ drop.addEventListener("drop", (event) => {
 root.addEventListener("click", (event) => {
   const kinds = event.target.closest("button")?.classList;
   if (kinds?.contains("score")) score();
-  if (kinds?.contains("stop")) {
-    run += 1;
-    progress.hidden = true;
-    complain(hotrow.say("stopped"));
+  // The piece under way is counted and logged by now: its answer is waited for.
+  if (kinds?.contains("stop")) stopping = true;
+  if (kinds?.contains("save")) {
+    hotrow.save(savedName("csv"), result.parts, "text/csv");
+    unsaved = false;
   }
-  if (kinds?.contains("save")) hotrow.save(chosen.name.replace(/(\.csv)?$/i, "-scored.csv"), result.parts, "text/csv");
+  if (kinds?.contains("save-workbook")) saveWorkbook(event.target);
 });
+async function saveWorkbook(button) {
+  button.setAttribute("aria-busy", "true");
+  try {
+    // Numbers go into the workbook as numbers: it has no decimal commas of its own.
+    const answer = await fetch(`page/many/workbook?${new URLSearchParams({ separator: chosen.separator, decimal: chosen.decimal })}`, { method: "POST", body: new Blob(result.parts), headers: { "Content-Type": "text/csv" } });
+    if (answer.status === 413) return complain(hotrow.say("too_large"));
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    if (answer.headers.get("Content-Type").startsWith("application/json")) return complain((await answer.json()).problem);
+    hotrow.save(savedName("xlsx"), [await answer.blob()], answer.headers.get("Content-Type"));
+    unsaved = false;
+  } catch (error) {
+    failed(error);
+  } finally {
+    button.removeAttribute("aria-busy");
+  }
+}
+
+// What was scored is in this page alone: leaving it asks first.
+addEventListener("beforeunload", (event) => unsaved && event.preventDefault());
 document.addEventListener("language", () => {
   if (!summary.hidden) tell();
 });

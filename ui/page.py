@@ -23,18 +23,18 @@ from starlette.routing import Mount
 from server.scoring.service import Service
 from ui.access.login import Login, Tries
 from ui.access.login_file import logins_of
-from ui.access.surface import OwnCalls, PageMount
+from ui.access.surface import PageMount
 from ui.calls import call_routes
-from ui.cases.decide import Decider
 from ui.cases.examples import examples_of
 from ui.cases.grids import Grids
 from ui.cases.importance import ranked
+from ui.drawing.verdict import verdict_of
 from ui.script import head, read
 from ui.tabs.form import form_html
 from ui.tabs.head import TABS, head_html
+from ui.tabs.look_up import look_up_html
 from ui.tabs.many import many_html
 from ui.tabs.model import model_html
-from ui.tabs.operations import Operations
 from ui.tabs.what_if import what_if_html
 from ui.tabs.why import why_html
 from ui.words.labels import Labels
@@ -49,15 +49,6 @@ _FONT = (gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", 
 _MONOSPACE = (gr.themes.LocalFont("IBM Plex Mono", weights=(400,)), "ui-monospace", "monospace")
 
 _OURS: dict[str, Any] = {"apply_default_css": False}
-#: Without the queue and as a coroutine: one request, on the loop's thread, no hop.
-_CALL: dict[str, Any] = {
-    "queue": False,
-    "trigger_mode": "always_last",
-    "show_progress": "hidden",
-    "api_visibility": "private",
-}
-#: Between two looks at the metrics.
-TICK_SECONDS = 2.0
 
 
 def add_page(app: Starlette) -> Starlette:
@@ -86,12 +77,9 @@ def add_page(app: Starlette) -> Starlette:
     # Gradio has mounted all of itself at "/"; only what the page needs stays reachable.
     mounted = app.router.routes.pop()
     assert isinstance(mounted, Mount)
-    settings = service.settings
-    calls = [number for number, call in blocks.fns.items() if call.fn is not None]
-    own = OwnCalls(mounted.app, calls, settings.max_body_bytes)
-    logins, tries = logins_of(settings), Tries()
+    logins, tries = logins_of(service.settings), Tries()
     app.router.routes += call_routes(service, order, grids, lambda route: Login(route, logins, tries))
-    app.router.routes.append(PageMount(Login(own, logins, tries)))
+    app.router.routes.append(PageMount(Login(mounted.app, logins, tries)))
     return app
 
 
@@ -106,7 +94,8 @@ def build(service: Service, order: Sequence[str], grids: Grids) -> gr.Blocks:
         "why": lambda: _html(why_html(), "why.js"),
         "what-if": lambda: _html(what_if_html(scorer, order, grids), "what_if.js"),
         "many": lambda: _html(many_html(scorer.bundle, service.settings.max_batch_rows), "many.js"),
-        "operations": lambda: _operations(service),
+        "look-up": lambda: _html(look_up_html(), "look_up.js"),
+        "operations": lambda: _shown("operations.js", "operations", ""),
         "model": lambda: _html(model_html(scorer.bundle, order)),
     }
     with blocks:
@@ -122,31 +111,15 @@ def build(service: Service, order: Sequence[str], grids: Grids) -> gr.Blocks:
 def _decide(service: Service, words: Wording, order: Sequence[str]) -> None:
     scorer = service.default
     with gr.Row(elem_id="columns"):
-        _shown("verdict.js", "verdict", Decider(scorer).idle().html)
+        _shown("verdict.js", "verdict", verdict_of(scorer.bundle).idle())
         schema, labels = scorer.bundle.schema, Labels.of(scorer.bundle)
         examples = examples_of(scorer.predictor)
         _html(
-            form_html(schema, examples, words.case, labels, order),
+            form_html(schema, examples, words.case, labels, order, scorer.bundle.context),
             "form.js",
             elem_id="form",
             examples=[texts_of(schema, example.row) for example in examples],
         )
-
-
-def _operations(service: Service) -> None:
-    """The tab that ticks while it is open: its script plays and stops the timer."""
-    operations = Operations(service)
-    shown = _shown("operations.js", "operations", "")
-    timer = gr.Timer(TICK_SECONDS, active=False)
-
-    async def look() -> str:
-        return await operations.look()
-
-    timer.tick(look, None, shown, **_CALL)
-    shown.play(look, None, shown, **_CALL)
-    # The timer itself is told in the browser: to stop it, no server need be there.
-    for event, active in ((shown.play, "true"), (shown.stop, "false")):
-        event(None, None, timer, js=f"() => ({{__type__: 'update', active: {active}}})", **_CALL)
 
 
 def _html(markup: str, script: str = "", **more: Any) -> gr.HTML:

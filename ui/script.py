@@ -11,6 +11,14 @@ _HERE = Path(__file__).parent
 SCRIPT_WORDS = {
     "copied": Text("Copied", "Copié"),
     "selected": Text("Selected", "Sélectionné"),
+    "changed": Text(
+        "The form has changed since: decide again.", "Le formulaire a changé depuis : décidez à nouveau."
+    ),
+    "not_sent": Text(
+        "The server cannot be reached: nothing was decided. What you typed is still here.",
+        "Le serveur est injoignable : rien n'a été décidé. Votre saisie est toujours là.",
+    ),
+    "written": Text("Written down.", "Consigné."),
     "was": Text("was {value}", "était {value}"),
     "unknown": Text("unknown", "inconnu"),
     "reading": Text("Reading the file…", "Lecture du fichier…"),
@@ -19,8 +27,17 @@ SCRIPT_WORDS = {
     "line": Text("line {line}", "ligne {line}"),
     "more": Text("{count} more not listed", "{count} autres non affichées"),
     "stopped": Text(
-        "Stopped. Rows scored so far are counted and logged; no file was made.",
-        "Arrêté. Les lignes déjà calculées sont comptées et journalisées ; aucun fichier n'a été créé.",
+        "Stopped after {count} rows, which are counted and logged: the file has these. Go on scores the "
+        "rest.",
+        "Arrêté après {count} lignes, qui sont comptées et journalisées : le fichier les contient. Continuer "
+        "calcule la suite.",
+    ),
+    "go_on": Text("Go on", "Continuer"),
+    "score_all": Text("Score all rows", "Calculer toutes les lignes"),
+    "no_rows": Text("The file has no rows to score.", "Le fichier n'a aucune ligne à calculer."),
+    "too_large": Text(
+        "The file is too large for the page: python -m server.batch takes files of any size.",
+        "Le fichier est trop grand pour la page : python -m server.batch prend des fichiers de toute taille.",
     ),
     "kept": Text("Case {number}", "Cas {number}"),
     "all_rows": Text("rows", "lignes"),
@@ -34,7 +51,10 @@ SCRIPT_WORDS = {
         "expected records that end, got one that does not: is a quote never closed?",
         "attendu : des lignes qui finissent, reçu : une sans fin ; un guillemet jamais fermé ?",
     ),
-    "utf8": Text("expected CSV in UTF-8, got other bytes", "attendu : du CSV en UTF-8, reçu : autre chose"),
+    "utf8": Text(
+        "expected CSV or an .xlsx workbook, got other bytes",
+        "attendu : du CSV ou un classeur .xlsx, reçu : autre chose",
+    ),
 }
 
 
@@ -42,7 +62,8 @@ def head() -> str:
     """What stands in the head of the page."""
     words = json.dumps({key: [*text] for key, text in SCRIPT_WORDS.items()}).replace("</", "<\\/")
     language = read("base.js").replace("/*WORDS*/ {}", words)
-    return f"<style>{read('page.css')}</style><script>{language}</script>"
+    icon = '<link rel="icon" href="favicon.ico">'
+    return f"{icon}<style>{read('page.css')}</style><script>{language}</script>"
 
 
 def read(name: str) -> str:

@@ -1,9 +1,10 @@
 // The tablist and the choice of language (tabs.py). The open tab stands in the
-// address, so that it can be linked to, and on the body, for the style sheet.
+// address, so that it can be linked to and Back leads to the one before, and on the body,
+// for the style sheet.
 const tabs = [...element.querySelectorAll("[role=tab]")];
 const languages = [...element.querySelectorAll("[data-language]")];
 
-function open(name) {
+function open(name, { stepping = false } = {}) {
   const chosen = tabs.find((tab) => tab.dataset.panel === name) ?? tabs[0];
   for (const tab of tabs) {
     tab.setAttribute("aria-selected", String(tab === chosen));
@@ -14,7 +15,9 @@ function open(name) {
   chosen.scrollIntoView({ block: "nearest", inline: "nearest" });
   if (before === chosen.dataset.panel) return;
   scrollTo({ top: 0 });
-  history.replaceState(null, "", `#${chosen.dataset.panel}`);
+  // In full: a fragment alone would be of the base address, and lose the language.
+  const address = `${location.pathname}${location.search}#${chosen.dataset.panel}`;
+  if (!stepping) history[before ? "pushState" : "replaceState"](null, "", address);
   document.dispatchEvent(new CustomEvent("tab", { detail: chosen.dataset.panel }));
 }
 
@@ -54,7 +57,7 @@ function mark() {
 }
 document.addEventListener("language", mark);
 document.addEventListener("open", ({ detail }) => open(detail));
-addEventListener("hashchange", () => open(location.hash.slice(1)));
+for (const kind of ["popstate", "hashchange"]) addEventListener(kind, () => open(location.hash.slice(1), { stepping: true }));
 addEventListener("offline", () => hotrow.reachable(false));
 addEventListener("online", () => hotrow.reachable(true));
 mark();

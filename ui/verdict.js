@@ -1,9 +1,17 @@
 // Behind the verdict. Gradio runs this once with `element` and `props`; props.value is the
 // markup of an empty form's.
 const shown = element.querySelector(".shown");
-const show = (html) => (shown.innerHTML = html);
+// What is open of what can be handed on stays open at the next answer.
+function show(html) {
+  const open = shown.querySelector(".share")?.open;
+  shown.innerHTML = html;
+  if (open) shown.querySelector(".share")?.setAttribute("open", "");
+}
 
-document.addEventListener("answer", ({ detail: answer }) => show(answer.html));
+document.addEventListener("answer", ({ detail: answer }) => {
+  show(answer.html);
+  hotrow.tell(() => [...shown.querySelectorAll(".head h2, .head .explanation")].map((node) => node.textContent.replace(/\.$/, "")).join(". "));
+});
 document.addEventListener("cleared", () => show(props.value));
 show(props.value);
 
@@ -13,6 +21,7 @@ async function copy(button, text) {
   try {
     await navigator.clipboard.writeText(text);
     button.textContent = hotrow.say("copied");
+    hotrow.tell(hotrow.say("copied"));
   } catch {
     getSelection().selectAllChildren(block);
     button.textContent = hotrow.say("selected");
@@ -21,9 +30,13 @@ async function copy(button, text) {
 }
 
 element.addEventListener("click", (event) => {
+  const paper = event.target.closest(".paper");
+  if (paper) paper.href = `${paper.getAttribute("href").split("&")[0]}&language=${hotrow.language}`;
   const button = event.target.closest("button");
   const text = (name) => element.querySelector(`[data-block=${name}]`).textContent;
-  if (button?.classList.contains("copy")) {
+  if (button?.classList.contains("look-at")) {
+    document.dispatchEvent(new CustomEvent("look-up", { detail: button.dataset.id }));
+  } else if (button?.classList.contains("copy")) {
     copy(button, button.closest(".block").querySelector("pre").textContent);
   } else if (button?.classList.contains("save")) {
     const whole = { request: JSON.parse(text("request")), answer: JSON.parse(text("answer")) };

@@ -1,4 +1,4 @@
-// Behind the sliders. A case is the texts of a form by feature name. The left one is what
+// Behind the sliders. Each has a box to type into, and the case's own value among its stops. A case is the texts of a form by feature name. The left one is what
 // is compared with, the right one what the sliders make of it. Of what is asked while an
 // answer is under way, the last counts; the verdict, the reasons and the change that
 // would turn it are asked for apart, so that none waits for another.
@@ -15,31 +15,46 @@ let decided = null;
 let kept = 0;
 
 const show = hotrow.latest(async (asked) => {
-  const { html, said, whole } = await hotrow.post("/page/what-if", body(asked));
+  const { html, said, whole } = await hotrow.post("page/what-if", body(asked));
   right.innerHTML = html;
   now.innerHTML = said;
+  hotrow.tell(() => [...now.children].map((node) => node.textContent).join(", "));
   if (!whole) return;
   turn(asked);
   explain(asked);
 });
 const turn = hotrow.latest(async (asked) => {
-  root.querySelector("#flip").innerHTML = (await hotrow.post("/page/flip", body(asked))).html;
+  root.querySelector("#flip").innerHTML = (await hotrow.post("page/flip", body(asked))).html;
 });
 const explain = hotrow.latest(async (asked) => {
-  root.querySelector("#what-if-why").innerHTML = (await hotrow.post("/page/reasons", body(asked))).html;
+  root.querySelector("#what-if-why").innerHTML = (await hotrow.post("page/reasons", body(asked))).html;
 });
 const showLeft = hotrow.latest(async (asked) => {
-  left.innerHTML = (await hotrow.post("/page/what-if", body(asked))).html;
+  left.innerHTML = (await hotrow.post("page/what-if", body(asked))).html;
 });
 
-const stopsOf = new Map([...rows].map(([name, row]) => [name, JSON.parse(row.querySelector("[data-stops]")?.dataset.stops ?? "null")]));
+const gridOf = new Map([...rows].map(([name, row]) => [name, JSON.parse(row.querySelector("[data-stops]")?.dataset.stops ?? "null")]));
+const stopsOf = new Map(gridOf);
 const plain = (text) => String(text ?? "").replace(/[,\s'’]/g, "");
+
+const isNumber = (text) => plain(text) && Number.isFinite(Number(plain(text)));
+
+// The sliders stop at the values of both cases too.
+function stop() {
+  for (const [name, row] of rows) {
+    const grid = gridOf.get(name);
+    if (!grid) continue;
+    const own = [base[name], texts[name]].filter(isNumber).map((text) => Number(plain(text)));
+    stopsOf.set(name, [...new Set([...grid, ...own])].sort((a, b) => a - b));
+    row.querySelector("[type=range]").max = stopsOf.get(name).length - 1;
+  }
+}
 
 function words(row, text) {
   if (!plain(text)) return hotrow.say("unknown");
   const select = row.querySelector("select");
   if (select) return select.options[Number(text)]?.textContent ?? text;
-  return Number.isFinite(Number(plain(text))) ? hotrow.figures(plain(text)) : text;
+  return isNumber(text) ? hotrow.figures(plain(text)) : text;
 }
 
 function nearest(stops, value) {
@@ -54,13 +69,15 @@ function place(name, row) {
   const unknown = row.querySelector(".is-unknown");
   if (unknown) unknown.checked = !plain(text);
   row.classList.toggle("without", !plain(text));
-  if (plain(text)) control.value = stopsOf.get(name) ? nearest(stopsOf.get(name), Number(plain(text))) : text;
+  if (row.querySelector("select")) control.value = plain(text) ? text : control.value;
+  else if (isNumber(text)) control.value = nearest(stopsOf.get(name), Number(plain(text)));
   tell(name, row);
 }
 
 function tell(name, row) {
   const said = words(row, texts[name]);
-  row.querySelector("output").textContent = row.querySelector("select") ? "" : said;
+  const typed = row.querySelector(".typed");
+  if (typed) typed.value = plain(texts[name]) ? said : "";
   row.querySelector("[type=range]")?.setAttribute("aria-valuetext", said);
   const changed = plain(texts[name]) !== plain(base[name]);
   row.classList.toggle("changed", changed);
@@ -74,15 +91,26 @@ function become(changed) {
   show(texts);
 }
 
-function compareWith(changed) {
+function start(changed) {
   base = { ...changed };
+  texts = { ...changed };
+  stop();
   showLeft(base);
   become(base);
 }
 
+// Another case on the left: what the sliders have made stays on the right, and what differs is marked.
+function compareWith(changed) {
+  if (!root.classList.contains("begun")) return start(changed);
+  base = { ...changed };
+  stop();
+  showLeft(base);
+  for (const [name, row] of rows) place(name, row);
+}
+
 root.addEventListener("input", ({ target }) => {
   const row = target.closest(".slider");
-  if (!row) return;
+  if (!row || target.classList.contains("typed")) return;
   const name = row.dataset.feature;
   const stops = stopsOf.get(name);
   const control = row.querySelector("select, [type=range]");
@@ -91,6 +119,15 @@ root.addEventListener("input", ({ target }) => {
   row.classList.toggle("without", without);
   if (row.querySelector(".is-unknown")) row.querySelector(".is-unknown").checked = without;
   tell(name, row);
+  show(texts);
+});
+
+root.addEventListener("change", ({ target }) => {
+  const row = target.closest(".slider");
+  if (!row || !target.classList.contains("typed")) return;
+  const name = row.dataset.feature;
+  texts = { ...texts, [name]: hotrow.canonical(hotrow.bare(target.value, row)) };
+  place(name, row);
   show(texts);
 });
 
@@ -103,7 +140,10 @@ root.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   if (button.classList.contains("reset")) become(base);
-  if (button.classList.contains("try")) become({ ...texts, [button.dataset.feature]: button.dataset.text });
+  if (button.classList.contains("try")) {
+    const { changes, feature, text } = button.dataset;
+    become({ ...texts, ...(changes ? JSON.parse(changes) : { [feature]: text }) });
+  }
   if (button.classList.contains("to-form")) {
     document.dispatchEvent(new CustomEvent("open", { detail: "decide" }));
     document.dispatchEvent(new CustomEvent("case", { detail: texts }));
@@ -115,6 +155,7 @@ root.addEventListener("click", (event) => {
     choice.add(option);
     choice.value = option.value;
     base = { ...texts };
+    stop();
     showLeft(base);
     for (const [name, row] of rows) tell(name, row);
   }
@@ -126,7 +167,7 @@ document.addEventListener("answer", ({ detail: answer }) => {
   decided = answer.texts;
   choice.querySelector("[value=decided]").disabled = false;
   choice.value = "decided";
-  if (document.body.dataset.tab === "what-if") compareWith(decided);
+  if (document.body.dataset.tab === "what-if") start(decided);
   else waiting = true;
 });
 
@@ -134,7 +175,7 @@ document.addEventListener("answer", ({ detail: answer }) => {
 let waiting = false;
 document.addEventListener("tab", ({ detail }) => {
   if (detail !== "what-if") return;
-  if (waiting) compareWith(decided);
+  if (waiting) start(decided);
   waiting = false;
 });
 document.addEventListener("language", () => {

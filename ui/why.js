@@ -8,7 +8,7 @@ let asked = 0;
 async function ask() {
   const number = (asked += 1);
   try {
-    const { html } = await hotrow.post("/page/reasons", JSON.stringify({ texts }));
+    const { html } = await hotrow.post("page/reasons", JSON.stringify({ texts }));
     if (number === asked) shown.innerHTML = html;
     hotrow.reachable(true);
   } catch {

@@ -21,6 +21,7 @@ from monitoring.logs.seals import check_key, digest_of, plain_path
 from monitoring.logs.subject import DataSubject, rows_of, with_rows
 from server.durable import sync_directory
 from server.log.journal import LogJournal
+from server.log.reviews import erase_reviews
 from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
 
 
@@ -37,6 +38,7 @@ class Erasure:
     files: list[Path]
     in_use: list[Path]
     unsearched: list[str] = field(default_factory=list)
+    reviews: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -54,6 +56,7 @@ def erase(paths: Sequence[Path], subject: DataSubject, key: bytes | None = None)
         for left in folder.glob(f"*{REWRITTEN_SUFFIX}"):  # by an erasure that was killed
             left.unlink()
     check_key(files, key)
+    reviews = _erase_reviews(files, subject)
     unsearched = unsearched_files(paths, files)
     lines = rows = 0
     rewritten, in_use = [], []
@@ -73,7 +76,27 @@ def erase(paths: Sequence[Path], subject: DataSubject, key: bytes | None = None)
         rewritten.append(file)
     for folder in dict.fromkeys(file.parent for file in files):
         _remove_torn(folder, subject)
-    return Erasure(lines, rows, rewritten, in_use, unsearched)
+    return Erasure(lines, rows, rewritten, in_use, unsearched, reviews)
+
+
+def _erase_reviews(files: Sequence[Path], subject: DataSubject) -> int:
+    """Take out what people wrote of the subject's decisions: before the lines, which say whose they are."""
+    ids: set[str] = set()
+    for file in files:
+        try:
+            with open_lines(file) as lines:
+                for line in lines:
+                    if subject.may_be_in(line) and (record := parsed(line)) is not None:
+                        ids |= _review_ids(record, subject)
+        except LogError:
+            continue  # told by the search of the lines
+    return sum(erase_reviews(folder, ids) for folder in dict.fromkeys(file.parent for file in files))
+
+
+def _review_ids(record: dict[str, Any], subject: DataSubject) -> set[str]:
+    """What reviews call the subject's rows of a line: of a batch the id and the number."""
+    rows, of_batch = subject.rows(record), "rows" in record["input"]
+    return {f"{record['id']}/{i}" for i in rows} if of_batch else {record["id"]} if rows else set()
 
 
 def unsearched_files(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:

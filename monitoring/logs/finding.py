@@ -1,13 +1,18 @@
 """The decisions that belong to an id: what somebody asks who wants to know why."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monitoring.errors import LogError
 from monitoring.logs.erasure import parsed, unsearched_files
-from monitoring.logs.files import log_files, open_lines
+from monitoring.logs.files import log_files, masks_of, open_lines
+from monitoring.logs.lines import served_bundles
 from monitoring.logs.subject import DataSubject, with_rows
+from server.model.bundle import Bundle
+from server.model.logged_rows import logged_rows
+from server.model.predictor import Predictor
+from server.model.replayed import replayed
 
 
 class Search:
@@ -32,3 +37,45 @@ class Search:
             record = parsed(line) if self._subject.may_be_in(line) else None
             if record is not None and (found := with_rows(record, sorted(self._subject.rows(record)))):
                 yield found
+
+
+class Checked:
+    """Computes lines again, each with the bundle that answered it: the named one, or one of `models/`.
+
+    `sentences` say of each row whether it is equal to the bit.
+    """
+
+    def __init__(self, paths: Sequence[Path], directory: Path | None) -> None:
+        bundles = [Bundle.load(directory)] if directory is not None else served_bundles()
+        self._bundles = {bundle.label: bundle for bundle in bundles}
+        self._predictors: dict[str, Predictor] = {}
+        self._masks = masks_of(log_files(paths))
+        self.sentences: list[str] = []
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Check the rows of one line."""
+        label = record.get("model", "")
+        predictor = self._predictor(label)
+        if predictor is None:
+            self.sentences.append(
+                f"{record['id']}: not computed again, as {label} is not in models/: name it with --model"
+            )
+            return
+        hidden = self._masks.get(str(record["id"]).partition("-")[0], {})
+        for number, logged in enumerate(logged_rows(record)):
+            again = replayed(logged, predictor, hidden)
+            where = f"{record['id']}/{number}" if "rows" in record["input"] else record["id"]
+            if again.problem:
+                self.sentences.append(f"{where}: not computed again: {again.problem}")
+            elif again.is_equal:
+                self.sentences.append(f"{where}: computed again with {label}: equal to the bit")
+            else:
+                self.sentences.append(
+                    f"{where}: computed again with {label}: DIFFERENT: logged {logged.output} "
+                    f"({logged.outcome}), now {again.output} ({again.outcome})"
+                )
+
+    def _predictor(self, label: str) -> Predictor | None:
+        if label not in self._predictors and label in self._bundles:
+            self._predictors[label] = Predictor(self._bundles[label])
+        return self._predictors.get(label)

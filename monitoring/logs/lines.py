@@ -79,7 +79,7 @@ def bundle_for(paths: Sequence[Path], directory: Path | None, label: str | None 
     labels = matching(models, label) if label else list(models)
     if not labels:
         return Bundle.load(SHIPPED) if (SHIPPED / MANIFEST_FILE).is_file() else None
-    found = [bundle for bundle in _bundles() if bundle.label in labels]
+    found = [bundle for bundle in served_bundles() if bundle.label in labels]
     # Of one model's versions the one that lies there is meant; of several models nobody knows.
     if len({label.partition("@")[0] for label in labels}) > 1 or len(found) != 1 < len(labels):
         raise _many(models)
@@ -102,7 +102,8 @@ def required_bundle(paths: Sequence[Path], directory: Path | None, label: str | 
     return bundle
 
 
-def _bundles() -> Iterable[Bundle]:
+def served_bundles() -> Iterable[Bundle]:
+    """Every bundle in `models/` that can be read."""
     for manifest in sorted(MODELS.glob(f"*/{MANIFEST_FILE}")):
         try:
             yield Bundle.load(manifest.parent)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,14 +38,6 @@ def config_of(client: TestClient) -> dict[str, Any]:
     return config
 
 
-@lru_cache
-def call_of(client: TestClient, event: str) -> int:
-    """The number of the page's own call on an event."""
-    calls = config_of(client)["dependencies"]
-    (number,) = (d["id"] for d in calls if any(name == event for _, name in d["targets"]))
-    return int(number)
-
-
 def decide(client: TestClient, value: Any) -> dict[str, Any]:
     """What the page's own call for a decision gives: HTML and errors."""
     answer = client.post("/page/decide", content=json.dumps(value), headers=JSON)
@@ -55,12 +46,9 @@ def decide(client: TestClient, value: Any) -> dict[str, Any]:
     return shown
 
 
-def run(client: TestClient, event: str, data: list[Any]) -> Any:
-    """The first thing a call of Gradio's gives."""
-    body = {"data": data, "fn_index": call_of(client, event), "session_hash": "s"}
-    answer = client.post("/gradio_api/run/predict", content=json.dumps(body), headers=JSON)
-    assert answer.status_code == 200
-    return answer.json()["data"][0]
+def look(client: TestClient) -> str:
+    """The tab of operations as it stands now."""
+    return str(client.post("/page/operations", content="{}", headers=JSON).json()["html"])
 
 
 def decisions(client: TestClient, decision: str = "accept") -> float:

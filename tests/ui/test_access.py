@@ -1,9 +1,9 @@
 """Who may read the page: which sites, under which names, with which password, and how often it is tried."""
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from server.errors import SettingsError
 from server.settings import Settings
 from tests.support.bundles import CREDIT
-from tests.support.pages import call_of, page_client
+from tests.support.pages import page_client
 from ui.access.hosts import own_hosts
 from ui.access.login import MAX_REMEMBERED, MAX_TRIES, TRY_SECONDS, Tries
 from ui.access.login_file import logins_of
@@ -37,8 +37,8 @@ def test_no_other_site_may_read_an_answer(client: TestClient, origin: str) -> No
     answers = [
         client.get("/", headers={"Origin": origin}),
         client.options("/", headers=asked),
-        client.post(RUN, json={"fn_index": call_of(client, "tick")}, headers={"Origin": origin}),
-        client.options(RUN, headers=asked),
+        client.post("/page/operations", json={}, headers={"Origin": origin}),
+        client.options("/page/operations", headers=asked),
         client.post("/page/decide", json={"turn": 1, "texts": {}}, headers={"Origin": origin}),
     ]
     for answer in answers:
@@ -71,41 +71,25 @@ def test_no_cache_keeps_the_page_but_its_files(client: TestClient) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        {"fn_index": 10**9},
-        {"fn_index": -1},
-        {"fn_index": "0"},
-        {"fn_index": True},
-        {"data": []},
-        [],
-        None,
-    ],
-)
-def test_unknown_calls_are_404(client: TestClient, call: Any) -> None:
-    for path in (RUN, "/gradio_api/run/look", "/gradio_api/run/"):
-        answer = client.post(path, json=call)
+def test_calls_of_gradio_are_not_there(client: TestClient) -> None:
+    for path in (RUN, "/gradio_api/run/look", "/gradio_api/run/", "/gradio_api/queue/join"):
+        answer = client.post(path, json={"fn_index": 0, "data": []})
         assert (answer.status_code, answer.json()["status"]) == (404, 404)
-    assert client.post(RUN, content=b"{").status_code == 404
-    assert client.get(RUN).status_code == 405
 
 
-def test_what_a_client_adds_to_a_call_reaches_nobody(client: TestClient) -> None:
-    number = call_of(client, "tick")
-    added = {
-        "data": [None] * 1000,
-        "event_data": {"a": 1},
-        "batched": True,
-        "event_id": "x",
-        "simple_format": 5,
-    }
-    holder = client.app.router.routes[-1].app._app._app._app.state_holder  # type: ignore[attr-defined]
-    for session in ("a", "b"):
-        answer = client.post(RUN, json={"fn_index": number, "session_hash": session, **added})
-        assert answer.status_code == 200
-        assert answer.json()["data"]
-    assert not holder.session_data
+def test_behind_a_prefix_the_page_says_where_its_files_are(client: TestClient, tmp_path: Path) -> None:
+    def root(opened: TestClient, **headers: str) -> str:
+        found = re.search(r'"root":\s*"([^"]*)"', opened.get("/", headers=headers).text)
+        assert found is not None
+        return found[1]
+
+    assert root(client, **{"X-Forwarded-Prefix": "/hotrow/"}) == "http://localhost/hotrow"
+    for hostile in ("/a b", "//evil.example", "https://evil.example", "/<script>", '/a"x'):
+        assert root(client, **{"X-Forwarded-Prefix": hostile}) == "http://localhost"
+    with page_client(CREDIT, tmp_path, root_path="/scoring") as below:
+        assert root(below) == "http://localhost/scoring"
+        for path in ("/scoring/theme.css", "/scoring/page/template.csv", "/page/template.csv"):
+            assert below.get(path).status_code == 200
 
 
 def test_tries_are_counted_by_user_and_then_not_looked_at(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Route
+from playwright.sync_api import Browser, Route, expect
 
+from tests.support.accessibility import spoken_tree
 from tests.support.browser import (
     LOAN,
     RISKY,
@@ -139,23 +140,24 @@ def test_unknown_is_not_zero(open_page: Visit) -> None:
     assert open_page.verdict != with_zero
 
 
-def test_bad_values_are_refused_beside_their_fields_in_the_servers_words(
-    open_page: Visit, served: Served
-) -> None:
+def test_bad_values_are_refused_beside_their_fields_in_a_persons_words(open_page: Visit) -> None:
     open_page.field("Time to repay").fill("soon")
     open_page.field("Largest delay").fill("2,000")
     open_page.decide()
     open_page.heading("Not decided")
-    errors = post(served, {"months": "soon", "delay": 2000})["errors"]
-    assert len(errors) == 3
-    for error in errors:
-        label = LOAN[error["pointer"][1:]].label
+    said = {
+        "Amount asked for": "is needed, like 12,000",
+        "Time to repay": "must be a whole number",
+        "Largest delay": "must be from 0 to 1,000",
+    }
+    for label, detail in said.items():
         field = open_page.field(label)
         named = open_page.page.get_by_label(label, exact=True)
         beside = open_page.page.locator("#form .field", has=named).locator(".error")
-        assert beside.inner_text().casefold() == error["detail"].casefold()
+        assert beside.inner_text().casefold() == detail
         assert field.get_attribute("aria-invalid") == "true"
-        assert f"{label}: {error['detail']}" in open_page.verdict
+        assert f"{label} {detail}" in open_page.verdict
+    expect(open_page.page.locator("#spoken")).to_have_text("Not decided. 3 fields to correct")
     # The first of them has the focus, and the list leads to the others.
     assert open_page.field("Amount asked for").evaluate("node => node === document.activeElement")
     open_page.page.get_by_role("link", name="Largest delay").click()
@@ -188,6 +190,42 @@ def test_page_and_server_read_numbers_alike(open_page: Visit) -> None:
             assert shown == text
         elif abs(number) < 2**53:
             assert shown.lstrip("0") in {format_number(number), format_number(number).lstrip("0"), text}
+
+
+def test_units_and_percentages_are_read_as_people_write_them(open_page: Visit) -> None:
+    amount = open_page.field("Amount asked for")
+    for text, shown in (
+        ("200k", "200,000"),
+        ("1.5 M", "1,500,000"),
+        ("1,250.5 EUR", "1,250.5"),
+        ("€ 200000", "200,000"),
+        ("200 000 €", "200,000"),
+        ("$12k", "12,000"),
+        ("0.004k", "4"),
+        ("12 %", "12 %"),  # of an amount it says nothing
+        ("200k months", "200k months"),
+    ):
+        amount.fill(text)
+        amount.blur()
+        assert amount.input_value() == shown, text
+
+
+def test_what_was_typed_comes_back_after_clear_and_after_an_example(open_page: Visit) -> None:
+    page = open_page.page
+    fill(open_page, SAFE)
+    undo = page.get_by_role("button", name="Undo")
+    for lose in (open_page.clear, lambda: open_page.example("A risky")):
+        lose()
+        undo.click()
+        assert open_page.field("Amount asked for").input_value() == "5,000"
+        assert page.get_by_role("radio", name="Yes", exact=True).is_checked()
+        expect(undo).to_be_hidden()
+
+
+def test_enter_in_a_list_decides_too(open_page: Visit) -> None:
+    fill(open_page, SAFE)
+    open_page.field(LOAN["school"].label).press("Enter")
+    open_page.heading("Accepted")
 
 
 def test_of_quick_submissions_the_last_is_shown(open_page: Visit) -> None:
@@ -267,42 +305,113 @@ def test_nothing_goes_elsewhere_and_nothing_stays(open_page: Visit, served: Serv
     assert open_page.hosts == {served.url.removeprefix("http://")}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Browser, served: Served, scheme: str) -> None:
-    with visit(browser, served.url, color_scheme=scheme, reduced_motion="reduce") as opened:
-        assert_accessible(opened, "idle")
-        opened.example("A safe")
-        opened.heading("Accepted")
-        assert_accessible(opened, "accepted")
-        opened.example("A risky")
-        opened.heading("Refused")
-        assert_accessible(opened, "refused")
-        opened.field("Amount asked for").fill("much")
-        assert_accessible(opened, "changed since")
-        opened.decide()
-        opened.heading("Not decided")
-        assert_accessible(opened, "not decided")
+def test_what_a_screen_reader_has_to_say_in_each_state(open_page: Visit) -> None:
+    page = open_page.page
+    said = page.locator("#spoken")
+    assert "status" in (said.get_attribute("role") or "")
+    tree = spoken_tree(page)
+    assert 'tab "Decide" selected=True' in tree
+    assert 'heading "No decision yet"' in tree
+    (amount,) = (line for line in tree if line.startswith('textbox "Amount asked for"'))
+    assert "required=True" in amount
+    assert "From the application." in amount
+    open_page.example("A risky")
+    open_page.heading("Refused")
+    expect(said).to_have_text(re.compile(r"^Refused\. The risk of default is .* above the limit of 30\.0.%$"))
+    tree = spoken_tree(page)
+    assert 'heading "Refused"' in tree
+    assert any(line.startswith('image "risk of default') for line in tree)
+    assert 'radio "No" checked=true' in tree
+    open_page.field("Amount asked for").fill("much")
+    expect(said).to_have_text("The form has changed since: decide again.")
+    open_page.decide()
+    open_page.heading("Not decided")
+    expect(said).to_have_text("Not decided. 1 field to correct")
+    (amount,) = (line for line in spoken_tree(page) if line.startswith('textbox "Amount asked for"'))
+    assert "invalid=true" in amount
+    assert "Must be a number, like 12,000" in amount
+    # The status is the one element that was there from the start.
+    assert said.evaluate("node => node.isConnected && node.childElementCount === 0")
 
 
-def test_narrow_screen_shows_everything_and_the_verdict_comes_into_view(
-    browser: Browser, served: Served
-) -> None:
-    with visit(browser, served.url, viewport={"width": 360, "height": 640}) as opened:
-        assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360
-        fill(opened, SAFE)
-        opened.decide()
-        opened.heading("Accepted")
-        opened.page.wait_for_function(
-            "document.querySelector('#verdict h2').getBoundingClientRect().top >= 0"
-        )
+def test_axe_finds_nothing(loaded: Visit, browser: Browser, served: Served) -> None:
+    check_states(loaded)
+    with visit(browser, served.url, color_scheme="dark", reduced_motion="reduce") as opened:
+        check_states(opened)
 
 
-def test_verdict_is_seen_without_scrolling_on_a_desktop(browser: Browser, served: Served) -> None:
-    with visit(browser, served.url, viewport={"width": 1280, "height": 720}) as opened:
-        fill(opened, SAFE)
-        opened.decide()
-        opened.heading("Accepted")
-        box = opened.page.locator("#verdict").bounding_box()
+def check_states(opened: Visit) -> None:
+    opened.page.emulate_media(reduced_motion="reduce")
+    opened.clear()
+    assert_accessible(opened, "idle")
+    opened.example("A safe")
+    opened.heading("Accepted")
+    assert_accessible(opened, "accepted")
+    opened.example("A risky")
+    opened.heading("Refused")
+    assert_accessible(opened, "refused")
+    opened.field("Amount asked for").fill("much")
+    assert_accessible(opened, "changed since")
+    opened.decide()
+    opened.heading("Not decided")
+    assert_accessible(opened, "not decided")
+
+
+def test_screens_of_all_sizes_show_form_and_verdict(open_page: Visit) -> None:
+    page = open_page.page
+    page.set_viewport_size({"width": 360, "height": 640})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.locator("#tab-model").bounding_box()["x"] < 360  # type: ignore[index]
+    first = open_page.field("Amount asked for").bounding_box()
+    assert first is not None
+    assert first["y"] < 900  # no empty gauge before the form
+    fill(open_page, SAFE)
+    open_page.decide()
+    open_page.heading("Accepted")
+    page.wait_for_function("document.querySelector('#verdict h2').getBoundingClientRect().top >= 0")
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.evaluate("scrollTo(0, 0)")
+    open_page.clear()
+    fill(open_page, SAFE)
+    open_page.decide()
+    open_page.heading("Accepted")
+    for part in ("h2", ".gauge", ".origin"):
+        box = page.locator(f"#verdict {part}").bounding_box()
         assert box is not None
-        assert box["y"] >= 0
-        assert box["y"] + box["height"] <= 720
+        assert 0 <= box["y"] <= box["y"] + box["height"] <= 720, part
+
+
+def test_forced_colours_and_print_tell_what_grounds_alone_would(open_page: Visit) -> None:
+    page = open_page.page
+    open_page.example("A risky")
+    open_page.heading("Refused")
+
+    def ground(selector: str) -> str:
+        return str(page.locator(selector).first.evaluate("node => getComputedStyle(node).backgroundColor"))
+
+    page.emulate_media(forced_colors="active")
+    chosen, others = "#form .choices input:checked + span", "#form .choices input:not(:checked) + span"
+    assert ground(chosen) != ground(others)
+    assert ground('[role="tab"][aria-selected="true"]') != ground('[role="tab"][aria-selected="false"]')
+    border = "node => getComputedStyle(node).borderTopStyle + getComputedStyle(node).borderTopWidth"
+    assert page.locator("#form .decide").evaluate(border) == "solid2px"
+    page.emulate_media(forced_colors="none", media="print", color_scheme="dark")
+    assert page.locator("#header .tabs").is_hidden()
+    assert page.locator("#form .bar").is_hidden()
+    assert ground("#verdict .panel") == "rgb(255, 255, 255)"
+    assert page.locator("#verdict h2").evaluate("node => getComputedStyle(node).color") == "rgb(0, 0, 0)"
+    page.emulate_media(media="screen", color_scheme="light")
+
+
+def test_what_is_kept_on_a_reload_is_what_was_asked_for(browser: Browser, served: Served) -> None:
+    with visit(browser, f"{served.url}/?language=fr") as opened:
+        page = opened.page
+        assert page.evaluate("document.documentElement.lang") == "fr"
+        opened.field("Amount asked for").fill("5000")
+        page.get_by_text("Garder ma saisie").click()
+        page.reload()
+        page.locator("#form .decide").wait_for(state="attached")
+        expect(opened.field("Amount asked for")).to_have_value(re.compile("5.000"))
+        assert page.evaluate("document.documentElement.lang") == "fr"
+        page.get_by_text("Garder ma saisie").click()
+        assert page.evaluate("sessionStorage.length") == 0

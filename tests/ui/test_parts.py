@@ -21,6 +21,7 @@ from tests.support.pages import page_client
 from train.french import TRANSLATIONS
 from train.tables.features import SCHEMA
 from ui.cases.table import UploadedTable, columns_of, harmless, read_table
+from ui.records.register import Register
 from ui.tabs.day import Day
 from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
 from ui.tabs.model import model_html
@@ -163,7 +164,7 @@ def opened(tmp_path: Path) -> Iterator[Service]:
 
 
 def test_operations_rank_all_drift_and_judge_none_of_too_few_rows(opened: Service) -> None:
-    operations = Operations(opened)
+    operations = Operations(opened, Register(opened).overrides)
     name = SCHEMA.names[0]
     look = MetricsSample(1.0, single={"hotrow_drift_rows": 5000.0, "hotrow_drift_independent_rows": 5000.0})
     values, absence = "hotrow_feature_psi", "hotrow_feature_missing_psi"
@@ -188,7 +189,7 @@ def test_operations_rank_all_drift_and_judge_none_of_too_few_rows(opened: Servic
 
 
 def test_of_two_pages_that_ask_at_once_one_looks(opened: Service) -> None:
-    operations = Operations(opened)
+    operations = Operations(opened, Register(opened).overrides)
     looks: list[int] = []
     collect = opened.page.collect
 
@@ -222,8 +223,10 @@ def test_login_covers_the_page_and_its_calls_and_leaves_the_api_open(tmp_path: P
             assert client.get("/", headers=basic(pair)).status_code == 401
         for header in ("Basic", "Basic !", "Bearer x", "Basic " + "A" * 9999):
             assert client.get("/", headers={"Authorization": header}).status_code == 401
-        for path in ("/page/what-if", "/page/many", "/page/flip", "/gradio_api/run/predict"):
+        for path in ("/page/what-if", "/page/many", "/page/flip", "/page/operations", "/page/look-up"):
             assert client.post(path, json={}).status_code == 401
+        for path in ("/page/letter?id=a-1", "/page/record?id=a-1"):
+            assert client.get(path).status_code == 401
         assert client.get("/livez").status_code == 200
         assert client.post("/predict", json={}).status_code == 422
 
@@ -311,6 +314,8 @@ def test_the_day_tells_each_minute_once_and_the_fields_refused_most(opened: Serv
         day.renew()
         day.renew()
     shown = day.html(words, schema)
-    assert "Requests a minute: at most 6,001" in shown
-    assert "p99 of /predict in ms: at most 0.25" in shown
+    assert 'aria-label="Requests a minute: at most 6,001"' in shown
+    assert 'aria-label="p99 of /predict in ms: at most 0.25"' in shown
+    # Two minutes of a day stand at its end, and do not fill it.
+    assert 'points="99.93,' in shown
     assert f"{words.label(schema.features[0]).en} (4), no feature of the model (2)" in shown

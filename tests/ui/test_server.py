@@ -35,7 +35,7 @@ def test_history_and_analytics_are_off(client: TestClient) -> None:
     assert config["run_history"] is False
     assert config["analytics_enabled"] is False
     assert config["footer_links"] == []
-    assert not any(call["queue"] for call in config["dependencies"])
+    assert config["dependencies"] == []
 
 
 def test_page_may_load_nothing_from_elsewhere(client: TestClient) -> None:
@@ -86,7 +86,7 @@ def test_gradio_takes_no_posts_but_the_pages_own(client: TestClient, path: str) 
 
 
 def test_a_large_body_is_not_read(client: TestClient) -> None:
-    assert client.post("/gradio_api/run/predict", json={"data": ["x" * 2**20]}).status_code == 413
+    assert client.post("/page/operations", json={"data": ["x" * 2**20]}).status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,7 @@ def test_a_large_body_is_not_read(client: TestClient) -> None:
         {"turn": 7, "texts": {"amount": "9" * 10_000}},
         {"turn": 7, "texts": {"amount": "1", "school": "99"}},
         {"turn": 7, "texts": {"amount": "1", "guarantor": "2"}},
+        {"turn": 7, "texts": {"amount": "x"}, "case": {"a": 1}, "trial": "yes"},
     ],
 )
 def test_a_hostile_value_is_only_refused(client: TestClient, value: Any) -> None:
@@ -135,7 +136,15 @@ def test_decisions_of_the_page_are_counted_and_logged_like_any_other(client: Tes
     identity = shown["html"].split("answer ")[1].split("<")[0]
     (line,) = wait_for_lines(logs, identity)
     assert line["input"] == SAFE
-    assert line["decision"] == "accept"
+    assert (line["decision"], line["source"]) == ("accept", "page")
+
+
+def test_what_nobody_pressed_decide_for_is_no_decision(client: TestClient) -> None:
+    before = decisions(client)
+    shown = decide(client, {"turn": 1, "texts": texts_of(LOAN, SAFE), "trial": True})
+    assert "Accepted</h2>" in shown["html"]
+    assert "neither logged nor counted" in shown["html"]
+    assert decisions(client) == before
 
 
 def test_a_bundle_without_examples_or_words_has_a_page_too(tmp_path: Path) -> None:

@@ -11,9 +11,12 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from server.model.bundle import Bundle
+from tests.support.accessibility import spoken_tree
 from tests.support.browser import Served, Visit, assert_accessible, chromium, page_served, visit
 from tests.support.bundles import CREDIT, compared_rows, sample_rows
+from tests.support.prefix_proxy import shown_below
 from ui.tabs.head import TABS
+from ui.workbook import child
 
 pytestmark = pytest.mark.whole
 
@@ -86,6 +89,10 @@ def test_tablist_is_one_stop_of_the_keyboard(open_page: Visit) -> None:
         expect(page.get_by_role("tabpanel")).to_have_count(1)
         expect(page.locator(f"#panel-{name}")).to_be_visible()
         assert page.url.endswith(f"#{name}")
+    page.go_back()
+    expect(page.get_by_role("tab", selected=True)).to_have_id("tab-decide")
+    page.go_forward()
+    expect(page.get_by_role("tab", selected=True)).to_have_id("tab-model")
     assert page.locator("[role=tab][tabindex='0']").count() == 1
 
 
@@ -99,7 +106,7 @@ def test_reasons_come_after_the_verdict_and_say_why(open_page: Visit) -> None:
     expect(page.locator("#why .empty")).to_be_visible()
     for route in held:
         route.continue_()
-    expect(page.locator("#why .for-applicant")).to_contain_text("The application was refused. The principal")
+    expect(page.locator("#why .for-applicant")).to_contain_text("Refused. The principal reasons: ")
     assert 1 <= page.locator("#why .badge").count() <= 4
     total = page.locator("#why .total.end .figure").inner_text()
     expect(page.locator("#verdict .figure")).to_have_text(total)
@@ -130,10 +137,10 @@ def test_sliders_change_the_verdict_the_reasons_and_what_would_turn_it(open_page
     left, right = page.locator("#left"), page.locator("#right")
     headed(left, "Refused")
     headed(right, "Refused")
-    page.locator("#flip .try").first.click()
+    page.locator("#flip .try[data-feature]").first.click()
     headed(right, "Accepted")
     headed(left, "Refused")
-    expect(page.locator("#what-if-why .for-applicant")).to_contain_text("was accepted")
+    expect(page.locator("#what-if-why .for-applicant")).to_contain_text("Accepted. What counted most for it")
     expect(page.locator(".slider.changed")).to_have_count(1)
     page.get_by_role("button", name="Back to this case").click()
     headed(right, "Refused")
@@ -158,15 +165,24 @@ def test_sliders_change_the_verdict_the_reasons_and_what_would_turn_it(open_page
 
 def test_two_cases_stand_side_by_side(open_page: Visit) -> None:
     page = open_page.page
+    decide(open_page, "risky")
     open_page.open("what-if")
+    headed(page.locator("#right"), "Refused")
     page.locator("#compare-with").select_option("example-0")
     headed(page.locator("#left"), "Accepted")
-    headed(page.locator("#right"), "Accepted")
-    slide(page, "EXT_SOURCE_2", 0)
-    slide(page, "EXT_SOURCE_3", 0)
-    slide(page, "EXT_SOURCE_1", 0)
     headed(page.locator("#right"), "Refused")
-    headed(page.locator("#left"), "Accepted")
+    # What differs is marked; each case's own value is a stop of the slider, and any other can be typed.
+    assert page.locator(".slider.changed").count() > 3
+    age = page.locator('.slider[data-feature="AGE_YEARS"]')
+    expect(age.locator(".typed")).to_have_value("34.9")
+    age.locator("[type=range]").press("ArrowRight")
+    age.locator("[type=range]").press("ArrowLeft")
+    expect(age.locator(".typed")).to_have_value("34.9")
+    for feature in ("EXT_SOURCE_1", "EXT_SOURCE_2", "EXT_SOURCE_3"):
+        page.locator(f'.slider[data-feature="{feature}"] .typed').fill("90 %")
+        page.locator(f'.slider[data-feature="{feature}"] .typed').press("Tab")
+    expect(page.locator('.slider[data-feature="EXT_SOURCE_1"] .typed')).to_have_value("0.9")
+    headed(page.locator("#right"), "Accepted")
     boxes = [page.locator(f".case.{side}").bounding_box() for side in ("left", "right")]
     assert boxes[0] is not None
     assert boxes[1] is not None
@@ -211,11 +227,13 @@ def test_a_file_with_faults_names_line_and_column(open_page: Visit) -> None:
     content = {"name": "bad.csv", "mimeType": "text/csv", "buffer": "\n".join(lines).encode()}
     page.locator("#file").set_input_files(content)  # type: ignore[arg-type]
     faults = page.locator(".preview .faults-list li")
-    expect(faults.first).to_contain_text("line 3: Amount of the credit expected a number between")
+    expect(faults.first).to_contain_text("line 3: Amount of the credit must be a number, like 513,000")
     page.locator("#file").set_input_files({**content, "buffer": b"a\n1\n"})  # type: ignore[arg-type]
     expect(page.locator(".many .problem")).to_contain_text("none of them is one")
     page.locator("#file").set_input_files({**content, "buffer": b"\xe9\x00"})  # type: ignore[arg-type]
-    expect(page.locator(".many .problem")).to_contain_text("expected CSV in UTF-8")
+    expect(page.locator(".many .problem")).to_contain_text(
+        "expected CSV or an .xlsx workbook, got other bytes"
+    )
     stray = ("\n".join(lines[:2]) + '\n5000,"40,9000\n' + "5000,40,9000\n" * 500_000).encode()
     page.locator("#file").set_input_files({**content, "buffer": stray})  # type: ignore[arg-type]
     expect(page.locator(".many .problem")).to_contain_text("is a quote never closed?")
@@ -244,10 +262,46 @@ def test_of_two_files_the_last_counts_and_a_stop_says_what_was_done(open_page: V
         page.get_by_role("button", name="Score all rows").click()
     expect(page.locator(".preview .file")).to_have_text("second.csv · 7 rows")
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator(".many .problem")).to_contain_text("scored so far are counted and logged")
-    held[2].continue_()
     page.unroute(scoring)
+    held[2].continue_()
+    # What was under way is counted and logged: it is in the file, and nothing is done twice.
+    expect(page.locator(".summary .figures strong").first).to_have_text("7")
     page.unroute("**/page/many/check*")
+
+
+def test_a_workbook_comes_in_and_a_stop_is_gone_on_with(open_page: Visit) -> None:
+    page = open_page.page
+    open_page.open("many")
+    file = file_of(800)
+    text = file["buffer"].decode()  # type: ignore[attr-defined]
+    book = {"name": "clients.xlsx", "mimeType": "", "buffer": child.workbook_of(text.encode(), ",", ".")}
+    page.locator("#file").set_input_files(book)  # type: ignore[arg-type]
+    expect(page.locator(".preview .file")).to_have_text("clients.xlsx · 800 rows")
+    scoring = re.compile(r"/page/many\?")
+    sent: list[Route] = []
+
+    def hold_the_second(route: Route) -> None:
+        sent.append(route)
+        if len(sent) != 2:
+            route.continue_()
+
+    page.route(scoring, hold_the_second)
+    page.get_by_role("button", name="Score all rows").click()
+    while len(sent) < 2:
+        page.wait_for_timeout(20)  # playwright hears of requests while it waits
+    page.get_by_role("button", name="Stop").click()
+    sent[1].continue_()
+    expect(page.locator(".many .problem")).to_contain_text("Go on scores the rest")
+    assert len(sent) == 2
+    page.unroute(scoring)
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator(".summary .figures strong").first).to_have_text("800")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download the scored file").click()
+    assert waiting.value.suggested_filename == "clients-scored.csv"
+    scored = list(csv.DictReader(waiting.value.path().read_text(encoding="utf-8-sig").splitlines()))
+    assert len({row["id"] for row in scored}) == len(scored) == 800
+    assert all(row["reasons"] for row in scored if row["decision"] == "refuse")
 
 
 def test_operations_tick_only_while_they_are_open(browser: Browser, served: Served) -> None:
@@ -255,7 +309,10 @@ def test_operations_tick_only_while_they_are_open(browser: Browser, served: Serv
         page = blank.page
         page.clock.install()
         ticks: list[str] = []
-        page.on("request", lambda request: ticks.append(request.url) if "gradio_api" in request.url else None)
+        page.on(
+            "request",
+            lambda request: ticks.append(request.url) if "/page/operations" in request.url else None,
+        )
         page.goto(served.url)
         page.locator("#form .decide").wait_for()
         page.clock.run_for(20_000)
@@ -263,7 +320,7 @@ def test_operations_tick_only_while_they_are_open(browser: Browser, served: Serv
         page.locator("#tab-operations").click()
         expect(page.locator("#operations")).to_contain_text("requests a second")
         for _ in range(2):
-            with page.expect_request("**/gradio_api/run/**"):
+            with page.expect_request("**/page/operations"):
                 page.clock.run_for(2_100)
         page.locator("#tab-model").click()
         page.clock.run_for(2_100)
@@ -324,85 +381,151 @@ def test_french_browser_reads_french_and_may_switch(browser: Browser, served: Se
         opened.open("model")
         expect(page.locator(".model")).to_contain_text("lignes comparées au modèle entraîné, 0 bit différent")
         opened.open("decide")
+        assert page.title() == "Demande de crédit · Hotrow"
         amount.fill("")
         page.get_by_role("button", name="Décider", exact=True).click()
         expect(page.locator("#verdict")).to_contain_text("1 champ à corriger")
-        expect(page.locator("#verdict")).to_contain_text("attendu : un nombre entre 0 et")
+        expect(page.locator("#verdict")).to_contain_text("Montant du crédit manque, par exemple")
         amount.fill("1 512,25")
         page.get_by_role("button", name="EN", exact=True).click()
         assert opened.field("Amount of the credit").input_value() == "1,512.25"
-        expect(page.locator("#verdict")).to_contain_text("1 field is not acceptable")
+        expect(page.locator("#verdict")).to_contain_text("1 field to correct")
         assert page.evaluate("document.documentElement.lang") == "en"
-        assert opened.console == []
-
-
-def test_every_tab_fits_a_narrow_screen(browser: Browser, served: Served) -> None:
-    with visit(browser, served.url, viewport={"width": 360, "height": 740}, locale="fr-FR") as opened:
+        assert "language=en" in page.url  # the address says it: it can be linked to, and outlives a reload
+        page.get_by_role("button", name="FR", exact=True).click()
+        page.set_viewport_size({"width": 360, "height": 740})
         decide(opened, "borderline")
         for name in TABS:
             opened.open(name)
-            opened.page.locator(
-                f"#panel-{name} :is(.panel, .for-applicant, .drop, .tiles, .seal)"
+            page.locator(
+                f"#panel-{name} :is(.panel, .for-applicant, .drop, .tiles, .seal, .search-form)"
             ).first.wait_for()
-            assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360, name
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
+        assert opened.console == []
 
 
-def test_a_cut_network_is_said_and_no_old_verdict_stands_for_a_new_form(
-    browser: Browser, served: Served
-) -> None:
-    with visit(browser, served.url, viewport=DESKTOP) as opened:
+def test_a_cut_network_is_said_and_no_old_verdict_stands_for_a_new_form(open_page: Visit) -> None:
+    page = open_page.page
+    decide(open_page, "safe")
+    open_page.heading("Accepted")
+    page.context.set_offline(True)
+    expect(page.locator("#cut")).to_be_visible()
+    page.locator(".example[data-name=risky]").click()
+    expect(page.locator("#verdict.stale")).to_be_visible()
+    expect(page.locator("#form .failure")).to_contain_text(
+        "nothing was decided. What you typed is still here"
+    )
+    page.locator("#tab-operations").click()  # it asks again and again, and never leaves the page
+    open_page.open("what-if")
+    open_page.open("many")
+    page.locator("#file").set_input_files(file_of(3))  # type: ignore[arg-type]
+    open_page.open("decide")
+    expect(page.locator("#cut")).to_be_visible()
+    page.context.set_offline(False)
+    expect(page.locator("#cut")).to_be_hidden()
+    open_page.decide()
+    open_page.heading("Refused")
+    expect(page.locator("#form .failure")).to_have_text("")
+    assert open_page.field("Age").input_value() == str(EXAMPLES["risky"]["AGE_YEARS"])
+    open_page.console.clear()  # the calls that were cut off
+
+
+def test_a_decision_is_looked_up_printed_and_decided_otherwise(open_page: Visit) -> None:
+    page = open_page.page
+    decide(open_page, "risky")
+    open_page.heading("Refused")
+    expect(page.locator("#verdict")).to_contain_text("neither logged nor counted")
+    page.get_by_label("Case number", exact=True).fill("C-17")
+    open_page.decide()
+    page.locator("#verdict .papers").wait_for()
+    with page.context.expect_page() as opening:
+        page.get_by_role("link", name="Letter").click()
+    letter = opening.value
+    expect(letter.locator("h1")).to_contain_text("Your application of")
+    expect(letter.locator("footer")).to_contain_text("equal to the bit")
+    # One page in print.
+    letter.emulate_media(media="print")
+    assert letter.locator("main").evaluate("node => node.getBoundingClientRect().height") < 1000
+    letter.close()
+    page.get_by_role("button", name="Note, or decide otherwise").click()
+    found = page.locator(".found-decision")
+    expect(found.locator(".replay")).to_contain_text("equal to the bit")
+    expect(page.locator("#spoken")).to_contain_text("equal to the bit")
+    found.get_by_label("Decision", exact=True).select_option("accept")
+    found.get_by_role("button", name="Write it down").click()
+    expect(found.locator(".problem")).to_contain_text("expected a reason")
+    found.get_by_label("Reason, if it is another").fill("Pays on time.")
+    found.get_by_role("button", name="Write it down").click()
+    expect(found).to_contain_text("Accepted. Pays on time.")
+    page.get_by_label("Answer or case number").fill("C-17")
+    with page.expect_response("**/page/look-up"):
+        page.get_by_role("button", name="Find", exact=True).click()
+    expect(found.first).to_contain_text("C-17")
+    assert_accessible(open_page, "look up")
+    tree = spoken_tree(page)
+    assert any(line.startswith('combobox "Decision"') for line in tree)
+
+
+def test_behind_a_prefix_everything_is_found(browser: Browser, served: Served) -> None:
+    missing: list[str] = []
+    with shown_below("/hotrow", served.url) as url, visit(browser, "about:blank", viewport=DESKTOP) as opened:
         page = opened.page
-        decide(opened, "safe")
-        opened.heading("Accepted")
-        page.context.set_offline(True)
-        expect(page.locator("#cut")).to_be_visible()
-        page.locator(".example[data-name=risky]").click()
-        expect(page.locator("#verdict.stale")).to_be_visible()
-        opened.open("what-if")
-        opened.open("many")
-        page.locator("#file").set_input_files(file_of(3))  # type: ignore[arg-type]
-        opened.open("decide")
-        expect(page.locator("#cut")).to_be_visible()
-        page.context.set_offline(False)
-        expect(page.locator("#cut")).to_be_hidden()
+        page.on("response", lambda answer: missing.append(answer.url) if answer.status >= 400 else None)
+        page.goto(url)
+        decide(opened, "risky")
         opened.decide()
-        opened.heading("Refused")
-        assert opened.field("Age").input_value() == str(EXAMPLES["risky"]["AGE_YEARS"])
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_on_any_tab(browser: Browser, served: Served, scheme: str) -> None:
-    """And screenshots for people to look at: `tests/output/tab-*.png`."""
-    OUTPUT.mkdir(exist_ok=True)
-    with visit(
-        browser, served.url, viewport=DESKTOP, locale="en-GB", color_scheme=scheme, reduced_motion="reduce"
-    ) as opened:
-        page = opened.page
-        for name, heading in (("safe", "Accepted"), ("borderline", "Accepted"), ("risky", "Refused")):
-            decide(opened, name)
-            opened.heading(heading)
-        page.get_by_text("Share: JSON and curl").click()
-        seen(opened, "decide", scheme)
-        opened.open("why")
-        page.locator("#why .waterfall").wait_for()
-        seen(opened, "why", scheme)
-        opened.open("what-if")
-        page.locator("#flip .try").first.wait_for()
-        slide(page, "EXT_SOURCE_3", 0.6)
-        page.locator("#what-if-why .waterfall").wait_for()
-        seen(opened, "what-if", scheme)
-        opened.open("many")
-        page.locator("#file").set_input_files(file_of(200))  # type: ignore[arg-type]
-        page.get_by_role("button", name="Score all rows").click()
-        page.locator(".summary .figures strong").first.wait_for()
-        seen(opened, "many", scheme)
+        page.locator("#verdict .papers").wait_for()
+        assert url.rstrip("/") + "/predict" in (page.locator("[data-block=curl]").text_content() or "")
+        with page.context.expect_page() as opening:
+            page.get_by_role("link", name="Letter").click()
+        expect(opening.value.locator("h1")).to_contain_text("Your application of")
         opened.open("operations")
         page.locator("#operations .tiles").wait_for()
-        seen(opened, "operations", scheme)
-        opened.open("model")
-        seen(opened, "model", scheme)
+        assert missing == []
+
+
+def test_axe_finds_nothing_on_any_tab(loaded: Visit, browser: Browser, served: Served) -> None:
+    """And screenshots for people to look at: `tests/output/tab-*.png`."""
+    OUTPUT.mkdir(exist_ok=True)
+    check_tabs(loaded, "light")
+    with visit(
+        browser, served.url, viewport=DESKTOP, locale="en-GB", color_scheme="dark", reduced_motion="reduce"
+    ) as opened:
+        check_tabs(opened, "dark")
         assert opened.console == []
         assert opened.hosts == {served.url.removeprefix("http://")}
+
+
+def check_tabs(opened: Visit, scheme: str) -> None:
+    page = opened.page
+    opened.open("decide")
+    for name, heading in (("safe", "Accepted"), ("borderline", "Accepted"), ("risky", "Refused")):
+        decide(opened, name)
+        opened.heading(heading)
+    page.get_by_text("Share: JSON and curl").click()
+    seen(opened, "decide", scheme)
+    opened.open("why")
+    page.locator("#why .waterfall").wait_for()
+    seen(opened, "why", scheme)
+    opened.open("what-if")
+    page.locator("#flip .try").first.wait_for()
+    slide(page, "EXT_SOURCE_3", 0.6)
+    page.locator("#what-if-why .waterfall").wait_for()
+    expect(page.locator("#spoken")).to_have_text(re.compile(r"^(Accepted|Refused), \d"))
+    assert any(line.startswith('slider "External score 3"') for line in spoken_tree(page))
+    slider = page.locator('.slider[data-feature="EXT_SOURCE_3"] [type=range]')
+    expect(slider).to_have_attribute("aria-valuetext", re.compile(r"^0\.\d+$"))
+    seen(opened, "what-if", scheme)
+    opened.open("many")
+    page.locator("#file").set_input_files(file_of(200))  # type: ignore[arg-type]
+    page.get_by_role("button", name="Score all rows").click()
+    page.locator(".summary .figures strong").first.wait_for()
+    seen(opened, "many", scheme)
+    opened.open("operations")
+    page.locator("#operations .tiles").wait_for()
+    seen(opened, "operations", scheme)
+    opened.open("model")
+    seen(opened, "model", scheme)
 
 
 def seen(opened: Visit, tab: str, scheme: str) -> None:
@@ -410,38 +533,32 @@ def seen(opened: Visit, tab: str, scheme: str) -> None:
     assert_accessible(opened, f"{tab}, {scheme}")
 
 
-def test_wide_form_shows_what_matters_and_finds_the_rest(
+def test_wide_form_shows_what_matters_and_a_login_is_enough_for_every_call(
     browser: Browser, wide: Path, tmp_path: Path
 ) -> None:
-    with page_served(wide, tmp_path) as served, visit(browser, served.url, viewport=DESKTOP) as opened:
-        page = opened.page
-        shown = page.locator("#form .field:visible")
-        expect(shown).to_have_count(30)
-        page.get_by_role("searchbox").fill("x59")
-        expect(shown).to_have_count(11)
-        page.get_by_label("X597", exact=True).fill("1.5")
-        page.get_by_role("searchbox").fill("nothing like it")
-        expect(page.get_by_text("No field is called so.")).to_be_visible()
-        page.get_by_role("searchbox").fill("")
-        expect(shown).to_have_count(31)  # what is filled in stays in sight
-        opened.decide()
-        page.locator("#verdict .origin").wait_for()
-        assert_accessible(opened, "wide")
-        opened.open("what-if")
-        expect(page.locator(".slider")).to_have_count(30)
-        assert opened.console == []
-
-
-def test_login_is_asked_for_and_enough_for_every_call(browser: Browser, three: Path, tmp_path: Path) -> None:
-    with page_served(three, tmp_path, HOTROW_UI_AUTH="ann:secret") as served:
+    login = {"username": "ann", "password": "secret"}
+    with page_served(wide, tmp_path, HOTROW_UI_AUTH="ann:secret") as served:
         context = browser.new_context()
         assert context.request.get(served.url).status == 401
         context.close()
-        login = {"username": "ann", "password": "secret"}
-        with visit(browser, served.url, http_credentials=login) as opened:
-            opened.page.locator(".example").first.click()
-            opened.page.locator("#verdict .origin").wait_for()
+        with visit(browser, served.url, viewport=DESKTOP, http_credentials=login) as opened:
+            page = opened.page
+            shown = page.locator("#form .field:visible")
+            expect(shown).to_have_count(30)
+            page.get_by_role("searchbox").fill("x59")
+            expect(shown).to_have_count(11)
+            page.get_by_label("X597", exact=True).fill("1.5")
+            page.get_by_role("searchbox").fill("nothing like it")
+            expect(page.get_by_text("No field is called so.")).to_be_visible()
+            page.get_by_role("searchbox").fill("")
+            expect(shown).to_have_count(31)  # what is filled in stays in sight
+            opened.decide()
+            page.locator("#verdict .origin").wait_for()
+            assert_accessible(opened, "wide")
             opened.open("why")
-            opened.page.locator("#why .waterfall").wait_for()
+            page.locator("#why .waterfall").wait_for()
+            opened.open("what-if")
+            expect(page.locator(".slider")).to_have_count(30)
             opened.open("operations")
-            opened.page.locator("#operations .tiles").wait_for()
+            page.locator("#operations .tiles").wait_for()
+            assert opened.console == []

@@ -55,16 +55,16 @@ def test_a_formatted_number_reads_back_as_itself(number: float) -> None:
 
 def test_every_row_survives_the_form() -> None:
     for row in sample_rows(LOAN, 1000):
-        assert row_of(LOAN, texts_of(LOAN, row)) == row
+        assert row_of(LOAN.features, texts_of(LOAN, row)) == row
 
 
 @pytest.mark.parametrize("text", ["", "  ", "unknown", "Unknown"])
 def test_unknown_is_left_out_of_the_row(text: str) -> None:
-    assert row_of(LOAN, {"delay": text, "amount": "5"}) == {"amount": 5}
+    assert row_of(LOAN.features, {"delay": text, "amount": "5"}) == {"amount": 5}
 
 
 def test_zero_is_a_value() -> None:
-    assert row_of(LOAN, {"delay": "0", "guarantor": "0", "school": "0"}) == {
+    assert row_of(LOAN.features, {"delay": "0", "guarantor": "0", "school": "0"}) == {
         "delay": 0,
         "guarantor": 0,
         "school": "primary",
@@ -74,10 +74,10 @@ def test_zero_is_a_value() -> None:
 @pytest.mark.parametrize("text", ["abc", "3", "-1", "1.5", "<script>", "\ud800", "9" * 10_000])
 def test_what_is_no_value_is_left_to_the_schema_to_refuse(text: str) -> None:
     schema = Schema([Feature("school", "category", categories=("a", "b", "c"))])
-    assert row_of(schema, {"school": text}) == {"school": text}
+    assert row_of(schema.features, {"school": text}) == {"school": text}
 
 
 @given(st.dictionaries(st.sampled_from(LOAN.names), st.text()))
 def test_any_text_becomes_a_body(texts: dict[str, str]) -> None:
-    row: dict[str, Any] = row_of(LOAN, texts)
+    row: dict[str, Any] = row_of(LOAN.features, texts)
     assert orjson.loads(body_of(row)) == row

@@ -18,12 +18,13 @@ from ui.drawing.gauge import gauge, place, ticks
 from ui.drawing.panel import refused
 from ui.drawing.verdict import verdict_of
 from ui.tabs.form import WIDE, form_html, grouped
-from ui.words.labels import Complaint, Labels, expected, refusal
+from ui.words.labels import Complaint, Labels, expected
 from ui.words.share import curl, shared
 from ui.words.text import Text, attribute, tag
 from ui.words.wording import Wording, percent, percents
 
 CASE = Text("case", "cas")
+KNOWN = Text("3 of 5 inputs known.", "3 sur 5")
 ACCEPTED = {"id": "a-1", "probability": 0.041, "decision": "accept", "model": "loan@7"}
 
 
@@ -64,6 +65,7 @@ def text_of(html: str) -> str:
         (Feature("count", minimum=1), "at least 1"),
         (Feature("share", maximum=0.5), "at most 0.5"),
         (Feature("free"), ""),
+        (Feature("read off", minimum=-3.5205991096461506, maximum=3.676399276629202), "-3.521 to 3.676"),
     ],
 )
 def test_hint_says_range_and_unit(feature: Feature, hint: str) -> None:
@@ -187,14 +189,16 @@ def test_verdict_says_decision_risk_limit_and_time() -> None:
         "false_alarm": "a good client lost",
     }
     verdict = verdict_of(bundle_of(wording=words))
-    said = text_of(verdict.answered(ACCEPTED, 0.000053))
+    said = text_of(verdict.answered(ACCEPTED, 0.000053, KNOWN))
     assert "Accepted The risk of default is 4.1 %, below the limit of 9.1 %." in said
     assert "Accepted 0.41 Refused 0.96 Counted: a missed default as 10, a good client lost as 1." in said
     assert "Scored in 0.05 ms by loan@7 answer a-1" in said
 
 
 def test_refusal_at_the_limit_is_worded_so() -> None:
-    said = verdict_of(bundle_of()).answered(ACCEPTED | {"probability": 0.091, "decision": "refuse"}, 1e-5)
+    said = verdict_of(bundle_of()).answered(
+        ACCEPTED | {"probability": 0.091, "decision": "refuse"}, 1e-5, KNOWN
+    )
     assert "Refused The probability is 9.1 %, at the limit of 9.1 %." in text_of(said)
 
 
@@ -202,30 +206,31 @@ def test_wording_a_bundle_does_not_give_is_general_or_absent() -> None:
     words = Wording.of(bundle_of())
     assert (words.title.en, words.probability.en, words.below.en) == ("Loan", "probability", "Accepted")
     assert "Counted: a missed positive as 10, a false alarm as 1." in text_of(
-        verdict_of(bundle_of()).answered(ACCEPTED, 1e-5)
+        verdict_of(bundle_of()).answered(ACCEPTED, 1e-5, KNOWN)
     )
 
 
 def test_a_value_is_shown_as_it_is() -> None:
     document = {"id": "a-1", "prediction": 1234.56789, "model": "loan@7"}
     assert "1,234.57 The value the model predicts." in text_of(
-        verdict_of(bundle_of("regression")).answered(document, 1e-5)
+        verdict_of(bundle_of("regression")).answered(document, 1e-5, KNOWN)
     )
 
 
 def test_the_likeliest_class_comes_first() -> None:
     document = {"id": "a-1", "probabilities": [0.2, 0.7, 0.1], "prediction": "b", "model": "loan@7"}
     verdict = verdict_of(bundle_of("multiclass", ("a", "b", "<c>")))
-    said = text_of(verdict.answered(document, 1e-5))
+    said = text_of(verdict.answered(document, 1e-5, KNOWN))
     assert "b The likeliest of 3 classes. b 70.0 % a 20.0 % &lt;c&gt; 10.0 %" in said
     assert "No answer yet" in verdict.idle()
 
 
 def test_refused_names_each_field_by_its_label() -> None:
     said = refused(
-        "1 field is not acceptable", [Complaint("age", Text.same("Age <x>"), Text.same("expected a number"))]
+        "1 field is not acceptable", [Complaint("age", Text.same("Age <x>"), Text.same("is needed"))]
     )
-    assert "Not decided 1 field is not acceptable. Age &lt;x&gt; : expected a number" in text_of(said)
+    assert "Not decided 1 field to correct. Age &lt;x&gt; is needed" in text_of(said)
+    assert "Expected JSON." in refused("expected JSON", [])
 
 
 def test_curl_line_survives_the_shell() -> None:
@@ -261,19 +266,38 @@ FRENCH = {"amount": {"label": "Montant", "group": "Le prêt", "unit": "euros"}}
 def test_features_speak_french_where_the_bundle_does_and_their_own_words_where_not() -> None:
     labels = Labels(FRENCH)
     assert labels.label(LOAN["amount"]) == ("Amount asked for", "Montant")
-    assert labels.hint(LOAN["amount"]).fr == "0 à 10\N{NO-BREAK SPACE}millions euros"
+    assert labels.hint(LOAN["amount"]).fr == "0 à 10\N{NO-BREAK SPACE}millions d'euros"
     assert labels.label(LOAN["months"]) == ("Time to repay", "Time to repay")
 
 
-@pytest.mark.parametrize("feature", LOAN.features, ids=lambda feature: str(feature.name))
-def test_every_refusal_of_the_schema_has_its_french(feature: Feature) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "english", "french"),
+    [
+        ("amount", None, "is needed, like 12,000", "manque, par exemple 12\N{NARROW NO-BREAK SPACE}000"),
+        ("amount", "much", "must be a number, like 12,000", "doit être un nombre, par exemple 12"),
+        ("amount", -1, "must be from 0 to 10\N{NO-BREAK SPACE}million, like 12,000", "doit être de 0 à 10"),
+        ("months", 12.5, "must be a whole number", "doit être un nombre entier"),
+        ("months", 1e9, "must be from 6 to 120", "doit être de 6 à 120"),
+        ("school", "x", 'must be one of "primary", "secondary", "higher"', "doit être l'une de «"),
+        ("guarantor", "x", "must be yes or no", "doit être oui ou non"),
+        ("guarantor", 7, "must be yes or no", "doit être oui ou non"),
+    ],
+)
+def test_a_refusal_says_what_to_do(name: str, value: Any, english: str, french: str) -> None:
+    words = Labels().refusal(LOAN[name], why_not(LOAN[name], value))
+    assert words.en == english
+    assert words.fr.startswith(french)
+
+
+def test_every_refusal_of_the_schema_is_a_persons_in_both_languages() -> None:
     values: list[Any] = [None, "x", True, [], {}, 1.5, -1e9, 10**400, float("inf")]
-    details = [detail for value in values if (detail := why_not(feature, value))]
-    assert details
-    for detail in details:
-        words = refusal(feature, detail)
-        assert words.en == detail
-        assert words.fr.startswith("attendu")
+    for feature in LOAN.features:
+        details = [detail for value in values if (detail := why_not(feature, value))]
+        assert details
+        for detail in details:
+            words = Labels().refusal(feature, detail)
+            assert words.en.startswith(("must be ", "is needed")), words
+            assert words.fr.startswith(("doit être ", "manque")), words
 
 
 def why_not(feature: Feature, value: Any) -> str:
@@ -285,7 +309,7 @@ def why_not(feature: Feature, value: Any) -> str:
 
 
 def test_words_that_are_not_the_schemas_are_left_as_they_are() -> None:
-    assert refusal(LOAN["amount"], "expected something else").fr == "expected something else"
+    assert Labels().refusal(LOAN["amount"], "expected something else").fr == "expected something else"
 
 
 def test_what_is_shared_is_the_request_the_answer_and_the_call() -> None:
@@ -297,8 +321,8 @@ def test_what_is_shared_is_the_request_the_answer_and_the_call() -> None:
 
 def test_near_the_limit_the_costs_are_explained() -> None:
     near = {**ACCEPTED, "probability": 0.09095, "decision": "accept"}
-    assert "So near the limit" in text_of(verdict_of(bundle_of()).answered(near, 1e-5))
-    assert "So near the limit" not in text_of(verdict_of(bundle_of()).answered(ACCEPTED, 1e-5))
+    assert "So near the limit" in text_of(verdict_of(bundle_of()).answered(near, 1e-5, KNOWN))
+    assert "So near the limit" not in text_of(verdict_of(bundle_of()).answered(ACCEPTED, 1e-5, KNOWN))
 
 
 def test_decision_of_a_policy_is_said_with_its_reasons(three: Path) -> None:

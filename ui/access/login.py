@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.errors import PROBLEM_JSON, Problem, Unauthorized
 
 _SCHEME = "basic "
+#: Where a scope says who is logged in, "" without a login.
+USER = "hotrow.user"
 #: Wrong passwords for one user from one address; then none is looked at for so long.
 MAX_TRIES, TRY_SECONDS = 10, 60.0
 #: Users and addresses whose tries are remembered; beyond, those of longest ago are forgotten.
@@ -64,6 +66,7 @@ class Login:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or ask for a login."""
         problem = self._refusal(scope) if self._digests else None
+        scope = {**scope, USER: _user(scope) if self._digests else ""}
         if problem is None:
             await self._app(scope, receive, send)
         else:
@@ -93,6 +96,12 @@ class Login:
         # Every pair is compared, each in constant time: how long it takes names nobody.
         given = _digest(pair)
         return sum([hmac.compare_digest(given, digest) for digest in self._digests]) > 0
+
+
+def _user(scope: Scope) -> str:
+    """Who is let in, for the log."""
+    header = dict(scope.get("headers", ())).get(b"authorization", b"").decode("latin-1")
+    return _pair(header).partition(b":")[0].decode(errors="replace")
 
 
 def _pair(header: str) -> bytes:

@@ -1,24 +1,17 @@
 """How much of Gradio is reachable, and what its page may reach: as little as the page needs."""
 
 import os
-from collections.abc import Collection
+import re
 from typing import Any
 
-import orjson
-from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.api.body import read_body
-from server.errors import MethodNotAllowed, NotFound
-
-#: A tab that uploads, downloads or queues adds its path here.
-#: `app_id` is where Gradio's script looks whether a lost connection is back.
-_PATHS = frozenset({"/", "/theme.css", "/favicon.ico", "/gradio_api/app_id"})
-_RUN = "/gradio_api/run/"
+#: Gradio frames the page: its own document and files. It is asked for nothing else.
+_PATHS = frozenset({"/", "/theme.css", "/favicon.ico"})
 _FILES = ("/assets/", "/static/")
-_FOLDERS = (*_FILES, _RUN)
+_PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 
 #: Who may show the page in a frame: nobody, where a click could be somebody else's; but a
 #: Space, which names itself so, is shown in a frame of its own site.
@@ -36,7 +29,7 @@ BARE_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 def is_of_page(path: str) -> bool:
     """Whether a path is the page's, behind its login, and none of the API's."""
-    return path in _PATHS or path.startswith((*_FOLDERS, "/page/"))
+    return path in _PATHS or path.startswith((*_FILES, "/page/"))
 
 
 class PageMount(Mount):
@@ -52,48 +45,10 @@ class PageMount(Mount):
     def matches(self, scope: Scope) -> tuple[Match, dict[str, Any]]:
         """No match for a path that the page does not ask for."""
         path = scope.get("path", "")
-        if path in _PATHS or path.startswith(_FOLDERS):
+        if path in _PATHS or path.startswith(_FILES):
             match, child = super().matches(scope)
             return match, dict(child)
         return Match.NONE, {}
-
-
-class OwnCalls:
-    """Passes on to Gradio the calls of the page, by their numbers, and nothing else of what a client sends.
-
-    None of them takes anything. Gradio keeps 44 kB for each new `session_hash`, and
-    answers 500 with a traceback to calls and arguments that it does not know.
-    """
-
-    def __init__(self, app: ASGIApp, calls: Collection[int], max_body_bytes: int) -> None:
-        self._app, self._calls, self._max_body_bytes = app, frozenset(calls), max_body_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as Gradio does; raises `NotFound` for another call."""
-        if not scope.get("path", "").startswith(_RUN):
-            await self._app(scope, receive, send)
-            return
-        if scope["method"] != "POST":
-            raise MethodNotAllowed("expected POST, got another method", headers={"Allow": "POST"})
-        body = await read_body(Request(scope, receive), self._max_body_bytes)
-        call = orjson.dumps({"data": [], "fn_index": self._number(body)})
-
-        async def replayed() -> Message:
-            return {"type": "http.request", "body": call, "more_body": False}
-
-        headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
-        headers.append((b"content-length", b"%d" % len(call)))
-        await self._app({**scope, "path": _RUN + "predict", "headers": headers}, replayed, send)
-
-    def _number(self, body: bytes) -> int:
-        try:
-            fields = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            fields = None
-        number = fields.get("fn_index") if isinstance(fields, dict) else None
-        if type(number) is not int or number not in self._calls:
-            raise NotFound("expected a call of this page, got another")
-        return number
 
 
 class Confined:
@@ -118,4 +73,13 @@ class Confined:
 
         # Gradio would let any site that asks read the answer, with the login of who looks at it.
         headers = [(name, value) for name, value in scope["headers"] if name != b"origin"]
-        await self._app({**scope, "headers": headers}, receive, confined)
+        scope = {**scope, "headers": headers}
+        if scope["path"] == "/":  # the document alone says where its files are
+            scope["root_path"] = _prefix(scope)
+        await self._app(scope, receive, confined)
+
+
+def _prefix(scope: Scope) -> str:
+    """The path under which a proxy shows the page: that of the settings, else what the proxy says."""
+    given = scope.get("app_root_path") or Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
+    return given if _PREFIX.fullmatch(given) else ""

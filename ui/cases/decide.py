@@ -1,18 +1,37 @@
 """From the texts of the form to the answer on the page, through the scorer of `POST /predict`."""
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
 
-from server.errors import Problem
-from server.scoring.one_row import Scorer
+from server.errors import NotOffered, Problem
+from server.explain.reasons import MAX_PRINCIPAL, AskedReasons
+from server.model.schema import Row
+from server.scoring.one_row import Beside
+from server.scoring.request_identity import MAX_REQUEST_ID_BYTES
+from server.scoring.served_model import ServedModel
+from ui.cases.suppose import suppose
 from ui.drawing.panel import refused
 from ui.drawing.verdict import verdict_of
 from ui.words.labels import Labels
 from ui.words.share import shared
 from ui.words.text import tag
 from ui.words.values import body_of, row_of
+from ui.words.wording import known_of
+
+
+class Form(NamedTuple):
+    """What a form holds: texts by feature name, and the number that whoever decides has given the case.
+
+    A `trial` is a form that nobody pressed Decide for: a shipped example, or what sliders made.
+    """
+
+    turn: int = 0
+    texts: dict[str, str] = {}  # noqa: RUF012  # a named tuple's, never changed
+    trial: bool = False
+    case: str = ""
 
 
 class Shown(NamedTuple):
@@ -38,51 +57,83 @@ class _Reply:
 
 
 class Decider:
-    """Decides what the form holds, as if it had been sent to `POST /predict`.
+    """Decides what the form holds, as if it had been sent to `POST /predict?reasons=4`.
 
-    The same scorer decodes, predicts, counts and logs. It runs on the event
-    loop's thread, like the scorer: neither may be called from another.
+    The same scorer decodes, predicts, counts and logs; the line has the user, the case and
+    the principal reasons too. It runs on the event loop's thread, like the scorer: neither
+    may be called from another.
     """
 
-    def __init__(self, scorer: Scorer) -> None:
-        self._scorer = scorer
-        self._schema = scorer.bundle.schema
-        self._labels = Labels.of(scorer.bundle)
-        self._verdict = verdict_of(scorer.bundle)
+    def __init__(self, model: ServedModel) -> None:
+        self._model, self._scorer = model, model.scorer
+        self._schema = model.bundle.schema
+        self._fields = (*self._schema.features, *model.bundle.context)
+        self._labels = Labels.of(model.bundle)
+        self._verdict = verdict_of(model.bundle)
+        try:
+            asked = AskedReasons(MAX_PRINCIPAL, "en", False)
+            self._reasons: Callable[[Row], bytes] | None = model.reasons_of(asked)
+        except NotOffered:
+            self._reasons = None
 
     def idle(self) -> Shown:
         """What is shown before a decision."""
         return Shown(0, self._verdict.idle(), {}, {})
 
-    def decide(self, value: Any) -> Shown:
+    def decide(self, value: Any, user: str = "") -> Shown:
         """Score the row in the form's value; a refusal is shown, never raised."""
-        turn, texts = read_form(value)
-        row = row_of(self._schema, texts)
+        form = read_form(value)
+        row = row_of(self._fields, form.texts)
         body = body_of(row)
-        reply, started_ns = _Reply(), time.perf_counter_ns()
+        started_ns = time.perf_counter_ns()
         try:
-            self._scorer.respond(body, reply, started_ns)
+            document, ended_ns = self._tried(body) if form.trial else self._decided(body, form.case, user)
         except Problem as problem:
-            return self._refused(turn, problem)
-        seconds = (reply.ended_ns - started_ns) / 1e9
-        document = orjson.loads(reply.content)
-        html = self._verdict.answered(document, seconds) + shared(row, document)
-        return Shown(turn, html, {}, texts)
+            return self._refused(form.turn, problem)
+        known = known_of(self._schema, form.texts)
+        html = self._verdict.answered(document, (ended_ns - started_ns) / 1e9, known)
+        return Shown(form.turn, html + shared(row, document), {}, form.texts)
+
+    def _tried(self, body: bytes) -> tuple[dict[str, Any], int]:
+        """The answer that nobody asked for: neither counted nor logged."""
+        document = suppose(self._scorer.predictor, self._scorer.decode(body))
+        return document, time.perf_counter_ns()
+
+    def _decided(self, body: bytes, case: str, user: str) -> tuple[dict[str, Any], int]:
+        reply = _Reply()
+        beside = None if self._reasons is None else Beside(reasons=self._reasons)
+        self._scorer.respond(body, reply, time.perf_counter_ns(), beside, told(case, user))
+        return orjson.loads(reply.content), reply.ended_ns
 
     def _refused(self, turn: int, problem: Problem) -> Shown:
-        complaints = self._labels.complaints(self._schema, problem)
+        complaints = self._labels.complaints(self._fields, problem)
         errors = {complaint.feature: tag("span", complaint.detail) for complaint in complaints}
         return Shown(turn, refused(problem.detail, complaints), errors, {})
 
 
-def read_form(value: Any) -> tuple[int, dict[str, str]]:
-    """The turn and the texts of a form's value, `{"turn", "texts"}`.
+def told(case: str = "", user: str = "") -> bytes:
+    """What the line alone tells: who decided, where, and the number of the case, by which it is found."""
+    members = {"request_id": case} if case else {}
+    members |= {"user": user} if user else {}
+    return b",%b" % orjson.dumps(members | {"source": "page"})[1:-1]
+
+
+def read_form(value: Any) -> Form:
+    """The form in a call of the page, `{"turn", "texts", "trial", "case"}`.
 
     It comes from the network: what is not of that form counts as not filled in.
     """
     form = value if isinstance(value, dict) else {}
-    turn, given = form.get("turn"), form.get("texts")
+    turn, given, case = form.get("turn"), form.get("texts"), form.get("case")
     texts = given.items() if isinstance(given, dict) else ()
     if not isinstance(turn, int) or not 0 <= turn < 2**31:
         turn = 0
-    return turn, {name: text for name, text in texts if isinstance(text, str)}
+    kept = {name: text for name, text in texts if isinstance(text, str)}
+    return Form(turn, kept, form.get("trial") is True, _case(case))
+
+
+def _case(given: Any) -> str:
+    """A case number as it is logged: printable, and no longer than a request's id."""
+    text = given.strip() if isinstance(given, str) else ""
+    printable = "".join(c for c in text if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF)
+    return printable.encode()[:MAX_REQUEST_ID_BYTES].decode(errors="ignore")

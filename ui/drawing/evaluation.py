@@ -5,7 +5,7 @@ from typing import Any
 
 from ui.drawing.plots import Axis, Line, percent_ticks, plot
 from ui.words.text import Text, scroll, tag
-from ui.words.wording import percent
+from ui.words.wording import Wording, percent
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _ROC = Text("ROC curve", "Courbe ROC")
@@ -14,16 +14,16 @@ _ROC_NOTE = Text(
     "Area {auc} (95 % interval {low} to {high}); the straight line is chance.",
     "Aire {auc} (intervalle à 95 % : {low} à {high}) ; la droite est le hasard.",
 )
-_FALSE = Text("refused of those who paid", "refusés parmi ceux qui ont payé")
-_TRUE = Text("refused of those who did not", "refusés parmi les autres")
+_FALSE = Text("{otherwise}, of those without the outcome", "{otherwise}, parmi les cas sans l'événement")
+_TRUE = Text("{otherwise}, of those with it", "{otherwise}, parmi les cas avec l'événement")
 _CALIBRATION = Text("Calibration", "Calibration")
 _CALIBRATION_SAID = Text(
     "Predicted {p} against what happened, in ten parts: from {low} to {high} predicted",
     "{p} prédit contre observé, en dix parts : de {low} à {high} prédits",
 )
 _CALIBRATION_NOTE = Text(
-    "Each point is a tenth of the clients; on the line, what was predicted is what happened.",
-    "Chaque point est un dixième des clients ; sur la droite, le prédit est l'observé.",
+    "Each point is a tenth of the cases; on the line, what was predicted is what happened.",
+    "Chaque point est un dixième des cas ; sur la droite, le prédit est l'observé.",
 )
 _PREDICTED, _HAPPENED = Text("predicted", "prédit"), Text("happened", "observé")
 _COST = Text("Cost by limit", "Coût selon la limite")
@@ -32,33 +32,37 @@ _COST_SAID = Text(
     "Coût par cas selon la limite : au plus bas {low}, {cost} à la limite de {limit}",
 )
 _COST_NOTE = Text(
-    "Accepting everybody costs {all}, refusing everybody {none}, this model {model}.",
-    "Tout accepter coûte {all}, tout refuser {none}, ce modèle {model}.",
+    "{below} for all costs {all}, {otherwise} for all {none}, this model {model}.",
+    "{below} pour tous coûte {all}, {otherwise} pour tous {none}, ce modèle {model}.",
 )
 _LIMIT_AXIS, _COST_AXIS = Text("limit", "limite"), Text("cost a case", "coût par cas")
 _LIMIT_MARK = Text("limit {limit}", "limite {limit}")
 _GROUPS = Text("By group", "Par groupe")
 _GROUP_HEADS = (
     Text("group", "groupe"),
-    Text("clients", "clients"),
-    Text("had difficulties", "en difficulté"),
+    Text("cases", "cas"),
+    Text("had the outcome", "avec l'événement"),
     Text("mean prediction", "prédiction moyenne"),
-    Text("refused", "refusés"),
-    Text("refused of those who paid", "refusés parmi ceux qui ont payé"),
+    Text("{otherwise}", "{otherwise}"),
+    _FALSE,
 )
-_ROWS = Text("{count} held-out clients.", "{count} clients mis de côté.")
+_ROWS = Text("{count} held-out cases.", "{count} cas mis de côté.")
 
 
-def evaluation_html(figures: Mapping[str, Any], threshold: float, french: Mapping[str, str]) -> str:
-    """What the held-out clients showed, as far as the bundle holds it; `french` names groups."""
+def evaluation_html(
+    figures: Mapping[str, Any], threshold: float, french: Mapping[str, str], words: Wording
+) -> str:
+    """What the held-out cases showed, as far as the bundle holds it; `french` names groups."""
     curves = figures.get("curves", {})
     plots = [
-        *([_roc(figures, curves["roc"])] if curves.get("roc") else []),
+        *([_roc(figures, curves["roc"], words)] if curves.get("roc") else []),
         *([_calibration(figures["calibration"]["bins"])] if "calibration" in figures else []),
-        *([_cost(figures, curves["cost"], threshold)] if curves.get("cost") else []),
+        *([_cost(figures, curves["cost"], threshold, words)] if curves.get("cost") else []),
     ]
     rows = tag("p", _ROWS.put(count=Text.figures(f"{figures['rows']:,}")), class_="note")
-    groups = "".join(_group(name, entries, french) for name, entries in figures.get("groups", {}).items())
+    groups = "".join(
+        _group(name, entries, french, words) for name, entries in figures.get("groups", {}).items()
+    )
     return f'{rows}<div class="plots">{"".join(plots)}</div>{groups}'
 
 
@@ -66,18 +70,18 @@ def _figure(heading: Text, drawn: str, note: Text) -> str:
     return f"<figure>{tag('h3', heading)}{drawn}{tag('figcaption', note)}</figure>"
 
 
-def _roc(figures: Mapping[str, Any], points: list[dict[str, float]]) -> str:
+def _roc(figures: Mapping[str, Any], points: list[dict[str, float]], words: Wording) -> str:
     shares = percent_ticks(_SHARES)
     curve = [(p["false_positive_rate"], p["true_positive_rate"]) for p in points]
     lines = [Line("chance", [(0, 0), (1, 1)]), Line("curve", curve)]
     auc, (low, high) = figures["auc"], figures["auc_interval"]
-    words = {
+    shown = {
         name: Text.figures(f"{value:.3f}") for name, value in (("auc", auc), ("low", low), ("high", high))
     }
-    drawn = plot(
-        Axis(0, 1, shares, _FALSE), Axis(0, 1, shares, _TRUE), lines, _ROC_SAID.put(auc=words["auc"])
-    )
-    return _figure(_ROC, drawn, _ROC_NOTE.put(**words))
+    x = Axis(0, 1, shares, _FALSE.put(otherwise=words.otherwise))
+    y = Axis(0, 1, shares, _TRUE.put(otherwise=words.otherwise))
+    drawn = plot(x, y, lines, _ROC_SAID.put(auc=shown["auc"]))
+    return _figure(_ROC, drawn, _ROC_NOTE.put(**shown))
 
 
 def _calibration(bins: list[dict[str, float]]) -> str:
@@ -98,7 +102,9 @@ def _top(share: float) -> float:
     return next(top for top in (0.04, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if top >= min(share, 1.0))
 
 
-def _cost(figures: Mapping[str, Any], points: list[dict[str, float]], threshold: float) -> str:
+def _cost(
+    figures: Mapping[str, Any], points: list[dict[str, float]], threshold: float, words: Wording
+) -> str:
     # Beyond a few times the limit almost nobody is refused and the curve is flat.
     right = _top(4 * threshold)
     shown = [(p["threshold"], p["cost"]) for p in points if p["threshold"] <= right]
@@ -116,16 +122,18 @@ def _cost(figures: Mapping[str, Any], points: list[dict[str, float]], threshold:
     marks = [(threshold, _LIMIT_MARK.put(limit=limit))]
     drawn = plot(x, Axis(low, high, ticks, _COST_AXIS), [Line("curve", shown)], said, marks)
     names = {"all": "accept_all", "none": "refuse_all", "model": "model"}
-    return _figure(
-        _COST, drawn, _COST_NOTE.put(**{k: Text.figures(f"{cost[v]:.3f}") for k, v in names.items()})
-    )
+    told = {k: Text.figures(f"{cost[v]:.3f}") for k, v in names.items()}
+    return _figure(_COST, drawn, _COST_NOTE.put(below=words.below, otherwise=words.otherwise, **told))
 
 
-def _group(name: str, entries: Mapping[str, Mapping[str, float]], french: Mapping[str, str]) -> str:
+def _group(
+    name: str, entries: Mapping[str, Mapping[str, float]], french: Mapping[str, str], words: Wording
+) -> str:
     heading = Text("{groups}: {name}", "{groups} : {name}").put(
         groups=_GROUPS, name=Text(name, french.get(name, name))
     )
-    heads = "".join(tag("th", words, scope="col") for words in _GROUP_HEADS)
+    named = [head.put(otherwise=words.otherwise) for head in _GROUP_HEADS]
+    heads = "".join(tag("th", head, scope="col") for head in named)
     rows = "".join(_group_row(Text(g, french.get(g, g)), entry) for g, entry in entries.items())
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     return tag("h3", heading) + scroll(heading, table)

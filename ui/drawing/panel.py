@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Literal
+from urllib.parse import quote
 
 from ui.words.labels import Complaint
 from ui.words.text import NBSP, Text, attribute, tag
@@ -19,10 +20,19 @@ _PATHS = {
 
 _DECISION = Text("Decision", "Décision")
 _NOT_DECIDED = Text("Not decided", "Pas de décision")
-_NOT_ACCEPTABLE = Text("{detail}.", "{count} à corriger.")
+_TO_CORRECT = {
+    True: Text("1 field to correct.", "1 champ à corriger."),
+    False: Text("{count} fields to correct.", "{count} champs à corriger."),
+}
 _SCORED = Text(f"Scored in {{time}}{NBSP}ms", f"Calculé en {{time}}{NBSP}ms")
 _BY = Text("by {model}", "par {model}")
 _ANSWER = Text("answer {id}", "réponse {id}")
+_LETTER, _RECORD = Text("Letter", "Lettre"), Text("Record", "Fiche")
+_PERSON = Text("Note, or decide otherwise", "Noter ou décider autrement")
+_TRIAL = Text(
+    "A trial: neither logged nor counted. Press Decide to decide it.",
+    "Un essai : ni journalisé ni compté. Appuyez sur Décider pour en décider.",
+)
 
 
 def panel(kind: str, *parts: str) -> str:
@@ -36,13 +46,9 @@ def supposed(kind: str, *parts: str) -> str:
 
 
 def head(symbol: Symbol, word: Text, explanation: Text) -> str:
-    """Sign, word and sentence.
-
-    The role stands on the same element in every state, so that a screen reader
-    says what it changes to.
-    """
+    """Sign, word and sentence; `verdict.js` has a screen reader say the last two."""
     return (
-        f'<div class="head" role="status">{icon(symbol)}{tag("h2", word)}'
+        f'<div class="head">{icon(symbol)}{tag("h2", word)}'
         f"{tag('p', explanation, class_='explanation')}</div>"
     )
 
@@ -50,12 +56,12 @@ def head(symbol: Symbol, word: Text, explanation: Text) -> str:
 def refused(detail: str, complaints: Sequence[Complaint]) -> str:
     """The server's refusal, each field by its label."""
     entries = "".join(
-        f"<li>{tag('a', c.label, href='#', data_field=c.feature)}: {tag('span', c.detail)}</li>"
+        f"<li>{tag('a', c.label, href='#', data_field=c.feature)} {tag('span', c.detail)}</li>"
         for c in complaints
     )
-    count = "1 champ" if len(complaints) == 1 else f"{len(complaints)} champs"
-    words = Text(detail, detail) if not complaints else Text(detail, count)
-    said = head("attention", _NOT_DECIDED, _NOT_ACCEPTABLE.put(detail=words.en, count=words.fr).sentence())
+    count = len(complaints)
+    words = _TO_CORRECT[count == 1].put(count=str(count)) if count else Text.same(detail + ".").sentence()
+    said = head("attention", _NOT_DECIDED, words)
     return panel("refused", said, f'<ul class="complaints">{entries}</ul>' if entries else "")
 
 
@@ -65,12 +71,28 @@ def milliseconds(seconds: float) -> Text:
 
 
 def origin(document: Mapping[str, Any], seconds: float) -> str:
-    """Which model answered, how long it took and the key of the answer in the log."""
+    """Which model answered, how long it took and the key of the answer in the log, if it is there."""
+    answer = (
+        tag("span", _ANSWER.put(id=document["id"]), class_="id")
+        if "id" in document
+        else tag("span", _TRIAL, class_="trial")
+    )
     return (
         f'<p class="origin">{tag("strong", _SCORED.put(time=milliseconds(seconds)))} '
         f"{tag('span', _BY.put(model=document['model']))} "
-        f"{tag('span', _ANSWER.put(id=document['id']), class_='id')}</p>"
+        f"{answer}</p>{papers(document['id']) if 'id' in document else ''}"
     )
+
+
+def papers(id_: str) -> str:
+    """The ways from an answer to its letter, its record, and what a person says of it."""
+    links = "".join(
+        f'<a href="page/{kind}?id={quote(id_, safe="")}" class="paper" target="_blank" rel="noopener" '
+        f'data-fr="{escape(words.fr)}">{escape(words.en)}</a>'
+        for kind, words in (("letter", _LETTER), ("record", _RECORD))
+    )
+    person = tag("button", _PERSON, type="button", class_="look-at", data_id=id_)
+    return f'<p class="papers">{links}{person}</p>'
 
 
 def icon(symbol: Symbol) -> str:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ui.words.text import Text, attribute, tag
+from ui.words.text import Text, attribute, joined, tag
 
 WIDTH, HEIGHT = 380.0, 270.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 24.0, 14.0, 46.0
+
+_NOW = Text("now", "maintenant")
 
 Point = tuple[float, float]
 
@@ -56,21 +58,29 @@ def percent_ticks(values: Sequence[float]) -> list[tuple[float, Text]]:
     return [(value, Text.figures(f"{value * 100:g}\N{NO-BREAK SPACE}%")) for value in values]
 
 
-def trend(lines: Sequence[tuple[str, Sequence[float]]], summary: Text) -> str:
-    """How figures moved, oldest first, all on one scale from 0: an `<svg>` that stretches."""
-    most = max((value for _, values in lines for value in values), default=0.0) or 1.0
+def trend(
+    lines: Sequence[tuple[str, Sequence[float]]], summary: Text, places: int, since: Text, most: Text
+) -> str:
+    """How figures moved, the newest at the right, all on one scale from 0, with the two ends of its time.
+
+    There is room for so many `places`: what was not looked at yet stays empty. `since` names the left
+    end, `most` the largest value, which stands in the summary too.
+    """
+    largest = max((value for _, values in lines for value in values), default=0.0) or 1.0
     drawn = "".join(
         f'<polyline class="{style}" points="'
         + " ".join(
-            f"{100 * i / max(1, len(values) - 1):.2f},{38 - 34 * value / most:.2f}"
+            f"{100 * (places - len(values) + i) / (places - 1):.2f},{38 - 34 * value / largest:.2f}"
             for i, value in enumerate(values)
         )
         + '" vector-effect="non-scaling-stroke"/>'
         for style, values in lines
     )
+    said = joined([summary, most], ": ")
     return (
         f'<svg class="trend" viewBox="0 0 100 40" preserveAspectRatio="none" role="img" '
-        f"{attribute('aria-label', summary)}>{drawn}</svg>"
+        f"{attribute('aria-label', said)}>{drawn}</svg>"
+        f'<div class="ends">{tag("span", since)}{tag("span", most)}{tag("span", _NOW)}</div>'
     )
 
 

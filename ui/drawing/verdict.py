@@ -7,8 +7,7 @@ from server.model.bundle import Bundle
 from ui.drawing.gauge import gauge
 from ui.drawing.panel import Symbol, head, origin, panel, supposed
 from ui.words.text import NBSP, Text, joined, tag
-from ui.words.values import format_number
-from ui.words.wording import Wording, because, decided, percent, percents
+from ui.words.wording import Wording, because, decided, percent, percents, value_words
 
 #: Of a model with many classes, the likeliest are listed.
 _LISTED_CLASSES = 6
@@ -52,8 +51,8 @@ class Verdict(Protocol):
     def idle(self) -> str:
         """Before anything was asked."""
 
-    def answered(self, document: Mapping[str, Any], seconds: float) -> str:
-        """One answer, and the seconds it took."""
+    def answered(self, document: Mapping[str, Any], seconds: float, known: Text) -> str:
+        """One answer, the seconds it took, and how much was known; one without an id is a trial."""
 
     def supposed(self, document: Mapping[str, Any]) -> str:
         """The same for an answer that is a supposition, without costs and origin."""
@@ -78,10 +77,11 @@ class Decided:
         """The limit alone."""
         return panel(f"idle {self._tone}", head("none", _IDLE, _INVITATION), self._gauge(None))
 
-    def answered(self, document: Mapping[str, Any], seconds: float) -> str:
+    def answered(self, document: Mapping[str, Any], seconds: float, known: Text) -> str:
         """The decision in words and on the gauge, and what each decision would cost."""
         kind, *parts = self._drawn(document)
-        return panel(kind, *parts, self._costs(document["probability"]), origin(document, seconds))
+        costs = self._costs(document["probability"])
+        return panel(kind, *parts, tag("p", known, class_="known"), costs, origin(document, seconds))
 
     def supposed(self, document: Mapping[str, Any]) -> str:
         """The decision in words and on the gauge."""
@@ -161,9 +161,10 @@ class Predicted:
         """An invitation."""
         return panel("idle plain", head("none", Text("No answer yet", "Pas encore de réponse"), _INVITATION))
 
-    def answered(self, document: Mapping[str, Any], seconds: float) -> str:
+    def answered(self, document: Mapping[str, Any], seconds: float, known: Text) -> str:
         """The prediction, and of classes the likeliest with their shares."""
-        return panel("below plain", *self._drawn(document), origin(document, seconds))
+        said = tag("p", known, class_="known")
+        return panel("below plain", *self._drawn(document), said, origin(document, seconds))
 
     def supposed(self, document: Mapping[str, Any]) -> str:
         """The prediction alone."""
@@ -172,9 +173,8 @@ class Predicted:
     def _drawn(self, document: Mapping[str, Any]) -> tuple[str, ...]:
         prediction, shares = document["prediction"], document.get("probabilities")
         if shares is None:
-            value = Text.figures(format_number(float(f"{prediction:.6g}")))
             said = Text("The value the model predicts.", "La valeur que le modèle prédit.")
-            return (head("none", value, said),)
+            return (head("none", value_words(prediction), said),)
         count = str(len(shares))
         said = Text("The likeliest of {count} classes.", "La plus probable de {count} classes.").put(
             count=count

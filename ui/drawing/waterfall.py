@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from server.explain.reasons import MAX_PRINCIPAL
+from server.explain.reasons import MAX_PRINCIPAL, largest
 from server.model.schema import Feature, Row, Schema
 from ui.words.labels import Labels
 from ui.words.text import Text, joined
@@ -19,7 +19,6 @@ MAX_STEPS = 8
 _NUMBERED = re.compile(r"(.*\D)(\d+)")
 
 _OTHERS = Text("{count} other inputs together", "{count} autres données ensemble")
-_OTHER = Text("1 other input", "1 autre donnée")
 _UNKNOWN_ONE = Text("{labels} is unknown", "{labels}\N{NO-BREAK SPACE}: inconnu")
 _UNKNOWN_MORE = Text("{labels} are unknown", "{labels}\N{NO-BREAK SPACE}: inconnus")
 _VALUE = Text("{label}: {value}", "{label}\N{NO-BREAK SPACE}: {value}")
@@ -47,14 +46,17 @@ class Cause(NamedTuple):
     features: tuple[str, ...]
     words: Text
     term: float
+    principal: bool = False
 
 
 def causes(schema: Schema, labels: Labels, row: Row, terms: Sequence[float]) -> list[Cause]:
     """Every input once: unknown ones of a group together, those that add nothing left out.
 
-    `row` is one encoded row and `terms` are its F contributions.
+    `row` is one encoded row and `terms` are its F contributions. The principal reasons are those of
+    every other way to an answer (`largest`), each by itself.
     """
     values = memoryview(row).cast("d").tolist()
+    principal = {schema.names[i] for i in largest(terms, MAX_PRINCIPAL)}
     found: list[Cause] = []
     unknown: dict[str, list[tuple[Feature, float]]] = {}
     for feature, code, term in zip(schema.features, values, terms, strict=True):
@@ -62,40 +64,42 @@ def causes(schema: Schema, labels: Labels, row: Row, terms: Sequence[float]) -> 
             continue
         value = feature.decode(code)
         if value is None:
-            unknown.setdefault(feature.group or feature.name, []).append((feature, term))
+            alone = feature.name in principal or not feature.group
+            unknown.setdefault(feature.name if alone else feature.group, []).append((feature, term))
             continue
         words = _VALUE.put(label=labels.label(feature), value=labels.measured(feature, value))
-        found.append(Cause((feature.name,), words, term))
+        found.append(Cause((feature.name,), words, term, feature.name in principal))
     for together in unknown.values():
         names = tuple(feature.name for feature, _ in together)
         said = _UNKNOWN_ONE if len(together) == 1 else _UNKNOWN_MORE
         words = said.put(labels=_named([labels.label(feature) for feature, _ in together]))
-        found.append(Cause(names, words, sum(term for _, term in together)))
+        total = sum(term for _, term in together)
+        found.append(Cause(names, words, total, not principal.isdisjoint(names)))
     return sorted(found, key=lambda cause: -abs(cause.term))
 
 
 def steps(found: Sequence[Cause], base: float, answer: Callable[[float], float]) -> list[Step]:
     """The causes as steps; `answer` gives what follows from a sum of terms, `base` is where it starts.
 
-    At most four that raise the answer are principal, as the practice behind
-    Regulation B has it; what is too small to be told stands in one last step.
+    Principal reasons are always told one by one; what is too small to be told stands in one last step.
     """
-    told = list(found)
-    if len(told) > MAX_STEPS:
-        rest = told[MAX_STEPS - 1 :]
-        names = tuple(name for cause in rest for name in cause.features)
-        told = [
-            *told[: MAX_STEPS - 1],
-            Cause(names, _OTHERS.put(count=str(len(names))), sum(c.term for c in rest)),
-        ]
-    principal = [cause for cause in told[: MAX_STEPS - 1] if cause.term > 0.0][:MAX_PRINCIPAL]
     shown, margin, before = [], base, answer(base)
-    for cause in told:
+    for cause in _told(found):
         margin += cause.term
         after = answer(margin)
-        shown.append(Step(*cause, before, after, cause in principal))
+        shown.append(Step(cause.features, cause.words, cause.term, before, after, cause.principal))
         before = after
     return shown
+
+
+def _told(found: Sequence[Cause]) -> list[Cause]:
+    if len(found) <= MAX_STEPS:
+        return list(found)
+    first = sorted(found, key=lambda cause: not cause.principal)[: MAX_STEPS - 1]
+    rest = [cause for cause in found if cause not in first]
+    names = tuple(name for cause in rest for name in cause.features)
+    told = [cause for cause in found if cause in first]
+    return [*told, Cause(names, _OTHERS.put(count=str(len(names))), sum(cause.term for cause in rest))]
 
 
 def _named(labels: list[Text]) -> Text:

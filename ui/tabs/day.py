@@ -17,7 +17,8 @@ _HEADING = Text("The last 24 hours, minute by minute", "Les dernières 24 heures
 _NONE_YET = Text("The first minute is not over yet.", "La première minute n'est pas encore écoulée.")
 _RATE = Text("Requests a minute", "Requêtes par minute")
 _SLOWEST = Text("p99 of /predict in ms", "p99 de /predict en ms")
-_MOST = Text("{what}: at most {figure}", f"{{what}}{NBSP}: au plus {{figure}}")
+_AGO = Text("24 hours ago", "il y a 24 heures")
+_MOST = Text("at most {figure}", "au plus {figure}")
 _REFUSED = Text("Fields refused most: {fields}", f"Champs les plus refusés{NBSP}: {{fields}}")
 _FIELD = Text("{label} ({count})", "{label} ({count})")
 _OTHER = Text("no feature of the model", "aucune variable du modèle")
@@ -64,8 +65,8 @@ class Day:
         ):
             most = max(values)
             figure = Text.figures(format_number(round(most)) if most >= 10 else f"{most:.2f}")
-            words = _MOST.put(what=what, figure=figure)
-            drawn += trend([("first", values)], what) + tag("p", words, class_="note")
+            words = _MOST.put(figure=figure)
+            drawn += tag("h3", what) + trend([("first", values)], what, KEPT_MINUTES, _AGO, words)
         return _card(drawn + tag("p", self._refused(labels, schema), class_="note"))
 
     def _refused(self, labels: Labels, schema: Schema) -> Text:

@@ -5,6 +5,7 @@ controls bring their own keyboard, names for screen readers and lists on a phone
 and the page weighs the same for 3 features or 600.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -19,6 +20,11 @@ from ui.words.values import UNKNOWN
 WIDE = 30
 
 _DECIDE, _CLEAR = Text("Decide", "Décider"), Text("Clear", "Effacer")
+_UNDO = Text("Undo", "Annuler")
+_KEEP = Text("Keep what I type if the page is loaded again", "Garder ma saisie si la page est rechargée")
+_CONTEXT = Text("Not scored", "Hors du calcul")
+_NUMBER = Text("Case number", "Numéro de dossier")
+_NUMBER_HINT = Text("yours, to find the decision again", "le vôtre, pour retrouver la décision")
 _GUIDE = Text("Enter decides from any field.", "Entrée décide depuis tout champ.")
 _START = Text("Start from an example {case}", f"Partir d'un exemple{NBSP}: {{case}}")
 _REQUIRED = Text("required", "obligatoire")
@@ -32,21 +38,26 @@ _NONE = Text("No field is called so.", "Aucun champ ne s'appelle ainsi.")
 
 
 def form_html(
-    schema: Schema, examples: Sequence[Example], case: Text, labels: Labels, order: Sequence[str] = ()
+    schema: Schema,
+    examples: Sequence[Example],
+    case: Text,
+    labels: Labels,
+    order: Sequence[str] = (),
+    context: Sequence[Feature] = (),
 ) -> str:
     """The whole form: examples, groups of fields, and the bar with the buttons.
 
     `case` is what one row describes, such as "applicant". Of a wide schema `order`,
-    the names of all features, says which come first.
+    the names of all features, says which come first. `context` is asked for and never scored.
     """
-    identity = {feature.name: f"field-{i}" for i, feature in enumerate(schema.features)}
+    identity = {feature.name: f"field-{i}" for i, feature in enumerate((*schema.features, *context))}
     wide = len(schema) > WIDE
     groups = _by_importance(schema, order) if wide else grouped(schema.features)
     sections = "".join(_group(labels, features, identity, WIDE * wide) for _, features in groups)
     search = _search(len(schema)) if wide else ""
     return (
         f'<form novalidate autocomplete="off">{_examples(schema, examples, case, labels)}'
-        f"{search}{sections}{_bar()}</form>"
+        f"{search}{sections}{_context(context, identity, labels)}{_bar()}</form>"
     )
 
 
@@ -93,6 +104,18 @@ def _group(labels: Labels, features: Sequence[Feature], identity: dict[str, str]
     return _section("group", labels.group(features[0]) if not first else EMPTY, fields)
 
 
+def _context(context: Sequence[Feature], identity: dict[str, str], labels: Labels) -> str:
+    """What is not scored: the number that the case has elsewhere, and what is watched beside decisions."""
+    number = (
+        f'<div class="number"><div class="name">{tag("label", _NUMBER, for_="case-number")}</div>'
+        f'<div class="box"><input id="case-number" type="text" maxlength="60" spellcheck="false" '
+        f'aria-describedby="case-number-hint"></div>'
+        f"{tag('p', _NUMBER_HINT, class_='hint', id='case-number-hint')}</div>"
+    )
+    fields = "".join(field(feature, identity[feature.name], labels) for feature in context)
+    return _section("group context", _CONTEXT, number + fields)
+
+
 def _section(style: str, heading: Text, content: str) -> str:
     named = f" {attribute('aria-label', heading)}" if heading.en else ""
     shown = tag("h2", heading) if heading.en else ""
@@ -103,7 +126,10 @@ def _bar() -> str:
     return (
         f'<div class="bar">{tag("button", _DECIDE, type="submit", class_="decide")}'
         f"{tag('button', _CLEAR, type='reset', class_='clear')}"
-        f"{tag('p', _GUIDE, class_='guide', aria_hidden='true')}</div>"
+        f"{tag('button', _UNDO, type='button', class_='undo', hidden='')}"
+        f"{tag('p', _GUIDE, class_='guide', aria_hidden='true')}"
+        f'<p class="failure" role="alert"></p></div>'
+        f'<label class="keep"><input type="checkbox"> {tag("span", _KEEP)}</label>'
     )
 
 
@@ -120,12 +146,25 @@ def field(feature: Feature, identity: str, labels: Labels, *, minor: bool = Fals
     required = "" if feature.nullable else tag("span", _REQUIRED, class_="required")
     return (
         f'<div class="field{" minor" * minor}" data-feature="{escape(feature.name)}" '
-        f'data-kind="{feature.form_kind}">'
+        f'data-kind="{feature.form_kind}"{written(feature, labels)}>'
         f'<div class="name">{named}{required}</div>{control(feature, identity, labels)}'
         f'<p class="error" id="{identity}-error"></p>'
         f"{tag('p', labels.hint(feature), class_='hint', id=f'{identity}-hint')}"
         f"{tag('p', labels.help(feature), class_='help', id=f'{identity}-help')}</div>"
     )
+
+
+def written(feature: Feature, labels: Labels) -> str:
+    """How a number may be written beside its figures: its units, and what a percentage means (`base.js`)."""
+    if feature.form_kind not in ("number", "integer"):
+        return ""
+    units = labels.units(feature)
+    attributes = f' data-units="{escape(json.dumps(units, ensure_ascii=False))}"' if units else ""
+    low, high = feature.form_range
+    if any("%" in unit or "percent" in unit.lower() for unit in units):
+        return attributes + ' data-percent="0"'
+    is_share = low is not None and high is not None and low >= -1 and 0 < high <= 1
+    return attributes + ' data-percent="-2"' * is_share
 
 
 def _described(feature: Feature, identity: str) -> str:

@@ -8,6 +8,7 @@ TABS = {
     "why": Text("Why", "Pourquoi"),
     "what-if": Text("What if", "Et si"),
     "many": Text("Many", "En nombre"),
+    "look-up": Text("Look up", "Retrouver"),
     "operations": Text("Operations", "Exploitation"),
     "model": Text("Model", "Modèle"),
 }
@@ -44,5 +45,6 @@ def head_html(title: Text, model: str) -> str:
         f"{tag('p', _MODEL.put(model=model))}</div>"
         f'<div class="languages" role="group" {attribute("aria-label", _LANGUAGE)}>{languages}</div></header>'
         f'<div class="tabs" role="tablist" {attribute("aria-label", _TABLIST)}>{tabs}</div>'
+        f'<p id="spoken" role="status"></p>'
         f'<div role="alert"><p id="cut" hidden data-fr="{_CUT.fr}">{_CUT.en}</p></div>'
     )

@@ -7,6 +7,7 @@ browser, and a piece costs the others no more than one small batch.
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
@@ -18,18 +19,22 @@ from starlette.routing import Route
 
 from server.api.body import media_type, read_body
 from server.errors import BadValue, MalformedBody, UnacceptableRow
+from server.explain.reasons import MAX_PRINCIPAL, AskedReasons
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
-from server.scoring.many_rows import RowsScorer
 from server.scoring.scored import ScoredRows
+from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
 from server.tables.columns import output_columns, prefix_for
 from server.tables.csv_dialect import SEPARATORS, Options
+from ui.access.login import USER
+from ui.cases.decide import told
 from ui.cases.examples import examples_of
 from ui.cases.table import TableRows, UploadedTable, columns_of, read_rows, read_table, written
-from ui.words.labels import Labels, refusal
+from ui.words.labels import Labels
 from ui.words.text import NBSP, Text, scroll, tag
 from ui.words.wording import Wording, decided
+from ui.workbook.bounded import MAX_CSV_BYTES, MAX_WORKBOOK_BYTES, Workbooks
 
 #: Bins of the distribution of scores, over 0 to 1.
 BINS = 40
@@ -37,19 +42,24 @@ BINS = 40
 MAX_PIECE_BYTES = 2**18
 #: Records of a preview, faults that are listed of one piece.
 PREVIEW_ROWS, LISTED_FAULTS = 6, 100
+#: What leads from a row of the scored file to its line of the log.
+ORIGIN = ("id", "model", "scored_at")
 ERROR = "error"
 _CSV = "text/csv"
+_ACCEPTED = ".csv,.txt,.tsv,.xlsx,text/csv"
+_XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
+_ENDS = '<div class="ends">' + "".join(f"<span>{p}{NBSP}%</span>" for p in (0, 25, 50, 75, 100)) + "</div>"
 _HEADING = Text("Score a file", "Calculer un fichier")
 _LEAD = Text(
-    "A CSV file with a line for each {case} and the columns of the template, in any order. An empty cell is "
-    "unknown. Other columns, such as a number of your own, are carried along.",
-    "Un fichier CSV, une ligne par {case}, avec les colonnes du modèle de fichier dans un ordre quelconque. "
-    "Une cellule vide est inconnue. D'autres colonnes, comme votre propre numéro, sont reprises "
-    "telles quelles.",
+    "A CSV file or an Excel workbook with a line for each {case} and the columns of the template, in any "
+    "order. An empty cell is unknown. Other columns, such as a number of your own, are carried along.",
+    "Un fichier CSV ou un classeur Excel, une ligne par {case}, avec les colonnes du modèle de fichier dans "
+    "un ordre quelconque. Une cellule vide est inconnue. D'autres colonnes, comme votre propre numéro, sont "
+    "reprises telles quelles.",
 )
 _TEMPLATE = Text("Download the template", "Télécharger le modèle de fichier")
-_CHOOSE = Text("Choose a CSV file", "Choisir un fichier CSV")
+_CHOOSE = Text("Choose a CSV file or a workbook", "Choisir un fichier CSV ou Excel")
 _DROP = Text("or drop it here", "ou déposez-le ici")
 _PRIVACY = Text(
     "The file is sent to this server alone, in pieces, and left nowhere. Rows that are scored are counted "
@@ -59,6 +69,7 @@ _PRIVACY = Text(
 )
 _SCORE, _STOP = Text("Score all rows", "Calculer toutes les lignes"), Text("Stop", "Arrêter")
 _SAVE = Text("Download the scored file", "Télécharger le fichier calculé")
+_SAVE_WORKBOOK = Text("As an Excel workbook", "En classeur Excel")
 _DISTRIBUTION = Text("How the scores are spread", "Répartition des scores")
 _FAULTS = Text("Lines to correct", "Lignes à corriger")
 _PREVIEW = Text("Preview", "Aperçu")
@@ -80,9 +91,9 @@ def many_html(bundle: Bundle, most_rows: int) -> str:
         f'<div class="many" data-threshold="{threshold!r}" data-outcomes="{outcomes}" '
         f'data-most="{most_rows}">'
         f'<section class="sheet">{tag("h2", _HEADING)}{tag("p", _LEAD.put(case=words.case))}'
-        f'<div class="drop"><label class="choose"><input type="file" id="file" accept=".csv,text/csv">'
+        f'<div class="drop"><label class="choose"><input type="file" id="file" accept="{_ACCEPTED}">'
         f"{tag('span', _CHOOSE, class_='button')}</label>{tag('span', _DROP, class_='or')}"
-        f"{tag('a', _TEMPLATE, href='/page/template.csv', download=f'{bundle.name}-template.csv')}</div>"
+        f"{tag('a', _TEMPLATE, href='page/template.csv', download=f'{bundle.name}-template.csv')}</div>"
         f"{tag('p', _PRIVACY, class_='note')}</section>"
         f'<p class="problem" role="alert"></p>'
         f'<section class="sheet preview" hidden>{tag("h2", _PREVIEW)}<p class="file"></p>'
@@ -90,8 +101,9 @@ def many_html(bundle: Bundle, most_rows: int) -> str:
         f'<section class="sheet progress" hidden><progress max="1" value="0" aria-label="CSV"></progress>'
         f'<p role="status" class="state"></p>{tag("button", _STOP, type="button", class_="stop")}</section>'
         f'<section class="sheet summary" hidden><div class="figures" role="status"></div>'
-        f'<div class="spread">{tag("h3", _DISTRIBUTION)}<div class="bars"></div></div>'
-        f"{tag('button', _SAVE, type='button', class_='save primary')}"
+        f'<div class="spread">{tag("h3", _DISTRIBUTION)}<div class="bars"></div>{_ENDS}</div>'
+        f'<p class="saves">{tag("button", _SAVE, type="button", class_="save primary")}'
+        f"{tag('button', _SAVE_WORKBOOK, type='button', class_='save-workbook')}</p>"
         f'<div class="faults" hidden>{tag("h3", _FAULTS)}<ul></ul></div></section></div>'
     )
 
@@ -104,7 +116,7 @@ def _outcomes(bundle: Bundle, words: Wording) -> dict[str, Any]:
 
 def many_routes(service: Service) -> list[Route]:
     """`/page/template.csv`, `/page/many/check` and `/page/many`, for the default model."""
-    many = Many(service.rows[0])
+    many, workbooks = Many(service.models[0]), Workbooks()
 
     async def template(_: Request) -> Response:
         return Response(template_csv(service.default.predictor), media_type=_CSV)
@@ -121,13 +133,32 @@ def many_routes(service: Service) -> list[Route]:
         try:
             most = service.settings.max_batch_rows
             table = read_table(body, _first_line(request), most, many.schema, _options(request))
-            content = await work(table)
+            content = await work(table, request.scope.get(USER, ""))
         except (MalformedBody, UnacceptableRow) as problem:
             content = {"problem": problem.detail}
         headers = {"Cache-Control": "no-store"}
         return Response(orjson.dumps(content), media_type="application/json", headers=headers)
 
+    async def unpack(request: Request) -> Response:
+        body = await read_body(request, MAX_WORKBOOK_BYTES)
+        try:
+            return Response(await workbooks.csv_of(body), media_type=_CSV)
+        except UnacceptableRow as problem:
+            return Response(orjson.dumps({"problem": problem.detail}), media_type="application/json")
+
+    async def pack(request: Request) -> Response:
+        media_type(request, (_CSV,))
+        body = await read_body(request, MAX_CSV_BYTES)
+        try:
+            options = _options(request)
+            made = await workbooks.workbook_of(body, options.separator, options.decimal)
+            return Response(made, media_type=_XLSX)
+        except UnacceptableRow as problem:
+            return Response(orjson.dumps({"problem": problem.detail}), media_type="application/json")
+
     return [
+        Route("/page/many/sheet", unpack, methods=["POST"]),
+        Route("/page/many/workbook", pack, methods=["POST"]),
         Route("/page/template.csv", template),
         Route("/page/many/check", check, methods=["POST"]),
         Route("/page/many", score, methods=["POST"]),
@@ -164,11 +195,12 @@ def _cell(value: Any) -> str:
 class Many:
     """Checks and scores pieces of a file for one model; keeps nothing between two of them."""
 
-    def __init__(self, rows: RowsScorer) -> None:
-        self._rows, self._bundle = rows, rows.bundle
-        self.schema, self._labels = rows.bundle.schema, Labels.of(rows.bundle)
+    def __init__(self, model: ServedModel) -> None:
+        self._model, self._rows, self._bundle = model, model.rows, model.bundle
+        self.schema, self._labels = self._bundle.schema, Labels.of(self._bundle)
+        self._asked = AskedReasons(MAX_PRINCIPAL, "en", False) if model.explainer.is_offered else None
 
-    async def check(self, table: UploadedTable) -> dict[str, Any]:
+    async def check(self, table: UploadedTable, _: str) -> dict[str, Any]:
         """What the file's beginning looks like: its columns and first rows, as HTML, scored by nobody."""
         columns = self._check_header(table)
         rows = await read_rows(table, self.schema, self._rows.scorer.decode)
@@ -179,7 +211,7 @@ class Many:
             "decimal": table.dialect.rules.decimal,
         }
 
-    async def score(self, table: UploadedTable) -> dict[str, Any]:
+    async def score(self, table: UploadedTable, user: str) -> dict[str, Any]:
         """The piece's records with the model's answers behind them, and what it adds to the summary.
 
         Raises `UnacceptableRow` if a column that every row needs is not there.
@@ -192,7 +224,9 @@ class Many:
         counts: list[int] = []
         answers: list[list[str]] = []
         if rows.texts:
-            scored = await self._rows.score(rows.matrix)
+            scored = (await self._rows.score(rows.matrix))._replace(identity=told(user=user))
+            if self._asked is not None:
+                scored = scored._replace(reasons=await self._reasons(rows, scored, self._asked))
             await self._rows.record(rows.texts, rows.matrix, scored, started_ns)
             answers = self._cells(scored, table.dialect.rules.decimal == ",")
             counts = self._counts(scored)
@@ -221,7 +255,7 @@ class Many:
 
     def _added(self, header: Sequence[str]) -> list[str]:
         """The names of the added columns, of which the file has none."""
-        added = [*output_columns(self._bundle), ERROR]
+        added = [*output_columns(self._bundle, reasons=int(self._asked is not None)), *ORIGIN, ERROR]
         return [prefix_for(added, header, None) + name for name in added]
 
     def _records(
@@ -241,7 +275,7 @@ class Many:
 
     def _cells(self, scored: ScoredRows, french: bool) -> list[list[str]]:
         """The answer of each row; repr writes the shortest digits that read back to the same float64."""
-        names = self._bundle.outcomes
+        names, now = self._bundle.outcomes, datetime.now(UTC).isoformat(timespec="seconds")
         rows = []
         for i, (output, outcome) in enumerate(zip(scored.outputs, scored.outcomes.tolist(), strict=True)):
             values = [repr(value) for value in (output if isinstance(output, list) else [output])]
@@ -250,8 +284,26 @@ class Many:
             said = [names[outcome]] if names[outcome] else []
             if self._rows.judge is not None and scored.verdicts is not None:
                 said += self._rows.judge.cells(int(scored.verdicts[i]))
-            rows.append([*values, *said])
+            if scored.reasons:
+                said.append("; ".join(reason["text"] for reason in orjson.loads(scored.reasons[i])))
+            rows.append([*values, *said, f"{scored.id}/{i}", self._bundle.label, now])
         return rows
+
+    async def _reasons(self, rows: TableRows, scored: ScoredRows, asked: AskedReasons) -> list[bytes]:
+        """Those of every row, as `/predict/batch?reasons=4` has them; only what is adverse is computed."""
+        verdicts = scored.outcomes if scored.verdicts is None else scored.verdicts
+        adverse = [i for i, verdict in enumerate(verdicts.tolist()) if self._rows.scorer.is_adverse(verdict)]
+        found = [b"[]"] * len(rows.texts)
+        if adverse:
+            some = scored._replace(
+                margins=scored.margins[adverse],
+                outcomes=scored.outcomes[adverse],
+                verdicts=None if scored.verdicts is None else scored.verdicts[adverse],
+            )
+            told_ = await self._model.reasons_of_rows(rows.matrix[adverse], some, asked)
+            for i, reasons in zip(adverse, told_, strict=True):
+                found[i] = reasons
+        return found
 
     def _counts(self, scored: ScoredRows) -> list[int]:
         if self._bundle.task != "binary":
@@ -266,7 +318,9 @@ class Many:
             {
                 "line": line,
                 "column": tag("strong", self._labels.label(known[column])) if column else "",
-                "detail": tag("span", refusal(known[column], detail) if column else Text.same(detail)),
+                "detail": tag(
+                    "span", self._labels.refusal(known[column], detail) if column else Text.same(detail)
+                ),
             }
             for line, column, detail, _ in faults[:LISTED_FAULTS]
         ]

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 from server.model.bundle import CARD_FILE, PARITY_FILE, Bundle
 from server.model.distribution import Distribution
 from server.model.reference import read_reference
+from server.model.schema import Feature
 from ui.drawing.evaluation import evaluation_html
 from ui.words.card import card_html
 from ui.words.labels import Labels, expected
 from ui.words.proof import kinds_of, parity_sentence
 from ui.words.text import Text, attribute, scroll, tag
-from ui.words.wording import french_of, percent
+from ui.words.values import format_number
+from ui.words.wording import Wording, french_of, percent
 
 _PARITY_REPORT = Text("Parity report", "Rapport de parité")
 _EQUAL = Text("Equal to the trained model, to the bit", "Égal au modèle entraîné, au bit près")
@@ -80,7 +83,8 @@ def _evaluation(bundle: Bundle) -> str:
     figures = (bundle.manifest.get("evaluation") or {}).get("held_out")
     if not figures:
         return tag("p", _NO_EVALUATION)
-    return evaluation_html(figures, bundle.decision.threshold, french_of(bundle).get("groups") or {})
+    french = french_of(bundle).get("groups") or {}
+    return evaluation_html(figures, bundle.decision.threshold, french, Wording.of(bundle))
 
 
 def _schema(bundle: Bundle, labels: Labels, order: Sequence[str]) -> str:
@@ -103,21 +107,41 @@ def _reference(bundle: Bundle, labels: Labels, order: Sequence[str]) -> str:
         return tag("p", _NO_REFERENCE)
     lead = tag("p", _REFERENCE_LEAD.put(count=Text.figures(f"{reference.score.n:,}")))
     known = [name for name in order if name in reference.features][:_LISTED]
-    entries = [(labels.label(bundle.schema[name]), reference.features[name]) for name in known]
-    drawn = "".join(_distribution(words, found) for words, found in [(_SCORE, reference.score), *entries])
+    drawn = _distribution(_SCORE, reference.score, is_number=bool(reference.score.edges)) + "".join(
+        _distribution(labels.label(feature), found, is_number=_is_number(feature, found))
+        for feature, found in ((bundle.schema[name], reference.features[name]) for name in known)
+    )
     return f'{lead}<ul class="reference">{drawn}</ul>'
 
 
-def _distribution(name: Text, found: Distribution) -> str:
-    most = max([*found.shares, 1e-9])
-    bars = "".join(f'<i style="height:{100 * share / most:.0f}%"></i>' for share in found.shares)
+def _is_number(feature: Feature, found: Distribution) -> bool:
+    return feature.form_kind in ("number", "integer") and bool(found.edges)
+
+
+def _distribution(name: Text, found: Distribution, *, is_number: bool) -> str:
+    """A histogram: of a number a bar is as wide as its bin, and as high as rows are dense in it."""
+    widths = _widths(found) if is_number else [1.0] * len(found.shares)
+    heights = [share / width for share, width in zip(found.shares, widths, strict=True)]
+    most = max([*heights, 1e-300])
+    bars = "".join(
+        f'<i style="flex:{width / max(widths):.4f};height:{100 * height / most:.0f}%"></i>'
+        for width, height in zip(widths, heights, strict=True)
+    )
     said = _BINS.put(name=name, bins=str(len(found.shares)))
     missing = _MISSING.put(share=percent(found.missing_rate)) if found.missing_rate else Text("", "")
+    ends = [Text.figures(format_number(float(f"{edge:.3g}"))) for edge in (found.edges[0], found.edges[-1])]
+    axis = f'<span class="ends">{"".join(tag("span", end) for end in ends)}</span>' if is_number else ""
     return (
         f"<li>{tag('span', name.sentence())}"
-        f'<span class="small-bars" role="img" {attribute("aria-label", said)}>{bars}</span>'
+        f'<span class="small-bars" role="img" {attribute("aria-label", said)}>{bars}</span>{axis}'
         f"{tag('small', missing)}</li>"
     )
+
+
+def _widths(found: Distribution) -> list[float]:
+    """Of each bin; the outer ones are open, and drawn as wide as their neighbours."""
+    inner = [b - a for a, b in pairwise(found.edges)] or [1.0]
+    return [inner[0], *inner, inner[-1]] if len(found.edges) > 1 else [1.0] * len(found.shares)
 
 
 def _card(bundle: Bundle) -> str:

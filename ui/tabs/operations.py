@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from prometheus_client.core import Metric
@@ -43,6 +43,7 @@ _LATENCY = Text(
     "p50 (solid) and p99 (dashed) of /predict, last two minutes",
     "p50 (trait plein) et p99 (tirets) de /predict, deux dernières minutes",
 )
+_AGO = Text("two minutes ago", "il y a deux minutes")
 _NONE_YET = Text("none yet", "aucune encore")
 _SCORES = Text("Scores and the limit", "Scores et limite")
 _SINCE = {
@@ -80,15 +81,27 @@ _LOG_ON = Text(
 )
 _NO_LOSS = Text("No line was lost.", "Aucune ligne n'a été perdue.")
 _LOSS = Text("{count} lines were lost.", "{count} lignes ont été perdues.")
+_PEOPLE = Text("A person in the loop", "Une personne dans la boucle")
+_OVERRIDDEN = Text(
+    "Of {decisions} decisions since the start {looked_at} were looked at by a person and {otherwise} decided "
+    "otherwise ({share}).",
+    "Sur {decisions} décisions depuis le démarrage, {looked_at} examinées par une personne, {otherwise} "
+    "décidées autrement ({share}).",
+)
+_NO_DECISION = Text("No decision since the start.", "Aucune décision depuis le démarrage.")
 _MODEL = Text("Model", "Modèle")
 _MODEL_LINE = Text("{label}, graph {hash}", "{label}, graphe {hash}")
 
 
 class Operations:
-    """What the tab shows; looks at the metrics only when it is asked to."""
+    """What the tab shows; looks at the metrics only when it is asked to.
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    `count_reviews` tells how many decisions a person looked at, and decided otherwise.
+    """
+
+    def __init__(self, service: Service, count_reviews: Callable[[], tuple[int, int]]) -> None:
+        self._service, self._count_reviews = service, count_reviews
+        self._overrides = (0, 0)
         bundle = service.default.bundle
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
         self._parity = parity_sentence(bundle.read_json(PARITY_FILE))
@@ -116,6 +129,7 @@ class Operations:
     def _read(self) -> list[Metric]:
         if self._day is not None:
             self._day.renew()
+        self._overrides = self._count_reviews()
         return list(self._service.page.collect())
 
     def _recent(self) -> tuple[MetricsSample, MetricsSample]:
@@ -131,6 +145,7 @@ class Operations:
             *([self._scores()] if self._bundle.task == "binary" else []),
             self.drift_html(self._looks[-1]),
             self._workers(),
+            self._card("third", _PEOPLE, self._people()),
             self._card("third", _LOG, self._log()),
             self._card("third", _MODEL, self._model()),
         )
@@ -170,7 +185,7 @@ class Operations:
 
     def _rates(self) -> str:
         values = [(b.requests - a.requests) / max(b.at - a.at, 1e-9) for a, b in self._pairs()]
-        return trend([("first", values)], _RATE) + _most(values, "")
+        return trend([("first", values)], _RATE, _KEPT - 1, _AGO, _most(values, ""))
 
     def _latencies(self) -> str:
         histograms = [grown(a.durations, b.durations) for a, b in self._pairs()]
@@ -178,7 +193,8 @@ class Operations:
             (style, [(quantile(h, share) or 0.0) * 1000 for h in histograms])
             for style, share in (("first", 0.5), ("second", 0.99))
         ]
-        return trend(lines, _LATENCY) + _most([v for _, values in lines for v in values], f"{NBSP}ms")
+        most = _most([v for _, values in lines for v in values], f"{NBSP}ms")
+        return trend(lines, _LATENCY, _KEPT - 1, _AGO, most)
 
     def _scores(self) -> str:
         newest = self._looks[-1]
@@ -248,6 +264,18 @@ class Operations:
             f'<ul class="workers">{entries}</ul>{tag("p", restarts.sentence(), class_="note")}',
         )
 
+    def _people(self) -> str:
+        """How often somebody looked at a decision, and decided otherwise than the model."""
+        looked_at, otherwise = self._overrides
+        decisions = sum(self._looks[-1].decisions.values())
+        said = _OVERRIDDEN.put(
+            decisions=_figure(decisions),
+            looked_at=_figure(looked_at),
+            otherwise=_figure(otherwise),
+            share=_share(otherwise, decisions),
+        )
+        return tag("p", said if decisions else _NO_DECISION)
+
     def _log(self) -> str:
         log, single = self._service.log, self._looks[-1].single
         if log is None:
@@ -295,11 +323,10 @@ def _figure(count: float) -> Text:
     return Text.figures(format_number(round(count)))
 
 
-def _most(values: Sequence[float], unit: str) -> str:
+def _most(values: Sequence[float], unit: str) -> Text:
     """The scale of a trend: its largest value."""
     most = max(values, default=0.0)
     if not most:
-        return tag("p", _NONE_YET, class_="note")
+        return _NONE_YET
     figure = Text.figures(f"{most:,.0f}" if most >= 10 else f"{most:.2f}")
-    words = Text("at most {figure}{unit}", "au plus {figure}{unit}").put(figure=figure, unit=unit)
-    return tag("p", words, class_="note")
+    return Text("at most {figure}{unit}", "au plus {figure}{unit}").put(figure=figure, unit=unit)

@@ -14,7 +14,7 @@ from ui.cases.grids import Grids
 from ui.cases.suppose import suppose
 from ui.drawing.panel import refused
 from ui.drawing.verdict import verdict_of
-from ui.tabs.form import WIDE
+from ui.tabs.form import WIDE, written
 from ui.words.labels import NO, UNKNOWN_WORD, YES, Labels
 from ui.words.text import NBSP, Text, attribute, tag
 from ui.words.values import body_of, row_of, texts_of
@@ -27,7 +27,10 @@ _KEEP = Text("Keep as a case to compare with", "Garder comme cas de comparaison"
 _RESET = Text("Back to this case", "Revenir à ce cas")
 _TO_FORM = Text("Decide this one", "Décider de celui-ci")
 _SLIDERS = Text("Change the case", "Changer le cas")
-_FLIP = Text("Smallest single change", "Plus petit changement seul")
+_FLIP = Text(
+    "How near the decision is: the smallest single change",
+    "À quelle distance est la décision : le plus petit changement seul",
+)
 _CHANGE = Text("{label}: {before} → {after}", f"{{label}}{NBSP}: {{before}} → {{after}}")
 _THEN = Text("then {name} {risk}: {decision}", f"alors {{name}} {{risk}}{NBSP}: {{decision}}")
 _TRY = Text("Try it", "Essayer")
@@ -49,6 +52,7 @@ _EMPTY = Text(
 _MOST = Text(
     "The {count} inputs that move the score most.", "Les {count} données qui font le plus bouger le score."
 )
+_TYPED = Text("{label}, as a figure", "{label}, en chiffres")
 _NO_VALUE = Text("Unknown: {label}", f"Inconnu{NBSP}: {{label}}")
 _LISTED = 4
 
@@ -75,10 +79,12 @@ class WhatIf:
     def suppose(self, texts: dict[str, str]) -> Supposed:
         """The answer to a case that nobody asked about: not counted, not logged."""
         try:
-            row = self._scorer.decode(body_of(row_of(self._schema, texts)))
+            row = self._scorer.decode(body_of(row_of(self._schema.features, texts)))
             document = suppose(self._scorer.predictor, row)
         except Problem as problem:
-            return Supposed(refused(problem.detail, self._labels.complaints(self._schema, problem)), "", None)
+            return Supposed(
+                refused(problem.detail, self._labels.complaints(self._schema.features, problem)), "", None
+            )
         return Supposed(self._verdict.supposed(document), self._said(document), row)
 
     async def flip(self, row: Row) -> str:
@@ -136,7 +142,7 @@ def what_if_html(scorer: Scorer, order: Sequence[str], grids: Grids) -> str:
         f'<div class="pair"><div class="case left">{tag("h2", _LEFT)}'
         '<div class="answer" id="left"></div></div>'
         f'<div class="case right">{tag("h2", _RIGHT)}'
-        f'<div class="answer" id="right" aria-live="polite"></div></div></div>'
+        f'<div class="answer" id="right"></div></div></div>'
         f'<div class="sheet flip" id="flip"></div>'
         f'<details class="sheet reasons" open>{tag("summary", _REASONS)}'
         f'<div id="what-if-why"></div></details>'
@@ -170,7 +176,7 @@ def _choice(scorer: Scorer) -> str:
 
 def _slider(feature: Feature, identity: str, labels: Labels, grids: Grids) -> str:
     label = labels.label(feature)
-    unknown = ""
+    unknown = typed = ""
     if feature.nullable:
         name = _NO_VALUE.put(label=label)
         unknown = (
@@ -188,8 +194,14 @@ def _slider(feature: Feature, identity: str, labels: Labels, grids: Grids) -> st
             f'<input id="{identity}" type="range" min="0" max="{len(stops) - 1}" step="1" '
             f'data-stops="{escape(json.dumps(stops))}">'
         )
+        mode = "numeric" if feature.form_kind == "integer" else "decimal"
+        typed = (
+            f'<input class="typed" type="text" inputmode="{mode}" maxlength="40" spellcheck="false" '
+            f"{attribute('aria-label', _TYPED.put(label=label))}>"
+        )
     return (
-        f'<div class="slider" data-feature="{escape(feature.name)}" data-kind="{feature.form_kind}">'
-        f'<div class="name">{tag("label", label, for_=identity)}<output for="{identity}"></output></div>'
+        f'<div class="slider" data-feature="{escape(feature.name)}" data-kind="{feature.form_kind}"'
+        f"{written(feature, labels)}>"
+        f'<div class="name">{tag("label", label, for_=identity)}{typed}</div>'
         f'<div class="control">{control}{unknown}</div><p class="was"></p></div>'
     )

@@ -1,17 +1,17 @@
 """The reasons of a decision: a waterfall in words, and a sentence for the applicant."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from server.errors import ModelFailure, NotOffered, Problem
+from server.explain.reasons import MAX_PRINCIPAL, largest
 from server.model.schema import Row
 from server.scoring.served_model import ServedModel
-from ui.cases.suppose import suppose
+from ui.cases.suppose import is_adverse, suppose
 from ui.drawing.waterfall import Step, causes, steps
 from ui.words.labels import Labels
 from ui.words.text import NBSP, Text, joined, tag
-from ui.words.values import format_number
-from ui.words.wording import Wording, percent, points
+from ui.words.wording import Wording, because, decided, percent, points, value_words
 
 _IDLE = Text(
     "Decide a case first: its reasons stand here.", "Décidez d'abord d'un cas : ses raisons seront ici."
@@ -23,18 +23,18 @@ _END = {
     False: Text("Prediction for this case", "Prédiction pour ce cas"),
 }
 _PRINCIPAL = Text("principal reason", "raison principale")
-_APPLICANT = Text("A sentence for the applicant", "Une phrase pour le demandeur")
-_REFUSED = Text(
-    "The application was refused. The principal reasons: {reasons}.",
-    f"La demande a été refusée. Raisons principales{NBSP}: {{reasons}}.",
+_SENTENCE = {
+    True: Text("A sentence for the {case}", "Une phrase pour le {case}"),
+    False: Text("In a sentence", "En une phrase"),
+}
+_AGAINST = Text(
+    "{decision}. The principal reasons: {reasons}.",
+    f"{{decision}}. Raisons principales{NBSP}: {{reasons}}.",
 )
-_REFUSED_BARE = Text(
-    "The application was refused. No single reason stands out.",
-    "La demande a été refusée. Aucune raison ne ressort.",
-)
-_ACCEPTED = Text(
-    "The application was accepted. What counted most for it: {reasons}.",
-    f"La demande a été acceptée. Ce qui a le plus compté pour elle{NBSP}: {{reasons}}.",
+_AGAINST_BARE = Text("{decision}. No single reason stands out.", "{decision}. Aucune raison ne ressort.")
+_FOR = Text(
+    "{decision}. What counted most for it: {reasons}.",
+    f"{{decision}}. Ce qui a le plus compté pour elle{NBSP}: {{reasons}}.",
 )
 _ANSWERED = Text(
     "The answer is: {answer}. What counted most: {reasons}.",
@@ -58,10 +58,7 @@ _MOST = 3
 
 def why_html() -> str:
     """The tab before a decision; `why.js` fills it."""
-    return (
-        f'<section class="sheet why-sheet"><div id="why" aria-live="polite">'
-        f"{tag('p', _IDLE, class_='empty')}</div></section>"
-    )
+    return f'<section class="sheet why-sheet"><div id="why">{tag("p", _IDLE, class_="empty")}</div></section>'
 
 
 class Why:
@@ -72,29 +69,45 @@ class Why:
         bundle = model.bundle
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
         self._binary = bundle.task == "binary"
+        self._decided, self._because = decided(bundle, self._words), because(bundle)
 
     def reasons(self, row: Row) -> str:
         """The reasons for one encoded row as HTML; what cannot be explained is said, never raised."""
         try:
             terms = self._model.explainer.terms(row)
-            answer = self._scored(row, terms)
+            document = suppose(self._model.scorer.predictor, row)
         except (NotOffered, ModelFailure) as problem:
             return absent(problem)
         found = causes(self._bundle.schema, self._labels, row, terms[:-1])
+        answer = self._explained(row, terms, document)
         shown = steps(found, terms[-1], self._answer())
         if shown:  # terms that are added again may end a bit beside what decided
             shown[-1] = shown[-1]._replace(after=answer.value)
         return self._drawn(shown, self._answer()(terms[-1]), answer)
 
-    def _scored(self, row: Row, terms: list[float]) -> "_Answer":
+    def _explained(self, row: Row, terms: list[float], document: dict[str, Any]) -> "_Answer":
         """The scorer's own answer: nothing that is drawn decides anew."""
-        predictor = self._model.scorer.predictor
         if self._binary:
-            probability, outcome = predictor.predict(row)
-            return _Answer(probability, self._bundle.outcomes[outcome] == self._bundle.decision.otherwise)
+            told: list[Text] = []
+            adverse = is_adverse(self._bundle, document)
+            if adverse:
+                values = memoryview(row).cast("d").tolist()
+                told = self.principal(values, terms[:-1])
+            reasons = [self._because[reason] for reason in document.get("because", ())]
+            decision = self._decided[document["decision"]]
+            return _Answer(document["probability"], decision, adverse, told, reasons)
         if self._bundle.classes:
-            return _Answer(sum(terms), False)
-        return _Answer(suppose(predictor, row)["prediction"], False)
+            return _Answer(sum(terms), Text.same(str(document["prediction"])))
+        return _Answer(document["prediction"], value_words(document["prediction"]))
+
+    def principal(self, values: Sequence[float], terms: Sequence[float]) -> list[Text]:
+        """The principal reasons in the bundle's words, those of `/predict`, the log and the letter."""
+        texts = self._model.reason_texts
+        french = "fr" if "fr" in texts.languages else "en"
+        return [
+            Text(texts.text(i, values[i]), texts.text(i, values[i], french))
+            for i in largest(terms, MAX_PRINCIPAL)
+        ]
 
     def _answer(self) -> Callable[[float], float]:
         """From a sum of terms to what is shown: a probability, a value, or the sum itself of a class."""
@@ -108,7 +121,7 @@ class Why:
         name = self._words.probability.sentence()
         rows = [
             self._total("start", _START, start, scale),
-            *(self._step(step, scale, told=answer.otherwise) for step in shown),
+            *(self._step(step, scale, told=answer.adverse) for step in shown),
             self._total("end", _END[self._binary].put(name=name), answer.value, scale),
         ]
         return (
@@ -132,7 +145,7 @@ class Why:
         )
 
     def _total(self, kind: str, words: Text, value: float, scale: "_Scale") -> str:
-        figure = percent(value) if self._binary else _number(value)
+        figure = percent(value) if self._binary else value_words(value)
         return (
             f'<li class="total {kind}">{tag("span", words, class_="words")}{scale.bar(scale.low, value)}'
             f"{tag('span', figure, class_='figure')}</li>"
@@ -142,40 +155,36 @@ class Why:
         if self._binary:
             return points(change)
         sign = "+" if change > 0 else "\N{MINUS SIGN}"
-        return joined([Text.same(sign), _number(abs(change))], "")
+        return joined([Text.same(sign), value_words(abs(change))], "")
 
     def _sentence(self, shown: list[Step], answer: "_Answer") -> str:
-        """What the applicant may be told: at most four reasons against, or what counted for."""
-        told = [step for step in shown if len(step.features) < len(self._bundle.schema)]
-        against = [step.words for step in told if step.principal]
-        most = [step.words for step in told if step.term < 0.0][:_MOST]
-        if not self._binary or not self._words.refuses:
-            reasons = [step.words for step in sorted(told, key=lambda s: -abs(s.term))[:_MOST]]
-            said = _ANSWERED.put(answer=self._outcome(answer), reasons=joined(reasons, "; "))
-        elif answer.otherwise:
-            said = _REFUSED.put(reasons=joined(against, "; ")) if against else _REFUSED_BARE
-        else:
-            said = (
-                _ACCEPTED.put(reasons=joined(most, "; "))
-                if most
-                else _ANSWERED.put(
-                    answer=self._words.below, reasons=joined([step.words for step in told[:_MOST]], "; ")
-                )
-            )
-        heading = tag("h3", _APPLICANT)
-        return f'<div class="for-applicant">{heading}{tag("p", said)}</div>'
+        """What may be told of the answer: at most four reasons against, or what counted for it."""
+        is_named = self._words.case.en != Wording.case.en
+        heading = tag("h3", _SENTENCE[is_named].put(case=self._words.case))
+        return f'<div class="for-applicant">{heading}{tag("p", self._said(shown, answer))}</div>'
 
-    def _outcome(self, answer: "_Answer") -> Text:
-        if not self._binary:
-            return _number(answer.value)
-        return self._words.otherwise if answer.otherwise else self._words.below
+    def _said(self, shown: list[Step], answer: "_Answer") -> Text:
+        told = [step for step in shown if len(step.features) < len(self._bundle.schema)]
+        if answer.adverse:
+            against = _AGAINST if answer.principal else _AGAINST_BARE
+            said = against.put(decision=answer.said, reasons=joined(answer.principal, "; "))
+        elif self._binary and (most := [step.words for step in told if step.term < 0.0][:_MOST]):
+            said = _FOR.put(decision=answer.said, reasons=joined(most, "; "))
+        else:
+            reasons = [step.words for step in sorted(told, key=lambda s: -abs(s.term))[:_MOST]]
+            said = _ANSWERED.put(answer=answer.said, reasons=joined(reasons, "; "))
+        return joined([said, *answer.because], " ")
 
 
 class _Answer(NamedTuple):
-    """What is explained: a probability, a value or a class's margin, and whether the second decision."""
+    """What is explained: a probability, a value or a class's margin, what it is called, and of a decision
+    whether the score speaks against the case, the principal reasons, and what the policy says."""
 
     value: float
-    otherwise: bool
+    said: Text
+    adverse: bool = False
+    principal: Sequence[Text] = ()
+    because: Sequence[Text] = ()
 
 
 class _Scale:
@@ -201,7 +210,3 @@ class _Scale:
 def absent(problem: Problem) -> str:
     """Why there are no reasons."""
     return tag("p", _ABSENT.put(detail=problem.detail), class_="empty")
-
-
-def _number(value: float) -> Text:
-    return Text.figures(format_number(float(f"{value:.4g}")))

@@ -1,7 +1,7 @@
 """What the page says of a feature and its values, in plain words of both languages."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from server.errors import Problem
@@ -13,6 +13,9 @@ from ui.words.wording import french_of
 
 #: How many values of a row its summary tells.
 _SUMMARISED = 3
+
+#: What French counts with "de": a million of something.
+_COUNTED = ("million", "millions", "milliard", "milliards")
 
 YES, NO = Text("Yes", "Oui"), Text("No", "Non")
 UNKNOWN_WORD = Text("Unknown", "Inconnu")
@@ -57,6 +60,8 @@ class Labels:
         words, unit = _range_words(feature), self.unit(feature)
         if words.en and words.en in unit.en:  # a unit such as "score from 0 to 1"
             words = EMPTY
+        if words.fr.endswith(_COUNTED) and unit.fr:
+            unit = Text(unit.en, ("d'" if unit.fr[0].lower() in "aeéèiou" else "de ") + unit.fr)
         return joined([words, unit], " ")
 
     def help(self, feature: Feature) -> Text:
@@ -96,10 +101,34 @@ class Labels:
             return self.value(feature, value)
         return joined([self.value(feature, value), unit], NBSP)
 
-    def complaints(self, schema: Schema, problem: Problem) -> list[Complaint]:
+    def complaints(self, fields: Iterable[Feature], problem: Problem) -> list[Complaint]:
         """The rejected fields of a request, in words."""
-        features = [(schema[name_in(error.pointer)], error.detail) for error in problem.errors]
-        return [Complaint(f.name, self.label(f), refusal(f, detail)) for f, detail in features]
+        named = {feature.name: feature for feature in fields}
+        features = [(named[name_in(error.pointer)], error.detail) for error in problem.errors]
+        return [Complaint(f.name, self.label(f), self.refusal(f, detail)) for f, detail in features]
+
+    def refusal(self, feature: Feature, detail: str) -> Text:
+        """What to do about one value, behind the field's name: "must be a number, like 144,000".
+
+        `detail` are the server's words; those that are not the schema's stay as they are.
+        """
+        got = detail.removeprefix(f"expected {feature.expected}, got ")
+        if got == detail:
+            return Text.same(detail)
+        if got in ("null", "nothing"):
+            said = Text("is needed", "manque")
+        elif feature.form_kind == "flag":
+            return Text("must be yes or no", "doit être oui ou non")
+        else:
+            said = joined([Text("must be", "doit être"), _wanted(feature, got)], " ")
+        typical = self.typical(feature)
+        if not typical.en or (feature.kind == "category" and got not in ("null", "nothing")):
+            return said
+        return joined([said, Text("like {value}", "par exemple {value}").put(value=typical)])
+
+    def units(self, feature: Feature) -> list[str]:
+        """What may stand behind a number in the form, the longest first."""
+        return sorted({word for word in self.unit(feature) if word}, key=len, reverse=True)
 
     def summary(self, schema: Schema, row: Mapping[str, Any]) -> Text:
         """A row in a few words: its first values, those of required features before others."""
@@ -128,30 +157,20 @@ def expected(feature: Feature) -> Text:
     return Text(feature.expected, words + (" ou rien" if feature.nullable else ""))
 
 
-#: What the schema says it got instead (`Feature.encode`), in French.
-_GOT = {
-    "null": "rien",
-    "nothing": "rien",
-    "a string": "un texte",
-    "a boolean": "un booléen",
-    "an array": "une liste",
-    "an object": "un objet",
-    "a number": "un nombre",
-    "a number outside of it": "un nombre en dehors",
-    "another number": "un autre nombre",
-    "another string": "un autre texte",
-    "a larger integer": "un entier plus grand",
-    "another value": "une autre valeur",
-}
-
-
-def refusal(feature: Feature, detail: str) -> Text:
-    """The server's words on one value, and the same in French where they are those of the schema."""
-    wanted = expected(feature)
-    got = _GOT.get(detail.removeprefix(f"expected {wanted.en}, got "))
-    if got is None:
-        return Text.same(detail)
-    return Text(detail, f"attendu{NBSP}: {wanted.fr}, reçu{NBSP}: {got}")
+def _wanted(feature: Feature, got: str) -> Text:
+    """What a value must be, in as few words as the case needs."""
+    words = expected(feature)
+    if feature.kind == "category":
+        return Text(words.en.removesuffix(" or null"), words.fr.removesuffix(" ou rien"))
+    whole = feature.form_kind == "integer"
+    if got != "a number outside of it":
+        return Text("a whole number", "un nombre entier") if whole else Text("a number", "un nombre")
+    low, high = (bound if math.isfinite(bound) else None for bound in feature.range)
+    if low is not None and high is not None:
+        return Text("from {low} to {high}", "de {low} à {high}").put(low=_short(low), high=_short(high))
+    if low is not None:
+        return Text("at least {bound}", "au moins {bound}").put(bound=_short(low))
+    return Text("at most {bound}", "au plus {bound}").put(bound=_short(high)) if high is not None else words
 
 
 def _range_words(feature: Feature) -> Text:
@@ -171,4 +190,5 @@ def _short(bound: float) -> Text:
         if abs(bound) >= size and (bound / size * 10).is_integer():
             plural = Text(word.en, word.fr + ("s" if bound >= 2 * size else ""))
             return joined([Text.figures(f"{bound / size:,g}"), plural], NBSP)
-    return Text.figures(format_number(bound))
+    # A range that was read off the data has sixteen digits; a hint needs not.
+    return Text.figures(format_number(bound if float(bound).is_integer() else float(f"{bound:.4g}")))

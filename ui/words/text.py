@@ -5,6 +5,7 @@ shows one or the other. So a change of language needs no request, and what was
 typed stays where it is.
 """
 
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ class Text(NamedTuple):
 EMPTY = Text("", "")
 
 
-def joined(parts: "list[Text]", between: str = ", ") -> Text:
+def joined(parts: "Sequence[Text]", between: str = ", ") -> Text:
     """The parts that say something, one after another."""
     french = between.replace(";", f"{NBSP};")
     return Text(

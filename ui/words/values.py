@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from server.model.schema import MAX_EXACT_INTEGER, Feature, Schema
@@ -47,13 +47,13 @@ def format_number(value: float) -> str:
     return f"{value:,}"
 
 
-def row_of(schema: Schema, texts: Texts) -> dict[str, Any]:
+def row_of(features: Iterable[Feature], texts: Texts) -> dict[str, Any]:
     """The row that the texts of a form stand for, unknown values left out.
 
     A text that is no number goes into the row as it is, so that the schema
     refuses it in its own words.
     """
-    values = ((feature, texts.get(feature.name, UNKNOWN).strip()) for feature in schema.features)
+    values = ((feature, texts.get(feature.name, UNKNOWN).strip()) for feature in features)
     return {f.name: _value(f, text) for f, text in values if text.casefold() not in (UNKNOWN, "unknown")}
 
 

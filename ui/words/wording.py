@@ -6,7 +6,9 @@ from typing import Any
 
 from server.model.bundle import Bundle
 from server.model.policy import NEEDED, UNUSUAL
+from server.model.schema import Schema
 from ui.words.text import EMPTY, NBSP, Text
+from ui.words.values import format_number
 
 #: What was decided, for decisions named by a verb.
 _GRANTS = {
@@ -28,6 +30,7 @@ _OTHERS = {
 _NEEDED = Text("Too little is known to decide.", "Trop peu d'informations pour décider.")
 _UNUSUAL = Text("Some of the values are out of the ordinary.", "Certaines valeurs sortent de l'ordinaire.")
 _MISFIT = Text("“{label}” does not fit the other values.", "« {label} » ne va pas avec les autres valeurs.")
+_KNOWN = Text("{known} of {all} inputs known.", "{known} données connues sur {all}.")
 _PROBABILITY, _CASE = Text("probability", "probabilité"), Text("case", "cas")
 
 
@@ -39,7 +42,8 @@ class Wording:
     under `translations`; what it does not give is said in general terms, or not at
     all. `missed` and `false_alarm` name the two mistakes ("a missed default", "a
     good applicant refused"). Where the decision at or above the threshold
-    `refuses`, it is shown as bad news.
+    `refuses`, it is shown as bad news. `sender` stands at the head of a letter, `bureau` in it:
+    whose report was used, and where it can be asked for.
     """
 
     title: Text
@@ -49,6 +53,8 @@ class Wording:
     case: Text = _CASE
     missed: Text = EMPTY
     false_alarm: Text = EMPTY
+    sender: Text = EMPTY
+    bureau: Text = EMPTY
     refuses: bool = False
 
     @classmethod
@@ -101,6 +107,17 @@ def french_of(bundle: Bundle) -> Mapping[str, Any]:
 
 def _done(decision: str) -> Text:
     return (_GRANTS | _REFUSALS).get(decision.lower(), Text.same(decision).sentence())
+
+
+def known_of(schema: Schema, given: Mapping[str, Any]) -> Text:
+    """How many of the model's inputs a case says something of."""
+    known = sum(given.get(name) not in (None, "") for name in schema.names)
+    return _KNOWN.put(known=str(known), all=str(len(schema)))
+
+
+def value_words(value: float) -> Text:
+    """A predicted value, with the same digits wherever it is told."""
+    return Text.figures(format_number(float(f"{value:.6g}")))
 
 
 def percent(probability: float, decimals: int = 1) -> Text:

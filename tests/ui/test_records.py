@@ -1,0 +1,235 @@
+"""Decisions looked up by their number: computed again, printed, and looked at by a person. No browser."""
+
+import html
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from starlette.testclient import TestClient
+
+from monitoring.__main__ import main
+from server.log.lookup import find_lines
+from server.log.reviews import Reviews, erase_reviews
+from server.model.bundle import Bundle
+from tests.support.bundles import CREDIT
+from tests.support.pages import JSON, decide, look, page_client, wait_for_lines
+from ui.words.values import texts_of
+
+BUNDLE = Bundle.load(CREDIT)
+EXAMPLES = {example["name"]: example["row"] for example in BUNDLE.manifest["examples"]}
+LOGIN = (("ann", "secret"),)
+BASIC = {"Authorization": "Basic YW5uOnNlY3JldA=="}
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module")
+def client(logs: Path) -> Iterator[TestClient]:
+    with page_client(CREDIT, logs, ui_auth=LOGIN) as opened:
+        opened.headers.update(BASIC)
+        yield opened
+
+
+def decided(client: TestClient, name: str = "risky", case: str = "C-17") -> str:
+    """The id of a decision on a shipped example, as somebody pressed Decide for it."""
+    texts = texts_of(BUNDLE.schema, EXAMPLES[name])
+    shown = decide(client, {"turn": 1, "texts": texts, "case": case})["html"]
+    return str(shown.split("answer ")[1].split("<")[0])
+
+
+def ask(client: TestClient, call: str, **asked: Any) -> dict[str, Any]:
+    answer = client.post(f"/page/{call}", content=orjson.dumps(asked), headers=JSON)
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def text_of(markup: str) -> str:
+    plain = html.unescape(re.sub(r"<[^>]+>", " ", re.sub(r"<style>.*?</style>", "", markup, flags=re.DOTALL)))
+    return re.sub(r"\s+", " ", plain)
+
+
+def test_a_decision_is_found_by_its_number_and_by_its_case_and_equal_to_the_bit(
+    client: TestClient, logs: Path
+) -> None:
+    id_ = decided(client, case="C-18 é")
+    (line,) = wait_for_lines(logs, id_)
+    assert (line["user"], line["request_id"], line["source"]) == ("ann", "C-18 é", "page")
+    assert 1 <= len(line["reasons"]) <= 4
+    for number in (id_, "C-18 é"):
+        said = text_of(ask(client, "look-up", number=number)["html"])
+        assert "equal to the bit" in said
+        assert f"Reference {id_} " in said
+        assert ", by ann " in said
+        assert "12 of 13 inputs known." in said
+    assert "identique au bit près" in text_of(ask(client, "look-up", number=id_, language="fr")["html"])
+
+
+def test_reasons_are_one_list_on_page_log_record_and_letter(client: TestClient, logs: Path) -> None:
+    row = EXAMPLES["risky"]
+    id_ = decided(client)
+    (line,) = wait_for_lines(logs, id_)
+    answered = client.post("/predict?reasons=4", json=row).json()["reasons"]
+    assert line["reasons"] == answered
+    words = [reason["text"] for reason in answered]
+    page = ask(client, "reasons", texts=texts_of(BUNDLE.schema, row))["html"]
+    assert f"Refused. The principal reasons: {'; '.join(words)}." in text_of(page)
+    for kind in ("letter", "record"):
+        paper = client.get(f"/page/{kind}", params={"id": id_}).text
+        listed = re.findall(r"<li>([^<(]*?)(?: \([A-Z]\d+\))?</li>", paper)
+        assert [html.unescape(item) for item in listed[: len(words)]] == words
+    french = client.get("/page/letter", params={"id": id_, "language": "fr"}).text
+    told = client.post("/predict?reasons=4&language=fr", json=row).json()["reasons"]
+    assert all(reason["text"] in html.unescape(french) for reason in told)
+
+
+def test_letter_has_reference_date_decision_rights_and_proof(client: TestClient) -> None:
+    id_ = decided(client)
+    answer = client.get("/page/letter", params={"id": id_})
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Cache-Control"] == "no-store"
+    said = text_of(answer.text)
+    files = BUNDLE.manifest["files"]
+    for words in (
+        f"Reference {id_}",
+        "Case C-17",
+        "The decision: Refused",
+        "ask that a person looks at this decision",
+        BUNDLE.label,
+        files["model.onnx"][:16],
+        files["parity.json"][:16],
+        "equal to the bit",
+    ):
+        assert words in said
+    accepted = text_of(client.get("/page/letter", params={"id": decided(client, "safe")}).text)
+    assert "The decision: Accepted" in accepted
+    assert "principal reasons" not in accepted
+    assert "qu'une personne examine" in text_of(
+        client.get("/page/letter", params={"id": id_, "language": "fr"}).text
+    )
+
+
+def test_a_row_of_a_batch_has_a_record_too(client: TestClient, logs: Path) -> None:
+    rows = {"rows": [EXAMPLES["safe"], EXAMPLES["risky"]]}
+    batch = client.post("/predict/batch", json=rows["rows"]).json()
+    wait_for_lines(logs, batch["id"])
+    said = text_of(client.get("/page/letter", params={"id": f"{batch['id']}/1"}).text)
+    assert "The decision: Refused" in said
+    assert "The principal reasons" in said  # computed from the same row: the line has none
+    assert client.get("/page/letter", params={"id": f"{batch['id']}/2"}).status_code == 404
+
+
+def test_a_person_decides_otherwise_with_a_reason_and_is_counted(client: TestClient) -> None:
+    id_ = decided(client)
+    assert "a reason" in ask(client, "review", of=id_, decision="accept")["problem"]
+    assert "expected a decision" in ask(client, "review", of=id_, decision="<b>", reason="x")["problem"]
+    assert "expected the id" in ask(client, "review", of="nobody-1", decision="accept", reason="x")["problem"]
+    hostile = "Pays <script>alert(1)</script> on time.\x00\n"
+    shown = ask(client, "review", of=id_, decision="accept", reason=hostile, note="Called at noon.")["html"]
+    assert "<script" not in shown
+    said = text_of(shown)
+    assert "ann: Accepted . Pays <script>alert(1)</script> on time." in said
+    assert "Called at noon." in said
+    letter = text_of(client.get("/page/letter", params={"id": id_}).text)
+    assert "A person has looked at your application. The decision: Accepted" in letter
+    assert "Called at noon" not in letter  # a note is for the file
+    other = decided(client)
+    ask(client, "review", of=other, decision="refuse", note="Right.")
+    assert "2 were looked at by a person and 1 decided otherwise" in text_of(look(client))
+
+
+@pytest.mark.parametrize(
+    "number", ["", " ", "nobody-1", '"', "\ud800", "x" * 10_000, None, {"a": 1}, "../x/1"]
+)
+def test_a_number_of_nothing_finds_nothing(client: TestClient, number: Any) -> None:
+    content = b'{"number":"\\ud800"}' if number == "\ud800" else orjson.dumps({"number": number})
+    answer = client.post("/page/look-up", content=content, headers=JSON).json()
+    assert "No decision of this number" in answer["html"]
+    if isinstance(number, str) and number != "\ud800":
+        assert client.get("/page/letter", params={"id": number}).status_code == 404
+
+
+def test_a_line_that_was_changed_is_told_and_a_hidden_field_too(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    with page_client(CREDIT, logs, log_mask=(("AGE_YEARS", "drop"),)) as client:
+        id_ = decided(client)
+        wait_for_lines(logs, id_)
+        said = text_of(ask(client, "look-up", number=id_)["html"])
+        assert "the log hides AGE_YEARS" in said
+        assert "equal to the bit" not in said
+    with page_client(CREDIT, tmp_path / "again") as client:
+        (path,) = logs.glob("*.jsonl")
+        line = orjson.loads(path.read_bytes()) | {"input": EXAMPLES["risky"], "probability": 0.5}
+        (tmp_path / "again" / "old.jsonl").write_bytes(orjson.dumps(line) + b"\n" + b'{"id": "x"}\n{"half')
+        said = text_of(ask(client, "look-up", number=id_)["html"])
+        assert "Computed again: DIFFERENT. Logged 0.5 (refuse), now 0." in said
+        (tmp_path / "again" / "old.jsonl").write_bytes(orjson.dumps(line | {"model": "other@1"}) + b"\n")
+        assert "one of other@1" in ask(client, "look-up", number=id_)["problem"]
+
+
+def test_lines_are_found_across_files_and_steps(tmp_path: Path) -> None:
+    lines = [
+        orjson.dumps({"id": f"a-{i}", "seq": i, "request_id": f"c/{i % 3}", "model": "m@1", "input": {}})
+        for i in range(50)
+    ]
+    (tmp_path / "one.jsonl").write_bytes(b"\n".join(lines[:20]) + b"\n")
+    (tmp_path / "two.jsonl").write_bytes(b"\n".join(lines[20:]))
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    for i in (0, 19, 20, 49):
+        assert [found.record["seq"] for found in find_lines(tmp_path, f"a-{i}")] == [i]
+    assert len(find_lines(tmp_path, "c/1")) == 17
+    assert len(find_lines(tmp_path, "c/1", 5)) == 5
+    parts = [
+        {"id": f"b-1{part}", "model": "m@1", "input": {"rows": [{}] * 4}} for part in (".1", "", ".10", ".2")
+    ]
+    (tmp_path / "parts.jsonl").write_bytes(b"\n".join(map(orjson.dumps, parts)))
+    for row, (part, place) in {0: ("", 0), 5: (".1", 1), 11: (".2", 3), 12: (".10", 0)}.items():
+        (found,) = find_lines(tmp_path, f"b-1/{row}")
+        assert (found.record["id"], found.row, found.row_id) == (f"b-1{part}", place, f"b-1/{row}")
+    assert find_lines(tmp_path, "b-1/16") == []
+    assert find_lines(tmp_path, "a-") == find_lines(tmp_path, "a-99") == []
+    assert find_lines(tmp_path / "nowhere", "a-1") == []
+
+
+def test_reviews_outlive_half_a_line_and_can_be_taken_out(tmp_path: Path) -> None:
+    reviews = Reviews(tmp_path, "page-7860")
+    assert reviews.all() == []
+    for number in range(3):
+        reviews.add({"of": f"a-{number}", "decision": "accept"})
+    with reviews.path.open("ab") as file:
+        file.write(b'{"of": "half')
+    assert [review["of"] for review in reviews.all()] == ["a-0", "a-1", "a-2"]
+    assert erase_reviews(tmp_path, {"a-1"}) == 1
+    assert [review["of"] for review in reviews.all()] == ["a-0", "a-2"]
+
+
+def test_find_computes_a_line_again_and_erase_takes_its_reviews(
+    client: TestClient, logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    id_, other = decided(client), decided(client, "safe")
+    for of in (id_, other):
+        ask(client, "review", of=of, decision="refuse", reason="x")
+    wait_for_lines(logs, other)
+    assert main(["find", str(logs), "--id", id_]) == 0
+    printed = capsys.readouterr()
+    assert orjson.loads(printed.out)["id"] == id_
+    assert f"{id_}: computed again with {BUNDLE.label}: equal to the bit" in printed.err
+    copy = tmp_path / "copy"
+    shutil.copytree(logs, copy)
+    (path,) = copy.glob("*.jsonl")
+    path.write_bytes(path.read_bytes().replace(b'"probability":0.', b'"probability":0.1'))
+    main(["find", str(copy), "--id", id_])
+    assert "DIFFERENT: logged 0.1" in capsys.readouterr().err
+    (reviews,) = copy.glob("*.reviews.ndjson")
+    assert id_ in reviews.read_text()
+    main(["erase", str(copy), "--id", id_])
+    assert id_ not in reviews.read_text()
+    assert other in reviews.read_text()

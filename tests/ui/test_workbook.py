@@ -1,0 +1,93 @@
+"""Excel workbooks in and out of the page: what comes back, and what is refused, in a process of its own."""
+
+import asyncio
+import io
+import zipfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from server.errors import UnacceptableRow
+from tests.support.bundles import CREDIT
+from tests.support.pages import page_client
+from ui.workbook import child
+from ui.workbook.bounded import Workbooks
+
+
+def book_of(*rows: list[Any]) -> bytes:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in rows:
+        sheet.append(row)
+    made = io.BytesIO()
+    book.save(made)
+    return made.getvalue()
+
+
+def test_a_sheet_becomes_text_with_every_digit() -> None:
+    book = book_of(
+        ["name", "x", "y", None],
+        ["Ann, é", 0.1, 12],
+        [],
+        [True, date(2026, 11, 26), 1e300, "extra"],
+        ["007", 123456789.0, None],
+    )
+    assert child.csv_of(book).decode().splitlines() == [
+        "name,x,y",
+        '"Ann, é",0.1,12',
+        "true,2026-11-26T00:00:00,1e+300,extra",
+        "007,123456789,",
+    ]
+
+
+def test_a_table_becomes_a_workbook_whose_cells_run_nothing() -> None:
+    table = '\ufeffa;b;c\r\n=1+1;0,5;007\r\n"x\ny";-1e-05;12345678901234567890\r\n\x01;;1,5,3\r\n'
+    sheet = openpyxl.load_workbook(io.BytesIO(child.workbook_of(table.encode(), ";", ","))).worksheets[0]
+    rows = [[(cell.value, cell.data_type) for cell in row] for row in sheet.iter_rows(min_row=2)]
+    assert rows[0] == [("=1+1", "s"), (0.5, "n"), ("007", "s")]
+    assert rows[1] == [("x\ny", "s"), (-1e-05, "n"), ("12345678901234567890", "s")]
+    assert rows[2][2] == ("1,5,3", "s")
+    again = child.csv_of(child.workbook_of(b"probability\n0.0123456789012345678\n", ",", "."))
+    assert float(again.split()[1]) == 0.0123456789012345678
+
+
+def test_what_is_too_large_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("xl/workbook.xml", b"0" * 100_000)
+    monkeypatch.setattr(child, "MAX_UNPACKED_BYTES", 50_000)
+    with pytest.raises(child.WorkbookRefused, match="unpacks to 100,000 bytes"):
+        child.csv_of(bomb.getvalue())
+    monkeypatch.setattr(child, "MAX_UNPACKED_BYTES", 2**20)
+    monkeypatch.setattr(child, "MAX_CELLS", 5)
+    with pytest.raises(child.WorkbookRefused, match="more than"):
+        child.csv_of(book_of([1, 2, 3], [4, 5, 6]))
+    with pytest.raises(child.WorkbookRefused, match="take it as CSV"):
+        child.workbook_of(b"1,2,3\n4,5,6\n", ",", ".")
+    with pytest.raises(child.WorkbookRefused, match=r"no \.xlsx workbook"):
+        child.csv_of(b"\xd0\xcf\x11\xe0 an old workbook")
+
+
+def test_a_broken_workbook_ends_a_process_and_not_the_server(tmp_path: Path) -> None:
+    laughs = b'<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>'
+    broken = io.BytesIO()
+    with zipfile.ZipFile(broken, "w") as file:
+        file.writestr("[Content_Types].xml", laughs)
+        file.writestr("xl/workbook.xml", laughs)
+    with pytest.raises(UnacceptableRow, match="expected a whole workbook"):
+        asyncio.run(Workbooks().csv_of(broken.getvalue()))
+    with page_client(CREDIT, tmp_path) as client:
+        answer = client.post("/page/many/sheet", content=broken.getvalue())
+        assert "save it as CSV" in answer.json()["problem"]
+        assert client.post("/page/many/sheet", content=b"x" * (2**25 + 1)).status_code == 413
+        sheet = client.post("/page/many/sheet", content=book_of(["AMT_CREDIT"], [5000]))
+        assert sheet.text == "AMT_CREDIT\n5000\n"
+        made = client.post("/page/many/workbook", content=b"a,b\n1,x\n", headers={"Content-Type": "text/csv"})
+        assert [c.value for c in openpyxl.load_workbook(io.BytesIO(made.content)).worksheets[0][2]] == [
+            1,
+            "x",
+        ]

@@ -1,0 +1,130 @@
+"""One decision of the log, with everything that is said of it on a sheet or in a letter."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from server.errors import ModelFailure, NotOffered
+from server.explain.reasons import MAX_PRINCIPAL, largest
+from server.model.logged_rows import LoggedRow, logged_rows
+from server.model.replayed import Replayed, replayed
+from server.scoring.served_model import ServedModel
+from ui.cases.suppose import is_adverse
+from ui.words.labels import Labels
+from ui.words.text import Text
+from ui.words.wording import Wording, because, decided, known_of, percent, value_words
+
+
+class LoggedDecision(NamedTuple):
+    """What was decided, by what, why, and whether it comes out again.
+
+    `reasons` are the principal ones, (code, sentence) each; `because` what the policy said.
+    `replay` is None where the model is not served here. `by_model` is the outcome's own name,
+    "" of a value.
+    """
+
+    id: str
+    case: str
+    user: str
+    when: datetime
+    model: str
+    by_model: str
+    said: Text
+    answer: Text
+    name: Text
+    reasons: Sequence[tuple[str, Text]]
+    because: Sequence[Text]
+    inputs: Sequence[tuple[Text, Text]]
+    known: Text
+    replay: Replayed | None
+    choices: Mapping[str, Text]
+    reviews: Sequence[Mapping[str, Any]]
+
+    @property
+    def last_review(self) -> Mapping[str, Any] | None:
+        """What a person decided last, whatever the model said."""
+        return self.reviews[-1] if self.reviews else None
+
+
+class DecisionReader:
+    """Reads the lines of one served model; `hidden` are the features that its log does not show."""
+
+    def __init__(self, model: ServedModel, hidden: Sequence[str]) -> None:
+        self._model, self._bundle, self._hidden = model, model.bundle, hidden
+        self.words, self._labels = Wording.of(model.bundle), Labels.of(model.bundle)
+        self._decided, self._because = decided(model.bundle, self.words), because(model.bundle)
+        self._fields = (*model.bundle.schema.features, *model.bundle.context)
+
+    def read(self, record: Mapping[str, Any], row: int | None, id_: str) -> LoggedDecision:
+        """The decision in a line, of a batch's line the one on a row, called `id_`; nobody looked at it yet.
+
+        Raises `KeyError`, `TypeError`, `ValueError` or `IndexError` for a line that has none such.
+        """
+        logged = list(logged_rows(record))[row or 0]
+        members = _of_row(record, row or 0)
+        replay = replayed(logged, self._model.scorer.predictor, self._hidden)
+        answer = self._answer(logged)
+        return LoggedDecision(
+            id=id_,
+            case=str(record.get("request_id", "")),
+            user=str(record.get("user", "")),
+            when=datetime.fromisoformat(record["ts"]),
+            model=record["model"],
+            by_model=logged.outcome or "",
+            said=self._decided.get(logged.outcome or "", Text.same(logged.outcome or "") or answer),
+            answer=answer,
+            name=self.words.probability.sentence(),
+            reasons=self._reasons(members, replay) if is_adverse(self._bundle, members) else (),
+            because=[self._because.get(name, Text.same(name)) for name in members.get("because") or ()],
+            inputs=self._inputs(logged),
+            known=known_of(self._bundle.schema, logged.fields),
+            replay=replay,
+            choices=self._decided if self._bundle.task == "binary" else {},
+            reviews=(),
+        )
+
+    def _answer(self, logged: LoggedRow) -> Text:
+        if self._bundle.task in ("regression", "ranking"):
+            return value_words(logged.score)
+        return percent(logged.score, 2)
+
+    def _inputs(self, logged: LoggedRow) -> list[tuple[Text, Text]]:
+        fields = logged.fields
+        return [(self._labels.label(f), self._labels.measured(f, fields.get(f.name))) for f in self._fields]
+
+    def _reasons(self, members: Mapping[str, Any], replay: Replayed) -> list[tuple[str, Text]]:
+        """Those of the line itself; of a line without any those of the same row, if it comes out again."""
+        texts, schema = self._model.reason_texts, self._bundle.schema
+        french = "fr" if "fr" in texts.languages else "en"
+        values = memoryview(replay.row).cast("d").tolist() if replay.row else []
+        if told := members.get("reasons"):
+            found = [
+                (reason["code"], schema.names.index(reason["feature"]), reason["text"]) for reason in told
+            ]
+        elif replay.is_equal:
+            found = [(texts.code(i, values[i]), i, texts.text(i, values[i])) for i in self._largest(replay)]
+        else:
+            return []
+        return [
+            (code, Text(words, texts.text(i, values[i], french) if values else words))
+            for code, i, words in found
+        ]
+
+    def _largest(self, replay: Replayed) -> list[int]:
+        try:
+            return largest(self._model.explainer.terms(replay.row)[:-1], MAX_PRINCIPAL)
+        except (NotOffered, ModelFailure):
+            return []
+
+
+def is_batch(record: Mapping[str, Any]) -> bool:
+    """Whether a line has the rows of a whole request."""
+    return "decisions" in record or "predictions" in record
+
+
+def _of_row(record: Mapping[str, Any], row: int) -> dict[str, Any]:
+    """The members of one answer, of a batch's line those of one row."""
+    if not is_batch(record):
+        return dict(record)
+    named = {"decision": "decisions", "because": "because", "by_score": "by_score", "reasons": "reasons"}
+    return {name: record[plural][row] for name, plural in named.items() if plural in record}

@@ -1,0 +1,162 @@
+"""The decisions of one server: found in its log, and what people decided after it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from server.errors import NotFound, Problem, UnacceptableRow
+from server.log.lookup import FoundLine, find_lines
+from server.log.mask import KEEP, Masking
+from server.log.reviews import Reviews
+from server.model.bundle import GRAPH_FILE, PARITY_FILE
+from server.scoring.service import Service
+from ui.records.decision import DecisionReader, LoggedDecision, is_batch
+from ui.records.pages import Language, page
+
+#: Lines are written within 100 ms of their response; whoever asks at once waits for them.
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 3.0, 0.1
+#: Rows of a batch that are shown of its id alone.
+_MOST_ROWS = 20
+_MOST_CHARACTERS = {"reason": 500, "note": 2000}
+
+
+class Overrides(NamedTuple):
+    """How many decisions a person looked at since the server began, and decided otherwise."""
+
+    looked_at: int
+    otherwise: int
+
+
+class NoLog(Problem):
+    """Nothing can be looked up where nothing is logged."""
+
+    status = 409
+
+
+class Register:
+    """Finds decisions and takes what people say of them; for the event loop's thread.
+
+    Raises `NotFound` for a number that no line has, and `NoLog` without a log.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        settings = service.settings
+        self._folder = settings.log_dir
+        self._reviews = Reviews(settings.log_dir, f"page-{settings.port}")
+        masking = Masking(dict(settings.log_mask))
+        self._readers = {
+            model.bundle.label: DecisionReader(
+                model, [f.name for f in model.bundle.schema.features if masking.rule(f) != KEEP]
+            )
+            for model in service.models
+        }
+        self._proofs = {
+            bundle.label: {
+                "graph": bundle.manifest["files"][GRAPH_FILE],
+                "parity": bundle.manifest["files"][PARITY_FILE],
+            }
+            for bundle in service.bundles
+        }
+        self._began = datetime.now(UTC).isoformat()
+
+    async def find(self, number: str) -> list[LoggedDecision]:
+        """The decisions of an answer's id or a case number, the newest first."""
+        if self._service.log is None:
+            raise NoLog("expected a prediction log to look in, got HOTROW_LOG_MODE=off")
+        lines = await self._lines(number)
+        reviews = await asyncio.to_thread(self._reviews.all) if lines else []
+        decisions = [one for line in lines for one in self._decisions(line, reviews)]
+        if lines and not decisions:
+            others = ", ".join(sorted({str(line.record["model"]) for line in lines}))
+            raise NotFound(f"expected a decision of a model that is served here, got one of {others}")
+        return decisions
+
+    async def _lines(self, number: str) -> list[FoundLine]:
+        is_ours = number.partition("-")[0] in {model.scorer.instance_id for model in self._service.models}
+        waited = 0.0
+        while number:
+            lines = await asyncio.to_thread(find_lines, self._folder, number)
+            if lines or not is_ours or waited >= _PATIENCE_SECONDS:
+                return lines
+            await asyncio.sleep(_PAUSE_SECONDS)
+            waited += _PAUSE_SECONDS
+        return []
+
+    def _decisions(self, line: FoundLine, reviews: Sequence[Mapping[str, Any]]) -> list[LoggedDecision]:
+        """Those of a line, of a batch's as many as anybody reads; none of a model that is not served here."""
+        record, row, row_id = line
+        reader = self._readers.get(record["model"])
+        if reader is None:
+            return []
+        id_ = str(record["id"])
+        rows = record["input"].get("rows") if is_batch(record) else None
+        asked = (
+            [(row, row_id or id_)]
+            if rows is None or row is not None
+            else [(i, f"{id_}/{i}") for i in range(min(len(rows), _MOST_ROWS))]
+        )
+        try:
+            found = [reader.read(record, *one) for one in asked]
+        except (KeyError, TypeError, ValueError, IndexError):
+            return []
+        return [d._replace(reviews=[r for r in reviews if r.get("of") == d.id]) for d in found]
+
+    async def found_html(self, number: str, language: Language) -> str:
+        """What was found, for the page."""
+        return page("found", language, decisions=await self.find(number))
+
+    async def paper(self, kind: str, id_: str, language: Language) -> str:
+        """The `letter` or the `record` of one decision as a document of its own."""
+        decision = await self._one(id_)
+        proof, words = self._proofs[decision.model], self._readers[decision.model].words
+        told = {"decision": decision, "proof": proof, "sender": words.sender, "bureau": words.bureau}
+        return page("letter" if kind == "letter" else "sheet", language, **told)
+
+    async def _one(self, id_: str) -> LoggedDecision:
+        found = [decision for decision in await self.find(id_) if decision.id == id_]
+        if not found:
+            raise NotFound("expected the id of a decision in the log of this server, got another")
+        return found[0]
+
+    async def review(self, asked: Any, user: str) -> str:
+        """Write down what a person decided or noted; the id of the decision.
+
+        `asked` is `{"of", "decision", "reason", "note"}`. Raises `UnacceptableRow` for another decision
+        without a reason, or one that is none.
+        """
+        given = asked if isinstance(asked, dict) else {}
+        decision = await self._one(_text(given, "of"))
+        told, reason, note = (_text(given, name) for name in ("decision", "reason", "note"))
+        if decision.choices and told not in decision.choices:
+            raise UnacceptableRow(f"expected a decision of {', '.join(decision.choices)}, got another")
+        if decision.choices and told != decision.by_model and not reason:
+            raise UnacceptableRow("expected a reason for deciding otherwise than the model, got none")
+        review = {
+            "ts": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "of": decision.id,
+            "by_model": decision.by_model,
+            "decision": told if decision.choices else decision.by_model,
+            "reason": reason,
+            "note": note,
+            "user": user,
+        }
+        try:
+            await asyncio.to_thread(self._reviews.add, review)
+        except OSError as error:
+            raise UnacceptableRow(f"expected to write {self._reviews.path.name}, got: {error}") from None
+        return decision.id
+
+    def overrides(self) -> Overrides:
+        """Of the decisions looked at since the start each counts once, as it was left; for any thread."""
+        last = {r["of"]: r for r in self._reviews.all() if str(r.get("ts", "")) >= self._began}
+        otherwise = sum(review.get("decision") != review.get("by_model") for review in last.values())
+        return Overrides(len(last), otherwise)
+
+
+def _text(given: Mapping[str, Any], name: str) -> str:
+    value = given.get(name)
+    text = value.strip() if isinstance(value, str) else ""
+    printable = "".join(c for c in text if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF)
+    return printable[: _MOST_CHARACTERS.get(name, 200)]
