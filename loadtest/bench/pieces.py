@@ -95,6 +95,14 @@ async def measure(model: Path, folder: Path) -> list[Piece]:
                 "the same through the protocol, HTTP bytes in and out",
                 await _us(logged.protocol.data_received, logged.requests),
             ),
+            # The two differ in what is read, logged and sent back of the id, and in nothing else.
+            *[
+                Piece(name, await _us(logged.protocol.data_received, _changing(header, logged.requests)))
+                for name, header in (
+                    ("the same with a header that no request has twice", b"x-correlation-id"),
+                    ("the same with such an X-Request-ID, logged and sent back", b"x-request-id"),
+                )
+            ],
         ]
     return found
 
@@ -111,6 +119,14 @@ async def _decisions(predictor: Predictor, rows: Sequence[Row]) -> list[Piece]:
     return [
         Piece("row to probability and decision", await _us(alone, rows)),
         Piece(f"the same by a policy of {POLICY_CHECKS} checks", await _us(judged, rows)),
+    ]
+
+
+def _changing(header: bytes, requests: Sequence[bytes]) -> list[bytes]:
+    """Each request with a value of its own in a header."""
+    return [
+        request.replace(b"\r\n", b"\r\n%b: %032x\r\n" % (header, number), 1)
+        for number, request in enumerate(requests)
     ]
 
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from monitoring.drift.csv_rows import CSV_SUFFIXES, rows_of_csv
 from monitoring.drift.importance import effects, importance, reference_rows
-from monitoring.drift.rows import ColumnCounts, ComparedRows, reference_of, rows_of_log
+from monitoring.drift.joint import JointDrift, in_groups, no_longer_together, read_joint, swapped
+from monitoring.drift.rows import SAMPLE_ROWS, ColumnCounts, ComparedRows, reference_of, rows_of_log
 from monitoring.errors import LogError
 from monitoring.logs.lines import keep_lines
 from monitoring.logs.table import LogTable, open_log
@@ -29,6 +30,9 @@ from server.model.bundle import Bundle
 from server.model.distribution import Distribution
 from server.model.predictor import Predictor
 from server.model.schema import Feature
+
+#: The sample's share of missing values lies so near that of all rows.
+SEEN_WITHIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ class DriftReport:
     `n` rows were looked at, as good as `independent` ones: rows sent again and again tell little.
     `hidden` features are masked in the log, `strangers` are columns of a file that are no feature,
     `others` the lines of other models that were left out, `doubled` those that were there twice.
+    `joint` is what no column shows by itself.
     """
 
     n: int
@@ -120,6 +125,12 @@ class DriftReport:
     strangers: tuple[str, ...] = ()
     others: Mapping[str, int] = field(default_factory=dict)
     doubled: int = 0
+    joint: Sequence[JointDrift] = ()
+
+    @property
+    def found(self) -> list[str]:
+        """What drifted, in names: columns, then columns together."""
+        return [*(c.name for c in self.drifted), *(" and ".join(one.names) for one in self.joint)]
 
     @property
     def too_few(self) -> bool:
@@ -129,7 +140,7 @@ class DriftReport:
     @property
     def verdict(self) -> str:
         """`few` rows, `drift`, or `none`."""
-        return "drift" if self.drifted else "few" if self.too_few else "none"
+        return "drift" if self.found else "few" if self.too_few else "none"
 
     @property
     def drifted(self) -> list[ColumnDrift]:
@@ -148,6 +159,7 @@ class DriftReport:
             "unknown_columns": list(self.strangers),
             "other_models": dict(self.others),
             "doubled": self.doubled,
+            "joint": [one.to_dict() for one in self.joint],
             "columns": [column.to_dict() for column in self.columns],
         }
 
@@ -215,11 +227,39 @@ def drift(bundle: Bundle, rows: ComparedRows, looks: int = 1) -> DriftReport:
             )
         )
     drifted = [c.name for c in found if c.drifted and not c.is_score and not c.is_hidden]
-    felt = effects(predictor, rows.sample, usual, drifted)
+    felt = effects(predictor, rows.sample[:SAMPLE_ROWS], usual, drifted)
     found = [replace(c, effect=felt.get(c.name, 0.0)) for c in found]
+    joint = _joint(bundle, rows, found, independent) if looks == 1 else []
     found.sort(key=lambda c: (not c.drifted, not c.is_score, -c.effect, -c.importance))
     n = rows.score.present + rows.score.missing
-    return DriftReport(n, round(n * independent), found, rows.hidden, bundle.label, rows.strangers)
+    return DriftReport(
+        n, round(n * independent), found, rows.hidden, bundle.label, rows.strangers, joint=joint
+    )
+
+
+def _joint(
+    bundle: Bundle, rows: ComparedRows, columns: Sequence[ColumnDrift], independent: float
+) -> list[JointDrift]:
+    """What columns show together; nothing of those whose rows a mask hides, or of too few rows."""
+    reference, told = reference_of(bundle), [column for column in columns if not column.is_score]
+    seen = [column for column in told if column.values.is_judged and _is_seen(bundle, rows, column)]
+    numbers_ = [c for c in seen if bundle.schema[c.name].kind != "category"]
+    moved = [c.name for c in numbers_ if c.values.psi > c.values.chance]
+    found = list(swapped(bundle.schema, rows.sample, reference.features, moved, independent))
+    joint = read_joint(bundle)
+    if joint is None or not seen:
+        return found
+    steady = [column.name for column in seen if not column.drifted]
+    found += no_longer_together(bundle.schema, rows.sample, reference.features, joint, steady)
+    groups = steady if {s.feature for s in joint.segments} <= {c.name for c in seen} else []
+    return found + list(in_groups(bundle.schema, rows.sample, reference.features, joint, groups, independent))
+
+
+def _is_seen(bundle: Bundle, rows: ComparedRows, column: ColumnDrift) -> bool:
+    """Whether the sample has the column as it was: a mask leaves less in it than there is."""
+    values = rows.sample[:, bundle.schema.names.index(column.name)]
+    lacking = float(np.isnan(values).mean()) if len(values) else 1.0
+    return not column.is_hidden and abs(lacking - column.missing_rate) < SEEN_WITHIN
 
 
 def _column_drift(

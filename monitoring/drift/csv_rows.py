@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from monitoring.drift.rows import LOOKED_AT_ROWS, SAMPLE_ROWS, ColumnCounts, ComparedRows, reference_of
+from monitoring.drift.rows import LOOKED_AT_ROWS, ColumnCounts, ComparedRows, reference_of, together_rows
 from monitoring.errors import LogError
 from server.batch.whole_file import CsvFile, read_csv_file
 from server.errors import BatchRefused
@@ -46,7 +46,7 @@ def rows_of_csv(paths: Sequence[Path], bundle: Bundle) -> ComparedRows:
     outputs = np.asarray(predictor.outputs(predictor.margins(matrix)), dtype=np.float64)
     scores = outputs.max(axis=1) if outputs.ndim == 2 else outputs
     looked_at = matrix[:LOOKED_AT_ROWS]
-    drawn = np.random.default_rng(0).permutation(len(matrix))[:SAMPLE_ROWS]
+    drawn = np.random.default_rng(0).permutation(len(matrix))[: together_rows(len(schema))]
     return ComparedRows(
         score=_column(scores, reference.score, 0),
         columns={

@@ -22,6 +22,8 @@ from server.model.schema import Feature, Matrix
 
 #: Rows that the features are weighed with, and rows that are told apart.
 SAMPLE_ROWS = 1000
+#: Rows that columns are looked at together in: at most so many, and so many values.
+TOGETHER_ROWS, TOGETHER_VALUES = 20_000, 2_000_000
 LOOKED_AT_ROWS = 100_000
 #: What a mask puts in a value's place: a hash, or a bucket of other bins than the reference's.
 _MASKED = rf"[0-9a-f]{{{HASH_HEX_DIGITS}}}|[-+.0-9e]*\.\.[-+.0-9e]*"
@@ -63,7 +65,7 @@ class ColumnCounts:
 class ComparedRows:
     """What drift is told of rows: the score, the features by name, and some of the rows themselves.
 
-    `sample` is float64 [k, F], NaN for missing; `distinct` of the first `looked_at`
+    `sample` is float64 [k, F], NaN for missing, drawn from all; `distinct` of the first `looked_at`
     rows differ from one another. `strangers` are columns that are no feature.
     """
 
@@ -76,8 +78,11 @@ class ComparedRows:
     strangers: tuple[str, ...] = ()
 
 
-def rows_of_log(log: LogTable, bundle: Bundle) -> ComparedRows:
-    """Count the rows of a log; features whose values it does not tell are hidden."""
+def rows_of_log(log: LogTable, bundle: Bundle, sample: int | None = None) -> ComparedRows:
+    """Count the rows of a log; features whose values it does not tell are hidden.
+
+    The `sample` is of so many rows, or of those that columns are looked at together in.
+    """
     reference = reference_of(bundle)
     columns, hidden, fields, words = {}, [], [], []
     dropped = _dropping_instances(log, bundle)
@@ -95,7 +100,8 @@ def rows_of_log(log: LogTable, bundle: Bundle) -> ComparedRows:
         f"from (from scored limit {LOOKED_AT_ROWS})"
     )
     # In an order of its own: the same log gives the same sample, and not its first rows.
-    query = f"select {', '.join(fields)} from scored order by hash(ts, score, id) limit {SAMPLE_ROWS}"
+    most = sample or together_rows(len(bundle.schema))
+    query = f"select {', '.join(fields)} from scored order by hash(ts, score, id) limit {most}"
     drawn = [
         [
             _code(*pair, codes)
@@ -111,6 +117,11 @@ def rows_of_log(log: LogTable, bundle: Bundle) -> ComparedRows:
         distinct=distinct,
         hidden=hidden,
     )
+
+
+def together_rows(width: int) -> int:
+    """How many rows of so many features are looked at together."""
+    return max(SAMPLE_ROWS, min(TOGETHER_ROWS, TOGETHER_VALUES // width))
 
 
 def _dropping_instances(log: LogTable, bundle: Bundle) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from monitoring.drift.comparison import DriftReport, drift
-from monitoring.drift.rows import rows_of_log
+from monitoring.drift.rows import SAMPLE_ROWS, rows_of_log
 from monitoring.errors import LogError
 from monitoring.logs.table import LogTable
 from server.model.bundle import Bundle
@@ -82,4 +82,4 @@ def _starts(log: LogTable, first: datetime, last: datetime, by: str) -> Iterator
 
 def _period(log: LogTable, bundle: Bundle, start: datetime, length: timedelta, looks: int) -> Period:
     with log.looking_at(start, start + length):
-        return Period(start, drift(bundle, rows_of_log(log, bundle), looks))
+        return Period(start, drift(bundle, rows_of_log(log, bundle, SAMPLE_ROWS), looks))

@@ -12,7 +12,9 @@ from monitoring.report import plots
 from monitoring.report.figures import Spread
 from monitoring.report.report import Report
 from monitoring.report.words import (
+    conclusions,
     drift_words,
+    joint_words,
     left_out_words,
     log_words,
     minutes,
@@ -32,6 +34,7 @@ def render(report: Report) -> str:
         models=", ".join(found.models) or "unknown model",
         log_words=" ".join((log_words(report), left_out_words(found.others))),
         cards=summary(report),
+        conclusions=list(conclusions(report)),
         anomalies=[(_when(odd.since), odd.figure, odd.why) for odd in report.anomalies],
         latency=[_spread("Latency", found.latency, plots.duration)],
         slowest=[
@@ -64,10 +67,11 @@ def _spread(name: str, spread: Spread, words: Callable[[float], str]) -> tuple[s
 
 def _drift_note(drift: DriftReport) -> str:
     hidden = f" Hidden by the log's masks: {', '.join(drift.hidden)}." if drift.hidden else ""
+    joint = "".join(f" {sentence}" for sentence in joint_words(drift))
     return (
         f"{drift_words(drift)}, against the training distribution. “By chance” is what no drift stays under "
         "for this many rows and bins; the limit tolerates 0.1 more. Importance: how far the score moves when "
-        f"the feature's values are shuffled.{hidden}"
+        f"the feature's values are shuffled.{hidden}{joint}"
     )
 
 
@@ -81,8 +85,9 @@ def _distance_words(column: ColumnDrift) -> str:
 
 
 def _plot(title: str, svg: str) -> Markup:
-    """A drawing of ours, named for those who do not see it."""
-    return Markup(svg.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(title), 1))
+    """A drawing of ours, named for those who do not see it; a narrow screen scrolls it."""
+    named = svg.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(title), 1)
+    return Markup('<div class="scroll">{}</div>').format(Markup(named))
 
 
 _templates = Environment(

@@ -19,6 +19,16 @@ from monitoring.report.figures import SCORE_BINS, Figures, Series, moving_averag
 
 INK, MUTED, GRID = "#1f2937", "#6b7280", "#e5e7eb"
 BLUE, PALE_BLUE, ORANGE, RED, GREY = "#1d4ed8", "#93b4f5", "#c2410c", "#b91c1c", "#9ca3af"
+_NAMED = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--line",
+    BLUE: "--blue",
+    PALE_BLUE: "--pale-blue",
+    ORANGE: "--orange",
+    RED: "--red",
+    GREY: "--grey",
+}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: smaller, searchable
     "svg.hashsalt": "hotrow",  # the same report gives the same bytes
@@ -197,7 +207,10 @@ def _svg(
         yield axes, image
         drawing.savefig(output, format="svg", metadata={"Date": None, "Creator": None})
     text = output.getvalue()
-    image.text = text[text.index("<svg") :]  # a page needs no XML prologue
+    text = text[text.index("<svg") :]  # a page needs no XML prologue
+    for colour, name in _NAMED.items():  # as the page's reader has it, in the light or in the dark
+        text = text.replace(colour, f"var({name})")
+    image.text = text
 
 
 def _middles(figures: Figures) -> npt.NDArray[np.float64]:

@@ -57,7 +57,7 @@ class Report:
     def has_findings(self) -> bool:
         """Whether a column drifted, or lines are missing."""
         missing = self.verification is not None and self.verification.verdict is LogVerdict.MISSING
-        return missing or bool(self.drift and self.drift.drifted)
+        return missing or bool(self.drift and self.drift.found)
 
 
 def make_report(

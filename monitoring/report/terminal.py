@@ -70,7 +70,7 @@ def print_drift(drift: DriftReport, console: Console) -> None:
     console.print(table)
     for sentence in drift_notes(drift):
         console.print(sentence, markup=False)
-    names = escape(", ".join(column.name for column in drift.drifted))
+    names = escape(", ".join(drift.found))
     if drift.too_few:
         console.print(f"No judgement: {drift_words(drift)}.")
     else:

@@ -13,6 +13,12 @@ from server.metrics.drift import MIN_ROWS
 #: Words of decisions that stand for a high risk; of others nobody knows which is the bad one.
 _ADVERSE = "refus|declin|reject|den[iy]|risk|risque|default|défaut|fraud|bad|high|positive|alert|block|churn"
 _MOST_OUTCOMES = 5
+_MOST_ANOMALIES = 3
+_JOINT = {
+    "swapped": "Swapped, as it seems",
+    "together": "No longer together as in training",
+    "group": "Moved in one group alone",
+}
 
 
 def summary(report: Report) -> Iterator[tuple[str, str, bool]]:
@@ -38,6 +44,39 @@ def summary(report: Report) -> Iterator[tuple[str, str, bool]]:
         yield "lines that are there twice", f"{found.doubled:,}", True
     if found.astray:
         yield "lines of a wrong clock", f"{found.astray:,}", True
+
+
+def conclusions(report: Report) -> Iterator[str]:
+    """What follows from the figures, a sentence each, the gravest first."""
+    if report.verification is not None and report.verification.lost:
+        yield log_words(report)
+    if report.drift is not None:
+        yield from _drift_conclusions(report.drift)
+    for odd in report.anomalies[:_MOST_ANOMALIES]:
+        yield f"{odd.figure} was unusual from {odd.since:%Y-%m-%d %H:%M} UTC on: {odd.why}."
+    if more := report.anomalies[_MOST_ANOMALIES:]:
+        yield f"{len(more)} more anomalies are listed below."
+    if report.errors is not None:
+        yield f"{percent(report.errors.rate)} of the requests were answered with an error."
+    if report.drift is None:
+        yield "Whether rows are still as in training cannot be told: the bundle has no reference."
+    if not report.anomalies:
+        yield "No stretch of time differs from the others by more than chance."
+
+
+def _drift_conclusions(drift: DriftReport) -> Iterator[str]:
+    columns = [column.label for column in drift.drifted if not column.is_score]
+    if drift.too_few:
+        yield f"Nothing can be said of drift: {drift_words(drift)}."
+    elif not drift.found:
+        yield f"Rows are as in training: no drift in {drift.n:,}."
+    elif columns:
+        others = f", then {', '.join(columns[1:_MOST_OUTCOMES])}" if columns[1:] else ""
+        moved = "The score moved" if any(c.is_score for c in drift.drifted) else "The score did not move much"
+        yield f"{columns[0]} is not as in training and moves the score most{others}. {moved}."
+    elif drift.drifted:
+        yield "The score moved, and no feature by itself did."
+    yield from joint_words(drift)
 
 
 def _answers(report: Report) -> Iterator[tuple[str, str, bool]]:
@@ -107,11 +146,18 @@ def drift_notes(drift: DriftReport) -> Iterator[str]:
     if drift.hidden:
         hidden = ", ".join(drift.hidden)
         yield f"Not in the log, or masked there, so their values cannot be compared: {hidden}."
+    yield from joint_words(drift)
     absent = [column.name for column in drift.columns if column.missing_rate == 1.0 and column.drifted]
     if absent:
         yield f"In no row: {', '.join(absent)}."
     if absent and drift.strangers:
         yield f"Columns of no feature, perhaps these under other names: {', '.join(drift.strangers)}."
+
+
+def joint_words(drift: DriftReport) -> Iterator[str]:
+    """What columns show together, a sentence each."""
+    for one in drift.joint:
+        yield f"{_JOINT[one.kind]}: {' and '.join(one.names)} ({one.why})."
 
 
 def number(value: float) -> str:

@@ -196,8 +196,11 @@ async def _csv_rows(body: bytes, schema: Schema, limit: int) -> TextRows:
 def _cell_readers(
     header: Sequence[str], names: FeatureNames, schema: Schema, dialect: Dialect
 ) -> list[tuple[str, Callable[[str], Any]]]:
-    """The feature of each column and how its cells are read; raises `UnacceptableRow` of other columns."""
-    beside = {MEMBER} if takes_id(schema) else set()
+    """The feature of each column, or its field of context, and how its cells are read.
+
+    Raises `UnacceptableRow` of other columns.
+    """
+    beside = {MEMBER, *schema.context} if takes_id(schema) else set(schema.context)
     unknown = [name for name in header if names(name) is None and name not in beside]
     errors = [FieldError(pointer(name), "expected no such column") for name in unknown]
     try:
@@ -209,6 +212,13 @@ def _cell_readers(
         raise UnacceptableRow("expected a header line of the model's features, got another", errors=errors)
     features = {position: schema[name] for name, position in columns.positions.items()}
     return [
-        (features[i].name, cell_reader(features[i], dialect.rules)) if i in features else (name, str)
+        (features[i].name, cell_reader(features[i], dialect.rules))
+        if i in features
+        else (name, str if name == MEMBER else _context)
         for i, name in enumerate(header)
     ]
+
+
+def _context(cell: str) -> str | None:
+    """A cell of context, which nothing is read from: a text, None for an empty one."""
+    return cell or None

@@ -64,15 +64,20 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Reference:
-    """The distributions of every feature, by name, and of the probability."""
+    """The distributions of every feature, by name, and of the probability.
+
+    `joint` is what is written beside them of features together (`joint.py`); a server reads none of it.
+    """
 
     features: dict[str, Distribution]
     score: Distribution
+    joint: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `reference.json`."""
         features = {name: asdict(distribution) for name, distribution in self.features.items()}
-        return {"features": features, "score": asdict(self.score)}
+        joint = {"joint": self.joint} if self.joint else {}
+        return {"features": features, "score": asdict(self.score), **joint}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Reference":

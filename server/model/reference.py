@@ -6,6 +6,7 @@ import numpy.typing as npt
 from server.errors import BundleError
 from server.model.bundle import REFERENCE_FILE, Bundle
 from server.model.distribution import Distribution, Reference
+from server.model.joint import joint_of
 from server.model.schema import Feature, Matrix, Schema
 
 #: Tenths, as the population stability index is usually taken.
@@ -16,7 +17,8 @@ def reference_of_rows(schema: Schema, matrix: Matrix, scores: npt.NDArray[np.flo
     """The distributions of [n, F] encoded rows and their n scores."""
     columns = zip(schema.features, matrix.T, strict=True)
     features = {f.name: _of_feature(f, values) for f, values in columns}
-    return Reference(features, Distribution.from_values(scores, _quantiles(scores)))
+    joint = joint_of(schema, matrix, features).to_dict()
+    return Reference(features, Distribution.from_values(scores, _quantiles(scores)), joint)
 
 
 def read_reference(bundle: Bundle) -> Reference | None:

@@ -49,6 +49,16 @@ def test_systemd_understands_the_unit(unit: Path) -> None:
     assert str(unit) not in done.stderr, done.stderr
 
 
+def test_systemd_understands_the_timer_of_drift(tmp_path: Path) -> None:
+    for name in ("hotrow-drift.service", "hotrow-drift.timer"):
+        text = UNIT.with_name(name).read_text().replace("/opt/hotrow/.venv/bin/python", sys.executable)
+        (tmp_path / name).write_text(text.replace("/opt/hotrow", str(Path.cwd())))
+    timer = str(tmp_path / "hotrow-drift.timer")
+    done = subprocess.run([system_tool("systemd-analyze"), "verify", timer], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path) not in done.stderr, done.stderr
+
+
 def test_the_unit_exposes_little(unit: Path) -> None:
     command = [
         system_tool("systemd-analyze"),

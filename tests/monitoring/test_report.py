@@ -182,6 +182,11 @@ def test_the_page_is_whole_by_itself_and_shows_everything(
     assert done.returncode == 0, done.stderr
     text = page.read_text(encoding="utf-8")
     assert not re.findall(r'(?:src|href)="(?!#)[^"]*"|url\((?!#)|<script|@import', text)
+    assert (
+        "#1f2937" not in text.partition("</style>")[2]
+    )  # each colour is one for the light and one for the dark
+    short = re.findall(r"<li>(.*?)</li>", text.partition("In short")[2].partition("</section>")[0])
+    assert any("as in training" in sentence for sentence in short), short
     for words in ("Latency over time", "Histogram of the scores", "Refusal rate", "CPU", "memory", "Drift"):
         assert words in text
     assert text.count("<svg ") >= 6 + len(THREE_FEATURES) + 1

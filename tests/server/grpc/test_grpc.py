@@ -21,13 +21,16 @@ from server.grpc.upstream import Refused, Upstream
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT
 from tests.support.foreign_clients import foreign_python
-from tests.support.servers import address, serving
+from tests.support.monitored import logged
+from tests.support.servers import address, eventually, serving
 
 SERVICE = "/inference.GRPCInferenceService/"
 
 
 class Client:
-    """Calls by name, with our own messages."""
+    """Calls by name, with our own messages; `logs` is where the server behind writes its lines."""
+
+    logs: Path
 
     def __init__(self, port: int) -> None:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
@@ -52,12 +55,14 @@ class Client:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Beside a server of the shipped model."""
-    with serving(CREDIT, tmp_path_factory.mktemp("grpc"), max_batch_bytes="200000") as subject:
+    folder = tmp_path_factory.mktemp("grpc")
+    with serving(CREDIT, folder, max_batch_bytes="200000") as subject:
         upstream = Upstream(*address(subject.url))
         server = make_server(upstream, 200_000)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         with closing(Client(port)) as made:
+            made.logs = folder / "logs"
             yield made
         server.stop(None).wait()
         upstream.close()
@@ -87,6 +92,21 @@ def test_golden_rows_come_out_to_the_bit_raw_and_typed(client: Client, count: in
         assert np.frombuffer(answer.raw_output_contents[0]).tobytes() == margins.tobytes()
     every = client.call("ModelInfer", model_name="credit", inputs=[tensor], raw_input_contents=[raw])
     assert len(every.outputs) == len(every.raw_output_contents) > 1
+
+
+def test_ids_of_a_call_are_in_the_log(client: Client) -> None:
+    tensor, raw = rows()
+    members: dict[str, Any] = {"model_name": "credit", "inputs": [tensor], "raw_input_contents": [raw]}
+    trace = ("traceparent", f"00-{'ab' * 16}-{'cd' * 8}-01")
+    client.call("ModelInfer", ("x-request-id", "grpc-7"), trace, **members)
+    client.call("ModelInfer", ("x-request-id", "grpc-8"), id="theirs", **members)
+
+    def ids() -> list[tuple[Any, ...]]:
+        names = ("request_id", "header_request_id", "trace_id")
+        return [tuple(line.get(name) for name in names) for line in logged(client.logs)]
+
+    wanted = {("grpc-7", None, "ab" * 16), ("theirs", "grpc-8", None)}
+    eventually(lambda: wanted <= set(ids()))
 
 
 def test_calls_beside_inference(client: Client) -> None:

@@ -1,0 +1,132 @@
+"""Drift that no column shows by itself: numbers swapped, no longer together, or moved in a group."""
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from monitoring.errors import LogError
+from server.errors import BundleError
+from server.metrics.drift import FALSE_ALARM_RATE, LARGE_PSI, chance_psi, psi, reference_counts
+from server.model.bundle import REFERENCE_FILE, Bundle
+from server.model.distribution import Distribution
+from server.model.joint import Joint, correlations, places, segment_counts
+from server.model.schema import Matrix, Schema
+
+#: A change of a correlation by less, in Fisher's z, is small however sure.
+TOLERATED_Z = 0.15
+#: Of a group fewer rows are not judged; its bins are joined to a few, so that few are empty by chance.
+MIN_GROUP_ROWS, GROUP_BINS = 40, 5
+#: Added to each bin: of so few rows one that is empty by chance would tell as much as a moved half.
+EMPTY_ROWS = 0.5
+
+
+@dataclass(frozen=True)
+class JointDrift:
+    """One finding: its `kind` (`swapped`, `together` or `group`), the columns it is of, and why, in words."""
+
+    kind: str
+    names: tuple[str, ...]
+    why: str
+    size: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain values, for JSON."""
+        return {"kind": self.kind, "names": list(self.names), "why": self.why, "size": self.size}
+
+
+def read_joint(bundle: Bundle) -> Joint | None:
+    """What a bundle's reference tells of columns together, None of one that was written before it did."""
+    try:
+        content = bundle.read_json(REFERENCE_FILE).get("joint")
+        return None if content is None else Joint.from_dict(content)
+    except (KeyError, TypeError, AttributeError, BundleError) as error:
+        raise LogError(
+            f"expected {REFERENCE_FILE} of {bundle.label} as it was written, got {error!r}"
+        ) from None
+
+
+def swapped(
+    schema: Schema, rows: Matrix, features: Mapping[str, Distribution], moved: Sequence[str], share: float
+) -> Iterator[JointDrift]:
+    """Of the numbers that moved beyond chance, two of which each is now as the other was.
+
+    `rows` are float64 [n, F], of which `share` tell something new.
+    """
+    tests = max(1, len(moved) * len(moved))
+    for one, other in combinations(moved, 2):
+        fits = []
+        for now, then in ((one, other), (other, one)):
+            counts = features[then].counts(rows[:, schema.names.index(now)])
+            before = reference_counts(features[then])
+            bins = int(np.count_nonzero(before + counts))
+            limit = chance_psi(int(before.sum()), int(counts.sum()) * share, bins, tests)
+            fits.append(bins > 1 and psi(before, counts) <= limit)
+        if all(fits):
+            yield JointDrift("swapped", (one, other), "each is as the other was in training", 1.0)
+
+
+def no_longer_together(
+    schema: Schema, rows: Matrix, features: Mapping[str, Distribution], joint: Joint, among: Collection[str]
+) -> Iterator[JointDrift]:
+    """Pairs of numbers whose correlation is another than in training, the largest change first.
+
+    The difference of two of Fisher's z has the standard error sqrt(1 / (n - 3) + 1 / (m - 3)).
+    """
+    now = correlations(places(schema, rows, features, joint.names))
+    there = ~np.isnan(places(schema, rows, features, joint.names))
+    pairs = list(combinations(range(len(joint.names)), 2))
+    reach = NormalDist().inv_cdf(1 - FALSE_ALARM_RATE / (2 * max(1, len(pairs))))
+    found = []
+    for (i, j), before in zip(pairs, joint.correlations, strict=True):
+        n, m = int((there[:, i] & there[:, j]).sum()), joint.n
+        if n < 2 * MIN_GROUP_ROWS or not {joint.names[i], joint.names[j]} <= set(among):
+            continue
+        change = abs(_fisher(float(now[i, j])) - _fisher(before))
+        if change > TOLERATED_Z + reach * math.sqrt(1 / (n - 3) + 1 / (m - 3)):
+            why = f"correlation {now[i, j]:+.2f}, {before:+.2f} in training"
+            found.append(JointDrift("together", (joint.names[i], joint.names[j]), why, change))
+    yield from sorted(found, key=lambda one: -one.size)
+
+
+def in_groups(
+    schema: Schema,
+    rows: Matrix,
+    features: Mapping[str, Distribution],
+    joint: Joint,
+    among: Collection[str],
+    share: float,
+) -> Iterator[JointDrift]:
+    """Numbers of `among` that moved within the rows of one category, the farthest first."""
+    tests = max(1, sum(len(segment.counts) for segment in joint.segments))
+    found = []
+    for segment in joint.segments:
+        feature = schema[segment.feature]
+        of_group = rows[rows[:, schema.names.index(feature.name)] == segment.code]
+        if len(of_group) * share < MIN_GROUP_ROWS:
+            continue
+        names = [name for name in segment.counts if name in among]
+        for name, counts in segment_counts(schema, of_group, features, names).items():
+            before, now = (_joined(c) for c in (np.array(segment.counts[name]), counts))
+            bins = int(np.count_nonzero(before + now))
+            moved = psi(before + EMPTY_ROWS, now + EMPTY_ROWS)
+            if moved > LARGE_PSI + chance_psi(int(before.sum()), int(now.sum()) * share, bins, tests):
+                where = f"{feature.name} = {feature.categories[segment.code]}"
+                why = f"where {where}: PSI {moved:.2f} in {len(of_group):,} rows"
+                found.append(JointDrift("group", (name,), why, moved))
+    yield from sorted(found, key=lambda one: -one.size)
+
+
+def _fisher(correlation: float) -> float:
+    return math.atanh(max(-0.999, min(0.999, correlation)))
+
+
+def _joined(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Counts [bins + 1], missing last, with neighbouring bins joined to `GROUP_BINS`."""
+    parts = np.array_split(counts[:-1], min(GROUP_BINS, len(counts) - 1))
+    return np.array([*(part.sum() for part in parts), counts[-1]])
