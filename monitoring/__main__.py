@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     drift.add_argument(
         "--by", choices=("hour", "day"), help="judge each hour or day (UTC) by itself, and say since when"
     )
+    drift.add_argument("--textfile", type=Path, metavar="FILE", help="write gauges for Prometheus too")
     for parser_ in (report, drift):
         for name, meaning in (("--since", "lines from this time on"), ("--until", "lines before this time")):
             parser_.add_argument(name, type=_moment, metavar="TIME", help=f"{meaning}, UTC: 2026-03-01T14:00")
@@ -93,6 +94,13 @@ def main(arguments: Sequence[str]) -> int:
         "--outcomes", type=Path, metavar="CSV", help="columns KEY,outcome[,at]: errors by group too"
     )
     fair.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    challenge = command(
+        "challenge", _challenge, "what a challenger said of the same rows; exits 3 if it costs more"
+    )
+    challenge.add_argument(
+        "--outcomes", type=Path, metavar="CSV", help="columns KEY,outcome[,at], KEY an id: costs and AUC too"
+    )
+    challenge.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     month = command(
         "simulate-month", _simulate_month, "a month of decisions and outcomes with a fault to find"
     )
@@ -111,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
         action="append",
         help="the id of a response, or a client's of a row, a request or a trace (may be repeated)",
     )
-    for parser_ in (report, drift, outcomes, fair, replay, verify, erase, find):
+    for parser_ in (report, drift, outcomes, fair, challenge, replay, verify, erase, find):
         what = (
             "log files, folders of them, or CSV files"
             if parser_ is drift
@@ -203,9 +211,12 @@ def _told(
 ) -> int:
     import orjson
 
+    from monitoring.drift.textfile import write_drift
     from monitoring.drift.timeline import to_dicts
     from monitoring.report.terminal import print_drift, print_timeline
 
+    if options.textfile:
+        write_drift(drift, options.textfile)
     if options.json:
         dates = {one.name: one.start.isoformat() + "Z" for one in begun}
         more = {"periods": to_dicts(periods), "since": dates} if periods else {}
@@ -213,7 +224,7 @@ def _told(
     else:
         print_drift(drift, console)
         print_timeline(periods, begun, console)
-    return FOUND if drift.drifted or any(period.drift.drifted for period in periods) else 0
+    return FOUND if drift.found or any(period.drift.drifted for period in periods) else 0
 
 
 def _moment(text: str) -> "datetime":
@@ -331,6 +342,23 @@ def _fairness(options: argparse.Namespace, console: "Console") -> int:
     else:
         print_fairness(groups, bundle.decision.below, console)
     return FOUND if any(group.adverse for group in groups) else 0
+
+
+def _challenge(options: argparse.Namespace, console: "Console") -> int:
+    import orjson
+
+    from monitoring.logs.lines import required_bundle
+    from monitoring.outcomes.challenge import challenges
+    from monitoring.outcomes.terminal import print_challenge
+
+    bundle = required_bundle(options.log, options.model, options.lines)
+    found = challenges(options.log, bundle, options.outcomes)
+    if options.json:
+        console.print_json(orjson.dumps([one.to_dict() for one in found]).decode())
+    else:
+        for one in found:
+            print_challenge(one, console)
+    return FOUND if any(one.verdict == "worse" for one in found) else 0
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -130,7 +130,7 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
 #: word are folders or modules of it.
 FLOORS = {
     "server": "version errors durable settings cli private_names access model tables explain metrics log "
-    "compiled scoring api wire batch process publish models keys grpc __main__",
+    "challenger compiled scoring api wire batch process publish models keys grpc __main__",
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
     "ui": "words workbook drawing cases access records tabs calls script page announce __main__",
     "monitoring": "errors change_point logs drift outcomes report dashboard operator_rules "

@@ -89,7 +89,7 @@ def join(decisions: Decisions, told: Outcomes, accepted: str, by: str) -> Joined
     `accepted` is the decision below the threshold. Raises `LogError` for an outcome that
     is none, and where no outcome is of a decision.
     """
-    outcomes, corrected = _load(decisions, told)
+    outcomes, corrected = load_outcomes(decisions, told)
     # Outcomes are few: grouping only what has one keeps a long log out of memory.
     found = decisions.arrays(
         "select d.score, o.value outcome, d.decision decision, d.period period, d.segment segment from ("
@@ -128,7 +128,7 @@ def _texts(found: Mapping[str, npt.NDArray[np.object_]], name: str) -> npt.NDArr
     return np.ma.filled(column, "") if isinstance(column, np.ma.MaskedArray) else column
 
 
-def _load(decisions: Decisions, told: Outcomes) -> tuple[int, int]:
+def load_outcomes(decisions: Decisions, told: Outcomes) -> tuple[int, int]:
     """The table `outcomes (key, value)`: the latest of each key; how many, and how many were corrected."""
     word = f"lower({OUTCOME})"
     value = f"case when {word} in {_YES} then 1 when {word} in {_NO} then 0 end"

@@ -12,6 +12,8 @@ from scipy.stats import norm, rankdata  # type: ignore[import-untyped]  # SciPy 
 
 Vector = npt.NDArray[np.float64]
 CONFIDENCE = 0.95
+#: Outcomes of a challenge at which its bounds are tightest.
+TIGHTEST_AT = 1000
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,36 @@ def auc(score: Vector, outcome: Vector) -> Interval:
     below = 1 - (ranks[len(bad) :] - rankdata(good)) / len(bad)
     found = Interval.around(value, math.sqrt(above.var(ddof=1) / len(bad) + below.var(ddof=1) / len(good)))
     return Interval(value, max(0.0, found.low), min(1.0, found.high))
+
+
+def auc_difference(score: Vector, other: Vector, outcome: Vector) -> Interval:
+    """The area of `score` less that of `other` on the same rows, with DeLong's interval for the pair."""
+    bad, good = outcome == 1, outcome == 0
+    m, n = int(bad.sum()), int(good.sum())
+    if min(m, n) < 2:
+        return UNKNOWN
+    above, below = np.zeros(m), np.zeros(n)
+    for sign, scores in ((1.0, score), (-1.0, other)):
+        ranks = rankdata(np.concatenate([scores[bad], scores[good]]))
+        above += sign * (ranks[:m] - rankdata(scores[bad])) / n
+        below += sign * (1 - (ranks[m:] - rankdata(scores[good])) / m)
+    deviation = math.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n)
+    return Interval.around(float(above.mean()), deviation)
+
+
+def at_every_look(values: Vector) -> Interval:
+    """The mean, and bounds that hold at every look at a growing sample at once, with `CONFIDENCE`.
+
+    So whoever looks each day and stops when 0 is outside is wrong no more often than promised.
+    Source: I. Waudby-Smith et al., Time-uniform central limit theory and asymptotic confidence
+    sequences (2021), theorem 2.2, tightest at `TIGHTEST_AT` values.
+    """
+    n, alpha = len(values), 1 - CONFIDENCE
+    squared = (-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha))) / TIGHTEST_AT
+    grown = n * squared + 1
+    reach = math.sqrt(2 * grown / (n * n * squared) * math.log(math.sqrt(grown) / alpha))
+    mean, deviation = float(values.mean()), float(values.std())
+    return Interval(mean, mean - reach * deviation, mean + reach * deviation)
 
 
 def ks(score: Vector, outcome: Vector) -> float:

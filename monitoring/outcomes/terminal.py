@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from monitoring.outcomes.challenge import Challenge
 from monitoring.outcomes.estimate import Expected
 from monitoring.outcomes.fairness import FairnessGroup
 from monitoring.outcomes.measures import Interval
@@ -45,6 +46,52 @@ def print_outcomes(report: OutcomeReport, console: Console) -> None:
         "that they came to mean something else, outcomes alone tell.",
         soft_wrap=True,
         style="dim",
+    )
+
+
+def print_challenge(challenge: Challenge, console: Console) -> None:
+    """What flips, by how much scores differ, and which model outcomes speak for."""
+    flipped = sum(rows for _, _, rows in challenge.flips)
+    console.print(
+        f"[bold]{escape(challenge.challenger)}[/] beside {escape(challenge.champion)}: "
+        f"{challenge.rows:,} rows from {challenge.first} to {challenge.last} UTC, {flipped:,} decided "
+        f"otherwise ({flipped / challenge.rows:.2%}), scores {challenge.shift.value:+.4f} in the mean.",
+        soft_wrap=True,
+    )
+    flips = _table("champion", "challenger", "rows")
+    for champion, challenger, rows in challenge.flips:
+        flips.add_row(escape(champion), escape(challenger), f"{rows:,}")
+    worst = _table("largest difference", "champion", "challenger")
+    for id_, score, other in challenge.worst:
+        worst.add_row(escape(id_), f"{score:.4f}", f"{other:.4f}")
+    for table in (flips, worst) if challenge.flips else (worst,):
+        console.print(table)
+    paired = challenge.paired
+    if paired is None:
+        console.print("No outcomes: which is better is open.")
+        return
+    table = _table("by outcomes", "champion", "challenger", "gain", "from", "to")
+    gain, saved = paired.auc_gain, paired.cost_saved
+    table.add_row(
+        "AUC",
+        *(f"{value:.4f}" for value in (paired.auc.value, paired.challenger_auc.value)),
+        *(f"{value:+.4f}" for value in (gain.value, gain.low, gain.high)),
+    )
+    table.add_row(
+        "cost",
+        *(f"{value:.4f}" for value in (paired.cost, paired.challenger_cost)),
+        *(f"{value:+.4f}" for value in (saved.value, saved.low, saved.high)),
+    )
+    console.print(table)
+    words = {
+        "better": "The challenger costs less: promote it.",
+        "worse": "The challenger costs more: withdraw it.",
+        "open": "Which costs less is open: let it go on.",
+    }
+    console.print(
+        f"{words[challenge.verdict]} {paired.n:,} rows have an outcome; the bounds of the cost hold however "
+        "often you look.",
+        soft_wrap=True,
     )
 
 

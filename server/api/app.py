@@ -3,7 +3,7 @@
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import orjson
@@ -36,7 +36,9 @@ from server.scoring.deadline import Deadline
 from server.scoring.one_row import Beside
 from server.scoring.request_identity import identity_of_request
 from server.scoring.row_id import id_of, takes_id
+from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
+from server.scoring.split import FAILURES
 
 
 def create_app(
@@ -124,15 +126,23 @@ async def predict(request: Request) -> Response:
     deadline = Deadline.of(request)
     body = await read_body(request, service.settings.max_body_bytes)
     deadline.check()
+    identity = identity_of_request(request.scope).members
+    challenger = service.challenger_of(request.path_params, body, identity)
+    if challenger is not None:
+        with suppress(*FAILURES):  # the champion answers, or words it
+            return _answer(challenger, request, body, identity)
+    return _answer(service.asked(request.path_params), request, body, identity)
+
+
+def _answer(model: ServedModel, request: Request, body: bytes, identity: bytes) -> Response:
+    """What a model says of one row."""
     contents: list[bytes] = []
-    model = service.asked(request.path_params)
     asked = model.reason_texts.asked(request.query_params)
     beside = Beside(
         id_of(body) if takes_id(model.bundle.schema) else b"",
         None if asked is None else model.reasons_of(asked),
         asked is not None and asked.always,
     )
-    identity = identity_of_request(request.scope).members
     model.scorer.respond(body, contents.append, time.perf_counter_ns(), beside, identity)
     return Response(contents[0], media_type="application/json")
 
@@ -144,10 +154,11 @@ async def model(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    """`GET /models`: every model by name and version; the first answers the routes without a name."""
+    """`GET /models`: every model, the first answers the routes without a name; and the challengers."""
     service: Service = request.app.state.service
     content = {
         "models": [model.entry for model in service.models],
+        "arms": service.arms(),
         "ready": service.ready,
         "reloads": service.reloads,
     }

@@ -2,10 +2,10 @@
 
 `python -m server.log.observer MEMORY DESCRIPTIONS HISTORY METRICS LIFE`, five descriptors:
 it takes records from the rings of all workers, makes lines, writes, rotates, masks,
-syncs, keeps the journal, counts drift and tells of each minute. It ends when nobody holds the other end
-of LIFE any more, which is when every worker and their parent have ended, and has
-then written every record. No signal but SIGKILL ends it before; then a successor
-goes on where it stopped.
+syncs, keeps the journal, counts drift, tells of each minute and hands rows on to
+challengers. It ends when nobody holds the other end of LIFE any more, which is when every
+worker and their parent have ended, and has then written every record. No signal but
+SIGKILL ends it before; then a successor goes on where it stopped.
 """
 
 import logging
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from server.errors import HotrowError
+from server.log.challengers import Challengers
 from server.log.channel import Channel
 from server.log.journal import LogJournal
 from server.log.masked import read_key
@@ -58,8 +59,18 @@ class Observer:
         self._known, self._tallies = known, Tallies()
         self._minutes = Minutes(config["history"], regions, channel.rings, channel.history, known.models())
         self._minute_failed = False
+        self._challengers = others = Challengers(config, metrics, values[:slots])
         self._streams = [
-            Stream(slot, ring, known, config, values[slot * slots : (slot + 1) * slots], key, self._tallies)
+            Stream(
+                slot,
+                ring,
+                known,
+                config,
+                values[slot * slots : (slot + 1) * slots],
+                key,
+                self._tallies,
+                others,
+            )
             for slot, ring in enumerate(channel.rings)
         ]
         self._turn = threading.Lock()
@@ -82,6 +93,7 @@ class Observer:
         self._turn.acquire()  # for good: the other thread has nothing to do any more
         for stream in self._streams:
             stream.finish()
+        self._challengers.finish()
 
     def _work_modestly(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
@@ -99,6 +111,7 @@ class Observer:
             if now - self._tidied >= TIDY_SECONDS:
                 self._tidied, self._seals = now, True
                 self._tidy()
+            self._challengers.look_after()
             if self._seals:
                 self._seals = any(stream.seal() for stream in self._streams)
             self._tell()

@@ -11,7 +11,9 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from server.errors import BundleError
 from server.log.channel import Channel
 from server.log.file import LogFile
 from server.log.history import History
@@ -25,6 +27,7 @@ from server.log.ring import ADMITTED, CLOSED, OPENED, LoggedResponse
 from server.log.rotation import RetentionPolicy
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.shared import SharedMetrics, WorkerMetrics
+from server.model.arms import described_challenger
 from server.model.bundle import Bundle
 from server.settings import Settings
 
@@ -115,6 +118,9 @@ class PredictionLog:
                 "digest": bundle.digest,
                 "masked": masking.masked(bundle),
                 "mask": masking.rules(bundle),
+                "folder": os.fspath(bundle.directory.resolve()),
+                "groups": self._metrics.groups_plan(bundle.label, masking.hidden(bundle)),
+                "challenger": self._challenger(bundle),
                 "drift": self._metrics.drift_plan(
                     bundle.label, bundle.schema.names, masking.hidden(bundle), self._drift_window_rows
                 ),
@@ -133,6 +139,15 @@ class PredictionLog:
             logged_input.max_bytes,
             write,
         )
+
+    def _challenger(self, bundle: Bundle) -> dict[str, Any] | None:
+        """How the observer hands rows of this bundle on to its challenger, None if it has none."""
+        try:
+            challenger = described_challenger(bundle.directory)
+        except BundleError as error:
+            logger.error("%s; %s has no challenger.", error, bundle.label)
+            return None
+        return None if challenger is None else self._metrics.challenger_plan(bundle.label, challenger)
 
     @property
     def history(self) -> History:

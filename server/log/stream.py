@@ -5,13 +5,15 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from server.errors import HotrowError, SettingsError
+from server.log.challengers import Challengers
 from server.log.channel import Descriptions
 from server.log.file import LogFile, cut_back
+from server.log.groups import GroupCounter
 from server.log.journal import LogJournal
 from server.log.line import LineMaker
 from server.log.masked import Mask
@@ -20,6 +22,9 @@ from server.log.rotation import RetentionPolicy
 from server.log.seal import Hashing, Unsealed
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.row_counter import Counts, RowCounter
+
+if TYPE_CHECKING:
+    from server.log.challenger import Challenger
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +82,12 @@ class Tallies:
 
 
 class Way(NamedTuple):
-    """How the responses of one instance become lines and counts."""
+    """How the responses of one instance become lines and counts, and who scores its rows again."""
 
     maker: LineMaker
     counter: RowCounter | None
+    challenger: "Challenger | None"
+    groups: GroupCounter | None
 
 
 class Stream:
@@ -99,10 +106,11 @@ class Stream:
         values: "memoryview[float]",
         key: bytes | None,
         tallies: Tallies,
+        challengers: Challengers,
     ) -> None:
         self.path = Path(config["directory"], f"predictions-{config['server']}-{slot}.jsonl")
         self._slot, self._ring, self._known, self._values, self._key = slot, ring, known, values, key
-        self._tallies = tallies
+        self._tallies, self._challengers = tallies, challengers
         self._strict: bool = config["strict"]
         self._retention = RetentionPolicy(**config["retention"])
         self._drop_disk, self._drop_failed = config["drop_disk"], config["drop_failed"]
@@ -163,6 +171,7 @@ class Stream:
             self._lose(self._drop_disk, sum(block.count(b"\n") for block in blocks))
             self._ring.done(taken.read, self._ring.lines)
         self._count(taken.groups)
+        self._challenge(taken.groups)
         return True
 
     def finish(self) -> None:
@@ -200,7 +209,12 @@ class Stream:
             counter = None
             if plan := model["drift"]:
                 counter = RowCounter(plan, self._values, self._tallies.of(model["label"], plan["size"]))
-            way = self._ways[instance] = Way(LineMaker(self._usage, mask), counter)
+            way = self._ways[instance] = Way(
+                LineMaker(self._usage, mask),
+                counter,
+                self._challengers.of(model),
+                GroupCounter(model["groups"], self._values) if model["groups"] else None,
+            )
         return way
 
     def _lose(self, slot: int, lines: int) -> None:
@@ -255,16 +269,26 @@ class Stream:
             logger.error("The prediction log %s cannot be synced: %r", self.path, error)
 
     def _count(self, groups: Sequence[RecordGroup]) -> None:
-        """Count every row for drift."""
-        for instance, _, rows in groups:
+        """Count every row for drift, and its decision by group."""
+        for instance, responses, rows in groups:
             way = self._ways.get(instance)
-            if way is None or way.counter is None or not rows:
+            if way is None:
                 continue
             try:
-                way.counter.count(rows)
+                if way.counter is not None and rows:
+                    way.counter.count(rows)
+                if way.groups is not None:
+                    way.groups.count(responses)
             except Exception:
                 logger.exception("Drift of an instance cannot be counted any more; the log goes on.")
-                self._ways[instance] = way._replace(counter=None)
+                self._ways[instance] = way._replace(counter=None, groups=None)
+
+    def _challenge(self, groups: Sequence[RecordGroup]) -> None:
+        """Hand what was answered to the challengers."""
+        for instance, responses, _ in groups:
+            way = self._ways.get(instance)
+            if way is not None and way.challenger is not None:
+                way.challenger.offer(instance, responses)
 
     # The journal
 
@@ -278,11 +302,19 @@ class Stream:
             self._lineless.clear()
             self._lost = 0
             self._hold_file()
-            self._journal.opened(event.pid, *self._of(self._known.instances(event.pid, self._slot)))
+            instances = self._known.instances(event.pid, self._slot)
+            self._journal.opened(event.pid, *self._of(instances))
+            self._start_challengers(instances)
         elif event.kind == ADMITTED:
-            self._journal.admitted(event.pid, *self._of([f"{event.instance:012x}"]))
+            instances = [f"{event.instance:012x}"]
+            self._journal.admitted(event.pid, *self._of(instances))
+            self._start_challengers(instances)
         else:
             self._close(event.lines, event.dropped)
+
+    def _start_challengers(self, instances: Sequence[str]) -> None:
+        for instance in instances:
+            self._challengers.of(self._known.model(int(instance, 16)))
 
     def _of(self, instances: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
         """The digest of each instance's model, and how their fields are masked."""

@@ -98,6 +98,39 @@ def _prediction_families(layout: SlotLayout, totals: Totals) -> Iterator[Metric]
         bounds = next(iter(parts.values())).bounds
         _add_histogram(family, (label,), bounds, np.sum(list(counts.values()), axis=0))
     yield from (decisions, probability, value)
+    challenged = CounterMetricFamily(
+        "hotrow_challenger_rows",
+        "Rows that a challenger was given, by what became of them.",
+        labels=("model", "challenger", "result"),
+    )
+    for (label, challenger), slots in layout.challengers.items():
+        for result, slot in slots.items():
+            challenged.add_metric((label, challenger, result), float(totals[slot]))
+    yield challenged
+    groups = CounterMetricFamily(
+        "hotrow_group_decisions",
+        "Rows that said which group they are of, by decision or class.",
+        labels=("model", "field", "group", "decision"),
+    )
+    for key, slots in layout.groups.items():
+        for outcome, slot in slots.items():
+            groups.add_metric((*key, outcome), float(totals[slot]))
+    yield groups
+    yield _refused_fields(layout, totals)
+
+
+def _refused_fields(layout: SlotLayout, totals: Totals) -> Metric:
+    """Of the fields those that were refused: a model of 600 need not fill the page."""
+    family = CounterMetricFamily(
+        "hotrow_refused_fields",
+        'Fields that rows were refused for; field "" stands for those that are no feature.',
+        labels=("model", "field"),
+    )
+    for label, slots in layout.refused.items():
+        for field, slot in slots.items():
+            if totals[slot]:
+                family.add_metric((label, field), float(totals[slot]))
+    return family
 
 
 def _log_families(shared: SharedMetrics, totals: Totals) -> Iterator[Metric]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from server.errors import BundleError
 from server.metrics.drift_slots import DriftSlots
 from server.metrics.names import (
+    CHALLENGER_RESULTS,
     CODES,
     DROP_REASONS,
     METHODS,
@@ -86,6 +87,10 @@ class SlotLayout:
         self.drift: dict[str, DriftSlots] = {}
         #: Fields of rows that were refused, by model; under "" those that are no feature.
         self.refused: dict[str, dict[str, int]] = {}
+        #: Decisions by model, field and group.
+        self.groups: dict[tuple[str, str, str], dict[str, int]] = {}
+        #: What became of rows that a challenger was given, by the labels of champion and challenger.
+        self.challengers: dict[tuple[str, str], dict[str, int]] = {}
         self.duration = {
             (route, method, code): self._histogram(DURATION_BUCKETS)
             for route in ROUTES
@@ -128,6 +133,22 @@ class SlotLayout:
         for name in ("", *names):
             if name not in refused:
                 refused[name] = self._take()
+
+    def register_groups(
+        self, label: str, fields: Mapping[str, Sequence[str]], outcomes: Sequence[str]
+    ) -> None:
+        """Give decisions by group their slots, as far as they have none; raises as `register`."""
+        for field, groups in fields.items():
+            for group in groups:
+                known = self.groups.setdefault((label, field, group), {})
+                for outcome in outcomes:
+                    if outcome not in known:
+                        known[outcome] = self._take()
+
+    def register_challenger(self, label: str, challenger: str) -> None:
+        """Give the challenger of a model its slots, unless it has them; raises as `register`."""
+        if (label, challenger) not in self.challengers:
+            self.challengers[label, challenger] = {name: self._take() for name in CHALLENGER_RESULTS}
 
     def _take(self, slots: int = 1) -> int:
         first, end = self._next, self._next + slots

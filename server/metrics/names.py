@@ -62,6 +62,9 @@ OBJECTIVE_SECONDS = 5e-3
 DROP_REASONS = ("queue_full", "disk", "failed")
 SHED_REASONS = ("inflight",)
 RELOAD_RESULTS = ("ok", "failed")
+#: Of a row that a challenger was given: decided (or classed) as it was, or not; no row of its schema, or no
+#: outcome; not scored for want of time.
+CHALLENGER_RESULTS = ("same", "flipped", "rejected", "shed")
 
 #: What the Open Inference Protocol's statistics of a model are made of.
 STATISTICS = (

@@ -22,6 +22,7 @@ import psutil
 
 from server.metrics.layout import Histogram, SlotLayout
 from server.metrics.names import CODES, METHODS, OTHER, route_label
+from server.model.bundle import Bundle
 
 Totals: TypeAlias = npt.NDArray[np.float64]
 
@@ -165,6 +166,24 @@ class WorkerMetrics:
         """How the observer counts one model's rows, None if it has no reference."""
         slots = self.shared.layout.drift.get(label)
         return None if slots is None else slots.plan(names, hidden, window_rows)
+
+    def groups_plan(self, label: str, hidden: Container[str]) -> dict[str, Any] | None:
+        """How the observer counts a model's decisions by group, as JSON; None if there are none to count.
+
+        Fields that a mask hides are left out.
+        """
+        fields: dict[str, dict[str, dict[str, int]]] = {}
+        for (model, field, group), slots in self.shared.layout.groups.items():
+            if model == label and field not in hidden:
+                fields.setdefault(field, {})[group] = slots
+        return {"fields": fields} if fields else None
+
+    def challenger_plan(self, label: str, challenger: Bundle) -> dict[str, Any] | None:
+        """How the observer has a model's challenger scored, as JSON; None if it came after the counters."""
+        slots = self.shared.layout.challengers.get((label, challenger.label))
+        told = {"champion": label, "label": challenger.label, "digest": challenger.digest}
+        folder = os.fspath(challenger.directory)
+        return None if slots is None else {**told, "directory": folder, "slots": slots}
 
     def count_rejected(self, label: str, fields: Iterable[str]) -> None:
         """Count fields that a row was refused for."""

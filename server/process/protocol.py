@@ -56,8 +56,7 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
     def targets() -> dict[str, Endpoint]:
         return {
             root + path + query: Endpoint(respond, metrics.duration(path, "POST", "200"))
-            for path, model in service.by_path().items()
-            for query, respond in model.responders().items()
+            for path, query, respond in service.responders()
             for root in ("", settings.root_path)
         }
 

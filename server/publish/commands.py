@@ -6,20 +6,28 @@ import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from server.cli import add_options
 from server.errors import BundleError, SettingsError, shown
+from server.model.arms import BY_REQUEST_ID, Split
 from server.model.bundle import Bundle
 from server.model.exchange import alone
 from server.process.verdict import run_check
+from server.publish.challenge import challenge, lacking, promote, withdraw
 from server.publish.publication import Publication, previous, publish, roll_back
 from server.publish.running_server import RunningServer, ServerError, find_server
 from server.settings import Settings
 
-DESCRIPTION = "Check, publish and roll back model folders, and have the server take them."
+DESCRIPTION = "Check, publish and roll back model folders, try challengers, and have the server take them."
 FOLDERS = {
-    "new": "the bundle to publish; it is copied, and stays as it is",
-    "folder": "the folder of a bundle, for publish and rollback one of the server's --model",
+    "new": "the bundle to publish, or the challenger; it is copied, and stays as it is",
+    "folder": "the folder of a bundle; but for check one of the server's --model",
 }
+SHARE = (
+    "percent of the requests that the challenger answers, more than 0 [none: it scores beside the answers]"
+)
+BY = "what requests are split by: request_id, or a field of the rows [request_id]"
 
 DIGEST = (
     "refuse a bundle of another digest (SHA-256 of its manifest) than `check` printed where it was exported"
@@ -31,7 +39,9 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m server.models", description=DESCRIPTION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(command: Callable[[argparse.Namespace], None], name: str, *folders: str) -> None:
+    def add(
+        command: Callable[[argparse.Namespace], None], name: str, *folders: str
+    ) -> argparse.ArgumentParser:
         words = command.__doc__
         added = commands.add_parser(name, help=words, description=words)
         added.set_defaults(command=command)
@@ -47,10 +57,19 @@ def main(arguments: Sequence[str]) -> None:
             )
         if command in (check, publish_model):
             added.add_argument("--digest", help=DIGEST)
+        return added
 
     add(check, "check", "folder")
     add(publish_model, "publish", "new", "folder")
     add(roll_back_model, "rollback", "folder")
+    challenger = add(challenge_model, "challenge", "folder")
+    challenger.add_argument(
+        "new", type=Path, nargs="?", metavar="NEW", help=f"{FOLDERS['new']} [that there is]"
+    )
+    challenger.add_argument("--share", type=float, metavar="PERCENT", help=SHARE)
+    challenger.add_argument("--by", default=BY_REQUEST_ID, metavar="KEY", help=BY)
+    add(promote_model, "promote", "folder")
+    add(withdraw_model, "withdraw", "folder")
     add(reload_server, "reload")
     add(list_models, "list")
     options = parser.parse_args(arguments)
@@ -80,6 +99,45 @@ def roll_back_model(options: argparse.Namespace) -> None:
     server = _server_of(options)
     with alone(options.folder):
         _take(options, server, roll_back(options.folder))
+
+
+def challenge_model(options: argparse.Namespace) -> None:
+    """Have another version of a served model score beside it, and answer a share of the requests."""
+    split = _split(options)
+    if options.new is not None:
+        _checked(options.new)
+    server = _server_of(options)
+    with alone(options.folder):
+        publication = challenge(options.new, options.folder, split)
+        if lacks := list(lacking(options.folder)):
+            print(f"Rows of the champion have no {', '.join(lacks)}: the challenger scores without.")
+        _take(options, server, publication, "has the challenger")
+
+
+def promote_model(options: argparse.Namespace) -> None:
+    """Serve the challenger in the place of the model it was beside; `rollback` takes that back."""
+    server = _server_of(options)
+    with alone(options.folder):
+        _take(options, server, promote(options.folder))
+
+
+def withdraw_model(options: argparse.Namespace) -> None:
+    """Take the challenger of a served model away."""
+    server = _server_of(options)
+    with alone(options.folder):
+        _take(options, server, withdraw(options.folder))
+
+
+def _split(options: argparse.Namespace) -> Split | None:
+    """What `--share` and `--by` ask for; raises `SettingsError`."""
+    if options.share is None:
+        return None
+    try:
+        return msgspec.convert({"share": options.share, "by": options.by}, Split)
+    except msgspec.ValidationError:
+        raise SettingsError(
+            f"expected a --share of more than 0 and at most 100 percent, got {options.share:g}"
+        ) from None
 
 
 def reload_server(options: argparse.Namespace) -> None:
@@ -128,13 +186,19 @@ def _server_of(options: argparse.Namespace) -> RunningServer | None:
     return server
 
 
-def _take(options: argparse.Namespace, server: RunningServer | None, publication: Publication) -> None:
+def _take(
+    options: argparse.Namespace,
+    server: RunningServer | None,
+    publication: Publication,
+    done: str = "serves",
+) -> None:
     """Have the server take what a folder holds now; if it does not, the folder is as it was before."""
     bundle = Bundle.load(publication.served)
     if server is None:
         publication.keep()
         port = _settings(options).port
-        print(f"{options.folder} holds {bundle.label}; no server of this user is on port {port}.")
+        where = options.folder if publication.served == options.folder.resolve() else publication.served
+        print(f"{where} holds {bundle.label}; no server of this user is on port {port}.")
         return
     was_taken = False
     try:
@@ -151,7 +215,7 @@ def _take(options: argparse.Namespace, server: RunningServer | None, publication
             server.request_reload()
         raise
     publication.keep()
-    print(f"{server.url} serves {bundle.label}.")
+    print(f"{server.url} {done} {bundle.label}.")
 
 
 def _find(options: argparse.Namespace) -> RunningServer | None:

@@ -97,8 +97,9 @@ class RunningServer(NamedTuple):
         return "it says why where it logs"
 
     def serves(self, digest: str) -> bool:
-        """Whether the model of this digest is served."""
-        return digest in {model["digest"] for model in self._document()["models"]}
+        """Whether the model of this digest is served, or is a challenger."""
+        document = self._document()
+        return digest in {model["digest"] for model in (*document["models"], *document.get("arms", ()))}
 
     def settings(self) -> Settings | None:
         """What it was started with, its model folders from the root on; None if this user may not know."""

@@ -5,26 +5,33 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 from server.access.keys import Keys
 from server.access.tls import Tls, tls_of
 from server.access.watched import WatchedFiles
 from server.compiled.backend import open_backend
-from server.errors import NotFound
+from server.errors import BundleError, NotFound
 from server.log.prediction_log import PredictionLog, SharedLog
 from server.metrics.collector import MetricsCollector
 from server.metrics.exposition import Exposition
 from server.metrics.layout import SlotLayout
 from server.metrics.shared import SharedMetrics, WorkerMetrics
+from server.model.arms import challenger_folder, described_challenger, split_of
 from server.model.bundle import Bundle
 from server.model.reference import read_reference
+from server.model.schema import Feature
 from server.scoring.bundles import open_bundles
 from server.scoring.in_flight import Limiter
 from server.scoring.many_rows import OpenBackend, RowsScorer
-from server.scoring.one_row import Scorer
+from server.scoring.one_row import Respond, Scorer
 from server.scoring.served_model import ServedModel
+from server.scoring.split import SplitRequests
 from server.settings import Settings
+
+#: More groups of a field are not counted: each is a series for every decision.
+MAX_GROUPS = 16
 
 
 @dataclass
@@ -51,10 +58,17 @@ class Service:
     files: list[WatchedFiles] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._read_arms()
         if self.keys is not None:
             self.files.append(WatchedFiles([self.keys.path], self._read_keys))
         if self.tls is not None:
             self.files.append(WatchedFiles(self.tls.paths, self.tls.read))
+
+    def _read_arms(self) -> None:
+        self.splits = splits_of(self.models)
+        self.challengers = {
+            bundle.label: found for bundle in self.bundles if (found := challenger_of(bundle))
+        }
 
     def _read_keys(self) -> None:
         assert self.keys is not None
@@ -92,6 +106,7 @@ class Service:
     def use(self, models: tuple[ServedModel, ...]) -> None:
         """Answer with these models from now on."""
         self.models = models
+        self._read_arms()
         self.page.models = [model.info for model in models]
         self._tell()
 
@@ -108,6 +123,16 @@ class Service:
             paths[f"{prefix}/versions/{quote(model.bundle.version, safe='')}/predict"] = model
         return paths
 
+    def responders(self) -> Iterator[tuple[str, str, Respond]]:
+        """What answers one row, with its path and query; of a path without a version either arm."""
+        by_label = {model.bundle.label: model for model in self.models}
+        for path, model in self.by_path().items():
+            own, split = model.responders(), self.splits.get(model.bundle.label)
+            if split is not None and "/versions/" not in path:
+                other = by_label[split.challenger.bundle.label].responders()
+                own = {q: split.responder(own[q], other[q]) for q in own.keys() & other.keys()}
+            yield from ((path, query, respond) for query, respond in own.items())
+
     def withdraw(self) -> None:
         """Say from now on that this worker is not ready: it is about to stop."""
         self.ready = False
@@ -121,6 +146,41 @@ class Service:
     def asked(self, names: Mapping[str, str]) -> ServedModel:
         """The model of the `name` (and `version`) in a path, or else the default; raises `NotFound`."""
         return self.find(names["name"], names.get("version")) if "name" in names else self.models[0]
+
+    def challenger_of(self, names: Mapping[str, str], body: bytes, identity: bytes) -> ServedModel | None:
+        """The challenger that answers a row sent to a path; None where the path's own model does.
+
+        A path with a version in it is that version's.
+        """
+        if not self.splits or "version" in names:
+            return None
+        split = self.splits.get(self.asked(names).bundle.label)
+        if split is None or not split.is_challengers(body, identity):
+            return None
+        return next(model for model in self.models if model.scorer is split.challenger)
+
+    def arms(self) -> list[dict[str, Any]]:
+        """Each champion with its challenger: what share is whose, and what became of the rows of both."""
+        shared, found = self.metrics.shared, []
+        totals = shared.totals()
+        for model in self.models:
+            challenger = self.challengers.get(model.bundle.label)
+            slots = shared.layout.challengers.get((model.bundle.label, getattr(challenger, "label", "")))
+            if challenger is None or slots is None:
+                continue
+            split = self.splits.get(model.bundle.label)
+            counts = {result: int(totals[slot]) for result, slot in slots.items()}
+            found.append(
+                {
+                    "champion": model.bundle.label,
+                    "challenger": challenger.label,
+                    "digest": challenger.digest,
+                    "share": split.share if split else 0.0,
+                    "by": split.by if split else None,
+                    "scored_beside": counts,
+                }
+            )
+        return found
 
     def count_rejected(self, names: Mapping[str, str], fields: Iterable[str]) -> None:
         """Count the fields that a row of the model in a path was rejected for; none where there is none."""
@@ -139,6 +199,16 @@ class Service:
         raise NotFound("expected a model that is served, got another name or version: see /models")
 
 
+def splits_of(models: Iterable[ServedModel]) -> dict[str, SplitRequests]:
+    """The splits among served models, by the label of the champion."""
+    by_folder = {model.bundle.directory.resolve(): model for model in models}
+    return {
+        model.bundle.label: SplitRequests(rule, by_folder[folder].scorer)
+        for path, model in by_folder.items()
+        if (folder := challenger_folder(path)) in by_folder and (rule := split_of(path)) is not None
+    }
+
+
 def share_metrics(bundles: Sequence[Bundle], workers: int) -> SharedMetrics:
     """The counters of all workers; called once, before the first fork."""
     models = [(b.label, b.outcomes) for b in bundles]
@@ -146,6 +216,7 @@ def share_metrics(bundles: Sequence[Bundle], workers: int) -> SharedMetrics:
     layout = SlotLayout(models, references)
     for bundle in bundles:
         layout.register_fields(bundle.label, bundle.schema.names)
+        register_beside(bundle, layout)
     return SharedMetrics(layout, workers)
 
 
@@ -154,6 +225,38 @@ def register_models(bundles: Sequence[Bundle], shared: SharedMetrics) -> None:
     for bundle in bundles:
         shared.layout.register(bundle.label, bundle.outcomes, read_reference(bundle))
         shared.layout.register_fields(bundle.label, bundle.schema.names)
+        register_beside(bundle, shared.layout)
+
+
+def register_beside(bundle: Bundle, layout: SlotLayout) -> None:
+    """Give a bundle's groups their counters, and its challenger, if it has one that can be read."""
+    layout.register_groups(bundle.label, watched_groups(bundle), bundle.outcomes)
+    if (challenger := challenger_of(bundle)) is not None:
+        layout.register_challenger(bundle.label, challenger.label)
+
+
+def watched_groups(bundle: Bundle) -> dict[str, tuple[str, ...]]:
+    """The groups whose decisions are counted, by field: context, and features the description says to watch.
+
+    Of a field with more than `MAX_GROUPS`, or of numbers, there are none.
+    """
+    asked = set(bundle.manifest.get("groups") or ())
+    fields = [*bundle.context, *(f for f in bundle.schema.features if f.name in asked)]
+    found = {field.name: _groups(field) for field in fields}
+    return {name: groups for name, groups in found.items() if 0 < len(groups) <= MAX_GROUPS}
+
+
+def _groups(field: Feature) -> tuple[str, ...]:
+    if field.kind == "flag":
+        return ("0", "1")
+    return field.categories if field.kind == "category" else ()
+
+
+def challenger_of(bundle: Bundle) -> Bundle | None:
+    """The challenger of a served bundle, None if there is none or it cannot be read, which ends nothing."""
+    with suppress(BundleError):  # the log says why, when it is opened
+        return described_challenger(bundle.directory)
+    return None
 
 
 def open_service(settings: Settings, bundles: Sequence[Bundle] | None = None) -> Service:

@@ -50,6 +50,25 @@ def three_feature_bundle(out: Path, version: str = "1", trees: int = 20) -> Bund
     )
 
 
+def other_schema_bundle(out: Path, version: str = "2") -> Bundle:
+    """A bundle of the same name with one feature that rows of `THREE_FEATURES` lack, and must have."""
+    from export.assemble import assemble
+
+    schema = Schema([THREE_FEATURES["income"], Feature("debt", minimum=0, maximum=1e6, nullable=False)])
+    rows = sample_rows(schema, 500)
+    matrix = np.array([np.frombuffer(schema.encode(row)) for row in rows])
+    text = train(matrix, matrix[:, 0] > matrix[:, 1], schema, 5)
+    return assemble(
+        out,
+        model_text=text,
+        schema=schema,
+        name="three",
+        version=version,
+        decision=Decision(0.4, "grant", "decline", 5.0, 1.0),
+        golden=rows[:200],
+    )
+
+
 def edit(folder: Path, name: str, content: bytes) -> None:
     """Change a file of a bundle and its hash, as somebody would who edits it by hand."""
     (folder / name).write_bytes(content)

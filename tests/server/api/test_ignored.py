@@ -1,5 +1,6 @@
 """Members of a row that the model drops: taken whatever they hold, logged nowhere, named in the document."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
+from loadtest.harness.scrape import scrape, total
+from server.api.batch_bodies import text_rows
 from server.errors import BundleError, MalformedBody, SettingsError, UnacceptableRow
 from server.log.mask import Masking
 from server.model.bundle import Bundle
@@ -119,6 +122,11 @@ def test_context_is_taken_logged_and_changes_no_bit(with_context: Path, tmp_path
     with serving(with_context, tmp_path, log_mode=mode) as server:
         bodies = [*map(orjson.dumps, rows), padded]
         answers = exchange(server.url, *(post("/predict", body) for body in bodies))
+
+        def counted(group: str) -> float:
+            return total(scrape(server.url), "hotrow_group_decisions_total", field="sex", group=group)
+
+        eventually(lambda: (counted("f"), counted("m")) == (1.0, 1.0))
     assert {answer.status for answer in answers} == {200}
     assert len({orjson.loads(answer.body)["probability"] for answer in answers}) == 1
     logged = [
@@ -146,6 +154,20 @@ def test_context_that_no_log_could_hold_is_refused_by_name(with_context: Path) -
     assert decode(orjson.dumps({**ROW, "case": "x" * 200})) == decode(orjson.dumps(ROW))
     with pytest.raises(UnacceptableRow):
         decode(orjson.dumps({**ROW, "sexx": 1}))
+
+
+def test_context_is_columns_of_a_csv_body(with_context: Path) -> None:
+    schema = Bundle.load(with_context).schema
+    body = b"income,case,contract,sex\n2500.5,007,fixed-term,f\n100,,none,\n"
+    rows = asyncio.run(text_rows("text/csv", body, schema, 10, 1000)).texts
+    assert [orjson.loads(row) for row in rows] == [
+        {"income": 2500.5, "case": "007", "contract": "fixed-term", "sex": "f"},
+        {"income": 100, "contract": "none"},
+    ]
+    decode = row_decoder(schema)
+    assert decode(rows[0]) == decode(orjson.dumps({"income": 2500.5, "contract": "fixed-term"}))
+    with pytest.raises(UnacceptableRow, match="got another"):
+        asyncio.run(text_rows("text/csv", body.replace(b"case", b"kase"), schema, 10, 1000))
 
 
 def test_context_that_is_a_feature_stops_the_bundle(three: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from loadtest.harness.instances import wait_until
+from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import observer_of
 from server.log.history import AREAS, KEPT_MINUTES, Entries, History
 from server.log.minutes import Minutes, quantile
@@ -158,6 +159,9 @@ def test_any_worker_tells_of_all(bundle: Bundle, tmp_path: Path) -> None:
         refused = [m["models"].get(bundle.label, {}).get("refused", {}) for m in told()["all"]]
         assert sum(r.get("income", 0) for r in refused) == 2
         assert sum(r.get("", 0) for r in refused) == 2
+        page = scrape(subject.url)
+        fields = ("income", "")
+        assert [total(page, "hotrow_refused_fields_total", field=field) for field in fields] == [2, 2]
         assert set(told()["bins"][bundle.label]["columns"]) == set(THREE_FEATURES.names)
         victim = observer_of(subject.pid)
         victim.kill()

@@ -18,6 +18,7 @@ from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import has_ended, observer_of, runs
 from monitoring.logs.verification import verify
 from server.log import observer_process
+from server.log.challengers import Challengers
 from server.log.channel import Descriptions
 from server.log.observer_process import ObserverProcess
 from server.log.prediction_log import SharedLog
@@ -116,7 +117,8 @@ def test_failure_to_count_drift_costs_no_line(
     known = Known(log.channel.descriptions)
     config = next(Descriptions(log.channel.descriptions.descriptor).new())
     values = memoryview(mmap.mmap(metrics.descriptor, 0)).cast("d")
-    stream = Stream(0, log.channel.rings[0], known, config, values, None, Tallies())
+    challengers = Challengers(config, metrics.descriptor, values)
+    stream = Stream(0, log.channel.rings[0], known, config, values, None, Tallies(), challengers)
     for row in ROWS:
         model.scorer.respond(orjson.dumps(row), answers.append, time.perf_counter_ns())
         stream.work()

@@ -1,0 +1,194 @@
+"""Champion and challenger on the same rows: flips, shift, and what outcomes say where they came."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from monitoring.errors import LogError
+from monitoring.logs.database import literal, open_database
+from monitoring.outcomes import measures
+from monitoring.outcomes.decisions import Decisions
+from monitoring.outcomes.joined import load_outcomes, read_outcomes
+from monitoring.outcomes.measures import Interval
+from monitoring.outcomes.performance import costs
+from server.errors import first_line
+from server.model.bundle import Bundle
+
+#: The files that the challenger's process writes beside the prediction log.
+PATTERN = "challenger-*.ndjson"
+KEYS = ("id", "request_id", "row_id", "trace_id")
+WORST_ROWS = 5
+_COLUMNS = {
+    "ts": "TIMESTAMP",
+    "id": "VARCHAR",
+    "request_id": "VARCHAR",
+    "header_request_id": "VARCHAR",
+    "row_id": "VARCHAR",
+    "trace_id": "VARCHAR",
+    "model": "VARCHAR",
+    "score": "DOUBLE",
+    "decision": "VARCHAR",
+    "challenger": "VARCHAR",
+    "challenger_score": "DOUBLE",
+    "challenger_decision": "VARCHAR",
+}
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The figures of rows that have an outcome, of both models on the same rows.
+
+    `auc_gain` and `cost_saved` are the challenger's less the champion's, or the other way round
+    for costs, so that above 0 is better; the latter's interval holds at every look at once.
+    """
+
+    n: int
+    auc: Interval
+    challenger_auc: Interval
+    auc_gain: Interval
+    cost: float
+    challenger_cost: float
+    cost_saved: Interval
+
+    @property
+    def verdict(self) -> str:
+        """`better` or `worse` in cost, or `open` while either may be."""
+        if self.cost_saved.low > 0:
+            return "better"
+        return "worse" if self.cost_saved.high < 0 else "open"
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What one challenger said of the rows that its champion answered.
+
+    `flips` are (champion's decision, challenger's, rows); `shift` the mean of the challenger's score
+    less the champion's; `worst` the ids of the rows of the largest difference, with both scores.
+    """
+
+    champion: str
+    challenger: str
+    rows: int
+    first: str
+    last: str
+    flips: list[tuple[str, str, int]]
+    shift: Interval
+    worst: list[tuple[str, float, float]]
+    strangers: int = 0
+    paired: Paired | None = None
+
+    @property
+    def verdict(self) -> str:
+        """What outcomes say, `open` without any."""
+        return self.paired.verdict if self.paired else "open"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain values, None for what cannot be told."""
+        told = asdict(self) | {"verdict": self.verdict}
+        return json.loads(json.dumps(told), parse_constant=lambda _: None)  # type: ignore[no-any-return]
+
+
+def challenges(paths: Sequence[Path], bundle: Bundle, outcomes: Path | None = None) -> list[Challenge]:
+    """Every challenger of a bundle's model in the folders of a log; raises `LogError`.
+
+    Costs are those of the bundle, for both.
+    """
+    told = read_outcomes(outcomes) if outcomes is not None else None
+    if told is not None and (bundle.task != "binary" or told.key not in KEYS):
+        raise LogError(
+            f"expected outcomes of a binary model, by {', '.join(KEYS[:-1])} or {KEYS[-1]}, got outcomes by "
+            f"{told.key} of {bundle.label}, a {bundle.task} model"
+        )
+    with _open(paths, told.key if told else "id") as table:
+        pairs = table.rows("select distinct model, challenger from challenged order by all")
+        wanted = [pair for pair in pairs if pair[0] == bundle.label]
+        if not wanted:
+            found = ", ".join(f"{challenger} beside {model}" for model, challenger in pairs) or "none"
+            raise LogError(f"expected a challenger of {bundle.label}, got {found}: name the --model")
+        if told is not None:
+            load_outcomes(table, told)
+        return [_challenge(table, bundle, challenger, told is not None) for _, challenger in wanted]
+
+
+def _challenge(table: Decisions, bundle: Bundle, challenger: str, has_outcomes: bool) -> Challenge:
+    rows = f"challenged where model = {literal(bundle.label)} and challenger = {literal(challenger)}"
+    ((count, first, last, mean, deviation),) = table.rows(
+        "select count(*), min(ts)::varchar, max(ts)::varchar, avg(challenger_score - score), "
+        f"stddev_samp(challenger_score - score) from {rows}"
+    )
+    found = Challenge(
+        champion=bundle.label,
+        challenger=challenger,
+        rows=count,
+        first=first,
+        last=last,
+        flips=table.rows(
+            f"select decision, challenger_decision, count(*) from {rows} "
+            "and decision is distinct from challenger_decision group by all order by all"
+        ),
+        shift=Interval.around(mean, (deviation or math.nan) / math.sqrt(count)),
+        worst=table.rows(
+            f"select id, score, challenger_score from {rows} "
+            f"order by abs(challenger_score - score) desc, id limit {WORST_ROWS}"
+        ),
+    )
+    if not has_outcomes:
+        return found
+    joined = table.arrays(
+        "select score, challenger_score, decision, challenger_decision, o.value as outcome "
+        f"from (from {rows}) join outcomes o using (key)"
+    )
+    ((strangers,),) = table.rows(f"select count(*) from outcomes anti join (from {rows}) using (key)")
+    paired = _paired(joined, bundle) if len(joined["outcome"]) else None
+    return Challenge(**{**vars(found), "strangers": strangers, "paired": paired})
+
+
+def _paired(joined: dict[str, Any], bundle: Bundle) -> Paired:
+    outcome = np.asarray(joined["outcome"], dtype=np.float64)
+    scores = [np.asarray(joined[name], dtype=np.float64) for name in ("score", "challenger_score")]
+    missed, alarmed = costs(bundle)
+    spent = [
+        np.where(np.asarray(joined[name]) == bundle.decision.below, missed * outcome, alarmed * (1 - outcome))
+        for name in ("decision", "challenger_decision")
+    ]
+    return Paired(
+        n=len(outcome),
+        auc=measures.auc(scores[0], outcome),
+        challenger_auc=measures.auc(scores[1], outcome),
+        auc_gain=measures.auc_difference(scores[1], scores[0], outcome),
+        cost=float(spent[0].mean()),
+        challenger_cost=float(spent[1].mean()),
+        cost_saved=measures.at_every_look(spent[0] - spent[1]),
+    )
+
+
+@contextmanager
+def _open(paths: Sequence[Path], key: str) -> Iterator[Decisions]:
+    """The table `challenged`, each row once, `key` with it; raises `LogError`."""
+    files = [file for path in paths for file in (sorted(path.rglob(PATTERN)) if path.is_dir() else [path])]
+    if not files:
+        raise LogError(
+            f"expected a folder with {PATTERN} files, as the server writes them while a model has a "
+            f"challenger, got {', '.join(map(str, paths))} without"
+        )
+    listed = ", ".join(literal(str(file)) for file in files)
+    columns = ", ".join(f"{name}: '{kind}'" for name, kind in _COLUMNS.items())
+    name = "coalesce(request_id, header_request_id)" if key == "request_id" else key
+    with open_database() as (connection, _):
+        try:
+            connection.execute(
+                f"create table challenged as select *, {name} as key from read_json([{listed}], "
+                f"format='newline_delimited', columns={{{columns}}}, ignore_errors=true) "
+                "where id is not null and score is not null and challenger_score is not null "
+                "qualify row_number() over (partition by id, challenger order by ts) = 1"
+            )
+            yield Decisions(connection)
+        except (duckdb.InvalidInputException, duckdb.IOException) as error:
+            raise LogError(f"expected lines of a challenger, got: {first_line(error)}") from None

@@ -1,0 +1,1 @@
+"""Scores what was answered once more, with the challenger of the model that answered."""

@@ -1,0 +1,140 @@
+"""A challenger put beside a served model, made the champion, or taken away."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from server.durable import sync_directory, write_synced
+from server.errors import BundleError
+from server.model.arms import BY_REQUEST_ID, SPLIT_FILE, Split, challenger_folder, has_challenger
+from server.model.bundle import Bundle
+from server.model.exchange import beside
+from server.publish.publication import Publication, publish
+
+
+def challenge(new: Path | None, served: Path, split: Split | None) -> Publication:
+    """Put a copy of the bundle `new` beside `served`, answering a share of the requests, or none.
+
+    Without `new` only the share of the challenger that is there changes. Raises `BundleError`.
+    For who is `alone` in it.
+    """
+    champion, folder = Bundle.load(served), challenger_folder(served)
+    bundle = Bundle.load(new) if new is not None else _challenger(served)
+    _check(bundle, champion, split)
+    before = _split_bytes(folder)
+    had_one = has_challenger(served)
+    publication = None if new is None else publish(new, folder)
+    _write_split(folder, None if split is None else msgspec.json.encode(split))
+
+    def undo() -> None:
+        if publication is not None:
+            publication.undo()
+        if had_one:
+            _write_split(folder, before)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep() -> None:
+        if publication is not None:
+            publication.keep()
+
+    return Publication(folder, keep, undo)
+
+
+def promote(served: Path) -> Publication:
+    """Put the challenger in the place of `served`, whose model can be rolled back to; raises `BundleError`.
+
+    For who is `alone` in it.
+    """
+    _challenger(served)
+    folder = challenger_folder(served)
+    publication = publish(folder, served)
+    gone = withdraw(served)
+
+    def undo() -> None:
+        gone.undo()
+        publication.undo()
+
+    def keep() -> None:
+        publication.keep()
+        gone.keep()
+
+    return Publication(publication.served, keep, undo)
+
+
+def withdraw(served: Path) -> Publication:
+    """Take the challenger of `served` away; raises `BundleError`. For who is `alone` in it."""
+    folder = challenger_folder(served)
+    if not folder.is_dir():  # what a promotion that was cut short left is taken away, too
+        raise _none(served)
+    aside = beside(folder, "withdrawn")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    sync_directory(folder.parent)
+
+    def keep() -> None:
+        for left in (aside, *(beside(folder, word) for word in ("previous", "incoming", "publishing"))):
+            shutil.rmtree(left, ignore_errors=True)
+
+    return Publication(served.resolve(), keep, lambda: _back(aside, folder))
+
+
+def _back(aside: Path, folder: Path) -> None:
+    aside.rename(folder)
+
+
+def _challenger(served: Path) -> Bundle:
+    if not has_challenger(served):
+        raise _none(served)
+    return Bundle.load(challenger_folder(served))
+
+
+def _none(served: Path) -> BundleError:
+    return BundleError(
+        f"expected a challenger of {served} in {challenger_folder(served)}, got none: "
+        "put one there with `python -m server.models challenge NEW FOLDER`"
+    )
+
+
+def _check(bundle: Bundle, champion: Bundle, split: Split | None) -> None:
+    if bundle.name != champion.name or bundle.label == champion.label:
+        raise BundleError(f"expected another version of {champion.label} as challenger, got {bundle.label}")
+    if bundle.task != champion.task:
+        raise BundleError(f"expected a {champion.task} model as challenger, got a {bundle.task} one")
+    if not set(bundle.schema.names) & set(champion.schema.names):
+        raise BundleError(f"expected features of {champion.label} in {bundle.label}, got {_few(bundle)}")
+    fields = {*champion.schema.names, *champion.schema.context}
+    if split is not None and split.by != BY_REQUEST_ID and split.by not in fields:
+        raise BundleError(
+            f"expected {BY_REQUEST_ID}, or a field of {champion.label} or of its context, to split by, "
+            f"got {split.by}"
+        )
+
+
+def _few(bundle: Bundle) -> str:
+    return ", ".join(bundle.schema.names[:5])
+
+
+def lacking(served: Path) -> Iterable[str]:
+    """The features of a challenger that rows of its champion do not have: it scores them as missing."""
+    return sorted(set(_challenger(served).schema.names) - set(Bundle.load(served).schema.names))
+
+
+def _split_bytes(folder: Path) -> bytes | None:
+    try:
+        return (folder / SPLIT_FILE).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _write_split(folder: Path, content: bytes | None) -> None:
+    file = folder / SPLIT_FILE
+    if content is None:
+        file.unlink(missing_ok=True)
+    else:
+        part = folder / f"{SPLIT_FILE}.part"
+        write_synced(part, content)
+        part.replace(file)
+    sync_directory(folder)

@@ -1,0 +1,105 @@
+"""What is said of a challenger: flips and shift of its lines, and with outcomes which model is better."""
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from monitoring.outcomes import measures
+from tests.support.commands import run_inside as run
+from tests.support.kept import kept
+from tests.support.monitored import monitored_bundle
+
+ROWS = 4000
+#: Where a decision costs least at the bundle's costs of 5 to 1.
+CUT = 1 / 6
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return kept(monitored_bundle, tmp_path_factory.mktemp("challenge") / "three")
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lines of a champion that knows little and a challenger that knows much, some twice, one torn."""
+    folder = tmp_path_factory.mktemp("challenged")
+    random = np.random.default_rng(4)
+    truth = random.beta(1.5, 4, ROWS)
+    weak = np.clip(truth + random.normal(0, 0.3, ROWS), 0, 1)
+    outcome = (random.random(ROWS) < truth).astype(int)
+    lines = []
+    for i in range(ROWS):
+        decisions = ["decline" if score >= CUT else "grant" for score in (weak[i], truth[i])]
+        line = {"ts": "2026-03-01T08:00:00.000000Z", "id": f"0a-{i}", "request_id": f"r{i}"}
+        line |= {"model": "three@1", "score": weak[i], "decision": decisions[0]}
+        line |= {"challenger": "three@2", "challenger_score": truth[i], "challenger_decision": decisions[1]}
+        lines.append(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY))
+    content = b"\n".join([*lines, *lines[:10], b'{"ts": "2026'])
+    (folder / "challenger-8000-three@2.ndjson").write_bytes(content)
+    rows = [f"r{i},{outcome[i]}" for i in range(0, ROWS, 2)]
+    (folder / "outcomes.csv").write_text("request_id,outcome\n" + "\n".join([*rows, "r-none,1"]) + "\n")
+    np.savez(folder / "kept.npz", truth=truth, weak=weak, outcome=outcome)
+    return folder
+
+
+def challenge(log: Path, model: Path, *words: str) -> tuple[int, dict[str, object]]:
+    done = run("-m", "monitoring", "challenge", str(log), "--model", str(model), "--json", *words)
+    assert done.stdout, done.stderr
+    (one,) = orjson.loads(done.stdout)
+    return done.returncode, one
+
+
+def test_flips_and_outcomes_say_which_is_better(log: Path, model: Path) -> None:
+    kept_ = np.load(log / "kept.npz")
+    truth, weak, outcome = kept_["truth"], kept_["weak"], kept_["outcome"]
+    code, found = challenge(log, model, "--outcomes", str(log / "outcomes.csv"))
+    assert (code, found["verdict"], found["rows"], found["strangers"]) == (0, "better", ROWS, 1)
+    flips = {(a, b): n for a, b, n in found["flips"]}  # type: ignore[attr-defined]
+    assert flips == {
+        ("decline", "grant"): int(((weak >= CUT) & (truth < CUT)).sum()),
+        ("grant", "decline"): int(((weak < CUT) & (truth >= CUT)).sum()),
+    }
+    worst = int(np.abs(truth - weak).argmax())
+    assert found["worst"][0] == [f"0a-{worst}", weak[worst], truth[worst]]  # type: ignore[index]
+    some = slice(0, ROWS, 2)
+    paired: dict[str, dict[str, float]] = found["paired"]  # type: ignore[assignment]
+    ours, theirs = (roc_auc_score(outcome[some], score[some]) for score in (weak, truth))
+    assert paired["auc"]["value"] == pytest.approx(ours, abs=1e-12)
+    assert paired["auc_gain"]["value"] == pytest.approx(theirs - ours, abs=1e-12)
+    spent = [
+        np.where(score[some] < CUT, 5.0 * outcome[some], 1.0 - outcome[some]).mean()
+        for score in (weak, truth)
+    ]
+    assert paired["cost_saved"]["value"] == pytest.approx(spent[0] - spent[1], abs=1e-12)
+
+
+def test_without_outcomes_it_is_open_and_a_worse_one_exits_3(log: Path, model: Path, tmp_path: Path) -> None:
+    code, found = challenge(log, model)
+    assert (code, found["verdict"], found["paired"]) == (0, "open", None)
+    (file,) = log.glob("*.ndjson")
+    turned = file.read_bytes().replace(b'"challenger_', b'"x_').replace(b'"score"', b'"challenger_score"')
+    turned = turned.replace(b'"decision"', b'"challenger_decision"').replace(b'"x_', b'"')
+    (tmp_path / file.name).write_bytes(turned)
+    code, found = challenge(tmp_path, model, "--outcomes", str(log / "outcomes.csv"))
+    assert (code, found["verdict"]) == (3, "worse")
+
+
+def test_log_without_a_challenger_is_refused_in_a_sentence(model: Path, tmp_path: Path) -> None:
+    done = run("-m", "monitoring", "challenge", str(tmp_path), "--model", str(model))
+    assert done.returncode == 1
+    assert "expected a folder with challenger-*.ndjson files" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_bounds_hold_at_every_look() -> None:
+    """Of two equal models that are looked at after each 50 outcomes, few are ever called different."""
+    random = np.random.default_rng(8)
+    wrong = 0
+    for _ in range(200):
+        saved = random.choice([-5.0, -1.0, 0.0, 1.0, 5.0], 3000, p=[0.02, 0.08, 0.8, 0.08, 0.02])
+        looks = [measures.at_every_look(saved[:n]) for n in range(200, 3001, 50)]
+        wrong += any(look.low > 0 or look.high < 0 for look in looks)
+    assert wrong <= 10

@@ -1,0 +1,108 @@
+"""What a challenger's process makes of what was answered, for every task, without the process."""
+
+import mmap
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from server.challenger.shadow import Shadow
+from server.log.challengers import Challengers
+from server.log.ring import Ring, ring_bytes
+from server.model.bundle import Bundle
+from server.model.predictor import Predictor
+from server.scoring.one_row import make_scorer
+from tests.support.bundles import THREE_FEATURES, edit, rewritten, sample_rows
+from tests.support.monitored import house_bundle, houses
+
+SLOTS = {"same": 1, "flipped": 2, "rejected": 3, "shed": 4}
+
+
+def shadowed(
+    champion: Bundle, challenger: Bundle, rows: list[dict[str, Any]], folder: Path
+) -> tuple[list[dict[str, Any]], list[float]]:
+    """The lines and the counts of rows that were answered one by one, and then the first two as a batch."""
+    memory = os.memfd_create("ring")
+    os.ftruncate(memory, ring_bytes(2**20))
+    ring = Ring(mmap.mmap(memory, 0))
+    counts = memoryview(mmap.mmap(-1, 4096)).cast("d")
+    plan = {"champion": champion.label, "slots": SLOTS, "file": str(folder / "c.ndjson"), "file_bytes": 0}
+    shadow = Shadow(challenger, ring, plan, counts)
+    scorer, put, sent = make_scorer(champion, lambda *_: None), ring.writer(), list[bytes]()
+    for number, row in enumerate(rows):
+        scorer.respond(orjson.dumps(row), sent.append, 0)
+        told = sent[-1][:-1] + b',"trace_id":"ab"}'
+        assert put(1, 0, 0, number, 0.0, b"", told, orjson.dumps(row))
+    two = [orjson.loads(content) for content in sent[:2]]
+    members = [("probability", "probabilities"), ("decision", "decisions"), ("prediction", "predictions")]
+    batch = {many: [one[name] for one in two] for name, many in members if name in two[0]}
+    if "probabilities" in two[0]:
+        batch["probabilities"] = [one["probabilities"] for one in two]
+    text = orjson.dumps({"id": "b-1", "model": champion.label, **batch})
+    assert put(1, 0, 0, 9, 0.0, b"", text, orjson.dumps({"rows": rows[:2]}))
+    while shadow.work():
+        pass
+    lines = [orjson.loads(line) for line in (folder / "c.ndjson").read_bytes().splitlines()]
+    os.close(memory)
+    return lines, list(map(float, counts[1:5]))
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+def test_lines_say_both_for_every_task(task: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if task == "binary":
+        one = Bundle.load(request.getfixturevalue("three"))
+        rows = sample_rows(THREE_FEATURES, 30, seed=5)
+    else:
+        one, rows = house_bundle(tmp_path / "one", task), houses(30, seed=5)
+    two = Bundle.load(rewritten(one.directory, tmp_path / "two", version="2"))
+    lines, counts = shadowed(one, two, rows, tmp_path)
+    assert counts == [32.0, 0.0, 0.0, 0.0]
+    predictor = Predictor(two)
+    ids = [line["id"] for line in lines]
+    assert (ids[-2:], len(set(ids))) == (["b-1/0", "b-1/1"], 32)
+    for line, row in zip(lines, [*rows, *rows[:2]], strict=True):
+        output, outcome = predictor.predict(two.schema.encode(row))
+        assert line["challenger_score"] == line["score"] == np.max(output)
+        assert line["challenger_decision"] == line["decision"] == two.outcomes[outcome]
+        assert (line["model"], line["challenger"]) == (one.label, two.label)
+    assert [line.get("trace_id") for line in lines] == ["ab"] * 30 + [None] * 2
+
+
+def test_row_that_the_challenger_does_not_take_is_counted(three: Path, tmp_path: Path) -> None:
+    one = Bundle.load(three)
+    rows = [{"income": 5.0}, {"income": 6.0, "owner": True}, {"income": 7.0}]
+    folder = rewritten(three, tmp_path / "two", version="2")
+    golden = (folder / "golden.jsonl").read_bytes().splitlines()
+    edit(folder, "golden.jsonl", b"\n".join(g for g in golden if "owner" in orjson.loads(g)["row"]) + b"\n")
+    manifest = orjson.loads((folder / "bundle.json").read_bytes())
+    for feature in manifest["features"]:
+        if feature["name"] == "owner":
+            feature["nullable"] = False
+    (folder / "bundle.json").write_bytes(orjson.dumps(manifest))
+    lines, counts = shadowed(one, Bundle.load(folder), rows, tmp_path)
+    assert counts == [2.0, 0.0, 3.0, 0.0]
+    assert len(lines) == 2
+
+
+def test_what_finds_no_room_is_shed_and_one_that_cannot_start_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
+    metrics = os.memfd_create("metrics")
+    os.ftruncate(metrics, 4096)
+    counts = memoryview(mmap.mmap(metrics, 0)).cast("d")
+    config = {"server": "8000", "directory": str(tmp_path), "retention": {"file_bytes": 0}}
+    challengers = Challengers(config, metrics, counts)
+    plan = {"label": "m@2", "slots": SLOTS}
+    challenger = challengers.of({"challenger": plan, "folder": "m"})
+    assert challenger is not None
+    for number in range(70):
+        challenger.offer(1, [(0, 0, b"{}", number, b"x" * 2**16)])
+    challengers.look_after()
+    assert counts[4] > 0  # four of four and a half megabytes
+    assert challengers.of({"challenger": None, "folder": "m"}) is None
+    challenger.offer(1, [(0, 0, b"{}", 0, b"{}")])  # of an instance that was opened before: not kept
+    challengers.finish()
