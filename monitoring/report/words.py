@@ -53,7 +53,8 @@ def conclusions(report: Report) -> Iterator[str]:
     if report.drift is not None:
         yield from _drift_conclusions(report.drift)
     for odd in report.anomalies[:_MOST_ANOMALIES]:
-        yield f"{odd.figure} was unusual from {odd.since:%Y-%m-%d %H:%M} UTC on: {odd.why}."
+        since = f"{odd.since:%Y-%m-%d %H:%M} UTC"
+        yield f"{odd.figure.capitalize()} out of the ordinary from {since} on: {odd.why}."
     if more := report.anomalies[_MOST_ANOMALIES:]:
         yield f"{len(more)} more anomalies are listed below."
     if report.errors is not None:
