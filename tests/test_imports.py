@@ -137,7 +137,7 @@ FLOORS = {
     "simulated_month __main__",
     "export": "errors request forest lightgbm xgboost catboost onnx sklearn interpreter reading evaluation "
     "load verify assemble command arguments guard unguarded omissions __main__",
-    "train": "errors tables synthetic_tables study golden examples card french reasons own_table "
+    "train": "errors tables synthetic_tables study golden examples card french reasons policy own_table "
     "own_pipeline pipeline __main__",
 }
 

@@ -8,7 +8,7 @@ import orjson
 
 from server.model.bundle import Decision
 from train.study.study import searched
-from train.tables.features import MONOTONE, SCHEMA
+from train.tables.features import MISSING, MONOTONE, SCHEMA
 
 Figures = Mapping[str, Any]
 
@@ -30,10 +30,10 @@ _GROUP_COLUMNS = (
 )
 
 
-def model_card(figures: Figures, provenance: Figures, decision: Decision) -> str:
+def model_card(figures: Figures, provenance: Figures, decision: Decision, policy: Figures) -> str:
     """The card of a trained bundle, with the front matter Hugging Face reads.
 
-    `figures` is `report.evaluation`'s result, `provenance` the manifest's member.
+    `figures` is `report.evaluation`'s result, `provenance` and `policy` the manifest's members.
     """
     held, unseen = figures["held_out"], figures["out_of_fold"]
     synthetic = provenance["synthetic"]
@@ -47,6 +47,8 @@ def model_card(figures: Figures, provenance: Figures, decision: Decision) -> str
         decision=decision,
         provenance=provenance,
         searched=searched(provenance),
+        policy=policy,
+        missing=", ".join(f"`{name}`" for name in MISSING),
         source=_SYNTHETIC if synthetic else _files(provenance["data"]),
         with_rows=_with_rows(provenance["data"]),
         population="invented clients" if synthetic else "clients of one lender in one period",

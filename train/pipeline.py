@@ -13,6 +13,7 @@ from train.card import model_card
 from train.examples import find_examples
 from train.french import TRANSLATIONS
 from train.golden import golden_rows
+from train.policy import policy
 from train.reasons import REASONS
 from train.study.fit import model_text
 from train.study.html_report import write_report
@@ -99,18 +100,20 @@ def _provenance(request: Request, rows: Rows, sources: list[TableSource], done: 
 def _assemble(recipe: Recipe, done: Study, made_from: dict[str, Any]) -> Bundle:
     model = done.model
     chosen = decision(model, recipe.costs, ACCEPT, REFUSE)
+    decides = policy(done.parts.development, model.threshold)
     manifest = {
         "wording": WORDING,
         "translations": TRANSLATIONS,
         "reasons": REASONS,
         "context": CONTEXT,
+        "policy": decides,
         "evaluation": done.figures,
         "provenance": made_from,
         "examples": find_examples(model.probabilities, model.threshold),
     }
     files = {
         REFERENCE_FILE: reference(done),
-        CARD_FILE: model_card(done.figures, made_from, chosen).encode(),
+        CARD_FILE: model_card(done.figures, made_from, chosen, decides).encode(),
     }
     with writable(recipe.out):
         return assemble(

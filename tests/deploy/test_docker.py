@@ -45,7 +45,7 @@ def test_container_scores_logs_and_ends_with_its_stop_signal(reports: dict[str, 
     report = reports[target]
     status, body = report["answers"]["/predict"]
     assert status == 200
-    assert json.loads(body)["model"] == "credit@2"
+    assert json.loads(body)["model"] == "credit@3"
     assert report["exit_code"] == 0
     assert report["log_lines"] >= 1
 

@@ -114,7 +114,7 @@ def test_the_server_asks_the_kernel_for_nothing_that_the_unit_refuses(tmp_path: 
         body = b'{"AMT_INCOME_TOTAL": 168000, "AMT_CREDIT": 600000, "AGE_YEARS": 44}'
         request = urllib.request.Request(f"{url}/predict", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request) as answer:
-            assert json.load(answer)["model"] == "credit@2"
+            assert json.load(answer)["model"] == "credit@3"
         with urllib.request.urlopen(f"{url}/metrics") as answer:
             assert b"hotrow_worker_resident_memory_bytes" in answer.read()
         os.kill(parent.pid, signal.SIGTERM)

@@ -55,7 +55,7 @@ def answer(row: ReferenceRow, number: int, **changes: object) -> bytes:
 def test_request_records_tell_right_answers_from_wrong_shed_and_failed_ones(rows: list[ReferenceRow]) -> None:
     records = RequestRecords(rows)
     records.take(0, 200, answer(rows[0], 1), 0.0)
-    records.take(1, 200, answer(rows[0], 2, probability=rows[0].scores["credit@2"] + 1e-16), 0.0)
+    records.take(1, 200, answer(rows[0], 2, probability=rows[0].scores["credit@3"] + 1e-16), 0.0)
     records.take(2, 200, answer(rows[2], 3, model="other@1"), 0.0)
     records.take(0, 200, answer(rows[0], 1), 0.0)  # an id that was given before
     records.take(3, 200, b"not JSON", 0.0)

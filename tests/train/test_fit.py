@@ -210,6 +210,7 @@ def mean_margins(booster: Booster, rows: Rows, name: str, codes: list[float]) ->
 @pytest.mark.parametrize("name", ["NAME_EDUCATION_TYPE", "NAME_INCOME_TYPE", "FLAG_DOCUMENT_3"])
 def test_a_gap_that_the_data_never_have_is_not_scored_as_the_first_category(name: str) -> None:
     rows = clients(6000, SEED)
+    rows = replace(rows, inputs=replace(rows.inputs, missing={}))
     found = np.unique(rows.features[:, SCHEMA.names.index(name)]).tolist()
     margins = mean_margins(fit(rows, START, 0, 100), rows, name, [*found, np.nan])
     assert min(margins[:-1]) < margins[-1] < max(margins[:-1])

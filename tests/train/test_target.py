@@ -20,7 +20,7 @@ def test_a_new_and_an_empty_folder_can_be_written_to_and_nothing_is_left(tmp_pat
 
 def test_a_bundle_is_replaced_only_if_that_was_asked_for(tmp_path: Path) -> None:
     shutil.copytree(CREDIT, tmp_path / "credit")
-    with pytest.raises(TrainingRefused, match=r"got .*credit with credit@2 in it: .* --replace"):
+    with pytest.raises(TrainingRefused, match=r"got .*credit with credit@3 in it: .* --replace"):
         check_target(tmp_path / "credit", replace=False)
     check_target(tmp_path / "credit", replace=True)
     (tmp_path / "credit" / MANIFEST_FILE).write_text("{")

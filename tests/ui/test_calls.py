@@ -18,11 +18,15 @@ from tests.support.bundles import CREDIT, compared_rows, sample_rows
 from tests.support.export_models import lightgbm_bundle
 from tests.support.pages import JSON, decide, decisions, look, page_client, wait_for_lines
 from ui.words.values import texts_of
-from ui.words.wording import percents
+from ui.words.wording import Wording, decided, percents
 
 pytestmark = pytest.mark.whole
 
 SCHEMA = Bundle.load(CREDIT).schema
+#: What a verdict is called.
+HEADINGS = {
+    name: words.en for name, words in decided(Bundle.load(CREDIT), Wording.of(Bundle.load(CREDIT))).items()
+}
 RISKY = next(e["row"] for e in Bundle.load(CREDIT).manifest["examples"] if e["name"] == "risky")
 HOSTILE = ("<script>alert(1)</script>", "9" * 10_000, "=HYPERLINK('http://x')")
 CSV = {"Content-Type": "text/csv"}
@@ -70,7 +74,7 @@ def test_decision_shown_is_that_of_predict_in_1000_random_cases(client: TestClie
         document = answer_in(shown)
         assert document["probability"] == answer["probability"]
         assert document["decision"] == answer["decision"]
-        heading = "Accepted" if answer["decision"] == "accept" else "Refused"
+        heading = HEADINGS[answer["decision"]]
         assert f">{heading}</h2>" in shown
         assert f">{heading}</h2>" in ask(client, "what-if", texts)["html"]
 
@@ -194,10 +198,10 @@ def plain(value: Any) -> Any:
 
 def test_many_cases_are_answered_as_predict_answers_each(client: TestClient) -> None:
     rows = sample_rows(SCHEMA, 300, seed=3)
-    before = decisions(client) + decisions(client, "refuse")
+    before = sum(decisions(client, decision) for decision in HEADINGS)
     answer = client.post("/page/many?first=2", content=table_of(rows, client="C-1"), headers=CSV).json()
     assert (answer["rows"], answer["bad"], answer["faults"]) == (300, 0, [])
-    assert decisions(client) + decisions(client, "refuse") == before + 300
+    assert sum(decisions(client, decision) for decision in HEADINGS) == before + 300
     assert sum(answer["counts"]) == sum(answer["outcomes"].values()) == 300
     scored = list(csv.DictReader(io.StringIO(answer["header"] + answer["csv"])))
     for row, given in zip(rows[:50], scored, strict=False):
@@ -298,7 +302,7 @@ def test_operations_show_the_metrics_and_ask_for_nothing_else(client: TestClient
         "Drift, strongest first",
         "Worker 1",
         "No line was lost",
-        "credit@2, graph",
+        "credit@3, graph",
         f"{compared_rows(CREDIT)} rows compared with the trained model, 0 bits different",
     ):
         assert words in said

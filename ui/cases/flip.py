@@ -51,18 +51,23 @@ class Flips:
             margins = self._predictor.margins(rows)
         else:
             margins = await asyncio.to_thread(self._predictor.margins, rows)
-        decision = self._predictor.predict(row)[1]
+        turns = self._turns(self._predictor.predict(row)[1])
         best: dict[str, Flip] = {}
         probabilities = self._predictor.probabilities(margins)
         decisions = self._predictor.outcomes(np.array(probabilities), rows).tolist()
         for case, owner, probability, other in zip(rows, owners, probabilities, decisions, strict=True):
-            if other == decision:
+            if other not in turns:
                 continue
             name, column = self._names[owner], self._columns[owner]
             size = self._size(name, float(values[column]), float(case[column]))
             if name not in best or size < best[name].size:
                 best[name] = Flip(name, float(case[column]), probability, other, size)
         return sorted(best.values(), key=lambda change: change.size)
+
+    def _turns(self, decision: int) -> frozenset[int]:
+        """The decisions that turn one: of the first the score's others, of any other the first."""
+        by_score = len(self._predictor.judge.limits) + 1 if self._predictor.judge is not None else 2
+        return frozenset(range(1, by_score)) if decision == 0 else frozenset({0})
 
     def _cases(self, values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[Matrix, list[int]]:
         """Every value of every feature in turn, float64 [n, F], and whose turn each is."""

@@ -54,7 +54,7 @@ def test_the_first_model_answers_where_none_is_named(url: str) -> None:
     assert patient.get(url + "/model").json()["name"] == "credit"
     assert patient.post(url + "/predict", json=ROW).status_code == 422
     listed = patient.get(url + "/models").json()["models"]
-    assert [(m["name"], m["version"]) for m in listed] == [("credit", "2"), ("three", "1"), ("three", "2")]
+    assert [(m["name"], m["version"]) for m in listed] == [("credit", "3"), ("three", "1"), ("three", "2")]
 
 
 @pytest.mark.parametrize("path", ["/models/four", "/models/three/versions/3", "/models/%2e%2e%2fetc"])
