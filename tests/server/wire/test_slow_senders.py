@@ -78,15 +78,15 @@ def test_slow_senders_keep_no_other_from_its_answer(besieged: str, kind: str) ->
 
 @pytest.fixture(scope="module")
 def impatient(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
-    """A server with two seconds for 8,000 bytes, and room for two bodies of 1 MiB."""
+    """A server with three seconds for 8,000 bytes, and room for two bodies of 1 MiB."""
     folder = tmp_path_factory.mktemp("impatient")
-    settings = {"request_timeout_seconds": "2", "max_batch_bytes": str(2**20)}
+    settings = {"request_timeout_seconds": "3", "max_batch_bytes": str(2**20)}
     with serving(three, folder, **settings) as subject:
         yield subject
 
 
 def test_slow_uploads_that_go_on_are_answered(impatient: Subject) -> None:
-    """12 kB/s for three times as long as a client may be silent."""
+    """12 kB/s for twice as long as a client may be silent."""
     requests = [post("/predict", BODY + b" " * 72_000), post("/predict/batch", BATCH + b" " * 72_000)]
     with open_connections(impatient.url, len(requests), b"") as connections:
         for start in range(0, max(map(len, requests)), 2400):
@@ -110,7 +110,7 @@ def test_upload_that_hardly_goes_on_is_408(impatient: Subject) -> None:
                 received += connection.recv(65_536)
                 break
     assert received.startswith(b"HTTP/1.1 408")
-    assert b"expected 8000 bytes of the body or its end within 2 s" in received
+    assert b"expected 8000 bytes of the body or its end within 3 s" in received
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
