@@ -45,6 +45,9 @@ COMMANDS = {
     ),
     "erase": Command("monitoring erase", "rows taken out of a log", "monitoring", ("duckdb", "polars")),
     "find": Command("monitoring find", "the lines of an id or a caller", "monitoring", ("duckdb", "polars")),
+    "challenge": Command(
+        "monitoring challenge", "what a challenger would have cost", "monitoring", ("duckdb", "polars")
+    ),
     "outcomes": Command("monitoring outcomes", "how good scores were", "monitoring", ("duckdb", "polars")),
     "fairness": Command("monitoring fairness", "decisions by group", "monitoring", ("duckdb", "polars")),
     "simulate-month": Command(

@@ -59,6 +59,21 @@ def auc(score: Vector, outcome: Vector) -> Interval:
     return Interval(value, max(0.0, found.low), min(1.0, found.high))
 
 
+def auc_below(curve: Vector, bad: int, good: int, at: tuple[float, float]) -> Interval:
+    """The area of the rows below a threshold alone, of which so many are bad and good.
+
+    `curve` is the ROC curve of all rows, float64 [points, 2] of false and true positive rates, and
+    `at` its point at the threshold: what lies beyond is the curve of the rows below, stretched.
+    Source of the deviation: J. Hanley, B. McNeil, Radiology 143 (1982), formula 1.
+    """
+    beyond = np.vstack([at, curve[(curve >= at).all(axis=1)], (1.0, 1.0)])
+    false, true = (beyond - at).T / np.subtract(1.0, at)[:, None]
+    area = float(np.sum(np.diff(false) * (true[1:] + true[:-1]) / 2))
+    of_bad, of_good = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area) + (bad - 1) * (of_bad - area**2) + (good - 1) * (of_good - area**2)
+    return Interval.around(area, math.sqrt(spread / (bad * good)))
+
+
 def auc_difference(score: Vector, other: Vector, outcome: Vector) -> Interval:
     """The area of `score` less that of `other` on the same rows, with DeLong's interval for the pair."""
     bad, good = outcome == 1, outcome == 0

@@ -179,7 +179,7 @@ def performance(
         cost=float((missed * accepted * outcome + alarmed * ~accepted * (1 - outcome)).mean()),
         surprise=surprise,
         bins=measures.calibration_bins(score, outcome),
-        worse=_worse(len(score), auc, surprise, bundle, looks),
+        worse=_worse(len(score), auc, surprise, _least_auc(bundle, bool(accepted.all())), looks),
     )
 
 
@@ -189,7 +189,7 @@ def costs(bundle: Bundle) -> tuple[float, float]:
     return decision.cost_false_negative or 1.0, decision.cost_false_positive or 1.0
 
 
-def _worse(n: int, auc: Interval, surprise: float, bundle: Bundle, looks: int) -> str:
+def _worse(n: int, auc: Interval, surprise: float, least: float, looks: int) -> str:
     if n < MIN_OUTCOMES:
         return ""
     limit = float(norm.isf(FALSE_ALARM_RATE / looks / 2))
@@ -197,12 +197,30 @@ def _worse(n: int, auc: Interval, surprise: float, bundle: Bundle, looks: int) -
     if abs(surprise) > limit:
         than = "more" if surprise > 0 else "fewer"
         reasons.append(f"{than} outcomes than the scores promise, by {abs(surprise):.1f} standard deviations")
-    promised = bundle.manifest.get("evaluation", {}).get("held_out", {}).get("auc_interval")
     deviation = (auc.high - auc.low) / 2 / float(norm.ppf((1 + measures.CONFIDENCE) / 2))
-    # Against the lower end of what was promised: that figure has its own chance.
-    if promised and auc.value + limit * deviation < promised[0]:
-        reasons.append(f"AUC {auc.value:.3f}, at least {promised[0]:.3f} in training's held-out rows")
+    if auc.value + limit * deviation < least:
+        reasons.append(f"AUC {auc.value:.3f}, at least {least:.3f} in training's held-out rows")
     return "; ".join(reasons)
+
+
+def _least_auc(bundle: Bundle, is_accepted_alone: bool) -> float:
+    """The lower end of what training's held-out rows promised, as that has its own chance; NaN if none did.
+
+    Where those who were refused have no outcomes, the held-out rows that would have
+    been accepted are what to compare with: within a range of scores fewer pairs differ.
+    """
+    held = bundle.manifest.get("evaluation", {}).get("held_out", {})
+    if not is_accepted_alone:
+        return float(held.get("auc_interval", [math.nan])[0])
+    curve, counts = held.get("curves", {}).get("roc"), held.get("confusion")
+    if not curve or not counts or not min(counts["false_negative"], counts["true_negative"]):
+        return math.nan
+    return measures.auc_below(
+        np.array([[point["false_positive_rate"], point["true_positive_rate"]] for point in curve]),
+        counts["false_negative"],
+        counts["true_negative"],
+        (held["false_positive_rate"], 1.0 - held["false_negative_rate"]),
+    ).low
 
 
 def _promised(decisions: Decisions, bundle: Bundle, by: str) -> dict[str, Expected]:

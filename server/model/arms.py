@@ -23,7 +23,7 @@ BY_REQUEST_ID = "request_id"
 _PARTS = 2**64
 
 
-class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TrafficSplit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The `share`, in percent, of the requests that the challenger answers, drawn `by` a key of theirs."""
 
     share: Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
@@ -74,14 +74,14 @@ def described_challenger(served: Path) -> Bundle | None:
         raise BundleError(f"expected a bundle in {folder}, got: {first_line(error)}") from None
 
 
-def split_of(served: Path) -> Split | None:
+def split_of(served: Path) -> TrafficSplit | None:
     """Which requests the challenger of the model in a folder answers, None if it answers none.
 
     Raises `BundleError`.
     """
     file = challenger_folder(served) / SPLIT_FILE
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Split) if has_challenger(served) else None
+        return msgspec.json.decode(file.read_bytes(), type=TrafficSplit) if has_challenger(served) else None
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:

@@ -8,13 +8,13 @@ import msgspec
 
 from server.durable import sync_directory, write_synced
 from server.errors import BundleError
-from server.model.arms import BY_REQUEST_ID, SPLIT_FILE, Split, challenger_folder, has_challenger
+from server.model.arms import BY_REQUEST_ID, SPLIT_FILE, TrafficSplit, challenger_folder, has_challenger
 from server.model.bundle import Bundle
 from server.model.exchange import beside
 from server.publish.publication import Publication, publish
 
 
-def challenge(new: Path | None, served: Path, split: Split | None) -> Publication:
+def challenge(new: Path | None, served: Path, split: TrafficSplit | None) -> Publication:
     """Put a copy of the bundle `new` beside `served`, answering a share of the requests, or none.
 
     Without `new` only the share of the challenger that is there changes. Raises `BundleError`.
@@ -98,7 +98,7 @@ def _none(served: Path) -> BundleError:
     )
 
 
-def _check(bundle: Bundle, champion: Bundle, split: Split | None) -> None:
+def _check(bundle: Bundle, champion: Bundle, split: TrafficSplit | None) -> None:
     if bundle.name != champion.name or bundle.label == champion.label:
         raise BundleError(f"expected another version of {champion.label} as challenger, got {bundle.label}")
     if bundle.task != champion.task:

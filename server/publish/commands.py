@@ -10,7 +10,7 @@ import msgspec
 
 from server.cli import add_options
 from server.errors import BundleError, SettingsError, shown
-from server.model.arms import BY_REQUEST_ID, Split
+from server.model.arms import BY_REQUEST_ID, TrafficSplit
 from server.model.bundle import Bundle
 from server.model.exchange import alone
 from server.process.verdict import run_check
@@ -128,12 +128,12 @@ def withdraw_model(options: argparse.Namespace) -> None:
         _take(options, server, withdraw(options.folder))
 
 
-def _split(options: argparse.Namespace) -> Split | None:
+def _split(options: argparse.Namespace) -> TrafficSplit | None:
     """What `--share` and `--by` ask for; raises `SettingsError`."""
     if options.share is None:
         return None
     try:
-        return msgspec.convert({"share": options.share, "by": options.by}, Split)
+        return msgspec.convert({"share": options.share, "by": options.by}, TrafficSplit)
     except msgspec.ValidationError:
         raise SettingsError(
             f"expected a --share of more than 0 and at most 100 percent, got {options.share:g}"

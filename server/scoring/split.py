@@ -1,7 +1,7 @@
 """One path, two models: each request is answered by the champion, or by the challenger that drew it."""
 
 from server.errors import Problem
-from server.model.arms import Split, key_of
+from server.model.arms import TrafficSplit, key_of
 from server.model.predictor import ONNX_ERRORS
 from server.scoring.one_row import Beside, Respond, Scorer, Send
 
@@ -12,7 +12,7 @@ FAILURES: tuple[type[Exception], ...] = (Problem, *ONNX_ERRORS)
 class SplitRequests:
     """Whose a request is, of a model whose `challenger` answers a share."""
 
-    def __init__(self, rule: Split, challenger: Scorer) -> None:
+    def __init__(self, rule: TrafficSplit, challenger: Scorer) -> None:
         self.share, self.by, self.challenger = rule.share, rule.by, challenger
         self._key, self._draws = key_of(rule.by), rule.draws(challenger.bundle.label)
 

@@ -76,6 +76,7 @@ def test_replicas_get_the_settings_without_the_secrets() -> None:
     assert sent.keys() == {"HOTROW_DRAIN_SECONDS", "HOTROW_LOG_MODE", "HOTROW_LOG_DIR"}
 
 
+@pytest.mark.timeout(900)  # Ray starts processes by the dozen
 def test_update_and_lost_node_under_load_answer_nothing_wrong(
     three: Path, tmp_path: Path, nodes: Nodes
 ) -> None:

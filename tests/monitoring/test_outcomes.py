@@ -12,11 +12,15 @@ import orjson
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
 
+from export.evaluation.cost import Costs
+from export.evaluation.evaluate import evaluate
 from monitoring.__main__ import main
 from monitoring.errors import LogError
 from monitoring.outcomes import measures
 from monitoring.outcomes.estimate import expected
+from monitoring.outcomes.joined import Joined
 from monitoring.outcomes.measures import Vector
+from monitoring.outcomes.performance import performance
 from server.model.bundle import Bundle
 from tests.support.monitored import monitored_bundle
 
@@ -178,3 +182,31 @@ def test_calibrated_outcomes_are_called_worse_once_in_a_thousand_windows_at_most
     score = scores(500)
     surprises = [abs(measures.surprise(score, drawn(score, seed))) for seed in range(1000)]
     assert sum(value > 3.29 for value in surprises) <= 3
+
+
+def test_area_below_a_threshold_is_that_of_the_rows_below_it() -> None:
+    score = scores(4000)
+    outcome, low = drawn(score), score < 0.2
+    curve = np.column_stack(roc_curve(outcome, score)[:2])
+    at = tuple(float((~low)[outcome == value].mean()) for value in (0, 1))
+    bad = int(outcome[low].sum())
+    found = measures.auc_below(curve, bad, int(low.sum()) - bad, (at[0], at[1]))
+    assert found.value == pytest.approx(roc_auc_score(outcome[low], score[low]), abs=1e-12)
+    delong = measures.auc(score[low], outcome[low])
+    assert found.high - found.low == pytest.approx(delong.high - delong.low, rel=0.2)  # a little wide
+
+
+def test_accepted_alone_are_compared_with_the_accepted_of_training(bundle: Bundle, tmp_path: Path) -> None:
+    """Good scores of which only the low ones have outcomes are not worse; such that tell nothing are."""
+    score = np.clip(scores(6000, seed=5), 0.001, 0.999)
+    held = evaluate(drawn(score, 7), score, 0.15, Costs(10.0, 1.0))
+    for name, shuffled in (("as promised", False), ("of chance", True)):
+        told = Bundle.load(bundle.directory)
+        told.manifest["evaluation"] = {"held_out": held}
+        rate = np.random.default_rng(3).permutation(score) if shuffled else score
+        low = score < 0.15
+        one = np.full(int(low.sum()), "", dtype=object)
+        everything = np.ones(len(one), dtype=np.bool_)
+        joined = Joined(score[low], drawn(rate, 8)[low], everything, one, one, len(one), len(one), 0)
+        found = performance(joined, told, name, everything)
+        assert ("AUC" in found.worse) == shuffled, (name, found)

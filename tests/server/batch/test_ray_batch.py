@@ -59,6 +59,7 @@ def is_joined(shards: list[Path], whole: Path) -> bool:
         return file.read(1) == b""
 
 
+@pytest.mark.timeout(900)  # Ray starts processes by the dozen
 def test_batch_outlives_its_command_and_a_node(tmp_path: Path, nodes: Nodes) -> None:
     """The command is killed, run again, then a node is killed: complete, equal, nothing written twice."""
     source, whole, out = tmp_path / "in.csv", tmp_path / "whole.csv", tmp_path / "out"

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from server.errors import BundleError
-from server.model.arms import SPLIT_FILE, Split, challenger_folder, key_of, split_of
+from server.model.arms import SPLIT_FILE, TrafficSplit, challenger_folder, key_of, split_of
 
 
 @pytest.mark.parametrize("share", [0.5, 10.0, 50.0, 99.0])
 def test_shares_come_out_over_many_keys(share: float) -> None:
-    draws = Split(share).draws("credit@2")
+    draws = TrafficSplit(share).draws("credit@2")
     drawn = sum(draws(b"client-%d" % i) for i in range(100_000))
     deviation = math.sqrt(100_000 * share / 100 * (1 - share / 100))
     assert abs(drawn - 1000 * share) < 4 * deviation
@@ -20,13 +20,14 @@ def test_shares_come_out_over_many_keys(share: float) -> None:
 def test_same_key_has_the_same_arm_and_a_larger_share_gives_none_back() -> None:
     keys = [b"client-%d" % i for i in range(10_000)]
     # As drawn where this was first run: another machine, version or restart draws the same.
-    draws = Split(10.0).draws("credit@2")
+    draws = TrafficSplit(10.0).draws("credit@2")
     assert [key for key in keys[:40] if draws(key)] == [b"client-7", b"client-37"]
     arms = [
-        {key for key in keys if Split(share).draws("credit@2")(key)} for share in (1.0, 10.0, 60.0, 100.0)
+        {key for key in keys if TrafficSplit(share).draws("credit@2")(key)}
+        for share in (1.0, 10.0, 60.0, 100.0)
     ]
     assert arms[0] < arms[1] < arms[2] < arms[3] == set(keys)
-    other = {key for key in keys if Split(10.0).draws("credit@3")(key)}
+    other = {key for key in keys if TrafficSplit(10.0).draws("credit@3")(key)}
     assert len(other & arms[1]) < len(arms[1]) / 4  # another challenger draws anew
 
 

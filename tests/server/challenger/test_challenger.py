@@ -15,7 +15,7 @@ from loadtest.harness.reference_rows import scored
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import Subject, observer_of
 from monitoring.logs.verification import verify
-from server.model.arms import SPLIT_FILE, Split, challenger_folder
+from server.model.arms import SPLIT_FILE, TrafficSplit, challenger_folder
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from tests.support.bundles import THREE_FEATURES, other_schema_bundle, sample_rows, three_feature_bundle
@@ -91,7 +91,7 @@ def shadow_of(subject: Subject) -> psutil.Process:
 def test_challenged_with_a_share_and_promoted(versions: list[Path], served: Path, tmp_path: Path) -> None:
     """It answers its share on both paths, scores what the champion answered, and becomes the champion."""
     one, two = (Predictor(Bundle.load(version)) for version in versions)
-    draws = Split(40.0).draws("three@2")
+    draws = TrafficSplit(40.0).draws("three@2")
     expected = [f"three@{1 + draws(b'r-%d' % i)}" for i in range(len(ROWS))]
     with serving(served, tmp_path, "--workers", "2") as subject:
         code, said = command(subject, "challenge", served, versions[1], "--share", "40")

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from server.errors import BundleError, UnacceptableRow
-from server.model.arms import Split, challenger_folder, described_challenger, split_of
+from server.model.arms import TrafficSplit, challenger_folder, described_challenger, split_of
 from server.model.bundle import Bundle
 from server.publish.challenge import challenge, promote, withdraw
 from server.scoring.service import Service, open_service
@@ -44,9 +44,9 @@ def answered(service: Service, path: str, query: str = "", body: bytes = orjson.
 def test_share_is_answered_by_the_challenger_on_every_path_but_those_of_a_version(
     served: Path, second: Path
 ) -> None:
-    challenge(second, served, Split(40.0)).keep()
+    challenge(second, served, TrafficSplit(40.0)).keep()
     service = opened(served)
-    draws = Split(40.0).draws("three@2")
+    draws = TrafficSplit(40.0).draws("three@2")
     expected = [f"three@{1 + draws(id_)}" for id_ in IDS]
     assert set(expected) == {"three@1", "three@2"}
     for path in ("/predict", "/models/three/predict"):
@@ -68,7 +68,7 @@ def test_share_is_answered_by_the_challenger_on_every_path_but_those_of_a_versio
 
 
 def test_row_that_the_challenger_does_not_take_is_the_champions(served: Path, second: Path) -> None:
-    challenge(second, served, Split(100.0)).keep()
+    challenge(second, served, TrafficSplit(100.0)).keep()
     folder = challenger_folder(served)
     golden = (folder / "golden.jsonl").read_bytes().splitlines()
     few = [line for line in golden if orjson.loads(line)["row"]["income"] <= 10.0]
@@ -87,19 +87,19 @@ def test_row_that_the_challenger_does_not_take_is_the_champions(served: Path, se
 
 def test_life_of_a_challenger_in_its_folders(served: Path, second: Path) -> None:
     with pytest.raises(BundleError, match="expected a challenger of"):
-        challenge(None, served, Split(10.0))
+        challenge(None, served, TrafficSplit(10.0))
     with pytest.raises(BundleError, match="another version of three@1"):
         challenge(served, served, None)
-    undone = challenge(second, served, Split(10.0))
-    assert split_of(served) == Split(10.0)
+    undone = challenge(second, served, TrafficSplit(10.0))
+    assert split_of(served) == TrafficSplit(10.0)
     undone.undo()
     assert not challenger_folder(served).exists()
     challenge(second, served, None).keep()
     assert split_of(served) is None
     with pytest.raises(BundleError, match="expected request_id, or a field of three@1"):
-        challenge(None, served, Split(10.0, "client"))
-    changed = challenge(None, served, Split(10.0, "contract"))
-    assert split_of(served) == Split(10.0, "contract")
+        challenge(None, served, TrafficSplit(10.0, "client"))
+    changed = challenge(None, served, TrafficSplit(10.0, "contract"))
+    assert split_of(served) == TrafficSplit(10.0, "contract")
     changed.undo()
     assert split_of(served) is None
     promoted = promote(served)
