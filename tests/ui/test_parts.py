@@ -21,6 +21,7 @@ from tests.support.pages import page_client
 from train.french import TRANSLATIONS
 from train.tables.features import SCHEMA
 from ui.cases.table import UploadedTable, columns_of, harmless, read_table
+from ui.drawing.plots import trend
 from ui.records.register import Register
 from ui.tabs.day import Day
 from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
@@ -29,6 +30,7 @@ from ui.tabs.operations import Operations
 from ui.words.card import card_html
 from ui.words.labels import Labels
 from ui.words.proof import parity_sentence
+from ui.words.text import Text
 
 
 @pytest.mark.parametrize(
@@ -319,3 +321,10 @@ def test_the_day_tells_each_minute_once_and_the_fields_refused_most(opened: Serv
     # Two minutes of a day stand at its end, and do not fill it.
     assert 'points="99.93,' in shown
     assert f"{words.label(schema.features[0]).en} (4), no feature of the model (2)" in shown
+
+
+def test_trend_of_one_value_is_a_dot() -> None:
+    """A line needs two points; the first minute of a day has one."""
+    drawn = trend([("first", [3.0])], Text("a", "a"), 1440, Text("b", "b"), Text("c", "c"))
+    assert 'points="100.00,4.00 100.00,4.00"' in drawn
+    assert drawn.count("<polyline") == 1
