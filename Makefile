@@ -29,7 +29,9 @@ run: $(VENV)/app ## serve a model (MODEL=models/credit) with its page at http://
 test: lint ## format, style, types, and the tests that need nothing but .venv (minutes)
 	@$(PYTEST) -m "not whole"
 
-test-all: lint foreign .venv-evidently/bin/done .venv-ray/bin/done ## that and the rest: what .ci/run calls
+test-all: $(VENV)/dev foreign .venv-evidently/bin/done .venv-ray/bin/done ## that and the rest: what .ci/run calls
+	@# Types take one processor: on the other what tests import is compiled, once and not in each process.
+	@$(RUN) pytest --collect-only -q >/dev/null 2>&1 & $(MAKE) --no-print-directory lint; code=$$?; wait; exit $$code
 	@$(PYTEST)
 
 coverage: $(VENV)/dev ## run the suite and write htmlcov/index.html
