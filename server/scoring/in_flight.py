@@ -58,7 +58,8 @@ class Limiter:
         self.max_body_bytes = max_body_bytes
         self._max_requests = max_requests
         self._max_waiting = max(1, max_requests // WAITING_SHARE)
-        self._max_held_bytes = AT_WORK * max_body_bytes
+        #: What all bodies together may hold, so that a longer one never finds room.
+        self.max_held_bytes = AT_WORK * max_body_bytes
         self._counts: Counter[str] = Counter()
         self._waiting = 0
         self._coming = 0
@@ -79,7 +80,7 @@ class Limiter:
 
     @property
     def _is_filled(self) -> bool:
-        return self._held_bytes >= self._max_held_bytes
+        return self._held_bytes >= self.max_held_bytes
 
     def has_room(self, kind: str, body_bytes: float) -> bool:
         """Whether a request of this kind with a body of this length is taken."""
@@ -141,7 +142,7 @@ class Limiter:
         else all others that are read now would be rejected with it.
         """
         taken = self._held_bytes + self._arriving_bytes
-        is_rejected = body_bytes > SMALL_BYTES and taken + new_bytes > self._max_held_bytes
+        is_rejected = body_bytes > SMALL_BYTES and taken + new_bytes > self.max_held_bytes
         if not self._has_arriving:
             loop.call_soon(self._arrived)
             self._has_arriving = True
@@ -153,7 +154,7 @@ class Limiter:
 
     def hold(self, new_bytes: int, body_bytes: int) -> bool:
         """Take so many more bytes of a body of which there are `body_bytes` by now, if there is room."""
-        if body_bytes > SMALL_BYTES and self._held_bytes + new_bytes > self._max_held_bytes:
+        if body_bytes > SMALL_BYTES and self._held_bytes + new_bytes > self.max_held_bytes:
             return False
         self._held_bytes += new_bytes
         return True

@@ -72,6 +72,16 @@ def test_a_decision_is_found_by_its_number_and_by_its_case_and_equal_to_the_bit(
     assert "identique au bit près" in text_of(ask(client, "look-up", number=id_, language="fr")["html"])
 
 
+def test_case_number_is_found_as_it_was_typed(client: TestClient, logs: Path) -> None:
+    """With marks that nobody sees, as copied from a letter; longer than what is logged; with blanks."""
+    for typed in (" C\u202e-2\u200b0\x00 ", "C-21" * 100, "<img src=x>\u2028"):
+        id_ = decided(client, case=typed)
+        wait_for_lines(logs, id_)
+        found = ask(client, "look-up", number=typed)["html"]
+        assert f"Reference {id_} " in text_of(found)
+        assert "<img" not in found
+
+
 def test_reasons_are_one_list_on_page_log_record_and_letter(client: TestClient, logs: Path) -> None:
     row = EXAMPLES["risky"]
     id_ = decided(client)

@@ -91,3 +91,11 @@ def test_a_broken_workbook_ends_a_process_and_not_the_server(tmp_path: Path) -> 
             1,
             "x",
         ]
+
+
+def test_file_that_never_finds_room_is_too_large(tmp_path: Path) -> None:
+    """It was told to come again, for ever."""
+    with page_client(CREDIT, tmp_path, max_batch_bytes=2**20) as client:
+        for path in ("/page/many/sheet", "/page/many/workbook"):
+            answer = client.post(path, content=bytes(3 * 2**20), headers={"Content-Type": "text/csv"})
+            assert (answer.status_code, f"at most {2**21} bytes" in answer.json()["detail"]) == (413, True)

@@ -17,7 +17,7 @@ from ui.drawing.panel import refused
 from ui.drawing.verdict import verdict_of
 from ui.words.labels import Labels
 from ui.words.share import shared
-from ui.words.text import tag
+from ui.words.text import printable, tag
 from ui.words.values import body_of, row_of
 from ui.words.wording import known_of
 
@@ -129,11 +129,9 @@ def read_form(value: Any) -> Form:
     if not isinstance(turn, int) or not 0 <= turn < 2**31:
         turn = 0
     kept = {name: text for name, text in texts if isinstance(text, str)}
-    return Form(turn, kept, form.get("trial") is True, _case(case))
+    return Form(turn, kept, form.get("trial") is True, case_number(case))
 
 
-def _case(given: Any) -> str:
-    """A case number as it is logged: printable, and no longer than a request's id."""
-    text = given.strip() if isinstance(given, str) else ""
-    printable = "".join(c for c in text if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF)
-    return printable.encode()[:MAX_REQUEST_ID_BYTES].decode(errors="ignore")
+def case_number(given: Any) -> str:
+    """A case number as it is logged, and looked up: printable, and no longer than a request's id."""
+    return printable(given).encode()[:MAX_REQUEST_ID_BYTES].decode(errors="ignore")

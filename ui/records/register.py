@@ -13,6 +13,7 @@ from server.model.bundle import GRAPH_FILE, PARITY_FILE
 from server.scoring.service import Service
 from ui.records.decision import DecisionReader, LoggedDecision, is_batch
 from ui.records.pages import Language, page
+from ui.words.text import printable
 
 #: Lines are written within 100 ms of their response; whoever asks at once waits for them.
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 3.0, 0.1
@@ -156,7 +157,4 @@ class Register:
 
 
 def _text(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name)
-    text = value.strip() if isinstance(value, str) else ""
-    printable = "".join(c for c in text if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF)
-    return printable[: _MOST_CHARACTERS.get(name, 200)]
+    return printable(given.get(name))[: _MOST_CHARACTERS.get(name, 200)]

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from server.errors import Problem
+from ui.cases.decide import case_number
 from ui.records.pages import Language
 
 #: Of a document that has its own style and loads nothing.
@@ -50,8 +51,7 @@ class Desk:
     async def look_up(self, asked: Any, _: str) -> dict[str, Any]:
         """`{"number", "language"}` to what was found, as HTML."""
         given = asked if isinstance(asked, dict) else {}
-        number = given.get("number")
-        return await self._shown(number if isinstance(number, str) else "", given)
+        return await self._shown(case_number(given.get("number")), given)
 
     async def review(self, asked: Any, user: str) -> dict[str, Any]:
         """What a person says of a decision, to the decision with it."""
@@ -63,7 +63,7 @@ class Desk:
 
     async def _shown(self, number: str, given: dict[str, Any]) -> dict[str, Any]:
         try:
-            html = await self._found(number.strip()[:200], language_of(given.get("language")))
+            html = await self._found(number, language_of(given.get("language")))
         except Problem as problem:
             return {"problem": problem.detail}
         return {"html": html}

@@ -140,7 +140,7 @@ def many_routes(service: Service) -> list[Route]:
         return Response(orjson.dumps(content), media_type="application/json", headers=headers)
 
     async def unpack(request: Request) -> Response:
-        body = await read_body(request, MAX_WORKBOOK_BYTES)
+        body = await read_body(request, min(MAX_WORKBOOK_BYTES, service.in_flight.max_held_bytes))
         try:
             return Response(await workbooks.csv_of(body), media_type=_CSV)
         except UnacceptableRow as problem:
@@ -148,7 +148,7 @@ def many_routes(service: Service) -> list[Route]:
 
     async def pack(request: Request) -> Response:
         media_type(request, (_CSV,))
-        body = await read_body(request, MAX_CSV_BYTES)
+        body = await read_body(request, min(MAX_CSV_BYTES, service.in_flight.max_held_bytes))
         try:
             options = _options(request)
             made = await workbooks.workbook_of(body, options.separator, options.decimal)
