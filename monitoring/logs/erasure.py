@@ -21,8 +21,10 @@ from monitoring.logs.seals import check_key, digest_of, plain_path
 from monitoring.logs.subject import DataSubject, rows_of, with_rows
 from server.durable import sync_directory
 from server.log.journal import LogJournal
+from server.log.reviews import SUFFIX as REVIEWS_SUFFIX
 from server.log.reviews import erase_reviews
 from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
+from server.model.logged_rows import id_of_row
 
 
 @dataclass(frozen=True)
@@ -81,22 +83,17 @@ def erase(paths: Sequence[Path], subject: DataSubject, key: bytes | None = None)
 
 def _erase_reviews(files: Sequence[Path], subject: DataSubject) -> int:
     """Take out what people wrote of the subject's decisions: before the lines, which say whose they are."""
+    folders = {file.parent for file in files if any(file.parent.glob(f"*{REVIEWS_SUFFIX}"))}
     ids: set[str] = set()
-    for file in files:
+    for file in files if folders else ():
         try:
             with open_lines(file) as lines:
                 for line in lines:
                     if subject.may_be_in(line) and (record := parsed(line)) is not None:
-                        ids |= _review_ids(record, subject)
+                        ids |= {id_of_row(record, i) for i in subject.rows(record)}
         except LogError:
             continue  # told by the search of the lines
-    return sum(erase_reviews(folder, ids) for folder in dict.fromkeys(file.parent for file in files))
-
-
-def _review_ids(record: dict[str, Any], subject: DataSubject) -> set[str]:
-    """What reviews call the subject's rows of a line: of a batch the id and the number."""
-    rows, of_batch = subject.rows(record), "rows" in record["input"]
-    return {f"{record['id']}/{i}" for i in rows} if of_batch else {record["id"]} if rows else set()
+    return sum(erase_reviews(folder, ids) for folder in folders)
 
 
 def unsearched_files(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:

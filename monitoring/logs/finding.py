@@ -10,7 +10,7 @@ from monitoring.logs.files import log_files, masks_of, open_lines
 from monitoring.logs.lines import served_bundles
 from monitoring.logs.subject import DataSubject, with_rows
 from server.model.bundle import Bundle
-from server.model.logged_rows import logged_rows
+from server.model.logged_rows import id_of_row, logged_rows
 from server.model.predictor import Predictor
 from server.model.replayed import replayed
 
@@ -64,7 +64,7 @@ class Checked:
         hidden = self._masks.get(str(record["id"]).partition("-")[0], {})
         for number, logged in enumerate(logged_rows(record)):
             again = replayed(logged, predictor, hidden)
-            where = f"{record['id']}/{number}" if "rows" in record["input"] else record["id"]
+            where = id_of_row(record, number)
             if again.problem:
                 self.sentences.append(f"{where}: not computed again: {again.problem}")
             elif again.is_equal:

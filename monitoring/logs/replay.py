@@ -21,7 +21,7 @@ from server.log.masked import DROP
 from server.metrics.drift import psi
 from server.model.bundle import Bundle
 from server.model.distribution import Distribution
-from server.model.logged_rows import LoggedRow, logged_rows
+from server.model.logged_rows import LoggedRow, id_of_row, logged_rows
 from server.model.predictor import Predictor
 
 CHUNK_ROWS = 20_000
@@ -197,17 +197,14 @@ def _chosen(files: Sequence[Path], wanted: str, others: Counter[str]) -> Iterato
             for line in content:
                 try:
                     record = orjson.loads(line)
-                    id_, model = record["id"], record["model"]
-                    rows = list(logged_rows(record))
+                    model, rows = record["model"], list(logged_rows(record))
+                    ids = [id_of_row(record, i) for i in range(len(rows))]
                 except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
                     continue
                 if not matching([model], wanted):
                     others[model] += len(rows)
                     continue
-                is_batch = "decisions" in record or "predictions" in record
-                yield from (
-                    ReplayedLine(f"{id_}/{i}" if is_batch else id_, model, row) for i, row in enumerate(rows)
-                )
+                yield from (ReplayedLine(id_, model, row) for id_, row in zip(ids, rows, strict=True))
 
 
 def _readable(

@@ -22,12 +22,23 @@ class LoggedRow(NamedTuple):
         return max(self.output) if isinstance(self.output, list) else self.output
 
 
+def is_batch(record: Mapping[str, Any]) -> bool:
+    """Whether a line has the rows of a whole request.
+
+    What it was answered with tells it, never its input, in which a feature may be called `rows`.
+    """
+    return "decisions" in record or "predictions" in record
+
+
+def id_of_row(record: Mapping[str, Any], row: int) -> str:
+    """What a row of a line is called: of a batch by the line's id and its number in it, from 0."""
+    return f"{record['id']}/{row}" if is_batch(record) else str(record["id"])
+
+
 def logged_rows(record: Mapping[str, Any]) -> Iterator[LoggedRow]:
     """The rows of one line: one, or those of a batch in order.
 
-    What a batch was answered with tells it, never its input, in which a feature may
-    be called `rows`. Raises `KeyError`, `TypeError` or `ValueError` of a line that
-    is none.
+    Raises `KeyError`, `TypeError` or `ValueError` of a line that is none.
     """
     fields = record["input"]
     if "decisions" in record:

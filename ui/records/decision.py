@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from server.errors import ModelFailure, NotOffered
 from server.explain.reasons import MAX_PRINCIPAL, largest
-from server.model.logged_rows import LoggedRow, logged_rows
+from server.model.logged_rows import LoggedRow, is_batch, logged_rows
 from server.model.replayed import Replayed, replayed
 from server.scoring.served_model import ServedModel
 from ui.cases.suppose import is_adverse
@@ -115,11 +115,6 @@ class DecisionReader:
             return largest(self._model.explainer.terms(replay.row)[:-1], MAX_PRINCIPAL)
         except (NotOffered, ModelFailure):
             return []
-
-
-def is_batch(record: Mapping[str, Any]) -> bool:
-    """Whether a line has the rows of a whole request."""
-    return "decisions" in record or "predictions" in record
 
 
 def _of_row(record: Mapping[str, Any], row: int) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from server.log.lookup import FoundLine, find_lines
 from server.log.mask import KEEP, Masking
 from server.log.reviews import Reviews
 from server.model.bundle import GRAPH_FILE, PARITY_FILE
+from server.model.logged_rows import is_batch
 from server.scoring.service import Service
-from ui.records.decision import DecisionReader, LoggedDecision, is_batch
+from ui.records.decision import DecisionReader, LoggedDecision
 from ui.records.pages import Language, page
 from ui.words.text import printable
 

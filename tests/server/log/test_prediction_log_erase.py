@@ -18,6 +18,7 @@ from monitoring.logs.subject import Hashed, ResponseIds, subject_of
 from monitoring.logs.verification import verify
 from monitoring.logs.verification_text import print_verification
 from server.log.journal import LogJournal
+from server.log.reviews import Reviews
 from server.model.bundle import Bundle
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import logged, monitored_bundle, send_all
@@ -126,6 +127,27 @@ def test_rows_are_erased_by_the_ids_that_people_know(tmp_path: Path) -> None:
     assert (left[3]["row_ids"], left[3]["probabilities"], left[4]["row_id"]) == (["x"], [0.3], 13)
     done = run("-m", "monitoring", "erase", str(file), "--id", "13", "--id", "x")
     assert (done.returncode, done.stdout.split(" erased")[0]) == (0, "2 lines, and 0 rows of batches,")
+
+
+def test_reviews_go_with_their_rows_also_where_a_feature_is_called_rows(tmp_path: Path) -> None:
+    file = _log(tmp_path, {}, lines=4)
+    records: list[dict[str, Any]] = [
+        {"probability": 0.2, "decision": "grant", "input": {"rows": 3}},
+        {
+            "probabilities": [0.1, 0.2],
+            "decisions": ["grant", "grant"],
+            "row_ids": ["p", "q"],
+            "input": {"rows": [{"rows": 1}, {"rows": 2}]},
+        },
+    ]
+    with open(file, "ab") as log:
+        for i, record in enumerate(records, start=5):
+            log.write(orjson.dumps({"id": f"{INSTANCE}-{i}", "seq": i, **record}) + b"\n")
+    reviews = Reviews(tmp_path, "page-7860")
+    for name in ("1", "5", "6/0", "6/1"):
+        reviews.add({"of": f"{INSTANCE}-{name}"})
+    assert erase([file], ResponseIds([f"{INSTANCE}-5", "q"])).reviews == 2
+    assert [review["of"] for review in reviews.all()] == [f"{INSTANCE}-1", f"{INSTANCE}-6/0"]
 
 
 def test_a_loss_is_found_beside_what_was_erased(tmp_path: Path) -> None:
