@@ -78,8 +78,8 @@ def no_longer_together(
 
     The difference of two of Fisher's z has the standard error sqrt(1 / (n - 3) + 1 / (m - 3)).
     """
-    now = correlations(places(schema, rows, features, joint.names))
-    there = ~np.isnan(places(schema, rows, features, joint.names))
+    placed = places(schema, rows, features, joint.names)
+    now, there = correlations(placed), ~np.isnan(placed)
     pairs = list(combinations(range(len(joint.names)), 2))
     reach = NormalDist().inv_cdf(1 - FALSE_ALARM_RATE / (2 * max(1, len(pairs))))
     found = []
