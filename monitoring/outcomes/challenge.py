@@ -1,10 +1,9 @@
 """Champion and challenger on the same rows: flips, shift, and what outcomes say where they came."""
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from monitoring.errors import LogError
 from monitoring.logs.database import literal, open_database
 from monitoring.outcomes import measures
-from monitoring.outcomes.decisions import Decisions
+from monitoring.outcomes.decisions import KEYS, Decisions
 from monitoring.outcomes.joined import load_outcomes, read_outcomes
 from monitoring.outcomes.measures import Interval
 from monitoring.outcomes.performance import costs
@@ -23,7 +22,6 @@ from server.model.bundle import Bundle
 
 #: The files that the challenger's process writes beside the prediction log.
 PATTERN = "challenger-*.ndjson"
-KEYS = ("id", "request_id", "row_id", "trace_id")
 WORST_ROWS = 5
 _COLUMNS = {
     "ts": "TIMESTAMP",
@@ -90,9 +88,8 @@ class Challenge:
         return self.paired.verdict if self.paired else "open"
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as plain values, None for what cannot be told."""
-        told = asdict(self) | {"verdict": self.verdict}
-        return json.loads(json.dumps(told), parse_constant=lambda _: None)  # type: ignore[no-any-return]
+        """The figures as plain values, for JSON, in which NaN (what cannot be told) is null."""
+        return asdict(self) | {"verdict": self.verdict}
 
 
 def challenges(paths: Sequence[Path], bundle: Bundle, outcomes: Path | None = None) -> list[Challenge]:
@@ -147,7 +144,7 @@ def _challenge(table: Decisions, bundle: Bundle, challenger: str, has_outcomes: 
     )
     ((strangers,),) = table.rows(f"select count(*) from outcomes anti join (from {rows}) using (key)")
     paired = _paired(joined, bundle) if len(joined["outcome"]) else None
-    return Challenge(**{**vars(found), "strangers": strangers, "paired": paired})
+    return replace(found, strangers=strangers, paired=paired)
 
 
 def _paired(joined: dict[str, Any], bundle: Bundle) -> Paired:

@@ -45,18 +45,36 @@ def auc(score: Vector, outcome: Vector) -> Interval:
     Source of the interval: E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44 (1988),
     with the midranks of X. Sun, W. Xu, IEEE Signal Processing Letters 21 (2014).
     """
-    bad, good = score[outcome == 1], score[outcome == 0]
-    if not len(bad) or not len(good):
+    fewest = _fewest(outcome)
+    if not fewest:
         return UNKNOWN
-    ranks = rankdata(np.concatenate([bad, good]))
-    bad_ranks = ranks[: len(bad)]
-    value = (float(bad_ranks.sum()) - len(bad) * (len(bad) + 1) / 2) / (len(bad) * len(good))
-    if min(len(bad), len(good)) < 2:
+    above, below = _placements(score, outcome)
+    value = float(above.mean())
+    if fewest < 2:
         return Interval(value)
-    above = (bad_ranks - rankdata(bad)) / len(good)
-    below = 1 - (ranks[len(bad) :] - rankdata(good)) / len(bad)
-    found = Interval.around(value, math.sqrt(above.var(ddof=1) / len(bad) + below.var(ddof=1) / len(good)))
+    found = Interval.around(value, _deviation(above, below))
     return Interval(value, max(0.0, found.low), min(1.0, found.high))
+
+
+def _fewest(outcome: Vector) -> int:
+    """The rows of the rarer outcome."""
+    return min(int((outcome == 1).sum()), int((outcome == 0).sum()))
+
+
+def _placements(score: Vector, outcome: Vector) -> tuple[Vector, Vector]:
+    """Of each bad row the share of good ones below it, of each good row that of bad ones above it.
+
+    Ties count half; the mean of either is the area.
+    """
+    bad, good = score[outcome == 1], score[outcome == 0]
+    ranks = rankdata(np.concatenate([bad, good]))
+    above = (ranks[: len(bad)] - rankdata(bad)) / len(good)
+    below = 1 - (ranks[len(bad) :] - rankdata(good)) / len(bad)
+    return above, below
+
+
+def _deviation(above: Vector, below: Vector) -> float:
+    return math.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below))
 
 
 def auc_below(curve: Vector, bad: int, good: int, at: tuple[float, float]) -> Interval:
@@ -76,17 +94,11 @@ def auc_below(curve: Vector, bad: int, good: int, at: tuple[float, float]) -> In
 
 def auc_difference(score: Vector, other: Vector, outcome: Vector) -> Interval:
     """The area of `score` less that of `other` on the same rows, with DeLong's interval for the pair."""
-    bad, good = outcome == 1, outcome == 0
-    m, n = int(bad.sum()), int(good.sum())
-    if min(m, n) < 2:
+    if _fewest(outcome) < 2:
         return UNKNOWN
-    above, below = np.zeros(m), np.zeros(n)
-    for sign, scores in ((1.0, score), (-1.0, other)):
-        ranks = rankdata(np.concatenate([scores[bad], scores[good]]))
-        above += sign * (ranks[:m] - rankdata(scores[bad])) / n
-        below += sign * (1 - (ranks[m:] - rankdata(scores[good])) / m)
-    deviation = math.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n)
-    return Interval.around(float(above.mean()), deviation)
+    pairs = zip(_placements(score, outcome), _placements(other, outcome), strict=True)
+    above, below = (mine - theirs for mine, theirs in pairs)
+    return Interval.around(float(above.mean()), _deviation(above, below))
 
 
 def at_every_look(values: Vector) -> Interval:
