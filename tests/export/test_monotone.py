@@ -1,6 +1,6 @@
 """A direction that a description promises is shown in every tree, or the model is not exported."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,11 @@ import orjson
 import pytest
 
 from export.errors import ExportRefused
+from export.forest.conversion import Conversion
 from export.forest.monotone import missing_report, monotone_report
 from export.lightgbm.model import convert_lightgbm
 from export.xgboost.model import convert_xgboost
-from server.model.schema import Feature
+from server.model.schema import Feature, Matrix
 from tests.support.export_models import train_lightgbm, train_xgboost
 from tests.support.random_models import drawn_lightgbm
 
@@ -56,9 +57,11 @@ def test_xgboosts_directions_are_shown() -> None:
     assert all(r["against"] == 0 for r in report.values())
 
 
-@pytest.mark.parametrize("seed", [4, 12, 14])
-def test_report_agrees_with_what_trees_answer(seed: int) -> None:
-    """A tree that is said to rise never falls between two values, tried on many rows."""
+def answers_by_tree(seed: int, *more: float) -> Iterator[tuple[Conversion, int, Matrix]]:
+    """Of each number that trees are split by, its place and what they answer, float64 [trees, 40, values].
+
+    Each of 40 rows is given all its thresholds, a value on either side of them, ascending, and `more`.
+    """
     text = drawn_lightgbm(np.random.default_rng(seed))[1].decode()
     made, booster = convert_lightgbm(text), lightgbm.Booster(model_str=text)
     assert made.forest is not None
@@ -66,16 +69,23 @@ def test_report_agrees_with_what_trees_answer(seed: int) -> None:
     for index, thresholds in enumerate(made.forest.thresholds()):
         if not thresholds or index in made.forest.members():
             continue
-        values = np.sort([*thresholds, thresholds[0] - 1, thresholds[-1] + 1])
+        values = [*np.sort([*thresholds, thresholds[0] - 1, thresholds[-1] + 1]), *more]
         base = np.array(
             [[random.choice([*t, np.nan, 0.0]) for t in made.forest.thresholds()] for _ in range(40)]
         )
         grid = np.repeat(base, len(values), axis=0)
         grid[:, index] = np.tile(values, 40)
-        steps = []
-        for tree in range(len(made.forest.trees)):
-            found = booster.predict(grid, raw_score=True, start_iteration=tree, num_iteration=1)
-            steps.append(np.diff(np.asarray(found).reshape(40, -1)))
+        answered = [
+            booster.predict(grid, raw_score=True, start_iteration=tree, num_iteration=1)
+            for tree in range(len(made.forest.trees))
+        ]
+        yield made, index, np.array(answered).reshape(len(answered), 40, -1)
+
+
+@pytest.mark.parametrize("seed", [4, 12, 14])
+def test_report_agrees_with_what_trees_answer(seed: int) -> None:
+    """A tree that is said to rise never falls between two values, tried on many rows."""
+    for made, index, found in answers_by_tree(seed):
         for direction, sign in (("up", 1), ("down", -1)):
             features = [
                 replace(f, monotone=direction if i == index else "") for i, f in enumerate(made.features)
@@ -84,33 +94,13 @@ def test_report_agrees_with_what_trees_answer(seed: int) -> None:
                 monotone_report(made.forest, features)
             except ExportRefused:
                 continue
-            assert all((sign * step >= 0).all() for step in steps)
+            assert (sign * np.diff(found) >= 0).all()
 
 
 @pytest.mark.parametrize("seed", [4, 12, 14])
 def test_end_that_a_missing_value_has_agrees_with_what_trees_answer(seed: int) -> None:
     """Of a feature that is said to be highest where it is missing no known value gives more, tree by tree."""
-    text = drawn_lightgbm(np.random.default_rng(seed))[1].decode()
-    made, booster = convert_lightgbm(text), lightgbm.Booster(model_str=text)
-    assert made.forest is not None
-    random = np.random.default_rng(1)
-    for index, thresholds in enumerate(made.forest.thresholds()):
-        values = [*thresholds, thresholds[0] - 1, thresholds[-1] + 1, np.nan] if thresholds else []
-        if not values or index in made.forest.members():
-            continue
-        base = np.array(
-            [[random.choice([*t, np.nan, 0.0]) for t in made.forest.thresholds()] for _ in range(40)]
-        )
-        grid = np.repeat(base, len(values), axis=0)
-        grid[:, index] = np.tile(values, 40)
-        found = np.stack(
-            [
-                np.asarray(booster.predict(grid, raw_score=True, start_iteration=k, num_iteration=1)).reshape(
-                    40, -1
-                )
-                for k in range(len(made.forest.trees))
-            ]
-        )
+    for made, index, found in answers_by_tree(seed, np.nan):
         for end, sign in (("highest", 1), ("lowest", -1)):
             features = [replace(f, missing=end if i == index else "") for i, f in enumerate(made.features)]
             try:
