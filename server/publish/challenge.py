@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from server.durable import sync_directory, write_synced
-from server.errors import BundleError
+from server.errors import BundleError, listed
 from server.model.arms import BY_REQUEST_ID, SPLIT_FILE, TrafficSplit, challenger_folder, has_challenger
 from server.model.bundle import Bundle
 from server.model.exchange import beside
@@ -48,7 +48,7 @@ def promote(served: Path) -> Publication:
 
     For who is `alone` in it.
     """
-    _challenger(served)
+    _check_answers(_challenger(served), Bundle.load(served))
     folder = challenger_folder(served)
     publication = publish(folder, served)
     gone = withdraw(served)
@@ -105,12 +105,29 @@ def _check(bundle: Bundle, champion: Bundle, split: TrafficSplit | None) -> None
         raise BundleError(f"expected a {champion.task} model as challenger, got a {bundle.task} one")
     if not set(bundle.schema.names) & set(champion.schema.names):
         raise BundleError(f"expected features of {champion.label} in {bundle.label}, got {_few(bundle)}")
+    if split is None:
+        return
+    _check_answers(bundle, champion)
     fields = {*champion.schema.names, *champion.schema.context}
-    if split is not None and split.by != BY_REQUEST_ID and split.by not in fields:
+    if split.by != BY_REQUEST_ID and split.by not in fields:
         raise BundleError(
             f"expected {BY_REQUEST_ID}, or a field of {champion.label} or of its context, to split by, "
             f"got {split.by}"
         )
+
+
+def _check_answers(bundle: Bundle, champion: Bundle) -> None:
+    """Whether the rows that clients send to the champion can be the challenger's to answer."""
+    sent = {*champion.schema.names, *champion.schema.ignored}
+    refused = sent - {*bundle.schema.names, *bundle.schema.ignored}
+    needed = {feature.name for feature in bundle.schema.features if not feature.nullable} - sent
+    for names, what in ((refused, "takes no"), (needed, "needs")):
+        if names:
+            raise BundleError(
+                f"expected a challenger that answers the rows of {champion.label}, got {bundle.label}, which "
+                f"{what} {listed(sorted(names))}: let it score beside without --share, describe what it "
+                "does not take as `context`, or publish it once clients send other rows"
+            )
 
 
 def _few(bundle: Bundle) -> str:

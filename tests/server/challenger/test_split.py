@@ -119,6 +119,36 @@ def test_life_of_a_challenger_in_its_folders(served: Path, second: Path) -> None
     assert [path.name for path in served.parent.glob("*challenger*")] == []
 
 
+def test_challenger_that_cannot_answer_the_champions_rows_gets_no_share(
+    three: Path, served: Path, second: Path, tmp_path: Path
+) -> None:
+    """Its share would silently be the champion's, and its promotion 422 for everybody."""
+    features = orjson.loads((three / "bundle.json").read_bytes())["features"]
+    other = [features[0] | {"name": "salary"}, *features[1:]]
+    golden = (three / "golden.jsonl").read_bytes().replace(b'"income"', b'"salary"')
+    fewer = rewritten(three, tmp_path / "fewer", {"golden.jsonl": golden}, version="3", features=other)
+    more = rewritten(
+        three,
+        tmp_path / "more",
+        {"golden.jsonl": golden},
+        version="4",
+        features=[other[0] | {"nullable": False}, *features[1:]],
+        ignored=["income"],
+    )
+    for new, words in ((fewer, "takes no income"), (more, "needs salary")):
+        with pytest.raises(BundleError, match=words):
+            challenge(new, served, TrafficSplit(10.0))
+        assert not challenger_folder(served).exists()
+        challenge(new, served, None).keep()  # beside it harms nobody
+        with pytest.raises(BundleError, match=words):
+            promote(served)
+        withdraw(served).keep()
+    reading = rewritten(three, tmp_path / "reading", version="1", ignored=["region"])
+    champion = Path(shutil.copytree(reading, tmp_path / "champion"))
+    with pytest.raises(BundleError, match="takes no region"):
+        challenge(second, champion, TrafficSplit(10.0))
+
+
 def test_challenger_that_cannot_be_read_stops_no_start(served: Path, second: Path) -> None:
     challenge(second, served, None).keep()
     (challenger_folder(served) / "bundle.json").write_bytes(b"{")
