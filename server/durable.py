@@ -1,5 +1,6 @@
 """Files that are whole on the disk or absent, also after a power cut: the one place that knows how."""
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,17 @@ def write_synced(path: Path, content: bytes | Iterable[bytes]) -> None:
         file.writelines([content] if isinstance(content, bytes) else content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def append_whole(descriptor: int, line: bytes) -> None:
+    """All of a line or nothing: behind a part of one the next could not be read either. Raises `OSError`.
+
+    For who holds the file alone, or is the only one to write it.
+    """
+    size = os.fstat(descriptor).st_size
+    if os.write(descriptor, line) < len(line):
+        os.ftruncate(descriptor, size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def sync_tree(directory: Path) -> None:

@@ -1,6 +1,5 @@
 """What a log can be checked against: the instances that wrote to it, and how many lines each left."""
 
-import errno
 import fcntl
 import logging
 import os
@@ -11,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from server.durable import append_whole
 from server.log.seal import DIGEST, SEAL, SIZE, Hashing, last_seal, sealed
 
 logger = logging.getLogger(__name__)
@@ -95,18 +95,10 @@ class LogJournal:
             if self._key is not None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)  # an erasure writes behind the same last seal
                 record = record | {SEAL: sealed(self._key, last_seal(self.path.read_bytes()), record)}
-            _append_whole(descriptor, orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+            append_whole(descriptor, orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _append_whole(descriptor: int, line: bytes) -> None:
-    """All of a line or nothing: behind a part of one the next could not be read either. Raises `OSError`."""
-    size = os.fstat(descriptor).st_size
-    if os.write(descriptor, line) < len(line):
-        os.ftruncate(descriptor, size)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _digest(file: Hashing | None) -> dict[str, Any]:

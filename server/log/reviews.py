@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from server.durable import sync_directory
+from server.durable import append_whole, sync_directory
 
 #: Not that of the log's own lines: a reader of predictions passes these files over.
 SUFFIX = ".reviews.ndjson"
@@ -30,9 +30,7 @@ class Reviews:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            line = orjson.dumps(review, option=orjson.OPT_APPEND_NEWLINE)
-            if os.write(descriptor, line) != len(line):
-                raise OSError("the disk took a part of the line")
+            append_whole(descriptor, orjson.dumps(review, option=orjson.OPT_APPEND_NEWLINE))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -40,7 +38,7 @@ class Reviews:
             sync_directory(self.path.parent)
 
     def all(self) -> list[dict[str, Any]]:
-        """Every review, the oldest first; half a line that a full disk left is passed over."""
+        """Every review, the oldest first; half a line that a crash left is passed over."""
         return read_reviews(self.path)
 
     def of(self, ids: Collection[str]) -> list[dict[str, Any]]:
