@@ -6,7 +6,7 @@ of a feature with a number, or with another feature times and plus a constant.
 
 from collections.abc import Iterator, Mapping, Set
 from difflib import get_close_matches
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -131,9 +131,10 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
         "" if nothing does.
         """
-        problems = (
-            *self._band_problems(threshold, below, otherwise), *self._problems(names, numbers, threshold)
-        )  # fmt: skip
+        # One after the other: the second looks at bands that the first has found right.
+        problems = chain(
+            self._band_problems(threshold, below, otherwise), self._problems(names, numbers, threshold)
+        )
         return next(filter(None, problems), "")
 
     def _band_problems(self, threshold: float, below: str, otherwise: str) -> Iterator[str]:

@@ -121,6 +121,7 @@ WRITTEN: dict[str, Any] = {
         ({"bands": [{"below": 0.4, "decision": "accept"}, {"decision": "decline"}]}, "'decline' from 0.5 on"),
         ({"bands": [{"below": 0.5, "decision": "no"}, {"decision": "decline"}]}, "'accept' first"),
         ({"bands": [*WRITTEN["bands"][:1], {"below": 0.5, "decision": "accept"}, {"decision": "decline"}]}, "once"),
+        ({"bands": [{"decision": "no"}], "needed": {"unless_below": 0.9}}, "in each band but the last"),
         ({"needed": {"known_at_least": 4}}, "at most 3 known inputs"),
         ({"needed": {"always": ["incom"]}}, "did you mean 'income'?"),
         ({"needed": {"known_at_least": -1}}, "0"),
