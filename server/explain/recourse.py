@@ -6,7 +6,7 @@ judged by the bundle's policy before it is made. How many rows are scored is bou
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple, TypeAlias
@@ -90,8 +90,7 @@ class Recourse:
         self.bundle, self._predictor, self._explainer = bundle, predictor, explainer
         features = bundle.schema.features
         self.actionable = [i for i, f in enumerate(features) if f.actionable in ACTIONABLE]
-        limits = limits_of(bundle) if self.actionable else []
-        self._limits: Mapping[int, Limits] = {i: limits[i] for i in self.actionable}
+        self._limits: Mapping[int, Limits] = limits_of(bundle, self.actionable) if self.actionable else {}
         trees = bundle.manifest.get("source", {}).get("trees")
         trees = trees if isinstance(trees, int) and trees > 0 else _UNKNOWN_TREES
         self._most = min(MAX_ROWS, max(LEAST_ROWS, _TREES // trees))
@@ -151,7 +150,7 @@ class Recourse:
         """Of each feature the smallest move that suffices, and how many rows were scored."""
         share = self._most // 2 // max(1, len(moves))
         tried = [(move,) for found in moves.values() for move in _thinned(found, share)]
-        return list(self._best(values, tried)), len(tried)
+        return self._best(values, tried), len(tried)
 
     def _pairs(
         self, values: Matrix, moves: Mapping[int, list[Move]], most: int
@@ -165,12 +164,12 @@ class Recourse:
             for one in _thinned(moves[a], side)
             for other in _thinned(moves[b], side)
         ]
-        return list(self._best(values, tried)), len(tried)
+        return self._best(values, tried), len(tried)
 
-    def _best(self, values: Matrix, tried: Sequence[Moves]) -> Iterator[Proposal]:
+    def _best(self, values: Matrix, tried: Sequence[Moves]) -> list[Proposal]:
         """Of all that suffice the smallest for each set of features."""
         if not tried:
-            return
+            return []
         rows = np.tile(values, (len(tried), 1))
         for k, moves in enumerate(tried):
             for move in moves:
@@ -183,7 +182,7 @@ class Recourse:
             key = tuple(move.place for move in tried[k])
             if key not in best or proposal.size < best[key].size:
                 best[key] = proposal
-        yield from best.values()
+        return list(best.values())
 
 
 def _ways(feature: Feature, value: float, *, is_reason: bool) -> list[str]:

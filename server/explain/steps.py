@@ -1,7 +1,7 @@
 """Values of a feature at which a model's answer may change, and figures a person would name beside them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,22 +19,23 @@ _NEAR = 0.02
 _DIGITS = 17
 
 
-def limits_of(bundle: Bundle) -> list[Limits]:
-    """Of each feature the values, ascending, on both sides of which the answer differs: x <= limit or above.
+def limits_of(bundle: Bundle, places: Iterable[int]) -> dict[int, Limits]:
+    """Of the features in some places the values, ascending, on both sides of which the answer differs.
 
-    They are the thresholds of the model's trees; of another model the tenths of its training data, or
-    even steps over the range of its form.
+    One side is x <= limit, the other what is above. They are the thresholds of the model's trees; of
+    another model the tenths of its training data, or even steps over the range of its form.
     """
     arrays = arrays_of(bundle) or {}
-    width = len(bundle.schema)
     if "feature" in arrays:
         owner = np.concatenate([arrays["feature"]] * 2)
         ends = np.concatenate([arrays["low"], arrays["high"]])
         finite = np.isfinite(ends)
-        return [np.unique(ends[finite & (owner == i)]) for i in range(width)]
+        owner, ends = owner[finite], ends[finite]
+        return {i: np.unique(ends[owner == i]) for i in places}
     reference = read_reference(bundle)
     known = reference.features if reference else {}
-    return [_even(f, known[f.name].edges if f.name in known else ()) for f in bundle.schema.features]
+    features = {i: bundle.schema.features[i] for i in places}
+    return {i: _even(f, known[f.name].edges if f.name in known else ()) for i, f in features.items()}
 
 
 def _even(feature: Feature, edges: Sequence[float]) -> Limits:
