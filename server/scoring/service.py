@@ -120,7 +120,7 @@ class Service:
         for model in reversed(self.models):  # of a name without a version, the first counts
             prefix = f"/models/{quote(model.bundle.name, safe='')}"
             paths[f"{prefix}/predict"] = model
-            paths[f"{prefix}/versions/{quote(model.bundle.version, safe='')}/predict"] = model
+            paths[prefix + _version_path(model.bundle)] = model
         return paths
 
     def responders(self) -> Iterator[tuple[str, str, Respond]]:
@@ -128,7 +128,7 @@ class Service:
         by_label = {model.bundle.label: model for model in self.models}
         for path, model in self.by_path().items():
             own, split = model.responders(), self.splits.get(model.bundle.label)
-            if split is not None and "/versions/" not in path:
+            if split is not None and not path.endswith(_version_path(model.bundle)):
                 other = by_label[split.challenger.bundle.label].responders()
                 own = {q: split.responder(own[q], other[q]) for q in own.keys() & other.keys()}
             yield from ((path, query, respond) for query, respond in own.items())
@@ -163,16 +163,15 @@ class Service:
         """Each champion with its challenger: what share is whose, and what became of the rows of both."""
         shared, found = self.metrics.shared, []
         totals = shared.totals()
-        for model in self.models:
-            challenger = self.challengers.get(model.bundle.label)
-            slots = shared.layout.challengers.get((model.bundle.label, getattr(challenger, "label", "")))
-            if challenger is None or slots is None:
+        for label, challenger in self.challengers.items():
+            slots = shared.layout.challengers.get((label, challenger.label))
+            if slots is None:
                 continue
-            split = self.splits.get(model.bundle.label)
+            split = self.splits.get(label)
             counts = {result: int(totals[slot]) for result, slot in slots.items()}
             found.append(
                 {
-                    "champion": model.bundle.label,
+                    "champion": label,
                     "challenger": challenger.label,
                     "digest": challenger.digest,
                     "share": split.share if split else 0.0,
@@ -197,6 +196,11 @@ class Service:
             if version in (None, model.bundle.version):
                 return model
         raise NotFound("expected a model that is served, got another name or version: see /models")
+
+
+def _version_path(bundle: Bundle) -> str:
+    """What a path ends in that asks for this version of a model."""
+    return f"/versions/{quote(bundle.version, safe='')}/predict"
 
 
 def splits_of(models: Iterable[ServedModel]) -> dict[str, SplitRequests]:

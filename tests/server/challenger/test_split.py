@@ -67,6 +67,14 @@ def test_share_is_answered_by_the_challenger_on_every_path_but_those_of_a_versio
     )
 
 
+def test_model_of_any_name_has_its_split(three: Path, tmp_path: Path) -> None:
+    one, two = (rewritten(three, tmp_path / v, name="versions", version=v) for v in "12")
+    challenge(two, one, TrafficSplit(100.0)).keep()
+    service = opened(one)
+    assert set(answered(service, "/models/versions/predict")) == {"versions@2"}
+    assert set(answered(service, "/models/versions/versions/1/predict")) == {"versions@1"}
+
+
 def test_row_that_the_challenger_does_not_take_is_the_champions(served: Path, second: Path) -> None:
     challenge(second, served, TrafficSplit(100.0)).keep()
     folder = challenger_folder(served)
