@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,9 @@ class Shadow:
 
     def _write(self, lines: Sequence[bytes]) -> None:
         try:
-            if self._file.stat().st_size > self._plan["file_bytes"] > 0:
-                self._file.replace(self._file.with_suffix(".1.ndjson"))
+            with suppress(FileNotFoundError):  # somebody took it away: the log begins it again
+                if self._file.stat().st_size > self._plan["file_bytes"] > 0:
+                    self._file.replace(self._file.with_suffix(".1.ndjson"))
             self._log.append([b"".join(lines)])
         except OSError as error:
             logger.error("%s cannot be written: %s", self._file, error.strerror)

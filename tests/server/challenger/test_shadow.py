@@ -15,7 +15,7 @@ from server.log.ring import Ring, ring_bytes
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.scoring.one_row import make_scorer
-from tests.support.bundles import THREE_FEATURES, edit, rewritten, sample_rows
+from tests.support.bundles import ROW, THREE_FEATURES, edit, rewritten, sample_rows
 from tests.support.monitored import house_bundle, houses
 
 SLOTS = {"same": 1, "flipped": 2, "rejected": 3, "shed": 4}
@@ -48,6 +48,29 @@ def shadowed(
     lines = [orjson.loads(line) for line in (folder / "c.ndjson").read_bytes().splitlines()]
     os.close(memory)
     return lines, list(map(float, counts[1:5]))
+
+
+def test_file_that_somebody_took_away_is_begun_again(three: Path, tmp_path: Path) -> None:
+    bundle = Bundle.load(three)
+    memory = os.memfd_create("ring")
+    os.ftruncate(memory, ring_bytes(2**16))
+    ring = Ring(mmap.mmap(memory, 0))
+    os.close(memory)
+    put, file = ring.writer(), tmp_path / "c.ndjson"
+    plan = {"champion": "three@0", "slots": SLOTS, "file": str(file), "file_bytes": 1}
+    shadow = Shadow(bundle, ring, plan, memoryview(mmap.mmap(-1, 4096)).cast("d"))
+
+    def written(number: int) -> str:
+        told = {"id": f"a-{number}", "probability": 0.5, "decision": "x"}
+        assert put(1, 0, 0, number, 0.0, b"", orjson.dumps(told), orjson.dumps(ROW))
+        assert shadow.work()
+        (line,) = file.read_bytes().splitlines()
+        return str(orjson.loads(line)["id"])
+
+    assert [written(0), written(1)] == ["a-0", "a-1"]
+    assert b'"a-0"' in (tmp_path / "c.1.ndjson").read_bytes()  # it was large
+    file.unlink()
+    assert written(2) == "a-2"
 
 
 @pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
