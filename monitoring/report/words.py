@@ -52,10 +52,11 @@ def conclusions(report: Report) -> Iterator[str]:
         yield log_words(report)
     if report.drift is not None:
         yield from _drift_conclusions(report.drift)
-    for odd in report.anomalies[:_MOST_ANOMALIES]:
+    longest_first = sorted(report.anomalies, key=lambda odd: odd.first - odd.last)
+    for odd in longest_first[:_MOST_ANOMALIES]:
         since = f"{odd.since:%Y-%m-%d %H:%M} UTC"
         yield f"{odd.figure.capitalize()} out of the ordinary from {since} on: {odd.why}."
-    if more := report.anomalies[_MOST_ANOMALIES:]:
+    if more := longest_first[_MOST_ANOMALIES:]:
         yield f"{len(more)} more anomalies are listed below."
     if report.errors is not None:
         yield f"{percent(report.errors.rate)} of the requests were answered with an error."

@@ -17,6 +17,7 @@ from monitoring.logs.verification import LogVerdict, verify
 from monitoring.report.anomalies import anomalies
 from monitoring.report.figures import figures, moving_average
 from monitoring.report.report import make_report
+from monitoring.report.words import conclusions
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from tests.support.bundles import THREE_FEATURES, sample_rows
@@ -158,6 +159,17 @@ def test_lasting_change_of_decisions_that_no_period_shows_by_itself_is_an_anomal
         (change,) = [one for one in anomalies(found) if one.last == len(found.periods.starts) - 1]
     assert abs(change.first / len(found.periods.starts) - 5 / 6) < 0.02
     assert re.fullmatch(r"[67]\.\d% of decisions are “decline” since then, 2[0-4]\.\d% before", change.why)
+
+
+def test_lasting_change_is_concluded_before_short_ones(tmp_path: Path) -> None:
+    records, random = lines(6000), np.random.default_rng(2)
+    for i, (record, drawn) in enumerate(zip(records, random.random(6000), strict=True)):
+        record["decision"] = "decline" if drawn < (0.1 if i < 1500 else 0.5) else "grant"
+        record["duration_us"] *= 100 if i < 1200 and i % 300 < 30 else 1  # four short stretches, before it
+    report = make_report([write(tmp_path / "a.jsonl", records)], None)
+    assert len(report.anomalies) > 3
+    first = next(said for said in conclusions(report) if "out of the ordinary" in said)
+    assert "since then" in first
 
 
 def test_an_even_log_has_no_anomaly(tmp_path: Path) -> None:
