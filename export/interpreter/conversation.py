@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import os
 import subprocess
 import weakref
 from pathlib import Path
@@ -14,6 +15,7 @@ from export.errors import ExportRefused
 from server.model.schema import Matrix
 
 _READER = Path(__file__).with_name("reader.py")
+_OURS = str(Path(__file__).parents[2])
 
 
 class Conversation:
@@ -27,7 +29,10 @@ class Conversation:
         self._python = python
         try:
             self._process = subprocess.Popen(
-                [python, "-c", _READER.read_text()], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                [python, "-c", _READER.read_text()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=_environment(),
             )
         except OSError as error:
             raise ExportRefused(
@@ -63,6 +68,12 @@ class Conversation:
     def scores(self, request: dict[str, Any]) -> Matrix:
         """The numbers of a reply, float64 of whatever shape."""
         return unpacked(self.ask(request))
+
+
+def _environment() -> dict[str, str]:
+    """Without our folder, whose `train` or `server` would hide what the model was made with."""
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path != _OURS)}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

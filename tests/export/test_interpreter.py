@@ -1,5 +1,7 @@
 """`--python`: a pickle that another interpreter reads, and what it says when that one cannot."""
 
+import os
+import pickle
 import sys
 import warnings
 from collections.abc import Callable
@@ -27,6 +29,7 @@ from xgboost import XGBClassifier
 
 from export.assemble import write_conversion
 from export.errors import ExportRefused
+from export.interpreter import conversation
 from export.load import LoadOptions, load
 from server.model.bundle import Bundle
 from server.model.decoder import row_decoder
@@ -128,6 +131,21 @@ def refusal(path: Path, python: Path | str, *, trust_pickle: bool = True) -> str
     with pytest.raises(ExportRefused) as refused:
         load(path, LoadOptions(trust_pickle=trust_pickle, python=Path(python)))
     return str(refused.value)
+
+
+def test_our_folder_hides_no_module_of_the_other_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model may be made with a `train` of its own; the command tells its processes where ours is."""
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(1))
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$PYTHONPATH" > "$0.paths"\nexit 3\n')
+    python.chmod(0o755)
+    ours = str(Path(conversation.__file__).parents[2])
+    for paths, left in (([ours, str(tmp_path)], str(tmp_path)), ([ours], "")):
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        assert "got: it ended" in refusal(tmp_path / "m.pkl", python)
+        assert (tmp_path / "python.paths").read_text() == f"{left}\n"
 
 
 def test_what_cannot_be_read_is_one_sentence_with_a_way_out(tmp_path: Path) -> None:
