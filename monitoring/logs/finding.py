@@ -23,8 +23,8 @@ class Search:
         self._subject = subject
         self.unsearched = unsearched_files(paths, self._files)
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """Each line as the log has it, of a batch with the subject's rows alone."""
+    def lines(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
+        """Each line as the log has it, of a batch with the subject's rows alone; and which rows they are."""
         for file in self._files:
             try:
                 with open_lines(file) as lines:
@@ -32,11 +32,11 @@ class Search:
             except LogError as error:
                 self.unsearched.append(str(error))
 
-    def _found(self, lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    def _found(self, lines: Iterator[bytes]) -> Iterator[tuple[dict[str, Any], list[int]]]:
         for line in lines:
             record = parsed(line) if self._subject.may_be_in(line) else None
-            if record is not None and (found := with_rows(record, sorted(self._subject.rows(record)))):
-                yield found
+            if record is not None and (rows := sorted(self._subject.rows(record))):
+                yield with_rows(record, rows), rows
 
 
 class Checked:
@@ -52,8 +52,8 @@ class Checked:
         self._masks = masks_of(log_files(paths))
         self.sentences: list[str] = []
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Check the rows of one line."""
+    def add(self, record: Mapping[str, Any], rows: Sequence[int]) -> None:
+        """Check a line with these rows of its own alone."""
         label = record.get("model", "")
         predictor = self._predictor(label)
         if predictor is None:
@@ -62,7 +62,7 @@ class Checked:
             )
             return
         hidden = self._masks.get(str(record["id"]).partition("-")[0], {})
-        for number, logged in enumerate(logged_rows(record)):
+        for number, logged in zip(rows, logged_rows(record), strict=False):
             again = replayed(logged, predictor, hidden)
             where = id_of_row(record, number)
             if again.problem:

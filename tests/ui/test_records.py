@@ -232,6 +232,11 @@ def test_find_computes_a_line_again_and_erase_takes_its_reviews(
     printed = capsys.readouterr()
     assert orjson.loads(printed.out)["id"] == id_
     assert f"{id_}: computed again with {BUNDLE.label}: equal to the bit" in printed.err
+    rows = [{**EXAMPLES["safe"], "id": f"row-{i}"} for i in range(3)]
+    batch = client.post("/predict/batch", json={"rows": rows}).json()["id"]
+    wait_for_lines(logs, batch)
+    assert main(["find", str(logs), "--id", "row-2"]) == 0
+    assert f"{batch}/2: computed again with {BUNDLE.label}: equal to the bit" in capsys.readouterr().err
     copy = tmp_path / "copy"
     shutil.copytree(logs, copy)
     (path,) = copy.glob("*.jsonl")
