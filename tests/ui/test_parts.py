@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -14,9 +15,10 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from server.errors import MalformedBody, SettingsError, UnacceptableRow
 from server.log.history import History
 from server.model.bundle import Bundle
+from server.model.reference import reference_of_rows
 from server.scoring.service import Service
 from server.settings import Settings
-from tests.support.bundles import CREDIT
+from tests.support.bundles import CREDIT, rewritten
 from tests.support.pages import page_client
 from train.french import TRANSLATIONS
 from train.tables.features import SCHEMA
@@ -267,6 +269,17 @@ def test_model_tab_says_what_a_bundle_does_not_hold(three: Path) -> None:
     shown = model_html(bundle, bundle.schema.names)
     for words in ("holds no evaluation", "holds no reference", "has no card"):
         assert words in shown
+
+
+def test_model_tab_shows_columns_of_one_value_and_of_none(three: Path, tmp_path: Path) -> None:
+    schema = Bundle.load(three).schema
+    values = np.full((50, len(schema)), math.nan)
+    values[:, 0] = 7.0
+    reference = orjson.dumps(reference_of_rows(schema, values, np.full(50, 0.5)).to_dict())
+    bundle = Bundle.load(rewritten(three, tmp_path / "constant", files={"reference.json": reference}))
+    shown = model_html(bundle, schema.names)
+    assert shown.count('class="small-bars"') == 1 + len(schema)
+    assert "100.0" in shown  # what is missing of the other columns
 
 
 def test_parity_report_in_words() -> None:

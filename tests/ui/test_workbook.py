@@ -1,6 +1,7 @@
 """Excel workbooks in and out of the page: what comes back, and what is refused, in a process of its own."""
 
 import asyncio
+import csv
 import io
 import zipfile
 from datetime import date
@@ -42,6 +43,12 @@ def test_a_sheet_becomes_text_with_every_digit() -> None:
         "true,2026-11-26T00:00:00,1e+300,extra",
         "007,123456789,",
     ]
+
+
+def test_a_cell_with_a_line_end_of_any_kind_stays_one_cell() -> None:
+    cells = ["x\ry", "p\r\nq", "m\nn"]
+    text = child.csv_of(book_of(["a", "b", "c"], cells, ["z"])).decode()
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [["a", "b", "c"], cells, ["z", "", ""]]
 
 
 def test_a_table_becomes_a_workbook_whose_cells_run_nothing() -> None:

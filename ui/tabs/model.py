@@ -129,13 +129,18 @@ def _distribution(name: Text, found: Distribution, *, is_number: bool) -> str:
     )
     said = _BINS.put(name=name, bins=str(len(found.shares)))
     missing = _MISSING.put(share=percent(found.missing_rate)) if found.missing_rate else Text("", "")
-    ends = [Text.figures(format_number(float(f"{edge:.3g}"))) for edge in (found.edges[0], found.edges[-1])]
-    axis = f'<span class="ends">{"".join(tag("span", end) for end in ends)}</span>' if is_number else ""
+    axis = _ends(found) if is_number else ""
     return (
         f"<li>{tag('span', name.sentence())}"
         f'<span class="small-bars" role="img" {attribute("aria-label", said)}>{bars}</span>{axis}'
         f"{tag('small', missing)}</li>"
     )
+
+
+def _ends(found: Distribution) -> str:
+    """The outermost edges, of which a column of one value has none."""
+    ends = [Text.figures(format_number(float(f"{edge:.3g}"))) for edge in (found.edges[0], found.edges[-1])]
+    return f'<span class="ends">{"".join(tag("span", end) for end in ends)}</span>'
 
 
 def _widths(found: Distribution) -> list[float]:

@@ -70,7 +70,9 @@ def _check_size(content: bytes) -> None:
 def _csv(rows: Iterator[Sequence[Any]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    cells = 0
+    # A lone carriage return ends a record too, and is left bare.
+    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    cells = width = 0
     for number, row in enumerate(rows):
         values = [_text(value) for value in row]
         while values and not values[-1]:
@@ -82,17 +84,10 @@ def _csv(rows: Iterator[Sequence[Any]]) -> bytes:
                 "text: save it as CSV"
             )
         if values:
-            writer.writerow(values)
-    return _same_width(text.getvalue()).encode()
-
-
-def _same_width(text: str) -> str:
-    """Every row as wide as the header: a sheet's empty ends are no cells."""
-    rows = list(csv.reader(io.StringIO(text, newline="")))
-    width = len(rows[0]) if rows else 0
-    made = io.StringIO(newline="")
-    csv.writer(made, lineterminator="\n").writerows([*row, *[""] * (width - len(row))] for row in rows)
-    return made.getvalue()
+            width = width or len(values)  # the header's: a sheet's empty ends are no cells
+            is_broken = any("\r" in value for value in values)
+            (quoting if is_broken else writer).writerow([*values, *[""] * (width - len(values))])
+    return text.getvalue().encode()
 
 
 def _text(value: Any) -> str:
