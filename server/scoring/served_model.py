@@ -84,24 +84,24 @@ class ServedModel:
     async def reasons_of_rows(self, rows: Matrix, scored: ScoredRows, asked: AskedReasons) -> list[bytes]:
         """The JSON list of the reasons for each of n scored rows, float64 [n, F], `[]` of a favourable one.
 
-        The event loop turns meanwhile. Raises as `Explainer.terms_of`.
+        Only rows whose reasons are due are explained. The event loop turns meanwhile. Raises as
+        `Explainer.terms_of`.
         """
         self.explainer.check_offered()
         decisions = (scored.outcomes if scored.verdicts is None else scored.verdicts).tolist()
-        width, found = len(self.bundle.schema), list[bytes]()
-        for start in range(0, len(rows), SLICE_ROWS):
-            some = rows[start : start + SLICE_ROWS]
-            terms = await self.rows.apart(
-                self.explainer.terms_of, some, scored.margins[start : start + SLICE_ROWS]
-            )
-            for i, (values, added) in enumerate(zip(some.tolist(), terms.tolist(), strict=True), start):
-                if asked.always or self.scorer.is_adverse(decisions[i]):
-                    told = self.reason_texts.told(values, added[:width], asked.most, asked.language)
-                    # What orjson gives keeps the 4 KiB it was written to; a copy has its own size.
-                    found.append(bytes(memoryview(orjson.dumps(told))))
-                else:
-                    found.append(b"[]")
-                if i % _TURN_ROWS == 0:
+        kinds = {d for d in set(decisions) if asked.always or self.scorer.is_adverse(d)}
+        due = [i for i, decision in enumerate(decisions) if decision in kinds]
+        width, found = len(self.bundle.schema), [b"[]"] * len(rows)
+        for start in range(0, len(due), SLICE_ROWS):
+            places = due[start : start + SLICE_ROWS]
+            some = rows[places]
+            terms = await self.rows.apart(self.explainer.terms_of, some, scored.margins[places])
+            each = zip(places, some.tolist(), terms.tolist(), strict=True)
+            for done, (i, values, added) in enumerate(each):
+                told = self.reason_texts.told(values, added[:width], asked.most, asked.language)
+                # What orjson gives keeps the 4 KiB it was written to; a copy has its own size.
+                found[i] = bytes(memoryview(orjson.dumps(told)))
+                if done % _TURN_ROWS == 0:
                     await asyncio.sleep(0)
         return found
 

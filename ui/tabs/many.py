@@ -198,7 +198,7 @@ class Many:
     def __init__(self, model: ServedModel) -> None:
         self._model, self._rows, self._bundle = model, model.rows, model.bundle
         self.schema, self._labels = self._bundle.schema, Labels.of(self._bundle)
-        self._asked = AskedReasons(MAX_PRINCIPAL, "en", False) if model.explainer.is_offered else None
+        self._asked = AskedReasons(MAX_PRINCIPAL) if model.explainer.is_offered else None
 
     async def check(self, table: UploadedTable, _: str) -> dict[str, Any]:
         """What the file's beginning looks like: its columns and first rows, as HTML, scored by nobody."""
@@ -226,7 +226,8 @@ class Many:
         if rows.texts:
             scored = (await self._rows.score(rows.matrix))._replace(identity=told(user=user))
             if self._asked is not None:
-                scored = scored._replace(reasons=await self._reasons(rows, scored, self._asked))
+                reasons = await self._model.reasons_of_rows(rows.matrix, scored, self._asked)
+                scored = scored._replace(reasons=reasons)
             await self._rows.record(rows.texts, rows.matrix, scored, started_ns)
             answers = self._cells(scored, table.dialect.rules.decimal == ",")
             counts = self._counts(scored)
@@ -288,22 +289,6 @@ class Many:
                 said.append("; ".join(reason["text"] for reason in orjson.loads(scored.reasons[i])))
             rows.append([*values, *said, f"{scored.id}/{i}", self._bundle.label, now])
         return rows
-
-    async def _reasons(self, rows: TableRows, scored: ScoredRows, asked: AskedReasons) -> list[bytes]:
-        """Those of every row, as `/predict/batch?reasons=4` has them; only what is adverse is computed."""
-        verdicts = scored.outcomes if scored.verdicts is None else scored.verdicts
-        adverse = [i for i, verdict in enumerate(verdicts.tolist()) if self._rows.scorer.is_adverse(verdict)]
-        found = [b"[]"] * len(rows.texts)
-        if adverse:
-            some = scored._replace(
-                margins=scored.margins[adverse],
-                outcomes=scored.outcomes[adverse],
-                verdicts=None if scored.verdicts is None else scored.verdicts[adverse],
-            )
-            told_ = await self._model.reasons_of_rows(rows.matrix[adverse], some, asked)
-            for i, reasons in zip(adverse, told_, strict=True):
-                found[i] = reasons
-        return found
 
     def _counts(self, scored: ScoredRows) -> list[int]:
         if self._bundle.task != "binary":
