@@ -26,20 +26,20 @@ class FoundLine(NamedTuple):
 def find_lines(folder: Path, text: str, most: int = 20) -> list[FoundLine]:
     """The lines of a response's `id` (of a batch's row with `/` and its number), a request's or a trace's.
 
-    Newest first, at most so many. Compressed files are not looked at; a file that is taken away
-    meanwhile has no lines.
+    Newest first, at most so many; of a batch that takes several lines the first stands for all.
+    Compressed files are not looked at; a file that is taken away meanwhile has no lines.
     """
     head, slash, row = text.rpartition("/")
     found = _find(folder, text, most)
     if not found and slash and row.isdecimal() and len(row) < 10:
-        return _row(_find(folder, head, MOST_PARTS), int(row))
+        return _row(_find(folder, head, MOST_PARTS, is_of_row=True), int(row))
     return [FoundLine(record) for record in found]
 
 
-def _find(folder: Path, wanted: str, most: int) -> list[dict[str, Any]]:
+def _find(folder: Path, wanted: str, most: int, *, is_of_row: bool = False) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for path in _newest_first(folder):
-        found += reversed(list(_lines(path, wanted)))
+        found += reversed([line for line in _lines(path, wanted) if is_of_row or not _part(line)])
         if len(found) >= most:
             break
     return found[:most]

@@ -137,6 +137,18 @@ def test_a_row_of_a_batch_has_a_record_too(client: TestClient, logs: Path) -> No
     assert client.get("/page/letter", params={"id": f"{batch['id']}/2"}).status_code == 404
 
 
+def test_rows_of_a_batch_of_several_lines_are_called_by_their_place_in_it(
+    client: TestClient, logs: Path
+) -> None:
+    rows = [EXAMPLES["safe"], EXAMPLES["risky"]] * 200
+    id_ = client.post("/predict/batch", json=rows).json()["id"]
+    assert wait_for_lines(logs, f"{id_}.1")
+    shown = re.findall(r'data-id="([^"]*)"', ask(client, "look-up", number=id_)["html"])
+    assert shown == [f"{id_}/{i}" for i in range(20)]
+    for one in (shown[-1], f"{id_}/399"):
+        assert f"Reference {one} " in text_of(client.get("/page/record", params={"id": one}).text)
+
+
 def test_a_person_decides_otherwise_with_a_reason_and_is_counted(client: TestClient) -> None:
     id_ = decided(client)
     assert "a reason" in ask(client, "review", of=id_, decision="accept")["problem"]
