@@ -65,8 +65,9 @@ class Login:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or ask for a login."""
-        problem = self._refusal(scope) if self._digests else None
-        scope = {**scope, USER: _user(scope) if self._digests else ""}
+        pair = _pair(scope) if self._digests else b""
+        problem = self._refusal(pair, scope.get("client")) if self._digests else None
+        scope = {**scope, USER: pair.partition(b":")[0].decode(errors="replace")}
         if problem is None:
             await self._app(scope, receive, send)
         else:
@@ -74,9 +75,7 @@ class Login:
                 scope, receive, send
             )
 
-    def _refusal(self, scope: Scope) -> Problem | None:
-        pair = _pair(dict(scope.get("headers", ())).get(b"authorization", b"").decode("latin-1"))
-        client = scope.get("client")
+    def _refusal(self, pair: bytes, client: tuple[str, int] | None) -> Problem | None:
         who = (client[0] if client else "", _digest(pair.partition(b":")[0]))
         if pair and (seconds := self._tries.wait_seconds(who)):
             return TooManyTries(
@@ -98,14 +97,9 @@ class Login:
         return sum([hmac.compare_digest(given, digest) for digest in self._digests]) > 0
 
 
-def _user(scope: Scope) -> str:
-    """Who is let in, for the log."""
+def _pair(scope: Scope) -> bytes:
+    """User and password of the Authorization header, nothing of any other."""
     header = dict(scope.get("headers", ())).get(b"authorization", b"").decode("latin-1")
-    return _pair(header).partition(b":")[0].decode(errors="replace")
-
-
-def _pair(header: str) -> bytes:
-    """User and password of an Authorization header, nothing of any other."""
     if not header.lower().startswith(_SCHEME):
         return b""
     try:

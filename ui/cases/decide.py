@@ -1,14 +1,12 @@
 """From the texts of the form to the answer on the page, through the scorer of `POST /predict`."""
 
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
 
-from server.errors import NotOffered, Problem
+from server.errors import Problem
 from server.explain.reasons import MAX_PRINCIPAL, AskedReasons
-from server.model.schema import Row
 from server.scoring.one_row import Beside
 from server.scoring.request_identity import MAX_REQUEST_ID_BYTES
 from server.scoring.served_model import ServedModel
@@ -70,15 +68,8 @@ class Decider:
         self._fields = (*self._schema.features, *model.bundle.context)
         self._labels = Labels.of(model.bundle)
         self._verdict = verdict_of(model.bundle)
-        try:
-            asked = AskedReasons(MAX_PRINCIPAL, "en", False)
-            self._reasons: Callable[[Row], bytes] | None = model.reasons_of(asked)
-        except NotOffered:
-            self._reasons = None
-
-    def idle(self) -> Shown:
-        """What is shown before a decision."""
-        return Shown(0, self._verdict.idle(), {}, {})
+        is_explained = model.explainer.is_offered
+        self._beside = Beside(reasons=model.reasons_of(AskedReasons(MAX_PRINCIPAL))) if is_explained else None
 
     def decide(self, value: Any, user: str = "") -> Shown:
         """Score the row in the form's value; a refusal is shown, never raised."""
@@ -101,8 +92,7 @@ class Decider:
 
     def _decided(self, body: bytes, case: str, user: str) -> tuple[dict[str, Any], int]:
         reply = _Reply()
-        beside = None if self._reasons is None else Beside(reasons=self._reasons)
-        self._scorer.respond(body, reply, time.perf_counter_ns(), beside, told(case, user))
+        self._scorer.respond(body, reply, time.perf_counter_ns(), self._beside, told(case, user))
         return orjson.loads(reply.content), reply.ended_ns
 
     def _refused(self, turn: int, problem: Problem) -> Shown:

@@ -12,7 +12,7 @@ from server.scoring.served_model import ServedModel
 from ui.cases.suppose import is_adverse
 from ui.words.labels import Labels
 from ui.words.text import Text
-from ui.words.wording import Wording, because, decided, known_of, percent, value_words
+from ui.words.wording import Wording, because, decided, known_of, percent, second_language, value_words
 
 
 class LoggedDecision(NamedTuple):
@@ -95,7 +95,7 @@ class DecisionReader:
     def _reasons(self, members: Mapping[str, Any], replay: Replayed) -> list[tuple[str, Text]]:
         """Those of the line itself; of a line without any those of the same row, if it comes out again."""
         texts, schema = self._model.reason_texts, self._bundle.schema
-        french = "fr" if "fr" in texts.languages else "en"
+        french = second_language(texts.languages)
         values = memoryview(replay.row).cast("d").tolist() if replay.row else []
         if told := members.get("reasons"):
             found = [

@@ -33,10 +33,9 @@ def page(name: str, language: Language, **given: Any) -> str:
         return in_french if french else english
 
     template = _environment().get_template(f"{name}.html")
-    css = (_FOLDER / "sheet.css").read_text()
     now = datetime.now(UTC)
     return template.render(
-        given, language=language, say=say, in_words=in_words(language), day=day(language), css=css, now=now
+        given, language=language, say=say, in_words=in_words(language), day=day(language), now=now
     )
 
 

@@ -11,7 +11,7 @@ from server.model.schema import Row
 from server.scoring.served_model import ServedModel
 from ui.words.text import NBSP, Text, joined, tag
 from ui.words.values import texts_of
-from ui.words.wording import Wording, percent
+from ui.words.wording import Wording, percent, second_language
 
 _HEADING = Text("What the {case} could change", "Ce que le {case} pourrait changer")
 _THEN = Text("then {name} {risk}", "alors {name} {risk}")
@@ -34,7 +34,7 @@ class Changes:
             return ""
         found = await model.rows.apart(model.recourse.find, row)
         texts = model.reason_texts
-        french = "fr" if "fr" in texts.languages else "en"
+        french = second_language(texts.languages)
         both = [told(found, row, model.bundle, texts, language) for language in ("en", french)]
         said = Text(both[0]["text"], both[1]["text"])
         pairs = zip(both[0]["proposals"], both[1]["proposals"], strict=True)

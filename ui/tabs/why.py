@@ -11,7 +11,7 @@ from ui.cases.suppose import is_adverse, suppose
 from ui.drawing.waterfall import Step, causes, steps
 from ui.words.labels import Labels
 from ui.words.text import NBSP, Text, joined, tag
-from ui.words.wording import Wording, because, decided, percent, points, value_words
+from ui.words.wording import Wording, because, decided, percent, points, second_language, value_words
 
 _IDLE = Text(
     "Decide a case first: its reasons stand here.", "Décidez d'abord d'un cas : ses raisons seront ici."
@@ -103,7 +103,7 @@ class Why:
     def principal(self, values: Sequence[float], terms: Sequence[float]) -> list[Text]:
         """The principal reasons in the bundle's words, those of `/predict`, the log and the letter."""
         texts = self._model.reason_texts
-        french = "fr" if "fr" in texts.languages else "en"
+        french = second_language(texts.languages)
         return [
             Text(texts.text(i, values[i]), texts.text(i, values[i], french))
             for i in largest(terms, MAX_PRINCIPAL)

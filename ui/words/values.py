@@ -23,7 +23,7 @@ def parse_number(text: str) -> int | float | None:
 
     Thousands may be set apart with commas, spaces or apostrophes, and a lone
     comma that is not followed by exactly three digits is a decimal comma.
-    `form.js` regroups by the same grammar when a field is left, so that what
+    `base.js` regroups by the same grammar when a field is left, so that what
     was understood is seen.
     """
     text = text.strip().replace("\N{MINUS SIGN}", "-")

@@ -1,6 +1,6 @@
 """The words of the page, from the bundle where it gives them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -103,6 +103,11 @@ def french_of(bundle: Bundle) -> Mapping[str, Any]:
     translations: Mapping[str, Any] = bundle.manifest.get("translations") or {}
     found: Mapping[str, Any] = translations.get("fr") or {}
     return found
+
+
+def second_language(languages: Collection[str]) -> str:
+    """The language of reasons beside English: French, or English again of a bundle without."""
+    return "fr" if "fr" in languages else "en"
 
 
 def _done(decision: str) -> Text:
