@@ -29,7 +29,6 @@ window.hotrow = (() => {
       const grouped = whole.replace(/\B(?=(\d{3})+$)/g, thousands);
       return part ? grouped + point + part : grouped;
     },
-    // Paths are relative to the page's own address, whatever prefix a proxy has put before it.
     parts(text, language = hotrow.language) {
       const typed = text.trim().replace("\u2212", "-");
       const grouped = typed.match(language === "fr" ? FRENCH : GROUPED);
@@ -55,6 +54,7 @@ window.hotrow = (() => {
       const found = hotrow.parts(places === undefined ? left : left.slice(0, -1), language);
       return found ? shifted(found, places ?? 0) : text;
     },
+    // Paths are relative to the page's own address, whatever prefix a proxy has put before it.
     async post(path, body, type = "application/json") {
       const answer = await fetch(path, { method: "POST", body, headers: { "Content-Type": type } });
       if (!answer.ok) throw new Error(`status ${answer.status}`);

@@ -36,6 +36,15 @@ function decoded(bytes) {
   }
 }
 
+// What the server makes of a whole file; throws an error with its words for what it does not take.
+async function converted(path, body, type) {
+  const answer = await fetch(`page/many/${path}`, { method: "POST", body, headers: { "Content-Type": type } });
+  if (answer.status === 413) throw new Error(hotrow.say("too_large"));
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  if (answer.headers.get("Content-Type").startsWith("application/json")) throw new Error((await answer.json()).problem);
+  return answer;
+}
+
 // A workbook is a ZIP archive: the server gives its first sheet as CSV.
 async function textOf(bytes) {
   const isPacked = new TextDecoder("latin1").decode(bytes.slice(0, 4)) === "PK\x03\x04";
@@ -44,11 +53,7 @@ async function textOf(bytes) {
   part("progress").removeAttribute("value");
   part(".state").textContent = hotrow.say("reading");
   try {
-    const answer = await fetch("page/many/sheet", { method: "POST", body: bytes, headers: { "Content-Type": "application/octet-stream" } });
-    if (answer.status === 413) throw new Error(hotrow.say("too_large"));
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-    if (answer.headers.get("Content-Type").startsWith("application/json")) throw new Error((await answer.json()).problem);
-    return await answer.text();
+    return await (await converted("sheet", bytes, "application/octet-stream")).text();
   } finally {
     progress.hidden = true;
   }
@@ -116,7 +121,7 @@ async function take(file) {
   try {
     text = await textOf(await file.arrayBuffer());
   } catch (error) {
-    if (number === run) error.message.startsWith("status") ? failed(error) : complain(error.message);
+    if (number === run) failed(error);
     return;
   }
   if (number !== run) return;
@@ -285,14 +290,13 @@ root.addEventListener("click", (event) => {
   }
   if (kinds?.contains("save-workbook")) saveWorkbook(event.target);
 });
+
 async function saveWorkbook(button) {
   button.setAttribute("aria-busy", "true");
   try {
     // Numbers go into the workbook as numbers: it has no decimal commas of its own.
-    const answer = await fetch(`page/many/workbook?${new URLSearchParams({ separator: chosen.separator, decimal: chosen.decimal })}`, { method: "POST", body: new Blob(result.parts), headers: { "Content-Type": "text/csv" } });
-    if (answer.status === 413) return complain(hotrow.say("too_large"));
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-    if (answer.headers.get("Content-Type").startsWith("application/json")) return complain((await answer.json()).problem);
+    const said = new URLSearchParams({ separator: chosen.separator, decimal: chosen.decimal });
+    const answer = await converted(`workbook?${said}`, new Blob(result.parts), "text/csv");
     hotrow.save(savedName("xlsx"), [await answer.blob()], answer.headers.get("Content-Type"));
     unsaved = false;
   } catch (error) {

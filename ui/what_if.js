@@ -1,4 +1,5 @@
-// Behind the sliders. Each has a box to type into, and the case's own value among its stops. A case is the texts of a form by feature name. The left one is what
+// Behind the sliders. Each has a box to type into, and the case's own value among its stops.
+// A case is the texts of a form by feature name. The left one is what
 // is compared with, the right one what the sliders make of it. Of what is asked while an
 // answer is under way, the last counts; the verdict, the reasons and the change that
 // would turn it are asked for apart, so that none waits for another.
