@@ -88,14 +88,14 @@ class Shadow:
 
     def _scored(self, answers: Sequence[Answer]) -> list[tuple[float, str] | None]:
         """Score and decision of each row, None of one that the challenger does not take."""
-        encoded = [self._encoded(answer.row) for answer in answers]
+        encoded = [self._encoded(answer.fields) for answer in answers]
         rows = [row for row in encoded if row is not None]
         scored = iter(self._of_rows(rows))
         return [None if row is None else next(scored) for row in encoded]
 
-    def _encoded(self, text: bytes) -> Row | None:
+    def _encoded(self, fields: Mapping[str, Any]) -> Row | None:
         try:
-            return self._decode(text)
+            return self._decode(orjson.dumps(fields))
         except Problem:
             return None
 

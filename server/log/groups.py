@@ -25,7 +25,7 @@ class GroupCounter:
         for _, _, content, _, body in responses:
             if any(name in body for name in self._names):
                 for answer in answers_of(content, body):
-                    self._count_row(orjson.loads(answer.row), answer.decision)
+                    self._count_row(answer.fields, answer.decision)
 
     def _count_row(self, row: Mapping[str, Any], decision: str) -> None:
         for name, groups in self._fields.items():

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-#: Members of a line by which it is found, beside its own `id`.
-_MEMBERS = ("request_id", "header_request_id", "trace_id", "row_id")
+from server.log.answers import NAMES
+
 #: Bytes that are searched before another thread may run.
 _STEP_BYTES = 2**22
 #: Lines that one batch may take: 2**16 bytes each.
@@ -108,4 +108,4 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 def _is_of(record: dict[str, Any], wanted: str) -> bool:
     own = str(record["id"])
-    return wanted in (own, own.partition(".")[0], *(str(record.get(name)) for name in _MEMBERS))
+    return wanted in (own, own.partition(".")[0], *(str(record.get(name)) for name in NAMES))
