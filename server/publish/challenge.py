@@ -11,7 +11,7 @@ from server.errors import BundleError, listed
 from server.model.arms import BY_REQUEST_ID, SPLIT_FILE, TrafficSplit, challenger_folder, has_challenger
 from server.model.bundle import Bundle
 from server.model.exchange import beside
-from server.publish.publication import Publication, publish
+from server.publish.publication import Publication, nothing, publish
 
 
 def challenge(new: Path | None, served: Path, split: TrafficSplit | None) -> Publication:
@@ -25,22 +25,17 @@ def challenge(new: Path | None, served: Path, split: TrafficSplit | None) -> Pub
     _check(bundle, champion, split)
     before = _split_bytes(folder)
     had_one = has_challenger(served)
-    publication = None if new is None else publish(new, folder)
+    publication = Publication(folder, nothing, nothing) if new is None else publish(new, folder)
     _write_split(folder, None if split is None else msgspec.json.encode(split))
 
     def undo() -> None:
-        if publication is not None:
-            publication.undo()
+        publication.undo()
         if had_one:
             _write_split(folder, before)
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def keep() -> None:
-        if publication is not None:
-            publication.keep()
-
-    return Publication(folder, keep, undo)
+    return Publication(folder, publication.keep, undo)
 
 
 def promote(served: Path) -> Publication:
@@ -104,7 +99,8 @@ def _check(bundle: Bundle, champion: Bundle, split: TrafficSplit | None) -> None
     if bundle.task != champion.task:
         raise BundleError(f"expected a {champion.task} model as challenger, got a {bundle.task} one")
     if not set(bundle.schema.names) & set(champion.schema.names):
-        raise BundleError(f"expected features of {champion.label} in {bundle.label}, got {_few(bundle)}")
+        got = listed(bundle.schema.names)
+        raise BundleError(f"expected features of {champion.label} in {bundle.label}, got {got}")
     if split is None:
         return
     _check_answers(bundle, champion)
@@ -128,10 +124,6 @@ def _check_answers(bundle: Bundle, champion: Bundle) -> None:
                 f"{what} {listed(sorted(names))}: let it score beside without --share, describe what it "
                 "does not take as `context`, or publish it once clients send other rows"
             )
-
-
-def _few(bundle: Bundle) -> str:
-    return ", ".join(bundle.schema.names[:5])
 
 
 def lacking(served: Path) -> Iterable[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from server.cli import add_options
-from server.errors import BundleError, SettingsError, shown
+from server.errors import BundleError, SettingsError, listed, shown
 from server.model.arms import BY_REQUEST_ID, TrafficSplit
 from server.model.bundle import Bundle
 from server.model.exchange import alone
@@ -110,7 +110,7 @@ def challenge_model(options: argparse.Namespace) -> None:
     with alone(options.folder):
         publication = challenge(options.new, options.folder, split)
         if lacks := list(lacking(options.folder)):
-            print(f"Rows of the champion have no {', '.join(lacks)}: the challenger scores without.")
+            print(f"Rows of the champion have no {listed(lacks)}: the challenger scores without.")
         _take(options, server, publication, "has the challenger")
 
 

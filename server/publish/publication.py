@@ -37,7 +37,7 @@ def publish(new: Path, served: Path) -> Publication:
     _complete(served)
     had_one, old = served.exists(), _loaded(served)
     if old is not None and old.digest == bundle.digest:  # else it would be its own way back
-        return Publication(served, _nothing, _nothing)
+        return Publication(served, nothing, nothing)
     if old is not None:
         _check_label(bundle, old, served)
     incoming, before, intent = (beside(served, word) for word in ("incoming", "previous", "publishing"))
@@ -100,7 +100,7 @@ def roll_back(served: Path) -> Publication:
         sync_directory(served.parent)
 
     turn()
-    return Publication(served, _nothing, turn)
+    return Publication(served, nothing, turn)
 
 
 def previous(served: Path) -> Path:
@@ -140,7 +140,7 @@ def _loaded(served: Path) -> Bundle | None:
         return None
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """There is nothing to keep or undo."""
 
 
