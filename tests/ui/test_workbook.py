@@ -75,6 +75,8 @@ def test_what_is_too_large_is_refused_before_it_is_unpacked(monkeypatch: pytest.
         child.csv_of(book_of([1, 2, 3], [4, 5, 6]))
     with pytest.raises(child.WorkbookRefused, match="take it as CSV"):
         child.workbook_of(b"1,2,3\n4,5,6\n", ",", ".")
+    with pytest.raises(child.WorkbookRefused, match="a text of more than 32,767 characters: take it as CSV"):
+        child.workbook_of(b"a\n" + b"x" * 32_768 + b"\n", ",", ".")
     with pytest.raises(child.WorkbookRefused, match=r"no \.xlsx workbook"):
         child.csv_of(b"\xd0\xcf\x11\xe0 an old workbook")
 

@@ -17,6 +17,8 @@ from zipfile import BadZipFile, ZipFile
 
 #: What is larger is a file for `python -m server.batch`.
 MAX_ROWS, MAX_CELLS, MAX_TEXT_BYTES = 1_000_000, 3_000_000, 2**26
+#: Excel's own limit.
+MAX_CELL_CHARACTERS = 32_767
 #: What the parts of a workbook may come to when they are unpacked.
 MAX_UNPACKED_BYTES = 2**28
 MEMORY_BYTES, CPU_SECONDS = 2**30, 90
@@ -125,6 +127,10 @@ def _check_table(rows: Iterable[Sequence[str]]) -> None:
             raise WorkbookRefused(
                 f"it has more than {MAX_ROWS:,} rows or {MAX_CELLS:,} cells: take it as CSV"
             )
+        if max(map(len, row), default=0) > MAX_CELL_CHARACTERS:
+            raise WorkbookRefused(
+                f"it has a text of more than {MAX_CELL_CHARACTERS:,} characters: take it as CSV"
+            )
 
 
 def _cell(sheet: Any, text: str, decimal: str) -> Any:
@@ -138,8 +144,8 @@ def _cell(sheet: Any, text: str, decimal: str) -> Any:
 
 
 def _plain(text: str) -> str:
-    """What a cell may hold: XML takes no control characters, Excel no longer text."""
-    return "".join(c for c in text if c >= " " or c in "\t\n\r")[:32_767]
+    """What a cell may hold: XML takes no control characters."""
+    return "".join(c for c in text if c >= " " or c in "\t\n\r")
 
 
 if __name__ == "__main__":
