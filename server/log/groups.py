@@ -17,13 +17,14 @@ class GroupCounter:
 
     def __init__(self, plan: Mapping[str, Any], values: "memoryview[float]") -> None:
         self._fields: dict[str, dict[str, dict[str, int]]] = plan["fields"]
-        self._names = [orjson.dumps(name) for name in self._fields]
+        #: One of these stands in each row to count: its name, or an escape, behind which it may hide.
+        self._signs = [*map(orjson.dumps, self._fields), b"\\"]
         self._values = values
 
     def count(self, responses: Sequence[LoggedResponse]) -> None:
         """Count the rows of some responses."""
         for _, _, content, _, body in responses:
-            if any(name in body for name in self._names):
+            if any(sign in body for sign in self._signs):
                 for answer in answers_of(content, body):
                     self._count_row(answer.fields, answer.decision)
 
