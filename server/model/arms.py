@@ -36,8 +36,10 @@ class TrafficSplit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         below the share: a larger share takes keys from the champion and gives none back. Each
         challenger draws anew.
         """
-        salt, below = label.encode()[:64], int(self.share / 100 * _PARTS)
         blake2b, number = hashlib.blake2b, int.from_bytes
+        salt, below = label.encode(), int(self.share / 100 * _PARTS)
+        if len(salt) > blake2b.MAX_KEY_SIZE:  # cut, it would lack the version
+            salt = blake2b(salt).digest()
 
         def drawn(key: bytes) -> bool:
             return number(blake2b(key, digest_size=8, key=salt).digest()) < below

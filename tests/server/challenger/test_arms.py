@@ -29,6 +29,8 @@ def test_same_key_has_the_same_arm_and_a_larger_share_gives_none_back() -> None:
     assert arms[0] < arms[1] < arms[2] < arms[3] == set(keys)
     other = {key for key in keys if TrafficSplit(10.0).draws("credit@3")(key)}
     assert len(other & arms[1]) < len(arms[1]) / 4  # another challenger draws anew
+    long = [{key for key in keys if TrafficSplit(10.0).draws("é" * 99 + v)(key)} for v in ("@2", "@3")]
+    assert 0 < len(long[0] & long[1]) < len(long[0]) / 4
 
 
 def test_key_of_a_request_is_its_id_or_a_field() -> None:
