@@ -64,7 +64,7 @@ def pair(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Conver
     return conversion, bundle, Predictor(bundle)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_no_row_differs_by_a_bit(data: st.DataObject, pair: tuple[Conversion, Bundle, Predictor]) -> None:
     """NaN, infinities, denormals, and values on, below and above thresholds."""
@@ -95,7 +95,7 @@ def _value(conversion: Conversion, feature: int) -> st.SearchStrategy[float]:
 codes = st.sets(st.integers(0, 140), min_size=1, max_size=20).map(lambda found: tuple(sorted(found)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sets=st.lists(codes, min_size=1, max_size=6), data=st.data())
 def test_membership_of_the_operator_is_membership(sets: list[tuple[int, ...]], data: st.DataObject) -> None:
     """Pitfalls 6 and 9: `BRANCH_MEMBER` on the pinned ONNX Runtime, beside numeric splits.

@@ -272,5 +272,5 @@ class RingMachine(RuleBasedStateMachine):
         return responses
 
 
-RingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+RingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
 TestRing: Callable[..., object] = RingMachine.TestCase

@@ -31,7 +31,7 @@ VALUES = st.one_of(
 FIELDS = st.dictionaries(st.sampled_from([*EVERY_KIND.names, "unknown"]), VALUES)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(FIELDS)
 def test_decoder_agrees_with_the_schema(fields: dict[str, Any]) -> None:
     valid = {"income": 1, "grade": "a"}
@@ -44,7 +44,7 @@ def test_decoder_agrees_with_the_schema(fields: dict[str, Any]) -> None:
     assert outcome(DECODE, body) == outcome(lambda b: EVERY_KIND.encode(parse_object(b)), body)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
 def test_decoder_agrees_on_any_bytes(body: bytes) -> None:
     assert outcome(DECODE, body) == outcome(lambda b: EVERY_KIND.encode(parse_object(b)), body)
