@@ -10,11 +10,9 @@ SIGKILL ends it before; then a successor goes on where it stopped.
 
 import logging
 import mmap
-import os
 import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,19 +31,21 @@ from server.log.stream import PORTION_BYTES, Known, Stream, Tallies
 
 logger = logging.getLogger(__name__)
 
-#: What comes is taken so often, and what has lain so long is seen: together what the log promises.
-WAKE_SECONDS, LOOK_SECONDS = 0.03, 0.035
+#: What comes is looked for so often; what has lain so long goes first: together what the log promises.
+WAKE_SECONDS, LIE_SECONDS = 0.03, 0.05
+#: A worker that wakes waits for no more than such a slice of work, then is left the processor for so long.
+SLICE_BYTES, PAUSE_SECONDS = 2**14, 0.001
 TIDY_SECONDS = 30.0
-LOWEST_PRIORITY = 19
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Observer:
-    """All streams of one server, worked on by two threads, one at a time.
+    """All streams of one server, worked on in slices.
 
-    The thread of the lowest priority does the work as long as it is let: a waking
-    worker goes first. Where others leave it no processor the records lie; then the
-    thread of ordinary priority takes them, so that they do not lie for long.
+    It has the priority of a worker: with a lower one it would get nothing where others
+    use the processors, and lines be dropped. So that a worker on the same processor does
+    not wait for long, the observer sleeps after every few lines, as long as it can afford
+    to: what has lain too long is taken at once.
     """
 
     def __init__(self, channel: Channel, config: dict[str, Any], metrics: int) -> None:
@@ -73,48 +73,45 @@ class Observer:
             )
             for slot, ring in enumerate(channel.rings)
         ]
-        self._turn = threading.Lock()
         self._tidied, self._seals = 0.0, False
 
     def run(self, life: int) -> None:
         """Work until nobody holds the other end of `life`, then take what is left."""
         for stream in self._streams:
             stream.recover()
-        threading.Thread(target=self._work_modestly, name="modest", daemon=True).start()
         ended = select.poll()
         ended.register(life, select.POLLIN | select.POLLHUP)
-        before: set[tuple[int, int]] = set()
-        while not ended.poll(LOOK_SECONDS * 1000):
-            lies = {(slot, ring.read) for slot, ring in enumerate(self._rings) if ring.unread_bytes}
-            if lies & before:
-                self._work()
-            before = lies
+        wait = 0.0
+        while not ended.poll(wait * 1000):
+            wait = self._work()
             self._beat()
-        self._turn.acquire()  # for good: the other thread has nothing to do any more
         for stream in self._streams:
             stream.finish()
         self._challengers.finish()
 
-    def _work_modestly(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
-        while True:
-            self._work()
-            # What is not a portion is left to come together: a line costs a third of what it does alone.
-            if not any(stream.can_work and stream.unread_bytes >= PORTION_BYTES for stream in self._streams):
-                time.sleep(WAKE_SECONDS)
+    def _work(self) -> float:
+        """Take a part of what there is; how many seconds the rest may wait."""
+        lies = self._lies()
+        for stream in self._streams:
+            if stream.work(PORTION_BYTES if lies else SLICE_BYTES) and not lies:
+                time.sleep(PAUSE_SECONDS)
+        now = time.monotonic()
+        if now - self._tidied >= TIDY_SECONDS:
+            self._tidied, self._seals = now, True
+            self._tidy()
+        self._challengers.look_after()
+        if self._seals:
+            self._seals = any(stream.seal() for stream in self._streams)
+        self._tell()
+        if any(stream.can_work and stream.unread_bytes >= SLICE_BYTES for stream in self._streams):
+            return 0.0
+        # What is not a slice is left to come together: a line costs a third of what it does alone.
+        return WAKE_SECONDS
 
-    def _work(self) -> None:
-        with self._turn:
-            for stream in self._streams:
-                stream.work()
-            now = time.monotonic()
-            if now - self._tidied >= TIDY_SECONDS:
-                self._tidied, self._seals = now, True
-                self._tidy()
-            self._challengers.look_after()
-            if self._seals:
-                self._seals = any(stream.seal() for stream in self._streams)
-            self._tell()
+    def _lies(self) -> bool:
+        """Whether a response has waited too long for its line."""
+        since = [oldest for ring in self._rings if (oldest := ring.oldest_ns()) is not None]
+        return bool(since) and time.perf_counter_ns() - min(since) > LIE_SECONDS * 1e9
 
     def _tell(self) -> None:
         try:

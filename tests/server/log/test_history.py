@@ -29,7 +29,7 @@ from tests.support.servers import exchange, post, serving
 
 pytestmark = pytest.mark.whole
 
-#: The observer has the lowest priority: beside other work it takes its time.
+#: Beside other work the observer takes its time.
 PATIENCE = 60.0
 
 

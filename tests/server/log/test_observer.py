@@ -43,7 +43,7 @@ def loaded(
 ) -> Iterator[tuple[Subject, Load]]:
     with (
         serving(bundle.directory, folder, "--workers", workers, **settings) as subject,
-        Load(subject.url, rows) as clients,
+        Load(subject.url, rows, pause=0.005) as clients,
     ):
         clients.wait_for(200)
         yield subject, clients
@@ -158,3 +158,13 @@ def test_drift_is_counted_of_every_row_at_full_load(
             return total(samples, "hotrow_drift_rows") == total(samples, "hotrow_predictions_total") > 5000
 
         eventually(all_counted)
+
+
+def test_it_has_the_priority_of_a_worker(bundle: Bundle, tmp_path: Path) -> None:
+    """With a lower one a busy machine leaves it no processor, and the rings fill."""
+    with serving(bundle.directory, tmp_path) as subject:
+        observer = observer_of(subject.pid).pid
+        threads = [int(task.name) for task in Path(f"/proc/{observer}/task").iterdir()]
+        worker = os.getpriority(os.PRIO_PROCESS, subject.pid)
+        assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {worker}
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.sched_getscheduler(subject.pid)}

@@ -98,7 +98,7 @@ def test_published_and_rolled_back_under_load_every_answer_is_its_models(
     versions: list[Path], rows: list[ReferenceRow], served: Path, tmp_path: Path, workers: str
 ) -> None:
     with serving(served, tmp_path, "--workers", workers) as subject:
-        with Load(subject.url, rows) as clients:
+        with Load(subject.url, rows, pause=0.005) as clients:
             assert command(subject, "publish", versions[1], served) == (0, f"{subject.url} serves three@2.\n")
             # Said only when the workers of before have ended: not one more answer is theirs.
             assert {model_of(subject) for _ in range(20)} == {"three@2"}
@@ -126,7 +126,10 @@ def test_bad_model_leaves_the_old_one_serving(
     workers: str,
     damages: list[str],
 ) -> None:
-    with serving(served, tmp_path, "--workers", workers) as subject, Load(subject.url, rows) as clients:
+    with (
+        serving(served, tmp_path, "--workers", workers) as subject,
+        Load(subject.url, rows, pause=0.005) as clients,
+    ):
         for number, damage in enumerate(damages, 1):
             spoil(served, versions[1], damage)
             os.kill(subject.pid, signal.SIGHUP)
@@ -333,7 +336,7 @@ def test_successors_that_do_not_stay_are_rolled_back(
         port = subject.url.rpartition(":")[2]
         taken = LogFile(tmp_path / "logs" / f"predictions-{port}-3.jsonl", RetentionPolicy())
         publish(versions[1], served)
-        with Load(subject.url, rows) as clients:
+        with Load(subject.url, rows, pause=0.005) as clients:
             os.kill(subject.pid, signal.SIGHUP)
             eventually(lambda: reloads(subject, "failed") == 1)
             eventually(lambda: len(workers_of(subject.pid)) == 2)
