@@ -395,10 +395,10 @@ def _find(options: argparse.Namespace, console: "Console") -> int:
     search = Search(options.log, ResponseIds(options.id) if options.id else OfCaller(options.caller))
     checked = Checked(options.log, options.model) if options.id else None
     lines = 0
-    for line, rows in search.lines():
+    for line in search.lines():
         console.file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode())
         if checked is not None:
-            checked.add(line, rows)
+            checked.add(line)
         lines += 1
     console.stderr = True
     for sentence in checked.sentences if checked is not None else ():

@@ -18,13 +18,13 @@ import orjson
 from monitoring.errors import LogError
 from monitoring.logs.files import PLAIN, absent_files, compressed_as, log_files, open_lines, unread_files
 from monitoring.logs.seals import check_key, digest_of, plain_path
-from monitoring.logs.subject import DataSubject, rows_of, with_rows
+from monitoring.logs.subject import DataSubject
 from server.durable import sync_directory
 from server.log.journal import LogJournal
 from server.log.reviews import SUFFIX as REVIEWS_SUFFIX
 from server.log.reviews import erase_reviews
 from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
-from server.model.logged_rows import id_of_row
+from server.model.row_names import count_of, name_of_row, with_rows
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ def erase(paths: Sequence[Path], subject: DataSubject, key: bytes | None = None)
 def _erase_reviews(files: Sequence[Path], subject: DataSubject) -> int:
     """Take out what people wrote of the subject's decisions: before the lines, which say whose they are."""
     folders = {file.parent for file in files if any(file.parent.glob(f"*{REVIEWS_SUFFIX}"))}
-    ids: set[str] = set()
+    ids = set(subject.names)  # a review may be older than the lines that are left
     for file in files if folders else ():
         try:
             with open_lines(file) as lines:
                 for line in lines:
                     if subject.may_be_in(line) and (record := parsed(line)) is not None:
-                        ids |= {id_of_row(record, i) for i in subject.rows(record)}
+                        ids |= {name_of_row(record, i) for i in subject.rows(record)}
         except LogError:
             continue  # told by the search of the lines
     return sum(erase_reviews(folder, ids) for folder in folders)
@@ -166,7 +166,7 @@ def _replaced(file: Path, fresh: Path, subject: DataSubject, key: bytes | None) 
                 if not fewer:
                     gone.append((record["id"].partition("-")[0], record["seq"]))
                     continue
-                rows += len(rows_of(record)) - len(rows_of(fewer))
+                rows += count_of(record) - count_of(fewer)
                 if fewer is not record:
                     line = orjson.dumps(fewer, option=orjson.OPT_APPEND_NEWLINE)
             kept.write(line)
@@ -199,8 +199,8 @@ def _record(file: Path, line: bytes) -> dict[str, Any] | None:
 
 def _without(record: dict[str, Any], subject: DataSubject) -> dict[str, Any]:
     """A line without the subject's rows, empty if nothing is left of it."""
-    gone = subject.rows(record)
-    return with_rows(record, [i for i in range(len(rows_of(record))) if i not in gone])
+    gone = frozenset(subject.rows(record))
+    return with_rows(record, [i for i in range(count_of(record)) if i not in gone])
 
 
 def _remove_torn(folder: Path, subject: DataSubject) -> None:

@@ -8,11 +8,12 @@ from monitoring.errors import LogError
 from monitoring.logs.erasure import parsed, unsearched_files
 from monitoring.logs.files import log_files, masks_of, open_lines
 from monitoring.logs.lines import served_bundles
-from monitoring.logs.subject import DataSubject, with_rows
+from monitoring.logs.subject import DataSubject
 from server.model.bundle import Bundle
-from server.model.logged_rows import id_of_row, logged_rows
+from server.model.logged_rows import logged_rows
 from server.model.predictor import Predictor
 from server.model.replayed import replayed
+from server.model.row_names import name_of_row, with_rows
 
 
 class Search:
@@ -23,8 +24,8 @@ class Search:
         self._subject = subject
         self.unsearched = unsearched_files(paths, self._files)
 
-    def lines(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
-        """Each line as the log has it, of a batch with the subject's rows alone; and which rows they are."""
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Each line as the log has it, of a batch with the subject's rows alone."""
         for file in self._files:
             try:
                 with open_lines(file) as lines:
@@ -32,11 +33,11 @@ class Search:
             except LogError as error:
                 self.unsearched.append(str(error))
 
-    def _found(self, lines: Iterator[bytes]) -> Iterator[tuple[dict[str, Any], list[int]]]:
+    def _found(self, lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
         for line in lines:
             record = parsed(line) if self._subject.may_be_in(line) else None
             if record is not None and (rows := sorted(self._subject.rows(record))):
-                yield with_rows(record, rows), rows
+                yield with_rows(record, rows)
 
 
 class Checked:
@@ -52,8 +53,8 @@ class Checked:
         self._masks = masks_of(log_files(paths))
         self.sentences: list[str] = []
 
-    def add(self, record: Mapping[str, Any], rows: Sequence[int]) -> None:
-        """Check a line with these rows of its own alone."""
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Check every row of a line."""
         label = record.get("model", "")
         predictor = self._predictor(label)
         if predictor is None:
@@ -62,9 +63,9 @@ class Checked:
             )
             return
         hidden = self._masks.get(str(record["id"]).partition("-")[0], {})
-        for number, logged in zip(rows, logged_rows(record), strict=False):
+        for number, logged in enumerate(logged_rows(record)):
             again = replayed(logged, predictor, hidden)
-            where = id_of_row(record, number)
+            where = name_of_row(record, number)
             if again.problem:
                 self.sentences.append(f"{where}: not computed again: {again.problem}")
             elif again.is_equal:

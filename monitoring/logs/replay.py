@@ -21,8 +21,9 @@ from server.log.masked import DROP
 from server.metrics.drift import psi
 from server.model.bundle import Bundle
 from server.model.distribution import Distribution
-from server.model.logged_rows import LoggedRow, id_of_row, logged_rows
+from server.model.logged_rows import LoggedRow, logged_rows
 from server.model.predictor import Predictor
+from server.model.row_names import name_of_row
 
 CHUNK_ROWS = 20_000
 MOST_CHANGED = 10
@@ -198,7 +199,7 @@ def _chosen(files: Sequence[Path], wanted: str, others: Counter[str]) -> Iterato
                 try:
                     record = orjson.loads(line)
                     model, rows = record["model"], list(logged_rows(record))
-                    ids = [id_of_row(record, i) for i in range(len(rows))]
+                    ids = [name_of_row(record, i) for i in range(len(rows))]
                 except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
                     continue
                 if not matching([model], wanted):

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,24 +11,28 @@ import orjson
 from monitoring.errors import LogError
 from monitoring.logs.files import log_files, masks_of, open_lines
 from server.log.masked import HASH, HASH_HEX_DIGITS, hashed, read_key
-from server.scoring.request_identity import LINE_MEMBERS
-from server.scoring.row_id import ECHO
+from server.model.logged_rows import is_batch
+from server.model.row_names import count_of, rows_called, sought
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 class DataSubject(Protocol):
-    """Rows that belong together."""
+    """Rows that belong together; `names` are those that somebody gave for them."""
+
+    names: frozenset[str]
 
     def may_be_in(self, text: bytes) -> bool:
         """Whether a line, or what is left of one, may hold such a row."""
 
-    def rows(self, record: dict[str, Any]) -> Collection[int]:
-        """Which rows of a line are the subject's, from 0."""
+    def rows(self, record: dict[str, Any]) -> Sequence[int]:
+        """Which rows of a line are the subject's, from 0, ascending."""
 
 
 class Hashed:
     """The rows with a field whose hash is this; raises `LogError` if it is none."""
+
+    names: frozenset[str] = frozenset()
 
     def __init__(self, digest: str) -> None:
         if not re.fullmatch(f"[0-9a-f]{{{HASH_HEX_DIGITS}}}", digest):
@@ -42,34 +46,32 @@ class Hashed:
         """Whether the hash stands there."""
         return self.digest.encode() in text
 
-    def rows(self, record: dict[str, Any]) -> Collection[int]:
+    def rows(self, record: dict[str, Any]) -> Sequence[int]:
         """The rows with such a field."""
-        return [i for i, row in enumerate(rows_of(record)) if self.digest in row.values()]
+        fields = record["input"]["rows"] if is_batch(record) else [record["input"]]
+        return [i for i, row in enumerate(fields) if self.digest in row.values()]
 
 
 class ResponseIds:
     """The rows that were answered under these ids: a response's own, a row's, a request's or a trace's."""
 
     def __init__(self, ids: Iterable[str]) -> None:
-        self._ids = frozenset(ids)
-        self._texts = [orjson.dumps(text)[1:-1] for text in self._ids]
+        self.names = frozenset(ids)
+        self._texts = [orjson.dumps(sought(name))[1:-1] for name in self.names]
 
     def may_be_in(self, text: bytes) -> bool:
         """Whether an id stands there."""
         return any(words in text for words in self._texts)
 
-    def rows(self, record: dict[str, Any]) -> Collection[int]:
+    def rows(self, record: dict[str, Any]) -> Sequence[int]:
         """All rows of a response or a request of such an id, or those rows that have one."""
-        # A large batch takes several lines, whose ids go on with a point and a number.
-        whole = {str(record["id"]), str(record["id"]).partition(".")[0]}
-        whole |= {str(record[name]) for name in (ECHO, *LINE_MEMBERS) if name in record}
-        if whole & self._ids:
-            return range(len(rows_of(record)))
-        return [i for i, row_id in enumerate(record.get("row_ids", ())) if str(row_id) in self._ids]
+        return rows_called(record, self.names)
 
 
 class OfCaller:
     """The rows that were sent with a key, or by a client with a certificate, of this name."""
+
+    names: frozenset[str] = frozenset()
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -79,27 +81,9 @@ class OfCaller:
         """Whether the name stands there."""
         return self._text in text
 
-    def rows(self, record: dict[str, Any]) -> Collection[int]:
+    def rows(self, record: dict[str, Any]) -> Sequence[int]:
         """All rows of such a caller's request."""
-        return range(len(rows_of(record))) if record.get("caller") == self._name else ()
-
-
-def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a line, of which a batch's has several."""
-    rows = record["input"].get("rows")
-    return rows if isinstance(rows, list) else [record["input"]]
-
-
-def with_rows(record: dict[str, Any], stay: Sequence[int]) -> dict[str, Any]:
-    """A line with these rows of its own alone, empty without any."""
-    rows = rows_of(record)
-    if not stay or len(stay) == len(rows):
-        return record if stay else {}
-    shorter = {
-        name: [values[i] for i in stay] if isinstance(values, list) and len(values) == len(rows) else values
-        for name, values in record.items()
-    }
-    return shorter | {"input": {"rows": [rows[i] for i in stay]}}
+        return range(count_of(record)) if record.get("caller") == self._name else ()
 
 
 def subject_of(text: str, key_file: Path | None, paths: Sequence[Path] = ()) -> "Hashed":

@@ -30,14 +30,19 @@ _COLUMNS = {
     "trace_id": "VARCHAR",
     "row_id": "VARCHAR",
     "row_ids": "JSON",
+    "first_row": "BIGINT",
+    "row_places": "BIGINT[]",
     "probability": "DOUBLE",
     "decision": "VARCHAR",
     "probabilities": "JSON",
     "decisions": "JSON",
     "input": "JSON",
 }
-#: Of a batch each row is called by its place, from 0: `9f3c1ab20c44-42/0`.
-_ROW_ID = "id || '/' || place"
+#: `name_of_row` (server/model/row_names.py) in SQL, of the row at a number in a batch's line.
+_ROW_NAME = (
+    "if(first_row is null, id, split_part(id, '.', 1)) || '/' || "
+    "coalesce(row_places[place + 1], coalesce(first_row, 0) + place)"
+)
 
 
 class Decisions:
@@ -90,6 +95,8 @@ def _needed(name: str, key: str, segment: str) -> bool:
     asked = {key, segment}
     if name in ("request_id", "header_request_id"):
         return "request_id" in asked
+    if name in ("first_row", "row_places"):
+        return "id" in asked
     if name in ("row_id", "row_ids"):
         return "row_id" in asked
     if name == "trace_id":
@@ -106,7 +113,7 @@ def _expression(name: str, *, batch: bool) -> str:
     if not name:
         return "null::varchar"
     if name == "id":
-        return _ROW_ID if batch else "id"
+        return _ROW_NAME if batch else "id"
     if name == "request_id":
         return "coalesce(request_id, header_request_id)"
     if name == "row_id":

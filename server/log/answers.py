@@ -5,10 +5,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from server.model.logged_rows import id_of_row, logged_rows
-
-#: Members of a line by which an answer is found, beside its own `id`.
-NAMES = ("request_id", "header_request_id", "trace_id", "row_id")
+from server.model.logged_rows import logged_rows
+from server.model.row_names import REQUEST_NAMES, ROW_ID, name_of_row
 
 
 class Answer(NamedTuple):
@@ -27,6 +25,6 @@ def answers_of(content: bytes, body: bytes) -> Iterator[Answer]:
     """
     told: dict[str, Any] = orjson.loads(content)
     record = told | {"input": orjson.loads(body)}
-    names = {name: told[name] for name in NAMES if name in told}
+    names = {name: told[name] for name in (*REQUEST_NAMES, ROW_ID) if name in told}
     for number, row in enumerate(logged_rows(record)):
-        yield Answer(row.fields, {"id": id_of_row(told, number), **names}, row.score, row.outcome or "")
+        yield Answer(row.fields, {"id": name_of_row(told, number), **names}, row.score, row.outcome or "")

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from server.durable import append_whole, sync_directory
+from server.model.row_names import sought
 
 #: Not that of the log's own lines: a reader of predictions passes these files over.
 SUFFIX = ".reviews.ndjson"
@@ -63,14 +64,19 @@ def _review(line: bytes) -> dict[str, Any] | None:
     return review if isinstance(review, dict) and "of" in review else None
 
 
+def _of(line: bytes) -> set[str]:
+    name = str((_review(line) or {}).get("of", ""))
+    return {name, sought(name)} - {""}
+
+
 def erase_reviews(folder: Path, ids: Collection[str]) -> int:
-    """Take the reviews of some responses out of a folder's files; how many."""
+    """Take the reviews of some responses, or rows of them, out of a folder's files; how many."""
     gone = 0
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         with open(path, "rb+") as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX)
             lines = file.read().splitlines(keepends=True)
-            kept = [line for line in lines if (_review(line) or {}).get("of") not in ids]
+            kept = [line for line in lines if _of(line).isdisjoint(ids)]
             if len(kept) < len(lines):
                 gone += len(lines) - len(kept)
                 file.seek(0)

@@ -30,11 +30,6 @@ def is_batch(record: Mapping[str, Any]) -> bool:
     return "decisions" in record or "predictions" in record
 
 
-def id_of_row(record: Mapping[str, Any], row: int) -> str:
-    """What a row of a line is called: of a batch by the line's id and its number in it, from 0."""
-    return f"{record['id']}/{row}" if is_batch(record) else str(record["id"])
-
-
 def logged_rows(record: Mapping[str, Any]) -> Iterator[LoggedRow]:
     """The rows of one line: one, or those of a batch in order.
 

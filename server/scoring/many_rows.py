@@ -18,12 +18,12 @@ from server.metrics.shared import WorkerMetrics
 from server.model.bundle import Bundle
 from server.model.link import Margins
 from server.model.predictor import ONNX_ERRORS, Predictor
+from server.model.row_names import FIRST_ROW, ROW_IDS, line_id
 from server.model.row_order import RowOrder
 from server.model.schema import Matrix, Schema
 from server.scoring.deadline import ENDLESS, Deadline
 from server.scoring.model_tensors import ModelTensors
 from server.scoring.one_row import Scorer
-from server.scoring.row_id import ECHOES
 from server.scoring.scored import ScoredRows
 
 logger = logging.getLogger(__name__)
@@ -133,16 +133,15 @@ class RowsScorer:
         if scored.reasons:
             members["reasons"] = list(map(orjson.Fragment, scored.reasons[first:end]))
         if scored.row_ids:
-            members[ECHOES] = list(map(orjson.Fragment, scored.row_ids[first:end]))
+            members[ROW_IDS] = list(map(orjson.Fragment, scored.row_ids[first:end]))
         return orjson.dumps(members)[1:-1]
 
     async def record(self, texts: Iterable[bytes], rows: Matrix, scored: ScoredRows, started_ns: int) -> None:
         """Count the rows of one request and log them: before the response is sent.
 
         `texts` are the `rows`, float64 [n, F], as JSON objects. The log takes them in lines
-        of at most `LINE_BYTES`, whose `input` is `{"rows": [...]}`; lines after the first
-        have the response's id with `.1`, `.2`, … behind it. In the log's strict mode either
-        all lines are written or none, which raises `Unavailable`.
+        of at most `LINE_BYTES`, whose `input` is `{"rows": [...]}`, named as in `row_names`.
+        In the log's strict mode either all lines are written or none, which raises `Unavailable`.
         """
         answered = self._answered(texts, scored, started_ns, time.perf_counter_ns())
         if self.scorer.is_strict:
@@ -175,9 +174,10 @@ class RowsScorer:
         first = 0
         for part, chunk in enumerate(_chunks(map(self.scorer.logged_input, texts))):
             sequence = self.scorer.take_sequence() if part else scored.sequence
-            id_ = f"{scored.id}.{part}" if part else scored.id
+            id_ = line_id(scored.id, part).encode()
+            place = b',"%b":%d' % (FIRST_ROW.encode(), first) if part else b""
             members = self.members(scored, first, first + len(chunk))
-            line = b'{"id":"%b",%b%b}' % (id_.encode(), members, scored.identity)
+            line = b'{"id":"%b",%b%b%b}' % (id_, members, place, scored.identity)
             yield began_ns, ended_ns, line, sequence, b'{"rows":[%b]}' % b",".join(chunk)
             first += len(chunk)
 

@@ -19,8 +19,9 @@ from server.log.ring import LoggedResponse
 from server.model.bundle import Bundle
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
+from server.model.row_names import ROW_ID
 from server.model.schema import Row
-from server.scoring.row_id import ECHO, MEMBER, without_ignored_id
+from server.scoring.row_id import MEMBER, without_ignored_id
 
 Send = Callable[[bytes], None]
 #: Counts a row's output and the index of its outcome.
@@ -185,7 +186,7 @@ class Scorer:
         if beside.reasons is not None and (beside.always or self.is_adverse(decision)):
             content = b'%b,"reasons":%b}' % (content[:-1], beside.reasons(row))
         if beside.row_id:
-            content = b'%b,"%b":%b}' % (content[:-1], ECHO.encode(), beside.row_id)
+            content = b'%b,"%b":%b}' % (content[:-1], ROW_ID.encode(), beside.row_id)
         return content
 
     def is_adverse(self, decision: int) -> bool:

@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 import orjson
 
 REQUEST_ID, TRACE_PARENT = b"x-request-id", b"traceparent"
-#: Members of a line by which an answer is found again, beside its own `id`.
-LINE_MEMBERS = ("request_id", "header_request_id", "trace_id")
 #: The key of an ASGI scope under which the name of its caller stands, where callers are known.
 CALLER = "hotrow.caller"
 MAX_REQUEST_ID_BYTES = 128

@@ -15,7 +15,6 @@ from server.errors import FieldError, UnacceptableRow
 from server.model.schema import Schema
 
 MEMBER = "id"
-ECHO, ECHOES = "row_id", "row_ids"
 MAX_ID_BYTES = 256
 #: Of its text in a request, where each byte may be written in six.
 _MAX_WRITTEN_BYTES = 6 * MAX_ID_BYTES

@@ -147,6 +147,9 @@ def test_rows_of_a_batch_of_several_lines_are_called_by_their_place_in_it(
     assert shown == [f"{id_}/{i}" for i in range(20)]
     for one in (shown[-1], f"{id_}/399"):
         assert f"Reference {one} " in text_of(client.get("/page/record", params={"id": one}).text)
+    for place in (0, 1, 255, 398, 399):
+        (found,) = find_lines(logs, f"{id_}/{place}")
+        assert [found.record["input"]["rows"][row] for row in found.rows] == [rows[place]]
 
 
 def test_a_person_decides_otherwise_with_a_reason_and_is_counted(client: TestClient) -> None:
@@ -209,14 +212,6 @@ def test_lines_are_found_across_files_and_steps(tmp_path: Path) -> None:
         assert [found.record["seq"] for found in find_lines(tmp_path, f"a-{i}")] == [i]
     assert len(find_lines(tmp_path, "c/1")) == 17
     assert len(find_lines(tmp_path, "c/1", 5)) == 5
-    parts = [
-        {"id": f"b-1{part}", "model": "m@1", "input": {"rows": [{}] * 4}} for part in (".1", "", ".10", ".2")
-    ]
-    (tmp_path / "parts.jsonl").write_bytes(b"\n".join(map(orjson.dumps, parts)))
-    for row, (part, place) in {0: ("", 0), 5: (".1", 1), 11: (".2", 3), 12: (".10", 0)}.items():
-        (found,) = find_lines(tmp_path, f"b-1/{row}")
-        assert (found.record["id"], found.row, found.row_id) == (f"b-1{part}", place, f"b-1/{row}")
-    assert find_lines(tmp_path, "b-1/16") == []
     assert find_lines(tmp_path, "a-") == find_lines(tmp_path, "a-99") == []
     assert find_lines(tmp_path / "nowhere", "a-1") == []
 

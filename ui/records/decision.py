@@ -8,6 +8,7 @@ from server.errors import ModelFailure, NotOffered
 from server.explain.reasons import MAX_PRINCIPAL, largest
 from server.model.logged_rows import LoggedRow, is_batch, logged_rows
 from server.model.replayed import Replayed, replayed
+from server.model.row_names import name_of_row
 from server.scoring.served_model import ServedModel
 from ui.cases.suppose import is_adverse
 from ui.words.labels import Labels
@@ -55,17 +56,17 @@ class DecisionReader:
         self._decided, self._because = decided(model.bundle, self.words), because(model.bundle)
         self._fields = (*model.bundle.schema.features, *model.bundle.context)
 
-    def read(self, record: Mapping[str, Any], row: int | None, id_: str) -> LoggedDecision:
-        """The decision in a line, of a batch's line the one on a row, called `id_`; nobody looked at it yet.
+    def read(self, record: Mapping[str, Any], row: int) -> LoggedDecision:
+        """The decision on a row of a line, by its number in it; nobody looked at it yet.
 
         Raises `KeyError`, `TypeError`, `ValueError` or `IndexError` for a line that has none such.
         """
-        logged = list(logged_rows(record))[row or 0]
-        members = _of_row(record, row or 0)
+        logged = list(logged_rows(record))[row]
+        members = _of_row(record, row)
         replay = replayed(logged, self._model.scorer.predictor, self._hidden)
         answer = self._answer(logged)
         return LoggedDecision(
-            id=id_,
+            id=name_of_row(record, row),
             case=str(record.get("request_id", "")),
             user=str(record.get("user", "")),
             when=datetime.fromisoformat(record["ts"]),

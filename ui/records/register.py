@@ -10,7 +10,6 @@ from server.log.lookup import FoundLine, find_lines
 from server.log.mask import KEEP, Masking
 from server.log.reviews import Reviews
 from server.model.bundle import GRAPH_FILE, PARITY_FILE
-from server.model.logged_rows import is_batch
 from server.scoring.service import Service
 from ui.records.decision import DecisionReader, LoggedDecision
 from ui.records.pages import Language, page
@@ -88,19 +87,12 @@ class Register:
 
     def _decisions(self, line: FoundLine, reviews: Sequence[Mapping[str, Any]]) -> list[LoggedDecision]:
         """Those of a line, of a batch's as many as anybody reads; none of a model that is not served here."""
-        record, row, row_id = line
+        record, rows = line
         reader = self._readers.get(record["model"])
         if reader is None:
             return []
-        id_ = str(record["id"])
-        rows = record["input"].get("rows") if is_batch(record) else None
-        asked = (
-            [(row, row_id or id_)]
-            if rows is None or row is not None
-            else [(i, f"{id_}/{i}") for i in range(min(len(rows), _MOST_ROWS))]
-        )
         try:
-            found = [reader.read(record, *one) for one in asked]
+            found = [reader.read(record, row) for row in rows[:_MOST_ROWS]]
         except (KeyError, TypeError, ValueError, IndexError):
             return []
         return [d._replace(reviews=[r for r in reviews if r.get("of") == d.id]) for d in found]

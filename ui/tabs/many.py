@@ -22,6 +22,7 @@ from server.errors import BadValue, MalformedBody, UnacceptableRow
 from server.explain.reasons import MAX_PRINCIPAL, AskedReasons
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
+from server.model.row_names import row_name
 from server.scoring.scored import ScoredRows
 from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
@@ -287,7 +288,7 @@ class Many:
                 said += self._rows.judge.cells(int(scored.verdicts[i]))
             if scored.reasons:
                 said.append("; ".join(reason["text"] for reason in orjson.loads(scored.reasons[i])))
-            rows.append([*values, *said, f"{scored.id}/{i}", self._bundle.label, now])
+            rows.append([*values, *said, row_name(scored.id, i), self._bundle.label, now])
         return rows
 
     def _counts(self, scored: ScoredRows) -> list[int]:

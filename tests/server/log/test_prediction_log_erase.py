@@ -100,7 +100,11 @@ def _log(folder: Path, subjects: dict[int, str], lines: int = 9) -> Path:
 def test_rows_are_erased_by_the_ids_that_people_know(tmp_path: Path) -> None:
     """An answer's own, of one line or several; a client's of a row, alone or in a batch, and of a request."""
     file = _log(tmp_path, {}, lines=4)
-    rows = {"probabilities": [0.1, 0.2, 0.3], "input": {"rows": [{"a": 1}, {"a": 2}, {"a": 3}]}}
+    rows = {
+        "probabilities": [0.1, 0.2, 0.3],
+        "decisions": ["grant"] * 3,
+        "input": {"rows": [{"a": 1}, {"a": 2}, {"a": 3}]},
+    }
     members: list[dict[str, Any]] = [
         {"row_id": "cli-1", "input": {"a": "13"}},
         {"row_ids": ["cli-1", 3, "x"], **rows},
@@ -108,7 +112,9 @@ def test_rows_are_erased_by_the_ids_that_people_know(tmp_path: Path) -> None:
         {"request_id": "r\u00e9q", **rows},
     ]
     records = [{"id": f"{INSTANCE}-{i}", "seq": i, **more} for i, more in enumerate(members, start=5)]
-    records += [{"id": f"{INSTANCE}-8.{part}", "seq": 8 + part, **rows} for part in (1, 2)]
+    records += [
+        {"id": f"{INSTANCE}-8.{part}", "seq": 8 + part, "first_row": 3 * part, **rows} for part in (1, 2)
+    ]
     with open(file, "ab") as log:
         log.write(b"".join(orjson.dumps(record) + b"\n" for record in records))
     LogJournal(file).closed([INSTANCE], 10, 0)
