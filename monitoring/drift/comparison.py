@@ -12,20 +12,12 @@ import numpy.typing as npt
 from monitoring.drift.csv_rows import CSV_SUFFIXES, rows_of_csv
 from monitoring.drift.importance import effects, importance, reference_rows
 from monitoring.drift.joint import JointDrift, in_groups, no_longer_together, read_joint, swapped
-from monitoring.drift.rows import SAMPLE_ROWS, ColumnCounts, ComparedRows, reference_of, rows_of_log
+from monitoring.drift.rows import SAMPLE_ROWS, ComparedRows, reference_of, rows_of_log
 from monitoring.errors import LogError
 from monitoring.logs.lines import keep_lines
 from monitoring.logs.table import LogTable, open_log
-from server.metrics.drift import (
-    MIN_ROWS,
-    Shift,
-    independent_share,
-    missing_shift,
-    rare_shift,
-    reference_counts,
-    shift,
-    unseen_shift,
-)
+from server.metrics.column_shifts import ColumnCounts, column_shifts, count_of_tests
+from server.metrics.drift import MIN_ROWS, Shift, independent_share
 from server.model.bundle import Bundle
 from server.model.distribution import Distribution
 from server.model.predictor import Predictor
@@ -66,20 +58,13 @@ class ColumnDrift:
         return self.values.drifted or self.missing.drifted or self.unseen.drifted
 
     @property
-    def rare_shares(self) -> tuple[float, float]:
-        """The share of the rarer of two bins, in training and now."""
-        place = int(np.argmin(self.distribution.shares))
-        return self.distribution.shares[place], float(self.counts[place] / max(1, self.counts.sum()))
-
-    @property
     def why(self) -> str:
         """The reasons in words, empty without drift."""
         reasons = []
-        if self.values.psi > self.values.limit:
+        if self.values.psi > self.values.tolerated + self.values.chance:
             reasons.append(f"PSI {self.values.psi:.3f}, limit {self.values.limit:.3f}")
-        elif self.values.rare:
-            then, now = self.rare_shares
-            reasons.append(f"{now:.1%} in the rarer bin, {then:.1%} in training")
+        else:
+            reasons += map(self._moved, self.values.moved)
         if self.missing.drifted:
             reasons.append(
                 f"missing in {self.missing_rate:.1%}, {self.distribution.missing_rate:.1%} in training"
@@ -87,6 +72,10 @@ class ColumnDrift:
         if self.unseen.drifted:
             reasons.append(f"{self.unseen_rate:.1%} of values never seen in training")
         return "; ".join(reasons)
+
+    def _moved(self, place: int) -> str:
+        now, then = self.counts[place] / self.counts.sum(), self.distribution.shares[place]
+        return f"{now:.1%} in {self.bins[place]}, {then:.1%} in training"
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain values, for JSON."""
@@ -194,7 +183,7 @@ def drift(bundle: Bundle, rows: ComparedRows, looks: int = 1) -> DriftReport:
     predictor, usual = Predictor(bundle), reference_rows(bundle)
     weights = importance(predictor, usual)
     independent = independent_share(reference, rows.looked_at, rows.distinct)
-    tests = 3 * (len(rows.columns) + 1) * looks
+    tests = count_of_tests([*reference.features.values(), reference.score]) * looks
 
     def compared(
         name: str, label: str, distribution: Distribution, column: ColumnCounts, **more: Any
@@ -271,25 +260,17 @@ def _column_drift(
     independent: float,
     **more: Any,
 ) -> ColumnDrift:
-    told = int(column.counts.sum()) + column.unknown
-    is_score = more.get("is_score", False)
-    ends = not is_score and distribution.low is not None
-    unseen = int(column.counts[np.asarray(distribution.shares) == 0.0].sum()) + column.unknown
-    unseen = min(told, unseen + (column.beyond if ends else 0))
-    before = reference_counts(distribution)
-    values = shift(before, column.counts, tests, independent)
-    if more["bins"] != ("0", "1") and not is_score:
-        values = rare_shift(values, before, column.counts, tests)
+    found = column_shifts(distribution, column, tests, independent, more.get("is_score", False))
     return ColumnDrift(
         name=name,
         label=label,
         distribution=distribution,
         counts=column.counts,
-        values=values,
-        missing=missing_shift(distribution, column.present, column.missing, tests, independent),
+        values=found.values,
+        missing=found.missing,
         missing_rate=column.missing / max(1, column.present + column.missing),
-        unseen_rate=unseen / max(1, told),
-        unseen=unseen_shift(int(before.sum()), told - unseen, unseen, 2 if ends else 0, tests, independent),
+        unseen_rate=found.unseen_rate,
+        unseen=found.unseen,
         is_hidden=column.is_hidden,
         **more,
     )

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from monitoring.drift.rows import LOOKED_AT_ROWS, ColumnCounts, ComparedRows, reference_of, together_rows
+from monitoring.drift.rows import LOOKED_AT_ROWS, ComparedRows, reference_of, together_rows
 from monitoring.errors import LogError
 from server.batch.whole_file import CsvFile, read_csv_file
 from server.errors import BatchRefused
+from server.metrics.column_shifts import ColumnCounts
 from server.model.bundle import Bundle
 from server.model.distribution import Distribution
 from server.model.predictor import Predictor

@@ -15,6 +15,7 @@ from monitoring.logs.database import literal
 from monitoring.logs.table import LogTable
 from server.log.mask import KEEP, bucket_names
 from server.log.masked import DROP, HASH, HASH_HEX_DIGITS
+from server.metrics.column_shifts import ColumnCounts
 from server.model.bundle import Bundle
 from server.model.distribution import Distribution, Reference
 from server.model.reference import read_reference
@@ -27,38 +28,6 @@ TOGETHER_ROWS, TOGETHER_VALUES = 20_000, 2_000_000
 LOOKED_AT_ROWS = 100_000
 #: What a mask puts in a value's place: a hash, or a bucket of other bins than the reference's.
 _MASKED = rf"[0-9a-f]{{{HASH_HEX_DIGITS}}}|[-+.0-9e]*\.\.[-+.0-9e]*"
-
-
-@dataclass(frozen=True)
-class ColumnCounts:
-    """One column of rows to compare: how many values lie in each bin, int64 [bins], and how many in none.
-
-    `missing` values are not there, `unknown` ones are texts that no bin stands for;
-    `hashed` ones are there, and masked; of `dropped` ones nobody knows. `beyond` are
-    those of the bins that lie beyond what training saw.
-    """
-
-    counts: npt.NDArray[np.int64]
-    missing: int
-    unknown: int = 0
-    hashed: int = 0
-    dropped: int = 0
-    beyond: int = 0
-
-    @property
-    def present(self) -> int:
-        """The values that are there, whatever they are."""
-        return int(self.counts.sum()) + self.unknown + self.hashed
-
-    @property
-    def is_hidden(self) -> bool:
-        """Whether a mask took every value, so that their distribution cannot be told."""
-        return bool(self.hashed + self.dropped) and not self.counts.sum() + self.unknown
-
-    @property
-    def missing_is_known(self) -> bool:
-        """Whether some rows tell if the value was there."""
-        return bool(self.present + self.missing)
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,20 @@
 """How far counts lie from a reference, and how far chance alone would put them."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
+from server.metrics.shares import moved_shares, tolerated_shares
 from server.model.distribution import Distribution, Reference
 
 #: A PSI of 0.1 is commonly called no shift, one of 0.25 a large one (Siddiqi,
 #: Credit Risk Scorecards, 2006). Below 0.1 nothing is called drift, however sure.
 TOLERATED_PSI = 0.1
 LARGE_PSI = 0.25
-#: Of values that training never saw one in two hundred is much: the PSI of that share.
-TOLERATED_UNSEEN_PSI = 0.0192
-#: A number that is nearly always the same has two bins, and the few others little weight in PSI:
-#: their share may double or halve, or move by a hundredth, before it is called drift.
-RARE_SHARE, RARE_FACTOR, RARE_CHANGE = 0.1, 2.0, 0.01
 #: How often chance alone may call something drift, over all that is tested at once.
 FALSE_ALARM_RATE = 0.001
 #: Fewer rows are not judged: bins that are empty by chance make PSI larger than the
@@ -35,20 +32,26 @@ class Shift:
     """One population stability index, and what it is judged against.
 
     `chance` is what no shift at all would stay under, for these n and bins;
-    infinite if there are too few independent rows to say. `n` are all rows; `rare`
-    says that the rarer of two bins grew or shrank by more than chance and tolerance.
+    infinite if there are too few independent rows to say. `n` are all rows; `moved` are the
+    bins, of those judged by themselves, whose share grew or shrank by more than chance and
+    tolerance, and `share_limit` is the PSI of what is tolerated of these shares.
     """
 
     psi: float
     chance: float
     n: int
     tolerated: float = TOLERATED_PSI
-    rare: bool = False
+    moved: tuple[int, ...] = ()
+    share_limit: float = math.inf
 
     @property
     def limit(self) -> float:
-        """The PSI above which it is drift: what is tolerated, and what chance may add."""
-        return self.tolerated + self.chance
+        """The PSI above which it is drift: what is tolerated, and what chance may add.
+
+        It is lower where a share moved, and the PSI is always above it then: bins taken
+        together have at most the PSI that they have apart.
+        """
+        return min(self.tolerated + self.chance, self.share_limit)
 
     @property
     def is_judged(self) -> bool:
@@ -57,15 +60,15 @@ class Shift:
 
     @property
     def drifted(self) -> bool:
-        """Whether it is neither small nor chance, or a rare value became twice or half as rare."""
-        return self.psi > self.limit or self.rare
+        """Whether it is neither small nor chance, as a whole or in one share."""
+        return self.psi > self.limit
 
     @property
     def verdict(self) -> str:
         """`few` rows, `chance`, `small`, or drift: `moderate` or `large`."""
         if not self.is_judged:
             return "few"
-        if self.psi <= self.chance and not self.rare:
+        if self.psi <= min(self.chance, self.limit):
             return "chance"
         if not self.drifted:
             return "small"
@@ -85,44 +88,27 @@ def psi(reference: npt.ArrayLike, current: npt.ArrayLike) -> float:
     return float(np.sum((q - p) * np.log(q / p)))
 
 
-def shift(reference: npt.ArrayLike, current: npt.ArrayLike, tests: int, independent: float = 1.0) -> Shift:
+def shift(
+    reference: npt.ArrayLike,
+    current: npt.ArrayLike,
+    tests: int,
+    independent: float = 1.0,
+    alone: Sequence[int] = (),
+) -> Shift:
     """The shift between two [bins] arrays of counts, one of `tests` that are made together.
 
-    `independent` is the share of the current rows that tell something new.
+    `independent` is the share of the current rows that tell something new; the shares
+    of the bins `alone` are judged by themselves too.
     """
     p, q = np.asarray(reference), np.asarray(current)
     n, bins = int(q.sum()), int(np.count_nonzero(p + q))
     rows = n * independent
-    chance = chance_psi(int(p.sum()), rows, bins, tests) if rows >= MIN_ROWS else math.inf
-    return Shift(psi(p, q), chance, n)
-
-
-def unseen_shift(n: int, seen: int, unseen: int, expected: int, tests: int, independent: float) -> Shift:
-    """The shift from training's n values, none of them unseen, to `unseen` ones beside `seen` ones.
-
-    Of numbers some lie beyond the range by chance: of any n two are its ends, so
-    `expected` is 2.
-    """
-    found = shift((expected, n), (unseen, seen), tests, independent)
-    return replace(found, tolerated=TOLERATED_UNSEEN_PSI)
-
-
-def rare_shift(found: Shift, reference: npt.ArrayLike, current: npt.ArrayLike, tests: int) -> Shift:
-    """The same shift of two [2] arrays of counts, judged by the rarer bin's share too.
-
-    Chance is told by the normal deviate of two shares (Fleiss, Statistical methods
-    for rates and proportions, 1981).
-    """
-    p, q = np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64)
-    if len(p) != 2 or not p.all() or not found.is_judged or not q.sum():
-        return found
-    bin_ = int(p.argmin())
-    before, now = float(p[bin_] / p.sum()), float(q[bin_] / q.sum())
-    pooled = float((p[bin_] + q[bin_]) / (p.sum() + q.sum()))
-    error = math.sqrt(pooled * (1 - pooled) * (1 / p.sum() + 1 / q.sum()))
-    beyond_chance = abs(now - before) > NormalDist().inv_cdf(1 - FALSE_ALARM_RATE / (2 * tests)) * error
-    moved = abs(now - before) >= RARE_CHANGE and not before / RARE_FACTOR < now < before * RARE_FACTOR
-    return replace(found, rare=before < RARE_SHARE and beyond_chance and moved)
+    if rows < MIN_ROWS:
+        return Shift(psi(p, q), math.inf, n)
+    moved = moved_shares(p, q * independent, alone, FALSE_ALARM_RATE / tests)
+    limits = (psi(*two) for two in tolerated_shares(p, q, moved))
+    chance = chance_psi(int(p.sum()), rows, bins, tests)
+    return Shift(psi(p, q), chance, n, moved=moved, share_limit=min(limits, default=math.inf))
 
 
 def independent_share(reference: Reference, rows: int, distinct: int) -> float:
@@ -163,14 +149,6 @@ def reference_counts(distribution: Distribution) -> npt.NDArray[np.int64]:
     present = distribution.n - round(distribution.n * distribution.missing_rate)
     counts: npt.NDArray[np.int64] = np.rint(np.asarray(distribution.shares) * present).astype(np.int64)
     return counts
-
-
-def missing_shift(
-    distribution: Distribution, present: int, missing: int, tests: int, independent: float = 1.0
-) -> Shift:
-    """The shift of a missing rate: missing and present as two bins, judged like everything else."""
-    before = round(distribution.n * distribution.missing_rate)
-    return shift((before, distribution.n - before), (missing, present), tests, independent)
 
 
 def _filled(shares: Shares) -> Shares:

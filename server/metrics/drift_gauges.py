@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from server.metrics.drift import Shift, missing_shift, reference_counts, shift
+from server.metrics.column_shifts import ColumnCounts, ColumnShifts, column_shifts, count_of_tests
+from server.metrics.drift import Shift
 from server.metrics.drift_slots import SCORE, ColumnSlots, DriftSlots
 
 _FEATURE, _MODEL = ("model", "feature"), ("model",)
@@ -23,6 +24,11 @@ _GAUGES = {
     ),
     "feature_missing_ratio": ("Share of the rows that lack a feature.", _FEATURE),
     "feature_unseen_ratio": ("Share of a feature's values that training never saw.", _FEATURE),
+    "feature_unseen_psi": ("PSI of the values that training never saw, and the others.", _FEATURE),
+    "feature_unseen_psi_limit": (
+        "PSI of unseen values above which it has drifted, for these rows.",
+        _FEATURE,
+    ),
     "score_psi": ("Population stability index of the score.", _MODEL),
     "score_psi_limit": ("PSI above which the score has drifted, for these rows.", _MODEL),
     "drift_rows": ("Rows the drift figures are taken from.", _MODEL),
@@ -48,31 +54,37 @@ def drift_families(drift: Mapping[str, DriftSlots], totals: Any) -> Iterator[Met
 
 def _figures(label: str, slots: DriftSlots, counts: Any) -> Iterator[tuple[str, tuple[str, ...], float]]:
     """Every figure that can be told: a PSI of too few rows is large by chance, and is left out."""
-    tests, share = 2 * len(slots.columns), slots.independent_share(counts)
+    tests, share = (
+        count_of_tests(c.distribution for c in slots.columns.values()),
+        slots.independent_share(counts),
+    )
     yield "drift_rows", (label,), counts[0]
     yield "drift_independent_rows", (label,), counts[0] * share
     for name, column in slots.columns.items():
-        present, missing = counts[column.first : column.missing], counts[column.missing]
-        found = shift(reference_counts(column.distribution), present, tests, share)
+        counted = _counted(column, counts)
+        found = column_shifts(column.distribution, counted, tests, share, name == SCORE)
         if name == SCORE:
-            yield from _judged("score_psi", (label,), found)
-        elif present.any() or missing:
-            labels = (label, name)
-            absence = missing_shift(column.distribution, int(present.sum()), int(missing), tests, share)
-            yield from _judged("feature_psi", labels, found)
-            yield from _judged("feature_missing_psi", labels, absence)
-            yield "feature_missing_ratio", labels, missing / (present.sum() + missing)
-            yield "feature_unseen_ratio", labels, _unseen_share(column, counts)
+            yield from _judged("score_psi", (label,), found.values)
+        elif counted.counts.any() or counted.missing:
+            yield from _of_feature((label, name), counted, found)
+
+
+def _counted(column: ColumnSlots, counts: Any) -> ColumnCounts:
+    present = counts[column.first : column.missing].astype(np.int64)
+    return ColumnCounts(present, int(counts[column.missing]), beyond=int(counts[column.beyond]))
+
+
+def _of_feature(
+    labels: tuple[str, str], counted: ColumnCounts, found: ColumnShifts
+) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    yield from _judged("feature_psi", labels, found.values)
+    yield from _judged("feature_missing_psi", labels, found.missing)
+    yield from _judged("feature_unseen_psi", labels, found.unseen)
+    yield "feature_missing_ratio", labels, counted.missing / (counted.counts.sum() + counted.missing)
+    yield "feature_unseen_ratio", labels, found.unseen_rate
 
 
 def _judged(name: str, labels: tuple[str, ...], found: Shift) -> Iterator[tuple[str, tuple[str, ...], float]]:
     if found.is_judged:
         yield name, labels, found.psi
         yield f"{name}_limit", labels, found.limit
-
-
-def _unseen_share(column: ColumnSlots, counts: Any) -> float:
-    """The share of words, or of numbers beyond the range, that training never saw."""
-    present = counts[column.first : column.missing]
-    unseen = present[np.asarray(column.distribution.shares) == 0.0].sum() + counts[column.beyond]
-    return float(unseen / max(1.0, present.sum()))

@@ -39,6 +39,11 @@ class Distribution:
             return -math.inf, math.inf
         return self.low, self.high
 
+    @property
+    def has_codes(self) -> bool:
+        """Whether each bin holds one code: of a category or flag."""
+        return bool(self.edges) and self.edges == tuple(code + 0.5 for code in range(len(self.edges)))
+
     def bin(self, value: float) -> int:
         """The bin of a value that is present."""
         return bisect_left(self.edges, value)

@@ -1,5 +1,7 @@
 """Takes a model's reference from its training rows, and reads it from its bundle."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +13,8 @@ from server.model.schema import Feature, Matrix, Schema
 
 #: Tenths, as the population stability index is usually taken.
 BINS = 10
+#: One value in a hundred, and ten of them, are a heap: the least, zero or the largest then has a bin.
+HEAP_SHARE, HEAP_ROWS = 0.01, 10
 
 
 def reference_of_rows(schema: Schema, matrix: Matrix, scores: npt.NDArray[np.float64]) -> Reference:
@@ -57,4 +61,14 @@ def _quantiles(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
     # "lower" gives values that occur, so that heaps such as 0 end a bin of their own.
     inner = np.quantile(present, np.arange(1, BINS) / BINS, method="lower")
     # An edge at the maximum would leave the bin above it empty.
-    return tuple(float(edge) for edge in np.unique(inner) if edge < present.max())
+    edges = {*inner.tolist(), *_around_heaps(present)}
+    return tuple(sorted(edge for edge in edges if edge < present.max()))
+
+
+def _around_heaps(present: npt.NDArray[np.float64]) -> Iterator[float]:
+    """The edges that part heaps from what tenths would put beside them: a heap, and what comes before it."""
+    values, counts = np.unique(present, return_counts=True)
+    candidates = np.isin(values, (values[0], 0.0, values[-1]))
+    heaps = (counts >= HEAP_ROWS) & (counts >= HEAP_SHARE * len(present)) & candidates
+    for place in np.flatnonzero(heaps):
+        yield from values[max(0, place - 1) : place + 1].tolist()

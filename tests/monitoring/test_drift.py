@@ -23,12 +23,12 @@ from loadtest.harness.scrape import total
 from monitoring.drift.comparison import drift_of_files
 from server.log.mask import Masking
 from server.log.prediction_log import PredictionLog
+from server.metrics.column_shifts import missing_shift
 from server.metrics.drift import (
     FALSE_ALARM_RATE,
     MIN_ROWS,
     chance_psi,
     independent_share,
-    missing_shift,
     psi,
     reference_counts,
     shift,
@@ -183,7 +183,7 @@ def _scored_row(bundle: Bundle, line: bytes) -> bytes:
 
 
 def _alarms(figures: dict[tuple[str, str], float]) -> list[str]:
-    names = ("hotrow_feature_psi", "hotrow_feature_missing_psi", "hotrow_score_psi")
+    names = [f"hotrow_{name}_psi" for name in ("feature", "feature_missing", "feature_unseen", "score")]
     return [
         f"{name} {feature}"
         for (name, feature), value in figures.items()

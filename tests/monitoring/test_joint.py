@@ -1,4 +1,4 @@
-"""Drift that no column shows by itself: swapped, no longer together, or in one group alone."""
+"""Drift of small shares, and drift that no column shows by itself: swapped, apart, or in one group alone."""
 
 import csv
 import re
@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import hypergeom  # type: ignore[import-untyped]  # it ships none
 
 from monitoring.drift.joint import JointDrift, in_groups, no_longer_together, swapped
-from server.metrics.drift import reference_counts, shift
+from server.metrics.column_shifts import ColumnCounts, ColumnShifts, column_shifts, count_of_tests
+from server.metrics.shares import chance_of_more
 from server.model.joint import Joint
 from server.model.reference import reference_of_rows
 from server.model.schema import Feature, Matrix, Schema
@@ -36,9 +38,9 @@ def drawn(n: int, seed: int) -> Matrix:
     columns = [
         income,
         income * np.exp(random.normal(0.8, 0.6, n)),
-        random.beta(2, 5, n),
+        np.where(random.random(n) < 0.04, 0.0, random.beta(2, 5, n)),
         random.beta(2.2, 4.8, n),
-        np.where(random.random(n) < 0.45, np.nan, random.beta(4, 3, n)),
+        np.where(random.random(n) < 0.18, np.nan, random.beta(4, 3, n)),
         np.where(random.random(n) < 0.96, 0.0, np.exp(random.normal(6, 1.5, n))),
         random.choice(4, n, p=[0.55, 0.25, 0.15, 0.05]),
         random.choice(5, n, p=[0.4, 0.3, 0.2, 0.08, 0.02]),
@@ -50,11 +52,33 @@ REFERENCE = reference_of_rows(SCHEMA, drawn(8000, 1), np.random.default_rng(0).r
 JOINT = Joint.from_dict(REFERENCE.joint)
 
 
+TESTS = count_of_tests([*REFERENCE.features.values(), REFERENCE.score])
+
+
+def shifts_in(rows: Matrix) -> dict[str, ColumnShifts]:
+    found = {}
+    for (name, distribution), column in zip(REFERENCE.features.items(), rows.T, strict=True):
+        low, high = distribution.range
+        counts = ColumnCounts(
+            distribution.counts(column),
+            int(np.isnan(column).sum()),
+            beyond=int(((column < low) | (column > high)).sum()),
+        )
+        found[name] = column_shifts(distribution, counts, TESTS, 1.0)
+    return found
+
+
+def drifted_in(rows: Matrix) -> list[str]:
+    return [
+        f"{name} {kind}"
+        for name, found in shifts_in(rows).items()
+        for kind in ("values", "missing", "unseen")
+        if getattr(found, kind).drifted
+    ]
+
+
 def found_in(rows: Matrix) -> list[JointDrift]:
-    shifts = {
-        name: shift(reference_counts(REFERENCE.features[name]), REFERENCE.features[name].counts(column), 27)
-        for name, column in zip(SCHEMA.names, rows.T, strict=True)
-    }
+    shifts = {name: found.values for name, found in shifts_in(rows).items()}
     moved = [n for n, s in shifts.items() if s.psi > s.chance and SCHEMA[n].kind != "category"]
     steady = [name for name, found in shifts.items() if not found.drifted]
     return [
@@ -66,9 +90,39 @@ def found_in(rows: Matrix) -> list[JointDrift]:
 
 @pytest.mark.whole
 def test_clean_samples_raise_at_most_one_alarm_in_340() -> None:
+    """Of columns and of what none of them shows, together."""
     sizes = {200: 100, 300: 100, 1000: 100, 5000: 40}
-    alarms = [n for n, count in sizes.items() for seed in range(count) if found_in(drawn(n, 1000 * n + seed))]
-    assert len(alarms) <= 1
+    samples = (drawn(n, 1000 * n + seed) for n, count in sizes.items() for seed in range(count))
+    assert sum(bool(drifted_in(rows) or found_in(rows)) for rows in samples) <= 1
+
+
+def test_a_share_that_grows_or_shrinks_by_half_is_drift_in_3000_rows() -> None:
+    """Missing ones, zeros, ones that are hardly ever not 0, and categories: PSI calls all of it small."""
+    random = np.random.default_rng(3)
+    used, overdue, rating = PLACE["used"], PLACE["overdue"], PLACE["rating"]
+    for seed in range(300, 305):
+        rows = drawn(3000, seed)
+        assert drifted_in(rows) == []
+        part = random.random(3000)
+        changed = {name: rows.copy() for name in ("missing", "zeros", "amounts", "category", "complete")}
+        changed["missing"][part < 0.17, rating] = np.nan  # 18 to 32 %
+        changed["zeros"][part < 0.042, used] = 0.0  # 4 to 8 %
+        changed["amounts"][part < 0.042, overdue] = 400.0  # 4 to 8 %
+        changed["category"][part < 0.052, PLACE["channel"]] = 3  # 5 to 10 %
+        changed["complete"][part < 0.014, 0] = np.nan  # 0 to 1.4 %
+        assert {name: drifted_in(rows) for name, rows in changed.items()} == {
+            "missing": ["rating missing"],
+            "zeros": ["used values"],
+            "amounts": ["overdue values"],
+            "category": ["channel values"],
+            "complete": ["income missing"],
+        }
+
+
+def test_the_chance_of_a_share_is_fishers_exact_one() -> None:
+    for found, drawn_, marked, total in ((4, 200, 6, 5000), (90, 3000, 140, 7000), (30, 30, 40, 50)):
+        exact = hypergeom.sf(found - 1, total, marked, drawn_)
+        assert chance_of_more(found, drawn_, marked, total) == pytest.approx(exact, rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))
