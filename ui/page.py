@@ -16,7 +16,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -29,6 +28,7 @@ from ui.cases.examples import examples_of
 from ui.cases.grids import Grids
 from ui.cases.importance import ranked
 from ui.drawing.verdict import verdict_of
+from ui.framework import gr
 from ui.script import head, read
 from ui.tabs.form import form_html
 from ui.tabs.head import TABS, head_html

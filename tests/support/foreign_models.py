@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import joblib  # type: ignore[import-untyped]  # ships no types
 import lightgbm
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # ships no types
-import skops.io  # type: ignore[import-untyped]  # ships no types
 import xgboost
 from lightgbm import LGBMClassifier, LGBMRanker, LGBMRegressor
 from sklearn.calibration import CalibratedClassifierCV
@@ -102,7 +102,7 @@ def fitted(
             model = make().fit(rows, target, **fit)
             outputs = (model.predict_proba if hasattr(model, "classes_") else model.predict)(rows)
             outcomes = [*map(str, model.predict(rows))] if hasattr(model, "classes_") else None
-        (skops.io if save.endswith("skops") else joblib).dump(model, folder / save)
+        (import_module("skops.io") if save.endswith("skops") else joblib).dump(model, folder / save)
         named = hasattr(rows, "columns")
         names = rows.columns if named else [_position(model).format(i) for i in range(rows.shape[1])]
         outputs = outputs[:, 1] if outputs.ndim == 2 and outputs.shape[1] == 2 else outputs
