@@ -17,7 +17,7 @@ def _file_of_others(of: Any) -> str:
     return _file_of(of)
 
 
-inspect.getfile = _file_of_others
+inspect.getfile = _file_of_others  # type: ignore[assignment]  # its parameter is called `object`
 try:
     import gradio as gr
 finally:

@@ -14,8 +14,9 @@ SPARE_BYTES = 2**22
 #: When so many connections have gone, the memory they had goes back to the kernel: 6 KB
 #: each, which glibc keeps in pieces otherwise. Giving it back takes 2 ms.
 GONE_CONNECTIONS = 1000
-#: Without a large body for so many looks, what those before have left behind goes back too.
-QUIET_LOOKS = 20
+#: Without a large body for so many looks, what those before have left behind goes back too;
+#: and again later, for responses that were read slowly and bodies that were rejected.
+QUIET_LOOKS = (20, 100, 500)
 
 
 def keep_no_large_blocks() -> None:
@@ -43,7 +44,7 @@ class UnusedMemory:
     def __init__(self, large_bodies: Callable[[], int]) -> None:
         self._large_bodies = large_bodies
         self._most_connections = self._connections = 0
-        self._bodies, self._quiet_looks = 0, QUIET_LOOKS
+        self._bodies, self._quiet_looks = 0, QUIET_LOOKS[-1]
 
     def look(self, connections: int) -> None:
         """Look, ten times a second, at what there is now."""
@@ -61,4 +62,4 @@ class UnusedMemory:
     def _large_bodies_are_done(self) -> bool:
         before, self._bodies = self._bodies, self._large_bodies()
         self._quiet_looks = 0 if self._bodies != before else self._quiet_looks + 1
-        return self._quiet_looks == QUIET_LOOKS
+        return self._quiet_looks in QUIET_LOOKS

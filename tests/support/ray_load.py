@@ -12,6 +12,8 @@ import orjson
 from tests.support.servers import address
 
 CONNECTIONS = 4
+#: Of a connection between two requests: the processors are needed for what is tested.
+PAUSE_SECONDS = 0.02
 
 
 class RawResponse(NamedTuple):
@@ -60,7 +62,7 @@ def loading(url: str, bodies: Sequence[bytes]) -> Iterator[Load]:
 def _post(url: str, bodies: Sequence[bytes], first: int, load: Load, stop: threading.Event) -> None:
     connection = http.client.HTTPConnection(*address(url), timeout=60)
     index = first
-    while not stop.is_set():
+    while not stop.wait(PAUSE_SECONDS):
         index = (index + CONNECTIONS) % len(bodies)
         try:
             connection.request("POST", "/predict", bodies[index], {"Content-Type": "application/json"})
