@@ -6,10 +6,12 @@ stretches, not make the code look faster than it is.
 
 import argparse
 import asyncio
+import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +23,7 @@ from loadtest.bench.bare_run import STRETCHES, bare_run, minimum_us, stretch_us
 from loadtest.harness.in_process import worker
 from loadtest.harness.target import add_model, keep_to, server_core
 from loadtest.report.progress import console
+from server.access.keys import new_key
 from server.model import decoder
 from server.model.judge import Judge
 from server.model.outcome import judged_row, predict_row
@@ -35,6 +38,12 @@ SENT = 11
 POLICY_CHECKS = 4
 BARE = "ONNX Runtime, one row after the other"
 WIDTHS = (11, 14, 32, 64, 128, 256, 600)
+
+
+#: A sampled parent, of a trace that no request has twice.
+TRACE = b"traceparent: 00-%032x-b7ad6b7169203331-01"
+#: Nobody listens at the port of RFC 863: spans are made, handed on and dropped.
+NO_COLLECTOR = "http://127.0.0.1:9"
 
 
 class Piece(NamedTuple):
@@ -97,14 +106,43 @@ async def measure(model: Path, folder: Path) -> list[Piece]:
             ),
             # The two differ in what is read, logged and sent back of the id, and in nothing else.
             *[
-                Piece(name, await _us(logged.protocol.data_received, _changing(header, logged.requests)))
-                for name, header in (
-                    ("the same with a header that no request has twice", b"x-correlation-id"),
-                    ("the same with such an X-Request-ID, logged and sent back", b"x-request-id"),
+                Piece(name, await _us(logged.protocol.data_received, _changing(line, logged.requests)))
+                for name, line in (
+                    ("the same with a header that no request has twice", b"x-correlation-id: %032x"),
+                    ("the same with such an X-Request-ID, logged and sent back", b"x-request-id: %032x"),
+                    ("the same with such a traceparent, its trace logged", TRACE),
                 )
             ],
         ]
-    return found
+    with _environment(OTEL_EXPORTER_OTLP_ENDPOINT=NO_COLLECTOR):
+        async with worker(model, folder / "traced") as traced:
+            receive = traced.protocol.data_received
+            found += [
+                Piece("with spans on, no traceparent", await _us(receive, traced.requests)),
+                Piece("with a span", await _us(receive, _changing(TRACE, traced.requests))),
+            ]
+    return found + await _keys(model, folder)
+
+
+async def _keys(model: Path, folder: Path) -> list[Piece]:
+    """The same requests with the same key, where none is asked for and where it is."""
+    key, line = new_key("pieces", "score")
+    keys_file = folder / "keys"
+    keys_file.write_text(line)
+    keys_file.chmod(0o600)
+    async with (
+        worker(model, folder / "open") as free,
+        worker(model, folder / "keyed", keys_file=keys_file) as keyed,
+    ):
+        requests = [with_line(b"x-api-key: " + key.encode(), request) for request in free.requests]
+        best = [float("inf")] * 2
+        for _ in range(2):  # in turn: the two differ by less than the machine does
+            for side, each in enumerate((free, keyed)):
+                best[side] = min(best[side], await _us(each.protocol.data_received, requests))
+    return [
+        Piece("through the protocol with an X-API-Key that is not asked for", best[0]),
+        Piece("the same where keys are asked for", best[1]),
+    ]
 
 
 async def _decisions(predictor: Predictor, rows: Sequence[Row]) -> list[Piece]:
@@ -122,12 +160,25 @@ async def _decisions(predictor: Predictor, rows: Sequence[Row]) -> list[Piece]:
     ]
 
 
-def _changing(header: bytes, requests: Sequence[bytes]) -> list[bytes]:
-    """Each request with a value of its own in a header."""
-    return [
-        request.replace(b"\r\n", b"\r\n%b: %032x\r\n" % (header, number), 1)
-        for number, request in enumerate(requests)
-    ]
+def _changing(line: bytes, requests: Sequence[bytes]) -> list[bytes]:
+    """Each request with a header line that has a number of its own."""
+    return [with_line(line % number, request) for number, request in enumerate(requests, 1)]
+
+
+def with_line(line: bytes, request: bytes) -> bytes:
+    """The request with one more line in its head."""
+    return request.replace(b"\r\n", b"\r\n%b\r\n" % line, 1)
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def decoder_cost(width: int) -> DecoderCost:

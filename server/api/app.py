@@ -94,7 +94,8 @@ def create_app(
     app.state.service = service
     app.add_middleware(PackedAnswers)
     add_access(app, service.settings, service.keys, has_own_guard)
-    app.add_middleware(RequestMetrics, in_flight=service.in_flight, duration=service.metrics.duration)
+    duration, spans = service.metrics.duration, service.spans
+    app.add_middleware(RequestMetrics, in_flight=service.in_flight, duration=duration, spans=spans)
     if service.settings.root_path:
         app.add_middleware(BelowRoot, root=service.settings.root_path)
     return app

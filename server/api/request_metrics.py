@@ -11,9 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.api.content_coding import unpacking
 from server.api.problem_responses import failure_response, is_open_inference, overloaded
 from server.errors import CLOSE
+from server.metrics.names import METHODS, OTHER, route_label
 from server.scoring.deadline import ARRIVED
 from server.scoring.in_flight import SMALL_BYTES, Limiter, kind_of
 from server.scoring.request_identity import REQUEST_ID, identity_in
+from server.tracing.spans import Spans, span_head
 
 logger = logging.getLogger(__name__)
 #: What observes the seconds of a request of a path, method and status: `WorkerMetrics.duration`.
@@ -28,8 +30,11 @@ class RequestMetrics:
     bytes were too many, while it came.
     """
 
-    def __init__(self, app: ASGIApp, in_flight: Limiter, duration: Duration) -> None:
+    def __init__(
+        self, app: ASGIApp, in_flight: Limiter, duration: Duration, spans: Spans | None = None
+    ) -> None:
         self._app = app
+        self._spans = spans
         self._duration = duration
         self._in_flight = in_flight
 
@@ -42,7 +47,8 @@ class RequestMetrics:
         scope[ARRIVED] = int(started * 1e9)
         path = scope["path"]
         place = Place(self._in_flight, kind_of(path), _body_bytes(scope))
-        response = _ResponseWatch(place, identity_in(scope["headers"]).request_id, send)
+        identity = identity_in(scope["headers"])
+        response = _ResponseWatch(place, identity.request_id, send)
         try:
             unpacked = unpacking(scope, receive, self._in_flight.max_body_bytes)
             await self._run(scope, place.watching(unpacked), response, place)
@@ -50,6 +56,11 @@ class RequestMetrics:
             place.leave()
             seconds = (response.ended or time.perf_counter()) - started
             self._duration(path, scope["method"], response.status)(seconds)
+            if self._spans is not None and self._spans.takes(identity.parent):
+                method = scope["method"] if scope["method"] in METHODS else OTHER
+                head = span_head(method, path, response.status, route_label(path))
+                began_ns, ended_ns = int(started * 1e9), int((started + seconds) * 1e9)
+                self._spans.note(identity.parent, head, response.content, began_ns, ended_ns)
 
     async def _run(self, scope: Scope, receive: Receive, response: "_ResponseWatch", place: "Place") -> None:
         try:
@@ -138,6 +149,8 @@ class _ResponseWatch:
         self._request_id = request_id
         self._send = send
         self.status, self.ended, self.has_begun = "500", 0.0, False
+        #: The last piece that was sent, unless it was packed.
+        self.content = b""
 
     async def send(self, message: Message) -> None:
         """Send a message of the app, unless the request was rejected while it came."""
@@ -153,6 +166,7 @@ class _ResponseWatch:
             if self._request_id:
                 headers = [*message.get("headers", []), (REQUEST_ID, self._request_id)]
                 message = {**message, "headers": headers}
+        self.content = message.get("body", b"")
         await self._send(message)
         self.ended = time.perf_counter()  # what runs after the last message is ours
 

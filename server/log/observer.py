@@ -3,9 +3,10 @@
 `python -m server.log.observer MEMORY DESCRIPTIONS HISTORY METRICS LIFE`, five descriptors:
 it takes records from the rings of all workers, makes lines, writes, rotates, masks,
 syncs, keeps the journal, counts drift, tells of each minute and hands rows on to
-challengers. It ends when nobody holds the other end of LIFE any more, which is when every
-worker and their parent have ended, and has then written every record. No signal but
-SIGKILL ends it before; then a successor goes on where it stopped.
+challengers, spans to the process that sends them. It ends when nobody holds the other end
+of LIFE any more, which is when every worker and their parent have ended, and has then
+written every record. No signal but SIGKILL ends it before; then a successor goes on where
+it stopped.
 """
 
 import logging
@@ -28,6 +29,7 @@ from server.log.masked import read_key
 from server.log.minutes import Minutes
 from server.log.rotation import RetentionPolicy, expired
 from server.log.stream import PORTION_BYTES, Known, Stream, Tallies
+from server.tracing.outlet import Outlet
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,8 @@ class Observer:
         self._minutes = Minutes(config["history"], regions, channel.rings, channel.history, known.models())
         self._minute_failed = False
         self._challengers = others = Challengers(config, metrics, values[:slots])
+        plan = config["tracing"]
+        self._outlet = Outlet(plan, metrics, values[:slots]) if plan else None
         self._streams = [
             Stream(
                 slot,
@@ -70,6 +74,7 @@ class Observer:
                 key,
                 self._tallies,
                 others,
+                self._outlet,
             )
             for slot, ring in enumerate(channel.rings)
         ]
@@ -88,6 +93,8 @@ class Observer:
         for stream in self._streams:
             stream.finish()
         self._challengers.finish()
+        if self._outlet is not None:
+            self._outlet.finish()
 
     def _work(self) -> float:
         """Take a part of what there is; how many seconds the rest may wait."""
@@ -100,6 +107,8 @@ class Observer:
             self._tidied, self._seals = now, True
             self._tidy()
         self._challengers.look_after()
+        if self._outlet is not None:
+            self._outlet.look_after()
         if self._seals:
             self._seals = any(stream.seal() for stream in self._streams)
         self._tell()

@@ -23,13 +23,15 @@ from server.log.line import LineMaker
 from server.log.mask import Masking
 from server.log.masked import read_key
 from server.log.observer_process import ObserverProcess
-from server.log.ring import ADMITTED, CLOSED, OPENED, LoggedResponse
+from server.log.ring import ADMITTED, CLOSED, OPENED, SPAN, LoggedResponse
 from server.log.rotation import RetentionPolicy
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.shared import SharedMetrics, WorkerMetrics
 from server.model.arms import described_challenger
 from server.model.bundle import Bundle
 from server.settings import Settings
+from server.tracing.settings import trace_settings
+from server.tracing.spans import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class SharedLog:
         for slot in range(settings.workers):
             LogFile(self.path(slot), self.retention, PATIENCE_SECONDS).close()
         layout = metrics.layout
+        self.tracing = trace_settings(os.environ)
         self.channel = Channel.make(
             metrics.workers,
             settings.log_queue_bytes,
@@ -69,6 +72,7 @@ class SharedLog:
                 "drop_disk": layout.dropped["disk"],
                 "drop_failed": layout.dropped["failed"],
                 "history": layout.history_plan(),
+                "tracing": layout.tracing_plan() if self.tracing else None,
             },
         )
         metrics.rings = self.channel.rings
@@ -101,6 +105,9 @@ class PredictionLog:
         self._usage = ProcessUsage(os.getpid())
         self._drop_full = metrics.dropped("queue_full")
         self._lines = self._dropped = 0
+        tracing = self._shared.tracing
+        #: Which requests have a span, and where it is noted; None if there are none.
+        self.spans = Spans(self._put_span, metrics.span_dropped, tracing.share) if tracing else None
         self._unsaid: list[tuple[int, int]] = []
         self._started = False
         self._timer: asyncio.TimerHandle | None = None
@@ -186,6 +193,9 @@ class PredictionLog:
             self._lines += len(responses)
 
         return write
+
+    def _put_span(self, began_ns: int, ended_ns: int, text: bytes) -> bool:
+        return self._put(0, began_ns, ended_ns, 0, 0.0, b"", text, b"", SPAN)
 
     def _drop(self) -> None:
         self._dropped += 1

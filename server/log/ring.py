@@ -11,6 +11,7 @@ where a killed reader stopped.
 import mmap
 import platform
 import struct
+from collections.abc import Sequence
 from ctypes import CDLL, c_long
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -30,6 +31,8 @@ _GAP = (0,) * 8
 OPENED, ADMITTED, CLOSED = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 #: Rows of a response whose lines come after: they are counted, and have no line of their own.
 ROWS = 0xFFFFFFFC
+#: The text of a span, which is no line and belongs to no instance.
+SPAN = 0xFFFFFFFB
 #: What was read is given back, and its memory with it, in pieces of so much.
 RELEASE_BYTES = 2**20
 _MEMBARRIER, _MEMBARRIER_GLOBAL = {"aarch64": 283}.get(platform.machine(), 324), 1
@@ -63,11 +66,16 @@ class RecordGroup(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What was read: answers by instance, as they came, or one event; and the position behind it."""
+    """What was read: answers by instance, as they came, or one event; and the position behind it.
+
+    `spans` are those that were noted between the answers: when each began and ended by
+    `perf_counter_ns`, and its text.
+    """
 
     groups: list[RecordGroup]
     event: Event | None
     read: int
+    spans: Sequence[tuple[int, int, bytes]] = ()
 
 
 class Intent(NamedTuple):
@@ -182,17 +190,23 @@ class Ring:
             _order_loads()
         end = min(head, read + max_bytes)
         groups: list[RecordGroup] = []
+        spans: list[tuple[int, int, bytes]] = []
         group = RecordGroup(-1, [], [])
         memory, capacity, header = self._memory, self.capacity, self._header
-        while read < head and (read < end or not groups):
+        while read < head and (read < end or not (groups or spans)):
             size, wide, kind, instance, began, ended, number, _ = header(read)
             if not size:
                 read += capacity - read % capacity
                 continue
             if kind >= CLOSED:
-                if groups:
+                if groups or spans:
                     break
                 return Taken([], Event(kind, instance, number, began, ended), read + size)
+            if kind == SPAN:
+                at = PAGE_BYTES + _RECORD_BYTES + read % capacity
+                spans.append((began, ended, memory[at : at + size - _RECORD_BYTES]))
+                read += size
+                continue
             if instance != group.instance:
                 group = RecordGroup(instance, [], [])
                 groups.append(group)
@@ -205,7 +219,7 @@ class Ring:
                 body_at = at + kind
                 end_at = at + size - _RECORD_BYTES - wide
                 group.responses.append((began, ended, memory[at:body_at], number, memory[body_at:end_at]))
-        return Taken(groups, None, read)
+        return Taken(groups, None, read, spans)
 
     def _header(self, position: int) -> tuple[Any, ...]:
         """The head of a record; of a gap at the end, which is none, all zeros."""
@@ -296,7 +310,7 @@ class Ring:
             size, _, kind, _, _, ended, _, _ = self._header(position)
             if self._index[_READ] != read:  # what was read in the meantime may be written over
                 return None
-            if size and kind < ROWS:
+            if size and kind < SPAN:
                 return int(ended)
             position += size or self.capacity - position % self.capacity
         return None

@@ -22,6 +22,7 @@ from server.log.rotation import RetentionPolicy
 from server.log.seal import Hashing, Unsealed
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.row_counter import Counts, RowCounter
+from server.tracing.outlet import Noted, Outlet
 
 if TYPE_CHECKING:
     from server.log.challenger import Challenger
@@ -109,10 +110,11 @@ class Stream:
         key: bytes | None,
         tallies: Tallies,
         challengers: Challengers,
+        outlet: Outlet | None = None,
     ) -> None:
         self.path = Path(config["directory"], f"predictions-{config['server']}-{slot}.jsonl")
         self._slot, self._ring, self._known, self._values, self._key = slot, ring, known, values, key
-        self._tallies, self._challengers = tallies, challengers
+        self._tallies, self._challengers, self._outlet = tallies, challengers, outlet
         self._strict: bool = config["strict"]
         self._retention = RetentionPolicy(**config["retention"])
         self._drop_disk, self._drop_failed = config["drop_disk"], config["drop_failed"]
@@ -163,9 +165,10 @@ class Stream:
             self._ring.done(taken.read, 0 if taken.event.kind == OPENED else self._ring.lines)
             return True
         if not taken.groups:
-            self._ring.done(taken.read, self._ring.lines)  # a gap at the end, or nothing
+            self._ring.done(taken.read, self._ring.lines)  # spans alone, a gap at the end, or nothing
+            self._hand_on(taken.spans)
             self._count()
-            return False
+            return bool(taken.spans)
         if self._uncounted_bytes >= COUNT_BYTES:
             self._count()
             return True
@@ -184,6 +187,7 @@ class Stream:
             uncounted.rows.extend(group.rows)
             self._uncounted_bytes += sum(map(len, group.rows))
         self._challenge(taken.groups)
+        self._hand_on(taken.spans)
         return True
 
     def finish(self) -> None:
@@ -295,6 +299,10 @@ class Stream:
             except Exception:
                 logger.exception("Drift of an instance cannot be counted any more; the log goes on.")
                 self._ways[instance] = way._replace(counter=None, groups=None)
+
+    def _hand_on(self, spans: Iterable[Noted]) -> None:
+        if self._outlet is not None and spans:
+            self._outlet.offer(spans)
 
     def _challenge(self, groups: Sequence[RecordGroup]) -> None:
         """Hand what was answered to the challengers."""

@@ -1,14 +1,16 @@
 """What `/metrics` says of all workers, as families of `prometheus_client`, which renders the page."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import psutil
 from prometheus_client import GCCollector, PlatformCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.samples import Exemplar
 
 from server.metrics.drift_gauges import drift_families
+from server.metrics.exemplar_table import ExemplarOf
 from server.metrics.layout import SlotLayout
 from server.metrics.names import FROM_THE_START, OBJECTIVE_SECONDS, VALUE
 from server.metrics.shared import SharedMetrics, Totals
@@ -29,7 +31,7 @@ class MetricsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric family, summed over the workers."""
         totals = self._shared.totals()
-        yield from _request_families(self._shared.layout, totals)
+        yield from _request_families(self._shared.layout, totals, self._shared.exemplars())
         yield from _prediction_families(self._shared.layout, totals)
         yield from _log_families(self._shared, totals)
         yield from drift_families(self._shared.layout.drift, totals)
@@ -45,7 +47,9 @@ class MetricsCollector(Collector):
         return info
 
 
-def _request_families(layout: SlotLayout, totals: Totals) -> Iterator[Metric]:
+def _request_families(
+    layout: SlotLayout, totals: Totals, exemplars: Mapping[int, ExemplarOf]
+) -> Iterator[Metric]:
     durations = HistogramMetricFamily(
         "hotrow_request_duration_seconds",
         "Time from the whole request to its response.",
@@ -56,7 +60,8 @@ def _request_families(layout: SlotLayout, totals: Totals) -> Iterator[Metric]:
     counted = np.count_nonzero(table, axis=1).tolist()
     for (labels, histogram), counts, slots in zip(layout.duration.items(), table, counted, strict=True):
         if slots:
-            _add_histogram(durations, labels, histogram.bounds, counts)
+            traced = [exemplars.get(slot) for slot in range(histogram.first, histogram.sum_slot)]
+            _add_histogram(durations, labels, histogram.bounds, counts, traced)
         elif labels in FROM_THE_START:
             _add_histogram(durations, labels, (OBJECTIVE_SECONDS,), np.zeros(3))
     yield durations
@@ -155,6 +160,12 @@ def _log_families(shared: SharedMetrics, totals: Totals) -> Iterator[Metric]:
         "Times the process that writes the log was started again.",
         value=float(totals[layout.observer_restarts]),
     )
+    spans = CounterMetricFamily(
+        "hotrow_spans", "Spans of OpenTelemetry, by what became of them.", labels=("result",)
+    )
+    for result, slot in layout.spans.items():
+        spans.add_metric((result,), float(totals[slot]))
+    yield spans
     yield _counters("hotrow_log_dropped", "Log lines lost, by reason.", layout.dropped, totals)
 
 
@@ -220,9 +231,23 @@ def _counters(name: str, meaning: str, slots: dict[str, int], totals: Totals) ->
 
 
 def _add_histogram(
-    family: HistogramMetricFamily, labels: Sequence[str], bounds: Sequence[float], counts: Totals
+    family: HistogramMetricFamily,
+    labels: Sequence[str],
+    bounds: Sequence[float],
+    counts: Totals,
+    traced: Sequence[ExemplarOf | None] = (),
 ) -> None:
-    """Add counts by bucket, the sum behind them."""
+    """Add counts by bucket, the sum behind them; to each bucket its exemplar, for OpenMetrics."""
     cumulative = np.cumsum(counts[:-1]).tolist()
-    buckets = zip([*map(repr, bounds), "+Inf"], cumulative, strict=True)
-    family.add_metric(labels, list(buckets), sum_value=float(counts[-1]))
+    names = [*map(repr, bounds), "+Inf"]
+    buckets = zip(names, cumulative, traced or [None] * len(names), strict=True)
+    family.add_metric(labels, [_bucket(*bucket) for bucket in buckets], sum_value=float(counts[-1]))
+
+
+def _bucket(
+    name: str, count: float, traced: ExemplarOf | None
+) -> tuple[str, float] | tuple[str, float, Exemplar]:
+    if traced is None:
+        return name, count
+    labels = {"trace_id": traced.trace_id, "span_id": traced.span_id}
+    return name, count, Exemplar(labels, traced.seconds, traced.ended)

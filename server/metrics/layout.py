@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from server.errors import BundleError
+from server.metrics import exemplar_table
 from server.metrics.drift_slots import DriftSlots
 from server.metrics.names import (
     CHALLENGER_RESULTS,
@@ -13,6 +14,7 @@ from server.metrics.names import (
     RELOAD_RESULTS,
     ROUTES,
     SHED_REASONS,
+    SPAN_RESULTS,
     STATISTICS,
     VALUE,
 )
@@ -79,6 +81,8 @@ class SlotLayout:
         self.observer_restarts = self._take()
         self.dropped = {reason: self._take() for reason in DROP_REASONS}
         self.shed = {reason: self._take() for reason in SHED_REASONS}
+        self.spans = {result: self._take() for result in SPAN_RESULTS}
+        self.exemplars = self._take(exemplar_table.SLOTS)
         self.reloading = self._take()
         self.reloads = {result: self._take() for result in RELOAD_RESULTS}
         # One addition counts the outcome, and its probability or value.
@@ -125,6 +129,16 @@ class SlotLayout:
             "bounds": DURATION_BUCKETS,
             "dropped": self.dropped,
             "shed": list(self.shed.values()),
+        }
+
+    def tracing_plan(self) -> dict[str, Any]:
+        """Where it is counted what became of spans, and exemplars are kept, as JSON."""
+        return {
+            "slots": self.spans,
+            "exemplars": self.exemplars,
+            "durations": next(iter(self.duration.values())).first,
+            "labels": list(self.duration),
+            "bounds": DURATION_BUCKETS,
         }
 
     def register_fields(self, label: str, names: Sequence[str]) -> None:

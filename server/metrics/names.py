@@ -61,6 +61,8 @@ FROM_THE_START = frozenset(
 OBJECTIVE_SECONDS = 5e-3
 DROP_REASONS = ("queue_full", "disk", "failed")
 SHED_REASONS = ("inflight",)
+#: What became of a span: its collector took it or did not; no room in the log's ring, or in the queue behind.
+SPAN_RESULTS = ("exported", "failed", "log_full", "queue_full")
 RELOAD_RESULTS = ("ok", "failed")
 #: Of a row that a challenger was given: decided (or classed) as it was, or not; no row of its schema, or no
 #: outcome; not scored for want of time.

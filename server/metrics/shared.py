@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
+from server.metrics.exemplar_table import ExemplarOf, ExemplarTable
 from server.metrics.layout import Histogram, SlotLayout
 from server.metrics.names import CODES, METHODS, OTHER, route_label
 from server.model.bundle import Bundle
@@ -104,6 +105,10 @@ class SharedMetrics:
         regions = np.frombuffer(self._memory).reshape(self.workers, self.layout.slots)
         sums: Totals = regions[:, : self.layout.used].sum(axis=0)
         return sums
+
+    def exemplars(self) -> dict[int, ExemplarOf]:
+        """Requests with a trace, by the slot of the bucket that they fell into."""
+        return ExemplarTable(self.region(0), self.layout.exemplars).read()
 
     def statistics(self, label: str) -> dict[str, int]:
         """The statistics of a model: sums over the workers, and the time of its last inference."""
@@ -244,6 +249,10 @@ class WorkerMetrics:
     def add_in_flight(self, change: int) -> None:
         """One request more, or less, between arrival and answer."""
         self._values[self.shared.layout.in_flight] += change
+
+    def span_dropped(self) -> None:
+        """Count a span that found no room in the ring."""
+        self._values[self.shared.layout.spans["log_full"]] += 1.0
 
     def _incrementer(self, slot: int) -> Callable[[], None]:
         values = self._values

@@ -7,18 +7,30 @@ from collections.abc import Callable
 
 import uvicorn
 
+from server.metrics.names import route_label
 from server.scoring.service import Service
+from server.tracing.spans import span_head
 from server.wire.fast_path import (
     CertifiedProtocol,
     Endpoint,
     FastPath,
     HotrowProtocol,
     KeyedFastPath,
+    TracedCertifiedProtocol,
+    TracedProtocol,
     check_uvicorn,
 )
 from server.wire.overload_responses import OverloadResponses
 from server.wire.receivers import Receivers
 from server.wire.shedding_protocol import SheddingProtocol
+
+#: By whether requests have spans, and whether a certificate says who asks.
+PROTOCOLS: dict[tuple[bool, bool], type[HotrowProtocol]] = {
+    (False, False): HotrowProtocol,
+    (False, True): CertifiedProtocol,
+    (True, False): TracedProtocol,
+    (True, True): TracedCertifiedProtocol,
+}
 
 
 def log_to_stderr() -> None:
@@ -55,7 +67,11 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
 
     def targets() -> dict[str, Endpoint]:
         return {
-            root + path + query: Endpoint(respond, metrics.duration(path, "POST", "200"))
+            root + path + query: Endpoint(
+                respond,
+                metrics.duration(path, "POST", "200"),
+                span_head("POST", root + path, "200", route_label(path)),
+            )
             for path, query, respond in service.responders()
             for root in ("", settings.root_path)
         }
@@ -66,8 +82,10 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
         settings.max_body_bytes,
         settings.allowed_hosts or None,
         takes_origins=bool(settings.cors_origins),
+        spans=service.spans,
     )
     service.watchers.append(lambda: fast_path.use(targets()))
     # Where keys are asked for, the key says who asks.
     certified = settings.tls_client_ca is not None and service.keys is None
-    return functools.partial(CertifiedProtocol if certified else HotrowProtocol, fast_path, *guarded.args)
+    kind = PROTOCOLS[service.spans is not None, certified]
+    return functools.partial(kind, fast_path, *guarded.args)

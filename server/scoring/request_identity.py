@@ -16,16 +16,22 @@ REQUEST_ID, TRACE_PARENT = b"x-request-id", b"traceparent"
 #: The key of an ASGI scope under which the name of its caller stands, where callers are known.
 CALLER = "hotrow.caller"
 MAX_REQUEST_ID_BYTES = 128
+#: `00-` with the digits of a trace, of a span and of flags; a later version may go on.
+PARENT_BYTES = 55
 _PRINTABLE = bytes(range(32, 127))
 #: https://www.w3.org/TR/trace-context/#traceparent-header: all zeros are no trace.
 _TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 
 class RequestIdentity(NamedTuple):
-    """The id that is sent back, and the members of the line as JSON behind a comma; empty without."""
+    """The id that is sent back, and the members of the line as JSON behind a comma; empty without.
+
+    `parent` is the `traceparent` as version 00 has it.
+    """
 
     request_id: bytes = b""
     members: bytes = b""
+    parent: bytes = b""
 
     def beside(self, id_: bytes) -> "RequestIdentity":
         """With the `id` of a body, as JSON, for the request's; the header's has a member of its own then."""
@@ -46,7 +52,7 @@ NO_IDENTITY = RequestIdentity()
 
 def identity_of(request_id: bytes, trace_parent: bytes) -> RequestIdentity:
     """What the values of the two headers say, each empty if there is none."""
-    members = b""
+    members = parent = b""
     name = request_id.strip(b" \t")
     if not 0 < len(name) <= MAX_REQUEST_ID_BYTES or name.translate(None, _PRINTABLE):
         name = b""
@@ -56,7 +62,8 @@ def identity_of(request_id: bytes, trace_parent: bytes) -> RequestIdentity:
         members = b',"request_id":"%b"' % name
     if trace_parent and (found := _TRACE.fullmatch(trace_parent.strip(b" \t"))):
         members += b',"trace_id":"%b"' % found[1]
-    return RequestIdentity(name, members) if members else NO_IDENTITY
+        parent = found[0][:PARENT_BYTES]
+    return RequestIdentity(name, members, parent) if members else NO_IDENTITY
 
 
 def identity_in(headers: Iterable[tuple[bytes, bytes]]) -> RequestIdentity:

@@ -29,6 +29,7 @@ from server.scoring.one_row import Respond, Scorer
 from server.scoring.served_model import ServedModel
 from server.scoring.split import SplitRequests
 from server.settings import Settings
+from server.tracing.spans import Spans
 
 #: More groups of a field are not counted: each is a series for every decision.
 MAX_GROUPS = 16
@@ -87,6 +88,11 @@ class Service:
         """Read keys and certificates again."""
         for files in self.files:
             files.read()
+
+    @property
+    def spans(self) -> Spans | None:
+        """Which requests have a span; None if there are none, or there is no log to hand them on."""
+        return self.log.spans if self.log is not None else None
 
     @property
     def default(self) -> Scorer:

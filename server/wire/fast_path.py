@@ -26,6 +26,7 @@ from server.errors import CLOSE, Problem
 from server.private_names import PrivateNames, check_private_names
 from server.scoring.one_row import Respond
 from server.scoring.request_identity import NO_IDENTITY, RequestIdentity
+from server.tracing.spans import Spans
 from server.wire.eligible_head import HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, EligibleHead, eligible_head
 from server.wire.guarded_protocol import header_lines
 from server.wire.head_template import Template, template_of
@@ -82,11 +83,12 @@ class Endpoint(NamedTuple):
     """What answers the rows sent to one path.
 
     `respond` is `Scorer.respond`, which is told of nothing beside the response, or knows it (`reasons`).
-    `observe` takes the seconds of each answered request.
+    `observe` takes the seconds of each answered request. `span_head` is how its span begins.
     """
 
     respond: Respond
     observe: Callable[[float], None]
+    span_head: bytes = b""
 
 
 class Eligible(NamedTuple):
@@ -111,7 +113,9 @@ class FastPath:
         hosts: Container[str] | None = None,
         *,
         takes_origins: bool = False,
+        spans: Spans | None = None,
     ) -> None:
+        self.spans = spans
         self._max_body_bytes = max_body_bytes
         self._hosts = hosts
         self._takes_origins = takes_origins
@@ -319,9 +323,34 @@ class HotrowProtocol(SheddingProtocol):
         return super()._is_incomplete() or bool(self._held)
 
 
+class TracedProtocol(HotrowProtocol):
+    """The protocol where requests have spans: those that the fast path answers are noted here."""
+
+    _content = b""
+
+    def _answer(self, data: bytes, head_end: int, eligible: Eligible) -> None:
+        spans, parent = self._fast_path.spans, eligible.identity.parent
+        if spans is None or not spans.takes(parent):
+            super()._answer(data, head_end, eligible)
+            return
+        began_ns, self._content = self._active_ns, b""
+        super()._answer(data, head_end, eligible)
+        if self._content:  # or the ASGI path answers, and notes it
+            head = eligible.target.span_head
+            spans.note(parent, head, self._content, began_ns, time.perf_counter_ns())
+
+    def _send(self, content: bytes) -> None:
+        self._content = content
+        super()._send(content)
+
+
 class CertifiedProtocol(HotrowProtocol):
     """The protocol where the certificate of a connection says who asks."""
 
     def _answer(self, data: bytes, head_end: int, eligible: Eligible) -> None:
         identity = eligible.identity.of_caller(self._caller)
         super()._answer(data, head_end, eligible._replace(identity=identity))
+
+
+class TracedCertifiedProtocol(CertifiedProtocol, TracedProtocol):
+    """Both."""

@@ -1,0 +1,1 @@
+"""Spans of OpenTelemetry: noted by the workers, handed on by the observer, sent by a process of its own."""

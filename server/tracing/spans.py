@@ -1,0 +1,46 @@
+"""Spans as a worker notes them: one record in the ring, for the observer to hand on."""
+
+import random
+from collections.abc import Callable
+from typing import Protocol
+from urllib.parse import quote
+
+#: Of `traceparent`'s flags the lowest bit says whether the parent is sampled.
+_ODD = frozenset(b"13579bdf")
+_MAX_PATH = 256
+#: What is answered is looked at for ids and decisions only where it is small.
+MAX_CONTENT_BYTES = 2048
+
+
+class PutSpan(Protocol):
+    """Notes when a request began and ended by `perf_counter_ns`, and its text; False without room."""
+
+    def __call__(self, began_ns: int, ended_ns: int, text: bytes, /) -> bool: ...  # noqa: D102
+
+
+class Spans:
+    """Which requests of one worker have a span, and where it is noted.
+
+    `share` of those that come without a parent have one.
+    """
+
+    def __init__(self, put: PutSpan, drop: Callable[[], None], share: float) -> None:
+        self._put, self._drop, self._share = put, drop, share
+
+    def takes(self, parent: bytes) -> bool:
+        """Whether a request with this `traceparent`, empty for none, has a span."""
+        if parent:
+            return parent[-1] in _ODD
+        return bool(self._share) and random.random() < self._share
+
+    def note(self, parent: bytes, head: bytes, content: bytes, began_ns: int, ended_ns: int) -> None:
+        """Note a request that is answered: `head` is `span_head`, `content` what was sent."""
+        if len(content) > MAX_CONTENT_BYTES:
+            content = b""
+        if not self._put(began_ns, ended_ns, b"%b %b%b" % (parent or b"-", head, content)):
+            self._drop()
+
+
+def span_head(method: str, path: str, status: str, label: str) -> bytes:
+    """The request line of a span: method, status, route by its label in the metrics, path."""
+    return f"{method} {status} {label} {quote(path)[:_MAX_PATH]}\n".encode()
