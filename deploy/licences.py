@@ -15,7 +15,7 @@ from server.cli import run
 FILE = Path("docs/generated/licences.md")
 SETS = {
     "requirements/server.txt": "The API: both images",
-    "requirements.txt": "The page and `/explain`: the image `ui`",
+    "requirements.txt": "The page: the image `ui`",
     "requirements/tools.txt": "Training, export, load tests and monitoring: in no image",
     "requirements/dev.txt": "Tests and checks: in no image",
 }
