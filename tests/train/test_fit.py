@@ -6,7 +6,7 @@ import lightgbm
 import numpy as np
 import pytest
 from lightgbm import Booster
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 
 import train.study.fit
 import train.study.tune
@@ -15,7 +15,7 @@ from export.forest.monotone import missing_report
 from export.lightgbm.model import convert_lightgbm
 from train.errors import TrainingRefused
 from train.golden import encode, synthetic_rows
-from train.study.fit import ScoredFold, fit, fixed, folds, model_text, out_of_fold
+from train.study.fit import Fold, ScoredFold, fit, fit_early, fixed, folds, model_text, out_of_fold
 from train.study.masking import mask_rarely_missing
 from train.study.missing import filled, routed
 from train.study.model import fit_model, split
@@ -197,6 +197,27 @@ def test_routed_trees_answer_as_the_grown_ones_do_of_stand_ins(rows: Rows) -> No
         [replace(f, missing=inputs.missing.get(f.name, "")) for f in SCHEMA.features],
     )
     assert [entry["against"] for entry in report.values()] == [0, 0]
+
+
+def test_early_stopping_sees_missing_values_where_the_trees_send_them(rows: Rows) -> None:
+    """The scored rows know small values alone: beyond those, others were trained on."""
+    column = SCHEMA.names.index("YEARS_EMPLOYED")
+    inputs = replace(rows.inputs, monotone={**rows.inputs.monotone, "YEARS_EMPLOYED": 1})
+    inputs = replace(inputs, missing={"YEARS_EMPLOYED": "highest"})
+    random = np.random.default_rng(2)
+    value = random.uniform(0, 30, CLIENTS)
+    target = (random.random(CLIENTS) < np.where(value > 20, 0.9, 0.1)).astype(np.float64)
+    features = rows.features.copy()
+    features[:, column] = np.where(value > 27, np.nan, value)
+    told = Rows(features, target, rows.complete, inputs)
+    is_scored = (value < 5) | (random.random(CLIENTS) < 0.3) & (value > 27)
+    fold = Fold(np.flatnonzero(~is_scored), np.flatnonzero(is_scored))
+    booster, longer = fit_early(told, fold, START, 1), fit(told.take(fold.train), START, 1, 60)
+    losses = [
+        log_loss(target[fold.scored], longer.predict(features[fold.scored], num_iteration=trees))
+        for trees in range(1, 61)
+    ]
+    assert log_loss(target[fold.scored], booster.predict(features[fold.scored])) <= min(losses)
 
 
 def mean_margins(booster: Booster, rows: Rows, name: str, codes: list[float]) -> list[float]:

@@ -101,7 +101,8 @@ def fit_early(rows: Rows, fold: Fold, parameters: Parameters, seed: int) -> ligh
     """A booster that stops once the scored rows of the fold gain nothing for `PATIENCE` trees."""
     learned = rows.take(fold.train)
     train = _training_set(learned)
-    scored = filled(rows.features[fold.scored], rows.inputs)
+    # Of all rows: beyond the scored rows' own values a stand-in could lie within the thresholds.
+    scored = filled(rows.features, rows.inputs)[fold.scored]
     booster = lightgbm.train(
         _parameters(rows, parameters, seed),
         train,
