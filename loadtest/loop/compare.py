@@ -1,7 +1,7 @@
 """`python -m loadtest compare A B`: what changed, beyond the noise, and where.
 
-Exit codes, for CI: 0 nothing became worse, 1 something did, 3 nothing did in what could be
-told, and that is not even the server's CPU.
+Exit codes, for CI: 0 nothing became worse, 1 something did, 3 nothing can be concluded: not even of
+the server's CPU, or functions grew by more than its noise while its own figure tells no change.
 """
 
 import argparse
@@ -39,11 +39,29 @@ class Comparison(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """0 nothing became worse, 1 something did, 3 not even of the server's CPU it can be told."""
-        verdicts = {d.figure.key: d.verdict for d in self.differences}
-        if "worse" in verdicts.values():
+        """0 nothing became worse, 1 something did, 3 nothing can be concluded."""
+        if any(d.verdict == "worse" for d in self.differences):
             return 1
-        return CANNOT_TELL if verdicts["cpu_us_per_request"] == "unknown" else 0
+        return CANNOT_TELL if self._cpu.verdict == "unknown" or self.grown else 0
+
+    @property
+    def grown(self) -> list[FunctionChange]:
+        """The functions that grew beyond the noise, where the server's CPU should have told it and did not.
+
+        All that changed must come to more than its floor on a quiet machine: what was moved from
+        one function to another is no growth.
+        """
+        if self._cpu.verdict not in ("same", "unknown"):
+            return []
+        changed = [f for f in self.functions if not f.is_noise]
+        floor_us = self._cpu.figure.floor * self._cpu.before[1]
+        if not sum(f.change_us for f in changed) > floor_us:
+            return []
+        return [f for f in changed if f.change_us > 0]
+
+    @property
+    def _cpu(self) -> Difference:
+        return next(d for d in self.differences if d.figure.key == "cpu_us_per_request")
 
     @property
     def differs(self) -> bool:
@@ -56,6 +74,9 @@ class Comparison(NamedTuple):
         beyond = [d for d in self.differences if d.verdict in ("better", "worse")]
         if beyond:
             return "Different: " + ", ".join(f"{d.figure.label} {words(d)}" for d in beyond) + "."
+        if self.grown:
+            grown = ", ".join(f"{f.name} {f.change_us:+.1f} us" for f in self.grown)
+            return f"Nothing can be concluded: the figures tell no difference, and functions grew ({grown})."
         if any(d.verdict == "unknown" for d in self.differences):
             return "No difference beyond the noise in what can be told on a busy machine."
         return "No difference beyond the noise."

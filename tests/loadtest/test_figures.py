@@ -31,7 +31,7 @@ from loadtest.loop.shapes import users_at
 from loadtest.loop.stacks import from_event_loop, from_speedscope, read, tree, write
 from loadtest.report.machine import environment
 from loadtest.report.noise import FIGURES, compare_figure
-from loadtest.report.result_folder import write_summary
+from loadtest.report.result_folder import STACKS_FILE, write_summary
 
 CPU = next(figure for figure in FIGURES if figure.key == "cpu_us_per_request")
 
@@ -127,6 +127,31 @@ def test_cpu_decides_on_a_busy_machine_too_and_the_exit_code_says_it(
     assert told["exit_code"] == code
     assert told["figures"]["cpu_us_per_request"]["verdict"] == verdict
     assert told["figures"]["p50_us"]["verdict"] == ("unknown" if others else "same")
+
+
+@pytest.mark.parametrize(
+    ("cpu_us", "after", "code", "words"),
+    [
+        (48.0, {"door": 500, "margin": 700}, 3, "functions grew (margin +8.0 us)"),
+        (40.0, {"door": 500, "moved": 500}, 0, "No difference beyond the noise in what can be told"),
+        (40.5, {"door": 500, "margin": 512}, 0, "No difference beyond the noise in what can be told"),
+        (80.0, {"door": 500, "margin": 1500}, 1, "Different: server CPU per request"),
+    ],
+)
+def test_exit_code_is_never_0_where_functions_are_named_that_grew(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    cpu_us: float,
+    after: dict[str, int],
+    code: int,
+    words: str,
+) -> None:
+    for name, us, samples in (("a", 40.0, {"door": 500, "margin": 500}), ("b", cpu_us, after)):
+        summary(tmp_path, name, us, others=0.9)
+        lines = [f"loop;{f} (a.py) {count}\n" for f, count in samples.items()]
+        (tmp_path / name / STACKS_FILE).write_text("".join(lines))
+    assert loadtest(["compare", "a", "b", "--results", str(tmp_path), "--json"]) == code
+    assert words in json.loads(capsys.readouterr().out)["conclusion"].replace(" (a.py)", "")
 
 
 def test_of_a_busy_machine_no_timing_is_concluded() -> None:
