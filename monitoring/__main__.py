@@ -36,6 +36,9 @@ def main(arguments: Sequence[str]) -> int:
         "--check", action="store_true", help="exit 3 if a column drifted or lines are missing, for scripts"
     )
     report.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    report.add_argument(
+        "--outcomes", type=Path, metavar="CSV", help="as of `challenge`: which arm is better, by outcomes"
+    )
     report.add_argument("--metrics", help="a server's /metrics, URL or file, for the error rate")
     drift = command("drift", _drift, "drift of logs or CSV files against the training data; exits 3 on drift")
     drift.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
@@ -158,12 +161,16 @@ def _report(options: argparse.Namespace, console: "Console") -> int:
     import orjson
 
     from monitoring.logs.lines import bundle_for
+    from monitoring.outcomes.challenge import challenges
     from monitoring.report.page import render
     from monitoring.report.report import make_report
     from monitoring.report.terminal import print_report
 
     bundle = bundle_for(options.log, options.model, options.lines)
-    report = make_report(options.log, bundle, options.metrics, options.lines, options.since, options.until)
+    told = options.outcomes is not None
+    challenged = challenges(options.log, bundle, options.outcomes, required=told) if bundle else []
+    between = options.since, options.until
+    report = make_report(options.log, bundle, options.metrics, options.lines, *between, challenged)
     options.html.parent.mkdir(parents=True, exist_ok=True)
     options.html.write_text(render(report), encoding="utf-8")
     if options.json:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from monitoring.errors import LogError
 from monitoring.logs.database import literal, open_database
 from monitoring.outcomes import measures
+from monitoring.outcomes.challenged import Challenge, Paired
 from monitoring.outcomes.decisions import KEYS, Decisions
 from monitoring.outcomes.joined import load_outcomes, read_outcomes
 from monitoring.outcomes.measures import Interval
@@ -39,74 +40,26 @@ _COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
-class Paired:
-    """The figures of rows that have an outcome, of both models on the same rows.
-
-    `auc_gain` and `cost_saved` are the challenger's less the champion's, or the other way round
-    for costs, so that above 0 is better; the latter's interval holds at every look at once.
-    """
-
-    n: int
-    auc: Interval
-    challenger_auc: Interval
-    auc_gain: Interval
-    cost: float
-    challenger_cost: float
-    cost_saved: Interval
-
-    @property
-    def verdict(self) -> str:
-        """`better` or `worse` in cost, or `open` while either may be."""
-        if self.cost_saved.low > 0:
-            return "better"
-        return "worse" if self.cost_saved.high < 0 else "open"
-
-
-@dataclass(frozen=True)
-class Challenge:
-    """What one challenger said of the rows that its champion answered.
-
-    `flips` are (champion's decision, challenger's, rows); `shift` the mean of the challenger's score
-    less the champion's; `worst` the ids of the rows of the largest difference, with both scores.
-    """
-
-    champion: str
-    challenger: str
-    rows: int
-    first: str
-    last: str
-    flips: list[tuple[str, str, int]]
-    shift: Interval
-    worst: list[tuple[str, float, float]]
-    strangers: int = 0
-    paired: Paired | None = None
-
-    @property
-    def verdict(self) -> str:
-        """What outcomes say, `open` without any."""
-        return self.paired.verdict if self.paired else "open"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures as plain values, for JSON, in which NaN (what cannot be told) is null."""
-        return asdict(self) | {"verdict": self.verdict}
-
-
-def challenges(paths: Sequence[Path], bundle: Bundle, outcomes: Path | None = None) -> list[Challenge]:
+def challenges(
+    paths: Sequence[Path], bundle: Bundle, outcomes: Path | None = None, required: bool = True
+) -> list[Challenge]:
     """Every challenger of a bundle's model in the folders of a log; raises `LogError`.
 
-    Costs are those of the bundle, for both.
+    Costs are those of the bundle, for both. Where none is `required` there may be none.
     """
+    files = _files(paths, required)
     told = read_outcomes(outcomes) if outcomes is not None else None
     if told is not None and (bundle.task != "binary" or told.key not in KEYS):
         raise LogError(
             f"expected outcomes of a binary model, by {', '.join(KEYS[:-1])} or {KEYS[-1]}, got outcomes by "
             f"{told.key} of {bundle.label}, a {bundle.task} model"
         )
-    with _open(paths, told.key if told else "id") as table:
+    if not files:
+        return []
+    with _open(files, told.key if told else "id") as table:
         pairs = table.rows("select distinct model, challenger from challenged order by all")
         wanted = [pair for pair in pairs if pair[0] == bundle.label]
-        if not wanted:
+        if required and not wanted:
             found = ", ".join(f"{challenger} beside {model}" for model, challenger in pairs) or "none"
             raise LogError(f"expected a challenger of {bundle.label}, got {found}: name the --model")
         if told is not None:
@@ -166,15 +119,21 @@ def _paired(joined: dict[str, Any], bundle: Bundle) -> Paired:
     )
 
 
-@contextmanager
-def _open(paths: Sequence[Path], key: str) -> Iterator[Decisions]:
-    """The table `challenged`, each row once, `key` with it; raises `LogError`."""
-    files = [file for path in paths for file in (sorted(path.rglob(PATTERN)) if path.is_dir() else [path])]
-    if not files:
+def _files(paths: Sequence[Path], required: bool) -> list[Path]:
+    """What challengers' processes wrote into the folders; if one is required, also a path that is a file."""
+    named = [path for path in paths if required and not path.is_dir()]
+    files = named + [file for path in paths if path.is_dir() for file in sorted(path.rglob(PATTERN))]
+    if required and not files:
         raise LogError(
             f"expected a folder with {PATTERN} files, as the server writes them while a model has a "
             f"challenger, got {', '.join(map(str, paths))} without"
         )
+    return files
+
+
+@contextmanager
+def _open(files: Sequence[Path], key: str) -> Iterator[Decisions]:
+    """The table `challenged`, each row once, `key` with it; raises `LogError`."""
     listed = ", ".join(literal(str(file)) for file in files)
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in _COLUMNS.items())
     name = "coalesce(request_id, header_request_id)" if key == "request_id" else key

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monitoring.outcomes.challenge import Challenge
+from monitoring.outcomes.challenged import Challenge
 from monitoring.outcomes.estimate import Expected
 from monitoring.outcomes.fairness import FairnessGroup
 from monitoring.outcomes.measures import Interval
@@ -51,11 +51,10 @@ def print_outcomes(report: OutcomeReport, console: Console) -> None:
 
 def print_challenge(challenge: Challenge, console: Console) -> None:
     """What flips, by how much scores differ, and which model outcomes speak for."""
-    flipped = sum(rows for _, _, rows in challenge.flips)
     console.print(
         f"[bold]{escape(challenge.challenger)}[/] beside {escape(challenge.champion)}: "
-        f"{challenge.rows:,} rows from {challenge.first} to {challenge.last} UTC, {flipped:,} decided "
-        f"otherwise ({flipped / challenge.rows:.2%}), scores {challenge.shift.value:+.4f} in the mean.",
+        f"{challenge.rows:,} rows from {challenge.first} to {challenge.last} UTC, "
+        f"{1 - challenge.agreement:.2%} decided otherwise, scores {challenge.shift.value:+.4f} in the mean.",
         soft_wrap=True,
     )
     flips = _table("champion", "challenger", "rows")

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from monitoring.drift.comparison import ColumnDrift, DriftReport
 from monitoring.report import plots
+from monitoring.report.arms import COLUMNS
 from monitoring.report.figures import Spread
 from monitoring.report.report import Report
 from monitoring.report.words import (
@@ -44,6 +45,9 @@ def render(report: Report) -> str:
         ],
         outcome_words=outcome_words(report),
         threshold=bundle.decision.threshold if bundle and bundle.task == "binary" else None,
+        arms=list(report.arms.table()) if report.arms else [],
+        arm_names=COLUMNS,
+        arm_words=" ".join(report.arms.words()),
         usage=[_spread("CPU %", found.cpu, _tenths), _spread("Memory MiB", found.memory, _tenths)],
         drift_note=_drift_note(report.drift) if report.drift is not None else "",
         statuses=[(code, f"{count:,}") for code, count in report.errors.by_code.items()]

@@ -1,7 +1,7 @@
 """The report on a log: what it says, what is odd in it, and how far its rows drifted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from monitoring.logs.lines import keep_lines
 from monitoring.logs.status_codes import Errors, read_errors
 from monitoring.logs.table import open_log
 from monitoring.logs.verification import LogVerdict, Verification, verify_table
+from monitoring.outcomes.challenged import Challenge
 from monitoring.report.anomalies import Anomaly, anomalies
+from monitoring.report.arms import Arms
 from monitoring.report.figures import Figures, figures
 from server.model.bundle import Bundle
 from server.model.reference import read_reference
@@ -27,6 +29,7 @@ class Report:
     errors: Errors | None
     verification: Verification | None
     bundle: Bundle | None
+    arms: Arms = field(default_factory=Arms)
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain values, for JSON; None for what there is no source of, or cannot be told."""
@@ -51,6 +54,7 @@ class Report:
             ],
             "log": {"verdict": lost.verdict.value, "lost": lost.lost} if lost else None,
             "drift": self.drift.to_dict() if self.drift else None,
+            "arms": self.arms.to_dict() if self.arms else None,
         }
 
     @property
@@ -67,12 +71,14 @@ def make_report(
     label: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    challenged: Sequence[Challenge] = (),
 ) -> Report:
     """Read some logs; drift needs a bundle with a reference, errors a `/metrics` page (URL or file).
 
     The lines of `label` (`name@version`) count, without it those of the bundle, without
     that those of the only model; losses are looked for in all. A log holds answers
-    of status 200 alone, so the error rate is not in it. Raises `LogError`.
+    of status 200 alone, so the error rate is not in it. `challenged` are the bundle's
+    challengers, as `challenges` has them. Raises `LogError`.
     """
     with open_log(paths, bundle.schema if bundle else None) as log:
         (numbered,) = log.row("select count(seq) from requests")
@@ -81,6 +87,7 @@ def make_report(
         decision = bundle.decision if bundle and bundle.task == "binary" else None
         found = figures(log, (decision.below, decision.otherwise)) if decision else figures(log)
         drift = drift_of_log(log, bundle) if bundle and read_reference(bundle) else None
+        models = log.models
     return Report(
         figures=found,
         anomalies=anomalies(found),
@@ -88,4 +95,5 @@ def make_report(
         errors=read_errors(metrics) if metrics else None,
         verification=verification,
         bundle=bundle,
+        arms=Arms.of(models, bundle.label, challenged) if bundle else Arms(),
     )

@@ -9,6 +9,7 @@ from rich.table import Table
 from monitoring.drift.comparison import ColumnDrift, DriftReport
 from monitoring.drift.timeline import Period, Since
 from monitoring.logs.replay import Replay
+from monitoring.report.arms import COLUMNS
 from monitoring.report.figures import Spread
 from monitoring.report.plots import duration
 from monitoring.report.report import Report
@@ -50,6 +51,13 @@ def print_report(report: Report, console: Console) -> None:
         for anomaly in report.anomalies:
             odd.add_row(f"{anomaly.since:%Y-%m-%d %H:%M:%S}", anomaly.figure, anomaly.why)
         console.print(odd)
+    if report.arms:
+        arms = _table(*COLUMNS)
+        for row in report.arms.table():
+            arms.add_row(*map(escape, row))
+        console.print(arms)
+        for sentence in report.arms.words():
+            console.print(escape(sentence), soft_wrap=True)
     if report.drift is not None:
         print_drift(report.drift, console)
 

@@ -52,6 +52,7 @@ def conclusions(report: Report) -> Iterator[str]:
         yield log_words(report)
     if report.drift is not None:
         yield from _drift_conclusions(report.drift)
+    yield from report.arms.words()
     longest_first = sorted(report.anomalies, key=lambda odd: odd.first - odd.last)
     for odd in longest_first[:_MOST_ANOMALIES]:
         since = f"{odd.since:%Y-%m-%d %H:%M} UTC"

@@ -1,5 +1,7 @@
 """What is said of a challenger: flips and shift of its lines, and with outcomes which model is better."""
 
+import shutil
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,14 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from monitoring.outcomes import measures
+from monitoring.outcomes.challenge import challenges
+from monitoring.report.page import render
+from monitoring.report.report import make_report
+from server.model.bundle import Bundle
+from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.commands import run_inside as run
 from tests.support.kept import kept
-from tests.support.monitored import monitored_bundle
+from tests.support.monitored import log_of, monitored_bundle
 
 ROWS = 4000
 #: Where a decision costs least at the bundle's costs of 5 to 1.
@@ -74,6 +81,32 @@ def test_flips_and_outcomes_say_which_is_better(log: Path, model: Path) -> None:
         for score in (weak, truth)
     ]
     assert paired["cost_saved"]["value"] == pytest.approx(spent[0] - spent[1], abs=1e-12)
+
+
+def test_report_shows_lines_by_arm_agreement_and_which_is_better(
+    log: Path, model: Path, tmp_path: Path
+) -> None:
+    bundle, rows = Bundle.load(model), sample_rows(THREE_FEATURES, 60, seed=1)
+    file = log_of(bundle, rows, tmp_path / "predictions-8000-0.jsonl")
+    other = file.read_bytes().replace(b'"three@1"', b'"three@2"').replace(b"0123456789ab", b"0123456789ac")
+    (tmp_path / "predictions-8000-1.jsonl").write_bytes(b"".join(other.splitlines(True)[:20]))
+    (beside,) = log.glob("*.ndjson")
+    shutil.copy(beside, tmp_path)
+    challenged = challenges([tmp_path], bundle, log / "outcomes.csv", required=False)
+    report = make_report([tmp_path], bundle, challenged=challenged)
+    told = report.to_dict()["arms"]
+    assert told["lines"] == {"three@1": 60, "three@2": 20}
+    (one,) = told["challenges"]
+    (words,) = report.arms.words()
+    flips = sum(rows for _, _, rows in one["flips"])
+    assert [row[3] for row in report.arms.table()] == ["", f"{1 - flips / ROWS:.2%}"]
+    saved = one["paired"]["cost_saved"]
+    assert f"The challenger is better: by 2,000 outcomes the challenger saves {saved['value']:+.4f}" in words
+    page = render(report)
+    assert words in unescape(page)
+    assert "Champion and challenger" in page
+    assert challenges([file], bundle, required=False) == []
+    assert not make_report([file], bundle).arms
 
 
 def test_without_outcomes_it_is_open_and_a_worse_one_exits_3(log: Path, model: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from server.errors import MalformedBody, SettingsError, UnacceptableRow
 from server.log.history import History
@@ -25,6 +25,7 @@ from train.tables.features import SCHEMA
 from ui.cases.table import UploadedTable, columns_of, harmless, read_table
 from ui.drawing.plots import trend
 from ui.records.register import Register
+from ui.tabs.arms import arms_html
 from ui.tabs.day import Day
 from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
 from ui.tabs.model import model_html
@@ -159,6 +160,25 @@ def test_a_look_takes_drift_of_values_of_missing_ones_and_of_the_score() -> None
         Shifted("", False, 0.4, 0.2),
     ]
     assert [shifted.strength for shifted in found] == pytest.approx([1.5, 0.0, 2.0])
+
+
+def test_operations_show_arms_once_there_are_two() -> None:
+    answered = CounterMetricFamily("hotrow_predictions", "x", labels=("model", "decision"))
+    beside = CounterMetricFamily("hotrow_challenger_rows", "x", labels=("model", "challenger", "result"))
+    answered.add_metric(("m@1", "grant"), 900.0)
+    alone = MetricsSample.of([answered], 1.0, "m@1")
+    assert arms_html(alone) == ""
+    for labels, value in ((("m@2", "grant"), 60.0), (("m@2", "decline"), 40.0), (("other@1", "grant"), 7.0)):
+        answered.add_metric(labels, value)
+    for result, value in (("same", 720.0), ("flipped", 80.0), ("rejected", 3.0), ("shed", 2.0)):
+        beside.add_metric(("m@1", "m@2", result), value)
+    look = MetricsSample.of([answered, beside], 1.0, "m@1")
+    assert (look.arms, look.decisions) == ({"m@1": 900.0, "m@2": 100.0}, {"grant": 900.0})
+    shown = arms_html(look)
+    assert shown.count("<li") == 2
+    assert "other@1" not in shown
+    for said in ("90.0", "scored 800 rows beside and decides 80 of them otherwise; 5 were not scored"):
+        assert said in shown
 
 
 @pytest.fixture

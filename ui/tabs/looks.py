@@ -38,7 +38,8 @@ class MetricsSample:
     """The figures of `/metrics` at one moment, summed as they are there.
 
     `durations` are the cumulative counts of `/predict` by upper bound in seconds,
-    `scores` those of the model's probabilities.
+    `scores` those of the model's probabilities. `arms` are the rows that each version of the
+    model answered, `challengers` by name what became of the rows that each scored beside it.
     """
 
     at: float
@@ -50,6 +51,8 @@ class MetricsSample:
     cpu: dict[str, float] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
     drift_figures: dict[tuple[str, str], float] = field(default_factory=dict)
+    arms: dict[str, float] = field(default_factory=dict)
+    challengers: dict[str, dict[str, float]] = field(default_factory=dict)
     single: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -86,8 +89,10 @@ class MetricsSample:
             self.durations[bound] = self.durations.get(bound, 0.0) + value
         elif name == f"{_PROBABILITY}_bucket" and labels["model"] == model:
             self.scores[float(labels["le"])] = value
-        elif name == "hotrow_predictions_total" and labels["model"] == model:
-            self.decisions[labels["decision"]] = value
+        elif name == "hotrow_predictions_total":
+            self._take_answered(labels, value, model)
+        elif name == "hotrow_challenger_rows_total" and labels["model"] == model:
+            self.challengers.setdefault(labels["challenger"], {})[labels["result"]] = value
         elif name == "hotrow_worker_cpu_seconds_total":
             self.cpu[labels["worker"]] = value
         elif name == "hotrow_worker_resident_memory_bytes":
@@ -98,6 +103,13 @@ class MetricsSample:
             self.single[name] = self.single.get(name, 0.0) + value
         elif not labels or labels.get("model") == model:
             self.single[name] = value
+
+    def _take_answered(self, labels: Mapping[str, str], value: float, model: str) -> None:
+        label = labels["model"]
+        if label == model:
+            self.decisions[labels["decision"]] = value
+        if label.rpartition("@")[0] == model.rpartition("@")[0]:
+            self.arms[label] = self.arms.get(label, 0.0) + value
 
 
 def grown(before: Mapping[float, float], after: Mapping[float, float]) -> list[tuple[float, float]]:

@@ -13,6 +13,7 @@ from server.metrics.drift import MIN_ROWS
 from server.model.bundle import PARITY_FILE
 from server.scoring.service import Service
 from ui.drawing.plots import bars, trend
+from ui.tabs.arms import HEADING, arms_html
 from ui.tabs.day import Day
 from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
 from ui.words.labels import Labels
@@ -145,6 +146,7 @@ class Operations:
             *([self._scores()] if self._bundle.task == "binary" else []),
             self.drift_html(self._looks[-1]),
             self._workers(),
+            *([self._card("third", HEADING, arms)] if (arms := arms_html(self._looks[-1])) else []),
             self._card("third", _PEOPLE, self._people()),
             self._card("third", _LOG, self._log()),
             self._card("third", _MODEL, self._model()),
