@@ -15,8 +15,11 @@ from server.grpc.inference import from_http, to_http
 from server.grpc.messages import HEALTH, INFERENCE, MESSAGES, NOT_SERVING, SERVING, parsed
 from server.grpc.upstream import HEAD_LENGTH, PASSED_ON, Answered, Refused, Upstream
 
-#: Calls answered at once; more wait in gRPC.
-THREADS = 16
+#: Calls whose messages are read at once, of inferences and of all others, so that none of these waits
+#: for those: a thread has gRPC read a message before anything of ours sees how large it is.
+INFERENCES, OTHERS = 4, 4
+#: Calls that wait beside them, each with no more than a window of its message; more are refused.
+MOST_CALLS = 256
 #: What stands around the tensors of a request.
 MAX_OTHER_BYTES = 2**16
 #: A deadline beyond it is none.
@@ -176,11 +179,18 @@ def make_server(upstream: Upstream, max_bytes: int) -> grpc.Server:
     handlers["ModelInfer"] = _handler(
         service.model_infer, "ModelInferRequest", "ModelInferResponse", is_parsed=False
     )
+    # gRPC looks for a pool there; would it no longer, all calls had the threads of the others.
+    handlers["ModelInfer"].unary_unary.experimental_thread_pool = ThreadPoolExecutor(INFERENCES, "infer")
     health = {"Check": _handler(service.check, "HealthCheckRequest", "HealthCheckResponse")}
     limit = max_bytes + MAX_OTHER_BYTES
     server = grpc.server(
-        ThreadPoolExecutor(THREADS, "grpc"),
-        options=[("grpc.max_receive_message_length", limit), ("grpc.so_reuseport", 0)],
+        ThreadPoolExecutor(OTHERS, "grpc"),
+        options=[
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.so_reuseport", 0),
+            ("grpc.http2.bdp_probe", 0),  # the window of a call that waits does not grow
+        ],
+        maximum_concurrent_rpcs=MOST_CALLS,
     )
     server.add_generic_rpc_handlers(
         (

@@ -2,9 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from loadtest.harness.subject import free_port, python
 from server.errors import MalformedBody
 from server.grpc.inference import to_http
 from server.grpc.messages import MESSAGES, SERVING
-from server.grpc.service import HeldBytes, make_server
+from server.grpc.service import INFERENCES, HeldBytes, make_server
 from server.grpc.upstream import Refused, Upstream
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT
@@ -169,6 +170,35 @@ def test_large_messages_are_held_within_a_budget_and_one_alone_always() -> None:
         pass
     with held.holding(100):
         pass
+
+
+def test_few_messages_are_read_at_once_and_none_of_them_keeps_other_calls_waiting() -> None:
+    """What gRPC reads before our code sees it cannot be counted: only so many threads have it read."""
+    with ExitStack() as held, socket.create_server(("127.0.0.1", 0)) as behind:
+        behind.settimeout(60)
+        upstream = Upstream(*behind.getsockname()[:2])
+        server = make_server(upstream, 2**20)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        with closing(Client(port)) as asking:
+            infer = asking._channel.unary_unary(SERVICE + "ModelInfer")
+            content, raw = rows()
+            asked = MESSAGES["ModelInferRequest"](model_name="m", inputs=[content], raw_input_contents=[raw])
+            calls = [infer.future(asked.SerializeToString()) for _ in range(3 * INFERENCES)]
+            for _ in range(INFERENCES):
+                held.enter_context(behind.accept()[0])
+            health = asking._channel.unary_unary(SERVICE + "ServerLive").future(b"")
+            with behind.accept()[0] as connection:
+                assert connection.recv(2**16).startswith(b"GET /v2/health/live")
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            assert health.result(60)
+            behind.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                behind.accept()
+            for call in calls:
+                call.cancel()
+    server.stop(None).wait()
+    upstream.close()
 
 
 def test_server_that_is_not_there_is_unavailable() -> None:
