@@ -62,7 +62,7 @@ def asgi_server(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield subject.url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     """A Ray cluster of two nodes, for every test that has one killed and then adds another."""
     with two_nodes() as cluster:
