@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
@@ -16,7 +16,7 @@ from export.assemble import write_conversion
 from export.errors import ExportRefused
 from export.evaluation.held_out import HeldOut, card, evaluation
 from export.forest.conversion import Conversion
-from export.forest.evidence import Evidence
+from export.forest.evidence import Evidence, underscored
 from export.load import LoadOptions, load, model_file
 from export.onnx.options import OnnxOptions
 from export.reading.describe import apply_entries, document_of, entries, names_in, template
@@ -30,8 +30,9 @@ from export.reading.description import (
     weighed,
     written,
 )
-from export.reading.observe import MAX_NAMED, Data, DataNames, infer, read_data
+from export.reading.observe import MAX_NAMED, Data, DataNames, infer, named_as_columns, read_data
 from export.reading.table import read_table
+from export.reading.usual import with_limits
 from export.request import ExportRequest
 from export.verify import ORDINARY_ROWS
 from server.errors import listed
@@ -56,9 +57,7 @@ _OWN_MEMBERS = {
     "decision", "classes", "features", "ignored",
 }  # fmt: skip
 
-
-#: Beyond it a difference is more than how a function rounds: a part may be computed in float32.
-_LAST_BITS = 1e-9
+_Of = TypeVar("_Of")
 
 
 class _Described(NamedTuple):
@@ -82,17 +81,19 @@ def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> Non
     check_document(document)
     conversion = _load(request, document, old)
     known = old.schema.features if old else conversion.schema.features
-    features, data = _described(known, conversion, request)
+    features, data = _described(known, conversion, request, keep_names=old is not None)
     if request.schema_template:
         sys.stdout.buffer.write(template(features))
         return
+    conversion = conversion.named([feature.name for feature in features])
     name, version, decision, schema, manifest = described = _description(
-        request, document, conversion, old, features
+        request, document, conversion, old, features, data
     )
     if request.description:
         sys.stdout.write(written(name, version, decision, conversion.classes, features, manifest))
         return
     assert request.out is not None  # one of the three is given
+    _check_sampled(conversion, features, known_rows=data is not None or _has_reference(old))
     manifest |= _protected(request, features, manifest)
     check_examples(document, schema)
     check_names(manifest, schema)
@@ -112,11 +113,6 @@ def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> Non
         replace=request.replace,
     )
     _say_written(request.out, bundle)
-    if request.data is None and not bundle.exact and bundle.bound > _LAST_BITS:
-        _say(
-            f"Within {bundle.bound:.3g} on rows that were drawn without knowing yours, and how far it is off "
-            "may depend on how large numbers are: give --data, so that it is shown where your rows lie."
-        )
 
 
 def _description(
@@ -125,6 +121,7 @@ def _description(
     conversion: Conversion,
     old: Bundle | None,
     features: Sequence[Feature],
+    data: Data | None,
 ) -> _Described:
     """What the command says, then the description file, then an earlier bundle, then the model."""
     context = document.get("context") or (old.manifest.get("context") if old else None) or ()
@@ -134,7 +131,9 @@ def _description(
     decision = _decision(request, document, conversion, old)
     manifest = {k: v for k, v in old.manifest.items() if k not in _OWN_MEMBERS} if old else {}
     manifest |= {key: document[key] for key in CARRIED if document.get(key)}
-    reasons = reasons_of(document)
+    if manifest.get("policy"):
+        manifest["policy"] = with_limits(manifest["policy"], features, data.matrix if data else None)
+    reasons = reasons_of(document, schema.names)
     manifest |= {"reasons": reasons} if reasons else {}
     return _Described(name, version, checked_policy(manifest, decision, schema), schema, manifest)
 
@@ -159,6 +158,23 @@ def _files(
         source = {"family": conversion.family, **conversion.record}
         files[CARD_FILE] = card(f"{name}@{version}", asked, figures, schema, source).encode()
     return files
+
+
+def _has_reference(old: Bundle | None) -> bool:
+    return old is not None and REFERENCE_FILE in old.manifest["files"]
+
+
+def _check_sampled(conversion: Conversion, features: Sequence[Feature], *, known_rows: bool) -> None:
+    """Raise `ExportRefused` where a bound would be one of rows that were drawn without knowing the user's."""
+    open_ended = [
+        f.name for f in features if f.form_kind in ("number", "integer") and None in (f.minimum, f.maximum)
+    ]
+    if conversion.sampled and open_ended and not known_rows:
+        raise ExportRefused(
+            f"expected --data with rows of training for {conversion.record['estimator']}, of which a part is "
+            "computed in float32 and off by more the larger its numbers are: or write minimum and maximum of "
+            f"every number in a description ({listed(open_ended)} has none)"
+        )
 
 
 def _say_written(out: Path, bundle: Bundle) -> None:
@@ -210,7 +226,7 @@ def _evidence(request: ExportRequest, old: Bundle | None) -> Evidence:
     def columns() -> Mapping[str, Any]:
         assert request.data is not None
         table = read_table(request.data).columns
-        return {"_".join(name.split(" ")): table[name] for name in table.columns}
+        return _also_underscored({name: table[name] for name in table.columns})
 
     def values(name: str) -> frozenset[str] | None:
         if not request.data or name not in columns():
@@ -218,7 +234,12 @@ def _evidence(request: ExportRequest, old: Bundle | None) -> Evidence:
         distinct = columns()[name].drop_nulls().unique().to_list()
         return frozenset(map(str, distinct))
 
-    return Evidence(kinds, categories, values)
+    return Evidence(_also_underscored(kinds), _also_underscored(categories), values)
+
+
+def _also_underscored(found: Mapping[str, _Of]) -> dict[str, _Of]:
+    """What is known by name, also under the name that LightGBM's text has of it."""
+    return {**{underscored(name): of for name, of in found.items()}, **found}
 
 
 def _protected(
@@ -282,20 +303,26 @@ def _name_of(source: Path) -> str:
 
 
 def _described(
-    features: Sequence[Feature], conversion: Conversion, request: ExportRequest
+    features: Sequence[Feature], conversion: Conversion, request: ExportRequest, *, keep_names: bool
 ) -> tuple[Sequence[Feature], Data | None]:
-    """The features with what was written of them and what the data shows of the rest."""
+    """The features with what was written of them and what the data shows of the rest.
+
+    Those of an earlier bundle keep their names, by which its golden rows and other files call them.
+    """
     said = entries(request.schema) if request.schema else []
-    features = apply_entries(features, said)
+    features = apply_entries(features, said, keep_names=keep_names)
     if not request.data:
         return features, None
-    names = DataNames(features)
-    table = read_table(request.data, lambda column: names(column) is not None)
+    known = DataNames(features)
+    table = read_table(request.data, lambda column: known(column) is not None)
     for note in table.notes:
         _say(note)
+    if conversion.family == "lightgbm" and not keep_names:
+        features = named_as_columns(features, table.columns.columns, {entry["name"] for entry in said})
     data = read_data(features, table)
     takes, gaps = conversion.takes_missing, conversion.gaps
-    return apply_entries(infer(features, data, takes_missing=takes, gaps=gaps), said), data
+    inferred = infer(features, data, takes_missing=takes, gaps=gaps)
+    return apply_entries(inferred, said, keep_names=keep_names), data
 
 
 def _say_required(schema: Schema) -> None:

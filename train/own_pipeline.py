@@ -1,5 +1,6 @@
 """Training on a table of one's own, from the file to the written bundle and its report."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from export.assemble import write_conversion
 from export.lightgbm.model import convert_lightgbm
 from export.reading.description import CARRIED, check_examples, check_names, checked_policy, reasons_of
+from export.reading.usual import with_limits
 from server.model.bundle import CARD_FILE, REFERENCE_FILE, Bundle, Decision
 from server.model.schema import Feature
 from train.examples import choose
@@ -37,6 +39,9 @@ def train_table(asked: Asked, recipe: Recipe, narrator: Narrator) -> Bundle:
     check_target(recipe.out, replace=recipe.replace)
     table = load_table(asked)
     rows = table.rows
+    if policy := asked.document.get("policy"):
+        policy = with_limits(policy, rows.inputs.schema.features, rows.features)
+        asked = replace(asked, document={**asked.document, "policy": policy})
     _check_description(asked, rows)
     narrator.say(f"read {asked.path.name}: {len(rows):,} rows, {len(rows.inputs.schema)} features")
     narrator.say(f"{rows.target.mean():.2%} have {asked.target} {table.positive}")
@@ -85,7 +90,7 @@ def _write(asked: Asked, table: OwnTable, recipe: Recipe, done: Study, made_from
         **{key: asked.document[key] for key in CARRIED if asked.document.get(key)},
         "wording": {**wording, **(asked.document.get("wording") or {})},
     }
-    if reasons := reasons_of(asked.document):
+    if reasons := reasons_of(asked.document, table.rows.inputs.schema.names):
         manifest["reasons"] = reasons
     chosen = checked_policy(manifest, chosen, table.rows.inputs.schema) or chosen
     files = {

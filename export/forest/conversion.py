@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from export.forest.evidence import underscored
 from export.forest.extremes import EXTREMES
 from export.forest.source import ModelSource
 from export.forest.trees import Forest, Precision
@@ -23,6 +24,8 @@ class Conversion:
     `record` is what of the training is worth telling (objective, trees, …).
     `forest`, where there is one, tells the parity report where values matter; else
     `knots` do. `output_bound` is the largest accepted difference after the link.
+    `sampled` tells that a part is computed in float32, which is off by more the larger its numbers
+    are: what is found on drawn rows then holds for such rows alone.
     `takes_missing` and `extremes` say which rows the library itself scores.
     `categories` are those that the model itself knows, by feature: a schema must
     have them in that order, which is that of their codes; `values` are these as the
@@ -48,6 +51,7 @@ class Conversion:
     precision: Precision = "float64"
     bound: float = 0.0
     output_bound: float = 0.0
+    sampled: bool = False
     takes_missing: bool = True
     ignored: tuple[str, ...] = ()
     extremes: tuple[float, ...] = EXTREMES
@@ -74,6 +78,13 @@ class Conversion:
     def names(self) -> tuple[str, ...]:
         """The features' names in the model's order."""
         return tuple(feature.name for feature in self.features)
+
+    def named(self, names: Sequence[str]) -> "Conversion":
+        """The same with the names of training, where those have blanks and LightGBM's text has `_`."""
+        if self.family != "lightgbm" or tuple(map(underscored, names)) != self.names:
+            return self
+        features = (replace(f, name=name) for f, name in zip(self.features, names, strict=True))
+        return replace(self, features=tuple(features))
 
     @property
     def codes(self) -> frozenset[int]:

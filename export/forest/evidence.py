@@ -4,6 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 
+def underscored(name: str) -> str:
+    """A name as LightGBM writes it: a blank is `_`."""
+    return name.replace(" ", "_")
+
+
 def _no_data(_: str) -> frozenset[str] | None:
     return None
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, get_args
 import orjson
 
 from export.errors import ExportRefused
+from export.forest.evidence import underscored
 from server.log.mask import RULES
 from server.model.schema import Feature, Inferred, Kind
 
@@ -287,26 +288,35 @@ def _shown(value: Any) -> str:
     return repr(value)[:60]
 
 
-def apply_entries(features: Sequence[Feature], written: Sequence[Mapping[str, Any]]) -> list[Feature]:
+def apply_entries(
+    features: Sequence[Feature], written: Sequence[Mapping[str, Any]], *, keep_names: bool = False
+) -> list[Feature]:
     """The features with what was written of them; an absent entry changes nothing.
 
-    A blank in a name stands for the `_` that LightGBM puts there.
+    A name that differs by `_` for a blank alone, which LightGBM puts there, becomes the feature's,
+    unless its name is kept.
     """
-    names = {feature.name for feature in features}
-    said: dict[str, Mapping[str, Any]] = {}
+    names, said = [feature.name for feature in features], dict[str, Mapping[str, Any]]()
     for item in written:
-        name = item["name"] if item["name"] in names else item["name"].replace(" ", "_")
-        if name not in names:
-            near = get_close_matches(name, names, 1, 0.5)
+        name = named_in(names, item["name"])
+        if name is None or name in said:
+            near = get_close_matches(item["name"], names, 1, 0.5)
             hint = f": did you mean {near[0]}?" if near else ""
             raise ExportRefused(f"expected features of the model in the schema, got {item['name']}{hint}")
-        said[name] = {**item, "name": name}
+        said[name] = {**item, "name": name} if keep_names else item
     return [_applied(feature, said.get(feature.name, {})) for feature in features]
 
 
+def named_in(names: Sequence[str], name: str) -> str | None:
+    """The one of the names that is this, or differs by `_` for a blank alone; None if none is."""
+    if name in names:
+        return name
+    return next((own for own in names if underscored(own) == underscored(name)), None)
+
+
 def apply_schema(features: Sequence[Feature], path: Path) -> list[Feature]:
-    """The features with what a schema file says of them."""
-    return apply_entries(features, entries(path))
+    """The features, by their own names, with what a schema file says of them."""
+    return apply_entries(features, entries(path), keep_names=True)
 
 
 def _applied(feature: Feature, written: Mapping[str, Any]) -> Feature:

@@ -16,7 +16,16 @@ from typing import Any
 import msgspec
 
 from export.errors import ExportRefused
-from export.reading.describe import MEMBERS, TEXT, TRUTH, EntryMember, check_members, is_number, is_text
+from export.reading.describe import (
+    MEMBERS,
+    TEXT,
+    TRUTH,
+    EntryMember,
+    check_members,
+    is_number,
+    is_text,
+    named_in,
+)
 from server.errors import UnacceptableRow
 from server.model.bundle import Decision
 from server.model.policy import Policy
@@ -115,7 +124,7 @@ DOCUMENT: dict[str, EntryMember] = {
     "policy": EntryMember(
         "an object of bands, needed, checks and unusual: what is decided beside the threshold",
         _is_policy,
-        {"type": "object"},
+        {"$ref": "#/$defs/Policy"},
     ),
     "wording": EntryMember(
         f"texts as {', '.join(_WORDING)}, and true or false as refuses",
@@ -176,12 +185,25 @@ DOCUMENT: dict[str, EntryMember] = {
         },
     ),
 }
+#: What a policy may look like: of a member of many parts one sentence is too little to write it by hand.
+_POLICY = """
+#   bands: [{below: 0.06, decision: accept}, {below: 0.12, decision: refer}, {decision: refuse}]
+#   needed: {known_at_least: 8, always: [FEATURE], then: incomplete}
+#   checks: [{feature: FEATURE, at_most: 1000, then: refer, name: why, text: {en: "…"}}]
+#   unusual: {limits: {FEATURE: [100, 9000]}, inputs: 1, then: refer}
+#     or, for limits read off --data: {limits: [FEATURE], outside: [0.001, 0.999], inputs: 1, then: refer}
+""".strip().splitlines()
 #: What of the document goes into the bundle's manifest as it is.
 CARRIED = ("policy", "wording", "translations", "examples", "context", "groups")
 
 
 def json_schema() -> dict[str, Any]:
     """The description as a JSON Schema, for editors."""
+    _, parts = msgspec.json.schema_components([Policy], ref_template="#/$defs/{name}")
+    unusual = parts["Unusual"]
+    limits = unusual["properties"]["limits"]
+    unusual["properties"]["limits"] = {"anyOf": [limits, {"type": "array", "items": TEXT}]}
+    unusual["required"] = []
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Description of a Hotrow bundle",
@@ -190,6 +212,7 @@ def json_schema() -> dict[str, Any]:
             key: {"description": member.wanted, **member.form} for key, member in DOCUMENT.items()
         },
         "additionalProperties": False,
+        "$defs": json.loads(json.dumps(parts)),
     }
 
 
@@ -254,10 +277,11 @@ def checked_policy(document: Mapping[str, Any], decision: Decision | None, schem
     return decision
 
 
-def reasons_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The texts of reasons that the features of a description have, by feature."""
+def reasons_of(document: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The texts of reasons that the features of a description have, by the feature's own name."""
     features = [entry for entry in document.get("features") or () if isinstance(entry, dict)]
-    return {entry["name"]: entry["reason"] for entry in features if entry.get("reason")}
+    said = {entry["name"]: entry["reason"] for entry in features if entry.get("reason")}
+    return {named_in(names, name) or name: reason for name, reason in said.items()}
 
 
 def check_examples(document: Mapping[str, Any], schema: Schema) -> None:
@@ -313,6 +337,7 @@ def written(
     for key, member in DOCUMENT.items():
         if key != "features":
             lines.append(f"# {key}: {member.wanted}")
+            lines += _POLICY if key == "policy" else []
             lines += [f"{key}: {json.dumps(said[key], ensure_ascii=False)}"] if key in said else []
     lines += [
         "",

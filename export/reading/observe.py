@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars
 
 from export.errors import ExportRefused
+from export.forest.evidence import underscored
 from export.reading.table import DataTable
 from server.errors import FieldError, listed
 from server.model.bounds import Bounds
@@ -76,10 +77,29 @@ class DataNames:
 
     def __init__(self, features: Sequence[Feature]) -> None:
         self._find = FeatureNames(Schema(features))
+        self._blanks = {underscored(feature.name): feature.name for feature in features}
 
     def __call__(self, column: str) -> str | None:
         """The feature's name, None if it means none."""
-        return self._find(column) or self._find("_".join(column.split(" ")))
+        return self._find(column) or self._find(underscored(column)) or self._blanks.get(column)
+
+
+def named_as_columns(
+    features: Sequence[Feature], columns: Collection[str], written: Collection[str]
+) -> list[Feature]:
+    """The features by the names that the data has: with blanks where LightGBM put `_`.
+
+    Not of those `written` in a description, nor where two columns differ by that alone.
+    """
+    blanks: dict[str, list[str]] = {}
+    for column in columns:
+        blanks.setdefault(underscored(column), []).append(column)
+
+    def renamed(feature: Feature) -> Feature:
+        found = [] if feature.name in written else blanks.get(feature.name, [])
+        return replace(feature, name=found[0]) if len(found) == 1 else feature
+
+    return [renamed(feature) for feature in features]
 
 
 def _by_feature(features: Sequence[Feature], columns: Sequence[str], path: Path) -> dict[str, str]:

@@ -32,7 +32,7 @@ _STEPS: dict[Any, list[tuple[str, float | None]]] = {
 }
 #: Where a function has real values: the least number it takes.
 LEAST: dict[Any, float] = {
-    **dict.fromkeys((np.log, np.log2, np.log10), np.finfo(np.float64).tiny),
+    **dict.fromkeys((np.log, np.log2, np.log10), float(np.finfo(np.float64).tiny)),
     np.log1p: 0.0,
     np.sqrt: 0.0,
     np.cbrt: 0.0,
@@ -74,11 +74,17 @@ def least_values(estimator: Any, names: Sequence[str]) -> dict[str, float]:
     """By column the least number that a function inside an estimator takes: below, it gives no number."""
     found: dict[str, float] = {}
     for part in parts(estimator):
-        for transformer, columns in column_transformers(part, names):
-            steps = [transformer, *(step for _, step in getattr(transformer, "steps", ()))]
-            for function in (getattr(step, "func", None) for step in steps):
+        of_all = [(part, names)] if getattr(part, "n_features_in_", 0) == len(names) else []
+        for transformer, columns in (*column_transformers(part, names), *of_all):
+            steps = [step for _, step in getattr(transformer, "steps", ())] or [transformer]
+            # Of all columns the first step alone: a later one may read others.
+            for function in map(_function_of, steps[:1] if transformer is part else steps):
                 found |= dict.fromkeys(columns, LEAST[function]) if function in LEAST else {}
     return found
+
+
+def _function_of(step: Any) -> Any:
+    return np.log if getattr(step, "method", "") == "box-cox" else getattr(step, "func", None)
 
 
 def _joined(scope: Any, operator: Any, container: Any) -> str:

@@ -33,6 +33,8 @@ from export.sklearn.functions import least_values, register_functions
 from export.sklearn.imputer import register_imputer
 from export.sklearn.isotonic import exact_isotonic
 from export.sklearn.members import Member, native_columns, read_member, register_members, with_trees
+from export.sklearn.polynomials import register_polynomials
+from export.sklearn.powers import register_powers
 from export.sklearn.source import FittedSource
 from export.sklearn.tables import Finite, finite_columns, register_tables, takes_unknown, with_tables
 from export.sklearn.target import register_target
@@ -86,7 +88,7 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
     forest = folded(columns_of(coded[:-1], width), ensemble.forest, width) if ensemble else None
     if forest is not None:
         return _trees_alone(whole, forest)
-    model, entry, score = _converted(coded[:-1] if ensemble else coded, features, classes, ensemble)
+    model, entry, score, sampled = _converted(coded[:-1] if ensemble else coded, features, classes, ensemble)
     knots = column_knots(estimator, texts)
     return replace(
         whole,
@@ -95,6 +97,7 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
         precision="float32" if score.served_element == TensorProto.FLOAT else "float64",
         bound=BOUND,
         output_bound=BOUND,
+        sampled=sampled,
         record={**whole.record, "converter": "skl2onnx"},
     )
 
@@ -128,7 +131,14 @@ def _sums_behind(estimator: Any, ensemble: Member) -> Callable[[Any], Margins]:
 
 
 def _check_target(source: FittedSource, classes: tuple[str, ...]) -> None:
-    outputs = source.outputs(np.array([[feature.minimum or 0.0 for feature in source.features]]))
+    least = np.array([[feature.minimum or 0.0 for feature in source.features]])
+    try:
+        outputs = source.outputs(least)
+    except ValueError as error:
+        raise ExportRefused(
+            f"expected a model that scores every number, got one that says: {first_line(error)[:200]}; "
+            "prepare such columns outside of the model"
+        ) from None
     if outputs.ndim > 1 and not classes:
         raise ExportRefused(f"expected one target, got {outputs.shape[1]}: train a model for each")
 
@@ -139,13 +149,15 @@ _LARGEST = 1e15
 
 def _converted(
     estimator: Any, features: tuple[Feature, ...], classes: tuple[str, ...], ensemble: Member | None
-) -> tuple[onnx.ModelProto, Entry, Score]:
-    """skl2onnx's graph in float64 if ONNX Runtime has its operators, else in float32."""
+) -> tuple[onnx.ModelProto, Entry, Score, bool]:
+    """skl2onnx's graph in float64 if ONNX Runtime has its operators, else in float32; whether a part is."""
     refusal = ""
     register_imputer()
     register_bins()
     register_tables()
     register_functions()
+    register_powers()
+    register_polynomials()
     register_target()
     register_discriminant()
     register_members(estimator)
@@ -169,12 +181,29 @@ def _converted(
         except ExportRefused as error:  # ONNX Runtime has not each operator in float64
             refusal = str(error)
             continue
-        return model, entry, score
+        return model, entry, score, element == TensorProto.FLOAT or _has_single(made)
     raise ExportRefused(
         f"expected an estimator skl2onnx converts, got {_estimator_words(estimator)}, "
         f"of which it says: {refusal[:200]}; prepare such columns outside of the model, save the booster at "
         "the end alone and serve that, or, of a calibrated pipeline, calibrate the last step"
     )
+
+
+#: Operators of which ONNX gives the result in float32, whatever comes in.
+_SINGLE = {
+    "LinearClassifier",
+    "LinearRegressor",
+    "Normalizer",
+    "Scaler",
+    "SVMClassifier",
+    "SVMRegressor",
+    "TreeEnsembleClassifier",
+    "TreeEnsembleRegressor",
+}
+
+
+def _has_single(model: onnx.ModelProto) -> bool:
+    return any(node.op_type in _SINGLE and node.domain == "ai.onnx.ml" for node in model.graph.node)
 
 
 def _options(estimator: Any) -> dict[int, dict[str, bool]] | None:

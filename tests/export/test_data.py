@@ -234,15 +234,30 @@ def bundle(frame: pandas.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_inferred_kinds_bind_no_request(bundle: Bundle) -> None:
     assert bundle.schema["late"].form_kind == "flag"
-    row = {"yearly_income": 52000.5, "late": 2, "rate": 7.0, "city": "Oslo"}
+    row = {"yearly income": 52000.5, "late": 2, "rate": 7.0, "city": "Oslo"}
     decode = row_decoder(bundle.schema)
     assert np.frombuffer(decode(orjson.dumps(row))).tolist() == [52000.5, 2.0, 7.0, 1.0]
     assert np.frombuffer(decode(orjson.dumps(row | {"late": True})))[1] == 1.0
 
 
+def test_blanks_in_names_are_the_datas_unless_a_description_has_others(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    assert bundle.schema.names[0] == "yearly income"
+    assert {"yearly income"} < set(bundle.golden_fields()[0])
+    command(bundle.directory, "--version", "2", "--out", tmp_path / "again")
+    assert Bundle.load(tmp_path / "again").schema.names == bundle.schema.names
+    (tmp_path / "s.json").write_bytes(orjson.dumps([{"name": "yearly_income", "unit": "EUR"}]))
+    command(bundle.directory, "--schema", tmp_path / "s.json", "--version", "3", "--out", tmp_path / "said")
+    assert Bundle.load(tmp_path / "said").schema["yearly income"].unit == "EUR"
+    source, data = bundle.directory.parent / "m.txt", bundle.directory.parent / "t.csv"
+    command(source, "--data", data, "--schema", tmp_path / "s.json", "--out", tmp_path / "named")
+    assert Bundle.load(tmp_path / "named").schema["yearly_income"].unit == "EUR"
+
+
 def test_what_training_saw_whole_is_required_and_gaps_may_stay(bundle: Bundle) -> None:
     required = {feature.name for feature in bundle.schema.features if not feature.nullable}
-    assert required == {"yearly_income", "late", "city"}
+    assert required == {"yearly income", "late", "city"}
     with pytest.raises(HotrowError, match="3 fields are not acceptable"):
         row_decoder(bundle.schema)(b"{}")
 
@@ -263,10 +278,10 @@ def test_a_written_kind_binds_and_the_template_takes_the_data(
     template["features"][0] |= {"name": "yearly income", "kind": "integer", "nullable": True}
     (tmp_path / "s.json").write_bytes(orjson.dumps(template))
     command(source, "--schema", tmp_path / "s.json", "--data", data, "--out", tmp_path / "out")
-    income = Bundle.load(tmp_path / "out").schema["yearly_income"]
+    income = Bundle.load(tmp_path / "out").schema["yearly income"]
     assert (income.kind, income.nullable) == ("integer", True)
     with pytest.raises(HotrowError, match="1 field"):
-        Bundle.load(tmp_path / "out").schema.encode({"yearly_income": 52000.5, "late": 0, "city": "Oslo"})
+        Bundle.load(tmp_path / "out").schema.encode({"yearly income": 52000.5, "late": 0, "city": "Oslo"})
     described = Bundle.load(tmp_path / "out").schema
     command(source, "--schema", tmp_path / "s.json", "--out", tmp_path / "again")
     assert Bundle.load(tmp_path / "again").schema.features == described.features

@@ -30,11 +30,12 @@ from export.reading.description import (
     weighed,
     written,
 )
+from export.reading.usual import with_limits
 from export.sklearn.model import convert_sklearn
 from server.errors import BundleError, HotrowError, UnacceptableRow
 from server.model.bundle import Bundle, Decision
 from server.model.predictor import Predictor
-from server.model.schema import Feature, Inferred, Schema
+from server.model.schema import Feature, Inferred, Matrix, Schema
 from tests.support.export_models import WIDTH, rows, target, train_lightgbm
 from tests.support.export_models import export as export_conversion
 
@@ -169,6 +170,7 @@ def everything() -> dict[str, Any]:
                 {"below": 0.1, "decision": "no"}, {"below": 0.2, "decision": "ask"}, {"decision": "yes"},
             ],
             "needed": {"known_at_least": 1}, "checks": [{"feature": "Column_0", "at_most": 9.0}],
+            "unusual": {"limits": {"Column_0": [-1, 2.5]}, "outside": [0.1, 0.9], "inputs": 1, "then": "ask"},
         },
         "wording": {"case": "client"}, "translations": {}, "context": [{"name": "sex", "label": "Sex"}],
         "groups": ["sex"], "examples": [{"name": "a", "title": "A", "row": {"Column_0": 1.0}}],
@@ -230,9 +232,57 @@ def described(path: Path, conversion: Conversion) -> None:
     document = document_of(path)
     check_document(document)
     schema = Schema(apply_entries(conversion.schema.features, entries(path)))
+    if document.get("policy"):
+        document["policy"] = with_limits(document["policy"], schema.features, None)
     checked_policy(document, weighed(Decision(), document.get("threshold"), document.get("costs")), schema)
     check_names(document, schema)
     check_examples(document, schema)
+
+
+NUMBERS = (Feature("income"), Feature("age", inferred=Inferred("integer")), Feature("owner", "flag"))
+
+
+def seen() -> Matrix:
+    return np.column_stack([np.arange(1001.0), np.append(np.arange(1000.0) % 50, np.nan), np.zeros(1001)])
+
+
+@pytest.mark.parametrize(
+    ("unusual", "limits"),
+    [
+        ({"outside": [0.01, 0.99]}, {"income": [10.0, 990.0], "age": [0.0, 49.0]}),
+        ({"outside": [0, 1], "limits": ["income"]}, {"income": [0.0, 1000.0]}),
+        ({"limits": {"income": [3, 4]}}, {"income": [3, 4]}),
+    ],
+)
+def test_limits_of_what_is_usual_are_read_off_the_data(
+    unusual: dict[str, Any], limits: dict[str, Any], tmp_path: Path
+) -> None:
+    """Written by hand in YAML, as the comment of the description has it."""
+    (tmp_path / "d.yaml").write_text(f"policy:\n  unusual: {orjson.dumps(unusual).decode()}\n")
+    document = document_of(tmp_path / "d.yaml")
+    check_document(document)
+    policy = with_limits(document["policy"], NUMBERS, seen())
+    assert policy["unusual"] == {**unusual, "limits": limits}
+    checked_policy({"policy": policy}, Decision(), Schema(NUMBERS))
+
+
+@pytest.mark.parametrize(
+    ("unusual", "data", "words"),
+    [
+        ({"outside": [0.01, 0.99]}, None, "expected --data, of which the quantiles"),
+        ({"then": "refer"}, seen(), "unusual to have limits by feature"),
+        ({"outside": [0.9, 0.1]}, seen(), "two quantiles from 0 to 1 that rise"),
+        ({"outside": [1, 99]}, seen(), "two quantiles from 0 to 1 that rise"),
+        ({"outside": [0.1, 0.9], "limits": ["incom"]}, seen(), "did you mean 'income'"),
+        ({"outside": [0.1, 0.9], "limits": ["owner"]}, seen(), "numbers among the inputs"),
+        ({"outside": [0.1, 0.9], "limits": "income"}, seen(), "or a list of features"),
+    ],
+)
+def test_limits_that_cannot_be_read_off_are_said(
+    unusual: dict[str, Any], data: Matrix | None, words: str
+) -> None:
+    with pytest.raises(ExportRefused, match=words):
+        with_limits({"unusual": unusual}, NUMBERS, data)
 
 
 def test_the_schema_of_the_document_takes_what_the_command_takes() -> None:

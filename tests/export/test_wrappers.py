@@ -14,8 +14,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import KBinsDiscretizer, PowerTransformer, StandardScaler
-from sklearn.svm import SVC, LinearSVC
+from sklearn.preprocessing import KBinsDiscretizer, PolynomialFeatures, PowerTransformer, StandardScaler
+from sklearn.svm import SVC, SVR, LinearSVC
 
 from export.arguments import parse
 from export.command import export as export_command
@@ -23,6 +23,7 @@ from export.errors import ExportRefused
 from export.forest.conversion import Conversion
 from export.load import LoadOptions, load
 from export.onnx.options import OnnxOptions
+from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from tests.support.export_models import export
 
@@ -73,19 +74,41 @@ def test_numbers_beside_the_edge_of_a_bin_are_in_scikit_learns_bin(encode: str, 
     assert np.abs(found - model.predict_proba(np.array(asked))[:, 1]).max() < 1e-12
 
 
-@pytest.mark.whole
-def test_a_bound_of_single_precision_asks_for_data_and_is_held_to_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("steps", "positive"),
+    [
+        ([PowerTransformer()], False),
+        ([PowerTransformer("box-cox", standardize=False), StandardScaler()], True),
+        ([StandardScaler(), PolynomialFeatures(3)], False),
+        ([PolynomialFeatures(2, interaction_only=True, include_bias=False)], False),
+    ],
+)
+def test_powers_are_in_double_precision_also_of_rows_unlike_those_of_training(
+    steps: list[Any], positive: bool, tmp_path: Path
 ) -> None:
-    rows = np.exp(MATRIX[:, :1] * 3) * 1e4
-    model = make_pipeline(PowerTransformer(), LogisticRegression(C=1e4)).fit(rows, TARGET)
+    """So the bound needs no rows of the user's, and holds where numbers are large or all but 0."""
+    rows = np.exp(MATRIX) if positive else MATRIX * [1, 50, 1e4]
+    model = make_pipeline(*steps, LinearRegression()).fit(rows, MATRIX[:, 0])
+    conversion = loaded(tmp_path, model)
+    assert not conversion.sampled
+    predictor = Predictor(export(tmp_path, conversion))
+    asked = np.concatenate([rows * scale for scale in (1, 1e3, 1e-3, 1e-12)])
+    found, expected = predictor.margins(asked).ravel(), model.predict(asked)
+    assert (np.abs(found - expected) / np.maximum(1, np.abs(expected))).max() < 1e-12
+
+
+def test_a_part_in_single_precision_asks_for_data_or_ranges(tmp_path: Path) -> None:
+    rows = MATRIX[:60, :1] * 1e3
+    model = make_pipeline(StandardScaler(), SVR()).fit(rows, MATRIX[:60, 0])
     joblib.dump(model, tmp_path / "m.joblib")
     np.savetxt(tmp_path / "t.csv", rows, header="f0", comments="")
-    said = [str(tmp_path / "m.joblib"), "--trust-pickle", "--out", str(tmp_path / "out")]
-    export_command(parse(said), ordinary_rows=300)
-    assert "give --data, so that it is shown where your rows lie" in capsys.readouterr().err
-    export_command(parse([*said, "--data", str(tmp_path / "t.csv"), "--replace"]), ordinary_rows=300)
-    assert "give --data" not in capsys.readouterr().err
+    (tmp_path / "d.json").write_text('[{"name": "f0", "minimum": -3000, "maximum": 3000}]')
+    said = [str(tmp_path / "m.joblib"), "--trust-pickle", "--replace", "--out", str(tmp_path / "out")]
+    with pytest.raises(ExportRefused, match=r"--data .* StandardScaler \+ SVR.*float32.* \(f0 has none\)"):
+        export_command(parse(said), ordinary_rows=300)
+    for known in (["--data", str(tmp_path / "t.csv")], ["--schema", str(tmp_path / "d.json")]):
+        export_command(parse([*said, *known]), ordinary_rows=300)
+        assert 0 < Bundle.load(tmp_path / "out").bound < 1e-5
 
 
 def refused(make: Any, words: str, folder: Path) -> None:
