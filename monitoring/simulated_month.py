@@ -2,7 +2,7 @@
 
 Rows are golden rows, varied within the bins of the bundle's reference and drawn so that every
 feature and the score are distributed as in training; answers are the model's own. From 05:00 on
-the fifteenth day one feature comes a hundredfold too small.
+the fifteenth day one feature comes a hundredfold too small. In the second week a challenger scores beside.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ import orjson
 from monitoring.drift.importance import importance, reference_rows
 from monitoring.drift.rows import reference_of
 from monitoring.errors import LogError
+from monitoring.simulated_challenger import Beside, copy_bundle, write_challenger
 from server.log.journal import LogJournal
 from server.model.bundle import Bundle
 from server.model.distribution import Distribution, Reference
@@ -29,6 +30,7 @@ DAYS = 28
 START = datetime(2026, 3, 2, tzinfo=UTC)
 FAULT_BEGINS = START + timedelta(days=14, hours=5)
 TOO_SMALL = 100.0
+CHALLENGE = START + timedelta(days=7), START + timedelta(days=14)
 _POOL_ROWS, _ROUNDS = 40_000, 60
 _INSTANCE = "000000000001"
 
@@ -37,16 +39,21 @@ Vector = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Month:
-    """What was written: `feature` is what came too small from `FAULT_BEGINS` on."""
+    """What was written: `feature` is what came too small from `FAULT_BEGINS` on.
+
+    `served` is a copy of the bundle, `challenger` what scored beside it.
+    """
 
     log: Path
     outcomes: Path
+    served: Path
+    challenger: Path
     rows: int
     feature: str
 
 
 def simulate_month(bundle: Bundle, out: Path, rows_a_day: int = 600, seed: int = 1) -> Month:
-    """Write `out/logs` and `out/outcomes.csv` of a binary model; raises `LogError`.
+    """Write `out/logs`, `out/outcomes.csv`, and bundles, of a binary model; raises `LogError`.
 
     The outcome of who was accepted is drawn by the score of the true row, and comes four weeks later.
     """
@@ -59,10 +66,14 @@ def simulate_month(bundle: Bundle, out: Path, rows_a_day: int = 600, seed: int =
     rows = _rows(bundle, rows_a_day * DAYS, random)
     feature = _fault(bundle, rows)
     log.parent.mkdir(parents=True, exist_ok=True)
-    outcomes = _write(bundle, log, rows, feature, random)
+    served = copy_bundle(bundle, out / "served")
+    challenger = write_challenger(bundle, out / "challenger")
+    beside = Beside(challenger, bundle.label)
+    outcomes = _write(bundle, log, rows, feature, random, beside)
+    beside.write(log.parent)
     file = out / "outcomes.csv"
     file.write_text("request_id,outcome,at\n" + "".join(outcomes), encoding="ascii")
-    return Month(log.parent, file, len(rows), feature)
+    return Month(log.parent, file, served.directory, challenger.directory, len(rows), feature)
 
 
 def _rows(bundle: Bundle, count: int, random: np.random.Generator) -> Matrix:
@@ -126,7 +137,9 @@ def _fault(bundle: Bundle, rows: Matrix) -> str:
     )
 
 
-def _write(bundle: Bundle, log: Path, rows: Matrix, feature: str, random: np.random.Generator) -> list[str]:
+def _write(
+    bundle: Bundle, log: Path, rows: Matrix, feature: str, random: np.random.Generator, beside: Beside
+) -> list[str]:
     """Write the lines; the lines of the outcomes that came of them."""
     scorer = make_scorer(bundle, count=lambda *_: None)
     at, sent = bundle.schema.names.index(feature), list[bytes]()
@@ -142,6 +155,8 @@ def _write(bundle: Bundle, log: Path, rows: Matrix, feature: str, random: np.ran
             answer = _answer(scorer.respond, fields, sent)
             line = _line(answer, number, moment, fields)
             file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            if CHALLENGE[0] <= moment < CHALLENGE[1]:
+                beside.score(line)
             if answer["decision"] == bundle.decision.below:
                 defaulted = random.random() < risk
                 outcomes.append(

@@ -7,6 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from loadtest.harness.subject import free_port
+from monitoring.outcomes.challenge import challenges
 from monitoring.simulated_month import FAULT_BEGINS, Month, simulate_month
 from server.model.bundle import Bundle
 from tests.support.commands import run_inside as run
@@ -33,6 +35,14 @@ def test_fault_of_week_three_is_found_first_and_dated_to_the_hour(month: Month) 
     assert worst[0] == month.feature
 
 
+def test_challenger_of_the_second_week_decides_some_rows_otherwise(month: Month) -> None:
+    challenger = Bundle.load(month.challenger)
+    (one,) = challenges([month.log], Bundle.load(SHIPPED), month.outcomes)
+    assert (one.challenger, one.rows, one.shift.value) == (challenger.label, 4200, 0.0)
+    assert 0.9 < one.agreement < 1.0
+    assert one.verdict == "open"
+
+
 def commands() -> list[str]:
     text = Path("docs/operations.md").read_text(encoding="utf-8")
     (section,) = re.findall(r"\n## A month in the life of a model\n(.*?)\n## ", text, re.DOTALL)
@@ -49,6 +59,8 @@ def test_command_of_the_month_runs(month: Month, tmp_path: Path, command: str) -
     words, _, code = command.partition("#")
     words = words.replace("month/", f"{month.log.parent}/").replace("runs/", f"{tmp_path}/")
     page = ["--html", str(tmp_path / "report.html")] if "monitoring report" in words else []
-    done = run(*shlex.split(words)[1:], *page)
+    # No server of these folders runs: whoever has one on the default port is not asked.
+    alone = [] if "server.models" not in words or "check" in words else ["--port", str(free_port())]
+    done = run(*shlex.split(words)[1:], *page, *alone)
     expected = int(re.search(r"exits (\d)", code)[1]) if "exits" in code else 0  # type: ignore[index]
     assert done.returncode == expected, done.stdout + done.stderr
