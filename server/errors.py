@@ -13,6 +13,7 @@ HotrowError
     ├── NotFound               404  no such path or model
     ├── MethodNotAllowed       405
     ├── RequestTimeout         408  a part of a request, for too long
+    ├── NoLog                  409  nothing is logged here, so nothing can be looked up
     ├── BodyTooLarge           413
     ├── UriTooLong             414
     ├── UnsupportedMedia       415  media type or content encoding
@@ -227,6 +228,15 @@ class MethodNotAllowed(Problem):
     """The path exists and does not take this method."""
 
     status = 405
+
+
+class NoLog(Problem):
+    """What was decided is looked up in the log, and this server keeps none."""
+
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("expected a prediction log to look in, got HOTROW_LOG_MODE=off")
 
 
 class BodyTooLarge(Problem):

@@ -9,11 +9,12 @@ from monitoring.logs.erasure import parsed, unsearched_files
 from monitoring.logs.files import log_files, masks_of, open_lines
 from monitoring.logs.lines import served_bundles
 from monitoring.logs.subject import DataSubject
+from server.log.reviews import reviews_in
 from server.model.bundle import Bundle
 from server.model.logged_rows import logged_rows
 from server.model.predictor import Predictor
 from server.model.replayed import replayed
-from server.model.row_names import name_of_row, with_rows
+from server.model.row_names import count_of, name_of_row, with_rows
 
 
 class Search:
@@ -25,7 +26,20 @@ class Search:
         self.unsearched = unsearched_files(paths, self._files)
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Each line as the log has it, of a batch with the subject's rows alone."""
+        """Each line as the log has it, of a batch with the subject's rows alone.
+
+        What people decided of these rows stands behind it, as `reviews`.
+        """
+        reviews: dict[str, list[dict[str, Any]]] = {}
+        for folder in dict.fromkeys(file.parent for file in self._files):
+            for review in reviews_in(folder):
+                reviews.setdefault(str(review["of"]), []).append(review)
+        for record in self._lines():
+            names = [name_of_row(record, row) for row in range(count_of(record))] if reviews else []
+            found = [review for name in names for review in reviews.get(name, ())]
+            yield record | {"reviews": found} if found else record
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
         for file in self._files:
             try:
                 with open_lines(file) as lines:

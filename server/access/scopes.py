@@ -16,7 +16,6 @@ _BY_LAST_PART = {
     "recourse": "explain",
     "outcomes": "outcomes",
     "override": "override",
-    "overrides": "override",
     "metrics": "metrics",
     "history": "metrics",
     "stats": "metrics",

@@ -22,6 +22,7 @@ from server.api.docs_page import docs_routes
 from server.api.explain import explain
 from server.api.history import history
 from server.api.open_inference import open_inference_routes
+from server.api.override import Overriding
 from server.api.problem_responses import (
     disconnect_response,
     failure_response,
@@ -70,6 +71,7 @@ def create_app(
             Route("/models/{name}", model),
             *_scoring_routes("/models/{name}/versions/{version}"),
             Route("/models/{name}/versions/{version}", model),
+            Route("/decisions/{id:path}/override", Overriding(service).answer, methods=["POST"]),
             Route("/livez", livez),
             Route("/readyz", readyz),
             # What load balancers ask for without being told.

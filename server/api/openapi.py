@@ -18,6 +18,7 @@ from server.cli import run
 from server.errors import PROBLEM_JSON
 from server.explain.recourse import ACTIONABLE
 from server.log.history import DEFAULT_MINUTES, KEPT_MINUTES
+from server.log.reviews import MOST_CHARACTERS
 from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
 from server.scoring.deadline import HEADER, MAX_MILLISECONDS
 from server.version import VERSION
@@ -90,7 +91,7 @@ def _add_keys(content: dict[str, Any]) -> None:
 
 
 def _paths(bundle: Bundle) -> dict[str, Any]:
-    paths = _scoring(bundle) | _operations() | _open_inference(bundle)
+    paths = _scoring(bundle) | _operations(bundle) | _open_inference(bundle)
     for prefix, suffix in (("/models/{name}", "ByName"), ("/models/{name}/versions/{version}", "OfVersion")):
         named = {prefix + path: operations for path, operations in _scoring(bundle, suffix).items()}
         named[prefix] = _get("model" + suffix, "The model of this name", {"type": "object"})
@@ -165,13 +166,14 @@ def _example_text(text: str) -> JsonSchema:
     return {"type": "string", "format": "binary", "example": text}
 
 
-def _operations() -> dict[str, Any]:
+def _operations(bundle: Bundle) -> dict[str, Any]:
     status = record({"status": STRING})
     return {
         "/model": _get(
             "model", "The model: schema, threshold, evaluation, parity report", {"type": "object"}
         ),
         "/models": _get("models", "Every model by name and version", {"type": "object"}),
+        "/decisions/{id}/override": _override(bundle),
         "/livez": _get("livez", "The event loop turns", status),
         "/readyz": _get("readyz", "The model is verified and warm", status, errors={503: _ERRORS[503]}),
         "/metrics": _get("metrics", "Prometheus metrics", STRING, media_type="text/plain"),
@@ -179,6 +181,29 @@ def _operations() -> dict[str, Any]:
         "/openapi.json": _get("openapi", "This document", {"type": "object"}),
         "/docs": _get("docs", "This document as a page", STRING, media_type="text/html"),
     }
+
+
+def _override(bundle: Bundle) -> dict[str, Any]:
+    """`POST /decisions/{id}/override`: the decision of a person."""
+    said: JsonSchema = {name: STRING | {"maxLength": most} for name, most in MOST_CHARACTERS.items()}
+    members = {"decision": {"enum": list(bundle.outcomes)}, **said}
+    members["reason"] = members["reason"] | {"minLength": 1}
+    body = record(members, required=["decision", "reason"], additionalProperties=False)
+    written = dict.fromkeys(("ts", "of", "by_model", "decision", "reason", "note", "user"), STRING)
+    path = _post(
+        "override",
+        "Write down what a person decided after the model",
+        {JSON: body},
+        record(written),
+        description="`id` is that of an answer in the server's log, of a batch with `/` and a row's number.",
+    )
+    path["post"]["parameters"] += [{"name": "id", "in": "path", "required": True, "schema": STRING}]
+    path["post"]["responses"] |= _errors(
+        {404: "No such answer in the log", 409: "No log", 501: "No decisions, but values"},
+        "Problem",
+        PROBLEM_JSON,
+    )
+    return path
 
 
 def _history() -> dict[str, Any]:

@@ -2,27 +2,50 @@
 
 import fcntl
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from server.durable import append_whole, sync_directory
+from server.errors import FieldError, UnacceptableRow, listed
 from server.model.row_names import sought
 
 #: Not that of the log's own lines: a reader of predictions passes these files over.
 SUFFIX = ".reviews.ndjson"
+#: What people write, in characters.
+MOST_CHARACTERS = {"reason": 500, "note": 2000, "user": 200}
+
+
+def printable(given: Any) -> str:
+    """What can be shown and logged of a text from the network, no blanks around it; "" of what is none."""
+    return "".join(filter(str.isprintable, given.strip())).strip() if isinstance(given, str) else ""
+
+
+def check_decision(told: str, choices: Sequence[str]) -> None:
+    """Raise `UnacceptableRow` for a decision that the model could not have come to."""
+    if told not in choices:
+        error = FieldError("/decision", f"expected a decision of {listed(choices)}, got another")
+        raise UnacceptableRow(error.detail, errors=[error])
+
+
+def review_of(of: str, by_model: str, decision: str, **said: str) -> dict[str, Any]:
+    """What is written of a decision now: the `reason`, the `note`, the `user`, and what else is known."""
+    when = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return {"ts": when, "of": of, "by_model": by_model, "decision": decision, **said}
 
 
 class Reviews:
-    """Appends to one file and reads it; whoever writes holds it for that moment.
+    """Appends to the file of one server, which holds it for that moment, and reads all of a folder.
 
     A review is `{"ts", "of", "by_model", "decision", "reason", "note", "user"}`: `of` is the id of the
     response that was looked at, `decision` what the person decided, that of the model or another.
     """
 
     def __init__(self, folder: Path, server: str) -> None:
+        self._folder = folder
         self.path = folder / f"{server}{SUFFIX}"
 
     def add(self, review: dict[str, Any]) -> None:
@@ -39,16 +62,17 @@ class Reviews:
             sync_directory(self.path.parent)
 
     def all(self) -> list[dict[str, Any]]:
-        """Every review, the oldest first; half a line that a crash left is passed over."""
-        return read_reviews(self.path)
-
-    def of(self, ids: Collection[str]) -> list[dict[str, Any]]:
-        """Those of some responses."""
-        return [review for review in self.all() if review.get("of") in ids]
+        """Every review of every server, the oldest first; half a line that a crash left is passed over."""
+        return reviews_in(self._folder)
 
 
-def read_reviews(path: Path) -> list[dict[str, Any]]:
-    """The reviews in a file, none if there is none."""
+def reviews_in(folder: Path) -> list[dict[str, Any]]:
+    """The reviews in a folder's files, the oldest first."""
+    found = [review for path in sorted(folder.glob(f"*{SUFFIX}")) for review in _read(path)]
+    return sorted(found, key=lambda review: str(review.get("ts", "")))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:

@@ -15,6 +15,7 @@ ROUTES = (
     "/models/predict/batch",
     "/models/explain",
     "/models/recourse",
+    "/decisions/{id}/override",
     "/livez",
     "/readyz",
     "/metrics",
@@ -90,6 +91,8 @@ def route_label(path: str) -> str:
         return "/v2/infer" if path.endswith("/infer") else "/v2"
     if path.startswith("/docs/"):
         return "/docs"
+    if path.startswith("/decisions/"):
+        return "/decisions/{id}/override" if path.endswith("/override") else OTHER
     if path.startswith("/models/"):
         return next((f"/models{end}" for end in ASKED_ROWS if path.endswith(end)), "/models")
     return path if path in ROUTES else OTHER

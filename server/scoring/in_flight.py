@@ -19,9 +19,16 @@ EXEMPT = frozenset(
     {"/livez", "/readyz", "/metrics", "/models", "/v2/health/live", "/v2/health/ready"}
     | {"/health", "/healthz", "/ping"}
 )
-STATUS, ROW, ROWS, EXPLANATION, OTHER = "status", "row", "rows", "explanation", "other"
+STATUS, ROW, ROWS, EXPLANATION, OVERRIDE, OTHER = "status", "row", "rows", "explanation", "override", "other"
 #: The kind of a request by the last part of its path.
-_KINDS = {"predict": ROW, "batch": ROWS, "infer": ROWS, "explain": EXPLANATION, "recourse": EXPLANATION}
+_KINDS = {
+    "predict": ROW,
+    "batch": ROWS,
+    "infer": ROWS,
+    "explain": EXPLANATION,
+    "recourse": EXPLANATION,
+    "override": OVERRIDE,
+}
 #: When to try again is drawn from these, so that the rejected do not come back at once.
 RETRY_AFTER_SECONDS = (1, 2, 3, 4, 5)
 #: Bodies up to here are worked on at once: it takes no longer than a few single rows do.

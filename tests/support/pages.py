@@ -21,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 
 def page_client(bundle: Path, logs: Path, **settings_of: Any) -> TestClient:
     """The app of `python -m ui`, in this process."""
-    settings = Settings(model=(bundle,), log_dir=logs, **settings_of)
+    settings = Settings(**{"model": (bundle,), "log_dir": logs, **settings_of})
     service = open_service(settings)
 
     async def build() -> Starlette:
@@ -31,9 +31,9 @@ def page_client(bundle: Path, logs: Path, **settings_of: Any) -> TestClient:
     return TestClient(asyncio.run(build()), base_url="http://localhost")
 
 
-def config_of(client: TestClient) -> dict[str, Any]:
+def config_of(client: TestClient, address: str = "/") -> dict[str, Any]:
     """What the page tells Gradio's script of itself."""
-    text = client.get("/").text
+    text = client.get(address).text
     config: dict[str, Any] = json.loads(text.split("window.gradio_config = ")[1].split(";</script>")[0])
     return config
 

@@ -7,6 +7,7 @@ import orjson
 
 from server.errors import Problem
 from server.explain.reasons import MAX_PRINCIPAL, AskedReasons
+from server.log.reviews import printable
 from server.scoring.one_row import Beside
 from server.scoring.request_identity import MAX_REQUEST_ID_BYTES
 from server.scoring.served_model import ServedModel
@@ -14,8 +15,8 @@ from ui.cases.suppose import suppose
 from ui.drawing.panel import refused
 from ui.drawing.verdict import verdict_of
 from ui.words.labels import Labels
-from ui.words.share import shared
-from ui.words.text import printable, tag
+from ui.words.share import PREDICT, shared
+from ui.words.text import tag
 from ui.words.values import body_of, row_of
 from ui.words.wording import known_of
 
@@ -59,10 +60,11 @@ class Decider:
 
     The same scorer decodes, predicts, counts and logs; the line has the user, the case and
     the principal reasons too. It runs on the event loop's thread, like the scorer: neither
-    may be called from another.
+    may be called from another. `path` is where programs send such a row.
     """
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: ServedModel, path: str = PREDICT) -> None:
+        self._path = path
         self._model, self._scorer = model, model.scorer
         self._schema = model.bundle.schema
         self._fields = (*self._schema.features, *model.bundle.context)
@@ -83,7 +85,7 @@ class Decider:
             return self._refused(form.turn, problem)
         known = known_of(self._schema, form.texts)
         html = self._verdict.answered(document, (ended_ns - started_ns) / 1e9, known)
-        return Shown(form.turn, html + shared(row, document), {}, form.texts)
+        return Shown(form.turn, html + shared(row, document, self._path), {}, form.texts)
 
     def _tried(self, body: bytes) -> tuple[dict[str, Any], int]:
         """The answer that nobody asked for: neither counted nor logged."""

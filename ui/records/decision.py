@@ -41,6 +41,10 @@ class LoggedDecision(NamedTuple):
     choices: Mapping[str, Text]
     reviews: Sequence[Mapping[str, Any]]
 
+    def named(self, decision: str) -> Text:
+        """What a person's decision is called; of a model that no longer comes to it by its own name."""
+        return self.choices.get(decision, Text.same(decision)) if decision else self.said
+
     @property
     def last_review(self) -> Mapping[str, Any] | None:
         """What a person decided last, whatever the model said."""

@@ -5,21 +5,19 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from server.errors import NotFound, Problem, UnacceptableRow
+from server.errors import NoLog, NotFound, UnacceptableRow
 from server.log.lookup import FoundLine, find_lines
 from server.log.mask import KEEP, Masking
-from server.log.reviews import Reviews
+from server.log.reviews import MOST_CHARACTERS, Reviews, check_decision, printable, review_of
 from server.model.bundle import GRAPH_FILE, PARITY_FILE
 from server.scoring.service import Service
 from ui.records.decision import DecisionReader, LoggedDecision
 from ui.records.pages import Language, page
-from ui.words.text import printable
 
 #: Lines are written within 100 ms of their response; whoever asks at once waits for them.
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 3.0, 0.1
 #: Rows of a batch that are shown of its id alone.
 _MOST_ROWS = 20
-_MOST_CHARACTERS = {"reason": 500, "note": 2000}
 
 
 class Overrides(NamedTuple):
@@ -27,12 +25,6 @@ class Overrides(NamedTuple):
 
     looked_at: int
     otherwise: int
-
-
-class NoLog(Problem):
-    """Nothing can be looked up where nothing is logged."""
-
-    status = 409
 
 
 class Register:
@@ -65,7 +57,7 @@ class Register:
     async def find(self, number: str) -> list[LoggedDecision]:
         """The decisions of an answer's id or a case number, the newest first."""
         if self._service.log is None:
-            raise NoLog("expected a prediction log to look in, got HOTROW_LOG_MODE=off")
+            raise NoLog
         lines = await self._lines(number)
         reviews = await asyncio.to_thread(self._reviews.all) if lines else []
         decisions = [one for line in lines for one in self._decisions(line, reviews)]
@@ -123,19 +115,13 @@ class Register:
         given = asked if isinstance(asked, dict) else {}
         decision = await self._one(_text(given, "of"))
         told, reason, note = (_text(given, name) for name in ("decision", "reason", "note"))
-        if decision.choices and told not in decision.choices:
-            raise UnacceptableRow(f"expected a decision of {', '.join(decision.choices)}, got another")
+        if decision.choices:
+            check_decision(told, tuple(decision.choices))
         if decision.choices and told != decision.by_model and not reason:
             raise UnacceptableRow("expected a reason for deciding otherwise than the model, got none")
-        review = {
-            "ts": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "of": decision.id,
-            "by_model": decision.by_model,
-            "decision": told if decision.choices else decision.by_model,
-            "reason": reason,
-            "note": note,
-            "user": user,
-        }
+        decides = told if decision.choices else decision.by_model
+        said = {"reason": reason, "note": note, "user": user}
+        review = review_of(decision.id, decision.by_model, decides, **said)
         try:
             await asyncio.to_thread(self._reviews.add, review)
         except OSError as error:
@@ -150,4 +136,4 @@ class Register:
 
 
 def _text(given: Mapping[str, Any], name: str) -> str:
-    return printable(given.get(name))[: _MOST_CHARACTERS.get(name, 200)]
+    return printable(given.get(name))[: MOST_CHARACTERS.get(name, 200)]

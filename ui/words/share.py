@@ -8,6 +8,8 @@ from typing import Any
 
 from ui.words.text import Text, tag
 
+#: Where rows are sent to, of the first model.
+PREDICT = "/predict"
 _SUMMARY = Text("Share: JSON and curl", "Partager : JSON et curl")
 _REQUEST = Text("The request", "La requête")
 _ANSWER = Text("The answer", "La réponse")
@@ -20,12 +22,12 @@ _NOTE = Text(
 )
 
 
-def shared(row: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+def shared(row: Mapping[str, Any], document: Mapping[str, Any], path: str = PREDICT) -> str:
     """The part below an answer; `verdict.js` gives its buttons their work."""
     blocks = (
         _block("request", _REQUEST, escape(_pretty(row))),
         _block("answer", _ANSWER, escape(_pretty(document))),
-        _block("curl", _CALL, _curl(row)),
+        _block("curl", _CALL, _curl(row, path)),
     )
     save = tag("button", _DOWNLOAD, type="button", class_="save")
     return (
@@ -34,15 +36,15 @@ def shared(row: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     )
 
 
-def curl(address: str, row: Mapping[str, Any]) -> str:
-    """A command for a shell that sends one row to `POST /predict`."""
+def curl(address: str, row: Mapping[str, Any], path: str = PREDICT) -> str:
+    """A command for a shell that sends one row to be scored."""
     body = shlex.quote(json.dumps(row, ensure_ascii=False))
-    return f"curl -sS {address}/predict -H 'Content-Type: application/json' -d {body}"
+    return f"curl -sS {address}{path} -H 'Content-Type: application/json' -d {body}"
 
 
-def _curl(row: Mapping[str, Any]) -> str:
+def _curl(row: Mapping[str, Any], path: str) -> str:
     """The command with this page's own address, which only the browser knows."""
-    before, after = curl("ADDRESS", row).split("ADDRESS", 1)
+    before, after = curl("ADDRESS", row, path).split("ADDRESS", 1)
     return f"{escape(before)}<span data-origin></span>{escape(after)}"
 
 

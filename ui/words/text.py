@@ -7,18 +7,13 @@ typed stays where it is.
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 NBSP = "\N{NO-BREAK SPACE}"
 #: Between thousands in French.
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
 _FRENCH_FIGURES = str.maketrans({",": THIN, ".": ","})
-
-
-def printable(given: Any) -> str:
-    """What can be shown and logged of a text from the network, no blanks around it; "" of what is none."""
-    return "".join(filter(str.isprintable, given.strip())) if isinstance(given, str) else ""
 
 
 class Text(NamedTuple):

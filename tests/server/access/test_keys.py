@@ -49,7 +49,9 @@ def keyed(
 ) -> Iterator[Keyed]:
     """With the fast path and without."""
     folder = tmp_path_factory.mktemp("keyed")
-    made = {scope: new_key(f"a-{scope}", scope) for scope in ("score", "explain", "metrics", "admin")}
+    made = {
+        scope: new_key(f"a-{scope}", scope) for scope in ("score", "explain", "override", "metrics", "admin")
+    }
     write(folder / "keys", ["# who may ask\n", *(line for _, line in made.values())])
     settings = {"keys_file": str(folder / "keys"), "cors_origins": "https://a.example"}
     with serving(three, folder, fast_path=request.param, **settings) as subject:
@@ -135,14 +137,15 @@ def test_every_route_asks_for_a_key_but_health(keyed: Keyed) -> None:
         "/v2/health/ready",
     }
     for path, method in routes:
-        asked = path.format(name="credit", version="1")
+        asked = path.format(name="credit", version="1", id="000000000000-1")
         operation = document["paths"][path][method]
         if path in OPEN_PATHS:
             assert exchange(keyed.url, get(asked))[0].status == 200
             assert "security" not in operation
             continue
         right, foreign = ("metrics", "score") if "metrics" in scopes_for(asked) else ("score", "metrics")
-        right = "explain" if asked.endswith("/explain") else right
+        last = asked.rpartition("/")[2]
+        right = last if last in ("explain", "override") else right
         found = [
             ask(keyed, method, asked, key) for key in ("", "hr_wrong", keyed.keys[foreign], keyed.keys[right])
         ]
