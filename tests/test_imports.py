@@ -135,7 +135,8 @@ FLOORS = {
     "server": "version errors durable settings cli private_names access model tables explain metrics tracing "
     "log challenger compiled scoring api wire batch process publish models keys grpc __main__",
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
-    "ui": "words workbook drawing cases access records tabs calls framework script page announce __main__",
+    "ui": "words workbook drawing cases access records tabs several calls framework script page announce "
+    "__main__",
     "monitoring": "errors change_point logs drift outcomes report dashboard operator_rules "
     "simulated_month __main__",
     "export": "errors request forest lightgbm xgboost catboost onnx sklearn interpreter reading evaluation "

@@ -144,7 +144,7 @@ window.hotrow = (() => {
   function show(root) {
     document.documentElement.lang = hotrow.language;
     for (const node of root.querySelectorAll(MARKED)) translate(node);
-    const here = new URL(".", document.baseURI).href.replace(/\/$/, "");
+    const here = new URL(".", document.baseURI).href.replace(/\/(page\/of\/[^/]+\/[^/]+\/)?$/, "");
     for (const node of root.querySelectorAll("[data-origin]")) node.textContent = here;
     const title = document.querySelector("#header h1")?.textContent;
     if (title && document.title !== `${title} · Hotrow`) document.title = `${title} · Hotrow`;

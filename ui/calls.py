@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from server.api.body import check_json, read_body
+from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
 from ui.access.login import USER
 from ui.access.surface import BARE_POLICY, Confined
@@ -18,6 +19,7 @@ from ui.cases.decide import Decider, read_form
 from ui.cases.grids import Grids
 from ui.records.register import Register
 from ui.records.routes import PAPER_POLICY, Desk, paper_routes
+from ui.several import predict_path
 from ui.tabs.changes import Changes
 from ui.tabs.many import many_routes
 from ui.tabs.operations import Operations
@@ -29,15 +31,19 @@ Answer = Callable[[Any, str], Awaitable[dict[str, Any]]]
 
 
 def call_routes(
-    service: Service, order: Sequence[str], grids: Grids, guarded: Callable[[ASGIApp], ASGIApp]
+    service: Service,
+    model: ServedModel,
+    register: Register,
+    order: Sequence[str],
+    grids: Grids,
+    guarded: Callable[[ASGIApp], ASGIApp],
 ) -> list[Route]:
-    """The routes of one page, behind its login; `order` names the features, the most important first."""
-    what_if = WhatIf(service.default, order, grids)
-    why, changes = Why(service.models[0]), Changes(service.models[0])
-    decider = Decider(service.models[0])
-    register = Register(service)
+    """The routes of a model's page, behind its login; `order` names its features, the weightiest first."""
+    what_if = WhatIf(model.scorer, order, grids)
+    why, changes = Why(model), Changes(model)
+    decider = Decider(model, predict_path(service.bundles, model.bundle))
     desk = Desk(register.found_html, register.review)
-    operations = Operations(service, register.overrides)
+    operations = Operations(service, model.bundle, register.overrides)
 
     async def decide(form: Any, user: str) -> dict[str, Any]:
         return decider.decide(form, user)._asdict()
@@ -70,7 +76,7 @@ def call_routes(
     }
     plain = [Route(f"/page/{name}", _call(service, call), methods=["POST"]) for name, call in calls.items()]
     papers = paper_routes(register.paper)
-    routes = [*plain, *many_routes(service)]
+    routes = [*plain, *many_routes(service, model)]
     for route in routes:
         route.app = Confined(guarded(route.app), BARE_POLICY)
     for route in papers:

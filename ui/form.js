@@ -245,7 +245,7 @@ document.addEventListener("answer", ({ detail: answer }) => {
 });
 
 // Where the reader asks for it, what is typed outlives a reload, in this browser tab alone.
-const KEY = "hotrow.form";
+const KEY = `hotrow.form ${new URL(".", document.baseURI).pathname}`; // of each model its own
 const kept = form.querySelector(".keep input");
 
 function keep() {

@@ -17,8 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
 
+from server.api.app import livez
+from server.scoring.one_row import Scorer
+from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
 from ui.access.login import Login, Tries
 from ui.access.login_file import logins_of
@@ -29,7 +33,9 @@ from ui.cases.grids import Grids
 from ui.cases.importance import ranked
 from ui.drawing.verdict import verdict_of
 from ui.framework import gr
+from ui.records.register import Register
 from ui.script import head, read
+from ui.several import links, pages_below
 from ui.tabs.form import form_html
 from ui.tabs.head import TABS, head_html
 from ui.tabs.look_up import look_up_html
@@ -52,17 +58,32 @@ _OURS: dict[str, Any] = {"apply_default_css": False}
 
 
 def add_page(app: Starlette) -> Starlette:
-    """Mount the page at `/`, behind the routes the app has."""
+    """Mount the page of the first model at `/`, behind the routes the app has, and the others' below."""
     service: Service = app.state.service
     # Inside the first call, the import would keep every other request waiting.
     with suppress(ImportError):
         import_module("matplotlib")
-    predictor = service.default.predictor
+    logins, tries, register = logins_of(service.settings), Tries(), Register(service)
+
+    def routes_of(model: ServedModel) -> list[BaseRoute]:
+        return _routes(service, model, register, lambda route: Login(route, logins, tries))
+
+    first, *others = service.models
+    below = {(m.bundle.name, m.bundle.version): [*routes_of(m), Route("/livez", livez)] for m in others}
+    app.router.routes += [*([pages_below(below)] if below else []), *routes_of(first)]
+    return app
+
+
+def _routes(
+    service: Service, model: ServedModel, register: Register, guarded: Callable[[ASGIApp], ASGIApp]
+) -> list[BaseRoute]:
+    """Everything that the page of one model answers."""
+    predictor = model.scorer.predictor
     order, grids = ranked(predictor), Grids(predictor)
-    blocks = build(service, order, grids)
+    mounted_in = Starlette()
     gr.mount_gradio_app(
-        app,  # any Starlette will do: FastAPI's own parts are not used
-        blocks,
+        mounted_in,  # any Starlette will do: FastAPI's own parts are not used
+        build(service, model, order, grids),
         path="/",
         run_history=False,
         show_error=False,
@@ -75,17 +96,15 @@ def add_page(app: Starlette) -> Starlette:
         head=head(),
     )
     # Gradio has mounted all of itself at "/"; only what the page needs stays reachable.
-    mounted = app.router.routes.pop()
+    mounted = mounted_in.router.routes.pop()
     assert isinstance(mounted, Mount)
-    logins, tries = logins_of(service.settings), Tries()
-    app.router.routes += call_routes(service, order, grids, lambda route: Login(route, logins, tries))
-    app.router.routes.append(PageMount(Login(mounted.app, logins, tries)))
-    return app
+    calls = call_routes(service, model, register, order, grids, guarded)
+    return [*calls, PageMount(guarded(mounted.app))]
 
 
-def build(service: Service, order: Sequence[str], grids: Grids) -> gr.Blocks:
-    """The page of the default model: a panel for each tab, and what is called from them."""
-    scorer = service.default
+def build(service: Service, model: ServedModel, order: Sequence[str], grids: Grids) -> gr.Blocks:
+    """The page of a model: a panel for each tab, and what is called from them."""
+    scorer = model.scorer
     words = Wording.of(scorer.bundle)
     blocks: gr.Blocks = gr.Blocks(
         title=f"{words.title.en} · Hotrow", analytics_enabled=False, fill_width=True
@@ -99,17 +118,17 @@ def build(service: Service, order: Sequence[str], grids: Grids) -> gr.Blocks:
         "model": lambda: _html(model_html(scorer.bundle, order)),
     }
     with blocks:
-        _html(head_html(words.title, scorer.bundle.label), "tabs.js", elem_id="header")
+        others = links(service.bundles, scorer.bundle)
+        _html(head_html(words.title, scorer.bundle.label, others), "tabs.js", elem_id="header")
         with gr.Column(elem_id="panel-decide", elem_classes="panel-of-tab"):
-            _decide(service, words, order)
+            _decide(scorer, words, order)
         for name in list(TABS)[1:]:
             with gr.Column(elem_id=f"panel-{name}", elem_classes="panel-of-tab"):
                 panels[name]()
     return blocks
 
 
-def _decide(service: Service, words: Wording, order: Sequence[str]) -> None:
-    scorer = service.default
+def _decide(scorer: Scorer, words: Wording, order: Sequence[str]) -> None:
     with gr.Row(elem_id="columns"):
         _shown("verdict.js", "verdict", verdict_of(scorer.bundle).idle())
         schema, labels = scorer.bundle.schema, Labels.of(scorer.bundle)

@@ -36,6 +36,9 @@ name();
 element.addEventListener("click", (event) => {
   const tab = event.target.closest("[role=tab]");
   if (tab) open(tab.dataset.panel);
+  // Another model's page opens at the same tab, in the same language.
+  const model = event.target.closest(".models a");
+  if (model) [model.search, model.hash] = [location.search, location.hash];
   const language = event.target.closest("[data-language]");
   if (language) hotrow.choose(language.dataset.language);
 });

@@ -188,7 +188,7 @@ def opened(tmp_path: Path) -> Iterator[Service]:
 
 
 def test_operations_rank_all_drift_and_judge_none_of_too_few_rows(opened: Service) -> None:
-    operations = Operations(opened, Register(opened).overrides)
+    operations = Operations(opened, opened.bundles[0], Register(opened).overrides)
     name = SCHEMA.names[0]
     look = MetricsSample(1.0, single={"hotrow_drift_rows": 5000.0, "hotrow_drift_independent_rows": 5000.0})
     values, absence = "hotrow_feature_psi", "hotrow_feature_missing_psi"
@@ -213,7 +213,7 @@ def test_operations_rank_all_drift_and_judge_none_of_too_few_rows(opened: Servic
 
 
 def test_of_two_pages_that_ask_at_once_one_looks(opened: Service) -> None:
-    operations = Operations(opened, Register(opened).overrides)
+    operations = Operations(opened, opened.bundles[0], Register(opened).overrides)
     looks: list[int] = []
     collect = opened.page.collect
 

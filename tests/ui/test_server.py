@@ -1,15 +1,18 @@
 """The page's app without a browser: one model, and no more of Gradio than the page needs."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import orjson
 import pytest
 from starlette.testclient import TestClient
 
 from tests.support.browser import LOAN, SAFE, loan_bundle
-from tests.support.bundles import sample_rows, three_feature_bundle
-from tests.support.pages import config_of, decide, decisions, page_client, wait_for_lines
+from tests.support.bundles import rewritten, sample_rows
+from tests.support.pages import JSON, config_of, decide, decisions, page_client, wait_for_lines
 from tests.support.servers import run
 from ui.words.values import texts_of
 from ui.words.wording import percents
@@ -20,10 +23,17 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("logs")
 
 
+#: A model beside the first, and its page.
+OTHER = "a model {x} é@2.0"
+ADDRESS = f"/page/of/{quote(OTHER.partition('@')[0])}/2.0/"
+
+
 @pytest.fixture(scope="module")
-def client(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    bundle = loan_bundle(tmp_path_factory.mktemp("bundles") / "loan")
-    with page_client(bundle.directory, logs) as opened:
+def client(three: Path, logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder = tmp_path_factory.mktemp("bundles")
+    loan = loan_bundle(folder / "loan").directory
+    other = rewritten(three, folder / "other", name=OTHER.partition("@")[0], version="2.0")
+    with page_client(loan, logs, model=(loan, other)) as opened:
         yield opened
 
 
@@ -147,16 +157,41 @@ def test_what_nobody_pressed_decide_for_is_no_decision(client: TestClient) -> No
     assert decisions(client) == before
 
 
-def test_a_bundle_without_examples_or_words_has_a_page_too(tmp_path: Path) -> None:
-    bundle = three_feature_bundle(tmp_path / "three")
-    with page_client(bundle.directory, tmp_path / "logs") as client:
-        text = client.get("/").text
-        assert "Nearest to the limit" in text
-        assert "Granted" in decide(client, {"texts": {"income": "1", "contract": "0"}})["html"]
-
-
 def test_a_wrong_model_is_refused_in_a_sentence_before_gradio_is_loaded(tmp_path: Path) -> None:
     ended = run("-m", "ui", "--model", str(tmp_path), "--port", "0")
     assert ended.returncode == 3
     assert ended.stderr.startswith("expected a model folder")
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_every_model_has_its_page_and_links_lead_between_them(client: TestClient, logs: Path) -> None:
+    led = client.get(ADDRESS[:-1], follow_redirects=False)
+    assert (led.status_code, led.headers["Location"]) == (307, "2.0/")
+    for address, current, links in (
+        ("/", "loan@7", ["./", f".{ADDRESS}"]),
+        (ADDRESS, OTHER, ["../../../../", f"../../../..{ADDRESS}"]),
+    ):
+        config = config_of(client, address)
+        head = str(config["components"])
+        assert config["root"].endswith(address[:-1])
+        assert re.findall(r'<a href="([^"]*)"', head)[:2] == links
+        assert re.findall(r'aria-current="page"[^>]*>[^(]*\(([^)]*)\)', head) == [current]
+    for path in ("theme.css", "livez", "page/template.csv"):
+        assert client.get(ADDRESS + path).status_code == 200, path
+    for path in ("/page/of/loan/7/", "/page/of/", f"{ADDRESS}config", f"{ADDRESS}metrics"):
+        assert client.get(path).status_code == 404, path
+
+
+def test_page_of_a_further_model_without_examples_or_words_decides_with_it(
+    client: TestClient, logs: Path
+) -> None:
+    assert "Nearest to the limit" in client.get(ADDRESS).text
+    form = orjson.dumps({"texts": {"income": "1", "contract": "0"}})
+    answer = client.post(f"{ADDRESS}page/decide", content=form, headers=JSON).json()["html"]
+    assert "Granted" in answer
+    assert f"/models/{quote(OTHER.partition('@')[0])}/versions/2.0/predict" in answer
+    id_ = answer.split("answer ")[1].split("<")[0]
+    (line,) = wait_for_lines(logs, id_)
+    assert line["model"] == OTHER
+    found = client.post("/page/look-up", content=orjson.dumps({"number": id_}), headers=JSON).json()
+    assert "equal to the bit" in found["html"]

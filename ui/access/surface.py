@@ -32,6 +32,10 @@ def is_of_page(path: str) -> bool:
     return path in _PATHS or path.startswith((*_FILES, "/page/"))
 
 
+#: Where a scope says below which path of the server its page is, "" of the first.
+BELOW = "hotrow.below"
+
+
 class PageMount(Mount):
     """Gradio at `/`, as far as the page needs it.
 
@@ -82,4 +86,5 @@ class Confined:
 def _prefix(scope: Scope) -> str:
     """The path under which a proxy shows the page: that of the settings, else what the proxy says."""
     given = scope.get("app_root_path") or Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
-    return given if _PREFIX.fullmatch(given) else ""
+    below: str = scope.get(BELOW, "")
+    return (given if _PREFIX.fullmatch(given) else "") + below

@@ -21,8 +21,8 @@ _CUT = Text(
 )
 
 
-def head_html(title: Text, model: str) -> str:
-    """Title, language and tablist (WAI-ARIA Authoring Practices, tabs with automatic activation)."""
+def head_html(title: Text, model: str, models: str = "") -> str:
+    """Title, links to other `models`, language and tablist (WAI-ARIA, tabs with automatic activation)."""
     tabs = "".join(
         tag(
             "button",
@@ -42,7 +42,7 @@ def head_html(title: Text, model: str) -> str:
     )
     return (
         f'<header class="top"><div class="titles">{tag("h1", title)}'
-        f"{tag('p', _MODEL.put(model=model))}</div>"
+        f"{tag('p', _MODEL.put(model=model))}{models}</div>"
         f'<div class="languages" role="group" {attribute("aria-label", _LANGUAGE)}>{languages}</div></header>'
         f'<div class="tabs" role="tablist" {attribute("aria-label", _TABLIST)}>{tabs}</div>'
         f'<p id="spoken" role="status"></p>'

@@ -115,12 +115,12 @@ def _outcomes(bundle: Bundle, words: Wording) -> dict[str, Any]:
     return {name: Text.same(name) for name in bundle.classes}
 
 
-def many_routes(service: Service) -> list[Route]:
-    """`/page/template.csv`, `/page/many/check` and `/page/many`, for the default model."""
-    many, workbooks = Many(service.models[0]), Workbooks()
+def many_routes(service: Service, model: ServedModel) -> list[Route]:
+    """`/page/template.csv`, `/page/many/check` and `/page/many`, for one model."""
+    many, workbooks = Many(model), Workbooks()
 
     async def template(_: Request) -> Response:
-        return Response(template_csv(service.default.predictor), media_type=_CSV)
+        return Response(template_csv(model.scorer.predictor), media_type=_CSV)
 
     async def check(request: Request) -> Response:
         return await _answered(request, many.check)

@@ -10,7 +10,7 @@ from itertools import pairwise
 from prometheus_client.core import Metric
 
 from server.metrics.drift import MIN_ROWS
-from server.model.bundle import PARITY_FILE
+from server.model.bundle import PARITY_FILE, Bundle
 from server.scoring.service import Service
 from ui.drawing.plots import bars, trend
 from ui.tabs.arms import HEADING, arms_html
@@ -100,10 +100,11 @@ class Operations:
     `count_reviews` tells how many decisions a person looked at, and decided otherwise.
     """
 
-    def __init__(self, service: Service, count_reviews: Callable[[], tuple[int, int]]) -> None:
+    def __init__(
+        self, service: Service, bundle: Bundle, count_reviews: Callable[[], tuple[int, int]]
+    ) -> None:
         self._service, self._count_reviews = service, count_reviews
         self._overrides = (0, 0)
-        bundle = service.default.bundle
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
         self._parity = parity_sentence(bundle.read_json(PARITY_FILE))
         self._looks: deque[MetricsSample] = deque(maxlen=_KEPT)
