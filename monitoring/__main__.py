@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     drift.add_argument(
         "--by", choices=("hour", "day"), help="judge each hour or day (UTC) by itself, and say since when"
     )
-    drift.add_argument("--textfile", type=Path, metavar="FILE", help="write gauges for Prometheus too")
+    _add_gauges(drift)
     for parser_ in (report, drift):
         for name, meaning in (("--since", "lines from this time on"), ("--until", "lines before this time")):
             parser_.add_argument(name, type=_moment, metavar="TIME", help=f"{meaning}, UTC: 2026-03-01T14:00")
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
         "--segment", default="", metavar="FIELD", help="figures for each value of a field too"
     )
     outcomes.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    outcomes.add_argument("--textfile", type=Path, metavar="FILE", help="write gauges for Prometheus too")
+    _add_gauges(outcomes)
     fair = command("fairness", _fairness, "decisions by group; exits 3 where one is accepted too seldom")
     fair.add_argument("--by", required=True, metavar="FIELD", help="a field of the rows, also of context")
     fair.add_argument(
@@ -134,6 +134,11 @@ def main(arguments: Sequence[str]) -> int:
 
     run_command: Callable[[argparse.Namespace, Console], int] = options.run
     return run_command(options, Console())
+
+
+def _add_gauges(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--textfile", type=Path, metavar="FILE", help="write gauges for node_exporter too")
+    parser.add_argument("--push", metavar="URL", help="push these gauges to a Prometheus Pushgateway")
 
 
 def _adder(
@@ -218,12 +223,12 @@ def _told(
 ) -> int:
     import orjson
 
-    from monitoring.drift.textfile import write_drift
+    from monitoring.drift.textfile import drift_gauges
     from monitoring.drift.timeline import to_dicts
+    from monitoring.gauges import put_gauges
     from monitoring.report.terminal import print_drift, print_timeline
 
-    if options.textfile:
-        write_drift(drift, options.textfile)
+    put_gauges(drift_gauges(drift), "hotrow_drift", drift.model, options.textfile, options.push)
     if options.json:
         dates = {one.name: one.start.isoformat() + "Z" for one in begun}
         more = {"periods": to_dicts(periods), "since": dates} if periods else {}
@@ -318,14 +323,14 @@ def _erase(options: argparse.Namespace, console: "Console") -> int:
 def _outcomes(options: argparse.Namespace, console: "Console") -> int:
     import orjson
 
+    from monitoring.gauges import put_gauges
     from monitoring.logs.lines import required_bundle
     from monitoring.outcomes.performance import outcome_report
-    from monitoring.outcomes.terminal import print_outcomes, write_metrics
+    from monitoring.outcomes.terminal import outcome_gauges, print_outcomes
 
     bundle = required_bundle(options.log, options.model, options.lines)
     report = outcome_report(options.log, bundle, options.lines, options.outcomes, options.by, options.segment)
-    if options.textfile:
-        write_metrics(report, options.textfile)
+    put_gauges(outcome_gauges(report), "hotrow_outcomes", report.model, options.textfile, options.push)
     if options.json:
         console.print_json(orjson.dumps(report.to_dict()).decode())
     else:

@@ -1,14 +1,12 @@
-"""Offline drift as gauges, in a file for Prometheus's textfile collector (node_exporter)."""
+"""Offline drift as gauges, for Prometheus."""
 
-from pathlib import Path
-
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge
 
 from monitoring.drift.comparison import DriftReport
 
 
-def write_drift(drift: DriftReport, file: Path) -> None:
-    """PSI and limit of every column, and the number of findings; the file is whole, or as it was."""
+def drift_gauges(drift: DriftReport) -> CollectorRegistry:
+    """PSI and limit of every column, and the number of findings."""
     registry = CollectorRegistry()
     psi, limit = (
         Gauge(f"hotrow_offline_feature_{name}", meaning, ["model", "feature"], registry=registry)
@@ -22,5 +20,4 @@ def write_drift(drift: DriftReport, file: Path) -> None:
         psi.labels(drift.model, column.name).set(column.values.psi)
         limit.labels(drift.model, column.name).set(column.values.limit)
     found.labels(drift.model).set(len(drift.found))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_to_textfile(str(file), registry)
+    return registry

@@ -1,10 +1,9 @@
-"""What outcomes tell, as text for a terminal and as a file for Prometheus's textfile collector."""
+"""What outcomes tell, as text for a terminal and as gauges for Prometheus."""
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -94,14 +93,13 @@ def print_challenge(challenge: Challenge, console: Console) -> None:
     )
 
 
-def write_metrics(report: OutcomeReport, file: Path) -> None:
-    """The figures as gauges, in a file that is there whole or as it was before."""
+def outcome_gauges(report: OutcomeReport) -> CollectorRegistry:
+    """The figures as gauges."""
     registry = CollectorRegistry()
     for name, meaning, value in _gauges(report):
         gauge = Gauge(name, meaning, ["model"], registry=registry)
         gauge.labels(report.model).set(value)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_to_textfile(str(file), registry)
+    return registry
 
 
 def print_fairness(groups: Sequence[FairnessGroup], accepted: str, console: Console) -> None:

@@ -2,14 +2,21 @@
 
 import csv
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 from scipy.stats import hypergeom  # type: ignore[import-untyped]  # it ships none
 
 from monitoring.drift.joint import JointDrift, in_groups, no_longer_together, swapped
+from monitoring.errors import LogError
+from monitoring.gauges import put_gauges
 from server.metrics.column_shifts import ColumnCounts, ColumnShifts, column_shifts, count_of_tests
 from server.metrics.shares import chance_of_more
 from server.model.joint import Joint
@@ -161,14 +168,44 @@ def test_command_names_the_group_and_exits_3(
     assert "Moved in one group alone: income (where contract = none: PSI" in said
 
 
+@contextmanager
+def gateway() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """A place to push to: its address, and the bodies that came, by method and path."""
+    pushed: dict[str, bytes] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            """What a Pushgateway takes as the whole of a group."""
+            pushed[f"{self.command} {self.path}"] = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing on standard error."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", pushed
+        server.shutdown()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:1", "http://127.0.0.1:1", "ftp://x", "http://[", "http://x y"])
+def test_a_gateway_that_is_not_there_is_one_sentence(url: str) -> None:
+    with pytest.raises(LogError, match=re.escape(f"expected a Pushgateway at {url}, got: ")):
+        put_gauges(CollectorRegistry(), "job", "three@1", None, url)
+
+
 def _drift(file: Path, rows: list[dict[str, Any]], folder: Path) -> tuple[int, str]:
     with open(file, "w", newline="") as out:
         writer = csv.DictWriter(out, THREE_FEATURES.names)
         writer.writeheader()
         writer.writerows(rows)
     gauges = file.with_suffix(".prom")
-    done = run("-m", "monitoring", "drift", str(file), "--model", str(folder), "--textfile", str(gauges))
+    with gateway() as (url, pushed):
+        to = ("--textfile", str(gauges), "--push", url)
+        done = run("-m", "monitoring", "drift", str(file), "--model", str(folder), *to)
     assert "Traceback" not in done.stderr
     found = re.findall(r'hotrow_offline_drift_findings\{model="three@1"\} ([\d.]+)', gauges.read_text())
+    assert pushed == {"PUT /metrics/job/hotrow_drift/model/three%401": gauges.read_bytes()}
     assert (float(*found) > 0) == (done.returncode == 3)
     return done.returncode, "\n".join(line for line in done.stdout.splitlines() if line.startswith("Moved"))
