@@ -70,6 +70,11 @@ def _split_by(
         return
     for index, feature in enumerate(features):
         if getattr(feature, member):
+            if forest.is_linear:
+                raise ExportRefused(
+                    f"expected leaves that are constants to show `{member}` of {feature.name}, got "
+                    "linear_tree=true: train without it, or take the member out"
+                )
             trees = [tree for tree in forest.trees if any(split.feature == index for split in tree.splits)]
             yield index, feature, [list(leaves(tree, forest)) for tree in trees]
 

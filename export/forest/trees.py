@@ -31,16 +31,27 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class LinearLeaf:
+    """A leaf that is `constant` plus each coefficient times its feature, added in this order."""
+
+    constant: float
+    features: tuple[int, ...]
+    coefficients: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Tree:
     """One regression tree; without splits it is its only leaf.
 
     `covers` are how much of the training data reached each leaf, in rows or as the
-    library weighs them; empty where the file does not tell.
+    library weighs them; empty where the file does not tell. Of `linear` leaves, as LightGBM's
+    `linear_tree` has them, `leaves` are the values where a feature of theirs is missing.
     """
 
     splits: tuple[Split, ...]
     leaves: tuple[float, ...]
     covers: tuple[float, ...] = ()
+    linear: tuple[LinearLeaf, ...] = ()
 
     def paths(self) -> Iterator[list[tuple[int, bool]]]:
         """For every split the way there: (split, goes left) from the root, itself last."""
@@ -79,6 +90,11 @@ class Forest:
     groups: tuple[int, ...] = ()
     sparse: bool = False
     coded: frozenset[int] = frozenset()
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether some leaf is no constant."""
+        return any(tree.linear for tree in self.trees)
 
     def target(self, tree: int) -> int:
         """The target a tree's leaves are added to."""

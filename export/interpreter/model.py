@@ -94,6 +94,11 @@ def convert_elsewhere(
     inner = _trees(member, told) if member["kind"] == "trees" else booster(member)
     if inner.forest is None:
         raise ExportRefused("expected trees at the end of the pipeline, got gblinear: save it alone")
+    if inner.forest.is_linear:
+        raise ExportRefused(
+            "expected leaves that are constants at the end of the pipeline, got linear_tree=true: save "
+            "the booster alone and prepare its columns before, or train without it"
+        )
     is_sparse = told["sparse"] and member["kind"] == "xgboost"
     forest = replace(inner.forest, sparse=True) if is_sparse else inner.forest
     used = sorted({i for block in told["blocks"] for i in block["columns"]})

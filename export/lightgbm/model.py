@@ -1,6 +1,7 @@
 """LightGBM models: every objective with its own link, read from the model's text."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from export.errors import ExportRefused
@@ -11,6 +12,7 @@ from export.forest.graph import build_graph
 from export.forest.paths import path_arrays
 from export.forest.trees import Missing
 from export.lightgbm.categories import pair
+from export.lightgbm.linear import linear_tree_graph
 from export.lightgbm.source import LightGBMSource
 from export.lightgbm.text import Booster, atof, parse_booster
 from server.model.bundle import SOURCE_FILE
@@ -51,7 +53,7 @@ def convert_lightgbm(
     return Conversion(
         family="lightgbm",
         task=task,
-        graph=lambda metadata: build_graph(booster.forest, metadata),
+        graph=partial(linear_tree_graph if booster.forest.is_linear else build_graph, booster.forest),
         link=link,
         features=tuple(
             _feature(i, name, booster, texts.get(i, ()), thresholds[i], nullable=types.get(i) != {"none"})
@@ -65,7 +67,9 @@ def convert_lightgbm(
         classes=names if task == "multiclass" else (),
         decisions=two_labels(task, labels),
         forest=booster.forest,
-        contributions=lambda: path_arrays(booster.forest, divisor=booster.average),
+        contributions=lambda: (
+            None if booster.forest.is_linear else path_arrays(booster.forest, divisor=booster.average)
+        ),
         gaps=frozenset(i for i, types in _missing_types(booster).items() if types & {"nan", "zero"}),
         record={
             "objective": booster.objective,

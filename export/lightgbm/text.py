@@ -15,6 +15,7 @@ import orjson
 
 from export.errors import ExportRefused
 from export.forest.trees import Forest, Missing, Split, Tree, check_shape
+from export.lightgbm.linear import linear_leaves
 
 _MISSING: tuple[Missing, ...] = ("none", "zero", "nan")
 _CATEGORICAL_BIT = 1
@@ -65,10 +66,6 @@ def parse_booster(text: str) -> Booster:
         raise ExportRefused(
             "expected the text of a LightGBM model, got a file without its header: write it with save_model"
         )
-    if any(block.get("is_linear", "0").strip() != "0" for block in blocks):
-        raise ExportRefused(
-            "expected constant leaves, got linear_tree=true, which is not proven equal: train without it"
-        )
     names = tuple(header["feature_names"].split(" "))
     try:
         targets = int(header["num_tree_per_iteration"])
@@ -98,7 +95,8 @@ def parse_booster(text: str) -> Booster:
 def _check(forest: Forest, names: tuple[str, ...], ranges: tuple[Any, ...]) -> None:
     if len(ranges) != len(names) or len(set(names)) != len(names):
         raise ExportRefused("expected every feature named once, got other names: the file is damaged")
-    if any(split.feature >= len(names) for split in forest.splits()):
+    used = {feature for tree in forest.trees for leaf in tree.linear for feature in leaf.features}
+    if max(used, default=0) >= len(names) or any(split.feature >= len(names) for split in forest.splits()):
         raise ExportRefused("expected splits on the named features, got another feature: the file is damaged")
     if forest.targets < 1 or len(forest.trees) % forest.targets:
         raise ExportRefused("expected whole iterations of trees, got a part of one: the file is damaged")
@@ -154,7 +152,7 @@ def _tree(block: dict[str, str]) -> Tree:
                 "diverged; train again with a min_sum_hessian_in_leaf above 0 or smaller labels"
             )
         if len(leaves) == 1:
-            return Tree((), leaves)
+            return Tree((), leaves, linear=linear_leaves(block, 1))
         columns = (
             _ints(block["split_feature"]),
             _floats(block["threshold"]),
@@ -165,12 +163,13 @@ def _tree(block: dict[str, str]) -> Tree:
         sets = _category_sets(block)
         splits = tuple(_split(*row, sets) for row in zip(*columns, strict=True))
         check_shape(splits, leaves)
+        linear = linear_leaves(block, len(leaves))
     except (KeyError, ValueError, IndexError, OverflowError) as error:
         raise ExportRefused(
             f"expected a complete tree {block.get('Tree', '?')}, got a damaged one ({error}): "
             "save the model again"
         ) from None
-    return Tree(splits, leaves, _covers(block, len(leaves)))
+    return Tree(splits, leaves, _covers(block, len(leaves)), linear)
 
 
 def _covers(block: dict[str, str], leaves: int) -> tuple[float, ...]:

@@ -123,6 +123,11 @@ def _xgboost(estimator: Any) -> Member | None:
 def _converted(conversion: Conversion) -> Member:
     if conversion.forest is None:
         raise ExportRefused("expected trees inside of a scikit-learn model, got gblinear: save it alone")
+    if conversion.forest.is_linear:
+        raise ExportRefused(
+            "expected leaves that are constants inside of a scikit-learn model, got linear_tree=true: save "
+            "the booster alone and prepare its columns before, or train without it"
+        )
     return Member(conversion.forest, conversion.link, conversion.source.margins, conversion.values)
 
 

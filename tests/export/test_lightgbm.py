@@ -5,6 +5,7 @@ Numbers of pitfalls are the rows of the table in `docs/exact-export.md`.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import lightgbm
 import numpy as np
 import pandas  # type: ignore[import-untyped]  # ships no types
 import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from export.assemble import write_conversion
 from export.errors import ExportRefused
 from export.forest.graph import build_graph
 from export.forest.trees import Forest, Split, Tree
@@ -20,7 +24,7 @@ from export.lightgbm.model import convert_lightgbm
 from export.lightgbm.source import LightGBMSource
 from export.lightgbm.text import parse_booster
 from export.load import LoadOptions, from_object
-from server.model.bundle import Bundle
+from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Schema
 from tests.support.export_models import export, lightgbm_bundle, parity_report, rows, target, train_lightgbm
@@ -152,11 +156,46 @@ def test_early_stopping_exports_the_best_iteration(tmp_path: Path) -> None:
     assert predictor.predict(row.tobytes())[0] == expected
 
 
-def test_linear_trees_are_refused_by_name() -> None:
-    """Pitfall 13."""
-    text = train_lightgbm({"objective": "regression", "linear_tree": True}, "value", 3)
-    with pytest.raises(ExportRefused, match="linear_tree=true"):
-        convert_lightgbm(text)
+@pytest.mark.parametrize(
+    ("parameters", "kind"),
+    [
+        ({"objective": "regression", "linear_lambda": 0.1}, "value"),
+        ({"objective": "binary", "use_missing": False}, "binary"),
+        ({"objective": "multiclass", "num_class": 3, "bagging_fraction": 0.5, "bagging_freq": 1}, "classes"),
+        ({"objective": "poisson", "boosting": "dart", "max_depth": 2}, "count"),
+    ],
+)
+def test_linear_leaves_are_exact(parameters: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    """Where a feature of a leaf is missing it has a value of its own; next to zero is zero."""
+    fixed = {"linear_tree": True, "num_leaves": 6, "learning_rate": 0.3}
+    text = train_lightgbm(fixed | parameters, kind, 9, matrix=rows(500), categorical_feature=[3, 4])
+    conversion = convert_lightgbm(text)
+    assert conversion.forest is not None
+    assert {len(leaf.features) > 1 for tree in conversion.forest.trees for leaf in tree.linear} >= {True}
+    bundle = export(tmp_path, conversion)
+    assert bundle.exact
+    assert CONTRIBUTIONS_FILE not in bundle.manifest["files"]
+    asked = rows(400, seed=9, missing=0.2)
+    asked[:40, 0] = 1e-36
+    expected = conversion.source.margins(asked)
+    assert np.array_equal(Predictor(bundle).margins(asked).reshape(expected.shape), expected)
+    alone = [Predictor(bundle).row_margins(row.tobytes()) for row in asked[:5]]
+    assert np.array_equal(np.reshape(alone, expected[:5].shape), expected[:5])
+
+
+def test_what_linear_leaves_cannot_be_is_said(tmp_path: Path) -> None:
+    text = train_lightgbm({"objective": "regression", "linear_tree": True}, "value", 3, matrix=rows(300))
+    conversion = convert_lightgbm(text)
+    up = [replace(conversion.schema.features[0], monotone="up"), *conversion.schema.features[1:]]
+    with pytest.raises(ExportRefused, match="to show `monotone` of Column_0, got linear_tree=true"):
+        write_conversion(tmp_path, conversion, schema=Schema(up), name="m", version="1")
+    with pytest.raises(ExportRefused, match="the linear leaves do not fit"):
+        parse_booster(text.replace("num_features=", "num_features=1 ", 1))
+    pipe = make_pipeline(
+        StandardScaler(), lightgbm.LGBMRegressor(n_estimators=2, linear_tree=True, verbose=-1)
+    )
+    with pytest.raises(ExportRefused, match="inside of a scikit-learn model, got linear_tree=true"):
+        from_object(pipe.fit(rows(300), target(rows(300), "value")), "m", b"", LoadOptions())
 
 
 def test_trees_that_disagree_about_zero_are_refused_by_name() -> None:

@@ -94,6 +94,8 @@ def drawn_lightgbm(random: Random) -> tuple[str, bytes]:
         parameters |= {"bagging_fraction": 0.6, "bagging_freq": 1}
     if kind == "classes":
         parameters["num_class"] = 3
+    linear = random.random() < 0.2 and parameters["objective"] not in ("regression_l1", "quantile", "mape")
+    parameters["linear_tree"] = linear and not parameters["zero_as_missing"]
     data = lightgbm.Dataset(rows, target(random, rows, kind), params={"verbosity": -1})
     booster = lightgbm.train(parameters, data, int(random.integers(1, 15)))
     return "m.txt", booster.model_to_string().encode()
