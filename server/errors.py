@@ -31,7 +31,7 @@ HotrowError
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 PROBLEM_JSON = "application/problem+json"
 #: The header of a response that is the last of its connection, as ASGI writes headers.
@@ -111,15 +111,24 @@ class BadValue(NamedTuple):
     file: str = ""
 
 
+#: Why a field is refused: it is not there, is of another type (or no whole number), is no category of the
+#: model, lies outside of the range, or is no field of the model.
+Reason: TypeAlias = Literal["missing", "kind", "category", "range", "unknown"]
+
+
 class FieldError(ValueError):
     """One bad value: what was expected and what kind came, and where, as a JSON Pointer (RFC 6901).
 
     A feature that refuses a value does not know where it stood: its `pointer` is "".
     """
 
-    def __init__(self, pointer: str, detail: str) -> None:
+    def __init__(self, pointer: str, detail: str, reason: Reason = "kind") -> None:
         super().__init__(detail)
-        self.pointer, self.detail = pointer, detail
+        self.pointer, self.detail, self.reason = pointer, detail, reason
+
+    def at(self, pointer: str, place: str = "") -> "FieldError":
+        """The same of the value that stood there; `place` says so in words, before the detail."""
+        return FieldError(pointer, place + self.detail, self.reason)
 
 
 class Problem(HotrowError):

@@ -137,8 +137,8 @@ FLOORS = {
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
     "ui": "words workbook drawing cases access records tabs several calls framework script page announce "
     "__main__",
-    "monitoring": "errors change_point logs drift outcomes report dashboard operator_rules "
-    "simulated_month __main__",
+    "monitoring": "errors gauges change_point logs drift outcomes report dashboard operator_rules "
+    "simulated_challenger simulated_month __main__",
     "export": "errors request forest lightgbm xgboost catboost onnx sklearn interpreter reading evaluation "
     "load verify assemble command arguments guard unguarded omissions __main__",
     "train": "errors tables synthetic_tables study golden examples card french reasons policy own_table "

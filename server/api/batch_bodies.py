@@ -139,7 +139,7 @@ def _bad_rows(bad: int, unread: int, errors: list[FieldError]) -> UnacceptableRo
 
 def _placed(problem: Problem, position: int, place: str) -> Iterator[FieldError]:
     for error in problem.errors or [FieldError("", problem.detail)]:
-        yield FieldError(f"/rows/{position}{error.pointer}", place + error.detail)
+        yield error.at(f"/rows/{position}{error.pointer}", place)
 
 
 def _json_rows(body: bytes, limit: int) -> list[bytes]:
@@ -163,7 +163,9 @@ def _no_batch(body: bytes, error: Exception) -> Problem:
         kind = UnacceptableRow if isinstance(error, msgspec.ValidationError) else MalformedBody
         return kind(f"{expected}, got: {str(error)[:200]}")
     fields = parse_object(body)  # words what is not JSON, or no object
-    errors = [FieldError(pointer(name), "expected no such member") for name in fields if name != "rows"]
+    errors = [
+        FieldError(pointer(name), "expected no such member", "unknown") for name in fields if name != "rows"
+    ]
     if type(fields.get("rows")) is not list:
         errors.append(FieldError("/rows", "expected an array of rows"))
     return UnacceptableRow(f"{expected}, got another object", errors=errors)
@@ -202,7 +204,7 @@ def _cell_readers(
     """
     beside = {MEMBER, *schema.context} if takes_id(schema) else set(schema.context)
     unknown = [name for name in header if names(name) is None and name not in beside]
-    errors = [FieldError(pointer(name), "expected no such column") for name in unknown]
+    errors = [FieldError(pointer(name), "expected no such column", "unknown") for name in unknown]
     try:
         columns = names.match(header, "the body")
     except ColumnsRefused as error:

@@ -24,8 +24,8 @@ async def problem_response(request: Request, error: Exception) -> Response:
     """A rejected request's problem document, or as the Open Inference Protocol writes it under `/v2`."""
     assert isinstance(error, Problem)
     if error.errors:
-        names = (name_in(field.pointer) for field in error.errors)
-        request.app.state.service.count_rejected(request.path_params, names)
+        fields = ((name_in(field.pointer), field.reason) for field in error.errors)
+        request.app.state.service.count_rejected(request.path_params, fields)
     return error_response(request.url.path, error)
 
 

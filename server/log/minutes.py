@@ -82,7 +82,9 @@ class Minutes:
             size = len(model["bounds"]) + 2
             for outcome, slot in model["answers"]:
                 counts[f"{model['label']}\0{outcome}"] = self._sums(slot, size)
-            counts[f"{model['label']}\0\0"] = self._at(model["refused"].values())
+            reasons = model["reasons"]
+            slots = (first + reason for first in model["refused"].values() for reason in range(reasons))
+            counts[f"{model['label']}\0\0"] = self._at(slots).reshape(-1, reasons).sum(axis=1)
         return counts
 
     def _sums(self, first: int, size: int) -> Slots:

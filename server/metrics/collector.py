@@ -12,7 +12,7 @@ from prometheus_client.samples import Exemplar
 from server.metrics.drift_gauges import drift_families
 from server.metrics.exemplar_table import ExemplarOf
 from server.metrics.layout import SlotLayout
-from server.metrics.names import FROM_THE_START, OBJECTIVE_SECONDS, VALUE
+from server.metrics.names import FROM_THE_START, OBJECTIVE_SECONDS, REFUSED_REASONS, VALUE
 from server.metrics.shared import SharedMetrics, Totals
 
 
@@ -125,16 +125,17 @@ def _prediction_families(layout: SlotLayout, totals: Totals) -> Iterator[Metric]
 
 
 def _refused_fields(layout: SlotLayout, totals: Totals) -> Metric:
-    """Of the fields those that were refused: a model of 600 need not fill the page."""
+    """Of the fields and reasons those that came: a model of 600 need not fill the page."""
     family = CounterMetricFamily(
         "hotrow_refused_fields",
         'Fields that rows were refused for; field "" stands for those that are no feature.',
-        labels=("model", "field"),
+        labels=("model", "field", "reason"),
     )
     for label, slots in layout.refused.items():
-        for field, slot in slots.items():
-            if totals[slot]:
-                family.add_metric((label, field), float(totals[slot]))
+        for field, first in slots.items():
+            for slot, reason in enumerate(REFUSED_REASONS, first):
+                if totals[slot]:
+                    family.add_metric((label, field, reason), float(totals[slot]))
     return family
 
 

@@ -11,6 +11,7 @@ from server.metrics.names import (
     CODES,
     DROP_REASONS,
     METHODS,
+    REFUSED_REASONS,
     RELOAD_RESULTS,
     ROUTES,
     SHED_REASONS,
@@ -89,7 +90,8 @@ class SlotLayout:
         self.predictions: dict[tuple[str, str], Histogram] = {}
         self.statistics: dict[str, dict[str, int]] = {}
         self.drift: dict[str, DriftSlots] = {}
-        #: Fields of rows that were refused, by model; under "" those that are no feature.
+        #: Fields of rows that were refused, by model: a slot for each reason, of which the first is told;
+        #: under "" those that are no feature.
         self.refused: dict[str, dict[str, int]] = {}
         #: Decisions by model, field and group.
         self.groups: dict[tuple[str, str, str], dict[str, int]] = {}
@@ -146,7 +148,7 @@ class SlotLayout:
         refused = self.refused.setdefault(label, {})
         for name in ("", *names):
             if name not in refused:
-                refused[name] = self._take()
+                refused[name] = self._take(len(REFUSED_REASONS))
 
     def register_groups(
         self, label: str, fields: Mapping[str, Sequence[str]], outcomes: Sequence[str]

@@ -1,5 +1,9 @@
 """The routes, methods, codes and reasons that metrics are labelled with; everything else is `other`."""
 
+from typing import get_args
+
+from server.errors import Reason
+
 OTHER = "other"
 #: The one outcome of a model that answers with a value (`Bundle.outcomes`).
 VALUE = ""
@@ -65,6 +69,8 @@ SHED_REASONS = ("inflight",)
 #: What became of a span: its collector took it or did not; no room in the log's ring, or in the queue behind.
 SPAN_RESULTS = ("exported", "failed", "log_full", "queue_full")
 RELOAD_RESULTS = ("ok", "failed")
+#: Why a field of a row was refused, in the order of their slots.
+REFUSED_REASONS: tuple[Reason, ...] = get_args(Reason)
 #: Of a row that a challenger was given: decided (or classed) as it was, or not; no row of its schema, or no
 #: outcome; not scored for want of time.
 CHALLENGER_RESULTS = ("same", "flipped", "rejected", "shed")

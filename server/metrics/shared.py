@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
+from server.errors import Reason
 from server.metrics.exemplar_table import ExemplarOf, ExemplarTable
 from server.metrics.layout import Histogram, SlotLayout
-from server.metrics.names import CODES, METHODS, OTHER, route_label
+from server.metrics.names import CODES, METHODS, OTHER, REFUSED_REASONS, route_label
 from server.model.bundle import Bundle
 
 Totals: TypeAlias = npt.NDArray[np.float64]
@@ -190,13 +191,13 @@ class WorkerMetrics:
         folder = os.fspath(challenger.directory)
         return None if slots is None else {**told, "directory": folder, "slots": slots}
 
-    def count_rejected(self, label: str, fields: Iterable[str]) -> None:
-        """Count fields that a row was refused for."""
+    def count_rejected(self, label: str, fields: Iterable[tuple[str, Reason]]) -> None:
+        """Count fields that a row was refused for, and why."""
         slots = self.shared.layout.refused.get(label, {})
-        for field in fields:
-            slot = slots.get(field, slots.get(""))
-            if slot is not None:
-                self._values[slot] += 1.0
+        for field, reason in fields:
+            first = slots.get(field, slots.get(""))
+            if first is not None:
+                self._values[first + REFUSED_REASONS.index(reason)] += 1.0
 
     def history_plan(self, label: str, outcomes: Sequence[str]) -> dict[str, Any]:
         """Where one model's counters lie of which the observer tells minute by minute, as JSON."""
@@ -206,6 +207,7 @@ class WorkerMetrics:
             "answers": [[outcome, layout.predictions[label, outcome].first] for outcome in outcomes],
             "bounds": layout.predictions[label, outcomes[0]].bounds,
             "refused": layout.refused.get(label, {}),
+            "reasons": len(REFUSED_REASONS),
         }
 
     def scored_rows(

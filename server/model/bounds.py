@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from server.errors import MAX_OF_MATRIX, FieldError, UnacceptableRow
+from server.errors import MAX_OF_MATRIX, FieldError, Reason, UnacceptableRow
 from server.model.schema import MAX_EXACT_INTEGER, Feature, Matrix, Schema
 
 
@@ -40,8 +40,11 @@ class Bounds:
         expected = feature.expected
         if feature.kind == "category":
             expected = f"the code of a category, 0 to {len(feature.categories) - 1}"
-        got = "a missing value" if missing else "a number outside of it"
-        return FieldError(f"/{row}/{feature.name}", f"expected {expected}, got {got}")
+        where = f"/{row}/{feature.name}"
+        if missing:
+            return FieldError(where, f"expected {expected}, got a missing value", "missing")
+        reason: Reason = "category" if feature.kind == "category" else "range"
+        return FieldError(where, f"expected {expected}, got a number outside of it", reason)
 
 
 def limits(feature: Feature) -> tuple[float, float]:

@@ -40,6 +40,7 @@ MAX_NAME = 200
 
 #: Characters of a context field's text.
 MAX_CONTEXT = 200
+NO_FEATURE = "expected no such field: it is no feature of this model"
 CONTEXT_EXPECTED = f"expected a number, a truth or a text of at most {MAX_CONTEXT} characters"
 
 _JSON_TYPE = {
@@ -174,7 +175,7 @@ class Feature:
         if value is None:
             if self.nullable:
                 return math.nan
-            raise FieldError("", f"expected {self.expected}, got null")
+            raise FieldError("", f"expected {self.expected}, got null", "missing")
         if self.kind == "category":
             return self._encode_category(value)
         # bool is an int in Python: a flag takes it, and a number that was one in training.
@@ -185,13 +186,13 @@ class Feature:
             raise FieldError("", f"expected {self.expected}, got {_json_type(value)}")
         low, high = (0, 1) if self.kind == "flag" else self.range
         if not low <= value <= high or abs(value) == math.inf:
-            raise FieldError("", f"expected {self.expected}, got a number outside of it")
+            raise FieldError("", f"expected {self.expected}, got a number outside of it", "range")
         if self.kind != "number" and (value != int(value) or abs(value) > MAX_EXACT_INTEGER):
             raise FieldError("", f"expected {self.expected}, got another number")
         try:
             return float(value)
         except OverflowError:
-            raise FieldError("", f"expected {self.expected}, got a larger integer") from None
+            raise FieldError("", f"expected {self.expected}, got a larger integer", "range") from None
 
     def _encode_category(self, value: Any) -> float:
         for spelling in _spellings(value):
@@ -199,8 +200,9 @@ class Feature:
                 return float(self.categories.index(spelling))
         if self.unknown and type(value) is str:
             return math.nan
-        got = "another string" if type(value) is str else _json_type(value)
-        raise FieldError("", f"expected {self.expected}, got {got}")
+        if type(value) is str:
+            raise FieldError("", f"expected {self.expected}, got another string", "category")
+        raise FieldError("", f"expected {self.expected}, got {_json_type(value)}")
 
     def decode(self, code: float) -> Any:
         """The JSON value that `encode` turns into `code`: the inverse of `encode`."""
@@ -276,20 +278,19 @@ class Schema:
                         errors.append(FieldError(pointer(name), CONTEXT_EXPECTED))
                     continue
                 if len(errors) < MAX_LISTED_ERRORS:
-                    errors.append(
-                        FieldError(pointer(name), "expected no such field: it is no feature of this model")
-                    )
+                    errors.append(FieldError(pointer(name), NO_FEATURE, "unknown"))
                 else:
                     more += 1
                 continue
             try:
                 row[i] = features[i].encode(value)
             except FieldError as error:
-                errors.append(FieldError(pointer(name), error.detail))
+                errors.append(error.at(pointer(name)))
         for i in self._required:
             name = features[i].name
             if name not in fields:
-                errors.append(FieldError(pointer(name), f"expected {features[i].expected}, got nothing"))
+                nothing = f"expected {features[i].expected}, got nothing"
+                errors.append(FieldError(pointer(name), nothing, "missing"))
         if errors:
             raise UnacceptableRow(_summary(len(errors) + more), errors=errors)
         return row.tobytes()
@@ -311,7 +312,7 @@ class Schema:
                 try:
                     matrix[n, i] = feature.encode(value)
                 except FieldError as error:
-                    errors.append(FieldError(f"/{n}{pointer(feature.name)}", error.detail))
+                    errors.append(error.at(f"/{n}{pointer(feature.name)}"))
         if errors:
             raise UnacceptableRow(_summary(len(errors)), errors=errors)
         return matrix

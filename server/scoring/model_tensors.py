@@ -131,7 +131,7 @@ class ModelTensors:
             try:
                 codes[row] = np.nan if text is None else feature.encode(text)
             except FieldError as error:
-                errors.append(FieldError(f"/{row}/{feature.name}", error.detail))
+                errors.append(error.at(f"/{row}/{feature.name}"))
                 if len(errors) == MAX_OF_MATRIX:
                     break
         if errors:

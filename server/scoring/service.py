@@ -12,7 +12,7 @@ from server.access.keys import Keys
 from server.access.tls import Tls, tls_of
 from server.access.watched import WatchedFiles
 from server.compiled.backend import open_backend
-from server.errors import BundleError, NotFound
+from server.errors import BundleError, NotFound, Reason
 from server.log.prediction_log import PredictionLog, SharedLog
 from server.metrics.collector import MetricsCollector
 from server.metrics.exposition import Exposition
@@ -187,8 +187,8 @@ class Service:
             )
         return found
 
-    def count_rejected(self, names: Mapping[str, str], fields: Iterable[str]) -> None:
-        """Count the fields that a row of the model in a path was rejected for; none where there is none."""
+    def count_rejected(self, names: Mapping[str, str], fields: Iterable[tuple[str, Reason]]) -> None:
+        """Count the fields, and why, that a row of the model in a path was rejected for, if there is one."""
         with suppress(NotFound):
             self.metrics.count_rejected(self.asked(names).bundle.label, fields)
 

@@ -103,7 +103,7 @@ def test_a_day_is_told_minute_by_minute_in_bounded_memory(bundle: Bundle) -> Non
         for worker in workers:
             worker.duration("/predict", "POST", "200")(30e-6)
             worker.scored(bundle.label, bundle.outcomes)(0.3, 0)
-            worker.count_rejected(bundle.label, ["income", "unheard of"])
+            worker.count_rejected(bundle.label, [("income", "range"), ("unheard of", "unknown")])
         for counter in counters:
             counter.count([row] * (1 + minute % 3))
         now += 60.0
@@ -160,8 +160,9 @@ def test_any_worker_tells_of_all(bundle: Bundle, tmp_path: Path) -> None:
         assert sum(r.get("income", 0) for r in refused) == 2
         assert sum(r.get("", 0) for r in refused) == 2
         page = scrape(subject.url)
-        fields = ("income", "")
-        assert [total(page, "hotrow_refused_fields_total", field=field) for field in fields] == [2, 2]
+        for field, reason in (("income", "kind"), ("", "unknown")):
+            assert total(page, "hotrow_refused_fields_total", field=field, reason=reason) == 2
+        assert total(page, "hotrow_refused_fields_total") == 4
         assert set(told()["bins"][bundle.label]["columns"]) == set(THREE_FEATURES.names)
         victim = observer_of(subject.pid)
         victim.kill()

@@ -5,9 +5,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -19,12 +20,15 @@ from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import scored
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import workers_of
+from server.errors import UnacceptableRow
 from server.metrics.collector import MetricsCollector
 from server.metrics.exposition import BURST, Exposition
 from server.metrics.layout import SlotLayout
 from server.metrics.names import CODES, METHODS, ROUTES
 from server.metrics.shared import SharedMetrics, WorkerMetrics
+from server.model.bounds import Bounds
 from server.model.bundle import Bundle
+from server.model.schema import Feature, Schema, name_in
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.monitored import monitored_bundle, send_all
 from tests.support.servers import exchange, serving, system_tool
@@ -181,3 +185,38 @@ def test_flood_of_scrapes_renders_few_pages() -> None:
     assert BURST <= len(families) < 100  # as many seconds more would have to pass
     assert b"one 1.0" in pages[0]
     assert pages[-1] == pages[-2]
+
+
+def test_why_a_field_is_refused_is_one_of_five_reasons() -> None:
+    """Of rows as JSON and as numbers, on their way to a page of metrics."""
+    whole = Feature("rooms", kind="integer", minimum=1, maximum=12, nullable=False)
+    schema = Schema([*THREE_FEATURES.features, whole])
+    layout = SlotLayout([])
+    layout.register_fields("m@1", schema.names)
+    shared = SharedMetrics(layout, 1)
+    worker = WorkerMetrics(shared, 0)
+
+    def count(refuse: Callable[[], object]) -> None:
+        with pytest.raises(UnacceptableRow) as refused:
+            refuse()
+        worker.count_rejected("m@1", [(name_in(e.pointer), e.reason) for e in refused.value.errors])
+
+    count(lambda: schema.encode({"income": "much", "contract": "barter", "wealth": 1}))  # and no rooms
+    count(lambda: schema.encode({"income": -1e9, "contract": 7, "rooms": None}))
+    count(lambda: schema.encode({"rooms": 1.5}))
+    matrix = np.array([[9.0, np.nan, 0.0, 99.0], [9.0, np.nan, 0.0, np.nan], [9.0, 77.0, 0.0, 1.0]])
+    count(lambda: Bounds(schema).check(matrix))
+    (family,) = [
+        f for f in MetricsCollector(shared, [{"name": "m"}]).collect() if f.name == "hotrow_refused_fields"
+    ]
+    told = {
+        (s.labels["field"], s.labels["reason"]): s.value for s in family.samples if s.name.endswith("_total")
+    }
+    assert told == {
+        **{("income", reason): 1 for reason in ("kind", "range", "missing")},
+        ("contract", "kind"): 1,
+        ("contract", "category"): 2,
+        ("", "unknown"): 1,
+        ("rooms", "missing"): 3,
+        **{("rooms", reason): 1 for reason in ("kind", "range")},
+    }
