@@ -62,6 +62,21 @@ def test_a_table_becomes_a_workbook_whose_cells_run_nothing() -> None:
     assert float(again.split()[1]) == 0.0123456789012345678
 
 
+def test_no_character_of_a_text_is_lost_on_its_way_through_a_workbook() -> None:
+    """XML has no place for some; Excel writes them as _x0001_, and that itself as _x005F_x0001_."""
+    cells = [f"a{chr(code)}b" for code in (*range(0x20), 0x7F, 0x85, 0xA0, 0x2028, 0xFEFF, 0xFFFE, 0xFFFF)]
+    cells += ["_x0041_", "_x005F_x0041_", "_x005f__x000D_", "_x_", "_xD83D_", "\U0001f600", "__x00e9__"]
+    table = io.StringIO(newline="")
+    csv.writer(table, quoting=csv.QUOTE_ALL).writerows([["text"], *([cell] for cell in cells)])
+    content = child.workbook_of(table.getvalue().encode(), ",", ".")
+    again = csv.reader(io.StringIO(child.csv_of(content).decode(), newline=""))
+    assert [row[0] for row in again][1:] == cells
+    shown = [row[0] for row in openpyxl.load_workbook(io.BytesIO(content)).worksheets[0].values]
+    assert shown[2] == "a_x0001_b"
+    foreign = book_of(["text"], ["line_x000D_\nline"], ["_xD83D_"])
+    assert child.csv_of(foreign).decode() == 'text\n"line\r\nline"\n_xD83D_\n'
+
+
 def test_what_is_too_large_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as file:

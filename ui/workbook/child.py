@@ -25,6 +25,9 @@ MEMORY_BYTES, CPU_SECONDS = 2**30, 90
 REFUSED = 4
 #: A number that is written back as it stands: no leading zeros, no more digits than a float64 has.
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,17})?(?:e[-+]?\d{1,3})?", re.ASCII)
+#: As Excel writes what XML has no place for (ECMA-376 part 1, 22.9.2.19), and what looks like that.
+_OUTSIDE_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
+_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _SHEET = "Scored"
 
 
@@ -101,7 +104,7 @@ def _text(value: Any) -> str:
         return repr(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
     if isinstance(value, datetime | date | time):
         return value.isoformat()
-    return str(value)
+    return _ESCAPED.sub(_unescaped, value) if isinstance(value, str) else str(value)
 
 
 def workbook_of(content: bytes, separator: str, decimal: str) -> bytes:
@@ -138,14 +141,18 @@ def _cell(sheet: Any, text: str, decimal: str) -> Any:
 
     if _NUMBER.fullmatch(figure := text.replace(decimal, ".")):
         return int(figure) if figure.lstrip("-").isdigit() else float(figure)
-    cell = WriteOnlyCell(sheet, value=_plain(text))
+    cell = WriteOnlyCell(sheet, value=_OUTSIDE_XML.sub(_escaped, text))
     cell.data_type = "s"  # never a formula
     return cell
 
 
-def _plain(text: str) -> str:
-    """What a cell may hold: XML takes no control characters."""
-    return "".join(c for c in text if c >= " " or c in "\t\n\r")
+def _escaped(found: re.Match[str]) -> str:
+    return f"_x{ord(found[0]):04X}_"
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    code = int(found[1], 16)
+    return found[0] if 0xD800 <= code < 0xE000 else chr(code)  # half a character is none
 
 
 if __name__ == "__main__":
