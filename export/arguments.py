@@ -6,6 +6,7 @@ from pathlib import Path
 
 from export.reading.label import label
 from export.request import ExportRequest
+from server.cli import input_file
 
 _DESCRIPTION = "`python -m export SOURCE --out DIR`: a bundle from a trained model, tested equal to it."
 
@@ -41,7 +42,7 @@ def parse(arguments: Sequence[str]) -> ExportRequest:
         metavar="FILE",
         help="training rows (.csv, .jsonl, .parquet): kinds, ranges, medians",
     )
-    add("--evaluate", type=Path, metavar="FILE", help="rows with outcomes: an evaluation and a card")
+    add("--evaluate", type=input_file, metavar="FILE", help="rows with outcomes: an evaluation and a card")
     add("--target", metavar="COLUMN", help="the column of outcomes in --evaluate")
     add("--positive", metavar="VALUE", help="the value of --target whose probability is given")
     add("--name", type=label, help="the model's name [the file's]")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.cli import run
+from server.cli import input_file, output_file, run
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from monitoring.drift.comparison import DriftReport
     from monitoring.drift.timeline import Period, Since
-    from monitoring.logs.seals import Seals
     from server.model.bundle import Bundle
 
 #: What was looked for was found: drift, a loss, a response that would differ today.
@@ -30,16 +29,19 @@ def main(arguments: Sequence[str]) -> int:
     command = _adder(commands)
     report = command("report", _report, "figures and plots of a log, in the terminal and as one HTML page")
     report.add_argument(
-        "--html", type=Path, default=Path("runs/report.html"), help="page to write [%(default)s]"
+        "--html", type=output_file, default="runs/report.html", help="page to write [%(default)s]"
     )
     report.add_argument(
         "--check", action="store_true", help="exit 3 if a column drifted or lines are missing, for scripts"
     )
     report.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     report.add_argument(
-        "--outcomes", type=Path, metavar="CSV", help="as of `challenge`: which arm is better, by outcomes"
+        "--outcomes",
+        type=input_file,
+        metavar="CSV",
+        help="as of `challenge`: which arm is better, by outcomes",
     )
-    report.add_argument("--metrics", help="a server's /metrics, URL or file, for the error rate")
+    report.add_argument("--metrics", type=_page, help="a server's /metrics, URL or file, for the error rate")
     drift = command("drift", _drift, "drift of logs or CSV files against the training data; exits 3 on drift")
     drift.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     drift.add_argument(
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         model=False,
     )
     verify.add_argument(
-        "--key-file", type=Path, metavar="FILE", help="look at the seals too: HOTROW_LOG_KEY_FILE"
+        "--key-file", type=input_file, metavar="FILE", help="look at the seals too: HOTROW_LOG_KEY_FILE"
     )
     verify.add_argument(
         "--anchor",
@@ -75,12 +77,15 @@ def main(arguments: Sequence[str]) -> int:
         action="append",
         help="the id of a response, or a client's of a row, a request or a trace (may be repeated)",
     )
-    erase.add_argument("--key-file", type=Path, metavar="FILE", help="the server's HOTROW_LOG_KEY_FILE")
+    erase.add_argument("--key-file", type=input_file, metavar="FILE", help="the server's HOTROW_LOG_KEY_FILE")
     outcomes = command(
         "outcomes", _outcomes, "how good the scores were, by outcomes; exits 3 if worse than promised"
     )
     outcomes.add_argument(
-        "--outcomes", type=Path, metavar="CSV", help="columns KEY,outcome[,at]; without, what is expected"
+        "--outcomes",
+        type=input_file,
+        metavar="CSV",
+        help="columns KEY,outcome[,at]; without, what is expected",
     )
     outcomes.add_argument("--by", choices=("day", "week", "month"), default="month", help="vintages [month]")
     outcomes.add_argument(
@@ -94,14 +99,20 @@ def main(arguments: Sequence[str]) -> int:
         "--cuts", type=_numbers, default=(), metavar="25,40", help="groups of a number: cut here"
     )
     fair.add_argument(
-        "--outcomes", type=Path, metavar="CSV", help="columns KEY,outcome[,at]: errors by group too"
+        "--outcomes",
+        type=input_file,
+        metavar="CSV",
+        help="columns KEY,outcome[,at]: errors by group too",
     )
     fair.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     challenge = command(
         "challenge", _challenge, "what a challenger said of the same rows; exits 3 if it costs more"
     )
     challenge.add_argument(
-        "--outcomes", type=Path, metavar="CSV", help="columns KEY,outcome[,at], KEY an id: costs and AUC too"
+        "--outcomes",
+        type=input_file,
+        metavar="CSV",
+        help="columns KEY,outcome[,at], KEY an id: costs and AUC too",
     )
     challenge.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     month = command(
@@ -137,7 +148,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _add_gauges(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--textfile", type=Path, metavar="FILE", help="write gauges for node_exporter too")
+    parser.add_argument(
+        "--textfile", type=output_file, metavar="FILE", help="write gauges for node_exporter too"
+    )
     parser.add_argument("--push", metavar="URL", help="push these gauges to a Prometheus Pushgateway")
 
 
@@ -176,7 +189,6 @@ def _report(options: argparse.Namespace, console: "Console") -> int:
     challenged = challenges(options.log, bundle, options.outcomes, required=told) if bundle else []
     between = options.since, options.until
     report = make_report(options.log, bundle, options.metrics, options.lines, *between, challenged)
-    options.html.parent.mkdir(parents=True, exist_ok=True)
     options.html.write_text(render(report), encoding="utf-8")
     if options.json:
         console.print_json(orjson.dumps(report.to_dict()).decode())
@@ -260,29 +272,23 @@ def _replay(options: argparse.Namespace, console: "Console") -> int:
 
 
 def _verify(options: argparse.Namespace, console: "Console") -> int:
+    from monitoring.errors import LogError
+    from monitoring.logs.seals import check_seals
     from monitoring.logs.verification import LogVerdict, verify
     from monitoring.logs.verification_text import print_seals, print_verification
 
+    key = _key(options)
+    if options.anchor and key is None:
+        raise LogError("expected --key-file beside --anchor, got none")
     checked = verify(options.log)
     print_verification(checked, console)
-    seals = _seals(options, checked.files)
+    seals = check_seals(checked.files, key, options.anchor) if key is not None else None
     print_seals(seals, checked.files, console)
     if seals is not None and seals.faults:
         return FOUND
     return {LogVerdict.WHOLE: 0, LogVerdict.NOT_PROVABLE: NOT_PROVABLE, LogVerdict.MISSING: FOUND}[
         checked.verdict
     ]
-
-
-def _seals(options: argparse.Namespace, files: "list[Path]") -> "Seals | None":
-    from monitoring.errors import LogError
-    from monitoring.logs.seals import check_seals
-
-    if (key := _key(options)) is not None:
-        return check_seals(files, key, options.anchor)
-    if options.anchor:
-        raise LogError("expected --key-file beside --anchor, got none")
-    return None
 
 
 def _key(options: argparse.Namespace) -> bytes | None:
@@ -371,6 +377,10 @@ def _challenge(options: argparse.Namespace, console: "Console") -> int:
         for one in found:
             print_challenge(one, console)
     return FOUND if any(one.verdict == "worse" for one in found) else 0
+
+
+def _page(text: str) -> str:
+    return text if "://" in text else str(input_file(text))
 
 
 def _numbers(text: str) -> tuple[float, ...]:

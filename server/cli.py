@@ -1,6 +1,7 @@
 """What the commands share: options from settings, and exits instead of tracebacks."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,31 @@ def _option(name: str) -> Callable[[str], object]:
             raise argparse.ArgumentTypeError(f"expected {error}, got {text!r}") from None
 
     return option
+
+
+def output_file(text: str) -> Path:
+    """The file of an option that is written when the work is done: what keeps it from that is told before.
+
+    Its folder is made.
+    """
+    path = Path(text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"expected a file to write, got {text}: {error.strerror}") from None
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        got = "a folder" if path.is_dir() else "one that may not be written"
+        raise argparse.ArgumentTypeError(f"expected a file to write, got {got}: {text}")
+    return path
+
+
+def input_file(text: str) -> Path:
+    """The file of an option that is read late in the work: whether it can be is told before."""
+    path = Path(text)
+    if path.is_dir() or not os.access(path, os.R_OK):
+        got = "a folder" if path.is_dir() else "one that may not be read" if path.exists() else "none"
+        raise argparse.ArgumentTypeError(f"expected a file to read, got {got}: {text}")
+    return path
 
 
 def given(options: argparse.Namespace) -> dict[str, object]:

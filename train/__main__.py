@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.reading.label import label
-from server.cli import run
+from server.cli import output_file, run
 
 if TYPE_CHECKING:
     from train.own_table import Asked
@@ -131,7 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help="names of the decisions below and from the threshold [negative,positive]",
     )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="a page of HTML with plots [OUT.html]")
+    parser.add_argument(
+        "--report", type=output_file, metavar="FILE", help="a page of HTML with plots [OUT.html]"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the bundle [out/NAME]")
     parser.add_argument("--replace", action="store_true", help="write over a bundle that stands there")
     parser.add_argument("--name", type=label, help="the model's name [credit, or the table's]")

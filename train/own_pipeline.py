@@ -18,8 +18,8 @@ from train.study.fit import model_text
 from train.study.html_report import write_report
 from train.study.narrator import Narrator
 from train.study.seeds import EXAMPLES, derived
-from train.study.study import Recipe, Study, decision, provenance, reference, searched, study
-from train.study.target import check_target, writable
+from train.study.study import Recipe, Study, check_recipe, decision, provenance, reference, searched, study
+from train.study.target import writable
 from train.study.tracking import track
 from train.tables.rows import Rows
 
@@ -36,7 +36,7 @@ def train_table(asked: Asked, recipe: Recipe, narrator: Narrator) -> Bundle:
     `TrainingRefused` for rows no model can be learned from; the bundle is written
     whole or not at all. What would refuse it at the end is looked at first.
     """
-    check_target(recipe.out, replace=recipe.replace)
+    check_recipe(recipe)
     table = load_table(asked)
     rows = table.rows
     if policy := asked.document.get("policy"):

@@ -18,8 +18,8 @@ from train.reasons import REASONS
 from train.study.fit import model_text
 from train.study.html_report import write_report
 from train.study.narrator import Narrator
-from train.study.study import Recipe, Study, decision, provenance, reference, study
-from train.study.target import check_target, writable
+from train.study.study import Recipe, Study, check_recipe, decision, provenance, reference, study
+from train.study.target import writable
 from train.study.tracking import track
 from train.tables.data import TableSource, load
 from train.tables.features import CONTEXT, DESCRIBED
@@ -61,7 +61,7 @@ def train(request: Request, narrator: Narrator) -> Bundle:
     the end is looked at first.
     """
     recipe = request.recipe
-    check_target(recipe.out, replace=recipe.replace)
+    check_recipe(recipe)
     with _folder(request) as folder:
         rows, sources = load(folder)
     narrator.read(rows, sources)

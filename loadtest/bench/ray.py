@@ -28,6 +28,7 @@ from loadtest.harness.target import add_model, hotrow, keep_to
 from loadtest.latency.open_loop import closed_loop
 from loadtest.report import machine
 from loadtest.report.progress import console
+from server.cli import output_file
 from server.model.bundle import Bundle
 
 PYTHON = Path(".venv-ray/bin/python")
@@ -147,7 +148,7 @@ def _print(document: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest bench ray", description=__doc__)
     add_model(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there too")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds in turn [5]")
     parser.add_argument("--seconds", type=int, default=3, metavar="S", help="of each server in each [3]")
     return parser

@@ -32,6 +32,7 @@ from loadtest.harness.target import add_model, hotrow, keep_to
 from loadtest.latency.open_loop import LatencyResult, open_loop
 from loadtest.report import machine
 from loadtest.report.progress import console
+from server.cli import output_file
 from server.model.bundle import Bundle
 
 HOTROW = "hotrow"
@@ -54,7 +55,7 @@ class Bench(NamedTuple):
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     add_model(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there too")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds in turn [5]")
     parser.add_argument(
         "--seconds", type=int, default=3, metavar="S", help="of each server in each round [3]"

@@ -13,6 +13,7 @@ from loadtest.faults.scene import FaultSkipped, Scene
 from loadtest.harness.reference_rows import reference_rows
 from loadtest.report import machine
 from loadtest.report.progress import console
+from server.cli import output_file
 from server.errors import HotrowError
 from server.model.bundle import Bundle
 
@@ -33,8 +34,8 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     """The option that says where results are written."""
     parser.add_argument(
         "--results",
-        type=Path,
-        default=RESULTS,
+        type=output_file,
+        default=str(RESULTS),
         metavar="FILE",
         help=f"a JSON file, and a page beside it [{RESULTS}]",
     )

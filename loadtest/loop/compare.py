@@ -18,6 +18,7 @@ from loadtest.report.machine import sentence
 from loadtest.report.noise import FIGURES, MIN_SECONDS, QUIET_SHARE, Difference, compare_figure, quiet
 from loadtest.report.progress import console
 from loadtest.report.result_folder import STACKS_FILE, add_results, find, read_summary
+from server.cli import output_file
 
 #: What must be equal besides the code, and the options that change no figure.
 MACHINE = ("cpu", "usable_cores", "kernel", "python", "packages")
@@ -89,7 +90,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_results(parser)
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON instead of tables")
     parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="write a page with a differential flame graph"
+        "--html", type=output_file, metavar="FILE", help="write a page with a differential flame graph"
     )
 
 

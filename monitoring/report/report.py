@@ -80,6 +80,7 @@ def make_report(
     of status 200 alone, so the error rate is not in it. `challenged` are the bundle's
     challengers, as `challenges` has them. Raises `LogError`.
     """
+    errors = read_errors(metrics) if metrics else None  # before the lines, which may take long
     with open_log(paths, bundle.schema if bundle else None) as log:
         (numbered,) = log.row("select count(seq) from requests")
         verification = verify_table(log.connection, log.files) if numbered else None
@@ -92,7 +93,7 @@ def make_report(
         figures=found,
         anomalies=anomalies(found),
         drift=drift,
-        errors=read_errors(metrics) if metrics else None,
+        errors=errors,
         verification=verification,
         bundle=bundle,
         arms=Arms.of(models, bundle.label, challenged) if bundle else Arms(),

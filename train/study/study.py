@@ -19,6 +19,7 @@ from train.study.fit import fixed
 from train.study.model import DataSplit, Model, boosters, fit_model, split
 from train.study.narrator import Narrator
 from train.study.report import boosters_of_evaluation, evaluation
+from train.study.target import check_target
 from train.study.tune import WHOLE_PARAMETERS, Tuned, tune
 from train.tables.rows import Rows
 
@@ -52,6 +53,17 @@ class Study:
     tuned: Tuned
     model: Model
     figures: dict[str, Any]
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Look first at what would end the work when much of it is done; raises `TrainingRefused`."""
+    check_target(recipe.out, replace=recipe.replace)
+    if recipe.report.is_dir():
+        raise TrainingRefused(
+            f"expected a file for the report, got the folder {recipe.report}: name a --report"
+        )
+    if recipe.like is not None:
+        parameters_of(recipe.like)
 
 
 def study(rows: Rows, recipe: Recipe, narrator: Narrator) -> Study:
