@@ -10,7 +10,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ import uvloop
 from rich.table import Table
 
 from loadtest.bench.bare_run import STRETCHES, bare_run, minimum_us, stretch_us
-from loadtest.harness.in_process import worker
+from loadtest.harness.in_process import Worker, worker
 from loadtest.harness.target import add_model, keep_to, server_core
 from loadtest.report.progress import console
 from server.access.keys import new_key
@@ -30,6 +30,8 @@ from server.model.outcome import judged_row, predict_row
 from server.model.policy import Check, Policy
 from server.model.predictor import Predictor
 from server.model.schema import Feature, Row, Schema
+from server.tracing.spans import span_head
+from server.wire.eligible_head import HEAD_END
 
 #: Then the observer gets a turn.
 PAUSE_SECONDS = 0.01
@@ -42,8 +44,16 @@ WIDTHS = (11, 14, 32, 64, 128, 256, 600)
 
 #: A sampled parent, of a trace that no request has twice.
 TRACE = b"traceparent: 00-%032x-b7ad6b7169203331-01"
-#: Nobody listens at the port of RFC 863: spans are made, handed on and dropped.
-NO_COLLECTOR = "http://127.0.0.1:9"
+#: What a span costs the worker: the process that sends them is on the same core, and only reads.
+SPANS_ON = {
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+    "OTEL_BSP_SCHEDULE_DELAY": "3600000",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1000000",
+}
+
+
+#: About what a response of a binary classifier has.
+RESPONSE_BYTES = 120
 
 
 class Piece(NamedTuple):
@@ -110,18 +120,40 @@ async def measure(model: Path, folder: Path) -> list[Piece]:
                 for name, line in (
                     ("the same with a header that no request has twice", b"x-correlation-id: %032x"),
                     ("the same with such an X-Request-ID, logged and sent back", b"x-request-id: %032x"),
-                    ("the same with such a traceparent, its trace logged", TRACE),
                 )
             ],
         ]
-    with _environment(OTEL_EXPORTER_OTLP_ENDPOINT=NO_COLLECTOR):
-        async with worker(model, folder / "traced") as traced:
-            receive = traced.protocol.data_received
-            found += [
-                Piece("with spans on, no traceparent", await _us(receive, traced.requests)),
-                Piece("with a span", await _us(receive, _changing(TRACE, traced.requests))),
-            ]
-    return found + await _keys(model, folder)
+    return [*found, *await _spans(model, folder), *await _keys(model, folder)]
+
+
+async def _spans(model: Path, folder: Path) -> list[Piece]:
+    """The same requests where none has a span and where those of sampled parents have."""
+    async with worker(model, folder / "untraced") as without:
+        with _environment(SPANS_ON):
+            async with worker(model, folder / "traced") as traced:
+                plain, parents = without.requests, _changing(TRACE, without.requests)
+                bare, spanned = (side.protocol.data_received for side in (without, traced))
+                return await _in_turn(
+                    {
+                        "through the protocol again, no traceparent": (bare, plain),
+                        "the same with spans on": (spanned, plain),
+                        "a traceparent that no request has twice": (bare, parents),
+                        "the same with spans on, so with a span": (spanned, parents),
+                        "of it the span alone": (_noting(traced), parents[:1]),
+                    }
+                )
+
+
+def _noting(traced: Worker) -> Callable[[Any], Any]:
+    """What a protocol does of a request that has a span, beside answering it."""
+    spans, content = traced.protocol._fast_path.spans, b"x" * RESPONSE_BYTES
+    head, parent = span_head("POST", "/predict", "200", "/predict"), (TRACE % 1).partition(b" ")[2]
+
+    def note(_: Any) -> None:
+        if spans.takes(parent):
+            spans.note(parent, head, content, 0, time.perf_counter_ns())
+
+    return note
 
 
 async def _keys(model: Path, folder: Path) -> list[Piece]:
@@ -135,14 +167,25 @@ async def _keys(model: Path, folder: Path) -> list[Piece]:
         worker(model, folder / "keyed", keys_file=keys_file) as keyed,
     ):
         requests = [with_line(b"x-api-key: " + key.encode(), request) for request in free.requests]
-        best = [float("inf")] * 2
-        for _ in range(2):  # in turn: the two differ by less than the machine does
-            for side, each in enumerate((free, keyed)):
-                best[side] = min(best[side], await _us(each.protocol.data_received, requests))
-    return [
-        Piece("through the protocol with an X-API-Key that is not asked for", best[0]),
-        Piece("the same where keys are asked for", best[1]),
-    ]
+        heads = [request[: request.find(HEAD_END) + len(HEAD_END)] for request in requests]
+        return await _in_turn(
+            {
+                "an X-API-Key that is not asked for": (free.protocol.data_received, requests),
+                "the same where keys are asked for": (keyed.protocol.data_received, requests),
+                "of it to know the head": (free.protocol._fast_path.eligible, heads),
+                "and with its key": (keyed.protocol._fast_path.eligible, heads),
+            }
+        )
+
+
+async def _in_turn(sides: Mapping[str, tuple[Callable[[Any], Any], Sequence[bytes]]]) -> list[Piece]:
+    """The shortest stretch of each side, which take turns: they differ by less than the machine does."""
+    best = dict.fromkeys(sides, float("inf"))
+    for _ in range(STRETCHES):
+        for name, (call, arguments) in sides.items():
+            best[name] = min(best[name], stretch_us(call, arguments))
+            await asyncio.sleep(PAUSE_SECONDS)
+    return [Piece(name, us) for name, us in best.items()]
 
 
 async def _decisions(predictor: Predictor, rows: Sequence[Row]) -> list[Piece]:
@@ -171,7 +214,7 @@ def with_line(line: bytes, request: bytes) -> bytes:
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(variables)
     try:

@@ -107,7 +107,7 @@ class PredictionLog:
         self._lines = self._dropped = 0
         tracing = self._shared.tracing
         #: Which requests have a span, and where it is noted; None if there are none.
-        self.spans = Spans(self._put_span, metrics.span_dropped, tracing.share) if tracing else None
+        self.spans = Spans(self._put, SPAN, metrics.span_dropped, tracing.share) if tracing else None
         self._unsaid: list[tuple[int, int]] = []
         self._started = False
         self._timer: asyncio.TimerHandle | None = None
@@ -193,9 +193,6 @@ class PredictionLog:
             self._lines += len(responses)
 
         return write
-
-    def _put_span(self, began_ns: int, ended_ns: int, text: bytes) -> bool:
-        return self._put(0, began_ns, ended_ns, 0, 0.0, b"", text, b"", SPAN)
 
     def _drop(self) -> None:
         self._dropped += 1

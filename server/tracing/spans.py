@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from typing import Protocol
 from urllib.parse import quote
 
 #: Of `traceparent`'s flags the lowest bit says whether the parent is sampled.
@@ -12,20 +11,15 @@ _MAX_PATH = 256
 MAX_CONTENT_BYTES = 2048
 
 
-class PutSpan(Protocol):
-    """Notes when a request began and ended by `perf_counter_ns`, and its text; False without room."""
-
-    def __call__(self, began_ns: int, ended_ns: int, text: bytes, /) -> bool: ...  # noqa: D102
-
-
 class Spans:
     """Which requests of one worker have a span, and where it is noted.
 
-    `share` of those that come without a parent have one.
+    `put` is the writer of the log's ring, and `kind` what it calls a span there. `share` of the
+    requests that come without a parent have one.
     """
 
-    def __init__(self, put: PutSpan, drop: Callable[[], None], share: float) -> None:
-        self._put, self._drop, self._share = put, drop, share
+    def __init__(self, put: Callable[..., bool], kind: int, drop: Callable[[], None], share: float) -> None:
+        self._put, self._kind, self._drop, self._share = put, kind, drop, share
 
     def takes(self, parent: bytes) -> bool:
         """Whether a request with this `traceparent`, empty for none, has a span."""
@@ -37,10 +31,11 @@ class Spans:
         """Note a request that is answered: `head` is `span_head`, `content` what was sent."""
         if len(content) > MAX_CONTENT_BYTES:
             content = b""
-        if not self._put(began_ns, ended_ns, b"%b %b%b" % (parent or b"-", head, content)):
+        # The ring joins the pieces, which is all that is done to them here.
+        if not self._put(0, began_ns, ended_ns, 0, 0.0, parent or b"-", head, content, self._kind):
             self._drop()
 
 
 def span_head(method: str, path: str, status: str, label: str) -> bytes:
     """The request line of a span: method, status, route by its label in the metrics, path."""
-    return f"{method} {status} {label} {quote(path)[:_MAX_PATH]}\n".encode()
+    return f" {method} {status} {label} {quote(path)[:_MAX_PATH]}\n".encode()

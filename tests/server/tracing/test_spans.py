@@ -1,6 +1,7 @@
 """Spans that a collector takes: of which requests, what they say, and that nothing waits for a collector."""
 
 import json
+import mmap
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import Subject
 from loadtest.harness.target import started
+from server.log.ring import SPAN, Ring, ring_bytes
 from server.metrics.layout import SlotLayout
 from server.metrics.names import route_label
 from server.tracing.exporter import Sender
@@ -177,13 +179,8 @@ def test_the_sender_is_started_again(client: httpx.Client, server: Subject, coll
 def test_without_a_parent_a_request_begins_a_trace(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines: list[bytes] = []
-
-    def put(began_ns: int, ended_ns: int, text: bytes) -> bool:
-        lines.append(b"%d %d %b" % (began_ns, ended_ns - began_ns, text.replace(b"\n", b"\t", 1)))
-        return True
-
-    spans = Spans(put, pytest.fail, share=1.0)
+    ring = Ring(mmap.mmap(-1, ring_bytes(2**16)))
+    spans = Spans(ring.writer(), SPAN, pytest.fail, share=1.0)
     assert spans.takes(b"")
     assert not spans.takes(f"00-{TRACES[80]}-{PARENT}-02".encode())
     paths = {"/v2/models/a\nb/infer": "500", "/models/x/versions/2/predict": "503"}
@@ -193,6 +190,10 @@ def test_without_a_parent_a_request_begins_a_trace(
     monkeypatch.setenv("OTEL_SERVICE_NAME", "lending")
     layout = SlotLayout([("m@1", ("a", "b"))])
     values = memoryview(bytearray(layout.slots * 8)).cast("d")
+    noted = ring.take(2**16).spans
+    lines = [
+        b"%d %d %b" % (began, ended - began, text.replace(b"\n", b"\t", 1)) for began, ended, text in noted
+    ]
     Sender(layout.tracing_plan(), values).send([*lines, b"no span"])
     taken = [taken for taken in collector.spans if taken.resource["service.name"] == "lending"]
     assert [(t.span.name, t.attributes["url.path"], t.attributes["error.type"]) for t in taken] == [
