@@ -153,5 +153,5 @@ def test_option_that_lacks_its_other_names_both(given: str, capsys: pytest.Captu
     pairs = {"--evaluate": "--target", "--fn-cost": "--fp-cost"}
     other = (pairs | {b: a for a, b in pairs.items()})[given]
     with pytest.raises(SystemExit):
-        parse(["model.txt", "--out", "bundle", given, "1"])
+        parse(["model.txt", "--out", "bundle", given, "README.md" if given == "--evaluate" else "1"])
     assert capsys.readouterr().err.endswith(f"argument {given}: expected {other} with it\n")

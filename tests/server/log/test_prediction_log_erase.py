@@ -21,6 +21,7 @@ from server.log.journal import LogJournal
 from server.log.reviews import Reviews
 from server.model.bundle import Bundle
 from tests.support.bundles import THREE_FEATURES, sample_rows
+from tests.support.commands import run_inside
 from tests.support.monitored import logged, monitored_bundle, send_all
 from tests.support.servers import exchange, post, run, serving
 
@@ -238,14 +239,14 @@ def test_line_that_is_none_of_a_log_is_named_and_nothing_is_changed(tmp_path: Pa
     [
         (("--subject", "Smith"), "expected a subject of 32 hexadecimal digits"),
         (("--value", "income=1"), "expected --value FIELD=VALUE and --key-file"),
-        (("--value", "income", "--key-file", "key"), "expected --value FIELD=VALUE and --key-file"),
+        (("--value", "income", "--key-file", "README.md"), "expected --value FIELD=VALUE and --key-file"),
     ],
 )
 def test_a_subject_that_is_none_is_refused_in_one_sentence(
     tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     file = _log(tmp_path, {})
-    done = run("-m", "monitoring", "erase", str(file), *arguments)
+    done = run_inside("-m", "monitoring", "erase", str(file), *arguments)
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr
