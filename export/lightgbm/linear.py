@@ -1,4 +1,4 @@
-"""LightGBM's `linear_tree`: leaves that are sums of coefficient times feature, read and as a graph.
+"""LightGBM's `linear_tree` as a graph: leaves that are sums of coefficient times feature.
 
 Source: `Tree::Predict` in LightGBM's `tree.h`. A leaf's sum starts at its constant and adds one term
 after the other; where one of its features is missing the leaf has a value of its own instead. Values
@@ -7,7 +7,6 @@ next to zero count as zero here, too.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,25 +16,6 @@ from export.forest.extremes import ZERO_BAND
 from export.forest.graph import OPSETS, serialize, tree_nodes
 from export.forest.trees import Forest, LinearLeaf
 from server.model.files import INPUT, OUTPUT
-
-
-def linear_leaves(block: Mapping[str, str], leaves: int) -> tuple[LinearLeaf, ...]:
-    """The leaves of a tree of the text, none of one whose leaves are constants; `ValueError` if damaged."""
-    if block.get("is_linear", "0").strip() == "0":
-        return ()
-    counts = list(map(int, block["num_features"].split()))
-    constants = list(map(float, block["leaf_const"].split()))
-    features = list(map(int, block["leaf_features"].split()))
-    coefficients = list(map(float, block["leaf_coeff"].split()))
-    if not len(counts) == len(constants) == leaves or not sum(counts) == len(features) == len(coefficients):
-        raise ValueError("the linear leaves do not fit their number")
-    if not np.isfinite([*constants, *coefficients]).all() or min(features, default=0) < 0:
-        raise ValueError("a linear leaf has a number that is none")
-    feature, coefficient = iter(features), iter(coefficients)
-    return tuple(
-        LinearLeaf(constant, tuple(islice(feature, count)), tuple(islice(coefficient, count)))
-        for constant, count in zip(constants, counts, strict=True)
-    )
 
 
 def linear_tree_graph(forest: Forest, metadata: Mapping[str, str]) -> bytes:

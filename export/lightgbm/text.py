@@ -15,7 +15,7 @@ import orjson
 
 from export.errors import ExportRefused
 from export.forest.trees import Forest, Missing, Split, Tree, check_shape
-from export.lightgbm.linear import linear_leaves
+from export.lightgbm.leaves import linear_leaves
 
 _MISSING: tuple[Missing, ...] = ("none", "zero", "nan")
 _CATEGORICAL_BIT = 1
