@@ -17,7 +17,7 @@ SERVER = {
     "numpy": "numpy", "onnxruntime": "onnxruntime", "msgspec": "msgspec", "orjson": "orjson",
     "starlette": "starlette", "uvicorn": "uvicorn", "uvloop": "uvloop", "httptools": "httptools",
     "gunicorn": "gunicorn", "uvicorn_worker": "uvicorn-worker", "prometheus_client": "prometheus-client",
-    "psutil": "psutil",
+    "psutil": "psutil", "backports" if sys.version_info < (3, 14) else "compression": "backports.zstd",
 }  # fmt: skip
 #: A file each for a connection, and some for the process.
 ENOUGH_FILES = 4096
