@@ -10,7 +10,7 @@ const PIECE = 2 ** 16;
 const MOST_ROWS = Number(root.dataset.most);
 const BEGINNING = Math.min(40, MOST_ROWS);
 
-let chosen = { name: "", text: "", separator: "", decimal: "", skipped: 0 }; // they change together
+let chosen = { name: "", text: "", separator: "", decimal: "", skipped: 0, columns: {} }; // they change together
 let run = 0;
 let result = null;
 let unsaved = false;
@@ -101,6 +101,7 @@ function send(path, piece) {
   const said = new URLSearchParams({ first: piece.first });
   if (chosen.separator) said.set("separator", chosen.separator);
   if (chosen.decimal) said.set("decimal", chosen.decimal);
+  if (Object.keys(chosen.columns).length) said.set("columns", JSON.stringify(chosen.columns));
   return hotrow.post(`page/many${path}?${said}`, piece.content, "text/csv");
 }
 
@@ -125,22 +126,30 @@ async function take(file) {
     return;
   }
   if (number !== run) return;
-  chosen = { name: file.name, decimal: "", ...prepared(text) };
+  chosen = { name: file.name, decimal: "", columns: {}, ...prepared(text) };
+  await check(number);
+}
+
+// What the server says of the file's beginning, and of its columns.
+async function check(number) {
   result = null;
   offer("score_all");
-  ({ text } = chosen);
+  const { name, text } = chosen;
   try {
     const head = endOfRecord(text, 0);
     const beginning = { first: breaks(text.slice(0, head)) + 1 + chosen.skipped, content: text.slice(0, endOfPiece(text, head, BEGINNING)) };
     const checked = await send("/check", beginning);
     if (number !== run) return;
     hotrow.reachable(true);
+    part(".preview .score").hidden = Boolean(checked.problem);
+    preview.hidden = !checked.html;
+    part(".content").innerHTML = checked.html ?? "";
+    part(".file").textContent = `${name} · ${hotrow.say("rows", { count: hotrow.number(rowsAbout(text)) })}`;
     if (checked.problem) return complain(checked.problem);
+    complain();
     // A piece alone may not tell how the file is written: what its beginning told goes along.
     Object.assign(chosen, { separator: checked.separator, decimal: checked.decimal });
-    part(".file").textContent = `${file.name} · ${hotrow.say("rows", { count: hotrow.number(rowsAbout(text)) })}`;
-    part(".content").innerHTML = checked.html + listed(checked.faults);
-    preview.hidden = false;
+    part(".content").insertAdjacentHTML("beforeend", listed(checked.faults));
   } catch (error) {
     if (number === run) failed(error);
   }
@@ -282,6 +291,7 @@ drop.addEventListener("drop", (event) => {
 root.addEventListener("click", (event) => {
   const kinds = event.target.closest("button")?.classList;
   if (kinds?.contains("score")) score();
+  if (kinds?.contains("map")) map();
   // The piece under way is counted and logged by now: its answer is waited for.
   if (kinds?.contains("stop")) stopping = true;
   if (kinds?.contains("save")) {
@@ -290,6 +300,14 @@ root.addEventListener("click", (event) => {
   }
   if (kinds?.contains("save-workbook")) saveWorkbook(event.target);
 });
+
+// What somebody says that columns mean; a feature that is meant twice is the server's to refuse.
+function map() {
+  const meant = [...root.querySelectorAll(".mapping select")].filter((select) => select.value);
+  chosen.columns = Object.fromEntries(meant.map((select) => [select.dataset.column, select.value]));
+  summary.hidden = true;
+  check((run += 1));
+}
 
 async function saveWorkbook(button) {
   button.setAttribute("aria-busy", "true");

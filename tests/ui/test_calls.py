@@ -273,6 +273,39 @@ def test_columns_are_checked_before_a_row_is_scored(client: TestClient) -> None:
     assert "got bytes of none of them from line 1" in other
 
 
+def test_columns_of_other_names_are_asked_about_and_mean_what_was_said(client: TestClient) -> None:
+    theirs = {"<i>Credit amount": "AMT_CREDIT", "age in years": "AGE_YEARS", "xyz": "AMT_INCOME_TOTAL"}
+    content = table_of([RISKY], client="C-1")
+    for name, feature in theirs.items():
+        content = re.sub(rf"\b{feature}\b", name, content, count=1)
+
+    def call(path: str, columns: Any) -> dict[str, Any]:
+        said = {"columns": columns if isinstance(columns, str) else json.dumps(columns)}
+        answer: dict[str, Any] = client.post(path, params=said, content=content, headers=CSV).json()
+        return answer
+
+    asked = call("/page/many/check", {})
+    assert asked["problem"].startswith("expected the columns A")
+    assert "<i>" not in asked["html"]
+    lists = re.findall(r'data-column="([^"]*)">(.*?)</select>', asked["html"], re.DOTALL)
+    assert [html.unescape(name) for name, _ in lists] == ["client", *sorted(theirs, key=content.index)]
+    proposed = {html.unescape(n): re.findall(r'value="([^"]*)" selected', options) for n, options in lists}
+    assert proposed["<i>Credit amount"] == ["AMT_CREDIT"]
+    assert proposed["age in years"] == ["AGE_YEARS"]
+    assert proposed["xyz"] == proposed["client"] == []
+    checked = call("/page/many/check", theirs)
+    assert checked["faults"] == []
+    assert 'value="AMT_INCOME_TOTAL" selected' in checked["html"]  # what was said can be changed
+    (row,) = csv.DictReader(
+        io.StringIO("".join(call("/page/many", theirs)[part] for part in ("header", "csv")))
+    )
+    assert float(row["probability"]) == client.post("/predict", json=RISKY).json()["probability"]
+    assert row["age in years"] == str(RISKY["AGE_YEARS"])  # the file keeps its own names
+    for wrong in ("{", "[]", {"xyz": 7}, {"nobody": "AMT_CREDIT"}, {"xyz": "nothing"}):
+        assert "expected" in call("/page/many", wrong)["problem"]
+    assert "one column for AMT_CREDIT" in call("/page/many", theirs | {"xyz": "AMT_CREDIT"})["problem"]
+
+
 def test_file_that_was_scored_before_can_be_scored_again(client: TestClient) -> None:
     content = table_of([RISKY], decision="x", probability="1")
     answer = client.post("/page/many", content=content, headers=CSV).json()

@@ -239,6 +239,66 @@ def test_a_file_with_faults_names_line_and_column(open_page: Visit) -> None:
     expect(page.locator(".many .problem")).to_contain_text("is a quote never closed?")
 
 
+def test_columns_of_other_names_are_mapped_once_and_scored(open_page: Visit) -> None:
+    page = open_page.page
+    open_page.open("many")
+    file = file_of(30)
+    content = re.sub(rb"\bAMT_CREDIT\b", b"Loan sum", file["buffer"], count=1)  # type: ignore[call-overload]
+    content = content.replace(b"AGE_YEARS", b'"Age, years"', 1)
+    page.locator("#file").set_input_files({**file, "buffer": content})  # type: ignore[arg-type]
+    expect(page.locator(".many .problem")).to_contain_text("expected the column")
+    expect(page.get_by_role("button", name="Score all rows")).to_have_count(0)  # nothing can be scored yet
+    assert page.get_by_label("Age, years").input_value() == "AGE_YEARS"
+    page.get_by_label("Loan sum").select_option("AMT_CREDIT")
+    assert_accessible(open_page, "columns to map")
+    page.locator(".mapping").scroll_into_view_if_needed()
+    page.screenshot(path=OUTPUT / "page-mapping.png")
+    page.get_by_role("button", name="Use these columns").click()
+    page.get_by_role("button", name="Score all rows").click()
+    expect(page.locator(".summary .figures strong").first).to_have_text("30")
+    expect(page.locator(".many .problem")).to_have_text("")
+
+
+#: What a person sees of the page at 200 %: half of the screen's pixels, and what is wrong with it.
+_CUT = """() => {
+    const wrong = [];
+    const root = document.documentElement;
+    if (root.scrollWidth > innerWidth) wrong.push(`the page is ${root.scrollWidth} wide`);
+    const seen = (node) => node.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true });
+    for (const node of document.querySelectorAll(".panel-of-tab *, #header *")) {
+        if (!seen(node) || node.closest("[aria-hidden=true], svg, .visually-hidden")) continue;
+        const style = getComputedStyle(node);
+        const cuts = style.overflowX === "hidden" || style.overflowX === "clip";
+        const isWider = node.scrollWidth > node.clientWidth + 1 && node.clientWidth > 1;
+        if (cuts && isWider && node.textContent.trim())
+            wrong.push(`cut: ${node.tagName}.${node.className}: ${node.textContent.trim().slice(0, 40)}`);
+    }
+    const controls = "button, select, a[href], input:not([type=file], [type=radio])";
+    for (const node of document.querySelectorAll(controls)) {
+        if (!seen(node) || !node.offsetParent) continue;
+        node.scrollIntoView({ block: "center", inline: "nearest" });
+        const { left, top, width, height } = node.getBoundingClientRect();
+        const on = document.elementFromPoint(left + width / 2, top + height / 2);
+        if (on && !node.contains(on) && !on.contains(node) && !on.closest("label")?.contains(node))
+            wrong.push(`covered: ${node.tagName}.${node.className} by ${on.tagName}.${on.className}`);
+    }
+    return wrong;
+}"""
+
+
+def test_at_200_percent_nothing_is_cut_or_covered_on_any_tab(open_page: Visit) -> None:
+    page = open_page.page
+    page.set_viewport_size({"width": DESKTOP["width"] // 2, "height": DESKTOP["height"] // 2})
+    try:
+        decide(open_page, "risky")
+        for tab in TABS:
+            open_page.open(tab)
+            assert page.evaluate(_CUT) == [], tab
+            page.screenshot(path=OUTPUT / f"page-200-{tab}.png")
+    finally:
+        page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
+
+
 def test_of_two_files_the_last_counts_and_a_stop_says_what_was_done(open_page: Visit) -> None:
     page = open_page.page
     open_page.open("many")

@@ -4,7 +4,7 @@ import asyncio
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,12 +34,16 @@ ANY = Options()
 
 
 class UploadedTable(NamedTuple):
-    """The header and the records of a piece; `lines` says on which line each record begins."""
+    """The header and the records of a piece; `lines` says on which line each record begins.
+
+    `renames` are features by the names of columns that mean them because somebody said so.
+    """
 
     header: tuple[str, ...]
     dialect: Dialect
     records: list[list[str]]
     lines: list[int]
+    renames: Mapping[str, str] = {}  # a named tuple's, never changed
 
     @property
     def delimiter(self) -> str:
@@ -57,14 +61,19 @@ class TableRows(NamedTuple):
 
 
 def read_table(
-    body: bytes, first_line: int, most: int, schema: Schema, options: Options = ANY
+    body: bytes,
+    first_line: int,
+    most: int,
+    schema: Schema,
+    options: Options = ANY,
+    renames: Mapping[str, str] | None = None,
 ) -> UploadedTable:
     """The table in a header and up to `most` records, the first on `first_line` of its file.
 
     Raises `MalformedBody` if it is no CSV, `UnacceptableRow` if there are more
     records, or if there is no header.
     """
-    table = csv_text(body, FeatureNames(schema), options, "the file")
+    table = csv_text(body, FeatureNames(schema, renames), options, "the file")
     shift = first_line - table.head.first_line
     records: list[list[str]] = []
     lines: list[int] = []
@@ -73,13 +82,13 @@ def read_table(
         lines.append(line)
     if not any(table.head.names):
         raise UnacceptableRow("expected a first line with the names of the columns, got an empty one")
-    return UploadedTable(table.head.names, table.dialect, records, lines)
+    return UploadedTable(table.head.names, table.dialect, records, lines, renames or {})
 
 
 def columns_of(table: UploadedTable, schema: Schema) -> dict[str, int]:
     """The position of each feature's column; raises `UnacceptableRow` if there is none, or one twice."""
     try:
-        return FeatureNames(schema).match(table.header, "the file").positions
+        return FeatureNames(schema, table.renames).match(table.header, "the file").positions
     except ColumnsRefused as error:
         raise UnacceptableRow(str(error)) from None
 

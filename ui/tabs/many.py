@@ -4,6 +4,7 @@ The server keeps nothing between two pieces: the file is put together in the
 browser, and a piece costs the others no more than one small batch.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from ui.access.login import USER
 from ui.cases.decide import told
 from ui.cases.examples import examples_of
 from ui.cases.table import TableRows, UploadedTable, columns_of, read_rows, read_table, written
+from ui.tabs.mapping import ColumnMapping
 from ui.words.labels import Labels
 from ui.words.text import NBSP, Text, scroll, tag
 from ui.words.wording import Wording, decided
@@ -133,7 +135,8 @@ def many_routes(service: Service, model: ServedModel) -> list[Route]:
         body = await read_body(request, min(MAX_PIECE_BYTES, service.settings.max_body_bytes))
         try:
             most = service.settings.max_batch_rows
-            table = read_table(body, _first_line(request), most, many.schema, _options(request))
+            renames = _renames(request)
+            table = read_table(body, _first_line(request), most, many.schema, _options(request), renames)
             content = await work(table, request.scope.get(USER, ""))
         except (MalformedBody, UnacceptableRow) as problem:
             content = {"problem": problem.detail}
@@ -171,6 +174,17 @@ def _first_line(request: Request) -> int:
     return int(first) if first.isascii() and first.isdigit() and len(first) < 10 else 2
 
 
+def _renames(request: Request) -> dict[str, str]:
+    """What somebody said that columns mean: features by names of the file."""
+    try:
+        given = orjson.loads(request.query_params.get("columns", "{}"))
+    except orjson.JSONDecodeError:
+        given = None
+    if not isinstance(given, dict) or not all(isinstance(name, str) for name in given.values()):
+        raise UnacceptableRow("expected features by the names of columns, got something else")
+    return given
+
+
 def _options(request: Request) -> Options:
     """How the file is written, as its beginning told: a piece alone may not."""
     separator, decimal = request.query_params.get("separator"), request.query_params.get("decimal")
@@ -199,14 +213,19 @@ class Many:
     def __init__(self, model: ServedModel) -> None:
         self._model, self._rows, self._bundle = model, model.rows, model.bundle
         self.schema, self._labels = self._bundle.schema, Labels.of(self._bundle)
+        self._mapping = ColumnMapping(self.schema, self._labels)
         self._asked = AskedReasons(MAX_PRINCIPAL) if model.explainer.is_offered else None
 
     async def check(self, table: UploadedTable, _: str) -> dict[str, Any]:
         """What the file's beginning looks like: its columns and first rows, as HTML, scored by nobody."""
-        columns = self._check_header(table)
+        mapping = await asyncio.to_thread(self._mapping.html, table)
+        try:
+            columns = self._check_header(table)
+        except UnacceptableRow as problem:
+            return {"problem": problem.detail, "html": mapping}
         rows = await read_rows(table, self.schema, self._rows.scorer.decode)
         return {
-            "html": self._preview(table, columns, rows),
+            "html": self._preview(table, columns, rows) + mapping,
             "faults": self._listed(rows.faults),
             "separator": table.delimiter,
             "decimal": table.dialect.rules.decimal,
