@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copytree
 from typing import Any, NamedTuple
 
 import orjson
@@ -25,6 +26,8 @@ from loadtest.harness.target import add_model, keep_to, server_core
 from loadtest.report.progress import console
 from server.access.keys import new_key
 from server.model import decoder
+from server.model.arms import SPLIT_FILE, challenger_folder
+from server.model.bundle import Bundle, write_bundle
 from server.model.judge import Judge
 from server.model.outcome import judged_row, predict_row
 from server.model.policy import Check, Policy
@@ -39,6 +42,8 @@ PAUSE_SECONDS = 0.01
 SENT = 11
 POLICY_CHECKS = 4
 BARE = "ONNX Runtime, one row after the other"
+#: In percent.
+LEAST_SHARE = 0.001
 WIDTHS = (11, 14, 32, 64, 128, 256, 600)
 
 
@@ -123,7 +128,12 @@ async def measure(model: Path, folder: Path) -> list[Piece]:
                 )
             ],
         ]
-    return [*found, *await _spans(model, folder), *await _keys(model, folder)]
+    return [
+        *found,
+        *await _spans(model, folder),
+        *await _keys(model, folder),
+        *await _challenger(model, folder),
+    ]
 
 
 async def _spans(model: Path, folder: Path) -> list[Piece]:
@@ -174,6 +184,32 @@ async def _keys(model: Path, folder: Path) -> list[Piece]:
                 "the same where keys are asked for": (keyed.protocol.data_received, requests),
                 "of it to know the head": (free.protocol._fast_path.eligible, heads),
                 "and with its key": (keyed.protocol._fast_path.eligible, heads),
+            }
+        )
+
+
+async def _challenger(model: Path, folder: Path) -> list[Piece]:
+    """The same requests with an id each, alone, with a challenger beside, and one that has a share."""
+    alone, beside, split = (Path(copytree(model, folder / name)) for name in ("alone", "beside", "split"))
+    bundle = Bundle.load(model)
+    manifest = {name: value for name, value in bundle.manifest.items() if name not in ("format", "files")}
+    files = {name: bundle.read(name) for name in bundle.manifest["files"]}
+    for served in (beside, split):
+        challenger = challenger_folder(served)
+        write_bundle(challenger, manifest | {"version": f"{bundle.version}.other"}, files)
+    # A share so small that hardly a key is the challenger's: what is told is the draw alone.
+    (challenger_folder(split) / SPLIT_FILE).write_bytes(orjson.dumps({"share": LEAST_SHARE}))
+    async with (
+        worker(alone, folder / "log-alone") as first,
+        worker(beside, folder / "log-beside") as second,
+        worker(split, folder / "log-split") as third,
+    ):
+        requests = _changing(b"x-request-id: %032x", first.requests)
+        return await _in_turn(
+            {
+                "an X-Request-ID and no challenger": (first.protocol.data_received, requests),
+                "and a challenger beside": (second.protocol.data_received, requests),
+                "and a challenger that has a share of the ids": (third.protocol.data_received, requests),
             }
         )
 
