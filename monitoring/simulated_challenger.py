@@ -32,7 +32,7 @@ def write_challenger(bundle: Bundle, folder: Path) -> Bundle:
     return write_bundle(folder, manifest, files | {_GOLDEN: golden})
 
 
-class Beside:
+class SimulatedChallenge:
     """Answers rows once more with a challenger; `lines` are as its process writes them."""
 
     def __init__(self, challenger: Bundle, champion: str) -> None:

@@ -18,7 +18,7 @@ import orjson
 from monitoring.drift.importance import importance, reference_rows
 from monitoring.drift.rows import reference_of
 from monitoring.errors import LogError
-from monitoring.simulated_challenger import Beside, copy_bundle, write_challenger
+from monitoring.simulated_challenger import SimulatedChallenge, copy_bundle, write_challenger
 from server.log.journal import LogJournal
 from server.model.bundle import Bundle
 from server.model.distribution import Distribution, Reference
@@ -68,7 +68,7 @@ def simulate_month(bundle: Bundle, out: Path, rows_a_day: int = 600, seed: int =
     log.parent.mkdir(parents=True, exist_ok=True)
     served = copy_bundle(bundle, out / "served")
     challenger = write_challenger(bundle, out / "challenger")
-    beside = Beside(challenger, bundle.label)
+    beside = SimulatedChallenge(challenger, bundle.label)
     outcomes = _write(bundle, log, rows, feature, random, beside)
     beside.write(log.parent)
     file = out / "outcomes.csv"
@@ -138,7 +138,12 @@ def _fault(bundle: Bundle, rows: Matrix) -> str:
 
 
 def _write(
-    bundle: Bundle, log: Path, rows: Matrix, feature: str, random: np.random.Generator, beside: Beside
+    bundle: Bundle,
+    log: Path,
+    rows: Matrix,
+    feature: str,
+    random: np.random.Generator,
+    beside: SimulatedChallenge,
 ) -> list[str]:
     """Write the lines; the lines of the outcomes that came of them."""
     scorer = make_scorer(bundle, count=lambda *_: None)
