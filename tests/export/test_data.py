@@ -204,7 +204,7 @@ def test_what_cannot_be_used_is_refused_with_its_cause(
 
 
 def command(*arguments: Any) -> None:
-    export(parse([str(argument) for argument in arguments]))
+    export(parse([str(argument) for argument in arguments]), ordinary_rows=3000)
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ FEATURES = [
 
 
 def command(*arguments: Any) -> None:
-    export(parse([str(argument) for argument in arguments]))
+    export(parse([str(argument) for argument in arguments]), ordinary_rows=3000)
 
 
 def test_what_is_written_is_read_back_as_it_was(tmp_path: Path) -> None:
