@@ -26,7 +26,7 @@ from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
 from ui.access.login import Login, Tries
 from ui.access.login_file import logins_of
-from ui.access.surface import PageMount
+from ui.access.surface import Headed, PageMount
 from ui.calls import call_routes
 from ui.cases.examples import examples_of
 from ui.cases.grids import Grids
@@ -34,7 +34,7 @@ from ui.cases.importance import ranked
 from ui.drawing.verdict import verdict_of
 from ui.framework import gr
 from ui.records.register import Register
-from ui.script import head, read
+from ui.script import first_head, head, read
 from ui.several import links, pages_below
 from ui.tabs.form import form_html
 from ui.tabs.head import TABS, head_html
@@ -99,7 +99,8 @@ def _routes(
     mounted = mounted_in.router.routes.pop()
     assert isinstance(mounted, Mount)
     calls = call_routes(service, model, register, order, grids, guarded)
-    return [*calls, PageMount(guarded(mounted.app))]
+    headed = Headed(mounted.app, first_head(Wording.of(model.scorer.bundle).title))
+    return [*calls, PageMount(guarded(headed))]
 
 
 def build(service: Service, model: ServedModel, order: Sequence[str], grids: Grids) -> gr.Blocks:

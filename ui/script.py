@@ -58,12 +58,22 @@ SCRIPT_WORDS = {
 }
 
 
-def head() -> str:
-    """What stands in the head of the page."""
+def first_head(title: Text) -> str:
+    """What stands in the document: the title until Gradio has drawn the page, the scripts' language."""
     words = json.dumps({key: [*text] for key, text in SCRIPT_WORDS.items()}).replace("</", "<\\/")
-    language = read("base.js").replace("/*WORDS*/ {}", words)
-    icon = '<link rel="icon" href="favicon.ico">'
-    return f"{icon}<style>{read('page.css')}</style><script>{language}</script>"
+    titles = f"body {{ --title: {_css(title.en)} }} :lang(fr) body {{ --title: {_css(title.fr)} }}"
+    script = read("base.js").replace("/*WORDS*/ {}", words)
+    return f"<style>{read('first.css')}{titles}</style><script>{script}</script>"
+
+
+def head() -> str:
+    """What Gradio adds to the head of the page, behind its own styles, when its scripts run."""
+    return f'<link rel="icon" href="favicon.ico"><style>{read("page.css")}</style>'
+
+
+def _css(text: str) -> str:
+    """A text as a string of CSS, whatever is in it."""
+    return '"' + "".join(c if c.isalnum() or c == " " else f"\\{ord(c):x} " for c in text) + '"'
 
 
 def read(name: str) -> str:

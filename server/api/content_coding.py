@@ -25,8 +25,8 @@ else:
 PIECE_BYTES = 65_536
 #: Smaller answers go out sooner as they are.
 MIN_PACKED_BYTES = 16_384
-#: Faster by much than the next levels, and smaller by little.
-_LEVEL = 1
+#: Faster by much than the next levels, and smaller by little; but a page waits for its last byte to be drawn.
+_LEVEL, _PAGE_LEVEL = 1, 6
 _REFUSED = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")
 #: Streams of gzip or frames of zstd behind each other: each costs what a small body does, if it is short.
 MAX_MEMBERS = 256
@@ -185,7 +185,9 @@ def _packing(send: Send) -> Send:
             # What is packed already stays so (Gradio's scripts), and a range is of bytes as they are.
             is_plain = "content-encoding" not in headers and "content-range" not in headers
             if is_plain and not message.get("more_body") and len(body) >= MIN_PACKED_BYTES:
-                body = await asyncio.to_thread(gzip.compress, body, _LEVEL, mtime=0)
+                is_page = headers.get("content-type", "").startswith("text/html")
+                level = _PAGE_LEVEL if is_page else _LEVEL
+                body = await asyncio.to_thread(gzip.compress, body, level, mtime=0)
                 headers["content-encoding"], headers["content-length"] = "gzip", str(len(body))
                 headers.add_vary_header("Accept-Encoding")
                 message = {**message, "body": body}

@@ -16,6 +16,7 @@ from tests.support.browser import Served, Visit, assert_accessible, chromium, pa
 from tests.support.bundles import CREDIT, compared_rows, sample_rows
 from tests.support.prefix_proxy import shown_below
 from ui.tabs.head import TABS
+from ui.words.wording import Wording
 from ui.workbook import child
 
 pytestmark = pytest.mark.whole
@@ -71,6 +72,27 @@ def slide(page: Page, feature: str, share: float) -> None:
 
 def headed(panel: Locator, words: str) -> None:
     expect(panel.locator("h2")).to_have_text(words)
+
+
+def test_title_is_painted_before_a_script_has_come_and_from_60_kb(browser: Browser, served: Served) -> None:
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, locale="fr-FR", color_scheme="dark"
+    )
+    page = context.new_page()
+    page.route("**/*.js", lambda _: None)  # they never come
+    page.goto(served.url, wait_until="commit")
+    page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+    title = page.evaluate("getComputedStyle(document.body, '::before').content")
+    assert json.loads(title) == Wording.of(Bundle.load(CREDIT)).title.fr
+    awaited = page.evaluate(
+        """[performance.getEntriesByType("navigation")[0], ...performance.getEntriesByType("resource")]
+          .filter((entry) => entry.entryType === "navigation" || entry.renderBlockingStatus === "blocking")
+          .map((entry) => entry.transferSize)"""
+    )
+    assert len(awaited) == 2  # the document and a sheet
+    assert sum(awaited) < 60_000
+    page.screenshot(path=OUTPUT / "first-paint.png")
+    context.close()
 
 
 def test_tablist_is_one_stop_of_the_keyboard(open_page: Visit) -> None:

@@ -83,6 +83,33 @@ class Confined:
         await self._app(scope, receive, confined)
 
 
+class Headed:
+    """Gradio's document with more in its head: what Gradio is given it adds when its scripts run."""
+
+    def __init__(self, app: ASGIApp, head: str) -> None:
+        self._app, self._head = app, head.encode() + b"</head>"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as Gradio does; its document comes in one piece."""
+        start: Message = {}
+
+        async def headed(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            if start and b"</head>" in message.get("body", b""):
+                body = message["body"].replace(b"</head>", self._head, 1)
+                MutableHeaders(raw=start["headers"])["content-length"] = str(len(body))
+                message = {**message, "body": body}
+            if start:
+                await send(start)
+                start = {}
+            await send(message)
+
+        await self._app(scope, receive, headed if scope["path"] == "/" else send)
+
+
 def _prefix(scope: Scope) -> str:
     """The path under which a proxy shows the page: that of the settings, else what the proxy says."""
     given = scope.get("app_root_path") or Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
