@@ -15,7 +15,7 @@ import orjson
 from export.assemble import write_conversion
 from export.errors import ExportRefused
 from export.evaluation.held_out import HeldOut, card, evaluation
-from export.forest.conversion import Conversion
+from export.forest.conversion import ABOVE_HALF, Conversion
 from export.forest.evidence import Evidence, underscored
 from export.load import LoadOptions, load, model_file
 from export.onnx.options import OnnxOptions
@@ -283,7 +283,10 @@ def _decision(
     if request.fn_cost is not None:
         costs = {"false_negative": request.fn_cost, "false_positive": request.fp_cost}
     threshold = document.get("threshold") if request.threshold is None else request.threshold
-    if threshold is None and old is None and costs is None:
+    own = Decision()
+    if conversion.threshold == ABOVE_HALF:
+        own = Decision(ABOVE_HALF, cost_false_negative=0.0, cost_false_positive=0.0)  # it weighs nothing
+    elif threshold is None and old is None and costs is None:
         threshold = conversion.threshold
     if conversion.task != "binary":
         if any(value is not None for value in (threshold, names, costs)):
@@ -291,7 +294,7 @@ def _decision(
                 f"expected a binary model for a threshold, costs and decisions, got {conversion.task}"
             )
         return None
-    start = old.decision if old else Decision()
+    start = old.decision if old else own
     names = names or (None if old else conversion.decisions)
     if names is not None:
         start = replace(start, below=names[0], otherwise=names[1])

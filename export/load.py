@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion
+from export.forest.conversion import ABOVE_HALF, Conversion
 from export.forest.evidence import Evidence
 from export.forest.fitted import is_fitted
 from export.onnx.options import OnnxOptions
@@ -288,7 +288,8 @@ def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> 
     labels = tuple(map(str, getattr(model, "classes_", ())))
     model, threshold = unwrapped(model)
     found = _from_model(model, file, content, options, labels)
-    found = found if threshold is None else replace(found, threshold=threshold)
+    if found.task == "binary" and len(labels) == 2:
+        found = replace(found, threshold=ABOVE_HALF if threshold is None else threshold)
     return found if target is None else replace(found, record={**found.record, "output": str(target)})
 
 

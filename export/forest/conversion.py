@@ -13,6 +13,9 @@ from export.forest.source import ModelSource
 from export.forest.trees import Forest, Precision
 from server.model.schema import Feature, Inferred, Schema
 
+#: From here on a classifier's `predict` gives its second class: at 0.5, of two equal ones, the first.
+ABOVE_HALF = math.nextafter(0.5, 1.0)
+
 
 @dataclass(frozen=True)
 class Conversion:

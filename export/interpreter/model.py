@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion
+from export.forest.conversion import ABOVE_HALF, Conversion
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
 from export.forest.paths import path_arrays
@@ -130,6 +130,7 @@ def convert_elsewhere(
         ignored=tuple(name for i, name in enumerate(told["names"]) if i not in used),
         extremes=tuple(value for value in EXTREMES_32 if abs(value) < _LARGEST),
         decisions=(classes[0], classes[1]) if len(classes) == 2 else None,
+        threshold=ABOVE_HALF if len(classes) == 2 else None,
         contributions=lambda: (
             None if whole.sparse else path_arrays(whole, divisor=inner.link.get("divisor", 1))
         ),

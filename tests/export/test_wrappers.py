@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multioutput import MultiOutputRegressor
@@ -55,6 +55,23 @@ def test_a_threshold_decides_as_it_did(make: Any, tmp_path: Path) -> None:
     predictor = Predictor(bundle)
     decided = [bundle.outcomes[predictor.predict(row.tobytes())[1]] for row in MATRIX]
     assert decided == model.predict(MATRIX).tolist()
+
+
+@pytest.mark.parametrize("names", [None, ("good", "late")])
+def test_of_two_equal_probabilities_the_first_class_is_answered(
+    names: tuple[str, str] | None, tmp_path: Path
+) -> None:
+    """As `predict` does; a forest of an even number of trees is often torn."""
+    target = TARGET == "late"
+    model = RandomForestClassifier(4, random_state=0).fit(
+        MATRIX, np.where(target, *names[::-1]) if names else target
+    )
+    torn = model.predict_proba(MATRIX)[:, 1] == 0.5
+    assert torn.any()
+    bundle = export(tmp_path, loaded(tmp_path, model))
+    predictor = Predictor(bundle)
+    decided = np.array([predictor.predict(row.tobytes())[1] for row in MATRIX])
+    assert np.array_equal(decided, np.searchsorted(model.classes_, model.predict(MATRIX)))
 
 
 @pytest.mark.parametrize("encode", ["onehot", "onehot-dense", "ordinal"])
