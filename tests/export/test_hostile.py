@@ -26,7 +26,7 @@ from tests.support.export_models import rows, target, train_lightgbm, train_xgbo
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(1200)]  # 300 files, on a machine with other work
 
-FILES = int(os.environ.get("HOSTILE_FILES", "150"))
+FILES = int(os.environ.get("HOSTILE_FILES", "100"))
 DRIVER = """
 import json, os, sys
 os.environ["OMP_NUM_THREADS"] = "1"
