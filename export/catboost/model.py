@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from export.catboost.json_model import CatBoostModel, parse_catboost
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion, threshold_feature, two_labels
+from export.forest.conversion import ABOVE_HALF, Conversion, threshold_feature, two_labels
 from export.forest.evidence import Evidence
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
@@ -132,6 +132,7 @@ def convert_catboost(
         content=content,
         classes=names if task == "multiclass" else (),
         decisions=two_labels(task, model.classes),
+        threshold=ABOVE_HALF if task == "binary" and len(model.classes) == 2 else None,
         forest=model.forest,
         contributions=lambda: path_arrays(model.forest, scale=model.scale, bias=model.bias),
         output_bound=OUTPUT_BOUND,

@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion, two_labels
+from export.forest.conversion import ABOVE_HALF, Conversion, two_labels
 from export.forest.evidence import Evidence
 from export.forest.extremes import EXTREMES
 from export.onnx.batch import check_freed, free_batch
@@ -69,6 +69,7 @@ def convert_onnx(
         takes_missing=takes_missing,
         extremes=tuple(value for value in EXTREMES if not half or abs(value) < _HALF_LARGEST),
         decisions=two_labels(task, labels),
+        threshold=ABOVE_HALF if task == "binary" and len(labels) == 2 else None,
         record={"output": tensor, "absent": "0" if options.absent_is_zero else "nan"},
     )
 

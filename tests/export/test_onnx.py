@@ -7,9 +7,12 @@ import lightgbm
 import numpy as np
 import onnx
 import onnxmltools
+import onnxruntime
 import pytest
+import skl2onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxmltools.convert.common.data_types import FloatTensorType
+from sklearn.ensemble import RandomForestClassifier
 
 from export.errors import ExportRefused
 from export.onnx.model import convert_onnx
@@ -157,3 +160,16 @@ def test_a_graph_without_a_width_needs_names() -> None:
 def test_a_task_that_does_not_fit_the_scores_is_refused() -> None:
     with pytest.raises(ExportRefused, match="--task multiclass"):
         convert_onnx(linear().SerializeToString(), OnnxOptions(task="multiclass"))
+
+
+def test_where_classes_are_equally_likely_the_graphs_own_label_is_answered(tmp_path: Path) -> None:
+    matrix = np.nan_to_num(rows(300)).astype(np.float32)
+    forest = RandomForestClassifier(4, random_state=0).fit(
+        matrix[:200], np.random.default_rng(1).random(200) > 0.5
+    )
+    content = skl2onnx.to_onnx(forest, matrix[:1], options={"zipmap": False}).SerializeToString()
+    labels, probabilities = onnxruntime.InferenceSession(content).run(None, {"X": matrix})
+    assert (probabilities[:, 1] == 0.5).any()
+    predictor = Predictor(export(tmp_path, convert_onnx(content, OnnxOptions())))
+    decided = [predictor.predict(row.astype(np.float64).tobytes())[1] for row in matrix]
+    assert np.array_equal(decided, labels)
