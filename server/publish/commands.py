@@ -193,27 +193,28 @@ def _take(
     done: str = "serves",
 ) -> None:
     """Have the server take what a folder holds now; if it does not, the folder is as it was before."""
-    bundle = Bundle.load(publication.served)
+    was_taken = False
+    try:
+        bundle = Bundle.load(publication.served)
+        if server is not None:
+            server.reload()
+            was_taken = True
+            if not server.serves(bundle.digest):
+                raise ServerError(
+                    f"expected a server of {options.folder}, got one of other folders at {server.url}: "
+                    f"it serves {', '.join(server.labels())}"
+                )
+    except (ServerError, KeyboardInterrupt) as error:
+        publication.undo()
+        if server is not None and (was_taken or isinstance(error, KeyboardInterrupt)):  # it may hold it
+            server.request_reload()
+        raise
     if server is None:
         publication.keep()
         port = _settings(options).port
         where = options.folder if publication.served == options.folder.resolve() else publication.served
         print(f"{where} holds {bundle.label}; no server of this user is on port {port}.")
         return
-    was_taken = False
-    try:
-        server.reload()
-        was_taken = True
-        if not server.serves(bundle.digest):
-            raise ServerError(
-                f"expected a server of {options.folder}, got one of other folders at {server.url}: "
-                f"it serves {', '.join(server.labels())}"
-            )
-    except (ServerError, KeyboardInterrupt) as error:
-        publication.undo()
-        if was_taken or isinstance(error, KeyboardInterrupt):  # it may hold what is undone
-            server.request_reload()
-        raise
     publication.keep()
     print(f"{server.url} {done} {bundle.label}.")
 

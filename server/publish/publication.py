@@ -44,11 +44,6 @@ def publish(new: Path, served: Path) -> Publication:
     _copy(new, [MANIFEST_FILE, *bundle.manifest["files"]], incoming)
     Bundle.load(incoming)
     intent.write_text(bundle.digest, encoding="ascii")
-    if had_one:
-        exchange(served, incoming)
-    else:
-        incoming.rename(served)
-    sync_directory(served.parent)
 
     def keep() -> None:
         _keep(incoming, before, is_good=old is not None)
@@ -62,6 +57,17 @@ def publish(new: Path, served: Path) -> Publication:
         shutil.rmtree(incoming, ignore_errors=True)
         intent.unlink()
 
+    try:
+        if had_one:
+            exchange(served, incoming)
+        else:
+            incoming.rename(served)
+        sync_directory(served.parent)
+    except BaseException:  # an interrupt, too: until it is returned nobody else can undo it
+        placed = _loaded(served)
+        if placed is not None and placed.digest == bundle.digest:
+            undo()
+        raise
     return Publication(served, keep, undo)
 
 

@@ -35,7 +35,7 @@ import export.sklearn.model, skops.io
 from export.guard import limit_memory
 from export.unguarded import main
 # A file that damage left whole is proven on fewer rows than a real export's.
-export.command.write_conversion.__kwdefaults__["ordinary_rows"] = 500
+export.command.export.__kwdefaults__["ordinary_rows"] = 500
 for number, path in enumerate(json.load(sys.stdin)):
     print(f"@{number}", file=sys.stderr, flush=True)
     child = os.fork()
