@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 #: What comes is looked for so often; what has lain so long goes first: together what the log promises.
 WAKE_SECONDS, LIE_SECONDS = 0.03, 0.05
 #: A worker that wakes waits for no more than such a slice of work, then is left the processor for so long.
-SLICE_BYTES, PAUSE_SECONDS = 2**14, 0.001
+SLICE_BYTES, PAUSE_SECONDS = 2**17, 0.001
 TIDY_SECONDS = 30.0
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
