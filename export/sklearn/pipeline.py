@@ -25,19 +25,14 @@ from export.forest.source import as_sent
 from export.forest.trees import Forest
 from export.onnx.lean import Entry, Score, lean_graph, matrix_entry
 from export.onnx.source import open_session
-from export.sklearn.bins import register_bins
 from export.sklearn.columns import column_knots, used_columns
-from export.sklearn.discriminant import register_discriminant
+from export.sklearn.converters import own_converters
 from export.sklearn.folding import columns_of, folded
-from export.sklearn.functions import least_values, register_functions
-from export.sklearn.imputer import register_imputer
+from export.sklearn.functions import least_values
 from export.sklearn.isotonic import exact_isotonic
-from export.sklearn.members import Member, native_columns, read_member, register_members, with_trees
-from export.sklearn.polynomials import register_polynomials
-from export.sklearn.powers import register_powers
+from export.sklearn.members import Member, native_columns, read_member, with_trees
 from export.sklearn.source import FittedSource
-from export.sklearn.tables import Finite, finite_columns, register_tables, takes_unknown, with_tables
-from export.sklearn.target import register_target
+from export.sklearn.tables import Finite, finite_columns, takes_unknown, with_tables
 from server.errors import first_line
 from server.model.link import Margins
 from server.model.schema import Feature
@@ -152,20 +147,11 @@ def _converted(
 ) -> tuple[onnx.ModelProto, Entry, Score, bool]:
     """skl2onnx's graph in float64 if ONNX Runtime has its operators, else in float32; whether a part is."""
     refusal = ""
-    register_imputer()
-    register_bins()
-    register_tables()
-    register_functions()
-    register_powers()
-    register_polynomials()
-    register_target()
-    register_discriminant()
-    register_members(estimator)
     for tensor_type, element in _ELEMENTS:
         entry = matrix_entry(_MATRIX, element, absent_is_zero=False)
         types = [(_MATRIX, tensor_type([None, len(features)]))]
         try:
-            with exact_isotonic(estimator):
+            with own_converters(estimator), exact_isotonic(estimator):
                 made = to_onnx(
                     estimator, initial_types=types, options=_options(estimator), target_opset=_OPSETS
                 )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars
 import pytest
+import skl2onnx
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
@@ -33,6 +34,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion
+from export.sklearn.converters import own_converters
 from export.sklearn.model import convert_sklearn
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
@@ -183,3 +185,13 @@ def test_class_names_become_decisions(tmp_path: Path) -> None:
     estimator = RandomForestClassifier(10, max_depth=3).fit(matrix, words)
     bundle = export(tmp_path, convert_sklearn(estimator, "source.skops", b""))
     assert bundle.outcomes == ("bad", "good")
+
+
+def test_skl2onnx_is_as_before_when_a_pipeline_was_exported() -> None:
+    """Its registry is the process's: who converts a forest next must not get marks of ours."""
+    rows, target = np.random.default_rng(0).random((40, 2)), np.arange(40) % 2
+    model = make_pipeline(StandardScaler(), RandomForestClassifier(2, random_state=0)).fit(rows, target)
+    before = skl2onnx.to_onnx(model, rows[:1]).SerializeToString()
+    with own_converters(model):
+        assert skl2onnx.to_onnx(model, rows[:1]).SerializeToString() != before
+    assert skl2onnx.to_onnx(model, rows[:1]).SerializeToString() == before

@@ -1,0 +1,51 @@
+"""The converters of skl2onnx that stand in for its own while an estimator is converted, and only then.
+
+Who goes on with skl2onnx in this process would else get graphs with marks of ours in them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from skl2onnx._parse import sklearn_parsers_map
+from skl2onnx._supported_operators import sklearn_operator_name_map
+from skl2onnx.common._registration import _converter_pool, _shape_calculator_pool
+
+from export.sklearn.bins import register_bins
+from export.sklearn.discriminant import register_discriminant
+from export.sklearn.functions import register_functions
+from export.sklearn.imputer import register_imputer
+from export.sklearn.members import register_members
+from export.sklearn.polynomials import register_polynomials
+from export.sklearn.powers import register_powers
+from export.sklearn.tables import register_tables
+from export.sklearn.target import register_target
+
+#: Where `update_registered_converter` writes; skl2onnx has no way to take something back.
+_REGISTRY: tuple[dict[Any, Any], ...] = (
+    sklearn_parsers_map,
+    sklearn_operator_name_map,
+    _converter_pool,
+    _shape_calculator_pool,
+)
+
+
+@contextmanager
+def own_converters(estimator: Any) -> Iterator[None]:
+    """Convert with what is ours, also for the members of this estimator."""
+    before = [dict(table) for table in _REGISTRY]
+    try:
+        register_imputer()
+        register_bins()
+        register_tables()
+        register_functions()
+        register_powers()
+        register_polynomials()
+        register_target()
+        register_discriminant()
+        register_members(estimator)
+        yield
+    finally:
+        for table, kept in zip(_REGISTRY, before, strict=True):
+            table.clear()
+            table.update(kept)
