@@ -149,7 +149,7 @@ class _ResponseWatch:
         self._request_id = request_id
         self._send = send
         self.status, self.ended, self.has_begun = "500", 0.0, False
-        #: The last piece that was sent, unless it was packed.
+        #: The last piece that was sent.
         self.content = b""
 
     async def send(self, message: Message) -> None:

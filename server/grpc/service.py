@@ -18,7 +18,8 @@ from server.grpc.upstream import HEAD_LENGTH, PASSED_ON, Answered, Refused, Upst
 #: Calls whose messages are read at once, of inferences and of all others, so that none of these waits
 #: for those: a thread has gRPC read a message before anything of ours sees how large it is.
 INFERENCES, OTHERS = 4, 4
-#: Calls that wait beside them, each with no more than a window of its message; more are refused.
+#: Calls that wait beside them, each with no more than a window of its message; more are refused, health
+#: checks as well.
 MOST_CALLS = 256
 #: What stands around the tensors of a request.
 MAX_OTHER_BYTES = 2**16

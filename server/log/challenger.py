@@ -18,13 +18,12 @@ from typing import Any
 import orjson
 
 from server.log.ring import LoggedResponse, Ring, ring_bytes
+from server.patience import Patience
 
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
 RING_BYTES = 4 * 2**20
-#: A process that ends is started again after so long, twice as long after each time, at most.
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0
 #: One that has read nothing for so long, though something lies there, is ended.
 STANDS_STILL_SECONDS = 20.0
 #: What it may take to score what is left at the end.
@@ -50,7 +49,7 @@ class Challenger:
         self.ring = Ring(mmap.mmap(self._memory, 0))
         self._put = self.ring.writer()
         self._process: subprocess.Popen[bytes] | None = None
-        self._wait, self._next_start = FIRST_WAIT_SECONDS, 0.0
+        self._patience = Patience()
         self._read, self._read_at = 0, time.monotonic()
         self._ends_at = 0.0
         self.look_after()
@@ -78,10 +77,10 @@ class Challenger:
             assert self._process.stdin is not None
             self._process.stdin.close()
             self._process = None
-            self._wait_longer()
-        if now >= self._next_start:
+            self._patience.ended(now)
+        if self._patience.may_start(now):
             self._read, self._read_at = self.ring.read, now
-            self._start()
+            self._start(now)
 
     def end(self) -> None:
         """Take no more; it scores what is left and ends, if it has not to be ended: see `has_ended`."""
@@ -97,7 +96,7 @@ class Challenger:
             self._process.kill()
         return self._process is None or self._process.poll() is not None
 
-    def _start(self) -> None:
+    def _start(self, now: float) -> None:
         passed = (self._memory, self._metrics)
         try:
             self._process = subprocess.Popen(
@@ -108,13 +107,10 @@ class Challenger:
                 cwd=ROOT,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
+            self._patience.started(now)
         except OSError as error:
             logger.error("The challenger %s cannot be started: %s", self.plan["label"], error.strerror)
-            self._wait_longer()
-
-    def _wait_longer(self) -> None:
-        self._next_start = time.monotonic() + self._wait
-        self._wait = min(2 * self._wait, LONGEST_WAIT_SECONDS)
+            self._patience.ended(now)
 
     def _words(self) -> str:
         return orjson.dumps(self._config).decode()

@@ -10,6 +10,7 @@ import orjson
 
 from server.log.history import History
 from server.log.ring import Ring
+from server.metrics.names import REQUEST_LABELS
 from server.metrics.row_counter import Counts
 
 MINUTE_SECONDS = 60
@@ -74,7 +75,7 @@ class Minutes:
         """Every counter that is told of, summed over the workers, by what it counts."""
         first, size = self._plan["durations"], len(self._plan["bounds"]) + 2
         counts = {
-            "durations": self._sums(first, len(self._plan["labels"]) * size),
+            "durations": self._sums(first, len(REQUEST_LABELS) * size),
             "dropped": self._at(self._plan["dropped"].values()),
             "shed": self._at(self._plan["shed"]),
         }
@@ -124,7 +125,7 @@ class Minutes:
         by_route: dict[str, Slots] = {}
         requests: dict[str, dict[str, int]] = {}
         table = durations.reshape(-1, len(bounds) + 2)[:, :-1]
-        for (route, _, code), counts in zip(self._plan["labels"], table, strict=True):
+        for (route, _, code), counts in zip(REQUEST_LABELS, table, strict=True):
             if count := int(counts.sum()):
                 codes = requests.setdefault(route, {})
                 codes[code] = codes.get(code, 0) + count

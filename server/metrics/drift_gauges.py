@@ -54,12 +54,12 @@ def drift_families(drift: Mapping[str, DriftSlots], totals: Any) -> Iterator[Met
 
 def _figures(label: str, slots: DriftSlots, counts: Any) -> Iterator[tuple[str, tuple[str, ...], float]]:
     """Every figure that can be told: a PSI of too few rows is large by chance, and is left out."""
-    tests, share = (
-        count_of_tests(c.distribution for c in slots.columns.values()),
-        slots.independent_share(counts),
-    )
+    tests = count_of_tests(c.distribution for c in slots.columns.values())
+    share = slots.independent_share(counts)
     yield "drift_rows", (label,), counts[0]
     yield "drift_independent_rows", (label,), counts[0] * share
+    if not counts[0]:  # nothing is judged
+        return
     for name, column in slots.columns.items():
         counted = _counted(column, counts)
         found = column_shifts(column.distribution, counted, tests, share, name == SCORE)

@@ -8,12 +8,10 @@ from server.metrics import exemplar_table
 from server.metrics.drift_slots import DriftSlots
 from server.metrics.names import (
     CHALLENGER_RESULTS,
-    CODES,
     DROP_REASONS,
-    METHODS,
     REFUSED_REASONS,
     RELOAD_RESULTS,
-    ROUTES,
+    REQUEST_LABELS,
     SHED_REASONS,
     SPAN_RESULTS,
     STATISTICS,
@@ -97,12 +95,7 @@ class SlotLayout:
         self.groups: dict[tuple[str, str, str], dict[str, int]] = {}
         #: What became of rows that a challenger was given, by the labels of champion and challenger.
         self.challengers: dict[tuple[str, str], dict[str, int]] = {}
-        self.duration = {
-            (route, method, code): self._histogram(DURATION_BUCKETS)
-            for route in ROUTES
-            for method in METHODS
-            for code in CODES
-        }
+        self.duration = {labels: self._histogram(DURATION_BUCKETS) for labels in REQUEST_LABELS}
         for label, outcomes in models:
             self.register(label, outcomes, (references or {}).get(label))
         self.slots = self._next + SPARE_SLOTS
@@ -127,7 +120,6 @@ class SlotLayout:
         """Where the counters lie of which the observer tells minute by minute, but for a model's, as JSON."""
         return {
             "durations": next(iter(self.duration.values())).first,
-            "labels": list(self.duration),
             "bounds": DURATION_BUCKETS,
             "dropped": self.dropped,
             "shed": list(self.shed.values()),
@@ -139,7 +131,6 @@ class SlotLayout:
             "slots": self.spans,
             "exemplars": self.exemplars,
             "durations": next(iter(self.duration.values())).first,
-            "labels": list(self.duration),
             "bounds": DURATION_BUCKETS,
         }
 

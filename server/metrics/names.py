@@ -1,5 +1,6 @@
 """The routes, methods, codes and reasons that metrics are labelled with; everything else is `other`."""
 
+from itertools import product
 from typing import get_args
 
 from server.errors import Reason
@@ -64,6 +65,8 @@ FROM_THE_START = frozenset(
 #: The bound of the latency objective: all that a series without a count need tell, a page of empty
 #: buckets costs the event loop a millisecond a scrape.
 OBJECTIVE_SECONDS = 5e-3
+#: What durations are counted by: route, method and code, in the order of their slots.
+REQUEST_LABELS = tuple(product(ROUTES, METHODS, CODES))
 DROP_REASONS = ("queue_full", "disk", "failed")
 SHED_REASONS = ("inflight",)
 #: What became of a span: its collector took it or did not; no room in the log's ring, or in the queue behind.

@@ -68,7 +68,7 @@ def chance_of_more(found: int, drawn: int, marked: int, total: int) -> float:
     for k in range(found, min(drawn, marked)):
         term *= (marked - k) * (drawn - k) / ((k + 1) * (others - drawn + k + 1))
         chance += term
-        if term < chance * 1e-9:
+        if term <= chance * 1e-9:
             break
     return chance
 

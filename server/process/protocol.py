@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable
+from urllib.parse import unquote
 
 import uvicorn
 
@@ -70,7 +71,7 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
             root + path + query: Endpoint(
                 respond,
                 metrics.duration(path, "POST", "200"),
-                span_head("POST", root + path, "200", route_label(path)),
+                span_head("POST", unquote(path), "200", route_label(path)),  # as the app sees it
             )
             for path, query, respond in service.responders()
             for root in ("", settings.root_path)

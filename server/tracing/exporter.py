@@ -1,6 +1,6 @@
 """The process that sends spans: it reads what the observer hands on, and sends it in batches by OTLP.
 
-`python -m server.tracing.exporter METRICS`, started by the observer (`server/tracing/outlet.py`). It
+`python -m server.tracing.exporter METRICS PLAN`, started by the observer (`server/tracing/outlet.py`). It
 ends when nobody holds the other end of its standard input any more, and has then sent what was
 left. What encodes, sends and tries again is OpenTelemetry's own exporter, which reads where
 to, headers, certificates, compression and time from the environment. While it waits for a
@@ -27,6 +27,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from server.metrics.exemplar_table import ExemplarTable
+from server.metrics.names import REQUEST_LABELS
 from server.tracing.span_text import FinishedRequest, read_request
 from server.version import VERSION
 
@@ -71,9 +72,10 @@ class Sender:
         self._slots: dict[str, int] = plan["slots"]
         self._values = values
         self._exemplars = ExemplarTable(values, plan["exemplars"])
+        self._exemplars.clear()  # where those of a process before lie is not known any more
         self._histograms = {
-            tuple(labels): plan["durations"] + number * (len(plan["bounds"]) + 2)
-            for number, labels in enumerate(plan["labels"])
+            labels: plan["durations"] + number * (len(plan["bounds"]) + 2)
+            for number, labels in enumerate(REQUEST_LABELS)
         }
         self._bounds: Sequence[float] = plan["bounds"]
         self._collected = Collected()
@@ -98,7 +100,7 @@ class Sender:
         if is_sent:
             for request, span in zip(requests, spans, strict=True):
                 self._exemplify(request, span)
-        if self._failed == is_sent:  # once a failure, not once a batch
+        if spans and self._failed == is_sent:  # once a failure, not once a batch
             self._failed = not is_sent
             if is_sent:
                 logger.info("Spans are sent again.")
@@ -163,22 +165,17 @@ def _number(name: str, default: int) -> int:
     return default
 
 
-def main(metrics: int) -> None:
+def main(metrics: int, plan: str) -> None:
     """Send what comes until nothing can."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for number in _IGNORED:  # of the whole group: the observer ends first
         signal.signal(number, signal.SIG_IGN)
     os.nice(LOW_PRIORITY)
-    values = memoryview(mmap.mmap(metrics, 0)).cast("d")
+    sender = Sender(orjson.loads(plan), memoryview(mmap.mmap(metrics, 0)).cast("d"))
     most = max(1, _number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512))
-    found = batches(sys.stdin.fileno(), most, _number("OTEL_BSP_SCHEDULE_DELAY", 5000) / 1000)
-    sender: Sender | None = None
-    for lines in found:
-        if sender is None:  # the first line is the plan
-            sender = Sender(orjson.loads(lines.pop(0)), values)
-        if lines:
-            sender.send(lines)
+    for lines in batches(sys.stdin.fileno(), most, _number("OTEL_BSP_SCHEDULE_DELAY", 5000) / 1000):
+        sender.send(lines)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

@@ -13,6 +13,9 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from server.patience import Patience
+from server.tracing.span_text import request_line
+
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +23,6 @@ ROOT = Path(__file__).parents[2]
 PIPE_BYTES = 2**20
 #: A line of at most so many bytes is written whole or not at all (POSIX, PIPE_BUF).
 MAX_LINE_BYTES = 4096
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0
 #: What it may take to send what is left at the end.
 FINISH_SECONDS = 3.0
 
@@ -36,12 +38,13 @@ class Outlet:
     """
 
     def __init__(self, plan: Mapping[str, Any], metrics: int, values: "memoryview[float]") -> None:
-        self._plan, self._metrics, self._values = plan, metrics, values
+        self._metrics, self._values = metrics, values
+        self._words = orjson.dumps(plan).decode()
         self._slots: Mapping[str, int] = plan["slots"]
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
         self._handed = self._told
-        self._wait, self._next_start = FIRST_WAIT_SECONDS, 0.0
+        self._patience = Patience()
         self.look_after()
 
     @property
@@ -53,7 +56,7 @@ class Outlet:
         """Hand on some spans."""
         offset = time.time_ns() - time.perf_counter_ns()
         for began_ns, ended_ns, text in spans:
-            line = b"%d %d %b\n" % (began_ns + offset, ended_ns - began_ns, text.replace(b"\n", b"\t", 1))
+            line = request_line(began_ns + offset, ended_ns - began_ns, text)
             if len(line) <= MAX_LINE_BYTES and self._wrote(line):
                 self._handed += 1
             else:
@@ -73,8 +76,8 @@ class Outlet:
         if self._process is not None:
             logger.error("The process that sends spans ended; it is started again.")
             self._let_go()
-            self._wait_longer(now)
-        if now >= self._next_start:
+            self._patience.ended(now)
+        if self._patience.may_start(now):
             self._start(now)
 
     def finish(self) -> None:
@@ -99,7 +102,7 @@ class Outlet:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "server.tracing.exporter", str(self._metrics)],
+                [sys.executable, "-m", "server.tracing.exporter", str(self._metrics), self._words],
                 stdin=reader,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(self._metrics,),
@@ -108,19 +111,15 @@ class Outlet:
         except OSError as error:
             os.close(writer)
             logger.error("The process that sends spans cannot be started: %s", error.strerror)
-            self._wait_longer(now)
+            self._patience.ended(now)
             return
         finally:
             os.close(reader)
+        self._patience.started(now)
         self._pipe = writer
         self._widen(writer)
         os.set_blocking(writer, False)
-        os.write(writer, orjson.dumps(self._plan, option=orjson.OPT_APPEND_NEWLINE))
 
     def _widen(self, pipe: int) -> None:
         with suppress(OSError):  # the system allows less: the queue is shorter
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-    def _wait_longer(self, now: float) -> None:
-        self._next_start = now + self._wait
-        self._wait = min(2 * self._wait, LONGEST_WAIT_SECONDS)

@@ -29,8 +29,17 @@ class FinishedRequest(NamedTuple):
     labels: tuple[str, str, str]
 
 
+def request_line(began_ns: int, took_ns: int, text: bytes) -> bytes:
+    """The line of a request: `text` is its `span_head`, and what was sent.
+
+    A blank says the same as a line break in JSON; what has records in lines tells nothing here.
+    """
+    head, _, content = text.partition(b"\n")
+    return b"%d %d %b\t%b\n" % (began_ns, took_ns, head, content.replace(b"\n", b" "))
+
+
 def read_request(line: bytes) -> FinishedRequest | None:
-    """The request of a line; None if it is none."""
+    """The request of a `request_line`, without the break at its end; None if it is none."""
     try:
         head, _, content = line.partition(b"\t")
         began, took, parent, method, status, label, path = head.decode("ascii").split(" ")
