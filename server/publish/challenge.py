@@ -11,7 +11,7 @@ from server.errors import BundleError, listed
 from server.model.arms import BY_REQUEST_ID, SPLIT_FILE, TrafficSplit, challenger_folder, has_challenger
 from server.model.bundle import Bundle
 from server.model.exchange import beside
-from server.publish.publication import Publication, nothing, publish
+from server.publish.publication import Publication, nothing, publish, undone_if_cut
 
 
 def challenge(new: Path | None, served: Path, split: TrafficSplit | None) -> Publication:
@@ -26,7 +26,6 @@ def challenge(new: Path | None, served: Path, split: TrafficSplit | None) -> Pub
     before = _split_bytes(folder)
     had_one = has_challenger(served)
     publication = Publication(folder, nothing, nothing) if new is None else publish(new, folder)
-    _write_split(folder, None if split is None else msgspec.json.encode(split))
 
     def undo() -> None:
         publication.undo()
@@ -35,6 +34,8 @@ def challenge(new: Path | None, served: Path, split: TrafficSplit | None) -> Pub
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
+    with undone_if_cut(undo):
+        _write_split(folder, None if split is None else msgspec.json.encode(split))
     return Publication(folder, publication.keep, undo)
 
 
@@ -46,7 +47,8 @@ def promote(served: Path) -> Publication:
     _check_answers(_challenger(served), Bundle.load(served))
     folder = challenger_folder(served)
     publication = publish(folder, served)
-    gone = withdraw(served)
+    with undone_if_cut(publication.undo):
+        gone = withdraw(served)
 
     def undo() -> None:
         gone.undo()
@@ -113,7 +115,10 @@ def _check(bundle: Bundle, champion: Bundle, split: TrafficSplit | None) -> None
 
 
 def _check_answers(bundle: Bundle, champion: Bundle) -> None:
-    """Whether the rows that clients send to the champion can be the challenger's to answer."""
+    """Whether the rows that clients send to the champion can be the challenger's to answer.
+
+    What the champion lets them leave out is taken to be sent.
+    """
     sent = {*champion.schema.names, *champion.schema.ignored}
     refused = sent - {*bundle.schema.names, *bundle.schema.ignored}
     needed = {feature.name for feature in bundle.schema.features if not feature.nullable} - sent

@@ -204,18 +204,17 @@ def _take(
                     f"expected a server of {options.folder}, got one of other folders at {server.url}: "
                     f"it serves {', '.join(server.labels())}"
                 )
-    except (ServerError, KeyboardInterrupt) as error:
+    except (ServerError, BundleError, KeyboardInterrupt) as error:
         publication.undo()
         if server is not None and (was_taken or isinstance(error, KeyboardInterrupt)):  # it may hold it
             server.request_reload()
         raise
+    publication.keep()
     if server is None:
-        publication.keep()
         port = _settings(options).port
         where = options.folder if publication.served == options.folder.resolve() else publication.served
         print(f"{where} holds {bundle.label}; no server of this user is on port {port}.")
         return
-    publication.keep()
     print(f"{server.url} {done} {bundle.label}.")
 
 

@@ -1,7 +1,8 @@
 """Model folders exchanged: a new one in the place of another, which is kept, and back."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,18 +58,23 @@ def publish(new: Path, served: Path) -> Publication:
         shutil.rmtree(incoming, ignore_errors=True)
         intent.unlink()
 
-    try:
+    with undone_if_cut(lambda: undo() if _digest(served) == bundle.digest else None):
         if had_one:
             exchange(served, incoming)
         else:
             incoming.rename(served)
         sync_directory(served.parent)
-    except BaseException:  # an interrupt, too: until it is returned nobody else can undo it
-        placed = _loaded(served)
-        if placed is not None and placed.digest == bundle.digest:
-            undo()
-        raise
     return Publication(served, keep, undo)
+
+
+@contextmanager
+def undone_if_cut(undo: Callable[[], None]) -> Iterator[None]:
+    """A step that nobody else can undo before it is returned; an interrupt comes at any time."""
+    try:
+        yield
+    except BaseException:
+        undo()
+        raise
 
 
 def _check_label(bundle: Bundle, old: Bundle, served: Path) -> None:
@@ -105,7 +111,9 @@ def roll_back(served: Path) -> Publication:
             before.rename(served)
         sync_directory(served.parent)
 
-    turn()
+    wanted = _digest(before)
+    with undone_if_cut(lambda: turn() if wanted and _digest(served) == wanted else None):
+        turn()
     return Publication(served, nothing, turn)
 
 
