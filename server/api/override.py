@@ -60,13 +60,11 @@ class Overriding:
 
     async def _find(self, id_: str, deadline: Deadline) -> FoundLine:
         """The line of an answer; raises `NotFound`."""
-        found = await self._searched(id_, deadline) if _ID.fullmatch(id_) else None
-        if found is None and _ID.fullmatch(id_):
-            await asyncio.sleep(_PATIENCE_SECONDS)
-            found = await self._searched(id_, deadline)
-        if found is None:
-            raise NotFound("expected the id of an answer in this server's log, got another")
-        return found
+        for seconds in (0.0, _PATIENCE_SECONDS) if _ID.fullmatch(id_) else ():
+            await asyncio.sleep(seconds)
+            if (found := await self._searched(id_, deadline)) is not None:
+                return found
+        raise NotFound("expected the id of an answer in this server's log, got another")
 
     async def _searched(self, id_: str, deadline: Deadline) -> FoundLine | None:
         async with self._turn:

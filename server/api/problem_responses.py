@@ -17,13 +17,13 @@ from server.errors import (
     Problem,
 )
 from server.model.schema import name_in
-from server.scoring.in_flight import no_room
+from server.scoring.in_flight import OVERRIDE, kind_of, no_room
 
 
 async def problem_response(request: Request, error: Exception) -> Response:
     """A rejected request's problem document, or as the Open Inference Protocol writes it under `/v2`."""
     assert isinstance(error, Problem)
-    if error.errors:
+    if error.errors and kind_of(request.url.path) != OVERRIDE:  # there it is no row that is refused
         fields = ((name_in(field.pointer), field.reason) for field in error.errors)
         request.app.state.service.count_rejected(request.path_params, fields)
     return error_response(request.url.path, error)

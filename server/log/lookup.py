@@ -15,6 +15,7 @@ from server.model.row_names import (
     means_all,
     name_of_row,
     response_id_of,
+    response_of,
     rows_called,
     sought,
 )
@@ -41,11 +42,13 @@ def find_lines(folder: Path, name: str, most: int = 20) -> list[FoundLine]:
     for path in _newest_first(folder):
         newest: dict[str, FoundLine] = {}
         for record in _lines(path, name):
-            _keep(newest, record, name)
+            if rows := rows_called(record, (name,)):
+                key = response_id_of(record) if means_all(record, (name,)) else str(record["id"])
+                _keep_first(newest, key, FoundLine(record, rows))
             if len(newest) > most:
                 newest.pop(next(iter(newest)))
-        for line in reversed(newest.values()):
-            _keep(found, line.record, name)
+        for key, line in reversed(newest.items()):
+            _keep_first(found, key, line)
         if len(found) >= most:
             break
     return list(found.values())[:most]
@@ -56,7 +59,7 @@ def find_answer(folder: Path, id_: str) -> FoundLine | None:
 
     What clients call their requests and rows counts for nothing here.
     """
-    response = id_.partition("/")[0].partition(".")[0]
+    response = response_of(id_.partition("/")[0])
     for path in _newest_first(folder):
         for record in _lines(path, id_):
             if response_id_of(record) == response and (rows := _rows_of_answer(record, id_)):
@@ -68,13 +71,10 @@ def _rows_of_answer(record: dict[str, Any], id_: str) -> list[int]:
     return [i for i in range(count_of(record)) if id_ in (name_of_row(record, i), str(record["id"]))]
 
 
-def _keep(found: dict[str, FoundLine], record: dict[str, Any], name: str) -> None:
-    rows = rows_called(record, (name,))
-    if not rows:
-        return
-    key = response_id_of(record) if means_all(record, (name,)) else str(record["id"])
-    if key not in found or record.get(FIRST_ROW, 0) < found[key].record.get(FIRST_ROW, 0):
-        found[key] = FoundLine(record, rows)
+def _keep_first(found: dict[str, FoundLine], key: str, line: FoundLine) -> None:
+    """Keep a line for what it belongs to, unless one before it in a large batch is there."""
+    if key not in found or line.record.get(FIRST_ROW, 0) < found[key].record.get(FIRST_ROW, 0):
+        found[key] = line
 
 
 def _newest_first(folder: Path) -> list[Path]:
@@ -99,12 +99,13 @@ def _lines(path: Path, name: str) -> Iterator[dict[str, Any]]:
 
 def _written(name: str) -> list[bytes]:
     """How a line has a name: as text, or as a number that a client called its row."""
-    text = orjson.dumps(sought(name))[:-1]  # behind it a quote, or the part of a large batch
+    text = orjson.dumps(sought(name))
+    texts = [text, text[:-1] + b".", text[:-1] + b"/"]  # the whole, a part of a large batch, a row
     if not name.removeprefix("-").isdecimal():
-        return [text]
+        return texts
     number = name.encode()
     listed = (b"[%b,", b",%b,", b",%b]", b"[%b]")
-    return [text, b'_id":%b,' % number, *(place % number for place in listed)]
+    return [*texts, b'_id":%b,' % number, *(place % number for place in listed)]
 
 
 def _holding(content: mmap.mmap, needles: Collection[bytes]) -> Iterator[bytes]:

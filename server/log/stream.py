@@ -158,6 +158,9 @@ class Stream:
         if not (self.can_work or is_last):
             return False
         self._sync(time.monotonic())
+        if self._uncounted_bytes >= COUNT_BYTES:
+            self._count()
+            return True
         taken = self._ring.take(portion_bytes)
         if taken.event is not None:
             self._count()
@@ -169,9 +172,6 @@ class Stream:
             self._hand_on(taken.spans)
             self._count()
             return bool(taken.spans)
-        if self._uncounted_bytes >= COUNT_BYTES:
-            self._count()
-            return True
         blocks = [block for block in self._blocks(taken.groups) if block]
         try:
             self._write(blocks, taken.read)
@@ -183,7 +183,9 @@ class Stream:
             self._ring.done(taken.read, self._ring.lines)
         for group in taken.groups:
             uncounted = self._uncounted.setdefault(group.instance, RecordGroup(group.instance, [], []))
-            uncounted.responses.extend(group.responses)
+            way = self._ways.get(group.instance)
+            if way is not None and way.groups is not None:
+                uncounted.responses.extend(group.responses)
             uncounted.rows.extend(group.rows)
             self._uncounted_bytes += sum(map(len, group.rows))
         self._challenge(taken.groups)

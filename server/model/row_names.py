@@ -30,9 +30,14 @@ def line_id(response_id: str, part: int) -> str:
     return f"{response_id}.{part}" if part else response_id
 
 
+def response_of(line: str) -> str:
+    """The id of the response that a line of this id is of, or belongs to."""
+    return line.partition(".")[0]
+
+
 def response_id_of(record: Mapping[str, Any]) -> str:
     """The id of the response that a line is of, or belongs to."""
-    return str(record["id"]).partition(".")[0]
+    return response_of(str(record["id"]))
 
 
 def name_of_row(record: Mapping[str, Any], row: int) -> str:
