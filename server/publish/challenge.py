@@ -11,7 +11,7 @@ from server.errors import BundleError, listed
 from server.model.arms import BY_REQUEST_ID, SPLIT_FILE, TrafficSplit, challenger_folder, has_challenger
 from server.model.bundle import Bundle
 from server.model.exchange import beside
-from server.publish.publication import Publication, nothing, publish, undone_if_cut
+from server.publish.publication import Publication, nothing, publish, undone_if_failed
 
 
 def challenge(new: Path | None, served: Path, split: TrafficSplit | None) -> Publication:
@@ -34,7 +34,7 @@ def challenge(new: Path | None, served: Path, split: TrafficSplit | None) -> Pub
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
-    with undone_if_cut(undo):
+    with undone_if_failed(undo):
         _write_split(folder, None if split is None else msgspec.json.encode(split))
     return Publication(folder, publication.keep, undo)
 
@@ -47,7 +47,7 @@ def promote(served: Path) -> Publication:
     _check_answers(_challenger(served), Bundle.load(served))
     folder = challenger_folder(served)
     publication = publish(folder, served)
-    with undone_if_cut(publication.undo):
+    with undone_if_failed(publication.undo):
         gone = withdraw(served)
 
     def undo() -> None:

@@ -15,7 +15,7 @@ from server.model.bundle import Bundle
 from server.model.exchange import alone
 from server.process.verdict import run_check
 from server.publish.challenge import challenge, lacking, promote, withdraw
-from server.publish.publication import Publication, previous, publish, roll_back
+from server.publish.publication import Publication, previous, publish, roll_back, take
 from server.publish.running_server import RunningServer, ServerError, find_server
 from server.settings import Settings
 
@@ -89,7 +89,7 @@ def publish_model(options: argparse.Namespace) -> None:
     _checked(options.new, options.digest)
     server = _server_of(options)
     with alone(options.folder):
-        _take(options, server, publish(options.new, options.folder))
+        _take(options, server, lambda: publish(options.new, options.folder))
 
 
 def roll_back_model(options: argparse.Namespace) -> None:
@@ -98,7 +98,7 @@ def roll_back_model(options: argparse.Namespace) -> None:
         _checked(previous(options.folder))
     server = _server_of(options)
     with alone(options.folder):
-        _take(options, server, roll_back(options.folder))
+        _take(options, server, lambda: roll_back(options.folder))
 
 
 def challenge_model(options: argparse.Namespace) -> None:
@@ -108,24 +108,23 @@ def challenge_model(options: argparse.Namespace) -> None:
         _checked(options.new)
     server = _server_of(options)
     with alone(options.folder):
-        publication = challenge(options.new, options.folder, split)
+        _take(options, server, lambda: challenge(options.new, options.folder, split), "has the challenger")
         if lacks := list(lacking(options.folder)):
             print(f"Rows of the champion have no {listed(lacks)}: the challenger scores without.")
-        _take(options, server, publication, "has the challenger")
 
 
 def promote_model(options: argparse.Namespace) -> None:
     """Serve the challenger in the place of the model it was beside; `rollback` takes that back."""
     server = _server_of(options)
     with alone(options.folder):
-        _take(options, server, promote(options.folder))
+        _take(options, server, lambda: promote(options.folder))
 
 
 def withdraw_model(options: argparse.Namespace) -> None:
     """Take the challenger of a served model away."""
     server = _server_of(options)
     with alone(options.folder):
-        _take(options, server, withdraw(options.folder))
+        _take(options, server, lambda: withdraw(options.folder))
 
 
 def _split(options: argparse.Namespace) -> TrafficSplit | None:
@@ -189,33 +188,36 @@ def _server_of(options: argparse.Namespace) -> RunningServer | None:
 def _take(
     options: argparse.Namespace,
     server: RunningServer | None,
-    publication: Publication,
+    make: Callable[[], Publication],
     done: str = "serves",
 ) -> None:
     """Have the server take what a folder holds now; if it does not, the folder is as it was before."""
-    was_taken = False
-    try:
+    was_taken, told = False, ""
+
+    def accept(publication: Publication) -> None:
+        nonlocal was_taken, told
         bundle = Bundle.load(publication.served)
-        if server is not None:
-            server.reload()
-            was_taken = True
-            if not server.serves(bundle.digest):
-                raise ServerError(
-                    f"expected a server of {options.folder}, got one of other folders at {server.url}: "
-                    f"it serves {', '.join(server.labels())}"
-                )
-    except (ServerError, BundleError, KeyboardInterrupt) as error:
-        publication.undo()
+        if server is None:
+            where = options.folder if publication.served == options.folder.resolve() else publication.served
+            port = _settings(options).port
+            told = f"{where} holds {bundle.label}; no server of this user is on port {port}."
+            return
+        server.reload()
+        was_taken = True
+        if not server.serves(bundle.digest):
+            raise ServerError(
+                f"expected a server of {options.folder}, got one of other folders at {server.url}: "
+                f"it serves {', '.join(server.labels())}"
+            )
+        told = f"{server.url} {done} {bundle.label}."
+
+    try:
+        take(make, accept)
+    except (ServerError, KeyboardInterrupt) as error:
         if server is not None and (was_taken or isinstance(error, KeyboardInterrupt)):  # it may hold it
             server.request_reload()
         raise
-    publication.keep()
-    if server is None:
-        port = _settings(options).port
-        where = options.folder if publication.served == options.folder.resolve() else publication.served
-        print(f"{where} holds {bundle.label}; no server of this user is on port {port}.")
-        return
-    print(f"{server.url} {done} {bundle.label}.")
+    print(told)
 
 
 def _find(options: argparse.Namespace) -> RunningServer | None:

@@ -11,6 +11,7 @@ from server.errors import BundleError
 from server.model.bundle import Bundle
 from server.model.exchange import beside, exchange, recover
 from server.model.files import MANIFEST_FILE
+from server.publish.interrupts import interruptible, uninterrupted
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def publish(new: Path, served: Path) -> Publication:
         shutil.rmtree(incoming, ignore_errors=True)
         intent.unlink()
 
-    with undone_if_cut(lambda: undo() if _digest(served) == bundle.digest else None):
+    with undone_if_failed(lambda: undo() if _digest(served) == bundle.digest else None):
         if had_one:
             exchange(served, incoming)
         else:
@@ -67,9 +68,18 @@ def publish(new: Path, served: Path) -> Publication:
     return Publication(served, keep, undo)
 
 
+def take(make: Callable[[], Publication], accept: Callable[[Publication], None]) -> None:
+    """Make a publication and keep it; if it is not accepted, or an interrupt comes, it is undone."""
+    with uninterrupted():
+        publication = make()
+        with undone_if_failed(publication.undo), interruptible():
+            accept(publication)
+        publication.keep()
+
+
 @contextmanager
-def undone_if_cut(undo: Callable[[], None]) -> Iterator[None]:
-    """A step that nobody else can undo before it is returned; an interrupt comes at any time."""
+def undone_if_failed(undo: Callable[[], None]) -> Iterator[None]:
+    """A step that is undone if it fails."""
     try:
         yield
     except BaseException:
@@ -112,7 +122,7 @@ def roll_back(served: Path) -> Publication:
         sync_directory(served.parent)
 
     wanted = _digest(before)
-    with undone_if_cut(lambda: turn() if wanted and _digest(served) == wanted else None):
+    with undone_if_failed(lambda: turn() if wanted and _digest(served) == wanted else None):
         turn()
     return Publication(served, nothing, turn)
 
