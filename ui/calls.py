@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,6 +20,7 @@ from ui.cases.decide import Decider, read_form
 from ui.cases.grids import Grids
 from ui.records.register import Register
 from ui.records.routes import PAPER_POLICY, Desk, paper_routes
+from ui.script import later
 from ui.several import predict_path
 from ui.tabs.changes import Changes
 from ui.tabs.many import many_routes
@@ -76,12 +78,19 @@ def call_routes(
     }
     plain = [Route(f"/page/{name}", _call(service, call), methods=["POST"]) for name, call in calls.items()]
     papers = paper_routes(register.paper)
-    routes = [*plain, *many_routes(service, model)]
+    routes = [*plain, *many_routes(service, model), Route("/page/scripts/{name}", _script)]
     for route in routes:
         route.app = Confined(guarded(route.app), BARE_POLICY)
     for route in papers:
         route.app = Confined(guarded(route.app), PAPER_POLICY)
     return [*routes, *papers]
+
+
+async def _script(request: Request) -> Response:
+    script = later(request.path_params["name"])
+    if script is None:
+        raise HTTPException(404)
+    return Response(script, media_type="text/javascript")
 
 
 def _call(service: Service, answer: Answer) -> Callable[[Request], Awaitable[Response]]:

@@ -5,12 +5,13 @@ const root = element.querySelector(".many");
 const part = (name) => root.querySelector(name);
 const [preview, progress, summary] = [part(".preview"), part(".progress"), part(".summary")];
 const threshold = Number(root.dataset.threshold);
-const outcomes = JSON.parse(root.dataset.outcomes);
 const PIECE = 2 ** 16;
+const groups = JSON.parse(root.dataset.groups); // what rows are listed under, the outcomes first
+const OUTCOMES = Number(root.dataset.outcomes);
 const MOST_ROWS = Number(root.dataset.most);
 const BEGINNING = Math.min(40, MOST_ROWS);
 
-let chosen = { name: "", text: "", separator: "", decimal: "", skipped: 0, columns: {} }; // they change together
+let chosen = { name: "", text: "", separator: "", decimal: "", skipped: 0, columns: {}, own: [], labels: [] }; // they change together
 let run = 0;
 let result = null;
 let unsaved = false;
@@ -117,6 +118,7 @@ async function take(file) {
   const number = (run += 1);
   complain();
   for (const section of [preview, progress, summary]) section.hidden = true;
+  list(null);
   if (!file) return;
   let text;
   try {
@@ -126,7 +128,7 @@ async function take(file) {
     return;
   }
   if (number !== run) return;
-  chosen = { name: file.name, decimal: "", columns: {}, ...prepared(text) };
+  chosen = { name: file.name, decimal: "", columns: {}, own: [], labels: [], ...prepared(text) };
   await check(number);
 }
 
@@ -148,7 +150,8 @@ async function check(number) {
     if (checked.problem) return complain(checked.problem);
     complain();
     // A piece alone may not tell how the file is written: what its beginning told goes along.
-    Object.assign(chosen, { separator: checked.separator, decimal: checked.decimal });
+    const { separator, decimal, own, labels } = checked;
+    Object.assign(chosen, { separator, decimal, own, labels });
     part(".content").insertAdjacentHTML("beforeend", listed(checked.faults));
   } catch (error) {
     if (number === run) failed(error);
@@ -157,20 +160,20 @@ async function check(number) {
 
 const rowsAbout = (text) => Math.max(0, breaks(text.trimEnd()));
 
-function listed(faults, more = 0) {
-  const lines = faults.map(({ line, column, detail }) => `<li>${hotrow.say("line", { line })}: ${column} ${detail}</li>`);
-  const rest = more > 0 ? `<li>${hotrow.say("more", { count: hotrow.number(more) })}</li>` : "";
-  return lines.length ? `<ul class="faults-list">${lines.join("")}${rest}</ul>` : "";
+function listed(faults) {
+  const lines = faults.map(({ line, label, detail }) => `<li>${hotrow.say("line", { line })}: ${label} ${detail}</li>`);
+  return lines.length ? `<ul class="faults-list">${lines.join("")}</ul>` : "";
 }
 
 // What was scored before a stop or a cut line stays, and scoring goes on behind it.
 async function score() {
   const number = (run += 1);
   const { text } = chosen;
-  if (!result || result.done) result = { parts: [], rows: 0, bad: 0, faults: [], counts: [], outcomes: {}, end: 0 };
+  if (!result || result.done) result = { header: "", rows: [], counts: [], end: 0 };
   [summary.hidden, progress.hidden, stopping] = [true, false, false];
+  list(null);
   complain();
-  const [started, before] = [performance.now(), result.rows];
+  const [started, before] = [performance.now(), result.rows.length];
   const all = rowsAbout(text);
   let [whole, said] = [true, false];
   try {
@@ -189,9 +192,10 @@ async function score() {
       add(answer);
       result.end = piece.end;
       part("progress").value = piece.end / text.length;
-      const rate = (1000 * (result.rows - before)) / (performance.now() - started);
+      const done = result.rows.length;
+      const rate = (1000 * (done - before)) / (performance.now() - started);
       part(".state").textContent = [
-        hotrow.say("scoring", { done: hotrow.number(result.rows), all: hotrow.number(Math.max(all, result.rows)) }),
+        hotrow.say("scoring", { done: hotrow.number(done), all: hotrow.number(Math.max(all, done)) }),
         hotrow.say("speed", { rate: hotrow.number(Math.round(rate)) }),
       ].join(" · ");
     }
@@ -203,10 +207,10 @@ async function score() {
   }
   progress.hidden = true;
   result.done = whole;
-  if (!result.rows && whole) complain(hotrow.say("no_rows"));
-  if (!whole && !said) complain(hotrow.say("stopped", { count: hotrow.number(result.rows) }));
+  if (!result.rows.length && whole) complain(hotrow.say("no_rows"));
+  if (!whole && !said) complain(hotrow.say("stopped", { count: hotrow.number(result.rows.length) }));
   offer(whole ? "score_all" : "go_on");
-  if (result.rows) tell();
+  if (result.rows.length) tell();
 }
 
 // What the button under the preview does next, in both languages.
@@ -217,26 +221,79 @@ function offer(key) {
 }
 
 function add(answer) {
-  if (!result.parts.length) result.parts.push("\ufeff", answer.header);
-  result.parts.push(answer.csv);
-  result.rows += answer.rows;
-  result.bad += answer.bad;
-  result.faults.push(...answer.faults.slice(0, Math.max(0, 100 - result.faults.length)));
-  answer.counts.forEach((count, i) => (result.counts[i] = (result.counts[i] ?? 0) + count));
-  for (const [name, count] of Object.entries(answer.outcomes)) result.outcomes[name] = (result.outcomes[name] ?? 0) + count;
+  result.header ||= answer.header;
+  for (const row of answer.rows) result.rows.push(row);
+  spread(answer);
 }
 
+function spread({ counts }) {
+  counts.forEach((count, i) => (result.counts[i] = (result.counts[i] ?? 0) + count));
+}
+
+// A record of the file as it was typed: `line` is where it begins, the file's first is 1.
+function recordAt(line) {
+  let from = 0;
+  for (let left = line - 1 - chosen.skipped; left > 0; left -= 1) from = chosen.text.indexOf("\n", from) + 1;
+  return chosen.text.slice(from, endOfRecord(chosen.text, from));
+}
+
+// One record alone, as a piece of the file; `record` is that of a row as it was repaired last.
+const alone = ({ line, record }) => ({ first: line, content: chosen.text.slice(0, endOfRecord(chosen.text, 0)) + (record ?? recordAt(line)) });
+
+// Scores a refused row again; if it is accepted, the file has the answer and the log its line.
+async function again(row, record) {
+  const number = run;
+  if (record.slice(endOfRecord(record, 0)).trim()) throw new Error(hotrow.say("one_row"));
+  const answer = await send("", alone({ line: row.line, record }));
+  hotrow.reachable(true);
+  if (number !== run) return;
+  if (answer.problem) throw new Error(answer.problem);
+  const [repaired] = answer.rows;
+  if (!repaired) throw new Error(hotrow.say("no_rows"));
+  Object.assign(row, { faults: undefined, cells: undefined }, repaired, { line: row.line, record });
+  spread(answer);
+  await tell();
+}
+
+// What the form would hold of a row.
+async function textsOf(row) {
+  const answer = await send("/texts", alone(row));
+  hotrow.reachable(true);
+  if (answer.problem) throw new Error(answer.problem);
+  return answer.texts;
+}
+
+// The rows to work through, null where there are none. What shows them is loaded when there are some.
+let told = null;
+let module;
+
+async function list(rows) {
+  told = rows;
+  if (!told && !module) return;
+  try {
+    module ??= import(new URL("page/scripts/work_list.js", document.baseURI));
+    (await module).show(told);
+  } catch (error) {
+    module = undefined;
+    failed(error);
+  }
+}
+
+const parts = () => ["\ufeff", result.header, ...result.rows.map((row) => row.text)];
 const share = (part) => hotrow.say("percent", { value: hotrow.number(100 * part, { maximumFractionDigits: 1 }) });
-const words = (name) => (outcomes[name] ?? [name, name])[hotrow.language === "fr" ? 1 : 0];
 
 function tell() {
-  const good = result.rows - result.bad;
-  const figures = [[hotrow.number(result.rows), hotrow.say("all_rows"), ""]];
-  for (const name of Object.keys(outcomes)) {
-    const count = result.outcomes[name] ?? 0;
-    figures.push([hotrow.number(count), words(name), good ? share(count / good) : ""]);
+  const { rows } = result;
+  const { separator, own, labels } = chosen;
+  const listed = list({ rows, groups, outcomes: OUTCOMES, separator, own, labels, again, textsOf });
+  const counts = groups.map(() => 0);
+  for (const row of rows) if (row.groups) for (const group of row.groups) counts[group] += 1;
+  const bad = rows.filter((row) => row.faults).length;
+  const figures = [[hotrow.number(rows.length), hotrow.say("all_rows"), ""]];
+  for (const [i, words] of groups.slice(0, OUTCOMES).entries()) {
+    figures.push([hotrow.number(counts[i]), words[hotrow.language === "fr" ? 1 : 0], rows.length > bad ? share(counts[i] / (rows.length - bad)) : ""]);
   }
-  if (result.bad) figures.push([hotrow.number(result.bad), hotrow.say("bad_rows"), ""]);
+  if (bad) figures.push([hotrow.number(bad), hotrow.say("bad_rows"), ""]);
   part(".figures").replaceChildren(
     ...figures.map(([figure, name, note]) => {
       const box = document.createElement("p");
@@ -249,10 +306,9 @@ function tell() {
     }),
   );
   draw();
-  part(".faults").hidden = !result.faults.length;
-  part(".faults ul").outerHTML = listed(result.faults, result.bad > 100 ? result.bad - 100 : 0) || "<ul></ul>";
   summary.hidden = false;
   unsaved = true;
+  return listed;
 }
 
 function draw() {
@@ -295,7 +351,7 @@ root.addEventListener("click", (event) => {
   // The piece under way is counted and logged by now: its answer is waited for.
   if (kinds?.contains("stop")) stopping = true;
   if (kinds?.contains("save")) {
-    hotrow.save(savedName("csv"), result.parts, "text/csv");
+    hotrow.save(savedName("csv"), parts(), "text/csv");
     unsaved = false;
   }
   if (kinds?.contains("save-workbook")) saveWorkbook(event.target);
@@ -306,6 +362,7 @@ function map() {
   const meant = [...root.querySelectorAll(".mapping select")].filter((select) => select.value);
   chosen.columns = Object.fromEntries(meant.map((select) => [select.dataset.column, select.value]));
   summary.hidden = true;
+  list(null);
   check((run += 1));
 }
 
@@ -314,7 +371,7 @@ async function saveWorkbook(button) {
   try {
     // Numbers go into the workbook as numbers: it has no decimal commas of its own.
     const said = new URLSearchParams({ separator: chosen.separator, decimal: chosen.decimal });
-    const answer = await converted(`workbook?${said}`, new Blob(result.parts), "text/csv");
+    const answer = await converted(`workbook?${said}`, new Blob(parts()), "text/csv");
     hotrow.save(savedName("xlsx"), [await answer.blob()], answer.headers.get("Content-Type"));
     unsaved = false;
   } catch (error) {

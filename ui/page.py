@@ -113,7 +113,7 @@ def build(service: Service, model: ServedModel, order: Sequence[str], grids: Gri
     panels: dict[str, Callable[[], object]] = {
         "why": lambda: _html(why_html(), "why.js"),
         "what-if": lambda: _html(what_if_html(scorer, order, grids), "what_if.js"),
-        "many": lambda: _html(many_html(scorer.bundle, service.settings.max_batch_rows), "many.js"),
+        "many": lambda: _html(many_html(model, service.settings.max_batch_rows), "many.js"),
         "look-up": lambda: _html(look_up_html(), "look_up.js"),
         "operations": lambda: _shown("operations.js", "operations", ""),
         "model": lambda: _html(model_html(scorer.bundle, order)),

@@ -1,6 +1,7 @@
 """The page's own words for its scripts, and the scripts and styles as one head."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from ui.words.text import NBSP, Text
@@ -25,7 +26,6 @@ SCRIPT_WORDS = {
     "scoring": Text("{done} of {all} rows", "{done} lignes sur {all}"),
     "speed": Text("{rate} rows a second", "{rate} lignes par seconde"),
     "line": Text("line {line}", "ligne {line}"),
-    "more": Text("{count} more not listed", "{count} autres non affichées"),
     "stopped": Text(
         "Stopped after {count} rows, which are counted and logged: the file has these. Go on scores the "
         "rest.",
@@ -57,18 +57,48 @@ SCRIPT_WORDS = {
     ),
 }
 
+#: Scripts that are loaded once there is something to do for them, each with its own words.
+LATER_WORDS = {
+    "work_list.js": {
+        "all_of": Text("All rows ({count})", "Toutes les lignes ({count})"),
+        "bad_of": Text("Lines to correct ({count})", "Lignes à corriger ({count})"),
+        "group_of": Text("{name} ({count})", "{name} ({count})"),
+        "listed": Text("{shown} of {all} rows shown", "{shown} lignes affichées sur {all}"),
+        "open_row": Text("Open on the sheet", "Ouvrir sur la fiche"),
+        "look_row": Text("Letter and record", "Lettre et fiche"),
+        "again": Text("Score this row again", "Recalculer cette ligne"),
+        "whole_line": Text("The whole line", "La ligne entière"),
+        "one_row": Text("expected one row, got several", "attendu : une seule ligne, reçu : plusieurs"),
+        "to_correct": Text("To correct", "À corriger"),
+        "row_of": Text("{action}, line {line}", "{action}, ligne {line}"),
+        "still_bad": Text(
+            "Line {line} is still not accepted.", "La ligne {line} n'est toujours pas acceptée."
+        ),
+        "now_good": Text("Line {line}: {name}.", f"Ligne {{line}}{NBSP}: {{name}}."),
+    },
+}
+
 
 def first_head(title: Text) -> str:
     """What stands in the document: the title until Gradio has drawn the page, the scripts' language."""
-    words = json.dumps({key: [*text] for key, text in SCRIPT_WORDS.items()}).replace("</", "<\\/")
     titles = f"body {{ --title: {_css(title.en)} }} :lang(fr) body {{ --title: {_css(title.fr)} }}"
-    script = read("base.js").replace("/*WORDS*/ {}", words)
+    script = _worded("base.js", SCRIPT_WORDS)
     return f"<style>{read('first.css')}{titles}</style><script>{script}</script>"
 
 
 def head() -> str:
     """What Gradio adds to the head of the page, behind its own styles, when its scripts run."""
     return f'<link rel="icon" href="favicon.ico"><style>{read("page.css")}</style>'
+
+
+def later(name: str) -> str | None:
+    """A script that the page loads later; None for a name of none."""
+    return _worded(name, LATER_WORDS[name]) if name in LATER_WORDS else None
+
+
+def _worded(name: str, words: Mapping[str, Text]) -> str:
+    written = json.dumps({key: [*text] for key, text in words.items()}).replace("</", "<\\/")
+    return read(name).replace("/*WORDS*/ {}", written)
 
 
 def _css(text: str) -> str:

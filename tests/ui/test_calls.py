@@ -8,9 +8,10 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from server.model.bundle import Bundle
@@ -18,17 +19,18 @@ from server.model.schema import Feature
 from tests.support.bundles import CREDIT, compared_rows, sample_rows
 from tests.support.export_models import lightgbm_bundle
 from tests.support.pages import JSON, decide, decisions, look, page_client, wait_for_lines
+from ui.tabs.work_list import Groups
 from ui.words.values import texts_of
-from ui.words.wording import Wording, decided, percents
+from ui.words.wording import Wording, because, decided, percents
 
 pytestmark = pytest.mark.whole
 
-SCHEMA = Bundle.load(CREDIT).schema
-#: What a verdict is called.
-HEADINGS = {
-    name: words.en for name, words in decided(Bundle.load(CREDIT), Wording.of(Bundle.load(CREDIT))).items()
-}
-RISKY = next(e["row"] for e in Bundle.load(CREDIT).manifest["examples"] if e["name"] == "risky")
+CREDIT_BUNDLE = Bundle.load(CREDIT)
+SCHEMA, LIMIT = CREDIT_BUNDLE.schema, CREDIT_BUNDLE.decision.threshold
+#: What a verdict is called, and what its policy says.
+HEADINGS = {name: words.en for name, words in decided(CREDIT_BUNDLE, Wording.of(CREDIT_BUNDLE)).items()}
+BECAUSE = {name: words.en for name, words in because(CREDIT_BUNDLE).items()}
+RISKY = next(e["row"] for e in CREDIT_BUNDLE.manifest["examples"] if e["name"] == "risky")
 HOSTILE = ("<script>alert(1)</script>", "9" * 10_000, "=HYPERLINK('http://x')")
 CSV = {"Content-Type": "text/csv"}
 
@@ -197,36 +199,78 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, bool) else value
 
 
+def scored_in(answer: dict[str, Any]) -> list[dict[str, str]]:
+    """The rows of the scored file."""
+    text = answer["header"] + "".join(row["text"] for row in answer["rows"])
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def refused_in(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in answer["rows"] if "faults" in row]
+
+
 def test_many_cases_are_answered_as_predict_answers_each(client: TestClient) -> None:
     rows = sample_rows(SCHEMA, 300, seed=3)
     before = sum(decisions(client, decision) for decision in HEADINGS)
     answer = client.post("/page/many?first=2", content=table_of(rows, client="C-1"), headers=CSV).json()
-    assert (answer["rows"], answer["bad"], answer["faults"]) == (300, 0, [])
+    assert refused_in(answer) == []
     assert sum(decisions(client, decision) for decision in HEADINGS) == before + 300
-    assert sum(answer["counts"]) == sum(answer["outcomes"].values()) == 300
-    scored = list(csv.DictReader(io.StringIO(answer["header"] + answer["csv"])))
-    for row, given in zip(rows[:50], scored, strict=False):
-        alone = client.post("/predict", json=row).json()
-        assert float(given["probability"]) == alone["probability"]
+    scored = scored_in(answer)
+    assert sum(answer["counts"]) == len(scored) == 300
+    judge = cast(Starlette, client.app).state.service.models[0].rows.judge
+    groups = Groups(CREDIT_BUNDLE, judge).words
+    for row, given, listed in zip(rows[:50], scored, answer["rows"], strict=False):
+        alone = client.post("/predict?reasons=4", json=row).json()
+        assert float(given["probability"]) == listed["result"] == alone["probability"]
         assert given["decision"] == alone["decision"]
         assert (given["client"], given["error"]) == ("C-1", "")
+        # What the row is listed under is what its answer says.
+        said = {HEADINGS[alone["decision"]], *(BECAUSE[reason] for reason in alone.get("because", []))}
+        is_near = abs(alone["probability"] - LIMIT) <= 0.1 * LIMIT
+        words = [groups[group].en for group in listed["groups"]]
+        assert set(words) == said | ({"Near a limit (within a tenth of it)"} if is_near else set())
+        assert [SCHEMA.names[i] for i in listed["reasons"]] == [
+            reason["feature"] for reason in alone.get("reasons", [])
+        ]
+        assert listed["id"] == given["id"]
+
+
+def test_row_of_a_file_is_opened_on_the_form_as_the_form_would_send_it(client: TestClient) -> None:
+    """Its texts decide what the row decides, and a value that is refused stays as it was typed."""
+    good, bad = client.post(
+        "/page/many?first=2", content=table_of([RISKY, {**RISKY, "AMT_CREDIT": "much"}]), headers=CSV
+    ).json()["rows"]
+    alone = client.post("/page/many/texts", content=table_of([RISKY]), headers=CSV).json()["texts"]
+    assert alone == texts_of(SCHEMA, RISKY)
+    shown = answer_in(decide(client, {"turn": 1, "texts": alone, "trial": True})["html"])
+    assert shown["probability"] == good["result"]
+    assert bad["faults"][0]["cell"] == SCHEMA.names.index("AMT_CREDIT")
+    assert bad["cells"][SCHEMA.names.index("AMT_CREDIT")] == "much"
+    typed = table_of([{**RISKY, "AMT_CREDIT": "much"}])
+    assert client.post("/page/many/texts", content=typed, headers=CSV).json()["texts"]["AMT_CREDIT"] == "much"
+    short = ",".join(SCHEMA.names) + "\r\n1\r\n"
+    assert client.post("/page/many/texts", content=short, headers=CSV).json()["texts"] == {
+        SCHEMA.names[0]: "1"
+    }
+    (whole,) = refused_in(client.post("/page/many", content=short, headers=CSV).json())
+    assert [fault["cell"] for fault in whole["faults"]] == [-1]  # the line as a whole
 
 
 def test_template_is_a_file_that_can_be_scored(client: TestClient) -> None:
     template = client.get("/page/template.csv")
     assert template.headers["Content-Type"].startswith("text/csv")
     answer = client.post("/page/many", content=template.content, headers=CSV).json()
-    assert (answer["rows"], answer["bad"]) == (3, 0)
-    assert answer["outcomes"] == {"accept": 2, "refuse": 1}
+    assert [row["decision"] for row in scored_in(answer)].count("accept") == 2
+    assert [row["decision"] for row in scored_in(answer)].count("refuse") == 1
 
 
 def test_bad_cells_are_named_by_line_and_column_and_the_other_rows_scored(client: TestClient) -> None:
     rows = [RISKY, {**RISKY, "AMT_CREDIT": "much"}, {**RISKY, "AGE_YEARS": 7}]
     answer = client.post("/page/many?first=1000", content=table_of(rows), headers=CSV).json()
-    assert (answer["rows"], answer["bad"]) == (3, 2)
-    named = [(fault["line"], words_of(fault["column"]).strip()) for fault in answer["faults"]]
+    faults = [fault for row in refused_in(answer) for fault in row["faults"]]
+    named = [(fault["line"], words_of(fault["label"]).strip()) for fault in faults]
     assert named == [(1001, "Amount of the credit"), (1002, "Age")]
-    scored = list(csv.DictReader(io.StringIO(answer["header"] + answer["csv"])))
+    scored = scored_in(answer)
     assert [bool(row["probability"]) for row in scored] == [True, False, False]
     assert scored[1]["error"].startswith("AMT_CREDIT: expected a number between")
 
@@ -253,12 +297,12 @@ def test_hostile_cells_come_back_harmless(client: TestClient, name: str) -> None
     rows = [{**RISKY, name: hostile} for hostile in (*HOSTILE, "+1+1", "-1+1", "@SUM(A1)", "\tx", "\r=1")]
     answer = client.post("/page/many", content=table_of(rows, note="=1+1"), headers=CSV).json()
     # A tab or line break around nothing else is no value: the cell is stripped before it is read.
-    assert answer["bad"] == len(rows)
-    for cells in csv.reader(io.StringIO(answer["csv"], newline="")):
+    assert len(refused_in(answer)) == len(rows)
+    for cells in csv.reader([row["text"] for row in answer["rows"]]):
         for cell in cells:
             assert not cell.startswith(("=", "+", "@", "\t", "\r")), cell
             assert not cell.startswith("-") or float(cell)
-    assert "<script" not in json.dumps(answer["faults"])
+    assert "<script" not in json.dumps([row["faults"] for row in answer["rows"]])
 
 
 def test_columns_are_checked_before_a_row_is_scored(client: TestClient) -> None:
@@ -296,9 +340,7 @@ def test_columns_of_other_names_are_asked_about_and_mean_what_was_said(client: T
     checked = call("/page/many/check", theirs)
     assert checked["faults"] == []
     assert 'value="AMT_INCOME_TOTAL" selected' in checked["html"]  # what was said can be changed
-    (row,) = csv.DictReader(
-        io.StringIO("".join(call("/page/many", theirs)[part] for part in ("header", "csv")))
-    )
+    (row,) = scored_in(call("/page/many", theirs))
     assert float(row["probability"]) == client.post("/predict", json=RISKY).json()["probability"]
     assert row["age in years"] == str(RISKY["AGE_YEARS"])  # the file keeps its own names
     for wrong in ("{", "[]", {"xyz": 7}, {"nobody": "AMT_CREDIT"}, {"xyz": "nothing"}):
@@ -309,7 +351,7 @@ def test_columns_of_other_names_are_asked_about_and_mean_what_was_said(client: T
 def test_file_that_was_scored_before_can_be_scored_again(client: TestClient) -> None:
     content = table_of([RISKY], decision="x", probability="1")
     answer = client.post("/page/many", content=content, headers=CSV).json()
-    (row,) = csv.DictReader(io.StringIO(answer["header"] + answer["csv"]))
+    (row,) = scored_in(answer)
     assert (row["decision"], row["hotrow_decision"], row["hotrow_error"]) == ("x", "refuse", "")
 
 
@@ -362,7 +404,7 @@ def test_any_bundle_has_every_tab(other: Path, tmp_path: Path) -> None:
             "The principal reasons: " if shown["decision"] == "positive" else "What counted most"
         ) in reasons
         template = client.get("/page/template.csv").content
-        assert client.post("/page/many", content=template, headers=CSV).json()["bad"] == 0
+        assert refused_in(client.post("/page/many", content=template, headers=CSV).json()) == []
         assert "Workers" in look(client)
 
 
@@ -381,5 +423,5 @@ def test_models_of_other_tasks_have_every_tab_too(
         assert ask(client, "flip", texts)["html"] == ""
         assert "What counted most" in ask(client, "reasons", texts)["html"]
         template = client.get("/page/template.csv").content
-        assert client.post("/page/many", content=template, headers=CSV).json()["bad"] == 0
+        assert refused_in(client.post("/page/many", content=template, headers=CSV).json()) == []
         assert "Workers" in look(client)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.whole
 
 SCHEMA = Bundle.load(CREDIT).schema
 EXAMPLES = {example["name"]: example["row"] for example in Bundle.load(CREDIT).manifest["examples"]}
+#: Rows of a file, each of a shipped example.
+CLIENTS = {"safe-one": "safe", "near-one": "borderline", "risky-one": "risky"}
 OUTPUT = Path("tests/output")
 DESKTOP = {"width": 1280, "height": 900}
 
@@ -211,13 +214,16 @@ def test_two_cases_stand_side_by_side(open_page: Visit) -> None:
     assert boxes[0]["y"] == boxes[1]["y"]
 
 
+def plain(value: Any) -> Any:
+    return int(value) if isinstance(value, bool) else value
+
+
 def file_of(rows: int) -> dict[str, object]:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(["client", *SCHEMA.names])
     for i, row in enumerate(sample_rows(SCHEMA, rows, seed=2)):
-        values = [int(v) if isinstance(v := row.get(name, ""), bool) else v for name in SCHEMA.names]
-        writer.writerow([f"=C{i}", *values])
+        writer.writerow([f"=C{i}", *(plain(row.get(name, "")) for name in SCHEMA.names)])
     return {"name": "clients.csv", "mimeType": "text/csv", "buffer": text.getvalue().encode()}
 
 
@@ -250,15 +256,64 @@ def test_a_file_with_faults_names_line_and_column(open_page: Visit) -> None:
     page.locator("#file").set_input_files(content)  # type: ignore[arg-type]
     faults = page.locator(".preview .faults-list li")
     expect(faults.first).to_contain_text("line 3: Amount of the credit must be a number, like 513,000")
+    work_through(open_page, content)
     page.locator("#file").set_input_files({**content, "buffer": b"a\n1\n"})  # type: ignore[arg-type]
-    expect(page.locator(".many .problem")).to_contain_text("none of them is one")
+    expect(page.locator(".many > .problem")).to_contain_text("none of them is one")
     page.locator("#file").set_input_files({**content, "buffer": b"\xe9\x00"})  # type: ignore[arg-type]
-    expect(page.locator(".many .problem")).to_contain_text(
+    expect(page.locator(".many > .problem")).to_contain_text(
         "expected CSV or an .xlsx workbook, got other bytes"
     )
     stray = ("\n".join(lines[:2]) + '\n5000,"40,9000\n' + "5000,40,9000\n" * 500_000).encode()
     page.locator("#file").set_input_files({**content, "buffer": stray})  # type: ignore[arg-type]
-    expect(page.locator(".many .problem")).to_contain_text("is a quote never closed?")
+    expect(page.locator(".many > .problem")).to_contain_text("is a quote never closed?")
+
+
+def work_through(opened: Visit, content: dict[str, Any]) -> None:
+    """The list of rows: filter, repair what was refused in place, open one on the sheet, save the file."""
+    page = opened.page
+    names = ["client", *SCHEMA.names]
+    lines = [
+        names,
+        *([name, *(plain(EXAMPLES[e].get(n, "")) for n in SCHEMA.names)] for name, e in CLIENTS.items()),
+    ]
+    lines[2][names.index("AMT_CREDIT")], lines[2][names.index("AGE_YEARS")] = "much", "7"
+    lines[3] = lines[3][:-1]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(lines)
+    page.locator("#file").set_input_files({**content, "buffer": text.getvalue().encode()})  # type: ignore[arg-type]
+    page.get_by_role("button", name="Score all rows").click()
+    work, filtered = page.locator(".work"), page.get_by_label("Show", exact=True)
+    expect(filtered).to_have_value("bad")  # what is to do comes first
+    expect(work.locator("tbody tr")).to_have_count(2)
+    assert_accessible(opened, "rows to repair")
+    work.get_by_label("Amount of the credit").fill("513,000")
+    age, again = work.get_by_label("Age", exact=True), work.get_by_role("button", name="line 3")
+    again.click()
+    expect(page.locator("#spoken")).to_have_text("Line 3 is still not accepted.")
+    expect(work.get_by_label("Amount of the credit")).to_have_count(0)
+    age.fill("44")
+    age.press("Enter")
+    expect(work.locator("tbody tr")).to_have_count(1)
+    whole = work.get_by_label("The whole line")
+    expect(whole).to_be_focused()  # the row in its place
+    whole.fill(whole.input_value() + ",1")
+    work.get_by_role("button", name="line 4").click()
+    expect(page.locator("#spoken")).to_have_text("Line 4: Refused.")
+    expect(page.locator(".summary .figures")).not_to_contain_text("lines to correct")
+    filtered.select_option(label="Refused (1)")
+    expect(work.locator("tbody tr")).to_have_count(1)
+    expect(work.locator("tbody")).to_contain_text("risky-one")
+    page.screenshot(path=OUTPUT / "page-work-list.png")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download the scored file").click()
+    scored = list(csv.DictReader(waiting.value.path().read_text(encoding="utf-8-sig").splitlines()))
+    assert [(row["client"], row["error"]) for row in scored] == [(name, "") for name in CLIENTS]
+    assert (scored[1]["AMT_CREDIT"], scored[1]["AGE_YEARS"]) == ("513,000", "44")
+    assert len({row["id"] for row in scored}) == len(CLIENTS)
+    work.get_by_role("button", name="Open on the sheet").click()
+    opened.heading("Refused")
+    assert opened.field("Age").input_value() == str(EXAMPLES["risky"]["AGE_YEARS"])
+    opened.open("many")
 
 
 def test_columns_of_other_names_are_mapped_once_and_scored(open_page: Visit) -> None:
@@ -268,7 +323,7 @@ def test_columns_of_other_names_are_mapped_once_and_scored(open_page: Visit) -> 
     content = re.sub(rb"\bAMT_CREDIT\b", b"Loan sum", file["buffer"], count=1)  # type: ignore[call-overload]
     content = content.replace(b"AGE_YEARS", b'"Age, years"', 1)
     page.locator("#file").set_input_files({**file, "buffer": content})  # type: ignore[arg-type]
-    expect(page.locator(".many .problem")).to_contain_text("expected the column")
+    expect(page.locator(".many > .problem")).to_contain_text("expected the column")
     expect(page.get_by_role("button", name="Score all rows")).to_have_count(0)  # nothing can be scored yet
     assert page.get_by_label("Age, years").input_value() == "AGE_YEARS"
     page.get_by_label("Loan sum").select_option("AMT_CREDIT")
@@ -278,7 +333,7 @@ def test_columns_of_other_names_are_mapped_once_and_scored(open_page: Visit) -> 
     page.get_by_role("button", name="Use these columns").click()
     page.get_by_role("button", name="Score all rows").click()
     expect(page.locator(".summary .figures strong").first).to_have_text("30")
-    expect(page.locator(".many .problem")).to_have_text("")
+    expect(page.locator(".many > .problem")).to_have_text("")
 
 
 #: What a person sees of the page at 200 %: half of the screen's pixels, and what is wrong with it.
@@ -373,7 +428,7 @@ def test_a_workbook_comes_in_and_a_stop_is_gone_on_with(open_page: Visit) -> Non
         page.wait_for_timeout(20)  # playwright hears of requests while it waits
     page.get_by_role("button", name="Stop").click()
     sent[1].continue_()
-    expect(page.locator(".many .problem")).to_contain_text("Go on scores the rest")
+    expect(page.locator(".many > .problem")).to_contain_text("Go on scores the rest")
     assert len(sent) == 2
     page.unroute(scoring)
     page.get_by_role("button", name="Go on").click()

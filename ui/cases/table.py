@@ -2,7 +2,6 @@
 
 import asyncio
 import csv
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,8 +10,8 @@ import numpy as np
 import orjson
 
 from server.errors import BadValue, Problem, UnacceptableRow
-from server.model.schema import Matrix, Row, Schema, pointer
-from server.tables.cells import cell_reader
+from server.model.schema import Feature, Matrix, Row, Schema, pointer
+from server.tables.cells import Read, cell_reader
 from server.tables.columns import ColumnsRefused, FeatureNames
 from server.tables.csv_dialect import Dialect, Options
 from server.tables.csv_table import csv_records, csv_text
@@ -98,9 +97,7 @@ async def read_rows(table: UploadedTable, schema: Schema, decode: Decode) -> Tab
 
     The event loop turns now and then.
     """
-    rules = table.dialect.rules
-    columns = [(i, schema[name]) for name, i in columns_of(table, schema).items()]
-    readers = [(i, feature, cell_reader(feature, rules)) for i, feature in columns]
+    readers = _readers(table, schema)
     features = {pointer(feature.name): feature.name for feature in schema.features}
     rows: list[Row] = []
     texts: list[bytes] = []
@@ -113,11 +110,7 @@ async def read_rows(table: UploadedTable, schema: Schema, decode: Decode) -> Tab
         if len(record) != len(table.header):
             faults.append(BadValue(line, "", f"expected {len(table.header)} cells, got {len(record)}"))
             continue
-        fields: dict[str, Any] = {}
-        for i, feature, read in readers:
-            if (value := read(record[i])) is not None:
-                fields[feature.name] = value
-        text = orjson.dumps(fields)
+        text = orjson.dumps({f.name: v for i, f, read in readers if (v := read(record[i])) is not None})
         try:
             rows.append(decode(text))
         except Problem as problem:
@@ -129,6 +122,20 @@ async def read_rows(table: UploadedTable, schema: Schema, decode: Decode) -> Tab
     return TableRows(matrix, texts, positions, faults)
 
 
+def fields_of(table: UploadedTable, schema: Schema) -> dict[str, Any]:
+    """What the first record says of each feature that it knows, acceptable or not."""
+    cells = table.records[0] if table.records else []
+    known = [(i, feature, read) for i, feature, read in _readers(table, schema) if i < len(cells)]
+    return {f.name: value for i, f, read in known if (value := read(cells[i])) is not None}
+
+
+def _readers(table: UploadedTable, schema: Schema) -> list[tuple[int, Feature, Read]]:
+    """Where each feature's cells stand, and what reads them."""
+    rules = table.dialect.rules
+    columns = [(i, schema[name]) for name, i in columns_of(table, schema).items()]
+    return [(i, feature, cell_reader(feature, rules)) for i, feature in columns]
+
+
 def harmless(cell: str) -> str:
     """A cell that a spreadsheet shows and does not run; numbers stay numbers."""
     if not _SIGN.search(cell) or _NUMBER.fullmatch(cell):
@@ -136,12 +143,18 @@ def harmless(cell: str) -> str:
     return _FORMULA.sub(r"\g<0>'", cell)
 
 
-async def written(rows: Iterator[Sequence[str]], delimiter: str) -> str:
-    """Rows of cells as CSV text; the event loop turns now and then."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n")
+async def written(rows: Iterator[Sequence[str]], delimiter: str) -> list[str]:
+    """Each row of cells as a line of CSV; the event loop turns now and then."""
+    lines: list[str] = []
+    writer = csv.writer(_Lines(lines.append), delimiter=delimiter, lineterminator="\r\n")
     for position, row in enumerate(rows):
         if position % SLICE_ROWS == SLICE_ROWS - 1:
             await asyncio.sleep(0)
         writer.writerow([harmless(cell) for cell in row])
-    return text.getvalue()
+    return lines
+
+
+class _Lines(NamedTuple):
+    """A file for `csv.writer`, which writes a row at a time."""
+
+    write: Callable[[str], object]

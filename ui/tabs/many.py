@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from server.api.body import media_type, read_body
-from server.errors import BadValue, MalformedBody, UnacceptableRow
+from server.errors import MalformedBody, UnacceptableRow
 from server.explain.reasons import MAX_PRINCIPAL, AskedReasons
-from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.row_names import row_name
 from server.scoring.scored import ScoredRows
@@ -32,19 +32,21 @@ from server.tables.csv_dialect import SEPARATORS, Options
 from ui.access.login import USER
 from ui.cases.decide import told
 from ui.cases.examples import examples_of
-from ui.cases.table import TableRows, UploadedTable, columns_of, read_rows, read_table, written
+from ui.cases.table import TableRows, UploadedTable, columns_of, fields_of, read_rows, read_table, written
 from ui.tabs.mapping import ColumnMapping
+from ui.tabs.work_list import Groups, Refused, reasons_of, work_list_html
 from ui.words.labels import Labels
 from ui.words.text import NBSP, Text, scroll, tag
-from ui.words.wording import Wording, decided
+from ui.words.values import texts_of
+from ui.words.wording import Wording
 from ui.workbook.bounded import MAX_CSV_BYTES, MAX_WORKBOOK_BYTES, Workbooks
 
 #: Bins of the distribution of scores, over 0 to 1.
 BINS = 40
 #: What is read of one body: the page sends pieces of some 64 KiB, however large a file is.
 MAX_PIECE_BYTES = 2**18
-#: Records of a preview, faults that are listed of one piece.
-PREVIEW_ROWS, LISTED_FAULTS = 6, 100
+#: Records of a preview, faults that are listed of it, columns of the file's own that the list of rows shows.
+PREVIEW_ROWS, LISTED_FAULTS, OWN_COLUMNS = 6, 100, 2
 #: What leads from a row of the scored file to its line of the log.
 ORIGIN = ("id", "model", "scored_at")
 ERROR = "error"
@@ -74,7 +76,6 @@ _SCORE, _STOP = Text("Score all rows", "Calculer toutes les lignes"), Text("Stop
 _SAVE = Text("Download the scored file", "Télécharger le fichier calculé")
 _SAVE_WORKBOOK = Text("As an Excel workbook", "En classeur Excel")
 _DISTRIBUTION = Text("How the scores are spread", "Répartition des scores")
-_FAULTS = Text("Lines to correct", "Lignes à corriger")
 _PREVIEW = Text("Preview", "Aperçu")
 _COLUMNS = Text(
     "{known} of {all} columns of the model found.", "{known} colonnes du modèle trouvées sur {all}."
@@ -85,14 +86,15 @@ _FINE = Text("The first {count} rows are fine.", "Les {count} premières lignes 
 _BAD_CELL = Text("not accepted", "non acceptée")
 
 
-def many_html(bundle: Bundle, most_rows: int) -> str:
+def many_html(model: ServedModel, most_rows: int) -> str:
     """The tab: a file to choose, and places for what `many.js` shows of it; a piece has `most_rows`."""
+    bundle = model.bundle
+    groups = Groups(bundle, model.rows.judge)
     words = Wording.of(bundle)
     threshold = bundle.decision.threshold if bundle.task == "binary" else -1.0
-    outcomes = escape(json.dumps(_outcomes(bundle, words)))
     return (
-        f'<div class="many" data-threshold="{threshold!r}" data-outcomes="{outcomes}" '
-        f'data-most="{most_rows}">'
+        f'<div class="many" data-threshold="{threshold!r}" data-outcomes="{groups.outcomes}" '
+        f'data-groups="{escape(json.dumps(groups.words))}" data-most="{most_rows}">'
         f'<section class="sheet">{tag("h2", _HEADING)}{tag("p", _LEAD.put(case=words.case))}'
         f'<div class="drop"><label class="choose"><input type="file" id="file" accept="{_ACCEPTED}">'
         f"{tag('span', _CHOOSE, class_='button')}</label>{tag('span', _DROP, class_='or')}"
@@ -106,19 +108,13 @@ def many_html(bundle: Bundle, most_rows: int) -> str:
         f'<section class="sheet summary" hidden><div class="figures" role="status"></div>'
         f'<div class="spread">{tag("h3", _DISTRIBUTION)}<div class="bars"></div>{_ENDS}</div>'
         f'<p class="saves">{tag("button", _SAVE, type="button", class_="save primary")}'
-        f"{tag('button', _SAVE_WORKBOOK, type='button', class_='save-workbook')}</p>"
-        f'<div class="faults" hidden>{tag("h3", _FAULTS)}<ul></ul></div></section></div>'
+        f"{tag('button', _SAVE_WORKBOOK, type='button', class_='save-workbook')}</p></section>"
+        f"{work_list_html()}</div>"
     )
 
 
-def _outcomes(bundle: Bundle, words: Wording) -> dict[str, Any]:
-    if bundle.task == "binary":
-        return decided(bundle, words)
-    return {name: Text.same(name) for name in bundle.classes}
-
-
 def many_routes(service: Service, model: ServedModel) -> list[Route]:
-    """`/page/template.csv`, `/page/many/check` and `/page/many`, for one model."""
+    """`/page/template.csv`, `/page/many` and what is below it, for one model."""
     many, workbooks = Many(model), Workbooks()
 
     async def template(_: Request) -> Response:
@@ -129,6 +125,9 @@ def many_routes(service: Service, model: ServedModel) -> list[Route]:
 
     async def score(request: Request) -> Response:
         return await _answered(request, many.score)
+
+    async def texts(request: Request) -> Response:
+        return await _answered(request, many.texts)
 
     async def _answered(request: Request, work: Any) -> Response:
         media_type(request, (_CSV,))
@@ -165,6 +164,7 @@ def many_routes(service: Service, model: ServedModel) -> list[Route]:
         Route("/page/many/workbook", pack, methods=["POST"]),
         Route("/page/template.csv", template),
         Route("/page/many/check", check, methods=["POST"]),
+        Route("/page/many/texts", texts, methods=["POST"]),
         Route("/page/many", score, methods=["POST"]),
     ]
 
@@ -213,7 +213,10 @@ class Many:
     def __init__(self, model: ServedModel) -> None:
         self._model, self._rows, self._bundle = model, model.rows, model.bundle
         self.schema, self._labels = self._bundle.schema, Labels.of(self._bundle)
+        self._index = {name: i for i, name in enumerate(self.schema.names)}
         self._mapping = ColumnMapping(self.schema, self._labels)
+        self._groups = Groups(self._bundle, self._rows.judge)
+        self._refused = Refused(self.schema, self._labels)
         self._asked = AskedReasons(MAX_PRINCIPAL) if model.explainer.is_offered else None
 
     async def check(self, table: UploadedTable, _: str) -> dict[str, Any]:
@@ -226,23 +229,29 @@ class Many:
         rows = await read_rows(table, self.schema, self._rows.scorer.decode)
         return {
             "html": self._preview(table, columns, rows) + mapping,
-            "faults": self._listed(rows.faults),
+            "faults": self._refused.listed(rows.faults[:LISTED_FAULTS]),
             "separator": table.delimiter,
             "decimal": table.dialect.rules.decimal,
+            "own": self._own(table, columns),
+            "labels": [[*self._labels.label(feature)] for feature in self.schema.features],
         }
 
+    async def texts(self, table: UploadedTable, _: str) -> dict[str, Any]:
+        """The first record as the texts of the form, scored by nobody."""
+        return {"texts": texts_of(self.schema, fields_of(table, self.schema))}
+
     async def score(self, table: UploadedTable, user: str) -> dict[str, Any]:
-        """The piece's records with the model's answers behind them, and what it adds to the summary.
+        """The piece's records with the model's answers behind them, and what each is listed under.
 
         Raises `UnacceptableRow` if a column that every row needs is not there.
         """
-        self._check_header(table)
+        columns = self._check_header(table)
         added = self._added(table.header)
         started_ns = time.perf_counter_ns()
         rows = await read_rows(table, self.schema, self._rows.scorer.decode)
-        outcomes: dict[str, int] = {}
         counts: list[int] = []
         answers: list[list[str]] = []
+        listed: dict[int, dict[str, Any]] = {}
         if rows.texts:
             scored = (await self._rows.score(rows.matrix))._replace(identity=told(user=user))
             if self._asked is not None:
@@ -251,17 +260,13 @@ class Many:
             await self._rows.record(rows.texts, rows.matrix, scored, started_ns)
             answers = self._cells(scored, table.dialect.rules.decimal == ",")
             counts = self._counts(scored)
-            for outcome, count in enumerate(np.bincount(scored.outcomes).tolist()):
-                if name := self._bundle.outcomes[outcome]:
-                    outcomes[name] = count
+            listed = dict(zip(rows.positions, self._listed(scored), strict=True))
+        lines = await written(self._records(table, rows, answers, len(added)), table.delimiter)
+        listed |= self._repairs(table, rows, columns)
         return {
-            "csv": await written(self._records(table, rows, answers, len(added)), table.delimiter),
-            "header": await written(iter([[*table.header, *added]]), table.delimiter),
-            "rows": len(table.records),
-            "bad": len(table.records) - len(rows.texts),
-            "faults": self._listed(rows.faults),
+            "header": "".join(await written(iter([[*table.header, *added]]), table.delimiter)),
+            "rows": [{"text": line, "line": table.lines[i], **listed[i]} for i, line in enumerate(lines)],
             "counts": counts,
-            "outcomes": outcomes,
         }
 
     def _check_header(self, table: UploadedTable) -> dict[str, int]:
@@ -306,7 +311,7 @@ class Many:
             if self._rows.judge is not None and scored.verdicts is not None:
                 said += self._rows.judge.cells(int(scored.verdicts[i]))
             if scored.reasons:
-                said.append("; ".join(reason["text"] for reason in orjson.loads(scored.reasons[i])))
+                said.append("; ".join(reason["text"] for reason in reasons_of(scored, i)))
             rows.append([*values, *said, row_name(scored.id, i), self._bundle.label, now])
         return rows
 
@@ -317,18 +322,28 @@ class Many:
         counts: list[int] = np.bincount(bins, minlength=BINS).tolist()
         return counts
 
-    def _listed(self, faults: Sequence[BadValue]) -> list[dict[str, Any]]:
-        known = {feature.name: feature for feature in self.schema.features}
-        return [
-            {
-                "line": line,
-                "column": tag("strong", self._labels.label(known[column])) if column else "",
-                "detail": tag(
-                    "span", self._labels.refusal(known[column], detail) if column else Text.same(detail)
-                ),
-            }
-            for line, column, detail, _ in faults[:LISTED_FAULTS]
-        ]
+    def _listed(self, scored: ScoredRows) -> Iterator[dict[str, Any]]:
+        """Of each scored row its figure, its groups, the inputs that are its reasons, its name in the log."""
+        for i, (output, groups) in enumerate(zip(scored.outputs, self._groups.of(scored), strict=True)):
+            inputs = [self._index[reason["feature"]] for reason in reasons_of(scored, i)]
+            result = max(output) if isinstance(output, list) else output
+            yield {"result": result, "groups": groups, "reasons": inputs, "id": row_name(scored.id, i)}
+
+    def _repairs(
+        self, table: UploadedTable, rows: TableRows, columns: Mapping[str, int]
+    ) -> dict[int, dict[str, Any]]:
+        """Of each refused row what is to repair, by its position."""
+        faults = {line: list(of) for line, of in groupby(rows.faults, lambda fault: fault.row)}
+        return {
+            i: self._refused.row(faults[line], table.records[i], columns)
+            for i, line in enumerate(table.lines)
+            if line in faults
+        }
+
+    def _own(self, table: UploadedTable, columns: Mapping[str, int]) -> list[int]:
+        """The first columns that are carried along: what somebody knows a row by."""
+        used = set(columns.values())
+        return [i for i, name in enumerate(table.header) if name and i not in used][:OWN_COLUMNS]
 
     def _preview(self, table: UploadedTable, columns: Mapping[str, int], rows: TableRows) -> str:
         used = {position: name for name, position in columns.items()}
@@ -354,7 +369,7 @@ def _preview_cells(
 ) -> Iterator[str]:
     for position, cell in enumerate(record):
         text = escape(cell[:60])
-        if (line, used.get(position, "")) in bad:
+        if position in used and (line, used[position]) in bad:
             yield f'<td class="bad">{text} {tag("span", _BAD_CELL, class_="mark")}</td>'
         else:
             yield f"<td>{text}</td>"

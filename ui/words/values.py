@@ -68,13 +68,18 @@ def _value(feature: Feature, text: str) -> Any:
 
 
 def texts_of(schema: Schema, row: Mapping[str, Any]) -> dict[str, str]:
-    """The texts with which a form shows a row: the inverse of `row_of`."""
+    """The texts with which a form shows a row: the inverse of `row_of`.
+
+    A text that is no value of its feature stays as it is, for the schema to refuse.
+    """
     return {f.name: _text(f, row[f.name]) for f in schema.features if row.get(f.name) is not None}
 
 
 def _text(feature: Feature, value: Any) -> str:
-    if feature.kind == "category":
+    if feature.kind == "category" and value in feature.categories:
         return str(feature.categories.index(value))
+    if isinstance(value, str):
+        return value
     if feature.form_kind == "flag" and value in (0, 1):
         return str(int(value))
     return format_number(value)
