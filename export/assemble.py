@@ -12,6 +12,7 @@ import orjson
 
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion
+from export.forest.decided import OwnClasses
 from export.forest.monotone import missing_report, monotone_report
 from export.forest.paths import packed
 from export.forest.rows import RowMaker
@@ -146,8 +147,7 @@ def _described(
     }
     if conversion.task == "binary":
         below, otherwise = conversion.decisions or (Decision.below, Decision.otherwise)
-        threshold = Decision.threshold if conversion.threshold is None else conversion.threshold
-        own = Decision(threshold=threshold, below=below, otherwise=otherwise)
+        own = Decision(threshold=_own_threshold(conversion), below=below, otherwise=otherwise)
         described["decision"] = vars(decision or own)
     if conversion.classes:
         described["classes"] = conversion.classes
@@ -211,10 +211,25 @@ def _prove(
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / GRAPH_FILE).write_bytes(graph)
         predictor = Predictor(Bundle.from_manifest(Path(folder), described))
-        report = compare(predictor, conversion.source, rows, golden, ordinary_rows)
+        classes = _own_classes(conversion, predictor.bundle)
+        report = compare(predictor, conversion.source, rows, golden, ordinary_rows, classes)
         _check_graph(report, conversion)
         _check_rows(report, conversion)
+        if classes:
+            classes.check()
         return report, _golden_rows(predictor, conversion, golden)
+
+
+def _own_threshold(conversion: Conversion) -> float:
+    return Decision.threshold if conversion.threshold is None else conversion.threshold
+
+
+def _own_classes(conversion: Conversion, bundle: Bundle) -> OwnClasses | None:
+    """What compares classes with the library's, where nobody said another threshold than its own."""
+    own = _own_threshold(conversion)
+    if conversion.decided is None or (bundle.task == "binary" and bundle.decision.threshold != own):
+        return None
+    return OwnClasses(conversion.decided, own)
 
 
 def _check_graph(report: ParityReport, conversion: Conversion) -> None:

@@ -184,6 +184,12 @@ def _say_written(out: Path, bundle: Bundle) -> None:
             f"Its files can be read by you alone, as the umask says: `chmod -R go+rX {bundle.directory}` "
             "before another user, or an image, serves it."
         )
+    classes = bundle.read_json(PARITY_FILE)["classes"]
+    if classes["ties_differ"]:
+        _say(
+            f"In {classes['ties_differ']} of {classes['rows']} compared rows classes are equally likely, and "
+            "the model's own predict gives another one than the first: it compares what was rounded."
+        )
     source = bundle.manifest["source"]
     if source.get("rounds_trained", 0) > source.get("iterations", 0):
         print(
@@ -284,8 +290,8 @@ def _decision(
         costs = {"false_negative": request.fn_cost, "false_positive": request.fp_cost}
     threshold = document.get("threshold") if request.threshold is None else request.threshold
     own = Decision()
-    if conversion.threshold == ABOVE_HALF:
-        own = Decision(ABOVE_HALF, cost_false_negative=0.0, cost_false_positive=0.0)  # it weighs nothing
+    if conversion.threshold in (0.5, ABOVE_HALF):  # it weighs nothing
+        own = Decision(conversion.threshold, cost_false_negative=0.0, cost_false_positive=0.0)
     elif threshold is None and old is None and costs is None:
         threshold = conversion.threshold
     if conversion.task != "binary":

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -216,15 +217,16 @@ def _handed_over(member: Mapping[str, Any], options: LoadOptions) -> Conversion:
 
         best = {"best_iteration": member["best"], "rounds_trained": member["rounds"]}
         record = best if member["best"] > 0 else {}
-        return convert_lightgbm(
+        made = convert_lightgbm(
             member["text"], classes=options.classes, labels=labels, record=record, evidence=options.evidence
         )
+        return _of_wrapper(made, labels)
     content = base64.b64decode(member["content"])
     if member["kind"] == "catboost":
         return _from_catboost(content, options)
     from export.xgboost.model import convert_xgboost
 
-    return convert_xgboost(
+    made = convert_xgboost(
         content,
         classes=options.classes,
         labels=labels,
@@ -232,6 +234,12 @@ def _handed_over(member: Mapping[str, Any], options: LoadOptions) -> Conversion:
         missing=member["missing"],
         target=_target(options),
     )
+    return _of_wrapper(made, labels)
+
+
+def _of_wrapper(made: Conversion, labels: Sequence[str]) -> Conversion:
+    """A booster out of a classifier, which gives the first of two equally likely classes."""
+    return replace(made, threshold=ABOVE_HALF) if made.task == "binary" and len(labels) == 2 else made
 
 
 @contextmanager
@@ -281,16 +289,30 @@ def _foreign_words(types: Sequence[str]) -> str:
 
 def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> Conversion:
     """The conversion of an unpickled model: of LightGBM, XGBoost or scikit-learn."""
-    from export.sklearn.wrappers import one_target, unwrapped
+    from export.sklearn.wrappers import one_target, threshold_of, unwrapped
 
     _check_model(model)
     model, target = one_target(model, _target(options))
     labels = tuple(map(str, getattr(model, "classes_", ())))
-    model, threshold = unwrapped(model)
+    whole, (model, threshold) = model, unwrapped(model)
     found = _from_model(model, file, content, options, labels)
-    if found.task == "binary" and len(labels) == 2:
-        found = replace(found, threshold=ABOVE_HALF if threshold is None else threshold)
+    if len(labels) > 1 and found.task in ("binary", "multiclass"):
+        found = _deciding(found, whole, threshold_of(model) if threshold is None else threshold, options)
     return found if target is None else replace(found, record={**found.record, "output": str(target)})
+
+
+def _deciding(found: Conversion, whole: Any, threshold: float, options: LoadOptions) -> Conversion:
+    """The conversion with the classes that the whole model's own `predict` gives, to compare with."""
+    from export.sklearn.source import predicted_classes
+
+    if found.decided is not None and threshold == ABOVE_HALF:
+        return found  # CatBoost's, whose own threshold is in its file
+    if found.task == "binary":
+        found = replace(found, threshold=threshold)
+    # XGBoost takes no codes from its wrapper; and a wrapper predicts with the best rounds.
+    if (found.family == "xgboost" and found.codes) or options.rounds != "best":
+        return found
+    return replace(found, decided=partial(predicted_classes, whole, found.source))
 
 
 def _from_model(

@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from export.errors import ExportRefused
+from export.forest.decided import ClassTally, OwnClasses
 from export.forest.progress import ExportProgress
 from export.forest.rows import RowMaker, let_through
 from export.forest.source import JsonRows, ModelSource
@@ -79,6 +80,7 @@ class ParityReport:
 
     kinds: dict[str, ParityTally] = field(default_factory=dict)
     rows: RowTally = field(default_factory=RowTally)
+    classes: ClassTally = field(default_factory=ClassTally)
     coverage: dict[str, int] = field(default_factory=dict)
     batch_invariance_rows: int = 0
     batch_invariance_differ: int = 0
@@ -122,6 +124,7 @@ class ParityReport:
             "total": asdict(self.total),
             "kinds": {name: asdict(tally) for name, tally in self.kinds.items()},
             "rows": asdict(self.rows),
+            "classes": asdict(self.classes),
             "coverage": self.coverage,
             "batch_invariance": {
                 "rows": self.batch_invariance_rows,
@@ -143,6 +146,7 @@ def compare(
     rows: RowMaker,
     golden: JsonRows,
     ordinary_rows: int = ORDINARY_ROWS,
+    classes: OwnClasses | None = None,
 ) -> ParityReport:
     """Compare what is served with its source on every kind of row that the schema lets through."""
     schema = predictor.bundle.schema
@@ -160,11 +164,12 @@ def compare(
     for name, blocks in kinds.items():
         tally = report.kinds[name] = ParityTally()
         for block in _gathered(blocks, rows.block_rows):
-            _compare(tally, predictor, source, let_through(schema, block))
+            _compare(tally, predictor, source, let_through(schema, block), classes)
             progress(f"Comparing with the model: {tally.rows:,} {name} rows so far")
     sent = rows.sent(min(SENT_ROWS, max(MIN_SENT_ROWS, MAX_SENT_VALUES // max(1, rows.width))))
     report.rows = compare_rows(predictor, source, [*golden, *sent])
     _check_batches(report, predictor, let_through(schema, rows.ordinary(INVARIANCE_ROWS)))
+    report.classes = classes.tally if classes else report.classes
     return report
 
 
@@ -186,7 +191,9 @@ def _gathered(blocks: Iterable[Matrix], size: int) -> Iterator[Matrix]:
         yield np.concatenate(held)
 
 
-def _compare(tally: ParityTally, predictor: Predictor, source: ModelSource, rows: Matrix) -> None:
+def _compare(
+    tally: ParityTally, predictor: Predictor, source: ModelSource, rows: Matrix, classes: OwnClasses | None
+) -> None:
     margins = predictor.margins(rows)
     with np.errstate(over="ignore", invalid="ignore"):  # scikit-learn sums a matrix to look for infinities
         expected = source.margins(rows)
@@ -197,12 +204,15 @@ def _compare(tally: ParityTally, predictor: Predictor, source: ModelSource, rows
     outputs = np.array(predictor.outputs(margins))
     _check_outputs(predictor, outputs)
     if rest := OUTPUT_ROWS - tally.rows_after_link:
-        _compare_outputs(tally, predictor, source, rows[:rest], outputs[:rest])
+        expected = _compare_outputs(tally, predictor, source, rows[:rest], outputs[:rest])
+        if classes:
+            classes.compare(rows[:rest], expected)
 
 
 def _compare_outputs(
     tally: ParityTally, predictor: Predictor, source: ModelSource, rows: Matrix, outputs: Margins
-) -> None:
+) -> Margins:
+    """Count what differs; the source's own outputs."""
     with np.errstate(over="ignore", invalid="ignore"):
         expected = source.outputs(rows)
     tally.rows_after_link += len(rows)
@@ -210,6 +220,7 @@ def _compare_outputs(
     tally.decisions_flipped += int(np.sum(_decisions(predictor, outputs) != _decisions(predictor, expected)))
     tally.max_probability_difference = max(tally.max_probability_difference, _largest(outputs, expected))
     tally.max_relative_difference = max(tally.max_relative_difference, _relative(outputs, expected))
+    return expected
 
 
 def _check_outputs(predictor: Predictor, outputs: Margins) -> None:

@@ -22,6 +22,7 @@ class CatBoostModel:
     """A model as its JSON describes it: the margin is `scale * sum + bias` of each target.
 
     `gaps` are the features that training saw missing, `categories` the texts of those of categories.
+    Of two classes the second is given beyond `threshold`, a probability.
     """
 
     forest: Forest
@@ -32,6 +33,7 @@ class CatBoostModel:
     classes: tuple[str, ...]
     gaps: frozenset[int]
     categories: Mapping[int, tuple[str, ...]]
+    threshold: float = 0.5
 
 
 #: Gives the texts of the column of this name, and CatBoost's hash of each, by some of its hashes.
@@ -70,7 +72,8 @@ def _model(document: Mapping[str, Any], categories: Categories) -> CatBoostModel
     told = document["model_info"]
     classes = tuple(map(str, (told.get("class_params") or {}).get("class_names") or ()))
     texts = {column.place: tuple(column.hashes) for column in columns.coded.values()}
-    return CatBoostModel(forest, float(scale), bias, names, _loss(told), classes, gaps, texts)
+    threshold = float(told.get("binclass_probability_threshold", 0.5))
+    return CatBoostModel(forest, float(scale), bias, names, _loss(told), classes, gaps, texts, threshold)
 
 
 def _check_kinds(info: Mapping[str, Any]) -> None:

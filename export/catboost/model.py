@@ -1,6 +1,7 @@
 """CatBoost models: trees over float32 rows, sums in float64."""
 
 import ast
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,13 +10,15 @@ from typing import Any
 
 import catboost  # type: ignore[import-not-found,unused-ignore]  # optional: 280 MB
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pandas as pd  # type: ignore[import-untyped]  # ships no types
 from onnx import numpy_helper
 
 from export.catboost.json_model import CatBoostModel, parse_catboost
 from export.errors import ExportRefused
-from export.forest.conversion import ABOVE_HALF, Conversion, threshold_feature, two_labels
+from export.forest.conversion import Conversion, threshold_feature, two_labels
+from export.forest.decided import places
 from export.forest.evidence import Evidence
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
@@ -52,25 +55,30 @@ class CatBoostSource:
 
     def margins(self, rows: Matrix) -> Margins:
         """Raw scores, float64 [n] or [n, K], of rows float64 [n, F]."""
-        return self._scores(self._table(rows), "RawFormulaVal")
+        return self._scores(self.table(rows), "RawFormulaVal")
 
     def outputs(self, rows: Matrix) -> Margins:
         """Probabilities (of two classes the second's), or values."""
-        return self._outputs(self._table(rows))
+        return self._outputs(self.table(rows))
 
     def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """The prediction of a table of numbers and texts; see `ModelSource`."""
-        table = self._table(number_matrix(rows, schema))
+        table = self.table(number_matrix(rows, schema))
         for i in self._texts:
             cells = [row.get(schema.names[i]) for row in rows]
             table[i] = [_UNKNOWN if cell is None else str(cell) for cell in cells]
         return self._outputs(table)
 
+    def decided(self, rows: Matrix) -> npt.NDArray[np.int64]:
+        """The places [n] of the classes that CatBoost predicts of rows float64 [n, F]."""
+        found = self._model.predict(self._data(self.table(rows)), prediction_type="Class", thread_count=1)
+        return places(found, self._model.classes_)
+
     def _outputs(self, table: Any) -> Margins:
         found = self._scores(table, "Probability" if self._is_class else "RawFormulaVal")
         return np.ascontiguousarray(found[:, 1]) if found.ndim > 1 and found.shape[1] == 2 else found
 
-    def _table(self, rows: Matrix) -> Any:
+    def table(self, rows: Matrix) -> Any:
         """Rows as float32, or as a frame with the texts of the codes."""
         with np.errstate(over="ignore"):
             narrow = rows.astype(np.float32)
@@ -82,11 +90,14 @@ class CatBoostSource:
         return frame
 
     def _scores(self, table: Any, kind: str) -> Margins:
-        data = table
-        if self._texts:
-            named = table.set_axis(self._model.feature_names_, axis=1)
-            data = catboost.Pool(named, cat_features=list(self._texts))
-        return np.asarray(self._model.predict(data, prediction_type=kind, thread_count=1), dtype=np.float64)
+        found = self._model.predict(self._data(table), prediction_type=kind, thread_count=1)
+        return np.asarray(found, dtype=np.float64)
+
+    def _data(self, table: Any) -> Any:
+        if not self._texts:
+            return table
+        named = table.set_axis(self._model.feature_names_, axis=1)
+        return catboost.Pool(named, cat_features=list(self._texts))
 
 
 def convert_catboost(
@@ -120,19 +131,22 @@ def convert_catboost(
     names = tuple(classes or model.classes) or tuple(map(str, range(model.forest.targets)))
     if task == "multiclass" and len(names) != model.forest.targets:
         raise ExportRefused(f"expected names of {model.forest.targets} classes, got {len(names)}")
+    source = CatBoostSource(booster, task, model.categories)
+    has_classes = task != "regression" and len(model.classes) > 1
     return Conversion(
         family="catboost",
         task=task,
         graph=lambda metadata: _graph(model, metadata),
         link={"name": link},
         features=_features(model),
-        source=CatBoostSource(booster, task, model.categories),
+        source=source,
         categories=model.categories,
         file=name,
         content=content,
         classes=names if task == "multiclass" else (),
         decisions=two_labels(task, model.classes),
-        threshold=ABOVE_HALF if task == "binary" and len(model.classes) == 2 else None,
+        threshold=math.nextafter(model.threshold, 1.0) if has_classes and task == "binary" else None,
+        decided=source.decided if has_classes else None,
         forest=model.forest,
         contributions=lambda: path_arrays(model.forest, scale=model.scale, bias=model.bias),
         output_bound=OUTPUT_BOUND,

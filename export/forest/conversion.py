@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from export.forest.decided import Decided
 from export.forest.evidence import underscored
 from export.forest.extremes import EXTREMES
 from export.forest.source import ModelSource
@@ -34,7 +35,8 @@ class Conversion:
     have them in that order, which is that of their codes; `values` are these as the
     library had them, of whatever type.
     `decisions` are the names of a binary model's two answers, `threshold` the probability
-    from which it gives the second, if it knows them.
+    from which it gives the second, if it knows them; `decided` gives the classes of the library's
+    own `predict`, if it has such.
     `ignored` are columns of the training table that the model drops.
     `gaps` are the features of which the model tells that training saw them missing.
     `contributions` gives what a row is explained from (`paths.py`), None of a model that has no such.
@@ -62,6 +64,7 @@ class Conversion:
     values: Mapping[int, tuple[Any, ...]] = field(default_factory=dict)
     decisions: tuple[str, str] | None = None
     threshold: float | None = None
+    decided: Decided | None = None
     gaps: frozenset[int] = frozenset()
     contributions: Callable[[], dict[str, npt.NDArray[Any]] | None] = lambda: None
     record: dict[str, Any] = field(default_factory=dict)

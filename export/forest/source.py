@@ -23,6 +23,9 @@ class ModelSource(Protocol):
     def outputs(self, rows: Matrix) -> Margins:
         """Scores after the link, float64 [n], or [n, K] of K classes, of encoded rows."""
 
+    def table(self, rows: Matrix) -> Any:
+        """Encoded rows, float64 [n, F], as the library's own `predict` takes them."""
+
     def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """The library's own prediction of rows as clients send them, float64 [n] or [n, K].
 

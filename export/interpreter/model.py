@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from export.errors import ExportRefused
-from export.forest.conversion import ABOVE_HALF, Conversion
+from export.forest.conversion import Conversion
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
 from export.forest.paths import path_arrays
@@ -43,12 +44,16 @@ class InterpreterSource:
 
     def margins(self, rows: Matrix) -> Margins:
         """Sums of leaves, float64 [n] or [n, K], of rows float64 [n, F]."""
-        found = self._conversation.scores({"do": "margins", "columns": self._columns(rows)})
+        found = self._conversation.scores({"do": "margins", "columns": self.table(rows)})
         return found.reshape(-1) if found.ndim > 1 and found.shape[1] == 1 else found
 
     def outputs(self, rows: Matrix) -> Margins:
         """`predict_proba` (of two classes the second), or `predict`."""
-        return self._scores(self._columns(rows))
+        return self._scores(self.table(rows))
+
+    def decided(self, rows: Matrix) -> npt.NDArray[np.int64]:
+        """The places [n] of the classes that the model predicts of rows float64 [n, F]."""
+        return self._conversation.scores({"do": "decided", "columns": self.table(rows)}).astype(np.int64)
 
     def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """The prediction of the table of these rows; see `ModelSource`."""
@@ -65,7 +70,8 @@ class InterpreterSource:
         found = self._conversation.scores({"do": "outputs", "columns": columns})
         return np.ascontiguousarray(found[:, 1]) if found.ndim > 1 and found.shape[1] == 2 else found
 
-    def _columns(self, rows: Matrix) -> dict[str, list[Any]]:
+    def table(self, rows: Matrix) -> dict[str, list[Any]]:
+        """Columns of cells by their names, of rows float64 [n, F]."""
         columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in self._names}
         for feature, numbers in zip(self.features, rows.T.tolist(), strict=True):
             values = self._values.get(feature.name)
@@ -130,7 +136,8 @@ def convert_elsewhere(
         ignored=tuple(name for i, name in enumerate(told["names"]) if i not in used),
         extremes=tuple(value for value in EXTREMES_32 if abs(value) < _LARGEST),
         decisions=(classes[0], classes[1]) if len(classes) == 2 else None,
-        threshold=ABOVE_HALF if len(classes) == 2 else None,
+        threshold=told["threshold"],
+        decided=source.decided if classes else None,
         contributions=lambda: (
             None if whole.sparse else path_arrays(whole, divisor=inner.link.get("divisor", 1))
         ),

@@ -55,6 +55,7 @@ class LoadedModel:
             "sparse": bool(hasattr(self._prepared(self._first_row()), "toarray")) if self._head else False,
             "estimator": " + ".join(type(part).__name__ for part in [*self._head, self._last]),
             "version": version_of(self._last),
+            "threshold": threshold_of(self._last) if len(member["classes"]) == 2 else None,
         }
 
     def outputs(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +63,12 @@ class LoadedModel:
         table = self._table(request["columns"])
         is_class = hasattr(self._model, "classes_")
         return packed(self._model.predict_proba(table) if is_class else self._model.predict(table))
+
+    def decided(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The places of the classes that `predict` gives to columns of cells."""
+        found = np.ravel(self._model.predict(self._table(request["columns"]))).tolist()
+        known = {value: i for i, value in enumerate(np.asarray(self._model.classes_).tolist())}
+        return packed([known[value] for value in found])
 
     def margins(self, request: dict[str, Any]) -> dict[str, Any]:
         """The sums of leaves of columns of cells."""
@@ -305,14 +312,25 @@ def shares(model: Any, values: Any) -> Any:
     classes = len(getattr(model, "classes_", ()))
     if not classes:
         return values
-    import sklearn
-
-    major, minor = (int(part) for part in sklearn.__version__.split(".")[:2])
-    if (major, minor) < (1, 4):
+    if before_1_4():
         total = values.sum(axis=1, keepdims=True)
         total[total == 0.0] = 1.0
         values = values / total
     return values[:, 1:2] if classes == 2 else values
+
+
+def before_1_4() -> bool:
+    """Whether scikit-learn is older than 1.4, which changed what leaves hold and how ties are decided."""
+    import sklearn
+
+    major, minor = (int(part) for part in sklearn.__version__.split(".")[:2])
+    return (major, minor) < (1, 4)
+
+
+def threshold_of(model: Any) -> float:
+    """The probability from which `predict` gives the second class: above 0.5, but GradientBoosting at it."""
+    is_first_of_ties = not type(model).__name__.startswith("GradientBoosting") or before_1_4()
+    return float(np.nextafter(0.5, 1.0)) if is_first_of_ties else 0.5
 
 
 def boosted(model: Any) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class LightGBMSource:
         """Scores after the objective's link, float64 [n] or [n, K]."""
         return np.asarray(self._booster.predict(rows, num_threads=1))
 
+    def table(self, rows: Matrix) -> Matrix:
+        """The rows as they are: categories are their codes."""
+        return rows
+
     def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """`Booster.predict` of a pandas frame with the categories of training; see `Source`."""
         columns: dict[str, Any] = number_columns(rows, schema)

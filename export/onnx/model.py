@@ -1,5 +1,6 @@
 """Any ONNX file that takes rows of features and has a score among its outputs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from onnx import TensorProto, numpy_helper
 
 from export.errors import ExportRefused
 from export.forest.conversion import ABOVE_HALF, Conversion, two_labels
+from export.forest.decided import Decided, places
 from export.forest.evidence import Evidence
 from export.forest.extremes import EXTREMES
 from export.onnx.batch import check_freed, free_batch
@@ -52,13 +54,14 @@ def convert_onnx(
     named = options.classes or (labels if len(labels) == score.outputs else ())
     classes = named or tuple(map(str, range(score.outputs)))
     takes_missing = all(entry.is_float for entry in inputs.inputs) and not _fails_on_missing(probe)
+    source = OnnxSource(session, inputs, tensor, score.column)
     return Conversion(
         family="onnx",
         task=task,
         graph=lambda metadata: lean_graph(model, inputs.width, inputs.entry(), score, metadata),
         link={"name": "identity"},
         features=inputs.features,
-        source=OnnxSource(session, inputs, tensor, score.column),
+        source=source,
         file=file,
         content=content,
         classes=classes if task == "multiclass" else (),
@@ -70,12 +73,25 @@ def convert_onnx(
         extremes=tuple(value for value in EXTREMES if not half or abs(value) < _HALF_LARGEST),
         decisions=two_labels(task, labels),
         threshold=ABOVE_HALF if task == "binary" and len(labels) == 2 else None,
+        decided=_decided(whole, source, labels) if len(labels) == max(2, score.outputs) else None,
         record={"output": tensor, "absent": "0" if options.absent_is_zero else "nan"},
     )
 
 
 def _fails_on_missing(probe: OnnxSource) -> bool:
     return bool(np.isnan(probe.scores(np.full((1, probe.width), np.nan))).any())
+
+
+def _decided(model: onnx.ModelProto, source: OnnxSource, labels: Sequence[str]) -> Decided | None:
+    """What tells the classes of the graph's own output of labels, None where it has no such."""
+    kinds = (TensorProto.INT64, TensorProto.STRING)
+    named = [output.name for output in model.graph.output if output.type.tensor_type.elem_type in kinds]
+    if len(named) != 1:
+        return None
+    probe = source.labels(named[0], np.zeros((3, source.width)))
+    if len(probe) != 3 or not set(probe) <= set(labels):
+        return None
+    return lambda rows: places(source.labels(named[0], rows), labels)
 
 
 def class_labels(model: onnx.ModelProto) -> tuple[str, ...]:

@@ -79,6 +79,18 @@ class OnnxSource:
         """The same: the graph's own score is the answer."""
         return self.margins(rows)
 
+    def labels(self, output: str, rows: Matrix) -> list[str]:
+        """The values of an output of labels, [n] or [n, 1], of rows [n, F]."""
+        try:
+            (found,) = self._session.run([output], self._inputs.feed(rows))
+        except ONNX_ERRORS as error:
+            raise ExportRefused(f"expected a graph that labels a row, got: {first_line(error)}") from None
+        return list(map(str, np.ravel(found).tolist()))
+
+    def table(self, rows: Matrix) -> Matrix:
+        """The rows as they are."""
+        return rows
+
     def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """The scores of a matrix of numbers; see `Source`."""
         return self.outputs(number_matrix(rows, schema))

@@ -5,10 +5,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd  # type: ignore[import-untyped]  # ships no types
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from export.forest.source import JsonRows, number_columns, number_matrix
+from export.forest.decided import places
+from export.forest.source import JsonRows, ModelSource, number_columns, number_matrix
 from export.sklearn.tables import Finite, as_trained
 from server.model.link import Margins
 from server.model.schema import Feature, Matrix, Schema
@@ -45,12 +47,12 @@ class FittedSource:
         if self._raw is None:
             return self.outputs(rows)
         with threadpool_limits(1):
-            return self._raw(self._table(rows))
+            return self._raw(self.table(rows))
 
     def outputs(self, rows: Matrix) -> Margins:
         """`predict_proba` (of two classes the second), or `predict`."""
         with threadpool_limits(1):
-            return predicted(self._estimator, self._table(rows))
+            return predicted(self._estimator, self.table(rows))
 
     def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """The prediction of a table as in training: categories as the values they were; see `Source`."""
@@ -66,7 +68,8 @@ class FittedSource:
         with threadpool_limits(1):
             return predicted(self._estimator, self._as_fitted(columns))
 
-    def _table(self, rows: Matrix) -> Any:
+    def table(self, rows: Matrix) -> Any:
+        """Encoded rows, float64 [n, F], as the matrix or the frame that the estimator was fitted on."""
         if self._is_matrix():
             return rows
         columns = zip(self.features, rows.T, strict=True)
@@ -91,6 +94,13 @@ class FittedSource:
         if name in self._native:
             return pd.Categorical(cells, categories=list(self._finite[name]))
         return as_trained(cells)
+
+
+def predicted_classes(model: Any, source: ModelSource, rows: Matrix) -> npt.NDArray[np.int64]:
+    """The places [n] of the classes that the whole model predicts of encoded rows float64 [n, F]."""
+    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"), threadpool_limits(1):
+        warnings.simplefilter("ignore")  # "X does not have valid feature names": ours are positions
+        return places(model.predict(source.table(rows)), model.classes_)
 
 
 def predicted(estimator: Any, rows: Any) -> Margins:

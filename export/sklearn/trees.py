@@ -65,11 +65,13 @@ def read_ensemble(estimator: Any) -> Ensemble | None:
         return None
     if name in _HISTOGRAM:
         return _histogram(estimator)
+    if name not in (*_BOOSTED, *_AVERAGED):
+        return None
     if getattr(estimator, "n_outputs_", 1) != 1:
         raise ExportRefused("expected one target, got several: train a model for each")
     if name in _BOOSTED:
         return _boosted(estimator)
-    return _averaged(estimator) if name in _AVERAGED else None
+    return _averaged(estimator)
 
 
 def raw_scores(estimator: Any, table: Any) -> Margins:

@@ -8,6 +8,7 @@ import copy
 from typing import Any
 
 from export.errors import ExportRefused
+from export.forest.conversion import ABOVE_HALF
 
 _SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
 _THRESHOLDS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
@@ -36,6 +37,16 @@ def unwrapped(model: Any) -> tuple[Any, float | None]:
         else:
             break
     return _plain(model, _DEPTH), threshold
+
+
+def threshold_of(model: Any) -> float:
+    """The probability from which `predict` of an unwrapped classifier gives the second class.
+
+    Of two equally likely classes it gives the first; GradientBoosting alone the second.
+    """
+    for _ in range(_DEPTH):
+        model = model.steps[-1][1] if hasattr(model, "steps") else getattr(model, "final_estimator_", model)
+    return 0.5 if _kind(model) == "GradientBoostingClassifier" else ABOVE_HALF
 
 
 def one_target(model: Any, wanted: int | None) -> tuple[Any, int | None]:

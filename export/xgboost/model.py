@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import xgboost
 
@@ -71,6 +72,11 @@ class XGBoostSource:
         """Scores after the objective's link; of several classes their probabilities."""
         return self._predict(self._matrix(rows), output_margin=False)
 
+    def table(self, rows: Matrix) -> Any:
+        """Rows as float32, as a frame where XGBoost knows the names of columns, and asks for them."""
+        names = self._booster.feature_names
+        return _narrow(rows) if names is None else pd.DataFrame(_narrow(rows), columns=names)
+
     def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """The prediction of a matrix of numbers, or of a frame where categories have names; see `Source`."""
         named = self._model.categories
@@ -90,11 +96,9 @@ class XGBoostSource:
         return self._predict(data, output_margin=False)
 
     def _matrix(self, rows: Matrix) -> xgboost.DMatrix:
-        with np.errstate(over="ignore"):
-            narrow = rows.astype(np.float32)
         types = self._types if self._model.coded else None
         return xgboost.DMatrix(
-            narrow,
+            _narrow(rows),
             missing=self._missing,
             nthread=1,
             feature_types=types,
@@ -107,6 +111,11 @@ class XGBoostSource:
         )
         found = np.asarray(scores, dtype=np.float64)
         return found if self._model.target is None else np.ascontiguousarray(found[:, self._model.target])
+
+
+def _narrow(rows: Matrix) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return rows.astype(np.float32)
 
 
 def load_booster(content: bytes) -> xgboost.Booster:

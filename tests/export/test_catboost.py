@@ -68,6 +68,29 @@ def test_a_split_by_a_category_sends_it_right_and_whatever_is_none_left() -> Non
         parse_catboost(orjson.dumps(changed), lambda *_: {"Oslo": 7})
 
 
+def test_the_probability_threshold_of_the_file_is_read() -> None:
+    told = orjson.loads(document())
+    assert parse_catboost(document(), lambda *_: {}).threshold == 0.5
+    told["model_info"]["binclass_probability_threshold"] = "0.3"
+    assert parse_catboost(orjson.dumps(told), lambda *_: {}).threshold == 0.3
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.3])
+def test_where_classes_tie_catboosts_own_class_is_answered(threshold: float, tmp_path: Path) -> None:
+    catboost = pytest.importorskip("catboost", reason="needs CatBoost: uv pip install catboost")
+    fixed = {"iterations": 2, "depth": 2, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
+    matrix, outcome = np.tile([[0.0], [0.0], [1.0]], (40, 1)), np.tile([0, 1, 1], 40)
+    model = catboost.CatBoostClassifier(**fixed, boost_from_average=False, l2_leaf_reg=0.0)
+    model.fit(matrix, outcome).set_probability_threshold(threshold)
+    model.save_model(str(tmp_path / "m.cbm"))
+    assert (model.predict_proba(matrix)[:, 1] == 0.5).any()
+    bundle = export(tmp_path, load(tmp_path / "m.cbm", LoadOptions()))
+    predictor = Predictor(bundle)
+    decided = [predictor.predict(row.tobytes())[1] for row in matrix]
+    assert decided == model.predict(matrix).tolist()
+    assert bundle.read_json("parity.json")["classes"]["ties_differ"] == 0
+
+
 @pytest.mark.parametrize("content", [b'{"features_info":{}}', document()[:-40] + b"}"])
 def test_a_damaged_file_is_one_sentence(content: bytes) -> None:
     with pytest.raises(ExportRefused, match="a whole CatBoost model"):

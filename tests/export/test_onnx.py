@@ -173,3 +173,4 @@ def test_where_classes_are_equally_likely_the_graphs_own_label_is_answered(tmp_p
     predictor = Predictor(export(tmp_path, convert_onnx(content, OnnxOptions())))
     decided = [predictor.predict(row.astype(np.float64).tobytes())[1] for row in matrix]
     assert np.array_equal(decided, labels)
+    assert predictor.bundle.read_json("parity.json")["classes"]["rows"] > 1000

@@ -27,6 +27,7 @@ from sklearn.ensemble import (
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -69,6 +70,7 @@ BOUNDED: dict[str, tuple[Any, str]] = {
     "discriminant": (LinearDiscriminantAnalysis(), "binary"),
     "discriminant of classes": (LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"), "classes"),
     "calibrated": (CalibratedClassifierCV(LogisticRegression(max_iter=1000)), "binary"),
+    "network of classes": (MLPClassifier((4,), solver="lbfgs", random_state=0), "classes"),
 }
 
 
@@ -96,6 +98,7 @@ def test_gradient_boosting_is_exact_and_demands_every_value(name: str, tmp_path:
     assert not any(feature.nullable for feature in bundle.schema.features)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", BOUNDED)
 def test_other_estimators_are_within_the_bound_their_bundle_states(name: str, tmp_path: Path) -> None:
     bundle = export(tmp_path, converted(*BOUNDED[name], missing=0.0))

@@ -1,5 +1,6 @@
 """What scikit-learn puts around models: thresholds become the bundle's, and what cannot is said."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,23 @@ import numpy as np
 import pytest
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, PolynomialFeatures, PowerTransformer, StandardScaler
 from sklearn.svm import SVC, SVR, LinearSVC
+from xgboost import XGBClassifier
 
 from export.arguments import parse
+from export.assemble import write_conversion
 from export.command import export as export_command
 from export.errors import ExportRefused
 from export.forest.conversion import Conversion
 from export.load import LoadOptions, load
 from export.onnx.options import OnnxOptions
-from server.model.bundle import Bundle
+from server.model.bundle import Bundle, Decision
 from server.model.predictor import Predictor
 from tests.support.export_models import export
 
@@ -57,21 +60,44 @@ def test_a_threshold_decides_as_it_did(make: Any, tmp_path: Path) -> None:
     assert decided == model.predict(MATRIX).tolist()
 
 
-@pytest.mark.parametrize("names", [None, ("good", "late")])
-def test_of_two_equal_probabilities_the_first_class_is_answered(
-    names: tuple[str, str] | None, tmp_path: Path
-) -> None:
-    """As `predict` does; a forest of an even number of trees is often torn."""
-    target = TARGET == "late"
-    model = RandomForestClassifier(4, random_state=0).fit(
-        MATRIX, np.where(target, *names[::-1]) if names else target
-    )
-    torn = model.predict_proba(MATRIX)[:, 1] == 0.5
-    assert torn.any()
+TIED: dict[str, Any] = {
+    "a forest of an even number of trees": lambda: RandomForestClassifier(4, random_state=0),
+    "votes": lambda: VotingClassifier(
+        [(str(i), RandomForestClassifier(2, random_state=i)) for i in (0, 1)], voting="soft"
+    ),
+    "GradientBoosting, which alone gives the second": lambda: GradientBoostingClassifier(
+        init="zero", n_estimators=1, min_samples_split=999
+    ),
+    "LightGBM without a split": lambda: LGBMClassifier(
+        n_estimators=1, boost_from_average=False, min_child_samples=999, verbose=-1, n_jobs=1
+    ),
+    "XGBoost without a split": lambda: XGBClassifier(n_estimators=1, base_score=0.5, gamma=1e9, n_jobs=1),
+}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_of_two_equal_probabilities_the_class_of_predict_is_answered(name: str, tmp_path: Path) -> None:
+    target = np.argsort(np.argsort(R.normal(size=240))) % 2  # as many of each, whatever the columns
+    model = TIED[name]().fit(MATRIX, target)
+    assert (model.predict_proba(MATRIX)[:, 1] == 0.5).any()
     bundle = export(tmp_path, loaded(tmp_path, model))
     predictor = Predictor(bundle)
-    decided = np.array([predictor.predict(row.tobytes())[1] for row in MATRIX])
-    assert np.array_equal(decided, np.searchsorted(model.classes_, model.predict(MATRIX)))
+    decided = [predictor.predict(row.tobytes())[1] for row in MATRIX]
+    assert decided == model.predict(MATRIX).tolist()
+    assert bundle.read_json("parity.json")["classes"]["rows"] > 300
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # scikit-learn 1.11 has no such SVC any more
+def test_a_class_that_does_not_follow_from_probabilities_is_refused(tmp_path: Path) -> None:
+    """An SVC predicts by votes, beside probabilities that are fitted to them afterwards."""
+    several = SVC(probability=True, random_state=0).fit(MATRIX, np.digitize(MATRIX[:, 0], [0, 1]))
+    off = replace(loaded(tmp_path, light().fit(MATRIX, TARGET)), threshold=0.7)
+    for conversion in (loaded(tmp_path, several), off):
+        with pytest.raises(ExportRefused, match=r"another in \d+ of \d+ rows: .* CalibratedClassifierCV"):
+            export(tmp_path, conversion)
+    decision = Decision(0.5)  # said by the user
+    write_conversion(tmp_path / "b", off, schema=off.schema, name="m", version="1", decision=decision,
+                     ordinary_rows=300)  # fmt: skip
 
 
 @pytest.mark.parametrize("encode", ["onehot", "onehot-dense", "ordinal"])
