@@ -1,5 +1,6 @@
 """The columns of a table as encoded rows: `Schema.encode`'s rules, a column at a time."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -89,13 +90,13 @@ def _numbers(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
         texts = column.str.replace(rules.decimal, ".", literal=True)
         texts = texts.set(with_point, None) if with_point.any() else texts
     numbers = texts.cast(pl.Float64, strict=False)
+    if _all_read(numbers, column, feature):
+        return _Column(numbers)
     again = numbers.is_null() | ~numbers.is_finite()
     if feature.kind == "integer":
         again |= numbers.abs() >= MAX_EXACT_INTEGER
     again |= column.str.len_bytes() > MAX_NUMBER_LENGTH
     again = (again.fill_null(value=True) & column.is_not_null() & (column != "")).fill_null(value=False)
-    if not again.any():
-        return _Column(numbers)
     places = again.arg_true()
     found = _by_value(column[places], feature, rules)
     wrong = np.zeros(len(column), np.bool_)
@@ -104,11 +105,36 @@ def _numbers(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
     return _Column(numbers.scatter(places, found.values), wrong)
 
 
+def _all_read(numbers: pl.Series, texts: pl.Series, feature: Feature) -> bool:
+    """Whether the fast parser has read every text of a column for certain: told by few looks at the whole."""
+    if numbers.null_count() != texts.null_count() or numbers.is_nan().any():
+        return False
+    ends: list[Any] = [texts.str.len_bytes().max(), numbers.min(), numbers.max()]
+    if None in ends:
+        return True  # no value at all
+    longest, low, high = ends
+    largest = MAX_EXACT_INTEGER if feature.kind == "integer" else math.inf
+    return bool(longest <= MAX_NUMBER_LENGTH and -largest < low and high < largest)
+
+
+def _by_name(column: pl.Series, feature: Feature, read: Read) -> pl.Series | None:
+    """The codes of a column in which every text is a category's own name, None if one is not."""
+    names = feature.categories
+    if column.dtype != pl.String or len(names) > _FEW_CATEGORIES:
+        return None
+    if [_code(name, read, feature) for name in names] != list(range(len(names))):
+        return None
+    codes = column.cast(pl.Enum(names), strict=False)
+    return codes.to_physical().cast(pl.Float64) if codes.null_count() == column.null_count() else None
+
+
 def _by_value(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
     """Each distinct value encoded once, as the feature encodes it."""
     read = cell_reader(feature, rules)
     if column.dtype not in (pl.String, pl.Boolean) and not column.dtype.is_numeric():
         raise _refused(column, feature)
+    if (found := _by_name(column, feature, read)) is not None:
+        return _Column(found)
     distinct = column.unique().drop_nulls()
     codes = [_code(value, read, feature) for value in distinct.to_list()]
     bad = [value for value, code in zip(distinct, codes, strict=True) if code is _WRONG]
@@ -120,6 +146,8 @@ def _by_value(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
 
 
 _WRONG = object()
+#: So many names are looked at for each block.
+_FEW_CATEGORIES = 100
 
 
 def _code(value: Any, read: Read, feature: Feature) -> Any:

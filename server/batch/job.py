@@ -17,8 +17,10 @@ import polars as pl
 
 from server.batch.blocks import BLOCK_BYTES, Block, blocks_of
 from server.batch.formats import (
+    ARROW,
     CSV,
     EXCEL,
+    PARQUET,
     STANDARD,
     TEXTS,
     FileFormat,
@@ -28,7 +30,7 @@ from server.batch.formats import (
 )
 from server.batch.layout import Reading, check_writable, layout_of
 from server.batch.results import Totals, described, refusal, write_report
-from server.batch.scorer import PART, BatchScorer, OnBadRow, Output
+from server.batch.scorer import BatchScorer, OnBadRow, Output
 from server.batch.tables import TABLE_ROWS, table_height
 from server.batch.unpacked import readable
 from server.batch.values import for_worksheet
@@ -151,9 +153,9 @@ class BatchJob:
         """What is written: of CSV with the separator of the output's ending, or else the input's own."""
         own = "" if self._format.separator else self.layout.dialect.separator
         separator = self._to.separator or (own if self.layout.kind == CSV else "") or ","
-        return Output(
-            self._to.kind, separator, self._on_bad_row, self._reading.allow_missing, self._reading.reasons
-        )
+        # Parts of Parquet are Arrow: they are packed once, when they are put together.
+        kind = ARROW if self._to.kind == PARQUET else self._to.kind
+        return Output(kind, separator, self._on_bad_row, self._reading.allow_missing, self._reading.reasons)
 
     def _parts_folder(self) -> Path:
         if self.target == STANDARD:
@@ -242,7 +244,7 @@ class BatchJob:
         return part
 
     def _part(self, index: int) -> Path:
-        return self._folder / f"{index:08d}{PART[self._to.kind]}"
+        return self._folder / f"{index:08d}{self._to.kind if self._to.kind in TEXTS else ARROW}"
 
     def _write(self, path: Path, content: bytes) -> None:
         """A part is there whole or not: a killed run leaves nothing that looks done."""
@@ -322,10 +324,10 @@ def _table_of(paths: list[Path], whole: Path, kind: str, totals: Totals) -> None
                 f"expected at most {MAX_SHEET_ROWS:,} rows for a worksheet, got {totals.rows:,}: "
                 "write to .parquet"
             )
-        table = pl.concat([pl.read_parquet(path, glob=False) for path in paths])
+        table = pl.scan_ipc(paths, glob=False).collect()
         for_worksheet(table).write_excel(whole.with_suffix(".xlsx"))
         whole.with_suffix(".xlsx").replace(whole)
-    elif PART[kind] == ".parquet":
-        pl.scan_parquet(paths, glob=False).sink_parquet(whole)
+    elif kind == PARQUET:
+        pl.scan_ipc(paths, glob=False).sink_parquet(whole)
     else:
         pl.scan_ipc(paths, glob=False).sink_ipc(whole)

@@ -1,6 +1,7 @@
 """One block of a file, scored: columns in, the same columns and the model's responses out."""
 
 import io
+import operator
 from collections.abc import Iterator, Sequence
 from itertools import compress
 from typing import Literal, NamedTuple, TypeAlias
@@ -12,7 +13,7 @@ import polars as pl
 from server.batch.blocks import Block
 from server.batch.columns import encode_table
 from server.batch.csv_block import CsvTable, csv_record, csv_table
-from server.batch.formats import ARROW, CSV, EXCEL, LINES, PARQUET
+from server.batch.formats import CSV, EXCEL, LINES, PARQUET
 from server.batch.json_lines import LinesReader, extended, members_table
 from server.batch.layout import FileLayout
 from server.batch.results import BlockResult
@@ -175,7 +176,9 @@ class BatchScorer:
                 verdicts[~bad] = self._predictor.verdicts(outputs[~bad], rows[~bad])
         except ModelFailure as failure:
             raise BatchRefused(failure.detail) from None
-        different, places = np.unique(verdicts, return_inverse=True)
+        # Few are different: their places are found faster than all are sorted.
+        different = np.sort(pl.Series(verdicts).unique().to_numpy())
+        places = np.searchsorted(different, verdicts)
         words = self.bundle.outcomes
         cells = [
             (words[verdict],) if judge is None else (words[judge.outcome(verdict)], *judge.cells(verdict))
@@ -190,12 +193,14 @@ class BatchScorer:
             table = self._typed(read.table, rows)
             table.columns = list(self.layout.columns)
             return self._written(table.hstack(predictions), bad)
-        separator = self._output.separator
-        added = predictions.write_csv(
-            include_header=False, separator=separator, decimal_comma=self._decimal_comma
+        # An empty column first: each line of what is added begins with the separator.
+        empty = pl.Series("", [None], dtype=pl.String).new_from_index(0, len(predictions))
+        added = pl.DataFrame([empty, *predictions]).write_csv(
+            include_header=False, separator=self._output.separator, decimal_comma=self._decimal_comma
         )
-        lines = zip(read.lines(), added.encode().split(b"\n"), strict=False)
-        return b"".join(self._keep([b"%b%b%b\n" % (a, separator.encode(), b) for a, b in lines], bad))
+        lines = map(operator.add, read.lines(), added.encode().split(b"\n"))
+        content = b"\n".join(self._keep(lines, bad))
+        return content + b"\n" if content else b""
 
     def _keep(
         self, lines: "Sequence[bytes] | map[bytes]", bad: Flags
@@ -226,10 +231,10 @@ class BatchScorer:
             table.write_csv(part, include_header=False, separator=separator, decimal_comma=comma)
         elif self._output.kind == LINES:
             table.write_ndjson(part)
-        elif self._output.kind == ARROW:
-            table.write_ipc(part)
-        else:  # a workbook is put together from parts of Parquet
+        elif self._output.kind == PARQUET:
             table.write_parquet(part)
+        else:  # a workbook is put together from parts of Arrow
+            table.write_ipc(part)
         return part.getvalue()
 
     def _placed(self, block: Block, read: CsvTable, details: list[BadValue]) -> list[BadValue]:
@@ -246,7 +251,3 @@ def _ragged_details(read: CsvTable) -> list[BadValue]:
     return [
         BadValue(row, "", f"expected {read.width} cells, got {cells[row]}") for row in read.ragged.tolist()
     ]
-
-
-#: What the parts of each kind of output are.
-PART = {CSV: CSV, LINES: LINES, PARQUET: PARQUET, ARROW: ARROW, ".xlsx": PARQUET}

@@ -24,6 +24,8 @@ import numpy.typing as npt
 Margins: TypeAlias = npt.NDArray[np.float64]
 #: One margin to one response: a probability or a predicted value.
 Link: TypeAlias = Callable[[float], float]
+#: Margins, [n], to n responses.
+ManyLink: TypeAlias = Callable[[npt.NDArray[np.float64]], list[float]]
 #: The margins of all classes to their probabilities.
 ClassLink: TypeAlias = Callable[[list[float]], list[float]]
 
@@ -37,6 +39,26 @@ def link_of(description: Mapping[str, Any]) -> Link:
     trees = description.get("divisor", 1)
     # A forest's answer is a mean: LightGBM divides the sum once, in float64 (`GBDT::Predict`).
     return link if trees == 1 else lambda margin: link(margin / trees)
+
+
+def many_link_of(description: Mapping[str, Any]) -> ManyLink:
+    """The link for many margins, equal to `link_of` for each to the bit; raises `ValueError` as it does."""
+    link = link_of(description)
+    if description["name"] != "logistic":
+        return lambda margins: list(map(link, margins.tolist()))
+    scale, trees = description.get("scale", 1.0), description.get("divisor", 1)
+
+    def probabilities(margins: npt.NDArray[np.float64]) -> list[float]:
+        exponents = (margins if trees == 1 else margins / trees) * -scale
+        try:
+            # NumPy's arithmetic is that of Python's floats, but not its `exp`.
+            powers = np.fromiter(map(math.exp, exponents.tolist()), np.float64, len(margins))
+        except OverflowError:
+            return list(map(link, margins.tolist()))
+        found: list[float] = (1.0 / (1.0 + powers)).tolist()
+        return found
+
+    return probabilities
 
 
 def class_link_of(description: Mapping[str, Any]) -> ClassLink:

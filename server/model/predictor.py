@@ -18,7 +18,16 @@ from server.model.bundle import GRAPH_FILE, Bundle, GoldenRow
 from server.model.external_data import has_external_data
 from server.model.files import INPUT, MANIFEST_FILE, OUTPUT
 from server.model.judge import Judge, Verdicts
-from server.model.link import ClassLink, Link, Margins, class_link_of, identity, link_of
+from server.model.link import (
+    ClassLink,
+    Link,
+    ManyLink,
+    Margins,
+    class_link_of,
+    identity,
+    link_of,
+    many_link_of,
+)
 from server.model.outcome import Outcomes, Outputs, Predict, judged_row, outcomes_of, predict_row
 from server.model.schema import Matrix, Row
 
@@ -76,7 +85,7 @@ class Predictor:
         # for devices that a CPU does not have: 0.8 of 3.6 us.
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        self.link, self.class_link = _links(bundle)
+        self.link, self._many_link, self.class_link = _links(bundle)
         self.judge = _judge(bundle)
         #: One encoded row to its response and outcome; raises `ModelFailure`, see `outcome.py`.
         self.predict: Predict = predict_row(
@@ -144,7 +153,7 @@ class Predictor:
 
     def probabilities(self, margins: Margins) -> list[float]:
         """The probability of each margin, equal to that of `predict` to the bit."""
-        return list(map(self.link, margins.tolist()))
+        return self._many_link(margins)
 
     def check_golden_rows(self) -> int:
         """Score every golden row, which also warms the session up; their number.
@@ -206,11 +215,11 @@ def _floats(array: npt.NDArray[np.floating[Any]]) -> "memoryview[float]":
     return array.data.cast("B").cast("d" if array.dtype == np.float64 else "f")
 
 
-def _links(bundle: Bundle) -> tuple[Link, ClassLink | None]:
+def _links(bundle: Bundle) -> tuple[Link, ManyLink, ClassLink | None]:
     try:
         if bundle.classes:
-            return identity, class_link_of(bundle.link)
-        return link_of(bundle.link), None
+            return identity, many_link_of({"name": "identity"}), class_link_of(bundle.link)
+        return link_of(bundle.link), many_link_of(bundle.link), None
     except (TypeError, ValueError) as error:
         raise BundleError(f"expected a link of the server in {bundle.directory}, got: {error}") from None
 
