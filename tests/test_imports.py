@@ -136,7 +136,7 @@ FLOORS = {
     "metrics tracing log challenger compiled scoring api wire batch process publish models keys grpc "
     "__main__",
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
-    "ui": "words workbook drawing cases access records tabs several calls framework script page announce "
+    "ui": "words workbook drawing cases access records tabs several script calls framework page announce "
     "__main__",
     "monitoring": "errors gauges change_point logs drift outcomes report dashboard operator_rules "
     "simulated_challenger simulated_month __main__",

@@ -215,6 +215,7 @@ def _history() -> dict[str, Any]:
             "seconds": NUMBER,
             "requests": {"type": "object", "additionalProperties": counts},
             "latency_us": {"type": "object"},
+            "slow": INTEGER,
             "shed": INTEGER,
             "log": {"type": "object"},
             "models": {"type": "object"},

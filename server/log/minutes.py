@@ -10,7 +10,7 @@ import orjson
 
 from server.log.history import History
 from server.log.ring import Ring
-from server.metrics.names import REQUEST_LABELS
+from server.metrics.names import OBJECTIVE_SECONDS, REQUEST_LABELS, SCORING_ROUTES
 from server.metrics.row_counter import Counts
 
 MINUTE_SECONDS = 60
@@ -103,7 +103,7 @@ class Minutes:
     def _told(
         self, now: float, grown: Mapping[str, Slots], models: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, Any]:
-        requests, latencies = self._requests(grown["durations"])
+        requests, latencies, slow = self._requests(grown["durations"])
         oldest = [moment for ring in self._rings if (moment := ring.oldest_ns()) is not None]
         waits = (time.perf_counter_ns() - min(oldest)) / 1e9 if oldest else 0.0
         responses = {label: _responses(model, grown) for label, model in models.items()}
@@ -111,6 +111,7 @@ class Minutes:
             "seconds": round(now - self._began, 1),
             "requests": requests,
             "latency_us": latencies,
+            "slow": slow,
             "shed": int(grown["shed"].sum()),
             "log": {
                 "dropped": _counted(self._plan["dropped"], grown["dropped"]),
@@ -119,8 +120,8 @@ class Minutes:
             },
         }
 
-    def _requests(self, durations: Slots) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Requests by route and code, and quantiles of their durations by route."""
+    def _requests(self, durations: Slots) -> tuple[dict[str, Any], dict[str, Any], int]:
+        """Requests by route and code, quantiles of their durations by route, slow scoring ones."""
         bounds = self._plan["bounds"]
         by_route: dict[str, Slots] = {}
         requests: dict[str, dict[str, int]] = {}
@@ -130,7 +131,11 @@ class Minutes:
                 codes = requests.setdefault(route, {})
                 codes[code] = codes.get(code, 0) + count
                 by_route[route] = by_route.get(route, 0.0) + counts
-        return requests, {route: _quantiles(bounds, counts) for route, counts in by_route.items()}
+        beyond = int(np.searchsorted(bounds, OBJECTIVE_SECONDS)) + 1
+        slow = sum(
+            int(counts[beyond:].sum()) for route, counts in by_route.items() if route in SCORING_ROUTES
+        )
+        return requests, {route: _quantiles(bounds, counts) for route, counts in by_route.items()}, slow
 
 
 def _quantiles(bounds: Sequence[float], counts: Slots) -> dict[str, float]:

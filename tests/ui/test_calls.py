@@ -377,6 +377,7 @@ def test_operations_show_the_metrics_and_ask_for_nothing_else(client: TestClient
         "Scores and the limit",
         "Drift, strongest first",
         "Worker 1",
+        "Lines of the log lost: last 5 minutes 0, limit 0",
         "No line was lost",
         "credit@3, graph",
         f"{compared_rows(CREDIT)} rows compared with the trained model, 0 bits different",

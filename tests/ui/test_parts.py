@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import math
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+import yaml  # type: ignore[import-untyped]
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from server.errors import MalformedBody, SettingsError, UnacceptableRow
@@ -25,8 +27,21 @@ from train.tables.features import SCHEMA
 from ui.cases.table import UploadedTable, columns_of, harmless, read_table
 from ui.drawing.plots import trend
 from ui.records.register import Register
+from ui.tabs.alerts import (
+    FAST,
+    MEMORY_BYTES,
+    REJECTED,
+    REPEATING_ROWS,
+    RULES,
+    SHED,
+    SILENT_SECONDS,
+    SLOWLY,
+    WAITING_BYTES,
+    Seen,
+    alerts_html,
+)
 from ui.tabs.arms import arms_html
-from ui.tabs.day import Day
+from ui.tabs.day import Day, Minute
 from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
 from ui.tabs.model import model_html
 from ui.tabs.operations import Operations
@@ -343,6 +358,9 @@ def test_the_day_tells_each_minute_once_and_the_fields_refused_most(opened: Serv
             "from": f"2026-11-26T10:0{minute}:00Z",
             "requests": {"/predict": {"200": count, "422": 1}},
             "latency_us": {"/predict": {"p99": 250.0}},
+            "slow": 3,
+            "shed": 0,
+            "log": {"dropped": {}, "waiting_bytes": 0},
             "models": {bundle.label: {"refused": {schema.names[0]: 2, "": 1}}},
         }
         history.minutes.add(29_928_120 + minute, orjson.dumps(told))
@@ -361,3 +379,109 @@ def test_trend_of_one_value_is_a_dot() -> None:
     drawn = trend([("first", [3.0])], Text("a", "a"), 1440, Text("b", "b"), Text("c", "c"))
     assert 'points="100.00,4.00 100.00,4.00"' in drawn
     assert drawn.count("<polyline") == 1
+
+
+#: What only something that remembers more than this server, or outlives it, can judge.
+ONLY_PROMETHEUS = {
+    "HotrowDown",
+    "HotrowOutcomesWorse",
+    "HotrowObserverRestarts",
+    "HotrowWorkersRestart",
+    "HotrowWorkersCannotStart",
+    "HotrowMemoryGrows",
+}
+LIMITS = {
+    "HotrowLatencyBudgetBurnsFast": FAST,
+    "HotrowLatencyBudgetBurnsSlowly": SLOWLY,
+    "HotrowErrorBudgetBurnsFast": FAST,
+    "HotrowErrorBudgetBurnsSlowly": SLOWLY,
+    "HotrowRejectsMore": REJECTED,
+    "HotrowSheds": SHED,
+    "HotrowRowsRepeat": REPEATING_ROWS,
+    "HotrowLogDrops": 0.0,
+    "HotrowLogWaits": WAITING_BYTES,
+    "HotrowLogStands": SILENT_SECONDS,
+    "HotrowObserverDown": SILENT_SECONDS,
+    "HotrowMemoryHigh": MEMORY_BYTES,
+}
+
+
+def test_alerts_of_the_page_are_the_shipped_rules() -> None:
+    groups = yaml.safe_load(Path("monitoring/prometheus/alerts.yml").read_text())["groups"]
+    shipped = {rule["alert"]: rule for group in groups for rule in group["rules"]}
+    assert {rule.alert for rule in RULES} == shipped.keys() - ONLY_PROMETHEUS
+    for rule in RULES:
+        assert (shipped[rule.alert]["labels"]["severity"] == "page") == rule.wakes
+        numbers = re.findall(r"[<>]=? ([\d.]+(?: \* [\d.]+)*)", shipped[rule.alert]["expr"])
+        limits = [math.prod(map(float, number.split(" * "))) for number in numbers]
+        if rule.alert in LIMITS:
+            assert pytest.approx(LIMITS[rule.alert]) in limits, rule.alert
+        else:
+            assert "_limit" in shipped[rule.alert]["expr"]
+
+
+def test_an_alert_holds_above_its_limit_for_as_long_as_its_rule_says() -> None:
+    rules = {rule.alert: rule for rule in RULES}
+    quiet = [Minute(at, 100, 0.1, {}, scored=100) for at in range(1000, 1360)]
+
+    def holding(now: int = 1359, look: MetricsSample | None = None, **changed: tuple[range, int]) -> set[str]:
+        minutes = [
+            Minute(**{**minute._asdict(), **{n: c for n, (at, c) in changed.items() if minute.at in at}})
+            for minute in quiet
+        ]
+        seen = Seen(look or MetricsSample(0.0), minutes, now)
+        return {alert for alert, rule in rules.items() if rule.judge(seen).holds}
+
+    hour, now = range(1300, 1360), range(1355, 1360)
+    assert holding() == set()
+    assert holding(slow=(hour, 1)) == set()
+    assert holding(slow=(hour, 2)) == {"HotrowLatencyBudgetBurnsFast"}
+    assert holding(failed=(range(1000, 1360), 1)) == {"HotrowErrorBudgetBurnsSlowly"}
+    assert holding(failed=(range(1300, 1355), 50)) == {"HotrowErrorBudgetBurnsSlowly"}  # it has stopped
+    assert holding(rejected=(range(1330, 1360), 6)) == {"HotrowRejectsMore"}
+    assert holding(rejected=(range(1330, 1360), 5)) == set()
+    assert holding(shed=(now, 2)) == {"HotrowSheds"}
+    assert holding(dropped=(range(1355, 1356), 1)) == {"HotrowLogDrops"}
+    assert holding(dropped=(range(1354, 1355), 1)) == set()
+    waits = MetricsSample(0.0, single={"hotrow_log_queue_bytes": 2.0**23})
+    assert holding(look=waits, waiting_bytes=(range(1358, 1360), 2**23)) == {"HotrowLogWaits"}
+    assert holding(look=waits, waiting_bytes=(range(1359, 1360), 2**23)) == set()
+    single = {
+        "hotrow_log_oldest_unwritten_seconds": 31.0,
+        "hotrow_observer_silent_seconds": 31.0,
+        "hotrow_drift_rows": 1000.0,
+        "hotrow_drift_independent_rows": 199.0,
+    }
+    look = MetricsSample(0.0, single=single, memory={"0": 401.0 * 2**20})
+    for name, feature in (
+        ("feature_psi", "income"),
+        ("feature_missing_psi", "income"),
+        ("feature_unseen_psi", "income"),
+        ("score_psi", ""),
+    ):
+        look.drift_figures |= {
+            (f"hotrow_{name}", feature): 0.3,
+            (f"hotrow_{name}_limit", feature): 0.2,
+            (f"hotrow_{name}", "few"): 9.0,
+            (f"hotrow_{name}_limit", "few"): math.inf,
+        }
+    told = {
+        "HotrowFeatureDrifts",
+        "HotrowFeatureGoesMissing",
+        "HotrowUnseenValues",
+        "HotrowScoreDrifts",
+        "HotrowRowsRepeat",
+        "HotrowLogStands",
+        "HotrowObserverDown",
+        "HotrowMemoryHigh",
+    }
+    assert holding(look=look) == told
+    shown = alerts_html(Seen(look, None, 0), {"income": Text("Income", "Revenu")})
+    assert shown.count('class="holds"') == len(told)
+    assert shown.index("Values that training never saw: Income") < shown.index("Refused to protect")
+    assert shown.count("without a log not known") == 7
+    a_day_before = [
+        Minute(at, 100, 0.1, {}, scored=100, rejected=2) for at in range(1359 - 1440, 1359 - 1400)
+    ]
+    seen = Seen(MetricsSample(0.0), [*a_day_before, *(m._replace(rejected=9) for m in quiet)], 1359)
+    assert not rules["HotrowRejectsMore"].judge(seen).holds  # it was so at this hour yesterday

@@ -1,12 +1,14 @@
 """The last 24 hours of the server, as the observer tells them: one card of the operations tab."""
 
 from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
 
 from server.log.history import KEPT_MINUTES, History
+from server.metrics.names import SCORING_ROUTES
 from server.model.schema import Schema
 from ui.drawing.plots import trend
 from ui.words.labels import Labels
@@ -26,10 +28,23 @@ _NO_FIELDS = Text("No field was refused.", "Aucun champ n'a été refusé.")
 _LISTED = 5
 
 
-class _Minute(NamedTuple):
+class Minute(NamedTuple):
+    """One minute of the server: `at` is its number since the epoch, `scored` its scoring requests.
+
+    Of these `slow` took longer than the objective, `failed` had an answer of 5xx, `rejected` of 4xx.
+    """
+
+    at: int
     requests: int
     slowest_ms: float
     refused: dict[str, int]
+    scored: int = 0
+    slow: int = 0
+    failed: int = 0
+    rejected: int = 0
+    shed: int = 0
+    dropped: int = 0
+    waiting_bytes: int = 0
 
 
 class Day:
@@ -37,21 +52,40 @@ class Day:
 
     def __init__(self, history: History, label: str) -> None:
         self._history, self._label = history, label
-        self._minutes: deque[_Minute] = deque(maxlen=KEPT_MINUTES)
+        self._minutes: deque[Minute] = deque(maxlen=KEPT_MINUTES)
+        self._running: Minute | None = None
         self._next = 0
 
     def renew(self) -> None:
-        """Take the minutes that were told since the last time."""
+        """Take the minutes that were told since the last time, and the one that runs."""
         for entry in self._history.minutes.since(self._next):
-            told = orjson.loads(entry)
-            self._next = int(datetime.fromisoformat(told["from"]).timestamp() // 60) + 1
-            self._minutes.append(self._minute(told))
+            minute = self._minute(orjson.loads(entry))
+            self._next = minute.at + 1
+            self._minutes.append(minute)
+        for entry in self._history.running.since(self._next):
+            self._running = self._minute(orjson.loads(entry))
 
-    def _minute(self, told: dict[str, Any]) -> _Minute:
-        requests = sum(sum(codes.values()) for codes in told["requests"].values())
-        slowest_us = told["latency_us"].get("/predict", {}).get("p99", 0.0)
-        refused = told["models"].get(self._label, {}).get("refused", {})
-        return _Minute(requests, slowest_us / 1000, refused)
+    def until_now(self) -> list[Minute]:
+        """Every minute that is known, the oldest first, the one that runs among them."""
+        running = [self._running] if self._running is not None and self._running.at >= self._next else []
+        return [*self._minutes, *running]
+
+    def _minute(self, told: dict[str, Any]) -> Minute:
+        scoring = [codes for route, codes in told["requests"].items() if route in SCORING_ROUTES]
+        log = told["log"]
+        return Minute(
+            int(datetime.fromisoformat(told["from"]).timestamp() // 60),
+            sum(sum(codes.values()) for codes in told["requests"].values()),
+            told["latency_us"].get("/predict", {}).get("p99", 0.0) / 1000,
+            told["models"].get(self._label, {}).get("refused", {}),
+            sum(sum(codes.values()) for codes in scoring),
+            told["slow"],
+            _coded("5", scoring),
+            _coded("4", scoring),
+            told["shed"],
+            sum(log["dropped"].values()),
+            log["waiting_bytes"],
+        )
 
     def html(self, labels: Labels, schema: Schema) -> str:
         """The card."""
@@ -83,6 +117,11 @@ class Day:
             for name, count in counts.most_common(_LISTED)
         ]
         return _REFUSED.put(fields=joined(fields, ", "))
+
+
+def _coded(kind: str, scoring: Sequence[Mapping[str, int]]) -> int:
+    """How many were answered with a status of a kind, by its first digit."""
+    return sum(count for codes in scoring for code, count in codes.items() if code.startswith(kind))
 
 
 def _card(content: str) -> str:

@@ -10,8 +10,9 @@ _DURATION, _PROBABILITY = "hotrow_request_duration_seconds", "hotrow_probability
 PREDICT = "/predict"
 _VALUES, _ABSENCE, _SCORE = "hotrow_feature_psi", "hotrow_feature_missing_psi", "hotrow_score_psi"
 _UNSEEN = "hotrow_feature_unseen_ratio"
+_UNSEEN_PSI, _UNSEEN_LIMIT = "hotrow_feature_unseen_psi", "hotrow_feature_unseen_psi_limit"
 _SHIFTS = {name: name + "_limit" for name in (_VALUES, _ABSENCE, _SCORE)}
-_DRIFT = frozenset({*_SHIFTS, *_SHIFTS.values(), _UNSEEN})
+_DRIFT = frozenset({*_SHIFTS, *_SHIFTS.values(), _UNSEEN, _UNSEEN_PSI, _UNSEEN_LIMIT})
 
 
 class Shifted(NamedTuple):
@@ -78,6 +79,16 @@ class MetricsSample:
             )
             for (name, feature), psi in figures.items()
             if name in _SHIFTS
+        ]
+
+    @property
+    def unseen(self) -> list[Shifted]:
+        """How far the values go that training never saw, by feature."""
+        figures = self.drift_figures
+        return [
+            Shifted(feature, False, psi, figures.get((_UNSEEN_LIMIT, feature), float("inf")))
+            for (name, feature), psi in figures.items()
+            if name == _UNSEEN_PSI
         ]
 
     def _take(self, name: str, labels: Mapping[str, str], value: float, model: str) -> None:

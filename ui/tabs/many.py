@@ -34,7 +34,7 @@ from ui.cases.decide import told
 from ui.cases.examples import examples_of
 from ui.cases.table import TableRows, UploadedTable, columns_of, fields_of, read_rows, read_table, written
 from ui.tabs.mapping import ColumnMapping
-from ui.tabs.work_list import Groups, Refused, reasons_of, work_list_html
+from ui.tabs.work_list import Groups, RefusedRows, reasons_of, work_list_html
 from ui.words.labels import Labels
 from ui.words.text import NBSP, Text, scroll, tag
 from ui.words.values import texts_of
@@ -216,7 +216,7 @@ class Many:
         self._index = {name: i for i, name in enumerate(self.schema.names)}
         self._mapping = ColumnMapping(self.schema, self._labels)
         self._groups = Groups(self._bundle, self._rows.judge)
-        self._refused = Refused(self.schema, self._labels)
+        self._refused = RefusedRows(self.schema, self._labels)
         self._asked = AskedReasons(MAX_PRINCIPAL) if model.explainer.is_offered else None
 
     async def check(self, table: UploadedTable, _: str) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Groups:
         return near
 
 
-class Refused:
+class RefusedRows:
     """What is said of the values of a file that are not accepted."""
 
     def __init__(self, schema: Schema, labels: Labels) -> None:

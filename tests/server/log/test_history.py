@@ -117,6 +117,7 @@ def test_a_day_is_told_minute_by_minute_in_bounded_memory(bundle: Bundle) -> Non
     for minute in told:
         assert minute["requests"] == {"/predict": {"200": 2}}
         assert minute["seconds"] == 60.0
+        assert minute["slow"] == 0
         assert 20.0 <= minute["latency_us"]["/predict"]["p99"] <= 30.0
         of_model = minute["models"][bundle.label]
         assert of_model["answers"] == {bundle.outcomes[0]: 2}
