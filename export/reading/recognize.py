@@ -31,6 +31,8 @@ _PICKLES = (
 )
 #: XGBoost's binary format: 136 bytes of numbers, then the length and the text of the objective.
 _OLD_XGBOOST = re.compile(rb"(?:binf|bs64)|(?s:.{136}.\0{7}(?:binary|reg|multi|rank|count|survival):)")
+#: XGBoost's `dump_model`, as text and as JSON.
+_DUMP = re.compile(rb'booster\[\d+\]|\[\s*\{\s*"nodeid"')
 _SUFFIXES: dict[str, Family] = {
     ".txt": "lightgbm",
     ".lgb": "lightgbm",
@@ -61,6 +63,11 @@ def recognize(content: bytes, name: str) -> Family:
         raise ExportRefused(
             "expected an XGBoost model in JSON or UBJSON, got its old binary format: load it with an XGBoost "
             'before 3.1 and save it with save_model("m.json")'
+        )
+    if _DUMP.match(start):
+        raise ExportRefused(
+            f"expected {_FAMILIES}, got XGBoost's dump_model, which leaves things out: save the model with "
+            'save_model("m.json")'
         )
     if start.startswith(b"{"):
         return "catboost" if any(member in content for member in _CATBOOST) else "xgboost"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
-from server.errors import BadValue, BatchRefused, Problem
+from server.errors import BadValue, BatchRefused, Problem, listed
 from server.model.decoder import row_decoder
 from server.model.schema import Matrix, Schema
 from server.tables.columns import FeatureNames
@@ -19,6 +19,7 @@ _object = msgspec.json.Decoder(msgspec.defstruct("AnyObject", [], gc=False))
 #: What a decoder of objects says of other texts.
 _NO_OBJECT = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NO_FEATURE = "expected members of the model, got an object without any"
+_ROWS = "write an object a row, in lines or in one array (pandas: orient='records')"
 
 
 class LinesTable(NamedTuple):
@@ -67,14 +68,29 @@ class LinesReader:
         return LinesTable(texts, lines, matrix, bad, details)
 
     def _row(self, text: bytes, line: int, seen: set[frozenset[str]]) -> bytes:
-        row = self._decode(text)
+        try:
+            row = self._decode(text)
+        except Problem as refusal:
+            raise self._another_document(text) or refusal from None
         names = frozenset(self._members.decode(text))
         if names not in seen:  # most rows have the members of another one
             self._check(names, line)
             seen.add(names)
         if not self._allow_missing and names.isdisjoint(self._known):
-            raise Problem(_NO_FEATURE)
+            raise self._another_document(text) or Problem(_NO_FEATURE)
         return row
+
+    def _another_document(self, text: bytes) -> Problem | None:
+        """What to say of an object that is no row, but holds a table: its fields would mislead."""
+        try:
+            members = self._members.decode(text)
+        except _NO_OBJECT:
+            return None
+        nested = [name for name, value in members.items() if bytes(value)[:1] in (b"{", b"[")]
+        known = self._known.intersection(members)
+        if not nested or not known.issubset(nested):
+            return None
+        return Problem(f"expected a row, got an object with tables or lists in {listed(nested)}: {_ROWS}")
 
     def _check(self, names: frozenset[str], line: int) -> None:
         clash = names & self._added

@@ -66,6 +66,8 @@ def test_a_link_to_a_blob_of_a_hub_is_followed(text: bytes, tmp_path: Path) -> N
         (b'{"learner": {"learner_train_param": {}}}', "save_config.*save_model"),
         (b"binf\x00\x00", r"old binary format.*m\.json"),
         (bytes(136) + b"\x0f" + bytes(7) + b"binary:logistic", r"old binary format.*m\.json"),
+        (b'[{"nodeid": 0, "leaf": 1}]', "dump_model.*save_model"),
+        (b"booster[0]:\n0:leaf=1\n", "dump_model.*save_model"),
         (b"[1]", "whose content is none of these"),
         (b"", "whose content is none of these"),
         (b"<html>", "whose content is none of these"),
