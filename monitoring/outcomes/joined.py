@@ -11,11 +11,12 @@ import polars as pl
 
 from monitoring.errors import LogError
 from monitoring.logs.database import literal
-from monitoring.outcomes.decisions import Decisions
+from monitoring.outcomes.decisions import KEYS, Decisions
 from monitoring.outcomes.measures import Vector
 from server.batch.formats import COMPRESSIONS, CSV, FileFormat
 from server.batch.whole_file import read_csv_file
 from server.errors import BatchRefused
+from server.tables.cells import MISSING
 from server.tables.encodings import CsvRefused
 
 OUTCOME, AT = "outcome", "at"
@@ -70,17 +71,26 @@ def read_outcomes(path: Path) -> Outcomes:
         raise LogError(f"expected a readable file at {path}, got: {error.strerror or error}") from None
     except (BatchRefused, CsvRefused) as error:
         raise LogError(f"{str(error).removesuffix('.')}: its columns are {wanted}") from None
-    names = file.table.columns
-    if len(names) < 2 or names[1] != OUTCOME or names[2:] not in ([], [AT]):
+    names = [_known(name) for name in file.table.columns]
+    if len(names) < 2 or names[1] != OUTCOME or names[0] == OUTCOME or names[2:] not in ([], [AT]):
         raise LogError(
             f"expected the columns {wanted} in {path}, KEY being id, request_id, "
-            f"row_id, trace_id or a field of the model, got {','.join(names)}"
+            f"row_id, trace_id or a field of the model, got {','.join(file.table.columns)}"
         )
     if file.ragged:
         raise LogError(
             f"expected {len(names)} cells in each record of {path}, got others in line {file.ragged[0]}"
         )
-    return Outcomes(path, file.table.with_columns(pl.all().str.strip_chars()))
+    table = file.table.rename(dict(zip(file.table.columns, names, strict=True)))
+    table = table.with_columns(pl.all().str.strip_chars())
+    unknown = pl.col(OUTCOME).is_in(MISSING)  # words for a missing value, as in any file of rows
+    return Outcomes(path, table.with_columns(pl.when(~unknown).then(pl.col(OUTCOME)).alias(OUTCOME)))
+
+
+def _known(name: str) -> str:
+    """A column's name as it is meant: ours whatever its case and outer blanks, a field's as it is."""
+    word = name.strip().casefold()
+    return word if word in (*KEYS, OUTCOME, AT) else name
 
 
 def join(decisions: Decisions, told: Outcomes, accepted: str, by: str) -> Joined:

@@ -71,12 +71,13 @@ class Performance:
 class OutcomeReport:
     """Whatever outcomes tell of the decisions in a log, and what their scores promise without.
 
-    `whole` is None if no outcome is of these decisions; `accepted` of those with an outcome were.
+    `outcomes` is None without a file of them; `whole` is None if none is of these decisions;
+    `accepted` of those with an outcome were.
     """
 
     model: str
     decisions: int
-    outcomes: int
+    outcomes: int | None
     strangers: int
     corrected: int
     accepted: int
@@ -137,7 +138,7 @@ def outcome_report(
     return OutcomeReport(
         model=label or bundle.label,
         decisions=count,
-        outcomes=joined.outcomes if joined else 0,
+        outcomes=joined.outcomes if joined else None,
         strangers=joined.strangers if joined else 0,
         corrected=joined.corrected if joined else 0,
         accepted=int(joined.accepted.sum()) if joined else 0,

@@ -18,7 +18,9 @@ from monitoring.outcomes.performance import OutcomeReport, Performance
 def print_outcomes(report: OutcomeReport, console: Console) -> None:
     """Of whom the figures speak, the figures, and what is expected of all decisions."""
     console.print(f"[bold]{escape(report.model)}[/]  {report.decisions:,} decisions", soft_wrap=True)
-    if report.outcomes:
+    if report.outcomes == 0:
+        console.print("The file has no outcome that is known yet.")
+    elif report.outcomes:
         joined = report.outcomes - report.strangers
         console.print(
             f"{joined:,} of {report.outcomes:,} outcomes belong to one of them"

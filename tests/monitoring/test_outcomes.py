@@ -126,6 +126,7 @@ def test_keys_corrections_and_worse_outcomes(bundle: Bundle, tmp_path: Path) -> 
         ("row_id,outcome\n1,maybe\n", "'maybe'"),
         ("row_id,outcome,at\n1,1,yesterday\n", "'yesterday'"),
         ("", "KEY,outcome"),
+        ("Outcome,outcome\n1,1\n", "KEY,outcome"),
         ("row_id,outcome\n1,1\n2,0,1\n3\n", "2 cells in each record.*line 3"),
         ("row_id,outcome\nnobody,1\nno one,0\n", "row_id is 'no.*', … there and '?[0-9]"),
     ],
@@ -144,6 +145,7 @@ def test_outcomes_that_are_none_are_refused(bundle: Bundle, tmp_path: Path, text
         ("a.csv", "utf-16", "row_id;outcome;at\r\n1;1;2026-05-01\r\n2;0;2026-05-01\r\n"),
         ("a.txt", "utf-8-sig", "row_id\toutcome\n1\t1\n\n2\t0\n"),
         ("a.csv", "cp1252", "row_id,outcome\n 1 , true \n2,FALSE\nMüller,1\n"),
+        ("a.csv", "utf-8", "Row_ID, OUTCOME ,At\n1,1,2026-05-01\n2,0,2026-05-01\n3,NA,\n4,#N/A,\n5,,\n"),
         ("a.csv", "utf-8", 'sep=;\nrow_id;outcome\n"1";1\n2;0\n'),
     ],
 )
@@ -155,6 +157,18 @@ def test_outcomes_are_read_as_people_have_them(
     code, found = told(bundle, log, "--outcomes", tmp_path / name)
     assert (code, found["whole"]["n"], found["strangers"]) == (0, 2, text.count("Müller"))
     assert found["whole"]["rate"]["value"] == 0.5
+
+
+def test_file_without_a_known_outcome_is_told_from_none(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = write_log(tmp_path / "predictions-1-0.jsonl", bundle, scores(20))
+    (tmp_path / "a.csv").write_text("row_id,outcome\n1,\n")
+    assert told(bundle, log)[1]["outcomes"] is None
+    assert told(bundle, log, "--outcomes", tmp_path / "a.csv")[1]["outcomes"] == 0
+    capsys.readouterr()
+    main(["outcomes", str(log), "--model", str(bundle.directory), "--outcomes", str(tmp_path / "a.csv")])
+    assert "no outcome that is known yet" in capsys.readouterr().out
 
 
 @pytest.mark.whole
