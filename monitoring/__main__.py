@@ -178,6 +178,7 @@ def _adder(
 def _report(options: argparse.Namespace, console: "Console") -> int:
     import orjson
 
+    from monitoring.errors import LogError
     from monitoring.logs.lines import bundle_for
     from monitoring.outcomes.challenge import challenges
     from monitoring.report.page import render
@@ -185,9 +186,12 @@ def _report(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.report.terminal import print_report
 
     bundle = bundle_for(options.log, options.model, options.lines)
-    told = options.outcomes is not None
-    challenged = challenges(options.log, bundle, options.outcomes, required=told) if bundle else []
-    between = options.since, options.until
+    told, between = options.outcomes is not None, (options.since, options.until)
+    if bundle is None and told:
+        raise LogError(
+            "expected the champion's bundle, for the costs of --outcomes, got none: name it with --model DIR"
+        )
+    challenged = challenges(options.log, bundle, options.outcomes, told, *between) if bundle else []
     report = make_report(options.log, bundle, options.metrics, options.lines, *between, challenged)
     options.html.write_text(render(report), encoding="utf-8")
     if options.json:

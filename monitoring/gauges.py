@@ -19,7 +19,6 @@ def put_gauges(registry: CollectorRegistry, job: str, model: str, file: Path | N
     A push replaces what was pushed for the same job and model, and nothing else.
     """
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
         write_to_textfile(str(file), registry)
     if url is not None:
         _push(registry, job, model, url)

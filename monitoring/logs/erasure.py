@@ -83,7 +83,7 @@ def erase(paths: Sequence[Path], subject: DataSubject, key: bytes | None = None)
 
 def _erase_reviews(files: Sequence[Path], subject: DataSubject) -> int:
     """Take out what people wrote of the subject's decisions: before the lines, which say whose they are."""
-    folders = {file.parent for file in files if any(file.parent.glob(f"*{REVIEWS_SUFFIX}"))}
+    folders = [folder for folder in {file.parent for file in files} if any(folder.glob(f"*{REVIEWS_SUFFIX}"))]
     ids = set(subject.names)  # a review may be older than the lines that are left
     for file in files if folders else ():
         try:

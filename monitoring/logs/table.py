@@ -102,7 +102,7 @@ class LogTable:
 
     def keep_between(self, since: datetime | None, until: datetime | None) -> None:
         """Leave the lines from `since` on and before `until`; a line without a time is none of them."""
-        condition = _between(since, until)
+        condition = between(since, until)
         if condition:
             for table in ("requests", "batched"):
                 self.connection.execute(f"delete from {table} where not coalesce({condition}, false)")
@@ -111,7 +111,7 @@ class LogTable:
     def looking_at(self, since: datetime, until: datetime) -> Iterator[None]:
         """Within the context `scored` has the rows from `since` on and before `until` alone."""
         replace = "create or replace view scored as from all_scored"
-        self.connection.execute(f"{replace} where {_between(since, until)}")
+        self.connection.execute(f"{replace} where {between(since, until)}")
         try:
             yield
         finally:
@@ -203,7 +203,8 @@ def _no_log(files: Sequence[Path], error: Exception) -> LogError:
     return LogError(f"expected lines of a prediction log in {_names(files)}, got: {first_line(error)}")
 
 
-def _between(since: datetime | None, until: datetime | None) -> str:
+def between(since: datetime | None, until: datetime | None) -> str:
+    """The condition in SQL that `ts` is not before `since` and before `until`, empty for all time."""
     conditions = []
     if since is not None:
         conditions.append(f"ts >= timestamp '{since:%Y-%m-%d %H:%M:%S.%f}'")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from monitoring.errors import LogError
 from monitoring.logs.database import literal, open_database
+from monitoring.logs.table import between
 from monitoring.outcomes import measures
 from monitoring.outcomes.challenged import Challenge, Paired
 from monitoring.outcomes.decisions import KEYS, Decisions
@@ -41,11 +43,17 @@ _COLUMNS = {
 
 
 def challenges(
-    paths: Sequence[Path], bundle: Bundle, outcomes: Path | None = None, required: bool = True
+    paths: Sequence[Path],
+    bundle: Bundle,
+    outcomes: Path | None = None,
+    required: bool = True,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> list[Challenge]:
     """Every challenger of a bundle's model in the folders of a log; raises `LogError`.
 
-    Costs are those of the bundle, for both. Where none is `required` there may be none.
+    Costs are those of the bundle, for both. Where none is `required` there may be none. Rows
+    answered from `since` on and before `until` count.
     """
     files = _files(paths, required)
     told = read_outcomes(outcomes) if outcomes is not None else None
@@ -56,12 +64,13 @@ def challenges(
         )
     if not files:
         return []
-    with _open(files, told.key if told else "id") as table:
+    with _open(files, told.key if told else "id", between(since, until)) as table:
         pairs = table.rows("select distinct model, challenger from challenged order by all")
         wanted = [pair for pair in pairs if pair[0] == bundle.label]
         if required and not wanted:
             found = ", ".join(f"{challenger} beside {model}" for model, challenger in pairs) or "none"
-            raise LogError(f"expected a challenger of {bundle.label}, got {found}: name the --model")
+            time = " in the time of --since and --until" if since or until else ""
+            raise LogError(f"expected a challenger of {bundle.label}{time}, got {found}: name the --model")
         if told is not None:
             load_outcomes(table, told)
         return [_challenge(table, bundle, challenger, told is not None) for _, challenger in wanted]
@@ -132,8 +141,8 @@ def _files(paths: Sequence[Path], required: bool) -> list[Path]:
 
 
 @contextmanager
-def _open(files: Sequence[Path], key: str) -> Iterator[Decisions]:
-    """The table `challenged`, each row once, `key` with it; raises `LogError`."""
+def _open(files: Sequence[Path], key: str, condition: str) -> Iterator[Decisions]:
+    """The table `challenged` of rows that meet a condition, each once, `key` with it; raises `LogError`."""
     listed = ", ".join(literal(str(file)) for file in files)
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in _COLUMNS.items())
     name = "coalesce(request_id, header_request_id)" if key == "request_id" else key
@@ -143,6 +152,7 @@ def _open(files: Sequence[Path], key: str) -> Iterator[Decisions]:
                 f"create table challenged as select *, {name} as key from read_json([{listed}], "
                 f"format='newline_delimited', columns={{{columns}}}, ignore_errors=true) "
                 "where id is not null and score is not null and challenger_score is not null "
+                f"and {condition or 'true'} "
                 "qualify row_number() over (partition by id, challenger order by ts) = 1"
             )
             yield Decisions(connection)

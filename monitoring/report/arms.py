@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from monitoring.logs.lines import matching
 from monitoring.outcomes.challenged import Challenge, Paired
 
 
@@ -17,9 +18,8 @@ class Arms:
     @classmethod
     def of(cls, models: Mapping[str, int], champion: str, challenges: Sequence[Challenge]) -> "Arms":
         """The arms of a model: of the lines by model those of its versions."""
-        name = champion.rpartition("@")[0]
-        lines = {label: count for label, count in models.items() if label.rpartition("@")[0] == name}
-        return cls(lines, challenges)
+        labels = matching(models, champion.partition("@")[0])
+        return cls({label: models[label] for label in labels}, challenges)
 
     def __bool__(self) -> bool:
         """Whether there is anything to compare."""

@@ -27,7 +27,6 @@ from server.log.answers import Answer, answers_of
 from server.log.file import LogFile
 from server.log.ring import LoggedResponse, Ring
 from server.model.bundle import Bundle
-from server.model.decoder import row_decoder
 from server.model.predictor import ONNX_ERRORS, Predictor
 from server.model.schema import Row
 
@@ -54,7 +53,6 @@ class Shadow:
         self._bundle, self._ring, self._plan, self._counts = bundle, ring, plan, counts
         self._predictor = Predictor(bundle)
         self._predictor.check_golden_rows()
-        self._decode = row_decoder(bundle.schema, others=True)
         self._file = Path(plan["file"])
         self._log = LogFile(self._file)
 
@@ -94,8 +92,9 @@ class Shadow:
         return [None if row is None else next(scored) for row in encoded]
 
     def _encoded(self, fields: Mapping[str, Any]) -> Row | None:
+        schema = self._bundle.schema
         try:
-            return self._decode(orjson.dumps(fields))
+            return schema.encode({name: fields[name] for name in schema.names if name in fields})
         except Problem:
             return None
 

@@ -5,7 +5,8 @@ the same name. There `split.json` may say that it answers a share of the request
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,8 @@ SPLIT_FILE = "split.json"
 BY_REQUEST_ID = "request_id"
 #: Keys are drawn into so many equal parts.
 _PARTS = 2**64
+#: How members begin that have the request id as it came.
+_ID_FIRST = b',"request_id":"'
 
 
 class TrafficSplit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,17 +35,19 @@ class TrafficSplit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def draws(self, label: str) -> Callable[[bytes], bool]:
         """Whether a key is the challenger's, which is `label`: the same on every machine, for ever.
 
-        The keyed BLAKE2 of the key is a number from 0 to 1, and a key the challenger's if it lies
-        below the share: a larger share takes keys from the champion and gives none back. Each
-        challenger draws anew.
+        A polynomial of the key's CRC-32 (of second degree, modulo 2^64, its coefficients the BLAKE2 of
+        the label) is a number from 0 to 1, and a key the challenger's if it lies below the share: a
+        larger share takes keys from the champion and gives none back. Each challenger draws anew. The
+        CRC alone, or a line through it, is no draw: keys that are counted up lie on it evenly, or in
+        heaps. A hash made for it takes a microsecond of every request.
         """
-        blake2b, number = hashlib.blake2b, int.from_bytes
-        salt, below = label.encode(), int(self.share / 100 * _PARTS)
-        if len(salt) > blake2b.MAX_KEY_SIZE:  # cut, it would lack the version
-            salt = blake2b(salt).digest()
+        crc32, below = zlib.crc32, int(self.share / 100 * _PARTS)
+        digest = hashlib.blake2b(label.encode(), digest_size=16).digest()
+        factor, shift = int.from_bytes(digest[:8]) | 1, int.from_bytes(digest[8:])
 
         def drawn(key: bytes) -> bool:
-            return number(blake2b(key, digest_size=8, key=salt).digest()) < below
+            number = crc32(key)
+            return (number * factor + shift) * (number + 1) % _PARTS < below
 
         return drawn
 
@@ -94,25 +99,35 @@ def split_of(served: Path) -> TrafficSplit | None:
 
 def key_of(by: str) -> Callable[[bytes, bytes], bytes]:
     """A function from the body and the line's members of a request to its key, empty if it has none."""
+    return _header_id if by == BY_REQUEST_ID else _field(by)
 
-    def request_id(_: bytes, members: bytes) -> bytes:
-        found = orjson.loads(b"{%b}" % members[1:]) if members else {}
-        return _text(found.get("header_request_id", found.get(BY_REQUEST_ID)))
+
+def _header_id(_: bytes, members: bytes) -> bytes:
+    """The `X-Request-ID`, of members as `RequestIdentity` has them; only unusual ones are read as JSON."""
+    if members.startswith(_ID_FIRST) and b"\\" not in members:
+        return members[len(_ID_FIRST) : members.find(b'"', len(_ID_FIRST))]
+    found = orjson.loads(b"{%b}" % members[1:]) if members else {}
+    return _text(found.get("header_request_id", found.get(BY_REQUEST_ID)))
+
+
+def _field(name: str) -> Callable[[bytes, bytes], bytes]:
+    """What reads one field of a row and passes over the others: they are read with the row."""
+    one = msgspec.defstruct("OneField", [("value", Any, msgspec.field(name=name, default=None))], gc=False)
+    decode = msgspec.json.Decoder(one).decode
 
     def field(body: bytes, _: bytes) -> bytes:
         try:
-            found: Mapping[str, Any] = orjson.loads(body)
-            return _text(found.get(by))
-        except (orjson.JSONDecodeError, AttributeError):
-            return b""
+            return _text(decode(body).value)  # type: ignore[attr-defined]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return b""  # the row's own decoder words what this is
 
-    return request_id if by == BY_REQUEST_ID else field
+    return field
 
 
 def _text(value: Any) -> bytes:
-    """The same for 7, 7.0 and "7"."""
+    """The same for 7, 7.0 and "7"; empty for what is no text or number."""
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return b"" if value is None else orjson.dumps(value)
+    return orjson.dumps(value) if type(value) is float else b"%d" % value if isinstance(value, int) else b""

@@ -23,12 +23,13 @@ class SplitRequests:
 
     def responder(self, champion: Respond, challenger: Respond) -> Respond:
         """What answers a row by either; one that the challenger does not take is the champion's."""
-        is_challengers = self.is_challengers
+        key_of_request, draws = self._key, self._draws
 
         def respond(
             body: bytes, send: Send, started_ns: int, beside: Beside | None = None, identity: bytes = b""
         ) -> None:
-            if is_challengers(body, identity):
+            # `is_challengers`, without its frame.
+            if (key := key_of_request(body, identity)) and draws(key):
                 try:
                     challenger(body, send, started_ns, beside, identity)
                     return

@@ -1,6 +1,7 @@
 """What is said of a challenger: flips and shift of its lines, and with outcomes which model is better."""
 
 import shutil
+from datetime import datetime
 from html import unescape
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import orjson
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from monitoring.errors import LogError
 from monitoring.outcomes import measures
 from monitoring.outcomes.challenge import challenges
 from monitoring.report.page import render
@@ -40,7 +42,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = []
     for i in range(ROWS):
         decisions = ["decline" if score >= CUT else "grant" for score in (weak[i], truth[i])]
-        line = {"ts": "2026-03-01T08:00:00.000000Z", "id": f"0a-{i}", "request_id": f"r{i}"}
+        line = {"ts": f"2026-03-01T0{8 + i % 4 // 3}:00:00.000000Z", "id": f"0a-{i}", "request_id": f"r{i}"}
         line |= {"model": "three@1", "score": weak[i], "decision": decisions[0]}
         line |= {"challenger": "three@2", "challenger_score": truth[i], "challenger_decision": decisions[1]}
         lines.append(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY))
@@ -118,6 +120,26 @@ def test_without_outcomes_it_is_open_and_a_worse_one_exits_3(log: Path, model: P
     (tmp_path / file.name).write_bytes(turned)
     code, found = challenge(tmp_path, model, "--outcomes", str(log / "outcomes.csv"))
     assert (code, found["verdict"]) == (3, "worse")
+
+
+def test_time_of_the_lines_is_that_of_the_challenge(log: Path, model: Path, tmp_path: Path) -> None:
+    """A report since nine tells of the rows since nine beside them, not of all that ever were."""
+    bundle, nine = Bundle.load(model), datetime(2026, 3, 1, 9)
+    assert challenges([log], bundle, until=nine)[0].rows == ROWS * 3 // 4
+    assert challenges([log], bundle, since=nine)[0].rows == ROWS // 4
+    with pytest.raises(LogError, match="in the time of --since and --until, got none"):
+        challenges([log], bundle, until=datetime(2026, 3, 1))
+    for file in log.iterdir():
+        shutil.copy(file, tmp_path)
+    log_of(bundle, sample_rows(THREE_FEATURES, 60, seed=1), tmp_path / "predictions-8000-0.jsonl", start=nine)
+    words = ["report", str(tmp_path), "--html", str(tmp_path / "r.html"), "--json", "--outcomes"]
+    words += [str(log / "outcomes.csv")]
+    done = run("-m", "monitoring", *words, "--model", str(model), "--since", "2026-03-01T09:00")
+    (one,) = orjson.loads(done.stdout)["arms"]["challenges"]
+    assert one["rows"] == ROWS // 4
+    nobodys = run("-m", "monitoring", *words)
+    assert nobodys.returncode == 1
+    assert "expected the champion's bundle, for the costs of --outcomes, got none" in nobodys.stderr
 
 
 def test_log_without_a_challenger_is_refused_in_a_sentence(model: Path, tmp_path: Path) -> None:
