@@ -34,16 +34,14 @@ class Code:
     """
 
     def __init__(self, forest: GraphForest) -> None:
-        large = max((tree.splits for tree in forest.trees), default=0)
-        if large > MAX_SPLITS:
-            raise NotCompilable(f"a tree has {large} splits, more than the {MAX_SPLITS} that pay")
         self._type = "double" if forest.dtype == np.float64 else "float"
         self._vector = f"<{LANES} x {self._type}>"
         self._mask = f"<{LANES} x i1>"
-        self.groups = list(_groups(forest.trees))
-        self.text = "\n".join(self._function(i, group) for i, group in enumerate(self.groups))
+        groups = list(_groups(forest.trees))
+        self.names = tuple(f"group{i}" for i in range(len(groups)))
+        self.text = "\n".join(map(self._function, self.names, groups))
 
-    def _function(self, index: int, trees: list[GraphTree]) -> str:
+    def _function(self, name: str, trees: list[GraphTree]) -> str:
         self._lines: list[str] = []
         self._next = 0
         features = sorted({feature for tree in trees for feature in _features(tree.root)})
@@ -64,7 +62,7 @@ class Code:
         )
         body = "\n".join(self._lines)
         return (
-            f"define void @group{index}"
+            f"define void @{name}"
             "(ptr noalias readonly %rows, i64 %stride, ptr noalias %sums, i64 %count) {\n"
             f"entry:\nbr label %loop\nloop:\n%i = phi i64 [0, %entry], [%next, %loop]\n"
             f"{loads}\n{old}\n{body}\n{stores}\n"

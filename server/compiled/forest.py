@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 #: Modes of `TreeEnsemble` (ai.onnx.ml 5) that are compiled.
 LESS_OR_EQUAL, LESS, MEMBER = 0, 1, 6
@@ -45,7 +45,8 @@ class GraphForest(NamedTuple):
     """Trees in the order of their sum, in float32 or float64, over rows of `width` values.
 
     `before` is a graph from `features` to the rows that the trees compare, None if these
-    are the features themselves.
+    are the features themselves. `row_dtype` holds every value of these rows: float32 also of a
+    float64 forest whose rows were rounded before, as scikit-learn rounds them.
     """
 
     trees: list[GraphTree]
@@ -53,6 +54,7 @@ class GraphForest(NamedTuple):
     width: int
     dtype: npt.DTypeLike
     before: bytes | None
+    row_dtype: npt.DTypeLike
 
 
 def read_forest(graph: bytes) -> GraphForest:
@@ -66,7 +68,19 @@ def read_forest(graph: bytes) -> GraphForest:
     table = _Table({a.name: helper.get_attribute_value(a) for a in ensemble.attribute})
     width = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     trees = [table.tree(root) for root in table.roots]
-    return GraphForest(trees, table.targets, width, table.dtype, _before(model, before, ensemble.input[0]))
+    row_dtype = np.float32 if _casts(before) == [TensorProto.FLOAT, TensorProto.DOUBLE] else table.dtype
+    return GraphForest(
+        trees, table.targets, width, table.dtype, _before(model, before, ensemble.input[0]), row_dtype
+    )
+
+
+def _casts(nodes: list[onnx.NodeProto]) -> list[int]:
+    """The types that a chain of two casts, one behind the other, ends in; none if it is another chain."""
+    casts = nodes[-2:]
+    is_chain = [node.op_type for node in casts] == ["Cast", "Cast"] and casts[1].input[0] == casts[0].output[
+        0
+    ]
+    return [helper.get_node_attr_value(node, "to") for node in casts] if is_chain else []
 
 
 def _before(model: onnx.ModelProto, nodes: list[onnx.NodeProto], rows: str) -> bytes | None:

@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from server.compiled.code import LANES, Code
+from server.compiled.code import LANES, MAX_SPLITS, Code
 from server.compiled.forest import GraphForest, NotCompilable, categories, read_forest, thresholds
+from server.compiled.walk import NodeTable, WalkCode
 from server.model.bundle import GRAPH_FILE, Bundle
 from server.model.files import INPUT
 from server.model.link import Margins
@@ -35,8 +36,11 @@ CHUNK_ROWS = 2048
 PARITY_ROWS = 16_384
 _DIGEST_BYTES = 32
 
-_Function: TypeAlias = Callable[[int, int, int, int], None]
+_Function: TypeAlias = Callable[..., None]
 _signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
+_walk_signature = ctypes.CFUNCTYPE(
+    None, *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64
+)
 
 
 class Compiled(NamedTuple):
@@ -58,9 +62,9 @@ def compiled(bundle: Bundle, predictor: Predictor) -> Compiled:
     if any(bundle.schema.features[i].kind == "number" for i in categories(forest)):
         # Of 2.5 the operator asks for another member than a compare does.
         raise NotCompilable("a split by categories has a feature of other numbers than codes")
-    code = Code(forest)
+    code = _code(forest)
     library = _Library(code, _cache_folder())
-    trees = CompiledTrees(forest, library, bundle.classes != ())
+    trees = CompiledTrees(forest, code, library, bundle.classes != ())
     if not library.cached:
         _check_parity(trees, predictor, forest)
         library.keep()
@@ -72,40 +76,68 @@ def compiled(bundle: Bundle, predictor: Predictor) -> Compiled:
 def is_kept(bundle: Bundle) -> bool:
     """Whether the code of a bundle is there from an earlier run."""
     try:
-        return _path(Code(read_forest(bundle.read(GRAPH_FILE))), _cache_folder()).exists()
+        return _path(_code(read_forest(bundle.read(GRAPH_FILE))), _cache_folder()).exists()
     except (NotCompilable, KeyError, ValueError, TypeError, IndexError):
         return False
+
+
+def _code(forest: GraphForest) -> Code | WalkCode:
+    """All splits compared where the trees are small, or else walked."""
+    large = max((tree.splits for tree in forest.trees), default=0)
+    return Code(forest) if large <= MAX_SPLITS else WalkCode(forest)
 
 
 class CompiledTrees:
     """Scores rows; for any thread."""
 
-    def __init__(self, forest: GraphForest, library: "_Library", many: bool) -> None:
-        self._forest, self._library, self._many = forest, library, many
+    def __init__(
+        self, forest: GraphForest, code: Code | WalkCode, library: "_Library", several: bool
+    ) -> None:
+        self._width, self._targets, self._dtype = forest.width, forest.targets, np.dtype(forest.dtype)
+        self._row_dtype = forest.row_dtype
+        # The functions live as long as the library.
+        self._library, self._functions, self._several = library, library.functions, several
+        self._tables = code.tables if isinstance(code, WalkCode) else None
         self._before = _session(forest.before) if forest.before else None
 
     def margins(self, rows: Matrix) -> Margins:
         """`Predictor.margins`, equal to the bit."""
         if self._before is not None:
             (rows,) = self._before.run(None, {INPUT: rows})
-        dtype = np.dtype(self._forest.dtype)
         count = -(-len(rows) // LANES) * LANES
-        columns = np.zeros((self._forest.width, count), dtype)
-        columns[:, : len(rows)] = rows.T
-        sums = np.zeros((self._forest.targets, count), dtype)
-        for start in range(0, count, CHUNK_ROWS):
-            offset = start * dtype.itemsize
-            size = min(CHUNK_ROWS, count - start)
-            for function in self._library.functions:  # the interpreter is free meanwhile
-                function(columns.ctypes.data + offset, count, sums.ctypes.data + offset, size)
+        sums = np.zeros((self._targets, count), self._dtype)
+        if self._tables is None:
+            self._compare(rows, sums)
+        else:
+            self._walk(rows, sums, self._tables)
         margins = sums[:, : len(rows)].T.astype(np.float64)
-        return margins if self._many else margins[:, 0]
+        return margins if self._several else margins[:, 0]
+
+    def _compare(self, rows: Matrix, sums: npt.NDArray[np.floating]) -> None:
+        count, size = sums.shape[1], self._dtype.itemsize
+        columns = np.zeros((self._width, count), self._dtype)
+        columns[:, : len(rows)] = rows.T
+        for start in range(0, count, CHUNK_ROWS):
+            offset, some = start * size, min(CHUNK_ROWS, count - start)
+            for function in self._functions:  # the interpreter is free meanwhile
+                function(columns.ctypes.data + offset, count, sums.ctypes.data + offset, some)
+
+    def _walk(self, rows: Matrix, sums: npt.NDArray[np.floating], tables: list[NodeTable]) -> None:
+        count, size = sums.shape[1], self._dtype.itemsize
+        padded = np.zeros((count, self._width), self._row_dtype)
+        padded[: len(rows)] = rows
+        (walk,) = self._functions
+        for start in range(0, count, CHUNK_ROWS):
+            some, at = min(CHUNK_ROWS, count - start), padded.ctypes.data + start * padded.strides[0]
+            for table in tables:
+                to = sums.ctypes.data + (table.target * count + start) * size
+                walk(table.nodes.ctypes.data, table.weights.ctypes.data, at, self._width, to, some)
 
 
 class _Library:
     """The functions of a forest's code, compiled for this processor or taken from the cache."""
 
-    def __init__(self, code: Code, folder: Path) -> None:
+    def __init__(self, code: Code | WalkCode, folder: Path) -> None:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         self._kept, self._made = _path(code, folder), b""
@@ -117,8 +149,9 @@ class _Library:
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(code.text), machine)
         self._engine.set_object_cache(self._compiled, self._cached)
         self._engine.finalize_object()
-        addresses = [self._engine.get_function_address(f"group{i}") for i in range(len(code.groups))]
-        self.functions: list[_Function] = [_signature(address) for address in addresses]
+        signature = _walk_signature if isinstance(code, WalkCode) else _signature
+        addresses = map(self._engine.get_function_address, code.names)
+        self.functions: list[_Function] = [signature(address) for address in addresses]
 
     def keep(self) -> None:
         """Put the code into the cache; one that cannot be written is made again the next time."""
@@ -139,7 +172,7 @@ class _Library:
         return self._object
 
 
-def _path(code: Code, folder: Path) -> Path:
+def _path(code: Code | WalkCode, folder: Path) -> Path:
     """Under the digest of the forest's code, the processor and the compiler."""
     features = llvm.get_host_cpu_features().flatten()
     version = (llvmlite.__version__, platform.machine(), llvm.get_host_cpu_name(), features)

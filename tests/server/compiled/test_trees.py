@@ -14,12 +14,15 @@ from export.lightgbm.model import convert_lightgbm
 from export.sklearn.model import convert_sklearn
 from server.batch.job import BatchJob
 from server.compiled import code as forest_code
+from server.compiled import forest as graph_forest
 from server.compiled import trees as module
 from server.compiled.backend import open_backend
 from server.compiled.forest import NotCompilable, read_forest
 from server.compiled.trees import compiled, is_kept, parity_rows
 from server.model.bundle import GRAPH_FILE, Bundle
+from server.model.link import Margins
 from server.model.predictor import Predictor
+from server.model.schema import Matrix
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.export_models import (
     export,
@@ -65,14 +68,28 @@ def forest(folder: Path) -> Bundle:
 
 
 @pytest.mark.parametrize("make", [categories, zero_is_missing, classes, float32, forest])
-def test_every_family_is_compiled_with_equal_bits(make: Callable[[Path], Bundle], tmp_path: Path) -> None:
+def test_every_family_is_compiled_with_equal_bits(
+    make: Callable[[Path], Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small trees, all of whose splits are compared; then as if they were large ones, which are walked."""
     bundle = make(tmp_path)
     predictor = Predictor(bundle)
-    trees = compiled(bundle, predictor)
     matrix = parity_rows(read_forest(bundle.read(GRAPH_FILE)), 5003)
-    assert trees.margins(matrix).tobytes() == np.ascontiguousarray(predictor.margins(matrix)).tobytes()
+    _compare(compiled(bundle, predictor).margins, predictor, matrix)
+    monkeypatch.setattr(module, "MAX_SPLITS", 1)
+    if make is categories:
+        with pytest.raises(NotCompilable, match="a large tree asks for categories"):
+            compiled(bundle, predictor)
+        return
+    walked = compiled(bundle, predictor)
+    assert "compiled in" in walked.note
+    _compare(walked.margins, predictor, matrix)
+
+
+def _compare(margins: Callable[[Matrix], Margins], predictor: Predictor, matrix: Matrix) -> None:
+    assert margins(matrix).tobytes() == np.ascontiguousarray(predictor.margins(matrix)).tobytes()
     for count in (0, 1, 7, 8, 9):
-        assert trees.margins(matrix[:count]).tolist() == predictor.margins(matrix[:count]).tolist()
+        assert margins(matrix[:count]).tolist() == predictor.margins(matrix[:count]).tolist()
 
 
 def test_code_is_kept_and_used_again_unless_it_is_damaged(three: Path, cache: Path) -> None:
@@ -109,14 +126,14 @@ def test_what_is_not_compiled_is_scored_by_onnx_runtime_and_says_why(
     predictor = Predictor(bundle)
     matrix = np.array([np.frombuffer(THREE_FEATURES.encode(row)) for row in sample_rows(THREE_FEATURES, 20)])
     same = predictor.margins(matrix).tolist()
-    monkeypatch.setattr(forest_code, "MAX_SPLITS", 3)
-    deep = open_backend("compiled", bundle, predictor, None)
-    assert "this model is not compiled, a tree has" in deep.note
+    monkeypatch.setattr(graph_forest, "LESS_OR_EQUAL", 1)
+    unfit = open_backend("compiled", bundle, predictor, None)
+    assert "this model is not compiled, it compares in mode 0" in unfit.note
     monkeypatch.setitem(sys.modules, "server.compiled.trees", None)
     monkeypatch.setitem(sys.modules, "llvmlite", None)
     absent = open_backend("compiled", bundle, predictor, None)
     assert "could be compiled" in absent.note
-    assert deep.margins(matrix).tolist() == absent.margins(matrix).tolist() == same
+    assert unfit.margins(matrix).tolist() == absent.margins(matrix).tolist() == same
     assert open_backend("auto", bundle, predictor, 100).note == ""
 
 
