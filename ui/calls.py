@@ -25,6 +25,7 @@ from ui.several import predict_path
 from ui.tabs.changes import Changes
 from ui.tabs.many import many_routes
 from ui.tabs.operations import Operations
+from ui.tabs.studio import Studio
 from ui.tabs.what_if import WhatIf
 from ui.tabs.why import Why
 
@@ -67,7 +68,13 @@ def call_routes(
     async def look(_: Any, __: str) -> dict[str, Any]:
         return {"html": await operations.look()}
 
+    studio = Studio(service, model.bundle) if model.bundle.task == "binary" else None
+
+    async def limits(_: Any, __: str) -> dict[str, Any]:
+        return await studio.told() if studio is not None else {}
+
     calls = {
+        "studio": limits,
         "decide": decide,
         "what-if": suppose,
         "flip": flip,

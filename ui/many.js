@@ -102,6 +102,7 @@ function send(path, piece) {
   const said = new URLSearchParams({ first: piece.first });
   if (chosen.separator) said.set("separator", chosen.separator);
   if (chosen.decimal) said.set("decimal", chosen.decimal);
+  if (result?.trial && !path) said.set("trial", "1");
   if (Object.keys(chosen.columns).length) said.set("columns", JSON.stringify(chosen.columns));
   return hotrow.post(`page/many${path}?${said}`, piece.content, "text/csv");
 }
@@ -169,7 +170,7 @@ function listed(faults) {
 async function score() {
   const number = (run += 1);
   const { text } = chosen;
-  if (!result || result.done) result = { header: "", rows: [], counts: [], end: 0 };
+  if (!result || result.done) result = { header: "", rows: [], counts: [], end: 0, trial: part("#as-trial").checked };
   [summary.hidden, progress.hidden, stopping] = [true, false, false];
   list(null);
   complain();
@@ -269,6 +270,7 @@ let module;
 
 async function list(rows) {
   told = rows;
+  document.dispatchEvent(new CustomEvent("scored", { detail: told })); // to the limit studio
   if (!told && !module) return;
   try {
     module ??= import(new URL("page/scripts/work_list.js", document.baseURI));
@@ -285,7 +287,7 @@ const share = (part) => hotrow.say("percent", { value: hotrow.number(100 * part,
 function tell() {
   const { rows } = result;
   const { separator, own, labels } = chosen;
-  const listed = list({ rows, groups, outcomes: OUTCOMES, separator, own, labels, again, textsOf });
+  const listed = list({ name: chosen.name, rows, groups, outcomes: OUTCOMES, separator, own, labels, again, textsOf });
   const counts = groups.map(() => 0);
   for (const row of rows) if (row.groups) for (const group of row.groups) counts[group] += 1;
   const bad = rows.filter((row) => row.faults).length;

@@ -116,7 +116,7 @@ def build(service: Service, model: ServedModel, order: Sequence[str], grids: Gri
         "many": lambda: _html(many_html(model, service.settings.max_batch_rows), "many.js"),
         "look-up": lambda: _html(look_up_html(), "look_up.js"),
         "operations": lambda: _shown("operations.js", "operations", ""),
-        "model": lambda: _html(model_html(scorer.bundle, order)),
+        "model": lambda: _html(model_html(scorer.bundle, order), "model.js"),
     }
     with blocks:
         others = links(service.bundles, scorer.bundle)

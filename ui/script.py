@@ -63,7 +63,7 @@ LATER_WORDS = {
         "all_of": Text("All rows ({count})", "Toutes les lignes ({count})"),
         "bad_of": Text("Lines to correct ({count})", "Lignes à corriger ({count})"),
         "group_of": Text("{name} ({count})", "{name} ({count})"),
-        "listed": Text("{shown} of {all} rows shown", "{shown} lignes affichées sur {all}"),
+        "listed": Text("Shown: {shown} of {all}", f"Affichées{NBSP}: {{shown}} sur {{all}}"),
         "open_row": Text("Open on the sheet", "Ouvrir sur la fiche"),
         "look_row": Text("Letter and record", "Lettre et fiche"),
         "again": Text("Score this row again", "Recalculer cette ligne"),
@@ -75,6 +75,39 @@ LATER_WORDS = {
             "Line {line} is still not accepted.", "La ligne {line} n'est toujours pas acceptée."
         ),
         "now_good": Text("Line {line}: {name}.", f"Ligne {{line}}{NBSP}: {{name}}."),
+    },
+    "studio.js": {
+        "last_logged": Text(
+            "The last {count} logged decisions", "Les {count} dernières décisions journalisées"
+        ),
+        "file_of_many": Text("The file under Many: {name}", f"Le fichier sous En nombre{NBSP}: {{name}}"),
+        "no_cases": Text(
+            "No case yet: decide one, or score a file under Many, as a trial.",
+            "Aucun cas encore : décidez-en un, ou calculez un fichier sous En nombre, comme essai.",
+        ),
+        "limit_range": Text(
+            "expected a limit above 0 % and below 100 %", "attendu : une limite entre 0 % et 100 %"
+        ),
+        "limit_order": Text("expected limits that rise", "attendu : des limites croissantes"),
+        "limit_least": Text(
+            "expected the first limit to be at least {least}: below it the policy asks for no more inputs",
+            "attendu : une première limite d'au moins {least}, sous laquelle la politique n'exige rien",
+        ),
+        "cost_of": Text(
+            "Expected cost a case: {now} now, {then} then.",
+            f"Coût attendu par cas{NBSP}: {{now}} maintenant, {{then}} alors.",
+        ),
+        "cost_basis": Text(
+            "By the model's own probabilities: {missed} for a missed case among the first decision, {alarm} "
+            "for a false alarm among the last; what a person decides costs nothing here.",
+            f"D'après les probabilités du modèle{NBSP}: {{missed}} pour un cas manqué de la première "
+            "décision, {alarm} pour une fausse alerte de la dernière ; ce qu'une personne décide ne coûte "
+            "rien ici.",
+        ),
+        "flips": Text(
+            "Decided otherwise: {count}. Listed: {shown}.",
+            f"Décidés autrement{NBSP}: {{count}}. Affichés{NBSP}: {{shown}}.",
+        ),
     },
 }
 

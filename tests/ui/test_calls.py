@@ -256,6 +256,39 @@ def test_row_of_a_file_is_opened_on_the_form_as_the_form_would_send_it(client: T
     assert [fault["cell"] for fault in whole["faults"]] == [-1]  # the line as a whole
 
 
+def test_a_trial_of_a_file_is_no_decision(client: TestClient) -> None:
+    before = sum(decisions(client, decision) for decision in HEADINGS)
+    content = table_of([RISKY, {**RISKY, "AGE_YEARS": 7}])
+    tried, real = (
+        client.post(f"/page/many{q}", content=content, headers=CSV).json() for q in ("?trial=1", "")
+    )
+    assert sum(decisions(client, decision) for decision in HEADINGS) == before + 1
+    rows = scored_in(tried)
+    assert [row["id"] for row in rows] == ["", ""]
+    assert tried["rows"][0] == real["rows"][0] | {"id": "", "text": tried["rows"][0]["text"]}
+    assert rows[0]["probability"] == scored_in(real)[0]["probability"]
+
+
+def test_studio_has_the_last_logged_cases_and_what_the_policy_made_of_them(
+    client: TestClient, logs: Path
+) -> None:
+    rows = [RISKY, {**RISKY, "EXT_SOURCE_3": None}, {**RISKY, "AGE_YEARS": 20, "YEARS_EMPLOYED": 40}]
+    alone = client.post("/predict", json=RISKY).json()
+    batch = client.post("/predict/batch", json=rows).json()
+    wait_for_lines(logs, batch["id"])
+    wait_for_lines(logs, alone["id"])
+    told = client.post("/page/studio", content="{}", headers=JSON).json()
+    names = [*reversed([f"{batch['id']}/{i}" for i in range(3)]), alone["id"]]
+    assert [case[0] for case in told["cases"][:4]] == names
+    assert [case[1] for case in told["cases"][:3]] == batch["probabilities"][::-1]
+    assert [case[2] for case in told["cases"][:4]] == [*batch["decisions"][::-1], "refuse"]
+    assert [case[3] for case in told["cases"][:4]] == [True, True, False, False]  # a refusal of the score's
+    assert told["limits"] == [LIMIT]
+    assert told["least"] == 0.048  # below it the policy asks for no more inputs
+    assert told["bands"] == ["accept", "refuse"]
+    assert told["description"]["policy"] == CREDIT_BUNDLE.manifest["policy"]
+
+
 def test_template_is_a_file_that_can_be_scored(client: TestClient) -> None:
     template = client.get("/page/template.csv")
     assert template.headers["Content-Type"].startswith("text/csv")

@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from server.model.bundle import Bundle
+from export.reading.description import check_document, checked_policy
+from server.model.bundle import Bundle, Decision
+from server.model.judge import Judge
+from server.model.predictor import Predictor
 from tests.support.accessibility import spoken_tree
 from tests.support.browser import Served, Visit, assert_accessible, chromium, page_served, visit
 from tests.support.bundles import CREDIT, compared_rows, sample_rows
@@ -474,6 +478,63 @@ def test_model_tab_has_proof_plots_and_card(open_page: Visit) -> None:
     )
     expect(page.locator(".model svg.plot")).to_have_count(3)
     expect(page.get_by_role("heading", name="Credit default risk")).to_be_visible()
+
+
+def test_moved_limit_says_who_would_be_decided_otherwise(open_page: Visit) -> None:
+    """And by how many, as a judge with that limit decides; nothing of it is logged or published."""
+    page, bundle = open_page.page, Bundle.load(CREDIT)
+    rows = bundle.golden_fields()
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(
+        [SCHEMA.names, *([plain(row.get(n, "")) for n in SCHEMA.names] for row in rows)]
+    )
+    open_page.open("many")
+    content = {"name": "golden.csv", "mimeType": "text/csv", "buffer": text.getvalue().encode()}
+    page.locator("#file").set_input_files(content)  # type: ignore[arg-type]
+    page.get_by_label("A trial: neither logged nor counted").check()
+    page.get_by_role("button", name="Score all rows").click()
+    expect(page.locator(".summary .figures strong").first).to_have_text(str(len(rows)))
+    open_page.open("model")
+    studio = page.locator(".studio")
+    page.get_by_label("Cases", exact=True).select_option("file")
+    expect(studio.locator(".count")).to_have_text("Decided otherwise: 0. Listed: 0.")
+    limit = page.get_by_label("From Accepted to Refused at")
+    limit.fill("3")
+    expect(studio.locator(".problem")).to_contain_text("the first limit to be at least 4.8 %")
+    expect(page.get_by_role("button", name="Download the policy part")).to_be_disabled()
+    limit.fill("20")
+    predictor = Predictor(bundle)
+    matrix = np.array([np.frombuffer(SCHEMA.encode(row)) for row in rows])
+    probabilities = np.array([predictor.predict(SCHEMA.encode(row))[0] for row in rows])
+    assert bundle.policy is not None
+    counts, decided_by = [], []
+    for threshold in (bundle.decision.threshold, 0.2):
+        judge = Judge(bundle.policy, SCHEMA.names, threshold, "accept", "refuse")
+        decided_by.append(judge.outcomes(judge.verdicts(probabilities, matrix)))
+        counts.append(np.bincount(decided_by[-1], minlength=len(judge.decisions)))
+    flipped = int((decided_by[0] != decided_by[1]).sum())
+    assert flipped > 20
+    expect(studio.locator(".count")).to_have_text(f"Decided otherwise: {flipped}. Listed: 20.")
+    shown = [cell.split(" ")[0] for cell in studio.locator("tbody td:nth-child(3)").all_inner_texts()]
+    assert [int(count) for count in shown] == counts[1].tolist()
+    expect(studio.locator(".flips li").first).to_contain_text("Refused → Accepted")
+    assert_accessible(open_page, "limit studio")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert studio.evaluate("node => node.getBoundingClientRect().right") <= 390
+    page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
+    studio.scroll_into_view_if_needed()
+    page.screenshot(path=OUTPUT / "page-studio.png")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download the policy part").click()
+    part = json.loads(waiting.value.path().read_text())
+    assert part["threshold"] == 0.2
+    assert part["policy"] == bundle.manifest["policy"]
+    check_document(part)  # the next export takes it
+    weighed = Decision(part["threshold"], *part["decisions"])
+    assert checked_policy(part, weighed, SCHEMA) == weighed
+    page.get_by_role("button", name="Back to the limits of the model").click()
+    expect(limit).to_have_value("9.6644")
+    expect(studio.locator(".count")).to_contain_text("Decided otherwise: 0.")
 
 
 def test_what_is_shared_is_the_request_the_answer_and_a_call_of_this_page(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ui.drawing.plots import Axis, Line, percent_ticks, plot
-from ui.words.text import Text, scroll, tag
+from ui.words.text import Text, table, tag
 from ui.words.wording import Wording, percent
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -133,10 +133,8 @@ def _group(
         groups=_GROUPS, name=Text(name, french.get(name, name))
     )
     named = [head.put(otherwise=words.otherwise) for head in _GROUP_HEADS]
-    heads = "".join(tag("th", head, scope="col") for head in named)
     rows = "".join(_group_row(Text(g, french.get(g, g)), entry) for g, entry in entries.items())
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-    return tag("h3", heading) + scroll(heading, table)
+    return tag("h3", heading) + table(heading, named, rows)
 
 
 def _group_row(name: Text, entry: Mapping[str, float]) -> str:

@@ -73,6 +73,10 @@ _PRIVACY = Text(
     "sont comptées et journalisées comme toute décision.",
 )
 _SCORE, _STOP = Text("Score all rows", "Calculer toutes les lignes"), Text("Stop", "Arrêter")
+_TRIAL = Text(
+    "A trial: neither logged nor counted, as for the limit studio of the tab Model",
+    "Un essai, ni journalisé ni compté, par exemple pour l'atelier des limites de l'onglet Modèle",
+)
 _SAVE = Text("Download the scored file", "Télécharger le fichier calculé")
 _SAVE_WORKBOOK = Text("As an Excel workbook", "En classeur Excel")
 _DISTRIBUTION = Text("How the scores are spread", "Répartition des scores")
@@ -102,7 +106,9 @@ def many_html(model: ServedModel, most_rows: int) -> str:
         f"{tag('p', _PRIVACY, class_='note')}</section>"
         f'<p class="problem" role="alert"></p>'
         f'<section class="sheet preview" hidden>{tag("h2", _PREVIEW)}<p class="file"></p>'
-        f'<div class="content"></div>{tag("button", _SCORE, type="button", class_="score primary")}</section>'
+        f'<div class="content"></div><p class="as-trial"><label><input type="checkbox" id="as-trial"> '
+        f"{tag('span', _TRIAL)}</label></p>"
+        f"{tag('button', _SCORE, type='button', class_='score primary')}</section>"
         f'<section class="sheet progress" hidden><progress max="1" value="0" aria-label="CSV"></progress>'
         f'<p role="status" class="state"></p>{tag("button", _STOP, type="button", class_="stop")}</section>'
         f'<section class="sheet summary" hidden><div class="figures" role="status"></div>'
@@ -124,7 +130,7 @@ def many_routes(service: Service, model: ServedModel) -> list[Route]:
         return await _answered(request, many.check)
 
     async def score(request: Request) -> Response:
-        return await _answered(request, many.score)
+        return await _answered(request, many.tried if "trial" in request.query_params else many.score)
 
     async def texts(request: Request) -> Response:
         return await _answered(request, many.texts)
@@ -240,7 +246,11 @@ class Many:
         """The first record as the texts of the form, scored by nobody."""
         return {"texts": texts_of(self.schema, fields_of(table, self.schema))}
 
-    async def score(self, table: UploadedTable, user: str) -> dict[str, Any]:
+    async def tried(self, table: UploadedTable, user: str) -> dict[str, Any]:
+        """The same as `score` of rows that are no decisions: neither logged nor counted, without an id."""
+        return await self.score(table, user, is_trial=True)
+
+    async def score(self, table: UploadedTable, user: str, *, is_trial: bool = False) -> dict[str, Any]:
         """The piece's records with the model's answers behind them, and what each is listed under.
 
         Raises `UnacceptableRow` if a column that every row needs is not there.
@@ -254,13 +264,15 @@ class Many:
         listed: dict[int, dict[str, Any]] = {}
         if rows.texts:
             scored = (await self._rows.score(rows.matrix))._replace(identity=told(user=user))
+            name = "" if is_trial else scored.id
             if self._asked is not None:
                 reasons = await self._model.reasons_of_rows(rows.matrix, scored, self._asked)
                 scored = scored._replace(reasons=reasons)
-            await self._rows.record(rows.texts, rows.matrix, scored, started_ns)
-            answers = self._cells(scored, table.dialect.rules.decimal == ",")
+            if not is_trial:
+                await self._rows.record(rows.texts, rows.matrix, scored, started_ns)
+            answers = self._cells(scored, name, table.dialect.rules.decimal == ",")
             counts = self._counts(scored)
-            listed = dict(zip(rows.positions, self._listed(scored), strict=True))
+            listed = dict(zip(rows.positions, self._listed(scored, name), strict=True))
         lines = await written(self._records(table, rows, answers, len(added)), table.delimiter)
         listed |= self._repairs(table, rows, columns)
         return {
@@ -299,7 +311,7 @@ class Many:
             found = "; ".join(faults.get(table.lines[position], []))
             yield [*cells, *answered.get(position, empty), found]
 
-    def _cells(self, scored: ScoredRows, french: bool) -> list[list[str]]:
+    def _cells(self, scored: ScoredRows, name: str, french: bool) -> list[list[str]]:
         """The answer of each row; repr writes the shortest digits that read back to the same float64."""
         names, now = self._bundle.outcomes, datetime.now(UTC).isoformat(timespec="seconds")
         rows = []
@@ -312,7 +324,7 @@ class Many:
                 said += self._rows.judge.cells(int(scored.verdicts[i]))
             if scored.reasons:
                 said.append("; ".join(reason["text"] for reason in reasons_of(scored, i)))
-            rows.append([*values, *said, row_name(scored.id, i), self._bundle.label, now])
+            rows.append([*values, *said, name and row_name(name, i), self._bundle.label, now])
         return rows
 
     def _counts(self, scored: ScoredRows) -> list[int]:
@@ -322,12 +334,12 @@ class Many:
         counts: list[int] = np.bincount(bins, minlength=BINS).tolist()
         return counts
 
-    def _listed(self, scored: ScoredRows) -> Iterator[dict[str, Any]]:
+    def _listed(self, scored: ScoredRows, name: str) -> Iterator[dict[str, Any]]:
         """Of each scored row its figure, its groups, the inputs that are its reasons, its name in the log."""
         for i, (output, groups) in enumerate(zip(scored.outputs, self._groups.of(scored), strict=True)):
             inputs = [self._index[reason["feature"]] for reason in reasons_of(scored, i)]
             result = max(output) if isinstance(output, list) else output
-            yield {"result": result, "groups": groups, "reasons": inputs, "id": row_name(scored.id, i)}
+            yield {"result": result, "groups": groups, "reasons": inputs, "id": name and row_name(name, i)}
 
     def _repairs(
         self, table: UploadedTable, rows: TableRows, columns: Mapping[str, int]

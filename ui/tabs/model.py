@@ -10,10 +10,11 @@ from server.model.distribution import Distribution
 from server.model.reference import read_reference
 from server.model.schema import Feature
 from ui.drawing.evaluation import evaluation_html
+from ui.tabs.studio import studio_html
 from ui.words.card import card_html
 from ui.words.labels import Labels, expected
 from ui.words.proof import kinds_of, parity_sentence
-from ui.words.text import Text, attribute, scroll, tag
+from ui.words.text import Text, attribute, table, tag
 from ui.words.values import format_number
 from ui.words.wording import Wording, french_of, percent
 
@@ -56,6 +57,7 @@ def model_html(bundle: Bundle, order: Sequence[str]) -> str:
     sections = (
         _sheet(_PARITY_REPORT, _parity_report(bundle.read_json(PARITY_FILE))),
         _sheet(_EVALUATION, _evaluation(bundle)),
+        studio_html(bundle),
         _sheet(_SCHEMA, _schema(bundle, labels, order)),
         _sheet(_REFERENCE, _reference(bundle, labels, order)),
         _sheet(_CARD, _card(bundle)),
@@ -68,15 +70,13 @@ def _sheet(heading: Text, content: str) -> str:
 
 
 def _parity_report(report: Mapping[str, Any]) -> str:
-    heads = "".join(tag("th", words, scope="col") for words in _KINDS)
     rows = "".join(
         f"<tr>{tag('th', words, scope='row')}{tag('td', Text.figures(f'{count:,}'))}"
         f"{tag('td', Text.figures(f'{differ:,}'))}</tr>"
         for words, count, differ in kinds_of(report)
     )
     said = tag("p", _EQUAL if report["exact"] else _CLOSE, class_="seal")
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-    return f"{said}{tag('p', parity_sentence(report))}{scroll(_PARITY_REPORT, table)}"
+    return f"{said}{tag('p', parity_sentence(report))}{table(_PARITY_REPORT, _KINDS, rows)}"
 
 
 def _evaluation(bundle: Bundle) -> str:
@@ -89,16 +89,14 @@ def _evaluation(bundle: Bundle) -> str:
 
 def _schema(bundle: Bundle, labels: Labels, order: Sequence[str]) -> str:
     names = order[:_LISTED] if len(order) > _LISTED else bundle.schema.names
-    heads = "".join(tag("th", words, scope="col") for words in _SCHEMA_HEADS)
     rows = []
     for name in names:
         feature = bundle.schema[name]
         label = f"{tag('span', labels.label(feature))}<code>{escape(name)}</code>"
         accepted = tag("td", expected(feature))
         rows.append(f'<tr><th scope="row">{label}</th>{accepted}{tag("td", labels.unit(feature))}</tr>')
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     count = tag("p", _MORE.put(count=str(len(order))), class_="note") if len(order) > _LISTED else ""
-    return count + scroll(_SCHEMA, table)
+    return count + table(_SCHEMA, _SCHEMA_HEADS, "".join(rows))
 
 
 def _reference(bundle: Bundle, labels: Labels, order: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from server.model.judge import Judge
 from server.model.schema import Schema
 from server.scoring.scored import ScoredRows
 from ui.words.labels import Labels
-from ui.words.text import Text, scroll, tag
+from ui.words.text import Text, table, tag
 from ui.words.wording import Wording, because, decided
 
 #: A probability is near a limit if it differs by no more than this share of it, or of its complement.
@@ -102,11 +102,9 @@ def reasons_of(scored: ScoredRows, i: int) -> list[dict[str, Any]]:
 
 def work_list_html() -> str:
     """The place of the list, which `work_list.js` fills once a file is scored."""
-    heads = "".join(tag("th", words, scope="col") for words in _HEADS)
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody></tbody></table>"
     return (
         f'<section class="sheet work" hidden>{tag("h2", _HEADING)}'
         f'<p class="filter">{tag("label", _SHOW, for_="work-filter")}<select id="work-filter"></select></p>'
         f'<p class="count note" role="status"></p><p class="problem" role="alert"></p>'
-        f"{scroll(_HEADING, table)}{tag('button', _MORE, type='button', class_='more')}</section>"
+        f"{table(_HEADING, _HEADS)}{tag('button', _MORE, type='button', class_='more')}</section>"
     )

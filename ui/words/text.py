@@ -77,3 +77,9 @@ def attribute(name: str, text: Text) -> str:
 def scroll(name: Text, content: str) -> str:
     """Something wide that scrolls by itself, also by keyboard."""
     return f'<div class="scroll" tabindex="0" role="region" {attribute("aria-label", name)}>{content}</div>'
+
+
+def table(name: Text, heads: "Sequence[Text]", rows: str = "") -> str:
+    """A table that scrolls by itself; `rows` are `<tr>` elements."""
+    columns = "".join(tag("th", words, scope="col") for words in heads)
+    return scroll(name, f"<table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>")

@@ -1,0 +1,173 @@
+// The limit studio (studio.py): moves limits over cases that were decided, and counts what they would decide.
+// `model.js` loads this when its tab is opened; nothing that is done here reaches the server.
+Object.assign(hotrow.words, /*WORDS*/ {});
+const root = document.querySelector(".studio");
+const part = (name) => root.querySelector(name);
+const LISTED = 20;
+let told = null;
+let file = null;
+let limits = [];
+let source = "log";
+
+const inLanguage = (words) => words[hotrow.language === "fr" ? 1 : 0];
+const share = (value, digits = 1) => hotrow.say("percent", { value: hotrow.number(100 * value, { minimumFractionDigits: digits, maximumFractionDigits: digits }) });
+const called = (decision) => inLanguage(told.decisions[decision]);
+
+// The one rule of judge.py: what the policy decided stays, else the band that the probability lies in.
+const decisionAt = ({ probability, decision, fixed }) => (fixed ? decision : told.bands[limits.filter((limit) => probability >= limit).length]);
+
+function logged() {
+  return told.cases.map(([name, probability, decision, fixed]) => ({ name, id: name, probability, decision, fixed }));
+}
+
+// The scored rows of the file under Many: the first of a row's groups is its decision, the others reasons.
+function filed() {
+  const names = Object.keys(told.decisions);
+  return file.rows
+    .filter((row) => row.groups)
+    .map(({ line, id, result, groups }) => ({
+      name: hotrow.say("line", { line }),
+      id,
+      probability: result,
+      decision: names[groups[0]],
+      fixed: groups.some((group) => told.deciding.includes(group - file.outcomes)),
+    }));
+}
+
+function sources() {
+  const options = [["log", hotrow.say("last_logged", { count: hotrow.number(told.cases.length) })]];
+  if (file) options.push(["file", hotrow.say("file_of_many", { name: file.name })]);
+  part("#studio-cases").replaceChildren(...options.map(([value, words]) => new Option(words, value, false, value === source)));
+}
+
+const numbers = () => [...root.querySelectorAll("input[type=number]")];
+const sliders = () => [...root.querySelectorAll("input[type=range]")];
+
+function place(except) {
+  for (const [i, limit] of limits.entries()) {
+    if (numbers()[i] !== except) numbers()[i].value = String(Number((100 * limit).toPrecision(6)));
+    sliders()[i].value = String(100 * limit);
+  }
+}
+
+function problem() {
+  if (limits.some((limit) => !(limit > 0 && limit < 1))) return hotrow.say("limit_range");
+  if (limits.some((limit, i) => i && limit <= limits[i - 1])) return hotrow.say("limit_order");
+  if (limits[0] < told.least) return hotrow.say("limit_least", { least: share(told.least) });
+  return "";
+}
+
+// By the model's own probabilities: who is given the first decision fails with them, who is given the last with the rest.
+function costOf(cases, decide) {
+  const [missed, alarm] = told.costs;
+  const [first, last] = [told.bands[0], told.bands.at(-1)];
+  return cases.reduce((sum, one) => sum + (decide(one) === first ? one.probability * missed : decide(one) === last ? (1 - one.probability) * alarm : 0), 0) / cases.length;
+}
+
+function draw() {
+  const wrong = problem();
+  part(".problem").textContent = wrong;
+  part(".save").disabled = Boolean(wrong);
+  const cases = source === "file" ? filed() : logged();
+  const shown = !wrong && cases.length > 0;
+  for (const node of root.querySelectorAll(".scroll, .cost, .flips, h3, .basis")) node.hidden = !shown;
+  part(".count").textContent = cases.length ? "" : hotrow.say("no_cases");
+  if (shown) count(cases);
+}
+
+function count(cases) {
+  const tally = (decide) => {
+    const counts = {};
+    for (const one of cases) counts[decide(one)] = (counts[decide(one)] ?? 0) + 1;
+    return counts;
+  };
+  const [now, then] = [tally((one) => one.decision), tally(decisionAt)];
+  part("tbody").replaceChildren(...Object.keys(told.decisions).map((name) => row(name, now[name] ?? 0, then[name] ?? 0, cases.length)));
+  const cost = (decide) => hotrow.number(costOf(cases, decide), { minimumFractionDigits: 3, maximumFractionDigits: 3 });
+  part(".cost").textContent = hotrow.say("cost_of", { now: cost((one) => one.decision), then: cost(decisionAt) });
+  part(".basis").textContent = hotrow.say("cost_basis", { missed: hotrow.number(told.costs[0]), alarm: hotrow.number(told.costs[1]) });
+  flips(cases.filter((one) => decisionAt(one) !== one.decision));
+}
+
+function row(name, now, then, all) {
+  const node = document.createElement("tr");
+  const head = document.createElement("th");
+  head.scope = "row";
+  head.textContent = called(name);
+  node.append(head);
+  const sign = then > now ? "+" : then < now ? "\u2212" : "";
+  for (const text of [`${hotrow.number(now)} (${share(now / all)})`, `${hotrow.number(then)} (${share(then / all)})`, sign + hotrow.number(Math.abs(then - now))]) {
+    node.insertCell().textContent = text;
+  }
+  return node;
+}
+
+function flips(cases) {
+  part(".count").textContent = hotrow.say("flips", { count: hotrow.number(cases.length), shown: hotrow.number(Math.min(LISTED, cases.length)) });
+  part(".flips").replaceChildren(
+    ...cases.slice(0, LISTED).map((one) => {
+      const node = document.createElement("li");
+      const name = document.createElement(one.id ? "button" : "span");
+      name.textContent = one.name;
+      if (one.id) {
+        name.type = "button";
+        name.addEventListener("click", () => document.dispatchEvent(new CustomEvent("look-up", { detail: one.id })));
+      }
+      node.append(name, ` · ${share(one.probability)}: ${called(one.decision)} → ${called(decisionAt(one))}`);
+      return node;
+    }),
+  );
+}
+
+// The part of a description file (export --describe) that says these limits.
+function save() {
+  const { decisions, policy } = told.description;
+  const bands = policy?.bands?.map((band, i) => (i < limits.length ? { ...band, below: limits[i] } : band));
+  const content = { decisions, ...(bands ? {} : { threshold: limits[0] }), ...(policy ? { policy: { ...policy, ...(bands ? { bands } : {}) } } : {}) };
+  hotrow.save("policy.json", [`${JSON.stringify(content, null, 2)}\n`], "application/json");
+}
+
+function moved(event) {
+  const all = event.target.type === "range" ? sliders() : numbers();
+  const i = all.indexOf(event.target);
+  if (i < 0) return;
+  limits[i] = event.target.value.trim() === "" ? NaN : Number(event.target.value) / 100;
+  place(event.target);
+  draw();
+}
+
+root.addEventListener("input", moved);
+root.addEventListener("change", (event) => {
+  if (event.target.id !== "studio-cases") return;
+  source = event.target.value;
+  draw();
+});
+root.addEventListener("click", (event) => {
+  const kinds = event.target.classList;
+  if (kinds.contains("save")) save();
+  if (kinds.contains("back")) {
+    limits = [...told.limits];
+    place();
+    draw();
+  }
+});
+document.addEventListener("language", () => {
+  if (!told) return;
+  sources();
+  draw();
+});
+
+// Cases anew, from the log and the file that is scored, if there is one; limits that were moved stay.
+export function show(answer, scored) {
+  if (!told) {
+    root.innerHTML = answer.html;
+    root.hidden = false;
+  }
+  [told, file] = [answer, scored];
+  if (!limits.length) limits = [...told.limits];
+  if (!file) source = "log";
+  else if (!told.cases.length) source = "file";
+  sources();
+  place();
+  draw();
+}
