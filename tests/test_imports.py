@@ -50,7 +50,9 @@ HOMES = {
     "fastapi": {"loadtest"},
     "jinja2": {"loadtest", "monitoring", "train", "ui"},
     "matplotlib": {"monitoring", "loadtest", "train"},
-    "backports": {"server/api/content_coding.py"},
+    "backports": {"server/api/content_coding.py", "server/tables/arrow_columns.py"},
+    "lz4": {"server/tables/arrow_columns.py"},
+    "flatbuffers": {"server/tables/arrow_metadata.py", "server/tables/arrow_writer.py"},
     "opentelemetry": {"server/tracing/exporter.py", "tests"},
     "grafana_foundation_sdk": {"monitoring"},
 }
@@ -122,6 +124,7 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
         "grpc",
         "google",
         "opentelemetry",
+        "lz4",
     }
     ours_or_standard = OURS | sys.stdlib_module_names | {"compression"}  # from Python 3.14 on
     for path in Path("server").rglob("*.py"):

@@ -3,6 +3,7 @@
 import csv
 import io
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -19,10 +20,12 @@ from server.scoring.row_id import MEMBER, ids_of, takes_id
 from server.scoring.row_limit import row_limit
 from server.scoring.scored import ScoredRows
 from server.scoring.service import Service
+from server.tables.arrow_stream import STREAM
+from server.tables.arrow_writer import arrow_stream
 
 
 async def predict_batch(request: Request) -> Response:
-    """Score the rows of a JSON, NDJSON or CSV body."""
+    """Score the rows of a JSON, NDJSON, CSV or Arrow body."""
     service: Service = request.app.state.service
     kind = media_type(request, MEDIA_TYPES)
     deadline = Deadline.of(request)
@@ -34,8 +37,9 @@ async def predict_batch(request: Request) -> Response:
         model = service.asked(request.path_params)
         asked, scorer = model.reason_texts.asked(request.query_params), model.rows
         schema = scorer.bundle.schema
-        limit = row_limit(scorer.bundle, service.settings)
-        batch = await text_rows(kind, body, schema, limit, service.settings.max_body_bytes)
+        settings = service.settings
+        limit = row_limit(scorer.bundle, settings)
+        batch = await text_rows(kind, body, schema, limit, settings.max_body_bytes, settings.max_batch_bytes)
         ids = await ids_of(batch.texts) if takes_id(schema) else []
         decode = scorer.scorer.decode_beside_id if ids else scorer.scorer.decode
         matrix = await decode_rows(batch, schema, decode)
@@ -52,6 +56,8 @@ def _answer(scorer: RowsScorer, scored: ScoredRows, accept: str) -> tuple[bytes,
     asked = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
     if CSV in asked:
         return _csv(scorer, scored), CSV
+    if STREAM in asked:
+        return _arrow(scorer, scored), STREAM
     lines = asked.intersection(NDJSON)
     if lines:
         rows = map(orjson.dumps, _rows(scorer, scored))
@@ -82,12 +88,30 @@ def _rows(scorer: RowsScorer, scored: ScoredRows) -> list[dict[str, Any]]:
 
 
 def _csv(scorer: RowsScorer, scored: ScoredRows) -> bytes:
-    """A header and a line a row; of several classes one column of probabilities each."""
+    """A header and a line a row."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    classes = scorer.bundle.classes
+    for position, row in enumerate(_cells(scorer, scored)):
+        if not position:
+            writer.writerow(row)
+        # repr writes the shortest digits that parse back to the same float64.
+        writer.writerow(repr(cell) if type(cell) is float else cell for cell in row.values())
+    return text.getvalue().encode()
+
+
+def _arrow(scorer: RowsScorer, scored: ScoredRows) -> bytes:
+    """A stream with the columns of CSV; what JSON says once belongs to its schema."""
+    rows = list(_cells(scorer, scored))
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return arrow_stream(columns, {"id": scored.id, "model": scorer.bundle.label})
+
+
+def _cells(scorer: RowsScorer, scored: ScoredRows) -> Iterator[dict[str, Any]]:
+    """The cells of each row by column; of several classes one column of probabilities each."""
+    names = [f"probability_{name}" for name in scorer.bundle.classes]
     for position, row in enumerate(_rows(scorer, scored)):
-        probabilities = row.pop("probabilities", [])
+        probabilities = zip(names, row.pop("probabilities", []), strict=False)
+        row.pop("reasons", None)  # some rows have none: the columns come in one order
         if scored.verdicts is not None:
             assert scorer.judge is not None
             row |= zip(
@@ -97,8 +121,4 @@ def _csv(scorer: RowsScorer, scored: ScoredRows) -> bytes:
             codes = [reason["code"] for reason in orjson.loads(scored.reasons[position])]
             row["reasons"] = BETWEEN.join(codes)
         ids = {MEMBER: orjson.loads(scored.row_ids[position])} if row.pop(MEMBER, None) else {}
-        if not position:
-            writer.writerow([*ids, *(f"probability_{name}" for name in classes), *row])
-        # repr writes the shortest digits that parse back to the same float64.
-        writer.writerow([*ids.values(), *map(repr, probabilities), *row.values()])
-    return text.getvalue().encode()
+        yield {**ids, **dict(probabilities), **row}

@@ -1,4 +1,4 @@
-"""The rows in the body of a batch: JSON, NDJSON or CSV, each decoded as `/predict` decodes its one."""
+"""The rows in the body of a batch: JSON, NDJSON, CSV or Arrow, each decoded as `/predict` decodes its one."""
 
 import asyncio
 import re
@@ -10,19 +10,22 @@ import msgspec
 import numpy as np
 import orjson
 
+from server.api.arrow_rows import arrow_rows
+from server.api.feature_columns import feature_columns
 from server.errors import MAX_LISTED_ERRORS, FieldError, MalformedBody, Problem, UnacceptableRow
 from server.model.json_text import has_more
 from server.model.schema import Matrix, Row, Schema, parse_object, pointer
 from server.scoring.row_id import MEMBER, takes_id
 from server.scoring.row_limit import check_rows
+from server.tables.arrow_stream import ARROW
 from server.tables.cells import cell_reader
-from server.tables.columns import ColumnsRefused, FeatureNames
+from server.tables.columns import FeatureNames
 from server.tables.csv_dialect import Dialect, Options
 from server.tables.csv_table import csv_blocks, csv_text
 
 JSON, CSV = "application/json", "text/csv"
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
-MEDIA_TYPES = (JSON, CSV, *NDJSON)
+MEDIA_TYPES = (JSON, CSV, *NDJSON, *ARROW)
 #: Rows decoded before the event loop turns (0.2 ms of typed rows).
 SLICE_ROWS = 200
 #: Cells of CSV read before the event loop turns (2 ms of numbers, 40 ms of the longest ones).
@@ -73,16 +76,21 @@ _array_of_objects = msgspec.json.Decoder(list[_AnyObject])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-async def text_rows(media_type: str, body: bytes, schema: Schema, limit: int, row_bytes: int) -> TextRows:
+async def text_rows(
+    media_type: str, body: bytes, schema: Schema, limit: int, row_bytes: int, most_bytes: int
+) -> TextRows:
     """The rows of a body, at least one and at most `limit` of `row_bytes` each, not yet decoded.
 
-    They are counted before they are taken apart; the event loop turns now and then. Raises
-    `MalformedBody` or `UnacceptableRow` if the body as a whole is no batch.
+    They are counted before they are taken apart; the event loop turns now and then. What is packed
+    within a body may hold `most_bytes`. Raises `MalformedBody` or `UnacceptableRow` if the body as
+    a whole is no batch.
     """
     if media_type == JSON:
         rows = TextRows(_json_rows(body, limit), repeat(""))
     elif media_type == CSV:
         rows = await _csv_rows(body, schema, limit)
+    elif media_type in ARROW:
+        rows = TextRows(await arrow_rows(body, schema, limit, row_bytes, most_bytes), repeat(""))
     else:
         rows = _lines(body, limit)
     check_rows(len(rows.texts), limit)
@@ -198,29 +206,16 @@ async def _csv_rows(body: bytes, schema: Schema, limit: int) -> TextRows:
 def _cell_readers(
     header: Sequence[str], names: FeatureNames, schema: Schema, dialect: Dialect
 ) -> list[tuple[str, Callable[[str], Any]]]:
-    """The feature of each column, or its field of context, and how its cells are read.
-
-    Raises `UnacceptableRow` of other columns.
-    """
-    beside = {MEMBER, *schema.context} if takes_id(schema) else set(schema.context)
-    unknown = [name for name in header if names(name) is None and name not in beside]
-    errors = [FieldError(pointer(name), "expected no such column", "unknown") for name in unknown]
-    try:
-        columns = names.match(header, "the body")
-    except ColumnsRefused as error:
-        raise UnacceptableRow(str(error), errors=errors) from None
-    if errors or len(columns.positions) + len(beside & set(header)) != len(header):
-        errors = errors or [FieldError("", "expected each column once")]
-        raise UnacceptableRow("expected a header line of the model's features, got another", errors=errors)
-    features = {position: schema[name] for name, position in columns.positions.items()}
+    """The name of each column in a row's object, and how its cells are read; raises `UnacceptableRow`."""
+    features = feature_columns(header, names, schema)
     return [
         (features[i].name, cell_reader(features[i], dialect.rules))
         if i in features
-        else (name, str if name == MEMBER else _context)
+        else (name, str if name == MEMBER and takes_id(schema) else _beside)
         for i, name in enumerate(header)
     ]
 
 
-def _context(cell: str) -> str | None:
-    """A cell of context, which nothing is read from: a text, None for an empty one."""
+def _beside(cell: str) -> str | None:
+    """A cell beside the features, which nothing is read from: a text, None for an empty one."""
     return cell or None

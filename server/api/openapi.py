@@ -140,7 +140,8 @@ def _scoring(bundle: Bundle, suffix: str = "") -> dict[str, Any]:
             bodies,
             ref("BatchAnswer"),
             description="NDJSON holds a row a line; CSV a header of feature names, an empty cell is missing. "
-            "With `Accept: text/csv` or `application/x-ndjson` the response comes a line a row.",
+            "With `Accept: text/csv` or `application/x-ndjson` the response comes a line a row. "
+            "Arrow IPC, `application/vnd.apache.arrow.stream`, is taken and given too.",
         ),
     }
     if CONTRIBUTIONS_FILE in bundle.manifest["files"]:

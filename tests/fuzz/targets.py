@@ -24,6 +24,8 @@ from server.model.decoder import row_decoder
 from server.model.schema import Row, Schema, parse_object
 from server.scoring.model_tensors import ModelTensors
 from server.scoring.tensors import read_head, read_tensors
+from server.tables.arrow_stream import STREAM
+from server.tables.arrow_writer import arrow_stream
 from tests.fuzz.every_kind import EVERY_KIND
 
 CREDIT = Bundle.load(Path("models/credit"))
@@ -110,7 +112,7 @@ def batch_target(media_type: str) -> Callable[[bytes], None]:
 
     def check_batch(body: bytes) -> None:
         try:
-            batch = asyncio.run(text_rows(media_type, body, schema, MAX_ROWS, MAX_ROW_BYTES))
+            batch = asyncio.run(text_rows(media_type, body, schema, MAX_ROWS, MAX_ROW_BYTES, 2**20))
             matrix = asyncio.run(decode_rows(batch, schema, decode))
         except Problem:
             return
@@ -149,6 +151,7 @@ TARGETS: tuple[Callable[[bytes], None], ...] = (
     batch_target(CSV),
     tensor_target(binary=False),
     tensor_target(binary=True),
+    batch_target(STREAM),
 )
 
 
@@ -178,6 +181,7 @@ def seeds() -> list[bytes]:
         4: ["\n".join(lines).encode()],
         5: [orjson.dumps({"id": "1", "inputs": [tensor | {"data": data}]})],
         6: [len(head).to_bytes(2, "little") + head + values.tobytes()],
+        7: [arrow_stream({"AMT_CREDIT": [513000.0, 1.5], "NAME_INCOME_TYPE": ["Student", "x"]}, {})],
     }
     return [bytes([target]) + body for target, all_of_it in bodies.items() for body in all_of_it]
 

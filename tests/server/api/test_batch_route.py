@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
 import pytest
 
+from server.tables.arrow_stream import STREAM
 from tests.support import patient
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.support.servers import serving
@@ -73,6 +75,24 @@ def test_answer_comes_a_line_a_row_where_that_is_asked_for(client: httpx.Client)
     assert [(float(row["probability"]), row["decision"]) for row in read] == list(
         zip(same["probabilities"], same["decisions"], strict=True)
     )
+
+
+def test_arrow_comes_and_goes_with_the_bits_of_json(client: httpx.Client) -> None:
+    frame = pl.from_dicts(ROWS).with_columns(id=pl.int_range(pl.len()))
+    body = io.BytesIO()
+    frame.write_ipc_stream(body)
+    same = client.post("/predict/batch", json=frame.to_dicts()).json()
+    given = post(client, body.getvalue(), STREAM).json()
+    assert given | {"id": ""} == same | {"id": ""}
+    answer = post(client, body.getvalue(), STREAM, Accept=STREAM)
+    assert answer.headers["Content-Type"] == STREAM
+    assert pl.read_ipc_stream(answer.content).to_dict(as_series=False) == {
+        "id": same["row_ids"],
+        "probability": same["probabilities"],
+        "decision": same["decisions"],
+    }
+    broken = post(client, body.getvalue()[:-9], STREAM)
+    assert (broken.status_code, broken.headers["Content-Type"]) == (400, "application/problem+json")
 
 
 def test_empty_cells_are_missing_and_cells_may_have_blanks(client: httpx.Client) -> None:
@@ -245,7 +265,7 @@ def test_misplaced_quote_is_refused_by_its_line(client: httpx.Client) -> None:
 
 
 def test_other_media_types_are_415_and_named(client: httpx.Client) -> None:
-    answer = post(client, b"x", "application/vnd.apache.arrow.stream")
+    answer = post(client, b"x", "application/vnd.apache.parquet")
     assert answer.status_code == 415
     assert "text/csv" in answer.headers["Accept-Post"]
     assert post(client, "income\n1\n", "text/csv; charset=utf-16").status_code == 415

@@ -156,18 +156,26 @@ def test_context_that_no_log_could_hold_is_refused_by_name(with_context: Path) -
         decode(orjson.dumps({**ROW, "sexx": 1}))
 
 
+def test_ignored_column_of_a_csv_body_is_passed_over(ignoring: Path) -> None:
+    schema = Bundle.load(ignoring).schema
+    body = f"income,{schema.ignored[0]},contract\n2500.5,x,none\n".encode()
+    (row,) = asyncio.run(text_rows("text/csv", body, schema, 10, 1000, 10_000)).texts
+    decode = row_decoder(schema)
+    assert decode(row) == decode(orjson.dumps({"income": 2500.5, "contract": "none"}))
+
+
 def test_context_is_columns_of_a_csv_body(with_context: Path) -> None:
     schema = Bundle.load(with_context).schema
     body = b"income,case,contract,sex\n2500.5,007,fixed-term,f\n100,,none,\n"
-    rows = asyncio.run(text_rows("text/csv", body, schema, 10, 1000)).texts
+    rows = asyncio.run(text_rows("text/csv", body, schema, 10, 1000, 10_000)).texts
     assert [orjson.loads(row) for row in rows] == [
         {"income": 2500.5, "case": "007", "contract": "fixed-term", "sex": "f"},
         {"income": 100, "contract": "none"},
     ]
     decode = row_decoder(schema)
     assert decode(rows[0]) == decode(orjson.dumps({"income": 2500.5, "contract": "fixed-term"}))
-    with pytest.raises(UnacceptableRow, match="got another"):
-        asyncio.run(text_rows("text/csv", body.replace(b"case", b"kase"), schema, 10, 1000))
+    with pytest.raises(UnacceptableRow, match="got others"):
+        asyncio.run(text_rows("text/csv", body.replace(b"case", b"kase"), schema, 10, 1000, 10_000))
 
 
 def test_context_that_is_a_feature_stops_the_bundle(three: Path, tmp_path: Path) -> None:
