@@ -13,6 +13,8 @@ from loadtest.harness.subject import has_ended, observer_of, workers_of
 
 #: Of what is killed at once with the memory that records lie in, answers so old have their line.
 LAST_SECONDS = 0.1
+#: While a successor waits for its start, up to 8 s, the queue of 16 MiB must hold what is answered.
+PAUSE_SECONDS = 0.004
 WORKER, OBSERVER, BOTH = "a worker", "the observer", "both at once"
 
 
@@ -31,7 +33,7 @@ def _of_two_workers(scene: Scene, outcome: FaultOutcome, what: str) -> None:
     """The parent keeps the memory: nothing is lost, whatever is killed."""
     with scene.serve("--workers", "2") as served:
         wait_for_instances(served.url, scene.rows[0].request, 2)
-        with Load(served.url, scene.rows, clients=4) as clients:
+        with Load(served.url, scene.rows, clients=4, pause=PAUSE_SECONDS) as clients:
             for i in range(scene.times(50, 2)):
                 wait_until(lambda: len(workers_of(served.pid)) == 2, "two workers", 60.0)
                 _kill(served, what, i)
@@ -41,7 +43,7 @@ def _of_two_workers(scene: Scene, outcome: FaultOutcome, what: str) -> None:
 
 
 def _of_one_worker(scene: Scene, outcome: FaultOutcome, what: str) -> None:
-    with scene.serve() as served, Load(served.url, scene.rows, clients=4) as clients:
+    with scene.serve() as served, Load(served.url, scene.rows, clients=4, pause=PAUSE_SECONDS) as clients:
         for _ in range(scene.times(50, 2)):
             _kill(served, what, 0)
             clients.wait_for(clients.records.ok + 200, 60.0)
@@ -58,6 +60,9 @@ def _of_the_only_process(scene: Scene, outcome: FaultOutcome, what: str) -> None
             clients.wait_for(300, 60.0)
             observer = observer_of(served.pid)
             if what == BOTH:
+                # What is answered before it has begun waits for it, however long that takes.
+                wait_until(lambda: _line_bytes(served) > 0, "the first lines", 60.0)
+                clients.wait_for(clients.records.ok + 300, 60.0)
                 observer.suspend()  # so that neither outlives the other by a moment
                 killed = time.monotonic()
                 os.kill(served.pid, signal.SIGKILL)
@@ -84,6 +89,10 @@ def _of_the_only_process(scene: Scene, outcome: FaultOutcome, what: str) -> None
         outcome.expect_none(f"responses without a line ({words})", lost)
 
 
+def _line_bytes(served: Served) -> int:
+    return sum(file.stat().st_size for file in served.logs.glob("*.jsonl"))
+
+
 def _kill(served: Served, what: str, turn: int) -> None:
     observer, workers = observer_of(served.pid), workers_of(served.pid)
     victims = {
@@ -102,6 +111,9 @@ def _kill(served: Served, what: str, turn: int) -> None:
         "successors",
         60.0,
     )
+    # One that is killed before it has begun, again and again, writes nothing until the queue is full.
+    written = _line_bytes(served)
+    wait_until(lambda: _line_bytes(served) > written, "lines of the successor", 60.0)
 
 
 def _end(served: Served) -> None:

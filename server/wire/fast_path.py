@@ -227,7 +227,7 @@ class HotrowProtocol(SheddingProtocol):
         self._held = b""
         self._held_bytes = 0  # as counted by `Limiter`
         self._pieces = 0
-        self._sent = False
+        self._sent = b""  # what was sent of the last request's response, for `TracedProtocol`, too
         self._request_id = b""
 
     def data_received(self, data: bytes) -> None:
@@ -253,6 +253,7 @@ class HotrowProtocol(SheddingProtocol):
         started_ns = self._active_ns
         target, identity = eligible.target, eligible.identity
         self._request_id = identity.request_id
+        self._sent = b""
         try:
             target.respond(data[head_end:], self._send, started_ns, None, identity.members)
         except Exception as error:
@@ -262,7 +263,6 @@ class HotrowProtocol(SheddingProtocol):
                 logger.exception("The fast path failed; the ASGI path answers.")
             self._pass_on(data)  # which words it
             return
-        self._sent = False
         self._fresh = False
         if self._held:
             self._let_go()
@@ -272,7 +272,7 @@ class HotrowProtocol(SheddingProtocol):
     def _send(self, content: bytes) -> None:
         fast_path = self._fast_path
         head = fast_path.response_head(self.server_state.default_headers)
-        self._sent = True
+        self._sent = content
         if self._request_id:
             parts = (head, len(content), self._request_id, content)
             self.transport.write(b"%b%d\r\nx-request-id: %b\r\n\r\n%b" % parts)
@@ -326,22 +326,16 @@ class HotrowProtocol(SheddingProtocol):
 class TracedProtocol(HotrowProtocol):
     """The protocol where requests have spans: those that the fast path answers are noted here."""
 
-    _content = b""
-
     def _answer(self, data: bytes, head_end: int, eligible: Eligible) -> None:
         spans, parent = self._fast_path.spans, eligible.identity.parent
         if spans is None or not spans.takes(parent):
             super()._answer(data, head_end, eligible)
             return
-        began_ns, self._content = self._active_ns, b""
+        began_ns = self._active_ns
         super()._answer(data, head_end, eligible)
-        if self._content:  # or the ASGI path answers, and notes it
+        if self._sent:  # or the ASGI path answers, and notes it
             head = eligible.target.span_head
-            spans.note(parent, head, self._content, began_ns, time.perf_counter_ns())
-
-    def _send(self, content: bytes) -> None:
-        self._content = content
-        super()._send(content)
+            spans.note(parent, head, self._sent, began_ns, time.perf_counter_ns())
 
 
 class CertifiedProtocol(HotrowProtocol):
