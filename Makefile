@@ -70,7 +70,8 @@ bench-export: $(VENV)/dev ## the exported graph against LightGBM, XGBoost and th
 	@$(RUN) loadtest bench export && $(RUN) loadtest bench exporting && $(RUN) loadtest bench pipelines
 
 bench-batch: $(VENV)/dev ## the batch command against pandas and LightGBM
-	@$(RUN) loadtest bench batch && $(RUN) loadtest bench rows && $(RUN) loadtest bench compiled
+	@$(RUN) loadtest bench batch && $(RUN) loadtest bench rows && $(RUN) loadtest bench compiled \
+		&& $(RUN) loadtest bench compiled --forest lightgbm --forest xgboost --forest sklearn
 
 bench-log: $(VENV)/dev ## time and memory of the report of a log of 10 million lines (6 GB of disk)
 	@$(RUN) loadtest bench log --lines 10000000 --commands report

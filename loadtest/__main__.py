@@ -14,7 +14,7 @@ COMMANDS = {
     "compare": "two runs: what differs beyond the noise, and in which functions",
     "same-code": "whether compare finds no difference where there is none, and one that is planted",
     "bench": "CPU per request and latency beside other servers, in one run; or bench "
-    "batch | export | exporting | latency | log | page | pipelines | ray | reasons | rows",
+    "batch | compiled | export | exporting | latency | log | page | pipelines | ray | reasons | rows",
     "open": "requests at a fixed rate, latency from the intended send time",
     "sweep": "latency against rate up to saturation",
     "memory": "what the server keeps under load, with memray",
@@ -53,7 +53,7 @@ BENCHES = {
     "page": "from a slider of the page to the verdict on screen",
     "ray": "what Ray Serve's way to a replica costs",
     "reasons": "what reasons cost beside the answer alone, one row and many",
-    "compiled": "compiled trees beside ONNX Runtime, bits compared",
+    "compiled": "compiled trees beside ONNX Runtime and the forest's own library, bits compared",
     "rows": "what many rows in one request, and reasons, cost a client",
 }
 #: What a command starts as a process of its own, and so does not import.

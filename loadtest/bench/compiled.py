@@ -6,19 +6,64 @@ Runtime has them in the order of `server.model.row_order`, its best.
 """
 
 import argparse
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import lightgbm
 import numpy as np
+import xgboost
+from sklearn.ensemble import RandomForestClassifier
 
+from export.assemble import write_conversion
+from export.forest.conversion import Conversion
+from export.lightgbm.model import convert_lightgbm
+from export.sklearn.model import convert_sklearn
+from export.xgboost.model import convert_xgboost
+from loadtest.bench.export import LIGHTGBM, XGBOOST, data
 from server.compiled.forest import read_forest
 from server.compiled.trees import compiled, parity_rows
 from server.model.bundle import GRAPH_FILE, Bundle
 from server.model.predictor import Predictor
 from server.model.row_order import RowOrder
 from server.model.schema import Matrix
+
+FOREST_ROWS = 16_384
+FORESTS = ("lightgbm", "xgboost", "sklearn")
+
+
+class Forest(NamedTuple):
+    """What is exported, its library's own predictor on one thread, and the rows that both score."""
+
+    conversion: Conversion
+    predict: Callable[[Matrix], Any]
+    rows: Matrix
+
+
+def forests(names: Sequence[str], rows: int) -> Iterator[tuple[str, Forest]]:
+    """Train each of the models that are named."""
+    (matrix, outcome), (drawn, _) = data(), data(rows)
+    if "lightgbm" in names:
+        booster = lightgbm.train(LIGHTGBM, lightgbm.Dataset(matrix, outcome), 200)
+        own = Forest(
+            convert_lightgbm(booster.model_to_string()), lambda m: booster.predict(m, num_threads=1), drawn
+        )
+        yield "LightGBM, 200 trees of 31 leaves", own
+    if "xgboost" in names:
+        extreme = xgboost.train(XGBOOST | {"max_depth": 6}, xgboost.DMatrix(matrix, outcome), 500)
+        extreme.set_param({"nthread": 1})
+        yield (
+            "XGBoost, 500 trees of depth 6",
+            Forest(convert_xgboost(bytes(extreme.save_raw("json"))), extreme.inplace_predict, drawn),
+        )
+    if "sklearn" in names:
+        matrix, drawn = np.nan_to_num(matrix), np.nan_to_num(drawn)
+        forest = RandomForestClassifier(n_jobs=2, random_state=0).fit(matrix, outcome)
+        forest.set_params(n_jobs=1)
+        conversion = convert_sklearn(forest, "forest.skops", b"a forest")
+        yield "scikit-learn, RandomForestClassifier()", Forest(conversion, forest.predict_proba, drawn)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,10 +72,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--model", type=Path, action="append")
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--forest", choices=FORESTS, action="append")
     options = parser.parse_args(arguments)
-    equal = [
-        _measure(model, options.rows, options.rounds) for model in options.model or [Path("models/credit")]
-    ]
+    if options.forest:
+        made = forests(options.forest, FOREST_ROWS)
+        equal = [_measure_forest(name, one, options.rounds) for name, one in made]
+    else:
+        models = options.model or [Path("models/credit")]
+        equal = [_measure(model, options.rows, options.rounds) for model in models]
     return 0 if all(equal) else 1
 
 
@@ -52,6 +101,36 @@ def _measure(model: Path, count: int, rounds: int) -> bool:
         print(f"  {name:24} {ours:6.2f} us a row, {ratio}; {bits}")
         equal &= same
     return equal
+
+
+def _measure_forest(name: str, forest: Forest, rounds: int) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = write_conversion(
+            Path(folder, "bundle"),
+            forest.conversion,
+            schema=forest.conversion.schema,
+            name="forest",
+            version="1",
+            ordinary_rows=1000,
+        )
+        predictor = Predictor(bundle)
+        trees = compiled(bundle, predictor)
+    rows = forest.rows
+    same = trees.margins(rows).tobytes() == np.ascontiguousarray(predictor.margins(rows)).tobytes()
+    calls = {"ours": trees.margins, "onnx": RowOrder(predictor).margins, "own": forest.predict}
+    times: dict[str, list[float]] = {key: [] for key in calls}
+    for _ in range(rounds):
+        for key, call in calls.items():
+            started = time.process_time()
+            call(rows)
+            times[key].append((time.process_time() - started) / len(rows) * 1e6)
+    ours, onnx, own = (min(times[key]) for key in calls)
+    print(
+        f"{name}: {trees.note}\n  {ours:.2f} us a row; ONNX Runtime {onnx:.2f} ({onnx / ours:.1f} times), "
+        f"the library {own:.2f} ({own / ours:.1f} times); {'equal to the bit' if same else 'DIFFERENT'}",
+        flush=True,
+    )
+    return same
 
 
 def _microseconds(score: Callable[[Matrix], Any], rows: Matrix, rounds: int) -> float:
