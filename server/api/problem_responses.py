@@ -15,6 +15,7 @@ from server.errors import (
     ModelFailure,
     NotFound,
     Problem,
+    shown,
 )
 from server.model.schema import name_in
 from server.scoring.in_flight import OVERRIDE, kind_of, no_room
@@ -63,10 +64,11 @@ async def http_exception_response(request: Request, error: Exception) -> Respons
     if error.status_code == 405:
         headers = dict(error.headers or {})
         problem: Problem = MethodNotAllowed(
-            f"expected {headers.get('Allow')}, got another method", headers=headers
+            f"expected {headers.get('Allow')}, got {shown(request.method)}", headers=headers
         )
     else:
-        problem = NotFound("expected a path of this server, got another: see /docs or /openapi.json")
+        path = shown(request.scope["path"])
+        problem = NotFound(f"expected a path of this server, got {path}: see /docs or /openapi.json")
     return await problem_response(request, problem)
 
 
