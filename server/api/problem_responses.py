@@ -15,7 +15,6 @@ from server.errors import (
     ModelFailure,
     NotFound,
     Problem,
-    shown,
 )
 from server.model.schema import name_in
 from server.scoring.in_flight import OVERRIDE, kind_of, no_room
@@ -64,11 +63,10 @@ async def http_exception_response(request: Request, error: Exception) -> Respons
     if error.status_code == 405:
         headers = dict(error.headers or {})
         problem: Problem = MethodNotAllowed(
-            f"expected {headers.get('Allow')}, got {shown(request.method)}", headers=headers
+            f"expected {headers.get('Allow')}, got another method", headers=headers
         )
     else:
-        path = shown(request.scope["path"])
-        problem = NotFound(f"expected a path of this server, got {path}: see /docs or /openapi.json")
+        problem = NotFound("expected a path of this server, got another: see /docs or /openapi.json")
     return await problem_response(request, problem)
 
 
