@@ -34,7 +34,7 @@ FOREST_ROWS = 16_384
 FORESTS = ("lightgbm", "xgboost", "sklearn")
 
 
-class Forest(NamedTuple):
+class BenchmarkedForest(NamedTuple):
     """What is exported, its library's own predictor on one thread, and the rows that both score."""
 
     conversion: Conversion
@@ -42,12 +42,12 @@ class Forest(NamedTuple):
     rows: Matrix
 
 
-def forests(names: Sequence[str], rows: int) -> Iterator[tuple[str, Forest]]:
+def forests(names: Sequence[str], rows: int) -> Iterator[tuple[str, BenchmarkedForest]]:
     """Train each of the models that are named."""
     (matrix, outcome), (drawn, _) = data(), data(rows)
     if "lightgbm" in names:
         booster = lightgbm.train(LIGHTGBM, lightgbm.Dataset(matrix, outcome), 200)
-        own = Forest(
+        own = BenchmarkedForest(
             convert_lightgbm(booster.model_to_string()), lambda m: booster.predict(m, num_threads=1), drawn
         )
         yield "LightGBM, 200 trees of 31 leaves", own
@@ -56,14 +56,19 @@ def forests(names: Sequence[str], rows: int) -> Iterator[tuple[str, Forest]]:
         extreme.set_param({"nthread": 1})
         yield (
             "XGBoost, 500 trees of depth 6",
-            Forest(convert_xgboost(bytes(extreme.save_raw("json"))), extreme.inplace_predict, drawn),
+            BenchmarkedForest(
+                convert_xgboost(bytes(extreme.save_raw("json"))), extreme.inplace_predict, drawn
+            ),
         )
     if "sklearn" in names:
         matrix, drawn = np.nan_to_num(matrix), np.nan_to_num(drawn)
         forest = RandomForestClassifier(n_jobs=2, random_state=0).fit(matrix, outcome)
         forest.set_params(n_jobs=1)
         conversion = convert_sklearn(forest, "forest.skops", b"a forest")
-        yield "scikit-learn, RandomForestClassifier()", Forest(conversion, forest.predict_proba, drawn)
+        yield (
+            "scikit-learn, RandomForestClassifier()",
+            BenchmarkedForest(conversion, forest.predict_proba, drawn),
+        )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -103,7 +108,7 @@ def _measure(model: Path, count: int, rounds: int) -> bool:
     return equal
 
 
-def _measure_forest(name: str, forest: Forest, rounds: int) -> bool:
+def _measure_forest(name: str, forest: BenchmarkedForest, rounds: int) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         bundle = write_conversion(
             Path(folder, "bundle"),
