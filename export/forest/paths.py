@@ -9,9 +9,8 @@ Feature Attribution for Tree Ensembles, 2018, algorithm 1).
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,7 @@ Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 MAX_CONDITIONS = 2_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """What is asked of one feature: `low < x <= high`, and `x` among `codes` or, if `others`, not among them.
 
     `missing` says whether NaN goes this way; `low` is NaN without a bound. `share` of the training data goes
@@ -38,6 +36,9 @@ class Condition:
     others: bool = True
     missing: bool = True
     share: float = 1.0
+
+
+_ANY = Condition()
 
 
 def path_arrays(
@@ -65,20 +66,17 @@ def path_arrays(
             conditions += len(way)
         if conditions > MAX_CONDITIONS:
             return None
-    found = [item for _, _, way in ends for item in way.items()]
+    low, high, codes, others, missing, share = _columns(way for _, _, way in ends)
     start = np.array([math.fsum(terms) for terms in base]) * scale + (np.array(bias) if len(bias) else 0.0)
     return {
-        "feature": np.array([feature for feature, _ in found], dtype=np.int32),
-        **{
-            name: np.array([getattr(condition, name) for _, condition in found], dtype=kind)
-            for name, kind in (
-                ("low", np.float64), ("high", np.float64), ("share", np.float64),
-                ("missing", np.bool_), ("others", np.bool_),
-            )
-        },
+        "feature": np.array([feature for _, _, way in ends for feature in way], dtype=np.int32),
+        "low": np.array(low, dtype=np.float64),
+        "high": np.array(high, dtype=np.float64),
+        "share": np.array(share, dtype=np.float64),
+        "missing": np.array(missing, dtype=np.bool_),
+        "others": np.array(others, dtype=np.bool_),
         "codes": np.array(
-            [(i, code) for i, (_, condition) in enumerate(found) for code in sorted(condition.codes)],
-            dtype=np.int64,
+            [(i, code) for i, some in enumerate(codes) if some for code in sorted(some)], dtype=np.int64
         ).reshape(-1, 2),
         "size": np.array([len(way) for _, _, way in ends], dtype=np.int32),
         "value": np.array([value for value, _, _ in ends], dtype=np.float64) * scale / divisor,
@@ -87,7 +85,13 @@ def path_arrays(
         "narrow": np.array(forest.rounded or forest.precision == "float32"),
         "absent": np.array(math.nan if forest.absent is None else forest.absent),
         "zero": np.array(sorted(zero_is_missing(forest)), dtype=np.int32),
-    }  # fmt: skip
+    }
+
+
+def _columns(ways: Iterable[Mapping[int, Condition]]) -> Iterable[tuple[Any, ...]]:
+    """The members of all conditions, each as a column; a forest has millions of them."""
+    conditions = [condition for way in ways for condition in way.values()]
+    return zip(*conditions, strict=True) if conditions else [()] * len(_ANY)
 
 
 def linear_arrays(weights: npt.NDArray[np.float32], absent: float | None) -> Arrays:
@@ -131,11 +135,11 @@ def leaves(tree: Tree, forest: Forest) -> Iterator[tuple[float, Mapping[int, Con
             continue
         split = tree.splits[index]
         left, right = covers.get(split.left, 0.0), covers.get(split.right, 0.0)
-        before = way.get(split.feature, Condition())
+        before, total = way.get(split.feature, _ANY), left + right
+        limit = math.nan if split.members else _limit(split.threshold, forest)
         for child, goes_left, cover in ((split.right, False, right), (split.left, True, left)):
-            share = cover / (left + right) if left + right else 0.5
-            narrowed = _narrowed(before, split, forest, goes_left=goes_left)
-            narrowed = replace(narrowed, share=before.share * share)
+            share = before.share * (cover / total if total else 0.5)
+            narrowed = _narrowed(before, split, limit, share, goes_left=goes_left)
             waiting.append((child, {**way, split.feature: narrowed}))
 
 
@@ -153,18 +157,17 @@ def _covers(tree: Tree) -> dict[int, float]:
     return covers
 
 
-def _narrowed(before: Condition, split: Split, forest: Forest, *, goes_left: bool) -> Condition:
-    """The condition after one more split, but for its share."""
+def _narrowed(before: Condition, split: Split, limit: float, share: float, *, goes_left: bool) -> Condition:
+    """The condition after one more split, `limit` the largest number that goes left there."""
+    low, high, codes, others, missing, _ = before
     if split.members:
-        missing = before.missing and split.default_left == goes_left
+        missing = missing and split.default_left == goes_left
         codes, others = _both(before, frozenset(split.members), others=not goes_left)
-        return replace(before, codes=codes, others=others, missing=missing)
-    missing = before.missing and missing_goes_left(split) == goes_left
-    limit = _limit(split.threshold, forest)
+        return Condition(low, high, codes, others, missing, share)
+    missing = missing and missing_goes_left(split) == goes_left
     if goes_left:
-        return replace(before, high=min(before.high, limit), missing=missing)
-    low = limit if math.isnan(before.low) else max(before.low, limit)
-    return replace(before, low=low, missing=missing)
+        return Condition(low, min(high, limit), codes, others, missing, share)
+    return Condition(limit if math.isnan(low) else max(low, limit), high, codes, others, missing, share)
 
 
 def _both(before: Condition, members: frozenset[int], *, others: bool) -> tuple[frozenset[int], bool]:
