@@ -18,6 +18,7 @@ SERVER = {
     "starlette": "starlette", "uvicorn": "uvicorn", "uvloop": "uvloop", "httptools": "httptools",
     "gunicorn": "gunicorn", "uvicorn_worker": "uvicorn-worker", "prometheus_client": "prometheus-client",
     "psutil": "psutil", "backports" if sys.version_info < (3, 14) else "compression": "backports.zstd",
+    "flatbuffers": "flatbuffers",
 }  # fmt: skip
 #: A file each for a connection, and some for the process.
 ENOUGH_FILES = 4096

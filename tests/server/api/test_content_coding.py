@@ -123,8 +123,8 @@ def test_unknown_coding_is_415_and_says_what_is_read(subject: Subject) -> None:
             assert (answer.status, answer.headers["accept-encoding"]) == (415, "gzip, deflate, zstd"), coding
 
 
-def test_arrow_is_415_and_says_what_is_read(subject: Subject) -> None:
-    request = post("/predict/batch", b"ARROW1", content_type="application/vnd.apache.arrow.stream")
+def test_parquet_is_415_and_says_what_is_read(subject: Subject) -> None:
+    request = post("/predict/batch", b"PAR1", content_type="application/vnd.apache.parquet")
     (answer,) = exchange(subject.url, request)
     assert (answer.status, "text/csv" in answer.headers["accept-post"]) == (415, True)
 

@@ -319,7 +319,9 @@ def test_signal_goes_to_no_stranger(three: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dies", ["before it is told", "when it is told"])
 def test_server_that_ends_is_not_waited_for(server: str, dies: str) -> None:
     """As if it had been killed amid a publication, and its successor answered at the port."""
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+    # A suite under nohup hands on that SIGHUP is ignored.
+    sleeps = ["env", "--default-signal=HUP", "sleep", "600"]
+    with subprocess.Popen(sleeps) as process:
         if dies == "before it is told":
             process.kill()
             process.wait()
