@@ -68,18 +68,19 @@ def withdraw(served: Path) -> Publication:
         raise _none(served)
     aside = beside(folder, "withdrawn")
     shutil.rmtree(aside, ignore_errors=True)
+
+    def undo() -> None:
+        aside.rename(folder)
+
     folder.rename(aside)
-    sync_directory(folder.parent)
+    with undone_if_failed(undo):
+        sync_directory(folder.parent)
 
     def keep() -> None:
         for left in (aside, *(beside(folder, word) for word in ("previous", "incoming", "publishing"))):
             shutil.rmtree(left, ignore_errors=True)
 
-    return Publication(served.resolve(), keep, lambda: _back(aside, folder))
-
-
-def _back(aside: Path, folder: Path) -> None:
-    aside.rename(folder)
+    return Publication(served.resolve(), keep, undo)
 
 
 def _challenger(served: Path) -> Bundle:

@@ -59,11 +59,11 @@ def publish(new: Path, served: Path) -> Publication:
         shutil.rmtree(incoming, ignore_errors=True)
         intent.unlink()
 
-    with undone_if_failed(lambda: undo() if _digest(served) == bundle.digest else None):
-        if had_one:
-            exchange(served, incoming)
-        else:
-            incoming.rename(served)
+    if had_one:
+        exchange(served, incoming)
+    else:
+        incoming.rename(served)
+    with undone_if_failed(undo):
         sync_directory(served.parent)
     return Publication(served, keep, undo)
 
@@ -114,17 +114,22 @@ def roll_back(served: Path) -> Publication:
             "only what `python -m server.models publish` replaced can be taken back"
         )
 
-    def turn() -> None:
-        if served.exists():
+    had_one = served.exists()
+
+    def undo() -> None:
+        if had_one:
             exchange(served, before)
         else:
-            before.rename(served)
+            served.rename(before)
         sync_directory(served.parent)
 
-    wanted = _digest(before)
-    with undone_if_failed(lambda: turn() if wanted and _digest(served) == wanted else None):
-        turn()
-    return Publication(served, nothing, turn)
+    if had_one:
+        exchange(served, before)
+    else:
+        before.rename(served)
+    with undone_if_failed(undo):
+        sync_directory(served.parent)
+    return Publication(served, nothing, undo)
 
 
 def previous(served: Path) -> Path:
