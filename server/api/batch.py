@@ -94,8 +94,7 @@ def _csv(scorer: RowsScorer, scored: ScoredRows) -> bytes:
     for position, row in enumerate(_cells(scorer, scored)):
         if not position:
             writer.writerow(row)
-        # repr writes the shortest digits that parse back to the same float64.
-        writer.writerow(repr(cell) if type(cell) is float else cell for cell in row.values())
+        writer.writerow(row.values())  # floats as `repr` has them: the shortest that parse back
     return text.getvalue().encode()
 
 
