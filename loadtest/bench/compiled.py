@@ -54,21 +54,15 @@ def forests(names: Sequence[str], rows: int) -> Iterator[tuple[str, BenchmarkedF
     if "xgboost" in names:
         extreme = xgboost.train(XGBOOST | {"max_depth": 6}, xgboost.DMatrix(matrix, outcome), 500)
         extreme.set_param({"nthread": 1})
-        yield (
-            "XGBoost, 500 trees of depth 6",
-            BenchmarkedForest(
-                convert_xgboost(bytes(extreme.save_raw("json"))), extreme.inplace_predict, drawn
-            ),
-        )
+        conversion = convert_xgboost(bytes(extreme.save_raw("json")))
+        yield "XGBoost, 500 trees of depth 6", BenchmarkedForest(conversion, extreme.inplace_predict, drawn)
     if "sklearn" in names:
         matrix, drawn = np.nan_to_num(matrix), np.nan_to_num(drawn)
         forest = RandomForestClassifier(n_jobs=2, random_state=0).fit(matrix, outcome)
         forest.set_params(n_jobs=1)
         conversion = convert_sklearn(forest, "forest.skops", b"a forest")
-        yield (
-            "scikit-learn, RandomForestClassifier()",
-            BenchmarkedForest(conversion, forest.predict_proba, drawn),
-        )
+        own = BenchmarkedForest(conversion, forest.predict_proba, drawn)
+        yield "scikit-learn, RandomForestClassifier()", own
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -99,8 +93,7 @@ def _measure(model: Path, count: int, rounds: int) -> bool:
         ("rows around thresholds", parity_rows(read_forest(bundle.read(GRAPH_FILE)), count)),
     ):
         same = trees.margins(rows).tobytes() == np.ascontiguousarray(predictor.margins(rows)).tobytes()
-        ours = _microseconds(trees.margins, rows, rounds)
-        theirs = _microseconds(order.margins, rows, rounds)
+        ours, theirs = _microseconds([trees.margins, order.margins], rows, rounds)
         bits = "equal to the bit" if same else "DIFFERENT"
         ratio = f"{theirs / ours:.1f} times ONNX Runtime's {theirs:.2f}"
         print(f"  {name:24} {ours:6.2f} us a row, {ratio}; {bits}")
@@ -122,14 +115,8 @@ def _measure_forest(name: str, forest: BenchmarkedForest, rounds: int) -> bool:
         trees = compiled(bundle, predictor)
     rows = forest.rows
     same = trees.margins(rows).tobytes() == np.ascontiguousarray(predictor.margins(rows)).tobytes()
-    calls = {"ours": trees.margins, "onnx": RowOrder(predictor).margins, "own": forest.predict}
-    times: dict[str, list[float]] = {key: [] for key in calls}
-    for _ in range(rounds):
-        for key, call in calls.items():
-            started = time.process_time()
-            call(rows)
-            times[key].append((time.process_time() - started) / len(rows) * 1e6)
-    ours, onnx, own = (min(times[key]) for key in calls)
+    calls = [trees.margins, RowOrder(predictor).margins, forest.predict]
+    ours, onnx, own = _microseconds(calls, rows, rounds)
     print(
         f"{name}: {trees.note}\n  {ours:.2f} us a row; ONNX Runtime {onnx:.2f} ({onnx / ours:.1f} times), "
         f"the library {own:.2f} ({own / ours:.1f} times); {'equal to the bit' if same else 'DIFFERENT'}",
@@ -138,14 +125,15 @@ def _measure_forest(name: str, forest: BenchmarkedForest, rounds: int) -> bool:
     return same
 
 
-def _microseconds(score: Callable[[Matrix], Any], rows: Matrix, rounds: int) -> float:
-    """The least CPU time of a row."""
-    best = float("inf")
+def _microseconds(calls: Sequence[Callable[[Matrix], Any]], rows: Matrix, rounds: int) -> list[float]:
+    """The least CPU time of a row by each of these, called in turn."""
+    best = [float("inf")] * len(calls)
     for _ in range(rounds):
-        started = time.process_time()
-        score(rows)
-        best = min(best, time.process_time() - started)
-    return best / len(rows) * 1e6
+        for i, call in enumerate(calls):
+            started = time.process_time()
+            call(rows)
+            best[i] = min(best[i], time.process_time() - started)
+    return [seconds / len(rows) * 1e6 for seconds in best]
 
 
 def _moved(bundle: Bundle, count: int) -> Matrix:
