@@ -71,6 +71,7 @@ function draw() {
   const cases = source === "file" ? filed() : logged();
   const shown = !wrong && cases.length > 0;
   for (const node of root.querySelectorAll(".scroll, .cost, .flips, h3, .basis")) node.hidden = !shown;
+  if (!told.costs.some(Boolean)) part(".cost").hidden = part(".basis").hidden = true; // nobody said what mistakes cost
   part(".count").textContent = cases.length ? "" : hotrow.say("no_cases");
   if (shown) count(cases);
 }

@@ -20,8 +20,8 @@ from server.model.bundle import Bundle
 from server.model.reference import reference_of_rows
 from server.scoring.service import Service
 from server.settings import Settings
-from tests.support.bundles import CREDIT, rewritten
-from tests.support.pages import page_client
+from tests.support.bundles import CREDIT, rewritten, tell_again
+from tests.support.pages import JSON, page_client
 from train.french import TRANSLATIONS
 from train.tables.features import SCHEMA
 from ui.cases.table import UploadedTable, columns_of, harmless, read_table
@@ -246,6 +246,24 @@ def test_of_two_pages_that_ask_at_once_one_looks(opened: Service) -> None:
 
 def basic(pair: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
+def test_page_of_a_policy_of_bands_alone(three: Path, tmp_path: Path) -> None:
+    """It asks for no inputs and checks none: other reasons than the shipped model's are there, or none."""
+    bands = [
+        {"below": 0.2, "decision": "grant"},
+        {"below": 0.4, "decision": "<refer>"},
+        {"decision": "decline"},
+    ]
+    folder = rewritten(three, tmp_path / "bands", policy={"bands": bands})
+    tell_again(folder)
+    with page_client(folder, tmp_path / "logs") as client:
+        assert client.get("/").status_code == 200
+        told = client.post("/page/studio", content="{}", headers=JSON).json()
+    assert (told["limits"], told["bands"]) == ([0.2, 0.4], ["grant", "<refer>", "decline"])
+    assert told["deciding"] == []
+    assert "&lt;refer&gt;" in told["html"]
+    assert "<refer>" not in told["html"]
 
 
 def test_login_covers_the_page_and_its_calls_and_leaves_the_api_open(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from server.log.lookup import newest_records
 from server.model.bundle import Bundle
 from server.model.logged_rows import is_batch, logged_rows
+from server.model.policy import NEEDED, UNUSUAL
 from server.model.row_names import name_of_row
 from server.scoring.service import Service
 from ui.words.text import NBSP, Text, table, tag
@@ -126,10 +127,10 @@ def deciding(bundle: Bundle) -> dict[str, str]:
         return {}
     thens = {check.reason: check.then for check in policy.checks}
     if policy.needed is not None:
-        thens["needed"] = policy.needed.then
+        thens[NEEDED] = policy.needed.then
     if policy.unusual is not None:
-        thens["unusual"] = policy.unusual.then
-    return {name: thens[name] for name in because(bundle)}
+        thens[UNUSUAL] = policy.unusual.then
+    return {name: thens.get(name, "") for name in because(bundle)}  # also of those it does not have
 
 
 def studio_html(bundle: Bundle) -> str:
