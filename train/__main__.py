@@ -1,6 +1,7 @@
 """`python -m train`: train the credit model, or one of a table of your own, and write its bundle."""
 
 import argparse
+import csv
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -115,7 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--target", metavar="COLUMN", help="what is learned: a column of two values")
     add("--positive", metavar="VALUE", help="the value of --target whose probability is given")
     add("--id", metavar="COLUMN", help="names a row; held to be unique, never learned from")
-    add("--drop", type=_columns, default=(), metavar="A,B", help="columns that are not learned from")
+    add(
+        "--drop",
+        type=_columns,
+        default=(),
+        metavar="A,B",
+        help="columns that are not learned from ('\"a,b\",c' for names with commas)",
+    )
     add("--groups", type=_columns, default=(), metavar="A,B", help="columns whose groups are looked at apart")
     add(
         "--describe",
@@ -155,7 +162,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _columns(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, (word.strip() for word in text.split(","))))
+    """The names of a list as CSV has it: one with a comma stands in quotes."""
+    words = next(csv.reader([text], skipinitialspace=True), [])
+    return tuple(filter(None, (word.strip() for word in words)))
 
 
 def _two(text: str) -> tuple[str, str]:

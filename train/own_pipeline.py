@@ -80,6 +80,7 @@ def _rates(asked: Asked) -> dict[str, str]:
 
 
 def _write(asked: Asked, table: OwnTable, recipe: Recipe, done: Study, made_from: dict[str, Any]) -> Bundle:
+    schema = table.rows.inputs.schema
     below, otherwise = asked.decisions
     chosen = decision(done.model, recipe.costs, below, otherwise)
     wording = {"title": recipe.name, "probability": f"probability of {asked.target} {table.positive}"}
@@ -90,9 +91,9 @@ def _write(asked: Asked, table: OwnTable, recipe: Recipe, done: Study, made_from
         **{key: asked.document[key] for key in CARRIED if asked.document.get(key)},
         "wording": {**wording, **(asked.document.get("wording") or {})},
     }
-    if reasons := reasons_of(asked.document, table.rows.inputs.schema.names):
+    if reasons := reasons_of(asked.document, schema.names):
         manifest["reasons"] = reasons
-    chosen = checked_policy(manifest, chosen, table.rows.inputs.schema) or chosen
+    chosen = checked_policy(manifest, chosen, schema) or chosen
     files = {
         REFERENCE_FILE: reference(done),
         CARD_FILE: _card(asked, table, done, made_from, chosen).encode(),
@@ -100,8 +101,8 @@ def _write(asked: Asked, table: OwnTable, recipe: Recipe, done: Study, made_from
     with writable(recipe.out):
         return write_conversion(
             recipe.out,
-            convert_lightgbm(model_text(done.model.booster)),
-            schema=table.rows.inputs.schema,
+            convert_lightgbm(model_text(done.model.booster)).named(schema.names),
+            schema=schema,
             name=recipe.name,
             version=recipe.version,
             decision=chosen,
@@ -131,10 +132,15 @@ def _rounded(feature: Feature, values: np.ndarray[Any, np.dtype[np.float64]]) ->
     return np.clip(np.round(values * scale) / scale, low, high)
 
 
+def _cell(text: str) -> str:
+    """A text in a table of Markdown, whose cells are parted by `|` and whose rows are lines."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 def _card(asked: Asked, table: OwnTable, done: Study, made_from: dict[str, Any], chosen: Decision) -> str:
     inputs = "\n".join(
-        f"| {feature.label or feature.name} | {feature.form_kind} | {'yes' if feature.nullable else 'no'} |"
-        for feature in table.rows.inputs.schema.features
+        f"| {_cell(f.label or f.name)} | {f.form_kind} | {'yes' if f.nullable else 'no'} |"
+        for f in table.rows.inputs.schema.features
     )
     return CARD.read_text().format(
         figures=done.figures,

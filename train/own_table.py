@@ -30,8 +30,6 @@ _NUMBERS_SHARE = 0.5
 _QUARTILES = (0.0, 0.25, 0.5, 0.75)
 #: A date as programs and people write it, with a time or without: 2026-11-26, 26.11.2026, 11/26/26.
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}(?!\d)|\d{1,2}([./])\d{1,2}\1(\d{4}|\d{2})(?!\d)")
-#: LightGBM takes no names with these.
-_UNNAMEABLE = re.compile(r'[\s,:\[\]{}"]')
 
 
 @dataclass(frozen=True)
@@ -76,10 +74,7 @@ def load_table(asked: Asked) -> OwnTable:
     target, positive, left_out = two_values(table.columns[asked.target], asked.path, asked.positive)
     kept = replace(table, columns=table.columns.filter(pl.Series(~np.isnan(target))))
     features, dropped = _features(asked, kept)
-    # By their features' names from here on: a name may hold what LightGBM takes in none.
-    columns = {_nameable(name): name for name in kept.columns.columns}
-    named = {columns[feature.name]: feature.name for feature in features}
-    data = read_data(features, replace(kept, columns=kept.columns.select(list(named)).rename(named)))
+    data = read_data(features, replace(kept, columns=kept.columns.select([f.name for f in features])))
     features = infer(features, data, takes_missing=True)
     if asked.schema:
         features = apply_schema(features, asked.schema)
@@ -114,8 +109,9 @@ def _without_blank_rows(table: DataTable) -> DataTable:
 def _check_column(name: str | None, table: DataTable) -> None:
     columns = table.columns.columns
     if name is not None and name not in columns:
-        near = get_close_matches(name, columns, 1, 0.5)
-        what = f"the nearest is {near[0]!r}" if near else f"it has {listed(columns)}"
+        folded = {column.casefold(): column for column in columns}
+        near = get_close_matches(name.casefold(), folded, 1, 0.5)
+        what = f"the nearest is {folded[near[0]]!r}" if near else f"it has {listed(columns)}"
         raise DataError(f"expected a column {name} in {table.path}, got none: {what}")
 
 
@@ -134,7 +130,6 @@ def _check_key(asked: Asked, table: DataTable) -> None:
 def _features(asked: Asked, table: DataTable) -> tuple[list[Feature], dict[str, str]]:
     """A feature for each column that is learned from, and why others are not."""
     features, dropped = [], {}
-    names = set()
     for column in table.columns.get_columns():
         if column.name in (asked.target, asked.key, *asked.drop):
             continue
@@ -144,11 +139,7 @@ def _features(asked: Asked, table: DataTable) -> tuple[list[Feature], dict[str, 
         if column.drop_nulls().n_unique() < 2:
             dropped[column.name] = "it has one value" if column.drop_nulls().n_unique() else "it is empty"
             continue
-        feature = _feature(asked, column, table)
-        if feature.name in names:
-            raise DataError(f"expected different names in {asked.path}, got {feature.name} twice: rename one")
-        names.add(feature.name)
-        features.append(feature)
+        features.append(_feature(asked, column, table))
     if not features:
         raise DataError(f"expected a column to learn from in {asked.path}, got none beside {asked.target}")
     if asked.schema:
@@ -157,10 +148,9 @@ def _features(asked: Asked, table: DataTable) -> tuple[list[Feature], dict[str, 
 
 
 def _feature(asked: Asked, column: pl.Series, table: DataTable) -> Feature:
-    name = _nameable(column.name)
     if column.dtype.is_temporal() or column.dtype.is_nested() or column.dtype == pl.Binary:
         raise _no_words(asked, column, str(column.dtype))
-    feature = Feature(name, label=column.name if name != column.name else "")
+    feature = Feature(column.name)
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
         return feature
     words = column.cast(pl.String).str.strip_chars()
@@ -190,11 +180,6 @@ def _why_without_a_name(column: pl.Series, asked: Asked) -> str:
             f"{values[0]!r}: name it in the file's header"
         )
     return "it holds the numbers of the rows, as pandas writes them"
-
-
-def _nameable(column: str) -> str:
-    """A column's name as LightGBM takes it; what was written stays as the label."""
-    return _UNNAMEABLE.sub("_", column)
 
 
 def _no_words(asked: Asked, column: pl.Series, got: str) -> DataError:
@@ -227,7 +212,7 @@ def _check_monotone(schema: Schema) -> None:
 
 
 def _group(name: str, features: Sequence[Feature], data: Data) -> Group:
-    index = next((i for i, feature in enumerate(features) if feature.name == _nameable(name)), None)
+    index = next((i for i, feature in enumerate(features) if feature.name == name), None)
     if index is None:
         raise ExportRefused(f"expected --groups to name columns that are learned from, got {name}")
     feature, values = features[index], data.columns[index].values

@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from export.forest.decided import Decided
-from export.forest.evidence import underscored
+from export.forest.evidence import lightgbm_names
 from export.forest.extremes import EXTREMES
 from export.forest.source import ModelSource
 from export.forest.trees import Forest, Precision
@@ -86,8 +86,8 @@ class Conversion:
         return tuple(feature.name for feature in self.features)
 
     def named(self, names: Sequence[str]) -> "Conversion":
-        """The same with the names of training, where those have blanks and LightGBM's text has `_`."""
-        if self.family != "lightgbm" or tuple(map(underscored, names)) != self.names:
+        """The same with the names of training, where LightGBM's text has `_` for a blank and the like."""
+        if self.family != "lightgbm" or lightgbm_names(names) != self.names:
             return self
         features = (replace(f, name=name) for f, name in zip(self.features, names, strict=True))
         return replace(self, features=tuple(features))

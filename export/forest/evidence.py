@@ -1,12 +1,23 @@
 """What is known of a model's columns beside its file: a schema somebody wrote, and training data."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from server.tables.columns import unique_names
+
+#: LightGBM writes `_` for a blank, parts lines by breaks, and refuses the others, as JSON has them.
+_UNNAMEABLE = re.compile(r'[\s,:\[\]{}"]')
 
 
 def underscored(name: str) -> str:
-    """A name as LightGBM writes it: a blank is `_`."""
-    return name.replace(" ", "_")
+    """A name as LightGBM's text has it: a blank, or what it takes in no name, is `_`."""
+    return _UNNAMEABLE.sub("_", name)
+
+
+def lightgbm_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names that LightGBM takes, each once: `_` for what it does not, then a number where two are alike."""
+    return unique_names([underscored(name) for name in names])
 
 
 def _no_data(_: str) -> frozenset[str] | None:

@@ -1,6 +1,7 @@
 """A whole CSV file as a table of texts: for who looks at all rows at once, as training and drift do."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,11 +51,8 @@ def read_csv_file(
         content = file.read()
     head = read_head(content, known, Options(separator=found.separator or None), where)
     width = len(head.names)
-    if len(set(head.names)) != width:
-        twice = next(name for name in head.names if head.names.count(name) > 1)
-        raise BatchRefused(f"expected each column once in {where}, got {twice!r} twice")
     block = csv_table(content[head.begin :], head.first_line, width, range(width), head.dialect)
-    table = block.table.rename({str(i): name for i, name in enumerate(head.names)})
+    table = _named(block.table, head.names, where)
     notes = [f"Read {where} as {encoding}."] if encoding != UTF8 else []
     notes += [f"Read {where} {', '.join(head.dialect.notes)}."] if head.dialect.notes else []
     ragged = tuple((head.first_line + block.records.lines[block.ragged[:_MAX_NAMED]]).tolist())
@@ -67,3 +65,15 @@ def read_csv_file(
         )
         table = table.filter(~pl.Series(np.isin(np.arange(table.height), block.ragged)))
     return CsvFile(table, head.dialect.rules, tuple(notes), ragged)
+
+
+def _named(table: pl.DataFrame, names: Sequence[str], where: str) -> pl.DataFrame:
+    """By their names, without what separators at the end of each line make; raises `BatchRefused`."""
+    gone = [count == table.height for count in table.null_count().row(0)]
+    named = {str(i): name for i, name in enumerate(names) if name or not gone[i]}
+    if twice := [name for name, count in Counter(named.values()).items() if count > 1]:
+        raise BatchRefused(
+            f"expected each column once in {where}, got {twice[0]!r} {names.count(twice[0])} times: "
+            "rename or remove the others"
+        )
+    return table.select(list(named)).rename(named)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 import pytest
 
@@ -17,6 +18,7 @@ import train.study.fit
 from export.errors import ExportRefused
 from server.errors import HotrowError
 from server.model.bundle import CARD_FILE, Bundle
+from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
 from train.__main__ import main
 from train.errors import DataError
@@ -64,10 +66,9 @@ def asked(path: Path) -> Asked:
 def test_columns_are_what_their_values_are(asked: Asked) -> None:
     table = load_table(replace(asked, groups=("purpose", "income", "owner")))
     rows, schema = table.rows, table.rows.inputs.schema
-    assert schema.names == ("Age_in_years", "income", "amount", "purpose", "owner")
+    assert schema.names == ("Age in years", "income", "amount", "purpose", "owner")
     assert [f.form_kind for f in schema.features] == ["integer", "number", "number", "category", "flag"]
     assert [f.nullable for f in schema.features] == [False, True, False, False, False]
-    assert schema["Age_in_years"].label == "Age in years"
     assert schema["purpose"].categories == ("car", "repairs", "école")
     assert rows.inputs.unordered == ("purpose",)
     assert [len(group.bands) for group in rows.inputs.groups] == [0, 4, 0]
@@ -96,25 +97,30 @@ def test_a_schema_file_says_what_columns_are_called_and_how_words_are_ordered(
     (tmp_path / "schema.json").write_text(json.dumps({"features": described}))
     table = load_table(replace(asked, schema=tmp_path / "schema.json", groups=("Age in years",)))
     schema = table.rows.inputs.schema
-    assert (schema["Age_in_years"].label, schema["Age_in_years"].range) == ("Age", (18, 100))
+    assert (schema["Age in years"].label, schema["Age in years"].range) == ("Age", (18, 100))
     codes = [{"école": 0, "repairs": 1, "car": 2}[word] for word in loans()["purpose"]]
     assert table.rows.features[:, 3].tolist() == codes
     described[0]["maximum"] = 50
     (tmp_path / "schema.json").write_text(json.dumps({"features": described}))
-    with pytest.raises(DataError, match=r"row \d+, Age_in_years: expected a number between 18 and 50, got"):
+    with pytest.raises(DataError, match=r"row \d+, Age in years: expected a number between 18 and 50, got"):
         load_table(replace(asked, schema=tmp_path / "schema.json"))
 
 
-def test_names_that_lightgbm_does_not_take_are_told_from_labels(asked: Asked) -> None:
-    before = load_table(asked).rows
-    renamed = loans().rename({"amount": 'amount: "€" [total]'}).drop("owner", "Age in years")
-    renamed.with_row_index("").with_row_index("a,b").write_parquet(asked.path)
-    table = load_table(asked)
-    schema = table.rows.inputs.schema
-    assert schema.names == ("a_b", "income", "amount___€___total_", "purpose")
-    assert schema.features[2].label == 'amount: "€" [total]'
-    np.testing.assert_array_equal(table.rows.features[:, 2], before.features[:, 2])
+def test_columns_keep_their_names(asked: Asked, tmp_path: Path) -> None:
+    names = {"amount": "Age in_years", "owner": '[own], "er"', "purpose": "a\nb|c", "income": "TARGET"}
+    frame = loans().rename(names).with_row_index("")
+    (tmp_path / "loans.csv").write_text(frame.write_csv().replace("\n", ",,\n").replace("a,,\nb", "a\nb"))
+    table = load_table(replace(asked, path=tmp_path / "loans.csv"))
+    assert table.rows.inputs.schema.names == (
+        "Age in years",
+        *[names[k] for k in ("income", "amount", "purpose", "owner")],
+    )
     assert "column without a name left out: it holds the numbers of the rows" in " ".join(table.notes)
+    with pytest.raises(DataError, match=r"a column target in .*: the nearest is 'TARGET'"):
+        load_table(replace(asked, path=tmp_path / "loans.csv", target="target"))
+    (tmp_path / "loans.csv").write_text("x,y,x\n1,2,3\n")
+    with pytest.raises(ExportRefused, match=r"each column once in .*, got 'x' 2 times: rename or remove"):
+        load_table(replace(asked, path=tmp_path / "loans.csv"))
 
 
 def test_column_without_a_name_that_holds_no_row_numbers_is_refused(asked: Asked) -> None:
@@ -178,7 +184,6 @@ CHANGES: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], str]] = {
         lambda frame: pl.concat([frame, frame.head(1)]),
         "every No once in .*, got K00000 2 times",
     ),
-    "two names alike": (lambda frame: frame.rename({"amount": "Age in_years"}), "got Age_in_years twice"),
     "no rows": (lambda frame: frame.head(0), "expected rows in"),
     "nothing to learn from": (lambda frame: frame.select("No", "default"), "a column to learn from"),
 }
@@ -223,6 +228,7 @@ def test_names_that_are_none_are_refused_with_the_nearest(asked: Asked) -> None:
         load_table(replace(asked, path=Path("nowhere.csv")))
 
 
+OWNER = 'own, $er$ [日本|"]'
 DESCRIPTION = """
 version: "3"
 decisions: [lend, decline]
@@ -242,12 +248,12 @@ features:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("own")
-    loans().write_csv(folder / "my loans.csv")
+    loans().rename({"owner": OWNER}).write_csv(folder / "my loans.csv")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(train.study.fit, "MAX_REPEATS", 1)
         patched.delenv("MLFLOW_TRACKING_URI", raising=False)
         options = ["--table", str(folder / "my loans.csv"), "--target", "default", "--positive", "bad"]
-        options += ["--id", "No", "--groups", "Age in years,purpose"]
+        options += ["--id", "No", "--groups", 'Age in years,purpose,"own, $er$ [日本|""]"']
         (folder / "loans.yaml").write_text(DESCRIPTION)
         options += [
             "--describe",
@@ -273,6 +279,10 @@ def test_a_table_becomes_a_bundle_that_answers_as_it_was_trained(trained: Bundle
         predictor.predict(trained.schema.encode(example["row"]))[0]
         for example in trained.manifest["examples"]
     ]
+    assert trained.schema.names == ("Age in years", "income", "amount", "purpose", OWNER)
+    decode = row_decoder(trained.schema)
+    for example in trained.manifest["examples"]:
+        assert decode(orjson.dumps(example["row"])) == trained.schema.encode(example["row"])
     safe, borderline, risky = answers
     assert safe < borderline < trained.decision.threshold <= risky
     known = {tuple(row.values()) for row in loans().select("income", "amount", "purpose").to_dicts()}
@@ -327,6 +337,7 @@ def test_its_card_and_report_say_what_is_known(trained: Bundle) -> None:
     card = (trained.directory / CARD_FILE).read_text()
     assert f"{figures['held_out']['auc']:.4f}" in card
     assert "{" not in card
+    assert r'| own, $er$ [日本\|"] | flag |' in card
     page = trained.directory.with_suffix(".html").read_text()
     for words in (
         "ROC",
@@ -337,7 +348,7 @@ def test_its_card_and_report_say_what_is_known(trained: Bundle) -> None:
         "Groups: purpose",
     ):
         assert words in page
-    assert page.count("data:image/png;base64,") == 7
+    assert page.count("data:image/png;base64,") == 8
     assert not re.findall(r"(?:src|href)=.https?:", page)
     assert [point["rows"] for point in figures["learning_curve"]] == [108, 216, 324, 432, 540]
     assert sum(figures["importance"].values()) == pytest.approx(1, abs=1e-4)

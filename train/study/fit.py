@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.model_selection import StratifiedKFold
 
 from export.evaluation.cost import Vector
+from export.forest.evidence import lightgbm_names
 from train.study import seeds
 from train.study.masking import mask_rarely_missing
 from train.study.missing import filled, routed
@@ -174,6 +175,6 @@ def _training_set(rows: Rows) -> lightgbm.Dataset:
     return lightgbm.Dataset(
         features,
         rows.target,
-        feature_name=list(inputs.schema.names),
+        feature_name=list(lightgbm_names(inputs.schema.names)),
         categorical_feature=unordered,
     )

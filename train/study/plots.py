@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,7 +78,12 @@ def groups(parts: Mapping[str, Figures], rate: str, words: str) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 34 else f"{name[:33]}…"
+    return _plain(name if len(name) <= 34 else f"{name[:33]}…")
+
+
+def _plain(text: str) -> str:
+    """A text whose dollars are no formula to matplotlib."""
+    return text.replace("$", r"\$")
 
 
 def _figure(height: float = 3.4) -> tuple[Any, Any]:
@@ -94,10 +100,12 @@ def _figure(height: float = 3.4) -> tuple[Any, Any]:
 
 def _picture(plot: Any, axis: Any, x: str, y: str) -> str:
     """The figure as the address of an image that is part of the page."""
-    axis.set_xlabel(x)
+    axis.set_xlabel(_plain(x))
     axis.set_ylabel(y)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(frameon=False)
     content = io.BytesIO()
-    plot.savefig(content, dpi=_DOTS_PER_INCH, metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # shown as boxes
+        plot.savefig(content, dpi=_DOTS_PER_INCH, metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
