@@ -28,7 +28,7 @@ def eventually(fact: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < end, "it did not become true in time"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def system_tool(name: str) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -42,11 +43,14 @@ from tests.support.bundles import (
     tell_again,
     three_feature_bundle,
 )
+from tests.support.commands import run_inside
 from tests.support.monitored import monitored_bundle, send_all
 from tests.support.servers import address, eventually, exchange, post, run, serving, system_tool
 
 pytestmark = pytest.mark.whole
 
+#: A command of ours, run.
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ROWS = sample_rows(THREE_FEATURES, 40, seed=11)
 ROUNDS = int(os.environ.get("RELOAD_ROUNDS", "1"))
 # Nonsense whose digest is right.
@@ -77,7 +81,9 @@ def served(versions: list[Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(versions[0], tmp_path / "served"))
 
 
-def command(subject: Subject, name: str, *folders: Path, **environment: str) -> tuple[int, str]:
+def command(
+    subject: Subject, name: str, *folders: Path, run: Run = run_inside, **environment: str
+) -> tuple[int, str]:
     port = subject.url.rpartition(":")[2]
     done = run("-m", "server.models", name, *map(str, folders), "--port", port, **environment)
     assert "Traceback" not in done.stderr
@@ -98,7 +104,7 @@ def test_published_and_rolled_back_under_load_every_answer_is_its_models(
     versions: list[Path], rows: list[ReferenceRow], served: Path, tmp_path: Path, workers: str
 ) -> None:
     with serving(served, tmp_path, "--workers", workers) as subject:
-        with Load(subject.url, rows, pause=0.005) as clients:
+        with Load(subject.url, rows, pause=0.02) as clients:
             assert command(subject, "publish", versions[1], served) == (0, f"{subject.url} serves three@2.\n")
             # Said only when the workers of before have ended: not one more answer is theirs.
             assert {model_of(subject) for _ in range(20)} == {"three@2"}
@@ -128,7 +134,7 @@ def test_bad_model_leaves_the_old_one_serving(
 ) -> None:
     with (
         serving(served, tmp_path, "--workers", workers) as subject,
-        Load(subject.url, rows, pause=0.005) as clients,
+        Load(subject.url, rows, pause=0.02) as clients,
     ):
         for number, damage in enumerate(damages, 1):
             spoil(served, versions[1], damage)
@@ -230,7 +236,7 @@ def test_slow_request_across_a_reload_is_answered(versions: list[Path], served: 
     ):
         connection.sendall(request[:-1])
         # The command waits for the old workers, of which one waits for this client.
-        published = thread.submit(command, subject, "publish", versions[1], served)
+        published = thread.submit(command, subject, "publish", versions[1], served, run=run)
         eventually(lambda: model_of(subject) == "three@2")
         time.sleep(HUNG_AFTER_SECONDS + 1)  # this is what is tested
         connection.sendall(request[-1:])
@@ -338,7 +344,7 @@ def test_successors_that_do_not_stay_are_rolled_back(
         port = subject.url.rpartition(":")[2]
         taken = LogFile(tmp_path / "logs" / f"predictions-{port}-3.jsonl", RetentionPolicy())
         publish(versions[1], served)
-        with Load(subject.url, rows, pause=0.005) as clients:
+        with Load(subject.url, rows, pause=0.02) as clients:
             os.kill(subject.pid, signal.SIGHUP)
             eventually(lambda: reloads(subject, "failed") == 1)
             eventually(lambda: len(workers_of(subject.pid)) == 2)
