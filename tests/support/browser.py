@@ -189,22 +189,36 @@ def assert_accessible(opened: Visit, state: str) -> None:
     assert found.violations_count == 0, f"{state}: {found.generate_report()}"
 
 
+def assert_accessible_light_and_dark(opened: Visit, state: str, pictures: Path | None = None) -> None:
+    """The same in both schemes, without movement; `pictures` gets a screenshot of each."""
+    for scheme in ("dark", "light"):
+        opened.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        if pictures is not None:
+            opened.page.screenshot(path=pictures / f"tab-{state}-{scheme}.png")
+        assert_accessible(opened, f"{state}, {scheme}")
+
+
 @contextmanager
 def visit(browser: Browser, url: str, **options: Any) -> Iterator[Visit]:
     """The page in a browser of its own, loaded; `options` are those of a playwright context."""
     context: BrowserContext = browser.new_context(**options)
     context.set_default_timeout(PATIENCE_MS)
+    with visit_again(context, url) as opened:
+        yield opened
+    context.close()
+
+
+@contextmanager
+def visit_again(context: BrowserContext, url: str) -> Iterator[Visit]:
+    """One more page of the same browser, which has what the page is made of."""
     page = context.new_page()
     opened = Visit(page)
     page.on("console", lambda message: opened.console.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: opened.console.append(f"error: {error}"))
     page.on("request", lambda request: opened.hosts.add(urlsplit(request.url).netloc))
     page.goto(url)
-    if url == "about:blank":
-        yield opened
-        context.close()
-        return
-    page.locator("#form .decide").wait_for(state="attached")
-    page.wait_for_function("document.body.dataset.tab")
+    if url != "about:blank":
+        page.locator("#form .decide").wait_for(state="attached")
+        page.wait_for_function("document.body.dataset.tab")
     yield opened
-    context.close()
+    page.close()

@@ -18,11 +18,12 @@ from tests.support.browser import (
     SAFE,
     Served,
     Visit,
-    assert_accessible,
+    assert_accessible_light_and_dark,
     chromium,
     loan_bundle,
     page_served,
     visit,
+    visit_again,
 )
 from tests.support.bundles import sample_rows
 from tests.ui.test_values import WRITTEN
@@ -334,27 +335,19 @@ def test_what_a_screen_reader_has_to_say_in_each_state(open_page: Visit) -> None
     assert said.evaluate("node => node.isConnected && node.childElementCount === 0")
 
 
-def test_axe_finds_nothing(loaded: Visit, browser: Browser, served: Served) -> None:
-    check_states(loaded)
-    with visit(browser, served.url, color_scheme="dark", reduced_motion="reduce") as opened:
-        check_states(opened)
-
-
-def check_states(opened: Visit) -> None:
-    opened.page.emulate_media(reduced_motion="reduce")
-    opened.clear()
-    assert_accessible(opened, "idle")
-    opened.example("A safe")
-    opened.heading("Accepted")
-    assert_accessible(opened, "accepted")
-    opened.example("A risky")
-    opened.heading("Refused")
-    assert_accessible(opened, "refused")
-    opened.field("Amount asked for").fill("much")
-    assert_accessible(opened, "changed since")
-    opened.decide()
-    opened.heading("Not decided")
-    assert_accessible(opened, "not decided")
+def test_axe_finds_nothing_light_and_dark(open_page: Visit) -> None:
+    assert_accessible_light_and_dark(open_page, "idle")
+    open_page.example("A safe")
+    open_page.heading("Accepted")
+    assert_accessible_light_and_dark(open_page, "accepted")
+    open_page.example("A risky")
+    open_page.heading("Refused")
+    assert_accessible_light_and_dark(open_page, "refused")
+    open_page.field("Amount asked for").fill("much")
+    assert_accessible_light_and_dark(open_page, "changed since")
+    open_page.decide()
+    open_page.heading("Not decided")
+    assert_accessible_light_and_dark(open_page, "not decided")
 
 
 def test_screens_of_all_sizes_show_form_and_verdict(open_page: Visit) -> None:
@@ -403,8 +396,8 @@ def test_forced_colours_and_print_tell_what_grounds_alone_would(open_page: Visit
     page.emulate_media(media="screen", color_scheme="light")
 
 
-def test_what_is_kept_on_a_reload_is_what_was_asked_for(browser: Browser, served: Served) -> None:
-    with visit(browser, f"{served.url}/?language=fr") as opened:
+def test_what_is_kept_on_a_reload_is_what_was_asked_for(loaded: Visit, served: Served) -> None:
+    with visit_again(loaded.page.context, f"{served.url}/?language=fr") as opened:
         page = opened.page
         assert page.evaluate("document.documentElement.lang") == "fr"
         opened.field("Amount asked for").fill("5000")

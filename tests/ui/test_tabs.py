@@ -17,7 +17,15 @@ from server.model.bundle import Bundle, Decision
 from server.model.judge import Judge
 from server.model.predictor import Predictor
 from tests.support.accessibility import spoken_tree
-from tests.support.browser import Served, Visit, assert_accessible, chromium, page_served, visit
+from tests.support.browser import (
+    Served,
+    Visit,
+    assert_accessible,
+    assert_accessible_light_and_dark,
+    chromium,
+    page_served,
+    visit,
+)
 from tests.support.bundles import CREDIT, compared_rows, sample_rows
 from tests.support.prefix_proxy import shown_below
 from ui.tabs.head import TABS
@@ -682,30 +690,20 @@ def test_behind_a_prefix_everything_is_found(browser: Browser, served: Served) -
         assert missing == []
 
 
-def test_axe_finds_nothing_on_any_tab(loaded: Visit, browser: Browser, served: Served) -> None:
+def test_axe_finds_nothing_on_any_tab_light_or_dark(loaded: Visit, served: Served) -> None:
     """And screenshots for people to look at: `tests/output/tab-*.png`."""
     OUTPUT.mkdir(exist_ok=True)
-    check_tabs(loaded, "light")
-    with visit(
-        browser, served.url, viewport=DESKTOP, locale="en-GB", color_scheme="dark", reduced_motion="reduce"
-    ) as opened:
-        check_tabs(opened, "dark")
-        assert opened.console == []
-        assert opened.hosts == {served.url.removeprefix("http://")}
-
-
-def check_tabs(opened: Visit, scheme: str) -> None:
-    page = opened.page
-    opened.open("decide")
+    page = loaded.page
+    loaded.open("decide")
     for name, heading in (("safe", "Accepted"), ("borderline", "Accepted"), ("risky", "Refused")):
-        decide(opened, name)
-        opened.heading(heading)
+        decide(loaded, name)
+        loaded.heading(heading)
     page.get_by_text("Share: JSON and curl").click()
-    seen(opened, "decide", scheme)
-    opened.open("why")
+    assert_accessible_light_and_dark(loaded, "decide", OUTPUT)
+    loaded.open("why")
     page.locator("#why .waterfall").wait_for()
-    seen(opened, "why", scheme)
-    opened.open("what-if")
+    assert_accessible_light_and_dark(loaded, "why", OUTPUT)
+    loaded.open("what-if")
     page.locator("#flip .try").first.wait_for()
     slide(page, "EXT_SOURCE_3", 0.6)
     page.locator("#what-if-why .waterfall").wait_for()
@@ -713,22 +711,19 @@ def check_tabs(opened: Visit, scheme: str) -> None:
     assert any(line.startswith('slider "External score 3"') for line in spoken_tree(page))
     slider = page.locator('.slider[data-feature="EXT_SOURCE_3"] [type=range]')
     expect(slider).to_have_attribute("aria-valuetext", re.compile(r"^0\.\d+$"))
-    seen(opened, "what-if", scheme)
-    opened.open("many")
+    assert_accessible_light_and_dark(loaded, "what-if", OUTPUT)
+    loaded.open("many")
     page.locator("#file").set_input_files(file_of(200))  # type: ignore[arg-type]
     page.get_by_role("button", name="Score all rows").click()
     page.locator(".summary .figures strong").first.wait_for()
-    seen(opened, "many", scheme)
-    opened.open("operations")
+    assert_accessible_light_and_dark(loaded, "many", OUTPUT)
+    loaded.open("operations")
     page.locator("#operations .tiles").wait_for()
-    seen(opened, "operations", scheme)
-    opened.open("model")
-    seen(opened, "model", scheme)
-
-
-def seen(opened: Visit, tab: str, scheme: str) -> None:
-    opened.page.screenshot(path=OUTPUT / f"tab-{tab}-{scheme}.png")
-    assert_accessible(opened, f"{tab}, {scheme}")
+    assert_accessible_light_and_dark(loaded, "operations", OUTPUT)
+    loaded.open("model")
+    assert_accessible_light_and_dark(loaded, "model", OUTPUT)
+    assert loaded.console == []
+    assert loaded.hosts == {served.url.removeprefix("http://")}
 
 
 def test_wide_form_shows_what_matters_and_a_login_is_enough_for_every_call(
