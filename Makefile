@@ -143,7 +143,7 @@ peers: .venv-peers/bin/done ## other servers, for `python -m loadtest bench --pe
 ray: .venv-ray/bin/done ## Ray, for `python -m server.batch --engine ray` and `python -m deploy.ray_serve`
 
 ray-big: $(VENV)/dev .venv-ray/bin/done ## 5 million rows on two nodes, one killed; replicas under load, one killed (minutes)
-	@RAY_ROWS=5000000 RAY_ANSWERS=5000 $(RUN) pytest tests/server/batch/test_ray_batch.py tests/deploy/test_ray_serve.py -s --timeout 3600
+	@RAY_ROWS=5000000 RAY_ANSWERS=5000 $(RUN) pytest tests/deploy/test_ray.py -s --timeout 3600
 
 .venv-%/bin/done: requirements/%.txt $(VENV)/uv
 	@echo "Installing requirements/$*.txt into .venv-$* ..."

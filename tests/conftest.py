@@ -10,7 +10,6 @@ from loadtest.harness.reference_rows import ReferenceRow, scored
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows, three_feature_bundle, wide_bundle
 from tests.support.kept import kept
-from tests.support.ray_cluster import Nodes, two_nodes
 from tests.support.servers import serving
 
 # No test is about time: on a busy machine an example may take longer than the 200 ms it would have.
@@ -60,10 +59,3 @@ def asgi_server(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """The same with the fast path closed."""
     with serving(three, tmp_path_factory.mktemp("ordinary"), fast_path="off") as subject:
         yield subject.url
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    """A Ray cluster of two nodes, for every test that has one killed and then adds another."""
-    with two_nodes() as cluster:
-        yield cluster

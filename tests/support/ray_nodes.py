@@ -30,13 +30,15 @@ SYSTEM = {
     "health_check_timeout_ms": 10_000,
     "health_check_failure_threshold": 5,
 }
+#: Nobody scales this cluster, nor reads in the driver's terminal what its workers print.
+HEAD: dict[str, Any] = {"_system_config": SYSTEM, "no_monitor": True, "include_log_monitor": False}
 
 
 def main() -> None:
     """Start the nodes, and more as asked."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"_system_config": SYSTEM})
+    cluster = Cluster(initialize_head=True, head_node_args=NODE | HEAD)
     try:
         _say(cluster, cluster.head_node)
         _say(cluster, cluster.add_node(**NODE))
