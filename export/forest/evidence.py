@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from server.tables.columns import unique_names
+from server.tables.unique_names import unique_names
 
 #: LightGBM writes `_` for a blank, parts lines by breaks, and refuses the others, as JSON has them.
 _UNNAMEABLE = re.compile(r'[\s,:\[\]{}"]')

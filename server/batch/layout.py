@@ -13,16 +13,10 @@ from server.errors import BatchRefused, listed
 from server.model.bundle import Bundle
 from server.model.reference import read_reference
 from server.model.schema import object_or_empty
-from server.tables.columns import (
-    ColumnsRefused,
-    FeatureNames,
-    output_columns,
-    prefix_for,
-    refuse_absent,
-    unique_names,
-)
+from server.tables.columns import ColumnsRefused, FeatureNames, output_columns, prefix_for, refuse_absent
 from server.tables.csv_dialect import SAMPLE_BYTES, Dialect, Head, Options, read_head
 from server.tables.encodings import UTF8, CsvRefused, encoding_of
+from server.tables.unique_names import unique_names
 
 #: Objects of a JSON Lines file by which the columns of a table are known.
 _FIRST_LINES = 1000

@@ -157,19 +157,6 @@ def output_columns(bundle: Bundle, reasons: int = 0) -> list[str]:
     return ["probability", "decision", *policy, *more]
 
 
-def unique_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, each once: a format with named columns cannot hold one twice, or one without a name."""
-    taken, found = set(names), []
-    seen: set[str] = set()
-    for i, name in enumerate(names, start=1):
-        new = name if name and name not in seen else f"{name or 'column'}_{i}"
-        while new in seen or (new != name and new in taken):
-            new += "_"
-        seen.add(new)
-        found.append(new)
-    return tuple(found)
-
-
 def prefix_for(added: Iterable[str], names: Collection[str], prefix: str | None) -> str:
     """What stands before the names of added columns so that none is one of the file's.
 
