@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -204,12 +205,18 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 
+def _connect(url: str) -> None:
+    parts = urlsplit(url)
+    socket.create_connection((parts.hostname or "", parts.port or 80), timeout=2).close()
+
+
 def _wait_until_ready(name: str, process: subprocess.Popen[bytes], url: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise LoadTestError(f"expected {name} to start, got exit code {process.returncode}")
         try:
+            _connect(url)  # by itself it costs little, and until the port is open nothing else is of use
             with urllib.request.urlopen(url, timeout=2):
                 return
         except urllib.error.HTTPError as error:
