@@ -28,6 +28,7 @@ from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Schema
 from tests.support.export_models import export, lightgbm_bundle, parity_report, rows, target, train_lightgbm
+from tests.support.representatives import represented
 
 RF = {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6}
 CATEGORICAL = {"min_data_per_group": 1, "cat_smooth": 1, "max_cat_to_onehot": 2}
@@ -56,7 +57,7 @@ EXACT: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", represented(EXACT, "binary", "l2", "softmax", "zero_as_missing"))
 def test_every_objective_is_exact_in_margin_and_answer(name: str, tmp_path: Path) -> None:
     """Pitfalls 1, 4, 5, 7, 12 and 13: a parity report without one differing bit."""
     parameters, kind, task = EXACT[name]
@@ -284,6 +285,7 @@ def test_one_row_scores_as_in_any_batch(tmp_path: Path) -> None:
     assert (report["rows"], report["differ"]) == (512, 0)
 
 
+@pytest.mark.whole
 def test_a_wide_booster_of_800_features_exports_quickly(tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     matrix = random.normal(size=(600, 800))

@@ -40,6 +40,7 @@ from export.sklearn.model import convert_sklearn
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from tests.support.export_models import export, parity_report, rows, target
+from tests.support.representatives import represented
 
 TREES: dict[str, tuple[Any, str]] = {
     "histogram": (HistGradientBoostingClassifier(max_iter=100, random_state=0), "binary"),
@@ -82,7 +83,7 @@ def converted(estimator: Any, kind: str, missing: float) -> Conversion:
     return convert_sklearn(estimator, "source.skops", b"estimator")
 
 
-@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize("name", represented(TREES, "histogram", "forest of classes", "one tree"))
 def test_trees_are_exact_where_values_are_missing_too(name: str, tmp_path: Path) -> None:
     """Pitfalls 2 and 8: float32 rows against float64 thresholds, and the learned way of NaN."""
     bundle = export(tmp_path, converted(*TREES[name], missing=0.1))
@@ -91,7 +92,7 @@ def test_trees_are_exact_where_values_are_missing_too(name: str, tmp_path: Path)
     assert report["max_probability_difference"] < 1e-14
 
 
-@pytest.mark.parametrize("name", COMPLETE)
+@pytest.mark.parametrize("name", represented(COMPLETE, "boosting from zero"))
 def test_gradient_boosting_is_exact_and_demands_every_value(name: str, tmp_path: Path) -> None:
     bundle = export(tmp_path, converted(*COMPLETE[name], missing=0.0))
     assert (bundle.exact, parity_report(bundle)["total"]["margin_bits_differ"]) == (True, 0)
@@ -99,7 +100,7 @@ def test_gradient_boosting_is_exact_and_demands_every_value(name: str, tmp_path:
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("name", BOUNDED)
+@pytest.mark.parametrize("name", represented(BOUNDED, "logistic", "discriminant of classes"))
 def test_other_estimators_are_within_the_bound_their_bundle_states(name: str, tmp_path: Path) -> None:
     bundle = export(tmp_path, converted(*BOUNDED[name], missing=0.0))
     report = parity_report(bundle)["total"]
