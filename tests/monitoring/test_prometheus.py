@@ -134,7 +134,7 @@ def test_prometheus_counts_what_the_clients_count_and_every_query_finds_data(
         serving(bundle.directory, tmp_path, "--workers", str(workers)) as subject,
         prometheus(subject.url, tmp_path) as judge,
     ):
-        with Load(subject.url, scored([bundle], ROWS)) as clients:
+        with Load(subject.url, scored([bundle], ROWS), pause=0.02) as clients:
             clients.wait_for(1000)
             assert not _without_data(judge)
         _totals_are_equal(judge, clients)

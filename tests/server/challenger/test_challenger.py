@@ -132,7 +132,7 @@ def test_killed_and_stopped_challenger_fails_no_answer(
     rows = scored([Bundle.load(versions[0])], ROWS)
     with serving(served, tmp_path) as subject:
         shadow = shadow_of(subject)
-        with Load(subject.url, rows, pause=0.005) as clients:
+        with Load(subject.url, rows, pause=0.02) as clients:
             clients.wait_for(200)
             shadow.send_signal(signal.SIGSTOP)
             clients.wait_for(len(clients.records.responses) + 500)

@@ -43,7 +43,7 @@ def loaded(
 ) -> Iterator[tuple[Subject, Load]]:
     with (
         serving(bundle.directory, folder, "--workers", workers, **settings) as subject,
-        Load(subject.url, rows, pause=0.005) as clients,
+        Load(subject.url, rows, pause=0.02) as clients,
     ):
         clients.wait_for(200)
         yield subject, clients

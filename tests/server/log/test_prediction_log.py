@@ -62,7 +62,7 @@ def test_sigterm_under_load_loses_no_line_and_adds_none(
     for i in range(ROUNDS):
         folder = tmp_path / str(i)
         folder.mkdir()
-        with serving(bundle.directory, folder) as subject, Load(subject.url, rows) as clients:
+        with serving(bundle.directory, folder) as subject, Load(subject.url, rows, pause=0.002) as clients:
             clients.wait_for(100 + 37 * (i % 7))
             os.kill(subject.pid, signal.SIGTERM)
             subject.process.wait(timeout=60)
@@ -86,7 +86,7 @@ def test_sigkill_in_strict_mode_loses_nothing(
 def _kill_under_load(bundle: Bundle, rows: list[ReferenceRow], folder: Path, mode: str) -> RequestRecords:
     with (
         serving(bundle.directory, folder, log_mode=mode) as subject,
-        Load(subject.url, rows) as clients,
+        Load(subject.url, rows, pause=0.002) as clients,
     ):
         clients.wait_for(800)
         os.kill(subject.pid, signal.SIGKILL)

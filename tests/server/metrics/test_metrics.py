@@ -97,7 +97,7 @@ def test_standard_process_and_python_metrics_are_there(bundle: Bundle, tmp_path:
 def test_scrapes_go_on_and_no_counter_falls_when_a_worker_is_killed(bundle: Bundle, tmp_path: Path) -> None:
     with (
         serving(bundle.directory, tmp_path, "--workers", "2") as subject,
-        Load(subject.url, scored([bundle], ROWS)) as clients,
+        Load(subject.url, scored([bundle], ROWS), pause=0.02) as clients,
     ):
         clients.wait_for(200)
         before = scrape(subject.url)

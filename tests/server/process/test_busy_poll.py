@@ -33,7 +33,7 @@ def test_timers_signals_and_draining_go_on(
             three, tmp_path, "--workers", workers, busy_poll="on", request_timeout_seconds="0.5"
         ) as subject,
         socket.create_connection(address(subject.url), 60) as slow,
-        Load(subject.url, three_rows) as clients,
+        Load(subject.url, three_rows, pause=0.01) as clients,
     ):
         slow.sendall(post("/predict", orjson.dumps(ROW))[:-1])
         assert read_until_closed(slow).startswith(b"HTTP/1.1 408 ")

@@ -22,7 +22,7 @@ ROUNDS = int(os.environ.get("DRAIN_ROUNDS", "1"))
 
 def load(subject: Subject, rows: list[ReferenceRow], number: signal.Signals, workers: int) -> RequestRecords:
     """Eight clients, a signal in the middle of their work, and the records of all."""
-    with Load(subject.url, rows, pause=0.001) as clients:
+    with Load(subject.url, rows, pause=0.01) as clients:
         before = wait_for_instances(subject.url, rows[0].request, workers)
         clients.wait_for(100)
         os.kill(subject.pid, number)
