@@ -12,11 +12,14 @@ KUSTOMIZE_VERSION := 4.5.4
 # What some tests use beside Python: a browser, Prometheus with promtool, load tools, judges.
 SYSTEM_PACKAGES := chromium prometheus prometheus-alertmanager wrk slowhttptest strace systemd openssl nginx-light haproxy openjdk-17-jdk-headless golang-go nodejs
 
+# What `make test-all` needs beside the system tools.
+ENVIRONMENTS := $(VENV)/dev .venv-foreign/bin/done .venv-evidently/bin/done .venv-ray/bin/done tests/foreign/node/node_modules
+
 # Where it is set every start of Python would compile the libraries anew: half of what it costs.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run tools test test-all coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
+.PHONY: help run tools test test-all environments coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
         foreign foreign-evidently peers conformance ledger image-size bench-log bench-outcomes bench-page ray ray-big \
         licences sbom screenshots faults fuzz fuzz-bits soak
 
@@ -29,10 +32,13 @@ run: $(VENV)/app ## serve a model (MODEL=models/credit) with its page at http://
 test: lint ## format, style, types, and the tests that need nothing but .venv (minutes)
 	@$(PYTEST) -m "not whole"
 
-test-all: $(VENV)/dev foreign .venv-evidently/bin/done .venv-ray/bin/done ## that and the rest: what .ci/run calls
-	@# Types take one processor: on the other what tests import is compiled, once and not in each process.
-	@$(RUN) pytest --collect-only -q >/dev/null 2>&1 & $(MAKE) --no-print-directory lint; code=$$?; wait; exit $$code
-	@$(PYTEST)
+test-all: $(ENVIRONMENTS) ## that and the rest: what .ci/run calls
+	@$(RUN) ruff format --check --quiet && $(RUN) ruff check --quiet
+	@# Types are looked at beside the tests. What these import is compiled first, once and not in each process.
+	@$(RUN) mypy & types=$$!; $(RUN) pytest --collect-only -q >/dev/null 2>&1; $(PYTEST); tests=$$?; \
+	    wait $$types || { echo "mypy found what stands above."; exit 1; }; exit $$tests
+
+environments: $(ENVIRONMENTS) ## everything that `make test-all` installs; with -j at once
 
 coverage: $(VENV)/dev ## run the suite and write htmlcov/index.html
 	@$(RUN) pytest --cov --cov-report=term --cov-report=html
@@ -147,7 +153,7 @@ ray-big: $(VENV)/dev .venv-ray/bin/done ## 5 million rows on two nodes, one kill
 
 .venv-%/bin/done: requirements/%.txt $(VENV)/uv
 	@echo "Installing requirements/$*.txt into .venv-$* ..."
-	@$(PYTHON) -m venv .venv-$*
+	@$(PYTHON) -m venv --without-pip .venv-$*
 	@VIRTUAL_ENV=.venv-$* $(VENV)/bin/uv pip install --quiet --require-hashes -r $<
 	@touch $@
 
