@@ -23,7 +23,7 @@ class Encoded(NamedTuple):
 
 
 class _Column(NamedTuple):
-    """Values as Float64, null where there is none, and which texts are no value of the feature."""
+    """Values as Float64, null or NaN where there is none, and which texts are no value of the feature."""
 
     values: pl.Series
     wrong: npt.NDArray[np.bool_] | None = None
@@ -67,7 +67,7 @@ def _encoded(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
     if dtype == pl.Boolean and feature.form_kind == "flag":
         return _Column(column.cast(pl.Float64))
     if dtype.is_numeric():
-        values = column.cast(pl.Float64).fill_nan(None)
+        values = column.cast(pl.Float64)  # NaN is a missing value too
         return _Column(
             values, _too_large(column) if dtype.is_integer() and feature.kind == "integer" else None
         )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,19 +28,20 @@ class CsvTable(NamedTuple):
     dialect: Dialect
     width: int
 
-    def lines(self) -> list[bytes]:
+    def lines(self) -> pl.Series:
         """Each record as it stands in the file, with as many cells as the header has."""
         found = self._texts()
-        for row in self.ragged.tolist():
-            found[row] = _fitted(found[row], self.dialect, self.width)
-        return found
+        if not len(self.ragged):
+            return found
+        fitted = [_fitted(found[row].encode(), self.dialect, self.width) for row in self.ragged.tolist()]
+        return found.scatter(self.ragged, [record.decode() for record in fitted])
 
-    def _texts(self) -> list[bytes]:
+    def _texts(self) -> pl.Series:
         records = self.records
-        if records.plain:
-            return self.content.split(b"\n")[: len(records.starts)]
+        if records.plain and len(records.starts):
+            return pl.read_lines(self.content).to_series()
         places = zip(records.starts.tolist(), records.ends.tolist(), strict=True)
-        return [self.content[start:end] for start, end in places]
+        return pl.Series([self.content[start:end].decode() for start, end in places], dtype=pl.String)
 
 
 def csv_table(content: bytes, first: int, width: int, columns: Sequence[int], dialect: Dialect) -> CsvTable:
@@ -121,6 +123,15 @@ def _fitted(record: bytes, dialect: Dialect, width: int) -> bytes:
     """A ragged record with the cells that fit, or empty ones behind."""
     (cells,) = cells_of(record, dialect)
     return csv_record([*cells[:width], *[""] * (width - len(cells))], dialect.separator)
+
+
+def quoted(column: pl.Series, separator: str) -> pl.Series:
+    """Texts as cells of CSV: in quotes where that is needed."""
+    special = column.str.contains(f'["\\r\\n{re.escape(separator)}]|^$')
+    if not special.any():
+        return column
+    doubled = '"' + column.str.replace_all('"', '""', literal=True) + '"'
+    return doubled.zip_with(special.fill_null(value=False), column)
 
 
 def csv_record(cells: Sequence[str], separator: str) -> bytes:

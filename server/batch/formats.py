@@ -48,6 +48,8 @@ _MAGIC = {
 #: What readers of compressed files say of damage.
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 STANDARD = Path("-")
+#: Of Zstandard: 3, which polars would take, needs twice the time of 1 and saves a quarter of the bytes.
+PARQUET_LEVEL = 1
 _PIECE_BYTES = 2**20
 
 

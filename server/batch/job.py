@@ -21,6 +21,7 @@ from server.batch.formats import (
     CSV,
     EXCEL,
     PARQUET,
+    PARQUET_LEVEL,
     STANDARD,
     TEXTS,
     FileFormat,
@@ -328,6 +329,7 @@ def _table_of(paths: list[Path], whole: Path, kind: str, totals: Totals) -> None
         for_worksheet(table).write_excel(whole.with_suffix(".xlsx"))
         whole.with_suffix(".xlsx").replace(whole)
     elif kind == PARQUET:
-        pl.scan_ipc(paths, glob=False).sink_parquet(whole)
+        parts = pl.scan_ipc(paths, glob=False)
+        parts.sink_parquet(whole, compression="zstd", compression_level=PARQUET_LEVEL)
     else:
         pl.scan_ipc(paths, glob=False).sink_ipc(whole)

@@ -1,7 +1,6 @@
 """One block of a file, scored: columns in, the same columns and the model's responses out."""
 
 import io
-import operator
 from collections.abc import Iterator, Sequence
 from itertools import compress
 from typing import Literal, NamedTuple, TypeAlias
@@ -12,8 +11,9 @@ import polars as pl
 
 from server.batch.blocks import Block
 from server.batch.columns import encode_table
-from server.batch.csv_block import CsvTable, csv_record, csv_table
-from server.batch.formats import CSV, EXCEL, LINES, PARQUET
+from server.batch.csv_block import CsvTable, csv_record, csv_table, quoted
+from server.batch.exponentials import column_exp
+from server.batch.formats import CSV, EXCEL, LINES, PARQUET, PARQUET_LEVEL
 from server.batch.json_lines import LinesReader, extended, members_table
 from server.batch.layout import FileLayout
 from server.batch.results import BlockResult
@@ -25,7 +25,7 @@ from server.explain.reasons import ReasonTexts, largest
 from server.model.bounds import Bounds
 from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
 from server.model.judge import BETWEEN
-from server.model.link import Margins
+from server.model.link import Margins, many_link_of
 from server.model.predictor import Predictor
 from server.model.schema import Matrix
 from server.tables.columns import output_columns
@@ -58,6 +58,7 @@ class BatchScorer:
         self.bundle, self.layout, self._output = bundle, layout, output
         self._predictor = Predictor(bundle)
         self.backend = open_backend(backend, bundle, self._predictor, size)
+        self._link = None if bundle.classes else many_link_of(bundle.link, column_exp())
         self._bounds = Bounds(bundle.schema)
         self._added = [layout.prefix + name for name in output_columns(bundle, output.reasons)]
         self._texts = ReasonTexts(bundle) if output.reasons else None
@@ -131,8 +132,7 @@ class BatchScorer:
     def _predictions(self, rows: Matrix, bad: Flags) -> pl.DataFrame:
         """The added columns, null where a row is bad."""
         margins = self.backend.margins(rows) if len(rows) else np.zeros(0)
-        outputs = self._predictor.outputs(margins) if len(rows) else []
-        values = np.array(outputs, dtype=np.float64).reshape(len(rows), self.bundle.outputs)
+        values = self._outputs(margins).reshape(len(rows), self.bundle.outputs)
         series = [pl.Series(name, column) for name, column in zip(self._added, values.T, strict=False)]
         if self.bundle.task in ("binary", "multiclass"):
             end = -1 if self._texts is not None else None
@@ -148,6 +148,12 @@ class BatchScorer:
         return predictions.select(
             pl.when(good).then(pl.col(name)).alias(name) for name in predictions.columns
         )
+
+    def _outputs(self, margins: Margins) -> npt.NDArray[np.float64]:
+        """What `Predictor.outputs` gives, to the bit."""
+        if self._link is None:
+            return np.array(self._predictor.outputs(margins), dtype=np.float64)
+        return self._link(margins)
 
     def _codes(self, rows: Matrix, margins: Margins, values: Matrix, bad: Flags) -> list[str]:
         """The codes of the reasons of each row, those of `POST /predict?reasons=N`; "" where none are due."""
@@ -193,18 +199,24 @@ class BatchScorer:
             table = self._typed(read.table, rows)
             table.columns = list(self.layout.columns)
             return self._written(table.hstack(predictions), bad)
-        # An empty column first: each line of what is added begins with the separator.
-        empty = pl.Series("", [None], dtype=pl.String).new_from_index(0, len(predictions))
-        added = pl.DataFrame([empty, *predictions]).write_csv(
-            include_header=False, separator=self._output.separator, decimal_comma=self._decimal_comma
+        # The records are cells already: with their separators they are handed on as one.
+        separator = self._output.separator
+        cells = [quoted(column, separator) if column.dtype == pl.String else column for column in predictions]
+        part, table = io.BytesIO(), pl.DataFrame([read.lines().alias(""), *cells])
+        self._kept(table, bad).write_csv(
+            part,
+            include_header=False,
+            separator=separator,
+            quote_style="never",
+            decimal_comma=self._decimal_comma,
         )
-        lines = map(operator.add, read.lines(), added.encode().split(b"\n"))
-        content = b"\n".join(self._keep(lines, bad))
-        return content + b"\n" if content else b""
+        return part.getvalue()
 
-    def _keep(
-        self, lines: "Sequence[bytes] | map[bytes]", bad: Flags
-    ) -> "Sequence[bytes] | map[bytes] | compress[bytes]":
+    def _kept(self, table: pl.DataFrame, bad: Flags) -> pl.DataFrame:
+        """The rows that are written."""
+        return table.filter(pl.Series(~bad)) if self._output.on_bad_row == "skip" and bad.any() else table
+
+    def _keep(self, lines: "map[bytes]", bad: Flags) -> "map[bytes] | compress[bytes]":
         if self._output.on_bad_row == "skip" and bad.any():
             return compress(lines, (~bad).tolist())
         return lines
@@ -223,8 +235,7 @@ class BatchScorer:
         return table.with_columns(columns)
 
     def _written(self, table: pl.DataFrame, bad: Flags) -> bytes:
-        if self._output.on_bad_row == "skip" and bad.any():
-            table = table.filter(pl.Series(~bad))
+        table = self._kept(table, bad)
         part = io.BytesIO()
         if self._output.kind == CSV:
             separator, comma = self._output.separator, self._decimal_comma
@@ -232,7 +243,7 @@ class BatchScorer:
         elif self._output.kind == LINES:
             table.write_ndjson(part)
         elif self._output.kind == PARQUET:
-            table.write_parquet(part)
+            table.write_parquet(part, compression="zstd", compression_level=PARQUET_LEVEL)
         else:  # a workbook is put together from parts of Arrow
             table.write_ipc(part)
         return part.getvalue()

@@ -24,8 +24,10 @@ import numpy.typing as npt
 Margins: TypeAlias = npt.NDArray[np.float64]
 #: One margin to one response: a probability or a predicted value.
 Link: TypeAlias = Callable[[float], float]
+#: A column of float64 numbers, [n].
+Column: TypeAlias = npt.NDArray[np.float64]
 #: Margins, [n], to n responses.
-ManyLink: TypeAlias = Callable[[npt.NDArray[np.float64]], list[float]]
+ManyLink: TypeAlias = Callable[[Column], Column]
 #: The margins of all classes to their probabilities.
 ClassLink: TypeAlias = Callable[[list[float]], list[float]]
 
@@ -41,24 +43,26 @@ def link_of(description: Mapping[str, Any]) -> Link:
     return link if trees == 1 else lambda margin: link(margin / trees)
 
 
-def many_link_of(description: Mapping[str, Any]) -> ManyLink:
-    """The link for many margins, equal to `link_of` for each to the bit; raises `ValueError` as it does."""
+def c_exp(exponents: Column) -> Column:
+    """`exp` of each, by the C library's; infinite where that is too large."""
+    try:
+        return np.fromiter(map(math.exp, exponents.tolist()), np.float64, len(exponents))
+    except OverflowError:
+        return np.fromiter(map(exponential, exponents.tolist()), np.float64, len(exponents))
+
+
+def many_link_of(description: Mapping[str, Any], exp: ManyLink = c_exp) -> ManyLink:
+    """The link for many margins, equal to `link_of` for each to the bit; raises `ValueError` as it does.
+
+    `exp` must give the bits of `c_exp`. NumPy's own does not, its arithmetic does.
+    """
     link = link_of(description)
-    if description["name"] != "logistic":
-        return lambda margins: list(map(link, margins.tolist()))
     scale, trees = description.get("scale", 1.0), description.get("divisor", 1)
-
-    def probabilities(margins: npt.NDArray[np.float64]) -> list[float]:
-        exponents = (margins if trees == 1 else margins / trees) * -scale
-        try:
-            # NumPy's arithmetic is that of Python's floats, but not its `exp`.
-            powers = np.fromiter(map(math.exp, exponents.tolist()), np.float64, len(margins))
-        except OverflowError:
-            return list(map(link, margins.tolist()))
-        found: list[float] = (1.0 / (1.0 + powers)).tolist()
-        return found
-
-    return probabilities
+    if description["name"] == "logistic":
+        return lambda margins: 1.0 / (1.0 + exp(margins / trees * -scale))
+    if description["name"] == "exp":
+        return lambda margins: exp(margins / trees)
+    return lambda margins: np.fromiter(map(link, margins.tolist()), np.float64, len(margins))
 
 
 def class_link_of(description: Mapping[str, Any]) -> ClassLink:

@@ -153,7 +153,8 @@ class Predictor:
 
     def probabilities(self, margins: Margins) -> list[float]:
         """The probability of each margin, equal to that of `predict` to the bit."""
-        return self._many_link(margins)
+        found: list[float] = self._many_link(margins).tolist()
+        return found
 
     def check_golden_rows(self) -> int:
         """Score every golden row, which also warms the session up; their number.

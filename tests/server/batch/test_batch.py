@@ -18,6 +18,7 @@ from loadtest.harness.subject import python
 from server.batch import blocks as batch_blocks
 from server.batch.blocks import csv_blocks
 from server.batch.columns import encode_table
+from server.batch.csv_block import quoted
 from server.batch.formats import FileFormat
 from server.batch.job import BatchJob
 from server.batch.layout import Reading, layout_of
@@ -444,3 +445,11 @@ def test_row_with_cells_too_few_or_too_many_is_bad(
     assert "2 of 3 rows scored" in scored_text(three, tmp_path, table, "skip")
     read = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text()))
     assert [row["income"] for row in read] == ["5", "6"]
+
+
+def test_added_cells_are_quoted_as_csv_asks_for() -> None:
+    words = pl.Series("", ["plain", "a;b", 'a "b"', "two\nlines", "", None, "a,b"])
+    assert quoted(words, ";").to_list() == [
+        "plain", '"a;b"', '"a ""b"""', '"two\nlines"', '""', None, "a,b",
+    ]  # fmt: skip
+    assert quoted(words.head(1), ";").to_list() == ["plain"]

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from server.model.link import link_of, many_link_of
+from server.batch.exponentials import polars_exp
+from server.model.link import c_exp, link_of, many_link_of
 
 EDGES = [0.0, -0.0, 5e-324, 1.0, -36.7368005696771, 709.782712893384, -709.782712893384, 1e308, math.nan]
 
@@ -25,4 +26,5 @@ def test_many_margins_have_the_bits_of_each(link: dict[str, object], overflow: l
     margins = np.concatenate([near, EDGES if overflow else EDGES[:5], overflow])
     one = link_of(link)
     expected = np.array([one(margin) for margin in margins.tolist()])
-    assert np.array(many_link_of(link)(margins)).tobytes() == expected.tobytes()
+    for exp in (c_exp, polars_exp):
+        assert many_link_of(link, exp)(margins).tobytes() == expected.tobytes()
