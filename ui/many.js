@@ -4,7 +4,7 @@
 const root = element.querySelector(".many");
 const part = (name) => root.querySelector(name);
 const [preview, progress, summary] = [part(".preview"), part(".progress"), part(".summary")];
-const threshold = Number(root.dataset.threshold);
+const looks = JSON.parse(root.dataset.bars); // of the bars between 0 and 1: a class, and a ground where a limit cuts one
 const PIECE = 2 ** 16;
 const groups = JSON.parse(root.dataset.groups); // what rows are listed under, the outcomes first
 const OUTCOMES = Number(root.dataset.outcomes);
@@ -321,16 +321,15 @@ function draw() {
   const bars = result.counts.map((count, i) => {
     const bar = document.createElement("i");
     bar.style.height = `${(100 * count) / most}%`;
-    const [low, high] = [i / result.counts.length, (i + 1) / result.counts.length];
-    bar.className = high <= threshold ? "below" : low >= threshold ? "otherwise" : "across";
-    bar.style.setProperty("--cut", `${(100 * (threshold - low)) / (high - low)}%`);
+    const [style, ground] = looks[i];
+    bar.className = style;
+    if (ground) bar.style.setProperty("--ground", ground);
     bar.title = hotrow.say("between", { share: share(count / total), low: percent(i), high: percent(i + 1) });
     return bar;
   });
   const box = part(".bars");
   box.setAttribute("role", "img");
   box.setAttribute("aria-label", bars.filter((bar, i) => result.counts[i]).map((bar) => bar.title).join("; "));
-  box.style.setProperty("--limit", `${100 * threshold}%`);
   box.replaceChildren(...bars);
 }
 

@@ -194,6 +194,13 @@ class Bundle:
         return self.classes or ("",)
 
     @property
+    def limits(self) -> list[float]:
+        """The probabilities at which the score's decision changes, rising; none of another task."""
+        if self.task != "binary":
+            return []
+        return (self.policy or Policy()).limits(self.decision.threshold)
+
+    @property
     def graph_path(self) -> Path:
         """The ONNX file that is served."""
         return self.directory / GRAPH_FILE

@@ -41,7 +41,7 @@ class Judge:
         self.reasons = policy.reasons()
         self._policy = policy
         self._index = {name: i for i, name in enumerate(names)}
-        self.limits = [band.below for band in policy.bands if band.below is not None] or [threshold]
+        self.limits = policy.limits(threshold)
         self._bands = len(self.limits) + 1
         self._least_known = len(names) - (policy.needed.known_at_least if policy.needed else 0)
         self._enough = (policy.needed.unless_below or 0.0) if policy.needed else 0.0

@@ -103,6 +103,10 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         by_score = [band.decision for band in self.bands] or [below, otherwise]
         return tuple(dict.fromkeys([*by_score, *filter(None, self._others())]))
 
+    def limits(self, threshold: float) -> list[float]:
+        """The probabilities at which the score's decision changes, rising: the bands', or the threshold."""
+        return [band.below for band in self.bands if band.below is not None] or [threshold]
+
     def _others(self) -> Iterator[str]:
         if self.needed is not None:
             yield self.needed.then

@@ -8,16 +8,20 @@ import orjson
 import pytest
 
 from server.errors import FieldError
+from server.model import policy
 from server.model.bundle import Bundle, Decision
+from server.model.judge import Judge
 from server.model.schema import Feature, Schema
 from tests.support.browser import LOAN
 from tests.support.bundles import THREE_FEATURES, wide_schema
 from ui.announce import reachable
 from ui.cases.examples import Example
-from ui.drawing.gauge import gauge, place, ticks
+from ui.drawing.gauge import gauge, middle, place, ticks
+from ui.drawing.histogram import bars_html, histogram
 from ui.drawing.panel import refused
 from ui.drawing.verdict import verdict_of
 from ui.tabs.form import WIDE, form_html, grouped
+from ui.words.bands import bands_of, limits_in_words
 from ui.words.labels import Complaint, Labels, expected
 from ui.words.share import curl, shared
 from ui.words.text import Text, attribute, tag
@@ -172,14 +176,66 @@ def test_gauge_puts_the_limit_on_top_and_is_linear_for_a_half() -> None:
 
 @pytest.mark.parametrize("threshold", [0.001, 0.05, 0.091, 0.5, 0.9, 0.999])
 def test_ticks_are_apart_from_each_other_and_from_the_limit(threshold: float) -> None:
-    places = sorted([0.5, *(place(share, threshold) for share in ticks(threshold))])
+    places = sorted([0.5, *(place(share, threshold) for share in ticks([threshold]))])
     assert all(b - a >= 0.09 for a, b in itertools.pairwise(places))
 
 
 def test_gauge_says_in_words_what_it_shows() -> None:
-    words = {"risk": Text.same("4.1 %"), "limit": Text.same("9.1 %"), "name": Text.same("risk of <x>")}
-    drawn = gauge(0.041, 0.091, ends=(Text("Yes", "Oui"), Text("No", "Non")), **words)
-    assert 'role="img" aria-label="risk of &lt;x&gt; 4.1 %, limit 9.1 %"' in drawn
+    drawn = gauge(0.041, bands_of(bundle_of()), name=Text.same("risk of <x>"))
+    assert (
+        'role="img" aria-label="risk of &lt;x&gt; 4.1\N{NO-BREAK SPACE}%, limit 9.1\N{NO-BREAK SPACE}%"'
+        in drawn
+    )
+    assert (drawn.count('class="zone'), drawn.count('class="limit"'), "<ul" in drawn) == (2, 1, False)
+
+
+def banded(*limits: float) -> Bundle:
+    """A bundle that decides by the score alone, with a look between each two limits."""
+    names = ["accept", "refer", *(f"look {i}" for i in range(2, len(limits))), "refuse"]
+    bands = tuple(policy.Band(name, limit) for name, limit in zip(names, [*limits, None], strict=True))
+    decision = Decision(limits[-1], "accept", "refuse", 10, 1)
+    return replace(bundle_of(), decision=decision, policy=policy.Policy(bands=bands))
+
+
+@pytest.mark.parametrize("limits", [(0.06, 0.12), (0.02, 0.5), (0.1, 0.101, 0.102), (0.001, 0.2, 0.4, 0.99)])
+def test_every_limit_of_a_policy_is_drawn_with_the_words_of_its_bands(limits: tuple[float, ...]) -> None:
+    bundle = banded(*limits)
+    bands = bands_of(bundle)
+    assert bundle.policy is not None
+    judge = Judge(bundle.policy, LOAN.names, limits[-1], "accept", "refuse")
+    verdict = verdict_of(bundle)
+    places = [place(limit, middle(limits)) for limit in limits]
+    assert places[0] + places[-1] == pytest.approx(1.0)  # both outermost limits are as far from the top
+    row = LOAN.encode({"amount": 1})
+    for probability in (0.0, *limits, *((a + b) / 2 for a, b in itertools.pairwise(limits)), 1.0):
+        by_score = judge.by_score(judge.verdict(probability, row))
+        drawn = verdict.supposed({"probability": probability, "decision": bundle.outcomes[by_score]})
+        zones = re.findall(r'class="zone ([a-z ]+)"', drawn)
+        assert [i for i, style in enumerate(zones) if style.endswith(" here")] == [by_score]
+        assert drawn.count('class="limit"') == len(limits)
+        assert drawn.count("<li class=") == len(limits) + 1 == len(zones)
+    named = re.findall(r"<li class=.*?</li>", drawn)
+    figures = [words.en for words in limits_in_words(bands)]
+    for entry, band, ends in zip(named, bands, itertools.pairwise(["", *figures, ""]), strict=True):
+        assert band.words.en in entry
+        assert all(end in entry for end in ends)
+    bars = histogram(bands, bars_html([1.0] * 40, bands, [i / 40 for i in range(41)], [CASE] * 40), CASE)
+    assert bars.count("--limit:") == len(limits)
+    cuts = {int(limit * 40) for limit in limits if limit * 40 % 1}
+    assert bars.count("--ground:") == len(cuts)
+
+
+def test_verdict_says_between_which_limits_a_probability_is() -> None:
+    verdict = verdict_of(banded(0.06, 0.12))
+    for probability, decision, said in (
+        (0.05, "accept", "Accepted The probability is 5.0 %, below the limit of 6.0 %."),
+        (0.06, "refer", "For a person The probability is 6.0 %, at the limit of 6.0 %."),
+        (0.07, "refer", "For a person The probability is 7.0 %, between the limits of 6.0 % and 12.0 %."),
+        (0.12, "refuse", "Refused The probability is 12.0 %, at the limit of 12.0 %."),
+        (0.2, "refuse", "Refused The probability is 20.0 %, above the limit of 12.0 %."),
+    ):
+        document = ACCEPTED | {"probability": probability, "decision": decision}
+        assert said in text_of(verdict.answered(document, 1e-5, KNOWN))
 
 
 def test_verdict_says_decision_risk_limit_and_time() -> None:

@@ -59,10 +59,10 @@ def _checked(bundle: Bundle, example: Example) -> Example:
 
 
 def _golden_examples(predictor: Predictor) -> list[Example]:
-    threshold = predictor.bundle.decision.threshold
+    limits = predictor.bundle.limits
     scored = list(_scored(predictor))
     lowest = min(scored, key=lambda pair: pair[0])
-    nearest = min(scored, key=lambda pair: abs(pair[0] - threshold))
+    nearest = min(scored, key=lambda pair: min(abs(pair[0] - limit) for limit in limits))
     highest = max(scored, key=lambda pair: pair[0])
     return [
         Example("low", "Lowest score", lowest[1], "Score le plus bas"),

@@ -1,9 +1,10 @@
 """The plots of a model's evaluation: ROC, calibration, cost by threshold, and by group."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ui.drawing.plots import Axis, Line, percent_ticks, plot
+from ui.words.bands import Band, limits_in_words
 from ui.words.text import Text, table, tag
 from ui.words.wording import Wording, percent
 
@@ -50,14 +51,14 @@ _ROWS = Text("{count} held-out cases.", "{count} cas mis de côté.")
 
 
 def evaluation_html(
-    figures: Mapping[str, Any], threshold: float, french: Mapping[str, str], words: Wording
+    figures: Mapping[str, Any], bands: Sequence[Band], french: Mapping[str, str], words: Wording
 ) -> str:
     """What the held-out cases showed, as far as the bundle holds it; `french` names groups."""
     curves = figures.get("curves", {})
     plots = [
         *([_roc(figures, curves["roc"], words)] if curves.get("roc") else []),
         *([_calibration(figures["calibration"]["bins"])] if "calibration" in figures else []),
-        *([_cost(figures, curves["cost"], threshold, words)] if curves.get("cost") else []),
+        *([_cost(figures, curves["cost"], bands, words)] if curves.get("cost") else []),
     ]
     rows = tag("p", _ROWS.put(count=Text.figures(f"{figures['rows']:,}")), class_="note")
     groups = "".join(
@@ -103,10 +104,10 @@ def _top(share: float) -> float:
 
 
 def _cost(
-    figures: Mapping[str, Any], points: list[dict[str, float]], threshold: float, words: Wording
+    figures: Mapping[str, Any], points: list[dict[str, float]], bands: Sequence[Band], words: Wording
 ) -> str:
     # Beyond a few times the limit almost nobody is refused and the curve is flat.
-    right = _top(4 * threshold)
+    right = _top(4 * bands[-1].low)
     shown = [(p["threshold"], p["cost"]) for p in points if p["threshold"] <= right]
     costs = [cost for _, cost in shown]
     low, high = min(costs) * 0.9, max(costs) * 1.02
@@ -114,12 +115,12 @@ def _cost(
         (value, Text.figures(f"{value:.2f}")) for value in (low + (high - low) * i / 4 for i in range(5))
     ]
     cost = figures["cost"]
-    limit = percent(threshold)
+    limits = limits_in_words(bands)
     said = _COST_SAID.put(
-        low=Text.figures(f"{min(costs):.3f}"), cost=Text.figures(f"{cost['model']:.3f}"), limit=limit
+        low=Text.figures(f"{min(costs):.3f}"), cost=Text.figures(f"{cost['model']:.3f}"), limit=limits[-1]
     )
     x = Axis(0, right, percent_ticks([round(right * i / 4, 4) for i in range(5)]), _LIMIT_AXIS)
-    marks = [(threshold, _LIMIT_MARK.put(limit=limit))]
+    marks = [(band.low, _LIMIT_MARK.put(limit=limit)) for band, limit in zip(bands[1:], limits, strict=True)]
     drawn = plot(x, Axis(low, high, ticks, _COST_AXIS), [Line("curve", shown)], said, marks)
     names = {"all": "accept_all", "none": "refuse_all", "model": "model"}
     told = {k: Text.figures(f"{cost[v]:.3f}") for k, v in names.items()}

@@ -1,4 +1,4 @@
-"""Small plots as SVG of our own: lines on two axes, bars, and a trend without axes."""
+"""Small plots as SVG of our own: lines on two axes, and a trend without axes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -39,14 +39,14 @@ def plot(
 ) -> str:
     """Lines on two axes as an `<svg>`; `said` tells it to those who do not see it.
 
-    `marks` are upright lines at a value of x, with words at their top.
+    `marks` are upright lines at a value of x, with words at their top, one below the other.
     """
     head = (
         f'<svg class="plot" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" {attribute("aria-label", summary)}>'
     )
     parts = [*(_x_tick(x, *tick) for tick in x.ticks), *(_y_tick(y, *tick) for tick in y.ticks)]
     parts += [_line(x, y, line) for line in lines]
-    parts += [_mark(x, *mark) for mark in marks]
+    parts += [_mark(x, i, *mark) for i, mark in enumerate(marks)]
     parts.append(_word("axis", (_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 6, x.name))
     middle = (_TOP + HEIGHT - _BOTTOM) / 2
     parts.append(tag("text", y.name, class_="axis", transform=f"translate(13 {middle:g}) rotate(-90)"))
@@ -84,18 +84,6 @@ def trend(
     )
 
 
-def bars(counts: Sequence[float], limit: float, summary: Text, titles: Sequence[Text]) -> str:
-    """Counts over 0 to 1 as bars, with a line at `limit` (none below 0)."""
-    most = max([*counts, 1.0])
-    drawn = "".join(
-        f'<i class="{"below" if (i + 0.5) / len(counts) < limit else "otherwise"}" '
-        f'style="height:{100 * count / most:.1f}%" {attribute("title", titles[i])}></i>'
-        for i, count in enumerate(counts)
-    )
-    shown = f' style="--limit:{100 * limit:.2f}%"' if limit >= 0 else ' style="--limit:-10%"'
-    return f'<div class="bars" role="img" {attribute("aria-label", summary)}{shown}>{drawn}</div>'
-
-
 def _place(x: Axis, y: Axis, point: Point) -> Point:
     return (
         _LEFT + (WIDTH - _LEFT - _RIGHT) * x.share(point[0]),
@@ -122,10 +110,10 @@ def _y_tick(y: Axis, value: float, text: Text) -> str:
     return grid + _word("tick end", _LEFT - 8, place + 4, text)
 
 
-def _mark(x: Axis, value: float, text: Text) -> str:
+def _mark(x: Axis, line_number: int, value: float, text: Text) -> str:
     place = _LEFT + (WIDTH - _LEFT - _RIGHT) * x.share(value)
     line = f'<path class="mark" d="M{place:.1f} {_TOP:g}V{HEIGHT - _BOTTOM:g}"/>'
-    return line + _word("tick start", place + 6, _TOP + 12, text)
+    return line + _word("tick start", place + 6, _TOP + 12 + 15 * line_number, text)
 
 
 def _word(style: str, x: float, y: float, text: Text) -> str:

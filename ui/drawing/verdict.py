@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from server.model.bundle import Bundle
-from ui.drawing.gauge import gauge
+from ui.drawing.gauge import figures_in_words, gauge
 from ui.drawing.panel import Symbol, head, origin, panel, supposed
+from ui.words.bands import band_at, bands_of
 from ui.words.text import NBSP, Text, joined, tag
-from ui.words.wording import Wording, because, decided, percent, percents, value_words
+from ui.words.wording import Wording, because, decided, percent, value_words
 
 #: Of a model with many classes, the likeliest are listed.
 _LISTED_CLASSES = 6
@@ -29,6 +30,10 @@ _COMPARED = {
     "above": Text(
         "The {name} is {risk}, above the limit of {limit}.",
         f"{{name}}{NBSP}: {{risk}}, au-dessus de la limite de {{limit}}.",
+    ),
+    "between": Text(
+        "The {name} is {risk}, between the limits of {limit} and {next}.",
+        f"{{name}}{NBSP}: {{risk}}, entre les limites de {{limit}} et {{next}}.",
     ),
 }
 _COSTS = Text("Expected cost of each decision", "Coût attendu de chaque décision")
@@ -68,7 +73,7 @@ class Decided:
 
     def __init__(self, bundle: Bundle) -> None:
         self.words = Wording.of(bundle)
-        self._decision = bundle.decision
+        self._decision, self._bands = bundle.decision, bands_of(bundle)
         self._decided, self._because = decided(bundle, self.words), because(bundle)
         # Only a refusal is bad news; other decisions are no one's praise or blame.
         self._tone = "judged" if self.words.refuses else "plain"
@@ -100,22 +105,19 @@ class Decided:
         reasons = [self._because[reason] for reason in document.get("because", ())]
         explanation = joined([*reasons, self.comparison(probability)], " ")
         said = head(symbol, self._decided[decision], explanation)
-        return f"{kind} {self._tone}", said, self._gauge(probability)
+        return f"{kind} {self._tone}", said, self._gauge(probability, decision)
 
     def comparison(self, probability: float) -> Text:
-        """The probability beside the limit, in one sentence."""
-        risk, limit = percents(probability, self._decision.threshold)
-        below = probability < self._decision.threshold
-        relation = "below" if below else "at" if risk == limit else "above"
+        """The probability beside the limit, or the limits it lies between, in one sentence."""
+        risk, *limits = figures_in_words(probability, self._bands)
+        i = self._bands.index(band_at(self._bands, probability))
+        limit, after = limits[max(0, i - 1)], limits[min(i, len(limits) - 1)]
+        relation = "at" if risk == limit else "below" if i == 0 else "above" if limit == after else "between"
         name = Text(self.words.probability.en, self.words.probability.sentence().fr)
-        return _COMPARED[relation].put(name=name, risk=risk, limit=limit)
+        return _COMPARED[relation].put(name=name, risk=risk, limit=limit, next=after)
 
-    def _gauge(self, probability: float | None) -> str:
-        threshold, words = self._decision.threshold, self.words
-        dash = Text.same("\N{EN DASH}")
-        risk, limit = (dash, percent(threshold)) if probability is None else percents(probability, threshold)
-        ends = (words.below, words.otherwise)
-        return gauge(probability, threshold, risk=risk, limit=limit, name=words.probability, ends=ends)
+    def _gauge(self, probability: float | None, decision: str = "") -> str:
+        return gauge(probability, self._bands, name=self.words.probability, decision=decision)
 
     def _costs(self, probability: float) -> str:
         """What each decision costs on average: the chance of its mistake times what that weighs."""
@@ -136,8 +138,8 @@ class Decided:
             missed_cost=Text.figures(f"{decision.cost_false_negative:g}"),
             false_cost=Text.figures(f"{decision.cost_false_positive:g}"),
         )
-        cheaper = costs[0] <= costs[1]
-        if cheaper != (probability < decision.threshold):
+        dearer = self._bands[-1 if costs[0] <= costs[1] else 0]
+        if band_at(self._bands, probability) is dearer:
             weighing = joined([weighing, _NEAR], " ")
         return f'<div class="costs">{tag("h3", _COSTS)}<dl>{rows}</dl>{tag("p", weighing)}</div>'
 

@@ -33,8 +33,10 @@ from ui.access.login import USER
 from ui.cases.decide import told
 from ui.cases.examples import examples_of
 from ui.cases.table import TableRows, UploadedTable, columns_of, fields_of, read_rows, read_table, written
+from ui.drawing.histogram import histogram, looks
 from ui.tabs.mapping import ColumnMapping
 from ui.tabs.work_list import Groups, RefusedRows, reasons_of, work_list_html
+from ui.words.bands import bands_of
 from ui.words.labels import Labels
 from ui.words.text import NBSP, Text, scroll, tag
 from ui.words.values import texts_of
@@ -54,7 +56,6 @@ _CSV = "text/csv"
 _ACCEPTED = ".csv,.txt,.tsv,.xlsx,text/csv"
 _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
-_ENDS = '<div class="ends">' + "".join(f"<span>{p}{NBSP}%</span>" for p in (0, 25, 50, 75, 100)) + "</div>"
 _HEADING = Text("Score a file", "Calculer un fichier")
 _LEAD = Text(
     "A CSV file or an Excel workbook with a line for each {case} and the columns of the template, in any "
@@ -95,9 +96,10 @@ def many_html(model: ServedModel, most_rows: int) -> str:
     bundle = model.bundle
     groups = Groups(bundle, model.rows.judge)
     words = Wording.of(bundle)
-    threshold = bundle.decision.threshold if bundle.task == "binary" else -1.0
+    bands = bands_of(bundle)
+    bars = looks(bands, [i / BINS for i in range(BINS + 1)]) if bands else []
     return (
-        f'<div class="many" data-threshold="{threshold!r}" data-outcomes="{groups.outcomes}" '
+        f'<div class="many" data-bars="{escape(json.dumps(bars))}" data-outcomes="{groups.outcomes}" '
         f'data-groups="{escape(json.dumps(groups.words))}" data-most="{most_rows}">'
         f'<section class="sheet">{tag("h2", _HEADING)}{tag("p", _LEAD.put(case=words.case))}'
         f'<div class="drop"><label class="choose"><input type="file" id="file" accept="{_ACCEPTED}">'
@@ -112,7 +114,7 @@ def many_html(model: ServedModel, most_rows: int) -> str:
         f'<section class="sheet progress" hidden><progress max="1" value="0" aria-label="CSV"></progress>'
         f'<p role="status" class="state"></p>{tag("button", _STOP, type="button", class_="stop")}</section>'
         f'<section class="sheet summary" hidden><div class="figures" role="status"></div>'
-        f'<div class="spread">{tag("h3", _DISTRIBUTION)}<div class="bars"></div>{_ENDS}</div>'
+        f'<div class="spread">{tag("h3", _DISTRIBUTION)}{histogram(bands, "", _DISTRIBUTION)}</div>'
         f'<p class="saves">{tag("button", _SAVE, type="button", class_="save primary")}'
         f"{tag('button', _SAVE_WORKBOOK, type='button', class_='save-workbook')}</p></section>"
         f"{work_list_html()}</div>"

@@ -11,6 +11,7 @@ from server.model.reference import read_reference
 from server.model.schema import Feature
 from ui.drawing.evaluation import evaluation_html
 from ui.tabs.studio import studio_html
+from ui.words.bands import bands_of
 from ui.words.card import card_html
 from ui.words.labels import Labels, expected
 from ui.words.proof import kinds_of, parity_sentence
@@ -84,7 +85,7 @@ def _evaluation(bundle: Bundle) -> str:
     if not figures:
         return tag("p", _NO_EVALUATION)
     french = french_of(bundle).get("groups") or {}
-    return evaluation_html(figures, bundle.decision.threshold, french, Wording.of(bundle))
+    return evaluation_html(figures, bands_of(bundle), french, Wording.of(bundle))
 
 
 def _schema(bundle: Bundle, labels: Labels, order: Sequence[str]) -> str:

@@ -12,12 +12,14 @@ from prometheus_client.core import Metric
 from server.metrics.drift import MIN_ROWS
 from server.model.bundle import PARITY_FILE, Bundle
 from server.scoring.service import Service
-from ui.drawing.plots import bars, trend
+from ui.drawing.histogram import bars_html, histogram
+from ui.drawing.plots import trend
 from ui.tabs.alerts import HEADING as HEADING_OF_ALERTS
 from ui.tabs.alerts import Seen, alerts_html
 from ui.tabs.arms import HEADING, arms_html
 from ui.tabs.day import Day
 from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
+from ui.words.bands import bands_of
 from ui.words.labels import Labels
 from ui.words.proof import parity_sentence
 from ui.words.text import NBSP, Text, joined, tag
@@ -48,7 +50,7 @@ _LATENCY = Text(
 )
 _AGO = Text("two minutes ago", "il y a deux minutes")
 _NONE_YET = Text("none yet", "aucune encore")
-_SCORES = Text("Scores and the limit", "Scores et limite")
+_SCORES = Text("Scores and limits", "Scores et limites")
 _SINCE = {
     True: Text(
         "of the last two minutes: {count} rows", f"des deux dernières minutes{NBSP}: {{count}} lignes"
@@ -109,6 +111,7 @@ class Operations:
         self._overrides = (0, 0)
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
         self._features = {f.name: self._labels.label(f) for f in bundle.schema.features}
+        self._bands = bands_of(bundle)
         self._parity = parity_sentence(bundle.read_json(PARITY_FILE))
         self._looks: deque[MetricsSample] = deque(maxlen=_KEPT)
         self._looking = asyncio.Lock()
@@ -218,11 +221,9 @@ class Operations:
             for low, (bound, count) in zip(lows, counted, strict=False)
         ]
         said = _SINCE[recent].put(count=_figure(sum(counts)))
-        drawn = bars(counts, self._bundle.decision.threshold, _SCORES, titles)
-        ends = "".join(f"<span>{share}{NBSP}%</span>" for share in (0, 25, 50, 75, 100))
-        return self._card(
-            "", _SCORES, f'{drawn}<div class="ends">{ends}</div>{tag("p", said.sentence(), class_="note")}'
-        )
+        drawn = bars_html(counts, self._bands, lows, titles)
+        note = tag("p", said.sentence(), class_="note")
+        return self._card("", _SCORES, histogram(self._bands, drawn, _SCORES) + note)
 
     def drift_html(self, newest: MetricsSample) -> str:
         """The card of the strongest drift at one look: of values, of missing ones and of the score."""

@@ -117,7 +117,7 @@ class Why:
         return lambda margin: link(margin * divisor)
 
     def _drawn(self, shown: list[Step], start: float, answer: "_Answer") -> str:
-        scale = _Scale([start, *(step.after for step in shown), answer.value], self._limit())
+        scale = _Scale([start, *(step.after for step in shown), answer.value], self._bundle.limits)
         name = self._words.probability.sentence()
         rows = [
             self._total("start", _START, start, scale),
@@ -126,12 +126,9 @@ class Why:
         ]
         return (
             f"{tag('h2', _HEADING)}{self._sentence(shown, answer)}"
-            f'<ol class="waterfall" style="--limit:{scale.place(self._limit()):.2f}%">{"".join(rows)}</ol>'
+            f'<ol class="waterfall">{"".join(rows)}</ol>'
             f"{tag('p', _UNIT[self._binary], class_='note')}"
         )
-
-    def _limit(self) -> float:
-        return self._bundle.decision.threshold if self._binary else float("nan")
 
     def _step(self, step: Step, scale: "_Scale", *, told: bool) -> str:
         """One step; its badge stands where the applicant is told of it, in a refusal."""
@@ -190,21 +187,20 @@ class _Answer(NamedTuple):
 class _Scale:
     """Where a value stands on the waterfall, in percent of its width."""
 
-    def __init__(self, values: list[float], limit: float) -> None:
-        known = [*values, limit] if limit == limit else values
+    def __init__(self, values: list[float], limits: list[float]) -> None:
+        known = [*values, *limits]
         self.low = min(0.0, *known)
         self._span = (max(known) - self.low) * 1.04 or 1.0
-
-    def place(self, value: float) -> float:
-        """Percent from the left; beyond the right end for what is no number."""
-        return 100 * (value - self.low) / self._span if value == value else 200.0
+        self._limits = "".join(f'<b style="left:{self._place(limit):.2f}%"></b>' for limit in limits)
 
     def bar(self, low: float, high: float) -> str:
-        """A bar between two values."""
-        left, right = sorted((self.place(low), self.place(high)))
-        return (
-            f'<span class="track"><i style="left:{left:.2f}%;width:{max(right - left, 0.3):.2f}%"></i></span>'
-        )
+        """A bar between two values, and a mark at each limit."""
+        left, right = sorted((self._place(low), self._place(high)))
+        bar = f'<i style="left:{left:.2f}%;width:{max(right - left, 0.3):.2f}%"></i>'
+        return f'<span class="track">{bar}{self._limits}</span>'
+
+    def _place(self, value: float) -> float:
+        return 100 * (value - self.low) / self._span
 
 
 def absent(problem: Problem) -> str:

@@ -41,7 +41,7 @@ class Groups:
         named = {name: Text.same(name) for name in bundle.classes}
         if bundle.task == "binary":
             named = decided(bundle, Wording.of(bundle))
-            self._limits = judge.limits if judge is not None else [bundle.decision.threshold]
+            self._limits = bundle.limits
         spoken = because(bundle)
         self.words = [*named.values(), *spoken.values(), *([_NEAR] if self._limits else [])]
         self.outcomes = len(named)

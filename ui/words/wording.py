@@ -136,13 +136,13 @@ def percent(probability: float, decimals: int = 1) -> Text:
     return Text.figures(f"{share:.{decimals}f}{NBSP}%")
 
 
-def percents(probability: float, threshold: float) -> tuple[Text, Text]:
-    """Both in percent, with as many decimals as it takes to tell them apart."""
+def percents(*shares: float) -> tuple[Text, ...]:
+    """All in percent, with as many decimals as it takes to tell them apart."""
     for decimals in range(1, 6):
-        pair = percent(probability, decimals), percent(threshold, decimals)
-        if pair[0] != pair[1] or probability == threshold:
+        words = tuple(percent(share, decimals) for share in shares)
+        if len(set(words)) == len(set(shares)):
             break
-    return pair
+    return words
 
 
 def points(share: float) -> Text:
