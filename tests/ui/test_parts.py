@@ -27,7 +27,7 @@ from train.tables.features import SCHEMA
 from ui.cases.table import UploadedTable, columns_of, harmless, read_table
 from ui.drawing.plots import trend
 from ui.records.register import Register
-from ui.tabs.alerts import (
+from ui.tabs.alert_rules import (
     FAST,
     MEMORY_BYTES,
     REJECTED,
@@ -38,8 +38,8 @@ from ui.tabs.alerts import (
     SLOWLY,
     WAITING_BYTES,
     Seen,
-    alerts_html,
 )
+from ui.tabs.alerts import Alerts
 from ui.tabs.arms import arms_html
 from ui.tabs.day import Day, Minute
 from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
@@ -430,6 +430,7 @@ def test_alerts_of_the_page_are_the_shipped_rules() -> None:
     assert {rule.alert for rule in RULES} == shipped.keys() - ONLY_PROMETHEUS
     for rule in RULES:
         assert (shipped[rule.alert]["labels"]["severity"] == "page") == rule.wakes
+        assert shipped[rule.alert].get("for", "0m") == f"{rule.wait}m"
         numbers = re.findall(r"[<>]=? ([\d.]+(?: \* [\d.]+)*)", shipped[rule.alert]["expr"])
         limits = [math.prod(map(float, number.split(" * "))) for number in numbers]
         if rule.alert in LIMITS:
@@ -438,7 +439,7 @@ def test_alerts_of_the_page_are_the_shipped_rules() -> None:
             assert "_limit" in shipped[rule.alert]["expr"]
 
 
-def test_an_alert_holds_above_its_limit_for_as_long_as_its_rule_says() -> None:
+def test_an_alert_holds_above_its_limit() -> None:
     rules = {rule.alert: rule for rule in RULES}
     quiet = [Minute(at, 100, 0.1, {}, scored=100) for at in range(1000, 1360)]
 
@@ -494,12 +495,39 @@ def test_an_alert_holds_above_its_limit_for_as_long_as_its_rule_says() -> None:
         "HotrowMemoryHigh",
     }
     assert holding(look=look) == told
-    shown = alerts_html(Seen(look, None, 0), {"income": Text("Income", "Revenu")})
-    assert shown.count('class="holds"') == len(told)
+    shown = Alerts({"income": Text("Income", "Revenu")}).html(Seen(look, None, 0))
+    assert shown.count('class="pending"') == len(told)  # nobody has looked before
     assert shown.index("Values that training never saw: Income") < shown.index("Refused to protect")
-    assert shown.count("without a log not known") == 7
+    assert shown.count("without a log not known") == 8
     a_day_before = [
         Minute(at, 100, 0.1, {}, scored=100, rejected=2) for at in range(1359 - 1440, 1359 - 1400)
     ]
     seen = Seen(MetricsSample(0.0), [*a_day_before, *(m._replace(rejected=9) for m in quiet)], 1359)
     assert not rules["HotrowRejectsMore"].judge(seen).holds  # it was so at this hour yesterday
+
+
+def test_an_alert_is_pending_until_it_has_held_for_its_time() -> None:
+    def state(alerts: Alerts, seen: Seen, name: str) -> str:
+        """ "" where the rule does not hold, "firing", or for how many minutes it has held."""
+        found = next(state for state in alerts.states(seen) if state.rule.alert == name)
+        return ("firing" if found.is_firing else f"{found.held:g}") if found.holds else ""
+
+    # By the minutes of the history, whoever looked: 2 of 100 are shed from a minute on.
+    shed = [Minute(at, 100, 0.1, {}, scored=100, shed=2 * (at >= 996)) for at in range(900, 1020)]
+    for now, told in ((997, ""), (998, "0"), (1005, "7"), (1007, "9"), (1008, "firing"), (1015, "firing")):
+        seen = Seen(MetricsSample(0.0), shed[: now - 899], now)
+        assert state(Alerts({}), seen, "HotrowSheds") == told, now
+    # By the figure itself, where it is for how long something has stood.
+    for silent, told in ((30.0, ""), (45.0, "0.25"), (90.0, "firing")):
+        look = MetricsSample(0.0, single={"hotrow_observer_silent_seconds": silent})
+        assert state(Alerts({}), Seen(look, None, 0), "HotrowObserverDown") == told
+    # By the looks, where nothing else tells; a gap between them, or a look without it, begins anew.
+    alerts, mib = Alerts({}), 2.0**20
+    after = [(120 + 60 * i, 401, f"{i}" if i < 10 else "firing") for i in range(12)]
+    for seconds, memory, told in ((0, 401, "0"), (60, 401, "1"), (90, 399, ""), *after, (900, 401, "0")):
+        look = MetricsSample(float(seconds), memory={"0": memory * mib})
+        assert state(alerts, Seen(look, None, 0), "HotrowMemoryHigh") == told, seconds
+    assert "Pending, 0 of 10 minutes" in alerts.html(Seen(look, None, 0))
+    # A rule without a time fires at once.
+    lost = [Minute(1019, 100, 0.1, {}, scored=100, dropped=1)]
+    assert state(Alerts({}), Seen(MetricsSample(0.0), lost, 1019), "HotrowLogDrops") == "firing"

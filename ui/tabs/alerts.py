@@ -1,376 +1,109 @@
-"""Which of the shipped alert rules hold now, by what figure, from what the server itself knows.
+"""Which of the shipped alert rules hold now, by what figure, and for how long: pending, then firing."""
 
-`monitoring/prometheus/alerts.yml` has the rules; a test holds these against it. Prometheus waits
-some minutes before it wakes anybody: here stands what holds at this moment.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from server.metrics.drift import MIN_ROWS
-from ui.tabs.day import Minute
-from ui.tabs.looks import MetricsSample, Shifted
+from ui.tabs.alert_rules import DASH, RULES, Judged, Rule, Seen
 from ui.words.text import EMPTY, NBSP, Text, joined, tag
-from ui.words.wording import percent
 
-_MIB = 2**20
-#: A month's budget of 0.1 %, burnt so many times too fast (Site Reliability Workbook, chapter 5).
-FAST, SLOWLY = 14.4 * 0.001, 6 * 0.001
-#: A share of rejected requests, and how many times that of a day before it must be.
-REJECTED, TIMES = 0.05, 5.0
-SHED, WAITING_BYTES, SILENT_SECONDS, MEMORY_BYTES = 0.01, 4 * _MIB, 30.0, 400 * _MIB
-#: Rows from which on it counts that they repeat.
-REPEATING_ROWS = 1000
-#: Minutes between a time and the same time of the day before, as far as the history reaches.
-_DAY = 24 * 60 - 30
+#: Between two looks further apart nobody knows whether a rule held: its time begins anew.
+_UNSEEN_SECONDS = 60.0
 
 HEADING = Text("Alerts", "Alertes")
 _NONE = Text("None of the rules holds now.", "Aucune règle n'est vérifiée en ce moment.")
 _NOTE = Text(
-    "The rules of monitoring/prometheus/alerts.yml, judged now by this server's own figures of 24 hours at "
-    "most; Prometheus wakes somebody once one has held for a while. Only it can tell of restarts, of memory "
-    "that grows, of outcomes, and of a server that is gone.",
-    "Les règles de monitoring/prometheus/alerts.yml, jugées maintenant d'après les chiffres de ce serveur, "
-    "24 heures au plus ; Prometheus réveille quelqu'un quand l'une dure. Lui seul voit les redémarrages, une "
-    "mémoire qui croît, les issues et un serveur disparu.",
+    "The rules of monitoring/prometheus/alerts.yml, judged by this server's own figures of 24 hours at most: "
+    "pending once one holds, firing once it has held for its time, of drift and memory as far as somebody "
+    "has looked at this tab. Prometheus alone wakes somebody, and tells of restarts, of memory that grows, "
+    "of outcomes, and of a server that is gone.",
+    "Les règles de monitoring/prometheus/alerts.yml, jugées d'après les chiffres de ce serveur, 24 heures au "
+    "plus : en attente dès que l'une est vérifiée, active quand elle l'est depuis son délai, pour la dérive "
+    "et la mémoire tant que quelqu'un regarde cet onglet. Seul Prometheus réveille quelqu'un et voit les "
+    "redémarrages, une mémoire qui croît, les issues et un serveur disparu.",
 )
 _NO_HISTORY = Text("without a log not known", "inconnu sans journal")
 _NOTHING_YET = Text("nothing to judge yet", "rien à juger encore")
-_OF, _UNDER = Text("{few} of {all}", "{few} sur {all}"), Text("under {count}", "moins de {count}")
 _LIMIT = Text("{figure}, limit {limit}", f"{{figure}}, limite{NBSP}: {{limit}}")
 _PAGE, _TICKET = Text("wakes somebody", "réveille quelqu'un"), Text("ticket", "ticket")
-_DASH = Text.same("\N{EN DASH}")
-_SLOW = Text("Slower than 5 ms: {over}", f"Plus de 5 ms{NBSP}: {{over}}")
-_FAILED = Text("Answered with an error of the server: {over}", f"Erreurs du serveur{NBSP}: {{over}}")
-_HOUR = Text("last hour and last 5 minutes", "dernière heure et 5 dernières minutes")
-_HOURS = Text("last 6 hours and last 30 minutes", "6 dernières heures et 30 dernières minutes")
-_LOOK_AT_CPU = Text(
-    "Look at CPU per worker and requests in flight; more workers, or a slower neighbour to move.",
-    "Regardez le CPU par processus et les requêtes en cours ; plus de processus, ou un voisin à déplacer.",
-)
-_LOOK_AT_5XX = Text(
-    "503 is overload, draining or a strict log that cannot be written; 500 leaves a traceback on standard "
-    "error.",
-    "503 : surcharge, arrêt en cours ou journal strict impossible à écrire ; 500 laisse une trace sur la "
-    "sortie d'erreur.",
-)
-_ASK_SENDER = Text(
-    "Compare with training (python -m monitoring report); ask who sends the feature.",
-    "Comparez à l'entraînement (python -m monitoring report) ; demandez à qui envoie la donnée.",
-)
+_FIRING = Text("firing", "active")
+_PENDING = Text("pending, {held} of {wait} minutes", "en attente, {held} minutes sur {wait}")
 
 
-class Seen(NamedTuple):
-    """What is judged: a look at the metrics, the minutes of a day (None without a log), and what time it is.
+class State(NamedTuple):
+    """What is known of a rule now: None of one without a history, and for how many minutes it has held."""
 
-    `now` is the number of the running minute since the epoch.
-    """
+    rule: Rule
+    found: Judged | None
+    held: float = 0.0
 
-    look: MetricsSample
-    minutes: Sequence[Minute] | None
-    now: int
+    @property
+    def is_firing(self) -> bool:
+        """Whether it holds, and has held for its time."""
+        return self.holds and self.held >= self.rule.wait
 
-
-class Judged(NamedTuple):
-    """How far a rule is from its limit; `holds` is None where nothing is known of it."""
-
-    holds: bool | None
-    figure: Text = _DASH
-    limit: Text = _DASH
-    of: str = ""
+    @property
+    def holds(self) -> bool:
+        """Whether it holds now."""
+        return self.found is not None and self.found.holds
 
 
-class Rule(NamedTuple):
-    """One alert of the shipped rules: how urgent it is, what it says, and what to do."""
+class Alerts:
+    """Judges every rule at each look; `features` are the words of the model's inputs by name."""
 
-    alert: str
-    wakes: bool
-    name: Text
-    action: Text
-    judge: Callable[[Seen], Judged]
+    def __init__(self, features: Mapping[str, Text]) -> None:
+        self._features = features
+        self._since: dict[str, float] = {}
+        self._looked = float("-inf")
 
+    def html(self, seen: Seen) -> str:
+        """The content of the card: what fires, what is pending, then the others, each with its figure."""
+        states = sorted(self.states(seen), key=lambda state: (not state.is_firing, not state.holds))
+        said = "" if states[0].holds else tag("p", _NONE)
+        entries = "".join(map(self._entry, states))
+        return f'{said}<ul class="alerts">{entries}</ul>{tag("p", _NOTE, class_="note")}'
 
-def _over(seen: Seen, first: int, last: int = 0) -> list[Minute]:
-    """The minutes from so many ago to so many ago, the running one being the first of these."""
-    return [m for m in seen.minutes or () if seen.now - first < m.at <= seen.now - last]
+    def states(self, seen: Seen) -> list[State]:
+        """What each rule says of what is seen now."""
+        if seen.look.at - self._looked > _UNSEEN_SECONDS:
+            self._since.clear()
+        self._looked = seen.look.at
+        return [self._state(rule, seen) for rule in RULES]
 
+    def _state(self, rule: Rule, seen: Seen) -> State:
+        if rule.of_history and seen.minutes is None:
+            return State(rule, None)
+        found = rule.judge(seen)
+        if not found.holds:
+            self._since.pop(rule.alert, None)
+            return State(rule, found)
+        since = self._since.setdefault(rule.alert, seen.look.at)
+        looked = (seen.look.at - since) / 60
+        held = _held(rule, seen) if rule.of_history else max(found.held, looked)
+        return State(rule, found, held)
 
-def _share(minutes: Sequence[Minute], part: str, whole: str = "scored") -> float | None:
-    total = sum(getattr(minute, whole) for minute in minutes)
-    return sum(getattr(minute, part) for minute in minutes) / total if total else None
-
-
-def _judged(figure: float | None, limit: float, words: Callable[[float], Text]) -> Judged:
-    if figure is None:
-        return Judged(False, _DASH, words(limit))
-    return Judged(figure > limit, words(figure), words(limit))
-
-
-def _burn(part: str, long: int, short: int, limit: float) -> Callable[[Seen], Judged]:
-    """A budget burns where a share is too high both for long and just now."""
-
-    def judge(seen: Seen) -> Judged:
-        if seen.minutes is None:
-            return Judged(None)
-        shares = [_share(_over(seen, minutes), part) for minutes in (long, short)]
-        known = [share for share in shares if share is not None]
-        return _judged(min(known) if len(known) == 2 else None, limit, lambda share: percent(share, 2))
-
-    return judge
-
-
-def _rejects(seen: Seen) -> Judged:
-    if seen.minutes is None:
-        return Judged(None)
-    before = _share(_over(seen, _DAY + 30, _DAY), "rejected") or 0.0
-    return _judged(_share(_over(seen, 30), "rejected"), max(REJECTED, TIMES * before), percent)
-
-
-def _sheds(seen: Seen) -> Judged:
-    if seen.minutes is None:
-        return Judged(None)
-    return _judged(_share(_over(seen, 5), "shed", "requests"), SHED, percent)
+    def _entry(self, state: State) -> str:
+        rule, found = state.rule, state.found or Judged(holds=False)
+        name = joined([rule.name, self._features.get(found.of, EMPTY)], ": ")
+        figure = _LIMIT.put(figure=found.figure, limit=found.limit)
+        if found.figure is DASH:
+            figure = _NO_HISTORY if state.found is None else _NOTHING_YET
+        kind = ' class="firing"' if state.is_firing else ' class="pending"' if state.holds else ""
+        more = tag("small", _more(state)) if state.holds else ""
+        return f"<li{kind}>{tag('span', name)}{tag('span', figure, class_='figure')}{more}</li>"
 
 
-def _drops(seen: Seen) -> Judged:
-    if seen.minutes is None:
-        return Judged(None)
-    return _judged(float(sum(minute.dropped for minute in _over(seen, 5))), 0.0, _count)
+def _held(rule: Rule, seen: Seen) -> int:
+    """For how many minutes a rule has held, no more than it has to, as the history tells."""
+    for ago in range(1, rule.wait + 1):
+        if not rule.judge(seen._replace(now=seen.now - ago)).holds:
+            return ago - 1
+    return rule.wait
 
 
-def _waits(seen: Seen) -> Judged:
-    """As the least of two minutes, and of this moment."""
-    now = seen.look.single.get("hotrow_log_queue_bytes", 0.0)
-    waited = [float(minute.waiting_bytes) for minute in _over(seen, 2)]
-    return _judged(min([now, *waited]), WAITING_BYTES, _mebibytes)
-
-
-def _single(name: str, limit: float) -> Callable[[Seen], Judged]:
-    return lambda seen: _judged(seen.look.single.get(name), limit, _seconds)
-
-
-def _memory(seen: Seen) -> Judged:
-    return _judged(max(seen.look.memory.values(), default=0.0), MEMORY_BYTES, _mebibytes)
-
-
-def _repeats(seen: Seen) -> Judged:
-    rows = seen.look.single.get("hotrow_drift_rows")
-    if rows is None:  # no reference
-        return Judged(False)
-    independent = seen.look.single.get("hotrow_drift_independent_rows", rows)
-    limit = _UNDER.put(count=_OF.put(few=_count(MIN_ROWS), all=_count(REPEATING_ROWS)))
-    figure = _OF.put(few=_count(independent), all=_count(rows))
-    return Judged(rows >= REPEATING_ROWS and independent < MIN_ROWS, figure, limit)
-
-
-def _strongest(shifts: Callable[[MetricsSample], Sequence[Shifted]]) -> Callable[[Seen], Judged]:
-    """The strongest drift of a kind, in parts of its limit."""
-
-    def judge(seen: Seen) -> Judged:
-        found = max(shifts(seen.look), key=lambda shifted: shifted.strength, default=None)
-        if found is None:
-            return Judged(False)
-        limit = 0.0 if found.limit == float("inf") else found.limit
-        return Judged(found.strength > 1.0, _psi(found.psi), _psi(limit) if limit else _DASH, found.feature)
-
-    return judge
-
-
-def _values(look: MetricsSample) -> list[Shifted]:
-    return [shifted for shifted in look.drift if shifted.feature and not shifted.missing]
-
-
-def _missing(look: MetricsSample) -> list[Shifted]:
-    return [shifted for shifted in look.drift if shifted.feature and shifted.missing]
-
-
-def _score(look: MetricsSample) -> list[Shifted]:
-    return [shifted for shifted in look.drift if not shifted.feature]
-
-
-def _count(figure: float) -> Text:
-    return Text.figures(f"{figure:,.0f}")
-
-
-def _seconds(figure: float) -> Text:
-    return Text.figures(f"{figure:.1f}{NBSP}s")
-
-
-def _mebibytes(figure: float) -> Text:
-    size = Text.figures(f"{figure / _MIB:,.1f}")
-    return Text(f"{size.en}{NBSP}MiB", f"{size.fr}{NBSP}Mio")
-
-
-def _psi(figure: float) -> Text:
-    return Text.figures(f"PSI {figure:.3f}")
-
-
-RULES = (
-    Rule(
-        "HotrowLatencyBudgetBurnsFast",
-        True,
-        _SLOW.put(over=_HOUR),
-        _LOOK_AT_CPU,
-        _burn("slow", 60, 5, FAST),
-    ),
-    Rule(
-        "HotrowLatencyBudgetBurnsSlowly",
-        False,
-        _SLOW.put(over=_HOURS),
-        _LOOK_AT_CPU,
-        _burn("slow", 360, 30, SLOWLY),
-    ),
-    Rule(
-        "HotrowErrorBudgetBurnsFast",
-        True,
-        _FAILED.put(over=_HOUR),
-        _LOOK_AT_5XX,
-        _burn("failed", 60, 5, FAST),
-    ),
-    Rule(
-        "HotrowErrorBudgetBurnsSlowly",
-        False,
-        _FAILED.put(over=_HOURS),
-        _LOOK_AT_5XX,
-        _burn("failed", 360, 30, SLOWLY),
-    ),
-    Rule(
-        "HotrowRejectsMore",
-        False,
-        Text("Not taken by the model (4xx): last 30 minutes", "Refusées par le modèle (4xx) : 30 minutes"),
-        Text(
-            "The responses name the fields; ask who sends them what changed.",
-            "Les réponses nomment les champs ; demandez à qui les envoie ce qui a changé.",
-        ),
-        _rejects,
-    ),
-    Rule(
-        "HotrowSheds",
-        False,
-        Text(
-            "Refused to protect the others: last 5 minutes", "Écartées pour protéger les autres : 5 minutes"
-        ),
-        Text(
-            "Add workers or machines, or have clients keep to their rate.",
-            "Ajoutez des processus ou des machines, ou faites ralentir les clients.",
-        ),
-        _sheds,
-    ),
-    Rule(
-        "HotrowFeatureDrifts",
-        False,
-        Text("A feature drifts", "Une donnée dérive"),
-        _ASK_SENDER,
-        _strongest(_values),
-    ),
-    Rule(
-        "HotrowFeatureGoesMissing",
-        False,
-        Text("A feature is missing more, or less, often", "Une donnée manque plus, ou moins, souvent"),
-        _ASK_SENDER,
-        _strongest(_missing),
-    ),
-    Rule(
-        "HotrowUnseenValues",
-        False,
-        Text("Values that training never saw", "Des valeurs jamais vues à l'entraînement"),
-        Text(
-            "The model guesses there; train again with such rows or refuse them.",
-            "Le modèle y devine ; entraînez-le avec de telles lignes ou refusez-les.",
-        ),
-        _strongest(lambda look: look.unseen),
-    ),
-    Rule(
-        "HotrowScoreDrifts",
-        False,
-        Text("The score drifts", "Le score dérive"),
-        Text(
-            "The limit was chosen for other scores; see which features moved.",
-            "La limite a été choisie pour d'autres scores ; voyez quelles données ont bougé.",
-        ),
-        _strongest(_score),
-    ),
-    Rule(
-        "HotrowRowsRepeat",
-        False,
-        Text("Rows repeat: how many tell something new", "Lignes répétées : combien apportent du nouveau"),
-        Text(
-            "Drift is not judged by them; ask who sends one request again and again.",
-            "La dérive n'est pas jugée par elles ; demandez qui répète la même requête.",
-        ),
-        _repeats,
-    ),
-    Rule(
-        "HotrowLogDrops",
-        True,
-        Text("Lines of the log lost: last 5 minutes", "Lignes du journal perdues : 5 minutes"),
-        Text(
-            "Make room on the disk, or give HOTROW_LOG_QUEUE_BYTES more.",
-            "Faites de la place sur le disque, ou augmentez HOTROW_LOG_QUEUE_BYTES.",
-        ),
-        _drops,
-    ),
-    Rule(
-        "HotrowLogWaits",
-        True,
-        Text("Lines of the log wait for two minutes", "Lignes du journal en attente depuis deux minutes"),
-        Text(
-            "The disk is full, slow or gone; lines are dropped at HOTROW_LOG_QUEUE_BYTES.",
-            "Le disque est plein, lent ou absent ; au-delà de HOTROW_LOG_QUEUE_BYTES des lignes se perdent.",
-        ),
-        _waits,
-    ),
-    Rule(
-        "HotrowLogStands",
-        True,
-        Text("The oldest line waits to be written", "La plus ancienne ligne attend d'être écrite"),
-        Text(
-            "Its disk, or what writes it, stands still; standard error says why.",
-            "Son disque, ou ce qui l'écrit, est arrêté ; la sortie d'erreur dit pourquoi.",
-        ),
-        _single("hotrow_log_oldest_unwritten_seconds", SILENT_SECONDS),
-    ),
-    Rule(
-        "HotrowObserverDown",
-        True,
-        Text("What writes the log is silent", "Ce qui écrit le journal se tait"),
-        Text(
-            "Answers go on and wait in memory; standard error says why.",
-            "Les réponses continuent et attendent en mémoire ; la sortie d'erreur dit pourquoi.",
-        ),
-        _single("hotrow_observer_silent_seconds", SILENT_SECONDS),
-    ),
-    Rule(
-        "HotrowMemoryHigh",
-        False,
-        Text("Memory of a worker", "Mémoire d'un processus"),
-        Text(
-            "Restart the worker and look for what grew.",
-            "Redémarrez le processus et cherchez ce qui a grossi.",
-        ),
-        _memory,
-    ),
-)
-
-
-def alerts_html(seen: Seen, features: Mapping[str, Text]) -> str:
-    """The content of the card: what holds first, with what to do, then the others, each with its figure.
-
-    `features` are the words of the model's inputs by name.
-    """
-    judged = [(rule, rule.judge(seen)) for rule in RULES]
-    judged.sort(key=lambda pair: not pair[1].holds)
-    said = "" if judged[0][1].holds else tag("p", _NONE)
-    entries = "".join(_entry(rule, found, features) for rule, found in judged)
-    return f'{said}<ul class="alerts">{entries}</ul>{tag("p", _NOTE, class_="note")}'
-
-
-def _entry(rule: Rule, found: Judged, features: Mapping[str, Text]) -> str:
-    name = joined([rule.name, features.get(found.of, EMPTY)], ": ")
-    figure = _LIMIT.put(figure=found.figure, limit=found.limit)
-    if found.figure is _DASH:
-        figure = _NO_HISTORY if found.holds is None else _NOTHING_YET
-    urgency = _PAGE if rule.wakes else _TICKET
-    more = tag("small", joined([rule.action, Text.same(rule.alert), urgency], " · ")) if found.holds else ""
-    kind = ' class="holds"' if found.holds else ""
-    return f"<li{kind}>{tag('span', name)}{tag('span', figure, class_='figure')}{more}</li>"
+def _more(state: State) -> Text:
+    rule = state.rule
+    pending = _PENDING.put(held=str(int(state.held)), wait=str(rule.wait))
+    known = _FIRING if state.is_firing else pending
+    return joined(
+        [known.sentence(), rule.action, Text.same(rule.alert), _PAGE if rule.wakes else _TICKET], " · "
+    )

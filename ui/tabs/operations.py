@@ -14,8 +14,9 @@ from server.model.bundle import PARITY_FILE, Bundle
 from server.scoring.service import Service
 from ui.drawing.histogram import bars_html, histogram
 from ui.drawing.plots import trend
+from ui.tabs.alert_rules import Seen
 from ui.tabs.alerts import HEADING as HEADING_OF_ALERTS
-from ui.tabs.alerts import Seen, alerts_html
+from ui.tabs.alerts import Alerts
 from ui.tabs.arms import HEADING, arms_html
 from ui.tabs.day import Day
 from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
@@ -110,7 +111,7 @@ class Operations:
         self._service, self._count_reviews = service, count_reviews
         self._overrides = (0, 0)
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
-        self._features = {f.name: self._labels.label(f) for f in bundle.schema.features}
+        self._alerts = Alerts({f.name: self._labels.label(f) for f in bundle.schema.features})
         self._bands = bands_of(bundle)
         self._parity = parity_sentence(bundle.read_json(PARITY_FILE))
         self._looks: deque[MetricsSample] = deque(maxlen=_KEPT)
@@ -148,7 +149,7 @@ class Operations:
     def _drawn(self) -> str:
         seen = Seen(self._looks[-1], self._day.until_now() if self._day else None, int(time.time() // 60))
         cards = (
-            self._card("whole", HEADING_OF_ALERTS, alerts_html(seen, self._features)),
+            self._card("whole", HEADING_OF_ALERTS, self._alerts.html(seen)),
             self._card("wide", _RATE, self._rates()),
             self._card("wide", _LATENCY, self._latencies()),
             *([self._day.html(self._labels, self._bundle.schema)] if self._day is not None else []),
