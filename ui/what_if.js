@@ -1,8 +1,8 @@
 // Behind the sliders. Each has a box to type into, and the case's own value among its stops.
 // A case is the texts of a form by feature name. The left one is what
 // is compared with, the right one what the sliders make of it. Of what is asked while an
-// answer is under way, the last counts; the verdict, the reasons and the change that
-// would turn it are asked for apart, so that none waits for another.
+// answer is under way, the last counts. The verdict is asked for at once; the reasons and
+// the change that would turn it follow when the sliders rest, and never keep a verdict waiting.
 const root = element.querySelector(".what-if");
 const rows = new Map([...root.querySelectorAll(".slider")].map((row) => [row.dataset.feature, row]));
 const [left, right] = [root.querySelector("#left"), root.querySelector("#right")];
@@ -10,26 +10,48 @@ const choice = root.querySelector("#compare-with");
 const now = root.querySelector(".now");
 const body = (texts) => JSON.stringify({ texts });
 
+const [flip, why] = [root.querySelector("#flip"), root.querySelector("#what-if-why")];
+// Reasons and changes cost the server many times a verdict: they are asked for once the case rests.
+const REST_MS = 120;
+
 let base = {};
 let texts = {};
 let decided = null;
 let kept = 0;
+let resting = 0;
 
 const show = hotrow.latest(async (asked) => {
   const { html, said, whole } = await hotrow.post("page/what-if", body(asked));
   right.innerHTML = html;
   now.innerHTML = said;
   hotrow.tell(() => [...now.children].map((node) => node.textContent).join(", "));
-  if (!whole) return;
+  if (whole) resting = setTimeout(follow, REST_MS, asked);
+});
+const follow = (asked) => {
   turn(asked);
   explain(asked);
-});
+};
 const turn = hotrow.latest(async (asked) => {
-  root.querySelector("#flip").innerHTML = (await hotrow.post("page/flip", body(asked))).html;
+  const { html } = await hotrow.post("page/flip", body(asked));
+  if (asked === texts) come(flip, html);
 });
 const explain = hotrow.latest(async (asked) => {
-  root.querySelector("#what-if-why").innerHTML = (await hotrow.post("page/reasons", body(asked))).html;
+  const { html } = await hotrow.post("page/reasons", body(asked));
+  if (asked === texts) come(why, html);
 });
+
+function come(place, html) {
+  place.inert = false;
+  place.innerHTML = html;
+}
+
+// What stands there of the case before can be pressed no more.
+function ask(changed) {
+  texts = changed;
+  clearTimeout(resting);
+  flip.inert = why.inert = true;
+  show(texts);
+}
 const showLeft = hotrow.latest(async (asked) => {
   left.innerHTML = (await hotrow.post("page/what-if", body(asked))).html;
 });
@@ -89,7 +111,7 @@ function become(changed) {
   texts = { ...changed };
   root.classList.add("begun");
   for (const [name, row] of rows) place(name, row);
-  show(texts);
+  ask(texts);
 }
 
 function start(changed) {
@@ -116,20 +138,18 @@ root.addEventListener("input", ({ target }) => {
   const stops = stopsOf.get(name);
   const control = row.querySelector("select, [type=range]");
   const without = target.classList.contains("is-unknown") && target.checked;
-  texts = { ...texts, [name]: without ? "" : stops ? String(stops[control.value]) : control.value };
+  ask({ ...texts, [name]: without ? "" : stops ? String(stops[control.value]) : control.value });
   row.classList.toggle("without", without);
   if (row.querySelector(".is-unknown")) row.querySelector(".is-unknown").checked = without;
   tell(name, row);
-  show(texts);
 });
 
 root.addEventListener("change", ({ target }) => {
   const row = target.closest(".slider");
   if (!row || !target.classList.contains("typed")) return;
   const name = row.dataset.feature;
-  texts = { ...texts, [name]: hotrow.canonical(hotrow.bare(target.value, row)) };
+  ask({ ...texts, [name]: hotrow.canonical(hotrow.bare(target.value, row)) });
   place(name, row);
-  show(texts);
 });
 
 choice.addEventListener("change", () => {
