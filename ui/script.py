@@ -93,6 +93,7 @@ LATER_WORDS = {
             "expected the first limit to be at least {least}: below it the policy asks for no more inputs",
             "attendu : une première limite d'au moins {least}, sous laquelle la politique n'exige rien",
         ),
+        "cost_range": Text("expected costs of 0 or more", "attendu : des coûts d'au moins 0"),
         "cost_of": Text(
             "Expected cost a case: {now} now, {then} then.",
             f"Coût attendu par cas{NBSP}: {{now}} maintenant, {{then}} alors.",

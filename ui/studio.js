@@ -5,8 +5,10 @@ const root = document.querySelector(".studio");
 const part = (name) => root.querySelector(name);
 const LISTED = 20;
 let told = null;
+let weighed = ""; // what the downloaded part says of the costs, as a comment
 let file = null;
 let limits = [];
+let costs = []; // of a missed case, of a false alarm
 let source = "log";
 
 const inLanguage = (words) => words[hotrow.language === "fr" ? 1 : 0];
@@ -40,7 +42,8 @@ function sources() {
   part("#studio-cases").replaceChildren(...options.map(([value, words]) => new Option(words, value, false, value === source)));
 }
 
-const numbers = () => [...root.querySelectorAll("input[type=number]")];
+const numbers = () => [...root.querySelectorAll(".limits input[type=number]")];
+const prices = () => [...root.querySelectorAll(".prices input")];
 const sliders = () => [...root.querySelectorAll("input[type=range]")];
 
 function place(except) {
@@ -48,18 +51,20 @@ function place(except) {
     if (numbers()[i] !== except) numbers()[i].value = String(Number((100 * limit).toPrecision(6)));
     sliders()[i].value = String(100 * limit);
   }
+  for (const [i, cost] of costs.entries()) if (prices()[i] !== except) prices()[i].value = cost ? String(cost) : "";
 }
 
 function problem() {
   if (limits.some((limit) => !(limit > 0 && limit < 1))) return hotrow.say("limit_range");
   if (limits.some((limit, i) => i && limit <= limits[i - 1])) return hotrow.say("limit_order");
   if (limits[0] < told.least) return hotrow.say("limit_least", { least: share(told.least) });
+  if (!costs.every((cost) => cost >= 0 && cost < Infinity)) return hotrow.say("cost_range");
   return "";
 }
 
 // By the model's own probabilities: who is given the first decision fails with them, who is given the last with the rest.
 function costOf(cases, decide) {
-  const [missed, alarm] = told.costs;
+  const [missed, alarm] = costs;
   const [first, last] = [told.bands[0], told.bands.at(-1)];
   return cases.reduce((sum, one) => sum + (decide(one) === first ? one.probability * missed : decide(one) === last ? (1 - one.probability) * alarm : 0), 0) / cases.length;
 }
@@ -69,9 +74,10 @@ function draw() {
   part(".problem").textContent = wrong;
   part(".save").disabled = Boolean(wrong);
   const cases = source === "file" ? filed() : logged();
+  weighed = "";
   const shown = !wrong && cases.length > 0;
   for (const node of root.querySelectorAll(".scroll, .cost, .flips, h3, .basis")) node.hidden = !shown;
-  if (!told.costs.some(Boolean)) part(".cost").hidden = part(".basis").hidden = true; // nobody said what mistakes cost
+  if (!costs.some(Boolean)) part(".cost").hidden = part(".basis").hidden = true; // nobody said what mistakes cost
   part(".count").textContent = cases.length ? "" : hotrow.say("no_cases");
   if (shown) count(cases);
 }
@@ -84,9 +90,11 @@ function count(cases) {
   };
   const [now, then] = [tally((one) => one.decision), tally(decisionAt)];
   part("tbody").replaceChildren(...Object.keys(told.decisions).map((name) => row(name, now[name] ?? 0, then[name] ?? 0, cases.length)));
-  const cost = (decide) => hotrow.number(costOf(cases, decide), { minimumFractionDigits: 3, maximumFractionDigits: 3 });
-  part(".cost").textContent = hotrow.say("cost_of", { now: cost((one) => one.decision), then: cost(decisionAt) });
-  part(".basis").textContent = hotrow.say("cost_basis", { missed: hotrow.number(told.costs[0]), alarm: hotrow.number(told.costs[1]) });
+  const [before, after] = [(one) => one.decision, decisionAt].map((decide) => costOf(cases, decide));
+  const figure = (cost) => hotrow.number(cost, { minimumFractionDigits: 3, maximumFractionDigits: 3 });
+  part(".cost").textContent = hotrow.say("cost_of", { now: figure(before), then: figure(after) });
+  part(".basis").textContent = hotrow.say("cost_basis", { missed: hotrow.number(costs[0]), alarm: hotrow.number(costs[1]) });
+  weighed = costs.some(Boolean) ? `# Limits weighed on ${cases.length} cases, a missed case as ${costs[0]}, a false alarm as ${costs[1]}: ${after.toFixed(3)} a case, ${before.toFixed(3)} before.\n` : "";
   flips(cases.filter((one) => decisionAt(one) !== one.decision));
 }
 
@@ -120,20 +128,21 @@ function flips(cases) {
   );
 }
 
-// The part of a description file (export --describe) that says these limits.
+// The part of a description file (export --describe) that says these limits. A description has limits or costs, never
+// both, so the costs are a comment: YAML has them, and takes JSON as it is.
 function save() {
   const { decisions, policy } = told.description;
   const bands = policy?.bands?.map((band, i) => (i < limits.length ? { ...band, below: limits[i] } : band));
   const content = { decisions, ...(bands ? {} : { threshold: limits[0] }), ...(policy ? { policy: { ...policy, ...(bands ? { bands } : {}) } } : {}) };
-  hotrow.save("policy.json", [`${JSON.stringify(content, null, 2)}\n`], "application/json");
+  hotrow.save("policy.yaml", [weighed, `${JSON.stringify(content, null, 2)}\n`], "application/yaml");
 }
 
-function moved(event) {
-  const all = event.target.type === "range" ? sliders() : numbers();
-  const i = all.indexOf(event.target);
-  if (i < 0) return;
-  limits[i] = event.target.value.trim() === "" ? NaN : Number(event.target.value) / 100;
-  place(event.target);
+function moved({ target }) {
+  const [limit, price] = [(target.type === "range" ? sliders() : numbers()).indexOf(target), prices().indexOf(target)];
+  if (limit >= 0) limits[limit] = target.value.trim() === "" ? NaN : Number(target.value) / 100;
+  else if (price >= 0) costs[price] = target.validity.badInput ? NaN : Number(target.value);
+  else return;
+  place(target);
   draw();
 }
 
@@ -147,7 +156,7 @@ root.addEventListener("click", (event) => {
   const kinds = event.target.classList;
   if (kinds.contains("save")) save();
   if (kinds.contains("back")) {
-    limits = [...told.limits];
+    [limits, costs] = [[...told.limits], [...told.costs]];
     place();
     draw();
   }
@@ -165,7 +174,7 @@ export function show(answer, scored) {
     root.hidden = false;
   }
   [told, file] = [answer, scored];
-  if (!limits.length) limits = [...told.limits];
+  if (!limits.length) [limits, costs] = [[...told.limits], [...told.costs]];
   if (!file) source = "log";
   else if (!told.cases.length) source = "file";
   sources();

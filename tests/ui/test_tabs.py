@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
+from export.reading.describe import document_of
 from export.reading.description import check_document, checked_policy
 from server.model.bundle import Bundle, Decision
 from server.model.judge import Judge
@@ -488,7 +489,7 @@ def test_model_tab_has_proof_plots_and_card(open_page: Visit) -> None:
     expect(page.get_by_role("heading", name="Credit default risk")).to_be_visible()
 
 
-def test_moved_limit_says_who_would_be_decided_otherwise(open_page: Visit) -> None:
+def test_moved_limit_says_who_would_be_decided_otherwise(open_page: Visit, tmp_path: Path) -> None:
     """And by how many, as a judge with that limit decides; nothing of it is logged or published."""
     page, bundle = open_page.page, Bundle.load(CREDIT)
     rows = bundle.golden_fields()
@@ -526,6 +527,17 @@ def test_moved_limit_says_who_would_be_decided_otherwise(open_page: Visit) -> No
     shown = [cell.split(" ")[0] for cell in studio.locator("tbody td:nth-child(3)").all_inner_texts()]
     assert [int(count) for count in shown] == counts[1].tolist()
     expect(studio.locator(".flips li").first).to_contain_text("Refused → Accepted")
+    # What a mistake costs is typed; it is expected of the accepted who fail, and of the refused who do not.
+    missed = page.get_by_label("Cost of a missed default")
+    expect(missed).to_have_value("10")
+    missed.fill("-1")
+    expect(studio.locator(".problem")).to_have_text("expected costs of 0 or more")
+    missed.fill("5")
+    expected = np.select(
+        [decided_by[1] == 0, decided_by[1] == 1], [5 * probabilities, 1 - probabilities]
+    ).mean()
+    expect(studio.locator(".cost")).to_contain_text(f"{expected:.3f} then.")
+    expect(studio.locator(".basis")).to_contain_text("5 for a missed case")
     assert_accessible(open_page, "limit studio")
     page.set_viewport_size({"width": 390, "height": 844})
     assert studio.evaluate("node => node.getBoundingClientRect().right") <= 390
@@ -534,14 +546,18 @@ def test_moved_limit_says_who_would_be_decided_otherwise(open_page: Visit) -> No
     page.screenshot(path=OUTPUT / "page-studio.png")
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Download the policy part").click()
-    part = json.loads(waiting.value.path().read_text())
+    assert waiting.value.suggested_filename == "policy.yaml"
+    written = waiting.value.path().rename(tmp_path / "policy.yaml")
+    assert written.read_text().startswith(f"# Limits weighed on {len(rows)} cases, a missed case as 5, ")
+    part = document_of(written)
     assert part["threshold"] == 0.2
     assert part["policy"] == bundle.manifest["policy"]
     check_document(part)  # the next export takes it
     weighed = Decision(part["threshold"], *part["decisions"])
     assert checked_policy(part, weighed, SCHEMA) == weighed
-    page.get_by_role("button", name="Back to the limits of the model").click()
+    page.get_by_role("button", name="Back to the limits and costs of the model").click()
     expect(limit).to_have_value("9.6644")
+    expect(missed).to_have_value("10")
     expect(studio.locator(".count")).to_contain_text("Decided otherwise: 0.")
 
 

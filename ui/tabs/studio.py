@@ -16,6 +16,7 @@ from server.model.logged_rows import is_batch, logged_rows
 from server.model.policy import NEEDED, UNUSUAL
 from server.model.row_names import name_of_row
 from server.scoring.service import Service
+from ui.words.bands import bands_of
 from ui.words.text import NBSP, Text, table, tag
 from ui.words.wording import Wording, because, decided
 
@@ -32,7 +33,9 @@ _LEAD = Text(
 _CASES = Text("Cases", "Cas")
 _BETWEEN = Text("From {low} to {high} at", "De {low} à {high} à partir de")
 _PERCENT = Text.same(f"{NBSP}%")
-_BACK = Text("Back to the limits of the model", "Revenir aux limites du modèle")
+_COST = Text("Cost of {mistake}", f"Coût{NBSP}: {{mistake}}")
+_MISTAKES = (Text("a missed case", "un cas manqué"), Text("a false alarm", "une fausse alerte"))
+_BACK = Text("Back to the limits and costs of the model", "Revenir aux limites et coûts du modèle")
 _SAVE = Text("Download the policy part", "Télécharger la partie politique")
 _HEADS = (
     Text("decision", "décision"),
@@ -48,12 +51,14 @@ class Studio:
 
     def __init__(self, service: Service, bundle: Bundle) -> None:
         self._service, self._bundle = service, bundle
-        policy = bundle.policy
-        self._bands = [band.decision for band in policy.bands] if policy else []
-        self._bands = self._bands or [bundle.decision.below, bundle.decision.otherwise]
-        limits = [band.below for band in policy.bands if band.below is not None] if policy else []
-        self._limits = limits or [bundle.decision.threshold]
-        self._words = decided(bundle, Wording.of(bundle))
+        self._limits = bundle.limits
+        self._bands = [band.decision for band in bands_of(bundle)]
+        wording = Wording.of(bundle)
+        self._words = decided(bundle, wording)
+        self._mistakes = [
+            said if said.en else general
+            for said, general in zip((wording.missed, wording.false_alarm), _MISTAKES, strict=True)
+        ]
         self._deciding = deciding(bundle)
 
     async def told(self) -> dict[str, Any]:
@@ -102,12 +107,21 @@ class Studio:
             f"{tag('h2', _HEADING)}{tag('p', _LEAD)}"
             f'<p class="source">{tag("label", _CASES, for_="studio-cases")}'
             f'<select id="studio-cases"></select></p>'
-            f'<div class="limits">{inputs}</div><p class="problem" role="alert"></p>'
+            f'<div class="limits">{inputs}</div><div class="prices">{self._prices()}</div>'
+            f'<p class="problem" role="alert"></p>'
             f"{table(_HEADING, _HEADS)}"
             f'<p class="cost"></p><p class="note basis"></p>{tag("h3", _FLIPS)}'
             f'<p class="count" role="status"></p><ul class="flips"></ul>'
             f'<p class="saves">{tag("button", _SAVE, type="button", class_="save primary")}'
             f"{tag('button', _BACK, type='button', class_='back')}</p>"
+        )
+
+    def _prices(self) -> str:
+        """What each of the two mistakes costs, to type: by the model's own costs until then."""
+        return "".join(
+            f"<p>{tag('label', _COST.put(mistake=mistake), for_=f'studio-cost-{i}')}"
+            f'<input type="number" id="studio-cost-{i}" min="0" step="any"></p>'
+            for i, mistake in enumerate(self._mistakes)
         )
 
     def _input(self, i: int) -> str:
