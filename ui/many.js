@@ -315,6 +315,7 @@ function tell() {
 
 function draw() {
   part(".spread").hidden = !result.counts.length;
+  if (!result.counts.length) return;
   const most = Math.max(...result.counts, 1);
   const total = result.counts.reduce((a, b) => a + b, 0);
   const percent = (i) => hotrow.say("percent", { value: hotrow.number((100 * i) / result.counts.length) });

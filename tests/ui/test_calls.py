@@ -407,7 +407,7 @@ def test_operations_show_the_metrics_and_ask_for_nothing_else(client: TestClient
     said = words_of(look(client))
     for words in (
         "requests a second",
-        "Scores and the limit",
+        "Scores and limits",
         "Drift, strongest first",
         "Worker 1",
         "Lines of the log lost: last 5 minutes 0, limit 0",

@@ -58,7 +58,7 @@ def evaluation_html(
     plots = [
         *([_roc(figures, curves["roc"], words)] if curves.get("roc") else []),
         *([_calibration(figures["calibration"]["bins"])] if "calibration" in figures else []),
-        *([_cost(figures, curves["cost"], bands, words)] if curves.get("cost") else []),
+        *([_cost(figures, curves["cost"], bands, words)] if curves.get("cost") and bands else []),
     ]
     rows = tag("p", _ROWS.put(count=Text.figures(f"{figures['rows']:,}")), class_="note")
     groups = "".join(

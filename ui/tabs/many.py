@@ -98,6 +98,7 @@ def many_html(model: ServedModel, most_rows: int) -> str:
     words = Wording.of(bundle)
     bands = bands_of(bundle)
     bars = looks(bands, [i / BINS for i in range(BINS + 1)]) if bands else []
+    spread = tag("h3", _DISTRIBUTION) + histogram(bands, "", _DISTRIBUTION) if bands else ""
     return (
         f'<div class="many" data-bars="{escape(json.dumps(bars))}" data-outcomes="{groups.outcomes}" '
         f'data-groups="{escape(json.dumps(groups.words))}" data-most="{most_rows}">'
@@ -114,7 +115,7 @@ def many_html(model: ServedModel, most_rows: int) -> str:
         f'<section class="sheet progress" hidden><progress max="1" value="0" aria-label="CSV"></progress>'
         f'<p role="status" class="state"></p>{tag("button", _STOP, type="button", class_="stop")}</section>'
         f'<section class="sheet summary" hidden><div class="figures" role="status"></div>'
-        f'<div class="spread">{tag("h3", _DISTRIBUTION)}{histogram(bands, "", _DISTRIBUTION)}</div>'
+        f'<div class="spread">{spread}</div>'
         f'<p class="saves">{tag("button", _SAVE, type="button", class_="save primary")}'
         f"{tag('button', _SAVE_WORKBOOK, type='button', class_='save-workbook')}</p></section>"
         f"{work_list_html()}</div>"

@@ -32,8 +32,9 @@ class Band(NamedTuple):
 
 def bands_of(bundle: Bundle) -> list[Band]:
     """The bands of a bundle's score, rising; none of a task without decisions."""
-    limits = bundle.limits
-    words = decided(bundle, Wording.of(bundle)) if limits else {}
+    if not (limits := bundle.limits):
+        return []
+    words = decided(bundle, Wording.of(bundle))
     ranges = pairwise([0.0, *limits, 1.0])
     return [
         Band(name, words[name], low, high, _style(i, len(limits)))
