@@ -12,8 +12,8 @@ KUSTOMIZE_VERSION := 4.5.4
 # What some tests use beside Python: a browser, Prometheus with promtool, load tools, judges.
 SYSTEM_PACKAGES := chromium prometheus prometheus-alertmanager wrk slowhttptest strace systemd openssl nginx-light haproxy openjdk-17-jdk-headless golang-go nodejs
 
-# What `make test-all` needs beside the system tools.
-ENVIRONMENTS := $(VENV)/dev .venv-foreign/bin/done .venv-evidently/bin/done .venv-ray/bin/done tests/foreign/node/node_modules
+# What `make test-all` needs of Python's.
+ENVIRONMENTS := $(VENV)/dev .venv-foreign/bin/done .venv-evidently/bin/done .venv-ray/bin/done
 
 # Where it is set every start of Python would compile the libraries anew: half of what it costs.
 unexport PYTHONDONTWRITEBYTECODE
@@ -32,13 +32,13 @@ run: $(VENV)/app ## serve a model (MODEL=models/credit) with its page at http://
 test: lint ## format, style, types, and the tests that need nothing but .venv (minutes)
 	@$(PYTEST) -m "not whole"
 
-test-all: $(ENVIRONMENTS) ## that and the rest: what .ci/run calls
+test-all: $(ENVIRONMENTS) foreign ## that and the rest: what .ci/run calls
 	@$(RUN) ruff format --check --quiet && $(RUN) ruff check --quiet
 	@# Types are looked at beside the tests. What these import is compiled first, once and not in each process.
 	@$(RUN) mypy & types=$$!; $(RUN) pytest --collect-only -q >/dev/null 2>&1; $(PYTEST); tests=$$?; \
 	    wait $$types || { echo "mypy found what stands above."; exit 1; }; exit $$tests
 
-environments: $(ENVIRONMENTS) ## everything that `make test-all` installs; with -j at once
+environments: $(ENVIRONMENTS) ## what `make test-all` installs of Python's; with -j at once
 
 coverage: $(VENV)/dev ## run the suite and write htmlcov/index.html
 	@$(RUN) pytest --cov --cov-report=term --cov-report=html
