@@ -29,6 +29,8 @@ from server.model.schema import Matrix
 from tests.support.export_models import rows, target, train_lightgbm, train_xgboost
 from tests.support.random_models import drawn_lightgbm, drawn_xgboost
 
+pytestmark = pytest.mark.whole
+
 
 def terms(conversion: Conversion, matrix: Matrix) -> npt.NDArray[np.float64]:
     """Ours, [n, K, F + 1]."""

@@ -36,6 +36,8 @@ from server.model.bundle import Bundle
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
 
+pytestmark = pytest.mark.whole
+
 ROWS = 400
 R = np.random.default_rng(11)
 NUMBERS, TEXTS = ["amount", "age", "count"], ["city", "job"]

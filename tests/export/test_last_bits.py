@@ -17,6 +17,8 @@ from export.xgboost.model import convert_xgboost
 from server.model.predictor import Predictor
 from tests.support.export_models import export
 
+pytestmark = pytest.mark.whole
+
 ROWS = np.random.default_rng(0).normal(size=(300, 3))
 HALF = (ROWS[:, 0] > 0).astype(float)
 

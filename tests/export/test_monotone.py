@@ -18,6 +18,8 @@ from server.model.schema import Feature, Matrix
 from tests.support.export_models import train_lightgbm, train_xgboost
 from tests.support.random_models import drawn_lightgbm
 
+pytestmark = pytest.mark.whole
+
 CONSTRAINTS = [1, -1, *[0] * 10]
 
 

@@ -30,6 +30,8 @@ from server.model.bundle import Bundle, Decision
 from server.model.predictor import Predictor
 from tests.support.export_models import export
 
+pytestmark = pytest.mark.whole
+
 R = np.random.default_rng(5)
 MATRIX = R.normal(size=(240, 3))
 TARGET = np.where(MATRIX[:, 0] + R.normal(size=240) > 0, "late", "good")
