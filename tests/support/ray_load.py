@@ -12,8 +12,9 @@ import orjson
 from tests.support.servers import address
 
 CONNECTIONS = 4
-#: Of a connection between two requests: the processors are needed for what is tested.
-PAUSE_SECONDS = 0.02
+#: Of a connection between two requests: one costs Ray's proxy and replica milliseconds of processor, for as
+#: long as the commands beside it take.
+PAUSE_SECONDS = 0.1
 
 
 class RawResponse(NamedTuple):
