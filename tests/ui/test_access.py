@@ -16,6 +16,8 @@ from ui.access.hosts import own_hosts
 from ui.access.login import MAX_REMEMBERED, MAX_TRIES, TRY_SECONDS, Tries
 from ui.access.login_file import logins_of
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:

@@ -25,6 +25,8 @@ from tests.support.certificates import Authority
 from tests.support.monitored import logged
 from tests.support.servers import eventually, exchange, post, serving
 
+pytestmark = pytest.mark.whole
+
 BODY = orjson.dumps(ROW)
 REQUEST = post("/predict", BODY)
 

@@ -17,6 +17,8 @@ from server.model.decoder import row_decoder
 from tests.support.bundles import ROW, rewritten
 from tests.support.servers import eventually, exchange, post, serving
 
+pytestmark = pytest.mark.whole
+
 #: One that is no name of Python's and one that the server itself knows.
 IGNORED = ("note", "joined at", "id")
 VALUES: list[Any] = ["Ann", None, True, 7, 1.5, [1, {"a": []}], {"b": None}, ""]
