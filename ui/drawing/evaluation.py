@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ui.drawing.plots import Axis, Line, percent_ticks, plot
-from ui.words.bands import Band, limits_in_words
+from ui.words.bands import ScoreBand, limits_in_words
 from ui.words.text import Text, table, tag
 from ui.words.wording import Wording, percent
 
@@ -51,7 +51,7 @@ _ROWS = Text("{count} held-out cases.", "{count} cas mis de côté.")
 
 
 def evaluation_html(
-    figures: Mapping[str, Any], bands: Sequence[Band], french: Mapping[str, str], words: Wording
+    figures: Mapping[str, Any], bands: Sequence[ScoreBand], french: Mapping[str, str], words: Wording
 ) -> str:
     """What the held-out cases showed, as far as the bundle holds it; `french` names groups."""
     curves = figures.get("curves", {})
@@ -104,7 +104,7 @@ def _top(share: float) -> float:
 
 
 def _cost(
-    figures: Mapping[str, Any], points: list[dict[str, float]], bands: Sequence[Band], words: Wording
+    figures: Mapping[str, Any], points: list[dict[str, float]], bands: Sequence[ScoreBand], words: Wording
 ) -> str:
     # Beyond a few times the limit almost nobody is refused and the curve is flat.
     right = _top(4 * bands[-1].low)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from ui.words.bands import Band, band_at, key_html, limits_in_words
+from ui.words.bands import ScoreBand, band_at, key_html, limits_in_words
 from ui.words.text import NBSP, Text, attribute, joined, tag
 from ui.words.wording import percents
 
@@ -80,7 +80,7 @@ def ticks(limits: Sequence[float]) -> list[float]:
     return sorted(chosen)
 
 
-def gauge(probability: float | None, bands: Sequence[Band], *, name: Text, decision: str = "") -> str:
+def gauge(probability: float | None, bands: Sequence[ScoreBand], *, name: Text, decision: str = "") -> str:
     """The gauge as an `<svg>`; without a probability it shows the limits alone.
 
     `name` says of what the probability is. Its band is marked where it is what was decided.
@@ -106,7 +106,7 @@ def gauge(probability: float | None, bands: Sequence[Band], *, name: Text, decis
     return head + "".join(parts) + "</svg>" + (key_html(bands) if len(bands) > 2 else "")
 
 
-def figures_in_words(probability: float | None, bands: Sequence[Band]) -> list[Text]:
+def figures_in_words(probability: float | None, bands: Sequence[ScoreBand]) -> list[Text]:
     """The probability (a dash without one) and the limits, told apart."""
     if probability is None:
         return [_DASH, *limits_in_words(bands)]
@@ -127,7 +127,7 @@ def _point(where: float, radius: float) -> tuple[float, float]:
     return CENTRE_X + radius * math.cos(angle), CENTRE_Y - radius * math.sin(angle)
 
 
-def _zone(band: Band, top: float, *, is_here: bool) -> str:
+def _zone(band: ScoreBand, top: float, *, is_here: bool) -> str:
     """The arc of a band, with a gap at each limit."""
     start, end = place(band.low, top), place(band.high, top)
     start, end = start + 0.005 * (start > 0.0), end - 0.005 * (end < 1.0)

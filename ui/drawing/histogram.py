@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from ui.words.bands import Band, key_html
+from ui.words.bands import ScoreBand, key_html
 from ui.words.text import NBSP, Text, attribute
 
 _ENDS = '<div class="ends">' + "".join(f"<span>{p}{NBSP}%</span>" for p in (0, 25, 50, 75, 100)) + "</div>"
@@ -17,12 +17,12 @@ class Look(NamedTuple):
     ground: str
 
 
-def looks(bands: Sequence[Band], edges: Sequence[float]) -> list[Look]:
+def looks(bands: Sequence[ScoreBand], edges: Sequence[float]) -> list[Look]:
     """How the bar between each two edges is drawn."""
     return [_look(bands, low, high) for low, high in pairwise(edges)]
 
 
-def histogram(bands: Sequence[Band], bars: str, summary: Text) -> str:
+def histogram(bands: Sequence[ScoreBand], bars: str, summary: Text) -> str:
     """The bars in a frame with a line at each limit; `summary` tells them to those who do not see them.
 
     Without bars the frame is for a script to fill.
@@ -35,7 +35,7 @@ def histogram(bands: Sequence[Band], bars: str, summary: Text) -> str:
 
 
 def bars_html(
-    counts: Sequence[float], bands: Sequence[Band], edges: Sequence[float], titles: Sequence[Text]
+    counts: Sequence[float], bands: Sequence[ScoreBand], edges: Sequence[float], titles: Sequence[Text]
 ) -> str:
     """A bar for each count, between each two edges."""
     most = max([*counts, 1.0])
@@ -46,7 +46,7 @@ def bars_html(
     )
 
 
-def _look(bands: Sequence[Band], low: float, high: float) -> Look:
+def _look(bands: Sequence[ScoreBand], low: float, high: float) -> Look:
     within = [band for band in bands if band.low < high and band.high > low] or list(bands[-1:])
     middle = (low + high) / 2
     style = next((band.style for band in within if band.high > middle), within[-1].style)

@@ -17,7 +17,7 @@ _BETWEEN = Text("{decision}: {low} to {high}", f"{{decision}}{NBSP}: de {{low}} 
 _FROM = Text("{decision}: from {low}", f"{{decision}}{NBSP}: à partir de {{low}}")
 
 
-class Band(NamedTuple):
+class ScoreBand(NamedTuple):
     """What the score alone decides from a probability `low` to below `high`.
 
     `words` are the decision's, `style` the band's classes in the style sheet.
@@ -30,30 +30,30 @@ class Band(NamedTuple):
     style: str
 
 
-def bands_of(bundle: Bundle) -> list[Band]:
+def bands_of(bundle: Bundle) -> list[ScoreBand]:
     """The bands of a bundle's score, rising; none of a task without decisions."""
     if not (limits := bundle.limits):
         return []
     words = decided(bundle, Wording.of(bundle))
     ranges = pairwise([0.0, *limits, 1.0])
     return [
-        Band(name, words[name], low, high, _style(i, len(limits)))
+        ScoreBand(name, words[name], low, high, _style(i, len(limits)))
         for i, (name, (low, high)) in enumerate(zip(bundle.outcomes, ranges, strict=False))
     ]
 
 
-def band_at(bands: Sequence[Band], probability: float) -> Band:
+def band_at(bands: Sequence[ScoreBand], probability: float) -> ScoreBand:
     """The band that a probability lies in: from its lower limit on, as `Judge` has it."""
     return bands[bisect_right([band.low for band in bands[1:]], probability)]
 
 
-def limits_in_words(bands: Sequence[Band]) -> list[Text]:
+def limits_in_words(bands: Sequence[ScoreBand]) -> list[Text]:
     """The limits in percent, with as many decimals as it takes to tell them apart."""
     limits = [band.low for band in bands[1:]]
     return list(percents(*limits)) if limits else []
 
 
-def key_html(bands: Sequence[Band]) -> str:
+def key_html(bands: Sequence[ScoreBand]) -> str:
     """What each colour of a drawing stands for, and from where to where it goes."""
     limits = limits_in_words(bands)
     words = [_UNDER, *[_BETWEEN] * (len(bands) - 2), _FROM]
