@@ -6,7 +6,8 @@ SOAK_MINUTES ?= 30
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 # A file of tests stays in one process, as its fixtures and servers do; they wait more than they work.
-PYTEST := $(RUN) pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# Of libraries with threads of their own each would start as many as there are processors.
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 UV_VERSION := 0.13.9
 KUSTOMIZE_VERSION := 4.5.4
 # What some tests use beside Python: a browser, Prometheus with promtool, load tools, judges.
