@@ -190,7 +190,7 @@ def test_single_bad_values_are_named_and_count_as_missing(tmp_path: Path) -> Non
         ("t.csv", "amount,city\n1,Lyon,3\n", "expected rows"),
         ("t.csv", "amount;city\n1.5;Lyon\n2,5;Oslo\n", "one decimal sign"),
         ("t.csv.gz", "\x1f\x00", "another kind of file"),
-        ("t.csv", "amount,city,city\n1,Lyon,Oslo\n", "'city' twice"),
+        ("t.csv", "amount,city,city\n1,Lyon,Oslo\n", "'city' 2 times"),
         ("t.parquet", "PAR1", "a whole table"),
         ("t.xls", "", "ends in .csv"),
     ],
