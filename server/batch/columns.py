@@ -83,6 +83,9 @@ def _too_large(column: Any) -> npt.NDArray[np.bool_] | None:
 
 def _numbers(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
     """Texts as numbers: most by the fast parser, what it does not read the same way one by one."""
+    like_numbers = _words_like_numbers(rules)
+    if like_numbers:
+        column = column.set(column.is_in(like_numbers), None)
     texts = column
     if rules.decimal != ".":
         # A point in a file of decimal commas is not a decimal one.
@@ -103,6 +106,13 @@ def _numbers(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
     if found.wrong is not None:
         wrong[places.to_numpy()] = found.wrong
     return _Column(numbers.scatter(places, found.values), wrong)
+
+
+def _words_like_numbers(rules: CellRules) -> list[str]:
+    """The words for missing that the fast parser would read: `-999` is one where somebody says so."""
+    words = pl.Series(rules.missing, dtype=pl.String)
+    numbers = words.str.replace(rules.decimal, ".", literal=True).cast(pl.Float64, strict=False)
+    return words.filter(numbers.is_finite().fill_null(value=False)).to_list()
 
 
 def _all_read(numbers: pl.Series, texts: pl.Series, feature: Feature) -> bool:

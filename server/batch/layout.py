@@ -62,12 +62,32 @@ class FileLayout(NamedTuple):
 
 def layout_of(path: Path, format_: FileFormat, bundle: Bundle, reading: Reading, where: str) -> FileLayout:
     """The layout of a file; raises `BatchRefused` if its columns are not those of the model."""
+    if format_.kind != CSV:
+        _refuse_unread(reading.options, format_.kind, where)
     try:
         if format_.kind == LINES:
             return _lines_layout(path, format_, bundle, reading, where)
         return _table_layout(path, format_, bundle, reading, where)
     except (CsvRefused, ColumnsRefused) as error:
         raise BatchRefused(f"{error}{error.option}") from None
+
+
+def _refuse_unread(options: Options, kind: str, where: str) -> None:
+    """What is said of a CSV file's cells, of a file whose values have types: nothing would read it."""
+    said = {
+        "--separator": options.separator,
+        "--decimal": options.decimal,
+        "--missing": options.missing,
+        "--quotes": None if options.quotes else "none",
+        "--encoding": options.encoding if kind != LINES else None,
+        "--columns": options.columns or None if kind != LINES else None,
+    }
+    unread = [option for option, value in said.items() if value is not None]
+    if unread:
+        raise BatchRefused(
+            f"expected {listed(unread)} for a CSV file, got {where}, whose values have types: leave it out, "
+            f"write what is missing as null, or write the file as CSV"
+        )
 
 
 def _table_layout(

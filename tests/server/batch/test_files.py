@@ -7,6 +7,7 @@ import bz2
 import csv
 import gzip
 import io
+import json
 import lzma
 import os
 import random
@@ -226,6 +227,33 @@ def test_options_overrule_what_is_recognised(bundle: Bundle, predictor: Predicto
         probability(predictor, {"income": 2}),
     ]
     assert rows[0]["note"] == "xé"
+
+
+def test_word_for_missing_may_look_like_a_number(
+    bundle: Bundle, predictor: Predictor, tmp_path: Path
+) -> None:
+    (tmp_path / "in.csv").write_text("income,contract,owner\n9,none,9\n99,none, 9 \n999,none,1\n")
+    with pytest.raises(BatchRefused, match="line 2: income"):
+        scored(tmp_path / "in.csv", bundle, reading=Reading(Options(missing=("9",))))
+    _, _, target = scored(tmp_path / "in.csv", bundle, "null", Reading(Options(missing=("9",))))
+    first, second, third = csv.DictReader(io.StringIO(target.read_text()))
+    assert not first["probability"]
+    assert float(second["probability"]) == probability(predictor, {"income": 99, "contract": "none"})
+    assert float(third["probability"]) == probability(
+        predictor, {"income": 999, "contract": "none", "owner": 1}
+    )
+
+
+@pytest.mark.parametrize("options", [Options(missing=("-999",)), Options(decimal=","), Options(quotes=False)])
+def test_what_is_said_of_cells_is_refused_of_values_that_have_types(
+    bundle: Bundle, tmp_path: Path, options: Options
+) -> None:
+    row = {"income": -999.0, "contract": "none", "owner": 1}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    pl.DataFrame([row]).write_parquet(tmp_path / "in.parquet")
+    for name in ("in.jsonl", "in.parquet"):
+        with pytest.raises(BatchRefused, match=r"for a CSV file, got .* leave it out"):
+            scored(tmp_path / name, bundle, reading=Reading(options))
 
 
 def test_scored_file_can_be_scored_again(bundle: Bundle, tmp_path: Path) -> None:
