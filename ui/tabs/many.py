@@ -1,4 +1,4 @@
-"""Many cases from a CSV file: sent by the page in pieces, each checked, scored and given back.
+"""Many cases from a CSV file or a workbook: sent by the page in pieces, each scored and given back.
 
 The server keeps nothing between two pieces: the file is put together in the
 browser, and a piece costs the others no more than one small batch.
