@@ -198,43 +198,18 @@ def _psi(figure: float) -> Text:
     return Text.figures(f"PSI {figure:.3f}")
 
 
+def _burns(budget: str, said: Text, action: Text, part: str) -> tuple[Rule, Rule]:
+    """That a month's budget burns fast, and that it burns slowly."""
+    fast, slowly = _burn(part, 60, 5, FAST), _burn(part, 360, 30, SLOWLY)
+    return (
+        Rule(f"{budget}BurnsFast", True, said.put(over=_HOUR), action, fast, wait=2, of_history=True),
+        Rule(f"{budget}BurnsSlowly", False, said.put(over=_HOURS), action, slowly, wait=15, of_history=True),
+    )
+
+
 RULES = (
-    Rule(
-        "HotrowLatencyBudgetBurnsFast",
-        True,
-        _SLOW.put(over=_HOUR),
-        _LOOK_AT_CPU,
-        _burn("slow", 60, 5, FAST),
-        wait=2,
-        of_history=True,
-    ),
-    Rule(
-        "HotrowLatencyBudgetBurnsSlowly",
-        False,
-        _SLOW.put(over=_HOURS),
-        _LOOK_AT_CPU,
-        _burn("slow", 360, 30, SLOWLY),
-        wait=15,
-        of_history=True,
-    ),
-    Rule(
-        "HotrowErrorBudgetBurnsFast",
-        True,
-        _FAILED.put(over=_HOUR),
-        _LOOK_AT_5XX,
-        _burn("failed", 60, 5, FAST),
-        wait=2,
-        of_history=True,
-    ),
-    Rule(
-        "HotrowErrorBudgetBurnsSlowly",
-        False,
-        _FAILED.put(over=_HOURS),
-        _LOOK_AT_5XX,
-        _burn("failed", 360, 30, SLOWLY),
-        wait=15,
-        of_history=True,
-    ),
+    *_burns("HotrowLatencyBudget", _SLOW, _LOOK_AT_CPU, "slow"),
+    *_burns("HotrowErrorBudget", _FAILED, _LOOK_AT_5XX, "failed"),
     Rule(
         "HotrowRejectsMore",
         False,
