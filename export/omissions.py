@@ -75,7 +75,7 @@ def _outcomes(predictor: Predictor, rows: Matrix) -> Matrix:
     found = []
     for start in range(0, len(rows), _SLICE):
         some = rows[start : start + _SLICE]
-        outputs = np.array(predictor.outputs(predictor.margins(some)))
+        outputs = predictor.output_array(predictor.margins(some))
         found.append(predictor.outcomes(outputs, some))
     return np.concatenate(found) if found else np.zeros(0)
 

@@ -201,7 +201,7 @@ def _compare(
     tally.margin_bits_differ += _bits_differ(margins, expected)
     tally.max_margin_difference = max(tally.max_margin_difference, _largest(margins, expected))
     tally.largest_margin = max(tally.largest_margin, float(np.max(np.abs(np.nan_to_num(expected)))))
-    outputs = np.array(predictor.outputs(margins))
+    outputs = predictor.output_array(margins)
     _check_outputs(predictor, outputs)
     if rest := OUTPUT_ROWS - tally.rows_after_link:
         expected = _compare_outputs(tally, predictor, source, rows[:rest], outputs[:rest])

@@ -83,7 +83,7 @@ def _rows(bundle: Bundle, count: int, random: np.random.Generator) -> Matrix:
     for i, feature in enumerate(bundle.schema.features):
         if feature.kind == "number":
             pool[:, i] = _varied(pool[:, i], reference.features[feature.name], random)
-    scores = np.array(predictor.outputs(predictor.margins(pool)))
+    scores = predictor.output_array(predictor.margins(pool))
     weights = _weights(bundle, pool, scores, reference)
     return pool[random.choice(len(pool), size=count, p=weights)]
 

@@ -106,7 +106,7 @@ def lightgbm_part(folder: Path, matrix: Matrix, outcome: Array, trees: int) -> N
     stock = session(stock_graph)
 
     def ours(rows: Matrix) -> Array:
-        return np.array(predictor.probabilities(predictor.margins(rows)))
+        return predictor.output_array(predictor.margins(rows))
 
     def theirs(rows: Matrix) -> Array:
         scores = stock.run(["probabilities"], {"input": rows.astype(np.float32)})[0]

@@ -51,7 +51,7 @@ def _print_recourse(bundle: Bundle, url: str) -> None:
     if bundle.task != "binary" or not Recourse(bundle, predictor, Explainer(bundle, predictor)).actionable:
         return
     matrix = golden_matrix(bundle, ROWS)
-    outputs = np.array(predictor.outputs(predictor.margins(matrix)))
+    outputs = predictor.output_array(predictor.margins(matrix))
     refused = matrix[predictor.outcomes(outputs, matrix) != 0][:REFUSED]
     times, helped = [], 0
     for values in refused.tolist():

@@ -44,7 +44,7 @@ def rows_of_csv(paths: Sequence[Path], bundle: Bundle) -> ComparedRows:
     unknown = np.sum([counts for _, counts in encoded], axis=0)
     if not len(matrix):
         raise LogError(f"expected rows below the header of {', '.join(map(str, paths))}, got none")
-    outputs = np.asarray(predictor.outputs(predictor.margins(matrix)), dtype=np.float64)
+    outputs = predictor.output_array(predictor.margins(matrix))
     scores = outputs.max(axis=1) if outputs.ndim == 2 else outputs
     looked_at = matrix[:LOOKED_AT_ROWS]
     drawn = np.random.default_rng(0).permutation(len(matrix))[: together_rows(len(schema))]

@@ -161,7 +161,7 @@ def replay(paths: Sequence[Path], bundle: Bundle, label: str | None = None) -> R
         skipped += len(chunk) - len(lines)
         if lines:
             rows = np.frombuffer(b"".join(encoded)).reshape(len(lines), -1)
-            outputs = np.array(predictor.outputs(predictor.margins(rows)))
+            outputs = predictor.output_array(predictor.margins(rows))
             names = [bundle.outcomes[outcome] for outcome in predictor.outcomes(outputs, rows).tolist()]
             tally.add(lines, outputs, names, bundle.label)
     if not tally.before:

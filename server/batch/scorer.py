@@ -25,7 +25,7 @@ from server.explain.reasons import ReasonTexts, largest
 from server.model.bounds import Bounds
 from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
 from server.model.judge import BETWEEN
-from server.model.link import Margins, many_link_of
+from server.model.link import Margins
 from server.model.predictor import Predictor
 from server.model.schema import Matrix
 from server.tables.columns import output_columns
@@ -56,9 +56,8 @@ class BatchScorer:
         size: int | None = None,
     ) -> None:
         self.bundle, self.layout, self._output = bundle, layout, output
-        self._predictor = Predictor(bundle)
+        self._predictor = Predictor(bundle, column_exp())
         self.backend = open_backend(backend, bundle, self._predictor, size)
-        self._link = None if bundle.classes else many_link_of(bundle.link, column_exp())
         self._bounds = Bounds(bundle.schema)
         self._added = [layout.prefix + name for name in output_columns(bundle, output.reasons)]
         self._texts = ReasonTexts(bundle) if output.reasons else None
@@ -132,7 +131,7 @@ class BatchScorer:
     def _predictions(self, rows: Matrix, bad: Flags) -> pl.DataFrame:
         """The added columns, null where a row is bad."""
         margins = self.backend.margins(rows) if len(rows) else np.zeros(0)
-        values = self._outputs(margins).reshape(len(rows), self.bundle.outputs)
+        values = self._predictor.output_array(margins).reshape(len(rows), self.bundle.outputs)
         series = [pl.Series(name, column) for name, column in zip(self._added, values.T, strict=False)]
         if self.bundle.task in ("binary", "multiclass"):
             end = -1 if self._texts is not None else None
@@ -148,12 +147,6 @@ class BatchScorer:
         return predictions.select(
             pl.when(good).then(pl.col(name)).alias(name) for name in predictions.columns
         )
-
-    def _outputs(self, margins: Margins) -> npt.NDArray[np.float64]:
-        """What `Predictor.outputs` gives, to the bit."""
-        if self._link is None:
-            return np.array(self._predictor.outputs(margins), dtype=np.float64)
-        return self._link(margins)
 
     def _codes(self, rows: Matrix, margins: Margins, values: Matrix, bad: Flags) -> list[str]:
         """The codes of the reasons of each row, those of `POST /predict?reasons=N`; "" where none are due."""

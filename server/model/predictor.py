@@ -23,6 +23,7 @@ from server.model.link import (
     Link,
     ManyLink,
     Margins,
+    c_exp,
     class_link_of,
     identity,
     link_of,
@@ -58,13 +59,14 @@ class Predictor:
 
     `link` turns a margin into the response: a probability or a predicted value.
     Of a model of several classes `class_link` does, from all margins of a row.
+    `exp` takes the exponents of many rows' links; it must give the bits of `c_exp`.
 
     Raises `BundleError` if ONNX Runtime refuses the graph or its signature is
     not `features` float64 [N, F] -> `margin` float64 or float32 [N, K], where K is
     1 or the number of classes.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, exp: ManyLink = c_exp) -> None:
         self.bundle = bundle
         self._session = _open_session(bundle)
         width = len(bundle.schema)
@@ -85,7 +87,7 @@ class Predictor:
         # for devices that a CPU does not have: 0.8 of 3.6 us.
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        self.link, self._many_link, self.class_link = _links(bundle)
+        self.link, self._many_link, self.class_link = _links(bundle, exp)
         self.judge = _judge(bundle)
         #: One encoded row to its response and outcome; raises `ModelFailure`, see `outcome.py`.
         self.predict: Predict = predict_row(
@@ -135,6 +137,12 @@ class Predictor:
         if self.class_link is None:
             return self.probabilities(margins)
         return list(map(self.class_link, margins.tolist()))
+
+    def output_array(self, margins: Margins) -> Margins:
+        """The same as float64, [n] or [n, K]."""
+        if self.class_link is None:
+            return self._many_link(margins)
+        return np.array(self.outputs(margins), dtype=np.float64).reshape(margins.shape)
 
     def outcomes(self, outputs: Outputs, rows: Matrix) -> Outcomes:
         """The outcome of each of n outputs, [n] or [n, K], of n encoded rows, float64 [n, F], as `predict`'s.
@@ -216,11 +224,11 @@ def _floats(array: npt.NDArray[np.floating[Any]]) -> "memoryview[float]":
     return array.data.cast("B").cast("d" if array.dtype == np.float64 else "f")
 
 
-def _links(bundle: Bundle) -> tuple[Link, ManyLink, ClassLink | None]:
+def _links(bundle: Bundle, exp: ManyLink) -> tuple[Link, ManyLink, ClassLink | None]:
     try:
         if bundle.classes:
             return identity, many_link_of({"name": "identity"}), class_link_of(bundle.link)
-        return link_of(bundle.link), many_link_of(bundle.link), None
+        return link_of(bundle.link), many_link_of(bundle.link, exp), None
     except (TypeError, ValueError) as error:
         raise BundleError(f"expected a link of the server in {bundle.directory}, got: {error}") from None
 
