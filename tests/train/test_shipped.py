@@ -11,11 +11,14 @@ import pytest
 from export.omissions import drawn, omissions
 from server.errors import UnacceptableRow
 from server.explain.explainer import Explainer
-from server.explain.recourse import Recourse
+from server.explain.reasons import ReasonTexts
+from server.explain.recourse import Recourse, told
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
+from server.model.schema import Matrix
 from tests.support.bundles import CREDIT
 from train.errors import TrainingRefused
+from train.golden import synthetic_rows
 from train.study.study import parameters_of, searched
 from train.tables.features import MISSING, MONOTONE
 
@@ -90,15 +93,19 @@ def test_readmes_call_is_answered_as_it_says(predictor: Predictor) -> None:
     assert answer["model"] == predictor.bundle.label
 
 
-def test_something_can_be_changed_or_nothing_can(predictor: Predictor) -> None:
+def test_something_can_be_changed_or_it_is_said_that_nothing_can(predictor: Predictor) -> None:
+    """Of 250 applicants who are not accepted; and where it is said, no smaller credit would do either."""
     bundle = predictor.bundle
-    recourse = Recourse(bundle, predictor, Explainer(bundle, predictor))
+    recourse, texts = Recourse(bundle, predictor, Explainer(bundle, predictor)), ReasonTexts(bundle)
     assert [bundle.schema.names[i] for i in recourse.actionable] == [
         "BUREAU_AMT_CREDIT_SUM_OVERDUE_max", "AMT_CREDIT", "AMT_ANNUITY",
     ]  # fmt: skip
+    applicants = map(bundle.schema.encode, synthetic_rows(2000, seed=1))
+    turned_down = [row for row in applicants if predictor.predict(row)[1]][:250]
+    assert len(turned_down) == 250
     helped = 0
-    for row in drawn(bundle, None, 250, seed=1):
-        found = recourse.find(np.ascontiguousarray(row).tobytes())
+    for encoded in turned_down:
+        found, row = recourse.find(encoded), np.frombuffer(encoded)
         for proposal in found.proposals:
             changed = row.copy()
             for move in proposal.moves:
@@ -106,7 +113,30 @@ def test_something_can_be_changed_or_nothing_can(predictor: Predictor) -> None:
                 changed[move.place] = move.value
             assert predictor.predict(changed.tobytes()) == (proposal.probability, 0)
         helped += bool(found.proposals)
+        if not found.proposals:
+            said = told(found, encoded, bundle, texts, "en")
+            missing = ", ".join(texts.label(bundle.schema.names.index(name)) for name in said["missing"])
+            words = f"More has to be known first: {missing}." if missing else _NOTHING
+            assert said["text"] == words
+            asked_less = less(bundle, row)
+            scored = predictor.output_array(predictor.margins(asked_less))
+            assert (predictor.outcomes(scored, asked_less) != 0).all()
     assert helped > 0
+
+
+_NOTHING = "Nothing that the applicant can change leads to the decision “accept”."
+
+
+def less(bundle: Bundle, row: Matrix) -> Matrix:
+    """The row with all that an applicant can lower lowered at once, from a little to almost nothing."""
+    shares = np.geomspace(0.02, 1.0, 6)
+    places = [bundle.schema.names.index(name) for name in ("AMT_CREDIT", "AMT_ANNUITY")]
+    rows = np.tile(row, (len(shares) ** 2, 1))
+    for place, factors in zip(places, np.meshgrid(shares, shares), strict=True):
+        rows[:, place] *= factors.ravel()
+    overdue = bundle.schema.names.index("BUREAU_AMT_CREDIT_SUM_OVERDUE_max")
+    rows[:, overdue] = np.minimum(rows[:, overdue], 0.0)
+    return rows
 
 
 def test_parameters_of_a_bundle_are_taken_instead_of_a_search(tmp_path: Path) -> None:
