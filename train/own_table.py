@@ -18,7 +18,8 @@ from export.reading.observe import Data, infer, read_data
 from export.reading.table import DataTable, read_table
 from server.errors import listed
 from server.model.schema import Feature, Schema
-from server.tables.cells import MISSING, number
+from server.model.wrong_value import MISSING
+from server.tables.cells import number
 from train.errors import DataError
 from train.tables.rows import Group, Inputs, Rows
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars
 
 from export.errors import ExportRefused
-from server.tables.cells import MISSING
+from server.model.wrong_value import MISSING
 
 #: Pairs whose second word is the positive one, in small letters.
 _KNOWN = (("0", "1"), ("0.0", "1.0"), ("false", "true"), ("no", "yes"), ("n", "y"))

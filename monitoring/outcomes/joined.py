@@ -16,7 +16,7 @@ from monitoring.outcomes.measures import Vector
 from server.batch.formats import COMPRESSIONS, CSV, FileFormat
 from server.batch.whole_file import read_csv_file
 from server.errors import BatchRefused
-from server.tables.cells import MISSING
+from server.model.wrong_value import MISSING
 from server.tables.encodings import CsvRefused
 
 OUTCOME, AT = "outcome", "at"

@@ -176,7 +176,13 @@ def _no_batch(body: bytes, error: Exception) -> Problem:
     ]
     if type(fields.get("rows")) is not list:
         errors.append(FieldError("/rows", "expected an array of rows"))
-    return UnacceptableRow(f"{expected}, got another object", errors=errors)
+    is_by_column = bool(fields) and all(type(value) in (list, dict) for value in fields.values())
+    got = (
+        "a table by column: write an object a row"
+        if is_by_column and "rows" not in fields
+        else "another object"
+    )
+    return UnacceptableRow(f"{expected}, got {got}", errors=errors)
 
 
 async def _csv_rows(body: bytes, schema: Schema, limit: int) -> TextRows:

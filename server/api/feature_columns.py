@@ -7,6 +7,13 @@ from server.model.schema import Feature, Schema, pointer
 from server.scoring.row_id import MEMBER, takes_id
 from server.tables.columns import ColumnsRefused, FeatureNames
 
+_NO_COLUMN = "expected no such column"
+#: As pandas and R write the numbers of rows.
+_NO_NAME = (
+    "expected no column without a name: write the table without its index "
+    "(pandas: index=False, R: row.names=FALSE)"
+)
+
 
 def feature_columns(header: Sequence[str], names: FeatureNames, schema: Schema) -> dict[int, Feature]:
     """The feature of each column that has one, by the column's place; the others are a row's id or ignored.
@@ -15,7 +22,7 @@ def feature_columns(header: Sequence[str], names: FeatureNames, schema: Schema) 
     """
     beside = {*schema.ignored, MEMBER} if takes_id(schema) else set(schema.ignored)
     unknown = [name for name in header if names(name) is None and name not in beside]
-    errors = [FieldError(pointer(name), "expected no such column", "unknown") for name in unknown]
+    errors = [FieldError(pointer(name), _NO_COLUMN if name else _NO_NAME, "unknown") for name in unknown]
     try:
         columns = names.match(header, "the body")
     except ColumnsRefused as error:

@@ -13,14 +13,11 @@ import orjson
 from server.errors import Problem
 from server.grpc.inference import from_http, to_http
 from server.grpc.messages import HEALTH, INFERENCE, MESSAGES, NOT_SERVING, SERVING, parsed
+from server.grpc.queues import HEALTH_CHECK, Queues
 from server.grpc.upstream import HEAD_LENGTH, PASSED_ON, Answered, Refused, Upstream
 
-#: Calls whose messages are read at once, of inferences and of all others, so that none of these waits
-#: for those: a thread has gRPC read a message before anything of ours sees how large it is.
-INFERENCES, OTHERS = 4, 4
-#: Calls that wait beside them, each with no more than a window of its message; more are refused, health
-#: checks as well.
-MOST_CALLS = 256
+#: The oftenest that a client may ping without a call, as it does to keep a connection through a balancer.
+MIN_PING_MS = 5_000
 #: What stands around the tensors of a request.
 MAX_OTHER_BYTES = 2**16
 #: A deadline beyond it is none.
@@ -38,6 +35,8 @@ CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+#: What a health check may ask for (`health.proto`): all, or a service by its name.
+_SERVICES = ("", f"{INFERENCE}.GRPCInferenceService", f"{HEALTH}.Health")
 
 
 class HeldBytes:
@@ -139,8 +138,10 @@ class InferenceService:
             path = f"{_path(request, 'model_name', 'model_version')}/infer"
             return from_http(*self._ask(context, "POST", path, body, head_length))
 
-    def check(self, _: Any, context: grpc.ServicerContext) -> Any:
+    def check(self, request: Any, context: grpc.ServicerContext) -> Any:
         """gRPC's own health check, as Kubernetes asks it."""
+        if request.service not in _SERVICES:
+            raise Refused(404, "expected no service, or one that is here, got another")
         is_ready = self._is_ready(context, "/v2/health/ready")
         return MESSAGES["HealthCheckResponse"](status=SERVING if is_ready else NOT_SERVING)
 
@@ -151,6 +152,11 @@ def _path(request: Any, name: str = "name", version: str = "version") -> str:
     return f"{path}/versions/{quote(asked, safe='')}" if asked else path
 
 
+def _code(status: int) -> grpc.StatusCode:
+    other = grpc.StatusCode.INVALID_ARGUMENT if status < 500 else grpc.StatusCode.INTERNAL
+    return CODES.get(status, other)
+
+
 def _handler(
     call: Callable[[Any, Any], Any], request: str, response: str, *, is_parsed: bool = True
 ) -> grpc.RpcMethodHandler:
@@ -158,7 +164,7 @@ def _handler(
         try:
             return call(message, context)
         except Problem as problem:
-            context.abort(CODES.get(problem.status, grpc.StatusCode.INTERNAL), problem.detail)
+            context.abort(_code(problem.status), problem.detail)
 
     parse = MESSAGES[request].FromString if is_parsed else None
     return grpc.unary_unary_rpc_method_handler(answer, parse, MESSAGES[response].SerializeToString)
@@ -180,23 +186,18 @@ def make_server(upstream: Upstream, max_bytes: int) -> grpc.Server:
     handlers["ModelInfer"] = _handler(
         service.model_infer, "ModelInferRequest", "ModelInferResponse", is_parsed=False
     )
-    # gRPC looks for a pool there; would it no longer, all calls had the threads of the others.
-    handlers["ModelInfer"].unary_unary.experimental_thread_pool = ThreadPoolExecutor(INFERENCES, "infer")
-    health = {"Check": _handler(service.check, "HealthCheckRequest", "HealthCheckResponse")}
+    paths = {f"/{INFERENCE}.GRPCInferenceService/{name}": handler for name, handler in handlers.items()}
+    paths[HEALTH_CHECK] = _handler(service.check, "HealthCheckRequest", "HealthCheckResponse")
     limit = max_bytes + MAX_OTHER_BYTES
     server = grpc.server(
-        ThreadPoolExecutor(OTHERS, "grpc"),
+        ThreadPoolExecutor(1, "grpc"),
         options=[
             ("grpc.max_receive_message_length", limit),
             ("grpc.so_reuseport", 0),
             ("grpc.http2.bdp_probe", 0),  # the window of a call that waits does not grow
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_MS),
         ],
-        maximum_concurrent_rpcs=MOST_CALLS,
     )
-    server.add_generic_rpc_handlers(
-        (
-            grpc.method_handlers_generic_handler(f"{INFERENCE}.GRPCInferenceService", handlers),
-            grpc.method_handlers_generic_handler(f"{HEALTH}.Health", health),
-        )
-    )
+    server.add_generic_rpc_handlers((Queues(paths),))
     return server

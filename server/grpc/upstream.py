@@ -83,8 +83,9 @@ class Upstream:
 
 
 def _words(content: bytes) -> str:
-    """What a refusal says: `error` under `/v2`."""
+    """What a refusal says: `error` under `/v2`, `detail` of a head that is too long."""
     try:
-        return str(orjson.loads(content)["error"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        document = orjson.loads(content)
+        return str(document.get("error") or document["detail"])
+    except (orjson.JSONDecodeError, KeyError, AttributeError):
         return "the server refused"

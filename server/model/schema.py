@@ -19,6 +19,7 @@ import orjson
 
 from server.errors import MAX_LISTED_ERRORS, FieldError, MalformedBody, UnacceptableRow
 from server.model.json_text import has_more
+from server.model.wrong_value import got, got_no_object, is_missing_word
 
 Kind: TypeAlias = Literal["number", "integer", "flag", "category"]
 #: One encoded row: the bytes of F float64 in schema order, NaN where a value is missing.
@@ -42,16 +43,6 @@ MAX_NAME = 200
 MAX_CONTEXT = 200
 NO_FEATURE = "expected no such field: it is no feature of this model"
 CONTEXT_EXPECTED = f"expected a number, a truth or a text of at most {MAX_CONTEXT} characters"
-
-_JSON_TYPE = {
-    str: "a string",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    list: "an array",
-    dict: "an object",
-    type(None): "null",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +174,7 @@ class Feature:
         if kind is bool and self.form_kind == "flag":
             return float(value)
         if kind is not float and kind is not int:
-            raise FieldError("", f"expected {self.expected}, got {_json_type(value)}")
+            raise FieldError("", f"expected {self.expected}, got {self._got(value)}")
         low, high = (0, 1) if self.kind == "flag" else self.range
         if not low <= value <= high or abs(value) == math.inf:
             raise FieldError("", f"expected {self.expected}, got a number outside of it", "range")
@@ -201,8 +192,12 @@ class Feature:
         if self.unknown and type(value) is str:
             return math.nan
         if type(value) is str:
-            raise FieldError("", f"expected {self.expected}, got another string", "category")
-        raise FieldError("", f"expected {self.expected}, got {_json_type(value)}")
+            other = self._got(value) if is_missing_word(value) else "another string"
+            raise FieldError("", f"expected {self.expected}, got {other}", "category")
+        raise FieldError("", f"expected {self.expected}, got {self._got(value)}")
+
+    def _got(self, value: Any) -> str:
+        return got(value, takes_null=self.nullable)
 
     def decode(self, code: float) -> Any:
         """The JSON value that `encode` turns into `code`: the inverse of `encode`."""
@@ -354,7 +349,7 @@ def parse_object(body: bytes, max_values: int = MAX_VALUES) -> dict[str, Any]:
             raise MalformedBody("expected a JSON object, got an empty body") from None
         raise MalformedBody(f"expected a JSON object, got {_no_json(body, error)}") from None
     if type(fields) is not dict:
-        raise UnacceptableRow(f"expected a JSON object, got {_json_type(fields)}")
+        raise UnacceptableRow(f"expected a JSON object, got {got_no_object(fields)}")
     return fields
 
 
@@ -412,10 +407,6 @@ def pointer(name: str) -> str:
 def name_in(pointer: str) -> str:
     """The member that a JSON Pointer names: its last part."""
     return pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
-
-
-def _json_type(value: Any) -> str:
-    return _JSON_TYPE.get(type(value), "another type")
 
 
 def _summary(count: int) -> str:

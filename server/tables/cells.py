@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from server.model.schema import Feature
+from server.model.wrong_value import MISSING
 
-#: How there is no value: nothing, the words that pandas reads so (`read_csv`, `na_values`), MySQL's.
-MISSING = ("", "NA", "NaN", "nan", "NULL", "null", "None", "#N/A", "N/A", "n/a", "<NA>", "#NA", "-NaN",
-           "-nan", "#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN", "\\N")  # fmt: skip
 #: Blanks and apostrophes part thousands wherever they stand so: nothing else is written like it.
 _BLANKS = " \u00a0\u2009\u202f'’"
 #: The exact decimal text of a float64 has at most 1,076 characters, sign and point included.

@@ -7,7 +7,7 @@ import re
 import polars as pl
 
 from server.errors import first_line, listed
-from server.tables.cells import MISSING
+from server.model.wrong_value import MISSING
 from server.tables.csv_dialect import Options, read_head
 from server.tables.encodings import UTF8, CsvRefused, encoding_of
 from train.errors import DataError

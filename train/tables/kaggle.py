@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from server.errors import first_line
-from server.tables.cells import MISSING
+from server.model.wrong_value import MISSING
 from train.errors import DataError
 from train.tables.delimited import match_columns, read_delimited
 from train.tables.files import MENDING, File, read_file

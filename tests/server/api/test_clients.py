@@ -12,7 +12,7 @@ import pytest
 
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT
-from tests.support.foreign_clients import foreign_python
+from tests.support.foreign_clients import foreign_python, with_mono, with_r
 from tests.support.servers import serving, system_tool
 
 pytestmark = pytest.mark.whole
@@ -40,6 +40,11 @@ def command(language: str, code: str, folder: Path) -> list[str]:
         return [foreign_python() if foreign else sys.executable, "-c", code]
     if language == "sh":
         return ["sh", "-euc", code]
+    if language == "csharp":
+        return with_mono(code, folder)
+    if language == "r":
+        (folder / "client.R").write_text(code)
+        return with_r(folder / "client.R")
     words, name = RUN[language]
     tool, *options = words.split()
     (folder / name).write_text(code)

@@ -186,7 +186,16 @@ def test_what_is_no_json_is_named(client: httpx.Client, path: str, body: bytes, 
 
 
 def test_array_where_an_object_is_due_is_named(client: httpx.Client) -> None:
-    assert sent(client, "/predict", [ROW]).json()["detail"] == "expected a JSON object, got an array"
+    """As R's and pandas' data frames come, and what was encoded twice."""
+    for body, words in (
+        ([ROW, ROW], "an array"),
+        ([ROW], "an array of one value: send the value alone"),
+        (orjson.dumps(ROW).decode(), "a string that holds one: encode the object once, not twice"),
+    ):
+        text = orjson.dumps(body)
+        assert sent(client, "/predict", text).json()["detail"] == f"expected a JSON object, got {words}"
+    by_column = {name: [value] for name, value in ROW.items()}
+    assert "got a table by column: " in sent(client, "/predict/batch", by_column).json()["detail"]
     for body in ([1], [[ROW]], []):
         assert sent(client, "/predict/batch", body).status_code == 422
     assert sent(client, "/predict/batch", b"[" + orjson.dumps(ROW)).status_code == 400

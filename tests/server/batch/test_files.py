@@ -28,7 +28,7 @@ from server.batch.results import Totals
 from server.errors import BatchRefused, HotrowError
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
-from server.tables.cells import MISSING
+from server.model.wrong_value import MISSING
 from server.tables.csv_dialect import Options
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.compatibility import hold

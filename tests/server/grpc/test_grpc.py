@@ -17,7 +17,8 @@ from loadtest.harness.subject import free_port, python
 from server.errors import MalformedBody
 from server.grpc.inference import to_http
 from server.grpc.messages import MESSAGES, SERVING
-from server.grpc.service import INFERENCES, HeldBytes, make_server
+from server.grpc.queues import INFERENCES, MOST_CALLS
+from server.grpc.service import HeldBytes, make_server
 from server.grpc.upstream import Refused, Upstream
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT
@@ -172,7 +173,7 @@ def test_large_messages_are_held_within_a_budget_and_one_alone_always() -> None:
         pass
 
 
-def test_few_messages_are_read_at_once_and_none_of_them_keeps_other_calls_waiting() -> None:
+def test_full_of_inferences_health_and_other_calls_are_answered() -> None:
     """What gRPC reads before our code sees it cannot be counted: only so many threads have it read."""
     with ExitStack() as held, socket.create_server(("127.0.0.1", 0)) as behind:
         behind.settimeout(60)
@@ -184,14 +185,22 @@ def test_few_messages_are_read_at_once_and_none_of_them_keeps_other_calls_waitin
             infer = asking._channel.unary_unary(SERVICE + "ModelInfer")
             content, raw = rows()
             asked = MESSAGES["ModelInferRequest"](model_name="m", inputs=[content], raw_input_contents=[raw])
-            calls = [infer.future(asked.SerializeToString()) for _ in range(3 * INFERENCES)]
+            calls = [infer.future(asked.SerializeToString()) for _ in range(MOST_CALLS)]
             for _ in range(INFERENCES):
                 held.enter_context(behind.accept()[0])
-            health = asking._channel.unary_unary(SERVICE + "ServerLive").future(b"")
-            with behind.accept()[0] as connection:
-                assert connection.recv(2**16).startswith(b"GET /v2/health/live")
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-            assert health.result(60)
+            with pytest.raises(grpc.RpcError) as refused:
+                infer(asked.SerializeToString(), timeout=60)
+            assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            for path, wanted in (
+                ("/grpc.health.v1.Health/Check", b"/v2/health/ready"),
+                (SERVICE + "ServerLive", b"/v2/health/live"),
+                (SERVICE + "ModelMetadata", b"/v2/models/"),
+            ):
+                other = asking._channel.unary_unary(path).future(b"")
+                with behind.accept()[0] as connection:
+                    assert connection.recv(2**16).startswith(b"GET " + wanted)
+                    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                assert other.exception(60) is None or "NOT_FOUND" in str(other.exception())
             behind.settimeout(0)
             with pytest.raises(BlockingIOError):
                 behind.accept()
@@ -199,6 +208,36 @@ def test_few_messages_are_read_at_once_and_none_of_them_keeps_other_calls_waitin
                 call.cancel()
     server.stop(None).wait()
     upstream.close()
+
+
+def test_odd_calls_have_the_right_status(client: Client) -> None:
+    """What grpcurl, meshes and scanners send: reflection, long names and metadata, packed messages."""
+    call = client._channel.unary_unary
+
+    def code(path: str, message: bytes = b"", **options: Any) -> str:
+        with pytest.raises(grpc.RpcError) as refused:
+            call(path)(message, **({"timeout": 60} | options))
+        return str(refused.value.code().name)
+
+    assert code("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo") == "UNIMPLEMENTED"
+    assert code("/grpc.health.v1.Health/Watch") == "UNIMPLEMENTED"
+    assert (
+        code(
+            "/grpc.health.v1.Health/Check",
+            MESSAGES["HealthCheckRequest"](service="other").SerializeToString(),
+        )
+        == "NOT_FOUND"
+    )
+    assert client.call("HealthCheck", service="inference.GRPCInferenceService").status == SERVING
+    assert code(SERVICE + "ServerLive", metadata=(("x-mesh", "a" * 65_536),)) == "RESOURCE_EXHAUSTED"
+    assert code(SERVICE + "ServerLive", timeout=0) == "DEADLINE_EXCEEDED"
+    packed = {"compression": grpc.Compression.Gzip}
+    assert code(SERVICE + "ModelInfer", bytes(2**22), **packed) == "RESOURCE_EXHAUSTED"
+    assert call(SERVICE + "ServerLive")(b"", timeout=60, **packed)
+    for name in ("../..", "a/b", "%2e%2e", "a\nb"):
+        assert client.code("ModelMetadata", name=name) == "NOT_FOUND"
+    assert client.code("ModelMetadata", name="é" * 5000) == "INVALID_ARGUMENT"
+    assert client.call("ServerLive").live
 
 
 def test_server_that_is_not_there_is_unavailable() -> None:

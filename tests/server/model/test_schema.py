@@ -40,10 +40,10 @@ def test_every_bad_field_is_named_at_once() -> None:
     ("value", "detail"),
     [
         ("nan", "got a string"),
-        ("1.5", "got a string"),
-        (" 7 ", "got a string"),
+        ("1.5", "got a string that holds a number: send it as a number, without quotes"),
+        (" 7 ", "got a string that holds a number"),
         (True, "got a boolean"),
-        ([1], "got an array"),
+        ([1], "got an array of one value: send the value alone"),
         ({}, "got an object"),
         (None, "got null"),
         (-0.001, "outside"),
@@ -55,6 +55,19 @@ def test_every_bad_field_is_named_at_once() -> None:
 )
 def test_number_refuses(value: object, detail: str) -> None:
     assert detail in refusals(THREE_FEATURES, ROW | {"income": value})["/income"]
+
+
+def test_what_serialisers_write_for_a_missing_value_is_told_to_be_null() -> None:
+    """R's NA, NaN and NULL, PHP's empty array; only of what may be missing."""
+    for value in ("NA", "NaN", "", {}, []):
+        errors = refusals(THREE_FEATURES, {"income": value, "contract": value, "owner": value})
+        assert [
+            "send null for what is missing" in errors[f"/{name}"] for name in ("income", "contract", "owner")
+        ] == [
+            False,
+            True,
+            True,
+        ]
 
 
 @pytest.mark.parametrize("value", [2, -1, 0.5, "1", "true", [True]])
