@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from loadtest.harness.http_bytes import post
+from loadtest.harness.worst_arrow import arrow_bodies
 from server.model.bundle import Bundle
+from server.tables.arrow_stream import STREAM
 
 JSON, NDJSON, CSV, OCTETS = "application/json", "application/x-ndjson", "text/csv", "application/octet-stream"
 #: A little less than `max_body_bytes` and `max_batch_bytes`.
@@ -46,6 +48,7 @@ def worst_requests(bundle: Bundle) -> Iterator[Worst]:
     yield from _of_reasons(bundle)
     yield from _of_lines(bundle)
     yield from _of_csv(bundle)
+    yield from _of_arrow(bundle)
     yield from _of_inputs(bundle)
     yield from _of_binary_inputs(bundle)
 
@@ -186,6 +189,11 @@ def _different_decimals(size: int, bundle: Bundle) -> bytes:
         b",".join(itertools.islice(cells, len(names))) for _ in range(min(9000, size // (10 * len(names))))
     ]
     return b"\n".join([",".join(names).encode(), *rows])
+
+
+def _of_arrow(bundle: Bundle) -> Iterator[Worst]:
+    for what, body in arrow_bodies(bundle):
+        yield Worst(f"Arrow: {what}", "/predict/batch", STREAM, body, EITHER)
 
 
 def _of_inputs(bundle: Bundle) -> Iterator[Worst]:

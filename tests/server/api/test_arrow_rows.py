@@ -3,6 +3,7 @@
 import asyncio
 import io
 import random
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 
 from server.api.arrow_rows import arrow_rows
-from server.errors import BodyTooLarge, MalformedBody, Problem, UnacceptableRow
+from server.errors import BodyTooLarge, MalformedBody, Problem, UnacceptableRow, UnsupportedMedia
 from server.model.schema import Feature, Schema
 from server.tables.arrow_writer import arrow_stream
 
@@ -69,6 +70,14 @@ def test_rows_are_those_that_polars_wrote() -> None:
     batches = pl.concat([FRAME[:1], FRAME[1:]], rechunk=False)
     assert read(stream(batches)) == ROWS
     assert read(stream(FRAME[1:3])) == ROWS[1:3]
+
+
+def test_lz4_without_its_library_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the images, which do not bring it."""
+    monkeypatch.setitem(sys.modules, "lz4.frame", None)
+    with pytest.raises(UnsupportedMedia, match="compression='zstd'"):
+        read(file(FRAME, "lz4"))
+    assert read(file(FRAME, "zstd")) == ROWS
 
 
 @pytest.mark.parametrize(
