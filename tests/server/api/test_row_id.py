@@ -196,6 +196,6 @@ def test_array_where_an_object_is_due_is_named(client: httpx.Client) -> None:
         assert sent(client, "/predict", text).json()["detail"] == f"expected a JSON object, got {words}"
     by_column = {name: [value] for name, value in ROW.items()}
     assert "got a table by column: " in sent(client, "/predict/batch", by_column).json()["detail"]
-    for body in ([1], [[ROW]], []):
-        assert sent(client, "/predict/batch", body).status_code == 422
+    for no_batch in ([1], [[ROW]], []):
+        assert sent(client, "/predict/batch", no_batch).status_code == 422
     assert sent(client, "/predict/batch", b"[" + orjson.dumps(ROW)).status_code == 400

@@ -59,7 +59,8 @@ def test_number_refuses(value: object, detail: str) -> None:
 
 def test_what_serialisers_write_for_a_missing_value_is_told_to_be_null() -> None:
     """R's NA, NaN and NULL, PHP's empty array; only of what may be missing."""
-    for value in ("NA", "NaN", "", {}, []):
+    values: list[object] = ["NA", "NaN", "", {}, []]
+    for value in values:
         errors = refusals(THREE_FEATURES, {"income": value, "contract": value, "owner": value})
         assert [
             "send null for what is missing" in errors[f"/{name}"] for name in ("income", "contract", "owner")
