@@ -47,12 +47,16 @@ def nan_as_null(text: bytes) -> bytes | bytearray:
 
 def _chunks(text: bytes) -> Iterator[tuple[int, _Bytes, _Mask]]:
     """Where a chunk starts, its bytes, and which of them are inside of a string."""
-    if b"\\" in text:  # pairs from the left, as JSON reads them; then a quote behind one is escaped
-        text = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
-    whole, odd = np.frombuffer(text, np.uint8), np.uint8(0)
-    for start in range(0, len(text), CHUNK_BYTES):
-        content = whole[start : start + CHUNK_BYTES]
+    odd, start = np.uint8(0), 0
+    while start < len(text):
+        piece = text[start : start + CHUNK_BYTES]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # what the last one escapes belongs to it
+            piece = text[start : start + CHUNK_BYTES + 1]
+        if b"\\" in piece:  # pairs from the left, as JSON reads them; then a quote behind one is escaped
+            piece = piece.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+        content = np.frombuffer(piece, np.uint8)
         # Only whether the count of quotes is odd matters: it may go around at 256.
         inside = (np.cumsum(content == _QUOTE, dtype=np.uint8) + odd) & 1
         odd = inside[-1]
         yield start, content, inside.astype(np.bool_)
+        start += len(piece)
