@@ -11,15 +11,19 @@ from skl2onnx._parse import sklearn_parsers_map
 from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common._registration import _converter_pool, _shape_calculator_pool
 
-from export.sklearn.bins import register_bins
 from export.sklearn.discriminant import register_discriminant
 from export.sklearn.functions import register_functions
-from export.sklearn.imputer import register_imputer
 from export.sklearn.members import register_members
-from export.sklearn.polynomials import register_polynomials
-from export.sklearn.powers import register_powers
+from export.sklearn.parts import parts
+from export.sklearn.plain import register_plain
 from export.sklearn.tables import register_tables
 from export.sklearn.target import register_target
+from export.sklearn.transformers.bins import register_bins
+from export.sklearn.transformers.imputer import register_imputer
+from export.sklearn.transformers.norms import register_norms
+from export.sklearn.transformers.polynomials import register_polynomials
+from export.sklearn.transformers.powers import register_powers
+from export.sklearn.transformers.quantiles import register_quantiles
 
 #: Where `update_registered_converter` writes; skl2onnx has no way to take something back.
 _REGISTRY: tuple[dict[Any, Any], ...] = (
@@ -39,6 +43,9 @@ def own_converters(estimator: Any) -> Iterator[None]:
         register_bins()
         register_tables()
         register_functions()
+        register_norms()
+        register_plain()
+        register_quantiles()
         register_powers()
         register_polynomials()
         register_target()
@@ -49,3 +56,19 @@ def own_converters(estimator: Any) -> Iterator[None]:
         for table, kept in zip(_REGISTRY, before, strict=True):
             table.clear()
             table.update(kept)
+
+
+#: Steps that skl2onnx converts to what ONNX Runtime does not load.
+_UNLOADABLE = ("KNNImputer", "RandomTreesEmbedding")
+
+
+def unknown_steps(estimator: Any) -> list[str]:
+    """The transformers inside an estimator that have no converter that works, by their classes' names."""
+    with own_converters(estimator):
+        kinds = [type(part) for part in parts(estimator) if hasattr(part, "transform")]
+        return [kind.__name__ for kind in kinds if kind.__name__ in _UNLOADABLE or not _is_known(kind)]
+
+
+def _is_known(kind: type) -> bool:
+    alias = sklearn_operator_name_map.get(kind)
+    return kind in sklearn_parsers_map or (alias in _converter_pool and alias in _shape_calculator_pool)

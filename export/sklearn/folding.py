@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from export.forest.extremes import ZERO_BAND
 from export.forest.trees import Forest, Split
+from export.sklearn.plain import Selection
 from export.sklearn.tables import LookupTable
 from server.model.schema import Matrix
 
@@ -187,11 +188,15 @@ def columns_of(head: Any, width: int) -> list[Column] | None:
     `head` is a fitted pipeline, with tables in the place of encoders (`with_tables`).
     """
     steps = [step for _, step in head.steps if not _passes(step)]
-    if len(steps) == 1 and isinstance(steps[0], LookupTable):
-        return of_tables(steps[0], range(width))
-    if len(steps) == 1 and hasattr(steps[0], "transformers_"):
-        return _of_transformers(steps[0])
-    return _of_numbers(steps, range(width))
+    if not steps or not (isinstance(steps[0], LookupTable) or hasattr(steps[0], "transformers_")):
+        return _of_numbers(steps, range(width))
+    first, *rest = steps
+    found = of_tables(first, range(width)) if isinstance(first, LookupTable) else _of_transformers(first)
+    for step in rest:
+        if found is None or not isinstance(step, Selection):
+            return None
+        found = [found[i] for i in step.places]
+    return found
 
 
 def _of_transformers(transformer: Any) -> list[Column] | None:
@@ -220,18 +225,22 @@ def of_tables(tables: LookupTable, places: Sequence[int]) -> list[Column]:
 
 def _of_numbers(steps: Sequence[Any], places: Sequence[int]) -> list[Column] | None:
     kept = tuple(step for step in steps if not _passes(step))
-    if not all(_keeps_columns(step, len(places)) for step in kept):
-        return None
+    origins = list(places)
+    for step in kept:
+        if isinstance(step, Selection):
+            origins = [origins[i] for i in step.places]
+        elif not _keeps_columns(step, len(origins)):
+            return None
     imputes = any(type(step).__name__ == "SimpleImputer" for step in kept)
     moves = any(type(step).__name__ in _SCALERS for step in kept)
     return [
-        Column(place, None, partial(_becomes, kept, len(places), i), imputes, moves)
-        for i, place in enumerate(places)
+        Column(origin, None, partial(_becomes, kept, len(places), i), imputes, moves)
+        for i, origin in enumerate(origins)
     ]
 
 
 def _becomes(steps: Sequence[Any], width: int, place: int, numbers: Matrix) -> Matrix:
-    """What numbers [n] become in column `place` of the `width` that the transformers take."""
+    """What numbers [n] become in column `place` of those that transformers make of `width` columns."""
     rows = np.repeat(numbers.reshape(-1, 1), width, axis=1)
     with warnings.catch_warnings(), np.errstate(over="ignore"):
         warnings.simplefilter("ignore")  # "X does not have valid feature names": ours are positions

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from skl2onnx import update_registered_converter
-from skl2onnx.common.data_types import FloatTensorType
 from sklearn.preprocessing import FunctionTransformer
 
 from export.sklearn.parts import parts
 from export.sklearn.tables import column_transformers
+from export.sklearn.transformers.operators import Operators, register
 
 #: By NumPy's function the operators in their order, with the number that stands second (None: none does).
 _STEPS: dict[Any, list[tuple[str, float | None]]] = {
@@ -41,23 +40,22 @@ LEAST: dict[Any, float] = {
 
 def register_functions() -> None:
     """Make skl2onnx convert them, and say which function it cannot."""
+    register(FunctionTransformer, _width, _applied)
 
-    def convert(scope: Any, operator: Any, container: Any) -> None:
-        function = operator.raw_operator.func
-        steps = [] if function is None else steps_of(function)
-        element = 1 if isinstance(operator.inputs[0].type, FloatTensorType) else 11
-        rows = _joined(scope, operator, container)
-        for kind, second in steps:
-            inputs = [rows]
-            if second is not None:
-                inputs.append(scope.get_unique_variable_name("constant"))
-                container.add_initializer(inputs[1], element, [1], [second])
-            rows = scope.get_unique_variable_name(kind.lower())
-            container.add_node(kind, inputs, [rows], name=scope.get_unique_operator_name(kind))
-        name = scope.get_unique_operator_name("Identity")
-        container.add_node("Identity", [rows], [operator.outputs[0].full_name], name=name)
 
-    update_registered_converter(FunctionTransformer, "HotrowFunction", _shapes, convert, overwrite=True)
+def _width(_: Any, inputs: Any) -> int:
+    return sum(variable.type.shape[1] for variable in inputs)
+
+
+def _applied(add: Operators, transformer: Any) -> str:
+    return applied(add, add.rows(), [] if transformer.func is None else steps_of(transformer.func))
+
+
+def applied(add: Operators, rows: str, steps: Sequence[tuple[str, float | None]]) -> str:
+    """The name of what operators, one after the other, make of rows."""
+    for kind, second in steps:
+        rows = add(kind, rows, *([] if second is None else [add.constant([second])]))
+    return rows
 
 
 def steps_of(function: Any) -> list[tuple[str, float | None]]:
@@ -85,17 +83,3 @@ def least_values(estimator: Any, names: Sequence[str]) -> dict[str, float]:
 
 def _function_of(step: Any) -> Any:
     return np.log if getattr(step, "method", "") == "box-cox" else getattr(step, "func", None)
-
-
-def _joined(scope: Any, operator: Any, container: Any) -> str:
-    names = [variable.full_name for variable in operator.inputs]
-    if len(names) == 1:
-        return str(names[0])
-    together = str(scope.get_unique_variable_name("together"))
-    container.add_node("Concat", names, [together], name=scope.get_unique_operator_name("Concat"), axis=1)
-    return together
-
-
-def _shapes(operator: Any) -> None:
-    kind = type(operator.inputs[0].type)
-    operator.outputs[0].type = kind([None, sum(variable.type.shape[1] for variable in operator.inputs)])

@@ -17,8 +17,9 @@ from skl2onnx.operator_converters import calibrated_classifier_cv as converter
 
 from export.errors import ExportRefused
 from export.forest.graph import tree_nodes
-from export.forest.trees import Forest, Split, Tree
+from export.forest.trees import Forest
 from export.sklearn.parts import parts
+from export.sklearn.transformers.search import search_tree
 
 _FLOAT, _WHOLE, _DOUBLE = 1, 7, 11
 
@@ -80,7 +81,10 @@ def _transform_isotonic(
     scores = add("Cast", scores, to=_FLOAT if is_narrow else _DOUBLE)
     inside = add("Clip", scores, constant(x[0]), constant(x[-1]))
     place = str(scope.get_unique_variable_name("place"))
-    nodes, constants = tree_nodes(_search(x, strict=not is_narrow), inside, place)
+    # The interval begins at the last point that is no more than the score; in float32 less than it.
+    inner = (x[1:-1] if is_narrow else x[1:]).tolist()
+    search = Forest((search_tree(inner),), 1, strict=not is_narrow)
+    nodes, constants = tree_nodes(search, inside, place)
     container.nodes.extend(nodes)
     container.initializers.extend(constants)
     at = add("Cast", add("Reshape", place, constant(np.array([-1]))), to=_WHOLE)
@@ -91,27 +95,3 @@ def _transform_isotonic(
     )
     line = add("Add", add("Mul", slope, add("Sub", inside, x0)), y0)
     return add("Cast", line, to=element)
-
-
-def _search(x: Any, *, strict: bool) -> Forest:
-    """The tree whose leaf is the last place i with `x[i] <= value`, by halves.
-
-    Not `strict` it is the last one with `x[i] < value` that has a point behind it.
-    """
-    splits: list[Split | None] = []
-    leaves: list[float] = []
-
-    def node(low: int, high: int) -> int:
-        if low == high:
-            leaves.append(float(low))
-            return ~(len(leaves) - 1)
-        middle = (low + high + 1) // 2
-        place = len(splits)
-        splits.append(None)
-        left, right = node(low, middle - 1), node(middle, high)
-        splits[place] = Split(0, float(x[middle]), False, "nan", left, right)
-        return place
-
-    node(0, len(x) - 1 if strict or len(x) < 2 else len(x) - 2)
-    whole = tuple(split for split in splits if split is not None)
-    return Forest((Tree(whole, tuple(leaves)),), 1, strict=strict)

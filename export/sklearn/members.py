@@ -22,6 +22,7 @@ from export.forest.evidence import Evidence
 from export.forest.graph import tree_nodes
 from export.forest.trees import Forest, Split
 from export.sklearn.parts import parts
+from export.sklearn.transformers.operators import Operators
 from export.sklearn.trees import Ensemble, raw_scores
 from export.sklearn.trees import read_ensemble as read_sklearn
 from server.model.link import Margins, float32
@@ -187,66 +188,49 @@ def _mark(scope: Any, operator: Any, container: Any) -> None:
     assert member is not None
     marked = _marked.get()
     marked.append(member)
-    name = scope.get_unique_variable_name
-    add = _Adder(container, name, np.float32 if _is_narrow(operator) else np.float64)
-    margin = name("margin")
+    add = _Link(scope, operator, container)
+    margin = add.name("margin")
     container.add_node(
         _MARK, [operator.inputs[0].full_name], [margin], op_domain=_DOMAIN, op_version=1,
         name=scope.get_unique_operator_name(_MARK), number=len(marked) - 1,
     )  # fmt: skip
     is_raw = bool(container.get_options(estimator, {}).get("raw_scores"))
-    answer = add("Cast", [margin], to=add.element) if is_raw else add.link(margin, member)
+    answer = add.as_numbers(margin) if is_raw else add.link(margin, member)
     if not hasattr(estimator, "classes_"):
-        container.add_node("Identity", [answer], [operator.outputs[0].full_name], name=name("id"))
+        container.add_node("Identity", [answer], [operator.outputs[0].full_name], name=add.name("id"))
         return
     if len(estimator.classes_) == 2:
-        other = add("Neg", [answer]) if is_raw else add("Sub", [add.constant(1.0), answer])
-        answer = add("Concat", [other, answer], axis=1)
-    container.add_node("Identity", [answer], [operator.outputs[1].full_name], name=name("id"))
+        other = add("Neg", answer) if is_raw else add("Sub", add.constant([1.0]), answer)
+        answer = add("Concat", other, answer, axis=1)
+    container.add_node("Identity", [answer], [operator.outputs[1].full_name], name=add.name("id"))
     # Whoever asks for labels asks the wrapper; a graph that is served has none.
     container.add_node(
-        "ArgMax", [answer], [operator.outputs[0].full_name], name=name("label"), axis=1, keepdims=0
+        "ArgMax", [answer], [operator.outputs[0].full_name], name=add.name("label"), axis=1, keepdims=0
     )
 
 
-def _is_narrow(operator: Any) -> bool:
-    return isinstance(operator.outputs[-1].type, FloatTensorType)
+class _Link(Operators):
+    """The operators of a link, in the precision of the graph."""
 
-
-class _Adder:
-    """Adds one node at a time to skl2onnx's container and returns the name of its output."""
-
-    def __init__(self, container: Any, name: Callable[[str], str], dtype: Any) -> None:
-        self._container = container
-        self._name = name
-        self.element = onnx.TensorProto.FLOAT if dtype is np.float32 else onnx.TensorProto.DOUBLE
-
-    def __call__(self, kind: str, inputs: list[str], **attributes: Any) -> str:
-        output = self._name(kind.lower())
-        self._container.add_node(kind, inputs, [output], name=self._name(kind), **attributes)
-        return output
-
-    def constant(self, value: float, element: int = 0) -> str:
-        """The name of a tensor [1] that holds a number."""
-        name = self._name("constant")
-        self._container.add_initializer(name, element or self.element, [1], [value])
-        return name
+    def __init__(self, scope: Any, operator: Any, container: Any) -> None:
+        super().__init__(scope, operator, container)
+        self.dtype = np.float32 if isinstance(operator.outputs[-1].type, FloatTensorType) else np.float64
 
     def link(self, margin: str, member: Member) -> str:
         """The answer from the margin: the formulas of `server.model.link` in operators."""
         if member.link["name"].endswith("32"):
-            return self("Cast", [self._narrow(margin, member.link["name"])], to=self.element)
-        rows = self("Cast", [margin], to=self.element)
+            return self.as_numbers(self._narrow(margin, member.link["name"]))
+        rows = self.as_numbers(margin)
         if (divisor := member.link.get("divisor", 1)) != 1:
-            rows = self("Div", [rows, self.constant(float(divisor))])
+            rows = self("Div", rows, self.constant([divisor]))
         name, scale = member.link["name"], member.link.get("scale", 1.0)
         if name in ("logistic", "one_vs_all"):
-            power = self("Exp", [self("Mul", [rows, self.constant(-float(scale))])])
-            return self("Div", [self.constant(1.0), self("Add", [self.constant(1.0), power])])
+            power = self("Exp", self("Mul", rows, self.constant([-float(scale)])))
+            return self("Div", self.constant([1.0]), self("Add", self.constant([1.0]), power))
         if name == "exp":
-            return self("Exp", [rows])
+            return self("Exp", rows)
         if name == "softmax":
-            return self("Softmax", [rows], axis=1)
+            return self("Softmax", rows, axis=1)
         if name != "identity":
             raise ExportRefused(f"expected an objective whose link is known inside a pipeline, got {name}")
         return rows
@@ -254,25 +238,19 @@ class _Adder:
     def _narrow(self, margin: str, name: str) -> str:
         """XGBoost's links in float32; the exponential in float64, rounded, is the C library's."""
         if name == "logistic32":
-            power = self._power(
-                self("Min", [self("Neg", [margin]), self.constant(_LARGEST_EXPONENT, _FLOAT)])
-            )
-            one = self.constant(1.0, _FLOAT)
-            return self("Div", [one, self("Add", [power, one])])
+            largest = self.constant([_LARGEST_EXPONENT], np.float32)
+            power = self._power(self("Min", self("Neg", margin), largest))
+            one = self.constant([1.0], np.float32)
+            return self("Div", one, self("Add", power, one))
         if name == "exp32":
             return self._power(margin)
-        largest = self("ReduceMax", [margin, self._axis()], keepdims=1)
-        power = self._power(self("Sub", [margin, largest]))
-        total = self("ReduceSum", [self("Cast", [power], to=_DOUBLE), self._axis()], keepdims=1)
-        return self("Div", [power, self("Cast", [total], to=_FLOAT)])
+        axis = self.constant([1], np.int64)
+        power = self._power(self("Sub", margin, self("ReduceMax", margin, axis, keepdims=1)))
+        total = self("ReduceSum", self("Cast", power, to=_DOUBLE), axis, keepdims=1)
+        return self("Div", power, self("Cast", total, to=_FLOAT))
 
     def _power(self, exponent: str) -> str:
-        return self("Cast", [self("Exp", [self("Cast", [exponent], to=_DOUBLE)])], to=_FLOAT)
-
-    def _axis(self) -> str:
-        name = self._name("axis")
-        self._container.add_initializer(name, onnx.TensorProto.INT64, [1], [1])
-        return name
+        return self("Cast", self("Exp", self("Cast", exponent, to=_DOUBLE)), to=_FLOAT)
 
 
 def with_trees(model: onnx.ModelProto) -> onnx.ModelProto:

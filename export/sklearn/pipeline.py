@@ -26,7 +26,7 @@ from export.forest.trees import Forest
 from export.onnx.lean import Entry, Score, lean_graph, matrix_entry
 from export.onnx.source import open_session
 from export.sklearn.columns import column_knots, used_columns
-from export.sklearn.converters import own_converters
+from export.sklearn.converters import own_converters, unknown_steps
 from export.sklearn.folding import columns_of, folded
 from export.sklearn.functions import least_values
 from export.sklearn.isotonic import exact_isotonic
@@ -35,7 +35,7 @@ from export.sklearn.source import FittedSource
 from export.sklearn.tables import Finite, finite_columns, takes_unknown, with_tables
 from server.errors import first_line
 from server.model.link import Margins
-from server.model.schema import Feature
+from server.model.schema import Feature, Matrix
 
 #: Largest accepted difference, of scores up to 1; larger ones scale it.
 BOUND = 1e-5
@@ -130,12 +130,23 @@ def _check_target(source: FittedSource, classes: tuple[str, ...]) -> None:
     try:
         outputs = source.outputs(least)
     except ValueError as error:
-        raise ExportRefused(
-            f"expected a model that scores every number, got one that says: {first_line(error)[:200]}; "
-            "prepare such columns outside of the model"
-        ) from None
+        raise ExportRefused(_unscored(source, least, first_line(error)[:200])) from None
     if outputs.ndim > 1 and not classes:
         raise ExportRefused(f"expected one target, got {outputs.shape[1]}: train a model for each")
+
+
+def _unscored(source: FittedSource, row: Matrix, reason: str) -> str:
+    try:
+        source.outputs(np.repeat(row, 2, axis=0))
+    except ValueError:
+        return (
+            f"expected a model that scores every number, got one that says: {reason}; prepare such columns "
+            "outside of the model"
+        )
+    return (
+        "expected a model that scores a row by itself, got one that scores two rows but not one (as "
+        "scikit-learn's SparsePCA does): fit another step in its place, such as PCA"
+    )
 
 
 #: Beyond, sums of products overflow differently in float32 and float64.
@@ -168,10 +179,19 @@ def _converted(
             refusal = str(error)
             continue
         return model, entry, score, element == TensorProto.FLOAT or _has_single(made)
-    raise ExportRefused(
-        f"expected an estimator skl2onnx converts, got {_estimator_words(estimator)}, "
-        f"of which it says: {refusal[:200]}; prepare such columns outside of the model, save the booster at "
-        "the end alone and serve that, or, of a calibrated pipeline, calibrate the last step"
+    raise ExportRefused(_unconverted(estimator, refusal))
+
+
+def _unconverted(estimator: Any, refusal: str) -> str:
+    if unknown := unknown_steps(estimator):
+        return (
+            f"expected steps that have a converter, got {unknown[0]}: fit another in its place "
+            "(docs/compatibility.md lists those that have one), or make its columns outside of the model"
+        )
+    return (
+        f"expected an estimator skl2onnx converts, got {_estimator_words(estimator)}, of which it says: "
+        f"{refusal[:200]}; prepare such columns outside of the model, save the booster at the end alone and "
+        "serve that, or, of a calibrated pipeline, calibrate the last step"
     )
 
 

@@ -12,12 +12,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # ships no types
-from skl2onnx import update_registered_converter
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+from onnx import TensorProto
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from export.errors import ExportRefused
 from export.sklearn.parts import parts
+from export.sklearn.plain import replace_plain
+from export.sklearn.transformers.operators import Operators, register
 from server.model.schema import Matrix
 
 #: The categories of each column that has some, as values of training, by its name.
@@ -111,7 +112,7 @@ def with_tables(estimator: Any, names: Sequence[str], finite: Finite, used: Coll
 
     Columns are taken by position, those of categories as codes.
 
-    Transformers of finite columns are tables of their codes there.
+    Transformers of finite columns are tables of their codes there, and others plain where they can be.
     """
     replaced = copy.deepcopy(estimator)
     places = {name: i for i, name in enumerate(name for name in names if name in used)}
@@ -130,6 +131,7 @@ def with_tables(estimator: Any, names: Sequence[str], finite: Finite, used: Coll
                 part.steps = [("table", table), *part.steps[_leading(part) :]]
         if hasattr(part, "flatten_transform"):
             part.flatten_transform = False  # of no matter to a prediction, and skl2onnx refuses True
+    replace_plain(replaced)
     return replaced
 
 
@@ -269,43 +271,17 @@ def _is_missing(value: Any) -> bool:
 
 def register_tables() -> None:
     """Make skl2onnx convert a table to look-ups."""
-    update_registered_converter(LookupTable, "HotrowTable", _shapes, _convert, overwrite=True)
+    register(LookupTable, lambda table, _: len(table.order), _looked_up)
 
 
-def _shapes(operator: Any) -> None:
-    kind = FloatTensorType if isinstance(operator.inputs[0].type, FloatTensorType) else DoubleTensorType
-    operator.outputs[0].type = kind([None, len(operator.raw_operator.order)])
+def _looked_up(add: Operators, table: Any) -> str:
+    rows = add.rows()
+    together = add("Concat", *(_look_up(add, rows, i, t) for i, t in enumerate(table.tables)), axis=1)
+    return add.columns(together, table.order)
 
 
-def _convert(scope: Any, operator: Any, container: Any) -> None:
-    table, rows = operator.raw_operator, operator.inputs[0].full_name
-    dtype = np.float32 if isinstance(operator.inputs[0].type, FloatTensorType) else np.float64
-    parts_ = [_look_up(scope, container, rows, i, t.astype(dtype)) for i, t in enumerate(table.tables)]
-    together, order = scope.get_unique_variable_name("encoded"), scope.get_unique_variable_name("order")
-    container.add_initializer(order, 7, [len(table.order)], table.order)
-    container.add_node("Concat", parts_, [together], name=scope.get_unique_operator_name("Concat"), axis=1)
-    container.add_node(
-        "Gather", [together, order], [operator.outputs[0].full_name],
-        name=scope.get_unique_operator_name("Gather"), axis=1,
-    )  # fmt: skip
-
-
-def _look_up(scope: Any, container: Any, rows: str, i: int, table: Any) -> str:
+def _look_up(add: Operators, rows: str, i: int, table: Matrix) -> str:
     """The name of a tensor [N, D] with the row of a table for each code of column i."""
-
-    def add(kind: str, inputs: list[str], **attributes: Any) -> str:
-        output = str(scope.get_unique_variable_name(kind.lower()))
-        container.add_node(kind, inputs, [output], name=scope.get_unique_operator_name(kind), **attributes)
-        return output
-
-    def constant(values: Any) -> str:
-        from onnx import numpy_helper
-
-        name = str(scope.get_unique_variable_name("constant"))
-        container.initializers.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
-
-    codes = add("Gather", [rows, constant(np.int64(i))], axis=1)
-    missing = constant(table.dtype.type(len(table) - 1))
-    known = add("Where", [add("IsNaN", [codes]), missing, codes])
-    return add("Gather", [constant(table), add("Cast", [known], to=7)], axis=0)
+    codes = add("Gather", rows, add.constant(i, np.int64), axis=1)
+    known = add("Where", add("IsNaN", codes), add.constant(len(table) - 1), codes)
+    return add("Gather", add.constant(table), add("Cast", known, to=TensorProto.INT64), axis=0)

@@ -7,7 +7,8 @@ from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 from sklearn.compose import TransformedTargetRegressor
 
-from export.sklearn.functions import steps_of
+from export.sklearn.functions import applied, steps_of
+from export.sklearn.transformers.operators import Operators
 
 
 def register_target() -> None:
@@ -29,17 +30,9 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     inner.inputs = operator.inputs
     value = scope.declare_local_variable("transformed", kind([None, 1]))
     inner.outputs.append(value)
-    element = 1 if kind is FloatTensorType else 11
-    rows = value.full_name
-    for name, second in _inverse(model.transformer_):
-        inputs = [rows]
-        if second is not None:
-            inputs.append(scope.get_unique_variable_name("constant"))
-            container.add_initializer(inputs[1], element, [1], [second])
-        rows = scope.get_unique_variable_name(name.lower())
-        container.add_node(name, inputs, [rows], name=scope.get_unique_operator_name(name))
+    made = applied(Operators(scope, operator, container), value.full_name, _inverse(model.transformer_))
     output = operator.outputs[0].full_name
-    container.add_node("Identity", [rows], [output], name=scope.get_unique_operator_name("Identity"))
+    container.add_node("Identity", [made], [output], name=scope.get_unique_operator_name("Identity"))
 
 
 def _inverse(transformer: Any) -> list[tuple[str, float | None]]:
