@@ -7,7 +7,6 @@ processor of a worker that never sleeps is taken.
 """
 
 import argparse
-import re
 import shutil
 import subprocess
 import tempfile
@@ -24,7 +23,7 @@ from loadtest.bench.nginx import constant_response, has_nginx
 from loadtest.bench.peers import command as peer_command
 from loadtest.bench.peers import hello_request
 from loadtest.harness.bodies import golden_bodies, http_requests, wrk_script
-from loadtest.harness.closed_loop import wrk
+from loadtest.harness.closed_loop import read_latencies, wrk
 from loadtest.harness.subject import LoadTestError, Subject, free_port, observer_of, running
 from loadtest.harness.target import add_model, keep_to, load_core, server_core, started
 from loadtest.latency.open_loop import open_loop
@@ -40,8 +39,6 @@ _OURS = {
     BUSY: {"busy_poll": "on"},
     BUSY_SILENT: {"busy_poll": "on", "log_mode": "off"},
 }
-_LATENCY = re.compile(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)", re.MULTILINE)
-_UNITS_IN_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
 
 class Latency(NamedTuple):
@@ -168,8 +165,8 @@ def _wrk(subject: Subject, name: str, script: Path, connections: int, seconds: i
     output = subprocess.run([*pin, *command], capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in output or "Socket errors" in output:
         raise LoadTestError(f"expected responses with status 200 from {name}, got: {output}")
-    found = {percent: float(value) * _UNITS_IN_US[unit] for percent, value, unit in _LATENCY.findall(output)}
-    return Latency(found["50"], found["99"])
+    found = read_latencies(output)
+    return Latency(found[50], found[99])
 
 
 def _fixed(subjects: Mapping[str, Subject], bundle: Bundle, rate: int, seconds: int) -> dict[str, Latency]:

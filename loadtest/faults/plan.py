@@ -1,6 +1,7 @@
 """Every fault: what is done, and what must hold."""
 
 from loadtest.faults import (
+    beside,
     clock,
     connections,
     crash_points,
@@ -11,7 +12,6 @@ from loadtest.faults import (
     models,
     network,
     overload,
-    page,
     stops,
     two_ways,
     workers,
@@ -186,7 +186,7 @@ PLAN = (
         "the page fails",
         "the page, beside the API, flooded, hung, killed",
         "0 failed; p99 at most 5 % higher",
-        page.page,
+        beside.page,
     ),
     Fault(
         "F26",
@@ -222,5 +222,12 @@ PLAN = (
         "50 times each a worker, the observer, and both at once, under load, with 1 and with 2 workers",
         "0 responses without a line, 0 lines twice, 0 wrong; of both at once, of 1 worker, the last 0.1 s",
         kills.kills,
+    ),
+    Fault(
+        "F31",
+        "others beside who disturbs",
+        "208 and 1,000 slow senders, 28 kB/s of digits, 8 clients on /metrics, a stopped writer of the log",
+        "99 % of the answers of every route, p99 of /predict at most doubled",
+        beside.beside,
     ),
 )

@@ -48,3 +48,9 @@ end
 """
     )
     return file
+
+
+def paced(script: Path, mean_ms: float) -> None:
+    """Have a wrk script pause before each request, for up to twice as long as the mean."""
+    with script.open("a") as file:
+        file.write(f"delay = function() return math.random() * {2 * mean_ms:g} end\n")

@@ -11,6 +11,8 @@ from loadtest.harness.subject import LoadTestError, Subject
 
 CONNECTIONS = 32
 _UNITS_IN_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LATENCY = re.compile(r"^\s+(50|75|90|99)%\s+([\d.]+)(us|ms|s)", re.MULTILINE)
+_UNITS_IN_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,13 @@ def read_wrk(output: str) -> WrkFigures | None:
         int(refused[1]) if refused else 0,
         *(map(int, errors.groups()) if errors else (0, 0, 0, 0)),
     )
+
+
+def read_latencies(output: str) -> dict[int, float]:
+    """The percentiles, in us, that `wrk --latency` has printed."""
+    return {
+        int(percent): float(value) * _UNITS_IN_US[unit] for percent, value, unit in _LATENCY.findall(output)
+    }
 
 
 def wrk(url: str, seconds: int, connections: int = CONNECTIONS, script: Path | None = None) -> list[str]:

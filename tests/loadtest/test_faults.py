@@ -18,7 +18,7 @@ from tests.support.bundles import CREDIT
 pytestmark = pytest.mark.whole
 
 #: Those whose facts no other test holds; `make faults` injects all of them, at full length.
-SHORT = ("F10", "F28", "F29")
+SHORT = ("F10", "F28", "F29", "F31")
 
 
 @pytest.fixture(scope="module")
