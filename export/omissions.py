@@ -18,6 +18,7 @@ from export.errors import ExportRefused
 from export.reading.observe import read_data
 from export.reading.table import read_table
 from server.cli import run
+from server.errors import number_of
 from server.model.bounds import Bounds
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
@@ -117,9 +118,9 @@ def main(arguments: Sequence[str]) -> int:
     found = omissions(bundle, drawn(bundle, options.data, options.rows, options.seed))
     first = bundle.outcomes[0]
     print(
-        f"{found.rows:,} rows, of which {found.adverse:,} are not decided {first}\n"
-        f"{len(found.gains):,} of them ({found.share:.1%} of all) are for leaving something out, "
-        f"of {found.scored:,} ways"
+        f"{number_of(found.rows, 'row')}; not decided {first}: {found.adverse:,}\n"
+        f"decided so for leaving something out: {len(found.gains):,} ({found.share:.1%} of all), "
+        f"of {number_of(found.scored, 'way')}"
     )
     for gain in found.gains[:5]:
         print(f"row {gain.row + 1}: without {', '.join(gain.left_out)}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.cli import input_file, output_file, run
+from server.errors import number_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -316,7 +317,8 @@ def _erase(options: argparse.Namespace, console: "Console") -> int:
     else:
         done = erase(options.log, subject_of(options.value, options.key_file, options.log), _key(options))
     console.print(
-        f"{done.lines:,} lines, and {done.rows:,} rows of batches, erased from {len(done.files)} files.",
+        f"{number_of(done.lines, 'line')}, and {number_of(done.rows, 'row')} of batches, erased from "
+        f"{number_of(len(done.files), 'file')}.",
         soft_wrap=True,
     )
     for file in done.in_use:
@@ -404,7 +406,7 @@ def _simulate_month(options: argparse.Namespace, console: "Console") -> int:
 
     month = simulate_month(Bundle.load(options.model or SHIPPED), options.out, options.rows_a_day)
     console.print(
-        f"{month.rows:,} decisions in {month.log}, outcomes in {month.outcomes}. "
+        f"{number_of(month.rows, 'decision')} in {month.log}, outcomes in {month.outcomes}. "
         f"From {FAULT_BEGINS:%Y-%m-%d %H:%M} UTC on {month.feature} is a hundredth of what it should be.",
         soft_wrap=True,
     )

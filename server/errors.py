@@ -62,6 +62,16 @@ def listed(names: Sequence[str], limit: int = MAX_NAMES) -> str:
     return ", ".join(map(shown, names[:limit])) + (f" and {more} more" if more > 0 else "")
 
 
+def number_of(count: int, noun: str) -> str:
+    """So many of a thing with a regular plural, as a sentence has it: 1 row, 2,000 rows."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def not_acceptable(count: int, noun: str) -> str:
+    """The refusal of so many of a kind: 1 field is not acceptable."""
+    return f"{number_of(count, noun)} {'is' if count == 1 else 'are'} not acceptable"
+
+
 def shown(name: str) -> str:
     """A name as a sentence shows it: on one line, not endless, its outer blanks to be seen."""
     short = name if len(name) <= MAX_NAME_CHARACTERS else f"{name[:MAX_NAME_CHARACTERS]}…"

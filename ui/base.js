@@ -12,6 +12,8 @@ window.hotrow = (() => {
   const PLAIN = /^([+-]?\d+)(?:[.,](\d*))?$/;
   const CURRENCIES = ["€", "$", "£", "¥"];
   const SCALES = { k: 3, K: 3, M: 6 };
+  // {count}, and {count:row|rows} for the word that goes with a number, as in Text.put of text.py.
+  const PLACE = /\{(\w+)(?::([^|{}]*)\|([^{}]*))?\}/g;
   const asked = new URLSearchParams(location.search).get("language");
   const preferred = navigator.language?.toLowerCase().startsWith("fr") ? "fr" : "en";
   const hotrow = {
@@ -19,7 +21,7 @@ window.hotrow = (() => {
     words: /*WORDS*/ {},
     say(key, values = {}) {
       const text = hotrow.words[key][hotrow.language === "fr" ? 1 : 0];
-      return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+      return text.replace(PLACE, (_, name, one, more) => (one === undefined ? values[name] : isOne(values[name]) ? one : more));
     },
     number: (value, options) => new Intl.NumberFormat(LOCALES[hotrow.language], options).format(value),
     // Thousands and decimals as the language writes them; `text` is canonical: 1234.5
@@ -116,6 +118,9 @@ window.hotrow = (() => {
       document.dispatchEvent(new CustomEvent("language", { detail: { before, language } }));
     },
   };
+
+  // Whether a number as it is written is followed by the singular: in French by whatever is less than 2.
+  const isOne = (written) => (hotrow.language === "fr" ? /^[01](,|$)/.test(written) : `${written}` === "1");
 
   // The digits as they are, the point moved: 12 by -2 is 0.12, with no rounding of a float.
   function shifted([whole, part = ""], places) {

@@ -1,12 +1,14 @@
 """The page's own words for its scripts, and the scripts and styles as one head."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from ui.words.text import NBSP, Text
 
 _HERE = Path(__file__).parent
+_COMMENT = re.compile(r"^ *//.*\n", re.MULTILINE)
 
 #: What scripts say of their own accord; all other words come with the markup.
 SCRIPT_WORDS = {
@@ -23,14 +25,13 @@ SCRIPT_WORDS = {
     "was": Text("was {value}", "était {value}"),
     "unknown": Text("unknown", "inconnu"),
     "reading": Text("Reading the file…", "Lecture du fichier…"),
-    "scoring": Text("{done} of {all} rows", "{done} lignes sur {all}"),
-    "speed": Text("{rate} rows a second", "{rate} lignes par seconde"),
+    "scoring": Text("{done} of {all} {all:row|rows}", "{done} {done:ligne|lignes} sur {all}"),
+    "speed": Text("{rate} {rate:row|rows} a second", "{rate} {rate:ligne|lignes} par seconde"),
     "line": Text("line {line}", "ligne {line}"),
     "stopped": Text(
-        "Stopped after {count} rows, which are counted and logged: the file has these. Go on scores the "
-        "rest.",
-        "Arrêté après {count} lignes, qui sont comptées et journalisées : le fichier les contient. Continuer "
-        "calcule la suite.",
+        "Stopped after {count} {count:row|rows}, counted and logged, and in the file. Go on scores the rest.",
+        f"Arrêté. Comptées, journalisées et dans le fichier{NBSP}: {{count}} {{count:ligne|lignes}}. "
+        "Continuer calcule la suite.",
     ),
     "go_on": Text("Go on", "Continuer"),
     "score_all": Text("Score all rows", "Calculer toutes les lignes"),
@@ -42,7 +43,7 @@ SCRIPT_WORDS = {
     "kept": Text("Case {number}", "Cas {number}"),
     "all_rows": Text("rows", "lignes"),
     "bad_rows": Text("lines to correct", "lignes à corriger"),
-    "rows": Text("{count} rows", "{count} lignes"),
+    "rows": Text("{count} {count:row|rows}", "{count} {count:ligne|lignes}"),
     "between": Text(
         "{share} of the rows between {low} and {high}", "{share} des lignes entre {low} et {high}"
     ),
@@ -78,7 +79,7 @@ LATER_WORDS = {
     },
     "studio.js": {
         "last_logged": Text(
-            "The last {count} logged decisions", "Les {count} dernières décisions journalisées"
+            "Logged decisions, the last {count}", f"Décisions journalisées{NBSP}: {{count}}, les dernières"
         ),
         "file_of_many": Text("The file under Many: {name}", f"Le fichier sous En nombre{NBSP}: {{name}}"),
         "no_cases": Text(
@@ -141,5 +142,5 @@ def _css(text: str) -> str:
 
 
 def read(name: str) -> str:
-    """The text of one of the page's files."""
-    return (_HERE / name).read_text()
+    """The text of one of the page's files, without the comments that stand on lines of their own."""
+    return _COMMENT.sub("", (_HERE / name).read_text())

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.errors import LogError
-from server.errors import BundleError
+from server.errors import BundleError, number_of
 from server.metrics.drift import FALSE_ALARM_RATE, LARGE_PSI, chance_psi, psi, reference_counts
 from server.model.bundle import REFERENCE_FILE, Bundle
 from server.model.distribution import Distribution
@@ -117,7 +117,7 @@ def in_groups(
             moved = psi(before + EMPTY_ROWS, now + EMPTY_ROWS)
             if moved > LARGE_PSI + chance_psi(int(before.sum()), int(now.sum()) * share, bins, tests):
                 where = f"{feature.name} = {feature.categories[segment.code]}"
-                why = f"where {where}: PSI {moved:.2f} in {len(of_group):,} rows"
+                why = f"where {where}: PSI {moved:.2f} in {number_of(len(of_group), 'row')}"
                 found.append(JointDrift("group", (name,), why, moved))
     yield from sorted(found, key=lambda one: -one.size)
 

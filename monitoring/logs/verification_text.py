@@ -9,7 +9,7 @@ from rich.table import Table
 
 from monitoring.logs.seals import Seals, is_sealed
 from monitoring.logs.verification import Instance, LogVerdict, Process, Verification
-from server.errors import MAX_IN_SENTENCE
+from server.errors import MAX_IN_SENTENCE, number_of
 
 _NUMBERS = ("lines", "last number", "missing", "double")
 
@@ -32,8 +32,8 @@ def print_seals(seals: Seals | None, files: Sequence[Path], console: Console) ->
 
 def print_verification(checked: Verification, console: Console) -> None:
     """Instance by instance, what is there and what is missing."""
-    files = f"{len(checked.files)} file{'s' * (len(checked.files) != 1)}"
-    console.print(f"[bold]{checked.lines:,} lines in {files}[/], {checked.unreadable:,} unreadable")
+    read = f"{number_of(checked.lines, 'line')} in {number_of(len(checked.files), 'file')}"
+    console.print(f"[bold]{read}[/], {checked.unreadable:,} unreadable")
     table = Table("instance", *_NUMBERS, "state", box=None)
     for column in table.columns[1:-1]:
         column.justify = "right"
@@ -50,7 +50,8 @@ def print_verification(checked: Verification, console: Console) -> None:
     console.print(table)
     for process in checked.processes:
         if process.unwritten:
-            console.print(f"[red]{process.unwritten:,} lines of the process of {process.opened} are gone.[/]")
+            gone = number_of(process.unwritten, "line")
+            console.print(f"[red]Gone: {gone} of the process of {process.opened}.[/]")
     for file in checked.absent:
         console.print(f"Not here: {file}, a closed file; name the folder it was moved to as well.")
     console.print(_sentence(checked), soft_wrap=True)
@@ -60,7 +61,7 @@ def _sentence(checked: Verification) -> str:
     if checked.verdict is LogVerdict.MISSING:
         return "[red]missing: lines are gone, double or unreadable.[/]"
     if checked.verdict is LogVerdict.NOT_PROVABLE:
-        instances = f"{checked.unvouched} instance{'s' * (checked.unvouched != 1)}"
+        instances = number_of(checked.unvouched, "instance")
         return (
             f"[yellow]not provable: no gap is seen, but {instances} never closed the log, or have no journal "
             "beside it;[/] a server that still runs, or one that was killed, whose last lines could be gone."

@@ -13,24 +13,27 @@ from monitoring.outcomes.estimate import Expected
 from monitoring.outcomes.fairness import FairnessGroup
 from monitoring.outcomes.measures import Interval
 from monitoring.outcomes.performance import OutcomeReport, Performance
+from server.errors import number_of
 
 
 def print_outcomes(report: OutcomeReport, console: Console) -> None:
     """Of whom the figures speak, the figures, and what is expected of all decisions."""
-    console.print(f"[bold]{escape(report.model)}[/]  {report.decisions:,} decisions", soft_wrap=True)
+    console.print(
+        f"[bold]{escape(report.model)}[/]  {number_of(report.decisions, 'decision')}", soft_wrap=True
+    )
     if report.outcomes == 0:
         console.print("The file has no outcome that is known yet.")
     elif report.outcomes:
         joined = report.outcomes - report.strangers
         console.print(
-            f"{joined:,} of {report.outcomes:,} outcomes belong to one of them"
-            + (f", {report.strangers:,} to none" if report.strangers else "")
-            + (f"; {report.corrected:,} came twice, the latest counts" if report.corrected else ""),
+            f"Of one of them: {joined:,} of {number_of(report.outcomes, 'outcome')}"
+            + (f", of none: {report.strangers:,}" if report.strangers else "")
+            + (f"; there twice, the latest counts: {report.corrected:,}" if report.corrected else ""),
             soft_wrap=True,
         )
     if report.whole:
         console.print(
-            f"The figures speak of these {report.whole.n:,} alone, {report.accepted:,} of them accepted: "
+            f"The figures speak of {report.whole.n:,} alone (accepted: {report.accepted:,}): "
             "who was refused, or has no outcome yet, is in none of them.",
             soft_wrap=True,
         )
@@ -54,7 +57,7 @@ def print_challenge(challenge: Challenge, console: Console) -> None:
     """What flips, by how much scores differ, and which model outcomes speak for."""
     console.print(
         f"[bold]{escape(challenge.challenger)}[/] beside {escape(challenge.champion)}: "
-        f"{challenge.rows:,} rows from {challenge.first} to {challenge.last} UTC, "
+        f"{number_of(challenge.rows, 'row')} from {challenge.first} to {challenge.last} UTC, "
         f"{1 - challenge.agreement:.2%} decided otherwise, scores {challenge.shift.value:+.4f} in the mean.",
         soft_wrap=True,
     )
@@ -89,8 +92,8 @@ def print_challenge(challenge: Challenge, console: Console) -> None:
         "open": "Which costs less is open: let it go on.",
     }
     console.print(
-        f"{words[challenge.verdict]} {paired.n:,} rows have an outcome; the bounds of the cost hold however "
-        "often you look.",
+        f"{words[challenge.verdict]} With an outcome: {number_of(paired.n, 'row')}; the bounds of the cost "
+        "hold however often you look.",
         soft_wrap=True,
     )
 

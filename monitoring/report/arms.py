@@ -6,6 +6,7 @@ from typing import Any
 
 from monitoring.logs.lines import matching
 from monitoring.outcomes.challenged import Challenge, Paired
+from server.errors import number_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,6 @@ def _verdict(paired: Paired | None) -> str:
         "open": "Open which is better",
     }
     return (
-        f"{words[paired.verdict]}: by {paired.n:,} outcomes the challenger saves {saved.value:+.4f} "
-        f"a decision, from {saved.low:+.4f} to {saved.high:+.4f}."
+        f"{words[paired.verdict]}: by {number_of(paired.n, 'outcome')} the challenger saves "
+        f"{saved.value:+.4f} a decision, from {saved.low:+.4f} to {saved.high:+.4f}."
     )

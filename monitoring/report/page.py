@@ -44,7 +44,8 @@ def render(report: Report) -> str:
             if value
         ],
         outcome_words=outcome_words(report),
-        threshold=bundle.decision.threshold if bundle and bundle.task == "binary" else None,
+        decisions=bundle.outcomes if bundle else (),
+        limits=bundle.limits if bundle else (),
         arms=list(report.arms.table()) if report.arms else [],
         arm_names=COLUMNS,
         arm_words=" ".join(report.arms.words()),

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from monitoring.drift.comparison import ColumnDrift
@@ -99,22 +101,35 @@ def usage(figures: Figures, odd: Sequence[Anomaly], name: str) -> str:
     return image()
 
 
-def scores(figures: Figures, threshold: float | None) -> str:
-    """The histogram of the scores, those from the threshold on in the colour of refusal."""
+def scores(figures: Figures, decisions: Sequence[str], limits: Sequence[float]) -> str:
+    """The histogram of the scores in the colours of what they decide; without limits in one.
+
+    The score decides the first of `decisions` below the first of the rising `limits`, the last from the
+    last on.
+    """
     edges, width = figures.score_edges, float(figures.score_edges[1] - figures.score_edges[0])
-    cut = np.inf if threshold is None else threshold
+    between = [(GREY, PALE_BLUE)[i % 2] for i in range(len(limits) - 1)]
+    colours = [BLUE, *between, ORANGE]
     with _svg(_WIDE) as (axes, image):
-        colours = [ORANGE if edge >= cut - width / 2 else BLUE for edge in edges[:-1]]
-        axes.bar(edges[:-1], figures.score_counts, width=0.9 * width, align="edge", color=colours)
-        if threshold is not None:
-            axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--")
-            axes.annotate(
-                f"threshold {threshold:.3g}",
-                (threshold, 1),
-                (5, -2),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                va="top",
+        of_bins = np.searchsorted(limits, edges[:-1] + width / 2, side="right")
+        axes.bar(
+            edges[:-1],
+            figures.score_counts,
+            width=0.9 * width,
+            align="edge",
+            color=[colours[i] for i in of_bins],
+        )
+        for limit in limits:
+            axes.axvline(limit, color=INK, linewidth=1.2, linestyle="--")
+        if limits:
+            ends = [f"under {limits[0]:.3g}"]
+            ends += [f"{low:.3g} to {high:.3g}" for low, high in pairwise(limits)]
+            ends += [f"from {limits[-1]:.3g}"]
+            named = zip(colours, decisions, ends, strict=False)
+            axes.legend(
+                handles=[Patch(color=colour, label=f"{name}: {end}") for colour, name, end in named],
+                loc="upper right",
+                fontsize=8,
             )
         last = int(np.flatnonzero(figures.score_counts).max(initial=0))
         axes.set_xlim(edges[0], max(edges[min(last + 2, SCORE_BINS)], edges[SCORE_BINS // 10]))

@@ -24,6 +24,7 @@ from monitoring.report.words import (
     psi_words,
     summary,
 )
+from server.errors import number_of
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -110,7 +111,9 @@ def _verdict(column: ColumnDrift) -> str:
 
 def print_replay(result: Replay, console: Console) -> None:
     """What the other bundle changes, or whether the same one agrees."""
-    console.print(f"[bold]{result.rows:,} rows replayed with {result.bundle}[/], {result.skipped:,} skipped")
+    console.print(
+        f"[bold]{number_of(result.rows, 'row')} replayed with {result.bundle}[/], {result.skipped:,} skipped"
+    )
     if result.ignored:
         console.print(f"Fields the bundle does not know: {', '.join(result.ignored)}")
     table = Table(box=None, show_header=False)
@@ -131,10 +134,14 @@ def print_replay(result: Replay, console: Console) -> None:
         console.print(changed)
     if result.disagreeing:
         console.print(
-            f"[red]{result.disagreeing:,} of {result.audited:,} rows logged by {result.bundle} differ.[/]"
+            f"[red]Of {number_of(result.audited, 'row')} logged by {result.bundle} "
+            f"{result.disagreeing:,} came out otherwise.[/]"
         )
     elif result.audited:
-        console.print(f"All {result.audited:,} rows logged by {result.bundle} come out the same to the bit.")
+        console.print(
+            f"Of {number_of(result.audited, 'row')} logged by {result.bundle} "
+            "all came out the same to the bit."
+        )
 
 
 def _add_spread(table: Table, name: str, spread: Spread, words: Callable[[float], str]) -> None:

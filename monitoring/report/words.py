@@ -8,6 +8,7 @@ from monitoring.drift.comparison import DriftReport
 from monitoring.logs.lines import counted
 from monitoring.report.plots import duration
 from monitoring.report.report import Report
+from server.errors import number_of
 from server.metrics.drift import MIN_ROWS
 
 #: Words of decisions that stand for a high risk; of others nobody knows which is the bad one.
@@ -58,7 +59,7 @@ def conclusions(report: Report) -> Iterator[str]:
         since = f"{odd.since:%Y-%m-%d %H:%M} UTC"
         yield f"{odd.figure.capitalize()} out of the ordinary from {since} on: {odd.why}."
     if more := longest_first[_MOST_ANOMALIES:]:
-        yield f"{len(more)} more anomalies are listed below."
+        yield f"Listed below: {len(more)} more."
     if report.errors is not None:
         yield f"{percent(report.errors.rate)} of the requests were answered with an error."
     if report.drift is None:
@@ -101,17 +102,17 @@ def outcome_words(report: Report) -> str:
     if not found.outcomes:
         score = found.score
         return (
-            f"{found.rows:,} rows; values from {number(score.minimum)} to {number(score.maximum)}, "
-            f"half of them above {number(score.p50)}."
+            f"{number_of(found.rows, 'row')}; values from {number(score.minimum)} to "
+            f"{number(score.maximum)}, half of them above {number(score.p50)}."
         )
     shares = ", ".join(f"{percent(share)} “{name}”" for name, share in found.outcomes[:_MOST_OUTCOMES])
     more = len(found.outcomes) - _MOST_OUTCOMES
-    return f"{found.rows:,} rows; {shares}" + (f" and {more} more." if more > 0 else ".")
+    return f"{number_of(found.rows, 'row')}; {shares}" + (f" and {more} more." if more > 0 else ".")
 
 
 def left_out_words(others: Mapping[str, int]) -> str:
     """The lines of other models, in a sentence; empty if there are none."""
-    return f"Left out, as of other models: {counted(others)} lines." if others else ""
+    return f"Lines left out, as of other models: {counted(others)}." if others else ""
 
 
 def log_words(report: Report) -> str:
@@ -121,8 +122,9 @@ def log_words(report: Report) -> str:
         return "These lines bear no numbers, so that a loss could not be seen."
     open_ended = sum(process.lines is None for process in checked.processes)
     if checked.lost:
-        return f"{checked.lost:,} answers have no line: `python -m monitoring verify-log` says which."
-    instances = f"{len(checked.instances)} instance{'s' * (len(checked.instances) != 1)}"
+        lost = number_of(checked.lost, "answer")
+        return f"Without a line: {lost}; `python -m monitoring verify-log` says which."
+    instances = number_of(len(checked.instances), "instance")
     if open_ended:
         return f"No gap in the numbers of {instances}; {open_ended} never closed the log."
     return f"No gap in the numbers of {instances}."
@@ -131,9 +133,9 @@ def log_words(report: Report) -> str:
 def drift_words(drift: DriftReport) -> str:
     """How many rows were looked at, and whether they were too few."""
     if not drift.too_few:
-        return f"{drift.n:,} rows"
+        return number_of(drift.n, "row")
     if drift.n < MIN_ROWS:
-        return f"{drift.n:,} rows, too few to judge by: at least {MIN_ROWS} are needed"
+        return f"{number_of(drift.n, 'row')}, too few to judge by: at least {MIN_ROWS} are needed"
     return (
         f"{drift.n:,} rows that repeat themselves and tell as much as {drift.independent:,}, "
         f"too few to judge by: at least {MIN_ROWS} are needed"
@@ -145,7 +147,7 @@ def drift_notes(drift: DriftReport) -> Iterator[str]:
     if drift.others:
         yield left_out_words(drift.others)
     if drift.doubled:
-        yield f"{drift.doubled:,} lines were there twice and count once."
+        yield f"There twice, and counted once: {number_of(drift.doubled, 'line')}."
     if drift.hidden:
         hidden = ", ".join(drift.hidden)
         yield f"Not in the log, or masked there, so their values cannot be compared: {hidden}."
@@ -187,4 +189,5 @@ def minutes(seconds: float) -> str:
     for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} seconds"
+    written = f"{seconds:.3g}"
+    return f"{written} second{'s' * (written != '1')}"

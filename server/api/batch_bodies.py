@@ -12,7 +12,14 @@ import orjson
 
 from server.api.arrow_rows import arrow_rows
 from server.api.feature_columns import feature_columns
-from server.errors import MAX_LISTED_ERRORS, FieldError, MalformedBody, Problem, UnacceptableRow
+from server.errors import (
+    MAX_LISTED_ERRORS,
+    FieldError,
+    MalformedBody,
+    Problem,
+    UnacceptableRow,
+    not_acceptable,
+)
 from server.model.json_text import has_more
 from server.model.schema import Matrix, Row, Schema, parse_object, pointer
 from server.scoring.row_id import MEMBER, takes_id
@@ -140,9 +147,8 @@ async def decode_rows(rows: TextRows, schema: Schema, decode: Decode) -> Matrix:
 
 
 def _bad_rows(bad: int, unread: int, errors: list[FieldError]) -> UnacceptableRow:
-    words = "1 row is not acceptable" if bad == 1 else f"{bad} rows are not acceptable"
     more = f", and {unread} more were not looked at" if unread else ""
-    return UnacceptableRow(f"{words}{more}; no row was scored", errors=errors)
+    return UnacceptableRow(f"{not_acceptable(bad, 'row')}{more}; no row was scored", errors=errors)
 
 
 def _placed(problem: Problem, position: int, place: str) -> Iterator[FieldError]:

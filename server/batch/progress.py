@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from server.batch.results import Totals
+from server.errors import number_of
 from server.model.bundle import Bundle
 
 
@@ -61,13 +62,13 @@ def _say(console: Console, sentence: str) -> None:
 def summary(job: Job, bundle: Bundle, totals: Totals, seconds: float) -> str:
     """The last line of figures."""
     fresh = totals.rows - totals.resumed_rows
-    scored = f"{totals.rows - totals.bad_rows:,} rows scored"
+    scored = f"{number_of(totals.rows, 'row')} scored"
     if totals.bad_rows:
-        scored = f"{totals.rows - totals.bad_rows:,} of {totals.rows:,} rows scored"
+        scored = f"{totals.rows - totals.bad_rows:,} of {scored}"
     words = [f"{scored} with {bundle.label} in {seconds:.1f} s"]
     words.append(f"({fresh / max(seconds, 1e-9):,.0f} rows/s)")
     if totals.resumed_rows:
-        words.append(f"after {totals.resumed_rows:,} rows of an interrupted run")
+        words.append(f"after {number_of(totals.resumed_rows, 'row')} of an interrupted run")
     if totals.bad_rows:
-        words.append(f"with {totals.bad_rows:,} bad rows, listed in {totals.report}")
+        words.append(f"with {number_of(totals.bad_rows, 'bad row')}, listed in {totals.report}")
     return " ".join(words) + f": {job.target}"

@@ -10,9 +10,14 @@ from server.model.schema import Feature, Schema
 
 #: "Up to four" is the practice that comment 9(b)(2)-1 to Regulation B describes.
 MAX_PRINCIPAL = 4
-ENGLISH, ALL = "en", "all"
-_FLAG_WORDS = ("no", "yes")
+ENGLISH, FRENCH, ALL = "en", "fr", "all"
 MISSING = "not given"
+_FLAG_WORDS = {ENGLISH: ("no", "yes"), FRENCH: ("non", "oui")}
+_MISSING = {ENGLISH: MISSING, FRENCH: "pas de valeur"}
+#: Of a label and its value; in French with a blank that does not break.
+_COLON = {FRENCH: "\xa0: "}
+#: Between thousands, and before decimals.
+_FRENCH_FIGURES = str.maketrans({",": "\u202f", ".": ","})
 
 
 def reasons(
@@ -58,6 +63,11 @@ class ReasonTexts:
         self._said: Mapping[str, Any] = bundle.manifest.get("reasons") or {}
         translations = bundle.manifest.get("translations") or {}
         self._translated = {language: words.get("features") or {} for language, words in translations.items()}
+        wordings = {ENGLISH: bundle.manifest} | translations
+        self._first = {
+            language: (words.get("wording") or {}).get("below") or bundle.decision.below
+            for language, words in wordings.items()
+        }
         texts = [said["text"] for ways in self._said.values() for said in ways.values()]
         self.languages = sorted({ENGLISH, *translations, *(name for text in texts for name in text)})
 
@@ -95,7 +105,21 @@ class ReasonTexts:
         if said and language in said["text"]:
             text: str = said["text"][language]
             return text
-        return f"{self.label(i, language)}: {value_words(feature, value)}"
+        return self.labelled(i, self.value(i, value, language), language)
+
+    def labelled(self, i: int, words: str, language: str) -> str:
+        """Words of a value, or of how it changes, behind what its feature is called."""
+        return f"{self.label(i, language)}{_COLON.get(language, ': ')}{words}"
+
+    def value(self, i: int, code: float, language: str = ENGLISH) -> str:
+        """An encoded value as people read it, with its unit."""
+        feature = self._schema.features[i]
+        own: Mapping[str, Any] = (self._translated.get(language) or {}).get(feature.name, {})
+        return value_words(feature, code, language, own)
+
+    def first_decision(self, language: str = ENGLISH) -> str:
+        """What the decision is called that an applicant wishes for."""
+        return self._first.get(language) or self._first[ENGLISH]
 
     def label(self, i: int, language: str = ENGLISH) -> str:
         """What a feature is called."""
@@ -134,15 +158,19 @@ def _reason(feature: Feature, code: float, term: float, subject: str, *, princip
     }
 
 
-def value_words(feature: Feature, code: float) -> str:
-    """An encoded value as people read it, with its unit."""
+def value_words(
+    feature: Feature, code: float, language: str = ENGLISH, own: Mapping[str, Any] | None = None
+) -> str:
+    """An encoded value as people read it, with its unit; `own` is the feature in that language."""
+    own = own or {}
     if math.isnan(code):
-        return MISSING
+        return _MISSING.get(language, MISSING)
     if feature.kind == "category":
-        words = feature.category_labels or feature.categories
+        words: Sequence[str] = own.get("category_labels") or feature.category_labels or feature.categories
         return words[int(code)]
     if feature.form_kind == "flag" and code in (0.0, 1.0):
-        return _FLAG_WORDS[int(code)]
+        return _FLAG_WORDS.get(language, _FLAG_WORDS[ENGLISH])[int(code)]
     number = f"{code:,.0f}" if abs(code) >= 1000 or code == int(code) else f"{code:.3g}"
-    unit = "" if feature.unit.startswith(("score", "from ")) else feature.unit
+    number = number.translate(_FRENCH_FIGURES) if language == FRENCH else number
+    unit = "" if feature.unit.startswith(("score", "from ")) else own.get("unit") or feature.unit
     return f"{number} {unit}".rstrip()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from server.errors import NotOffered
 from server.explain.explainer import Explainer
-from server.explain.reasons import MAX_PRINCIPAL, ReasonTexts, largest, value_words
+from server.explain.reasons import MAX_PRINCIPAL, ReasonTexts, largest
 from server.explain.steps import Limits, limits_of, values_above, values_below
 from server.model.bundle import Bundle
 from server.model.link import Margins
@@ -37,14 +37,14 @@ _TEXTS = {
     "en": {
         "good": "The decision is “{good}” as it is.",
         "some": "Each of these changes alone leads to the decision “{good}”.",
-        "none": "Nothing that the applicant can change leads to the decision “{good}”.",
+        "none": "Nothing that can be changed leads to the decision “{good}”.",
         "incomplete": "More has to be known first: {missing}.",
     },
     "fr": {
-        "good": "La décision est déjà « {good} ».",
-        "some": "Chacun de ces changements à lui seul mène à la décision « {good} ».",
-        "none": "Rien de ce que le demandeur peut changer ne mène à la décision « {good} ».",
-        "incomplete": "Il faut d'abord en savoir plus : {missing}.",
+        "good": "La décision est déjà «\xa0{good}\xa0».",
+        "some": "Chacun de ces changements à lui seul mène à la décision «\xa0{good}\xa0».",
+        "none": "Rien de ce qui peut être changé ne mène à la décision «\xa0{good}\xa0».",
+        "incomplete": "Il faut d'abord en savoir plus\xa0: {missing}.",
     },
 }
 
@@ -217,8 +217,10 @@ def _thinned(moves: list[Move], most: int) -> list[Move]:
     return [moves[place] for place in places.tolist()]
 
 
-def told(found: Found, row: Row, bundle: Bundle, texts: ReasonTexts, language: str) -> dict[str, Any]:
-    """What a response says of it."""
+def told(
+    found: Found, row: Row, bundle: Bundle, texts: ReasonTexts, language: str, called: str = ""
+) -> dict[str, Any]:
+    """What a response says of it; `called` is what its text calls the good decision."""
     schema, words = bundle.schema, _TEXTS.get(language, _TEXTS["en"])
     values = np.frombuffer(row).tolist()
     good = bundle.outcomes[0]
@@ -233,7 +235,7 @@ def told(found: Found, row: Row, bundle: Bundle, texts: ReasonTexts, language: s
         "decision": bundle.outcomes[found.outcome],
         "proposals": [
             {
-                "changes": [_change(schema.features[m.place], m, values, texts.label(m.place, language))
+                "changes": [_change(schema.features[m.place], m, values, texts, language)
                             for m in proposal.moves],
                 "probability": proposal.probability,
                 "decision": good,
@@ -242,7 +244,7 @@ def told(found: Found, row: Row, bundle: Bundle, texts: ReasonTexts, language: s
         ],
         "missing": missing,
         "tried": found.tried,
-        "text": words[key].format(good=good, missing=named),
+        "text": words[key].format(good=called or texts.first_decision(language), missing=named),
     }  # fmt: skip
 
 
@@ -258,12 +260,15 @@ def _missing(bundle: Bundle, values: Sequence[float]) -> list[str]:
     return [name for name in needed.always if name in unknown]
 
 
-def _change(feature: Feature, move: Move, values: Sequence[float], label: str) -> dict[str, Any]:
+def _change(
+    feature: Feature, move: Move, values: Sequence[float], texts: ReasonTexts, language: str
+) -> dict[str, Any]:
     before = values[move.place]
+    from_to = [texts.value(move.place, value, language) for value in (before, move.value)]
     return {
         "feature": feature.name,
-        "label": label,
+        "label": texts.label(move.place, language),
         "from": feature.decode(before),
         "to": feature.decode(move.value),
-        "text": f"{label}: {value_words(feature, before)} → {value_words(feature, move.value)}",
+        "text": texts.labelled(move.place, " → ".join(from_to), language),
     }

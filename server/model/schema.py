@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from server.errors import MAX_LISTED_ERRORS, FieldError, MalformedBody, UnacceptableRow
+from server.errors import MAX_LISTED_ERRORS, FieldError, MalformedBody, UnacceptableRow, not_acceptable
 from server.model.json_text import has_more
 from server.model.wrong_value import got, got_no_object, is_missing_word
 
@@ -287,7 +287,7 @@ class Schema:
                 nothing = f"expected {features[i].expected}, got nothing"
                 errors.append(FieldError(pointer(name), nothing, "missing"))
         if errors:
-            raise UnacceptableRow(_summary(len(errors) + more), errors=errors)
+            raise UnacceptableRow(not_acceptable(len(errors) + more, "field"), errors=errors)
         return row.tobytes()
 
     def encode_columns(self, columns: Mapping[str, Sequence[Any]]) -> Matrix:
@@ -309,7 +309,7 @@ class Schema:
                 except FieldError as error:
                     errors.append(error.at(f"/{n}{pointer(feature.name)}"))
         if errors:
-            raise UnacceptableRow(_summary(len(errors)), errors=errors)
+            raise UnacceptableRow(not_acceptable(len(errors), "field"), errors=errors)
         return matrix
 
     def fields(self, row: Sequence[float]) -> dict[str, Any]:
@@ -407,7 +407,3 @@ def pointer(name: str) -> str:
 def name_in(pointer: str) -> str:
     """The member that a JSON Pointer names: its last part."""
     return pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
-
-
-def _summary(count: int) -> str:
-    return "1 field is not acceptable" if count == 1 else f"{count} fields are not acceptable"

@@ -2,7 +2,7 @@
 
 import resource
 
-from server.errors import SettingsError
+from server.errors import SettingsError, number_of
 from server.settings import Settings
 
 #: What a worker has open at rest, counted: so many files, pipes and mappings, and some for each worker.
@@ -16,7 +16,7 @@ def check_descriptors(settings: Settings) -> None:
     needed = AT_REST + FOR_EACH_WORKER * settings.workers + SPARE
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= limit < needed:
-        workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
         raise SettingsError(
-            f"expected a limit of at least {needed} open files (ulimit -n) for {workers}, got {limit}"
+            f"expected a limit of at least {needed} open files (ulimit -n) for "
+            f"{number_of(settings.workers, 'worker')}, got {limit}"
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from server.errors import MAX_OF_MATRIX, FieldError, UnacceptableRow
+from server.errors import MAX_OF_MATRIX, FieldError, UnacceptableRow, not_acceptable
 from server.model.bounds import Bounds
 from server.model.bundle import PARITY_FILE, Bundle
 from server.model.files import INPUT
@@ -137,7 +137,7 @@ class ModelTensors:
         if errors:
             unread = len(codes) - row - 1
             more = f", and {unread} more were not looked at" if unread else ""
-            raise UnacceptableRow(f"{len(errors)} values are not acceptable{more}", errors=errors)
+            raise UnacceptableRow(f"{not_acceptable(len(errors), 'value')}{more}", errors=errors)
         return codes
 
     def tensor(self, name: str, scored: ScoredRows) -> Tensor:

@@ -30,7 +30,7 @@ def test_every_gain_is_one_and_a_policy_ends_them(
     needed = rewritten(three, tmp_path / "needed", policy=policy)
     assert omissions(Bundle.load(needed), rows).gains == ()
     assert main([str(three), "--at-most", "0.01"]) == 1
-    assert "are for leaving something out" in capsys.readouterr().out
+    assert "decided so for leaving something out" in capsys.readouterr().out
     assert main([str(needed), "--at-most", "0.01"]) == 0
 
 

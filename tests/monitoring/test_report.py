@@ -20,7 +20,7 @@ from monitoring.report.report import make_report
 from monitoring.report.words import conclusions
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
-from tests.support.bundles import THREE_FEATURES, sample_rows
+from tests.support.bundles import THREE_FEATURES, rewritten, sample_rows
 from tests.support.commands import run_inside as run
 from tests.support.monitored import monitored_bundle, send_all
 from tests.support.servers import exchange, post, serving
@@ -206,6 +206,20 @@ def test_the_page_is_whole_by_itself_and_shows_everything(
         assert words in done.stdout
 
 
+def test_every_limit_of_a_policy_is_in_the_histogram(bundle: Bundle, tmp_path: Path) -> None:
+    from monitoring.report.page import render
+
+    bands = [
+        {"decision": "grant", "below": 0.2},
+        {"decision": "refer", "below": 0.4},
+        {"decision": "decline"},
+    ]
+    folder = rewritten(bundle.directory, tmp_path / "policy", policy={"bands": bands})
+    page = render(make_report([write(tmp_path / "a.jsonl", lines(500))], Bundle.load(folder)))
+    for said in ("grant: under 0.2", "refer: 0.2 to 0.4", "decline: from 0.4"):
+        assert said in page
+
+
 def test_the_same_log_gives_the_same_page(bundle: Bundle, tmp_path: Path) -> None:
     log = write(tmp_path / "a.jsonl", lines(500))
     from monitoring.report.page import render
@@ -240,7 +254,7 @@ def test_the_same_bundle_reproduces_every_logged_probability_to_the_bit(
     assert result.flipped == result.mean_shift == result.score_psi == 0
     done = run("-m", "monitoring", "replay", str(served[0]), "--model", str(bundle.directory))
     assert done.returncode == 0
-    assert "come out the same to the bit" in done.stdout
+    assert "came out the same to the bit" in done.stdout
 
 
 def test_a_changed_answer_is_found_by_the_audit(

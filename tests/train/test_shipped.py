@@ -124,7 +124,7 @@ def test_something_can_be_changed_or_it_is_said_that_nothing_can(predictor: Pred
     assert helped > 0
 
 
-_NOTHING = "Nothing that the applicant can change leads to the decision “accept”."
+_NOTHING = "Nothing that can be changed leads to the decision “accept”."
 
 
 def less(bundle: Bundle, row: Matrix) -> Matrix:

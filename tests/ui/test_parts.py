@@ -192,7 +192,7 @@ def test_operations_show_arms_once_there_are_two() -> None:
     shown = arms_html(look)
     assert shown.count("<li") == 2
     assert "other@1" not in shown
-    for said in ("90.0", "scored 800 rows beside and decides 80 of them otherwise; 5 were not scored"):
+    for said in ("90.0", "scored 800 rows beside. Decided otherwise: 80. Not scored: 5."):
         assert said in shown
 
 
@@ -224,7 +224,7 @@ def test_operations_rank_all_drift_and_judge_none_of_too_few_rows(opened: Servic
     assert "too few rows; 50.0" in entries[2]
     assert "as in training" not in shown
     look.single["hotrow_drift_independent_rows"] = 1.0
-    assert "5,000, of which 1 tell something new" in operations.drift_html(look)
+    assert "5,000, of which 1 tells something new" in operations.drift_html(look)
 
 
 def test_of_two_pages_that_ask_at_once_one_looks(opened: Service) -> None:

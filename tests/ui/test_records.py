@@ -168,7 +168,7 @@ def test_a_person_decides_otherwise_with_a_reason_and_is_counted(client: TestCli
     assert "Called at noon" not in letter  # a note is for the file
     other = decided(client)
     ask(client, "review", of=other, decision="refuse", note="Right.")
-    assert "2 were looked at by a person and 1 decided otherwise" in text_of(look(client))
+    assert "Looked at by a person: 2. Decided otherwise: 1" in text_of(look(client))
 
 
 @pytest.mark.parametrize(

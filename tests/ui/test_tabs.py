@@ -90,6 +90,20 @@ def headed(panel: Locator, words: str) -> None:
     expect(panel.locator("h2")).to_have_text(words)
 
 
+def test_scripts_say_a_number_with_the_word_that_goes_with_it(open_page: Visit) -> None:
+    said = """([language, ...counts]) => {
+        const before = hotrow.language;
+        hotrow.language = language;
+        const all = counts.map((count) => hotrow.say("rows", { count }));
+        hotrow.language = before;
+        return all;
+    }"""
+    english = open_page.page.evaluate(said, ["en", 0, 1, "2", "1,000"])
+    assert english == ["0 rows", "1 row", "2 rows", "1,000 rows"]
+    french = open_page.page.evaluate(said, ["fr", 0, 1, "1,5", "10"])
+    assert french == ["0 ligne", "1 ligne", "1,5 ligne", "10 lignes"]
+
+
 def test_title_is_painted_before_a_script_has_come_and_from_60_kb(browser: Browser, served: Served) -> None:
     context = browser.new_context(
         viewport={"width": 1280, "height": 900}, locale="fr-FR", color_scheme="dark"
@@ -507,7 +521,7 @@ def test_moved_limit_says_who_would_be_decided_otherwise(open_page: Visit, tmp_p
     studio = page.locator(".studio")
     page.get_by_label("Cases", exact=True).select_option("file")
     expect(studio.locator(".count")).to_have_text("Decided otherwise: 0. Listed: 0.")
-    limit = page.get_by_label("From Accepted to Refused at")
+    limit = page.get_by_label("Accepted → Refused at")
     limit.fill("3")
     expect(studio.locator(".problem")).to_contain_text("the first limit to be at least 4.8 %")
     expect(page.get_by_role("button", name="Download the policy part")).to_be_disabled()

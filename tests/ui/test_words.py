@@ -316,6 +316,24 @@ def test_numbers_are_written_as_each_language_writes_them() -> None:
     assert percent(0.041).fr == "4,1\N{NO-BREAK SPACE}%"
 
 
+COUNTED = Text("{n} {n:row|rows}", "{n} {n:ligne|lignes}")
+
+
+@pytest.mark.parametrize(
+    ("figure", "said"),
+    [
+        ("0", ("0 rows", "0 ligne")),
+        ("1", ("1 row", "1 ligne")),
+        ("1.5", ("1.5 rows", "1,5 ligne")),
+        ("2", ("2 rows", "2 lignes")),
+        ("10", ("10 rows", "10 lignes")),
+        ("1,000", ("1,000 rows", "1\N{NARROW NO-BREAK SPACE}000 lignes")),
+    ],
+)
+def test_a_number_has_the_word_that_goes_with_it(figure: str, said: tuple[str, str]) -> None:
+    assert COUNTED.put(n=Text.figures(figure)) == said
+
+
 FRENCH = {"amount": {"label": "Montant", "group": "Le prêt", "unit": "euros"}}
 
 

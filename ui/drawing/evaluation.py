@@ -5,7 +5,7 @@ from typing import Any
 
 from ui.drawing.plots import Axis, Line, percent_ticks, plot
 from ui.words.bands import ScoreBand, limits_in_words
-from ui.words.text import Text, table, tag
+from ui.words.text import NBSP, Text, table, tag
 from ui.words.wording import Wording, percent
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -20,7 +20,7 @@ _TRUE = Text("{otherwise}, of those with it", "{otherwise}, parmi les cas avec l
 _CALIBRATION = Text("Calibration", "Calibration")
 _CALIBRATION_SAID = Text(
     "Predicted {p} against what happened, in ten parts: from {low} to {high} predicted",
-    "{p} prédit contre observé, en dix parts : de {low} à {high} prédits",
+    f"{{p}}, prédiction et observation en dix parts{NBSP}: de {{low}} à {{high}} prévus",
 )
 _CALIBRATION_NOTE = Text(
     "Each point is a tenth of the cases; on the line, what was predicted is what happened.",
@@ -34,7 +34,8 @@ _COST_SAID = Text(
 )
 _COST_NOTE = Text(
     "{below} for all costs {all}, {otherwise} for all {none}, this model {model}.",
-    "{below} pour tous coûte {all}, {otherwise} pour tous {none}, ce modèle {model}.",
+    f"Coût d'une même réponse pour tous{NBSP}: {{all}} ({{below}}), {{none}} ({{otherwise}}). Ce modèle"
+    f"{NBSP}: {{model}}.",
 )
 _LIMIT_AXIS, _COST_AXIS = Text("limit", "limite"), Text("cost a case", "coût par cas")
 _LIMIT_MARK = Text("limit {limit}", "limite {limit}")

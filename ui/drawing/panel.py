@@ -20,10 +20,7 @@ _PATHS = {
 
 _DECISION = Text("Decision", "Décision")
 _NOT_DECIDED = Text("Not decided", "Pas de décision")
-_TO_CORRECT = {
-    True: Text("1 field to correct.", "1 champ à corriger."),
-    False: Text("{count} fields to correct.", "{count} champs à corriger."),
-}
+_TO_CORRECT = Text("{count} {count:field|fields} to correct.", "{count} {count:champ|champs} à corriger.")
 _SCORED = Text(f"Scored in {{time}}{NBSP}ms", f"Calculé en {{time}}{NBSP}ms")
 _BY = Text("by {model}", "par {model}")
 _ANSWER = Text("answer {id}", "réponse {id}")
@@ -60,7 +57,7 @@ def refused(detail: str, complaints: Sequence[Complaint]) -> str:
         for c in complaints
     )
     count = len(complaints)
-    words = _TO_CORRECT[count == 1].put(count=str(count)) if count else Text.same(detail + ".").sentence()
+    words = _TO_CORRECT.put(count=str(count)) if count else Text.same(detail + ".").sentence()
     said = head("attention", _NOT_DECIDED, words)
     return panel("refused", said, f'<ul class="complaints">{entries}</ul>' if entries else "")
 

@@ -18,9 +18,11 @@ from ui.words.text import Text, joined
 MAX_STEPS = 8
 _NUMBERED = re.compile(r"(.*\D)(\d+)")
 
-_OTHERS = Text("{count} other inputs together", "{count} autres données ensemble")
-_UNKNOWN_ONE = Text("{labels} is unknown", "{labels}\N{NO-BREAK SPACE}: inconnu")
-_UNKNOWN_MORE = Text("{labels} are unknown", "{labels}\N{NO-BREAK SPACE}: inconnus")
+_OTHERS = Text(
+    "{count} other {count:input|inputs} together", "{count} {count:autre donnée|autres données} ensemble"
+)
+_UNKNOWN_ONE = Text("{labels} is unknown", "{labels}\N{NO-BREAK SPACE}: valeur inconnue")
+_UNKNOWN_MORE = Text("{labels} are unknown", "{labels}\N{NO-BREAK SPACE}: valeurs inconnues")
 _VALUE = Text("{label}: {value}", "{label}\N{NO-BREAK SPACE}: {value}")
 
 

@@ -26,7 +26,9 @@ _NOTHING_YET = Text("nothing to judge yet", "rien à juger encore")
 _LIMIT = Text("{figure}, limit {limit}", f"{{figure}}, limite{NBSP}: {{limit}}")
 _PAGE, _TICKET = Text("wakes somebody", "réveille quelqu'un"), Text("ticket", "ticket")
 _FIRING = Text("firing", "active")
-_PENDING = Text("pending, {held} of {wait} minutes", "en attente, {held} minutes sur {wait}")
+_PENDING = Text(
+    "pending, {held} of {wait} {wait:minute|minutes}", "en attente, {held} {held:minute|minutes} sur {wait}"
+)
 
 
 class State(NamedTuple):

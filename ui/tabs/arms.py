@@ -8,8 +8,9 @@ HEADING = Text("Champion and challenger", "Champion et challenger")
 _ANSWERED = Text("rows answered", "lignes répondues")
 _AGREE = Text("agree", "d'accord")
 _FLIPS = Text(
-    "{challenger} scored {rows} rows beside and decides {flipped} of them otherwise; {lost} were not scored.",
-    "{challenger} a noté {rows} lignes à côté et décide {flipped} autrement ; {lost} non notées.",
+    "{challenger} scored {rows} {rows:row|rows} beside. Decided otherwise: {flipped}. Not scored: {lost}.",
+    f"{{challenger}} a noté {{rows}} {{rows:ligne|lignes}} à côté. Décidées autrement{NBSP}: {{flipped}}. "
+    f"Non notées{NBSP}: {{lost}}.",
 )
 _BESIDE = Text(
     "{challenger} has scored no row beside yet.", f"{{challenger}} n'a encore noté aucune ligne{NBSP}à côté."

@@ -11,10 +11,10 @@ from server.model.schema import Row
 from server.scoring.served_model import ServedModel
 from ui.words.text import NBSP, Text, joined, tag
 from ui.words.values import texts_of
-from ui.words.wording import Wording, percent, second_language
+from ui.words.wording import Wording, decided, percent, second_language
 
-_HEADING = Text("What the {case} could change", "Ce que le {case} pourrait changer")
-_THEN = Text("then {name} {risk}", "alors {name} {risk}")
+_HEADING = Text("What the {case} could change", "Ce qui pourrait être changé")
+_THEN = Text("then {name} {risk}", f"alors {{name}}{NBSP}: {{risk}}")
 _TRY = Text("Try it", "Essayer")
 
 
@@ -35,7 +35,10 @@ class Changes:
         found = await model.rows.apart(model.recourse.find, row)
         texts = model.reason_texts
         french = second_language(texts.languages)
-        both = [told(found, row, model.bundle, texts, language) for language in ("en", french)]
+        said_of = zip(
+            ("en", french), decided(model.bundle, self._words)[model.bundle.outcomes[0]], strict=True
+        )
+        both = [told(found, row, model.bundle, texts, language, word) for language, word in said_of]
         said = Text(both[0]["text"], both[1]["text"])
         pairs = zip(both[0]["proposals"], both[1]["proposals"], strict=True)
         proposals = "".join(self._proposal(*pair) for pair in pairs)

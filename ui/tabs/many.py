@@ -83,11 +83,15 @@ _SAVE_WORKBOOK = Text("As an Excel workbook", "En classeur Excel")
 _DISTRIBUTION = Text("How the scores are spread", "Répartition des scores")
 _PREVIEW = Text("Preview", "Aperçu")
 _COLUMNS = Text(
-    "{known} of {all} columns of the model found.", "{known} colonnes du modèle trouvées sur {all}."
+    "{known} of {all} {all:column|columns} of the model found.",
+    "{known} {known:colonne du modèle trouvée|colonnes du modèle trouvées} sur {all}.",
 )
 _CARRIED = Text("Carried along: {names}.", f"Reprises telles quelles{NBSP}: {{names}}.")
 _ABSENT = Text("Unknown in every row: {names}.", f"Inconnues dans chaque ligne{NBSP}: {{names}}.")
-_FINE = Text("The first {count} rows are fine.", "Les {count} premières lignes sont correctes.")
+_FINE = Text(
+    "{count} {count:row|rows} looked at: all is fine.",
+    f"{{count}} {{count:ligne vérifiée|lignes vérifiées}}{NBSP}: tout est correct.",
+)
 _BAD_CELL = Text("not accepted", "non acceptée")
 
 

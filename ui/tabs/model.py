@@ -15,7 +15,7 @@ from ui.words.bands import bands_of
 from ui.words.card import card_html
 from ui.words.labels import Labels, expected
 from ui.words.proof import kinds_of, parity_sentence
-from ui.words.text import Text, attribute, table, tag
+from ui.words.text import NBSP, Text, attribute, table, tag
 from ui.words.values import format_number
 from ui.words.wording import Wording, french_of, percent
 
@@ -46,7 +46,9 @@ _NO_REFERENCE = Text(
 )
 _SCORE = Text("score", "score")
 _MISSING = Text("unknown {share}", "inconnu {share}")
-_BINS = Text("{name}: shares of {bins} bins", "{name} : parts de {bins} classes")
+_BINS = Text(
+    "{name}: shares of {bins} {bins:bin|bins}", f"{{name}}{NBSP}: parts de {{bins}} {{bins:classe|classes}}"
+)
 _CARD = Text("Model card", "Carte du modèle")
 _NO_CARD = Text("This bundle has no card.", "Ce modèle n'a pas de carte.")
 _LISTED = 60

@@ -54,9 +54,13 @@ _NONE_YET = Text("none yet", "aucune encore")
 _SCORES = Text("Scores and limits", "Scores et limites")
 _SINCE = {
     True: Text(
-        "of the last two minutes: {count} rows", f"des deux dernières minutes{NBSP}: {{count}} lignes"
+        "of the last two minutes: {count} {count:row|rows}",
+        f"des deux dernières minutes{NBSP}: {{count}} {{count:ligne|lignes}}",
     ),
-    False: Text("since the start: {count} rows", f"depuis le démarrage{NBSP}: {{count}} lignes"),
+    False: Text(
+        "since the start: {count} {count:row|rows}",
+        f"depuis le démarrage{NBSP}: {{count}} {{count:ligne|lignes}}",
+    ),
 }
 _BIN = Text("{count} between {low} and {high}", "{count} entre {low} et {high}")
 _WORKERS = Text("Workers", "Processus")
@@ -67,16 +71,17 @@ _DRIFT = Text("Drift, strongest first", "Dérive, la plus forte d'abord")
 _DRIFTED, _STEADY = Text("drifted", "dérive"), Text("as in training", "comme à l'entraînement")
 _FEW = Text("too few rows", "trop peu de lignes")
 _UNSEEN = Text("{share} never seen in training", "{share} jamais vues à l'entraînement")
-_MISSING = Text("{label}: missing or not", f"{{label}}{NBSP}: absente ou non")
+_MISSING = Text("{label}: missing or not", f"{{label}}{NBSP}: valeur manquante ou non")
 _SCORE = Text("Score", "Score")
 _DRIFT_NOTE = Text(
     "PSI against the training data, over {count} rows; the mark is where it counts as drift.",
     "PSI par rapport aux données d'entraînement, sur {count} lignes ; le trait est le seuil de dérive.",
 )
 _NO_DRIFT = Text(
-    "Too few rows to compare with the training data yet: {count}, of which {independent} tell something new.",
+    "Too few rows to compare with the training data yet: {count}, of which {independent} "
+    "{independent:tells|tell} something new.",
     f"Encore trop peu de lignes pour comparer aux données d'entraînement{NBSP}: {{count}}, dont "
-    "{independent} apportent du nouveau.",
+    "{independent} {independent:apporte|apportent} du nouveau.",
 )
 _NO_REFERENCE = Text("This bundle has no reference.", "Ce modèle n'a pas de référence.")
 _LOG = Text("Prediction log", "Journal des prédictions")
@@ -86,13 +91,16 @@ _LOG_ON = Text(
     "Mode {mode}. {waiting} en attente d'écriture. {lost}",
 )
 _NO_LOSS = Text("No line was lost.", "Aucune ligne n'a été perdue.")
-_LOSS = Text("{count} lines were lost.", "{count} lignes ont été perdues.")
+_LOSS = Text(
+    "{count} {count:line was|lines were} lost.",
+    "{count} {count:ligne a été perdue|lignes ont été perdues}.",
+)
 _PEOPLE = Text("A person in the loop", "Une personne dans la boucle")
 _OVERRIDDEN = Text(
-    "Of {decisions} decisions since the start {looked_at} were looked at by a person and {otherwise} decided "
-    "otherwise ({share}).",
-    "Sur {decisions} décisions depuis le démarrage, {looked_at} examinées par une personne, {otherwise} "
-    "décidées autrement ({share}).",
+    "Decisions since the start: {decisions}. Looked at by a person: {looked_at}. Decided otherwise: "
+    "{otherwise} ({share}).",
+    f"Décisions depuis le démarrage{NBSP}: {{decisions}}. Examinées par une personne{NBSP}: {{looked_at}}. "
+    f"Décidées autrement{NBSP}: {{otherwise}} ({{share}}).",
 )
 _NO_DECISION = Text("No decision since the start.", "Aucune décision depuis le démarrage.")
 _MODEL = Text("Model", "Modèle")

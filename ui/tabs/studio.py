@@ -31,7 +31,7 @@ _LEAD = Text(
     "Rien n'est changé sur le serveur.",
 )
 _CASES = Text("Cases", "Cas")
-_BETWEEN = Text("From {low} to {high} at", "De {low} à {high} à partir de")
+_BETWEEN = Text("{low} → {high} at", "{low} → {high} à partir de")
 _PERCENT = Text.same(f"{NBSP}%")
 _COST = Text("Cost of {mistake}", f"Coût{NBSP}: {{mistake}}")
 _MISTAKES = (Text("a missed case", "un cas manqué"), Text("a false alarm", "une fausse alerte"))

@@ -32,16 +32,17 @@ _FLIP = Text(
     "À quelle distance est la décision : le plus petit changement seul",
 )
 _CHANGE = Text("{label}: {before} → {after}", f"{{label}}{NBSP}: {{before}} → {{after}}")
-_THEN = Text("then {name} {risk}: {decision}", f"alors {{name}} {{risk}}{NBSP}: {{decision}}")
+_THEN = Text("then {name} {risk}: {decision}", f"alors {{name}}{NBSP}: {{risk}}. {{decision}}")
 _TRY = Text("Try it", "Essayer")
 _ALSO = Text("Others, larger", "D'autres, plus grands")
 _NO_FLIP = Text(
     "No change of a single input turns this decision.", "Aucun changement d'une seule donnée ne la change."
 )
 _FLIP_NOTE = Text(
-    "Small is what few people lie between; {count} cases were scored in one call. "
+    "Small is what few people lie between; {count} {count:case was|cases were} scored in one call. "
     "A change that turns the model is no advice: some of it nobody can change.",
-    "Petit : peu de personnes se trouvent entre les deux ; {count} cas ont été calculés en un appel. "
+    "Petit : peu de personnes se trouvent entre les deux ; {count} cas "
+    "{count:a été calculé|ont été calculés} en un appel. "
     "Ce qui fait changer le modèle n'est pas un conseil : certaines données ne se changent pas.",
 )
 _REASONS = Text("Why, with these changes", "Pourquoi, avec ces changements")

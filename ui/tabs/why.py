@@ -24,7 +24,7 @@ _END = {
 }
 _PRINCIPAL = Text("principal reason", "raison principale")
 _SENTENCE = {
-    True: Text("A sentence for the {case}", "Une phrase pour le {case}"),
+    True: Text("A sentence for the {case}", "Une phrase à transmettre"),
     False: Text("In a sentence", "En une phrase"),
 }
 _AGAINST = Text(

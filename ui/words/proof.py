@@ -6,14 +6,16 @@ from typing import Any
 from ui.words.text import NBSP, Text
 
 _EXACT = Text(
-    "{rows} rows compared with the trained model, {differ} bits different, {flipped} decisions changed.",
-    "{rows} lignes comparées au modèle entraîné, {differ} bit différent, {flipped} décision changée.",
+    "{rows} {rows:row|rows} compared with the trained model, {differ} {differ:bit|bits} different, {flipped} "
+    "{flipped:decision|decisions} changed.",
+    "{rows} {rows:ligne comparée|lignes comparées} au modèle entraîné, {differ} {differ:bit différent|bits "
+    "différents}, {flipped} {flipped:décision changée|décisions changées}.",
 )
 _BOUNDED = Text(
-    "{rows} rows compared with the trained model: the largest difference of a score is {largest}, "
-    "{flipped} decisions changed.",
-    f"{{rows}} lignes comparées au modèle entraîné{NBSP}: la plus grande différence d'un score est "
-    "{largest}, {flipped} décision changée.",
+    "{rows} {rows:row|rows} compared with the trained model: the largest difference of a score is {largest}, "
+    "{flipped} {flipped:decision|decisions} changed.",
+    f"{{rows}} {{rows:ligne comparée|lignes comparées}} au modèle entraîné{NBSP}: la plus grande différence "
+    "d'un score est {largest}, {flipped} {flipped:décision changée|décisions changées}.",
 )
 #: The kinds of rows of `parity.json`.
 KINDS = {

@@ -16,6 +16,26 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 _FRENCH_FIGURES = str.maketrans({",": THIN, ".": ","})
 
 
+class _Put(str):
+    """A value in a text; `{value:row|rows}` is the one word or the other, as the value asks for."""
+
+    def __format__(self, forms: str) -> str:
+        one, several, more = forms.partition("|")
+        if not several:
+            return super().__format__(forms)
+        return one if self.is_one() else more
+
+    def is_one(self) -> bool:
+        """Whether a number so written is followed by the singular: in English nothing but 1 is."""
+        return self == "1"
+
+
+class _FrenchPut(_Put):
+    def is_one(self) -> bool:
+        """In French whatever is less than 2: 0, 1 and 1,5."""
+        return self.partition(",")[0] in ("0", "1")
+
+
 class Text(NamedTuple):
     """One text in both languages."""
 
@@ -23,11 +43,14 @@ class Text(NamedTuple):
     fr: str
 
     def put(self, **values: "Text | str") -> "Text":
-        """The text with its `{places}` filled, each language with its own words."""
+        """The text with its `{places}` filled, each language with its own words.
+
+        `{count} {count:row|rows}` is "1 row" and "2 rows".
+        """
         pairs = {name: v if isinstance(v, Text) else Text(v, v) for name, v in values.items()}
         return Text(
-            self.en.format(**{name: v.en for name, v in pairs.items()}),
-            self.fr.format(**{name: v.fr for name, v in pairs.items()}),
+            self.en.format(**{name: _Put(v.en) for name, v in pairs.items()}),
+            self.fr.format(**{name: _FrenchPut(v.fr) for name, v in pairs.items()}),
         )
 
     def sentence(self) -> "Text":

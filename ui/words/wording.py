@@ -30,7 +30,10 @@ _OTHERS = {
 _NEEDED = Text("Too little is known to decide.", "Trop peu d'informations pour décider.")
 _UNUSUAL = Text("Some of the values are out of the ordinary.", "Certaines valeurs sortent de l'ordinaire.")
 _MISFIT = Text("“{label}” does not fit the other values.", "« {label} » ne va pas avec les autres valeurs.")
-_KNOWN = Text("{known} of {all} inputs known.", "{known} données connues sur {all}.")
+_KNOWN = Text(
+    "{known} of {all} {all:input|inputs} known.",
+    "{known} {known:donnée connue|données connues} sur {all}.",
+)
 _PROBABILITY, _CASE = Text("probability", "probabilité"), Text("case", "cas")
 
 

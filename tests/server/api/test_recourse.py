@@ -25,6 +25,13 @@ from tests.support.servers import serving
 
 ROWS = sample_rows(THREE_FEATURES, 300, seed=5)
 ACTIONABLE = {"income": "down", "contract": "yes", "owner": "up"}
+FRENCH = {
+    "wording": {"below": "Accordée"},
+    "features": {
+        "income": {"label": "Revenu mensuel", "unit": "euros"},
+        "contract": {"label": "Contrat", "category_labels": ["sans terme", "à terme", "aucun"]},
+    },
+}
 
 
 def marked(source: Path, folder: Path, actionable: dict[str, str] = ACTIONABLE, **members: Any) -> Path:
@@ -185,7 +192,7 @@ def subject(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     """A server of the marked model, and behind it of one without marks."""
     folder = tmp_path_factory.mktemp("recourse")
     policy = {"needed": {"always": ["owner"]}}
-    bundle = marked(three, folder / "marked", policy=policy, name="marked")
+    bundle = marked(three, folder / "marked", policy=policy, name="marked", translations={"fr": FRENCH})
     tell_again(bundle)
     with serving(bundle, folder, "--model", str(three)) as subject:
         yield subject
@@ -215,3 +222,13 @@ def test_route_answers_with_changes_or_says_why_not(client: httpx.Client) -> Non
     assert "/recourse" in client.get("/openapi.json").json()["paths"]
     assert client.post("/recourse", json={"income": "x"}).status_code == 422
     assert client.post("/recourse?language=xx", json=row).status_code == 422
+
+
+@pytest.mark.whole
+def test_french_answer_has_the_words_of_the_bundle(client: httpx.Client) -> None:
+    row = {"income": 900_000.0, "contract": "none", "owner": False}
+    answer = client.post("/recourse?language=fr", json=row).json()
+    assert answer["text"] == ("Chacun de ces changements à lui seul mène à la décision «\xa0Accordée\xa0».")
+    texts = {change["text"] for proposal in answer["proposals"] for change in proposal["changes"]}
+    assert "Contrat\xa0: aucun → sans terme" in texts
+    assert any(text.startswith("Revenu mensuel\xa0: 900\u202f000 euros → ") for text in texts)
