@@ -32,9 +32,7 @@ COMMANDS = {
     "train": Command(
         "train", "a table to a bundle and a report", "train", ("lightgbm", "optuna", "polars"), True
     ),
-    "batch": Command(
-        "server.batch", "a file with the answers added", "batch", ("polars", "rich", "zstandard")
-    ),
+    "batch": Command("server.batch", "a file with the answers added", "batch", ("polars", "rich")),
     "report": Command(
         "monitoring report", "a report of the prediction log", "monitoring", ("duckdb", "polars")
     ),

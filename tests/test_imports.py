@@ -50,7 +50,7 @@ HOMES = {
     "fastapi": {"loadtest"},
     "jinja2": {"loadtest", "monitoring", "train", "ui"},
     "matplotlib": {"monitoring", "loadtest", "train"},
-    "backports": {"server/api/content_coding.py", "server/tables/arrow_columns.py"},
+    "backports": {"server/zstandard.py"},
     "lz4": {"server/tables/arrow_columns.py"},
     "flatbuffers": {"server/tables/arrow_metadata.py", "server/tables/arrow_writer.py"},
     "opentelemetry": {"server/tracing/exporter.py", "tests"},
@@ -118,7 +118,6 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
         "rich",
         "ray",
         "fastexcel",
-        "zstandard",
         "onnx",
         "llvmlite",
         "grpc",
@@ -135,8 +134,8 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
 #: The floors of a folder, from the lowest; a room imports from those before it alone. Names of one
 #: word are folders or modules of it.
 FLOORS = {
-    "server": "version errors durable patience settings cli private_names access model tables explain "
-    "metrics tracing log challenger compiled scoring api wire batch process publish models keys grpc "
+    "server": "version errors durable patience settings cli private_names zstandard access model tables "
+    "explain metrics tracing log challenger compiled scoring api wire batch process publish models keys grpc "
     "__main__",
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
     "ui": "words workbook drawing cases access records tabs several script calls framework page announce "

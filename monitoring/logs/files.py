@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
-import zstandard
 
 from monitoring.errors import LogError
-from server.batch.zstandard_frames import ZstandardFrames
 from server.errors import first_line
 from server.log.journal import JOURNAL_SUFFIX
 from server.log.rotation import TORN_SUFFIX
+from server.zstandard import zstd
 
 PLAIN, GZIP, ZSTD = ".jsonl", ".jsonl.gz", ".jsonl.zst"
 #: What is found in a folder; a file that is named is read whatever its name.
@@ -25,7 +24,7 @@ _ARCHIVES = frozenset(
     (".gz", ".zst", ".tar", ".tgz", ".zip", ".7z", ".bz2", ".xz", ".lz4", ".br", ".parquet")
 )
 _CLOSED = re.compile(r"(?P<stem>.+)\.(?P<number>\d{6,})\.\d{8}T\d{6}Z\.jsonl(\.gz|\.zst)?")
-_BROKEN = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+_BROKEN = (OSError, EOFError, zlib.error, zstd.ZstdError)
 
 
 def log_files(paths: Iterable[Path]) -> list[Path]:
@@ -97,7 +96,7 @@ def _decompressed(file: Path, content: BinaryIO) -> BinaryIO:
     if file.name.endswith(".gz"):
         return io.BufferedReader(gzip.GzipFile(fileobj=content))
     if file.name.endswith(".zst"):
-        return io.BufferedReader(ZstandardFrames(content))
+        return io.BufferedReader(zstd.ZstdFile(content))
     return content
 
 
@@ -109,8 +108,8 @@ def compressed_as(file: Path, descriptor: int) -> Iterator[BinaryIO]:
             with gzip.GzipFile(filename="", fileobj=plain, mode="wb", mtime=0) as packed:
                 yield packed  # type: ignore[misc]  # a binary stream
         elif file.name.endswith(".zst"):
-            with zstandard.ZstdCompressor().stream_writer(plain, closefd=False) as packing:
-                yield packing
+            with zstd.ZstdFile(plain, "wb") as packing:
+                yield packing  # type: ignore[misc]  # as above
         else:
             yield plain
 

@@ -7,7 +7,6 @@ the same limits as one that comes as it is: a bomb is given up one piece beyond 
 import asyncio
 import gzip
 import re
-import sys
 import zlib
 from collections.abc import Iterator, Mapping
 
@@ -15,11 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.errors import BodyTooLarge, MalformedBody
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from server.zstandard import zstd
 
 #: Unpacked before the event loop turns: at most 0.3 ms.
 PIECE_BYTES = 65_536

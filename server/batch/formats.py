@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
-import zstandard
-
-from server.batch.zstandard_frames import ZstandardFrames
 from server.errors import BatchRefused
 from server.tables.encodings import UTF8
+from server.zstandard import zstd
 
 CSV, LINES, PARQUET, ARROW, EXCEL = ".csv", ".jsonl", ".parquet", ".arrow", ".xlsx"
 ENDINGS = {
@@ -46,7 +44,7 @@ _MAGIC = {
     b"PK\x03\x04": EXCEL,
 }
 #: What readers of compressed files say of damage.
-_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError)
 STANDARD = Path("-")
 #: Of Zstandard: 3, which polars would take, needs twice the time of 1 and saves a quarter of the bytes.
 PARQUET_LEVEL = 1
@@ -110,12 +108,10 @@ def _beginning(path: Path, compression: str) -> bytes:
 
 def opened(path: Path, compression: str) -> BinaryIO:
     """A file, decompressed while it is read."""
-    if compression == ZSTANDARD:
-        return io.BufferedReader(ZstandardFrames(open(path, "rb")), _PIECE_BYTES)
     return cast(BinaryIO, _OPEN.get(compression, open)(path, "rb"))
 
 
-_OPEN: dict[str, Callable[..., Any]] = {GZIP: gzip.open, BZIP2: bz2.open, XZ: lzma.open}
+_OPEN: dict[str, Callable[..., Any]] = {GZIP: gzip.open, ZSTANDARD: zstd.open, BZIP2: bz2.open, XZ: lzma.open}
 
 
 def compressed(path: Path, compression: str) -> None:
@@ -123,14 +119,9 @@ def compressed(path: Path, compression: str) -> None:
     if not compression:
         return
     packed = path.with_name(path.name + compression)
-    with open(path, "rb") as file:
-        if compression == ZSTANDARD:
-            with open(packed, "wb") as raw:
-                zstandard.ZstdCompressor().copy_stream(file, raw)
-        else:
-            level = {"compresslevel": 6} if compression == GZIP else {}
-            with _OPEN[compression](packed, "wb", **level) as out:
-                shutil.copyfileobj(file, out, _PIECE_BYTES)
+    level = {"compresslevel": 6} if compression == GZIP else {}
+    with open(path, "rb") as file, _OPEN[compression](packed, "wb", **level) as out:
+        shutil.copyfileobj(file, out, _PIECE_BYTES)
     packed.replace(path)
 
 

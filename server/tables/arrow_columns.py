@@ -1,6 +1,5 @@
 """The columns of Arrow batches as Python's values, each buffer looked at before it is believed."""
 
-import sys
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -11,11 +10,7 @@ import orjson
 
 from server.errors import BodyTooLarge, MalformedBody, UnsupportedMedia, shown
 from server.tables.arrow_metadata import Batch, Field, damaged, undamaged
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from server.zstandard import zstd
 
 #: Entries of one dictionary: those of 1,000,000 take 20 MB.
 MAX_DICTIONARY = 2**20

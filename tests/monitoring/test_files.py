@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 import pytest
-import zstandard
 
 from monitoring.__main__ import main
 from monitoring.drift.comparison import ColumnDrift, drift_of_files
@@ -26,6 +25,7 @@ from server.log.journal import LogJournal
 from server.log.mask import Masking
 from server.log.masked import hashed
 from server.model.bundle import Bundle
+from server.zstandard import zstd
 from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows
 from tests.support.commands import run_inside as run
 from tests.support.monitored import log_of, monitored_bundle
@@ -120,7 +120,7 @@ def zst(file: Path) -> Path:
     packed = file.with_name(file.name + ".zst")
     content = file.read_bytes()
     # Two frames, as appending to a compressed file makes them.
-    packed.write_bytes(zstandard.compress(content[:999]) + zstandard.compress(content[999:]))
+    packed.write_bytes(zstd.compress(content[:999]) + zstd.compress(content[999:]))
     file.unlink()
     return packed
 

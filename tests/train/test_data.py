@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import zstandard
 
+from server.zstandard import zstd
 from tests.support.compatibility import hold
 from train.errors import DataError
 from train.tables.data import APPLICATIONS, BUREAU, CARDS, SAMPLE, load
@@ -189,9 +189,7 @@ def word_for_missing(word: str) -> Callable[[Path], None]:
 FORMS: dict[str, Callable[[Path], None]] = {
     "gzip": packed(".gz", gzip.compress),
     "gzip without the ending": packed("", gzip.compress),
-    "zstd": packed(
-        ".zst", lambda content: zstandard.compress(content[:60]) + zstandard.compress(content[60:])
-    ),
+    "zstd": packed(".zst", lambda content: zstd.compress(content[:60]) + zstd.compress(content[60:])),
     "bzip2": packed(".bz2", bz2.compress),
     "xz": packed(".xz", lzma.compress),
     "one archive": one_archive,
@@ -369,7 +367,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "long row": (edit(CARDS, "1,100003,\n", "1,100003,,\n"), "3 fields in data row 2"),
     "quote that never ends": (edit(CARDS, "1,100003,\n", '"1,100003,\n'), "quotes in pairs"),
     "half a gzip file": (replace(BUREAU, gzip.compress(BUREAU_ROWS.encode())[:-9]), "bureau.csv to be whole"),
-    "half a zstd file": (replace(BUREAU, zstandard.compress(BUREAU_ROWS.encode())[:-3]), "to be whole"),
+    "half a zstd file": (replace(BUREAU, zstd.compress(BUREAU_ROWS.encode())[:-3]), "to be whole"),
     "half an xz file": (replace(BUREAU, lzma.compress(BUREAU_ROWS.encode())[:-9]), "to be whole"),
     "half a bzip2 file": (replace(BUREAU, bz2.compress(BUREAU_ROWS.encode())[:-9]), "to be whole"),
     "two columns of one name": (

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import listed
+from server.zstandard import zstd
 from train.errors import DataError
 
 MENDING = "download it again from the competition's page"
@@ -144,14 +145,9 @@ def _layer(where: str, content: bytes, name: str, *, zipped: bool) -> bytes | No
 
 
 def _zstd(content: bytes) -> bytes:
-    import zstandard
-
-    from server.batch.zstandard_frames import ZstandardFrames
-
     try:
-        with ZstandardFrames(io.BytesIO(content)) as frames:
-            return frames.readall()
-    except zstandard.ZstdError as error:
+        return zstd.decompress(content)
+    except zstd.ZstdError as error:
         raise EOFError(error) from None
 
 

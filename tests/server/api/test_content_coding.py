@@ -9,7 +9,6 @@ from pathlib import Path
 import orjson
 import psutil
 import pytest
-import zstandard
 from starlette.types import Message, Receive, Scope, Send
 
 from loadtest.harness.http_bytes import get
@@ -17,6 +16,7 @@ from loadtest.harness.subject import Subject
 from server.api.content_coding import PackedAnswers, Unpacker
 from server.errors import Problem
 from server.model.bundle import Bundle
+from server.zstandard import zstd
 from tests.support.bundles import ROW
 from tests.support.servers import exchange, post, serving
 
@@ -56,8 +56,8 @@ def test_packed_body_is_answered_as_a_plain_one(subject: Subject, three: Path) -
             coded(path, gzip.compress(body), "gzip"),
             coded(path, gzip.compress(body), "X-GZip"),
             coded(path, zlib.compress(body), "deflate"),
-            coded(path, zstandard.compress(body, 19), "zstd"),
-            coded(path, zstandard.compress(body[:9]) + streamed_zstd(body[9:]), "ZSTD"),
+            coded(path, zstd.compress(body, 19), "zstd"),
+            coded(path, zstd.compress(body[:9]) + streamed_zstd(body[9:]), "ZSTD"),
             chunked(coded(path, streamed_zstd(body), "zstd")),
             coded(path, gzip.compress(body[:9]) + gzip.compress(body[9:]), "gzip"),
             chunked(coded(path, gzip.compress(body), "gzip")),
@@ -70,7 +70,8 @@ def test_packed_body_is_answered_as_a_plain_one(subject: Subject, three: Path) -
 
 def streamed_zstd(body: bytes) -> bytes:
     """A frame that does not say how long it is, as of a client that does not know yet; checked at its end."""
-    packer = zstandard.ZstdCompressor(write_content_size=False, write_checksum=True).compressobj()
+    parameter = zstd.CompressionParameter
+    packer = zstd.ZstdCompressor(options={parameter.content_size_flag: 0, parameter.checksum_flag: 1})
     return packer.compress(body) + packer.flush()
 
 
@@ -95,8 +96,8 @@ def test_damaged_body_is_400(subject: Subject) -> None:
         coded("/predict", body, "deflate") for body in (packed, deflated[:-1], deflated + b"x", deflated * 2)
     ]
     frame = streamed_zstd(BODY)
-    parameters = zstandard.ZstdCompressionParameters(window_log=24, write_content_size=False)
-    wide = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    parameter = zstd.CompressionParameter
+    wide = zstd.ZstdCompressor(options={parameter.window_log: 24, parameter.content_size_flag: 0})
     frames = [b"", packed, frame[:-1], frame[:3], frame + b"x", frame[:-1] + b"x", BODY]
     frames += [wide.compress(BODY) + wide.flush()]
     requests += [coded("/predict", body, "zstd") for body in frames]
@@ -132,7 +133,7 @@ def test_parquet_is_415_and_says_what_is_read(subject: Subject) -> None:
 def test_bomb_is_413_and_takes_no_memory(subject: Subject) -> None:
     """64 KB that would be 64 MB, and streams that hold nothing."""
     bomb, nothing = gzip.compress(bytes(2**26)), gzip.compress(b"") * 30_000
-    zstd_bomb, zstd_nothing = zstandard.compress(bytes(2**26)), zstandard.compress(b"") * 40_000
+    zstd_bomb, zstd_nothing = zstd.compress(bytes(2**26)), zstd.compress(b"") * 40_000
     process = psutil.Process(subject.pid)
     before = process.memory_info().rss
     for path in ("/predict", "/predict/batch", "/explain"):
@@ -150,7 +151,7 @@ def test_bomb_is_413_and_takes_no_memory(subject: Subject) -> None:
 
 def test_pieces_are_small_whatever_was_packed() -> None:
     content = bytes(10**7)
-    for coding, packed in (("gzip", gzip.compress(content)), ("zstd", zstandard.compress(content))):
+    for coding, packed in (("gzip", gzip.compress(content)), ("zstd", zstd.compress(content))):
         pieces = list(Unpacker(coding, 10**6).pieces(packed, is_last=True))
         assert b"".join(pieces) == content
         assert max(map(len, pieces)) <= 65_536

@@ -18,7 +18,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-import zstandard
 
 from loadtest.harness.subject import python
 from server.batch.formats import FileFormat
@@ -30,6 +29,7 @@ from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.wrong_value import MISSING
 from server.tables.csv_dialect import Options
+from server.zstandard import zstd
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.compatibility import hold
 from tests.support.servers import run
@@ -435,7 +435,7 @@ FILES: list[tuple[str, str, bytes]] = [
     ("CSV, gzip twice", "in.csv.gz", gzip.compress(gzip.compress(CSV))),
     ("CSV alone in a zip archive", "in.zip", zipped(rows=CSV)),
     ("zip archive of two files", "in.zip", zipped(rows=CSV, more=CSV)),
-    ("CSV, Zstandard", "in.csv.zst", zstandard.compress(CSV)),
+    ("CSV, Zstandard", "in.csv.zst", zstd.compress(CSV)),
     ("CSV, gzip, cut short", "in.csv.gz", gzip.compress(CSV)[:-9]),
     ("JSON Lines", "in.jsonl", LINES),
     ("JSON Lines, a row without a member of the model", "in.jsonl", LINES + b'{"a": 1}\n'),
