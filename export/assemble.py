@@ -98,7 +98,7 @@ def write_conversion(
     if golden is None:
         golden = _rows(conversion, schema, seed=1).sent(_MADE_GOLDEN_ROWS)
     if len(golden) < MIN_GOLDEN_ROWS:
-        raise ExportRefused(f"expected at least {MIN_GOLDEN_ROWS} golden rows, got {len(golden)}")
+        raise ExportRefused(f"expected at least {MIN_GOLDEN_ROWS} golden rows, got {len(golden)}: give more")
     described = _described(conversion, schema, name, version, decision, manifest or {})
     report, rows_of = _prove(graph, conversion, rows, described, golden, ordinary_rows)
     if not report.margins_exact:
@@ -158,24 +158,28 @@ def _described(
 
 def _check_schema(conversion: Conversion, schema: Schema) -> None:
     if schema.names != conversion.names:
-        raise ExportRefused("expected the model's features to be the schema's, in its order, got others")
+        raise ExportRefused(
+            "expected the model's features to be the schema's, in its order, got others: list them in that "
+            "order"
+        )
     for i in sorted(conversion.codes):
         if schema.features[i].kind == "number":
             raise ExportRefused(
                 f"expected {schema.names[i]} to be a category, flag or integer in the schema, got a number: "
-                "the model splits it by categories"
+                "the model splits it by categories, so describe it as one of these"
             )
     for i, texts in conversion.categories.items():
         if schema.features[i].categories != texts:
             raise ExportRefused(
                 f"expected the categories of {schema.names[i]} as the model has them, in this order: "
-                f"{', '.join(texts)[:300]}; got others in the schema"
+                f"{', '.join(texts)[:300]}; got others in the schema: write these"
             )
     nullable = [feature.name for feature in schema.features if feature.nullable]
     if nullable and not conversion.takes_missing:
         raise ExportRefused(
             f"expected every feature to be required, got {nullable[0]} as nullable: "
-            "the model was trained without missing values and refuses them"
+            "the model was trained without missing values and refuses them; take nullable out, or train "
+            "with gaps"
         )
 
 

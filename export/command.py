@@ -297,7 +297,8 @@ def _decision(
     if conversion.task != "binary":
         if any(value is not None for value in (threshold, names, costs)):
             raise ExportRefused(
-                f"expected a binary model for a threshold, costs and decisions, got {conversion.task}"
+                f"expected a binary model for a threshold, costs and decisions, got {conversion.task}: "
+                "leave them out"
             )
         return None
     start = old.decision if old else own
@@ -365,7 +366,7 @@ def _reference(conversion: Conversion, schema: Schema, data: Data) -> bytes:
     whole = matrix if conversion.takes_missing else matrix[~np.isnan(matrix).any(axis=1)]
     if not len(whole):
         raise ExportRefused(
-            f"expected rows without a gap in {data.path}, got none: the model scores no others"
+            f"expected rows without a gap in {data.path}, got none: the model scores no others, so fill them"
         )
     outputs = conversion.source.outputs(whole)
     scores = outputs.max(axis=1) if outputs.ndim == 2 else outputs

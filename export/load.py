@@ -77,22 +77,31 @@ def read_source(path: Path) -> bytes:
         raise ExportRefused(f"expected a file on this machine, got the address {path}: download it first")
     try:
         if not path.is_file():
-            raise ExportRefused(f"expected a model file or a bundle folder, got none at {path}")
+            raise ExportRefused(
+                f"expected a model file or a bundle folder, got none at {path}: name one that exists"
+            )
         size = path.stat().st_size
         if size > MAX_SOURCE_BYTES:
-            raise ExportRefused(f"expected a model of at most {MAX_SOURCE_BYTES} bytes, got {size}")
+            raise ExportRefused(
+                f"expected a model of at most {MAX_SOURCE_BYTES} bytes, got {size}: train fewer trees, or "
+                "smaller ones"
+            )
         return path.read_bytes()
     except OSError as error:
-        raise ExportRefused(f"expected a readable model file at {path}, got: {error.strerror}") from None
+        raise ExportRefused(
+            f"expected a readable model file at {path}, got: {error.strerror}; let this user read it"
+        ) from None
 
 
 def _text(content: bytes) -> str:
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")  # the sizes of trees count plain line ends
     except UnicodeDecodeError:
-        raise ExportRefused("expected the text of a LightGBM model, got bytes that are no UTF-8") from None
+        raise ExportRefused(
+            "expected the text of a LightGBM model, got bytes that are no UTF-8: save it again"
+        ) from None
     if "\0" in text:
-        raise ExportRefused("expected the text of a LightGBM model, got a zero byte in it")
+        raise ExportRefused("expected the text of a LightGBM model, got a zero byte in it: save it again")
     return text
 
 
@@ -124,7 +133,7 @@ def _target(options: LoadOptions) -> int | None:
         return None
     if not output.isdecimal():
         raise ExportRefused(
-            f"expected the number of a target as --output, counted from 0, got {output[:60]!r}"
+            f"expected the number of a target as --output, counted from 0, got {output[:60]!r}: say 0, 1, …"
         )
     return int(output)
 
@@ -158,9 +167,14 @@ def _from_skops(content: bytes, options: LoadOptions) -> Conversion:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
     except zipfile.BadZipFile:
-        raise ExportRefused("expected a .skops file, got one that is no archive or is damaged") from None
+        raise ExportRefused(
+            "expected a .skops file, got one that is no archive or is damaged: save it again"
+        ) from None
     if size > MAX_SOURCE_BYTES:
-        raise ExportRefused(f"expected at most {MAX_SOURCE_BYTES} bytes unpacked, got {size}")
+        raise ExportRefused(
+            f"expected at most {MAX_SOURCE_BYTES} bytes unpacked, got {size}: train fewer trees, or "
+            "smaller ones"
+        )
     with _loading(
         f"expected a whole .skops file of scikit-learn {version('scikit-learn')}, got one that does not load",
         "save it again with this version",

@@ -56,7 +56,9 @@ class Omissions(NamedTuple):
 def omissions(bundle: Bundle, rows: Matrix) -> Omissions:
     """Leave inputs out of n encoded rows, float64 [n, F]; raises `ExportRefused` unless the model decides."""
     if bundle.task != "binary":
-        raise ExportRefused(f"expected a model that decides, got one of {bundle.task}")
+        raise ExportRefused(
+            f"expected a model that decides, got one of {bundle.task}: name the bundle of a binary one"
+        )
     predictor = Predictor(bundle)
     adverse = np.flatnonzero(_outcomes(predictor, rows)).tolist()
     gains, scored = [], 0
@@ -100,7 +102,7 @@ def drawn(bundle: Bundle, data: Path | None, count: int, seed: int) -> Matrix:
     required = [i for i, feature in enumerate(bundle.schema.features) if not feature.nullable]
     matrix = matrix[~np.isnan(matrix[:, required]).any(axis=1)]
     if not len(matrix):
-        raise ExportRefused("expected rows that the model takes, got none")
+        raise ExportRefused("expected rows that the model takes, got none: give others with --data")
     places = np.sort(np.random.default_rng(seed).permutation(len(matrix))[:count])
     return np.asarray(matrix[places])
 

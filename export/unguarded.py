@@ -22,7 +22,11 @@ def main(arguments: Sequence[str]) -> int:
     except HotrowError as error:
         return _refused(error)
     except MemoryError:
-        return _refused(ExportRefused("expected a model that fits into memory, got a larger one"))
+        return _refused(
+            ExportRefused(
+                "expected a model that fits into memory, got a larger one: export it on a machine with more"
+            )
+        )
     except Exception as error:  # five libraries read what strangers made
         if sys.flags.dev_mode:
             raise

@@ -254,7 +254,9 @@ def _decisions(predictor: Predictor, outputs: Margins) -> Any:
 def _bits_differ(ours: Margins, theirs: Margins) -> int:
     """The number of rows with a value whose bits differ; 0.0 and -0.0 are one number, as any two NaN are."""
     if ours.shape != theirs.shape:
-        raise ExportRefused(f"expected scores of shape {theirs.shape}, got {ours.shape}: the file is damaged")
+        raise ExportRefused(
+            f"expected scores of shape {theirs.shape}, got {ours.shape}: the file is damaged; save it again"
+        )
     differ = (ours != theirs) & ~(np.isnan(ours) & np.isnan(theirs))
     return int(np.sum(differ.reshape(len(ours), -1).any(axis=1)))
 
@@ -274,7 +276,10 @@ def compare_rows(predictor: Predictor, source: ModelSource, rows: JsonRows) -> R
         encoded = [decode(orjson.dumps(row)) for row in rows]
         served = [predictor.predict(row) for row in encoded]
     except ModelFailure as error:
-        raise ExportRefused(f"expected an answer to every row that the schema takes: {error}") from None
+        raise ExportRefused(
+            f"expected an answer to every row that the schema takes, got none: {error}; describe what it "
+            "takes"
+        ) from None
     ours = np.array([output for output, _ in served], dtype=np.float64)
     expected = np.asarray(source.predictions(rows, schema), dtype=np.float64)
     matrix = np.frombuffer(b"".join(encoded)).reshape(len(rows), -1)

@@ -196,7 +196,10 @@ def _split(split: Mapping[str, Any], columns: _FileColumns, left: int, right: in
         # The category itself goes right; whatever is none goes left, a text that is unknown too.
         return Split(column.place, 0.0, False, "nan", right, left, column.codes(split["value"]))
     if split["split_type"] != "FloatFeature":
-        raise ExportRefused(f"expected splits of numbers, got {split['split_type']} in a CatBoost model")
+        raise ExportRefused(
+            f"expected splits of numbers, got {split['split_type']} in a CatBoost model: train it on columns "
+            "of numbers and one-hot categories"
+        )
     number = columns.numbers[split["float_feature_index"]]
     goes_left = not _NAN_RIGHT[number["nan_value_treatment"]]
     return Split(number["flat_feature_index"], float(split["border"]), goes_left, "nan", left, right)

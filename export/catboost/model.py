@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from export.catboost.json_model import CatBoostModel, parse_catboost
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion, threshold_feature, two_labels
+from export.forest.conversion import Conversion, threshold_feature, two_labels, wrong_names
 from export.forest.decided import places
 from export.forest.evidence import Evidence
 from export.forest.extremes import EXTREMES_32
@@ -121,7 +121,9 @@ def convert_catboost(
             text = Path(folder) / "text.json"
             booster.save_model(str(text), format="json")
         except (catboost.CatBoostError, ValueError) as error:
-            raise ExportRefused(f"expected a model CatBoost can load, got: {first_line(error)}") from None
+            raise ExportRefused(
+                f"expected a model CatBoost can load, got: {first_line(error)}; save it again with save_model"
+            ) from None
         model = parse_catboost(text.read_bytes(), partial(_hashes, evidence))
     if model.loss not in _TASKS:
         raise ExportRefused(
@@ -130,7 +132,7 @@ def convert_catboost(
     task, link = _TASKS[model.loss]
     names = tuple(classes or model.classes) or tuple(map(str, range(model.forest.targets)))
     if task == "multiclass" and len(names) != model.forest.targets:
-        raise ExportRefused(f"expected names of {model.forest.targets} classes, got {len(names)}")
+        raise wrong_names(model.forest.targets, len(names))
     source = CatBoostSource(booster, task, model.categories)
     has_classes = task != "regression" and len(model.classes) > 1
     return Conversion(

@@ -48,7 +48,9 @@ def evaluation(
     whole = np.ones(len(matrix), bool) if conversion.takes_missing else ~np.isnan(matrix).any(axis=1)
     column = kept.columns[asked.target].filter(polars.Series(whole))
     if len(column) < LEAST_ROWS:
-        raise ExportRefused(f"expected at least {LEAST_ROWS} rows in {asked.path}, got {len(column)}")
+        raise ExportRefused(
+            f"expected at least {LEAST_ROWS} rows in {asked.path}, got {len(column)}: give more"
+        )
     rows, outputs = matrix[whole], conversion.source.outputs(matrix[whole])
     if conversion.task == "binary":
         assert decision is not None
@@ -63,7 +65,9 @@ def _with_target(asked: HeldOut, schema: Schema) -> DataTable:
     table = read_table(asked.path, lambda column: column == asked.target or names(column) is not None)
     if asked.target not in table.columns.columns:
         raise ExportRefused(
-            f"expected a column {asked.target} in {asked.path}, got {', '.join(table.columns.columns)[:300]}"
+            f"expected a column {asked.target} in {asked.path}, got "
+            f"{', '.join(table.columns.columns)[:300]}: "
+            "name one of these with --target"
         )
     return table
 
@@ -81,7 +85,9 @@ def _binary(
     known = ~np.isnan(target.values)
     outcome, scores, rows = target.values[known], scores[known], rows[known]
     if min(outcome.sum(), (1 - outcome).sum()) < LEAST_OUTCOMES:
-        raise ExportRefused(f"expected rows of both outcomes in {asked.path}, got too few of one")
+        raise ExportRefused(
+            f"expected rows of both outcomes in {asked.path}, got too few of one: give more rows"
+        )
     costs = Costs(decision.cost_false_negative or 1.0, decision.cost_false_positive or 1.0)
     inside = np.clip(scores, 1e-15, 1 - 1e-15)  # the log-odds of a certain score are not finite
     figures = evaluate(outcome, inside, decision.threshold, costs)
@@ -124,7 +130,8 @@ def _classes(asked: HeldOut, column: Any, outputs: Margins, classes: Sequence[st
     words = [str(word) for word in column.to_list()]
     if strange := sorted(set(words).difference(classes)):
         raise ExportRefused(
-            f"expected {', '.join(classes)[:200]} in the column {asked.target}, got {strange[0]!r}"
+            f"expected {', '.join(classes)[:200]} in the column {asked.target}, got {strange[0]!r}: "
+            "leave such rows out, or name the classes in their order with --classes"
         )
     true = np.array([classes.index(word) for word in words])
     figures = {

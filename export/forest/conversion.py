@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from export.errors import ExportRefused
 from export.forest.decided import Decided
 from export.forest.evidence import lightgbm_names
 from export.forest.extremes import EXTREMES
@@ -112,3 +113,10 @@ def threshold_feature(name: str, thresholds: list[float]) -> Feature:
         return Feature(name)
     low, high = min(finite), max(finite)
     return Feature(name, default=finite[len(finite) // 2], inferred=Inferred(minimum=low, maximum=high))
+
+
+def wrong_names(classes: int, given: int) -> ExportRefused:
+    """The refusal of so many names for so many classes."""
+    return ExportRefused(
+        f"expected names of {classes} classes, got {given}: list them in their order with --classes, or none"
+    )

@@ -169,7 +169,9 @@ def serialize(
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:  # only a foreign graph can be wrong
         line = first_line(error)
-        raise ExportRefused(f"expected a valid ONNX graph, got: {line}") from None
+        raise ExportRefused(
+            f"expected a valid ONNX graph, got: {line}; convert it again with a newer onnx"
+        ) from None
     serialized: bytes = model.SerializeToString(deterministic=True)
     return serialized
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion, two_labels
+from export.forest.conversion import Conversion, two_labels, wrong_names
 from export.forest.evidence import Evidence
 from export.forest.extremes import ZERO_BAND
 from export.forest.graph import build_graph
@@ -45,7 +45,7 @@ def convert_lightgbm(
         link["divisor"] = booster.average
     names = tuple(classes or labels) or tuple(map(str, range(booster.classes)))
     if task == "multiclass" and len(names) != booster.classes:
-        raise ExportRefused(f"expected names of {booster.classes} classes, got {len(names)}")
+        raise wrong_names(booster.classes, len(names))
     columns = {i: values for i, values in pair(booster, evidence).items() if values}
     types = _missing_types(booster)
     texts = {i: tuple(map(str, values)) for i, values in columns.items()}
@@ -91,7 +91,7 @@ def _task(booster: Booster) -> tuple[str, dict[str, Any]]:
         if objective not in links:
             raise ExportRefused(
                 f"expected objective multiclass or multiclassova of a model of {booster.classes} classes, "
-                f"got {objective or 'none'}"
+                f"got {objective or 'none'}: the file was edited; save the model again"
             )
         return "multiclass", links[objective]
     if objective in ("binary", "cross_entropy"):
@@ -105,7 +105,10 @@ def _task(booster: Booster) -> tuple[str, dict[str, Any]]:
     if objective in _REGRESSION:
         root = "sqrt" in booster.objective_parameters
         return "regression", {"name": "signed_square" if root else "identity"}
-    raise ExportRefused(f"expected an objective whose output is known, got {objective}")
+    raise ExportRefused(
+        f"expected an objective whose output is known, got {objective}: train with binary, cross_entropy, "
+        f"multiclass, multiclassova, {', '.join(sorted(filter(None, _EXPONENTIAL | _RANKING | _REGRESSION)))}"
+    )
 
 
 def _missing_types(booster: Booster) -> dict[int, set[Missing]]:

@@ -24,7 +24,9 @@ class LightGBMSource:
         try:
             self._booster = lightgbm.Booster(model_str=text)
         except lightgbm.basic.LightGBMError as error:
-            raise ExportRefused(f"expected a model LightGBM can load, got: {error}") from None
+            raise ExportRefused(
+                f"expected a model LightGBM can load, got: {error}; save it again with save_model"
+            ) from None
 
     def margins(self, rows: Matrix) -> Margins:
         """Raw scores, float64 [n] or [n, K], of float64 rows [n, F]."""

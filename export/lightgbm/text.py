@@ -73,7 +73,7 @@ def parse_booster(text: str) -> Booster:
         tuple(map(_ends, header["feature_infos"].split(" ")))
     except (KeyError, ValueError) as error:
         raise ExportRefused(
-            f"expected a whole header of a LightGBM model, got a damaged one ({error})"
+            f"expected a whole header of a LightGBM model, got a damaged one ({error}): save it again"
         ) from None
     forest = Forest(_trees(text, header, blocks), len(names), targets, band=True)
     _check(forest, names, ranges)
@@ -94,21 +94,32 @@ def parse_booster(text: str) -> Booster:
 
 def _check(forest: Forest, names: tuple[str, ...], ranges: tuple[Any, ...]) -> None:
     if len(ranges) != len(names) or len(set(names)) != len(names):
-        raise ExportRefused("expected every feature named once, got other names: the file is damaged")
+        raise ExportRefused(
+            "expected every feature named once, got other names: the file is damaged; save the model again"
+        )
     used = {feature for tree in forest.trees for leaf in tree.linear for feature in leaf.features}
     if max(used, default=0) >= len(names) or any(split.feature >= len(names) for split in forest.splits()):
-        raise ExportRefused("expected splits on the named features, got another feature: the file is damaged")
+        raise ExportRefused(
+            "expected splits on the named features, got another feature: the file is damaged; save the "
+            "model again"
+        )
     if forest.targets < 1 or len(forest.trees) % forest.targets:
-        raise ExportRefused("expected whole iterations of trees, got a part of one: the file is damaged")
+        raise ExportRefused(
+            "expected whole iterations of trees, got a part of one: the file is damaged; save the model again"
+        )
 
 
 def _trees(text: str, header: dict[str, str], blocks: list[dict[str, str]]) -> tuple[Tree, ...]:
     trees = tuple(map(_tree, blocks))
     if not trees:
-        raise ExportRefused("expected a LightGBM model with trees, got one without any")
+        raise ExportRefused(
+            "expected a LightGBM model with trees, got one without any: train at least one round"
+        )
     sizes = header.get("tree_sizes", "").split()
     if len(sizes) != len(trees) or "end of trees" not in text:
-        raise ExportRefused(f"expected {len(sizes)} trees, got {len(trees)}: the file is not complete")
+        raise ExportRefused(
+            f"expected {len(sizes)} trees, got {len(trees)}: the file is not complete; copy or save it again"
+        )
     _check_sizes(text, sizes)
     return trees
 
@@ -249,7 +260,9 @@ def _pandas_categories(text: str) -> tuple[tuple[Any, ...], ...]:
         if not all(isinstance(column, list) for column in found):
             raise ValueError("no lists")
     except ValueError:
-        raise ExportRefused("expected lists of pandas categories, got a damaged last line") from None
+        raise ExportRefused(
+            "expected lists of pandas categories, got a damaged last line: save it again"
+        ) from None
     return tuple(map(tuple, found))
 
 

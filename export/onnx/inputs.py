@@ -147,13 +147,18 @@ def read_inputs(
         inputs.append(_input(tensor, first, names if len(declared) == 1 else ()))
     own = [name for entry in inputs for name in _names(entry, alone=len(inputs) == 1)]
     if not inputs or len(own) > _FEATURES_AT_MOST:
-        raise ExportRefused(f"expected 1 to {_FEATURES_AT_MOST} features in the ONNX file, got {len(own)}")
+        raise ExportRefused(
+            f"expected 1 to {_FEATURES_AT_MOST} features in the ONNX file, got {len(own)}: convert it with "
+            "as many"
+        )
     if names and len(names) != len(own):
-        raise ExportRefused(f"expected names of {len(own)} features, got {len(names)}")
+        raise ExportRefused(
+            f"expected names of {len(own)} features, got {len(names)}: list them with --schema"
+        )
     if names and len(inputs) > 1 and set(names) != set(own):
         raise ExportRefused(
             f"expected the names of the inputs, {', '.join(own[:8])}, in the schema, "
-            f"got {', '.join(names[:8])}"
+            f"got {', '.join(names[:8])}: write them so"
         )
     chosen = own if len(inputs) > 1 or not names else list(names)
     elements = [entry for entry in inputs for _ in range(entry.width)]
@@ -178,7 +183,9 @@ def _input(tensor: Any, first: int, names: Sequence[str]) -> Input:
             raise ExportRefused("expected a graph that says its number of features: name them with --schema")
         width = len(names)
     if element == TensorProto.STRING and width > 1:
-        raise ExportRefused(f"expected one column in the input of texts {tensor.name}, got {width}")
+        raise ExportRefused(
+            f"expected one column in the input of texts {tensor.name}, got {width}: give each an input"
+        )
     return Input(tensor.name, first, width, element, dtype, is_flat=len(shape) == 1)
 
 

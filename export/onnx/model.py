@@ -36,7 +36,10 @@ def convert_onnx(
 ) -> Conversion:
     """The conversion of an ONNX file's bytes; raises `ExportRefused` for what cannot be served."""
     if len(content) > MAX_ONNX_BYTES:
-        raise ExportRefused(f"expected an ONNX file of at most {MAX_ONNX_BYTES} bytes, got {len(content)}")
+        raise ExportRefused(
+            f"expected an ONNX file of at most {MAX_ONNX_BYTES} bytes, got {len(content)}: convert a "
+            "smaller one"
+        )
     whole = parse_onnx(content)
     tensor = _score_tensor(whole, options.output)
     model = free_batch(whole)
@@ -123,7 +126,7 @@ def _score_tensor(model: onnx.ModelProto, asked: str | None) -> str:
     outputs = [output.name for output in model.graph.output]
     if asked is not None:
         if asked not in outputs:
-            raise ExportRefused(f"expected --output to be one of {', '.join(outputs)}, got {asked}")
+            raise ExportRefused(f"expected --output to be one of {', '.join(outputs)}, got {asked}: say that")
         return zipped.get(asked, asked)
     numbers = [
         output.name
@@ -142,7 +145,9 @@ def _score_tensor(model: onnx.ModelProto, asked: str | None) -> str:
 def _score(scores: npt.NDArray[np.floating[Any]], tensor: str, options: OnnxOptions) -> tuple[str, Score]:
     """The task, told or guessed from the shape of three rows' scores."""
     if scores.ndim > 2 or scores.size % 3 or scores.shape[0] != 3:
-        raise ExportRefused(f"expected scores [N] or [N, K], got the shape {list(scores.shape)} for 3 rows")
+        raise ExportRefused(
+            f"expected scores [N] or [N, K], got the shape {list(scores.shape)} for 3 rows: reshape them"
+        )
     columns = scores.size // 3
     task = options.task or {1: "regression", 2: "binary"}.get(columns, "multiclass")
     if task in ("regression", "ranking") and columns > 1:
@@ -151,7 +156,9 @@ def _score(scores: npt.NDArray[np.floating[Any]], tensor: str, options: OnnxOpti
             "choose one score with --output"
         )
     if (task == "multiclass") != (columns > 1) and not (task == "binary" and columns == 2):
-        raise ExportRefused(f"expected a score that fits --task {task}, got {columns} values a row")
+        raise ExportRefused(
+            f"expected a score that fits --task {task}, got {columns} values a row: say another"
+        )
     element = onnx.helper.np_dtype_to_tensor_dtype(scores.dtype)
     if task == "binary" and columns == 2:
         return task, Score(tensor, 1, 1, is_matrix=False, element=element)

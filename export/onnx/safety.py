@@ -19,7 +19,9 @@ def parse_onnx(content: bytes) -> onnx.ModelProto:
     try:
         model = onnx.load_from_string(content)
     except (DecodeError, ValueError):
-        raise ExportRefused("expected an ONNX file, got something that is not ONNX or is damaged") from None
+        raise ExportRefused(
+            "expected an ONNX file, got something that is not ONNX or is damaged: save it again"
+        ) from None
     _check_domains(model)
     if any(_is_external(tensor) for graph in graphs(model.graph) for tensor in _tensors(graph)):
         raise ExportRefused(
@@ -36,7 +38,10 @@ def _check_domains(model: onnx.ModelProto) -> None:
             "convert without custom operators"
         )
     if model.functions or model.training_info:
-        raise ExportRefused("expected a graph alone, got functions or training information beside it")
+        raise ExportRefused(
+            "expected a graph alone, got functions or training information beside it: convert for inference, "
+            "and inline the functions (onnx.inliner.inline_local_functions)"
+        )
 
 
 def graphs(graph: Graph) -> Iterator[Graph]:

@@ -36,7 +36,11 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except ONNX_ERRORS as error:
-        raise ExportRefused(f"expected a graph ONNX Runtime can load, got: {first_line(error)}") from None
+        raise ExportRefused(
+            f"expected a graph ONNX Runtime can load, got: {first_line(error)}; convert it with an opset "
+            "that "
+            "it has"
+        ) from None
 
 
 class OnnxSource:
@@ -62,9 +66,15 @@ class OnnxSource:
         try:
             (scores,) = (session or self._session).run([self._score], self._inputs.feed(rows))
         except ONNX_ERRORS as error:
-            raise ExportRefused(f"expected a graph that scores a row, got: {first_line(error)}") from None
+            raise ExportRefused(
+                f"expected a graph that scores a row, got: {first_line(error)}; does it score one with "
+                "onnxruntime alone?"
+            ) from None
         if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f":
-            raise ExportRefused(f"expected numbers from the output {self._score!r}, got something else")
+            raise ExportRefused(
+                f"expected numbers from the output {self._score!r}, got something else: name another with "
+                "--output"
+            )
         return scores
 
     def margins(self, rows: Matrix) -> Margins:
@@ -84,7 +94,9 @@ class OnnxSource:
         try:
             (found,) = self._session.run([output], self._inputs.feed(rows))
         except ONNX_ERRORS as error:
-            raise ExportRefused(f"expected a graph that labels a row, got: {first_line(error)}") from None
+            raise ExportRefused(
+                f"expected a graph that labels a row, got: {first_line(error)}; convert it without labels"
+            ) from None
         return list(map(str, np.ravel(found).tolist()))
 
     def table(self, rows: Matrix) -> Matrix:

@@ -17,6 +17,7 @@ import orjson
 
 from export.errors import ExportRefused
 from export.forest.evidence import underscored
+from server.errors import listed
 from server.log.mask import RULES
 from server.model.schema import Feature, Inferred, Kind
 
@@ -57,9 +58,11 @@ def document_of(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise ExportRefused(f"expected a readable description at {path}, got: {error.strerror}") from None
+        raise ExportRefused(
+            f"expected a readable description at {path}, got: {error.strerror}; name another file"
+        ) from None
     except UnicodeDecodeError:
-        raise ExportRefused(f"expected {path} to be UTF-8 text, got other bytes") from None
+        raise ExportRefused(f"expected {path} to be UTF-8 text, got other bytes: save it so") from None
     if path.suffix.lower() in (".yaml", ".yml"):
         document = _yaml(text, path)
     elif text.lstrip()[:1] in ("{", "["):
@@ -72,9 +75,14 @@ def document_of(path: Path) -> dict[str, Any]:
     if isinstance(document, list):
         return {"features": document}
     if not isinstance(document, dict):
-        raise ExportRefused(f"expected an object with a list of features in {path}, got another form")
+        raise ExportRefused(
+            f"expected an object with a list of features in {path}, got another form: `--description` "
+            "prints one"
+        )
     if not isinstance(document.get("features", []), list):
-        raise ExportRefused(f"expected a list of features in {path}, got another form")
+        raise ExportRefused(
+            f"expected a list of features in {path}, got another form: `--description` prints one"
+        )
     return document
 
 
@@ -102,7 +110,9 @@ def _checked(items: Sequence[Any], path: Path) -> list[dict[str, Any]]:
 def entry(item: Any) -> dict[str, Any]:
     """One feature as somebody wrote it, every member of its type; raises `ExportRefused`."""
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-        raise ExportRefused("expected each feature of the schema to be an object with a name, got another")
+        raise ExportRefused(
+            'expected each feature of the schema to be an object with a name, got another: {"name": …}'
+        )
     of = f"the feature {item['name']}"
     check_members(item, MEMBERS, of)
     for key, value in item.items():
@@ -301,8 +311,8 @@ def apply_entries(
         name = named_in(names, item["name"])
         if name is None or name in said:
             near = get_close_matches(item["name"], names, 1, 0.5)
-            hint = f": did you mean {near[0]}?" if near else ""
-            raise ExportRefused(f"expected features of the model in the schema, got {item['name']}{hint}")
+            hint = f"did you mean {near[0]}?" if near else f"they are {listed(names)}"
+            raise ExportRefused(f"expected features of the model in the schema, got {item['name']}: {hint}")
         said[name] = {**item, "name": name} if keep_names else item
     return [_applied(feature, said.get(feature.name, {})) for feature in features]
 
@@ -330,9 +340,14 @@ def _applied(feature: Feature, written: Mapping[str, Any]) -> Feature:
         seen = Inferred(**changes.pop("inferred") or {})
     described = replace(feature, **changes, inferred=seen)
     if described.unknown and described.kind != "category":
-        raise ExportRefused(f"expected {feature.name} to be a category where unknown texts are let through")
+        raise ExportRefused(
+            f"expected {feature.name} to be a category where unknown texts are let through, got a "
+            f"{described.kind}: take `unknown` out"
+        )
     if described.kind != "category":
         return described
     if not described.categories:
-        raise ExportRefused(f"expected the categories of {feature.name} in the schema, got none")
+        raise ExportRefused(
+            f"expected the categories of {feature.name} in the schema, got none: list them as `categories`"
+        )
     return replace(described, inferred=Inferred())

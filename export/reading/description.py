@@ -26,7 +26,7 @@ from export.reading.describe import (
     is_text,
     named_in,
 )
-from server.errors import UnacceptableRow
+from server.errors import UnacceptableRow, listed
 from server.model.bundle import Decision
 from server.model.policy import Policy
 from server.model.schema import Feature, Schema
@@ -235,7 +235,10 @@ def check_names(document: Mapping[str, Any], schema: Schema) -> None:
     """Raise `ExportRefused` for a context field that is a feature, or a group that is neither."""
     context = [field["name"] for field in document.get("context") or ()]
     if both := set(context) & set(schema.names):
-        raise ExportRefused(f"expected context fields that are no features, got {min(both)}, which is one")
+        raise ExportRefused(
+            f"expected context fields that are no features, got {min(both)}, which is one: ask for it as a "
+            "feature alone"
+        )
     for field in document.get("context") or ():
         if (field.get("kind") == "category") != bool(field.get("categories")):
             raise ExportRefused(
@@ -244,8 +247,8 @@ def check_names(document: Mapping[str, Any], schema: Schema) -> None:
     for name in document.get("groups") or ():
         if name not in (known := [*schema.names, *context]):
             near = get_close_matches(name, known, 1, 0.5)
-            hint = f": did you mean {near[0]}?" if near else ""
-            raise ExportRefused(f"expected groups to be features or context fields, got {name}{hint}")
+            hint = f"did you mean {near[0]}?" if near else f"they are {listed(known)}"
+            raise ExportRefused(f"expected groups to be features or context fields, got {name}: {hint}")
 
 
 def checked_policy(document: Mapping[str, Any], decision: Decision | None, schema: Schema) -> Decision | None:
@@ -257,7 +260,7 @@ def checked_policy(document: Mapping[str, Any], decision: Decision | None, schem
     if not written:
         return decision
     if decision is None:
-        raise ExportRefused("expected a binary model for a policy, got another")
+        raise ExportRefused("expected a binary model for a policy, got another: take it out")
     try:
         policy = msgspec.convert(written, Policy)
     except msgspec.ValidationError as error:

@@ -66,7 +66,7 @@ def read_data(features: Sequence[Feature], table: DataTable) -> Data:
     """The columns of the features; raises `ExportRefused` if one is absent or is of another kind."""
     frame = table.columns
     if frame.is_empty():
-        raise ExportRefused(f"expected rows in {table.path}, got none")
+        raise ExportRefused(f"expected rows in {table.path}, got none: name another file")
     named = _by_feature(features, frame.columns, table.path)
     columns = tuple(_column(f, frame[named[f.name]], table) for f in features)
     return Data(table.path, columns)

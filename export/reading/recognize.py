@@ -80,7 +80,9 @@ def recognize(content: bytes, name: str) -> Family:
         return _SUFFIXES[suffix]
     if start.startswith(b"\x08"):  # the field `ir_version` of ONNX
         return "onnx"
-    raise ExportRefused(f"expected {_FAMILIES}, got {name}, whose content is none of these")
+    raise ExportRefused(
+        f"expected {_FAMILIES}, got {name}, whose content is none of these: save the model with its library"
+    )
 
 
 def _archive(content: bytes) -> Family:
@@ -88,7 +90,9 @@ def _archive(content: bytes) -> Family:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError):
-        raise ExportRefused("expected a whole .skops file, got an archive that is damaged") from None
+        raise ExportRefused(
+            "expected a whole .skops file, got an archive that is damaged: save it again"
+        ) from None
     if "schema.json" in names:
         return "skops"
     if any(name.endswith("data.pkl") for name in names):

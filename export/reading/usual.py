@@ -8,6 +8,7 @@ import numpy as np
 
 from export.errors import ExportRefused
 from export.reading.describe import is_number
+from server.errors import listed
 from server.model.schema import Feature, Matrix
 
 #: Kinds of which a value can lie outside of the others.
@@ -71,8 +72,8 @@ def _names(written: Any, features: Sequence[Feature]) -> set[str]:
     for name in written:
         if name not in numbers:
             near = get_close_matches(name, numbers, 1, 0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"did you mean {near[0]!r}?" if near else f"they are {listed(sorted(numbers))}"
             raise ExportRefused(
-                f"expected unusual.limits to name numbers among the inputs, got {name!r}{hint}"
+                f"expected unusual.limits to name numbers among the inputs, got {name!r}: {hint}"
             )
     return set(written)

@@ -232,7 +232,10 @@ class _Link(Operators):
         if name == "softmax":
             return self("Softmax", rows, axis=1)
         if name != "identity":
-            raise ExportRefused(f"expected an objective whose link is known inside a pipeline, got {name}")
+            raise ExportRefused(
+                f"expected an objective whose link is known inside a pipeline, got {name}: save the "
+                "booster alone"
+            )
         return rows
 
     def _narrow(self, margin: str, name: str) -> str:

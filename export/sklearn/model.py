@@ -6,7 +6,7 @@ from typing import Any
 from sklearn.base import is_classifier, is_regressor
 
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion, threshold_feature
+from export.forest.conversion import Conversion, threshold_feature, wrong_names
 from export.forest.evidence import Evidence
 from export.forest.extremes import EXTREMES, EXTREMES_32
 from export.forest.fitted import is_fitted
@@ -39,11 +39,18 @@ def convert_sklearn(
     kind = type(estimator).__name__
     is_estimator = hasattr(estimator, "predict") and hasattr(estimator, "__sklearn_tags__")
     if not is_estimator or not (is_classifier(estimator) or is_regressor(estimator)):
-        raise ExportRefused(f"expected a classifier or regressor of scikit-learn, got {kind}")
+        raise ExportRefused(
+            f"expected a classifier or regressor of scikit-learn, got {kind}: put one behind it, or make "
+            "an ONNX "
+            "file of it whose output is the score"
+        )
     if not is_fitted(estimator):
         raise ExportRefused(f"expected a fitted model, got {kind} before its fit: call fit, then save it")
     if not hasattr(estimator, "n_features_in_"):
-        raise ExportRefused(f"expected a model of columns of numbers or categories, got {kind} of others")
+        raise ExportRefused(
+            f"expected a model of columns of numbers or categories, got {kind} of others: make columns of "
+            "them outside of the model"
+        )
     for part in (estimator, *parts(estimator)):
         if hasattr(part, "n_jobs"):
             part.n_jobs = 1  # more threads add the trees in any order
@@ -57,7 +64,7 @@ def convert_sklearn(
         raise ExportRefused(f"expected a classifier with predict_proba, got {last} without: {how}")
     named = classes or tuple(map(str, getattr(estimator, "classes_", ())))
     if hasattr(estimator, "classes_") and len(named) != len(estimator.classes_):
-        raise ExportRefused(f"expected names of {len(estimator.classes_)} classes, got {len(named)}")
+        raise wrong_names(len(estimator.classes_), len(named))
     ensemble = read_ensemble(estimator)
     if ensemble is None:
         return convert_pipeline(estimator, file, content, named)
@@ -99,7 +106,7 @@ def task_of(classes: tuple[str, ...]) -> str:
     if not classes:
         return "regression"
     if len(classes) == 1:
-        raise ExportRefused("expected at least two classes, got a classifier of one")
+        raise ExportRefused("expected at least two classes, got a classifier of one: fit it on rows of both")
     return "binary" if len(classes) == 2 else "multiclass"
 
 

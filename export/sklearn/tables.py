@@ -180,7 +180,8 @@ def _tabled(transformer: Any, columns: list[str], finite: Finite) -> Any:
     if not np.array_equal(made.transform(given), _transformed(transformer, frame), equal_nan=True):
         raise ExportRefused(
             f"expected a transformer of each column by itself, got {type(transformer).__name__}, which mixes "
-            f"{', '.join(columns[:4])}"
+            f"{', '.join(columns[:4])}: give each an entry of the ColumnTransformer, or make them outside "
+            "of the model"
         )
     return made
 

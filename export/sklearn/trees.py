@@ -160,7 +160,9 @@ def _boosted(estimator: Any) -> Ensemble:
         constant = type(estimator.init_).__name__ in ("DummyRegressor", "str")
         if not constant:
             raise ExportRefused(
-                f"expected a constant init of GradientBoosting, got {type(estimator.init_).__name__}"
+                f"expected a constant init of GradientBoosting, got {type(estimator.init_).__name__}: fit "
+                "it with "
+                'init=None or "zero"'
             )
     origin = np.zeros((1, estimator.n_features_in_), dtype=np.float32)
     base = np.asarray(estimator._raw_predict_init(origin), dtype=np.float64).reshape(-1)
@@ -189,7 +191,7 @@ def _averaged(estimator: Any) -> Ensemble:
 def _link(estimator: Any) -> dict[str, Any]:
     name = type(estimator._loss.link).__name__
     if name not in _LINKS:
-        raise ExportRefused(f"expected a loss whose link is known, got {name}")
+        raise ExportRefused(f"expected a loss whose link is known, got {name}: fit it with a usual loss")
     return dict(_LINKS[name])
 
 

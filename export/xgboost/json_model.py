@@ -89,7 +89,9 @@ def _document(content: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         document = _with_infinities(content)
     if not isinstance(document, dict):
-        raise ExportRefused("expected the JSON of an XGBoost model, got another JSON document")
+        raise ExportRefused(
+            "expected the JSON of an XGBoost model, got another JSON document: write it with save_model"
+        )
     learner = document.get("learner")
     members = {*document, *(learner if isinstance(learner, dict) else ())}
     if other := next((words for member, words in _OTHERS.items() if member in members), None):

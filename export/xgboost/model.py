@@ -12,7 +12,7 @@ import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import xgboost
 
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion, threshold_feature, two_labels
+from export.forest.conversion import Conversion, threshold_feature, two_labels, wrong_names
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
 from export.forest.paths import linear_arrays, path_arrays
@@ -124,7 +124,9 @@ def load_booster(content: bytes) -> xgboost.Booster:
     try:
         booster.load_model(bytearray(content))
     except (xgboost.core.XGBoostError, ValueError) as error:
-        raise ExportRefused(f"expected a model XGBoost can load, got: {_reason(error)}") from None
+        raise ExportRefused(
+            f"expected a model XGBoost can load, got: {_reason(error)}; save it again with save_model"
+        ) from None
     return booster
 
 
@@ -162,7 +164,7 @@ def convert_xgboost(
         booster.set_param({"objective": "multi:softprob"})  # multi:softmax would give the class alone
     names = tuple(classes or labels) or tuple(map(str, range(forest.targets)))
     if task == "multiclass" and len(names) != forest.targets:
-        raise ExportRefused(f"expected names of {forest.targets} classes, got {len(names)}")
+        raise wrong_names(forest.targets, len(names))
     return Conversion(
         family="xgboost",
         task=task,
