@@ -27,14 +27,14 @@ from loadtest.harness.target import keep_to, load_core, server_core
 
 #: What is promised beside each.
 ANSWERED_SHARE, P99_FACTOR = 0.99, 2.0
+#: A thousand connections that come or go are work of some tens of milliseconds.
+SETTLED_SECONDS = 0.5
 #: And beside the page, which is a process of its own.
 PAGE_FACTOR = 1.05
 #: Clients that are not in step: one in a closed loop would be as fast as the server is.
 CLIENTS, PAUSE_MS = 8, 10
 #: What a request that never becomes whole begins with.
 _HEAD = post("/predict/batch", b" " * 2**20)[: -(2**20)] + b"{"
-#: Least of all priorities, so that who disturbs does not hold up who measures, on one processor.
-_LAST = 19
 
 
 def beside(scene: Scene, outcome: FaultOutcome) -> None:
@@ -69,9 +69,10 @@ def _judge(
     """Rounds alone and beside in turn, so that what else the machine does hits both."""
     alone, disturbed = [], []
     for _ in range(scene.times(5, 1)):
+        time.sleep(SETTLED_SECONDS)
         alone.append(_p99_ms(outcome, served, script, scene.times(4, 1)))
         with disturbance():
-            time.sleep(0.5)
+            time.sleep(SETTLED_SECONDS)
             disturbed.append(_p99_ms(outcome, served, script, scene.times(4, 1)))
     with disturbance():
         shares = {route: _answered(served, request, scene) for route, request in _routes(scene).items()}
@@ -154,11 +155,11 @@ def _repeated(url: str, request: bytes) -> AbstractContextManager[None]:
 
 @contextmanager
 def _at_a_rate(act: Callable[[int], object], per_second: float) -> Iterator[None]:
-    """Act in a thread that holds up nobody, with 0, 1, 2, … in turn."""
+    """Act in a thread that nobody else waits for, with 0, 1, 2, … in turn."""
     stopping = threading.Event()
 
     def work() -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST)
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         due = time.monotonic()
         for turn in itertools.count():
             act(turn)
@@ -188,8 +189,8 @@ def _begin(url: str) -> socket.socket:
 
 @contextmanager
 def _flood(url: str, clients: int) -> Iterator[None]:
-    """As many requests as the server answers."""
-    command = ["nice", "-n", str(_LAST), *wrk(url, 3600, clients)]
+    """As many requests as the server answers, of a process that who measures never waits for."""
+    command = ["chrt", "--idle", "0", *wrk(url, 3600, clients)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as flooding:
         try:
             yield

@@ -9,6 +9,7 @@ from loadtest.harness.bodies import wrk_script
 from loadtest.harness.closed_loop import drive
 from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow, batches
+from loadtest.harness.request_records import RequestRecords
 from loadtest.harness.target import keep_to, load_core, server_core
 from loadtest.harness.watch import Watch
 
@@ -33,7 +34,7 @@ def overload(scene: Scene, outcome: FaultOutcome) -> None:
         for factor in GOODPUT:
             beyond = _beyond(scene, outcome, served, requests, factor * peak.per_second)
             name = f"{factor} times"
-            share = beyond.per_second / peak.per_second
+            share = beyond.per_cpu_second / peak.per_cpu_second
             outcome.expect_at_least(f"goodput at {name} over the peak", share, GOODPUT[factor], timed=True)
             outcome.expect_at_most(f"memory at {name}", beyond.grown_mb, GROWTH_MB, "MB")
             limit_ms = max(P99_MS, P99_FACTOR * peak.p99_ms)
@@ -46,9 +47,13 @@ def overload(scene: Scene, outcome: FaultOutcome) -> None:
 
 
 class _Found(NamedTuple):
-    """Right responses a second, their p99, and what the server's memory has grown by."""
+    """Right responses a second, also of the server's CPU time, their p99, the memory's growth.
+
+    Goodput is told by CPU time: what else the machine does would count as a cost of refusing.
+    """
 
     per_second: float
+    per_cpu_second: float
     p99_ms: float
     grown_mb: float = 0.0
 
@@ -60,16 +65,31 @@ def _requests(scene: Scene, rows: int) -> list[ReferenceRow]:
 
 def _peak(scene: Scene, outcome: FaultOutcome, served: Served, requests: list[ReferenceRow]) -> _Found:
     """What the server answers when nothing waits and nothing is refused."""
-    seconds = scene.times(10, 3)
     with Load(served.url, requests, clients=4) as clients:
-        time.sleep(seconds)
+        span = _Span(served, scene.times(10, 3))
     outcome.add(clients.records)
-    found = _Found(
-        clients.records.right_between(0.0, float("inf")) / seconds, clients.records.percentiles_ms()["p99_ms"]
-    )
+    found = span.found(clients.records)
     rows = len(requests[0].fields)
-    outcome.figures[f"capacity, batches of {rows} rows"] = f"{found.per_second:,.0f} a second"
+    outcome.figures[f"capacity, batches of {rows} rows"] = (
+        f"{found.per_second:,.0f} a second, {found.per_cpu_second:,.0f} a second of CPU time"
+    )
     return found
+
+
+class _Span:
+    """Some seconds of a load, and the CPU time that the server took in them."""
+
+    def __init__(self, served: Served, seconds: float) -> None:
+        time.sleep(1.0)  # until all is under way
+        self._began, before = time.monotonic(), served.cpu_seconds()
+        time.sleep(seconds)
+        self._ended, self._cpu_seconds = time.monotonic(), served.cpu_seconds() - before
+
+    def found(self, records: RequestRecords) -> _Found:
+        """What its clients recorded of it."""
+        right = records.right_between(self._began, self._ended)
+        p99_ms = records.percentiles_ms(self._began, self._ended)["p99_ms"]
+        return _Found(right / (self._ended - self._began), right / self._cpu_seconds, p99_ms)
 
 
 def _beyond(
@@ -77,22 +97,16 @@ def _beyond(
 ) -> _Found:
     """Requests at a rate beyond the capacity."""
     base_mb = served.rss_mb()
-    seconds = scene.times(20, 4)
     with (
         Watch(served.pid) as watch,
         Load(served.url, requests, clients=CONNECTIONS, rate=rate, timeout=30.0) as clients,
     ):
-        began = time.monotonic()
-        time.sleep(seconds)
-        ended = time.monotonic()
+        span = _Span(served, scene.times(20, 4))
     outcome.add(clients.records)
-    found = _Found(
-        clients.records.right_between(began + 1.0, ended) / (ended - began - 1.0),
-        clients.records.percentiles_ms(began + 1.0, ended)["p99_ms"],
-        watch.most_mb - base_mb,
-    )
+    found = span.found(clients.records)._replace(grown_mb=watch.most_mb - base_mb)
     outcome.figures[f"at {rate:,.0f} batches of {len(requests[0].fields)} rows a second"] = (
-        f"{found.per_second:,.0f} responses a second, {clients.records.shed:,} shed, "
+        f"{found.per_second:,.0f} responses a second, {found.per_cpu_second:,.0f} a second of CPU time, "
+        f"{clients.records.shed:,} shed, "
         f"p99 of responses {found.p99_ms:.0f} ms, {clients.records.unsent:,} left unsent"
     )
     return found
@@ -102,7 +116,8 @@ def _small(scene: Scene, outcome: FaultOutcome, served: Served) -> None:
     """Smaller batches, ten times too many."""
     requests = _requests(scene, SMALL_BATCH_ROWS)
     peak = _peak(scene, outcome, served, requests)
-    share = _beyond(scene, outcome, served, requests, 10 * peak.per_second).per_second / peak.per_second
+    beyond = _beyond(scene, outcome, served, requests, 10 * peak.per_second)
+    share = beyond.per_cpu_second / peak.per_cpu_second
     outcome.figures[f"goodput at 10 times, batches of {SMALL_BATCH_ROWS} rows"] = f"{share:.0%} of the peak"
 
 

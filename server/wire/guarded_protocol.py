@@ -84,6 +84,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._fresh = True  # nothing has come on this connection
         self._in_message = False
         self._in_head = False
+        self._has_completed = False  # a request by the last read
         self._head_bytes = 0
         self._body_bytes = 0
         self._framed_bytes = 0  # of the message behind its head, with what stands around the body
@@ -111,11 +112,11 @@ class GuardedProtocol(HttpToolsProtocol):
         if was_in_message and not self._in_head:
             self._framed_bytes += len(data)
         self._active_ns = time.perf_counter_ns()
-        self._fresh = False
+        self._fresh = self._has_completed = False
         self._parse(data)
         if not self._in_message or self._lingering:
             return
-        if not was_in_message:
+        if not was_in_message or self._has_completed:
             self._begin_incomplete()
             self._window_bytes = self._body_bytes
         self._look_at_size(data)
@@ -123,7 +124,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _look_at_size(self, data: bytes) -> None:
         """Reject a head, or what stands around a body, that grows without end."""
         if self._in_head:
-            self._head_bytes += len(data)
+            if not self._has_completed:  # else what came are the requests before it, too
+                self._head_bytes += len(data)
             if self._head_bytes > MAX_TARGET_BYTES + MAX_HEAD_BYTES:
                 self._reject(size_problem(self.url, MAX_HEAD_BYTES + 1))
         elif self._framed_bytes > MAX_FRAMING_BYTES + MAX_FRAMING_RATIO * self._body_bytes:
@@ -204,6 +206,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._asks_upgrade:
             return  # the parser takes what follows for another protocol's
         self._in_message = False
+        self._has_completed = True
         self._end_incomplete()
         super().on_message_complete()
 

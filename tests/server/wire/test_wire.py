@@ -418,6 +418,18 @@ def test_refusal_waits_for_the_answers_before_it(server: str, behind: list[bytes
     assert received.count(b'"base":') == 1
 
 
+def test_head_that_begins_behind_many_requests_has_its_own_size(server: str) -> None:
+    """40 KB of requests in one read, and a part of one more: none of them is the size of that head."""
+    asked = get("/livez")
+    with socket.create_connection(address(server), 60) as connection:
+        connection.sendall(asked * 1000 + asked[:10])
+        received = b""
+        while received.count(b'{"status":"live"}') < 1000:
+            received += connection.recv(2**20)
+        connection.sendall(asked[10:] + LAST)
+        assert read_until_closed(connection).count(b'{"status":"live"}') == 1
+
+
 def test_refused_request_is_counted(three: Path, tmp_path: Path) -> None:
     with serving(three, tmp_path) as subject:
         for _ in range(3):
