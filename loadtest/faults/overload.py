@@ -3,6 +3,8 @@
 import time
 from typing import NamedTuple
 
+import numpy as np
+
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served, needs_tool
 from loadtest.harness.bodies import wrk_script
@@ -30,15 +32,17 @@ def overload(scene: Scene, outcome: FaultOutcome) -> None:
     """Batches at a fixed rate beyond capacity, then single rows over more and more connections."""
     with scene.serve(core=server_core(1)) as served, keep_to(load_core(1)):
         requests = _requests(scene, BATCH_ROWS)
-        peak = _peak(scene, outcome, served, requests)
-        for factor in GOODPUT:
-            beyond = _beyond(scene, outcome, served, requests, factor * peak.per_second)
-            name = f"{factor} times"
-            share = beyond.per_cpu_second / peak.per_cpu_second
-            outcome.expect_at_least(f"goodput at {name} over the peak", share, GOODPUT[factor], timed=True)
-            outcome.expect_at_most(f"memory at {name}", beyond.grown_mb, GROWTH_MB, "MB")
-            limit_ms = max(P99_MS, P99_FACTOR * peak.p99_ms)
-            outcome.expect_at_most(f"p99 of responses at {name}", beyond.p99_ms, limit_ms, "ms", timed=True)
+        for factor, least in GOODPUT.items():
+            rounds = _rounds(scene, outcome, served, requests, factor)
+            name, peak = f"{factor} times", rounds[-1].peak
+            outcome.expect_at_least(f"goodput at {name} over the peak", _share(rounds), least, timed=True)
+            grown_mb = max(each.beyond.grown_mb for each in rounds)
+            outcome.expect_at_most(f"memory at {name}", grown_mb, GROWTH_MB, "MB")
+            late = np.median(
+                [each.beyond.p99_ms / max(P99_MS, P99_FACTOR * each.peak.p99_ms) for each in rounds]
+            )
+            words = f"p99 of responses at {name} over what it may be"
+            outcome.expect_at_most(words, float(late), 1.0, timed=True)
             _normal_again(outcome, served, requests, peak)
         _small(scene, outcome, served)
         _rows(scene, outcome, served)
@@ -63,17 +67,38 @@ def _requests(scene: Scene, rows: int) -> list[ReferenceRow]:
     return batches(scene.bundle, scene.rows, rows, required)
 
 
+class _Round(NamedTuple):
+    """The capacity, and what is left of it right afterwards beyond."""
+
+    peak: _Found
+    beyond: _Found
+
+
+def _rounds(
+    scene: Scene, outcome: FaultOutcome, served: Served, requests: list[ReferenceRow], factor: int
+) -> list[_Round]:
+    """Both in turn, since a shared processor is not as fast in one minute as in the next."""
+    rounds = []
+    for _ in range(scene.times(5, 1)):
+        peak = _peak(scene, outcome, served, requests)
+        rounds.append(_Round(peak, _beyond(scene, outcome, served, requests, factor * peak.per_second)))
+    per_second = [(each.peak.per_second, each.beyond.per_second) for each in rounds]
+    outcome.figures[
+        f"batches of {len(requests[0].fields)} rows answered a second, {factor} times the capacity"
+    ] = "; ".join(f"{alone:,.0f}, then {beyond:,.0f}" for alone, beyond in per_second)
+    return rounds
+
+
+def _share(rounds: list[_Round]) -> float:
+    return float(np.median([each.beyond.per_cpu_second / each.peak.per_cpu_second for each in rounds]))
+
+
 def _peak(scene: Scene, outcome: FaultOutcome, served: Served, requests: list[ReferenceRow]) -> _Found:
     """What the server answers when nothing waits and nothing is refused."""
     with Load(served.url, requests, clients=4) as clients:
-        span = _Span(served, scene.times(10, 3))
+        span = _Span(served, scene.times(3, 1))
     outcome.add(clients.records)
-    found = span.found(clients.records)
-    rows = len(requests[0].fields)
-    outcome.figures[f"capacity, batches of {rows} rows"] = (
-        f"{found.per_second:,.0f} a second, {found.per_cpu_second:,.0f} a second of CPU time"
-    )
-    return found
+    return span.found(clients.records)
 
 
 class _Span:
@@ -101,23 +126,15 @@ def _beyond(
         Watch(served.pid) as watch,
         Load(served.url, requests, clients=CONNECTIONS, rate=rate, timeout=30.0) as clients,
     ):
-        span = _Span(served, scene.times(20, 4))
+        span = _Span(served, scene.times(5, 2))
     outcome.add(clients.records)
-    found = span.found(clients.records)._replace(grown_mb=watch.most_mb - base_mb)
-    outcome.figures[f"at {rate:,.0f} batches of {len(requests[0].fields)} rows a second"] = (
-        f"{found.per_second:,.0f} responses a second, {found.per_cpu_second:,.0f} a second of CPU time, "
-        f"{clients.records.shed:,} shed, "
-        f"p99 of responses {found.p99_ms:.0f} ms, {clients.records.unsent:,} left unsent"
-    )
-    return found
+    return span.found(clients.records)._replace(grown_mb=watch.most_mb - base_mb)
 
 
 def _small(scene: Scene, outcome: FaultOutcome, served: Served) -> None:
     """Smaller batches, ten times too many."""
     requests = _requests(scene, SMALL_BATCH_ROWS)
-    peak = _peak(scene, outcome, served, requests)
-    beyond = _beyond(scene, outcome, served, requests, 10 * peak.per_second)
-    share = beyond.per_cpu_second / peak.per_cpu_second
+    share = _share(_rounds(scene, outcome, served, requests, 10))
     outcome.figures[f"goodput at 10 times, batches of {SMALL_BATCH_ROWS} rows"] = f"{share:.0%} of the peak"
 
 
