@@ -14,7 +14,6 @@ import orjson
 
 from export.assemble import write_conversion
 from export.errors import ExportRefused
-from export.evaluation.held_out import HeldOut, card, evaluation
 from export.forest.conversion import ABOVE_HALF, Conversion
 from export.forest.evidence import Evidence, underscored
 from export.load import LoadOptions, load, model_file
@@ -152,6 +151,8 @@ def _files(
         _say_faults(data, schema)
         files[REFERENCE_FILE] = _reference(conversion, schema, data)
     if request.evaluate is not None and request.target is not None:
+        from export.evaluation.held_out import HeldOut, card, evaluation  # a second of SciPy and scikit-learn
+
         asked = HeldOut(request.evaluate, request.target, request.positive)
         figures = evaluation(asked, conversion, schema, decision, manifest.get("groups") or ())
         manifest["evaluation"] = figures

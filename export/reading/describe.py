@@ -7,6 +7,7 @@ it guides a form and binds no request.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
@@ -102,8 +103,8 @@ def _yaml(text: str, path: Path) -> Any:
 def _checked(items: Sequence[Any], path: Path) -> list[dict[str, Any]]:
     found = [entry({"name": item} if isinstance(item, str) else item) for item in items]
     names = [item["name"] for item in found]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ExportRefused(f"expected each feature once in {path}, got {twice[0]} twice")
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise ExportRefused(f"expected each feature once in {path}, got {twice} twice")
     return found
 
 
