@@ -70,10 +70,10 @@ def _judge(
     alone, disturbed = [], []
     for _ in range(scene.times(5, 1)):
         time.sleep(SETTLED_SECONDS)
-        alone.append(_p99_ms(outcome, served, script, scene.times(4, 1)))
+        alone.append(_p99_ms(outcome, served, script, scene.times(3, 1)))
         with disturbance():
             time.sleep(SETTLED_SECONDS)
-            disturbed.append(_p99_ms(outcome, served, script, scene.times(4, 1)))
+            disturbed.append(_p99_ms(outcome, served, script, scene.times(3, 1)))
     with disturbance():
         shares = {route: _answered(served, request, scene) for route, request in _routes(scene).items()}
     outcome.expect_at_least(f"answers of every route beside {name}", min(shares.values()), ANSWERED_SHARE)

@@ -65,8 +65,10 @@ class ExemplarTable:
         """The exemplars that there are, by the slot of their bucket."""
         found, values = {}, self._values.tolist()
         for at in range(0, SLOTS, _ENTRY_SLOTS):
+            if not values[at]:
+                continue
             key, seconds, ended, *parts = entry = values[at : at + _ENTRY_SLOTS]
-            if key and self._values[at : at + _ENTRY_SLOTS].tolist() == entry:  # else it is being written
+            if self._values[at : at + _ENTRY_SLOTS].tolist() == entry:  # else it is being written
                 high, middle, low, span_high, span_low = map(int, parts)
                 trace_id, span_id = f"{high:012x}{middle:012x}{low:08x}", f"{span_high:08x}{span_low:08x}"
                 found[int(key) - 1] = ExemplarOf(seconds, ended, trace_id, span_id)

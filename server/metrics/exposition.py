@@ -1,7 +1,7 @@
 """`/metrics` as it is sent: in one of two formats, rendered seldom, and a piece at a time.
 
-Rendering takes 10 ms. A flood of scrapes gets what is a second old, and between
-two families of metrics the event loop turns, so that no row waits for a page.
+Rendering takes 10 ms. A flood of scrapes gets what is a second old, and after every few
+samples the event loop turns, so that no row waits for a page.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ from prometheus_client.registry import Collector
 #: A page may be so old, once `BURST` pages were rendered in as many seconds.
 FRESH_SECONDS = 1.0
 BURST = 20
+#: Samples that are rendered at once, 10 to 20 us each.
+AT_ONCE = 16
 _END = b"# EOF\n"
 
 
@@ -69,8 +71,13 @@ class Exposition:
     async def _render(self, format_: ExpositionFormat) -> bytes:
         pieces = []
         for family in self._registry.collect():
-            pieces.append(format_.encode(_One([family])).removesuffix(_END))
             await asyncio.sleep(0)
+            samples, family.samples = family.samples, []
+            pieces.append(head := format_.encode(_One([family])).removesuffix(_END))
+            for first in range(0, len(samples), AT_ONCE):
+                family.samples = samples[first : first + AT_ONCE]
+                pieces.append(format_.encode(_One([family])).removesuffix(_END).removeprefix(head))
+                await asyncio.sleep(0)
         if format_ is OPENMETRICS:
             pieces.append(_END)
         return b"".join(pieces)

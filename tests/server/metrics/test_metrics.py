@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families as text_parser
 from prometheus_client.registry import Collector
@@ -22,7 +23,7 @@ from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import workers_of
 from server.errors import UnacceptableRow
 from server.metrics.collector import MetricsCollector
-from server.metrics.exposition import BURST, Exposition
+from server.metrics.exposition import AT_ONCE, BURST, Exposition
 from server.metrics.layout import SlotLayout
 from server.metrics.names import CODES, METHODS, ROUTES
 from server.metrics.shared import SharedMetrics, WorkerMetrics
@@ -185,6 +186,30 @@ def test_flood_of_scrapes_renders_few_pages() -> None:
     assert BURST <= len(families) < 100  # as many seconds more would have to pass
     assert b"one 1.0" in pages[0]
     assert pages[-1] == pages[-2]
+
+
+def test_event_loop_turns_while_a_long_family_is_rendered() -> None:
+    class Long(Collector):
+        def collect(self) -> Iterable[Metric]:
+            family = GaugeMetricFamily("long", "A family.", labels=["number"])
+            for number in range(20 * AT_ONCE + 1):
+                family.add_metric([f"# {number}\n"], float(number))
+            yield family
+
+    async def page_and_turns(exposition: Exposition, accept: str) -> tuple[bytes, int]:
+        asked = asyncio.create_task(exposition.page(accept))
+        turns = 0
+        while not asked.done():
+            await asyncio.sleep(0)
+            turns += 1
+        return (await asked)[0], turns
+
+    registry = CollectorRegistry()
+    registry.register(Long())
+    for accept, whole in (("", generate_latest), ("application/openmetrics-text", generate_openmetrics)):
+        page, turns = asyncio.run(page_and_turns(Exposition(registry), accept))
+        assert page == whole(registry)
+        assert turns > 20
 
 
 def test_why_a_field_is_refused_is_one_of_five_reasons() -> None:
