@@ -1,5 +1,6 @@
 # The images from one file: `docker build --target api .` serves the API on port 8000,
-# `docker build .` (the target ui, last here) the API with its page on port 7860. The target profiler is for
+# `docker build .` (the target ui, last here) the API with its page on port 7860; both take
+# `--build-arg EXTRAS="arrow grpc otel"`. The target profiler is for
 # deploy/kubernetes/overlays/profiling.
 # Both run with a read-only root: `docker run --read-only --tmpfs /tmp --cap-drop ALL IMAGE`.
 
@@ -9,9 +10,13 @@ FROM python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637
 
 FROM python AS packages-api
 WORKDIR /build
-COPY requirements/server.txt requirements/
+# What else the server can do: of arrow (lz4), grpc, otel (spans) those that are wanted.
+ARG EXTRAS=""
+COPY requirements/server.txt requirements/arrow.txt requirements/grpc.txt requirements/otel.txt requirements/
 RUN python -m venv --without-pip /opt/venv \
-    && python -m pip --python /opt/venv install --no-cache-dir --require-hashes --requirement requirements/server.txt
+    && for set in server $EXTRAS; do \
+         python -m pip --python /opt/venv install --no-cache-dir --require-hashes --requirement "requirements/$set.txt" \
+         || exit 1; done
 
 FROM packages-api AS packages-ui
 COPY requirements.txt ./

@@ -16,6 +16,9 @@ FILE = Path("docs/generated/licences.md")
 SETS = {
     "requirements/server.txt": "The API: both images",
     "requirements.txt": "The page: the image `ui`",
+    "requirements/arrow.txt": "Arrow packed by lz4: images with `EXTRAS=arrow`",
+    "requirements/grpc.txt": "gRPC: images with `EXTRAS=grpc`",
+    "requirements/otel.txt": "Spans: images with `EXTRAS=otel`",
     "requirements/tools.txt": "Training, export, load tests and monitoring: in no image",
     "requirements/dev.txt": "Tests and checks: in no image",
 }

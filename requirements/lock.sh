@@ -24,6 +24,10 @@ lock server.in "$server" "" "" ""
 lock app.in "$app" "$server" requirements/server.txt "$server"
 lock tools.in "$tools" "$app" ../requirements.txt "$server $app"
 lock dev.in "$dev" "$tools" tools.txt "$server $app $tools"
+# What an image may have beside the server, in the versions that the tools were tested with.
+for extra in arrow grpc otel; do
+    lock $extra.in "$here/$extra.txt" "$tools" server.txt "$server"
+done
 lock profiler.in "$here/profiler.txt" "" "" ""
 lock fuzz.in "$here/fuzz.txt" "$server" server.txt "$server"
 for apart in foreign evidently peers ray; do

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.docker_steps import parse
+from deploy.licences import locked
+from tests.support.docker_steps import EXTRAS, parse
 from tests.support.root import apart
 
 pytestmark = pytest.mark.whole
@@ -22,8 +23,12 @@ API_LIMIT_BYTES = 200_000_000
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What came of building and starting both targets."""
-    folder = tmp_path_factory.mktemp("layers")
-    done = apart("-m", "tests.support.docker_steps", str(folder), *TARGETS)
+    return built(tmp_path_factory.mktemp("layers"), *TARGETS)
+
+
+def built(folder: Path, *words: str) -> dict[str, Any]:
+    """What came of building and starting targets, with build arguments."""
+    done = apart("-m", "tests.support.docker_steps", str(folder), *words)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -59,8 +64,19 @@ def test_api_image_holds_at_most_200_mb_of_packages(reports: dict[str, Any]) -> 
     report = reports["api"]
     assert sum(report["packages"].values()) <= report["environment_bytes"] <= API_LIMIT_BYTES
     assert not set(report["packages"]) & {"pip", "setuptools", "lightgbm", "gradio", "pandas", "scipy"}
-    locked = set(re.findall(r"^([a-z0-9-]+)==", Path("requirements/server.txt").read_text(), re.MULTILINE))
-    assert set(report["packages"]) <= locked
+    assert set(report["packages"]) <= set(locked("requirements/server.txt"))
+
+
+def test_extras_are_in_an_image_that_is_asked_for_them(reports: dict[str, Any], tmp_path: Path) -> None:
+    assert [reports[target]["imports"] for target in TARGETS] == [[], []]
+    report = built(tmp_path, "api", "EXTRAS=arrow grpc otel")["api"]
+    assert report["imports"] == list(EXTRAS)
+    assert report["healthy"]
+    assert report["answers"]["/predict"][0] == 200
+    pinned = {
+        name for extra in ("server", "arrow", "grpc", "otel") for name in locked(f"requirements/{extra}.txt")
+    }
+    assert set(report["packages"]) <= pinned
 
 
 @pytest.mark.parametrize("target", TARGETS)

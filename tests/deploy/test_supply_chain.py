@@ -17,6 +17,7 @@ from tests.support.servers import system_tool
 
 pytestmark = pytest.mark.whole
 
+EXTRAS = [f"requirements/{name}.txt" for name in ("arrow", "grpc", "otel")]
 LOCKS = [*SETS, *(f"requirements/{name}.txt" for name in ("profiler", "foreign", "evidently", "peers"))]
 #: The first release without the weaknesses known in each, see docs/reliability.md.
 FLOORS = {
@@ -73,7 +74,7 @@ def test_licences_are_listed() -> None:
 def test_licences_are_known_and_none_in_an_image_reaches_our_code() -> None:
     known = licences()
     assert "not stated" not in {known[name] for lock in SETS for name in locked(lock) if name in known}
-    for lock in ("requirements/server.txt", "requirements.txt"):
+    for lock in ("requirements/server.txt", "requirements.txt", *EXTRAS):
         for name in locked(lock):
             assert "GPL" not in known.get(name, ""), name
 

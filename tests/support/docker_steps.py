@@ -1,11 +1,11 @@
-"""The Dockerfile's steps without Docker: `python -m tests.support.docker_steps FOLDER TARGET...`.
+"""The Dockerfile without Docker: `python -m tests.support.docker_steps FOLDER (TARGET|NAME=VALUE)...`.
 
 Run as root in namespaces of its own, see `tests/support/root.py`. Each stage is an overlay
 over this machine's root, which stands for the base image. A RUN happens in a chroot,
 a COPY takes what .dockerignore lets through. Each target is then started as its
 container would be: its user without capabilities, a read-only root, /tmp and the
 volumes writable, nothing of the repository in sight, and a network in which there is
-nothing but the loopback. Prints a report as JSON.
+nothing but the loopback. NAME=VALUE is a build argument. Prints a report as JSON.
 """
 
 import http.client
@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,8 @@ START_SECONDS = 60.0
 READ_ONLY = ("/app", "/app/models/credit", "/opt/venv", "/etc", "/home/hotrow")
 ROW = {"AMT_INCOME_TOTAL": 168000, "AMT_CREDIT": 600000, "AGE_YEARS": 44, "EXT_SOURCE_2": 0.61}
 ASKED = {"/predict": ROW, "/explain": ROW, "/": None}
+#: What an image has only if it is asked for.
+EXTRAS = ("lz4.frame", "grpc", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
 #: Where `python` is looked for, as in the base image: first what this interpreter was made from.
 STAND_IN = Path("/usr/local/stand-in")
 PATH = f"{STAND_IN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -64,6 +67,7 @@ class Stage:
     root: Path
     layers: list[Path]
     environment: dict[str, str] = field(default_factory=lambda: {"PATH": PATH})
+    arguments: dict[str, str] = field(default_factory=dict)
     folder: str = "/"
     user: str = "0"
     volumes: list[str] = field(default_factory=list)
@@ -89,9 +93,10 @@ def parse(text: str) -> dict[str, tuple[str, list[Step]]]:
 class Build:
     """Builds stages below a folder, each once."""
 
-    def __init__(self, folder: Path, context: Path) -> None:
+    def __init__(self, folder: Path, context: Path, arguments: Mapping[str, str]) -> None:
         self._folder = folder
         self._context = context
+        self._arguments = arguments
         self._plan = parse((context / "Dockerfile").read_text())
         self._built: dict[str, Stage] = {}
 
@@ -116,7 +121,9 @@ class Build:
         mount("-t", "proc", "proc", str(root / "proc"))
         if parent is None:
             self._make_base(root)
-        known = replace(parent, environment=dict(parent.environment)) if parent else Stage(root, [])
+        known = (
+            replace(parent, environment=dict(parent.environment), arguments={}) if parent else Stage(root, [])
+        )
         return replace(known, root=root, layers=[upper, *layers])
 
     def _make_base(self, root: Path) -> None:
@@ -141,13 +148,20 @@ class Build:
             name, _, text = pair.partition("=")
             stage.environment[name] = text.replace("$PATH", stage.environment["PATH"])
 
+    def _arg(self, stage: Stage, value: str) -> None:
+        (pair,) = shlex.split(value)
+        name, _, default = pair.partition("=")
+        stage.arguments[name] = self._arguments.get(name, default)
+
     def _run(self, stage: Stage, value: str) -> None:
         client = {
             n: v for n, v in os.environ.items() if n.startswith(("PIP_", "UV_", "SSL_", "HTTPS_", "HOME"))
         }
         script = f"cd {stage.folder} && {value}"
         command = ["chroot", str(stage.root), "/bin/sh", "-euc", script]
-        subprocess.run(command, env=client | stage.environment, check=True, stdout=sys.stderr)
+        subprocess.run(
+            command, env=client | stage.arguments | stage.environment, check=True, stdout=sys.stderr
+        )
 
     def _copy(self, stage: Stage, value: str) -> None:
         *sources, to = value.split()
@@ -191,7 +205,7 @@ class Build:
     def _nothing(self, stage: Stage, value: str) -> None:
         """It changes neither files nor how the container runs."""
 
-    _arg = _label = _expose = _nothing
+    _label = _expose = _nothing
 
     def _inside(self, stage: Stage, path: str) -> Path:
         return stage.root / Path(stage.folder, path).relative_to("/")
@@ -282,6 +296,7 @@ def report(stage: Stage, hidden: Path, profiler: Stage) -> dict[str, Any]:
     found["answers"] = {
         path: ask(int(stage.environment["HOTROW_PORT"]), path, body) for path, body in ASKED.items()
     }
+    found["imports"] = [name for name in EXTRAS if container.run("python", "-c", f"import {name}") == 0]
     found["recorded"] = recorded(profiler, container.pid, "sys_ptrace"), recorded(profiler, container.pid)
     found["exit_code"] = container.stop()
     logs = stage.root / "app/logs"
@@ -298,11 +313,13 @@ def ask(port: int, path: str, body: dict[str, float] | None) -> tuple[int, str]:
     return answer.status, answer.read().decode()[:200]
 
 
-def main(folder: Path, targets: list[str]) -> None:
+def main(folder: Path, words: list[str]) -> None:
     """Build the targets with the network there, run them with it cut off."""
     context = Path.cwd()
     mount("-t", "tmpfs", "tmpfs", str(folder))  # it goes with the namespace
-    build = Build(folder, context)
+    arguments = dict(word.split("=", 1) for word in words if "=" in word)
+    targets = [word for word in words if "=" not in word]
+    build = Build(folder, context, arguments)
     stages = {target: build.stage(target) for target in targets}
     profiler = build.stage("profiler")
     cut_off()
