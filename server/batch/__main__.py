@@ -1,7 +1,9 @@
 """`python -m server.batch IN OUT`: score a file, CSV, JSON Lines, Parquet, Arrow or Excel."""
 
 import argparse
+import atexit
 import codecs
+import gc
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -218,6 +220,11 @@ def _whole(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 if __name__ == "__main__":
-    # Read by polars when it is imported: its own pool needs no more threads than we have cores.
+    # Read by polars when it is imported: its own pool needs no more threads than we have cores, and
+    # each row group that it reads ahead of the scoring is memory that nobody waits for.
     os.environ.setdefault("POLARS_MAX_THREADS", str(len(os.sched_getaffinity(0))))
+    os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", "1")
+    # What imports make stays. The collector looked through it again and again, and once more at the end.
+    gc.set_threshold(100_000, 20, 100)
+    atexit.register(gc.freeze)
     run(main)

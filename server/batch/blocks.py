@@ -1,6 +1,6 @@
 """A file in blocks of whole records: the same blocks every time, so that a job can go on where it was."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,11 +34,11 @@ class Block(NamedTuple):
 
 
 def blocks_of(
-    path: Path, compression: str, layout: FileLayout, done_blocks: int, done_rows: int
+    path: Path, compression: str, layout: FileLayout, columns: Sequence[int], done_blocks: int, done_rows: int
 ) -> Iterator[Block]:
-    """The blocks of a file after the first `done_blocks`, which held `done_rows`."""
+    """The blocks of a file after the first `done_blocks`, which held `done_rows`; of a table some columns."""
     if layout.kind not in (CSV, LINES):
-        for index, table in enumerate(table_blocks(path, layout.kind, done_rows), start=done_blocks):
+        for index, table in enumerate(table_blocks(path, layout.kind, columns, done_rows), start=done_blocks):
             yield Block(index, done_rows + 1, table.height, table)
             done_rows += table.height
         return

@@ -30,9 +30,10 @@ from server.batch.formats import (
     opened,
 )
 from server.batch.layout import Reading, check_writable, layout_of
+from server.batch.parquet_columns import add_columns, can_be_added_to
 from server.batch.results import Totals, described, refusal, write_report
 from server.batch.scorer import BatchScorer, OnBadRow, Output
-from server.batch.tables import TABLE_ROWS, table_height
+from server.batch.tables import TABLE_ROWS, table_height, table_schema
 from server.batch.unpacked import readable
 from server.batch.values import for_worksheet
 from server.compiled.backend import ROW_BYTES, Name
@@ -74,6 +75,7 @@ class BatchJob:
             where = "standard input" if source == STANDARD else str(source)
             self.layout = layout_of(self._path, self._format, bundle, self._reading, where)
             check_writable(self._path, self._format.kind, self._to.kind)
+            self._is_copied = self._can_be_copied()
             self._scorer = BatchScorer(bundle, self.layout, self._output(), backend, self._bytes())
             self._folder = self._parts_folder()
             unfinished.pop_all()
@@ -156,7 +158,17 @@ class BatchJob:
         separator = self._to.separator or (own if self.layout.kind == CSV else "") or ","
         # Parts of Parquet are Arrow: they are packed once, when they are put together.
         kind = ARROW if self._to.kind == PARQUET else self._to.kind
-        return Output(kind, separator, self._on_bad_row, self._reading.allow_missing, self._reading.reasons)
+        reading = self._reading
+        return Output(
+            kind, separator, self._on_bad_row, reading.allow_missing, reading.reasons, alone=self._is_copied
+        )
+
+    def _can_be_copied(self) -> bool:
+        """Whether the input's columns are written as they are packed, with the new ones beside them."""
+        kinds, path = {self._format.kind, self._to.kind}, self._path
+        # A row that is left out is left out of every column.
+        wanted = kinds == {PARQUET} and self._on_bad_row != "skip"
+        return wanted and can_be_added_to(path, table_schema(path, PARQUET))
 
     def _parts_folder(self) -> Path:
         if self.target == STANDARD:
@@ -194,6 +206,7 @@ class BatchJob:
             "layout": self.layout,
             "to": self._to,
             "reading": self._reading,
+            "copied": self._is_copied,
         }
 
     def _open_folder(self) -> list[dict[str, Any]]:
@@ -227,7 +240,9 @@ class BatchJob:
 
     def _blocks(self, done: list[dict[str, Any]]) -> Iterator[Block]:
         rows = sum(part["rows"] for part in done)
-        return blocks_of(self._path, self._format.compression, self.layout, len(done), rows)
+        return blocks_of(
+            self._path, self._format.compression, self.layout, self._scorer.read, len(done), rows
+        )
 
     def _some(self, blocks: Iterator[Block], none_yet: bool) -> Iterator[Block]:
         """The blocks; of a file without records an empty one, so that there is a part to make a file of."""
@@ -261,6 +276,8 @@ class BatchJob:
         if self._to.kind in TEXTS:
             header = self._scorer.columns() if self._to.kind == CSV else b""
             _concatenated(paths, whole, self._mark() + header)
+        elif self._is_copied:
+            add_columns(self._path, map(pl.read_ipc, paths), whole)
         else:
             _table_of(paths, whole, self._to.kind, totals)
         compressed(whole, self._to.compression)

@@ -35,13 +35,17 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Output(NamedTuple):
-    """What is written: the kind of file, the separator of a text, what of bad rows, how many reasons."""
+    """What is written: the kind of file, the separator of a text, what of bad rows, how many reasons.
+
+    `alone` are the added columns, where the file's own get beside them in another way.
+    """
 
     kind: str
     separator: str = ","
     on_bad_row: OnBadRow = "fail"
     allow_missing: bool = False
     reasons: int = 0
+    alone: bool = False
 
 
 class BatchScorer:
@@ -74,7 +78,8 @@ class BatchScorer:
         self._verbatim = layout.kind == CSV == output.kind and layout.dialect.separator == output.separator
         everything = range(len(layout.names))
         positions = dict(layout.positions)
-        self._read: Sequence[int] = sorted(positions.values()) if self._verbatim else everything
+        some = self._verbatim or output.alone
+        self._read: Sequence[int] = sorted(positions.values()) if some else everything
         order = {position: i for i, position in enumerate(self._read)}
         self._columns = {name: order[position] for name, position in positions.items()}
 
@@ -98,6 +103,11 @@ class BatchScorer:
         ]
         return BlockResult(content, len(bad), int(bad.sum()), self._placed(block, read, details))
 
+    @property
+    def read(self) -> Sequence[int]:
+        """The positions of the columns that are read; of a table its blocks have these alone."""
+        return self._read
+
     def columns(self) -> bytes:
         """The header of a CSV output."""
         names = self.layout.names if self._verbatim else self.layout.columns
@@ -109,7 +119,8 @@ class BatchScorer:
             refuse_infinite(table.drop(features), self._output.kind)
         encoded = encode_table(table, self.bundle.schema, self._bounds, self._columns)
         predictions = self._predictions(encoded.rows, encoded.bad)
-        content = self._written(table.hstack(predictions), encoded.bad)
+        whole = predictions if self._output.alone else table.hstack(predictions)
+        content = self._written(whole, encoded.bad)
         bad = [value._replace(row=block.first + value.row) for value in encoded.details]
         return BlockResult(content, table.height, int(encoded.bad.sum()), bad)
 

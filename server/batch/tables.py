@@ -1,6 +1,6 @@
 """Files that know their columns' types: Parquet, Arrow and Excel workbooks, read in blocks of rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,20 +41,21 @@ def table_height(path: Path, kind: str) -> int:
     return rows
 
 
-def table_blocks(path: Path, kind: str, first: int = 0) -> Iterator[pl.DataFrame]:
-    """The rows from `first` on, some at a time, or an empty table of none.
+def table_blocks(path: Path, kind: str, columns: Sequence[int], first: int = 0) -> Iterator[pl.DataFrame]:
+    """Some columns of the rows from `first` on, some at a time, or an empty table of none.
 
     Raises `BatchRefused` where the file is damaged.
     """
     with table_errors(path, kind):
-        rows = scan_table(path, kind).slice(first)
+        chosen = scan_table(path, kind).select(pl.nth(*columns))
+        rows = chosen.slice(first)
         found = False
         for block in rows.collect_batches(chunk_size=TABLE_ROWS, maintain_order=True):
             if block.height:
                 found = True
                 yield block
         if not found and not first:
-            yield scan_table(path, kind).head(0).collect()
+            yield chosen.head(0).collect()
 
 
 def table_slice(path: Path, kind: str, first: int, rows: int) -> pl.DataFrame:
