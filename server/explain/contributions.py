@@ -22,6 +22,7 @@ from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
 from server.model.schema import Matrix
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+Answers: TypeAlias = npt.NDArray[np.bool_]
 #: [n, K, F + 1]: of n rows and K outputs F terms and, last, the base they start from.
 Terms: TypeAlias = npt.NDArray[np.float64]
 #: Conditions times rows that are worked on at once: their float64 stay in the second cache.
@@ -33,6 +34,7 @@ _SMALL = 2**13
 #: What a leaf adds is looked up by which of its conditions hold: one byte of them, and so many float64 of a
 #: table (4 MB). Of more it is computed.
 _TABLED_CONDITIONS, _TABLED_CELLS = 8, 2**19
+_BITS = np.left_shift(1, np.arange(_TABLED_CONDITIONS)).astype(np.uint8)
 #: In place of a share of nothing, by which no product can be divided; its terms vanish.
 _LEAST_SHARE = 1e-150
 
@@ -113,11 +115,13 @@ class Paths:
         self._prepare, self._base = _Preparation(arrays), arrays["base"]
         self._width, self._targets = width, len(arrays["base"])
         size = arrays["size"]
-        padded = {name: np.append(arrays[name], value) for name, value in _ALWAYS.items()}
+        padded = arrays | {name: np.append(arrays[name], value) for name, value in _ALWAYS.items()}
+        self._questions = _Questions(padded, width)
         self._ways = [
-            _Ways(arrays | padded, leaves, depth, width) for leaves, depth in _groups(size.astype(np.intp))
+            _Ways(padded, self._questions, leaves, depth, width)
+            for leaves, depth in _groups(size.astype(np.intp))
         ]
-        self._rows = max(1, _CHUNK // max(1, max((ways.conditions for ways in self._ways), default=1)))
+        self._rows = max(1, _CHUNK // max([self._questions.count, *(ways.conditions for ways in self._ways)]))
 
     def terms(self, rows: Matrix) -> Terms:
         """See `Contributions`."""
@@ -125,10 +129,10 @@ class Paths:
         found = np.empty((len(rows), self._targets, self._width + 1))
         for start in range(0, len(rows), self._rows):
             part = rows[start : start + self._rows]
+            answers = self._questions.answers(part)
             sums = np.zeros(len(part) * self._targets * (self._width + 1))
-            gaps = np.isnan(part).any()
             for ways in self._ways:
-                sums += ways.terms(part, len(sums), gaps=bool(gaps))
+                sums += ways.terms(answers, len(sums))
             found[start : start + self._rows] = sums.reshape(len(part), self._targets, -1)
         found[:, :, -1] = self._base
         return found
@@ -147,48 +151,125 @@ def _groups(size: npt.NDArray[np.intp]) -> Iterator[tuple[npt.NDArray[np.intp], 
         yield np.flatnonzero(padded == depth), depth
 
 
-class _Ways:
-    """Leaves with conditions on up to `depth` features each: arrays [depth, L], flat."""
+class _Questions:
+    """What the conditions of a model ask of a row, each once: the thresholds of trees are often the same.
 
-    def __init__(self, arrays: Arrays, leaves: npt.NDArray[np.intp], depth: int, width: int) -> None:
+    `x > t` is what `x <= t` is not; of both that is asked which no missing value answers with yes. Of a
+    condition `number` is the question and `flipped` whether it is the contrary. First come the questions
+    `x <= t`, then `x > t`, then all others; the last condition always holds, and its question is the last.
+    """
+
+    def __init__(self, arrays: Arrays, width: int) -> None:
+        feature, low, high = (arrays[name].astype(np.float64) for name in ("feature", "low", "high"))
+        if not 0 <= feature.min() <= feature.max() < width:
+            raise ValueError("a condition of no feature")
+        missing, others, last = arrays["missing"], arrays["others"], len(feature) - 1
+        alone = np.full(last + 1, -1.0)
+        alone[arrays["codes"][:, 0]] = arrays["codes"][:, 0]  # categories are asked for one by one
+        is_below, is_above = np.isnan(low) & (high < np.inf), ~np.isnan(low) & (high == np.inf)
+        is_plain = (is_below ^ is_above) & others & (alone == -1.0)
+        self.flipped = is_plain & missing
+        kind = np.where(is_plain, np.where(is_below ^ missing, 0.0, 1.0), 2.0)
+        kind[last] = 3.0
+        limit = np.where(is_below, high, low)
+        low = np.where(is_plain, np.nan, low)
+        high, missing = np.where(is_plain, limit, high), missing & ~is_plain
+        keys = (missing, others, np.nan_to_num(low, nan=-np.inf), high, feature, alone, kind)
+        order = np.lexsort(keys)
+        is_new = np.ones(last + 1, dtype=np.bool_)
+        is_new[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
+        self.number = np.empty(last + 1, dtype=np.intp)
+        self.number[order] = np.cumsum(is_new) - 1
+        first = order[is_new]
+        self.count = len(first)
+        self._above, self._rest = np.searchsorted(kind[first], (1.0, 2.0)).tolist()
+        self._feature, self._limit = arrays["feature"][first].astype(np.intp), high[first]
+        rest = first[self._rest :]
+        self._low, self._high = low[rest], high[rest]
+        self._missing, self._others = missing[rest], others[rest]
+        self._codes = _listed(arrays["codes"], rest, self._feature[self._rest :])
+
+    def answers(self, rows: Matrix) -> Answers:
+        """Of n rows, and the contraries behind them: bool [n, 2 Q]."""
+        values, limits = rows.take(self._feature, axis=1), self._limit
+        above, rest, count = self._above, self._rest, self.count
+        found = np.empty((len(rows), 2 * count), dtype=np.bool_)
+        np.less_equal(values[:, :above], limits[:above], out=found[:, :above])
+        np.greater(values[:, above:rest], limits[above:rest], out=found[:, above:rest])
+        found[:, rest:count] = self._of_rest(rows, values[:, rest:])
+        np.logical_not(found[:, :count], out=found[:, count:])
+        return found
+
+    def _of_rest(self, rows: Matrix, values: Matrix) -> Answers:
+        known = (values <= self._high) & ~(values <= self._low)
+        if self._codes or not self._others.all():
+            known &= self._among(rows)
+        known |= np.isnan(values) & self._missing
+        return known
+
+    def places(self, conditions: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Where `answers` has whether conditions hold."""
+        found: npt.NDArray[np.intp] = self.number[conditions] + self.count * self.flipped[conditions]
+        return found
+
+    def _among(self, rows: Matrix) -> Answers:
+        """Which hold of the codes of categories."""
+        found = np.tile(self._others, (len(rows), 1))
+        for feature, by_code in self._codes.items():
+            column = rows[:, feature]
+            for code in np.unique(column[~np.isnan(column)]).tolist():
+                if (places := by_code.get(code)) is not None:
+                    found[np.ix_(column == code, places)] = ~self._others[places]
+        return found
+
+
+class _Ways:
+    """Leaves with conditions on up to `depth` features each: arrays [depth, L]."""
+
+    def __init__(
+        self, arrays: Arrays, questions: _Questions, leaves: npt.NDArray[np.intp], depth: int, width: int
+    ) -> None:
         size = arrays["size"].astype(np.intp)
         starts, at = np.cumsum(size) - size, np.arange(depth)[:, None]
         last = len(arrays["feature"]) - 1  # the condition that always holds
-        chosen = np.where(at < size[leaves], starts[leaves] + at, last).ravel()
-        self._shape = (depth, len(leaves))
-        self.conditions = len(chosen)
-        self._feature = arrays["feature"][chosen].astype(np.intp)
-        if self.conditions and not 0 <= self._feature.min() <= self._feature.max() < width:
-            raise ValueError("a condition of no feature")
-        self._low, self._high, self._missing = (arrays[n][chosen] for n in ("low", "high", "missing"))
-        self._share = np.maximum(arrays["share"][chosen], _LEAST_SHARE).reshape(self._shape)
+        chosen = np.where(at < size[leaves], starts[leaves] + at, last)
+        # In the order of their questions, so that leaves that ask the same are told to.
+        order = questions.number[chosen].argsort(axis=0, kind="stable")
+        chosen = np.take_along_axis(chosen, order, axis=0)
+        self.conditions = chosen.size
+        self._share = np.maximum(arrays["share"][chosen], _LEAST_SHARE)
         self._value = arrays["value"][leaves]
-        self._slots = self._feature + np.tile(arrays["target"][leaves].astype(np.intp) * (width + 1), depth)
+        targets = arrays["target"][leaves].astype(np.intp)
+        slots = arrays["feature"][chosen].astype(np.intp) + targets * (width + 1)
         self._slots_of_a_row = len(arrays["base"]) * (width + 1)
         points, weights = np.polynomial.legendre.leggauss((depth + 1) // 2)
         self._points = list(zip((points / 2 + 0.5).tolist(), (weights / 2).tolist(), strict=True))
-        self._others = arrays["others"][chosen]
-        self._codes = _listed(arrays["codes"], chosen, self._feature)
         self._table: Terms | None = None
         if depth <= _TABLED_CONDITIONS and 2**depth * self.conditions <= _TABLED_CELLS:
-            self._table = self._tabled()
-            self._slots = self._slots.reshape(self._shape).T.ravel()
+            asked = np.concatenate([questions.number[chosen], targets[None]])
+            asked, first, alike = np.unique(asked, axis=1, return_index=True, return_inverse=True)
+            self._table = self._tabled(questions.flipped[chosen], alike.ravel(), len(first))
+            self._places, slots = asked[:-1].ravel(), slots[:, first].T
+            self._begins, self._bits = np.arange(len(first)) * 2**depth, _BITS[:depth]
+        else:
+            self._places = questions.places(chosen).ravel()
+        self._slots, self._depth = slots.ravel(), depth
 
-    def terms(self, rows: Matrix, slots: int, *, gaps: bool) -> npt.NDArray[np.float64]:
-        """The terms of n rows, flat; `gaps` tells whether a value is missing."""
-        known = self._known(rows, gaps=gaps).reshape(len(rows), *self._shape)
+    def terms(self, answers: Answers, slots: int) -> npt.NDArray[np.float64]:
+        """The terms of n rows, flat."""
+        known = answers.take(self._places, axis=1).reshape(len(answers), self._depth, -1)
         terms = self._computed(known) if self._table is None else self._looked_up(self._table, known)
         places = self._slots
-        if len(rows) > 1:
-            places = (places + np.arange(len(rows))[:, None] * self._slots_of_a_row).ravel()
+        if len(answers) > 1:
+            places = (places + np.arange(len(answers))[:, None] * self._slots_of_a_row).ravel()
         return np.asarray(np.bincount(places, terms.ravel(), slots), dtype=np.float64)
 
-    def _computed(self, known: npt.NDArray[np.bool_]) -> Terms:
+    def _computed(self, known: Answers) -> Terms:
         """What each condition of each leaf adds, float64 [n, depth, L], of which hold."""
         terms: Terms = known - self._share
         change = terms.copy()
         terms *= self._value
-        if self._shape[0] > 1:
+        if len(self._share) > 1:
             others: Any = 0.0
             for point, weight in self._points:
                 factors = change * point
@@ -199,39 +280,21 @@ class _Ways:
             terms *= others
         return terms
 
-    def _tabled(self) -> Terms:
-        """What leaves add by which conditions hold, the first the lowest bit: [2^depth * L, depth]."""
-        depth, leaves = self._shape
-        bits = np.arange(2**depth)[:, None] >> np.arange(depth) & 1
-        known = np.broadcast_to(bits[:, :, None], (2**depth, depth, leaves)).astype(np.bool_)
-        return np.ascontiguousarray(self._computed(known).transpose(0, 2, 1)).reshape(-1, depth)
+    def _tabled(self, flipped: Answers, alike: npt.NDArray[np.intp], kinds: int) -> Terms:
+        """What leaves that ask the same add together, by the answers, the first the lowest bit.
 
-    def _looked_up(self, table: Terms, known: npt.NDArray[np.bool_]) -> Terms:
-        """The same as `_computed`, float64 [n, L, depth]."""
-        leaves = self._shape[1]
-        held = np.packbits(known, axis=1, bitorder="little").reshape(-1, leaves)
-        return table.take(held * np.intp(leaves) + np.arange(leaves), axis=0)
+        Of so many `kinds` of leaves, of which each is of one: float64 [kinds * 2^depth, depth].
+        """
+        bits = np.arange(2 ** self._share.shape[0])[:, None] >> np.arange(self._share.shape[0]) & 1
+        terms = self._computed(bits[:, :, None].astype(np.bool_) ^ flipped)
+        table = np.zeros((kinds, *bits.shape))
+        np.add.at(table, alike, terms.transpose(2, 0, 1))
+        return table.reshape(-1, bits.shape[1])
 
-    def _known(self, rows: Matrix, *, gaps: bool) -> npt.NDArray[np.bool_]:
-        """Which conditions hold, bool [n, depth * L]."""
-        values = rows.take(self._feature, axis=1)
-        known = values <= self._high
-        known &= ~(values <= self._low)
-        if self._codes:
-            known &= self._among(rows)
-        if gaps:
-            known |= np.isnan(values) & self._missing
-        return known
-
-    def _among(self, rows: Matrix) -> npt.NDArray[np.bool_]:
-        """Which conditions hold of the codes of categories."""
-        found = np.tile(self._others, (len(rows), 1))
-        for feature, by_code in self._codes.items():
-            column = rows[:, feature]
-            for code in np.unique(column[~np.isnan(column)]).tolist():
-                if (places := by_code.get(code)) is not None:
-                    found[np.ix_(column == code, places)] = ~self._others[places]
-        return found
+    def _looked_up(self, table: Terms, known: Answers) -> Terms:
+        """The same of leaves that ask the same, float64 [n, kinds, depth]."""
+        held: npt.NDArray[np.intp] = self._bits @ known.view(np.uint8) + self._begins
+        return table.take(held, axis=0)
 
 
 def _listed(

@@ -1,6 +1,7 @@
 """Why a row is scored as it is: the terms of its margin, held against the margin itself."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -45,12 +46,18 @@ class Explainer:
     def terms(self, row: Row) -> list[float]:
         """Of one encoded row F contributions and, last, the base, in the unit of the margin.
 
+        Raises `NotOffered` and `ModelFailure`.
+        """
+        return self.terms_beside(row, self._predictor.row_margins(row))
+
+    def terms_beside(self, row: Row, margins: Sequence[float]) -> list[float]:
+        """The same, with the row's raw scores, [K], at hand.
+
         Of several classes those of the likeliest. They sum to the margin, which is checked.
         Raises `NotOffered` and `ModelFailure`.
         """
         self.check_offered()
         assert self._contributions is not None
-        margins = self._predictor.row_margins(row)
         likeliest = margins.index(max(margins)) if len(margins) > 1 else 0
         found: list[float] = self._contributions.terms(np.frombuffer(row).reshape(1, -1))[
             0, likeliest

@@ -60,7 +60,7 @@ class ReasonTexts:
 
     def __init__(self, bundle: Bundle) -> None:
         self._schema = bundle.schema
-        self._said: Mapping[str, Any] = bundle.manifest.get("reasons") or {}
+        said: Mapping[str, Any] = bundle.manifest.get("reasons") or {}
         translations = bundle.manifest.get("translations") or {}
         self._translated = {language: words.get("features") or {} for language, words in translations.items()}
         wordings = {ENGLISH: bundle.manifest} | translations
@@ -68,8 +68,13 @@ class ReasonTexts:
             language: (words.get("wording") or {}).get("below") or bundle.decision.below
             for language, words in wordings.items()
         }
-        texts = [said["text"] for ways in self._said.values() for said in ways.values()]
+        texts = [one["text"] for ways in said.values() for one in ways.values()]
         self.languages = sorted({ENGLISH, *translations, *(name for text in texts for name in text)})
+        #: Of each feature its code, and its sentence in each language, of a value and of a missing one.
+        self._said = [
+            [_said((said.get(feature.name) or {}).get(way) or {}, feature.name) for way in ("up", "missing")]
+            for feature in bundle.schema.features
+        ]
 
     def asked(self, query: Mapping[str, str]) -> AskedReasons | None:
         """What the parameters `reasons` and `language` of a request say; raises `UnacceptableRow`."""
@@ -94,18 +99,12 @@ class ReasonTexts:
 
     def code(self, i: int, value: float) -> str:
         """The code of a feature that raises the margin at this encoded value, its name without one."""
-        feature = self._schema.features[i]
-        said = self._of(feature, value)
-        return (said.get("code") if said else "") or feature.name
+        return self._said[i][math.isnan(value)][0]
 
     def text(self, i: int, value: float, language: str = ENGLISH) -> str:
         """The sentence of the same."""
-        feature = self._schema.features[i]
-        said = self._of(feature, value)
-        if said and language in said["text"]:
-            text: str = said["text"][language]
-            return text
-        return self.labelled(i, self.value(i, value, language), language)
+        text = self._said[i][math.isnan(value)][1].get(language)
+        return text if text is not None else self.labelled(i, self.value(i, value, language), language)
 
     def labelled(self, i: int, words: str, language: str) -> str:
         """Words of a value, or of how it changes, behind what its feature is called."""
@@ -141,8 +140,10 @@ class ReasonTexts:
             for i in largest(terms, most)
         ]
 
-    def _of(self, feature: Feature, value: float) -> Any:
-        return (self._said.get(feature.name) or {}).get("missing" if math.isnan(value) else "up")
+
+def _said(reason: Mapping[str, Any], name: str) -> tuple[str, Mapping[str, str]]:
+    """The code of a reason, its feature's name without one, and its sentences by language."""
+    return reason.get("code") or name, reason.get("text") or {}
 
 
 def _reason(feature: Feature, code: float, term: float, subject: str, *, principal: bool) -> dict[str, Any]:

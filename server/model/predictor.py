@@ -119,6 +119,10 @@ class Predictor:
         self.margin(row)
         return list(self._margin)
 
+    def last_margins(self) -> list[float]:
+        """Those of the row that was scored last: the same until anything is awaited."""
+        return list(self._margin)
+
     def margins(self, rows: Matrix) -> Margins:
         """Raw scores, float64 [n] or [n, K] of K classes, of n encoded rows, float64 [n, F], in one call.
 

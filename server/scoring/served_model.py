@@ -46,13 +46,17 @@ class ServedModel:
         self.recourse = Recourse(bundle, self.scorer.predictor, self.explainer)
 
     def reasons_of(self, asked: AskedReasons) -> Callable[[Row], bytes]:
-        """A function from one encoded row to the JSON list of its reasons; raises `NotOffered`."""
+        """A function from an encoded row, the one scored last, to the JSON list of its reasons.
+
+        Raises `NotOffered`.
+        """
         self.explainer.check_offered()
-        texts, terms, width = self.reason_texts, self.explainer.terms, len(self.bundle.schema)
+        texts, terms, width = self.reason_texts, self.explainer.terms_beside, len(self.bundle.schema)
+        margins = self.scorer.predictor.last_margins
 
         def reasons(row: Row) -> bytes:
             values = memoryview(row).cast("d").tolist()
-            return orjson.dumps(texts.told(values, terms(row)[:width], asked.most, asked.language))
+            return orjson.dumps(texts.told(values, terms(row, margins())[:width], asked.most, asked.language))
 
         return reasons
 
