@@ -8,9 +8,11 @@ headers on their own: it is not logged and not sent back.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import orjson
+from msgspec.structs import replace
 
 REQUEST_ID, TRACE_PARENT = b"x-request-id", b"traceparent"
 #: The key of an ASGI scope under which the name of its caller stands, where callers are known.
@@ -19,11 +21,13 @@ MAX_REQUEST_ID_BYTES = 128
 #: `00-` with the digits of a trace, of a span and of flags; a later version may go on.
 PARENT_BYTES = 55
 _PRINTABLE = bytes(range(32, 127))
+#: An id that JSON has as it is.
+_PLAIN = re.compile(rb"[ !#-\[\]-~]{1,%d}" % MAX_REQUEST_ID_BYTES).fullmatch
 #: https://www.w3.org/TR/trace-context/#traceparent-header: all zeros are no trace.
 _TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 
-class RequestIdentity(NamedTuple):
+class RequestIdentity(msgspec.Struct, frozen=True, gc=False):
     """The id that is sent back, and the members of the line as JSON behind a comma; empty without.
 
     `parent` is the `traceparent` as version 00 has it.
@@ -38,13 +42,13 @@ class RequestIdentity(NamedTuple):
         if not id_:
             return self
         renamed = self.members.replace(b',"request_id":', b',"header_request_id":', 1)
-        return self._replace(members=b',"request_id":%b%b' % (id_, renamed))
+        return replace(self, members=b',"request_id":%b%b' % (id_, renamed))
 
     def of_caller(self, name: str) -> "RequestIdentity":
         """With the name of who sent it, "" if that is not known."""
         if not name:
             return self
-        return self._replace(members=b'%b,"caller":%b' % (self.members, orjson.dumps(name)))
+        return replace(self, members=b'%b,"caller":%b' % (self.members, orjson.dumps(name)))
 
 
 NO_IDENTITY = RequestIdentity()
@@ -54,12 +58,12 @@ def identity_of(request_id: bytes, trace_parent: bytes) -> RequestIdentity:
     """What the values of the two headers say, each empty if there is none."""
     members = parent = b""
     name = request_id.strip(b" \t")
-    if not 0 < len(name) <= MAX_REQUEST_ID_BYTES or name.translate(None, _PRINTABLE):
-        name = b""
-    elif b'"' in name or b"\\" in name:
+    if _PLAIN(name):
+        members = b',"request_id":"%b"' % name
+    elif 0 < len(name) <= MAX_REQUEST_ID_BYTES and not name.translate(None, _PRINTABLE):
         members = b',"request_id":%b' % orjson.dumps(name.decode("ascii"))
     else:
-        members = b',"request_id":"%b"' % name
+        name = b""
     if trace_parent and (found := _TRACE.fullmatch(trace_parent.strip(b" \t"))):
         members += b',"trace_id":"%b"' % found[1]
         parent = found[0][:PARENT_BYTES]

@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Container, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 import uvicorn
+from msgspec.structs import replace
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.access.keys import Keys
@@ -91,7 +93,7 @@ class Endpoint(NamedTuple):
     span_head: bytes = b""
 
 
-class Eligible(NamedTuple):
+class Eligible(msgspec.Struct, frozen=True, gc=False):
     """An eligible head: the length of the body that follows it, what answers, and the request's names."""
 
     body_bytes: int
@@ -343,7 +345,7 @@ class CertifiedProtocol(HotrowProtocol):
 
     def _answer(self, data: bytes, head_end: int, eligible: Eligible) -> None:
         identity = eligible.identity.of_caller(self._caller)
-        super()._answer(data, head_end, eligible._replace(identity=identity))
+        super()._answer(data, head_end, replace(eligible, identity=identity))
 
 
 class TracedCertifiedProtocol(CertifiedProtocol, TracedProtocol):

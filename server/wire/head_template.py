@@ -6,7 +6,6 @@ needs no parser, if what it has between them are values and nothing else.
 """
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from server.scoring.request_identity import (
@@ -28,39 +27,40 @@ _VALUE = bytes([9, *range(32, 127)])
 #: Digits of a body's length: more are of no body that is eligible.
 _MAX_DIGITS = 9
 _OTHER = (-1, NO_IDENTITY)
+LENGTH = b"content-length"
+#: The values that something is made of, by their names: `Template.read` asks which by identity.
+_NAMED = {name: name for name in (LENGTH, REQUEST_ID, TRACE_PARENT)}
 
 
 class Template(NamedTuple):
-    """The parts of a head around the values that change, in order.
+    """What stands before each value that changes, in order, its length and the value's name; and the end.
 
-    And which of these values is the body's length, the request's id and its trace, -1 for none.
+    The name is one of `_NAMED`, or empty where nothing is made of the value.
     """
 
-    parts: tuple[bytes, ...]
-    length_at: int
-    request_id_at: int
-    trace_at: int
+    steps: tuple[tuple[bytes, int, bytes], ...]
+    end: bytes
 
     def read(self, head: bytes) -> tuple[int, RequestIdentity]:
-        """The length of the body behind a head of these parts, -1 if it is of others; and its identity."""
+        """The length of the body behind a head of this form, -1 if it is of another; and its identity."""
         at, length, request_id, trace = 0, -1, b"", b""
-        for position, part in enumerate(self.parts[:-1]):
+        for part, size, name in self.steps:
             if not head.startswith(part, at):
                 return _OTHER
-            start = at + len(part)
+            start = at + size
             at = head.find(b"\r\n", start)
             value = head[start:at]
-            if position == self.length_at:
+            if name is LENGTH:
                 if not value.isdigit() or len(value) > _MAX_DIGITS:
                     return _OTHER
                 length = int(value)
             elif value.translate(None, _VALUE):
                 return _OTHER
-            elif position == self.request_id_at:
+            elif name is REQUEST_ID:
                 request_id = value
-            elif position == self.trace_at:
+            elif name is TRACE_PARENT:
                 trace = value
-        if head[at:] != self.parts[-1]:
+        if head[at:] != self.end:
             return _OTHER
         return length, identity_of(request_id, trace) if request_id or trace else NO_IDENTITY
 
@@ -69,19 +69,12 @@ def template_of(head: bytes) -> Template | None:
     """The template of an eligible head, None if only its length would change."""
     found = list(_LINE.finditer(head))
     names = [line[1].lower() for line in found]
-    if len(found) < 2 or names.count(b"content-length") != 1:
+    if len(found) < 2 or names.count(LENGTH) != 1:
         return None
-    places = (_place(names, name) for name in (b"content-length", REQUEST_ID, TRACE_PARENT))
-    return Template(tuple(_parts(head, [line.span(2) for line in found])), *places)
-
-
-def _place(names: list[bytes], name: bytes) -> int:
-    return names.index(name) if name in names else -1
-
-
-def _parts(head: bytes, values: list[tuple[int, int]]) -> Iterator[bytes]:
-    begin = 0
-    for start, end in values:
-        yield head[begin:start]
+    steps, begin = [], 0
+    for place, line in enumerate(found):
+        start, end = line.span(2)
+        is_first = names.index(names[place]) == place  # of several of one name the first counts
+        steps.append((head[begin:start], start - begin, _NAMED.get(names[place], b"") if is_first else b""))
         begin = end
-    yield head[begin:]
+    return Template(tuple(steps), head[begin:])
