@@ -30,13 +30,25 @@ from server.model.link import Margins
 from server.model.schema import Feature, Matrix, Schema
 
 _IDENTITY = ("RMSE", "MAE", "Quantile", "MAPE", "Huber", "Expectile", "Lq", "LogCosh")
+#: Of these `CatBoostRegressor.predict` gives the exponential.
+_EXPONENTIAL = ("Poisson", "Tweedie")
+_RANKING = (
+    "YetiRank", "YetiRankPairwise", "PairLogit", "PairLogitPairwise", "QueryRMSE", "QuerySoftMax",
+    "LambdaMart", "StochasticRank",
+)  # fmt: skip
+_SEVERAL = ("MultiRMSE", "MultiRMSEWithMissingValues", "MultiQuantile", "MultiLogloss", "MultiCrossEntropy")
 _TASKS = {
     "Logloss": ("binary", "logistic"),
     "CrossEntropy": ("binary", "logistic"),
+    "Focal": ("binary", "logistic"),
     "MultiClass": ("multiclass", "softmax"),
     "MultiClassOneVsAll": ("multiclass", "one_vs_all"),
     **dict.fromkeys(_IDENTITY, ("regression", "identity")),
+    **dict.fromkeys(_EXPONENTIAL, ("regression", "exp")),
+    **dict.fromkeys(_RANKING, ("ranking", "identity")),
 }
+#: What `predict` is asked for to get the answer after a link.
+_ANSWERS = {"exp": "Exponent", "identity": "RawFormulaVal"}
 #: After the sums CatBoost takes exponentials by functions of its own.
 OUTPUT_BOUND = 1e-12
 #: A text that is no category of anybody's.
@@ -48,9 +60,9 @@ _BOOLEANS = {"0": -1438285038, "1": 1121341681}
 class CatBoostSource:
     """A CatBoost model, predicting on one thread; `texts` are the categories of columns that have some."""
 
-    def __init__(self, model: Any, task: str, texts: Mapping[int, Sequence[str]]) -> None:
+    def __init__(self, model: Any, link: str, texts: Mapping[int, Sequence[str]]) -> None:
         self._model = model
-        self._is_class = task != "regression"
+        self._answer = _ANSWERS.get(link, "Probability")
         self._texts = texts
 
     def margins(self, rows: Matrix) -> Margins:
@@ -75,7 +87,7 @@ class CatBoostSource:
         return places(found, self._model.classes_)
 
     def _outputs(self, table: Any) -> Margins:
-        found = self._scores(table, "Probability" if self._is_class else "RawFormulaVal")
+        found = self._scores(table, self._answer)
         return np.ascontiguousarray(found[:, 1]) if found.ndim > 1 and found.shape[1] == 2 else found
 
     def table(self, rows: Matrix) -> Any:
@@ -125,6 +137,8 @@ def convert_catboost(
                 f"expected a model CatBoost can load, got: {first_line(error)}; save it again with save_model"
             ) from None
         model = parse_catboost(text.read_bytes(), partial(_hashes, evidence))
+    if model.loss in _SEVERAL:
+        raise ExportRefused(f"expected one target, got several ({model.loss}): train a model for each")
     if model.loss not in _TASKS:
         raise ExportRefused(
             f"expected a loss whose output is known, got {model.loss}: train with one of {', '.join(_TASKS)}"
@@ -133,8 +147,8 @@ def convert_catboost(
     names = tuple(classes or model.classes) or tuple(map(str, range(model.forest.targets)))
     if task == "multiclass" and len(names) != model.forest.targets:
         raise wrong_names(model.forest.targets, len(names))
-    source = CatBoostSource(booster, task, model.categories)
-    has_classes = task != "regression" and len(model.classes) > 1
+    source = CatBoostSource(booster, link, model.categories)
+    has_classes = task in ("binary", "multiclass") and len(model.classes) > 1
     return Conversion(
         family="catboost",
         task=task,

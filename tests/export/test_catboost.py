@@ -13,7 +13,7 @@ from export.errors import ExportRefused
 from export.forest.evidence import Evidence
 from export.load import LoadOptions, load
 from server.model.predictor import Predictor
-from tests.support.export_models import export, rows, target
+from tests.support.export_models import export, parity_report, rows, target
 
 
 def document(**info: Any) -> bytes:
@@ -101,6 +101,9 @@ PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "logloss": ("binary", {"loss_function": "Logloss"}),
     "classes": ("classes", {"loss_function": "MultiClass"}),
     "value, largest for missing": ("value", {"loss_function": "RMSE", "nan_mode": "Max"}),
+    "counts": ("count", {"loss_function": "Poisson"}),
+    "amounts": ("count", {"loss_function": "Tweedie:variance_power=1.5"}),
+    "focal": ("binary", {"loss_function": "Focal:focal_alpha=0.5;focal_gamma=2.0"}),
     "trees that are not oblivious": ("binary", {"loss_function": "Logloss", "grow_policy": "Lossguide"}),
 }
 
@@ -113,7 +116,32 @@ def test_a_model_is_equal_to_the_bit(name: str, form: str, tmp_path: Path) -> No
     fixed = {"iterations": 8, "depth": 4, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
     model = catboost.CatBoost({**fixed, **parameters}).fit(rows(600), target(rows(600), kind))
     model.save_model(str(tmp_path / f"m.{form}"), format=form)
-    assert export(tmp_path, load(tmp_path / f"m.{form}", LoadOptions())).exact
+    bundle = export(tmp_path, load(tmp_path / f"m.{form}", LoadOptions()))
+    assert parity_report(bundle)["total"]["margin_bits_differ"] == 0
+    if parameters["loss_function"] in ("Poisson", "Tweedie:variance_power=1.5"):
+        answers = [
+            output for row in rows(600)[:50] for output in [Predictor(bundle).predict(row.tobytes())[0]]
+        ]
+        assert np.allclose(answers, model.predict(rows(600)[:50], "Exponent"), rtol=1e-12, atol=0.0)
+
+
+def test_a_ranker_is_equal_to_the_bit(tmp_path: Path) -> None:
+    catboost = pytest.importorskip("catboost", reason="needs CatBoost: uv pip install catboost")
+    fixed = {"iterations": 8, "depth": 4, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
+    model = catboost.CatBoostRanker(**fixed, loss_function="YetiRank")
+    model.fit(rows(600), target(rows(600)), group_id=np.arange(600) // 20).save_model(str(tmp_path / "m.cbm"))
+    bundle = export(tmp_path, load(tmp_path / "m.cbm", LoadOptions()))
+    assert (bundle.exact, bundle.task) == (True, "ranking")
+
+
+def test_several_targets_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    catboost = pytest.importorskip("catboost", reason="needs CatBoost: uv pip install catboost")
+    fixed = {"iterations": 2, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
+    both = np.stack([target(rows(600)), target(rows(600), seed=2)], axis=1)
+    model = catboost.CatBoost({**fixed, "loss_function": "MultiLogloss"}).fit(rows(600), both)
+    model.save_model(str(tmp_path / "m.cbm"))
+    with pytest.raises(ExportRefused, match=r"expected one target, got several .*: train a model for each"):
+        load(tmp_path / "m.cbm", LoadOptions())
 
 
 def test_one_hot_categories_are_equal_to_the_bit(tmp_path: Path) -> None:
