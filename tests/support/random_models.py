@@ -25,6 +25,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
     VotingClassifier,
 )
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -32,6 +33,7 @@ from sklearn.preprocessing import (
     MinMaxScaler,
     OneHotEncoder,
     OrdinalEncoder,
+    QuantileTransformer,
     StandardScaler,
     TargetEncoder,
 )
@@ -141,6 +143,8 @@ def drawn_catboost(random: Random) -> tuple[str, bytes]:
         "grow_policy": str(random.choice(["SymmetricTree", "Depthwise", "Lossguide"])),
         "nan_mode": str(random.choice(["Min", "Max"])), "border_count": int(random.choice([8, 254])),
         "random_seed": int(random.integers(1000)), "verbose": 0, "allow_writing_files": False,
+        "bootstrap_type": "No",  # others refuse to sample so few rows
+        **({"learning_rate": 0.03} if kind == "count" else {}),  # exponentials diverge
     }  # fmt: skip
     model = catboost.CatBoost(parameters).fit(rows, target(random, rows, kind))
     form = str(random.choice(["cbm", "json"]))
@@ -197,6 +201,8 @@ def drawn_pipeline(random: Random) -> tuple[str, bytes]:
     scalers: list[Callable[[], Any]] = [
         lambda: "passthrough", StandardScaler, MinMaxScaler, SimpleImputer,
         lambda: make_pipeline(SimpleImputer(), FunctionTransformer(np.abs)),
+        lambda: make_pipeline(SimpleImputer(), QuantileTransformer(n_quantiles=40)),
+        lambda: make_pipeline(StandardScaler(), VarianceThreshold(random.choice([0.0, 0.9]))),
     ]  # fmt: skip
     prepare = ColumnTransformer(
         [
@@ -204,7 +210,9 @@ def drawn_pipeline(random: Random) -> tuple[str, bytes]:
             ("t", _one(random, encoders)(), ["word", "code"]),
         ]
     )
-    model = Pipeline([("p", prepare), ("m", _booster(random))])
+    # Behind it columns are selected, or not.
+    select = _one(random, ["passthrough", VarianceThreshold(), VarianceThreshold(0.1)])
+    model = Pipeline([("p", prepare), ("s", select), ("m", _booster(random))])
     return "m.joblib", _fitted(model, rows, target(random, rows, kind))
 
 
@@ -262,6 +270,7 @@ _CATBOOST = [
     ("binary", ["Logloss", "CrossEntropy"]),
     ("classes", ["MultiClass", "MultiClassOneVsAll"]),
     ("value", ["RMSE", "MAE", "Quantile"]),
+    ("count", ["Poisson", "Tweedie:variance_power=1.5"]),
 ]
 #: By family how a model of it is drawn, and the largest difference of a margin (0: none).
 DRAWN: dict[str, tuple[Callable[[Random], tuple[str, bytes]], float]] = {
