@@ -318,8 +318,10 @@ def _described(
 ) -> tuple[Sequence[Feature], Data | None]:
     """The features with what was written of them and what the data shows of the rest.
 
-    Those of an earlier bundle keep their names, by which its golden rows and other files call them.
+    Those of an earlier bundle keep their names, by which its golden rows and other files call them, and so
+    do those of other families than LightGBM, whose file has the names of training.
     """
+    keep_names = keep_names or conversion.family != "lightgbm"
     said = entries(request.schema) if request.schema else []
     features = apply_entries(features, said, keep_names=keep_names)
     if not request.data:
@@ -328,7 +330,7 @@ def _described(
     table = read_table(request.data, lambda column: known(column) is not None)
     for note in table.notes:
         _say(note)
-    if conversion.family == "lightgbm" and not keep_names:
+    if not keep_names:
         features = named_as_columns(features, table.columns.columns, {entry["name"] for entry in said})
     data = read_data(features, table)
     takes, gaps = conversion.takes_missing, conversion.gaps

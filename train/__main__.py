@@ -163,7 +163,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _columns(text: str) -> tuple[str, ...]:
     """The names of a list as CSV has it: one with a comma stands in quotes."""
-    words = next(csv.reader([text], skipinitialspace=True), [])
+    try:
+        words = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise argparse.ArgumentTypeError(f"expected names parted by commas, got: {error}") from None
     return tuple(filter(None, (word.strip() for word in words)))
 
 

@@ -308,8 +308,9 @@ def apply_entries(
     unless its name is kept.
     """
     names, said = [feature.name for feature in features], dict[str, Mapping[str, Any]]()
+    find = finder(names)
     for item in written:
-        name = named_in(names, item["name"])
+        name = find(item["name"])
         if name is None or name in said:
             near = get_close_matches(item["name"], names, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"they are {listed(names)}"
@@ -318,11 +319,10 @@ def apply_entries(
     return [_applied(feature, said.get(feature.name, {})) for feature in features]
 
 
-def named_in(names: Sequence[str], name: str) -> str | None:
-    """The one of the names that is this, or differs by `_` for a blank alone; None if none is."""
-    if name in names:
-        return name
-    return next((own for own in names if underscored(own) == underscored(name)), None)
+def finder(names: Sequence[str]) -> Callable[[str], str | None]:
+    """What gives the one of the names that is this, or differs by `_` for a blank alone; None if none is."""
+    own, blanks = set(names), {underscored(name): name for name in reversed(names)}
+    return lambda name: name if name in own else blanks.get(underscored(name))
 
 
 def apply_schema(features: Sequence[Feature], path: Path) -> list[Feature]:

@@ -22,9 +22,9 @@ from export.reading.describe import (
     TRUTH,
     EntryMember,
     check_members,
+    finder,
     is_number,
     is_text,
-    named_in,
 )
 from server.errors import UnacceptableRow, listed
 from server.model.bundle import Decision
@@ -284,7 +284,8 @@ def reasons_of(document: Mapping[str, Any], names: Sequence[str]) -> dict[str, A
     """The texts of reasons that the features of a description have, by the feature's own name."""
     features = [entry for entry in document.get("features") or () if isinstance(entry, dict)]
     said = {entry["name"]: entry["reason"] for entry in features if entry.get("reason")}
-    return {named_in(names, name) or name: reason for name, reason in said.items()}
+    find = finder(names)
+    return {find(name) or name: reason for name, reason in said.items()}
 
 
 def check_examples(document: Mapping[str, Any], schema: Schema) -> None:

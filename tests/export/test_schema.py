@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 import polars
 import pytest
+import xgboost
 from sklearn.ensemble import RandomForestClassifier
 
 from export.arguments import parse
@@ -81,6 +82,17 @@ def test_a_list_of_names_is_a_schema_too(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
     path.write_text("age\n\n b \n")
     assert entries(path) == [{"name": "age"}, {"name": "b"}]
+
+
+def test_a_name_written_with_blanks_is_the_feature_of_an_xgboost_file(tmp_path: Path) -> None:
+    """Of another library's file than LightGBM's the names are those of training, and stay."""
+    matrix = xgboost.DMatrix(rows(300)[:, :2], target(rows(300)), feature_names=["late_payments", "b"])
+    xgboost.train({"objective": "binary:logistic", "max_depth": 2}, matrix, 3).save_model(tmp_path / "m.json")
+    said = {"features": [{"name": "late payments", "label": "Late payments"}]}
+    (tmp_path / "d.json").write_text(json.dumps(said))
+    command(tmp_path / "m.json", "--describe", tmp_path / "d.json", "--out", tmp_path / "out")
+    first = Bundle.load(tmp_path / "out").schema.features[0]
+    assert (first.name, first.label) == ("late_payments", "Late payments")
 
 
 def test_the_command_writes_reference_names_and_decisions(source: Path, tmp_path: Path) -> None:

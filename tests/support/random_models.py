@@ -144,7 +144,6 @@ def drawn_catboost(random: Random) -> tuple[str, bytes]:
         "nan_mode": str(random.choice(["Min", "Max"])), "border_count": int(random.choice([8, 254])),
         "random_seed": int(random.integers(1000)), "verbose": 0, "allow_writing_files": False,
         "bootstrap_type": "No",  # others refuse to sample so few rows
-        **({"learning_rate": 0.03} if kind == "count" else {}),  # exponentials diverge
     }  # fmt: skip
     model = catboost.CatBoost(parameters).fit(rows, target(random, rows, kind))
     form = str(random.choice(["cbm", "json"]))
@@ -270,7 +269,6 @@ _CATBOOST = [
     ("binary", ["Logloss", "CrossEntropy"]),
     ("classes", ["MultiClass", "MultiClassOneVsAll"]),
     ("value", ["RMSE", "MAE", "Quantile"]),
-    ("count", ["Poisson", "Tweedie:variance_power=1.5"]),
 ]
 #: By family how a model of it is drawn, and the largest difference of a margin (0: none).
 DRAWN: dict[str, tuple[Callable[[Random], tuple[str, bytes]], float]] = {

@@ -172,3 +172,10 @@ def test_every_option_is_documented() -> None:
     for action in _parser()._actions:
         if action.dest != "help":
             assert f"`{action.option_strings[0]}`" in text
+
+
+def test_names_of_columns_that_no_list_can_be_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        _parser().parse_args(["--table", "t.csv", "--target", "y", "--drop", "a\nb"])
+    assert exit_.value.code == 2
+    assert "expected names parted by commas" in capsys.readouterr().err
