@@ -135,8 +135,8 @@ def with_tables(estimator: Any, names: Sequence[str], finite: Finite, used: Coll
     return replaced
 
 
-#: Steps that keep a sparse matrix sparse.
-_KEEP_SPARSE = ("StandardScaler", "MaxAbsScaler", "VarianceThreshold", "SelectKBest", "SelectPercentile")
+#: Steps that keep a sparse matrix sparse, as those do that select columns.
+_KEEP_SPARSE = ("StandardScaler", "MaxAbsScaler", "Normalizer", "Binarizer")
 
 
 def _tell_of_zeros(pipeline: Any) -> None:
@@ -155,7 +155,8 @@ def _gives_sparse(pipeline: Any) -> bool:
             return bool(step.encode == "onehot")
         if hasattr(step, "sparse_output_"):
             return bool(step.sparse_output_)
-        if step not in (None, "passthrough") and name not in _KEEP_SPARSE:
+        keeps = name in _KEEP_SPARSE or hasattr(step, "get_support") or step in (None, "passthrough")
+        if not keeps:
             return False
     return False
 

@@ -54,6 +54,7 @@ from sklearn.preprocessing import (
     MaxAbsScaler,
     MinMaxScaler,
     Normalizer,
+    OneHotEncoder,
     PolynomialFeatures,
     PowerTransformer,
     QuantileTransformer,
@@ -62,6 +63,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
+from xgboost import XGBClassifier
 
 from export.assemble import write_conversion
 from export.errors import ExportRefused
@@ -233,9 +235,29 @@ def test_the_table_of_transformers_says_what_the_tests_hold() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "step", [SelectFromModel(LogisticRegression()), Normalizer()], ids=["selected", "normed"]
+)
+def test_what_stays_sparse_has_missing_values_for_zeros_before_xgboost(step: Any, tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    texts = pd.DataFrame(
+        {name: random.choice([f"{name}{i}" for i in range(12)], ROWS) for name in ("a", "b")}
+    )
+    pipeline = make_pipeline(
+        OneHotEncoder(handle_unknown="ignore"), step, XGBClassifier(n_estimators=4, n_jobs=1)
+    )
+    pipeline.fit(texts, TARGET)
+    conversion = convert_sklearn(pipeline, "source.skops", b"")
+    bundle = write_conversion(
+        tmp_path / "b", conversion, schema=conversion.schema, name="m", version="1", ordinary_rows=500
+    )
+    assert parity_report(bundle)["total"]["margin_bits_differ"] == 0
+
+
 @pytest.mark.parametrize("output", ["uniform", "normal"])
 def test_quantiles_are_those_of_scikit_learn_at_between_and_beyond_them(output: str) -> None:
-    repeated = np.round(R.normal(size=(300, 4)) * [1, 3, 1e6, 1e-6], 1)
+    random = np.random.default_rng(3)
+    repeated = np.round(random.normal(size=(300, 4)) * [1, 3, 1e6, 1e-6], 1)
     repeated[:, 1] = np.round(repeated[:, 1])
     repeated[:150, 2] = 0.0
     repeated[:, 3] = 2.5
@@ -246,7 +268,7 @@ def test_quantiles_are_those_of_scikit_learn_at_between_and_beyond_them(output: 
             points,
             np.nextafter(points, np.inf),
             np.nextafter(points, -np.inf),
-            R.normal(size=400),
+            random.normal(size=400),
             [1e9, -1e9, np.nan],
         ]
     )
