@@ -1,7 +1,7 @@
 """What a log says: requests, latency, CPU and memory, scores and refusals, over time and in all."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
@@ -64,8 +64,8 @@ class Figures:
 
     Latencies are microseconds, memory MiB, rates shares of 1. `outcomes` are the
     decisions or classes with their shares, most frequent first, none of a model of
-    values; `refusal` is the one that is followed over time: of two decisions that
-    of the higher scores, of classes the most frequent, empty if there is none.
+    values; `refusal` is the one that is followed over time: of decisions that of the
+    highest scores, of classes the most frequent, empty if there is none.
     `score_edges` are the bounds of the bins that `score_counts` counts. `others` are
     the lines of other models that were left out, `doubled` those that were there
     twice, `astray` those whose time cannot be right.
@@ -99,8 +99,10 @@ class Figures:
         return (self.last - self.first).total_seconds()
 
 
-def figures(log: LogTable, decisions: tuple[str, str] = ORIGINAL_DECISIONS) -> Figures:
-    """The figures of a log; `decisions` are the words that a bundle has for low and for high scores.
+def figures(
+    log: LogTable, decisions: Sequence[str] = ORIGINAL_DECISIONS, refusal: str = ORIGINAL_DECISIONS[1]
+) -> Figures:
+    """The figures of a log; `decisions` are the words that a bundle has, `refusal` that for high scores.
 
     A log with other words was written under others: what they mean is told by the scores.
     """
@@ -110,7 +112,7 @@ def figures(log: LogTable, decisions: tuple[str, str] = ORIGINAL_DECISIONS) -> F
     (rows,) = log.row("select count(*) from scored")
     outcomes = _outcomes(log)
     known = bool(outcomes) and {word for word, _ in outcomes} <= set(decisions)
-    refusal = decisions[1] if known else _refusal(log)
+    refusal = refusal if known else _refusal(log)
     edges = _score_edges(log)
     return Figures(
         files=len(log.files),

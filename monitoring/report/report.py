@@ -85,8 +85,8 @@ def make_report(
         (numbered,) = log.row("select count(seq) from requests")
         verification = verify_table(log.connection, log.files) if numbered else None
         keep_lines(log, bundle, label, since, until)
-        decision = bundle.decision if bundle and bundle.task == "binary" else None
-        found = figures(log, (decision.below, decision.otherwise)) if decision else figures(log)
+        decides = bundle if bundle and bundle.task == "binary" else None
+        found = figures(log, decides.outcomes, decides.decision.otherwise) if decides else figures(log)
         drift = drift_of_log(log, bundle) if bundle and read_reference(bundle) else None
         models = log.models
     return Report(

@@ -32,19 +32,21 @@ def summary(report: Report) -> Iterator[tuple[str, str, bool]]:
     yield from _answers(report)
     yield "median latency", duration(found.latency.p50), False
     yield "99th percentile", duration(found.latency.p99), False
-    yield "anomalies", str(len(report.anomalies)), bool(report.anomalies)
+    odd = len(report.anomalies)
+    yield "anomaly" if odd == 1 else "anomalies", str(odd), bool(odd)
     if report.drift is not None:
-        drifted = "too few rows" if report.drift.too_few else str(len(report.drift.drifted))
-        yield "columns drifted", drifted, bool(report.drift.drifted)
+        drifted = len(report.drift.drifted)
+        said = "too few rows" if report.drift.too_few else f"{drifted}"
+        yield f"column{'s' * (drifted != 1)} drifted", said, bool(drifted)
     if report.verification is not None:
         lost = report.verification.lost + found.unreadable
-        yield "lines lost or unreadable", f"{lost:,}", bool(lost)
+        yield "of the lines lost or unreadable", f"{lost:,}", bool(lost)
     elif found.unreadable:
-        yield "lines unreadable", f"{found.unreadable:,}", True
+        yield "of the lines unreadable", f"{found.unreadable:,}", True
     if found.doubled:
-        yield "lines that are there twice", f"{found.doubled:,}", True
+        yield "of the lines there twice", f"{found.doubled:,}", True
     if found.astray:
-        yield "lines of a wrong clock", f"{found.astray:,}", True
+        yield "of the lines of a wrong clock", f"{found.astray:,}", True
 
 
 def conclusions(report: Report) -> Iterator[str]:
@@ -86,7 +88,7 @@ def _drift_conclusions(drift: DriftReport) -> Iterator[str]:
 def _answers(report: Report) -> Iterator[tuple[str, str, bool]]:
     """The share of high risks, of the most frequent class, or the middle of the values."""
     found = report.figures
-    if len(found.outcomes) > 2:
+    if len(found.outcomes) > 2 and not (report.bundle and report.bundle.task == "binary"):
         yield f"class “{found.refusal}”", percent(found.refusal_rate), False
     elif found.outcomes:
         adverse = re.search(_ADVERSE, found.refusal, re.IGNORECASE)

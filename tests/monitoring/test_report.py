@@ -155,7 +155,7 @@ def test_lasting_change_of_decisions_that_no_period_shows_by_itself_is_an_anomal
     for i, (record, drawn) in enumerate(zip(records, random.random(6000), strict=True)):
         record["decision"] = "decline" if drawn < (0.22 if i < 5000 else 0.07) else "grant"
     with open_log([write(tmp_path / "a.jsonl", records)]) as table:
-        found = figures(table, ("grant", "decline"))
+        found = figures(table, ("grant", "decline"), "decline")
         (change,) = [one for one in anomalies(found) if one.last == len(found.periods.starts) - 1]
     assert abs(change.first / len(found.periods.starts) - 5 / 6) < 0.02
     assert re.fullmatch(r"[67]\.\d% of decisions are “decline” since then, 2[0-4]\.\d% before", change.why)
@@ -206,7 +206,7 @@ def test_the_page_is_whole_by_itself_and_shows_everything(
         assert words in done.stdout
 
 
-def test_every_limit_of_a_policy_is_in_the_histogram(bundle: Bundle, tmp_path: Path) -> None:
+def test_report_of_a_policy_has_every_limit_and_follows_the_refusals(bundle: Bundle, tmp_path: Path) -> None:
     from monitoring.report.page import render
 
     bands = [
@@ -215,8 +215,14 @@ def test_every_limit_of_a_policy_is_in_the_histogram(bundle: Bundle, tmp_path: P
         {"decision": "decline"},
     ]
     folder = rewritten(bundle.directory, tmp_path / "policy", policy={"bands": bands})
-    page = render(make_report([write(tmp_path / "a.jsonl", lines(500))], Bundle.load(folder)))
-    for said in ("grant: under 0.2", "refer: 0.2 to 0.4", "decline: from 0.4"):
+    records = [record | ({} if i % 5 else {"decision": "refer"}) for i, record in enumerate(lines(500))]
+    page = render(make_report([write(tmp_path / "a.jsonl", records)], Bundle.load(folder)))
+    for said in (
+        "grant: under 0.2",
+        "refer: 0.2 to 0.4",
+        "decline: from 0.4",
+        "Share of “decline” over time",
+    ):
         assert said in page
 
 
