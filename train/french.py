@@ -100,6 +100,11 @@ _FEATURES: dict[str, dict[str, Any]] = {
         "unit": "ans",
         "group": _PERSON,
     },
+    "CODE_GENDER": {
+        "label": "Sexe",
+        "help": "Demandé pour veiller à l'équité des décisions ; n'entre jamais dans le calcul.",
+        "category_labels": ["Homme", "Non précisé", "Femme"],
+    },
 }
 
 #: Member `translations` of the bundle's manifest. A bundle without it speaks its own words alone.

@@ -23,6 +23,8 @@ window.hotrow = (() => {
       const text = hotrow.words[key][hotrow.language === "fr" ? 1 : 0];
       return text.replace(PLACE, (_, name, one, more) => (one === undefined ? values[name] : isOne(values[name]) ? one : more));
     },
+    // Several sayings as one, as `joined` of text.py has it.
+    list: (sayings) => sayings.join(hotrow.language === "fr" ? "\u00a0; " : "; "),
     number: (value, options) => new Intl.NumberFormat(LOCALES[hotrow.language], options).format(value),
     // Thousands and decimals as the language writes them; `text` is canonical: 1234.5
     figures(text) {

@@ -330,7 +330,7 @@ function draw() {
   });
   const box = part(".bars");
   box.setAttribute("role", "img");
-  box.setAttribute("aria-label", bars.filter((bar, i) => result.counts[i]).map((bar) => bar.title).join("; "));
+  box.setAttribute("aria-label", hotrow.list(bars.filter((bar, i) => result.counts[i]).map((bar) => bar.title)));
   box.replaceChildren(...bars);
 }
 

@@ -69,7 +69,7 @@ function line(row) {
   }
   const words = row.groups.map((group) => inLanguage(list.groups[group]));
   const [outcome, others] = [words.slice(0, list.outcomes ? 1 : 0).join(), words.slice(1)];
-  const why = [...others.map((said) => said.replace(/\.$/, "")), ...row.reasons.map((i) => inLanguage(list.labels[i]))].join("; ");
+  const why = hotrow.list([...others.map((said) => said.replace(/\.$/, "")), ...row.reasons.map((i) => inLanguage(list.labels[i]))]);
   return made("tr", {}, head, made("td", { text: outcome }), made("td", { text: figure(row.result) }), made("td", { text: why }), made("td", { className: "acts" }, action("open_row", row, open), ...(row.id ? [" ", action("look_row", row, look)] : [])));
 }
 

@@ -334,7 +334,9 @@ def _bytes(size: float) -> Text:
         if size >= unit:
             figure = Text.figures(f"{size / unit:,.0f}")
             return Text(f"{figure.en}{NBSP}{words.en}", f"{figure.fr}{NBSP}{words.fr}")
-    return Text(f"{size:.0f}{NBSP}bytes", f"{size:.0f}{NBSP}octets")
+    return Text(f"{{size}}{NBSP}{{size:byte|bytes}}", f"{{size}}{NBSP}{{size:octet|octets}}").put(
+        size=f"{size:.0f}"
+    )
 
 
 def _figure(count: float) -> Text:

@@ -73,7 +73,7 @@ EMPTY = Text("", "")
 
 def joined(parts: "Sequence[Text]", between: str = ", ") -> Text:
     """The parts that say something, one after another."""
-    french = between.replace(";", f"{NBSP};")
+    french = between.replace(";", f"{NBSP};").replace(":", f"{NBSP}:")
     return Text(
         between.join(part.en for part in parts if part.en), french.join(part.fr for part in parts if part.fr)
     )
