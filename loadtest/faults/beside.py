@@ -101,7 +101,8 @@ def _p99_ms(outcome: FaultOutcome, served: Served, script: Path, seconds: int) -
     failed = done.not_200 + done.connect + done.read + done.write + done.timeout
     outcome.sent += done.requests
     outcome.ok += done.requests - failed
-    outcome.failed["other than 200"] += failed
+    if failed:
+        outcome.failed["other than 200"] += failed
     return read_latencies(output)[99] / 1e3
 
 

@@ -17,7 +17,7 @@ from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene
 from loadtest.harness.http_bytes import address
 
-HEADS, AT_ONCE = 300, 8
+HEADS, AT_ONCE = 300, 32
 #: A server that has not closed by then waits for more, which both must.
 PATIENCE_SECONDS = 20.0
 _PATHS = (
