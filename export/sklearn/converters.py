@@ -24,6 +24,7 @@ from export.sklearn.transformers.norms import register_norms
 from export.sklearn.transformers.polynomials import register_polynomials
 from export.sklearn.transformers.powers import register_powers
 from export.sklearn.transformers.quantiles import register_quantiles
+from export.sklearn.transformers.splines import register_splines
 
 #: Where `update_registered_converter` writes; skl2onnx has no way to take something back.
 _REGISTRY: tuple[dict[Any, Any], ...] = (
@@ -46,6 +47,7 @@ def own_converters(estimator: Any) -> Iterator[None]:
         register_norms()
         register_plain()
         register_quantiles()
+        register_splines()
         register_powers()
         register_polynomials()
         register_target()

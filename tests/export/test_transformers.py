@@ -157,6 +157,11 @@ OTHERS: dict[str, Any] = {
         n_quantiles=100, output_distribution="normal"
     ),
     "SimpleImputer(add_indicator=True)": SimpleImputer(add_indicator=True),
+    "SplineTransformer": SplineTransformer(),
+    'SplineTransformer(extrapolation="periodic", include_bias=False)': SplineTransformer(
+        extrapolation="periodic", include_bias=False
+    ),
+    'SplineTransformer(knots="quantile", degree=2)': SplineTransformer(knots="quantile", degree=2),
 }
 REFUSED: dict[str, Any] = {
     "DictionaryLearning": DictionaryLearning(2, max_iter=2),
@@ -169,7 +174,6 @@ REFUSED: dict[str, Any] = {
     "RandomTreesEmbedding": RandomTreesEmbedding(3, max_depth=3),
     "RBFSampler": RBFSampler(n_components=10),
     "SparsePCA": SparsePCA(2),
-    "SplineTransformer": SplineTransformer(n_knots=4),
 }
 EVERY = SCALED | FOLDED | OTHERS | REFUSED
 BOUND = 1e-12
