@@ -352,13 +352,14 @@ def test_parity_report_in_words() -> None:
 def test_shipped_french_is_that_of_the_source_and_whole() -> None:
     assert Bundle.load(CREDIT).manifest["translations"] == TRANSLATIONS
     french = TRANSLATIONS["fr"]["features"]
-    assert set(french) == set(SCHEMA.names)
-    for feature in SCHEMA.features:
+    context = Bundle.load(CREDIT).context
+    assert set(french) == {feature.name for feature in (*SCHEMA.features, *context)}
+    for feature in (*SCHEMA.features, *context):
         told = french[feature.name]
         assert bool(told.get("unit")) == bool(feature.unit)
         assert told["label"]
         assert told["help"]
-        assert told["group"]
+        assert bool(told.get("group")) == bool(feature.group)
         assert len(told.get("category_labels", ())) == len(feature.category_labels)
     groups = {feature.group: french[feature.name]["group"] for feature in SCHEMA.features}
     assert all(french[f.name]["group"] == groups[f.group] for f in SCHEMA.features)
