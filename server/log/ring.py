@@ -191,35 +191,49 @@ class Ring:
         end = min(head, read + max_bytes)
         groups: list[RecordGroup] = []
         spans: list[tuple[int, int, bytes]] = []
-        group = RecordGroup(-1, [], [])
-        memory, capacity, header = self._memory, self.capacity, self._header
+        instance = -1
+        chunk, start = b"", read  # a copy of what lies there, for slices of bytes cost half of a mapping's
         while read < head and (read < end or not (groups or spans)):
-            size, wide, kind, instance, began, ended, number, _ = header(read)
+            at = read - start
+            if len(chunk) - at < _RECORD_BYTES:
+                chunk, start, at = self._copied(read, end), read, 0
+            size, wide, kind, of, began, ended, number, _ = (
+                _UNPACK(chunk, at) if len(chunk) >= _RECORD_BYTES else _GAP
+            )
             if not size:
-                read += capacity - read % capacity
+                read += self.capacity - read % self.capacity
+                chunk = b""
                 continue
-            if kind >= CLOSED:
+            if at + size > len(chunk):
+                chunk, start, at = self._copied(read, read + size), read, 0
+            if CLOSED <= kind <= OPENED:
                 if groups or spans:
                     break
-                return Taken([], Event(kind, instance, number, began, ended), read + size)
-            if kind == SPAN:
-                at = PAGE_BYTES + _RECORD_BYTES + read % capacity
-                spans.append((began, ended, memory[at : at + size - _RECORD_BYTES]))
-                read += size
-                continue
-            if instance != group.instance:
-                group = RecordGroup(instance, [], [])
-                groups.append(group)
-            at = PAGE_BYTES + _RECORD_BYTES + read % capacity
+                return Taken([], Event(kind, of, number, began, ended), read + size)
             read += size
+            first, last = at + _RECORD_BYTES, at + size
+            if kind == SPAN:
+                spans.append((began, ended, chunk[first:last]))
+                continue
+            if of != instance:
+                instance = of
+                groups.append(RecordGroup(instance, [], []))
+                _, responses, rows = groups[-1]
             if wide:
-                group.rows.append(memory[at - _SCORE_BYTES : at + wide])
+                rows.append(chunk[first - _SCORE_BYTES : first + wide])
             if kind != ROWS:
-                at += wide
-                body_at = at + kind
-                end_at = at + size - _RECORD_BYTES - wide
-                group.responses.append((began, ended, memory[at:body_at], number, memory[body_at:end_at]))
+                first += wide
+                responses.append(
+                    (began, ended, chunk[first : first + kind], number, chunk[first + kind : last])
+                )
         return Taken(groups, None, read, spans)
+
+    def _copied(self, position: int, end: int) -> bytes:
+        """What lies there up to a position, or to the end of the lap; a record's head at least."""
+        at = position % self.capacity
+        return self._memory[
+            PAGE_BYTES + at : PAGE_BYTES + min(at + max(end - position, _RECORD_BYTES), self.capacity)
+        ]
 
     def _header(self, position: int) -> tuple[Any, ...]:
         """The head of a record; of a gap at the end, which is none, all zeros."""
