@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from server.tables.cells import MAX_NUMBER_LENGTH, PLAIN, CellRules, Read, cell_
 
 
 class Encoded(NamedTuple):
-    """float64 [n, F], which rows are bad, bool [n], and what is wrong with the first of them."""
+    """float64 [n, F], column after column, which rows are bad, bool [n], and what is wrong with some."""
 
     rows: Matrix
     bad: npt.NDArray[np.bool_]
@@ -51,7 +52,7 @@ def encode_table(
     out_of_bounds |= wrong
     bad: npt.NDArray[np.bool_] = np.logical_or.reduce(out_of_bounds, axis=1)
     details = _describe(table, schema, out_of_bounds, columns, rules) if bad.any() else []
-    return Encoded(np.ascontiguousarray(rows), bad, details)
+    return Encoded(rows, bad, details)
 
 
 def _encoded(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
@@ -108,11 +109,12 @@ def _numbers(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
     return _Column(numbers.scatter(places, found.values), wrong)
 
 
-def _words_like_numbers(rules: CellRules) -> list[str]:
+@lru_cache(maxsize=16)
+def _words_like_numbers(rules: CellRules) -> tuple[str, ...]:
     """The words for missing that the fast parser would read: `-999` is one where somebody says so."""
     words = pl.Series(rules.missing, dtype=pl.String)
     numbers = words.str.replace(rules.decimal, ".", literal=True).cast(pl.Float64, strict=False)
-    return words.filter(numbers.is_finite().fill_null(value=False)).to_list()
+    return tuple(words.filter(numbers.is_finite().fill_null(value=False)))
 
 
 def _all_read(numbers: pl.Series, texts: pl.Series, feature: Feature) -> bool:

@@ -48,8 +48,9 @@ def text_blocks(
 
 def breaks(text: bytes) -> int:
     """How many line ends there are: LF, CRLF or CR."""
-    returns = text.count(b"\r")
-    return text.count(b"\n") + (returns - text.count(b"\r\n") if returns else 0)
+    # A search for what is hardly ever there is faster than counting it, and NumPy counts in vectors.
+    returns = text.count(b"\r") - text.count(b"\r\n") if b"\r" in text else 0
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == LF)) + returns
 
 
 def end_of_lines(text: bytes) -> int:
@@ -60,7 +61,7 @@ def end_of_lines(text: bytes) -> int:
 def end_outside_quotes(text: bytes) -> int:
     """Behind the last line end that is not inside quotes, 0 if there is none."""
     end = end_of_lines(text)
-    if text.count(b'"', 0, end) % 2 == 0:
+    if b'"' not in text or text.count(b'"', 0, end) % 2 == 0:
         return end
     content = np.frombuffer(text, np.uint8, end)
     # Sums of bytes wrap at 256, which is even: their last bit is the number's.
