@@ -65,6 +65,8 @@ class Challenger:
     def look_after(self) -> None:
         """Start the process if there is none, and end one that stands still."""
         now = time.monotonic()
+        if not self.ring.unread_bytes:
+            self.ring.give_back()
         if self._process is not None and self._process.poll() is None:
             if not self.ring.unread_bytes or self.ring.read != self._read:
                 self._read, self._read_at = self.ring.read, now

@@ -23,7 +23,7 @@ from server.log.line import LineMaker
 from server.log.mask import Masking
 from server.log.masked import read_key
 from server.log.observer_process import ObserverProcess
-from server.log.ring import ADMITTED, CLOSED, OPENED, SPAN, LoggedResponse
+from server.log.ring import ADMITTED, CLOSED, FREE_BYTES, OPENED, SPAN, LoggedResponse
 from server.log.rotation import RetentionPolicy
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.shared import SharedMetrics, WorkerMetrics
@@ -110,6 +110,7 @@ class PredictionLog:
         self.spans = Spans(self._put, SPAN, metrics.span_dropped, tracing.share) if tracing else None
         self._unsaid: list[tuple[int, int]] = []
         self._started = False
+        self._head = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def register(self, bundle: Bundle, name: str) -> InstanceLog:
@@ -209,9 +210,17 @@ class PredictionLog:
     def _event(self, kind: int, instance: int, lines: int = 0, dropped: int = 0) -> bool:
         return self._put(instance, lines, dropped, os.getpid(), 0.0, b"", b"", b"", kind)
 
+    def _give_back(self) -> None:
+        """Let go of the ring's memory that a burst took, a part at a time, once few answers come."""
+        ring = self._shared.channel.rings[self._slot]
+        head, self._head = self._head, ring.head
+        if self._head - head < FREE_BYTES:
+            ring.give_back()
+
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             self._say_again()
+            self._give_back()
             if self._owns:
                 self._shared.observer.look_after()
         except Exception:

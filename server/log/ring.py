@@ -33,8 +33,10 @@ OPENED, ADMITTED, CLOSED = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 ROWS = 0xFFFFFFFC
 #: The text of a span, which is no line and belongs to no instance.
 SPAN = 0xFFFFFFFB
-#: What was read is given back, and its memory with it, in pieces of so much.
-RELEASE_BYTES = 2**20
+#: What was read may be written over in pieces of so much.
+FREE_BYTES = 2**20
+#: Memory that is given back in one go: a millisecond.
+GIVE_BACK_BYTES = 4 * FREE_BYTES
 _MEMBARRIER, _MEMBARRIER_GLOBAL = {"aarch64": 283}.get(platform.machine(), 324), 1
 _STORES_IN_ORDER = platform.machine() in ("x86_64", "AMD64", "i686")
 
@@ -122,6 +124,7 @@ class Ring:
         self._memory = memory
         self._index = memoryview(memory)[:PAGE_BYTES].cast("Q")
         self.capacity = len(memory) - PAGE_BYTES
+        self._given = 0  # what is free has no memory up to here
 
     # The writer
 
@@ -180,6 +183,25 @@ class Ring:
             return True
 
         return put
+
+    def give_back(self) -> None:
+        """Give the kernel the memory of a part that is free; for the writer, between records, when few come.
+
+        Never of what comes soon: a page that is had anew costs a tenth of what a response does.
+        """
+        index = self._index
+        start = max(index[_HEAD], self._given)
+        start += -start % PAGE_BYTES
+        end = min(start + GIVE_BACK_BYTES, index[_FREE] + self.capacity)
+        end -= end % PAGE_BYTES
+        while start < end:
+            at = start % self.capacity
+            size = min(end - start, self.capacity - at)
+            try:
+                self._memory.madvise(mmap.MADV_REMOVE, PAGE_BYTES + at, size)
+            except OSError:
+                break  # the memory stays with the ring
+            start = self._given = start + size
 
     # The reader
 
@@ -261,25 +283,12 @@ class Ring:
         index = self._index
         index[_READ], index[_LINES] = read, lines
         index[_INTENT] = 0
-        if read - index[_FREE] >= min(RELEASE_BYTES, self.capacity // 4):
-            self._release(index[_FREE], read)
+        if read - index[_FREE] >= min(FREE_BYTES, self.capacity // 4):
+            index[_FREE] = read
 
     def forget_intent(self) -> None:
         """Nothing of what was intended was appended."""
         self._index[_INTENT] = 0
-
-    def _release(self, free: int, read: int) -> None:
-        # The pages go back to the kernel before the writer may have them again.
-        first, last = free % self.capacity, read % self.capacity
-        parts = [(first, last)] if first < last else [(first, self.capacity), (0, last)]
-        for start, end in parts:
-            start, end = -(-start // PAGE_BYTES) * PAGE_BYTES, end // PAGE_BYTES * PAGE_BYTES
-            if start < end:
-                try:
-                    self._memory.madvise(mmap.MADV_REMOVE, PAGE_BYTES + start, end - start)
-                except OSError:
-                    break  # the memory stays with the ring
-        self._index[_FREE] = read
 
     # Anybody
 
@@ -305,6 +314,11 @@ class Ring:
     def beat_ns(self) -> int:
         """When the reader lived last, by `perf_counter_ns`; 0 before it ever did."""
         return self._index[_BEAT_NS]
+
+    @property
+    def head(self) -> int:
+        """The position up to which it was written."""
+        return self._index[_HEAD]
 
     @property
     def read(self) -> int:

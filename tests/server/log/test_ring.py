@@ -183,16 +183,26 @@ def _write_for_ever(ring: Ring) -> None:
             number += 1
 
 
-def test_memory_of_what_was_read_goes_back() -> None:
+def test_memory_of_what_was_read_goes_back_once_the_writer_says_so() -> None:
     shared = os.memfd_create("ring")
     os.ftruncate(shared, ring_bytes(8 * 2**20))
     ring = Ring(mmap.mmap(shared, 0))
     put = ring.writer()
-    for _ in range(16):
-        for number in range(1000):
-            assert put(*answer(number, 1000))
-        read_all(ring, 2**18)
-    assert os.fstat(shared).st_blocks * 512 < 3 * 2**20
+    number = 0
+    for _ in range(3):
+        for _ in range(20):
+            for _ in range(1000):
+                assert put(*answer(number, 1000))
+                number += 1
+            assert len(read_all(ring, 2**18)) == 1000
+        assert os.fstat(shared).st_blocks * 512 > 7 * 2**20  # it was gone round
+        waiting = [answer(number + more, 1000) for more in range(1000)]
+        assert all(put(*each) for each in waiting)
+        for _ in range(3):
+            ring.give_back()
+        assert os.fstat(shared).st_blocks * 512 < 4 * 2**20
+        assert numbers(read_all(ring, 2**18)) == list(range(number, number + 1000))
+        number += 1000
     os.close(shared)
 
 
@@ -217,7 +227,8 @@ class RingMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.memory = memory()
-        self.put, self.reader = Ring(self.memory).writer(), Ring(self.memory)
+        self.writer, self.reader = Ring(self.memory), Ring(self.memory)
+        self.put = self.writer.writer()
         self.waiting: list[tuple[int, bytes]] = []
         self.number = 0
 
@@ -257,7 +268,13 @@ class RingMachine(RuleBasedStateMachine):
             position = self.memory[:8]
             size = struct.calcsize("=IIIQqqQd") + len(left)
             self.memory[:8] = struct.pack("@Q", struct.unpack("@Q", position)[0] - size)
-        self.put = Ring(self.memory).writer()
+        self.writer = Ring(self.memory)
+        self.put = self.writer.writer()
+
+    @rule()
+    def writer_gives_memory_back(self) -> None:
+        """What was not read stays."""
+        self.writer.give_back()
 
     @invariant()
     def nothing_waits_unseen(self) -> None:
