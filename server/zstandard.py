@@ -7,4 +7,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ["zstd"]
+__all__ = ["BEGINNINGS", "zstd"]
+
+#: What packed bytes begin with: a frame, or one to be skipped, which pzstd writes before each.
+BEGINNINGS = (b"\x28\xb5\x2f\xfd", *(bytes([number]) + b"\x2a\x4d\x18" for number in range(0x50, 0x60)))

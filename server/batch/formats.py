@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from server.errors import BatchRefused
 from server.tables.encodings import UTF8
-from server.zstandard import zstd
+from server.zstandard import BEGINNINGS, zstd
 
 CSV, LINES, PARQUET, ARROW, EXCEL = ".csv", ".jsonl", ".parquet", ".arrow", ".xlsx"
 ENDINGS = {
@@ -35,7 +35,7 @@ TEXTS = (CSV, LINES)
 #: What a file begins with, whatever it is called.
 _MAGIC = {
     b"\x1f\x8b": GZIP,
-    b"\x28\xb5\x2f\xfd": ZSTANDARD,
+    **dict.fromkeys(BEGINNINGS, ZSTANDARD),
     b"BZh91AY&SY": BZIP2,
     b"\xfd7zXZ\0": XZ,
     b"PAR1": PARQUET,

@@ -228,7 +228,7 @@ class Ring:
                 continue
             if at + size > len(chunk):
                 chunk, start, at = self._copied(read, read + size), read, 0
-            if CLOSED <= kind <= OPENED:
+            if kind >= CLOSED:
                 if groups or spans:
                     break
                 return Taken([], Event(kind, of, number, began, ended), read + size)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from server.errors import HotrowError
+from server.zstandard import BEGINNINGS
 
 UTF8, CP1252 = "utf-8", "cp1252"
 #: Byte order marks, the longer first: that of UTF-16 begins one of UTF-32.
@@ -25,7 +26,7 @@ _NO_TEXT = {
     b"\x1f\x8b": ("what gzip packed", _UNPACK),
     b"BZh91AY&SY": ("what bzip2 packed", _UNPACK),
     b"\xfd7zXZ\0": ("what xz packed", _UNPACK),
-    b"\x28\xb5\x2f\xfd": ("what zstd packed", _UNPACK),
+    **dict.fromkeys(BEGINNINGS, ("what zstd packed", _UNPACK)),
     b"7z\xbc\xaf": ("a 7z archive", _UNPACK),
     b"PK\x03\x04": ("a zip archive or a workbook", _UNPACK),
     b"\xd0\xcf\x11\xe0": ("a workbook of old Excel", "save it as .xlsx or CSV"),

@@ -190,6 +190,7 @@ FORMS: dict[str, Callable[[Path], None]] = {
     "gzip": packed(".gz", gzip.compress),
     "gzip without the ending": packed("", gzip.compress),
     "zstd": packed(".zst", lambda content: zstd.compress(content[:60]) + zstd.compress(content[60:])),
+    "pzstd": packed(".zst", lambda content: b"\x50\x2a\x4d\x18\x04\0\0\0size" + zstd.compress(content)),
     "bzip2": packed(".bz2", bz2.compress),
     "xz": packed(".xz", lzma.compress),
     "one archive": one_archive,

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import listed
-from server.zstandard import zstd
+from server.zstandard import BEGINNINGS, zstd
 from train.errors import DataError
 
 MENDING = "download it again from the competition's page"
 #: What stands at a file's beginning says what it is; its ending may say something else.
-_ZIP, _GZIP, _BZIP2, _XZ, _ZSTD = b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
+_ZIP, _GZIP, _BZIP2, _XZ = b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"
 _ENDINGS = ("", ".zip", ".gz", ".zst", ".bz2", ".xz")
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -141,7 +141,7 @@ def _layer(where: str, content: bytes, name: str, *, zipped: bool) -> bytes | No
         return bz2.decompress(content)
     if content.startswith(_XZ):
         return lzma.decompress(content)
-    return _zstd(content) if content.startswith(_ZSTD) else None
+    return _zstd(content) if content.startswith(BEGINNINGS) else None
 
 
 def _zstd(content: bytes) -> bytes:

@@ -436,6 +436,7 @@ FILES: list[tuple[str, str, bytes]] = [
     ("CSV alone in a zip archive", "in.zip", zipped(rows=CSV)),
     ("zip archive of two files", "in.zip", zipped(rows=CSV, more=CSV)),
     ("CSV, Zstandard", "in.csv.zst", zstd.compress(CSV)),
+    ("CSV, Zstandard of pzstd", "in.csv.zst", b"\x50\x2a\x4d\x18\x04\0\0\0size" + zstd.compress(CSV)),
     ("CSV, gzip, cut short", "in.csv.gz", gzip.compress(CSV)[:-9]),
     ("JSON Lines", "in.jsonl", LINES),
     ("JSON Lines, a row without a member of the model", "in.jsonl", LINES + b'{"a": 1}\n'),
