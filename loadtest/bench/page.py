@@ -17,8 +17,9 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import numpy as np
 from loadtest.bench.batch import write_rows
 from loadtest.harness.bodies import golden_bodies, wrk_script
 from loadtest.harness.closed_loop import drive
+from loadtest.harness.meanwhile import meanwhile
 from loadtest.harness.subject import LoadTestError, Subject, free_port, python, running
 from server.model.bundle import Bundle
 
@@ -147,15 +149,11 @@ def half_load(subject: Subject, script: Path, rate: float) -> Iterator[list[floa
         had[0] = float(found[1])
 
 
-def latencies(url: str, body: bytes, meanwhile: Any) -> str:
+def latencies(url: str, body: bytes, act: Callable[[], object]) -> str:
     """Percentiles of `/predict`, from the intended time of each request, while something goes on."""
     found: list[float] = []
-    ended = threading.Event()
-    probe = threading.Thread(target=_probe, args=(url, body, found, ended))
-    probe.start()
-    meanwhile()
-    ended.set()
-    probe.join()
+    with meanwhile(partial(_probe, url, body, found)):
+        act()
     p50, p99, most = np.percentile(found, (50, 99, 100)) * 1000
     return f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, longest {most:.1f} ms, of {len(found):,}"
 

@@ -20,6 +20,7 @@ from loadtest.faults.scene import Scene, Served, needs_tool
 from loadtest.harness.bodies import paced, wrk_script
 from loadtest.harness.closed_loop import read_latencies, read_wrk, wrk
 from loadtest.harness.http_bytes import address, exchange, get, post
+from loadtest.harness.meanwhile import meanwhile
 from loadtest.harness.recording_client import Load
 from loadtest.harness.request_records import reconcile
 from loadtest.harness.subject import LoadTestError, Subject, free_port, observer_of, python, running
@@ -154,12 +155,10 @@ def _repeated(url: str, request: bytes) -> AbstractContextManager[None]:
     return _at_a_rate(lambda _: exchange(url, request), 1)
 
 
-@contextmanager
-def _at_a_rate(act: Callable[[int], object], per_second: float) -> Iterator[None]:
+def _at_a_rate(act: Callable[[int], object], per_second: float) -> AbstractContextManager[None]:
     """Act in a thread that nobody else waits for, with 0, 1, 2, … in turn."""
-    stopping = threading.Event()
 
-    def work() -> None:
+    def work(stopping: threading.Event) -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         due = time.monotonic()
         for turn in itertools.count():
@@ -168,13 +167,7 @@ def _at_a_rate(act: Callable[[int], object], per_second: float) -> Iterator[None
             if stopping.wait(max(0.0, due - time.monotonic())):
                 return
 
-    working = threading.Thread(target=work)
-    working.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        working.join()
+    return meanwhile(work)
 
 
 def _close(connections: Iterable[socket.socket]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served
 from loadtest.harness.http_bytes import address, exchange, get
+from loadtest.harness.meanwhile import meanwhile
 from loadtest.harness.watch import Watch
 from loadtest.harness.worst_requests import ONE, WORKER_MB, Worst, worst_requests
 
@@ -49,9 +50,8 @@ def _one(served: Served, worst: Worst, outcome: FaultOutcome) -> None:
 def _waits(url: str) -> Iterator[list[float]]:
     """The seconds that `/livez` takes, asked again and again on one connection."""
     waits = [0.0]
-    stopping = threading.Event()
 
-    def ask() -> None:
+    def ask(stopping: threading.Event) -> None:
         with socket.create_connection(address(url), 60.0) as connection:
             while not stopping.wait(0.002):
                 began = time.perf_counter()
@@ -59,13 +59,8 @@ def _waits(url: str) -> Iterator[list[float]]:
                 connection.recv(65_536)
                 waits.append(time.perf_counter() - began)
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
+    with meanwhile(ask):
         yield waits
-    finally:
-        stopping.set()
-        asking.join()
 
 
 def from_many(scene: Scene, outcome: FaultOutcome) -> None:
