@@ -45,7 +45,7 @@ def beside(scene: Scene, outcome: FaultOutcome) -> None:
         script = served.logs.parent / "post.lua"
         wrk_script([row.request.partition(b"\r\n\r\n")[2] for row in scene.rows[:500]], script)
         paced(script, PAUSE_MS)
-        for name, disturbance in _disturbances(served).items():
+        for name, disturbance in scene.chosen(_disturbances(served)).items():
             _judge(scene, outcome, served, script, name, disturbance)
 
 

@@ -21,6 +21,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("faults", nargs="*", metavar="FAULT", help="F1, F2, …: these alone [all]")
     parser.add_argument("--short", action="store_true", help="few repetitions of each")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="WORDS",
+        help="of F29, F30 and F31 the parts whose name has these words; no results are written",
+    )
     parser.add_argument("--fuzz-seconds", type=int, default=0, metavar="S", help="of Atheris in F20 [0]")
     add_results(parser)
 
@@ -34,6 +40,7 @@ def main(options: argparse.Namespace) -> int:
         options.results,
         short=options.short,
         fuzz_seconds=options.fuzz_seconds,
+        only=options.only,
     )
 
 

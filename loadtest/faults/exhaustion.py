@@ -49,7 +49,7 @@ def exhausted(scene: Scene, outcome: FaultOutcome) -> None:
             before_mb, before_files = served.rss_mb(), served.files()
             with Load(served.url, scene.rows, rate=200.0, timeout=10.0) as clients:
                 clients.wait_for(200)
-                for what, shortage in shortages.items():
+                for what, shortage in scene.chosen(shortages).items():
                     _again_and_again(scene, outcome, served, what, shortage)
             with suppress(LoadTestError):  # the server sees a moment later that clients have gone
                 wait_until(lambda: served.files() <= before_files, "the descriptors back", 10.0)

@@ -42,22 +42,28 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def run(
-    faults: Sequence[Fault], bundle: Bundle, file: Path, *, short: bool = False, fuzz_seconds: int = 0
+    faults: Sequence[Fault],
+    bundle: Bundle,
+    file: Path,
+    *,
+    short: bool = False,
+    fuzz_seconds: int = 0,
+    only: str = "",
 ) -> int:
-    """Run faults one after another, and write each outcome as it comes."""
+    """Run faults one after another, and write each outcome as it comes, unless it is of a part `only`."""
     rows = reference_rows([bundle], 2000)
     results, counts = report.read(file), dict.fromkeys((report.PASSED, report.FAILED, report.SKIPPED), 0)
     for fault in faults:
         console.print(f"[bold]{fault.key}[/bold] {fault.title}: {fault.how}", soft_wrap=True)
         with tempfile.TemporaryDirectory(prefix="hotrow-fault-") as folder:
-            result = inject(fault, Scene(bundle, rows, Path(folder), short, fuzz_seconds))
-        results[fault.key] = result
-        report.write(results, file)
+            result = inject(fault, Scene(bundle, rows, Path(folder), short, fuzz_seconds, only))
+        if not only:
+            results[fault.key] = result
+            report.write(results, file)
         counts[result["state"]] += 1
         _print(result)
-    console.print(
-        ", ".join(f"{count} {state}" for state, count in counts.items()) + f". {file.with_suffix('.md')}"
-    )
+    written = "" if only else f" {file.with_suffix('.md')}"
+    console.print(", ".join(f"{count} {state}" for state, count in counts.items()) + f".{written}")
     return 1 if counts[report.FAILED] else 0
 
 
@@ -88,6 +94,8 @@ def _print(result: report.Result) -> None:
         + ("" if result["recover_seconds"] is None else f", recovered in {result['recover_seconds']:g} s"),
         soft_wrap=True,
     )
+    for name, figure in result["figures"].items():
+        console.print(f"    {name}: {figure}", soft_wrap=True)
     for check in result["checks"]:
         if not check["holds"]:
             console.print(

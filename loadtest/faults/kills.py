@@ -3,56 +3,60 @@
 import os
 import signal
 import time
+from functools import partial
 
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
-from loadtest.harness.request_records import RequestRecords, reconcile
+from loadtest.harness.request_records import reconcile
 from loadtest.harness.subject import has_ended, observer_of, workers_of
 
 #: Of what is killed at once with the memory that records lie in, answers so old have their line.
 LAST_SECONDS = 0.1
 #: While a successor waits for its start, up to 8 s, the queue of 16 MiB must hold what is answered.
 PAUSE_SECONDS = 0.004
+#: A writer that is killed again and again is started ever later, on a fresh server at once.
+KILLS_EACH = 5
 WORKER, OBSERVER, BOTH = "a worker", "the observer", "both at once"
 
 
 def kills(scene: Scene, outcome: FaultOutcome) -> None:
     """F30: kill each, and both, 50 times under load, with one worker and with two."""
-    for what in (WORKER, OBSERVER, BOTH):
-        _of_two_workers(scene, outcome, what)
-    _of_one_worker(scene, outcome, OBSERVER)
-    for what in (WORKER, BOTH):
-        _of_the_only_process(scene, outcome, what)
+    ways = {
+        "2 workers, a worker": partial(_of_a_server, workers=2, what=WORKER),
+        "2 workers, the observer": partial(_of_a_server, workers=2, what=OBSERVER),
+        "2 workers, both at once": partial(_of_a_server, workers=2, what=BOTH),
+        "1 worker, the observer": partial(_of_a_server, workers=1, what=OBSERVER),
+        "1 worker, a worker": partial(_of_the_only_process, what=WORKER),
+        "1 worker, both at once": partial(_of_the_only_process, what=BOTH),
+    }
+    for name, way in scene.chosen(ways).items():
+        way(scene, outcome, name)
     outcome.expect_none("responses or lines wrong", outcome.wrong)
     outcome.expect_none("lines twice", outcome.duplicate)
 
 
-def _of_two_workers(scene: Scene, outcome: FaultOutcome, what: str) -> None:
-    """The parent keeps the memory: nothing is lost, whatever is killed."""
-    with scene.serve("--workers", "2") as served:
-        wait_for_instances(served.url, scene.rows[0].request, 2)
-        with Load(served.url, scene.rows, clients=4, pause=PAUSE_SECONDS) as clients:
-            for i in range(scene.times(50, 2)):
-                wait_until(lambda: len(workers_of(served.pid)) == 2, "two workers", 60.0)
-                _kill(served, what, i)
-                clients.wait_for(clients.records.ok + 200, 60.0)
-        _end(served)
-    _hold(outcome, served, clients.records, f"2 workers, {what}")
+def _of_a_server(scene: Scene, outcome: FaultOutcome, name: str, *, workers: int, what: str) -> None:
+    """Who started them keeps the memory, and starts them again: nothing is lost, whatever is killed."""
+    lost, each = 0, scene.times(KILLS_EACH, 2)
+    for _ in range(scene.times(50, 2) // each):
+        with scene.serve("--workers", str(workers)) as served:
+            wait_for_instances(served.url, scene.rows[0].request, workers)
+            with Load(served.url, scene.rows, clients=4, pause=PAUSE_SECONDS) as clients:
+                for turn in range(each):
+                    wait_until(lambda: len(served.workers()) == workers, "all workers", 60.0)
+                    _kill(served, what, turn)
+                    clients.wait_for(clients.records.ok + 200, 60.0)
+            served.subject.process.terminate()
+            served.subject.process.wait(60)
+        found = reconcile(clients.records, served.logs)
+        outcome.add(clients.records, found)
+        lost += len(found.lost)
+    _hold(outcome, name, lost)
 
 
-def _of_one_worker(scene: Scene, outcome: FaultOutcome, what: str) -> None:
-    with scene.serve() as served, Load(served.url, scene.rows, clients=4, pause=PAUSE_SECONDS) as clients:
-        for _ in range(scene.times(50, 2)):
-            _kill(served, what, 0)
-            clients.wait_for(clients.records.ok + 200, 60.0)
-        clients.stop()
-        _end(served)
-    _hold(outcome, served, clients.records, f"1 worker, {what}")
-
-
-def _of_the_only_process(scene: Scene, outcome: FaultOutcome, what: str) -> None:
+def _of_the_only_process(scene: Scene, outcome: FaultOutcome, name: str, *, what: str) -> None:
     """The server is that worker: it ends, and what writes the log goes on, if it is let."""
     lost, late = 0, 0
     for _ in range(scene.times(50, 1)):
@@ -80,13 +84,12 @@ def _of_the_only_process(scene: Scene, outcome: FaultOutcome, what: str) -> None
         lost += len(found.lost)
         responses = clients.records.responses
         late += sum(responses[identifier].when < killed - LAST_SECONDS for identifier in found.lost)
-    words = f"1 worker, {what}"
-    outcome.figures[f"lost, {words}"] = str(lost)
     if what == BOTH:
-        outcome.expect(f"lines of all responses but of the last 0.1 s ({words})", not late, late, timed=True)
+        outcome.figures[f"lost, {name}"] = f"{lost:,}"
+        outcome.expect(f"lines of all responses but of the last 0.1 s ({name})", not late, late, timed=True)
     else:
         outcome.lost += lost
-        outcome.expect_none(f"responses without a line ({words})", lost)
+        _hold(outcome, name, lost)
 
 
 def _line_bytes(served: Served) -> int:
@@ -116,13 +119,6 @@ def _kill(served: Served, what: str, turn: int) -> None:
     wait_until(lambda: _line_bytes(served) > written, "lines of the successor", 60.0)
 
 
-def _end(served: Served) -> None:
-    served.subject.process.terminate()
-    served.subject.process.wait(60)
-
-
-def _hold(outcome: FaultOutcome, served: Served, records: RequestRecords, way: str) -> None:
-    found = reconcile(records, served.logs)
-    outcome.add(records, found)
-    outcome.figures[f"lost, {way}"] = str(len(found.lost))
-    outcome.expect_none(f"responses without a line ({way})", len(found.lost))
+def _hold(outcome: FaultOutcome, name: str, lost: int) -> None:
+    outcome.figures[f"lost, {name}"] = str(lost)
+    outcome.expect_none(f"responses without a line ({name})", lost)

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import orjson
 
 from loadtest.harness.reference_rows import ReferenceRow
-from loadtest.harness.subject import Subject, cpu_seconds, family, resident_bytes, workers_of
+from loadtest.harness.subject import LoadTestError, Subject, cpu_seconds, family, resident_bytes, workers_of
 from loadtest.harness.target import started
 from server.log.journal import JOURNAL_SUFFIX
 from server.model.bundle import Bundle
+
+Part = TypeVar("Part")
 
 
 class FaultSkipped(Exception):  # named for what happened
@@ -68,18 +70,29 @@ class Served(NamedTuple):
 
 @dataclass
 class Scene:
-    """What every fault is given. `short` asks for few repetitions, `fuzz_seconds` for Atheris."""
+    """What every fault is given. `short` asks for few repetitions, `fuzz_seconds` for Atheris.
+
+    `only` asks of a fault of several parts for those whose name has it.
+    """
 
     bundle: Bundle
     rows: list[ReferenceRow]
     folder: Path
     short: bool = False
     fuzz_seconds: int = 0
+    only: str = ""
     _numbers: Iterator[int] = field(default_factory=count)
 
     def times(self, full: int, short: int) -> int:
         """How often to repeat something."""
         return short if self.short else full
+
+    def chosen(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
+        """The parts of a fault, by name, that are asked for; raises `LoadTestError` if there are none."""
+        chosen = {name: part for name, part in parts.items() if self.only in name}
+        if not chosen:
+            raise LoadTestError(f"expected --only to be part of one of: {'; '.join(parts)}; got {self.only}")
+        return chosen
 
     def new_folder(self) -> Path:
         """An empty folder."""

@@ -12,6 +12,7 @@ from loadtest.faults.plan import PLAN
 from loadtest.faults.scene import FaultSkipped, Scene
 from loadtest.harness.reference_rows import ReferenceRow, reference_rows
 from loadtest.harness.request_records import WRONG, RequestRecords, reconcile
+from loadtest.harness.subject import LoadTestError
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT
 
@@ -43,6 +44,16 @@ def test_every_fault_is_in_the_document() -> None:
     document = Path("docs/reliability.md").read_text()
     for fault in PLAN:
         assert re.search(rf"^\| {fault.key} \|", document, re.MULTILINE), fault.key
+
+
+def test_parts_of_a_fault_are_chosen_by_words_of_their_names(
+    rows: list[ReferenceRow], tmp_path: Path
+) -> None:
+    parts = {"1 worker, both": 1, "2 workers, both": 2, "2 workers, the observer": 3}
+    chosen = [Scene(Bundle.load(CREDIT), rows, tmp_path, only=only).chosen(parts) for only in ("", "both")]
+    assert [list(each.values()) for each in chosen] == [[1, 2, 3], [1, 2]]
+    with pytest.raises(LoadTestError, match="expected --only to be part of one of: 1 worker, both; 2 work"):
+        Scene(Bundle.load(CREDIT), rows, tmp_path, only="three").chosen(parts)
 
 
 def answer(row: ReferenceRow, number: int, **changes: object) -> bytes:
