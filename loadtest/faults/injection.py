@@ -17,7 +17,7 @@ from server.cli import output_file
 from server.errors import HotrowError
 from server.model.bundle import Bundle
 
-RESULTS = Path("docs/generated/faults.json")
+RESULTS = Path("docs/generated/faults.md")
 
 
 class Fault(NamedTuple):
@@ -37,7 +37,7 @@ def add_results(parser: argparse.ArgumentParser) -> None:
         type=output_file,
         default=str(RESULTS),
         metavar="FILE",
-        help=f"a JSON file, and a page beside it [{RESULTS}]",
+        help=f"the page that they are written to [{RESULTS}]",
     )
 
 
@@ -52,17 +52,17 @@ def run(
 ) -> int:
     """Run faults one after another, and write each outcome as it comes, unless it is of a part `only`."""
     rows = reference_rows([bundle], 2000)
-    results, counts = report.read(file), dict.fromkeys((report.PASSED, report.FAILED, report.SKIPPED), 0)
+    page, counts = report.read(file), dict.fromkeys((report.PASSED, report.FAILED, report.SKIPPED), 0)
     for fault in faults:
         console.print(f"[bold]{fault.key}[/bold] {fault.title}: {fault.how}", soft_wrap=True)
         with tempfile.TemporaryDirectory(prefix="hotrow-fault-") as folder:
             result = inject(fault, Scene(bundle, rows, Path(folder), short, fuzz_seconds, only))
         if not only:
-            results[fault.key] = result
-            report.write(results, file)
+            page[fault.key] = report.text_of(fault.key, result)
+            report.write(page, file)
         counts[result["state"]] += 1
         _print(result)
-    written = "" if only else f" {file.with_suffix('.md')}"
+    written = "" if only else f" {file}"
     console.print(", ".join(f"{count} {state}" for state, count in counts.items()) + f".{written}")
     return 1 if counts[report.FAILED] else 0
 

@@ -1,15 +1,13 @@
-"""The results file: the last outcome of every fault, with its date and machine."""
+"""The page of results: the last outcome of every fault, with its date and machine."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import orjson
+from typing import Any, NamedTuple, TypeAlias
 
 from loadtest.faults.outcome import FaultOutcome
 
-#: One fault's part of the results file.
+#: What became of one fault.
 Result: TypeAlias = dict[str, Any]
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
@@ -18,13 +16,25 @@ INTRODUCTION = """# Faults
 Written by `make faults`, `make fuzz` and `make soak`: the last run of each fault of the plan in
 [reliability.md](../reliability.md), which says how each is done and what it must reach. *Lost* are answers
 without a line in the log, *wrong* are answers or lines that differ from the trained model's score by a bit.
+
+| | fault | date | | sent | ok | shed | failed | lost | twice | wrong | recovered |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
+#: What a section of the page begins with; its key and a colon follow.
+_SECTION = "\n## "
+
+
+class FaultText(NamedTuple):
+    """One fault on the page: its row of the table, and its section."""
+
+    row: str
+    section: str
 
 
 def entry(
     outcome: FaultOutcome, title: str, seconds: float, machine: str, *, short: bool, skipped: str = ""
 ) -> Result:
-    """One fault's part of the results."""
+    """What became of one fault, with its date and machine."""
     state = SKIPPED if skipped else FAILED if outcome.broken else PASSED
     return {
         "title": title,
@@ -38,32 +48,25 @@ def entry(
     }
 
 
-def read(file: Path) -> dict[str, Any]:
-    """The results there are; none if there is no file."""
-    if not file.exists():
-        return {}
-    results: dict[str, Any] = orjson.loads(file.read_bytes())
-    return results
+def read(file: Path) -> dict[str, FaultText]:
+    """The faults of a page, by key; none if there is no file."""
+    table, *sections = file.read_text().split(_SECTION) if file.exists() else [""]
+    rows = {line.split()[1]: line for line in table.splitlines() if line.startswith("| F")}
+    keys = [section.partition(":")[0] for section in sections]
+    return {key: FaultText(rows[key], section) for key, section in zip(keys, sections, strict=True)}
 
 
-def write(results: Mapping[str, Any], file: Path) -> None:
-    """Write the results as JSON, and as a page of the same name."""
-    ordered = dict(sorted(results.items(), key=lambda item: int(item[0][1:])))
+def write(faults: Mapping[str, FaultText], file: Path) -> None:
+    """Write the page, in the order of the keys' numbers."""
+    ordered = [text for _, text in sorted(faults.items(), key=lambda item: int(item[0][1:]))]
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(orjson.dumps(ordered, option=orjson.OPT_INDENT_2) + b"\n")
-    file.with_suffix(".md").write_text(_page(ordered))
+    rows = "".join(f"{text.row}\n" for text in ordered)
+    file.write_text(INTRODUCTION + rows + "".join(_SECTION + text.section for text in ordered))
 
 
-def _page(results: Mapping[str, Any]) -> str:
-    lines = [
-        INTRODUCTION,
-        "| | fault | date | | sent | ok | shed | failed | lost | twice | wrong | recovered |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(_row(key, result) for key, result in results.items()),
-        "",
-        *(line for key, result in results.items() for line in _details(key, result)),
-    ]
-    return "\n".join(lines)
+def text_of(key: str, result: Mapping[str, Any]) -> FaultText:
+    """A fault as the page has it."""
+    return FaultText(_row(key, result), "\n".join(_details(key, result)))
 
 
 def _row(key: str, result: Mapping[str, Any]) -> str:
@@ -80,7 +83,7 @@ def _row(key: str, result: Mapping[str, Any]) -> str:
 
 
 def _details(key: str, result: Mapping[str, Any]) -> list[str]:
-    lines = [f"## {key}: {result['title']}", ""]
+    lines = [f"{key}: {result['title']}", ""]
     if result["state"] == SKIPPED:
         lines += [f"Skipped on {result['date']}: {result['reason']}.", ""]
         return lines

@@ -97,18 +97,29 @@ def test_reconciliation_finds_lost_double_wrong_and_half_lines(
 
 
 def test_results_keep_the_last_run_of_each_fault(tmp_path: Path) -> None:
-    file = tmp_path / "faults.json"
+    file = tmp_path / "faults.md"
     good, bad = FaultOutcome(sent=3, ok=3), FaultOutcome(sent=3, ok=2)
     good.expect("0 lost", True, 0)
     bad.expect_at_most("memory", 60.0, 50.0, "MB")
-    report.write({"F2": report.entry(bad, "stops", 1.0, "a machine", short=False)}, file)
-    results = report.read(file)
-    assert results["F2"]["state"] == "failed"
-    results["F10"] = report.entry(good, "junk", 1.0, "a machine", short=True)
-    results["F9"] = report.entry(FaultOutcome(), "disk", 1.0, "a machine", short=False, skipped="no strace")
-    report.write(results, file)
+    stops = report.entry(bad, "stops", 1.0, "a machine", short=False)
+    assert stops["state"] == "failed"
+    report.write({"F2": report.text_of("F2", stops)}, file)
+    faults = report.read(file)
+    junk = report.entry(good, "junk", 1.0, "a machine", short=True)
+    disk = report.entry(FaultOutcome(), "disk", 1.0, "a machine", short=False, skipped="no strace")
+    faults |= {key: report.text_of(key, result) for key, result in (("F10", junk), ("F9", disk))}
+    report.write(faults, file)
     assert list(report.read(file)) == ["F2", "F9", "F10"]
-    page = file.with_suffix(".md").read_text()
+    page = file.read_text()
     assert "- memory at most 50 MB: 60 MB, **not reached**" in page
     assert "passed (short)" in page
     assert "no strace" in page
+    again = report.entry(bad, "stops", 1.0, "another machine", short=False)
+    report.write(report.read(file) | {"F2": report.text_of("F2", again)}, file)
+    assert file.read_text() == page.replace("a machine", "another machine", 1)
+
+
+def test_committed_page_of_faults_is_read_and_written_alike(tmp_path: Path) -> None:
+    committed = Path("docs/generated/faults.md")
+    report.write(report.read(committed), tmp_path / "faults.md")
+    assert (tmp_path / "faults.md").read_bytes() == committed.read_bytes()
