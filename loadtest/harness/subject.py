@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from server.errors import HotrowError
+from server.process.age import age_seconds
 
 START_SECONDS = 180.0
 
@@ -96,7 +97,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
 def _is_worker(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         # Between its fork and its exec an observer looks like a worker.
-        time.sleep(max(0.0, YOUNG_SECONDS - (time.time() - process.create_time())))
+        time.sleep(max(0.0, YOUNG_SECONDS - age_seconds(process)))
         return process.status() != psutil.STATUS_ZOMBIE and not _is_observer(process)
     return False
 

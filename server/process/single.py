@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import psutil
 import uvicorn
 from starlette.types import ASGIApp
 
+from server.process.age import age_seconds
 from server.process.busy_poll import check_busy_poll
 from server.process.descriptors import check_descriptors
 from server.process.draining import DrainingServer
@@ -49,7 +49,7 @@ def serve(
     protocol = protocol_of(service)
 
     def accepting() -> None:
-        seconds = time.time() - psutil.Process().create_time()
+        seconds = age_seconds(psutil.Process())
         address = address_of(listener, "http" if service.tls is None else "https")
         what = names(service.bundles)
         logger.info("Serving %s at %s, ready %.1f s after the start.", what, address, seconds)
