@@ -28,15 +28,17 @@ def main() -> None:
     if name in COMMANDS:
         run(COMMANDS[name], words)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `hotrow doctor | head` is no error
-    if name == "doctor":
+    if name in OWN and {"--help", "-h"} & set(words):
+        print(f"usage: hotrow {name}{' bash | zsh | fish' if name == 'completion' else ''}\n\n{OWN[name]}")
+    elif name == "doctor":
         from hotrow.doctor import main as doctor
 
         sys.exit(doctor())
-    if name == "completion":
+    elif name == "completion":
         from hotrow.completion import main as completion
 
         sys.exit(completion(words))
-    if name in ("--version", "-V"):
+    elif name in ("--version", "-V"):
         print(installed_version())
     elif name in ("--help", "-h", "help"):
         print(usage())
@@ -56,7 +58,8 @@ def installed_version() -> str:
 def usage() -> str:
     """All commands, a line each."""
     words = {name: command.what for name, command in COMMANDS.items()} | OWN
-    lines = [f"  {name:<12}{what}" for name, what in words.items()]
+    width = max(map(len, words))
+    lines = [f"  {name:<{width}}  {what}" for name, what in words.items()]
     return "\n".join(["usage: hotrow COMMAND …", "", *lines, "", "Each says with --help what it takes."])
 
 

@@ -42,10 +42,11 @@ def _libraries(missing: list[str]) -> Iterator[str]:
 
 
 def _commands() -> Iterator[str]:
+    width = max(map(len, COMMANDS))
     for name, command in COMMANDS.items():
         missing = [library for library in command.libraries if find_spec(library) is None]
         lacks = f"MISSING {', '.join(missing)}: pip install {_hint(command.extra)}"
-        yield f"hotrow {name:<11} {lacks if missing else 'ready'}"
+        yield f"hotrow {name:<{width}} {lacks if missing else 'ready'}"
 
 
 def _machine() -> Iterator[str]:

@@ -1,14 +1,16 @@
 """The package names what requirements/ pin, and the commands what there is."""
 
 import re
+import sys
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from hotrow.__main__ import with_models
-from hotrow.commands import COMMANDS
+from hotrow.__main__ import main as hotrow
+from hotrow.__main__ import usage, with_models
+from hotrow.commands import COMMANDS, OWN
 from hotrow.doctor import SERVER
 from monitoring.__main__ import main
 
@@ -52,3 +54,17 @@ def test_words_before_the_options_are_models() -> None:
     assert with_models(["a", "b", "--port", "1"]) == ["--model", "a", "--model", "b", "--port", "1"]
     assert with_models(["--port", "1"]) == ["--port", "1"]  # models/credit is here
     assert with_models(["--model", "a"]) == ["--model", "a"]
+
+
+def test_each_command_has_a_line_of_help_of_its_own() -> None:
+    told = [line.split(maxsplit=1) for line in usage().splitlines() if line.startswith("  ")]
+    assert dict(told) == {name: command.what for name, command in COMMANDS.items()} | OWN
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_command_of_the_package_itself_says_how_it_is_used(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hotrow", name, "--help"])
+    hotrow()
+    assert capsys.readouterr().out.startswith(f"usage: hotrow {name}")
