@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import orjson
@@ -33,6 +34,7 @@ from server.batch.layout import Reading, check_writable, layout_of
 from server.batch.parquet_columns import add_columns, can_be_added_to
 from server.batch.results import Totals, described, refusal, write_report
 from server.batch.scorer import BatchScorer, OnBadRow, Output
+from server.batch.source_state import refuse_changed, state_of
 from server.batch.tables import TABLE_ROWS, table_height, table_schema
 from server.batch.unpacked import readable
 from server.batch.values import for_worksheet
@@ -40,6 +42,8 @@ from server.compiled.backend import ROW_BYTES, Name
 from server.errors import MAX_REPORTED, BadValue, BatchRefused
 from server.model.bundle import Bundle
 
+#: So much of a text is on the disk before the next is written: at the end there is little to wait for.
+_SYNCED_BYTES = 32 * 2**20
 #: A worksheet has 1,048,576 rows, the header among them (Excel specifications and limits).
 MAX_SHEET_ROWS = 1_048_575
 
@@ -71,6 +75,7 @@ class BatchJob:
         with ExitStack() as unfinished:
             unfinished.callback(self._spool.cleanup)
             self._path, self._format = readable(source, Path(self._spool.name))
+            self._state = state_of(self._path)
             self._to = self._target_format()
             where = "standard input" if source == STANDARD else str(source)
             self.layout = layout_of(self._path, self._format, bundle, self._reading, where)
@@ -119,17 +124,18 @@ class BatchJob:
         done = self._open_folder()
         totals.resumed_rows = sum(part["rows"] for part in done)
         bad: list[BadValue] = []
-        parts: list[dict[str, Any]] = []
         try:
-            for part in self._parts(done):
-                totals.rows += part["rows"]
-                totals.bad_rows += part["bad_rows"]
-                bad += [BadValue(*entry) for entry in part.pop("bad")[: MAX_REPORTED - len(bad)]]
-                if part["bad_rows"] and self._on_bad_row == "fail":
-                    raise refusal(self._bundle, str(self.source), part["bad_rows"], bad, self.layout)
-                parts.append(part)
-                advance(part["size"], part["rows"])
-            self._join(parts, totals)
+            with self._joined() as add:
+                for part in self._parts(done):
+                    totals.rows += part["rows"]
+                    totals.bad_rows += part["bad_rows"]
+                    bad += [BadValue(*entry) for entry in part.pop("bad")[: MAX_REPORTED - len(bad)]]
+                    if part["bad_rows"] and self._on_bad_row == "fail":
+                        raise refusal(self._bundle, str(self.source), part["bad_rows"], bad, self.layout)
+                    advance(part["size"], part["rows"])
+                    add(part)
+            refuse_changed(self._path, self._state, self.source)
+            self._hand_over()
         except BatchRefused:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
@@ -196,10 +202,9 @@ class BatchJob:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for parts to belong to this job."""
-        stat = self._path.stat()
         source = "-" if self.source == STANDARD else str(self.source.resolve())
         return {
-            "source": [source, stat.st_size, stat.st_mtime_ns],
+            "source": [source, self._state.size, self._state.changed_ns],
             "model": [self._bundle.label, self._bundle.digest],
             "on_bad_row": self._on_bad_row,
             "block": [BLOCK_BYTES, TABLE_ROWS],
@@ -268,20 +273,48 @@ class BatchJob:
         draft.write_bytes(content)
         draft.replace(path)
 
-    def _join(self, parts: list[dict[str, Any]], totals: Totals) -> None:
-        """Put the parts together, once all of them are there as they were written."""
-        paths = [self._part(i) for i in range(len(parts))]
-        self._check_parts(parts, paths, totals)
-        whole = self._folder / "whole"
+    @contextmanager
+    def _joined(self) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """A function that takes the parts in order: a thread puts them together while others are scored."""
+        ready: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        with ThreadPoolExecutor(1) as pool:
+            joining = pool.submit(self._join, self._whole_parts(ready))
+
+            def add(part: dict[str, Any]) -> None:
+                if joining.done():
+                    joining.result()  # raises: there is no use in scoring more
+                ready.put(part)
+
+            try:
+                yield add
+            except BaseException:
+                ready.put(None)
+                raise
+            ready.put({})
+            joining.result()
+
+    def _whole_parts(self, ready: "SimpleQueue[dict[str, Any] | None]") -> Iterator[Path]:
+        """The files of the parts that come, until an empty one ends them, each as it was written."""
+        while part := ready.get():
+            path = self._part(part["index"])
+            if not path.exists() or path.stat().st_size != part["bytes"]:
+                raise BatchRefused(
+                    f"expected the parts in {self._folder} as they were written, got others: "
+                    "run the command again, and no other on the same output"
+                )
+            yield path
+        if part is None:
+            raise _Interrupted
+
+    def _join(self, paths: Iterator[Path]) -> None:
+        """Put the parts together as they come."""
         if self._to.kind in TEXTS:
             header = self._scorer.columns() if self._to.kind == CSV else b""
-            _concatenated(paths, whole, self._mark() + header)
+            _concatenate(paths, self._whole, self._mark() + header)
         elif self._is_copied:
-            add_columns(self._path, map(pl.read_ipc, paths), whole)
+            add_columns(self._path, map(pl.read_ipc, paths), self._whole)
         else:
-            _table_of(paths, whole, self._to.kind, totals)
-        compressed(whole, self._to.compression)
-        self._hand_over(whole)
+            _write_table(list(paths), self._whole, self._to.kind)
 
     def _mark(self) -> bytes:
         """Excel tells UTF-8 by a mark: one stands where the input had one, or was no UTF-8."""
@@ -291,24 +324,23 @@ class BatchJob:
             marked = file.read(3) == b"\xef\xbb\xbf"
         return b"\xef\xbb\xbf" if marked or self.layout.encoding != "utf-8" else b""
 
-    def _check_parts(self, parts: list[dict[str, Any]], paths: list[Path], totals: Totals) -> None:
-        rows = sum(part["rows"] for part in parts)
-        sizes = [path.stat().st_size if path.exists() else -1 for path in paths]
-        if rows != totals.rows or sizes != [part["bytes"] for part in parts]:
-            raise BatchRefused(
-                f"expected the parts of {totals.rows} rows in {self._folder} as they were written, "
-                "got others: run the command again, and no other on the same output"
-            )
+    @property
+    def _whole(self) -> Path:
+        return self._folder / "whole"
 
-    def _hand_over(self, whole: Path) -> None:
-        if self.target == STANDARD:
-            with open(whole, "rb") as file:
+    def _hand_over(self) -> None:
+        compressed(self._whole, self._to.compression)
+        with open(self._whole, "rb") as file:
+            if self.target == STANDARD:
                 shutil.copyfileobj(file, sys.stdout.buffer, 2**20)
-            sys.stdout.buffer.flush()
-            return
-        with open(whole, "rb") as file:
+                sys.stdout.buffer.flush()
+                return
             os.fsync(file.fileno())
-        whole.replace(self.target)
+        self._whole.replace(self.target)
+
+
+class _Interrupted(Exception):
+    """No more parts come."""
 
 
 @contextmanager
@@ -327,26 +359,29 @@ def _lock(path: Path) -> Iterator[bool]:
                 return
 
 
-def _concatenated(paths: list[Path], whole: Path, beginning: bytes) -> None:
+def _concatenate(paths: Iterator[Path], whole: Path, beginning: bytes) -> None:
     with open(whole, "wb") as out:
         out.write(beginning)
+        synced = 0
         for path in paths:
             with open(path, "rb") as part:
                 shutil.copyfileobj(part, out, 2**20)
+            if out.tell() - synced > _SYNCED_BYTES:
+                os.fdatasync(out.fileno())
+                synced = out.tell()
 
 
-def _table_of(paths: list[Path], whole: Path, kind: str, totals: Totals) -> None:
+def _write_table(paths: list[Path], whole: Path, kind: str) -> None:
+    parts = pl.scan_ipc(paths, glob=False)
     if kind == EXCEL:
-        if totals.rows > MAX_SHEET_ROWS:
+        rows = parts.select(pl.len()).collect().item()
+        if rows > MAX_SHEET_ROWS:
             raise BatchRefused(
-                f"expected at most {MAX_SHEET_ROWS:,} rows for a worksheet, got {totals.rows:,}: "
-                "write to .parquet"
+                f"expected at most {MAX_SHEET_ROWS:,} rows for a worksheet, got {rows:,}: write to .parquet"
             )
-        table = pl.scan_ipc(paths, glob=False).collect()
-        for_worksheet(table).write_excel(whole.with_suffix(".xlsx"))
+        for_worksheet(parts.collect()).write_excel(whole.with_suffix(".xlsx"))
         whole.with_suffix(".xlsx").replace(whole)
     elif kind == PARQUET:
-        parts = pl.scan_ipc(paths, glob=False)
         parts.sink_parquet(whole, compression="zstd", compression_level=PARQUET_LEVEL)
     else:
-        pl.scan_ipc(paths, glob=False).sink_ipc(whole)
+        parts.sink_ipc(whole)

@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 import polars as pl
 
 from server.batch.formats import PARQUET_LEVEL
+from server.batch.source_state import changed
 from server.batch.thrift_compact import I64, LIST, STRUCT, Struct, Value, read_struct, written
 
 _MAGIC = b"PAR1"
@@ -50,6 +51,9 @@ class _Unsuitable(Exception):
     """A file that columns cannot be added to in this way."""
 
 
+_UNREADABLE = (_Unsuitable, LookupError, ValueError, TypeError, AttributeError, RecursionError)
+
+
 def can_be_added_to(path: Path, schema: dict[str, pl.DataType]) -> bool:
     """Whether columns can be added to a file of this schema without reading it: else it is written anew."""
     if not all(dtype in _PLAIN for dtype in schema.values()):
@@ -57,20 +61,26 @@ def can_be_added_to(path: Path, schema: dict[str, pl.DataType]) -> bool:
     try:
         with open(path, "rb") as file:
             _groups(*_read_footer(file))
-    except (_Unsuitable, LookupError, ValueError, TypeError, AttributeError, RecursionError):
+    except _UNREADABLE:
         return False
     return True
 
 
 def add_columns(source: Path, added: Iterator[pl.DataFrame], whole: Path) -> None:
-    """Write `source` with more columns to `whole`; `added` has them for each row, some rows at a time."""
+    """Write `source` with more columns to `whole`; `added` has them for each row, some rows at a time.
+
+    Raises `BatchRefused` if these are not the rows of `source`.
+    """
     with open(source, "rb") as file, open(whole, "wb") as out:
-        footer, end = _read_footer(file)
-        groups = _groups(footer, end)
+        try:
+            footer, end = _read_footer(file)
+            groups = _groups(footer, end)
+        except _UNREADABLE:
+            raise changed(source) from None
         heights = [group.metadata[_NUM_ROWS].content for group in groups]
         packed: Struct = {}
         out.write(_MAGIC)
-        for group, rows in zip(groups, _cut(added, heights), strict=True):
+        for group, rows in zip(groups, _cut(added, heights, source), strict=True):
             _copied(file, out, group)
             packed = _append(out, group.metadata, rows)
         content = written(_joined(footer, packed))
@@ -177,14 +187,18 @@ def _joined(footer: Struct, packed: Struct) -> Struct:
     return footer
 
 
-def _cut(tables: Iterator[pl.DataFrame], heights: Sequence[int]) -> Iterator[pl.DataFrame]:
-    """The rows of the tables, so many at a time."""
+def _cut(tables: Iterator[pl.DataFrame], heights: Sequence[int], source: Path) -> Iterator[pl.DataFrame]:
+    """The rows of the tables, so many at a time; raises `BatchRefused` where there are more or fewer."""
     waiting: list[pl.DataFrame] = []
     rows = 0
     for height in heights:
         while rows < height:
-            waiting.append(next(tables))
-            rows += waiting[-1].height
+            if (more := next(tables, None)) is None:
+                raise changed(source)
+            waiting.append(more)
+            rows += more.height
         table = pl.concat(waiting)
         yield table[:height]
         waiting, rows = [table[height:]], rows - height
+    if rows or next(tables, None) is not None:
+        raise changed(source)

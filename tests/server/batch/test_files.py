@@ -310,6 +310,32 @@ def test_part_that_is_gone_refuses_the_join(bundle: Bundle, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
+@pytest.mark.parametrize("way", ["exchanged", "written to", "gone"])
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl", "in.parquet"])
+def test_file_that_changes_while_it_is_scored_is_refused(
+    bundle: Bundle, tmp_path: Path, name: str, way: str
+) -> None:
+    """Nothing is written of two files: of Parquet the packed columns would stand beside others' answers."""
+    source, other = tmp_path / name, tmp_path / f"other-{name}"
+    for path, income in ((source, 5), (other, 7)):
+        table = pl.DataFrame({"income": [income] * 100, "contract": ["none"] * 100, "owner": [True] * 100})
+        write = {".csv": "write_csv", ".jsonl": "write_ndjson", ".parquet": "write_parquet"}[path.suffix]
+        getattr(table, write)(path)
+
+    def change(*_: int) -> None:
+        if way == "exchanged":
+            other.replace(source)
+        elif way == "written to":
+            source.write_bytes(other.read_bytes())
+            os.utime(source, ns=(0, 1))  # a clock may stand still between two writes
+        else:
+            source.unlink()
+
+    with pytest.raises(BatchRefused, match=f"{name} to stay as it was"):
+        BatchJob(source, tmp_path / f"out{source.suffix}", bundle, "fail", 1).run(change)
+    assert {path.name for path in tmp_path.iterdir()} <= {name, f"other-{name}"}
+
+
 def test_parts_of_a_bundle_with_another_threshold_are_not_used(
     three: Path, bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 
 from server.batch.job import BatchJob
-from server.batch.parquet_columns import can_be_added_to
+from server.batch.parquet_columns import add_columns, can_be_added_to
 from server.batch.tables import table_schema
 from server.batch.thrift_compact import read_struct, written
+from server.errors import BatchRefused
 from server.model.bundle import Bundle
 from tests.support.bundles import THREE_FEATURES, sample_rows
 
@@ -164,3 +165,17 @@ def test_damaged_footers_are_left_to_the_reader(tmp_path: Path) -> None:
         can_be_added_to(path, schema)
     path.write_bytes(content)
     assert can_be_added_to(path, schema)
+
+
+@pytest.mark.parametrize("rows", [99, 101, 0])
+def test_columns_of_other_rows_are_not_added(tmp_path: Path, rows: int) -> None:
+    table(100).write_parquet(tmp_path / "in.parquet", row_group_size=30)
+    added = pl.DataFrame({"probability": [0.5] * rows})
+    with pytest.raises(BatchRefused, match="to stay as it was"):
+        add_columns(tmp_path / "in.parquet", iter([added[:50], added[50:]]), tmp_path / "whole")
+
+
+def test_columns_are_not_added_to_what_took_the_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "in.parquet").write_bytes(b"PAR1" + b"0" * 100 + b"PAR1")
+    with pytest.raises(BatchRefused, match="to stay as it was"):
+        add_columns(tmp_path / "in.parquet", iter(()), tmp_path / "whole")
