@@ -34,6 +34,8 @@ SETTLED_SECONDS = 0.5
 PAGE_FACTOR = 1.05
 #: Clients that are not in step: one in a closed loop would be as fast as the server is.
 CLIENTS, PAUSE_MS = 8, 10
+#: Pages of `/metrics` beyond a burst are one a second.
+PAGES = 30
 #: What a request that never becomes whole begins with.
 _HEAD = post("/predict/batch", b" " * 2**20)[: -(2**20)] + b"{"
 
@@ -76,7 +78,10 @@ def _judge(
             time.sleep(SETTLED_SECONDS)
             disturbed.append(_p99_ms(outcome, served, script, scene.times(3, 1)))
     with disturbance():
-        shares = {route: _answered(served, request, scene) for route, request in _routes(scene).items()}
+        shares = {
+            route: _answered(served, request, scene.times(PAGES if route == "/metrics" else 200, 20))
+            for route, request in _routes(scene).items()
+        }
     outcome.expect_at_least(f"answers of every route beside {name}", min(shares.values()), ANSWERED_SHARE)
     before_ms, beside_ms = float(np.median(alone)), float(np.median(disturbed))
     outcome.figures[f"p99 beside {name}"] = f"{beside_ms:.2f} ms, alone {before_ms:.2f} ms"
@@ -85,9 +90,8 @@ def _judge(
     )
 
 
-def _answered(served: Served, request: bytes, scene: Scene) -> float:
-    """The share of responses with status 200."""
-    count = scene.times(200, 20)
+def _answered(served: Served, request: bytes, count: int) -> float:
+    """The share of so many responses with status 200."""
     responses = exchange(served.url, *[request] * count)
     return sum(response.status == 200 for response in responses) / count
 

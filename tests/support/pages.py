@@ -52,7 +52,7 @@ def look(client: TestClient) -> str:
 
 
 def decisions(client: TestClient, decision: str = "accept") -> float:
-    """Decisions so far, from the metrics: as they are, while `/metrics` may be a second old."""
+    """Decisions so far, from the metrics: at once, while `/metrics` may wait a second."""
     registry = cast(Starlette, client.app).state.service.page.registry
     return sum(
         float(line.rpartition(" ")[2])
