@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from loadtest.capacity import queueing
 from loadtest.capacity.simulation import POLICIES, Farm, Floats, Outcome, draw_services, resample, simulate
 from loadtest.harness.subject import LoadTestError
 from loadtest.report.progress import console
@@ -141,7 +140,7 @@ def _print(farm: Farm, rate: float, services: Services, outcome: Outcome) -> Non
     )
     rows = [
         ("simulated", f"{outcome.requests:,} requests, {outcome.seconds:,.2f} s"),
-        ("offered load", f"{queueing.utilisation(rate, mean, farm.servers):.1%} of {farm.servers} cores"),
+        ("offered load", f"{rate * mean / farm.servers:.1%} of {farm.servers} cores"),
         ("utilisation", f"{outcome.utilisation:.1%}"),
         *((f"p{percent}", f"{outcome.percentile(percent) * 1e6:,.0f} us") for percent in (50, 99, 99.9)),
         ("shed", f"{outcome.shed / outcome.requests:.4%}"),
@@ -160,11 +159,16 @@ def _print(farm: Farm, rate: float, services: Services, outcome: Outcome) -> Non
 
 
 def closed_form(farm: Farm, rate: float, services: Floats) -> float | None:
-    """The mean wait in seconds where theory gives it: requests at random to workers that do not fail."""
-    mean, each = float(services.mean()), rate / farm.servers
-    if farm.policy != "random" or farm.mtbf or queueing.utilisation(each, mean) >= 1.0:
+    """The mean wait in seconds where theory gives it: requests at random to workers that do not fail.
+
+    Each is an M/G/1 queue: L. Kleinrock, Queueing Systems, volume 1 (1975), chapter 5.
+    """
+    mean = float(services.mean())
+    busy = rate * mean / farm.servers
+    if farm.policy != "random" or farm.mtbf or busy >= 1.0:
         return None
-    return queueing.mean_wait(each, mean, float(services.var()) / mean**2)
+    variation = float(services.var()) / mean**2
+    return busy * mean * (1.0 + variation) / (2.0 * (1.0 - busy))
 
 
 def _print_cost(farm: Farm, outcome: Outcome, core_hour: float) -> None:

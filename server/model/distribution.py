@@ -1,7 +1,6 @@
 """The training distribution of each feature and of the score: what drift is measured against."""
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -43,10 +42,6 @@ class Distribution:
     def has_codes(self) -> bool:
         """Whether each bin holds one code: of a category or flag."""
         return bool(self.edges) and self.edges == tuple(code + 0.5 for code in range(len(self.edges)))
-
-    def bin(self, value: float) -> int:
-        """The bin of a value that is present."""
-        return bisect_left(self.edges, value)
 
     def counts(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """How many of `values`, float64 [n] with NaN for missing, fall into each bin, int64 [bins]."""

@@ -9,9 +9,9 @@ import numpy as np
 import orjson
 import pytest
 
-from loadtest.capacity import queueing
 from loadtest.capacity.simulate import closed_form
 from loadtest.capacity.simulation import POLICIES, Farm, Floats, Policy, draw_services, resample, simulate
+from tests.support import queueing
 from tests.support.servers import run
 
 pytestmark = pytest.mark.whole
