@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         from server.batch.progress import shown
     except ImportError as error:
         raise MissingLibrary(
-            f"expected polars and rich to be installed, got no {error.name}: run `make tools`"
+            f"expected polars to be installed, got no {error.name}: run `make tools`"
         ) from None
     if options.engine == "ray":
         _score_with_ray(options, bundle)
@@ -224,6 +224,8 @@ if __name__ == "__main__":
     # each row group that it reads ahead of the scoring is memory that nobody waits for.
     os.environ.setdefault("POLARS_MAX_THREADS", str(len(os.sched_getaffinity(0))))
     os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", "1")
+    # Of NumPy's linear algebra, which nothing here uses: its threads wait awake for a while at the start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What imports make stays. The collector looked through it again and again, and once more at the end.
     gc.set_threshold(100_000, 20, 100)
     atexit.register(gc.freeze)

@@ -11,7 +11,8 @@ _PROBES = 20_000
 
 def column_exp() -> ManyLink:
     """polars' `exp`, which calls the C library's as Python does; Python's own where one bit differs."""
-    probes = np.random.default_rng(0).normal(0, 8, _PROBES)
+    # Multiples of the golden ratio lie everywhere alike; NumPy's random numbers take longer to import.
+    probes = np.asarray((np.arange(_PROBES) * 0.6180339887498949 % 1.0 - 0.5) * 64.0, np.float64)
     return polars_exp if polars_exp(probes).tobytes() == c_exp(probes).tobytes() else c_exp
 
 

@@ -1,16 +1,18 @@
 """What a batch says while it runs: how far, how fast, how long still."""
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from typing import Protocol, TypeAlias
 
 from server.batch.results import Totals
 from server.errors import number_of
 from server.model.bundle import Bundle
+
+#: Told how much more is done, and what to say of the speed.
+Show: TypeAlias = Callable[[int, str], None]
 
 
 class Job(Protocol):
@@ -30,10 +32,30 @@ class Job(Protocol):
 
 def shown(job: Job, bundle: Bundle) -> Totals:
     """Run the job with a progress bar on stderr (none if that is no terminal) and a last line of figures."""
-    console = Console(stderr=True)
     if job.notes:
-        _say(console, f"{job.source}: {', '.join(job.notes)}.")
+        _say(f"{job.source}: {', '.join(job.notes)}.")
     started, rows = time.perf_counter(), 0
+    with _bar(job) as show:
+
+        def advance(size: int, more_rows: int) -> None:
+            nonlocal rows
+            rows += more_rows
+            show(size, f"{rows / (time.perf_counter() - started):,.0f} rows/s")
+
+        totals = job.run(advance)
+    _say(summary(job, bundle, totals, time.perf_counter() - started))
+    return totals
+
+
+@contextmanager
+def _bar(job: Job) -> Iterator[Show]:
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    # Imported here: it takes longer than to score a small file.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("[progress.description]{task.description}"),
         BarColumn(),
@@ -41,22 +63,13 @@ def shown(job: Job, bundle: Bundle) -> Totals:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(f"scoring {job.source.name}", total=job.size, rate="")
-
-        def advance(size: int, more_rows: int) -> None:
-            nonlocal rows
-            rows += more_rows
-            rate = rows / (time.perf_counter() - started)
-            progress.update(task, advance=size, rate=f"{rate:,.0f} rows/s")
-
-        totals = job.run(advance)
-    _say(console, summary(job, bundle, totals, time.perf_counter() - started))
-    return totals
+        yield lambda size, rate: progress.update(task, advance=size, rate=rate)
 
 
-def _say(console: Console, sentence: str) -> None:
-    console.print(sentence, soft_wrap=True, highlight=False, markup=False)
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def summary(job: Job, bundle: Bundle, totals: Totals, seconds: float) -> str:

@@ -148,9 +148,8 @@ class BatchScorer:
             end = -1 if self._texts is not None else None
             series += self._decided(values, rows, bad, self._added[len(series) : end])
         if self._texts is not None:
-            series.append(
-                pl.Series(self._added[-1], self._codes(rows, margins, values, bad), dtype=pl.String)
-            )
+            codes = self._codes(rows, margins, values, bad)
+            series.append(self._as_cells(pl.Series(self._added[-1], codes, dtype=pl.String)))
         predictions = pl.DataFrame(series)
         if not bad.any():
             return predictions
@@ -196,7 +195,12 @@ class BatchScorer:
         ]
         columns = zip(*cells, strict=True) if cells else [()] * len(names)
         for name, texts in zip(names, columns, strict=True):
-            yield pl.Series(name, texts, dtype=pl.String).gather(places)
+            # The few words are made cells, not each row's.
+            yield self._as_cells(pl.Series(name, texts, dtype=pl.String)).gather(places)
+
+    def _as_cells(self, texts: pl.Series) -> pl.Series:
+        """Added texts in quotes where they need them beside records that are cells already."""
+        return quoted(texts, self._output.separator) if self._verbatim else texts
 
     def _csv_part(self, read: CsvTable, predictions: pl.DataFrame, bad: Flags, rows: Matrix) -> bytes:
         if not self._verbatim:
@@ -204,13 +208,11 @@ class BatchScorer:
             table.columns = list(self.layout.columns)
             return self._written(table.hstack(predictions), bad)
         # The records are cells already: with their separators they are handed on as one.
-        separator = self._output.separator
-        cells = [quoted(column, separator) if column.dtype == pl.String else column for column in predictions]
-        part, table = io.BytesIO(), pl.DataFrame([read.lines().alias(""), *cells])
+        part, table = io.BytesIO(), pl.DataFrame([read.lines().alias(""), *predictions])
         self._kept(table, bad).write_csv(
             part,
             include_header=False,
-            separator=separator,
+            separator=self._output.separator,
             quote_style="never",
             decimal_comma=self._decimal_comma,
         )

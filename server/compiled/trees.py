@@ -227,12 +227,14 @@ def parity_rows(forest: GraphForest, count: int = PARITY_ROWS) -> Matrix:
     return rows
 
 
-def _codes(at: npt.NDArray[np.float64], random: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+def _codes(at: npt.NDArray[np.float64], random: "np.random.Generator", count: int) -> npt.NDArray[np.float64]:
     codes = random.choice(np.concatenate([at, at + 1.0, [0.0]]), count)
     return np.where(random.random(count) < 0.1, np.nan, codes)
 
 
-def _values(at: npt.NDArray[np.float64], random: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+def _values(
+    at: npt.NDArray[np.float64], random: "np.random.Generator", count: int
+) -> npt.NDArray[np.float64]:
     base = random.choice(at, count)
     kind = random.integers(0, 8, count)
     other = random.choice(at, count)
