@@ -69,8 +69,7 @@ class SharedLog:
                 "retention": asdict(self.retention),
                 "key_file": settings.log_key_file and os.fspath(settings.log_key_file.resolve()),
                 "region_slots": layout.slots,
-                "drop_disk": layout.dropped["disk"],
-                "drop_failed": layout.dropped["failed"],
+                "drop": [layout.dropped[reason] for reason in ("queue_full", "disk", "failed")],
                 "history": layout.history_plan(),
                 "tracing": layout.tracing_plan() if self.tracing else None,
             },
@@ -103,12 +102,12 @@ class PredictionLog:
         self._put = self._shared.channel.rings[worker].writer()
         self._file = LogFile(self.path, self._shared.retention) if self.strict else None
         self._usage = ProcessUsage(os.getpid())
-        self._drop_full = metrics.dropped("queue_full")
-        self._lines = self._dropped = 0
+        self._drop = metrics.dropped("queue_full")
+        self._lines = 0
         tracing = self._shared.tracing
         #: Which requests have a span, and where it is noted; None if there are none.
         self.spans = Spans(self._put, SPAN, metrics.span_dropped, tracing.share) if tracing else None
-        self._unsaid: list[tuple[int, int]] = []
+        self._unsaid: list[tuple[int, int, int]] = []
         self._started = False
         self._head = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -175,7 +174,7 @@ class PredictionLog:
         if self._timer is not None:
             self._timer.cancel()
         self._say_again()
-        self._event(CLOSED, 0, self._lines, self._dropped)
+        self._event(CLOSED, 0, self._metrics.lines_dropped("queue_full"), self._lines)
         if self._file is not None:
             self._file.close()
 
@@ -195,19 +194,15 @@ class PredictionLog:
 
         return write
 
-    def _drop(self) -> None:
-        self._dropped += 1
-        self._drop_full()
-
     def _say(self, kind: int, instance: int) -> None:
-        self._unsaid.append((kind, instance))
+        self._unsaid.append((kind, instance, self._metrics.lines_dropped("queue_full")))
         self._say_again()
 
     def _say_again(self) -> None:
         while self._unsaid and self._event(*self._unsaid[0]):
             self._unsaid.pop(0)
 
-    def _event(self, kind: int, instance: int, lines: int = 0, dropped: int = 0) -> bool:
+    def _event(self, kind: int, instance: int, dropped: int, lines: int = 0) -> bool:
         return self._put(instance, lines, dropped, os.getpid(), 0.0, b"", b"", b"", kind)
 
     def _give_back(self) -> None:

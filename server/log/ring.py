@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 PAGE_BYTES = mmap.PAGESIZE
 _HEAD, _READ, _FREE = 0, 8, 16  # apart by a cache line: the writer's and the reader's
 _INTENT, _INTENT_BYTES, _INTENT_READ, _INTENT_LINES = 17, 18, 19, 20
-_PID, _LINES, _BEAT_NS = 21, 22, 23
+_PID, _LINES, _BEAT_NS, _TOLD = 21, 22, 23, 24
 #: Sizes of the record, of the rows behind the first score, of the response; instance, began, ended,
 #: number, score of the first row; then the rest of the rows, the response and the body.
 _RECORD = struct.Struct("=IIIQqqQd")
@@ -47,7 +47,10 @@ LoggedResponse: TypeAlias = tuple[int, int, bytes, int, bytes]
 
 
 class Event(NamedTuple):
-    """An instance begins or ends: `OPENED`, `ADMITTED` or `CLOSED`, by the process `pid`."""
+    """An instance begins or ends: `OPENED`, `ADMITTED` or `CLOSED`, by the process `pid`.
+
+    `dropped` are the responses that found no room until then, of those before it in its place, too.
+    """
 
     kind: int
     instance: int
@@ -305,6 +308,15 @@ class Ring:
     def opened_by(self, pid: int) -> None:
         """Whose records follow; for the reader."""
         self._index[_PID] = pid
+
+    @property
+    def told(self) -> int:
+        """Of the responses without a line, those that the journal tells."""
+        return self._index[_TOLD]
+
+    def tell(self, dropped: int) -> None:
+        """The journal tells so many now; for the reader."""
+        self._index[_TOLD] = dropped
 
     def beat(self, now_ns: int) -> None:
         """The reader lives."""

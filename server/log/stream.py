@@ -117,7 +117,7 @@ class Stream:
         self._tallies, self._challengers, self._outlet = tallies, challengers, outlet
         self._strict: bool = config["strict"]
         self._retention = RetentionPolicy(**config["retention"])
-        self._drop_disk, self._drop_failed = config["drop_disk"], config["drop_failed"]
+        self._drop_full, self._drop_disk, self._drop_failed = config["drop"]
         self._journal = LogJournal(self.path, key)
         self._unsealed = Unsealed(self.path, self._journal.path) if key else None
         self._file: LogFile | None = None
@@ -126,7 +126,6 @@ class Stream:
         self._usage = ProcessUsage(ring.pid)
         self._unsynced_since = self._retry_at = 0.0
         self._failed = False
-        self._lost = 0
         self._uncounted: dict[int, RecordGroup] = {}  # by instance
         self._uncounted_bytes = 0
 
@@ -172,9 +171,9 @@ class Stream:
             self._hand_on(taken.spans)
             self._count()
             return bool(taken.spans)
-        lost = self._lost
+        lost = self._lost()
         block = b"".join([self._lines(instance, responses) for instance, responses, _ in taken.groups])
-        lines = sum([len(responses) for _, responses, _ in taken.groups]) - (self._lost - lost)
+        lines = sum([len(responses) for _, responses, _ in taken.groups]) - (self._lost() - lost)
         try:
             self._write(block, lines, taken.read)
         except Exception as error:  # noqa: BLE001  # whatever it is, the records wait
@@ -198,7 +197,7 @@ class Stream:
         """Take all that is left; a process that did not close the log was killed, and has all its lines."""
         while self.work(is_last=True):
             pass
-        self._close_killed()
+        self._close_killed(int(self._values[self._drop_full]))
         self._sync(float("inf"))
         if self._file is not None:
             self._file.close()
@@ -235,7 +234,10 @@ class Stream:
 
     def _lose(self, slot: int, lines: int) -> None:
         self._values[slot] += lines
-        self._lost += lines
+
+    def _lost(self) -> int:
+        """Lines that the disk or a failure took."""
+        return int(self._values[self._drop_disk] + self._values[self._drop_failed])
 
     def _write(self, block: bytes, lines: int, read: int) -> None:
         size, lines = len(block), self._ring.lines + lines
@@ -313,13 +315,12 @@ class Stream:
 
     def _note(self, event: Event) -> None:
         if event.kind == OPENED:
-            self._close_killed()
+            self._close_killed(event.dropped)
             self._ring.opened_by(event.pid)
             self._usage.close()
             self._usage = ProcessUsage(event.pid)
             self._ways.clear()
             self._lineless.clear()
-            self._lost = 0
             self._hold_file()
             instances = self._known.instances(event.pid, self._slot)
             self._journal.opened(event.pid, *self._of(instances))
@@ -341,12 +342,15 @@ class Stream:
         masked = {name: rule for model in models.values() for name, rule in model["masked"].items()}
         return {instance: model["digest"] for instance, model in models.items()}, masked
 
-    def _close(self, lines: int, dropped: int) -> None:
+    def _close(self, lines: int, full: int) -> None:
+        """Say that the process closed the log, when `full` responses in all had found no room."""
         names = self._known.instances(self._ring.pid, self._slot)
         written = lines if self._strict else self._ring.lines
         while self.seal():  # what is sealed from here on was closed later, and begins with the open file
             pass
-        self._journal.closed(names, written, dropped + self._lost, self._hashed())
+        dropped = full + self._lost()
+        self._journal.closed(names, written, dropped - self._ring.told, self._hashed())
+        self._ring.tell(dropped)
         self._ring.opened_by(0)
 
     def seal(self) -> bool:
@@ -369,9 +373,10 @@ class Stream:
             logger.error("%s cannot be sealed: %r", self.path, error)
             return None
 
-    def _close_killed(self) -> None:
+    def _close_killed(self, full: int) -> None:
+        """Close the log for a process that did not: it was killed, or found no room to say so."""
         if self._ring.pid:
-            self._close(self._ring.lines, 0)
+            self._close(self._ring.lines, full)
 
 
 def _sync_file(path: Path) -> None:

@@ -244,6 +244,10 @@ class WorkerMetrics:
         """A function that counts a log line dropped for `reason`."""
         return self._incrementer(self.shared.layout.dropped[reason])
 
+    def lines_dropped(self, reason: str) -> int:
+        """The log lines dropped for `reason` until now, of workers before in this one's place, too."""
+        return int(self._values[self.shared.layout.dropped[reason]])
+
     def shed(self, reason: str) -> Callable[[], None]:
         """A function that counts a request refused for `reason`."""
         return self._incrementer(self.shared.layout.shed[reason])

@@ -16,12 +16,12 @@ from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow, scored
 from loadtest.harness.request_records import RequestRecords, reconcile
 from loadtest.harness.scrape import scrape, total
-from loadtest.harness.subject import observer_of
+from loadtest.harness.subject import observer_of, workers_of
 from monitoring.logs.verification import LogVerdict, verify
 from server.model.bundle import Bundle
 from tests.support.bundles import ROW, THREE_FEATURES, sample_rows
 from tests.support.monitored import logged, monitored_bundle, send_all
-from tests.support.servers import exchange, post, serving
+from tests.support.servers import eventually, exchange, post, serving
 
 pytestmark = pytest.mark.whole
 
@@ -176,6 +176,31 @@ def test_a_full_queue_drops_the_newest_and_counts_each(bundle: Bundle, tmp_path:
     lines = [line["id"] for line in logged(tmp_path / "logs")]
     assert lines == [answer["id"] for answer in answers][: len(lines)]
     assert len(answers) - len(lines) == dropped > 0
+    checked = verify([tmp_path / "logs"])
+    assert (checked.verdict, checked.lost) == (LogVerdict.MISSING, dropped)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_drops_are_in_the_journal_though_the_queue_is_full_to_the_end(
+    bundle: Bundle, tmp_path: Path, is_killed: bool
+) -> None:
+    """What a worker could not say any more, or was killed before it said, is told of it nevertheless."""
+    with serving(bundle.directory, tmp_path, "--workers", "2", log_queue_bytes=str(2**16)) as subject:
+        observer, workers = observer_of(subject.pid), workers_of(subject.pid)
+        observer.suspend()
+        answers = send_all(subject.url, ROWS * 3)
+        dropped = total(scrape(subject.url), "hotrow_log_dropped_total", reason="queue_full")
+        if is_killed:
+            for worker in workers:
+                worker.kill()
+            eventually(lambda: len({w.pid for w in workers_of(subject.pid)} - {w.pid for w in workers}) == 2)
+        else:
+            subject.process.terminate()
+            eventually(lambda: not workers_of(subject.pid))
+        observer.resume()
+        subject.process.terminate()
+        assert subject.process.wait(60) == 0
+    assert len(answers) - len(logged(tmp_path / "logs")) == dropped > 0
     checked = verify([tmp_path / "logs"])
     assert (checked.verdict, checked.lost) == (LogVerdict.MISSING, dropped)
 
