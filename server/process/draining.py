@@ -1,7 +1,10 @@
 """A stop that no client notices: answers say that they are the last, the listener closes late."""
 
 import asyncio
+import fcntl
 import socket
+import sys
+import termios
 from collections.abc import Callable
 
 import uvicorn
@@ -20,6 +23,8 @@ TAKEN_SECONDS = 0.3
 STOP_SECONDS = LAME_DUCK_SECONDS + 2 * TAKEN_SECONDS
 #: uvicorn gives no sign of life any more once it shuts down; it is watched until the end.
 BEAT_SECONDS = 1.0
+#: How often it is seen whether clients have all that they were sent.
+LOOK_SECONDS = 0.2
 
 
 class DrainingServer(uvicorn.Server):
@@ -84,7 +89,26 @@ class DrainingServer(uvicorn.Server):
             server.close()
         if state.connections:
             await self._wait(TAKEN_SECONDS)
-        await super().shutdown(sockets)
+        looks = asyncio.get_running_loop().create_task(self._let_go())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            looks.cancel()
+
+    async def _let_go(self) -> None:
+        """End closed connections whose client has all it was sent.
+
+        TLS waits for the client's farewell, and one that keeps a connection for later sends
+        none. Seen twice: in between the loop has written what the socket had room for.
+        """
+        had_all: set[asyncio.Transport] = set()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            closing = {c.transport for c in self.server_state.connections if c.transport.is_closing()}
+            have_all = {transport for transport in closing if not _unacknowledged_bytes(transport)}
+            for transport in have_all & had_all:
+                transport.abort()
+            had_all = have_all
 
     async def _beat(self) -> None:
         while self.config.callback_notify is not None:
@@ -97,3 +121,9 @@ class DrainingServer(uvicorn.Server):
         end = loop.time() + seconds
         while loop.time() < end and not self.force_exit:
             await asyncio.sleep(0.05)
+
+
+def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
+    """What lies in the socket's queue for a client, sent or not."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)

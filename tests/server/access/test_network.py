@@ -6,7 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,17 +61,23 @@ def put(path: Path, content: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def secure(three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    """Of two workers, with a certificate of clients' asked for."""
-    folder, port = tmp_path_factory.mktemp("secure"), free_port()
+    with serving_securely(three, tmp_path_factory.mktemp("secure")) as server:
+        yield server
+
+
+@contextmanager
+def serving_securely(model: Path, folder: Path, **environment: str) -> Iterator[Secure]:
+    """Two workers, with a certificate of clients' asked for."""
+    port = free_port()
     ca, client = Authority(folder), folder / "client.pem"
     put(folder / "cert.pem", ca.issue("server"))
     client.write_bytes(ca.issue("shop"))
-    environment = {
+    environment |= {
         "HOTROW_TLS_CERT": str(folder / "cert.pem"),
         "HOTROW_TLS_CLIENT_CA": str(folder / "ca.pem"),
         "HOTROW_LOG_DIR": str(folder / "logs"),
     }
-    command = python("-m", "server", "--model", str(three), "--port", str(port), "--workers", "2")
+    command = python("-m", "server", "--model", str(model), "--port", str(port), "--workers", "2")
     with open(folder / "server.log", "wb") as log:
         process = psutil.Popen(command, stderr=log, env={**os.environ, **environment})
     server = Secure(port, process.pid, folder, ca, client)
@@ -186,6 +192,15 @@ def test_certificate_is_renewed_without_the_end_of_a_connection(secure: Secure) 
             assert answer(fresh, REQUEST).startswith(b"200")
             assert answer(connection, REQUEST).startswith(b"200")
     put(secure.folder / "cert.pem", secure.ca.issue("server"))
+
+
+def test_stop_waits_for_no_farewell_of_a_client_that_has_its_answer(three: Path, tmp_path: Path) -> None:
+    """Clients keep connections for later, and look at them when they ask again."""
+    with serving_securely(three, tmp_path, HOTROW_DRAIN_SECONDS="1000") as server:
+        kept = connect(server, server.client)
+        assert answer(kept, REQUEST).startswith(b"200")
+    assert kept.recv(100) == b""
+    kept.close()
 
 
 def test_files_that_cannot_be_used_are_refused_in_words(tmp_path: Path) -> None:
