@@ -120,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
         "simulate-month", _simulate_month, "a month of decisions and outcomes with a fault to find"
     )
     month.add_argument("out", type=Path, metavar="OUT", help="folder to write logs/ and outcomes.csv into")
-    month.add_argument("--rows-a-day", type=int, default=600, metavar="N", help="[600]")
+    month.add_argument("--rows-a-day", type=int, default=1000, metavar="N", help="[1000]")
     find = command(
         "find", _find, "the lines of an id or a caller, as JSON; exits 3 if there are none", model=False
     )

@@ -1,7 +1,6 @@
 """A month of decisions and outcomes, with a fault in week three: to learn the commands by, and to test them.
 
-Rows are golden rows, varied within the bins of the bundle's reference and drawn so that every
-feature and the score are distributed as in training; answers are the model's own. From 05:00 on
+Rows are drawn from the bundle's reference (`simulated_rows.py`); answers are the model's own. From 05:00 on
 the fifteenth day one feature comes a hundredfold too small. In the second week a challenger scores beside.
 """
 
@@ -12,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
-from monitoring.drift.importance import importance, reference_rows
-from monitoring.drift.rows import reference_of
+from monitoring.drift.importance import importance
 from monitoring.errors import LogError
 from monitoring.simulated_challenger import SimulatedChallenge, copy_bundle, write_challenger
+from monitoring.simulated_rows import simulated_rows
 from server.log.journal import LogJournal
 from server.model.bundle import Bundle
-from server.model.distribution import Distribution, Reference
 from server.model.predictor import Predictor
 from server.model.schema import Matrix
 from server.scoring.one_row import make_scorer
@@ -31,10 +28,7 @@ START = datetime(2026, 3, 2, tzinfo=UTC)
 FAULT_BEGINS = START + timedelta(days=14, hours=5)
 TOO_SMALL = 100.0
 CHALLENGE = START + timedelta(days=7), START + timedelta(days=14)
-_POOL_ROWS, _ROUNDS = 40_000, 60
 _INSTANCE = "000000000001"
-
-Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class Month:
     feature: str
 
 
-def simulate_month(bundle: Bundle, out: Path, rows_a_day: int = 600, seed: int = 1) -> Month:
+def simulate_month(bundle: Bundle, out: Path, rows_a_day: int = 1000, seed: int = 1) -> Month:
     """Write `out/logs`, `out/outcomes.csv`, and bundles, of a binary model; raises `LogError`.
 
     The outcome of who was accepted is drawn by the score of the true row, and comes four weeks later.
@@ -63,7 +57,7 @@ def simulate_month(bundle: Bundle, out: Path, rows_a_day: int = 600, seed: int =
     if log.exists():
         raise LogError(f"expected a folder without a log, got {out}: name a new one")
     random = np.random.default_rng(seed)
-    rows = _rows(bundle, rows_a_day * DAYS, random)
+    rows = simulated_rows(bundle, rows_a_day * DAYS, random)
     feature = _fault(bundle, rows)
     log.parent.mkdir(parents=True, exist_ok=True)
     served = copy_bundle(bundle, out / "served")
@@ -74,54 +68,6 @@ def simulate_month(bundle: Bundle, out: Path, rows_a_day: int = 600, seed: int =
     file = out / "outcomes.csv"
     file.write_text("request_id,outcome,at\n" + "".join(outcomes), encoding="ascii")
     return Month(log.parent, file, served.directory, challenger.directory, len(rows), feature)
-
-
-def _rows(bundle: Bundle, count: int, random: np.random.Generator) -> Matrix:
-    """So many rows, float64 [count, F], distributed as the reference."""
-    reference, predictor, golden = reference_of(bundle), Predictor(bundle), reference_rows(bundle)
-    pool = golden[random.integers(len(golden), size=_POOL_ROWS)]
-    for i, feature in enumerate(bundle.schema.features):
-        if feature.kind == "number":
-            pool[:, i] = _varied(pool[:, i], reference.features[feature.name], random)
-    scores = predictor.output_array(predictor.margins(pool))
-    weights = _weights(bundle, pool, scores, reference)
-    return pool[random.choice(len(pool), size=count, p=weights)]
-
-
-def _varied(values: Vector, distribution: Distribution, random: np.random.Generator) -> Vector:
-    """Each value elsewhere in its bin; those of a bin without two ends, and missing ones, stay."""
-    low, high = distribution.range
-    ends = np.array([low, *distribution.edges, high])
-    bins = np.searchsorted(distribution.edges, values, side="left")
-    bottom, top = ends[bins], ends[bins + 1]
-    # A heap such as 0 is a bin of its own, whose value says more than its width.
-    heaped = np.isin(values, distribution.edges) | ~np.isfinite(top - bottom) | np.isnan(values)
-    drawn = top - (top - bottom) * random.random(len(values))
-    return np.where(heaped, values, np.clip(drawn, low, high))
-
-
-def _weights(bundle: Bundle, pool: Matrix, scores: Vector, reference: Reference) -> Vector:
-    """How often each row is drawn, so that each column is distributed as the reference, float64 [n].
-
-    Source: W. Deming, F. Stephan, Annals of Mathematical Statistics 11 (1940), raking.
-    """
-    columns = [(pool[:, i], reference.features[name]) for i, name in enumerate(bundle.schema.names)]
-    margins = [_margin(*column) for column in [*columns, (scores, reference.score)]]
-    weights = np.full(len(pool), 1 / len(pool))
-    for _ in range(_ROUNDS):
-        for bins, wanted in margins:
-            found = np.bincount(bins, weights, minlength=len(wanted))
-            weights *= np.divide(wanted, found, out=np.zeros(len(wanted)), where=found > 0)[bins]
-            weights /= weights.sum()
-    return weights
-
-
-def _margin(values: Vector, distribution: Distribution) -> tuple[npt.NDArray[np.intp], Vector]:
-    """The bin of each value, the last one for missing ones, and the share of each bin in training."""
-    bins = np.searchsorted(distribution.edges, values, side="left")
-    bins[np.isnan(values)] = len(distribution.shares)
-    present = 1 - distribution.missing_rate
-    return bins, np.array([*(share * present for share in distribution.shares), distribution.missing_rate])
 
 
 def _fault(bundle: Bundle, rows: Matrix) -> str:

@@ -141,7 +141,7 @@ FLOORS = {
     "ui": "words workbook drawing cases access records tabs several script calls framework page announce "
     "__main__",
     "monitoring": "errors gauges change_point logs drift outcomes report dashboard operator_rules "
-    "simulated_challenger simulated_month __main__",
+    "simulated_challenger simulated_rows simulated_month __main__",
     "export": "errors request forest lightgbm xgboost catboost onnx sklearn interpreter reading evaluation "
     "load verify assemble command arguments guard unguarded omissions __main__",
     "train": "errors tables synthetic_tables study golden examples card french reasons policy own_table "
