@@ -2,8 +2,9 @@
 
 Everything is measured in turns within one run, so the ratios hold although the
 machine is shared: the bare call of ONNX Runtime on the same rows, the rows in the
-server's order, the same rows over HTTP in binary and in JSON and over gRPC; `/explain`; and
-`/predict` alone and while another client asks for reasons without a pause.
+server's order, the same rows over HTTP in binary and in JSON, as tensors and as objects of
+`/predict/batch`, and over gRPC; `/explain`; and `/predict` alone, while another client asks for
+explanations or sends batches, and while `server.batch` scores a file on the same machine.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ import grpc
 import numpy as np
 import orjson
 
+from loadtest.bench.batch import write_rows
+from loadtest.harness.meanwhile import meanwhile
 from loadtest.harness.subject import free_port, python, running
 from server.grpc.messages import MESSAGES
 from server.model.bundle import Bundle
@@ -33,7 +36,12 @@ from server.model.row_order import RowOrder
 from server.model.schema import Matrix
 
 ROUNDS = 40
-PREDICTIONS = 3000
+JSON_HEADERS = {"Content-Type": "application/json"}
+#: Of single rows beside each load: rounds in turn, and how many in each.
+TURNS, PREDICTIONS = 5, 2000
+#: Until what goes on beside them is under way.
+START_SECONDS = 1.0
+FILE_ROWS = 1_000_000
 
 
 class RowsClient:
@@ -78,7 +86,13 @@ def json_request(matrix: Matrix) -> tuple[bytes, dict[str, str]]:
     """The same in JSON."""
     tensor = {"name": "features", "shape": matrix.shape, "datatype": "FP64", "data": matrix}
     body = orjson.dumps({"inputs": [tensor]}, option=orjson.OPT_SERIALIZE_NUMPY)
-    return body, {"Content-Type": "application/json"}
+    return body, JSON_HEADERS
+
+
+def objects_request(bundle: Bundle, rows: int) -> bytes:
+    """A body of `/predict/batch`: as many objects, golden rows in turn."""
+    golden = [row.fields for row in bundle.golden_rows()]
+    return orjson.dumps({"rows": [golden[i % len(golden)] for i in range(rows)]})
 
 
 @contextmanager
@@ -140,6 +154,7 @@ def main(arguments: Sequence[str]) -> int:
         ) as subject:
             print_infer(bundle, subject.url, options.rows)
             print_explain(bundle, subject.url)
+            print_beside(bundle, subject.url, options.rows, Path(folder))
     print_thread(bundle)
     return 0
 
@@ -154,6 +169,9 @@ def print_infer(bundle: Bundle, url: str, rows: int) -> None:
         "in the server's order": partial(RowOrder(predictor).margins, matrix),
         "infer, binary": RowsClient(url, path, *binary_request(matrix)).ask,
         "infer, JSON": RowsClient(url, path, *json_request(matrix)).ask,
+        "/predict/batch, JSON": RowsClient(
+            url, "/predict/batch", objects_request(bundle, rows), JSON_HEADERS
+        ).ask,
     }
     with grpc_beside(url) as address:
         calls["infer, gRPC"] = grpc_call(address, bundle.name, matrix)
@@ -165,35 +183,60 @@ def print_infer(bundle: Bundle, url: str, rows: int) -> None:
 
 
 def print_explain(bundle: Bundle, url: str) -> None:
-    """`/explain`, and `/predict` without and with it."""
-    row = orjson.dumps(next(bundle.golden_rows()).fields)
-    json_headers = {"Content-Type": "application/json"}
-    explain = RowsClient(url, "/explain", row, json_headers)
-    predict = RowsClient(url, "/predict", row, json_headers)
+    """`/explain` alone."""
+    explain = RowsClient(url, "/explain", _one_row(bundle), JSON_HEADERS)
     print_percentiles("/explain", [seconds(explain.ask) for _ in range(ROUNDS * 25)])
-    loads = {"alone": None, "beside 20 /explain a second": 0.05, "beside /explain without a pause": 0.0}
+
+
+def print_beside(bundle: Bundle, url: str, rows: int, folder: Path) -> None:
+    """`/predict` from one connection, alone and beside what takes longer."""
+    source = folder / "rows.csv"
+    write_rows(bundle, source, FILE_ROWS)
+    scoring = ["-m", "server.batch", "--model", str(bundle.directory), str(source), str(folder / "out.csv")]
+    one, many = (_one_row(bundle), objects_request(bundle, rows))
+    explain = RowsClient(url, "/explain", one, JSON_HEADERS)
+    batch = RowsClient(url, "/predict/batch", many, JSON_HEADERS)
+    loads: dict[str, Callable[[threading.Event], object] | None] = {
+        "alone": None,
+        "beside 20 /explain a second": partial(_ask_until, client=explain, pause_seconds=0.05),
+        "beside /explain without a pause": partial(_ask_until, client=explain, pause_seconds=0.0),
+        f"beside 2 batches of {rows} a second": partial(_ask_until, client=batch, pause_seconds=0.5),
+        f"beside batches of {rows} without a pause": partial(_ask_until, client=batch, pause_seconds=0.0),
+        "beside server.batch": partial(_run_until, command=python(*scoring)),
+    }
+    predict = RowsClient(url, "/predict", one, JSON_HEADERS)
     found: dict[str, list[float]] = {name: [] for name in loads}
-    for _ in range(5):
-        for name, pause in loads.items():
-            stop = threading.Event()
-            with ThreadPoolExecutor(1) as pool:
-                if pause is not None:
-                    pool.submit(_ask_until, stop, RowsClient(url, "/explain", row, json_headers), pause)
-                found[name] += [seconds(predict.ask) for _ in range(PREDICTIONS // 5)]
-                stop.set()
+    for _ in range(TURNS):
+        for name, load in loads.items():
+            with meanwhile(load) if load else nullcontext():
+                time.sleep(START_SECONDS)
+                found[name] += [seconds(predict.ask) for _ in range(PREDICTIONS)]
     for name, times in found.items():
         print_percentiles(f"/predict {name}", times)
+
+
+def _one_row(bundle: Bundle) -> bytes:
+    return orjson.dumps(next(bundle.golden_rows()).fields)
 
 
 def print_percentiles(name: str, times: list[float]) -> None:
     """The median and the 99th percentile."""
     p50, p99 = (sorted(times)[int(len(times) * share)] * 1e6 for share in (0.5, 0.99))
-    print(f"{name:40} p50 {p50:7,.0f} us, p99 {p99:7,.0f} us")
+    print(f"{name:48} p50 {p50:7,.0f} us, p99 {p99:7,.0f} us")
 
 
-def _ask_until(stop: threading.Event, client: RowsClient, pause_seconds: float) -> None:
-    while not stop.wait(pause_seconds):
+def _ask_until(ended: threading.Event, client: RowsClient, pause_seconds: float) -> None:
+    while not ended.wait(pause_seconds):
         client.ask()
+
+
+def _run_until(ended: threading.Event, command: Sequence[str]) -> None:
+    """Run a command again and again."""
+    while not ended.is_set():
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                if ended.wait(0.02):
+                    process.kill()
 
 
 def print_thread(bundle: Bundle) -> None:

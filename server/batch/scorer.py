@@ -177,12 +177,13 @@ class BatchScorer:
     def _decided(self, values: Matrix, rows: Matrix, bad: Flags, names: Sequence[str]) -> Iterator[pl.Series]:
         """The columns of decisions or classes; raises `BatchRefused` where the model gives none."""
         judge, outputs = self._predictor.judge, values if self.bundle.classes else values[:, 0]
-        verdicts = np.zeros(len(rows), dtype=np.int64)
+        decide = self._predictor.outcomes if judge is None else self._predictor.verdicts
         try:
-            if judge is None:
-                verdicts[~bad] = self._predictor.outcomes(outputs[~bad], rows[~bad])
-            else:
-                verdicts[~bad] = self._predictor.verdicts(outputs[~bad], rows[~bad])
+            if bad.any():
+                verdicts = np.zeros(len(rows), dtype=np.int64)
+                verdicts[~bad] = decide(outputs[~bad], rows[~bad])
+            else:  # without a copy of all rows, whose columns would no longer lie together
+                verdicts = decide(outputs, rows)
         except ModelFailure as failure:
             raise BatchRefused(failure.detail) from None
         # Few are different: their places are found faster than all are sorted.
