@@ -15,9 +15,11 @@ import pytest
 from loadtest.__main__ import main as loadtest
 from loadtest.bench.gate import Gate, judge_counts, judge_ratio, ratio_of
 from loadtest.bench.overhead import CALLS, Rounds, in_process
+from loadtest.capacity.start import pss_mb
 from loadtest.harness.closed_loop import WrkFigures, read_wrk
 from loadtest.harness.histogram import percentiles_us
 from loadtest.harness.in_process import Nowhere
+from loadtest.harness.subject import workers_of
 from loadtest.latency.open_loop import LatencyResult
 from loadtest.latency.sweep import knee, write_sweep
 from loadtest.latency.sweep_plot import Series
@@ -32,6 +34,7 @@ from loadtest.loop.stacks import from_event_loop, from_speedscope, read, tree, w
 from loadtest.report.machine import environment
 from loadtest.report.noise import FIGURES, compare_figure
 from loadtest.report.result_folder import STACKS_FILE, write_summary
+from tests.support.servers import eventually
 
 CPU = next(figure for figure in FIGURES if figure.key == "cpu_us_per_request")
 
@@ -372,3 +375,15 @@ def test_figures_of_wrk_are_read_whatever_their_units(words: str, seconds: float
   Non-2xx or 3xx responses: 5"""
     assert read_wrk(output) == WrkFigures(71, seconds, 5, 1, 2, 3, 4)
     assert read_wrk("  0 requests in 2.00s, 0B read") is None
+
+
+def test_memory_of_workers_counts_as_that_of_one() -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60 & wait"]) as parent:
+        try:
+            eventually(lambda: len(workers_of(parent.pid)) == 2)
+            found = pss_mb(parent.pid)
+        finally:
+            for child in workers_of(parent.pid):
+                child.kill()
+    assert list(found) == ["the first process", "a worker", "others", "together"]
+    assert found["together"] == found["the first process"] + found["a worker"] > found["others"] == 0.0
