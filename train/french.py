@@ -132,9 +132,9 @@ TRANSLATIONS: dict[str, Any] = {
             "Female": "Femme",
             "Not stated": "Non précisé",
             "under 30": "moins de 30 ans",
-            "30 to 39": "30 à 39 ans",
-            "40 to 49": "40 à 49 ans",
-            "50 to 59": "50 à 59 ans",
+            "30 to under 40": "30 à 39 ans",
+            "40 to under 50": "40 à 49 ans",
+            "50 to under 60": "50 à 59 ans",
             "60 and over": "60 ans et plus",
         },
     }

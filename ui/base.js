@@ -96,6 +96,7 @@ window.hotrow = (() => {
     reachable(answered) {
       const is = answered && navigator.onLine; // an answer may still come that was on its way
       document.getElementById("cut")?.toggleAttribute("hidden", is);
+      if (is && waiting) document.dispatchEvent(new Event("reachable"));
       if (is) clearInterval(waiting);
       else if (!waiting) waiting = setInterval(look, 3000);
       if (is) waiting = 0;

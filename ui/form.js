@@ -145,6 +145,11 @@ form.addEventListener("keydown", (event) => {
   submit();
 });
 
+// What was not sent can be, once the server is back.
+document.addEventListener("reachable", () => {
+  if (failure.textContent) failure.textContent = hotrow.say("back");
+});
+
 form.addEventListener("reset", (event) => {
   event.preventDefault();
   number.value = "";
@@ -249,7 +254,7 @@ const KEY = `hotrow.form ${new URL(".", document.baseURI).pathname}`; // of each
 const kept = form.querySelector(".keep input");
 
 function keep() {
-  if (kept.checked) sessionStorage.setItem(KEY, JSON.stringify(texts));
+  if (kept.checked) sessionStorage.setItem(KEY, JSON.stringify({ texts, case: number.value }));
 }
 
 kept.addEventListener("change", (event) => {
@@ -257,10 +262,13 @@ kept.addEventListener("change", (event) => {
   kept.checked ? keep() : sessionStorage.removeItem(KEY);
 });
 document.addEventListener("filled", keep);
+number.addEventListener("change", keep);
 
 changed();
 const saved = sessionStorage.getItem(KEY);
 if (saved) {
+  const { texts, case: given } = JSON.parse(saved);
   kept.checked = true;
-  replace(JSON.parse(saved));
+  number.value = given;
+  replace(texts);
 }

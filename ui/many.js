@@ -144,12 +144,12 @@ async function check(number) {
     const checked = await send("/check", beginning);
     if (number !== run) return;
     hotrow.reachable(true);
-    part(".preview .score").hidden = Boolean(checked.problem);
+    part(".preview .score").hidden = Boolean(checked.problem) || !rowsAbout(text);
     preview.hidden = !checked.html;
     part(".content").innerHTML = checked.html ?? "";
     part(".file").textContent = `${name} · ${hotrow.say("rows", { count: hotrow.number(rowsAbout(text)) })}`;
     if (checked.problem) return complain(checked.problem);
-    complain();
+    complain(rowsAbout(text) ? "" : hotrow.say("no_rows"));
     // A piece alone may not tell how the file is written: what its beginning told goes along.
     const { separator, decimal, own, labels } = checked;
     Object.assign(chosen, { separator, decimal, own, labels });
@@ -159,7 +159,8 @@ async function check(number) {
   }
 }
 
-const rowsAbout = (text) => Math.max(0, breaks(text.trimEnd()));
+// The line breaks that are not inside quotes, the header's aside.
+const rowsAbout = (text) => text.trimEnd().split('"').reduce((count, part, i) => count + (i % 2 ? 0 : breaks(part)), 0);
 
 function listed(faults) {
   const lines = faults.map(({ line, label, detail }) => `<li>${hotrow.say("line", { line })}: ${label} ${detail}</li>`);

@@ -21,6 +21,10 @@ SCRIPT_WORDS = {
         "The server cannot be reached: nothing was decided. What you typed is still here.",
         "Le serveur est injoignable : rien n'a été décidé. Votre saisie est toujours là.",
     ),
+    "back": Text(
+        "The server is back, and nothing was decided: decide again.",
+        "Le serveur est de retour, rien n'a été décidé : décidez à nouveau.",
+    ),
     "written": Text("Written down.", "Consigné."),
     "was": Text("was {value}", "était {value}"),
     "unknown": Text("unknown", "inconnu"),

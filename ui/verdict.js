@@ -5,7 +5,16 @@ const shown = element.querySelector(".shown");
 function show(html) {
   const open = shown.querySelector(".share")?.open;
   shown.innerHTML = html;
+  order(shown.querySelector(".complaints"));
   if (open) shown.querySelector(".share")?.setAttribute("open", "");
+}
+
+// What is to correct stands in the order of the form, as it is gone through.
+function order(list) {
+  if (!list) return;
+  const names = [...document.querySelectorAll("#form .field")].map((field) => field.dataset.feature);
+  const place = (entry) => names.indexOf(entry.querySelector("a").dataset.field);
+  list.append(...[...list.children].sort((a, b) => place(a) - place(b)));
 }
 
 document.addEventListener("answer", ({ detail: answer }) => {

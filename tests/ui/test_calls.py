@@ -20,8 +20,9 @@ from tests.support.bundles import CREDIT, compared_rows, sample_rows
 from tests.support.export_models import lightgbm_bundle
 from tests.support.pages import JSON, decide, decisions, look, page_client, wait_for_lines
 from ui.tabs.work_list import Groups
+from ui.words.policy import because
 from ui.words.values import texts_of
-from ui.words.wording import Wording, because, decided, percents
+from ui.words.wording import Wording, decided, percents
 
 pytestmark = pytest.mark.whole
 
@@ -254,6 +255,28 @@ def test_row_of_a_file_is_opened_on_the_form_as_the_form_would_send_it(client: T
     }
     (whole,) = refused_in(client.post("/page/many", content=short, headers=CSV).json())
     assert [fault["cell"] for fault in whole["faults"]] == [-1]  # the line as a whole
+
+
+def test_context_in_a_file_is_logged_opened_and_not_asked_about(client: TestClient, logs: Path) -> None:
+    """By its name or its label, a category by its label too; one that is too long is named."""
+    for name, said in (("CODE_GENDER", "F"), ("gender", "Female")):
+        content = table_of([RISKY], **{name: said})
+        answer = client.post("/page/many?first=2", content=content, headers=CSV).json()
+        (scored,) = scored_in(answer)
+        assert float(scored["probability"]) == client.post("/predict", json=RISKY).json()["probability"]
+        (line,) = wait_for_lines(logs, scored["id"].partition("/")[0])
+        assert line["input"]["rows"][0]["CODE_GENDER"] == "F"
+        texts = client.post("/page/many/texts", content=content, headers=CSV).json()["texts"]
+        assert texts == {**texts_of(SCHEMA, RISKY), "CODE_GENDER": "2"}
+        checked = client.post("/page/many/check?first=2", content=content, headers=CSV).json()["html"]
+        assert f"Logged and never scored: {name}." in checked
+    few = "CODE_GENDER,AMT_CREDIT,age,income\nF,1,2,3\n"
+    asked = client.post("/page/many/check", content=few, headers=CSV).json()["html"]
+    assert 'data-column="income"' in asked
+    assert "CODE_GENDER" not in asked
+    long = client.post("/page/many", content=table_of([RISKY], CODE_GENDER="F" * 300), headers=CSV).json()
+    (row,) = refused_in(long)
+    assert "Gender" in row["faults"][0]["label"]
 
 
 def test_a_trial_of_a_file_is_no_decision(client: TestClient) -> None:

@@ -400,11 +400,13 @@ def test_what_is_kept_on_a_reload_is_what_was_asked_for(loaded: Visit, served: S
     with visit_again(loaded.page.context, f"{served.url}/?language=fr") as opened:
         page = opened.page
         assert page.evaluate("document.documentElement.lang") == "fr"
+        page.locator("#case-number").fill("C-17")
         opened.field("Amount asked for").fill("5000")
         page.get_by_text("Garder ma saisie").click()
         page.reload()
         page.locator("#form .decide").wait_for(state="attached")
         expect(opened.field("Amount asked for")).to_have_value(re.compile("5.000"))
+        expect(page.locator("#case-number")).to_have_value("C-17")
         assert page.evaluate("document.documentElement.lang") == "fr"
         page.get_by_text("Garder ma saisie").click()
         assert page.evaluate("sessionStorage.length") == 0

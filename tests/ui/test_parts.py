@@ -361,6 +361,10 @@ def test_shipped_french_is_that_of_the_source_and_whole() -> None:
         assert told["help"]
         assert bool(told.get("group")) == bool(feature.group)
         assert len(told.get("category_labels", ())) == len(feature.category_labels)
+    told_of = Bundle.load(CREDIT).manifest["evaluation"]["held_out"]["groups"]
+    assert {name for kind, entries in told_of.items() for name in (kind, *entries)} <= set(
+        TRANSLATIONS["fr"]["groups"]
+    )
     groups = {feature.group: french[feature.name]["group"] for feature in SCHEMA.features}
     assert all(french[f.name]["group"] == groups[f.group] for f in SCHEMA.features)
     assert all(a != b for a, b in pairwise(sorted(groups.values())))

@@ -127,6 +127,26 @@ def test_letter_has_reference_date_decision_rights_and_proof(client: TestClient)
     )
 
 
+def test_letter_of_what_the_policy_decided_says_so_and_what_is_needed(client: TestClient) -> None:
+    """The score's reasons are not told as those of a decision that it did not make."""
+    texts = {"AMT_INCOME_TOTAL": "172400", "AGE_YEARS": "21.6", "AMT_CREDIT": "1069300"}
+    shown = decide(client, {"turn": 1, "texts": texts | {"CODE_GENDER": "2"}})["html"]
+    id_ = str(shown.split("answer ")[1].split("<")[0])
+    letter = text_of(client.get("/page/letter", params={"id": id_}).text)
+    assert "Incomplete . It follows from rules that stand beside a statistical model." in letter
+    assert "Needed: External score 3, at least 7 of 13 inputs." in letter
+    assert "What the model counted against it" in letter
+    french = text_of(client.get("/page/letter", params={"id": id_, "language": "fr"}).text)
+    assert "Il faut : Score externe 3, au moins 7 données sur 13." in french
+    record = client.get("/page/record", params={"id": id_}).text
+    assert "Gender" not in record.partition("<table>")[2].rpartition("</table>")[0]
+    assert "Asked for and never scored: Gender: Female." in text_of(record)
+    why = text_of(ask(client, "reasons", texts=texts)["html"])
+    assert re.search(
+        r"Incomplete\. Too little is known .* inputs\. The principal reasons of the score: ", why
+    )
+
+
 def test_a_row_of_a_batch_has_a_record_too(client: TestClient, logs: Path) -> None:
     rows = {"rows": [EXAMPLES["safe"], EXAMPLES["risky"]]}
     batch = client.post("/predict/batch", json=rows["rows"]).json()

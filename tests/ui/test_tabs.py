@@ -290,6 +290,12 @@ def test_a_file_with_faults_names_line_and_column(open_page: Visit) -> None:
     expect(page.locator(".many > .problem")).to_contain_text(
         "expected CSV or an .xlsx workbook, got other bytes"
     )
+    broken = 'AMT_CREDIT,"my\nnote",AGE_YEARS,AMT_INCOME_TOTAL\n5000,"a\nb",40,9000\n'
+    page.locator("#file").set_input_files({**content, "buffer": broken.encode()})  # type: ignore[arg-type]
+    expect(page.locator(".preview .file")).to_have_text("bad.csv · 1 row")
+    page.locator("#file").set_input_files({**content, "buffer": lines[0].encode() + b"\n"})  # type: ignore[arg-type]
+    expect(page.locator(".many > .problem")).to_have_text("The file has no rows to score.")
+    expect(page.locator(".preview .score")).to_be_hidden()
     stray = ("\n".join(lines[:2]) + '\n5000,"40,9000\n' + "5000,40,9000\n" * 500_000).encode()
     page.locator("#file").set_input_files({**content, "buffer": stray})  # type: ignore[arg-type]
     expect(page.locator(".many > .problem")).to_contain_text("is a quote never closed?")
@@ -659,6 +665,9 @@ def test_a_cut_network_is_said_and_no_old_verdict_stands_for_a_new_form(open_pag
     expect(page.locator("#cut")).to_be_visible()
     page.context.set_offline(False)
     expect(page.locator("#cut")).to_be_hidden()
+    expect(page.locator("#form .failure")).to_have_text(
+        "The server is back, and nothing was decided: decide again."
+    )
     open_page.decide()
     open_page.heading("Refused")
     expect(page.locator("#form .failure")).to_have_text("")

@@ -92,13 +92,23 @@ def columns_of(table: UploadedTable, schema: Schema) -> dict[str, int]:
         raise UnacceptableRow(str(error)) from None
 
 
-async def read_rows(table: UploadedTable, schema: Schema, decode: Decode) -> TableRows:
-    """The table's rows, decoded as `/predict` decodes its one; columns that are no feature are left alone.
+def context_of(table: UploadedTable, schema: Schema, context: Sequence[Feature]) -> dict[str, int]:
+    """The position of the column of each context field that has one, by its name or label."""
+    taken = set(columns_of(table, schema).values())
+    places = {name.strip().casefold(): i for i, name in enumerate(table.header) if i not in taken}
+    words = {field.name: [word.casefold() for word in (field.name, field.label)] for field in context}
+    return {name: places[word] for name, said in words.items() for word in reversed(said) if word in places}
 
-    The event loop turns now and then.
+
+async def read_rows(
+    table: UploadedTable, schema: Schema, decode: Decode, context: Sequence[Feature] = ()
+) -> TableRows:
+    """The table's rows, decoded as `/predict` decodes its one, with the context that the log tells.
+
+    Other columns are left alone. The event loop turns now and then.
     """
-    readers = _readers(table, schema)
-    features = {pointer(feature.name): feature.name for feature in schema.features}
+    readers = _readers(table, schema, context)
+    features = {pointer(field.name): field.name for field in (*schema.features, *context)}
     rows: list[Row] = []
     texts: list[bytes] = []
     positions: list[int] = []
@@ -122,18 +132,21 @@ async def read_rows(table: UploadedTable, schema: Schema, decode: Decode) -> Tab
     return TableRows(matrix, texts, positions, faults)
 
 
-def fields_of(table: UploadedTable, schema: Schema) -> dict[str, Any]:
-    """What the first record says of each feature that it knows, acceptable or not."""
+def fields_of(table: UploadedTable, schema: Schema, context: Sequence[Feature] = ()) -> dict[str, Any]:
+    """What the first record says of each field that it knows, acceptable or not."""
     cells = table.records[0] if table.records else []
-    known = [(i, feature, read) for i, feature, read in _readers(table, schema) if i < len(cells)]
+    known = [(i, field, read) for i, field, read in _readers(table, schema, context) if i < len(cells)]
     return {f.name: value for i, f, read in known if (value := read(cells[i])) is not None}
 
 
-def _readers(table: UploadedTable, schema: Schema) -> list[tuple[int, Feature, Read]]:
-    """Where each feature's cells stand, and what reads them."""
+def _readers(
+    table: UploadedTable, schema: Schema, context: Sequence[Feature]
+) -> list[tuple[int, Feature, Read]]:
+    """Where each field's cells stand, and what reads them."""
     rules = table.dialect.rules
-    columns = [(i, schema[name]) for name, i in columns_of(table, schema).items()]
-    return [(i, feature, cell_reader(feature, rules)) for i, feature in columns]
+    fields = {field.name: field for field in (*schema.features, *context)}
+    places = columns_of(table, schema) | context_of(table, schema, context)
+    return [(i, fields[name], cell_reader(fields[name], rules)) for name, i in places.items()]
 
 
 def harmless(cell: str) -> str:

@@ -7,8 +7,9 @@ from server.model.bundle import Bundle
 from ui.drawing.gauge import figures_in_words, gauge
 from ui.drawing.panel import Symbol, head, origin, panel, supposed
 from ui.words.bands import band_at, bands_of
+from ui.words.policy import because
 from ui.words.text import NBSP, Text, joined, tag
-from ui.words.wording import Wording, because, decided, percent, value_words
+from ui.words.wording import Wording, decided, percent, value_words
 
 #: Of a model with many classes, the likeliest are listed.
 _LISTED_CLASSES = 6

@@ -9,17 +9,20 @@ from server.explain.reasons import MAX_PRINCIPAL, largest
 from server.model.logged_rows import LoggedRow, is_batch, logged_rows
 from server.model.replayed import Replayed, replayed
 from server.model.row_names import name_of_row
+from server.model.schema import Feature
 from server.scoring.served_model import ServedModel
 from ui.cases.suppose import is_adverse
 from ui.words.labels import Labels
+from ui.words.policy import because
 from ui.words.text import Text
-from ui.words.wording import Wording, because, decided, known_of, percent, second_language, value_words
+from ui.words.wording import Wording, decided, known_of, percent, second_language, value_words
 
 
 class LoggedDecision(NamedTuple):
     """What was decided, by what, why, and whether it comes out again.
 
-    `reasons` are the principal ones, (code, sentence) each; `because` what the policy said.
+    `reasons` are the principal ones, (code, sentence) each; `because` what the policy said, and
+    `by_policy` whether it decided something else than the score. `watched` are inputs never scored.
     `replay` is None where the model is not served here. `by_model` is the outcome's own name,
     "" of a value.
     """
@@ -35,7 +38,9 @@ class LoggedDecision(NamedTuple):
     name: Text
     reasons: Sequence[tuple[str, Text]]
     because: Sequence[Text]
+    by_policy: bool
     inputs: Sequence[tuple[Text, Text]]
+    watched: Sequence[tuple[Text, Text]]
     known: Text
     replay: Replayed | None
     choices: Mapping[str, Text]
@@ -58,7 +63,6 @@ class DecisionReader:
         self._model, self._bundle, self._hidden = model, model.bundle, hidden
         self.words, self._labels = Wording.of(model.bundle), Labels.of(model.bundle)
         self._decided, self._because = decided(model.bundle, self.words), because(model.bundle)
-        self._fields = (*model.bundle.schema.features, *model.bundle.context)
 
     def read(self, record: Mapping[str, Any], row: int) -> LoggedDecision:
         """The decision on a row of a line, by its number in it; nobody looked at it yet.
@@ -81,7 +85,9 @@ class DecisionReader:
             name=self.words.probability.sentence(),
             reasons=self._reasons(members, replay) if is_adverse(self._bundle, members) else (),
             because=[self._because.get(name, Text.same(name)) for name in members.get("because") or ()],
-            inputs=self._inputs(logged),
+            by_policy=members.get("by_score", logged.outcome) != logged.outcome,
+            inputs=self._inputs(logged, self._bundle.schema.features),
+            watched=self._inputs(logged, self._bundle.context),
             known=known_of(self._bundle.schema, logged.fields),
             replay=replay,
             choices=self._decided if self._bundle.task == "binary" else {},
@@ -93,9 +99,9 @@ class DecisionReader:
             return value_words(logged.score)
         return percent(logged.score, 2)
 
-    def _inputs(self, logged: LoggedRow) -> list[tuple[Text, Text]]:
+    def _inputs(self, logged: LoggedRow, features: Sequence[Feature]) -> list[tuple[Text, Text]]:
         fields = logged.fields
-        return [(self._labels.label(f), self._labels.measured(f, fields.get(f.name))) for f in self._fields]
+        return [(self._labels.label(f), self._labels.measured(f, fields.get(f.name))) for f in features]
 
     def _reasons(self, members: Mapping[str, Any], replay: Replayed) -> list[tuple[str, Text]]:
         """Those of the line itself; of a line without any those of the same row, if it comes out again."""

@@ -21,6 +21,7 @@ _RATE = Text("Requests a minute", "Requêtes par minute")
 _SLOWEST = Text("p99 of /predict in ms", "p99 de /predict en ms")
 _AGO = Text("24 hours ago", "il y a 24 heures")
 _MOST = Text("at most {figure}", "au plus {figure}")
+_NONE = Text("none yet", "aucune encore")
 _REFUSED = Text("Fields refused most: {fields}", f"Champs les plus refusés{NBSP}: {{fields}}")
 _FIELD = Text("{label} ({count})", "{label} ({count})")
 _OTHER = Text("no feature of the model", "aucune variable du modèle")
@@ -99,8 +100,9 @@ class Day:
         ):
             most = max(values)
             figure = Text.figures(format_number(round(most)) if most >= 10 else f"{most:.2f}")
-            words = _MOST.put(figure=figure)
-            drawn += tag("h3", what) + trend([("first", values)], what, KEPT_MINUTES, _AGO, words)
+            words = _MOST.put(figure=figure) if most else _NONE
+            lines = [("first", values)] if most else []
+            drawn += tag("h3", what) + trend(lines, what, KEPT_MINUTES, _AGO, words)
         return _card(drawn + tag("p", self._refused(labels, schema), class_="note"))
 
     def _refused(self, labels: Labels, schema: Schema) -> Text:

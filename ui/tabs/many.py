@@ -24,6 +24,7 @@ from server.errors import MalformedBody, UnacceptableRow
 from server.explain.reasons import MAX_PRINCIPAL, AskedReasons
 from server.model.predictor import Predictor
 from server.model.row_names import row_name
+from server.model.schema import Schema
 from server.scoring.scored import ScoredRows
 from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
@@ -32,7 +33,16 @@ from server.tables.csv_dialect import SEPARATORS, Options
 from ui.access.login import USER
 from ui.cases.decide import told
 from ui.cases.examples import examples_of
-from ui.cases.table import TableRows, UploadedTable, columns_of, fields_of, read_rows, read_table, written
+from ui.cases.table import (
+    TableRows,
+    UploadedTable,
+    columns_of,
+    context_of,
+    fields_of,
+    read_rows,
+    read_table,
+    written,
+)
 from ui.drawing.histogram import histogram, looks
 from ui.tabs.mapping import ColumnMapping
 from ui.tabs.work_list import Groups, RefusedRows, reasons_of, work_list_html
@@ -87,6 +97,9 @@ _COLUMNS = Text(
     "{known} {known:colonne du modèle trouvée|colonnes du modèle trouvées} sur {all}.",
 )
 _CARRIED = Text("Carried along: {names}.", f"Reprises telles quelles{NBSP}: {{names}}.")
+_WATCHED = Text(
+    "Logged and never scored: {names}.", f"Journalisées et jamais prises en compte{NBSP}: {{names}}."
+)
 _ABSENT = Text("Unknown in every row: {names}.", f"Inconnues dans chaque ligne{NBSP}: {{names}}.")
 _FINE = Text(
     "{count} {count:row|rows} looked at: all is fine.",
@@ -228,8 +241,10 @@ class Many:
         self.schema, self._labels = self._bundle.schema, Labels.of(self._bundle)
         self._index = {name: i for i, name in enumerate(self.schema.names)}
         self._mapping = ColumnMapping(self.schema, self._labels)
+        self._context = self._bundle.context
+        self._fields = Schema((*self.schema.features, *self._context))
         self._groups = Groups(self._bundle, self._rows.judge)
-        self._refused = RefusedRows(self.schema, self._labels)
+        self._refused = RefusedRows(self._fields, self._labels)
         self._asked = AskedReasons(MAX_PRINCIPAL) if model.explainer.is_offered else None
 
     async def check(self, table: UploadedTable, _: str) -> dict[str, Any]:
@@ -239,7 +254,7 @@ class Many:
             columns = self._check_header(table)
         except UnacceptableRow as problem:
             return {"problem": problem.detail, "html": mapping}
-        rows = await read_rows(table, self.schema, self._rows.scorer.decode)
+        rows = await read_rows(table, self.schema, self._rows.scorer.decode, self._context)
         return {
             "html": self._preview(table, columns, rows) + mapping,
             "faults": self._refused.listed(rows.faults[:LISTED_FAULTS]),
@@ -251,7 +266,7 @@ class Many:
 
     async def texts(self, table: UploadedTable, _: str) -> dict[str, Any]:
         """The first record as the texts of the form, scored by nobody."""
-        return {"texts": texts_of(self.schema, fields_of(table, self.schema))}
+        return {"texts": texts_of(self._fields, fields_of(table, self.schema, self._context))}
 
     async def tried(self, table: UploadedTable, user: str) -> dict[str, Any]:
         """The same as `score` of rows that are no decisions: neither logged nor counted, without an id."""
@@ -265,7 +280,7 @@ class Many:
         columns = self._check_header(table)
         added = self._added(table.header)
         started_ns = time.perf_counter_ns()
-        rows = await read_rows(table, self.schema, self._rows.scorer.decode)
+        rows = await read_rows(table, self.schema, self._rows.scorer.decode, self._context)
         counts: list[int] = []
         answers: list[list[str]] = []
         listed: dict[int, dict[str, Any]] = {}
@@ -366,12 +381,14 @@ class Many:
 
     def _preview(self, table: UploadedTable, columns: Mapping[str, int], rows: TableRows) -> str:
         used = {position: name for name, position in columns.items()}
-        carried = [name for i, name in enumerate(table.header) if i not in used and name]
+        watched = context_of(table, self.schema, self._context).values()
+        carried = [n for i, n in enumerate(table.header) if n and i not in used and i not in watched]
         absent = [name for name in self.schema.names if name not in columns]
         said = [_COLUMNS.put(known=str(len(used)), all=str(len(self.schema)))]
+        said += [_WATCHED.put(names=", ".join(table.header[i] for i in watched))] if watched else []
         said += [_CARRIED.put(names=", ".join(carried))] if carried else []
         said += [_ABSENT.put(names=", ".join(absent[:12]))] if absent else []
-        said += [] if rows.faults else [_FINE.put(count=str(len(table.records)))]
+        said += [_FINE.put(count=str(len(table.records)))] if table.records and not rows.faults else []
         bad = {(fault.row, fault.feature) for fault in rows.faults}
         names = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
         body = "".join(

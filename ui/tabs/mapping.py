@@ -35,7 +35,8 @@ class ColumnMapping:
     def html(self, table: UploadedTable) -> str:
         """A list for each column that is no input, or is one because somebody said so; "" without any."""
         named = FeatureNames(self._schema)
-        columns = [name for name in dict.fromkeys(table.header) if name and named(name) is None]
+        others = [name for name in dict.fromkeys(table.header) if name and named(name) is None]
+        columns = [name for name in others if name not in self._schema.context]
         known = {named(name) for name in table.header}
         absent = [feature for feature in self._schema.features if feature.name not in known]
         inputs = sorted(absent, key=lambda feature: feature.nullable)[:MOST_INPUTS]

@@ -17,8 +17,9 @@ from server.model.policy import NEEDED, UNUSUAL
 from server.model.row_names import name_of_row
 from server.scoring.service import Service
 from ui.words.bands import bands_of
+from ui.words.policy import because
 from ui.words.text import NBSP, Text, table, tag
-from ui.words.wording import Wording, because, decided
+from ui.words.wording import Wording, decided
 
 #: Decisions that are read from the end of the log, and lines that are looked at for them.
 MOST_CASES, MOST_LINES = 5000, 20_000
@@ -144,7 +145,7 @@ def deciding(bundle: Bundle) -> dict[str, str]:
         thens[NEEDED] = policy.needed.then
     if policy.unusual is not None:
         thens[UNUSUAL] = policy.unusual.then
-    return {name: thens.get(name, "") for name in because(bundle)}  # also of those it does not have
+    return {name: thens[name] for name in because(bundle)}
 
 
 def studio_html(bundle: Bundle) -> str:

@@ -10,8 +10,9 @@ from server.scoring.served_model import ServedModel
 from ui.cases.suppose import is_adverse, suppose
 from ui.drawing.waterfall import Step, causes, steps
 from ui.words.labels import Labels
+from ui.words.policy import because
 from ui.words.text import NBSP, Text, joined, tag
-from ui.words.wording import Wording, because, decided, percent, points, second_language, value_words
+from ui.words.wording import Wording, decided, percent, points, second_language, value_words
 
 _IDLE = Text(
     "Decide a case first: its reasons stand here.", "Décidez d'abord d'un cas : ses raisons seront ici."
@@ -27,15 +28,23 @@ _SENTENCE = {
     True: Text("A sentence for the {case}", "Une phrase à transmettre"),
     False: Text("In a sentence", "En une phrase"),
 }
-_AGAINST = Text(
-    "{decision}. The principal reasons: {reasons}.",
-    f"{{decision}}. Raisons principales{NBSP}: {{reasons}}.",
-)
-_AGAINST_BARE = Text("{decision}. No single reason stands out.", "{decision}. Aucune raison ne ressort.")
-_FOR = Text(
-    "{decision}. What counted most for it: {reasons}.",
-    f"{{decision}}. Ce qui a le plus compté pour elle{NBSP}: {{reasons}}.",
-)
+#: What the score says, by whether it decided or the policy did.
+_AGAINST = {
+    True: Text("The principal reasons: {reasons}.", f"Raisons principales{NBSP}: {{reasons}}."),
+    False: Text(
+        "The principal reasons of the score: {reasons}.", f"Raisons principales du score{NBSP}: {{reasons}}."
+    ),
+}
+_AGAINST_BARE = Text("No single reason stands out.", "Aucune raison ne ressort.")
+_FOR = {
+    True: Text(
+        "What counted most for it: {reasons}.", f"Ce qui a le plus compté pour elle{NBSP}: {{reasons}}."
+    ),
+    False: Text(
+        "In the score this spoke for it most: {reasons}.",
+        f"Ce qui, dans le score, a le plus parlé pour elle{NBSP}: {{reasons}}.",
+    ),
+}
 _ANSWERED = Text(
     "The answer is: {answer}. What counted most: {reasons}.",
     f"La réponse est{NBSP}: {{answer}}. Ce qui a le plus compté{NBSP}: {{reasons}}.",
@@ -95,7 +104,8 @@ class Why:
                 told = self.principal(values, terms[:-1])
             reasons = [self._because[reason] for reason in document.get("because", ())]
             decision = self._decided[document["decision"]]
-            return _Answer(document["probability"], decision, adverse, told, reasons)
+            by_score = "by_score" not in document
+            return _Answer(document["probability"], decision, adverse, told, reasons, by_score)
         if self._bundle.classes:
             return _Answer(sum(terms), Text.same(str(document["prediction"])))
         return _Answer(document["prediction"], value_words(document["prediction"]))
@@ -163,25 +173,28 @@ class Why:
     def _said(self, shown: list[Step], answer: "_Answer") -> Text:
         told = [step for step in shown if len(step.features) < len(self._bundle.schema)]
         if answer.adverse:
-            against = _AGAINST if answer.principal else _AGAINST_BARE
-            said = against.put(decision=answer.said, reasons=joined(answer.principal, "; "))
+            against = _AGAINST[answer.by_score] if answer.principal else _AGAINST_BARE
+            said = against.put(reasons=joined(answer.principal, "; "))
         elif self._binary and (most := [step.words for step in told if step.term < 0.0][:_MOST]):
-            said = _FOR.put(decision=answer.said, reasons=joined(most, "; "))
+            said = _FOR[answer.by_score].put(reasons=joined(most, "; "))
         else:
             reasons = [step.words for step in sorted(told, key=lambda s: -abs(s.term))[:_MOST]]
-            said = _ANSWERED.put(answer=answer.said, reasons=joined(reasons, "; "))
-        return joined([said, *answer.because], " ")
+            return _ANSWERED.put(answer=answer.said, reasons=joined(reasons, "; "))
+        # What decided stands first: the policy, where it said something.
+        return joined([joined([answer.said, Text.same(".")], ""), *answer.because, said], " ")
 
 
 class _Answer(NamedTuple):
     """What is explained: a probability, a value or a class's margin, what it is called, and of a decision
-    whether the score speaks against the case, the principal reasons, and what the policy says."""
+    whether the score speaks against the case, the principal reasons, what the policy says, and whether
+    it was the score that decided."""
 
     value: float
     said: Text
     adverse: bool = False
     principal: Sequence[Text] = ()
     because: Sequence[Text] = ()
+    by_score: bool = True
 
 
 class _Scale:

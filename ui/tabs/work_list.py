@@ -13,8 +13,9 @@ from server.model.judge import Judge
 from server.model.schema import Schema
 from server.scoring.scored import ScoredRows
 from ui.words.labels import Labels
+from ui.words.policy import because
 from ui.words.text import Text, table, tag
-from ui.words.wording import Wording, because, decided
+from ui.words.wording import Wording, decided
 
 #: A probability is near a limit if it differs by no more than this share of it, or of its complement.
 NEAR_SHARE = 0.1

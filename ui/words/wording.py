@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from server.model.bundle import Bundle
-from server.model.policy import NEEDED, UNUSUAL
 from server.model.schema import Schema
 from ui.words.text import EMPTY, NBSP, Text
 from ui.words.values import format_number
@@ -27,9 +26,6 @@ _OTHERS = {
     "refer": Text("For a person", "À examiner"),
     "incomplete": Text("Incomplete", "Incomplet"),
 }
-_NEEDED = Text("Too little is known to decide.", "Trop peu d'informations pour décider.")
-_UNUSUAL = Text("Some of the values are out of the ordinary.", "Certaines valeurs sortent de l'ordinaire.")
-_MISFIT = Text("“{label}” does not fit the other values.", "« {label} » ne va pas avec les autres valeurs.")
 _KNOWN = Text(
     "{known} of {all} {all:input|inputs} known.",
     "{known} {known:donnée connue|données connues} sur {all}.",
@@ -83,22 +79,6 @@ def decided(bundle: Bundle, words: Wording) -> dict[str, Text]:
     """What each decision of a binary bundle is called."""
     named = {name: _OTHERS.get(name, _done(name)) for name in bundle.outcomes}
     return named | {bundle.decision.below: words.below, bundle.decision.otherwise: words.otherwise}
-
-
-def because(bundle: Bundle) -> dict[str, Text]:
-    """What each reason of the bundle's policy says to a person, as a sentence."""
-    if bundle.policy is None:
-        return {}
-    labels = {feature.name: feature.label or feature.name for feature in bundle.schema.features}
-    said = {NEEDED: _NEEDED, UNUSUAL: _UNUSUAL}
-    for check in bundle.policy.checks:
-        given = check.text if isinstance(check.text, dict) else {"en": check.text}
-        english = given.get("en", "")
-        if english:
-            said[check.reason] = Text(english, given.get("fr", english))
-        else:
-            said[check.reason] = _MISFIT.put(label=Text.same(labels[check.feature]))
-    return said
 
 
 def french_of(bundle: Bundle) -> Mapping[str, Any]:
