@@ -73,6 +73,13 @@ def test_no_cache_keeps_the_page_but_its_files(client: TestClient) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+def test_browser_guesses_no_type_and_tells_no_other_site_an_address(client: TestClient) -> None:
+    for path in ("/", "/theme.css", "/page/letter?id=x-1"):
+        headers = client.get(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff", path
+        assert headers["Referrer-Policy"] == "same-origin", path
+
+
 def test_calls_of_gradio_are_not_there(client: TestClient) -> None:
     for path in (RUN, "/gradio_api/run/look", "/gradio_api/run/", "/gradio_api/queue/join"):
         answer = client.post(path, json={"fn_index": 0, "data": []})

@@ -58,6 +58,9 @@ class PageMount(Mount):
 class Confined:
     """Sends a content security policy with every answer, and no word of another origin.
 
+    A browser takes a file for nothing but its type, and tells no other site an address, which may
+    hold a decision's number.
+
     No cache keeps what was answered to somebody; Gradio's files have their own rule.
     """
 
@@ -71,6 +74,8 @@ class Confined:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["Content-Security-Policy"] = self._policy
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "same-origin"
                 if not scope["path"].startswith(_FILES):
                     headers["Cache-Control"] = "no-store"
             await send(message)
