@@ -14,14 +14,14 @@ KUSTOMIZE_VERSION := 4.5.4
 SYSTEM_PACKAGES := chromium prometheus prometheus-alertmanager wrk slowhttptest strace systemd openssl nginx-light haproxy openjdk-17-jdk-headless golang-go nodejs
 
 # What `make test-all` needs of Python's.
-ENVIRONMENTS := $(VENV)/dev .venv-foreign/bin/done .venv-evidently/bin/done .venv-ray/bin/done
+ENVIRONMENTS := $(VENV)/catboost .venv-foreign/bin/done .venv-evidently/bin/done .venv-ray/bin/done
 
 # Where it is set every start of Python would compile the libraries anew: half of what it costs.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run tools test test-all environments coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
-        foreign foreign-evidently peers conformance ledger image-size bench-log bench-outcomes bench-page ray ray-big \
+        foreign foreign-evidently catboost peers conformance ledger image-size bench-log bench-outcomes bench-page ray ray-big \
         licences sbom screenshots faults fuzz fuzz-bits soak
 
 help: ## list the targets
@@ -145,6 +145,8 @@ tests/foreign/node/node_modules: tests/foreign/node/package-lock.json
 
 foreign-evidently: .venv-evidently/bin/done ## Evidently, for the test that compares our PSI with its
 
+catboost: $(VENV)/catboost ## CatBoost, for the tests of its models
+
 peers: .venv-peers/bin/done ## other servers, for `python -m loadtest bench --peers`
 
 ray: .venv-ray/bin/done ## Ray, for `python -m server.batch --engine ray` and `python -m deploy.ray_serve`
@@ -181,3 +183,8 @@ $(VENV)/dev: $(VENV)/uv requirements.txt requirements/server.txt requirements/to
 	@echo "Installing the development set into $(VENV) ..."
 	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@ $(VENV)/app
+
+$(VENV)/catboost: $(VENV)/dev requirements/catboost.txt
+	@echo "Installing requirements/catboost.txt into $(VENV) ..."
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements/catboost.txt
+	@touch $@

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import catboost  # type: ignore[import-not-found,unused-ignore]  # optional: 280 MB
+import catboost  # type: ignore[import-not-found,import-untyped,unused-ignore]  # optional: 280 MB
 import numpy as np
 import numpy.typing as npt
 import onnx

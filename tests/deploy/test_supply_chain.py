@@ -18,7 +18,10 @@ from tests.support.servers import system_tool
 pytestmark = pytest.mark.whole
 
 EXTRAS = [f"requirements/{name}.txt" for name in ("arrow", "grpc", "otel")]
-LOCKS = [*SETS, *(f"requirements/{name}.txt" for name in ("profiler", "foreign", "evidently", "peers"))]
+LOCKS = [
+    *SETS,
+    *(f"requirements/{name}.txt" for name in ("catboost", "profiler", "foreign", "evidently", "peers")),
+]
 #: The first release without the weaknesses known in each, see docs/reliability.md.
 FLOORS = {
     "h11": "0.16.0",

@@ -15,6 +15,8 @@ from export.load import LoadOptions, load
 from server.model.predictor import Predictor
 from tests.support.export_models import export, parity_report, rows, target
 
+NEEDS = "CatBoost is not installed: `make catboost` installs it"
+
 
 def document(**info: Any) -> bytes:
     """The JSON of a model of two oblivious splits, as CatBoost 1.2 writes it."""
@@ -77,7 +79,7 @@ def test_the_probability_threshold_of_the_file_is_read() -> None:
 
 @pytest.mark.parametrize("threshold", [0.5, 0.3])
 def test_where_classes_tie_catboosts_own_class_is_answered(threshold: float, tmp_path: Path) -> None:
-    catboost = pytest.importorskip("catboost", reason="needs CatBoost: uv pip install catboost")
+    catboost = pytest.importorskip("catboost", reason=NEEDS)
     fixed = {"iterations": 2, "depth": 2, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
     matrix, outcome = np.tile([[0.0], [0.0], [1.0]], (40, 1)), np.tile([0, 1, 1], 40)
     model = catboost.CatBoostClassifier(**fixed, boost_from_average=False, l2_leaf_reg=0.0)
@@ -111,7 +113,7 @@ PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", PARAMETERS)
 @pytest.mark.parametrize("form", ["cbm", "json"])
 def test_a_model_is_equal_to_the_bit(name: str, form: str, tmp_path: Path) -> None:
-    catboost = pytest.importorskip("catboost", reason="needs CatBoost: uv pip install catboost")
+    catboost = pytest.importorskip("catboost", reason=NEEDS)
     kind, parameters = PARAMETERS[name]
     fixed = {"iterations": 8, "depth": 4, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
     model = catboost.CatBoost({**fixed, **parameters}).fit(rows(600), target(rows(600), kind))
@@ -126,7 +128,7 @@ def test_a_model_is_equal_to_the_bit(name: str, form: str, tmp_path: Path) -> No
 
 
 def test_a_ranker_is_equal_to_the_bit(tmp_path: Path) -> None:
-    catboost = pytest.importorskip("catboost", reason="needs CatBoost: uv pip install catboost")
+    catboost = pytest.importorskip("catboost", reason=NEEDS)
     fixed = {"iterations": 8, "depth": 4, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
     model = catboost.CatBoostRanker(**fixed, loss_function="YetiRank")
     model.fit(rows(600), target(rows(600)), group_id=np.arange(600) // 20).save_model(str(tmp_path / "m.cbm"))
@@ -135,7 +137,7 @@ def test_a_ranker_is_equal_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_several_targets_are_refused_with_what_to_do(tmp_path: Path) -> None:
-    catboost = pytest.importorskip("catboost", reason="needs CatBoost: uv pip install catboost")
+    catboost = pytest.importorskip("catboost", reason=NEEDS)
     fixed = {"iterations": 2, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
     both = np.stack([target(rows(600)), target(rows(600), seed=2)], axis=1)
     model = catboost.CatBoost({**fixed, "loss_function": "MultiLogloss"}).fit(rows(600), both)
@@ -145,7 +147,7 @@ def test_several_targets_are_refused_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_one_hot_categories_are_equal_to_the_bit(tmp_path: Path) -> None:
-    catboost = pytest.importorskip("catboost", reason="needs CatBoost: uv pip install catboost")
+    catboost = pytest.importorskip("catboost", reason=NEEDS)
     random = np.random.default_rng(0)
     table = pd.DataFrame({
         "amount": random.normal(size=400), "city": random.choice(["Oslo", "Rome", "Kyiv"], 400),

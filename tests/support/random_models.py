@@ -133,7 +133,7 @@ def drawn_xgboost(random: Random) -> tuple[str, bytes]:
 
 def drawn_catboost(random: Random) -> tuple[str, bytes]:
     """A CatBoost model of numbers, in its own format or in JSON."""
-    import catboost  # type: ignore[import-not-found,unused-ignore]  # optional, in no requirement set
+    import catboost  # type: ignore[import-not-found,import-untyped,unused-ignore]  # optional: `make catboost`
 
     kind, losses = _one(random, _CATBOOST)
     rows = frame(random, gaps=random.random() < 0.5, texts=False)
