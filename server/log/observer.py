@@ -11,6 +11,7 @@ it stopped.
 
 import logging
 import mmap
+import os
 import select
 import signal
 import sys
@@ -28,25 +29,23 @@ from server.log.journal import LogJournal
 from server.log.masked import read_key
 from server.log.minutes import Minutes
 from server.log.rotation import RetentionPolicy, expired
-from server.log.stream import PORTION_BYTES, Known, Stream, Tallies
+from server.log.stream import BUSY, BUSY_BYTES, GENTLE, LATE, Known, Stream, Tallies
 from server.tracing.outlet import Outlet
 
 logger = logging.getLogger(__name__)
 
 #: What comes is looked for so often; what has lain so long goes first: together what the log promises.
-WAKE_SECONDS, LIE_SECONDS = 0.03, 0.05
-#: A worker that wakes waits for no more than such a slice of work, then is left the processor for so long.
-SLICE_BYTES, PAUSE_SECONDS = 2**17, 0.001
+WAKE_SECONDS, LIE_SECONDS = 0.02, 0.05
 TIDY_SECONDS = 30.0
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Observer:
-    """All streams of one server, worked on in slices.
+    """All streams of one server, worked on in small steps.
 
     It has the priority of a worker: with a lower one it would get nothing where others
     use the processors, and lines be dropped. So that a worker on the same processor does
-    not wait for long, the observer sleeps after every few lines, as long as it can afford
+    not wait for long, the observer gives way after every step, as long as it can afford
     to: what has lain too long is taken at once.
     """
 
@@ -100,8 +99,9 @@ class Observer:
         """Take a part of what there is; how many seconds the rest may wait."""
         lies = self._lies()
         for stream in self._streams:
-            if stream.work(PORTION_BYTES if lies else SLICE_BYTES) and not lies:
-                time.sleep(PAUSE_SECONDS)
+            pace = LATE if lies else BUSY if stream.unread_bytes > BUSY_BYTES else GENTLE
+            if stream.work(pace) and not lies:
+                os.sched_yield()
         now = time.monotonic()
         if now - self._tidied >= TIDY_SECONDS:
             self._tidied, self._seals = now, True
@@ -112,9 +112,9 @@ class Observer:
         if self._seals:
             self._seals = any(stream.seal() for stream in self._streams)
         self._tell()
-        if any(stream.can_work and stream.unread_bytes >= SLICE_BYTES for stream in self._streams):
+        if any(stream.can_work and stream.unread_bytes >= GENTLE.take_bytes for stream in self._streams):
             return 0.0
-        # What is not a slice is left to come together: a line costs a third of what it does alone.
+        # What is less is left to come together: a line costs a third of what it does alone.
         return WAKE_SECONDS
 
     def _lies(self) -> bool:

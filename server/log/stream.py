@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,14 +29,34 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Records taken in one go: some milliseconds of work.
-PORTION_BYTES = 2**18
-#: Rows that are counted in one go: counting one of six hundred costs a half of counting one of a hundred.
-COUNT_BYTES = 2**16
 SYNC_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 #: Why a file cannot be written or held: what the system says, or that another server holds it.
 _UNWRITABLE = (OSError, MemoryError, HotrowError)
+
+
+class Pace(NamedTuple):
+    """What is taken from a ring in one go, rows that are counted in one go, and what is done between steps.
+
+    To give way (sched_yield) costs nothing where nobody waits for the processor. Where a worker
+    does it comes at once, not when the scheduler finds that the observer's turn is over.
+    """
+
+    take_bytes: int
+    count_bytes: int
+    give_way: Callable[[], object]
+
+
+def _go_on() -> None:
+    pass
+
+
+#: While the workers answer with breaks: steps of some ten microseconds. A line costs twice as much.
+GENTLE = Pace(2**13, 2**14, os.sched_yield)
+#: While more than `BUSY_BYTES` wait: a millisecond; who takes turns too often loses the processor's cache.
+BUSY, BUSY_BYTES = Pace(2**17, 2**16, _go_on), 2**19
+#: When something waits for too long: some milliseconds, without a pause behind.
+LATE = Pace(2**18, 2**16, _go_on)
 
 
 class Known:
@@ -149,18 +169,18 @@ class Stream:
         """Whether the disk took the last lines, or a second has gone since it did not."""
         return time.monotonic() >= self._retry_at
 
-    def work(self, portion_bytes: int = PORTION_BYTES, *, is_last: bool = False) -> bool:
-        """Take a portion of records; whether there was one. After a failure only once a second, or at last.
+    def work(self, pace: Pace = LATE, *, is_last: bool = False) -> bool:
+        """Take some records; whether there were any. After a failure only once a second, or at last.
 
         What is left of the lines then, where `is_last`, is counted as lost.
         """
         if not (self.can_work or is_last):
             return False
         self._sync(time.monotonic())
-        if self._uncounted_bytes >= COUNT_BYTES:
-            self._count()
+        if self._uncounted_bytes >= pace.count_bytes:
+            self._count(pace.give_way)
             return True
-        taken = self._ring.take(portion_bytes)
+        taken = self._ring.take(pace.take_bytes)
         if taken.event is not None:
             self._count()
             self._note(taken.event)
@@ -174,6 +194,7 @@ class Stream:
         lost = self._lost()
         block = b"".join([self._lines(instance, responses) for instance, responses, _ in taken.groups])
         lines = sum([len(responses) for _, responses, _ in taken.groups]) - (self._lost() - lost)
+        pace.give_way()
         try:
             self._write(block, lines, taken.read)
         except Exception as error:  # noqa: BLE001  # whatever it is, the records wait
@@ -182,6 +203,7 @@ class Stream:
                 return False
             self._lose(self._drop_disk, lines)
             self._ring.done(taken.read, self._ring.lines)
+        pace.give_way()
         for group in taken.groups:
             uncounted = self._uncounted.setdefault(group.instance, RecordGroup(group.instance, [], []))
             way = self._ways.get(group.instance)
@@ -284,7 +306,7 @@ class Stream:
         except _UNWRITABLE as error:
             logger.error("The prediction log %s cannot be synced: %r", self.path, error)
 
-    def _count(self) -> None:
+    def _count(self, give_way: Callable[[], object] = lambda: None) -> None:
         """Count the rows of what was written for drift, and their decisions by group: dear for a few."""
         groups, self._uncounted, self._uncounted_bytes = self._uncounted, {}, 0
         for instance, responses, rows in groups.values():
@@ -293,7 +315,7 @@ class Stream:
                 continue
             try:
                 if way.counter is not None and rows:
-                    way.counter.count(rows)
+                    way.counter.count(rows, give_way)
                 if way.groups is not None:
                     way.groups.count(responses)
             except Exception:

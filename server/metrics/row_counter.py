@@ -1,6 +1,6 @@
 """Counts encoded rows into the bins of a drift plan, many at once; what the observer counts drift with."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,39 +61,48 @@ class RowCounter:
         self._block_rows = max(1, _BLOCK_VALUES // len(columns))
         self._mixers = _mixers(self._width)
 
-    def count(self, rows: Iterable[bytes]) -> None:
-        """Count rows: each the bytes of 1 + F float64, the score and the encoded row, or of several such."""
+    def count(self, rows: Iterable[bytes], give_way: Callable[[], object] = lambda: None) -> None:
+        """Count rows: each the bytes of 1 + F float64, the score and the encoded row, or of several such.
+
+        `give_way` is called between the steps, of which none takes long.
+        """
         block = np.frombuffer(b"".join(rows)).reshape(-1, 1 + self._width)
         done = 0
         while done < len(block):
             # Up to the end of the window, which then becomes the one before.
             left = max(1, self._window_rows - int(self._window[0]))
             part = block[done : done + min(left, self._block_rows)]
-            self._add(part)
+            self._add(part, give_way)
             done += len(part)
             if self._window[0] >= self._window_rows:
                 self._before[:] = self._window
                 self._window[:] = 0.0
 
-    def _add(self, block: npt.NDArray[np.float64]) -> None:
+    def _add(self, block: npt.NDArray[np.float64], give_way: Callable[[], object]) -> None:
         columns, size = self._columns, self._size
         values = block[:, columns.at]
         missing = np.isnan(values)
-        slots = np.where(missing, columns.missing, columns.first + self._bins(values))
+        give_way()
+        bins = self._bins(values, give_way)
+        give_way()
+        slots = np.where(missing, columns.missing, columns.first + bins)
         beyond = ((values < columns.low) | (values > columns.high)).sum(axis=0)
+        give_way()
         counts = np.bincount(slots.ravel(), minlength=size).astype(np.float64)
         counts[columns.missing + 1] += beyond
         counts[0] += len(block)
         self._window += counts
         if self._tally is not None:
             self._tally += counts
+        give_way()
         self._window[self._marks + self._mark(block[:, 1:])] = 1.0
 
-    def _bins(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    def _bins(self, values: npt.NDArray[np.float64], give_way: Callable[[], object]) -> npt.NDArray[np.intp]:
         """The bin of every value, int [n, columns]: as many as there are edges below it."""
         few = np.zeros(values.shape, dtype=np.int8)
         for edges in self._few_edges:
             few += values > edges
+        give_way()
         bins = few.astype(np.intp)
         for i in self._many:
             bins[:, i] = np.searchsorted(self._edges[i], values[:, i])

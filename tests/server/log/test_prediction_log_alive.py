@@ -22,10 +22,11 @@ from server.log.challengers import Challengers
 from server.log.channel import Descriptions
 from server.log.observer_process import ObserverProcess
 from server.log.prediction_log import SharedLog
-from server.log.stream import Known, Stream, Tallies
+from server.log.stream import Known, Pace, Stream, Tallies
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.row_counter import RowCounter
 from server.model.bundle import Bundle
+from server.scoring.served_model import ServedModel
 from server.scoring.service import open_worker, share_metrics
 from server.settings import Settings
 from tests.support.bundles import THREE_FEATURES, sample_rows
@@ -108,23 +109,51 @@ def test_failure_to_count_drift_costs_no_line(
     def fail(*_: object) -> None:
         raise MemoryError
 
-    settings = Settings(model=(bundle.directory,), log_dir=tmp_path)
-    metrics = share_metrics([bundle], 1)
-    log = SharedLog(settings, metrics)
-    (model,) = open_worker(settings, [bundle], metrics, 0, log).models
+    model, stream, _ = _observed(bundle, tmp_path)
     answers: list[bytes] = []
     monkeypatch.setattr(RowCounter, "count", fail)
-    known = Known(log.channel.descriptions)
-    config = next(Descriptions(log.channel.descriptions.descriptor).new())
-    values = memoryview(mmap.mmap(metrics.descriptor, 0)).cast("d")
-    challengers = Challengers(config, metrics.descriptor, values)
-    stream = Stream(0, log.channel.rings[0], known, config, values, None, Tallies(), challengers)
     for row in ROWS:
         model.scorer.respond(orjson.dumps(row), answers.append, time.perf_counter_ns())
         stream.work()
     stream.finish()
     assert _ids(tmp_path) == [orjson.loads(answer)["id"] for answer in answers]
     assert caplog.text.count("Drift of an instance cannot be counted any more; the log goes on.") == 1
+
+
+def test_worker_that_answers_between_the_steps_of_the_observer(bundle: Bundle, tmp_path: Path) -> None:
+    """It comes whenever the observer gives way: each answer has its line, in order; its row is counted."""
+    model, stream, counted_rows = _observed(bundle, tmp_path)
+    answers: list[bytes] = []
+
+    def answer() -> None:
+        if len(answers) < 500:
+            model.scorer.respond(
+                orjson.dumps(ROWS[len(answers) % 20]), answers.append, time.perf_counter_ns()
+            )
+
+    answer()
+    pace = Pace(take_bytes=1024, count_bytes=256, give_way=answer)
+    while stream.work(pace):
+        pass
+    stream.finish()
+    assert _ids(tmp_path) == [orjson.loads(text)["id"] for text in answers]
+    assert len(answers) == 500
+    assert counted_rows() == 500
+
+
+def _observed(bundle: Bundle, folder: Path) -> tuple[ServedModel, Stream, Callable[[], float]]:
+    """A model, what observes its answers, and how many rows were counted for drift."""
+    settings = Settings(model=(bundle.directory,), log_dir=folder)
+    metrics = share_metrics([bundle], 1)
+    log = SharedLog(settings, metrics)
+    (model,) = open_worker(settings, [bundle], metrics, 0, log).models
+    known = Known(log.channel.descriptions)
+    config = next(Descriptions(log.channel.descriptions.descriptor).new())
+    values = memoryview(mmap.mmap(metrics.descriptor, 0)).cast("d")
+    challengers = Challengers(config, metrics.descriptor, values)
+    window, _ = next(iter(known.models()))["drift"]["windows"]
+    stream = Stream(0, log.channel.rings[0], known, config, values, None, Tallies(), challengers)
+    return model, stream, lambda: values[window]
 
 
 def test_observer_that_stands_still_for_long_is_replaced(
