@@ -196,6 +196,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if problem is not None:
             self._stop(problem)
         super().on_headers_complete()
+        self.headers = []  # the cycle has them: a connection that stays open keeps no key
         self._in_head = False  # from here on there is a cycle for it
         if self.cycle is not None:
             # uvicorn closes after a response that says so; unread bytes would then reset it away.

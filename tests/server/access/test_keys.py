@@ -2,11 +2,14 @@
 
 import gc
 import hashlib
+import http.client
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +25,7 @@ from server.settings import Settings
 from server.wire.fast_path import Endpoint, KeyedFastPath
 from tests.support.bundles import ROW
 from tests.support.monitored import logged
-from tests.support.servers import RawResponse, eventually, exchange, post, run, serving
+from tests.support.servers import RawResponse, address, eventually, exchange, post, run, serving
 
 BODY = orjson.dumps(ROW)
 
@@ -215,6 +218,31 @@ def test_no_key_is_in_logs_or_the_list_of_processes(keyed: Keyed) -> None:
     said = b"".join(path.read_bytes() for path in files)
     said += Path(f"/proc/{keyed.pid}/cmdline").read_bytes() + Path(f"/proc/{keyed.pid}/environ").read_bytes()
     assert not [key for key in keyed.keys.values() if key.encode() in said]
+
+
+def test_connections_that_stay_open_hold_no_key(keyed: Keyed) -> None:
+    """Some copies lie in memory that is free; of 64 connections none keeps its own."""
+    key = keyed.keys["score"]
+    with ExitStack() as stack:
+        for _ in range(64):
+            client = stack.enter_context(closing(http.client.HTTPConnection(*address(keyed.url))))
+            client.request("GET", "/model", headers={"X-API-Key": key})
+            assert client.getresponse().read()
+        copies = _memory(keyed.pid).count(key.encode())
+        assert copies < 32
+
+
+def _memory(pid: int) -> bytes:
+    """What a process has in memory that it may write."""
+    maps = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    parts = [place for place, rights, *_ in maps if rights.startswith("rw")]
+    found = []
+    with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
+        for start, end in (map(partial(int, base=16), place.split("-")) for place in parts):
+            memory.seek(start)
+            with suppress(OSError):  # nothing is mapped there any more
+                found.append(memory.read(end - start))
+    return b"".join(found)
 
 
 def test_what_the_fast_path_remembers_holds_no_key(tmp_path: Path) -> None:
