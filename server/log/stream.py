@@ -51,8 +51,9 @@ def _go_on() -> None:
     pass
 
 
-#: While the workers answer with breaks: steps of some ten microseconds. A line costs twice as much.
-GENTLE = Pace(2**13, 2**14, os.sched_yield)
+#: While the workers answer with breaks: steps of a tenth of a millisecond. One of half as many records takes
+#: nearly as long, for the worker's turn has emptied the caches, and does not keep up with one fast client.
+GENTLE = Pace(24 * 2**10, 2**14, os.sched_yield)
 #: While more than `BUSY_BYTES` wait: a millisecond; who takes turns too often loses the processor's cache.
 BUSY, BUSY_BYTES = Pace(2**17, 2**16, _go_on), 2**19
 #: When something waits for too long: some milliseconds, without a pause behind.
