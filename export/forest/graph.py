@@ -81,7 +81,7 @@ class _Nodes:
             return _Child(first_leaf + ~index, True) if index < 0 else _Child(first_node + index, False)
 
         for split in tree.splits:
-            self._add(split, child(split.left), child(split.right))
+            self._add(_merged(split, tree), child(split.left), child(split.right))
 
     def _add_stem(self, leaf: int) -> None:
         # The operator has no tree without a node: both ways lead to a leaf.
@@ -105,6 +105,22 @@ class _Nodes:
             self.modes.append(self._mode)
             self.splits.append(self._threshold(split.threshold))
             self.missing_left.append(int(missing_goes_left(split)))
+
+
+def _merged(split: Split, tree: Tree) -> Split:
+    """A set of categories whose missing values go as where ONNX Runtime makes one set of two.
+
+    Version 1.32 does so where the next set of the same feature leads to an equal leaf, and lets
+    missing values go by the first alone. Where they would end at such a leaf they may as well at once.
+    """
+    first = split
+    while split.members and not split.default_left and split.left < 0 <= split.right:
+        below = tree.splits[split.right]
+        is_equal = below.left < 0 and tree.leaves[~below.left] == tree.leaves[~split.left]
+        if not (below.members and below.feature == split.feature and is_equal):
+            return first
+        split = below
+    return replace(first, default_left=True) if first.members and split.default_left else first
 
 
 def exact_threshold(threshold: float) -> float:

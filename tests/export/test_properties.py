@@ -122,3 +122,34 @@ def test_membership_of_the_operator_is_membership(sets: list[tuple[int, ...]], d
     expected = sum((2.0 if other == 1.0 else 1.0) * 3**i for i, members in enumerate(sets) if code in members)
     (margin,) = session.run(None, {"features": np.array([[code, other]])})
     assert margin[0, 0] == expected
+
+
+few_codes = st.sets(st.integers(0, 9), min_size=1, max_size=3).map(lambda found: tuple(sorted(found)))
+links = st.tuples(few_codes, st.booleans(), st.integers(0, 1), st.sampled_from([0, 0, 0, 1]))
+
+
+@settings(max_examples=200)
+@given(chain=st.lists(links, min_size=1, max_size=6), last=st.integers(0, 1))
+def test_sets_one_after_another_are_answered_one_by_one(
+    chain: list[tuple[tuple[int, ...], bool, int, int]], last: int
+) -> None:
+    """ONNX Runtime makes one set of those that lead to equal leaves: missing values go their own ways."""
+    splits = tuple(
+        Split(feature, 0.0, missing_left, "nan", ~i, i + 1 if i + 1 < len(chain) else ~len(chain), members)
+        for i, (members, missing_left, _, feature) in enumerate(chain)
+    )
+    leaves = (*(float(value) for *_, value, _ in chain), float(last))
+    session = onnxruntime.InferenceSession(build_graph(Forest((Tree(splits, leaves),), 2), {}))
+    for code in (math.nan, *map(float, range(11))):
+        for other in (math.nan, 3.0):
+            row = (code, other)
+            expected = next(
+                (
+                    leaves[i]
+                    for i, split in enumerate(splits)
+                    if (split.default_left if math.isnan(x := row[split.feature]) else x in split.members)
+                ),
+                leaves[-1],
+            )
+            (margin,) = session.run(None, {"features": np.array([row])})
+            assert margin[0, 0] == expected, row
