@@ -183,14 +183,14 @@ class Stream:
             return True
         taken = self._ring.take(pace.take_bytes)
         if taken.event is not None:
-            self._count()
+            self._count(pace.give_way)
             self._note(taken.event)
             self._ring.done(taken.read, 0 if taken.event.kind == OPENED else self._ring.lines)
             return True
         if not taken.groups:
             self._ring.done(taken.read, self._ring.lines)  # spans alone, a gap at the end, or nothing
             self._hand_on(taken.spans)
-            self._count()
+            self._count(pace.give_way)
             return bool(taken.spans)
         lost = self._lost()
         block = b"".join([self._lines(instance, responses) for instance, responses, _ in taken.groups])
@@ -307,7 +307,7 @@ class Stream:
         except _UNWRITABLE as error:
             logger.error("The prediction log %s cannot be synced: %r", self.path, error)
 
-    def _count(self, give_way: Callable[[], object] = lambda: None) -> None:
+    def _count(self, give_way: Callable[[], object]) -> None:
         """Count the rows of what was written for drift, and their decisions by group: dear for a few."""
         groups, self._uncounted, self._uncounted_bytes = self._uncounted, {}, 0
         for instance, responses, rows in groups.values():
