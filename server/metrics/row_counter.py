@@ -91,11 +91,13 @@ class RowCounter:
         counts = np.bincount(slots.ravel(), minlength=size).astype(np.float64)
         counts[columns.missing + 1] += beyond
         counts[0] += len(block)
+        marks = self._marks + self._mark(block[:, 1:])
+        give_way()
+        # Together: who reads between them would find rows of which none tells something new.
+        self._window[marks] = 1.0
         self._window += counts
         if self._tally is not None:
             self._tally += counts
-        give_way()
-        self._window[self._marks + self._mark(block[:, 1:])] = 1.0
 
     def _bins(self, values: npt.NDArray[np.float64], give_way: Callable[[], object]) -> npt.NDArray[np.intp]:
         """The bin of every value, int [n, columns]: as many as there are edges below it."""

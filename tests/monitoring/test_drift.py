@@ -323,6 +323,27 @@ def test_rows_are_counted_alike_alone_and_many_at_once(bundle: Bundle, window: i
     assert counts[0].tolist() == counts[1].tolist()
 
 
+def test_who_reads_while_the_observer_gives_way_finds_whole_counts(bundle: Bundle) -> None:
+    """No rows without their marks: they would be taken for copies of one row, and nothing be judged."""
+    reference = read_reference(bundle)
+    assert reference is not None
+    names = tuple(reference.features)
+    rows = np.random.default_rng(3).normal(size=(9_000, 1 + len(names)))
+    shared = SharedMetrics(SlotLayout([("m@1", ("",))], {"m@1": reference}), 1)
+    plan = WorkerMetrics(shared, 0).drift_plan("m@1", names, (), 10_000)
+    assert plan is not None
+    slots = shared.layout.drift["m@1"]
+    seen = []
+
+    def read() -> None:
+        counts = slots.both_windows(shared.totals())
+        seen.append((int(counts[0]), slots.independent_share(counts) if counts[0] else 1.0))
+
+    RowCounter(plan, shared.region(0)).count([rows.tobytes()], read)
+    assert 0 < max(at for at, _ in seen) < len(rows)
+    assert all(share > 0.5 for _, share in seen), seen
+
+
 @pytest.mark.parametrize("task", ["regression", "multiclass"])
 def test_every_task_has_live_drift_of_rows_and_batches(task: str, tmp_path: Path) -> None:
     """Areas in square feet are found in the feature and in what is answered, usual ones are not."""
