@@ -6,14 +6,14 @@ from pathlib import Path
 
 from export.reading.label import label
 from export.request import ExportRequest
-from server.cli import input_file
+from server.cli import CommandParser, input_file
 
 _DESCRIPTION = "`python -m export SOURCE --out DIR`: a bundle from a trained model, tested equal to it."
 
 
 def parse(arguments: Sequence[str]) -> ExportRequest:
     """What the options of the command ask for."""
-    parser = argparse.ArgumentParser(prog="python -m export", description=_DESCRIPTION)
+    parser = CommandParser("python -m export", description=_DESCRIPTION)
     add = parser.add_argument
     add(
         "source",

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from hotrow.commands import COMMANDS, OWN, Command
 
+#: Tells the command that it was typed so (`server/cli.py`): its help then names no module.
+_TYPED = "_HOTROW"
 _WRONG_USAGE = 2
 
 
@@ -91,7 +93,7 @@ def environment(command: Command) -> dict[str, str]:
         paths.append(str(Path.cwd()))
     paths += filter(None, [os.environ.get("PYTHONPATH")])
     # Else the folder one is in would come first, with whatever is called `server` there.
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", _TYPED: "1"}
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """`python -m loadtest`: load the server, record it, measure it, compare."""
 
-import argparse
 import importlib
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from server.cli import run
+from server.cli import CommandParser, run
 from server.errors import NotInstalled
 
 #: Each command is a module of a folder below (`MODULES`), with `add_options(parser)` and `main(options)`.
@@ -66,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     """Parse the command and its options, and run it."""
     if list(arguments[:1]) == ["bench"] and arguments[1:2] and arguments[1] in BENCHES:
         return int(importlib.import_module(f"loadtest.bench.{arguments[1]}").main(arguments[2:]))
-    parser = argparse.ArgumentParser(prog="python -m loadtest", description=__doc__)
+    parser = CommandParser("python -m loadtest", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     # Only the command that is asked for is imported: each has heavy libraries of its own.
     for name, meaning in COMMANDS.items():

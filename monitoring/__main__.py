@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.cli import input_file, output_file, run
+from server.cli import CommandParser, input_file, output_file, run
 from server.errors import number_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ NOT_PROVABLE = 4
 
 def main(arguments: Sequence[str]) -> int:
     """Parse the options and run one command."""
-    parser = argparse.ArgumentParser(prog="python -m monitoring", description=__doc__)
+    parser = CommandParser("python -m monitoring", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = _adder(commands)
     report = command("report", _report, "figures and plots of a log, in the terminal and as one HTML page")
@@ -156,7 +156,7 @@ def _add_gauges(parser: argparse.ArgumentParser) -> None:
 
 
 def _adder(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    commands: "argparse._SubParsersAction[CommandParser]",
 ) -> Callable[..., argparse.ArgumentParser]:
     def add(name: str, run_: object, meaning: str, model: bool = True) -> argparse.ArgumentParser:
         parser = commands.add_parser(name, help=meaning, description=meaning)

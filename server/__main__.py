@@ -1,18 +1,17 @@
 """`python -m server`: the API alone."""
 
-import argparse
 import os
 import signal
 from collections.abc import Sequence
 
-from server.cli import COULD_NOT_START, add_options, given, run
+from server.cli import COULD_NOT_START, CommandParser, add_options, given, run
 from server.settings import Settings
 
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the options and serve."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody who reads models again
-    parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
+    parser = CommandParser("python -m server", description=__doc__)
     add_options(parser, "model", "host", "port", "uds", "workers", "log_dir", "log_mode")
     settings = Settings.read(os.environ, **given(parser.parse_args(arguments)))
     # Imported here: without its libraries the command says so.

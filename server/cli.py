@@ -2,17 +2,42 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from server.errors import HotrowError, NotInstalled, SettingsError
 from server.settings import PREFIX, Settings, parse_setting
 
+#: Set by `hotrow COMMAND`: there the user typed no `python -m`, which from a wheel finds nothing of ours.
+TYPED_HOTROW = "_HOTROW"
+_AS_MODULE = re.compile(r"python\s+-m\s+(?:server\.|monitoring\s*)?(\w*)")
+#: What `hotrow` calls otherwise than the module is called.
+_NAMES = {"server": "serve"}
 REFUSED = 1
 COULD_NOT_START = 3
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Usage, help and errors with the command as it was typed."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        super().__init__(as_typed(prog), **options)
+
+    def format_help(self) -> str:
+        """The help of the command."""
+        return as_typed(super().format_help())
+
+
+def as_typed(text: str) -> str:
+    """Of a text for the user each `python -m MODULE`, if `hotrow COMMAND` was typed, as that."""
+    if TYPED_HOTROW not in os.environ:
+        return text
+    return _AS_MODULE.sub(lambda found: f"hotrow {_NAMES.get(found[1], found[1])}".rstrip(), text)
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str, **defaults: object) -> None:
@@ -111,4 +136,4 @@ def _say(error: HotrowError, code: int) -> int:
 
 def sentence(error: Exception) -> str:
     """The error's words as a sentence, with one full stop."""
-    return f"{str(error).removesuffix('.')}."
+    return as_typed(f"{str(error).removesuffix('.')}.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from server.access.keys import new_key, read_callers
 from server.access.scopes import SCOPES
-from server.cli import run
+from server.cli import CommandParser, run
 from server.errors import SettingsError
 from server.settings import PREFIX
 
@@ -16,7 +16,7 @@ VARIABLE = PREFIX + "KEYS_FILE"
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the options and do what one of the commands says."""
-    parser = argparse.ArgumentParser(prog="python -m server.keys", description=__doc__)
+    parser = CommandParser("python -m server.keys", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     new = commands.add_parser("new", help="print a key, once, and keep its digest in the file")
     new.add_argument("name", metavar="NAME", help="whose key it is; twice while one is replaced")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.reading.label import label
-from server.cli import output_file, run
+from server.cli import CommandParser, output_file, run
 
 if TYPE_CHECKING:
     from train.own_table import Asked
@@ -102,7 +102,7 @@ def _asked(options: argparse.Namespace, document: dict[str, Any]) -> "Asked":
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train", description="Train the credit model.")
+    parser = CommandParser("python -m train", description="Train the credit model.")
     parser.add_argument(
         "--data",
         type=Path,

@@ -1,13 +1,12 @@
 """`python -m ui`: the API and the page on one port."""
 
-import argparse
 import os
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from server.cli import COULD_NOT_START, add_options, given, run
+from server.cli import COULD_NOT_START, CommandParser, add_options, given, run
 from server.errors import SettingsError
 from server.settings import PREFIX, Settings
 
@@ -22,7 +21,7 @@ PORT = 7860
 def main(arguments: Sequence[str]) -> None:
     """Parse the options and serve."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody who reads models again
-    parser = argparse.ArgumentParser(prog="python -m ui", description=__doc__)
+    parser = CommandParser("python -m ui", description=__doc__)
     add_options(parser, "model", "host", "port", "log_dir", "log_mode", port=PORT)
     options: dict[str, Any] = given(parser.parse_args(arguments))
     if options["port"] is None and PREFIX + "PORT" not in os.environ:

@@ -26,6 +26,7 @@ from export.reading.describe import (
     is_number,
     is_text,
 )
+from server.cli import as_typed
 from server.errors import UnacceptableRow, listed
 from server.model.bundle import Decision
 from server.model.policy import Policy
@@ -335,7 +336,9 @@ def written(
         said["classes"] = list(classes)
     said |= {key: more[key] for key in CARRIED if more.get(key)}
     lines = [
-        "# Edit, then: python -m export MODEL --describe FILE --out DIR. Misspelt members are refused.",
+        as_typed(
+            "# Edit, then: python -m export MODEL --describe FILE --out DIR. Misspelt members are refused."
+        ),
         "",
     ]
     for key, member in DOCUMENT.items():

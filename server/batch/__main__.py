@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.cli import add_options, given, run
+from server.cli import CommandParser, add_options, given, run
 from server.errors import HotrowError, SettingsError
 from server.settings import Settings
 
@@ -100,7 +100,7 @@ def _score_with_ray(options: argparse.Namespace, bundle: "Bundle") -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m server.batch", description=_DESCRIPTION)
+    parser = CommandParser("python -m server.batch", description=_DESCRIPTION)
     endings = ".csv, .tsv, .jsonl, .parquet, .arrow or .xlsx, each also with .gz or .zst"
     parser.add_argument(
         "source", metavar="IN", type=Path, help=f"file to score: {endings}; - is standard input"

@@ -1,13 +1,12 @@
 """`python -m server.grpc`: the Open Inference Protocol over gRPC, beside a server that runs."""
 
-import argparse
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 
-from server.cli import COULD_NOT_START, add_options, run
+from server.cli import COULD_NOT_START, CommandParser, add_options, run
 from server.errors import SettingsError
 from server.settings import Settings
 
@@ -18,7 +17,7 @@ GRACE_SECONDS = 10.0
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the options and answer until told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m server.grpc", description=__doc__)
+    parser = CommandParser("python -m server.grpc", description=__doc__)
     parser.add_argument(
         "--grpc-port", type=int, default=GRPC_PORT, metavar="PORT", help=f"port to listen on [{GRPC_PORT}]"
     )

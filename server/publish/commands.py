@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from server.cli import add_options
+from server.cli import CommandParser, add_options
 from server.errors import BundleError, SettingsError, listed, shown
 from server.model.arms import BY_REQUEST_ID, TrafficSplit
 from server.model.bundle import Bundle
@@ -36,7 +36,7 @@ DIGEST = (
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the options and do what one of the commands says."""
-    parser = argparse.ArgumentParser(prog="python -m server.models", description=DESCRIPTION)
+    parser = CommandParser("python -m server.models", description=DESCRIPTION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(

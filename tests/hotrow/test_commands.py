@@ -3,16 +3,19 @@
 import re
 import sys
 import tomllib
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from hotrow.__main__ import environment, usage, with_models
 from hotrow.__main__ import main as hotrow
-from hotrow.__main__ import usage, with_models
 from hotrow.commands import COMMANDS, OWN
 from hotrow.doctor import SERVER
 from monitoring.__main__ import main
+from server.cli import TYPED_HOTROW, sentence
+from server.errors import HotrowError
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 
@@ -59,6 +62,36 @@ def test_words_before_the_options_are_models() -> None:
 def test_each_command_has_a_line_of_help_of_its_own() -> None:
     told = [line.split(maxsplit=1) for line in usage().splitlines() if line.startswith("  ")]
     assert dict(told) == {name: command.what for name, command in COMMANDS.items()} | OWN
+
+
+@pytest.mark.parametrize("is_installed", [False, True])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_and_errors_say_what_was_typed(
+    name: str, is_installed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = COMMANDS[name]
+    module, *first = command.module.split()
+    typed = f"python -m {command.module}"
+    if is_installed:
+        typed = f"hotrow {name}"
+        monkeypatch.setenv(TYPED_HOTROW, environment(command)[TYPED_HOTROW])
+    is_package = Path(*module.split("."), "__main__.py").exists()
+    main = import_module(f"{module}.__main__" if is_package else module).main
+    # A command of `monitoring` is a word of its parser, whose usage stands above what is wrong with it.
+    shorter = typed.removesuffix("".join(first)).rstrip() if first else typed
+    for usage_of, words in ((typed, [*first, "--help"]), (shorter, [*first, "--no-such-option"])):
+        with pytest.raises(SystemExit):
+            main(words)
+        told = "".join(capsys.readouterr())
+        assert told.startswith(f"usage: {usage_of} ")
+        assert ("python -m" if is_installed else f"hotrow {name}") not in told
+
+
+def test_an_error_names_the_command_to_mend_it_as_it_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = HotrowError("write it with `python -m export`, take it by `python -m server.models publish`")
+    assert sentence(error) == f"{error}."
+    monkeypatch.setenv(TYPED_HOTROW, "1")
+    assert sentence(error) == "write it with `hotrow export`, take it by `hotrow models publish`."
 
 
 @pytest.mark.parametrize("name", OWN)

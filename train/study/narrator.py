@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from server.cli import as_typed
 from server.model.bundle import Bundle
 from train.tables.data import TableSource
 from train.tables.rows import Rows
@@ -122,7 +123,7 @@ class Narrator:
         self._console.print(
             f"wrote {bundle.label} to {bundle.directory}, the report to {report}", soft_wrap=True
         )
-        self._console.print(f"serve it with: python -m ui --model {bundle.directory}")
+        self._console.print(as_typed(f"serve it with: python -m ui --model {bundle.directory}"))
 
 
 def figure_words(value: float | None) -> str:
