@@ -12,12 +12,12 @@ import http.client
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +27,6 @@ import numpy as np
 import orjson
 
 from loadtest.bench.batch import write_rows
-from loadtest.harness.meanwhile import meanwhile
 from loadtest.harness.subject import free_port, python, running
 from server.grpc.messages import MESSAGES
 from server.model.bundle import Bundle
@@ -37,11 +36,12 @@ from server.model.schema import Matrix
 
 ROUNDS = 40
 JSON_HEADERS = {"Content-Type": "application/json"}
-#: Of single rows beside each load: rounds in turn, and how many in each.
-TURNS, PREDICTIONS = 5, 2000
+#: Of single rows beside each load: rounds in turn, and how long each is.
+TURNS, TURN_SECONDS = 4, 2.0
 #: Until what goes on beside them is under way.
 START_SECONDS = 1.0
-FILE_ROWS = 1_000_000
+#: Enough for `server.batch` to be at work until it is ended.
+FILE_ROWS = 3_000_000
 
 
 class RowsClient:
@@ -194,23 +194,24 @@ def print_beside(bundle: Bundle, url: str, rows: int, folder: Path) -> None:
     write_rows(bundle, source, FILE_ROWS)
     scoring = ["-m", "server.batch", "--model", str(bundle.directory), str(source), str(folder / "out.csv")]
     one, many = (_one_row(bundle), objects_request(bundle, rows))
-    explain = RowsClient(url, "/explain", one, JSON_HEADERS)
-    batch = RowsClient(url, "/predict/batch", many, JSON_HEADERS)
-    loads: dict[str, Callable[[threading.Event], object] | None] = {
-        "alone": None,
-        "beside 20 /explain a second": partial(_ask_until, client=explain, pause_seconds=0.05),
-        "beside /explain without a pause": partial(_ask_until, client=explain, pause_seconds=0.0),
-        f"beside 2 batches of {rows} a second": partial(_ask_until, client=batch, pause_seconds=0.5),
-        f"beside batches of {rows} without a pause": partial(_ask_until, client=batch, pause_seconds=0.0),
-        "beside server.batch": partial(_run_until, command=python(*scoring)),
+    explain, batch = ("/explain", one), ("/predict/batch", many)
+    loads: dict[str, Callable[[], AbstractContextManager[object]]] = {
+        "alone": nullcontext,
+        "beside 20 /explain a second": partial(_asking, url, *explain, 0.05),
+        "beside /explain without a pause": partial(_asking, url, *explain, 0.0),
+        f"beside 2 batches of {rows} a second": partial(_asking, url, *batch, 0.5),
+        f"beside batches of {rows} without a pause": partial(_asking, url, *batch, 0.0),
+        "beside server.batch": partial(_running, python(*scoring)),
     }
     predict = RowsClient(url, "/predict", one, JSON_HEADERS)
     found: dict[str, list[float]] = {name: [] for name in loads}
     for _ in range(TURNS):
         for name, load in loads.items():
-            with meanwhile(load) if load else nullcontext():
+            with load():
                 time.sleep(START_SECONDS)
-                found[name] += [seconds(predict.ask) for _ in range(PREDICTIONS)]
+                ends = time.perf_counter() + TURN_SECONDS
+                while time.perf_counter() < ends:
+                    found[name].append(seconds(predict.ask))
     for name, times in found.items():
         print_percentiles(f"/predict {name}", times)
 
@@ -225,18 +226,29 @@ def print_percentiles(name: str, times: list[float]) -> None:
     print(f"{name:48} p50 {p50:7,.0f} us, p99 {p99:7,.0f} us")
 
 
-def _ask_until(ended: threading.Event, client: RowsClient, pause_seconds: float) -> None:
-    while not ended.wait(pause_seconds):
+@contextmanager
+def _asking(url: str, path: str, body: bytes, pause_seconds: float) -> Iterator[None]:
+    """Another client asks meanwhile, in a process of its own: of a thread the measured client would wait."""
+    asking = get_context("spawn").Process(target=_ask, args=(url, path, body, pause_seconds), daemon=True)
+    asking.start()
+    time.sleep(START_SECONDS)  # until the interpreter is up
+    yield
+    asking.terminate()
+    asking.join()
+
+
+def _ask(url: str, path: str, body: bytes, pause_seconds: float) -> None:
+    client = RowsClient(url, path, body, JSON_HEADERS)
+    while True:
+        time.sleep(pause_seconds)
         client.ask()
 
 
-def _run_until(ended: threading.Event, command: Sequence[str]) -> None:
-    """Run a command again and again."""
-    while not ended.is_set():
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-            while process.poll() is None:
-                if ended.wait(0.02):
-                    process.kill()
+@contextmanager
+def _running(command: Sequence[str]) -> Iterator[None]:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        yield
+        process.kill()
 
 
 def print_thread(bundle: Bundle) -> None:

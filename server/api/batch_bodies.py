@@ -20,7 +20,7 @@ from server.errors import (
     UnacceptableRow,
     not_acceptable,
 )
-from server.model.json_text import has_more
+from server.model.json_text import count_of, has_more
 from server.model.schema import Matrix, Row, Schema, parse_object, pointer
 from server.scoring.row_id import MEMBER, takes_id
 from server.scoring.row_limit import check_rows
@@ -33,8 +33,8 @@ from server.tables.csv_table import csv_blocks, csv_text
 JSON, CSV = "application/json", "text/csv"
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 MEDIA_TYPES = (JSON, CSV, *NDJSON, *ARROW)
-#: Rows decoded before the event loop turns (0.2 ms of typed rows).
-SLICE_ROWS = 200
+#: Rows decoded before the event loop turns (0.1 ms of typed rows): a single row waits no longer.
+SLICE_ROWS = 50
 #: Cells of CSV read before the event loop turns (2 ms of numbers, 40 ms of the longest ones).
 SLICE_CELLS = 2000
 #: Bad rows after which no further one is looked at: to word what is wrong with a row
@@ -93,7 +93,7 @@ async def text_rows(
     a whole is no batch.
     """
     if media_type == JSON:
-        rows = TextRows(_json_rows(body, limit), repeat(""))
+        rows = TextRows(await _json_rows(body, limit), repeat(""))
     elif media_type == CSV:
         rows = await _csv_rows(body, schema, limit)
     elif media_type in ARROW:
@@ -156,16 +156,20 @@ def _placed(problem: Problem, position: int, place: str) -> Iterator[FieldError]
         yield error.at(f"/rows/{position}{error.pointer}", place)
 
 
-def _json_rows(body: bytes, limit: int) -> list[bytes]:
+async def _json_rows(body: bytes, limit: int) -> list[bytes]:
     is_array = body.lstrip(_BLANKS).startswith(b"[")
     # One object is the batch, the others are its rows, or within them, where nothing takes one.
     if has_more(body, b"{", limit + 1):
         raise UnacceptableRow(f"expected 1 to {limit} rows of plain values, got more")
+    await asyncio.sleep(0)
     try:
-        if body.count(b",") > FEW_ELEMENTS:
+        if count_of(body, b",") > FEW_ELEMENTS:
             # Ends at the first row that is no object, of which there may be many.
             (_array_of_objects if is_array else _objects).decode(body)
-        return list(map(bytes, _array.decode(body) if is_array else _batch.decode(body).rows))
+            await asyncio.sleep(0)
+        rows = _array.decode(body) if is_array else _batch.decode(body).rows
+        await asyncio.sleep(0)
+        return list(map(bytes, rows))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _no_batch(body, error) from None
 

@@ -30,6 +30,8 @@ class MissingLibrary(HotrowError):
 def main(arguments: Sequence[str]) -> int:
     """Score one file; 0 when it is written."""
     options = _parser().parse_args(arguments)
+    if options.engine == "local":  # before there are threads: each has a nice value of its own
+        os.nice(options.nice)
     settings = Settings.read(os.environ, model=given(options)["model"])
     # Imported here: without its libraries the command says so.
     from server.model.bundle import Bundle
@@ -140,6 +142,13 @@ def _parser() -> argparse.ArgumentParser:
         type=_whole(1, 256),
         default=len(os.sched_getaffinity(0)),
         help="blocks scored at once on this machine [the cores: %(default)s]",
+    )
+    parser.add_argument(
+        "--nice",
+        type=_whole(0, 19),
+        default=19,
+        metavar="N",
+        help="how far behind others of this machine the command stands; 0: as it was started [%(default)s]",
     )
     parser.add_argument(
         "--backend",

@@ -101,8 +101,8 @@ class Judge:
 
     def columns(self, verdicts: list[int]) -> dict[str, list[Any]]:
         """The same of many rows in lists: `because`, and `by_score` of every row."""
-        because = list(map(self.because, verdicts))
-        return {"because": because, "by_score": [self.decisions[self.by_score(v)] for v in verdicts]}
+        said = {v: (self.because(v), self.decisions[self.by_score(v)]) for v in set(verdicts)}  # few
+        return {"because": [said[v][0] for v in verdicts], "by_score": [said[v][1] for v in verdicts]}
 
     def cells(self, verdict: int) -> list[str]:
         """The same as two texts, for a line of a table."""

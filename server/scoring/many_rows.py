@@ -33,8 +33,8 @@ Result = TypeVar("Result")
 #: model take it 0.15 ms, about what handing them to a thread and back costs
 #: (`python -m loadtest bench rows`). Above, single rows would wait.
 INLINE_ROWS = 32
-#: Work in Python on many rows lets the event loop turn after so many of them (0.2 ms).
-SLICE_ROWS = 1000
+#: Work in Python on many rows lets the event loop turn after so many of them (some 0.1 ms).
+SLICE_ROWS = 250
 #: Rows in one line of the log: a line must fit the log's segments, with room for the responses.
 LINE_BYTES = 2**16
 #: By its words alone the want of memory is told in ONNX Runtime's `Fail`, and in the
@@ -95,12 +95,15 @@ class RowsScorer:
             if start:
                 await asyncio.sleep(0)
             outputs += self._predictor.outputs(margins[start : start + SLICE_ROWS])
+        await asyncio.sleep(0)
         verdicts = None
         if self.judge is not None:
             verdicts = self._predictor.verdicts(np.array(outputs), rows)
+            await asyncio.sleep(0)
             outcomes = self.judge.outcomes(verdicts)
         else:
             outcomes = self._predictor.outcomes(np.array(outputs), rows)
+        await asyncio.sleep(0)
         sequence = self.scorer.take_sequence()
         id_ = f"{self.scorer.instance_id}-{sequence}"
         return ScoredRows(id_, sequence, margins, outputs, outcomes, infer_ns, verdicts=verdicts)
@@ -144,6 +147,7 @@ class RowsScorer:
         In the log's strict mode either all lines are written or none, which raises `Unavailable`.
         """
         answered = self._answered(texts, scored, started_ns, time.perf_counter_ns())
+        await asyncio.sleep(0)
         if self.scorer.is_strict:
             answered = self._written(answered, scored)
         self._count(scored.outputs, scored.outcomes)

@@ -70,6 +70,10 @@ class Scorer:
         self._max_input_bytes = self._lines.max_input_bytes if self._lines is not None else 0
         self._drop = self._lines.drop if self._lines is not None else lambda: None
         self._write = self._lines.write if self._lines is not None else None
+        #: The JSON object of one row as the log has it.
+        self.logged_input: Callable[[bytes], bytes] = (
+            self._lines.input_of if self._lines is not None else lambda text: text
+        )
         self._instance = int(self.instance_id, 16)
         self._has_one_output = bundle.task != "multiclass"
         self.respond = self._respond_logged_first if self.is_strict else self._respond
@@ -91,10 +95,6 @@ class Scorer:
     def give_back(self, sequence: int) -> None:
         """Number the next response so: the one that was to have it was not given, so there is no gap."""
         self._sequence = numbers_from(sequence).__next__
-
-    def logged_input(self, text: bytes) -> bytes:
-        """The JSON object of one row as the log has it."""
-        return self._lines.input_of(text) if self._lines is not None else text
 
     def write(self, answered: Sequence[LoggedResponse]) -> None:
         """In the strict mode: have the kernel take the lines of a response, all or none; raises `OSError`."""

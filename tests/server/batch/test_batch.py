@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import time
@@ -72,6 +73,20 @@ def score(source: Path, target: Path, three: Path, *options: str) -> "subprocess
 
 def job(source: Path, target: Path, three: Path, on_bad_row: Any = "fail", threads: int = 2) -> Any:
     return BatchJob(source, target, Bundle.load(three), on_bad_row, threads, LENIENT).run(lambda *_: None)
+
+
+@pytest.mark.parametrize(("options", "expected_nice"), [((), 19), (("--nice", "0"), 0)])
+def test_it_stands_behind_others_of_the_machine(
+    options: tuple[str, ...], expected_nice: int, three: Path, tmp_path: Path
+) -> None:
+    command = python("-m", "server.batch", "-", str(tmp_path / "out.csv"), "--model", str(three), *options)
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(table(ROWS * 30).encode())  # more than a pipe holds: it has begun to read
+        nice = os.getpriority(os.PRIO_PROCESS, process.pid)
+        _, said = process.communicate()
+    assert (process.returncode, nice) == (0, min(19, here + expected_nice)), said
 
 
 def test_table_keeps_its_columns_and_gains_the_answers(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.model import json_text
-from server.model.json_text import has_more, nan_as_null
+from server.model.json_text import count_of, has_more, nan_as_null
 
 TEXTS = st.text(alphabet='aN"\\{},[]é\u2028n', max_size=12)
 VALUES = st.recursive(
@@ -51,6 +51,12 @@ def test_objects_are_counted_but_not_in_strings(value: object) -> None:
     text, count = json.dumps(value).encode(), _objects(value)
     assert not has_more(text, b"{", count)
     assert count == 0 or has_more(text, b"{", count - 1)
+
+
+@pytest.mark.parametrize("length", [0, 1, json_text.CHUNK_BYTES, 2 * json_text.CHUNK_BYTES + 5])
+def test_a_character_is_counted_as_bytes_count_it(length: int) -> None:
+    text = (b"{ab{" * length)[:length]
+    assert count_of(text, b"{") == text.count(b"{")
 
 
 @pytest.mark.parametrize("text", [b'"NaN', b'NaN"\\', b"NaN\\NaN", b"\0NaN", b'"\\'])
