@@ -149,8 +149,9 @@ class ModelTensors:
         elif name == "because":
             assert self._judge is not None
             assert scored.verdicts is not None
-            cells = map(self._judge.cells, scored.verdicts.tolist())
-            values = np.array([because for because, _ in cells], dtype=object)
+            different, places = np.unique(scored.verdicts, return_inverse=True)  # few
+            cells = map(self._judge.cells, different.tolist())
+            values = np.array([because for because, _ in cells], dtype=object)[places]
         elif datatype == BYTES:
             values = np.array(self.bundle.outcomes, dtype=object)[scored.outcomes]
         else:

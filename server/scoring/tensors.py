@@ -300,5 +300,10 @@ def write_response(
 def _bytes_of(tensor: Tensor) -> bytes:
     if tensor.datatype != BYTES:
         return tensor.values.astype(DTYPES[tensor.datatype], copy=False).tobytes()
-    texts = [text.encode() for text in tensor.values.tolist()]
-    return b"".join(len(text).to_bytes(_LENGTH_BYTES, "little") + text for text in texts)
+    texts = tensor.values.tolist()
+    written = {text: _with_length(text.encode()) for text in set(texts)}  # few words, once each
+    return b"".join(map(written.__getitem__, texts))
+
+
+def _with_length(text: bytes) -> bytes:
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text
