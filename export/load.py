@@ -26,8 +26,9 @@ from server.model.files import MANIFEST_FILE
 #: Of a booster that stopped early: the rounds up to the best one, or all of them.
 Rounds: TypeAlias = Literal["best", "all"]
 MAX_SOURCE_BYTES = 1 << 30
-#: What a .skops may hold beside what skops itself trusts: scikit-learn's compiled classes, and NumPy's types.
-_TRUSTED_PREFIXES = ("sklearn.", "numpy.dtype", "numpy.dtypes.")
+#: What a .skops may hold beside what skops itself trusts: scikit-learn's compiled classes, NumPy's types, and
+#: functions with some arguments given (of HistGradientBoosting's encoder), which are asked about themselves.
+_TRUSTED_PREFIXES = ("sklearn.", "numpy.dtype", "functools.partial")
 
 
 @dataclass(frozen=True)

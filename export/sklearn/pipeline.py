@@ -25,11 +25,11 @@ from export.forest.source import as_sent
 from export.forest.trees import Forest
 from export.onnx.lean import Entry, Score, lean_graph, matrix_entry
 from export.onnx.source import open_session
+from export.sklearn.calibrations import exact_calibrations
 from export.sklearn.columns import column_knots, used_columns
 from export.sklearn.converters import own_converters, unknown_steps
 from export.sklearn.folding import columns_of, folded
 from export.sklearn.functions import least_values
-from export.sklearn.isotonic import exact_isotonic
 from export.sklearn.members import Member, native_columns, read_member, with_trees
 from export.sklearn.source import FittedSource
 from export.sklearn.tables import Finite, finite_columns, takes_unknown, with_tables
@@ -162,7 +162,7 @@ def _converted(
         entry = matrix_entry(_MATRIX, element, absent_is_zero=False)
         types = [(_MATRIX, tensor_type([None, len(features)]))]
         try:
-            with own_converters(estimator), exact_isotonic(estimator):
+            with own_converters(estimator), exact_calibrations(estimator):
                 made = to_onnx(
                     estimator, initial_types=types, options=_options(estimator), target_opset=_OPSETS
                 )

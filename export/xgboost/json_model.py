@@ -23,6 +23,9 @@ from export.xgboost.json_tree import read_tree
 from server.model.link import float32
 
 _EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft")
+#: The types of whole numbers as categories, by their number in the file (`Value::ValueKind` in `json.h`):
+#: XGBoost takes a frame of the same type alone.
+_WHOLE = {9: np.int8, 10: np.uint8, 11: np.int16, 12: np.uint16, 13: np.int32, 14: np.uint32, 15: np.int64}
 _LEAST = float32(1e-6)  # `kEps` of a probability in XGBoost
 
 
@@ -205,7 +208,8 @@ def _categories(found: dict[str, Any] | None, types: list[str]) -> dict[int, tup
                 return {}
             values = [texts[start:end].decode() for start, end in pairwise(column["offsets"])]
         if values:
-            named[i] = tuple(values)
+            kind = _WHOLE.get(column.get("type"))
+            named[i] = tuple(values if kind is None else map(kind, values))
     if any(i >= len(types) for i in named):
         raise ValueError("categories of another feature")
     return named

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from export.errors import ExportRefused
 from export.forest.trees import Split, Tree, check_shape
 from server.model.link import float32
 
@@ -21,8 +22,14 @@ def read_tree(tree: dict[str, Any], weight: float, width: int, place: int | None
     splits = tuple(_split(tree, i, number[lefts[i]], number[rights[i]], sets.get(i, ())) for i in inner)
     # dart: XGBoost multiplies a leaf by its tree's weight in float32, then adds.
     leaves = tuple(float32(_leaf(tree, i, place) * weight) for i in outer)
-    if any(split.feature >= width for split in splits) or not np.isfinite(leaves).all():
-        raise ValueError("a split on another feature, or a leaf that is not finite")
+    if any(split.feature >= width for split in splits):
+        raise ValueError("a split on another feature")
+    if not np.isfinite(leaves).all():
+        raise ExportRefused(
+            "expected finite leaves, got an XGBoost model with others, which answers no number: the training "
+            "diverged; train again with smaller labels, of reg:tweedie without base_score=0 and with some "
+            "label above 0"
+        )
     check_shape(splits, leaves)
     return Tree(splits, leaves, _covers(tree, outer))
 

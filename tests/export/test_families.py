@@ -132,6 +132,15 @@ FAMILIES: dict[str, tuple[Callable[[], Any], pd.DataFrame, float]] = {
         lambda: VotingClassifier([("a", boosted()), ("b", extreme(enable_categorical=True))], voting="soft"),
         NATIVE, 1e-12,
     ),
+    "CalibratedClassifierCV (temperature) of LightGBM": (
+        lambda: CalibratedClassifierCV(light(), method="temperature", cv=2), FRAME[NUMBERS], 1e-12,
+    ),
+    "CalibratedClassifierCV (temperature) of HistGradientBoosting": (
+        lambda: CalibratedClassifierCV(boosted(), method="temperature", cv=2), FRAME[NUMBERS], 1e-12,
+    ),
+    "CalibratedClassifierCV (temperature) of XGBoost": (
+        lambda: CalibratedClassifierCV(extreme(), method="temperature", cv=2), FRAME[NUMBERS], 1e-6,
+    ),
     "Pipeline of OneHotEncoder() and LightGBM": (lambda: behind(one_hot(), light()), FRAME, 0),
     "Pipeline of OrdinalEncoder() and LightGBM": (lambda: behind(OrdinalEncoder(), light()), FRAME, 0),
     "Pipeline of StandardScaler, OneHotEncoder and XGBoost": (

@@ -1,19 +1,24 @@
 """Model files by whatever name and in whatever form people have them, recognised by their content."""
 
 import io
+import os
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import joblib  # type: ignore[import-untyped]  # ships no types
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import pytest
 import sklearn.base
 import xgboost
 from lightgbm import LGBMClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from export.errors import ExportRefused
 from export.load import LoadOptions, load, model_file
@@ -134,6 +139,18 @@ def test_skops_of_an_imputer_holds_a_dtype(tmp_path: Path) -> None:
     model = make_pipeline(SimpleImputer(), LogisticRegression()).fit(matrix, target(matrix))
     (tmp_path / "m.skops").write_bytes(import_module("skops.io").dumps(model))
     assert load(tmp_path / "m.skops", ALLOWED).task == "binary"
+
+
+def test_skops_of_columns_that_were_categories_holds_a_function(tmp_path: Path) -> None:
+    """The encoder of HistGradientBoosting's own has `partial(check_array, …)`; what it is of is looked at."""
+    frame = pd.DataFrame({"job": pd.Categorical(["a", "b", "c"] * 40), "age": range(120)})
+    model = HistGradientBoostingClassifier(max_iter=2).fit(frame, frame.age % 2)
+    (tmp_path / "m.skops").write_bytes(import_module("skops.io").dumps(model))
+    assert load(tmp_path / "m.skops", ALLOWED).features[0].categories == ("a", "b", "c")
+    odd = make_pipeline(FunctionTransformer(partial(os.system, "true")), LogisticRegression())
+    (tmp_path / "odd.skops").write_bytes(import_module("skops.io").dumps(odd))
+    with pytest.raises(ExportRefused, match=r"got posix\.system of posix"):
+        load(tmp_path / "odd.skops", ALLOWED)
 
 
 def test_two_targets_are_refused(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.semi_supervised import LabelSpreading
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
@@ -163,9 +164,16 @@ def _scores_as(pipeline: Pipeline, bundle: Bundle, table: polars.DataFrame) -> N
 
 
 def test_what_nobody_converts_is_refused_with_what_to_do() -> None:
-    forest = RandomForestClassifier(4, max_depth=2, random_state=0)
-    with pytest.raises(ExportRefused, match="expected an estimator skl2onnx converts"):
-        converted(CalibratedClassifierCV(forest, cv=3, method="temperature"), "binary", 0.0)
+    with pytest.raises(ExportRefused, match="expected an estimator skl2onnx converts, got LabelSpreading"):
+        converted(LabelSpreading(), "binary", 0.0)
+
+
+@pytest.mark.parametrize("kind", ["binary", "classes"])
+@pytest.mark.parametrize("is_forest", [True, False], ids=["of probabilities", "of a decision function"])
+def test_a_temperature_is_applied_as_scikit_learn_does(is_forest: bool, kind: str, tmp_path: Path) -> None:
+    inside = RandomForestClassifier(4, max_depth=2) if is_forest else LogisticRegression(max_iter=1000)
+    model = CalibratedClassifierCV(inside, cv=2, method="temperature")
+    assert export(tmp_path, converted(model, kind, 0.0)).bound < 1e-14
 
 
 def test_an_estimator_that_is_not_fitted_is_refused() -> None:

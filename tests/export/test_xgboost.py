@@ -113,6 +113,23 @@ def test_codes_of_categories_are_exact_for_every_code(one_hot: int, tmp_path: Pa
     assert parity_report(export(tmp_path, conversion))["exact"]
 
 
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "int32", "int64"])
+def test_categories_of_a_narrow_type_are_scored_in_theirs(kind: str, tmp_path: Path) -> None:
+    """XGBoost refuses a frame whose categories are whole numbers of another type than in training."""
+    frame = pd.DataFrame({"code": pd.Categorical(np.array([10, 20, 35] * 60, kind)), "x": rows(180)[:, 0]})
+    data = xgboost.DMatrix(frame, np.arange(180) % 3, enable_categorical=True)
+    conversion = xgboost_conversion(xgboost.train({"booster": "dart", "nthread": 1}, data, 3), "ubj")
+    bundle = export(tmp_path, conversion)
+    assert bundle.exact
+    assert bundle.schema.features[0].categories == ("10", "20", "35")
+
+
+def test_leaves_that_are_no_numbers_are_refused_by_their_cause() -> None:
+    """The logarithm of a label, or a base, of 0."""
+    with pytest.raises(ExportRefused, match=r"expected finite leaves, got .* without base_score=0"):
+        xgboost_conversion(train_xgboost({"objective": "reg:tweedie", "base_score": 0.0}, "count", 2))
+
+
 @pytest.mark.parametrize("strategy", ["one_output_per_tree", "multi_output_tree"])
 def test_of_several_targets_one_is_served(strategy: str, tmp_path: Path) -> None:
     matrix = rows(500).astype(np.float32)
