@@ -29,8 +29,8 @@ GRPC = {str(path) for path in Path("server/grpc").rglob("*.py")}
 HOMES = {
     "lightgbm": {"train", "export", "loadtest"},
     "xgboost": {"export", "loadtest"},
-    "catboost": {"export/catboost/model.py"},
-    "onnx": {"export", "server/compiled/forest.py"},
+    "catboost": {"export/catboost/model.py", "loadtest/harness/forests.py"},
+    "onnx": {"export", "server/compiled/graph.py"},
     "llvmlite": {"server/compiled/trees.py"},
     "onnxmltools": {"export", "loadtest"},
     "skl2onnx": {"export"},

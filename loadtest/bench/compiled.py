@@ -2,7 +2,8 @@
 
 The rows lie at, beside and between the model's thresholds, which is what branches like
 least, or are the golden rows, each many times with its numbers moved a little. ONNX
-Runtime has them in the order of `server.model.row_order`, its best.
+Runtime has them in the order of `server.model.row_order`, its best. `--families` prints a table
+of the bits alone: of each family of forests one model, its margins compared around its thresholds.
 """
 
 import argparse
@@ -23,7 +24,9 @@ from export.lightgbm.model import convert_lightgbm
 from export.sklearn.model import convert_sklearn
 from export.xgboost.model import convert_xgboost
 from loadtest.bench.export import LIGHTGBM, XGBOOST, data
-from server.compiled.forest import read_forest
+from loadtest.harness.forests import families
+from server.compiled.forest import NotCompilable
+from server.compiled.graph import read_forest
 from server.compiled.trees import compiled, parity_rows
 from server.model.bundle import GRAPH_FILE, Bundle
 from server.model.predictor import Predictor
@@ -72,8 +75,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--forest", choices=FORESTS, action="append")
+    parser.add_argument("--families", action="store_true")
     options = parser.parse_args(arguments)
-    if options.forest:
+    if options.families:
+        equal = list(_compare_families(options.rows))
+    elif options.forest:
         made = forests(options.forest, FOREST_ROWS)
         equal = [_measure_forest(name, one, options.rounds) for name, one in made]
     else:
@@ -89,7 +95,7 @@ def _measure(model: Path, count: int, rounds: int) -> bool:
     print(f"{bundle.label}: {trees.note}")
     equal = True
     for name, rows in (
-        ("golden rows, moved", _moved(bundle, count)),
+        ("golden rows, moved", moved(bundle, count)),
         ("rows around thresholds", parity_rows(read_forest(bundle.read(GRAPH_FILE)), count)),
     ):
         same = trees.margins(rows).tobytes() == np.ascontiguousarray(predictor.margins(rows)).tobytes()
@@ -125,6 +131,35 @@ def _measure_forest(name: str, forest: BenchmarkedForest, rounds: int) -> bool:
     return same
 
 
+def _compare_families(count: int) -> Iterator[bool]:
+    print("| forest | rows | margins that differ |\n| --- | --- | --- |")
+    for name, convert in families():
+        with tempfile.TemporaryDirectory() as folder:
+            conversion = convert()
+            bundle = write_conversion(
+                Path(folder, "bundle"),
+                conversion,
+                schema=conversion.schema,
+                name="forest",
+                version="1",
+                ordinary_rows=1000,
+            )
+            predictor = Predictor(bundle)
+            try:
+                trees = compiled(bundle, predictor)
+            except NotCompilable as reason:
+                print(f"| {name} | | scored by ONNX Runtime: {reason} |", flush=True)
+                continue
+            rows = parity_rows(read_forest(bundle.read(GRAPH_FILE)), count)
+        # As integers: of floats NaN would differ from itself, and 0.0 not from -0.0.
+        ours, theirs = (
+            np.ascontiguousarray(m).view(np.int64) for m in (trees.margins(rows), predictor.margins(rows))
+        )
+        differing = np.count_nonzero(ours != theirs)
+        print(f"| {name} | {len(rows):,} | {differing} of {ours.size:,} |", flush=True)
+        yield not differing
+
+
 def _microseconds(calls: Sequence[Callable[[Matrix], Any]], rows: Matrix, rounds: int) -> list[float]:
     """The least CPU time of a row by each of these, called in turn."""
     best = [float("inf")] * len(calls)
@@ -136,7 +171,8 @@ def _microseconds(calls: Sequence[Callable[[Matrix], Any]], rows: Matrix, rounds
     return [seconds / len(rows) * 1e6 for seconds in best]
 
 
-def _moved(bundle: Bundle, count: int) -> Matrix:
+def moved(bundle: Bundle, count: int) -> Matrix:
+    """Golden rows, each number moved by up to a tenth."""
     random = np.random.default_rng(0)
     golden = np.array([np.frombuffer(bundle.schema.encode(row.fields)) for row in bundle.golden_rows()])
     rows = golden[random.integers(0, len(golden), count)]

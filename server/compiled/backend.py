@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
 
+from server.compiled.forest import NotCompilable
 from server.model.bundle import Bundle
 from server.model.link import Margins
 from server.model.predictor import Predictor
@@ -30,15 +31,14 @@ def open_backend(name: Name, bundle: Bundle, predictor: Predictor, size: int | N
     if name == "onnx":
         return Backend(order.margins)
     try:
-        from server.compiled.forest import NotCompilable
         from server.compiled.trees import compiled, is_kept
+
+        if name == "auto" and (size or 0) < MIN_BYTES and not is_kept(bundle):
+            return Backend(order.margins)
+        made = compiled(bundle, predictor)
     except ImportError as error:
         note = f"scored by ONNX Runtime: with {error.name} (`make tools`) the trees could be compiled"
         return Backend(order.margins, note if name == "compiled" or (size or 0) >= MIN_BYTES else "")
-    if name == "auto" and (size or 0) < MIN_BYTES and not is_kept(bundle):
-        return Backend(order.margins)
-    try:
-        made = compiled(bundle, predictor)
     except NotCompilable as reason:
         return Backend(order.margins, f"scored by ONNX Runtime: this model is not compiled, {reason}")
     return Backend(made.margins, made.note)

@@ -1,19 +1,19 @@
 """The compiled backend of `server.batch`: equal bits, or it is not used.
 
-The code is made for one forest and one processor, compared with ONNX Runtime on rows
+The code is made for one bundle and one processor, compared with ONNX Runtime on rows
 at and around every threshold before it is used for the first time, and kept under the
-digest of both in the user's cache. Code from elsewhere is never run.
+digest of both in the user's cache: there it is found without a look at the graph. Code
+from elsewhere is never run.
 """
 
 import ctypes
 import hashlib
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -22,7 +22,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from server.compiled.code import LANES, MAX_SPLITS, Code
-from server.compiled.forest import GraphForest, NotCompilable, categories, read_forest, thresholds
+from server.compiled.forest import GraphForest, NotCompilable, categories, thresholds
+from server.compiled.kept import KeptCode, read_kept, write_kept
 from server.compiled.walk import NodeTable, WalkCode
 from server.model.bundle import GRAPH_FILE, Bundle
 from server.model.files import INPUT
@@ -34,7 +35,6 @@ from server.model.schema import Matrix
 CHUNK_ROWS = 2048
 #: Rows that are compared before the first use, beside the golden rows.
 PARITY_ROWS = 16_384
-_DIGEST_BYTES = 32
 
 _Function: TypeAlias = Callable[..., None]
 _signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
@@ -53,6 +53,37 @@ class Compiled(NamedTuple):
 def compiled(bundle: Bundle, predictor: Predictor) -> Compiled:
     """The backend of a bundle; raises `NotCompilable` where ONNX Runtime has to do."""
     started = time.perf_counter()
+    path = _path(bundle)
+    kept = read_kept(path)
+    if kept is not None:
+        return Compiled(CompiledTrees(kept, bundle).margins, "scored by compiled trees")
+    forest = _forest(bundle)
+    code = _code(forest)
+    made = KeptCode(
+        code.names,
+        forest.targets,
+        forest.width,
+        np.dtype(forest.dtype),
+        np.dtype(forest.row_dtype),
+        forest.before,
+        code.tables if isinstance(code, WalkCode) else None,
+        _machine().emit_object(llvm.parse_assembly(code.text)),
+    )
+    trees = CompiledTrees(made, bundle)
+    _check_parity(trees, predictor, forest)
+    write_kept(path, made)
+    seconds = time.perf_counter() - started
+    return Compiled(trees.margins, f"scored by compiled trees, compiled in {seconds:.1f} s")
+
+
+def is_kept(bundle: Bundle) -> bool:
+    """Whether the code of a bundle is there from an earlier run."""
+    return _path(bundle).exists()
+
+
+def _forest(bundle: Bundle) -> GraphForest:
+    from server.compiled.graph import read_forest  # ONNX takes a tenth of a second to import
+
     try:
         forest = read_forest(bundle.read(GRAPH_FILE))
     except (KeyError, ValueError, TypeError, IndexError) as error:
@@ -62,23 +93,7 @@ def compiled(bundle: Bundle, predictor: Predictor) -> Compiled:
     if any(bundle.schema.features[i].kind == "number" for i in categories(forest)):
         # Of 2.5 the operator asks for another member than a compare does.
         raise NotCompilable("a split by categories has a feature of other numbers than codes")
-    code = _code(forest)
-    library = _Library(code, _cache_folder())
-    trees = CompiledTrees(forest, code, library, bundle.classes != ())
-    if not library.cached:
-        _check_parity(trees, predictor, forest)
-        library.keep()
-    seconds = time.perf_counter() - started
-    made = "" if library.cached else f", compiled in {seconds:.1f} s"
-    return Compiled(trees.margins, f"scored by compiled trees{made}")
-
-
-def is_kept(bundle: Bundle) -> bool:
-    """Whether the code of a bundle is there from an earlier run."""
-    try:
-        return _path(_code(read_forest(bundle.read(GRAPH_FILE))), _cache_folder()).exists()
-    except (NotCompilable, KeyError, ValueError, TypeError, IndexError):
-        return False
+    return forest
 
 
 def _code(forest: GraphForest) -> Code | WalkCode:
@@ -90,15 +105,18 @@ def _code(forest: GraphForest) -> Code | WalkCode:
 class CompiledTrees:
     """Scores rows; for any thread."""
 
-    def __init__(
-        self, forest: GraphForest, code: Code | WalkCode, library: "_Library", several: bool
-    ) -> None:
-        self._width, self._targets, self._dtype = forest.width, forest.targets, np.dtype(forest.dtype)
-        self._row_dtype = forest.row_dtype
-        # The functions live as long as the library.
-        self._library, self._functions, self._several = library, library.functions, several
-        self._tables = code.tables if isinstance(code, WalkCode) else None
-        self._before = _session(forest.before) if forest.before else None
+    def __init__(self, code: KeptCode, bundle: Bundle) -> None:
+        self._width, self._targets, self._dtype = code.width, code.targets, code.dtype
+        self._row_dtype, self._tables = code.row_dtype, code.tables
+        self._several = bundle.classes != ()
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code.object))
+        self._engine.finalize_object()
+        signature = _walk_signature if self._tables is not None else _signature
+        addresses = map(self._engine.get_function_address, code.names)
+        # They live as long as the engine.
+        self._functions: list[_Function] = [signature(address) for address in addresses]
+        self._before = _session(code.before) if code.before else None
 
     def margins(self, rows: Matrix) -> Margins:
         """`Predictor.margins`, equal to the bit."""
@@ -134,63 +152,23 @@ class CompiledTrees:
                 walk(table.nodes.ctypes.data, table.weights.ctypes.data, at, self._width, to, some)
 
 
-class _Library:
-    """The functions of a forest's code, compiled for this processor or taken from the cache."""
-
-    def __init__(self, code: Code | WalkCode, folder: Path) -> None:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        self._kept, self._made = _path(code, folder), b""
-        self._object = _read(self._kept)
-        self.cached = self._object is not None
-        machine = llvm.Target.from_default_triple().create_target_machine(
-            cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
-        )
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(code.text), machine)
-        self._engine.set_object_cache(self._compiled, self._cached)
-        self._engine.finalize_object()
-        signature = _walk_signature if isinstance(code, WalkCode) else _signature
-        addresses = map(self._engine.get_function_address, code.names)
-        self.functions: list[_Function] = [signature(address) for address in addresses]
-
-    def keep(self) -> None:
-        """Put the code into the cache; one that cannot be written is made again the next time."""
-        if not self._made:
-            return
-        try:
-            self._kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with tempfile.NamedTemporaryFile(dir=self._kept.parent, delete=False) as draft:
-                draft.write(hashlib.sha256(self._made).digest() + self._made)
-            Path(draft.name).replace(self._kept)
-        except OSError:
-            return
-
-    def _compiled(self, _: Any, content: bytes) -> None:
-        self._made = content
-
-    def _cached(self, _: Any) -> bytes | None:
-        return self._object
+def _machine() -> llvm.TargetMachine:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
+    )
 
 
-def _path(code: Code | WalkCode, folder: Path) -> Path:
-    """Under the digest of the forest's code, the processor and the compiler."""
+def _path(bundle: Bundle) -> Path:
+    """Under the digest of the bundle, of what makes the code, of the processor and of the compiler."""
+    digest = hashlib.sha256(bundle.digest.encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
     features = llvm.get_host_cpu_features().flatten()
     version = (llvmlite.__version__, platform.machine(), llvm.get_host_cpu_name(), features)
-    digest = hashlib.sha256("\n".join((*version, code.text)).encode()).hexdigest()
-    return folder / f"{digest}.o"
-
-
-def _read(path: Path) -> bytes | None:
-    """A kept object: whole, and written by nobody but this user."""
-    try:
-        status = path.stat()
-        if status.st_uid != os.getuid() or status.st_mode & 0o022:
-            return None
-        content = path.read_bytes()
-    except OSError:
-        return None
-    digest, made = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    return made if hashlib.sha256(made).digest() == digest else None
+    digest.update("\n".join(version).encode())
+    return _cache_folder() / f"{digest.hexdigest()}.o"
 
 
 def _cache_folder() -> Path:

@@ -6,7 +6,6 @@ wrongly and for the node that comes from the second cache. Here no step is a bra
 rows wait at once. The code is the same for every forest; its nodes are a table.
 """
 
-import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -43,11 +42,13 @@ class WalkCode:
 
     def __init__(self, forest: GraphForest) -> None:
         self.tables = [_table(tree, forest) for tree in forest.trees]
-        digest = hashlib.sha256()
-        for table in self.tables:
-            digest.update(table.nodes.tobytes() + table.weights.tobytes() + bytes([table.target & 0xFF]))
         kind, row_kind = (_KIND[np.dtype(dtype)] for dtype in (forest.dtype, forest.row_dtype))
-        self.text = f"; {digest.hexdigest()}\n{_function(kind, row_kind)}"
+        self.text = _function(kind, row_kind)
+
+
+def node_kinds(row_dtype: npt.DTypeLike) -> np.dtype[np.void]:
+    """What a node of a table is made of."""
+    return np.dtype([("value", row_dtype), ("feature", np.int32), ("yes", np.int32)])
 
 
 def _table(tree: GraphTree, forest: GraphForest) -> NodeTable:
@@ -60,9 +61,8 @@ def _table(tree: GraphTree, forest: GraphForest) -> NodeTable:
             feature = node.feature | node.missing_yes * _MISSING_YES
             rows.append((_at_most(node, forest), feature, len(order)))
             order += [node.yes, node.no]
-    kinds = [("value", forest.row_dtype), ("feature", np.int32), ("yes", np.int32)]
     weights = np.array([node.weight for node in order], forest.dtype)
-    return NodeTable(np.array(rows, np.dtype(kinds)), weights, tree.target)
+    return NodeTable(np.array(rows, node_kinds(forest.row_dtype)), weights, tree.target)
 
 
 def _at_most(node: Node, forest: GraphForest) -> float:

@@ -14,10 +14,11 @@ from export.lightgbm.model import convert_lightgbm
 from export.sklearn.model import convert_sklearn
 from server.batch.job import BatchJob
 from server.compiled import code as forest_code
-from server.compiled import forest as graph_forest
+from server.compiled import graph as graph_forest
 from server.compiled import trees as module
 from server.compiled.backend import open_backend
-from server.compiled.forest import NotCompilable, read_forest
+from server.compiled.forest import NotCompilable
+from server.compiled.graph import read_forest
 from server.compiled.trees import compiled, is_kept, parity_rows
 from server.model.bundle import GRAPH_FILE, Bundle
 from server.model.link import Margins
@@ -77,6 +78,7 @@ def test_every_family_is_compiled_with_equal_bits(
     matrix = parity_rows(read_forest(bundle.read(GRAPH_FILE)), 5003)
     _compare(compiled(bundle, predictor).margins, predictor, matrix)
     monkeypatch.setattr(module, "MAX_SPLITS", 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "walked"))
     if make is categories:
         with pytest.raises(NotCompilable, match="a large tree asks for categories"):
             compiled(bundle, predictor)
@@ -84,6 +86,9 @@ def test_every_family_is_compiled_with_equal_bits(
     walked = compiled(bundle, predictor)
     assert "compiled in" in walked.note
     _compare(walked.margins, predictor, matrix)
+    kept = compiled(bundle, predictor)
+    assert kept.note == "scored by compiled trees"
+    _compare(kept.margins, predictor, matrix)
 
 
 def _compare(margins: Callable[[Matrix], Margins], predictor: Predictor, matrix: Matrix) -> None:
