@@ -149,17 +149,21 @@ def _trees(document: Mapping[str, Any], targets: int) -> Iterator[dict[str, Any]
             {"value": values[i * targets : (i + 1) * targets], "weight": weight}
             for i, weight in enumerate(weights if len(weights) == count else [None] * count)
         ]
-        yield _oblivious(splits, leaves, 0, 0)
+        yield _oblivious(splits, leaves, len(splits), 0)
     yield from document.get("trees") or ()
 
 
 def _oblivious(splits: list[Any], leaves: list[dict[str, Any]], level: int, leaf: int) -> dict[str, Any]:
-    if level == len(splits):
+    """The first `level` splits below the others: the last is the root, as in CatBoost's `ShapValues`.
+
+    Any order gives the same leaf, but the shares of rows on the ways there depend on it.
+    """
+    if level == 0:
         return leaves[leaf]
     return {
-        "split": splits[level],
-        "left": _oblivious(splits, leaves, level + 1, leaf),
-        "right": _oblivious(splits, leaves, level + 1, leaf | 1 << level),
+        "split": splits[level - 1],
+        "left": _oblivious(splits, leaves, level - 1, leaf),
+        "right": _oblivious(splits, leaves, level - 1, leaf | 1 << (level - 1)),
     }
 
 

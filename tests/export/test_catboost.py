@@ -37,14 +37,14 @@ def document(**info: Any) -> bytes:
     )
 
 
-def test_an_oblivious_tree_is_a_tree_whose_first_split_is_the_lowest_bit() -> None:
+def test_an_oblivious_tree_is_a_tree_whose_last_split_is_the_root() -> None:
     model = parse_catboost(document(), lambda *_: {})
     (tree,) = model.forest.trees
-    assert tree.leaves == (1.0, 3.0, 2.0, 4.0)
+    assert tree.leaves == (1.0, 2.0, 3.0, 4.0)
     assert [(split.feature, split.threshold, split.default_left) for split in tree.splits] == [
+        (1, 0.5, True),
         (0, 0.5, True),
-        (1, 0.5, True),
-        (1, 0.5, True),
+        (0, 0.5, True),
     ]
     assert (model.bias, model.classes, model.gaps) == ((0.25,), ("no", "yes"), frozenset({0}))
 
@@ -64,7 +64,7 @@ def test_a_split_by_a_category_sends_it_right_and_whatever_is_none_left() -> Non
     model = parse_catboost(orjson.dumps(changed), lambda *_: {"Oslo": 7, "Rome": -5, "Kyiv": 9})
     (tree,) = model.forest.trees
     asked = [split for split in tree.splits if split.members]
-    assert [(split.feature, split.members, split.default_left) for split in asked] == [(2, (1,), False)]
+    assert [(split.feature, split.members, split.default_left) for split in asked] == [(2, (1,), False)] * 2
     assert model.categories == {2: ("Oslo", "Rome", "Kyiv")}
     with pytest.raises(ExportRefused, match="every category of city that the model splits by, got 1 that"):
         parse_catboost(orjson.dumps(changed), lambda *_: {"Oslo": 7})

@@ -109,7 +109,7 @@ def test_terms_of_any_xgboost_model_are_its_own(seed: int) -> None:
 
 @pytest.mark.skipif(find_spec("catboost") is None, reason="`make catboost` installs it")
 @pytest.mark.parametrize("seed", range(6))
-def test_terms_of_any_catboost_model_add_up_and_of_lossguide_trees_are_its_own(seed: int) -> None:
+def test_terms_of_any_catboost_model_add_up_and_are_its_own(seed: int) -> None:
     import catboost  # type: ignore[import-not-found,import-untyped,unused-ignore]  # optional: `make catboost`
 
     from export.catboost.model import CatBoostSource, convert_catboost
@@ -124,8 +124,7 @@ def test_terms_of_any_catboost_model_add_up_and_of_lossguide_trees_are_its_own(s
     found = terms(conversion, matrix.astype(np.float64))
     margins = np.asarray(model.predict(pool, prediction_type="RawFormulaVal", thread_count=1))
     hold(found.sum(axis=2), margins, 1e-9)
-    # CatBoost's own of symmetric trees differ by up to 5 %, and of depthwise ones miss its margin.
-    if model.get_all_params()["grow_policy"] == "Lossguide":
+    if model.get_all_params()["grow_policy"] != "Depthwise":  # of which CatBoost's own miss its margin
         hold(found, model.get_feature_importance(pool, type="ShapValues", thread_count=1), 1e-9)
 
 
