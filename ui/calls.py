@@ -61,6 +61,10 @@ def call_routes(
             return {"html": ""}
         return {"html": await changes.html(supposed.row) + await what_if.flip(supposed.row)}
 
+    async def what_could_change(form: Any, _: str) -> dict[str, Any]:
+        row = what_if.suppose(read_form(form).texts).row
+        return {"html": "" if row is None else await changes.html(row)}
+
     async def reasons(form: Any, _: str) -> dict[str, Any]:
         supposed = what_if.suppose(read_form(form).texts)
         return {"html": "" if supposed.row is None else why.reasons(supposed.row)}
@@ -78,6 +82,7 @@ def call_routes(
         "decide": decide,
         "what-if": suppose,
         "flip": flip,
+        "changes": what_could_change,
         "reasons": reasons,
         "operations": look,
         "look-up": desk.look_up,

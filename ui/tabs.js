@@ -59,7 +59,11 @@ function mark() {
   }
 }
 document.addEventListener("language", mark);
-document.addEventListener("open", ({ detail }) => open(detail));
+// What was pressed to come here is gone from sight: the keyboard goes on from the tab.
+document.addEventListener("open", ({ detail }) => {
+  open(detail);
+  element.querySelector("[aria-selected=true]").focus({ preventScroll: true });
+});
 for (const kind of ["popstate", "hashchange"]) addEventListener(kind, () => open(location.hash.slice(1), { stepping: true }));
 addEventListener("offline", () => hotrow.reachable(false));
 addEventListener("online", () => hotrow.reachable(true));

@@ -17,8 +17,16 @@ function order(list) {
   list.append(...[...list.children].sort((a, b) => place(a) - place(b)));
 }
 
+// What could be changed costs the server many times a verdict, which waits for nothing.
+const propose = hotrow.latest(async ({ place, texts }) => {
+  const { html } = await hotrow.post("page/changes", JSON.stringify({ texts }));
+  place.innerHTML = html;
+});
+
 document.addEventListener("answer", ({ detail: answer }) => {
   show(answer.html);
+  const place = shown.querySelector(".changes");
+  if (place) propose({ place, texts: answer.texts });
   hotrow.tell(() => [...shown.querySelectorAll(".head h2, .head .explanation")].map((node) => node.textContent.replace(/\.$/, "")).join(". "));
 });
 document.addEventListener("cleared", () => show(props.value));
@@ -45,6 +53,9 @@ element.addEventListener("click", (event) => {
   const text = (name) => element.querySelector(`[data-block=${name}]`).textContent;
   if (button?.classList.contains("look-at")) {
     document.dispatchEvent(new CustomEvent("look-up", { detail: button.dataset.id }));
+  } else if (button?.classList.contains("try")) {
+    document.dispatchEvent(new CustomEvent("open", { detail: "what-if" }));
+    document.dispatchEvent(new CustomEvent("try", { detail: JSON.parse(button.dataset.changes) }));
   } else if (button?.classList.contains("copy")) {
     copy(button, button.closest(".block").querySelector("pre").textContent);
   } else if (button?.classList.contains("save")) {

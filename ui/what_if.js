@@ -199,6 +199,12 @@ document.addEventListener("tab", ({ detail }) => {
   if (waiting) start(decided);
   waiting = false;
 });
+// A change that the sheet proposes for the case as it was decided.
+document.addEventListener("try", ({ detail }) => {
+  choice.value = "decided";
+  start(decided);
+  become({ ...decided, ...detail });
+});
 document.addEventListener("language", () => {
   for (const [name, row] of rows) tell(name, row);
 });

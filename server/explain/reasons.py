@@ -116,6 +116,14 @@ class ReasonTexts:
         own: Mapping[str, Any] = (self._translated.get(language) or {}).get(feature.name, {})
         return value_words(feature, code, language, own)
 
+    def change(self, i: int, before: float, after: float, language: str = ENGLISH) -> str:
+        """An encoded value and the one it becomes, behind what the feature is called; the unit once."""
+        feature = self._schema.features[i]
+        old, new = (self.value(i, code, language) for code in (before, after))
+        if feature.kind != "category":
+            old = old.partition(" ")[0]  # what parts thousands in French is no blank
+        return self.labelled(i, f"{old} → {new}", language)
+
     def first_decision(self, language: str = ENGLISH) -> str:
         """What the decision is called that an applicant wishes for."""
         return self._first.get(language) or self._first[ENGLISH]

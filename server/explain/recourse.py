@@ -37,12 +37,14 @@ _TEXTS = {
     "en": {
         "good": "The decision is “{good}” as it is.",
         "some": "Each of these changes alone leads to the decision “{good}”.",
+        "one": "This change leads to the decision “{good}”.",
         "none": "Nothing that can be changed leads to the decision “{good}”.",
         "incomplete": "More has to be known first: {missing}.",
     },
     "fr": {
         "good": "La décision est déjà «\xa0{good}\xa0».",
         "some": "Chacun de ces changements à lui seul mène à la décision «\xa0{good}\xa0».",
+        "one": "Ce changement mène à la décision «\xa0{good}\xa0».",
         "none": "Rien de ce qui peut être changé ne mène à la décision «\xa0{good}\xa0».",
         "incomplete": "Il faut d'abord en savoir plus\xa0: {missing}.",
     },
@@ -89,7 +91,10 @@ class Recourse:
     def __init__(self, bundle: Bundle, predictor: Predictor, explainer: Explainer) -> None:
         self.bundle, self._predictor, self._explainer = bundle, predictor, explainer
         features = bundle.schema.features
-        self.actionable = [i for i, f in enumerate(features) if f.actionable in ACTIONABLE]
+        # Nobody is told to be somebody else, whatever a description says of the feature beside.
+        self.actionable = [
+            i for i, f in enumerate(features) if f.actionable in ACTIONABLE and not f.protected
+        ]
         self._limits: Mapping[int, Limits] = limits_of(bundle, self.actionable) if self.actionable else {}
         trees = bundle.manifest.get("source", {}).get("trees")
         trees = trees if isinstance(trees, int) and trees > 0 else _UNKNOWN_TREES
@@ -225,7 +230,7 @@ def told(
     values = np.frombuffer(row).tolist()
     good = bundle.outcomes[0]
     missing = _missing(bundle, values) if found.outcome else []
-    key = "some" if found.proposals else "none" if found.outcome else "good"
+    key = ("none" if found.outcome else "good", "one", "some")[min(len(found.proposals), 2)]
     if missing and not found.proposals:
         key = "incomplete"
     named = ", ".join(texts.label(schema.names.index(name), language) for name in missing)
@@ -264,11 +269,10 @@ def _change(
     feature: Feature, move: Move, values: Sequence[float], texts: ReasonTexts, language: str
 ) -> dict[str, Any]:
     before = values[move.place]
-    from_to = [texts.value(move.place, value, language) for value in (before, move.value)]
     return {
         "feature": feature.name,
         "label": texts.label(move.place, language),
         "from": feature.decode(before),
         "to": feature.decode(move.value),
-        "text": texts.labelled(move.place, " → ".join(from_to), language),
+        "text": texts.change(move.place, before, move.value, language),
     }

@@ -104,7 +104,7 @@ def test_hostile_texts_change_nothing_but_an_error_beside_their_field(
 def test_a_supposition_is_neither_counted_nor_logged(client: TestClient, logs: Path) -> None:
     texts = texts_of(SCHEMA, RISKY)
     before = decisions(client, "refuse")
-    for call in ("what-if", "flip", "reasons"):
+    for call in ("what-if", "flip", "reasons", "changes"):
         assert ask(client, call, texts)["html"]
     assert decisions(client, "refuse") == before
     # The next decision has the next number: nothing in between was logged.
@@ -141,6 +141,7 @@ def test_the_change_that_turns_the_decision_really_turns_it(client: TestClient) 
     texts = texts_of(SCHEMA, RISKY)
     shown = ask(client, "flip", texts)["html"]
     assert "What the applicant could change" in shown
+    assert shown.startswith(ask(client, "changes", texts)["html"])  # on the sheet as beside the sliders
     for proposal in map(html.unescape, re.findall(r'data-changes="([^"]*)"', shown)):
         changed = decide(client, {"turn": 1, "texts": {**texts, **json.loads(proposal)}})
         assert answer_in(changed["html"])["decision"] == "accept"
@@ -154,7 +155,7 @@ def test_the_change_that_turns_the_decision_really_turns_it(client: TestClient) 
 @pytest.mark.parametrize(
     "texts", [None, [], "x", {"AMT_CREDIT": None}, {"other": "1"}, {"AMT_CREDIT": "\ud800"}]
 )
-@pytest.mark.parametrize("call", ["what-if", "flip", "reasons"])
+@pytest.mark.parametrize("call", ["what-if", "flip", "reasons", "changes"])
 def test_what_is_no_case_is_answered_all_the_same(client: TestClient, call: str, texts: Any) -> None:
     ask(client, call, texts)
 

@@ -15,7 +15,7 @@ from monitoring.__main__ import main
 from server.log.lookup import find_lines
 from server.log.reviews import Reviews, erase_reviews
 from server.model.bundle import Bundle
-from tests.support.bundles import CREDIT
+from tests.support.bundles import CREDIT, rewritten
 from tests.support.pages import JSON, decide, look, page_client, wait_for_lines
 from ui.words.values import texts_of
 
@@ -89,6 +89,10 @@ def test_reasons_are_one_list_on_page_log_record_and_letter(client: TestClient, 
     answered = client.post("/predict?reasons=4", json=row).json()["reasons"]
     assert line["reasons"] == answered
     words = [reason["text"] for reason in answered]
+    sheet = decide(client, {"turn": 1, "texts": texts_of(BUNDLE.schema, row), "trial": True})["html"]
+    grounds = sheet.partition('<div class="grounds">')[2].partition("</div>")[0]
+    listed = re.findall(r"<li[^>]*>([^<]*)</li>", grounds)
+    assert [html.unescape(item) for item in listed] == words
     page = ask(client, "reasons", texts=texts_of(BUNDLE.schema, row))["html"]
     assert f"Refused. The principal reasons: {'; '.join(words)}." in text_of(page)
     for kind in ("letter", "record"):
@@ -125,6 +129,54 @@ def test_letter_has_reference_date_decision_rights_and_proof(client: TestClient)
     assert "qu'une personne examine" in text_of(
         client.get("/page/letter", params={"id": id_, "language": "fr"}).text
     )
+
+
+#: Refused, and accepted for a smaller credit or repayment.
+NEAR = {
+    "EXT_SOURCE_2": 0.41,
+    "EXT_SOURCE_3": 0.507,
+    "NAME_EDUCATION_TYPE": "Secondary / secondary special",
+    "NAME_INCOME_TYPE": "Working",
+    "FLAG_DOCUMENT_3": 1,
+    "CRECARD_CNT_DRAWINGS_ATM_CURRENT_mean": 0.38,
+    "BUREAU_AMT_CREDIT_SUM_OVERDUE_max": 0.0,
+    "AMT_INCOME_TOTAL": 135000.0,
+    "AMT_CREDIT": 610500.0,
+    "AMT_ANNUITY": 32800.0,
+    "AGE_YEARS": 48.3,
+    "YEARS_EMPLOYED": 7.2,
+}
+
+
+def test_letter_says_what_could_be_changed_as_recourse_does(client: TestClient) -> None:
+    letters = []
+    for row in (NEAR, EXAMPLES["risky"], EXAMPLES["safe"]):
+        shown = decide(client, {"turn": 1, "texts": texts_of(BUNDLE.schema, row)})["html"]
+        id_ = str(shown.split("answer ")[1].split("<")[0])
+        letters.append(text_of(client.get("/page/letter", params={"id": id_}).text))
+    near, risky, safe = letters
+    proposals = client.post("/recourse", json=NEAR).json()["proposals"]
+    assert proposals
+    for proposal in proposals:
+        assert "; ".join(change["text"] for change in proposal["changes"]) in near
+    assert "It is no promise" in near
+    assert "Nothing that can be changed leads to the decision “Accepted”. Tried, alone and two" in risky
+    assert "What you could change" not in safe
+
+
+def test_letter_that_rests_on_a_protected_characteristic_says_that_it_must_not_be_sent(
+    tmp_path: Path,
+) -> None:
+    features = orjson.loads((CREDIT / "bundle.json").read_bytes())["features"]
+    for feature in features:
+        feature["protected"] = feature["name"] == "EXT_SOURCE_2"
+    with page_client(rewritten(CREDIT, tmp_path / "protected", features=features), tmp_path) as opened:
+        said = {
+            name: text_of(opened.get("/page/letter", params={"id": decided(opened, name)}).text)
+            for name in ("risky", "safe")
+        }
+    assert "Not to be sent: a protected characteristic is among the reasons." in said["risky"]
+    assert "Not to be sent" not in said["safe"]
 
 
 def test_letter_of_what_the_policy_decided_says_so_and_what_is_needed(client: TestClient) -> None:

@@ -5,18 +5,19 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from server.errors import Problem
+from server.errors import ModelFailure, Problem
 from server.explain.reasons import MAX_PRINCIPAL, AskedReasons
 from server.log.reviews import printable
 from server.scoring.one_row import Beside
 from server.scoring.request_identity import MAX_REQUEST_ID_BYTES
 from server.scoring.served_model import ServedModel
-from ui.cases.suppose import suppose
+from ui.cases.principal import principal
+from ui.cases.suppose import is_adverse, suppose
 from ui.drawing.panel import refused
 from ui.drawing.verdict import verdict_of
 from ui.words.labels import Labels
 from ui.words.share import PREDICT, shared
-from ui.words.text import tag
+from ui.words.text import Text, tag
 from ui.words.values import body_of, row_of
 from ui.words.wording import known_of
 
@@ -84,7 +85,8 @@ class Decider:
         except Problem as problem:
             return self._refused(form.turn, problem)
         known = known_of(self._schema, form.texts)
-        html = self._verdict.answered(document, (ended_ns - started_ns) / 1e9, known)
+        seconds, reasons = (ended_ns - started_ns) / 1e9, self._principal(body, document)
+        html = self._verdict.answered(document, seconds, known, reasons)
         return Shown(form.turn, html + shared(row, document, self._path), {}, form.texts)
 
     def _tried(self, body: bytes) -> tuple[dict[str, Any], int]:
@@ -96,6 +98,17 @@ class Decider:
         reply = _Reply()
         self._scorer.respond(body, reply, time.perf_counter_ns(), self._beside, told(case, user))
         return orjson.loads(reply.content), reply.ended_ns
+
+    def _principal(self, body: bytes, document: dict[str, Any]) -> list[Text]:
+        """What the score holds against the case, as the line of the log and the letter have it."""
+        if not (is_adverse(self._model.bundle, document) and self._model.explainer.is_offered):
+            return []
+        row = self._scorer.decode(body)
+        try:
+            terms = self._model.explainer.terms(row)[:-1]
+        except ModelFailure:
+            return []
+        return principal(self._model.reason_texts, memoryview(row).cast("d").tolist(), terms)
 
     def _refused(self, turn: int, problem: Problem) -> Shown:
         complaints = self._labels.complaints(self._fields, problem)

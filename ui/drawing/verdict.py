@@ -1,6 +1,6 @@
 """The server's answer in words: a decision on its gauge, or the prediction of another task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from server.model.bundle import Bundle
@@ -37,6 +37,10 @@ _COMPARED = {
         f"{{name}}{NBSP}: {{risk}}, entre les limites de {{limit}} et {{next}}.",
     ),
 }
+_REASONS = {
+    True: Text("The principal reasons", "Les raisons principales"),
+    False: Text("The principal reasons of the score", "Les raisons principales du score"),
+}
 _COSTS = Text("Expected cost of each decision", "Coût attendu de chaque décision")
 _WEIGHING = Text(
     "Counted: {missed} as {missed_cost}, {false_alarm} as {false_cost}.",
@@ -57,8 +61,13 @@ class Verdict(Protocol):
     def idle(self) -> str:
         """Before anything was asked."""
 
-    def answered(self, document: Mapping[str, Any], seconds: float, known: Text) -> str:
-        """One answer, the seconds it took, and how much was known; one without an id is a trial."""
+    def answered(
+        self, document: Mapping[str, Any], seconds: float, known: Text, reasons: Sequence[Text] = ()
+    ) -> str:
+        """One answer, the seconds it took, how much was known, and what counted against the case.
+
+        An answer without an id is a trial.
+        """
 
     def supposed(self, document: Mapping[str, Any]) -> str:
         """The same for an answer that is a supposition, without costs and origin."""
@@ -83,11 +92,19 @@ class Decided:
         """The limit alone."""
         return panel(f"idle {self._tone}", head("none", _IDLE, _INVITATION), self._gauge(None))
 
-    def answered(self, document: Mapping[str, Any], seconds: float, known: Text) -> str:
-        """The decision in words and on the gauge, and what each decision would cost."""
+    def answered(
+        self, document: Mapping[str, Any], seconds: float, known: Text, reasons: Sequence[Text] = ()
+    ) -> str:
+        """The decision in words and on the gauge, why, and what each decision would cost.
+
+        `verdict.js` asks what could be changed, and shows it in the place that is left for it.
+        """
         kind, *parts = self._drawn(document)
+        why = self._reasons(document, reasons)
+        changes = "" if document["decision"] == self._decision.below else '<div class="changes"></div>'
         costs = self._costs(document["probability"])
-        return panel(kind, *parts, tag("p", known, class_="known"), costs, origin(document, seconds))
+        said = tag("p", known, class_="known")
+        return panel(kind, *parts, said, why, changes, origin(document, seconds), costs)
 
     def supposed(self, document: Mapping[str, Any]) -> str:
         """The decision in words and on the gauge."""
@@ -116,6 +133,14 @@ class Decided:
         relation = "at" if risk == limit else "below" if i == 0 else "above" if limit == after else "between"
         name = Text(self.words.probability.en, self.words.probability.sentence().fr)
         return _COMPARED[relation].put(name=name, risk=risk, limit=limit, next=after)
+
+    @staticmethod
+    def _reasons(document: Mapping[str, Any], reasons: Sequence[Text]) -> str:
+        if not reasons:
+            return ""
+        heading = tag("h3", _REASONS["by_score" not in document])
+        listed = "".join(tag("li", reason) for reason in reasons)
+        return f'<div class="grounds">{heading}<ol>{listed}</ol></div>'
 
     def _gauge(self, probability: float | None, decision: str = "") -> str:
         return gauge(probability, self._bands, name=self.words.probability, decision=decision)
@@ -164,7 +189,13 @@ class Predicted:
         """An invitation."""
         return panel("idle plain", head("none", Text("No answer yet", "Pas encore de réponse"), _INVITATION))
 
-    def answered(self, document: Mapping[str, Any], seconds: float, known: Text) -> str:
+    def answered(
+        self,
+        document: Mapping[str, Any],
+        seconds: float,
+        known: Text,
+        reasons: Sequence[Text] = (),  # noqa: ARG002  # nothing speaks against a value or a class
+    ) -> str:
         """The prediction, and of classes the likeliest with their shares."""
         said = tag("p", known, class_="known")
         return panel("below plain", *self._drawn(document), said, origin(document, seconds))

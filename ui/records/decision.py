@@ -18,10 +18,18 @@ from ui.words.text import Text
 from ui.words.wording import Wording, decided, known_of, percent, second_language, value_words
 
 
+class GivenReason(NamedTuple):
+    """A principal reason: its code, its sentence, and whether no decision may rest on it."""
+
+    code: str
+    text: Text
+    is_protected: bool
+
+
 class LoggedDecision(NamedTuple):
     """What was decided, by what, why, and whether it comes out again.
 
-    `reasons` are the principal ones, (code, sentence) each; `because` what the policy said, and
+    `reasons` are the principal ones; `because` what the policy said, and
     `by_policy` whether it decided something else than the score. `watched` are inputs never scored.
     `replay` is None where the model is not served here. `by_model` is the outcome's own name,
     "" of a value.
@@ -36,7 +44,7 @@ class LoggedDecision(NamedTuple):
     said: Text
     answer: Text
     name: Text
-    reasons: Sequence[tuple[str, Text]]
+    reasons: Sequence[GivenReason]
     because: Sequence[Text]
     by_policy: bool
     inputs: Sequence[tuple[Text, Text]]
@@ -103,7 +111,7 @@ class DecisionReader:
         fields = logged.fields
         return [(self._labels.label(f), self._labels.measured(f, fields.get(f.name))) for f in features]
 
-    def _reasons(self, members: Mapping[str, Any], replay: Replayed) -> list[tuple[str, Text]]:
+    def _reasons(self, members: Mapping[str, Any], replay: Replayed) -> list[GivenReason]:
         """Those of the line itself; of a line without any those of the same row, if it comes out again."""
         texts, schema = self._model.reason_texts, self._bundle.schema
         french = second_language(texts.languages)
@@ -117,7 +125,11 @@ class DecisionReader:
         else:
             return []
         return [
-            (code, Text(words, texts.text(i, values[i], french) if values else words))
+            GivenReason(
+                code,
+                Text(words, texts.text(i, values[i], french) if values else words),
+                schema.features[i].protected,
+            )
             for code, i, words in found
         ]
 

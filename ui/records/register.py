@@ -11,6 +11,7 @@ from server.log.mask import KEEP, Masking
 from server.log.reviews import MOST_CHARACTERS, Reviews, check_decision, printable, review_of
 from server.model.bundle import GRAPH_FILE, PARITY_FILE
 from server.scoring.service import Service
+from ui.cases.changes import ChangeFinder, WordedChanges
 from ui.records.decision import DecisionReader, LoggedDecision
 from ui.records.pages import Language, page
 
@@ -45,6 +46,7 @@ class Register:
             )
             for model in service.models
         }
+        self._finders = {model.bundle.label: ChangeFinder(model) for model in service.models}
         self._proofs = {
             bundle.label: {
                 "graph": bundle.manifest["files"][GRAPH_FILE],
@@ -96,9 +98,23 @@ class Register:
     async def paper(self, kind: str, id_: str, language: Language) -> str:
         """The `letter` or the `record` of one decision as a document of its own."""
         decision = await self._one(id_)
-        proof, words = self._proofs[decision.model], self._readers[decision.model].words
-        told = {"decision": decision, "proof": proof, "sender": words.sender, "bureau": words.bureau}
-        return page("letter" if kind == "letter" else "sheet", language, **told)
+        reader = self._readers[decision.model]
+        told: dict[str, Any] = {"decision": decision, "proof": self._proofs[decision.model]}
+        if kind != "letter":
+            return page("sheet", language, **told)
+        told |= {"sender": reader.words.sender, "bureau": reader.words.bureau}
+        told |= {"changes": await self._changes(decision), "tried": self._finders[decision.model].tried}
+        return page("letter", language, **told)
+
+    async def _changes(self, decision: LoggedDecision) -> WordedChanges | None:
+        """What could have been changed, of a decision that was not the first and comes out again."""
+        finder, replay = self._finders[decision.model], decision.replay
+        is_first = decision.by_model == next(iter(decision.choices), decision.by_model)
+        if is_first or replay is None or not replay.is_equal or not finder.is_offered:
+            return None
+        found = await finder.find(replay.row)
+        # What is needed first stands among what the policy says.
+        return found if found.proposals or not found.missing else None
 
     async def _one(self, id_: str) -> LoggedDecision:
         found = [decision for decision in await self.find(id_) if decision.id == id_]

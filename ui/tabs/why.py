@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from server.errors import ModelFailure, NotOffered, Problem
-from server.explain.reasons import MAX_PRINCIPAL, largest
 from server.model.schema import Row
 from server.scoring.served_model import ServedModel
+from ui.cases.principal import principal
 from ui.cases.suppose import is_adverse, suppose
 from ui.drawing.waterfall import Step, causes, steps
 from ui.words.labels import Labels
 from ui.words.policy import because
 from ui.words.text import NBSP, Text, joined, tag
-from ui.words.wording import Wording, decided, percent, points, second_language, value_words
+from ui.words.wording import Wording, decided, percent, points, value_words
 
 _IDLE = Text(
     "Decide a case first: its reasons stand here.", "Décidez d'abord d'un cas : ses raisons seront ici."
@@ -101,7 +101,7 @@ class Why:
             adverse = is_adverse(self._bundle, document)
             if adverse:
                 values = memoryview(row).cast("d").tolist()
-                told = self.principal(values, terms[:-1])
+                told = principal(self._model.reason_texts, values, terms[:-1])
             reasons = [self._because[reason] for reason in document.get("because", ())]
             decision = self._decided[document["decision"]]
             by_score = "by_score" not in document
@@ -109,15 +109,6 @@ class Why:
         if self._bundle.classes:
             return _Answer(sum(terms), Text.same(str(document["prediction"])))
         return _Answer(document["prediction"], value_words(document["prediction"]))
-
-    def principal(self, values: Sequence[float], terms: Sequence[float]) -> list[Text]:
-        """The principal reasons in the bundle's words, those of `/predict`, the log and the letter."""
-        texts = self._model.reason_texts
-        french = second_language(texts.languages)
-        return [
-            Text(texts.text(i, values[i]), texts.text(i, values[i], french))
-            for i in largest(terms, MAX_PRINCIPAL)
-        ]
 
     def _answer(self) -> Callable[[float], float]:
         """From a sum of terms to what is shown: a probability, a value, or the sum itself of a class."""

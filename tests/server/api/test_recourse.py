@@ -120,6 +120,14 @@ def test_what_opposes_a_reason_is_never_proposed(three: Path, tmp_path: Path) ->
             assert (move.value < row["income"]) == (row["income"] >= 400_000.0)
 
 
+def test_protected_feature_is_never_changed_whatever_else_is_said_of_it(three: Path, tmp_path: Path) -> None:
+    features = orjson.loads((three / "bundle.json").read_bytes())["features"]
+    features[0] |= {"actionable": "down"}
+    features[1] |= {"actionable": "yes", "protected": True}
+    _, _, recourse = opened(rewritten(three, tmp_path / "protected", features=features))
+    assert recourse.actionable == [0]
+
+
 def _scored(bundle: Bundle, row: dict[str, Any]) -> tuple[Any, Any]:
     rows = np.frombuffer(bundle.schema.encode(row)).reshape(1, -1)
     return rows, Predictor(bundle).margins(rows)
@@ -231,4 +239,4 @@ def test_french_answer_has_the_words_of_the_bundle(client: httpx.Client) -> None
     assert answer["text"] == ("Chacun de ces changements à lui seul mène à la décision «\xa0Accordée\xa0».")
     texts = {change["text"] for proposal in answer["proposals"] for change in proposal["changes"]}
     assert "Contrat\xa0: aucun → sans terme" in texts
-    assert any(text.startswith("Revenu mensuel\xa0: 900\u202f000 euros → ") for text in texts)
+    assert any(text.startswith("Revenu mensuel\xa0: 900\u202f000 → ") for text in texts)
