@@ -122,12 +122,14 @@ def first_head(title: Text) -> str:
     """What stands in the document: the title until Gradio has drawn the page, the scripts' language."""
     titles = f"body {{ --title: {_css(title.en)} }} :lang(fr) body {{ --title: {_css(title.fr)} }}"
     script = _worded("base.js", SCRIPT_WORDS)
-    return f"<style>{read('first.css')}{titles}</style><script>{script}</script>"
+    # Until it is told of another, a browser asks the root of the host for one.
+    icon = '<link rel="icon" href="favicon.ico">'
+    return f"{icon}<style>{read('first.css')}{titles}</style><script>{script}</script>"
 
 
 def head() -> str:
     """What Gradio adds to the head of the page, behind its own styles, when its scripts run."""
-    return f'<link rel="icon" href="favicon.ico"><style>{read("page.css")}</style>'
+    return f"<style>{read('page.css')}</style>"
 
 
 def later(name: str) -> str | None:

@@ -62,7 +62,7 @@ def tabs(opened: Visit, folder: Path, url: str) -> None:
     with load(url):
         opened.open("operations")
         page.locator("#operations .tiles").wait_for()
-        page.wait_for_timeout(24_000)  # a picture, not a test: the trends need some looks
+        page.wait_for_timeout(190_000)  # a picture, not a test: the trends need some whole minutes
         take(opened, "page-operations")
     opened.open("model")
     page.locator(".model .plots").evaluate("node => node.scrollIntoView({ block: 'center' })")

@@ -392,9 +392,18 @@ def test_the_day_tells_each_minute_once_and_the_fields_refused_most(opened: Serv
     shown = day.html(words, schema)
     assert 'aria-label="Requests a minute: at most 6,001"' in shown
     assert 'aria-label="p99 of /predict in ms: at most 0.25"' in shown
-    # Two minutes of a day stand at its end, and do not fill it.
-    assert 'points="99.93,' in shown
+    # Two minutes stand at the end of the shortest span that holds them, and do not fill it.
+    assert "The last 5 minutes, minute by minute" in shown
+    assert 'points="75.00,' in shown
     assert f"{words.label(schema.features[0]).en} (4), no feature of the model (2)" in shown
+    for minute in range(2, 200):
+        history.minutes.add(29_928_120 + minute, orjson.dumps(told | {"from": _clock(minute)}))
+    day.renew()
+    assert "The last 24 hours, minute by minute" in day.html(words, schema)
+
+
+def _clock(minute: int) -> str:
+    return f"2026-11-26T{10 + minute // 60}:{minute % 60:02}:00Z"
 
 
 def test_trend_of_one_value_is_a_dot() -> None:

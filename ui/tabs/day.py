@@ -15,11 +15,20 @@ from ui.words.labels import Labels
 from ui.words.text import NBSP, Text, joined, tag
 from ui.words.values import format_number
 
-_HEADING = Text("The last 24 hours, minute by minute", "Les dernières 24 heures, minute par minute")
+#: How far back the card looks, in minutes: as far as it takes to show what is known, and no empty day.
+_SPANS = {
+    5: (Text("5 minutes ago", "il y a 5 minutes"), Text("The last 5 minutes", "Les 5 dernières minutes")),
+    30: (Text("30 minutes ago", "il y a 30 minutes"), Text("The last half hour", "La dernière demi-heure")),
+    180: (Text("3 hours ago", "il y a 3 heures"), Text("The last 3 hours", "Les 3 dernières heures")),
+    KEPT_MINUTES: (
+        Text("24 hours ago", "il y a 24 heures"),
+        Text("The last 24 hours", "Les dernières 24 heures"),
+    ),
+}
+_HEADING = Text("{span}, minute by minute", "{span}, minute par minute")
 _NONE_YET = Text("The first minute is not over yet.", "La première minute n'est pas encore écoulée.")
 _RATE = Text("Requests a minute", "Requêtes par minute")
 _SLOWEST = Text("p99 of /predict in ms", "p99 de /predict en ms")
-_AGO = Text("24 hours ago", "il y a 24 heures")
 _MOST = Text("at most {figure}", "au plus {figure}")
 _NONE = Text("none yet", "aucune encore")
 _REFUSED = Text("Fields refused most: {fields}", f"Champs les plus refusés{NBSP}: {{fields}}")
@@ -91,8 +100,10 @@ class Day:
     def html(self, labels: Labels, schema: Schema) -> str:
         """The card."""
         minutes = list(self._minutes)
+        span = min(places for places in _SPANS if places >= len(minutes))
+        ago, last = _SPANS[span]
         if not minutes:
-            return _card(tag("p", _NONE_YET, class_="note"))
+            return _card(last, tag("p", _NONE_YET, class_="note"))
         drawn = ""
         for what, values in (
             (_RATE, [float(minute.requests) for minute in minutes]),
@@ -102,8 +113,8 @@ class Day:
             figure = Text.figures(format_number(round(most)) if most >= 10 else f"{most:.2f}")
             words = _MOST.put(figure=figure) if most else _NONE
             lines = [("first", values)] if most else []
-            drawn += tag("h3", what) + trend(lines, what, KEPT_MINUTES, _AGO, words)
-        return _card(drawn + tag("p", self._refused(labels, schema), class_="note"))
+            drawn += tag("h3", what) + trend(lines, what, span, ago, words)
+        return _card(last, drawn + tag("p", self._refused(labels, schema), class_="note"))
 
     def _refused(self, labels: Labels, schema: Schema) -> Text:
         counts: Counter[str] = Counter()
@@ -126,5 +137,5 @@ def _coded(kind: str, scoring: Sequence[Mapping[str, int]]) -> int:
     return sum(count for codes in scoring for code, count in codes.items() if code.startswith(kind))
 
 
-def _card(content: str) -> str:
-    return f'<section class="sheet whole">{tag("h2", _HEADING)}{content}</section>'
+def _card(span: Text, content: str) -> str:
+    return f'<section class="sheet whole">{tag("h2", _HEADING.put(span=span))}{content}</section>'

@@ -95,6 +95,7 @@ _LOSS = Text(
     "{count} {count:line was|lines were} lost.",
     "{count} {count:ligne a été perdue|lignes ont été perdues}.",
 )
+_DECIDED = Text("decisions: {word}", f"décisions{NBSP}: {{word}}")
 _PEOPLE = Text("A person in the loop", "Une personne dans la boucle")
 _OVERRIDDEN = Text(
     "Decisions since the start: {decisions}. Looked at by a person: {looked_at}. Decided otherwise: "
@@ -194,7 +195,7 @@ class Operations:
             values["refused"] = _share(
                 decided.get(self._bundle.decision.otherwise, 0.0), sum(decided.values())
             )
-        names = _TILES | {"refused": self._words.otherwise}
+        names = _TILES | {"refused": _DECIDED.put(word=self._words.otherwise.within())}
         tiles = "".join(
             f"<p>{tag('strong', value)}{tag('span', names[name])}</p>" for name, value in values.items()
         )

@@ -57,6 +57,10 @@ class Text(NamedTuple):
         """The text with its first letters in upper case, the rest as it is."""
         return Text(sentence(self.en), sentence(self.fr))
 
+    def within(self) -> "Text":
+        """The text as it stands within a sentence, its first letters in lower case."""
+        return Text(self.en[:1].lower() + self.en[1:], self.fr[:1].lower() + self.fr[1:])
+
     @classmethod
     def same(cls, text: str) -> "Text":
         """A name, or another's words, that are the same in both languages."""
