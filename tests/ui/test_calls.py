@@ -479,7 +479,10 @@ def test_models_of_other_tasks_have_every_tab_too(
         assert "prediction" in answer_in(decide(client, {"turn": 1, "texts": texts})["html"])
         assert ask(client, "what-if", texts)["whole"]
         assert ask(client, "flip", texts)["html"] == ""
-        assert "What counted most" in ask(client, "reasons", texts)["html"]
+        reasons = words_of(ask(client, "reasons", texts)["html"])
+        assert "Why this answer" in reasons
+        assert "What counted most" in reasons
+        assert ("Raw score of " in reasons) == (kind == "classes")
         template = client.get("/page/template.csv").content
         assert refused_in(client.post("/page/many", content=template, headers=CSV).json()) == []
         assert "Workers" in look(client)

@@ -17,12 +17,17 @@ from ui.words.wording import Wording, decided, percent, points, value_words
 _IDLE = Text(
     "Decide a case first: its reasons stand here.", "Décidez d'abord d'un cas : ses raisons seront ici."
 )
-_HEADING = Text("Why this decision", "Pourquoi cette décision")
+_HEADING = {
+    True: Text("Why this decision", "Pourquoi cette décision"),
+    False: Text("Why this answer", "Pourquoi cette réponse"),
+}
 _START = Text("Where every case starts", "Point de départ de tout cas")
 _END = {
     True: Text("{name} of this case", "{name} de ce cas"),
     False: Text("Prediction for this case", "Prédiction pour ce cas"),
 }
+#: Of a class no probability is explained: it hangs on the scores of the others too.
+_END_OF_CLASS = Text("Raw score of {answer} for this case", "Score brut de {answer} pour ce cas")
 _PRINCIPAL = Text("principal reason", "raison principale")
 _SENTENCE = {
     True: Text("A sentence for the {case}", "Une phrase à transmettre"),
@@ -119,17 +124,21 @@ class Why:
 
     def _drawn(self, shown: list[Step], start: float, answer: "_Answer") -> str:
         scale = _Scale([start, *(step.after for step in shown), answer.value], self._bundle.limits)
-        name = self._words.probability.sentence()
         rows = [
             self._total("start", _START, start, scale),
             *(self._step(step, scale, told=answer.adverse) for step in shown),
-            self._total("end", _END[self._binary].put(name=name), answer.value, scale),
+            self._total("end", self._end(answer), answer.value, scale),
         ]
         return (
-            f"{tag('h2', _HEADING)}{self._sentence(shown, answer)}"
+            f"{tag('h2', _HEADING[self._binary])}{self._sentence(shown, answer)}"
             f'<ol class="waterfall">{"".join(rows)}</ol>'
             f"{tag('p', _UNIT[self._binary], class_='note')}"
         )
+
+    def _end(self, answer: "_Answer") -> Text:
+        if self._bundle.classes:
+            return _END_OF_CLASS.put(answer=answer.said)
+        return _END[self._binary].put(name=self._words.probability.sentence())
 
     def _step(self, step: Step, scale: "_Scale", *, told: bool) -> str:
         """One step; its badge stands where the applicant is told of it, in a refusal."""
