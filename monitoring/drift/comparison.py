@@ -233,7 +233,8 @@ def _joint(
     reference, told = reference_of(bundle), [column for column in columns if not column.is_score]
     seen = [column for column in told if column.values.is_judged and _is_seen(bundle, rows, column)]
     numbers_ = [c for c in seen if bundle.schema[c.name].kind != "category"]
-    moved = [c.name for c in numbers_ if c.values.psi > c.values.chance]
+    # Of two that are spread alike the gaps may tell more than the values.
+    moved = [c.name for c in numbers_ if c.values.psi > c.values.chance or c.missing.psi > c.missing.chance]
     found = list(swapped(bundle.schema, rows.sample, reference.features, moved, independent))
     joint = read_joint(bundle)
     if joint is None or not seen:
