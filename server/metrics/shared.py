@@ -158,10 +158,9 @@ class WorkerMetrics:
                 values[total] += probability
 
             return count_class
-        first_below, first_otherwise = firsts[0], firsts[-1]
 
         def count(output: float, decision: int) -> None:
-            values[(first_otherwise if decision else first_below) + bisect_left(bounds, output)] += 1.0
+            values[firsts[decision] + bisect_left(bounds, output)] += 1.0
             values[total] += output
 
         return count

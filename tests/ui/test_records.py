@@ -16,7 +16,7 @@ from server.log.lookup import find_lines
 from server.log.reviews import Reviews, erase_reviews
 from server.model.bundle import Bundle
 from tests.support.bundles import CREDIT, rewritten
-from tests.support.pages import JSON, decide, look, page_client, wait_for_lines
+from tests.support.pages import JSON, decide, decisions, look, page_client, wait_for_lines
 from ui.words.values import texts_of
 
 BUNDLE = Bundle.load(CREDIT)
@@ -197,6 +197,15 @@ def test_letter_of_what_the_policy_decided_says_so_and_what_is_needed(client: Te
     assert re.search(
         r"Incomplete\. Too little is known .* inputs\. The principal reasons of the score: ", why
     )
+
+
+def test_each_decision_of_a_policy_is_counted_by_its_own_name(client: TestClient) -> None:
+    little = {"AMT_INCOME_TOTAL": 172_400, "AGE_YEARS": 21.6, "AMT_CREDIT": 1_069_300}
+    for row, name in ((EXAMPLES["safe"], "accept"), (EXAMPLES["risky"], "refuse"), (little, "incomplete")):
+        before = {other: decisions(client, other) for other in BUNDLE.outcomes}
+        assert client.post("/predict", json=row).json()["decision"] == name
+        after = {other: decisions(client, other) for other in BUNDLE.outcomes}
+        assert after == before | {name: before[name] + 1}
 
 
 def test_a_row_of_a_batch_has_a_record_too(client: TestClient, logs: Path) -> None:
