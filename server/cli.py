@@ -1,6 +1,7 @@
 """What the commands share: options from settings, and exits instead of tracebacks."""
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -8,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from server.errors import HotrowError, NotInstalled, SettingsError
+from server.errors import HotrowError, NotInstalled, SettingsError, brief
 from server.settings import PREFIX, Settings, parse_setting
 
 #: Set by `hotrow COMMAND`: there the user typed no `python -m`, which from a wheel finds nothing of ours.
@@ -31,6 +32,10 @@ class CommandParser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """The help of the command."""
         return as_typed(super().format_help())
+
+    def error(self, message: str) -> NoReturn:
+        """End with usage and message; an argument may be of any length."""
+        super().error(brief(message))
 
 
 def as_typed(text: str) -> str:
@@ -109,6 +114,10 @@ def run(command: Callable[[Sequence[str]], int | None], code: int = REFUSED) -> 
         sys.exit(_say(error, COULD_NOT_START if code == COULD_NOT_START else 2))
     except HotrowError as error:
         sys.exit(_say(error, code))
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        sys.exit(_say(HotrowError(f"expected a path, got one that is too long: {error.filename}"), code))
     except KeyboardInterrupt:
         sys.exit(130)
 

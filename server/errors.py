@@ -41,6 +41,10 @@ CLOSE = (b"connection", b"close")
 # unknown names is not answered with 100,000 lines.
 #: Names in a sentence, and the characters of each.
 MAX_NAMES, MAX_NAME_CHARACTERS = 12, 60
+#: Characters of a whole message, whatever names, paths and values it tells of.
+MAX_MESSAGE_CHARACTERS = 2000
+#: Of a longer one so many at its end are kept: there it says what to do.
+_END_CHARACTERS = 500
 #: Bad values or fields in a sentence.
 MAX_IN_SENTENCE = 10
 #: Bad values of a matrix, of whose rows the first tell enough.
@@ -78,8 +82,19 @@ def shown(name: str) -> str:
     return short if short and short == short.strip() and short.isprintable() else repr(short)
 
 
+def brief(message: str) -> str:
+    """A message without its middle if it is endless: what came may be a name of a million characters."""
+    if len(message) <= MAX_MESSAGE_CHARACTERS:
+        return message
+    begin = MAX_MESSAGE_CHARACTERS - _END_CHARACTERS - 1
+    return f"{message[:begin]}…{message[-_END_CHARACTERS:]}"
+
+
 class HotrowError(Exception):
-    """Base of every error whose message is written for the user."""
+    """Base of every error whose message is written for the user, and which is none of endless length."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(brief(message))
 
 
 class BundleError(HotrowError):
@@ -154,7 +169,7 @@ class Problem(HotrowError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.detail = detail
+        self.detail = str(self)
         self.errors = list(errors)
         self.headers = dict(headers or {})
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from server.errors import HotrowError
+
 logger = logging.getLogger(__name__)
 
 #: Another default than OpenTelemetry's, which samples every request without a parent.
@@ -25,7 +27,7 @@ class TraceSettings(NamedTuple):
     share: float
 
 
-class _NoSpansError(Exception):
+class _NoSpansError(HotrowError):
     """Why spans that were asked for cannot be sent."""
 
 
