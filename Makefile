@@ -71,7 +71,7 @@ system: ## install the system tools that tests use (Debian, as root)
 	fi
 
 bench: $(VENV)/dev ## CPU per request beside hello worlds and FastAPI, and open-loop latencies
-	@$(RUN) loadtest bench && $(RUN) loadtest guards
+	@$(RUN) loadtest bench && $(RUN) loadtest pieces
 
 bench-export: $(VENV)/dev ## the exported graph against LightGBM, XGBoost and the stock converter
 	@$(RUN) loadtest bench export && $(RUN) loadtest bench exporting && $(RUN) loadtest bench pipelines

@@ -8,19 +8,17 @@ whole process, the best of the rounds, and the ratios. Decisions are not compare
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from loadtest.harness.subject import CommandCost, cost_of
+from loadtest.harness.target import add_model
 from server.model.bundle import Bundle
 
 #: The script most people write: read, encode the categories, predict, write.
@@ -66,14 +64,6 @@ frame.write_parquet(target) if is_parquet else frame.write_csv(target)
 """
 
 
-class BatchCost(NamedTuple):
-    """What one process cost."""
-
-    wall_seconds: float
-    cpu_seconds: float
-    peak_mb: float
-
-
 def write_rows(bundle: Bundle, path: Path, rows: int, seed: int = 0) -> None:
     """A CSV file of `rows` rows drawn from the golden rows, each number moved a little."""
     random = np.random.default_rng(seed)
@@ -94,24 +84,15 @@ def _write_both(model: Path, source: Path, table: Path, rows: int) -> None:
     pl.read_csv(source).write_parquet(table)
 
 
-def timed(command: Sequence[str]) -> BatchCost:
-    """Run a command to its end. Raises `CalledProcessError` if it fails."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return BatchCost(time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Print the table; 0 when both wrote the same answers."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest bench batch", description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("models/credit"))
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_model(parser)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args(arguments)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the table; 0 when both wrote the same answers."""
     with tempfile.TemporaryDirectory() as folder:
         source, ours, theirs = (Path(folder) / name for name in ("rows.csv", "ours.csv", "theirs.csv"))
         table = source.with_suffix(".parquet")
@@ -130,24 +111,24 @@ def main(arguments: Sequence[str]) -> int:
             ],
             "pandas + LightGBM, CSV": [python, "-c", SCRIPT, str(source), str(theirs), model],
         }
-        costs: dict[str, list[BatchCost]] = {name: [] for name in commands}
+        costs: dict[str, list[CommandCost]] = {name: [] for name in commands}
         for _ in range(options.rounds):
             for name, command in commands.items():
-                costs[name].append(timed(command))
+                costs[name].append(cost_of(command))
         _print(costs, options.rows)
         return 0 if _equal(ours, theirs) else 1
 
 
-def _print(costs: dict[str, list[BatchCost]], rows: int) -> None:
+def _print(costs: dict[str, list[CommandCost]], rows: int) -> None:
     rounds = len(next(iter(costs.values())))
     print(f"{rows:,} rows, {len(os.sched_getaffinity(0))} cores; the best of {rounds}")
-    best = {name: BatchCost(*map(min, zip(*found, strict=True))) for name, found in costs.items()}
+    best = {name: CommandCost(*map(min, zip(*found, strict=True))) for name, found in costs.items()}
     *_, script = best.values()
     for name, cost in best.items():
         print(
-            f"{name:30} {rows / cost.wall_seconds:10,.0f} rows/s {cost.cpu_seconds:6.1f} s of CPU "
+            f"{name:30} {rows / cost.seconds:10,.0f} rows/s {cost.cpu_seconds:6.1f} s of CPU "
             f"{cost.peak_mb:6,.0f} MB; "
-            f"{script.wall_seconds / cost.wall_seconds:5.2f} times the script's "
+            f"{script.seconds / cost.seconds:5.2f} times the script's "
             f"rows/s, {script.cpu_seconds / cost.cpu_seconds:5.2f} times less CPU"
         )
 

@@ -24,6 +24,7 @@ from export.lightgbm.model import convert_lightgbm
 from export.sklearn.model import convert_sklearn
 from export.xgboost.model import convert_xgboost
 from loadtest.bench.export import LIGHTGBM, XGBOOST, data
+from loadtest.harness.bodies import golden_matrix
 from loadtest.harness.forests import families
 from server.compiled.forest import NotCompilable
 from server.compiled.graph import read_forest
@@ -68,15 +69,17 @@ def forests(names: Sequence[str], rows: int) -> Iterator[tuple[str, BenchmarkedF
         yield "scikit-learn, RandomForestClassifier()", own
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print the table; 0 when every margin is equal to the bit."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest bench compiled", description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
     parser.add_argument("--model", type=Path, action="append")
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--forest", choices=FORESTS, action="append")
     parser.add_argument("--families", action="store_true")
-    options = parser.parse_args(arguments)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the table; 0 when every margin is equal to the bit."""
     if options.families:
         equal = list(_compare_families(options.rows))
     elif options.forest:
@@ -95,7 +98,7 @@ def _measure(model: Path, count: int, rounds: int) -> bool:
     print(f"{bundle.label}: {trees.note}")
     equal = True
     for name, rows in (
-        ("golden rows, moved", moved(bundle, count)),
+        ("golden rows, moved", golden_matrix(bundle, count)),
         ("rows around thresholds", parity_rows(read_forest(bundle.read(GRAPH_FILE)), count)),
     ):
         same = trees.margins(rows).tobytes() == np.ascontiguousarray(predictor.margins(rows)).tobytes()
@@ -169,13 +172,3 @@ def _microseconds(calls: Sequence[Callable[[Matrix], Any]], rows: Matrix, rounds
             call(rows)
             best[i] = min(best[i], time.process_time() - started)
     return [seconds / len(rows) * 1e6 for seconds in best]
-
-
-def moved(bundle: Bundle, count: int) -> Matrix:
-    """Golden rows, each number moved by up to a tenth."""
-    random = np.random.default_rng(0)
-    golden = np.array([np.frombuffer(bundle.schema.encode(row.fields)) for row in bundle.golden_rows()])
-    rows = golden[random.integers(0, len(golden), count)]
-    numbers = [i for i, feature in enumerate(bundle.schema.features) if feature.kind == "number"]
-    rows[:, numbers] *= random.uniform(0.9, 1.1, (count, len(numbers)))
-    return rows

@@ -7,7 +7,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -220,11 +220,14 @@ def _compared(title: str, figures: dict[str, float], base: str) -> None:
     )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Train both models and print every comparison."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest bench export", description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
     parser.add_argument("--trees", type=int, default=200)
-    trees = parser.parse_args(arguments).trees
+
+
+def main(options: argparse.Namespace) -> int:
+    """Train both models and print every comparison."""
+    trees = options.trees
     matrix, outcome = data()
     with tempfile.TemporaryDirectory() as folder:
         lightgbm_part(Path(folder), matrix, outcome, trees)

@@ -6,28 +6,17 @@ runs on the machine: compare those of one run.
 """
 
 import argparse
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import joblib  # type: ignore[import-untyped]  # ships no types
 import lightgbm
 import numpy as np
 
-from server.cli import run
+from loadtest.harness.subject import CommandCost, cost_of, python
 
 TRAINING = {"objective": "binary", "verbosity": -1, "num_threads": 1, "seed": 1}
-
-
-class ExportCost(NamedTuple):
-    """What a command used: seconds of CPU, and the largest resident memory in MB."""
-
-    cpu_seconds: float
-    peak_mb: float
 
 
 def small(folder: Path) -> Path:
@@ -83,30 +72,19 @@ def _saved(booster: lightgbm.Booster, path: Path) -> Path:
     return path
 
 
-def cost(source: Path, out: Path) -> ExportCost:
-    """What `python -m export` of a model used. Raises `CalledProcessError` if it fails."""
-    command = [sys.executable, "-m", "export", str(source), "--trust-pickle", "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)  # of this command and its own children alone
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return ExportCost(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Make the models, export each, and print what it cost beside the small one."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest bench exporting", description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
     parser.add_argument("--models", nargs="+", choices=tuple(MODELS), default=tuple(MODELS), metavar="NAME")
-    costs: dict[str, ExportCost] = {}
+
+
+def main(options: argparse.Namespace) -> int:
+    """Make the models, export each, and print what it cost beside the small one."""
+    costs: dict[str, CommandCost] = {}
     with tempfile.TemporaryDirectory() as text:
-        for name in parser.parse_args(arguments).models:
-            costs[name] = cost(MODELS[name](Path(text)), Path(text) / f"bundle-{name}")
+        for name in options.models:
+            source, out = MODELS[name](Path(text)), Path(text) / f"bundle-{name}"
+            costs[name] = cost_of(python("-m", "export", str(source), "--trust-pickle", "--out", str(out)))
             seconds, first = costs[name].cpu_seconds, next(iter(costs.values())).cpu_seconds
             ratio = f"({seconds / first:.1f} x)"
             print(f"{name:15} {seconds:6.1f} s CPU {ratio:9} {costs[name].peak_mb:6.0f} MB", flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    run(main)

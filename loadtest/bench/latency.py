@@ -8,9 +8,8 @@ processor of a worker that never sleeps is taken.
 
 import argparse
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +22,7 @@ from loadtest.bench.nginx import constant_response, has_nginx
 from loadtest.bench.peers import command as peer_command
 from loadtest.bench.peers import hello_request
 from loadtest.harness.bodies import golden_bodies, http_requests, wrk_script
-from loadtest.harness.closed_loop import read_latencies, wrk
+from loadtest.harness.closed_loop import drive
 from loadtest.harness.subject import LoadTestError, Subject, free_port, observer_of, running
 from loadtest.harness.target import add_model, keep_to, load_core, server_core, started
 from loadtest.latency.open_loop import open_loop
@@ -66,15 +65,17 @@ BOUNDS = (
 )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest bench latency", description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
     add_model(parser)
     parser.add_argument("--connections", type=_numbers, default=[1, 2, 4, 8, 32], metavar="N,…")
     parser.add_argument("--rates", type=_numbers, default=[], metavar="R,…", help="requests a second [none]")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="in turn [3]")
     parser.add_argument("--seconds", type=int, default=2, metavar="S", help="of each [2]")
-    options = parser.parse_args(arguments)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure and print."""
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="hotrow-latency-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -159,14 +160,10 @@ def _awake(subjects: Mapping[str, Subject], name: str) -> Iterator[None]:
 
 def _wrk(subject: Subject, name: str, script: Path, connections: int, seconds: int) -> Latency:
     path, used = ("/", None) if name == ASGI else ("/predict", script)
-    command = [*wrk(subject.url + path, seconds, connections, used), "--latency"]
-    core = load_core(1)
-    pin = ["taskset", "-c", str(core)] if core is not None else []
-    output = subprocess.run([*pin, *command], capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise LoadTestError(f"expected responses with status 200 from {name}, got: {output}")
-    found = read_latencies(output)
-    return Latency(found[50], found[99])
+    load = drive(subject, path, seconds, used, load_core(1), connections)
+    if load.failed:
+        raise LoadTestError(f"expected responses with status 200 from {name}, got {load.failed} others")
+    return Latency(load.latencies[50], load.latencies[99])
 
 
 def _fixed(subjects: Mapping[str, Subject], bundle: Bundle, rate: int, seconds: int) -> dict[str, Latency]:

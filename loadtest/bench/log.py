@@ -7,17 +7,15 @@ answers, one a millisecond; each command then reads it as a user would call it.
 import argparse
 import itertools
 import os
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import orjson
 from rich.table import Table
 
-from loadtest.harness.subject import LoadTestError, python
+from loadtest.harness.subject import CommandCost, cost_of, python
 from loadtest.harness.target import add_model
 from loadtest.harness.traffic import Traffic
 from loadtest.report import machine
@@ -36,18 +34,8 @@ INSTANCE = b"b0a710ad0000"
 OUTCOMES = "outcomes.csv"
 
 
-class LogCost(NamedTuple):
-    """What one command took; memory is its resident set at its largest."""
-
-    command: str
-    seconds: float
-    cpu_seconds: float
-    peak_mb: float
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Write the log, run the commands, print what they took."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest bench log", description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
     add_model(parser)
     parser.add_argument("--lines", type=int, default=1_000_000, metavar="N", help="[1,000,000]")
     parser.add_argument(
@@ -56,19 +44,22 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--commands", default="report,drift,verify-log", metavar="C,…", help="[report,drift,verify-log]"
     )
-    options = parser.parse_args(arguments)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Write the log, run the commands, print what they took."""
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="hotrow-log-") as name:
         folder = Path(name)
         file = write_log(Bundle.load(options.model), folder / "predictions-8000-0.jsonl", options.lines)
         size_gb = file.stat().st_size / 1e9
         if "outcomes" in options.commands:
             write_outcomes(folder / OUTCOMES, options.lines)
-        costs = [measure(command, options.model, folder) for command in options.commands.split(",")]
+        costs = {name: measure(name, options.model, folder) for name in options.commands.split(",")}
     table = Table(title=f"{options.lines:,} lines, {size_gb:.2f} GB", title_justify="left")
     for heading in ("command", "seconds", "CPU seconds", "peak memory, MiB"):
         table.add_column(heading, justify="left" if heading == "command" else "right")
-    for cost in costs:
-        table.add_row(cost.command, f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", f"{cost.peak_mb:,.0f}")
+    for command, cost in costs.items():
+        table.add_row(command, f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", f"{cost.peak_mb:,.0f}")
     console.print(table)
     console.print(machine.sentence(machine.environment()), soft_wrap=True, style="dim")
     return 0
@@ -116,24 +107,11 @@ def _answers(bundle: Bundle) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def measure(command: str, model: Path, folder: Path) -> LogCost:
-    """Run one command of `python -m monitoring` on a folder; its time and its memory at its highest."""
+def measure(command: str, model: Path, folder: Path) -> CommandCost:
+    """Run one command of `python -m monitoring` on a folder."""
     page = ["--html", str(folder / "report.html")] if command == "report" else []
     if command == "outcomes":
         page = ["--outcomes", str(folder / OUTCOMES)]
     bundle = [] if command == "verify-log" else ["--model", str(model)]
-    arguments = python("-m", "monitoring", command, str(folder), *page, *bundle)
-    began = time.monotonic()
-    null = os.open(os.devnull, os.O_WRONLY)
-    pid = os.posix_spawn(arguments[0], arguments, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, null, 1)])
-    os.close(null)
-    _, status, usage = os.wait4(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code not in (0, 3):  # 3: drift
-        raise LoadTestError(f"expected `{command}` to end with 0 or 3, got {code}")
-    cpu_seconds = usage.ru_utime + usage.ru_stime
-    return LogCost(command, time.monotonic() - began, cpu_seconds, usage.ru_maxrss / 1024)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # 3: there is drift.
+    return cost_of(python("-m", "monitoring", command, str(folder), *page, *bundle), good=(0, 3))

@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,8 @@ from loadtest.bench.batch import write_rows
 from loadtest.harness.bodies import golden_bodies, wrk_script
 from loadtest.harness.closed_loop import drive
 from loadtest.harness.meanwhile import meanwhile
-from loadtest.harness.subject import LoadTestError, Subject, free_port, python, running
+from loadtest.harness.subject import LoadTestError, Subject, python
+from loadtest.harness.target import add_model, started
 from server.model.bundle import Bundle
 
 MOVES, ROWS = 200, 100_000
@@ -55,27 +56,20 @@ _SERVER_PARTS = """() => performance.getEntriesByType('resource')
   .map(entry => entry.serverTiming[0].duration)"""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest bench page", description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("models/credit"), metavar="DIR")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_model(parser)
     parser.add_argument("--moves", type=int, default=MOVES, metavar="N", help="moves of a slider [200]")
     parser.add_argument("--rows", type=int, default=ROWS, metavar="N", help="rows of the file [100000]")
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name, serving(options.model, Path(name)) as subject:
-        measure(subject, Bundle.load(options.model), Path(name), options.moves, options.rows)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, page = Path(name), python("-m", "ui")
+        with started(options.model, folder, command=page) as subject:
+            measure(subject, Bundle.load(options.model), folder, options.moves, options.rows)
     return 0
-
-
-@contextmanager
-def serving(model: Path, folder: Path) -> Iterator[Subject]:
-    """`python -m ui`, its log in `folder`."""
-    port = free_port()
-    command = python(
-        "-m", "ui", "--model", str(model), "--port", str(port), "--log-dir", str(folder / "logs")
-    )
-    with running("ui", command, f"http://127.0.0.1:{port}", "/readyz") as subject:
-        yield subject
 
 
 def measure(subject: Subject, bundle: Bundle, folder: Path, moves: int, rows: int) -> None:

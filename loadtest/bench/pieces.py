@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from shutil import copytree
 from typing import Any, NamedTuple
@@ -19,9 +20,11 @@ from typing import Any, NamedTuple
 import orjson
 import uvloop
 from rich.table import Table
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from loadtest.bench.bare_run import STRETCHES, bare_run, minimum_us, stretch_us
-from loadtest.harness.in_process import Worker, worker
+from loadtest.bench.bare_run import CALLS, STRETCHES, bare_run, minimum_us, stretch_us
+from loadtest.bench.peers import asgi_hello, hello_request
+from loadtest.harness.in_process import Nowhere, Worker, connect, worker
 from loadtest.harness.target import add_model, keep_to, server_core
 from loadtest.report.progress import console
 from server.access.keys import new_key
@@ -35,6 +38,9 @@ from server.model.predictor import Predictor
 from server.model.schema import Feature, Row, Schema
 from server.tracing.spans import span_head
 from server.wire.eligible_head import HEAD_END
+from server.wire.fast_path import HotrowProtocol
+from server.wire.guarded_protocol import GuardedProtocol
+from server.wire.receivers import Receivers
 
 #: Then the observer gets a turn.
 PAUSE_SECONDS = 0.01
@@ -44,6 +50,8 @@ POLICY_CHECKS = 4
 BARE = "ONNX Runtime, one row after the other"
 #: In percent.
 LEAST_SHARE = 0.001
+#: No request takes so long: the guards' clock alone runs.
+GUARDED_SECONDS = 10.0
 WIDTHS = (11, 14, 32, 64, 128, 256, 600)
 
 
@@ -59,6 +67,23 @@ SPANS_ON = {
 
 #: About what a response of a binary classifier has.
 RESPONSE_BYTES = 120
+
+
+class ResponseWatch(Nowhere):
+    """Says when a response is out."""
+
+    responses = 0
+
+    def write(self, data: Any) -> None:
+        """Count the ends of responses."""
+        self.responses += bytes(data).endswith(b"Hello world")
+
+
+class Unguarded(HotrowProtocol):
+    """The fast path without its look at the connection."""
+
+    def _is_busy(self) -> bool:
+        return False
 
 
 class Piece(NamedTuple):
@@ -131,6 +156,7 @@ async def measure(model: Path, folder: Path) -> list[Piece]:
     return [
         *found,
         *await _spans(model, folder),
+        *await _guards(model, folder),
         *await _keys(model, folder),
         *await _challenger(model, folder),
     ]
@@ -164,6 +190,37 @@ def _noting(traced: Worker) -> Callable[[Any], Any]:
             spans.note(parent, head, content, 0, time.perf_counter_ns())
 
     return note
+
+
+async def _guards(model: Path, folder: Path) -> list[Piece]:
+    """Guards on the wire: all run on the ASGI path, beside uvicorn's own protocol and the smallest app.
+
+    The fast path reads a head it knows by its bytes, and only looks whether the connection is free.
+    """
+    async with worker(model, folder / "guarded") as one:
+        kinds = {"the fast path without a look at the connection": Unguarded, "and with it": HotrowProtocol}
+        arguments = one.protocol_class.args
+        sides = {name: connect(partial(kind, *arguments), one.app, Nowhere()) for name, kind in kinds.items()}
+        pieces = await _in_turn({name: (side.data_received, one.requests) for name, side in sides.items()})
+    best = {"the ASGI path, uvicorn's own protocol": float("inf"), "and with the guards": float("inf")}
+    makers = (HttpToolsProtocol, partial(GuardedProtocol, Receivers(), GUARDED_SECONDS, lambda *_: None))
+    transports = [ResponseWatch() for _ in makers]
+    protocols = [connect(maker, asgi_hello(model), at) for maker, at in zip(makers, transports, strict=True)]
+    for _ in range(STRETCHES):
+        for name, protocol, transport in zip(best, protocols, transports, strict=True):
+            best[name] = min(best[name], await _asgi_stretch_us(protocol, transport))
+    return [*pieces, *(Piece(name, us) for name, us in best.items())]
+
+
+async def _asgi_stretch_us(protocol: Any, transport: ResponseWatch) -> float:
+    """One stretch of requests to an app, whose responses take turns of the event loop."""
+    began = time.perf_counter_ns()
+    for _ in range(CALLS):
+        expected = transport.responses + 1
+        protocol.data_received(hello_request())
+        while transport.responses < expected:
+            await asyncio.sleep(0)
+    return (time.perf_counter_ns() - began) / CALLS / 1000
 
 
 async def _keys(model: Path, folder: Path) -> list[Piece]:

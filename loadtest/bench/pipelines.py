@@ -8,7 +8,6 @@ import argparse
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from xgboost import XGBClassifier
 from export.assemble import write_conversion
 from export.load import LoadOptions, load
 from loadtest.bench.bare_run import bare_run_us
-from server.cli import run
 
 ROWS, TREES = 5000, 100
 NUMBERS = [f"number{i}" for i in range(8)]
@@ -89,11 +87,12 @@ def library_us(pipeline: Pipeline, rows: pd.DataFrame) -> float:
     return (time.perf_counter() - started) / len(one) * 1e6
 
 
-def main(arguments: Sequence[str]) -> int:
+def add_options(_: argparse.ArgumentParser) -> None:
+    """None."""
+
+
+def main(_: argparse.Namespace) -> int:
     """Fit, export and measure each, and print a line."""
-    argparse.ArgumentParser(prog="python -m loadtest bench pipelines", description=__doc__).parse_args(
-        arguments
-    )
     rows, outcome = table()
     print(f"{'pipeline':36} {'booster':>9} {'pipeline':>9} {'ratio':>6} {'predict_proba':>14}")
     with tempfile.TemporaryDirectory() as text, warnings.catch_warnings():
@@ -107,7 +106,3 @@ def main(arguments: Sequence[str]) -> int:
             theirs = f"{library_us(pipeline, rows):11.0f} us"
             print(f"{name:36} {booster:6.1f} us {whole:6.1f} us {whole / booster:6.2f} {theirs}", flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    run(main)

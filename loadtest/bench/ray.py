@@ -35,9 +35,16 @@ PYTHON = Path(".venv-ray/bin/python")
 IDLE_SECONDS = 5.0
 
 
-def main(arguments: Sequence[str]) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_model(parser)
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds in turn [5]")
+    parser.add_argument("--seconds", type=int, default=3, metavar="S", help="of each server in each [3]")
+
+
+def main(options: argparse.Namespace) -> int:
     """Measure, print, and write the figures."""
-    options = _parser().parse_args(arguments)
     bundle = Bundle.load(options.model)
     settings = {"rounds": options.rounds, "seconds": options.seconds}
     document: dict[str, Any] = {"environment": machine.environment(settings)}
@@ -143,12 +150,3 @@ def _print(document: dict[str, Any]) -> None:
         f"{ray['idle_share_of_a_core']:.1%}"
     )
     console.print(machine.sentence(document["environment"]), soft_wrap=True, style="dim")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m loadtest bench ray", description=__doc__)
-    add_model(parser)
-    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there too")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds in turn [5]")
-    parser.add_argument("--seconds", type=int, default=3, metavar="S", help="of each server in each [3]")
-    return parser

@@ -8,14 +8,14 @@ thread the rows a second whose reasons are computed and worded.
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import orjson
 
-from loadtest.bench.rows import RowsClient, golden_matrix, print_percentiles, seconds
-from loadtest.harness.subject import free_port, python, running
+from loadtest.bench.rows import RowsClient, print_percentiles, seconds
+from loadtest.harness.bodies import golden_matrix
+from loadtest.harness.target import add_model, serving
 from server.explain.explainer import Explainer
 from server.explain.reasons import MAX_PRINCIPAL, ReasonTexts
 from server.explain.recourse import Recourse
@@ -27,21 +27,18 @@ ROWS = 20_000
 REFUSED = 250
 
 
-def main(arguments: Sequence[str]) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_model(parser)
+
+
+def main(options: argparse.Namespace) -> int:
     """Print the percentiles and the rate."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest bench reasons", description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("models/credit"))
-    options = parser.parse_args(arguments)
     bundle = Bundle.load(options.model)
     _print_rate(bundle)
-    with tempfile.TemporaryDirectory() as folder:
-        port = free_port()
-        command = python("-m", "server", "--model", str(options.model), "--port", str(port))
-        url = f"http://127.0.0.1:{port}"
-        environment = {"HOTROW_LOG_DIR": folder}
-        with running("server", command, url, "/readyz", environment=environment, log=Path(folder) / "log"):
-            _print_requests(bundle, url)
-            _print_recourse(bundle, url)
+    with tempfile.TemporaryDirectory() as folder, serving(options.model, Path(folder)) as subject:
+        _print_requests(bundle, subject.url)
+        _print_recourse(bundle, subject.url)
     return 0
 
 

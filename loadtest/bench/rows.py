@@ -23,11 +23,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
-import numpy as np
 import orjson
 
 from loadtest.bench.batch import write_rows
-from loadtest.harness.subject import free_port, python, running
+from loadtest.harness.bodies import golden_matrix
+from loadtest.harness.subject import free_port, python
+from loadtest.harness.target import add_model, serving
 from server.grpc.messages import MESSAGES
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
@@ -59,18 +60,6 @@ class RowsClient:
         if response.status != 200:
             raise RuntimeError(content[:200])
         return content
-
-
-def golden_matrix(bundle: Bundle, rows: int, seed: int = 0) -> Matrix:
-    """`rows` different rows, float64 [rows, F]: golden ones whose numbers are moved a little."""
-    random = np.random.default_rng(seed)
-    golden = np.array([np.frombuffer(bundle.schema.encode(row.fields)) for row in bundle.golden_rows()])
-    matrix = golden[random.integers(0, len(golden), rows)]
-    for i, feature in enumerate(bundle.schema.features):
-        if feature.kind == "number":
-            low, high = feature.range
-            matrix[:, i] = np.clip(matrix[:, i] * random.uniform(0.9, 1.1, rows), low, high)
-    return matrix
 
 
 def binary_request(matrix: Matrix) -> tuple[bytes, dict[str, str]]:
@@ -137,24 +126,19 @@ def in_turns(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> di
     return {name: statistics.median(times) * 1e6 for name, times in found.items()}
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest bench rows", description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("models/credit"))
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_model(parser)
     parser.add_argument("--rows", type=int, default=1000)
-    options = parser.parse_args(arguments)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the tables."""
     bundle = Bundle.load(options.model)
-    with tempfile.TemporaryDirectory() as folder:
-        port = free_port()
-        command = python("-m", "server", "--model", str(options.model), "--port", str(port))
-        environment = {"HOTROW_LOG_DIR": folder}
-        url = f"http://127.0.0.1:{port}"
-        with running(
-            "server", command, url, "/readyz", environment=environment, log=Path(folder) / "log"
-        ) as subject:
-            print_infer(bundle, subject.url, options.rows)
-            print_explain(bundle, subject.url)
-            print_beside(bundle, subject.url, options.rows, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, serving(options.model, Path(folder)) as subject:
+        print_infer(bundle, subject.url, options.rows)
+        print_explain(bundle, subject.url)
+        print_beside(bundle, subject.url, options.rows, Path(folder))
     print_thread(bundle)
     return 0
 

@@ -3,15 +3,29 @@
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import orjson
 
 from loadtest.harness.traffic import Traffic
 from server.model.bundle import Bundle
+from server.model.schema import Matrix
 
 
 def golden_bodies(bundle: Bundle) -> list[bytes]:
     """The JSON of every golden row."""
     return [orjson.dumps(golden.fields) for golden in bundle.golden_rows()]
+
+
+def golden_matrix(bundle: Bundle, rows: int) -> Matrix:
+    """`rows` different rows, float64 [rows, F]: golden ones whose numbers are moved a little."""
+    random = np.random.default_rng(0)
+    golden = np.array([np.frombuffer(bundle.schema.encode(row.fields)) for row in bundle.golden_rows()])
+    matrix = golden[random.integers(0, len(golden), rows)]
+    for i, feature in enumerate(bundle.schema.features):
+        if feature.kind == "number":
+            low, high = feature.range
+            matrix[:, i] = np.clip(matrix[:, i] * random.uniform(0.9, 1.1, rows), low, high)
+    return matrix
 
 
 def bodies_of_server(model_url: str, directory: Path | None = None, count: int = 1000) -> list[bytes]:

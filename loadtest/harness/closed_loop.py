@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,8 @@ class LoadRun:
     seconds: float
     failed: int
     cpu_seconds: float
+    #: Percentiles in us, as wrk counts them.
+    latencies: Mapping[int, float]
     late: int = 0
     observer_seconds: float = 0.0
 
@@ -96,7 +99,7 @@ def drive(
 ) -> LoadRun:
     """Load a server from keep-alive connections, 32 if not told; raises `LoadTestError` without wrk."""
     pin = ["taskset", "-c", str(core)] if core is not None else []
-    command = [*pin, *wrk(subject.url + path, seconds, connections, script)]
+    command = [*pin, *wrk(subject.url + path, seconds, connections, script), "--latency"]
     before, observer_before = subject.cpu_seconds(), subject.observer_seconds()
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     cpu_seconds = subject.cpu_seconds() - before
@@ -109,6 +112,7 @@ def drive(
         seconds=done.seconds,
         failed=done.not_200 + done.connect + done.read + done.write + done.timeout,
         cpu_seconds=cpu_seconds,
+        latencies=read_latencies(output),
         late=done.timeout,
         observer_seconds=observer_seconds,
     )

@@ -8,10 +8,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import psutil
@@ -199,6 +200,26 @@ def run_command(command: Sequence[str]) -> None:
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no reason"]
         raise LoadTestError(f"expected `{' '.join(command)}` to succeed, got: {last[0]}")
+
+
+class CommandCost(NamedTuple):
+    """Of one process and the children it waited for; memory is the resident set at its largest."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+
+
+def cost_of(command: Sequence[str], good: Container[int] = (0,)) -> CommandCost:
+    """Run a command, what it prints thrown away. Raises `LoadTestError` unless its exit code is good."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)  # of this command and its own children alone
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in good:
+        raise LoadTestError(f"expected `{' '.join(command)}` to succeed, got exit code {process.returncode}")
+    return CommandCost(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def python(*arguments: str) -> list[str]:
