@@ -1,12 +1,13 @@
 """`hotrow doctor`: what is installed, what is missing for which command, and what the machine allows."""
 
 import errno
+import json
 import os
 import resource
 import socket
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -66,11 +67,13 @@ def _version(name: str) -> str:
 
 
 def _hint(extra: str) -> str:
+    """What pip is told: from where this was installed, an index may have another of the name."""
+    wanted = f"[{extra}]" if extra else ""
     try:
-        requires("hotrow")
+        origin = json.loads(distribution("hotrow").read_text("direct_url.json") or "{}")
     except PackageNotFoundError:
-        return f"'.[{extra}]'" if extra else "."
-    return f"'hotrow[{extra}]'" if extra else "hotrow"
+        return f"'.{wanted}'"
+    return f"'hotrow{wanted} @ {origin['url']}'" if "url" in origin else f"'hotrow{wanted}'"
 
 
 def _quota() -> str:

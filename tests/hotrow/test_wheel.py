@@ -132,6 +132,8 @@ def test_doctor_and_completion(installed: Installed) -> None:
     doctor = installed.run("hotrow", "doctor")
     assert doctor.returncode == 0, doctor.stdout
     assert all(f"hotrow {name}" in doctor.stdout for name in COMMANDS)
+    told = installed.run("python", "-c", "from hotrow.doctor import _hint; print(_hint('ui'))").stdout
+    assert told.startswith("'hotrow[ui] @ file:///")  # no index is asked for a name that is not ours there
     assert installed.run("hotrow", "--version").stdout == "0.1.0\n"
     for shell in SCRIPTS:
         script = installed.run("hotrow", "completion", shell).stdout
