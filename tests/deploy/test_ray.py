@@ -235,3 +235,22 @@ def test_batch_outlives_its_command_and_a_node(tmp_path: Path, nodes: Nodes) -> 
         f"{ROWS:,} rows in {len(shards)} shards: the command was killed after {len(kept)}, a node after "
         f"{len(before)}; complete, equal to the bit, none of the {len(before)} files touched again.\n{said}"
     )
+
+
+@pytest.mark.timeout(900)  # Ray starts processes by the dozen
+def test_file_that_changes_while_it_is_scored_is_refused(tmp_path: Path, nodes: Nodes) -> None:
+    source, out = tmp_path / "in.csv", tmp_path / "out"
+    write_rows(Bundle.load(CREDIT), source, ROWS)
+    size = source.stat().st_size // SHARDS
+    ray = command(source, out, CREDIT, "--address", nodes.address, "--shard-size", str(size))
+    with subprocess.Popen(ray, stderr=subprocess.PIPE, text=True, env=os.environ | nodes.token) as process:
+        try:
+            wait_for(lambda: len(writers(out)) >= 5, process)
+            with source.open("a") as file:
+                file.write("\n")
+            _, said = process.communicate(timeout=DEADLINE_SECONDS)
+        finally:
+            process.kill()
+    assert process.returncode != 0
+    assert "to stay as it was while it is scored" in said
+    assert not out.exists()

@@ -33,6 +33,7 @@ from server.batch.formats import CSV, ENDINGS, EXCEL, TEXTS
 from server.batch.layout import Reading, check_writable
 from server.batch.results import Totals, refusal, write_report
 from server.batch.scorer import BatchScorer, OnBadRow, Output
+from server.batch.source_state import refuse_changed, state_of
 from server.compiled.backend import ROW_BYTES, Name
 from server.errors import MAX_REPORTED, BadValue, BatchRefused
 from server.model.bundle import Bundle
@@ -63,6 +64,7 @@ class RayJob:
         self.source, self.target, self._bundle, self._on_bad_row = source, target, bundle, on_bad_row
         reading = reading or Reading()
         self._files = files_of(source)
+        self._states = [state_of(path) for path in self._files]
         self._layouts = layouts_of(self._files, bundle, reading)
         self.layout = self._layouts[0]
         self._size = shard_size or (SHARD_BYTES if self.layout.kind in TEXTS else SHARD_ROWS)
@@ -117,7 +119,10 @@ class RayJob:
             advance(self.size, totals.rows)
             return totals
         try:
-            return self._finished(*self._scored(advance))
+            shards, bad = self._scored(advance)
+            for path, state in zip(self._files, self._states, strict=True):
+                refuse_changed(path, state, path)
+            return self._finished(shards, bad)
         except BatchRefused:  # the cluster has been left: no task is given there any more
             if self._begun:
                 self._folder.discard()
