@@ -38,7 +38,7 @@ class Bounds:
     def _error(self, row: int, column: int, missing: bool) -> FieldError:
         feature = self._features[column]
         expected = feature.expected
-        if feature.kind == "category":
+        if feature.kind == "category" and not feature.numbers:
             expected = f"the code of a category, 0 to {len(feature.categories) - 1}"
         where = f"/{row}/{feature.name}"
         if missing:

@@ -199,6 +199,16 @@ class Feature:
     def _got(self, value: Any) -> str:
         return got(value, takes_null=self.nullable)
 
+    @property
+    def numbers(self) -> dict[float, float]:
+        """The code of each number, of categories that all are numbers or truths; else none."""
+        codes: dict[float, float] = {}
+        for code, category in enumerate(self.categories):
+            if (number := _number_of(category)) is None:
+                return {}
+            codes.setdefault(number, float(code))
+        return codes
+
     def decode(self, code: float) -> Any:
         """The JSON value that `encode` turns into `code`: the inverse of `encode`."""
         if math.isnan(code):
@@ -206,6 +216,18 @@ class Feature:
         if self.kind == "category":
             return self.categories[int(code)]
         return code if self.kind == "number" else int(code)
+
+
+def _number_of(category: str) -> float | None:
+    """The number or truth whose text a category is, None if it is another text."""
+    for truth in (False, True):
+        if category in _spellings(truth):
+            return float(truth)
+    try:
+        number = float(category)
+    except ValueError:
+        return None
+    return number if category in _spellings(number) else None
 
 
 def _spellings(value: Any) -> tuple[str, ...]:

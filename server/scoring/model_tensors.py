@@ -19,6 +19,8 @@ from server.scoring.tensors import BYTES, DTYPES, Array, InputHead, Tensor, shap
 PLATFORM = "onnx_onnxv1"
 #: What `features` may come as: numbers, which are exact as float64 or refused.
 MATRIX_DATATYPES = frozenset(DTYPES) - {"BOOL", "FP16"}
+#: No category has it.
+_NO_CODE = -1.0
 
 
 class ModelTensors:
@@ -30,6 +32,9 @@ class ModelTensors:
         self._width = len(bundle.schema)
         self._bounds = Bounds(bundle.schema)
         self._columns = {name: i for i, name in enumerate(bundle.schema.names)}
+        numbers = ((i, feature.numbers) for i, feature in enumerate(bundle.schema.features))
+        #: By column of categories that are numbers: those in order, and their codes, where they are others.
+        self._codes = {i: np.array(sorted(codes.items())).T for i, codes in numbers if not _is_itself(codes)}
         self._properties = _properties(bundle)
         self._outputs = _outputs(bundle)
 
@@ -101,7 +106,7 @@ class ModelTensors:
         """
         tensors = [tensor for tensor in tensors if self._is_used(tensor.name)]
         if tensors[0].name == INPUT:
-            matrix = _as_float64(tensors[0]).reshape(tensors[0].shape)
+            matrix = self._coded(_as_float64(tensors[0]).reshape(tensors[0].shape))
         else:
             matrix = np.full((tensors[0].shape[0], self._width), np.nan)
             for tensor in tensors:
@@ -114,17 +119,37 @@ class ModelTensors:
         for datatype, itemsize in (("<f8", 8), ("<f4", 4)):
             if len(body) == self._width * itemsize:
                 row = np.frombuffer(body, dtype=datatype).reshape(1, -1).astype(np.float64, copy=False)
+                row = self._coded(row)
                 self._bounds.check(row)
                 return row
         raise UnacceptableRow(
             f"expected one row of {8 * self._width} bytes (FP64) or {4 * self._width} (FP32), got {len(body)}"
         )
 
+    def _coded(self, rows: Matrix) -> Matrix:
+        """Rows with the codes of categories that are numbers, which are sent as in a table of training."""
+        if self._codes:
+            rows = rows.copy()
+            for column in self._codes:
+                rows[:, column] = self._code(column, rows[:, column])
+        return rows
+
+    def _code(self, column: int, values: Array) -> Array:
+        """The codes of a column's values, of what is none of its numbers one that is refused."""
+        if column not in self._codes:
+            return values
+        numbers, codes = self._codes[column]
+        places = np.searchsorted(numbers, values) % len(numbers)
+        return np.where(
+            numbers[places] == values, codes[places], np.where(np.isnan(values), np.nan, _NO_CODE)
+        )
+
     def _column(self, tensor: Tensor) -> Array:
-        """Numbers as they are (of a category the code); texts as the schema encodes them."""
+        """Numbers as they are (of a category the code, or its number); texts as the schema encodes them."""
+        column = self._columns[tensor.name]
         if tensor.datatype != BYTES:
-            return _as_float64(tensor)
-        feature = self.bundle.schema.features[self._columns[tensor.name]]
+            return self._code(column, _as_float64(tensor).reshape(-1))
+        feature = self.bundle.schema.features[column]
         codes = np.empty(len(tensor.values))
         errors: list[FieldError] = []
         for row, text in enumerate(tensor.values.tolist()):
@@ -157,6 +182,10 @@ class ModelTensors:
         else:
             values = np.array(scored.outputs, dtype=np.float64).reshape(-1)
         return Tensor(name, datatype, (len(scored.outcomes), width), values)
+
+
+def _is_itself(codes: dict[float, float]) -> bool:
+    return all(number == code for number, code in codes.items())
 
 
 def _is_one_a_row(given: InputHead, rows: int) -> bool:

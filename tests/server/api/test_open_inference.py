@@ -9,9 +9,11 @@ import httpx
 import numpy as np
 import pytest
 
-from server.model.bundle import Bundle
+from export.assemble import assemble
+from server.model.bundle import Bundle, Decision
+from server.model.schema import Feature, Schema
 from tests.support import patient
-from tests.support.bundles import ROW, THREE_FEATURES, sample_rows, three_feature_bundle
+from tests.support.bundles import ROW, THREE_FEATURES, sample_rows, three_feature_bundle, train
 from tests.support.servers import serving
 
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -462,3 +464,63 @@ def test_scored_rows_are_counted_and_logged(three: Path, tmp_path: Path) -> None
     assert line["id"] == answer["id"]
     assert line["probabilities"] == answer["outputs"][0]["data"]
     assert line["input"]["rows"] == [ROW | {"owner": 1.0}, {"income": 10.0, "contract": None, "owner": 0.0}]
+
+
+NUMBERED = Schema(
+    [
+        Feature("income", "number", minimum=0, maximum=1e6),
+        Feature("month", "category", categories=tuple(map(str, range(1, 13)))),
+        Feature("rate", "category", categories=("2.5", "0.5", "10.0")),
+        Feature("owner", "category", categories=("True", "False")),
+        Feature("grade", "category", categories=("1", "2", "A")),
+    ]
+)
+
+
+def test_category_that_is_a_number_is_sent_as_that_number(tmp_path: Path) -> None:
+    """Month 5 is the fifth of twelve, not the sixth: tables of numbers are sent as they were trained on."""
+    rows = sample_rows(NUMBERED, 300)
+    matrix = np.array([np.frombuffer(NUMBERED.encode(row)) for row in rows])
+    target = np.nan_to_num(matrix).sum(axis=1) > np.median(np.nan_to_num(matrix).sum(axis=1))
+    assemble(
+        tmp_path / "numbered",
+        model_text=train(matrix, target, NUMBERED, 20),
+        schema=NUMBERED,
+        name="numbered",
+        version="1",
+        decision=Decision(0.4, "grant", "decline", 5.0, 1.0),
+        golden=rows,
+    )
+    numbers = matrix.copy()
+    for column, feature in enumerate(NUMBERED.features[1:4], 1):
+        spelled = {"True": 1.0, "False": 0.0} if feature.name == "owner" else {}
+        for row, code in enumerate(matrix[:, column]):
+            if not np.isnan(code):
+                text = feature.categories[int(code)]
+                numbers[row, column] = spelled[text] if spelled else float(text)
+    path = "/v2/models/numbered/infer"
+    with serving(tmp_path / "numbered", tmp_path) as subject, patient.client(base_url=subject.url) as client:
+        expected = client.post("/predict/batch", json={"rows": rows}).json()["probabilities"]
+        content, headers = binary(numbers)
+        by_column = [
+            {"name": name, "shape": [len(rows)], "datatype": "FP64", "data": _nulls(numbers[:, column])}
+            for column, name in enumerate(NUMBERED.names)
+        ]
+        for answer in (
+            infer(client, body(numbers), path),
+            client.post(path, content=content, headers=headers),
+            infer(client, {"inputs": by_column}, path),
+        ):
+            assert outputs(answer)["probability"] == expected
+        raw = client.post(path, content=numbers[0].tobytes(), headers=OCTETS | {LENGTH: "0"})
+        assert outputs(raw)["probability"] == expected[:1]
+        for column, beyond in ((1, 0.0), (1, 13.0), (2, 1.0), (3, 2.0)):
+            wrong = numbers[:1].copy()
+            wrong[0, column] = beyond
+            refused = infer(client, body(wrong), path)
+            assert refused.status_code == 400
+            assert "expected one of" in refused.json()["error"], refused.text
+
+
+def _nulls(column: np.ndarray[Any, Any]) -> list[float | None]:
+    return [None if np.isnan(value) else value for value in column.tolist()]
