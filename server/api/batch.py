@@ -46,7 +46,8 @@ async def predict_batch(request: Request) -> Response:
         scored = (await scorer.score(matrix, deadline))._replace(row_ids=ids, identity=identity)
         if asked is not None:
             scored = scored._replace(reasons=await model.reasons_of_rows(matrix, scored, asked))
-        content, content_type = _answer(scorer, scored, request.headers.get("accept", ""))
+        with scorer.numbered(scored) as scored:
+            content, content_type = _answer(scorer, scored, request.headers.get("accept", ""))
     await scorer.record(batch.texts, matrix, scored, started_ns)
     return Response(content, media_type=content_type)
 

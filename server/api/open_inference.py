@@ -175,7 +175,8 @@ async def _infer(request: Request, service: Service, model: RowsScorer, started_
         identity = identity_of_request(request.scope).beside(request_id)
         scored = scored._replace(row_ids=row_ids, identity=identity.members)
         scored_ns = time.perf_counter_ns()
-        content, json_length = _write(model, head, wanted, scored, ids)
+        with model.numbered(scored) as scored:
+            content, json_length = _write(model, head, wanted, scored, ids)
         ended_ns = time.perf_counter_ns()
 
     model.add_statistics(

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
@@ -104,9 +105,16 @@ class RowsScorer:
         else:
             outcomes = self._predictor.outcomes(np.array(outputs), rows)
         await asyncio.sleep(0)
+        return ScoredRows(margins, outputs, outcomes, infer_ns, verdicts=verdicts)
+
+    @contextmanager
+    def numbered(self, scored: ScoredRows) -> Iterator[ScoredRows]:
+        """The same with a number and an id; given back if the response cannot be made within."""
         sequence = self.scorer.take_sequence()
-        id_ = f"{self.scorer.instance_id}-{sequence}"
-        return ScoredRows(id_, sequence, margins, outputs, outcomes, infer_ns, verdicts=verdicts)
+        with ExitStack() as stack:
+            stack.callback(self.scorer.give_back, sequence)
+            yield scored._replace(id=f"{self.scorer.instance_id}-{sequence}", sequence=sequence)
+            stack.pop_all()
 
     async def apart(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """The result of work on many rows, done in the thread of ONNX Runtime's."""
@@ -161,13 +169,12 @@ class RowsScorer:
             await asyncio.sleep(0)
 
     def _written(self, answered: Iterable[LoggedResponse], scored: ScoredRows) -> Iterator[LoggedResponse]:
+        lines: list[LoggedResponse] = []
         try:
-            # In one go: were others answered in between, their numbers would lie
-            # beyond those that a failure gives back.
-            lines = list(answered)
+            lines.extend(answered)
             self.scorer.write(lines)
         except (OSError, MemoryError):
-            self.scorer.give_back(scored.sequence)
+            self.scorer.give_back(*{scored.sequence, *(number for *_, number, _ in lines)})
             raise Unavailable("the prediction log cannot be written") from None
         return iter(lines)
 

@@ -8,6 +8,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
+from heapq import heappop, heappush
 from itertools import count as numbers_from
 from typing import Any, NamedTuple, TypeAlias
 
@@ -61,7 +62,9 @@ class Scorer:
         # Unique per process: 48 random bits; the number after it is the log's seq.
         self.instance_id = secrets.token_hex(6)
         self._predict = self.predictor.predict
-        self._sequence = numbers_from(1).__next__
+        self._numbers = numbers_from(1)
+        self._sequence: Callable[[], int] = self._numbers.__next__
+        self._given_back: list[int] = []
         self._head = f'{{"id":"{self.instance_id}-'.encode()
         self._tails = self._make_tails()
         self._count = count
@@ -92,9 +95,17 @@ class Scorer:
         """The number of the next response, and of its line in the log."""
         return self._sequence()
 
-    def give_back(self, sequence: int) -> None:
-        """Number the next response so: the one that was to have it was not given, so there is no gap."""
-        self._sequence = numbers_from(sequence).__next__
+    def give_back(self, *numbers: int) -> None:
+        """Number the next responses so: those that were to have them were not given, so there is no gap."""
+        for number in numbers:
+            heappush(self._given_back, number)  # others may have been numbered meanwhile
+        self._sequence = self._next_given_back
+
+    def _next_given_back(self) -> int:
+        number = heappop(self._given_back)
+        if not self._given_back:
+            self._sequence = self._numbers.__next__
+        return number
 
     def write(self, answered: Sequence[LoggedResponse]) -> None:
         """In the strict mode: have the kernel take the lines of a response, all or none; raises `OSError`."""
@@ -133,10 +144,12 @@ class Scorer:
         """
         row = self.decode(body) if beside is None else self._decode_beside(body, beside)
         probability, decision = self._predict(row)
+        # Before there is a number: it may fail, and a number without a line is one that was lost.
+        more = b"" if beside is None else self._members_beside(row, decision, beside)
         sequence = self._sequence()
         content = self._content(sequence, probability, decision)
-        if beside is not None:
-            content = self._with(content, row, decision, beside)
+        if more:
+            content = b"%b%b}" % (content[:-1], more)
         put = self._put
         if put is not None:  # ahead of the response: whoever has one has a line, if this process is killed
             score = probability if self._has_one_output else probability[decision]
@@ -162,10 +175,11 @@ class Scorer:
         assert self._write is not None
         row = self.decode(body) if beside is None else self._decode_beside(body, beside)
         probability, decision = self._predict(row)
+        more = b"" if beside is None else self._members_beside(row, decision, beside)
         sequence = self._sequence()
         content = self._content(sequence, probability, decision)
-        if beside is not None:
-            content = self._with(content, row, decision, beside)
+        if more:
+            content = b"%b%b}" % (content[:-1], more)
         line = b"%b%b}" % (content[:-1], identity) if identity else content
         answered = (started_ns, time.perf_counter_ns(), line, sequence, self._lines.input_of(body))
         try:
@@ -181,13 +195,14 @@ class Scorer:
     def _decode_beside(self, body: bytes, beside: Beside) -> Row:
         return (self.decode_beside_id if beside.row_id else self.decode)(body)
 
-    def _with(self, content: bytes, row: Row, decision: int, beside: Beside) -> bytes:
-        """A response with what was asked for beside it."""
+    def _members_beside(self, row: Row, decision: int, beside: Beside) -> bytes:
+        """The members of a response that were asked for beside it, each behind a comma."""
+        members = b""
         if beside.reasons is not None and (beside.always or self.is_adverse(decision)):
-            content = b'%b,"reasons":%b}' % (content[:-1], beside.reasons(row))
+            members = b',"reasons":%b' % beside.reasons(row)
         if beside.row_id:
-            content = b'%b,"%b":%b}' % (content[:-1], ROW_ID.encode(), beside.row_id)
-        return content
+            members += b',"%b":%b' % (ROW_ID.encode(), beside.row_id)
+        return members
 
     def is_adverse(self, decision: int) -> bool:
         """Whether reasons are due: of a value or a class, or where the score's decision is not the first."""

@@ -18,11 +18,10 @@ class ScoredRows(NamedTuple):
     `verdicts` are those of the bundle's policy, None without one.
     `row_ids` are the client's ids of the rows, each as JSON, empty if there are none; `identity`
     is what the lines alone tell of the request (`RequestIdentity.members`). `reasons` are a JSON
-    list a row, empty if none are asked for.
+    list a row, empty if none are asked for. `id` and `sequence` are there once all else is
+    (`RowsScorer.numbered`).
     """
 
-    id: str
-    sequence: int
     margins: Margins
     outputs: list[Any]
     outcomes: npt.NDArray[np.intp]
@@ -31,3 +30,5 @@ class ScoredRows(NamedTuple):
     identity: bytes = b""
     verdicts: Verdicts | None = None
     reasons: Sequence[bytes] = ()
+    id: str = ""
+    sequence: int = 0

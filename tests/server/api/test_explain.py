@@ -14,6 +14,7 @@ import pytest
 
 from export.forest.paths import packed
 from loadtest.harness.subject import Subject
+from monitoring.logs.verification import LogVerdict, verify
 from server.errors import BundleError
 from server.explain.contributions import open_contributions
 from server.explain.explainer import Explainer
@@ -215,18 +216,23 @@ def test_damaged_contributions_stop_the_bundle(three: Path, tmp_path: Path, cont
         open_contributions(damaged)
 
 
-def test_bundle_without_contributions_is_501(three: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["async", "strict"])
+def test_bundle_without_contributions_is_501_and_leaves_no_gap(
+    three: Path, tmp_path: Path, mode: str
+) -> None:
     rewritten(three, tmp_path / "plain", {CONTRIBUTIONS_FILE: None})
-    with serving(tmp_path / "plain", tmp_path) as subject:
+    with serving(tmp_path / "plain", tmp_path, log_mode=mode) as subject:
         answers = [
             patient.post(subject.url + "/explain", json=ROW),
-            patient.post(subject.url + "/predict?reasons=1", json=ROW),
+            patient.post(subject.url + "/predict?reasons=1&always=true", json=ROW),
             patient.post(subject.url + "/predict/batch?reasons=1", json={"rows": [ROW]}),
         ]
+        assert patient.post(subject.url + "/predict", json=ROW).json()["id"].endswith("-1")
         document = patient.get(subject.url + "/openapi.json").json()
     assert [answer.status_code for answer in answers] == [501] * 3
     assert all("export the model again" in answer.json()["detail"] for answer in answers)
     assert "/explain" not in document["paths"]
+    assert verify([tmp_path / "logs"]).verdict is LogVerdict.WHOLE
 
 
 def test_wide_model_is_explained(wide: Path) -> None:
