@@ -90,7 +90,7 @@ def format_found(path: Path) -> FileFormat:
     if kind is not None and kind not in COMPRESSIONS:
         named = FileFormat(kind)
     elif named.kind not in TEXTS:
-        raise BatchRefused(f"expected {path} to be a {named.kind[1:]} file, got another kind of file")
+        raise BatchRefused(f"expected {path} to be a {named.kind} file, got another kind of file")
     return named._replace(compression=compression)
 
 

@@ -93,6 +93,8 @@ def _refuse_unread(options: Options, kind: str, where: str) -> None:
 def _table_layout(
     path: Path, format_: FileFormat, bundle: Bundle, reading: Reading, where: str
 ) -> FileLayout:
+    if format_.kind == EXCEL:
+        where = f"the first sheet of {where}"
     names_of = FeatureNames(bundle.schema, dict(reading.renames))
     head, encoding = Head(Dialect(), (), 0, 1), UTF8
     if format_.kind == CSV:

@@ -135,7 +135,9 @@ class BatchScorer:
             # In CSV a number is what its digits say: they stay as they are.
             kinds = {} if self._output.kind == CSV else self._kinds
             table = members_table(read.texts, read.lines, kinds, self.layout.names)
-            content = self._written(table.hstack(predictions), read.bad)
+            # Not hstack: of lines without a member the table has no columns, and so no rows.
+            whole = pl.DataFrame([*table.iter_columns(), *predictions.iter_columns()])
+            content = self._written(whole, read.bad)
         bad = [value._replace(row=read.lines[value.row]) for value in read.details]
         return BlockResult(content, len(read.texts), int(read.bad.sum()), bad)
 

@@ -8,10 +8,23 @@ import fastexcel
 import polars as pl
 
 from server.batch.formats import ARROW, EXCEL, PARQUET
-from server.errors import BatchRefused, first_line
+from server.errors import BatchRefused, first_line, listed
 
 #: Rows of a block.
 TABLE_ROWS = 50_000
+#: Of decimals that polars holds; decimal256 of Arrow has up to 76.
+_MAX_DECIMAL_DIGITS = 38
+#: What polars and its readers raise: also of whole files, whose types it does not know.
+_UNREADABLE = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    fastexcel.FastExcelError,
+    OSError,
+)
+_ELSEWISE = {
+    PARQUET: ": if other programs read it, write it as .csv, or leave out columns of unusual types",
+    ARROW: ": if other programs read it, write it as .parquet or .csv",
+}
 
 
 def scan_table(path: Path, kind: str) -> pl.LazyFrame:
@@ -31,7 +44,18 @@ def table_schema(path: Path, kind: str) -> dict[str, pl.DataType]:
     """The names and types of a table's columns; raises `BatchRefused`."""
     with table_errors(path, kind):
         schema: dict[str, pl.DataType] = dict(scan_table(path, kind).collect_schema())
+    # Polars takes them for decimals of its own, and fails when it writes them.
+    wide = [name for name, dtype in schema.items() if _digits(dtype) > _MAX_DECIMAL_DIGITS]
+    if wide:
+        raise BatchRefused(
+            f"expected decimals of at most {_MAX_DECIMAL_DIGITS} digits in {path}, "
+            f"got more in {listed(wide)}: write them as decimal128, or as texts"
+        )
     return schema
+
+
+def _digits(dtype: pl.DataType) -> int:
+    return dtype.precision if isinstance(dtype, pl.Decimal) else 0
 
 
 def table_height(path: Path, kind: str) -> int:
@@ -69,9 +93,6 @@ def table_errors(path: Path, kind: str) -> Iterator[None]:
     """Turn what polars and its readers say of a damaged file into one sentence that names it."""
     try:
         yield
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, fastexcel.FastExcelError) as error:
-        raise _damaged(path, kind, error) from None
-
-
-def _damaged(path: Path, kind: str, error: BaseException) -> BatchRefused:
-    return BatchRefused(f"expected {path} to be a whole {kind[1:]} file, got: {first_line(error)}")
+    except _UNREADABLE as error:
+        found = f"{first_line(error)}{_ELSEWISE.get(kind, '')}"
+        raise BatchRefused(f"expected {path} to be a whole {kind[1:]} file, got: {found}") from None

@@ -1,5 +1,6 @@
 """Lines that are no JSON, and packed files that are damaged: named, and nothing of them lost."""
 
+import base64
 import bz2
 import gzip
 import lzma
@@ -28,6 +29,13 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".xz": lzma.compress,
     ".zst": partial(zstd.compress, options={zstd.CompressionParameter.checksum_flag: 1}),
 }
+
+#: An Arrow stream without rows as pyarrow writes it: income is float64, id decimal256(40, 0).
+DECIMAL256 = base64.b64decode(
+    "/////7gAAAAQAAAAAAAKAAwABgAFAAgACgAAAAABBAAMAAAACAAIAAAABAAIAAAABAAAAAIAAABQAAAABAAAAMj///8AAAEHEAAAACAAAAAE"
+    "AAAAAAAAAAIAAABpZAAAAAAKAAwABAAAAAgACgAAACgAAAAAAQAAEAAUAAgABgAHAAwAAAAQABAAAAAAAAEDEAAAACAAAAAEAAAAAAAAAAYA"
+    "AABpbmNvbWUAAAAABgAIAAYABgAAAAAAAgAAAAAA/////wAAAAA="
+)
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +122,34 @@ def test_number_of_two_meanings_is_asked_for(
         scored(tmp_path / "in.csv", tmp_path / "out.parquet", bundle, decimal=decimal)
         expected = 1.234 if decimal in cell else 1234.0
         assert pl.read_parquet(tmp_path / "out.parquet")["income"].to_list() == [expected]
+
+
+@pytest.mark.parametrize("out", ["out.csv", "out.parquet", "out.jsonl"])
+def test_lines_without_a_member_are_bad_rows_of_any_output(bundle: Bundle, tmp_path: Path, out: str) -> None:
+    (tmp_path / "in.json").write_bytes(b'[[5, "none"], [9, null]]')
+    totals = scored(tmp_path / "in.json", tmp_path / out, bundle)
+    assert (totals.rows, totals.bad_rows) == (2, 2)
+    assert (tmp_path / out).exists()
+
+
+def test_decimals_that_polars_cannot_write_are_refused_by_name(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "in.arrow").write_bytes(DECIMAL256)
+    with pytest.raises(
+        BatchRefused, match=r"at most 38 digits in .*in\.arrow, got more in id: write them as"
+    ):
+        scored(tmp_path / "in.arrow", tmp_path / "out.parquet", bundle)
+
+
+def test_arrow_of_types_that_are_not_read_says_what_to_write(bundle: Bundle, tmp_path: Path) -> None:
+    table = pl.DataFrame({"income": [5], "contract": ["none"], "owner": [1]})
+    table.write_ipc(tmp_path / "in.arrow")
+    whole = (tmp_path / "in.arrow").read_bytes()
+    (tmp_path / "in.arrow").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BatchRefused, match=r"if other programs read it, write it as \.parquet or \.csv"):
+        scored(tmp_path / "in.arrow", tmp_path / "out.parquet", bundle)
+
+
+def test_workbook_whose_first_sheet_is_another_says_so(bundle: Bundle, tmp_path: Path) -> None:
+    pl.DataFrame({"note": ["see below"]}).write_excel(tmp_path / "in.xlsx")
+    with pytest.raises(BatchRefused, match=r"in the first sheet of .*in\.xlsx, got note"):
+        scored(tmp_path / "in.xlsx", tmp_path / "out.csv", bundle)

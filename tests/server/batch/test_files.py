@@ -475,6 +475,7 @@ FILES: list[tuple[str, str, bytes]] = [
         b'{"income": {"0": 1}, "owner": {"0": 1}, "contract": {"0": "none"}}',
     ),
     ("JSON, a table with its columns (split)", "in.json", b'{"columns": ["income"], "data": [[1]]}'),
+    ("JSON, an array of arrays (values)", "in.json", b'[[5, "none"], [9, null]]'),
     ("JSON, the body of a request", "in.json", b'{"rows": [{"income": 1}]}'),
     ("CSV below a comment", "in.csv", b"# of the 3rd\n" + CSV),
     ("CSV with a total below", "in.csv", CSV + b"Total: 2 rows,,\n"),
