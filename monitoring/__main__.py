@@ -142,10 +142,10 @@ def main(arguments: Sequence[str]) -> int:
         )
         parser_.add_argument("log", nargs="+", type=Path, metavar="LOG", help=what)
     options = parser.parse_args(arguments)
-    from rich.console import Console  # the options are told without it
+    from monitoring.tables import standard_output  # the options are told without it
 
     run_command: Callable[[argparse.Namespace, Console], int] = options.run
-    return run_command(options, Console())
+    return run_command(options, standard_output())
 
 
 def _add_gauges(parser: argparse.ArgumentParser) -> None:

@@ -140,7 +140,7 @@ FLOORS = {
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
     "ui": "words workbook drawing cases access records tabs several script calls framework page announce "
     "__main__",
-    "monitoring": "errors gauges change_point logs drift outcomes report dashboard operator_rules "
+    "monitoring": "errors gauges tables change_point logs drift outcomes report dashboard operator_rules "
     "simulated_challenger simulated_rows simulated_month __main__",
     "export": "errors request forest lightgbm xgboost catboost onnx sklearn interpreter reading evaluation "
     "load verify assemble command arguments guard unguarded omissions __main__",

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from monitoring.logs.seals import Seals, is_sealed
 from monitoring.logs.verification import Instance, LogVerdict, Process, Verification
+from monitoring.tables import table
 from server.errors import MAX_IN_SENTENCE, number_of
 
 _NUMBERS = ("lines", "last number", "missing", "double")
@@ -34,12 +34,10 @@ def print_verification(checked: Verification, console: Console) -> None:
     """Instance by instance, what is there and what is missing."""
     read = f"{number_of(checked.lines, 'line')} in {number_of(len(checked.files), 'file')}"
     console.print(f"[bold]{read}[/], {checked.unreadable:,} unreadable")
-    table = Table("instance", *_NUMBERS, "state", box=None)
-    for column in table.columns[1:-1]:
-        column.justify = "right"
+    instances = table("instance", *_NUMBERS, words="state")
     told = {instance.instance: process for process in checked.processes for instance in process.instances}
     for instance in checked.instances:
-        table.add_row(
+        instances.add_row(
             instance.instance,
             f"{instance.lines:,}",
             f"{instance.last:,}",
@@ -47,7 +45,7 @@ def print_verification(checked: Verification, console: Console) -> None:
             f"{instance.duplicates:,}",
             _state(instance, told.get(instance.instance)),
         )
-    console.print(table)
+    console.print(instances)
     for process in checked.processes:
         if process.unwritten:
             gone = number_of(process.unwritten, "line")

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from prometheus_client import CollectorRegistry, Gauge
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from monitoring.outcomes.challenged import Challenge
 from monitoring.outcomes.estimate import Expected
 from monitoring.outcomes.fairness import FairnessGroup
 from monitoring.outcomes.measures import Interval
 from monitoring.outcomes.performance import OutcomeReport, Performance
+from monitoring.tables import table
 from server.errors import number_of
 
 
@@ -37,11 +37,11 @@ def print_outcomes(report: OutcomeReport, console: Console) -> None:
             "who was refused, or has no outcome yet, is in none of them.",
             soft_wrap=True,
         )
-        table = _table("", "n", "rate", "mean score", "AUC", "KS", "Brier", "cost", "worse")
+        found = table("", "n", "rate", "mean score", "AUC", "KS", "Brier", "cost", words="worse")
         for one in (report.whole, *report.periods, *report.segments):
-            table.add_row(*_cells(one))
-        console.print(table)
-    expected = _table("expected of all", "n", "rate", "AUC", "Brier", "cost")
+            found.add_row(*_cells(one))
+        console.print(found)
+    expected = table("expected of all", "n", "rate", "AUC", "Brier", "cost")
     for name, promise in {"": report.expected, **report.expected_by_period}.items():
         expected.add_row(name or "all", f"{promise.rows:,}", *_promises(promise))
     console.print(expected)
@@ -61,31 +61,31 @@ def print_challenge(challenge: Challenge, console: Console) -> None:
         f"{1 - challenge.agreement:.2%} decided otherwise, scores {challenge.shift.value:+.4f} in the mean.",
         soft_wrap=True,
     )
-    flips = _table("champion", "challenger", "rows")
+    flips = table("champion", "challenger", "rows")
     for champion, challenger, rows in challenge.flips:
         flips.add_row(escape(champion), escape(challenger), f"{rows:,}")
-    worst = _table("largest difference", "champion", "challenger")
+    worst = table("largest difference", "champion", "challenger")
     for id_, score, other in challenge.worst:
         worst.add_row(escape(id_), f"{score:.4f}", f"{other:.4f}")
-    for table in (flips, worst) if challenge.flips else (worst,):
-        console.print(table)
+    for each in (flips, worst) if challenge.flips else (worst,):
+        console.print(each)
     paired = challenge.paired
     if paired is None:
         console.print("No outcomes: which is better is open.")
         return
-    table = _table("by outcomes", "champion", "challenger", "gain", "from", "to")
+    better = table("by outcomes", "champion", "challenger", "gain", "from", "to")
     gain, saved = paired.auc_gain, paired.cost_saved
-    table.add_row(
+    better.add_row(
         "AUC",
         *(f"{value:.4f}" for value in (paired.auc.value, paired.challenger_auc.value)),
         *(f"{value:+.4f}" for value in (gain.value, gain.low, gain.high)),
     )
-    table.add_row(
+    better.add_row(
         "cost",
         *(f"{value:.4f}" for value in (paired.cost, paired.challenger_cost)),
         *(f"{value:+.4f}" for value in (saved.value, saved.low, saved.high)),
     )
-    console.print(table)
+    console.print(better)
     words = {
         "better": "The challenger costs less: promote it.",
         "worse": "The challenger costs more: withdraw it.",
@@ -109,7 +109,7 @@ def outcome_gauges(report: OutcomeReport) -> CollectorRegistry:
 
 def print_fairness(groups: Sequence[FairnessGroup], accepted: str, console: Console) -> None:
     """Each group's figures, and which of them is accepted too seldom."""
-    table = _table(
+    judged = table(
         "group",
         "n",
         escape(accepted),
@@ -119,11 +119,11 @@ def print_fairness(groups: Sequence[FairnessGroup], accepted: str, console: Cons
         "false acceptance",
         "score",
         "rate",
-        "verdict",
+        words="verdict",
     )
     for group in groups:
         verdict = "[red]adverse impact[/]" if group.adverse else "" if group.is_judged else "not judged"
-        table.add_row(
+        judged.add_row(
             escape(group.name),
             f"{group.n:,}",
             _words(group.selection, 3),
@@ -135,7 +135,7 @@ def print_fairness(groups: Sequence[FairnessGroup], accepted: str, console: Cons
             ),
             verdict,
         )
-    console.print(table)
+    console.print(judged)
     console.print(
         "The ratio is to the highest share; adverse is one that lies below four fifths beyond chance. "
         "Opportunity: the share accepted of those who paid.",
@@ -199,11 +199,3 @@ def _words(figure: Interval, digits: int) -> str:
         return "–"
     between = "" if math.isnan(figure.low) else f" ({figure.low:.{digits}f}–{figure.high:.{digits}f})"
     return f"{figure.value:.{digits}f}{between}"
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None)
-    table.add_column(first, no_wrap=True)
-    for name in others:
-        table.add_column(name, justify="left" if name in ("worse", "verdict") else "right")
-    return table

@@ -19,6 +19,7 @@ REQUESTS_PER_PERIOD = 30
 MOVING_PERIODS = 7
 SCORE_BINS = 50
 MICROSECOND = timedelta(microseconds=1)
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 Series = npt.NDArray[np.float64]
 
@@ -97,6 +98,13 @@ class Figures:
     def seconds(self) -> float:
         """From the first request to the last."""
         return (self.last - self.first).total_seconds()
+
+    @property
+    def pace(self) -> tuple[str, int]:
+        """The shortest unit in which there is a request, else the longest, and its seconds."""
+        per_second = self.requests / self.seconds if self.seconds else float(self.requests)
+        frequent = (item for item in _UNITS.items() if per_second * item[1] >= 1)
+        return next(frequent, ("day", _UNITS["day"]))
 
 
 def figures(

@@ -13,6 +13,7 @@ from monitoring.report.arms import COLUMNS
 from monitoring.report.figures import Spread
 from monitoring.report.report import Report
 from monitoring.report.words import (
+    PSI_MEANS,
     conclusions,
     drift_words,
     joint_words,
@@ -74,9 +75,9 @@ def _drift_note(drift: DriftReport) -> str:
     hidden = f" Hidden by the log's masks: {', '.join(drift.hidden)}." if drift.hidden else ""
     joint = "".join(f" {sentence}" for sentence in joint_words(drift))
     return (
-        f"{drift_words(drift)}, against the training distribution. “By chance” is what no drift stays under "
-        "for this many rows and bins; the limit tolerates 0.1 more. Importance: how far the score moves when "
-        f"the feature's values are shuffled.{hidden}{joint}"
+        f"{drift_words(drift)}, against the training distribution. {PSI_MEANS} “By chance” is what no drift "
+        "stays under for this many rows and bins. Importance: how far the score moves when the feature's "
+        f"values are shuffled.{hidden}{joint}"
     )
 
 

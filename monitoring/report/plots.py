@@ -78,9 +78,10 @@ def latency(figures: Figures, odd: Sequence[Anomaly]) -> str:
 
 
 def traffic(figures: Figures, odd: Sequence[Anomaly]) -> str:
-    """Requests per second over time."""
+    """Requests over time, per unit of their pace."""
+    _, seconds = figures.pace
     with _svg(_LOW) as (axes, image):
-        _area(axes, figures, figures.periods.requests / figures.periods.seconds, BLUE)
+        _area(axes, figures, figures.periods.requests / figures.periods.seconds * seconds, BLUE)
         _time_axis(axes)
         _mark(axes, figures, [a for a in odd if a.figure == "requests"])
     return image()

@@ -14,6 +14,7 @@ from monitoring.report.figures import Spread
 from monitoring.report.plots import duration
 from monitoring.report.report import Report
 from monitoring.report.words import (
+    PSI_MEANS,
     drift_notes,
     drift_words,
     left_out_words,
@@ -24,6 +25,7 @@ from monitoring.report.words import (
     psi_words,
     summary,
 )
+from monitoring.tables import pairs, table
 from server.errors import number_of
 
 
@@ -38,22 +40,23 @@ def print_report(report: Report, console: Console) -> None:
     console.print(outcome_words(report))
     if found.others:
         console.print(left_out_words(found.others))
-    table = Table(box=None, show_header=False)
+    cards = pairs()
     for name, value, bad in summary(report):
-        table.add_row(name, f"[red]{value}[/]" if bad else value)
-    console.print(table)
-    spreads = _table("", "mean", "median", "p95", "p99", "min", "max")
+        cards.add_row(name, f"[red]{value}[/]" if bad else value)
+    console.print(cards)
+    spreads = table("", "mean", "median", "p95", "p99", "min", "max")
     _add_spread(spreads, "latency", found.latency, duration)
     for name, spread in (("CPU %", found.cpu), ("memory MiB", found.memory), ("score", found.score)):
         _add_spread(spreads, name, spread, lambda value: f"{value:,.3g}")
     console.print(spreads)
     if report.anomalies:
-        odd = Table("since (UTC)", "figure", "why", box=None, title="Anomalies", title_justify="left")
+        odd = table("since (UTC)", words="figure", title="Anomalies")
+        odd.add_column("why", overflow="fold")
         for anomaly in report.anomalies:
             odd.add_row(f"{anomaly.since:%Y-%m-%d %H:%M:%S}", anomaly.figure, anomaly.why)
         console.print(odd)
     if report.arms:
-        arms = _table(*COLUMNS)
+        arms = table(*COLUMNS)
         for row in report.arms.table():
             arms.add_row(*map(escape, row))
         console.print(arms)
@@ -65,10 +68,10 @@ def print_report(report: Report, console: Console) -> None:
 
 def print_drift(drift: DriftReport, console: Console) -> None:
     """The drift of every column, drifted ones first."""
-    table = _table("feature", "PSI", "chance", "limit", "missing", "unseen", "importance", "verdict")
-    table.columns[-1].justify = "left"
+    columns = ("feature", "PSI", "chance", "limit", "missing", "unseen", "importance")
+    drifts = table(*columns, words="verdict")
     for column in drift.columns:
-        table.add_row(
+        drifts.add_row(
             escape(column.name),
             *(psi_words(psi, 4) for psi in (column.values.psi, column.values.chance, column.values.limit)),
             percent(column.missing_rate),
@@ -76,7 +79,8 @@ def print_drift(drift: DriftReport, console: Console) -> None:
             "" if column.is_score else percent(column.importance),
             f"[red]drift: {escape(column.why)}[/]" if column.drifted else _verdict(column),
         )
-    console.print(table)
+    console.print(drifts)
+    console.print(PSI_MEANS, style="dim", soft_wrap=True, highlight=False)
     for sentence in drift_notes(drift):
         console.print(sentence, markup=False)
     names = escape(", ".join(drift.found))
@@ -94,13 +98,12 @@ def print_timeline(periods: Sequence[Period], begun: Sequence[Since], console: C
     """Each period's rows and what drifted in it, and since when the last one's does."""
     if not periods:
         return
-    table = _table("since (UTC)", "rows", "drifted")
-    table.columns[-1].justify = "left"
+    timeline = table("since (UTC)", "rows", words="drifted")
     for period in periods:
         names = ", ".join(column.name for column in period.drift.drifted)
         verdict = f"[red]{escape(names)}[/]" if names else "too few rows" if period.drift.too_few else "–"
-        table.add_row(f"{period.start:%Y-%m-%d %H:%M}", f"{period.drift.n:,}", verdict)
-    console.print(table)
+        timeline.add_row(f"{period.start:%Y-%m-%d %H:%M}", f"{period.drift.n:,}", verdict)
+    console.print(timeline)
     for one in begun:
         console.print(f"[red]{escape(one.name)} drifts since {one.start:%Y-%m-%d %H:%M} UTC[/]")
 
@@ -116,19 +119,19 @@ def print_replay(result: Replay, console: Console) -> None:
     )
     if result.ignored:
         console.print(f"Fields the bundle does not know: {', '.join(result.ignored)}")
-    table = Table(box=None, show_header=False)
-    table.add_row("equal to the bit", f"{result.equal:,} ({percent(result.equal / result.rows)})")
-    table.add_row("decisions flipped", f"{result.flipped:,} ({percent(result.flipped / result.rows)})")
+    told = pairs()
+    told.add_row("equal to the bit", f"{result.equal:,} ({percent(result.equal / result.rows)})")
+    told.add_row("decisions flipped", f"{result.flipped:,} ({percent(result.flipped / result.rows)})")
     for (then, now), count in sorted(result.flips.items()):
-        table.add_row(f"  {then} → {now}", f"{count:,}")
-    table.add_row("mean shift of the score", f"{result.mean_shift:+.3g}")
+        told.add_row(f"  {then} → {now}", f"{count:,}")
+    told.add_row("mean shift of the score", f"{result.mean_shift:+.3g}")
     quantiles = zip(("median", "p95", "p99", "largest"), result.moved, strict=True)
-    table.add_row("absolute change", ", ".join(f"{name} {value:.3g}" for name, value in quantiles))
-    table.add_row("PSI of the scores", f"{result.score_psi:.4f}")
-    table.add_row("one row in the model", f"{result.microseconds_per_row:.1f} µs")
-    console.print(table)
+    told.add_row("absolute change", ", ".join(f"{name} {value:.3g}" for name, value in quantiles))
+    told.add_row("PSI of the scores", f"{result.score_psi:.4f}")
+    told.add_row("one row in the model", f"{result.microseconds_per_row:.1f} µs")
+    console.print(told)
     if result.most_changed:
-        changed = _table("rows that changed most", "logged", "now")
+        changed = table("rows that changed most", "logged", "now")
         for change in result.most_changed:
             changed.add_row(change.id, f"{change.logged:.6f}", f"{change.replayed:.6f}")
         console.print(changed)
@@ -144,14 +147,6 @@ def print_replay(result: Replay, console: Console) -> None:
         )
 
 
-def _add_spread(table: Table, name: str, spread: Spread, words: Callable[[float], str]) -> None:
+def _add_spread(spreads: Table, name: str, spread: Spread, words: Callable[[float], str]) -> None:
     values = (spread.mean, spread.p50, spread.p95, spread.p99, spread.minimum, spread.maximum)
-    table.add_row(name, *(words(value) if value == value else "–" for value in values))
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None)
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
+    spreads.add_row(name, *(words(value) if value == value else "–" for value in values))

@@ -9,10 +9,17 @@ from monitoring.logs.lines import counted
 from monitoring.report.plots import duration
 from monitoring.report.report import Report
 from server.errors import number_of
-from server.metrics.drift import MIN_ROWS
+from server.metrics.drift import LARGE_PSI, MIN_ROWS, TOLERATED_PSI
 
 #: Words of decisions that stand for a high risk; of others nobody knows which is the bad one.
 _ADVERSE = "refus|declin|reject|den[iy]|risk|risque|default|défaut|fraud|bad|high|positive|alert|block|churn"
+#: Says what the figures are that drift is told by.
+PSI_MEANS = (
+    "PSI, the population stability index, says how far the values of a column have moved from training: "
+    f"0 is not at all, {LARGE_PSI} far. Above its limit it is drift: beyond what is tolerated "
+    f"({TOLERATED_PSI}) and what chance alone may add. Where one share is judged by itself, of the missing "
+    "or of a rare value, the limit is lower."
+)
 _MOST_OUTCOMES = 5
 _MOST_ANOMALIES = 3
 _JOINT = {
@@ -25,8 +32,9 @@ _JOINT = {
 def summary(report: Report) -> Iterator[tuple[str, str, bool]]:
     """The figures to see first: name, value, and whether it is bad news."""
     found = report.figures
-    pace = found.requests / found.seconds if found.seconds else float(found.requests)
-    yield f"requests, {pace:,.1f} per second", f"{found.requests:,}", False
+    unit, seconds = found.pace
+    pace = found.requests / found.seconds * seconds if found.seconds else float(found.requests)
+    yield f"requests, {pace:,.1f} per {unit}", f"{found.requests:,}", False
     if report.errors is not None:
         yield "answered with an error", percent(report.errors.rate), report.errors.rate > 0.01
     yield from _answers(report)

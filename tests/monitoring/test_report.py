@@ -16,8 +16,9 @@ from monitoring.logs.table import open_log
 from monitoring.logs.verification import LogVerdict, verify
 from monitoring.report.anomalies import anomalies
 from monitoring.report.figures import figures, moving_average
+from monitoring.report.page import render
 from monitoring.report.report import make_report
-from monitoring.report.words import conclusions
+from monitoring.report.words import conclusions, summary
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from tests.support.bundles import THREE_FEATURES, rewritten, sample_rows
@@ -87,6 +88,17 @@ def test_figures_are_those_of_the_lines(tmp_path: Path) -> None:
     assert found.latency.p99 == pytest.approx(np.quantile(durations, 0.99))
     assert (found.latency.minimum, found.latency.maximum) == (min(durations), max(durations))
     assert found.periods.requests.sum() == found.periods.scored.sum() == 1000
+
+
+def test_pace_is_told_in_a_unit_in_which_there_is_a_request(tmp_path: Path) -> None:
+    said = {0.5: "2.0 per second", 8.0: "7.6 per minute", 900.0: "4.0 per hour", 1e5: "0.9 per day"}
+    for apart, words in said.items():
+        records = lines(100)
+        for i, record in enumerate(records):
+            record["ts"] = (START + timedelta(seconds=i * apart)).isoformat()
+        report = make_report([write(tmp_path / "a.jsonl", records)], None)
+        assert next(summary(report))[:2] == (f"requests, {words}", "100")
+    assert "Requests per day<" in render(report)
 
 
 def test_last_request_falls_into_the_last_period_at_any_microsecond(tmp_path: Path) -> None:

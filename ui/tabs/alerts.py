@@ -21,6 +21,13 @@ _NOTE = Text(
     "et la mémoire tant que quelqu'un regarde cet onglet. Seul Prometheus réveille quelqu'un et voit les "
     "redémarrages, une mémoire qui croît, les issues et un serveur disparu.",
 )
+_PSI = Text(
+    "PSI says how far the values of an input have moved from training: 0 is not at all, 0.25 far. Above its "
+    "limit it is drift; the limit is lower where one share is judged, of the missing or of a rare value.",
+    f"Le PSI dit de combien les valeurs d'une donnée se sont éloignées de l'entraînement{NBSP}: 0, pas du "
+    "tout ; 0,25, loin. Au-dessus de sa limite, c'est une dérive ; la limite est plus basse quand une seule "
+    "part est jugée, celle des valeurs manquantes ou rares.",
+)
 _NO_HISTORY = Text("without a log not known", "inconnu sans journal")
 _NOTHING_YET = Text("nothing to judge yet", "rien à juger encore")
 _LIMIT = Text("{figure}, limit {limit}", f"{{figure}}, limite{NBSP}: {{limit}}")
@@ -62,7 +69,8 @@ class Alerts:
         states = sorted(self.states(seen), key=lambda state: (not state.is_firing, not state.holds))
         said = "" if states[0].holds else tag("p", _NONE)
         entries = "".join(map(self._entry, states))
-        return f'{said}<ul class="alerts">{entries}</ul>{tag("p", _NOTE, class_="note")}'
+        notes = "".join(tag("p", note, class_="note") for note in (_PSI, _NOTE))
+        return f'{said}<ul class="alerts">{entries}</ul>{notes}'
 
     def states(self, seen: Seen) -> list[State]:
         """What each rule says of what is seen now."""
