@@ -354,7 +354,11 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "client twice": (edit(APPLICATIONS, "100004", "100003"), "every SK_ID_CURR once"),
     "unknown category": (edit(APPLICATIONS, "Pensioner", "Retired"), "NAME_INCOME_TYPE of client 100004"),
     "required value missing": (edit(APPLICATIONS, "135000.0", ""), "AMT_CREDIT of client 100004"),
-    "out of range": (edit(APPLICATIONS, "-21915", "-219150"), "AGE_YEARS of client 100004"),
+    "target in words": (edit(APPLICATIONS, "100002,1", "100002,Yes"), "0 or 1 in column TARGET"),
+    "out of range": (
+        edit(APPLICATIONS, "-21915", "-219150"),
+        "AGE_YEARS, which DAYS_BIRTH says in days, of client",
+    ),
     "cut short": (edit(APPLICATIONS, ",,,0.73,1\n", ","), "got 12, in the last row: the file is cut short"),
     "table of strangers": (
         replace(BUREAU, BUREAU_ROWS.replace("1000", "9000").encode()),

@@ -28,6 +28,7 @@ CARDS = "credit_card_balance.csv"
 SAMPLE = "application_train_sample.parquet"
 
 TARGET = "TARGET"
+_OUTCOMES = "0 or 1"
 #: Kaggle's mark for "not employed" in DAYS_EMPLOYED: all pensioners and unemployed.
 NOT_EMPLOYED_DAYS = 365_243
 DAYS_PER_YEAR = 365.25
@@ -43,7 +44,9 @@ _SECONDARY = (
     (BUREAU, "AMT_CREDIT_SUM_OVERDUE", OVERDUE_MAX),
     (CARDS, "CNT_DRAWINGS_ATM_CURRENT", ATM_MEAN),
 )
-COLUMNS = [CLIENT, TARGET, *_NUMBERS, *_WORDS, "DAYS_BIRTH", "DAYS_EMPLOYED"]
+#: Features in years, and the columns that count them in days.
+_DAYS = {"AGE_YEARS": "DAYS_BIRTH", "YEARS_EMPLOYED": "DAYS_EMPLOYED"}
+COLUMNS = [CLIENT, TARGET, *_NUMBERS, *_WORDS, *_DAYS.values()]
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,8 @@ def _clients(table: KaggleTable) -> pl.DataFrame:
             f"{(keys == repeated[0]).sum()} times"
             f"{rounded if 'e' in text.lower() else ': remove the repeated rows'}"
         )
-    target = table.numbers(TARGET)
-    table.refuse(TARGET, ~target.is_in([0.0, 1.0]).fill_null(False), "0 or 1")
+    target = table.numbers(TARGET, _OUTCOMES)
+    table.refuse(TARGET, ~target.is_in([0.0, 1.0]).fill_null(False), _OUTCOMES)
     watched = table.words(_WATCHED)
     table.refuse(_WATCHED, ~watched.is_in(list(GENDER)).fill_null(True), " or ".join(map(repr, GENDER)))
     days = table.numbers("DAYS_EMPLOYED")
@@ -157,8 +160,9 @@ def _encode(clients: pl.DataFrame, files: str) -> Rows:
         _, row, name = first.pointer.split("/")
         value = columns[name][int(row)]
         shown = "" if value is None else f" ({value!r})"
+        days = f", which {_DAYS[name]} says in days," if name in _DAYS else ""
         raise DataError(
-            f"{first.detail}{shown} in {name} of client {clients[CLIENT][int(row)]} (of {files}): "
+            f"{first.detail}{shown} in {name}{days} of client {clients[CLIENT][int(row)]} (of {files}): "
             "correct the file or leave the client out"
         ) from None
     watched = np.array([GENDER.get(word, "") for word in clients[_WATCHED].to_list()])

@@ -40,11 +40,11 @@ class KaggleTable:
         words = self.frame[name].str.strip_chars()
         return words.set(words.is_in(list(MISSING)), None)
 
-    def numbers(self, name: str) -> pl.Series:
+    def numbers(self, name: str, expected: str = "a number or nothing") -> pl.Series:
         """A column as Float64, null where the file has nothing; true is 1 and false 0.
 
-        Raises `DataError` naming the first row whose text is no finite number, and
-        if the column has no value in any row.
+        Raises `DataError` naming the first row whose text is no finite number, not what
+        is `expected`, and if the column has no value in any row.
         """
         column, numbers = self._cast(name, pl.Float64)
         if column.null_count() == len(column):
@@ -53,7 +53,7 @@ class KaggleTable:
                 f"correct the file or {MENDING}"
             )
         wrong = (numbers.is_null() & column.is_not_null()) | numbers.is_finite().not_().fill_null(False)
-        self.refuse(name, wrong, "a number or nothing")
+        self.refuse(name, wrong, expected)
         return numbers
 
     def keys(self) -> pl.Series:
