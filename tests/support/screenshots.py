@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from loadtest.bench.batch import write_rows
+from monitoring.simulated_rows import simulated_rows
 from server.model.bundle import Bundle
 from tests.support.browser import Visit, chromium, page_served, visit
 from tests.support.bundles import CREDIT
-from train.golden import synthetic_rows
 
 OUT = Path("docs/images")
 WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
@@ -102,7 +103,9 @@ def load(url: str) -> Iterator[None]:
 
 def _ask(url: str, ended: threading.Event) -> None:
     connection = http.client.HTTPConnection(url.removeprefix("http://"))
-    bodies = [orjson.dumps(row) for row in synthetic_rows(5000, seed=5)]
+    bundle = Bundle.load(CREDIT)
+    rows = simulated_rows(bundle, 5000, np.random.default_rng(5))
+    bodies = [orjson.dumps(bundle.schema.fields(row.tolist())) for row in rows]
     while not ended.is_set():
         for body in bodies:
             if ended.wait(0.0002):
