@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from html import escape
 from itertools import groupby
@@ -286,15 +287,15 @@ class Many:
         listed: dict[int, dict[str, Any]] = {}
         if rows.texts:
             scored = (await self._rows.score(rows.matrix))._replace(identity=told(user=user))
-            name = "" if is_trial else scored.id
             if self._asked is not None:
                 reasons = await self._model.reasons_of_rows(rows.matrix, scored, self._asked)
                 scored = scored._replace(reasons=reasons)
+            with nullcontext(scored) if is_trial else self._rows.numbered(scored) as scored:
+                answers = self._cells(scored, scored.id, table.dialect.rules.decimal == ",")
+                counts = self._counts(scored)
+                listed = dict(zip(rows.positions, self._listed(scored, scored.id), strict=True))
             if not is_trial:
                 await self._rows.record(rows.texts, rows.matrix, scored, started_ns)
-            answers = self._cells(scored, name, table.dialect.rules.decimal == ",")
-            counts = self._counts(scored)
-            listed = dict(zip(rows.positions, self._listed(scored, name), strict=True))
         lines = await written(self._records(table, rows, answers, len(added)), table.delimiter)
         listed |= self._repairs(table, rows, columns)
         return {
