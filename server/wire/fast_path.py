@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 import uvicorn
 from msgspec.structs import replace
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.access.keys import Keys
@@ -75,10 +76,16 @@ _CYCLE = PrivateNames(
     "transport body response_started response_complete disconnected message_event keep_alive",
 )
 
+_FLOW = PrivateNames(
+    FlowControl,
+    {"__init__": "transport", "pause_reading": "", "resume_reading": ""},
+    "read_paused write_paused",
+)
+
 
 def check_uvicorn() -> None:
     """Raise `SettingsError` if uvicorn's protocol lacks a name that this module leans on."""
-    check_private_names("uvicorn", uvicorn.__version__, _PROTOCOL, _CYCLE)
+    check_private_names("uvicorn", uvicorn.__version__, _PROTOCOL, _CYCLE, _FLOW)
 
 
 class Endpoint(NamedTuple):

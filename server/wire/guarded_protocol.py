@@ -14,11 +14,12 @@ import sys
 import termios
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import suppress
 from typing import Any
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from server.access.tls import client_name
@@ -63,6 +64,23 @@ _HOST = re.compile(rb"[A-Za-z0-9.\-_~%:\[\]]*")
 
 #: Observes the status code and the seconds of a request rejected before the app.
 Observe = Callable[[str, float], None]
+
+
+class PipelineFlow(FlowControl):
+    """uvicorn's flow control, which reads on only when no request waits behind another.
+
+    uvicorn reads on with each response and each body that the app asks for: of a client that
+    sends faster than it is answered, all requests would stand in memory, some 2 KB each.
+    """
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Read on, unless there is something to answer first."""
+        if not self._pipeline:
+            super().resume_reading()
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -353,6 +371,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to watch the clock."""
         super().connection_made(transport)
+        self.flow = PipelineFlow(transport, self.pipeline)
         self._caller = client_name(transport)
         self._lingering_transport = _LingeringTransport(self)
         self._arm(min(HEAD_SECONDS, self.timeout_keep_alive))

@@ -451,6 +451,20 @@ def test_endless_heads_do_not_fill_the_memory(three: Path, tmp_path: Path) -> No
     assert MAX_HEAD_BYTES < 2**15
 
 
+def test_requests_behind_each_other_do_not_fill_the_memory(three: Path, tmp_path: Path) -> None:
+    """Of a client that reads nothing no more is read than it can be answered."""
+    requests = request(LENGTH) * 200_000
+    with serving(three, tmp_path) as subject, socket.create_connection(address(subject.url)) as connection:
+        process = psutil.Process(subject.process.pid)
+        exchange(subject.url, get("/livez"))
+        before = process.memory_info().rss
+        connection.settimeout(2.0)
+        with pytest.raises(TimeoutError):
+            connection.sendall(requests)
+        grown = process.memory_info().rss - before
+    assert grown < 32 * 2**20
+
+
 @pytest.mark.parametrize(
     ("begun", "piece"),
     [
