@@ -6,6 +6,7 @@
 const root = element.querySelector(".what-if");
 const rows = new Map([...root.querySelectorAll(".slider")].map((row) => [row.dataset.feature, row]));
 const [left, right] = [root.querySelector("#left"), root.querySelector("#right")];
+const leftHead = root.querySelector(".left h2");
 const choice = root.querySelector("#compare-with");
 const now = root.querySelector(".now");
 const body = (texts) => JSON.stringify({ texts });
@@ -53,8 +54,17 @@ function ask(changed) {
   show(texts);
 }
 const showLeft = hotrow.latest(async (asked) => {
+  nameLeft();
   left.innerHTML = (await hotrow.post("page/what-if", body(asked))).html;
 });
+
+// It is called what was chosen, in both languages.
+function nameLeft() {
+  const [chosen] = choice.selectedOptions;
+  const { en = chosen.textContent, fr = en } = chosen.dataset;
+  Object.assign(leftHead.dataset, { en, fr });
+  leftHead.textContent = chosen.textContent;
+}
 
 const gridOf = new Map([...rows].map(([name, row]) => [name, JSON.parse(row.querySelector("[data-stops]")?.dataset.stops ?? "null")]));
 const stopsOf = new Map(gridOf);

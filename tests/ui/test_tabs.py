@@ -194,7 +194,7 @@ def test_sliders_change_the_verdict_the_reasons_and_what_would_turn_it(open_page
     headed(left, "Refused")
     expect(page.locator("#what-if-why .for-applicant")).to_contain_text("Accepted. What counted most for it")
     expect(page.locator(".slider.changed")).to_have_count(1)
-    page.get_by_role("button", name="Back to this case").click()
+    page.get_by_role("button", name="Back to the case compared with").click()
     headed(right, "Refused")
     # Of many moves the last is what is shown.
     page.evaluate(
@@ -222,6 +222,7 @@ def test_two_cases_stand_side_by_side(open_page: Visit) -> None:
     headed(page.locator("#right"), "Refused")
     page.locator("#compare-with").select_option("example-0")
     headed(page.locator("#left"), "Accepted")
+    expect(page.locator(".case.left > h2")).to_have_text(re.compile("^Safe"))
     headed(page.locator("#right"), "Refused")
     # What differs is marked; each case's own value is a stop of the slider, and any other can be typed.
     assert page.locator(".slider.changed").count() > 3

@@ -58,7 +58,7 @@ def model_html(bundle: Bundle, order: Sequence[str]) -> str:
     """The tab; `order` names the features, the most important first."""
     labels = Labels.of(bundle)
     sections = (
-        _sheet(_PARITY_REPORT, _parity_report(bundle.read_json(PARITY_FILE))),
+        _sheet(_PARITY_REPORT, _parity_report(bundle.read_json(PARITY_FILE), bundle.task)),
         _sheet(_EVALUATION, _evaluation(bundle)),
         studio_html(bundle),
         _sheet(_SCHEMA, _schema(bundle, labels, order)),
@@ -72,14 +72,14 @@ def _sheet(heading: Text, content: str) -> str:
     return f'<section class="sheet">{tag("h2", heading)}{content}</section>'
 
 
-def _parity_report(report: Mapping[str, Any]) -> str:
+def _parity_report(report: Mapping[str, Any], task: str) -> str:
     rows = "".join(
         f"<tr>{tag('th', words, scope='row')}{tag('td', Text.figures(f'{count:,}'))}"
         f"{tag('td', Text.figures(f'{differ:,}'))}</tr>"
         for words, count, differ in kinds_of(report)
     )
     said = tag("p", _EQUAL if report["exact"] else _CLOSE, class_="seal")
-    return f"{said}{tag('p', parity_sentence(report))}{table(_PARITY_REPORT, _KINDS, rows)}"
+    return f"{said}{tag('p', parity_sentence(report, task))}{table(_PARITY_REPORT, _KINDS, rows)}"
 
 
 def _evaluation(bundle: Bundle) -> str:

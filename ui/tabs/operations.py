@@ -122,7 +122,7 @@ class Operations:
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
         self._alerts = Alerts({f.name: self._labels.label(f) for f in bundle.schema.features})
         self._bands = bands_of(bundle)
-        self._parity = parity_sentence(bundle.read_json(PARITY_FILE))
+        self._parity = parity_sentence(bundle.read_json(PARITY_FILE), bundle.task)
         self._looks: deque[MetricsSample] = deque(maxlen=_KEPT)
         self._looking = asyncio.Lock()
         log = service.log

@@ -83,6 +83,8 @@ class Why:
         bundle = model.bundle
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
         self._binary = bundle.task == "binary"
+        # Where nothing is refused, what raises the answer is no bad news.
+        self._judges = self._binary and self._words.refuses
         self._decided, self._because = decided(bundle, self._words), because(bundle)
 
     def reasons(self, row: Row) -> str:
@@ -131,7 +133,7 @@ class Why:
         ]
         return (
             f"{tag('h2', _HEADING[self._binary])}{self._sentence(shown, answer)}"
-            f'<ol class="waterfall">{"".join(rows)}</ol>'
+            f'<ol class="waterfall{" plain" * (not self._judges)}">{"".join(rows)}</ol>'
             f"{tag('p', _UNIT[self._binary], class_='note')}"
         )
 

@@ -3,20 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ui.words.text import NBSP, Text
+from ui.words.text import NBSP, Text, joined
 
 _EXACT = Text(
-    "{rows} {rows:row|rows} compared with the trained model, {differ} {differ:bit|bits} different, {flipped} "
-    "{flipped:decision|decisions} changed.",
+    "{rows} {rows:row|rows} compared with the trained model, {differ} {differ:bit|bits} different",
     "{rows} {rows:ligne comparée|lignes comparées} au modèle entraîné, {differ} {differ:bit différent|bits "
-    "différents}, {flipped} {flipped:décision changée|décisions changées}.",
+    "différents}",
 )
 _BOUNDED = Text(
-    "{rows} {rows:row|rows} compared with the trained model: the largest difference of a score is {largest}, "
-    "{flipped} {flipped:decision|decisions} changed.",
+    "{rows} {rows:row|rows} compared with the trained model: the largest difference of a score is {largest}",
     f"{{rows}} {{rows:ligne comparée|lignes comparées}} au modèle entraîné{NBSP}: la plus grande différence "
-    "d'un score est {largest}, {flipped} {flipped:décision changée|décisions changées}.",
+    "d'un score est {largest}",
 )
+_FLIPPED = Text(
+    "{flipped} {flipped:decision|decisions} changed",
+    "{flipped} {flipped:décision changée|décisions changées}",
+)
+_END = Text.same(".")
 #: The kinds of rows of `parity.json`.
 KINDS = {
     "ordinary": Text("ordinary rows", "lignes ordinaires"),
@@ -30,17 +33,19 @@ KINDS = {
 }
 
 
-def parity_sentence(report: Mapping[str, Any]) -> Text:
-    """The whole parity report in one sentence."""
+def parity_sentence(report: Mapping[str, Any], task: str) -> Text:
+    """The whole parity report of a bundle's task in one sentence; who predicts values decides nothing."""
     total = report["total"]
     counts = {
         "rows": Text.figures(f"{total['rows']:,}"),
         "differ": Text.figures(f"{total['margin_bits_differ']:,}"),
-        "flipped": Text.figures(f"{total['decisions_flipped']:,}"),
+        "largest": Text.figures(f"{total['max_margin_difference']:.3g}"),
     }
-    if report["exact"]:
-        return _EXACT.put(**counts)
-    return _BOUNDED.put(largest=Text.figures(f"{total['max_margin_difference']:.3g}"), **counts)
+    said = (_EXACT if report["exact"] else _BOUNDED).put(**counts)
+    if task != "regression":
+        flipped = _FLIPPED.put(flipped=Text.figures(f"{total['decisions_flipped']:,}"))
+        said = joined([said, flipped], ", ")
+    return joined([said, _END], "")
 
 
 def kinds_of(report: Mapping[str, Any]) -> list[tuple[Text, int, int]]:
