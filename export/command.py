@@ -34,7 +34,7 @@ from export.reading.table import read_table
 from export.reading.usual import with_limits
 from export.request import ExportRequest
 from export.verify import ORDINARY_ROWS
-from server.errors import listed
+from server.errors import listed, number_of
 from server.model.bounds import Bounds
 from server.model.bundle import (
     CARD_FILE,
@@ -353,7 +353,7 @@ def _say_faults(data: Data, schema: Schema) -> None:
     if faults:
         more = f"; and {len(faults) - MAX_NAMED} more" if len(faults) > MAX_NAMED else ""
         _say(
-            f"Not acceptable in {data.path}, and counted as missing: {len(faults)} values: "
+            f"Not acceptable in {data.path}, and counted as missing: {number_of(len(faults), 'value')}: "
             f"{'; '.join(faults[:MAX_NAMED])}{more}."
         )
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from server.batch.csv_block import csv_table
 from server.batch.formats import FileFormat, TextFile, format_named, pieces
-from server.errors import BatchRefused
+from server.errors import BatchRefused, number_of
 from server.tables.cells import CellRules
 from server.tables.csv_dialect import Options, read_head
 from server.tables.encodings import UTF8, encoding_of
@@ -60,8 +60,8 @@ def read_csv_file(
         lines = ", ".join(map(str, ragged))
         more = "…" if len(block.ragged) > _MAX_NAMED else ""
         notes.append(
-            f"Left out {len(block.ragged)} records of {where} that have other than {width} cells, "
-            f"in line {lines}{more}."
+            f"Left out {number_of(len(block.ragged), 'record')} of {where} "
+            f"with other than {width} cells, in line {lines}{more}."
         )
         table = table.filter(~pl.Series(np.isin(np.arange(table.height), block.ragged)))
     return CsvFile(table, head.dialect.rules, tuple(notes), ragged)

@@ -162,7 +162,7 @@ def test_thousands_and_decimal_commas_are_read(tmp_path: Path) -> None:
 def test_ragged_records_are_left_out_and_said(tmp_path: Path) -> None:
     path = written(tmp_path / "t.csv", "amount,city\n1,Lyon\n2,Oslo,x\n3,Oslo\n")
     assert matrix_of(AMOUNT_CITY, path) == [[1.0, 0.0], [3.0, 1.0]]
-    assert "Left out 1 records" in read_table(path).notes[0]
+    assert "Left out 1 record of" in read_table(path).notes[0]
 
 
 def test_single_bad_values_are_named_and_count_as_missing(tmp_path: Path) -> None:

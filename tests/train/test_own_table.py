@@ -204,7 +204,7 @@ def test_what_the_reader_left_out_is_said(asked: Asked, tmp_path: Path) -> None:
     (tmp_path / "loans.csv").write_text("\n".join(lines))
     table = load_table(replace(asked, path=tmp_path / "loans.csv"))
     assert len(table.rows) == ROWS - 1
-    assert "Left out 1 records" in table.notes[0]
+    assert "Left out 1 record of" in table.notes[0]
 
 
 def test_a_workbook_that_is_none_is_one_sentence(asked: Asked, tmp_path: Path) -> None:
