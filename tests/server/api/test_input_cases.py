@@ -140,12 +140,12 @@ def test_in_a_file(three: Path, tmp_path: Path) -> None:
     lines = [line for name in names for line in (GOOD, CASES[name][0])]
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     files = (str(tmp_path / "rows.jsonl"), str(tmp_path / "out.jsonl"), "--model", str(three))
-    problem = run("-m", "server.batch", *files)
+    problem = run("-m", "server.batch", "--nice", "0", *files)
     assert problem.returncode == 1
     assert "Traceback" not in problem.stderr
     assert "line 2" in problem.stderr
     assert not (tmp_path / "out.jsonl").exists()
-    assert run("-m", "server.batch", *files, "--on-bad-row", "skip").returncode == 0
+    assert run("-m", "server.batch", "--nice", "0", *files, "--on-bad-row", "skip").returncode == 0
     with (tmp_path / "out.jsonl.bad.csv").open() as file:
         named = {int(row["line"]) for row in csv.DictReader(file)}
     assert named == {2 * place + 2 for place in range(len(names))}

@@ -68,7 +68,7 @@ def expected(three: Path) -> list[float]:
 
 
 def score(source: Path, target: Path, three: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    return run("-m", "server.batch", str(source), str(target), "--model", str(three), *options)
+    return run("-m", "server.batch", "--nice", "0", str(source), str(target), "--model", str(three), *options)
 
 
 def job(source: Path, target: Path, three: Path, on_bad_row: Any = "fail", threads: int = 2) -> Any:
@@ -298,7 +298,9 @@ def test_killed_command_leaves_no_output_and_the_next_one_is_complete(three: Pat
     source, out = tmp_path / "in.csv", tmp_path / "out.csv"
     header, _, records = table(ROWS).partition("\n")
     source.write_text(header + "\n" + records * 1500)
-    command = python("-m", "server.batch", str(source), str(out), "--model", str(three), "--threads", "1")
+    command = python(
+        "-m", "server.batch", "--nice", "0", str(source), str(out), "--model", str(three), "--threads", "1"
+    )
     folder = tmp_path / ".out.csv.parts"
     for _ in range(5):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)

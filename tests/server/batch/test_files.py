@@ -378,7 +378,7 @@ def test_digits_stay_as_they_are(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_standard_input_and_output(three: Path, tmp_path: Path) -> None:
-    command = python("-m", "server.batch", "-", "-", "--model", str(three))
+    command = python("-m", "server.batch", "--nice", "0", "-", "-", "--model", str(three))
     text = b"income;contract;owner\n5,5;none;1\n"
     done = subprocess.run(command, input=gzip.compress(text), capture_output=True, cwd=Path.cwd())
     assert done.returncode == 0
@@ -527,6 +527,8 @@ def test_every_case_of_a_command_is_a_sentence(three: Path, tmp_path: Path) -> N
         done = run(
             "-m",
             "server.batch",
+            "--nice",
+            "0",
             str(tmp_path / "in.csv"),
             str(tmp_path / "o.csv"),
             "--model",

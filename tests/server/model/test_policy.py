@@ -215,7 +215,7 @@ def test_every_route_and_file_says_what_predict_says(policed: Path, subject: Sub
 
     source, scored = tmp_path / "rows.jsonl", tmp_path / "scored.jsonl"
     source.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in ROWS))
-    done = run("-m", "server.batch", "--model", str(policed), str(source), str(scored))
+    done = run("-m", "server.batch", "--nice", "0", "--model", str(policed), str(source), str(scored))
     assert done.returncode == 0, done.stderr
     lines = [orjson.loads(line) for line in scored.read_bytes().splitlines()]
     assert [line["decision"] for line in lines] == decisions
