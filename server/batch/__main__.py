@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--nice",
         type=_whole(0, 19),
-        default=19,
+        default=10,
         metavar="N",
         help="how far behind others of this machine the command stands; 0: as it was started [%(default)s]",
     )

@@ -75,7 +75,7 @@ def job(source: Path, target: Path, three: Path, on_bad_row: Any = "fail", threa
     return BatchJob(source, target, Bundle.load(three), on_bad_row, threads, LENIENT).run(lambda *_: None)
 
 
-@pytest.mark.parametrize(("options", "expected_nice"), [((), 19), (("--nice", "0"), 0)])
+@pytest.mark.parametrize(("options", "expected_nice"), [((), 10), (("--nice", "0"), 0)])
 def test_it_stands_behind_others_of_the_machine(
     options: tuple[str, ...], expected_nice: int, three: Path, tmp_path: Path
 ) -> None:
