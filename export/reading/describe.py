@@ -5,30 +5,42 @@ thresholds fill the rest. What was read off data or a model stands in `inferred`
 it guides a form and binds no request.
 """
 
-import math
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import orjson
 
 from export.errors import ExportRefused
 from export.forest.evidence import underscored
+from export.reading.forms import NUMBER, TEXT, TEXTS, TRUTH, EntryMember, choice, fits
 from server.errors import listed
 from server.log.mask import RULES
 from server.model.schema import Feature, Inferred, Kind
 
 _KINDS = get_args(Kind)
-_ACTIONABLE = ("no", "yes", "up", "down")
-_LANGUAGE = re.compile(r"[a-z]{2}(-[A-Za-z]+)?")
-_UNKNOWN = ("refuse", "missing", "infrequent")
 _LISTS = ("categories", "category_labels")
 #: Null takes these away; of other members it says nothing.
 _MAY_BE_NONE = {"minimum", "maximum", "default"}
+#: A reason by when it is given: a known value raises the output or lowers it, or a missing one raises it.
+_WAYS = ("up", "down", "missing")
+_SAID = {
+    "type": "object",
+    "properties": {
+        "code": TEXT,
+        "text": {
+            "type": "object",
+            "propertyNames": {"type": "string", "pattern": "^[a-z]{2}(-[A-Za-z]+)?$"},
+            "additionalProperties": TEXT,
+            "minProperties": 1,
+        },
+    },
+    "required": ["text"],
+    "additionalProperties": False,
+}
 
 
 def template(features: Sequence[Feature]) -> bytes:
@@ -118,8 +130,8 @@ def entry(item: Any) -> dict[str, Any]:
     check_members(item, MEMBERS, of)
     for key, value in item.items():
         member = MEMBERS[key]
-        if value is not None and not member.fits(value):
-            raise ExportRefused(f"expected {member.wanted} as {key} of {of}, got {_shown(value)}")
+        if value is not None and not fits(value, member.form):
+            raise ExportRefused(f"expected {member.wanted} as {key} of {of}, got {repr(value)[:60]}")
     written = {key: value for key, value in item.items() if value is not None or key in _MAY_BE_NONE}
     if written.get("inferred") is True:  # as schemas of version 0.1 mark a range
         seen = {key: written.pop(key) for key in ("minimum", "maximum") if key in written}
@@ -150,138 +162,43 @@ def _check_together(written: Mapping[str, Any], of: str) -> None:
         raise ExportRefused(f"expected {len(categories)} category_labels of {of}, got {len(labels)}")
 
 
-def is_text(value: Any) -> bool:
-    """Whether a value is a text."""
-    return isinstance(value, str)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number, and no boolean."""
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _seen(value: Any) -> bool:
-    if type(value) is bool:
-        return True
-    checks: dict[str, Callable[[Any], bool]] = {"kind": _kind, "minimum": is_number, "maximum": is_number}
-    return isinstance(value, dict) and all(key in checks and checks[key](v) for key, v in value.items())
-
-
-def _truth(value: Any) -> bool:
-    return type(value) is bool
-
-
-def _kind(value: Any) -> bool:
-    return value in _KINDS
-
-
-class EntryMember(NamedTuple):
-    """What a member wants, in words; whether a value is that; and the same as JSON Schema."""
-
-    wanted: str
-    fits: Callable[[Any], bool]
-    form: Mapping[str, Any]
-
-
-TEXT, TRUTH, NUMBER = {"type": "string"}, {"type": "boolean"}, {"type": "number"}
-_SAID = {
-    "type": "object",
-    "properties": {"code": TEXT, "text": {"type": "object", "additionalProperties": TEXT}},
-    "required": ["text"],
-    "additionalProperties": False,
-}
-
-
-#: When a reason is given: a known value raises the output or lowers it, or a missing one raises it.
-_WAYS = ("up", "down", "missing")
-
-
-def _reason(value: Any) -> bool:
-    """Texts by direction, each with a code: `{up: {code: B3, text: {en: "…"}}}`."""
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and set(value) <= set(_WAYS)
-        and all(
-            isinstance(said, dict)
-            and "text" in said
-            and set(said) <= {"code", "text"}
-            and is_text(said.get("code", ""))
-            and isinstance(said["text"], dict)
-            and bool(said["text"])
-            and all(is_text(language) and _LANGUAGE.fullmatch(language) for language in said["text"])
-            and all(map(is_text, said["text"].values()))
-            for said in value.values()
-        )
-    )
-
-
-def _choice(*words: str) -> dict[str, Any]:
-    return {"enum": list(words)}
-
-
 #: The members of a feature.
 MEMBERS: dict[str, EntryMember] = {
-    "name": EntryMember("a text", is_text, TEXT),
-    "kind": EntryMember(f"one of {', '.join(_KINDS)}", _kind, _choice(*_KINDS)),
-    "label": EntryMember("a text", is_text, TEXT),
-    "help": EntryMember("a text", is_text, TEXT),
-    "unit": EntryMember("a text", is_text, TEXT),
-    "group": EntryMember("a text", is_text, TEXT),
-    "minimum": EntryMember("a finite number", is_number, NUMBER),
-    "maximum": EntryMember("a finite number", is_number, NUMBER),
-    "categories": EntryMember(
-        "a list of texts in the order of their codes", _texts, {"type": "array", "items": TEXT}
-    ),
-    "category_labels": EntryMember(
-        "a list of texts, one a category", _texts, {"type": "array", "items": TEXT}
-    ),
-    "default": EntryMember(
-        "a number, or a category's text",
-        lambda value: is_number(value) or is_text(value),
-        {"type": ["number", "string"]},
-    ),
-    "nullable": EntryMember("true or false", _truth, TRUTH),
+    "name": EntryMember("a text", TEXT),
+    "kind": EntryMember(f"one of {', '.join(_KINDS)}", choice(*_KINDS)),
+    "label": EntryMember("a text", TEXT),
+    "help": EntryMember("a text", TEXT),
+    "unit": EntryMember("a text", TEXT),
+    "group": EntryMember("a text", TEXT),
+    "minimum": EntryMember("a finite number", NUMBER),
+    "maximum": EntryMember("a finite number", NUMBER),
+    "categories": EntryMember("a list of texts in the order of their codes", TEXTS),
+    "category_labels": EntryMember("a list of texts, one a category", TEXTS),
+    "default": EntryMember("a number, or a category's text", {"type": ["number", "string"]}),
+    "nullable": EntryMember("true or false", TRUTH),
     "unknown": EntryMember(
         "one of refuse, missing, infrequent: what a text that is no category means",
-        lambda value: value in _UNKNOWN,
-        _choice(*_UNKNOWN),
+        choice("refuse", "missing", "infrequent"),
     ),
     "inferred": EntryMember(
         "an object of kind, minimum and maximum",
-        _seen,
         {
             "type": ["object", "boolean"],
-            "properties": {"kind": _choice(*_KINDS), "minimum": NUMBER, "maximum": NUMBER},
+            "properties": {"kind": choice(*_KINDS), "minimum": NUMBER, "maximum": NUMBER},
             "additionalProperties": False,
         },
     ),
-    "protected": EntryMember(
-        "true or false: a characteristic that a decision may not rest on", _truth, TRUTH
-    ),
+    "protected": EntryMember("true or false: a characteristic that a decision may not rest on", TRUTH),
     "actionable": EntryMember(
-        "one of no, yes, up, down: what an applicant can change",
-        lambda v: v in _ACTIONABLE,
-        _choice(*_ACTIONABLE),
+        "one of no, yes, up, down: what an applicant can change", choice("no", "yes", "up", "down")
     ),
-    "monotone": EntryMember(
-        "one of up, down: how the output must follow the value",
-        lambda v: v in ("up", "down"),
-        _choice("up", "down"),
-    ),
+    "monotone": EntryMember("one of up, down: how the output must follow the value", choice("up", "down")),
     "missing": EntryMember(
-        "one of highest, lowest: what a missing value gives, of all values",
-        lambda v: v in ("highest", "lowest"),
-        _choice("highest", "lowest"),
+        "one of highest, lowest: what a missing value gives, of all values", choice("highest", "lowest")
     ),
-    "personal": EntryMember(f"one of {', '.join(RULES)}", lambda value: value in RULES, _choice(*RULES)),
+    "personal": EntryMember(f"one of {', '.join(RULES)}", choice(*RULES)),
     "reason": EntryMember(
         "an object of up, down and missing, each with a code and texts by language",
-        _reason,
         {
             "type": "object",
             "properties": dict.fromkeys(_WAYS, _SAID),
@@ -293,10 +210,6 @@ MEMBERS: dict[str, EntryMember] = {
 #: What a description says of a feature that the bundle keeps beside the features.
 BESIDE = ("reason",)
 assert set(MEMBERS) == {field.name for field in fields(Feature)} | set(BESIDE)
-
-
-def _shown(value: Any) -> str:
-    return repr(value)[:60]
 
 
 def apply_entries(

@@ -6,9 +6,8 @@ somebody wrote binds requests; what was read off the model or its data stands un
 """
 
 import json
-import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -16,174 +15,79 @@ from typing import Any
 import msgspec
 
 from export.errors import ExportRefused
-from export.reading.describe import (
-    MEMBERS,
-    TEXT,
-    TRUTH,
-    EntryMember,
-    check_members,
-    finder,
-    is_number,
-    is_text,
-)
+from export.reading.describe import MEMBERS, check_members, finder
+from export.reading.forms import TEXT, TEXTS, TRUTH, EntryMember, fits
+from export.reading.label import LABEL
 from server.cli import as_typed
 from server.errors import UnacceptableRow, listed
 from server.model.bundle import Decision
 from server.model.policy import Policy
 from server.model.schema import Feature, Schema
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WORDING = ("title", "probability", "case", "missed", "false_alarm", "below", "otherwise")
-_COSTS = ("false_negative", "false_positive")
-_EXAMPLE = ("name", "title", "row")
+_COSTS = {key: {"type": "number", "exclusiveMinimum": 0} for key in ("false_negative", "false_positive")}
 #: What may be said of a field that is asked for and never scored.
 _CONTEXT = ("name", "kind", "label", "help", "unit", "categories", "category_labels", "personal")
+_EXAMPLE = {"name": TEXT, "title": TEXT, "row": {"type": "object"}}
+_LABEL = {"type": "string", "pattern": f"^{LABEL.pattern}$"}
+_NAMES = {
+    "type": "array",
+    "items": {**TEXT, "minLength": 1},
+    "minItems": 2,
+    "uniqueItems": True,
+}
 
 
-def _is_words(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        (key in _WORDING and is_text(v)) or (key == "refuses" and type(v) is bool) for key, v in value.items()
-    )
+def _object(properties: Mapping[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
+    """An object of these members and no other."""
+    form = {"type": "object", "properties": dict(properties), "additionalProperties": False}
+    return {**form, "required": list(required)} if required else form
 
 
-def _is_costs(value: Any) -> bool:
-    if not isinstance(value, dict) or set(value) != set(_COSTS):
-        return False
-    return all(is_number(cost) and cost > 0 for cost in value.values())
-
-
-def _is_name(value: Any) -> bool:
-    return is_text(value) and _NAME.fullmatch(value) is not None
-
-
-def _is_examples(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(e, dict) and set(e) == set(_EXAMPLE) and is_text(e["name"]) and is_text(e["title"])
-        and isinstance(e["row"], dict)
-        for e in value
-    )  # fmt: skip
-
-
-def _is_names(count: int) -> Callable[[Any], bool]:
-    def check(value: Any) -> bool:
-        names = isinstance(value, list) and all(is_text(item) and item for item in value)
-        return names and len(value) >= count and len(set(value)) == len(value)
-
-    return check
-
-
-def _is_context(value: Any) -> bool:
-    if not isinstance(value, list):
-        return False
-    for field in value:
-        if not isinstance(field, dict) or not set(field) <= set(_CONTEXT) or "name" not in field:
-            return False
-        if not all(MEMBERS[key].fits(said) for key, said in field.items()):
-            return False
-    return len({field["name"] for field in value}) == len(value)
-
-
-def _is_policy(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-_NAMES = {"type": "array", "items": TEXT, "minItems": 2, "uniqueItems": True}
-_COST = {"type": "number", "exclusiveMinimum": 0}
 #: The members of the document.
 DOCUMENT: dict[str, EntryMember] = {
     "name": EntryMember(
-        "letters, digits, '.', '_' and '-': what answers, log and metrics call the model",
-        _is_name,
-        {"type": "string", "pattern": f"^{_NAME.pattern}$"},
+        "letters, digits, '.', '_' and '-': what answers, log and metrics call the model", _LABEL
     ),
-    "version": EntryMember(
-        'the same, in quotes, such as "2"', _is_name, {"type": "string", "pattern": f"^{_NAME.pattern}$"}
-    ),
-    "classes": EntryMember(
-        "two or more different texts, in the order of the model's classes", _is_names(2), _NAMES
-    ),
+    "version": EntryMember('the same, in quotes, such as "2"', _LABEL),
+    "classes": EntryMember("two or more different texts, in the order of the model's classes", _NAMES),
     "decisions": EntryMember(
-        "two different texts: below the threshold, and from it on",
-        lambda v: _is_names(2)(v) and len(v) == 2,
-        {**_NAMES, "maxItems": 2},
+        "two different texts: below the threshold, and from it on", {**_NAMES, "maxItems": 2}
     ),
-    "threshold": EntryMember(
-        "a probability between 0 and 1",
-        lambda v: is_number(v) and 0 <= v <= 1,
-        {"type": "number", "minimum": 0, "maximum": 1},
-    ),
+    "threshold": EntryMember("a probability between 0 and 1", {"type": "number", "minimum": 0, "maximum": 1}),
     "costs": EntryMember(
         "positive numbers as false_negative and false_positive, instead of a threshold",
-        _is_costs,
-        {
-            "type": "object",
-            "properties": dict.fromkeys(_COSTS, _COST),
-            "required": list(_COSTS),
-            "additionalProperties": False,
-        },
+        _object(_COSTS, list(_COSTS)),
     ),
     "policy": EntryMember(
         "an object of bands, needed, checks and unusual: what is decided beside the threshold",
-        _is_policy,
         {"$ref": "#/$defs/Policy"},
     ),
     "wording": EntryMember(
         f"texts as {', '.join(_WORDING)}, and true or false as refuses",
-        _is_words,
-        {
-            "type": "object",
-            "properties": {**dict.fromkeys(_WORDING, TEXT), "refuses": TRUTH},
-            "additionalProperties": False,
-        },
+        _object({**dict.fromkeys(_WORDING, TEXT), "refuses": TRUTH}),
     ),
-    "translations": EntryMember(
-        "an object of words by language, as docs/page.md has it",
-        lambda v: isinstance(v, dict),
-        {"type": "object"},
-    ),
+    "translations": EntryMember("an object of words by language, as docs/page.md has it", {"type": "object"}),
     "examples": EntryMember(
         "a list of objects of name, title and row",
-        _is_examples,
         {
             "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"name": TEXT, "title": TEXT, "row": {"type": "object"}},
-                "required": list(_EXAMPLE),
-                "additionalProperties": False,
-            },
+            "items": _object(
+                {"name": TEXT, "title": TEXT, "row": {"type": "object"}}, ["name", "title", "row"]
+            ),
         },
     ),
     "context": EntryMember(
         f"a list of objects of {', '.join(_CONTEXT)}: asked for, never scored",
-        _is_context,
-        {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {key: MEMBERS[key].form for key in _CONTEXT},
-                "required": ["name"],
-                "additionalProperties": False,
-            },
-        },
+        {"type": "array", "items": _object({key: MEMBERS[key].form for key in _CONTEXT}, ["name"])},
     ),
     "groups": EntryMember(
         "a list of the features or context fields whose groups are watched for fairness",
-        lambda v: isinstance(v, list) and all(map(is_text, v)) and len(set(v)) == len(v),
-        {"type": "array", "items": TEXT, "uniqueItems": True},
+        {**TEXTS, "uniqueItems": True},
     ),
     "features": EntryMember(
         "a list of the features described",
-        lambda v: isinstance(v, list),
-        {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {key: dict(member.form) for key, member in MEMBERS.items()},
-                "required": ["name"],
-                "additionalProperties": False,
-            },
-        },
+        {"type": "array", "items": _object({key: member.form for key, member in MEMBERS.items()}, ["name"])},
     ),
 }
 #: What a policy may look like: of a member of many parts one sentence is too little to write it by hand.
@@ -221,10 +125,11 @@ def check_document(document: Mapping[str, Any]) -> None:
     """Raise `ExportRefused` for a member of the document that is unknown or of another type."""
     check_members(document, DOCUMENT, "the description")
     for key, value in document.items():
-        member = DOCUMENT[key]
-        if value is not None and not member.fits(value):
+        # Features are judged one by one, each by its name.
+        form = {"type": "array"} if key == "features" else DOCUMENT[key].form
+        if value is not None and not fits(value, form):
             raise ExportRefused(
-                f"expected {member.wanted} as {key} of the description, got {repr(value)[:60]}"
+                f"expected {DOCUMENT[key].wanted} as {key} of the description, got {repr(value)[:60]}"
             )
     if document.get("threshold") is not None and document.get("costs") is not None:
         raise ExportRefused(
@@ -235,6 +140,8 @@ def check_document(document: Mapping[str, Any]) -> None:
 def check_names(document: Mapping[str, Any], schema: Schema) -> None:
     """Raise `ExportRefused` for a context field that is a feature, or a group that is neither."""
     context = [field["name"] for field in document.get("context") or ()]
+    if len(set(context)) != len(context):
+        raise ExportRefused("expected each context field once, got one twice: take the second out")
     if both := set(context) & set(schema.names):
         raise ExportRefused(
             f"expected context fields that are no features, got {min(both)}, which is one: ask for it as a "

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import ExportRefused
-from export.reading.describe import is_number
+from export.reading.forms import is_number
 from server.errors import listed
 from server.model.schema import Feature, Matrix
 
