@@ -35,39 +35,6 @@ MIN_GOLDEN_ROWS = 200
 _MADE_GOLDEN_ROWS = 240
 
 
-def assemble(
-    out: Path,
-    *,
-    model_text: str,
-    schema: Schema,
-    name: str,
-    version: str,
-    decision: Decision,
-    golden: list[dict[str, Any]],
-    manifest: Mapping[str, Any] | None = None,
-    files: Mapping[str, bytes] | None = None,
-) -> Bundle:
-    """Convert a LightGBM model, prove it equal and write its bundle.
-
-    `golden` are at least 200 rows as a client would send them; `manifest` and
-    `files` are further members and files of the bundle. Raises `ExportRefused`
-    when the model cannot be converted exactly; nothing is written then.
-    """
-    from export.lightgbm.model import convert_lightgbm  # other families do without LightGBM
-
-    return write_conversion(
-        out,
-        convert_lightgbm(model_text),
-        schema=schema,
-        name=name,
-        version=version,
-        decision=decision,
-        golden=golden,
-        manifest=manifest,
-        files=files,
-    )
-
-
 def write_conversion(
     out: Path,
     conversion: Conversion,

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from export.assemble import assemble
+from export.assemble import write_conversion
+from export.lightgbm.model import convert_lightgbm
 from server.model.bundle import CARD_FILE, REFERENCE_FILE, Bundle
 from train.card import model_card
 from train.examples import find_examples
@@ -116,9 +117,9 @@ def _assemble(recipe: Recipe, done: Study, made_from: dict[str, Any]) -> Bundle:
         CARD_FILE: model_card(done.figures, made_from, chosen, decides).encode(),
     }
     with writable(recipe.out):
-        return assemble(
+        return write_conversion(
             recipe.out,
-            model_text=model_text(model.booster),
+            convert_lightgbm(model_text(model.booster)),
             schema=DESCRIBED,
             name=recipe.name,
             version=recipe.version,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import orjson
 
-from export.assemble import assemble
+from export.assemble import write_conversion
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.harness.instances import wait_until
@@ -314,12 +314,14 @@ def another(scene: Scene) -> Bundle:
     """A model of the same features and name with half of the trees."""
     import lightgbm
 
+    from export.lightgbm.model import convert_lightgbm
+
     bundle = scene.bundle
     booster = lightgbm.Booster(model_file=str(bundle.directory / bundle.manifest["source"]["file"]))
     half = booster.model_to_string(num_iteration=max(1, booster.num_trees() // 2))
-    return assemble(
+    return write_conversion(
         scene.new_folder() / "other",
-        model_text=half,
+        convert_lightgbm(half),
         schema=bundle.schema,
         name=bundle.name,
         version=f"{bundle.version}-half",

@@ -81,7 +81,8 @@ def loan_bundle(out: Path) -> Bundle:
     """A bundle with every kind of field: a long delay means refusal, an unknown one too."""
     import lightgbm
 
-    from export.assemble import assemble
+    from export.assemble import write_conversion
+    from export.lightgbm.model import convert_lightgbm
 
     rows = sample_rows(LOAN, 2000)
     matrix = np.array([np.frombuffer(LOAN.encode(row)) for row in rows])
@@ -92,9 +93,9 @@ def loan_bundle(out: Path) -> Bundle:
     nearest = rows[int(np.argmin(np.where(probabilities < 0.3, 0.3 - probabilities, 1)))]
     titled = {"safe": SAFE, "borderline": nearest, "risky": RISKY}
     examples = [{"name": n, "title": f"A {n} applicant", "row": row} for n, row in titled.items()]
-    return assemble(
+    return write_conversion(
         out,
-        model_text=text,
+        convert_lightgbm(text),
         schema=LOAN,
         name="loan",
         version="7",

@@ -34,14 +34,15 @@ def compared_rows(folder: Path) -> str:
 
 def three_feature_bundle(out: Path, version: str = "1", trees: int = 20) -> Bundle:
     """A bundle of a booster with a number, a category and a flag, and decisions of its own."""
-    from export.assemble import assemble  # which loads LightGBM: most tests need neither
+    from export.assemble import write_conversion  # which loads LightGBM: most tests need neither
+    from export.lightgbm.model import convert_lightgbm
 
     rows = sample_rows(THREE_FEATURES, 2000)
     matrix = np.array([np.frombuffer(THREE_FEATURES.encode(row)) for row in rows])
     target = np.nan_to_num(matrix[:, 0] / 1e6 + matrix[:, 1] / 4 - matrix[:, 2] / 3) > 0.5
-    return assemble(
+    return write_conversion(
         out,
-        model_text=train(matrix, target, THREE_FEATURES, trees),
+        convert_lightgbm(train(matrix, target, THREE_FEATURES, trees)),
         schema=THREE_FEATURES,
         name="three",
         version=version,
@@ -52,15 +53,16 @@ def three_feature_bundle(out: Path, version: str = "1", trees: int = 20) -> Bund
 
 def other_schema_bundle(out: Path, version: str = "2") -> Bundle:
     """A bundle of the same name with one feature that rows of `THREE_FEATURES` lack, and must have."""
-    from export.assemble import assemble
+    from export.assemble import write_conversion
+    from export.lightgbm.model import convert_lightgbm
 
     schema = Schema([THREE_FEATURES["income"], Feature("debt", minimum=0, maximum=1e6, nullable=False)])
     rows = sample_rows(schema, 500)
     matrix = np.array([np.frombuffer(schema.encode(row)) for row in rows])
     text = train(matrix, matrix[:, 0] > matrix[:, 1], schema, 5)
-    return assemble(
+    return write_conversion(
         out,
-        model_text=text,
+        convert_lightgbm(text),
         schema=schema,
         name="three",
         version=version,
@@ -114,7 +116,8 @@ def wide_schema(width: int) -> Schema:
 
 def wide_bundle(out: Path, width: int = 600, trees: int = 50) -> Bundle:
     """A bundle of `width` numbers, most of them missing in its golden rows."""
-    from export.assemble import assemble
+    from export.assemble import write_conversion
+    from export.lightgbm.model import convert_lightgbm
 
     random = np.random.default_rng(width)
     schema = wide_schema(width)
@@ -122,9 +125,9 @@ def wide_bundle(out: Path, width: int = 600, trees: int = 50) -> Bundle:
     target = matrix[:, :12].sum(axis=1) > 0
     sent = random.integers(0, 12, size=(200, 11))
     golden = [{f"x{i}": float(random.normal()) for i in row} for row in sent]
-    return assemble(
+    return write_conversion(
         out,
-        model_text=train(matrix, target, schema, trees),
+        convert_lightgbm(train(matrix, target, schema, trees)),
         schema=schema,
         name=f"wide{width}",
         version="1",

@@ -26,7 +26,8 @@ def monitored_bundle(
     out: Path, version: str = "1", trees: int = 20, schema: Schema = THREE_FEATURES
 ) -> Bundle:
     """The three-feature bundle with a reference of 4,000 rows of `sample_rows`."""
-    from export.assemble import assemble
+    from export.assemble import write_conversion
+    from export.lightgbm.model import convert_lightgbm
 
     rows = sample_rows(THREE_FEATURES, 4000, seed=7)
     matrix = np.array([np.frombuffer(THREE_FEATURES.encode(row)) for row in rows])
@@ -34,9 +35,9 @@ def monitored_bundle(
     predictor = Predictor(plain)
     scores = np.array(predictor.outputs(predictor.margins(matrix)))
     reference = reference_of_rows(THREE_FEATURES, matrix, scores)
-    return assemble(
+    return write_conversion(
         out,
-        model_text=(plain.directory / "model.txt").read_text(encoding="utf-8"),
+        convert_lightgbm((plain.directory / "model.txt").read_text(encoding="utf-8")),
         schema=schema,
         name="three",
         version=version,
