@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from export.catboost.json_model import CatBoostModel, parse_catboost
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion, threshold_feature, two_labels, wrong_names
+from export.forest.conversion import Conversion, class_names, threshold_feature, two_labels
 from export.forest.decided import places
 from export.forest.evidence import Evidence
 from export.forest.extremes import EXTREMES_32
@@ -144,9 +144,6 @@ def convert_catboost(
             f"expected a loss whose output is known, got {model.loss}: train with one of {', '.join(_TASKS)}"
         )
     task, link = _TASKS[model.loss]
-    names = tuple(classes or model.classes) or tuple(map(str, range(model.forest.targets)))
-    if task == "multiclass" and len(names) != model.forest.targets:
-        raise wrong_names(model.forest.targets, len(names))
     source = CatBoostSource(booster, link, model.categories)
     has_classes = task in ("binary", "multiclass") and len(model.classes) > 1
     return Conversion(
@@ -159,7 +156,7 @@ def convert_catboost(
         categories=model.categories,
         file=name,
         content=content,
-        classes=names if task == "multiclass" else (),
+        classes=class_names(task, model.forest.targets, classes, model.classes),
         decisions=two_labels(task, model.classes),
         threshold=math.nextafter(model.threshold, 1.0) if has_classes and task == "binary" else None,
         decided=source.decided if has_classes else None,

@@ -99,6 +99,27 @@ class Conversion:
         return frozenset(self.forest.members()) if self.forest else frozenset()
 
 
+def by_labels(labels: tuple[str, ...]) -> dict[str, Any]:
+    """What follows for a conversion from the labels of a classifier, none of a regressor."""
+    if len(labels) == 1:
+        raise ExportRefused("expected at least two classes, got a classifier of one: fit it on rows of both")
+    return {
+        "task": "multiclass" if len(labels) > 2 else "binary" if labels else "regression",
+        "classes": labels if len(labels) > 2 else (),
+        "decisions": labels if len(labels) == 2 else None,
+    }
+
+
+def class_names(task: str, count: int, *known: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a multiclass model by the first names that are known, else their numbers."""
+    if task != "multiclass":
+        return ()
+    names = tuple(next(filter(None, known), map(str, range(count))))
+    if len(names) != count:
+        raise wrong_names(count, len(names))
+    return names
+
+
 def two_labels(task: str, labels: Sequence[str]) -> tuple[str, str] | None:
     """The decisions of a binary model by the labels of its two classes, None where those are 0 and 1."""
     if task != "binary" or len(labels) != 2 or set(labels) <= {"0", "1", "0.0", "1.0", "False", "True"}:

@@ -1,6 +1,5 @@
 """The other interpreter, asked line by line."""
 
-import base64
 import contextlib
 import os
 import subprocess
@@ -12,6 +11,7 @@ import numpy as np
 import orjson
 
 from export.errors import ExportRefused
+from export.interpreter.reader import unpacked
 from server.model.schema import Matrix
 
 _READER = Path(__file__).with_name("reader.py")
@@ -67,7 +67,8 @@ class Conversation:
 
     def scores(self, request: dict[str, Any]) -> Matrix:
         """The numbers of a reply, float64 of whatever shape."""
-        return unpacked(self.ask(request))
+        found: Matrix = unpacked(self.ask(request)).astype(np.float64)
+        return found
 
 
 def _environment() -> dict[str, str]:
@@ -80,15 +81,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """Close what it reads from, at which it ends, and wait for that."""
     with contextlib.suppress(BrokenPipeError):
         process.communicate()
-
-
-def packed(numbers: Matrix) -> dict[str, Any]:
-    """Numbers as JSON holds them, to the bit."""
-    found = np.ascontiguousarray(numbers, dtype="<f8")
-    return {"shape": found.shape, "bytes": base64.b64encode(found.tobytes()).decode()}
-
-
-def unpacked(document: dict[str, Any]) -> Matrix:
-    """The numbers of such a document."""
-    found = np.frombuffer(base64.b64decode(document["bytes"]), dtype="<f8").reshape(document["shape"])
-    return found.astype(np.float64)

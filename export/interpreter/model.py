@@ -11,14 +11,16 @@ import numpy.typing as npt
 import orjson
 
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion
+from export.forest.conversion import Conversion, by_labels
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
 from export.forest.paths import path_arrays
 from export.forest.source import JsonRows, as_sent
 from export.forest.trees import Forest
-from export.interpreter.conversation import Conversation, packed, unpacked
+from export.interpreter.conversation import Conversation
+from export.interpreter.reader import packed, unpacked
 from export.sklearn.folding import Column, folded, of_tables
+from export.sklearn.members import constant_leaves
 from export.sklearn.tables import table_of
 from export.sklearn.trees import tree_of
 from server.model.link import Margins
@@ -98,15 +100,9 @@ def convert_elsewhere(
         return booster(told["member"])
     member = told["member"]
     inner = _trees(member, told) if member["kind"] == "trees" else booster(member)
-    if inner.forest is None:
-        raise ExportRefused("expected trees at the end of the pipeline, got gblinear: save it alone")
-    if inner.forest.is_linear:
-        raise ExportRefused(
-            "expected leaves that are constants at the end of the pipeline, got linear_tree=true: save "
-            "the booster alone and prepare its columns before, or train without it"
-        )
-    is_sparse = told["sparse"] and member["kind"] == "xgboost"
-    forest = replace(inner.forest, sparse=True) if is_sparse else inner.forest
+    forest = constant_leaves(inner, "at the end of the pipeline")
+    if told["sparse"] and member["kind"] == "xgboost":
+        forest = replace(forest, sparse=True)
     used = sorted({i for block in told["blocks"] for i in block["columns"]})
     features, values = _features(told, used)
     source = InterpreterSource(conversation, features, values, told["names"])
@@ -120,14 +116,13 @@ def convert_elsewhere(
     classes = tuple(map(str, member["classes"]))
     return Conversion(
         family="scikit-learn",
-        task="multiclass" if len(classes) > 2 else "binary" if classes else "regression",
+        **by_labels(classes),
         graph=partial(build_graph, whole),
         link=inner.link,
         features=features,
         source=source,
         file="source.json",
         content=orjson.dumps({"read_by": told["version"], **told}),
-        classes=classes if len(classes) > 2 else (),
         forest=whole,
         precision=whole.precision,
         output_bound=OUTPUT_BOUND,
@@ -135,7 +130,6 @@ def convert_elsewhere(
         takes_missing=any(feature.nullable for feature in features),
         ignored=tuple(name for i, name in enumerate(told["names"]) if i not in used),
         extremes=tuple(value for value in EXTREMES_32 if abs(value) < _LARGEST),
-        decisions=(classes[0], classes[1]) if len(classes) == 2 else None,
         threshold=told["threshold"],
         decided=source.decided if classes else None,
         contributions=lambda: (

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion, two_labels, wrong_names
+from export.forest.conversion import Conversion, class_names, two_labels
 from export.forest.evidence import Evidence
 from export.forest.extremes import ZERO_BAND
 from export.forest.graph import build_graph
@@ -43,9 +43,6 @@ def convert_lightgbm(
     task, link = _task(booster)
     if booster.average > 1:
         link["divisor"] = booster.average
-    names = tuple(classes or labels) or tuple(map(str, range(booster.classes)))
-    if task == "multiclass" and len(names) != booster.classes:
-        raise wrong_names(booster.classes, len(names))
     columns = {i: values for i, values in pair(booster, evidence).items() if values}
     types = _missing_types(booster)
     texts = {i: tuple(map(str, values)) for i, values in columns.items()}
@@ -64,7 +61,7 @@ def convert_lightgbm(
         source=LightGBMSource(text, columns),
         file=SOURCE_FILE,
         content=text.encode(),
-        classes=names if task == "multiclass" else (),
+        classes=class_names(task, booster.classes, classes, labels),
         decisions=two_labels(task, labels),
         forest=booster.forest,
         contributions=lambda: (

@@ -12,19 +12,20 @@ from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common._registration import _converter_pool, _shape_calculator_pool
 
 from export.sklearn.discriminant import register_discriminant
-from export.sklearn.functions import register_functions
+from export.sklearn.functions import FUNCTIONS
 from export.sklearn.members import register_members
 from export.sklearn.parts import parts
-from export.sklearn.plain import register_plain
-from export.sklearn.tables import register_tables
+from export.sklearn.plain import PLAIN
+from export.sklearn.tables import TABLES
 from export.sklearn.target import register_target
-from export.sklearn.transformers.bins import register_bins
-from export.sklearn.transformers.imputer import register_imputer
-from export.sklearn.transformers.norms import register_norms
-from export.sklearn.transformers.polynomials import register_polynomials
-from export.sklearn.transformers.powers import register_powers
-from export.sklearn.transformers.quantiles import register_quantiles
-from export.sklearn.transformers.splines import register_splines
+from export.sklearn.transformers.bins import BINS
+from export.sklearn.transformers.imputer import IMPUTERS
+from export.sklearn.transformers.norms import NORMS
+from export.sklearn.transformers.operators import register
+from export.sklearn.transformers.polynomials import POLYNOMIALS
+from export.sklearn.transformers.powers import POWERS
+from export.sklearn.transformers.quantiles import QUANTILES
+from export.sklearn.transformers.splines import SPLINES
 
 #: Where `update_registered_converter` writes; skl2onnx has no way to take something back.
 _REGISTRY: tuple[dict[Any, Any], ...] = (
@@ -40,16 +41,8 @@ def own_converters(estimator: Any) -> Iterator[None]:
     """Convert with what is ours, also for the members of this estimator."""
     before = [dict(table) for table in _REGISTRY]
     try:
-        register_imputer()
-        register_bins()
-        register_tables()
-        register_functions()
-        register_norms()
-        register_plain()
-        register_quantiles()
-        register_splines()
-        register_powers()
-        register_polynomials()
+        register(BINS | FUNCTIONS | IMPUTERS | NORMS | PLAIN | POLYNOMIALS)
+        register(POWERS | QUANTILES | SPLINES | TABLES)
         register_target()
         register_discriminant()
         register_members(estimator)

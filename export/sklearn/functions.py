@@ -8,7 +8,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from export.sklearn.parts import parts
 from export.sklearn.tables import column_transformers
-from export.sklearn.transformers.operators import Operators, register
+from export.sklearn.transformers.operators import Formulas, Operators
 
 #: By NumPy's function the operators in their order, with the number that stands second (None: none does).
 _STEPS: dict[Any, list[tuple[str, float | None]]] = {
@@ -36,11 +36,6 @@ LEAST: dict[Any, float] = {
     np.sqrt: 0.0,
     np.cbrt: 0.0,
 }
-
-
-def register_functions() -> None:
-    """Make skl2onnx convert them, and say which function it cannot."""
-    register(FunctionTransformer, _width, _applied)
 
 
 def _width(_: Any, inputs: Any) -> int:
@@ -83,3 +78,6 @@ def least_values(estimator: Any, names: Sequence[str]) -> dict[str, float]:
 
 def _function_of(step: Any) -> Any:
     return np.log if getattr(step, "method", "") == "box-cox" else getattr(step, "func", None)
+
+
+FUNCTIONS: Formulas = {FunctionTransformer: (_width, _applied)}

@@ -122,14 +122,20 @@ def _xgboost(estimator: Any) -> Member | None:
 
 
 def _converted(conversion: Conversion) -> Member:
+    forest = constant_leaves(conversion, "inside of a scikit-learn model")
+    return Member(forest, conversion.link, conversion.source.margins, conversion.values)
+
+
+def constant_leaves(conversion: Conversion, where: str) -> Forest:
+    """The trees of a booster that stands there; raises `ExportRefused` where they are none that fit in."""
     if conversion.forest is None:
-        raise ExportRefused("expected trees inside of a scikit-learn model, got gblinear: save it alone")
+        raise ExportRefused(f"expected trees {where}, got gblinear: save it alone")
     if conversion.forest.is_linear:
         raise ExportRefused(
-            "expected leaves that are constants inside of a scikit-learn model, got linear_tree=true: save "
-            "the booster alone and prepare its columns before, or train without it"
+            f"expected leaves that are constants {where}, got linear_tree=true: save the booster alone and "
+            "prepare its columns before, or train without it"
         )
-    return Member(conversion.forest, conversion.link, conversion.source.margins, conversion.values)
+    return conversion.forest
 
 
 def native_columns(estimator: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:

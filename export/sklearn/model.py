@@ -6,7 +6,7 @@ from typing import Any
 from sklearn.base import is_classifier, is_regressor
 
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion, threshold_feature, wrong_names
+from export.forest.conversion import Conversion, by_labels, threshold_feature, wrong_names
 from export.forest.evidence import Evidence
 from export.forest.extremes import EXTREMES, EXTREMES_32
 from export.forest.fitted import is_fitted
@@ -81,7 +81,7 @@ def _exact(
     raw = partial(raw_scores, estimator)
     return Conversion(
         family="scikit-learn",
-        task=task_of(classes),
+        **by_labels(classes),
         graph=lambda metadata: build_graph(forest, metadata),
         link=ensemble.link,
         features=features,
@@ -89,29 +89,14 @@ def _exact(
         categories={i: features[i].categories for i in ensemble.categories},
         file=file,
         content=content,
-        classes=classes if len(classes) > 2 else (),
         forest=forest,
         contributions=lambda: path_arrays(forest, divisor=ensemble.link.get("divisor", 1)),
         precision="float32" if forest.rounded else "float64",
         output_bound=OUTPUT_BOUND,
-        takes_missing=is_histogram or _takes_missing(estimator),
+        takes_missing=is_histogram or bool(estimator.__sklearn_tags__().input_tags.allow_nan),
         extremes=EXTREMES if is_histogram else EXTREMES_32,
-        decisions=(classes[0], classes[1]) if len(classes) == 2 else None,
         record={"estimator": type(estimator).__name__, "trees": len(forest.trees)},
     )
-
-
-def task_of(classes: tuple[str, ...]) -> str:
-    """The bundle's task by the number of classes, none for a regressor."""
-    if not classes:
-        return "regression"
-    if len(classes) == 1:
-        raise ExportRefused("expected at least two classes, got a classifier of one: fit it on rows of both")
-    return "binary" if len(classes) == 2 else "multiclass"
-
-
-def _takes_missing(estimator: Any) -> bool:
-    return bool(estimator.__sklearn_tags__().input_tags.allow_nan)
 
 
 def _features(estimator: Any, ensemble: Ensemble) -> tuple[Feature, ...]:

@@ -17,7 +17,7 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion
+from export.forest.conversion import Conversion, by_labels
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
 from export.forest.paths import path_arrays
@@ -64,19 +64,17 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
     _check_target(source, classes)
     whole = Conversion(
         family="scikit-learn",
-        task="multiclass" if len(classes) > 2 else "binary" if classes else "regression",
+        **by_labels(classes),
         graph=lambda _: b"",
         link=ensemble.link if ensemble else {"name": "identity"},
         features=features,
         source=source,
         file=file,
         content=content,
-        classes=classes if len(classes) > 2 else (),
         categories={i: feature.categories for i, feature in enumerate(features) if feature.categories},
         takes_missing=any(feature.nullable for feature in features),
         ignored=tuple(name for name in texts if name not in used),
         extremes=tuple(value for value in EXTREMES_32 if abs(value) < _LARGEST),
-        decisions=(classes[0], classes[1]) if len(classes) == 2 else None,
         record={"estimator": _estimator_words(estimator)},
     )
     width = len(features)

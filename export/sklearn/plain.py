@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from export.sklearn.parts import parts
-from export.sklearn.transformers.operators import Operators, register
+from export.sklearn.transformers.operators import Formulas, Operators
 from server.model.schema import Matrix
 
 
@@ -123,13 +123,6 @@ _KINDS: dict[str, Callable[[Any], Affine | Distances | None]] = {
 }
 
 
-def register_plain() -> None:
-    """Make skl2onnx convert the plain transformers."""
-    register(Selection, lambda fitted, _: len(fitted.places), _chosen)
-    register(Affine, lambda fitted, _: fitted.matrix.shape[1], _mapped)
-    register(Distances, lambda fitted, _: len(fitted.centres), _distant)
-
-
 def _chosen(add: Operators, fitted: Selection) -> str:
     return add.columns(add.rows(), fitted.places)
 
@@ -147,3 +140,10 @@ def _distant(add: Operators, fitted: Distances) -> str:
     lengths = add.constant(np.einsum("ij,ij->i", fitted.centres, fitted.centres)[None, :])
     total = add("Add", add("Add", products, squares), lengths)
     return add("Sqrt", add("Max", total, add.constant([0.0])))
+
+
+PLAIN: Formulas = {
+    Selection: (lambda fitted, _: len(fitted.places), _chosen),
+    Affine: (lambda fitted, _: fitted.matrix.shape[1], _mapped),
+    Distances: (lambda fitted, _: len(fitted.centres), _distant),
+}

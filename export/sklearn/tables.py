@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from export.errors import ExportRefused
 from export.sklearn.parts import parts
 from export.sklearn.plain import replace_plain
-from export.sklearn.transformers.operators import Operators, register
+from export.sklearn.transformers.operators import Formulas, Operators
 from server.model.schema import Matrix
 
 #: The categories of each column that has some, as values of training, by its name.
@@ -271,11 +271,6 @@ def _is_missing(value: Any) -> bool:
     return value is None or value != value
 
 
-def register_tables() -> None:
-    """Make skl2onnx convert a table to look-ups."""
-    register(LookupTable, lambda table, _: len(table.order), _looked_up)
-
-
 def _looked_up(add: Operators, table: Any) -> str:
     rows = add.rows()
     together = add("Concat", *(_look_up(add, rows, i, t) for i, t in enumerate(table.tables)), axis=1)
@@ -287,3 +282,6 @@ def _look_up(add: Operators, rows: str, i: int, table: Matrix) -> str:
     codes = add("Gather", rows, add.constant(i, np.int64), axis=1)
     known = add("Where", add("IsNaN", codes), add.constant(len(table) - 1), codes)
     return add("Gather", add.constant(table), add("Cast", known, to=TensorProto.INT64), axis=0)
+
+
+TABLES: Formulas = {LookupTable: (lambda table, _: len(table.order), _looked_up)}

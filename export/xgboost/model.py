@@ -12,7 +12,7 @@ import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import xgboost
 
 from export.errors import ExportRefused
-from export.forest.conversion import Conversion, threshold_feature, two_labels, wrong_names
+from export.forest.conversion import Conversion, class_names, threshold_feature, two_labels
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
 from export.forest.paths import linear_arrays, path_arrays
@@ -162,9 +162,6 @@ def convert_xgboost(
     task, link = _TASKS[model.objective]
     if task == "multiclass":
         booster.set_param({"objective": "multi:softprob"})  # multi:softmax would give the class alone
-    names = tuple(classes or labels) or tuple(map(str, range(forest.targets)))
-    if task == "multiclass" and len(names) != forest.targets:
-        raise wrong_names(forest.targets, len(names))
     return Conversion(
         family="xgboost",
         task=task,
@@ -180,7 +177,7 @@ def convert_xgboost(
         source=XGBoostSource(booster, model, absent),
         file="model.json" if is_json else "model.ubj",
         content=content,
-        classes=names if task == "multiclass" else (),
+        classes=class_names(task, forest.targets, classes, labels),
         decisions=two_labels(task, labels),
         forest=forest if model.weights is None else None,
         contributions=lambda: (

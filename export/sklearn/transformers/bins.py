@@ -9,12 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import KBinsDiscretizer
 
-from export.sklearn.transformers.operators import Operators, register
-
-
-def register_bins() -> None:
-    """Make skl2onnx convert KBinsDiscretizer in this way."""
-    register(KBinsDiscretizer, _width, _marks)
+from export.sklearn.transformers.operators import Formulas, Operators
 
 
 def _width(bins: Any, _: int) -> int:
@@ -37,3 +32,6 @@ def _marks(add: Operators, bins: Any) -> str:
     numbers = np.zeros((width, len(bins.n_bins_)))
     numbers[np.arange(width), columns] = np.concatenate([np.arange(count) for count in bins.n_bins_])
     return add("MatMul", marks, add.constant(numbers))
+
+
+BINS: Formulas = {KBinsDiscretizer: (_width, _marks)}

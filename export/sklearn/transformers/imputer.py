@@ -9,13 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.impute import MissingIndicator, SimpleImputer
 
-from export.sklearn.transformers.operators import Operators, register
-
-
-def register_imputer() -> None:
-    """Make skl2onnx convert them in this way."""
-    register(SimpleImputer, _width, _filled)
-    register(MissingIndicator, lambda indicator, _: len(indicator.features_), _marked)
+from export.sklearn.transformers.operators import Formulas, Operators
 
 
 def _kept(imputer: Any) -> list[int]:
@@ -47,3 +41,9 @@ def _absent(add: Operators, rows: str, missing_values: Any) -> str:
     if np.isnan(missing_values):
         return add("IsNaN", rows)
     return add("Equal", rows, add.constant([missing_values]))
+
+
+IMPUTERS: Formulas = {
+    SimpleImputer: (_width, _filled),
+    MissingIndicator: (lambda indicator, _: len(indicator.features_), _marked),
+}

@@ -5,15 +5,10 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import Normalizer
 
-from export.sklearn.transformers.operators import Operators, register
+from export.sklearn.transformers.operators import Formulas, Operators
 
 #: scikit-learn, `_handle_zeros_in_scale`: a smaller norm counts as 1.
 _LEAST = 10 * float(np.finfo(np.float64).eps)
-
-
-def register_norms() -> None:
-    """Make skl2onnx convert Normalizer in this way."""
-    register(Normalizer, lambda fitted, _: fitted.n_features_in_, _divided)
 
 
 def _divided(add: Operators, fitted: Any) -> str:
@@ -25,3 +20,6 @@ def _divided(add: Operators, fitted: Any) -> str:
         norm = add(kind, add("Abs", rows), axis, keepdims=1)
     is_small = add("Less", norm, add.constant([_LEAST]))
     return add("Div", rows, add("Where", is_small, add.constant([1.0]), norm))
+
+
+NORMS: Formulas = {Normalizer: (lambda fitted, _: fitted.n_features_in_, _divided)}

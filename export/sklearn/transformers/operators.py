@@ -1,6 +1,7 @@
 """The operators that stand for a fitted transformer, added to skl2onnx's container one by one."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -8,8 +9,9 @@ from onnx import TensorProto, numpy_helper
 from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType
 
-#: The name of what a fitted transformer makes of `Operators.rows`.
-Formula: TypeAlias = Callable[["Operators", Any], str]
+#: By class of transformer how many columns it makes of its inputs, and the name of what it makes of
+#: `Operators.rows`.
+Formulas: TypeAlias = dict[type, tuple[Callable[[Any, Any], int], Callable[["Operators", Any], str]]]
 
 
 class Operators:
@@ -61,19 +63,19 @@ class Operators:
         return str(self._scope.get_unique_variable_name(word))
 
 
-def register(kind: type, width: Callable[[Any, Any], int], formula: Formula) -> None:
-    """Make skl2onnx convert transformers of this class by this formula.
+def register(formulas: Formulas) -> None:
+    """Make skl2onnx convert transformers of these classes in this way."""
+    for kind, (width, formula) in formulas.items():
+        shapes, convert = partial(_shapes, width), partial(_convert, formula)
+        update_registered_converter(kind, f"Hotrow{kind.__name__}", shapes, convert, overwrite=True)
 
-    `width` gives how many columns the transformer makes of its inputs.
-    """
 
-    def shapes(operator: Any) -> None:
-        made = width(operator.raw_operator, operator.inputs)
-        operator.outputs[0].type = type(operator.inputs[0].type)([None, made])
+def _shapes(width: Callable[[Any, Any], int], operator: Any) -> None:
+    made = width(operator.raw_operator, operator.inputs)
+    operator.outputs[0].type = type(operator.inputs[0].type)([None, made])
 
-    def convert(scope: Any, operator: Any, container: Any) -> None:
-        made = formula(Operators(scope, operator, container), operator.raw_operator)
-        name = scope.get_unique_operator_name("Identity")
-        container.add_node("Identity", [made], [operator.outputs[0].full_name], name=name)
 
-    update_registered_converter(kind, f"Hotrow{kind.__name__}", shapes, convert, overwrite=True)
+def _convert(formula: Callable[[Operators, Any], str], scope: Any, operator: Any, container: Any) -> None:
+    made = formula(Operators(scope, operator, container), operator.raw_operator)
+    name = scope.get_unique_operator_name("Identity")
+    container.add_node("Identity", [made], [operator.outputs[0].full_name], name=name)

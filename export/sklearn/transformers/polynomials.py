@@ -5,12 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import PolynomialFeatures
 
-from export.sklearn.transformers.operators import Operators, register
-
-
-def register_polynomials() -> None:
-    """Make skl2onnx convert PolynomialFeatures in this way."""
-    register(PolynomialFeatures, lambda features, _: int(features.n_output_features_), _products)
+from export.sklearn.transformers.operators import Formulas, Operators
 
 
 def _products(add: Operators, features: Any) -> str:
@@ -24,3 +19,6 @@ def _products(add: Operators, features: Any) -> str:
     for place in padded.T[1:]:
         product = add("Mul", product, add.columns(wide, place))
     return product
+
+
+POLYNOMIALS: Formulas = {PolynomialFeatures: (lambda made, _: int(made.n_output_features_), _products)}

@@ -12,16 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.preprocessing import PowerTransformer
 
-from export.sklearn.transformers.operators import Operators, register
+from export.sklearn.transformers.operators import Formulas, Operators
 
 _ONE = 1.0
 #: As SciPy has it: a power nearer to 0 is the logarithm.
 _LEAST_POWER = float(np.finfo(np.float64).eps)
-
-
-def register_powers() -> None:
-    """Make skl2onnx convert PowerTransformer in this way."""
-    register(PowerTransformer, lambda fitted, _: len(fitted.lambdas_), _transformed)
 
 
 def _log1p(add: Operators, rows: str) -> str:
@@ -75,3 +70,6 @@ def _transformed(add: Operators, fitted: Any) -> str:
         return made
     scaler = fitted._scaler  # as PowerTransformer itself
     return add("Div", add("Sub", made, add.constant(scaler.mean_)), add.constant(scaler.scale_))
+
+
+POWERS: Formulas = {PowerTransformer: (lambda fitted, _: len(fitted.lambdas_), _transformed)}

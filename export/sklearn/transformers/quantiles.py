@@ -13,7 +13,7 @@ from sklearn.preprocessing import QuantileTransformer
 
 from export.forest.graph import tree_nodes
 from export.forest.trees import Forest
-from export.sklearn.transformers.operators import Operators, register
+from export.sklearn.transformers.operators import Formulas, Operators
 from export.sklearn.transformers.search import search_tree
 from server.model.schema import Matrix
 
@@ -38,11 +38,6 @@ _OUTER = (
      1.50425385692907503408e1, 2.50464946208309415979e0, -1.42182922854787788574e-1,
      -3.80806407691578277194e-2, -9.33259480895457427372e-4),
 )  # fmt: skip
-
-
-def register_quantiles() -> None:
-    """Make skl2onnx convert QuantileTransformer in this way."""
-    register(QuantileTransformer, lambda fitted, _: fitted.quantiles_.shape[1], _transformed)
 
 
 def _transformed(add: Operators, fitted: Any) -> str:
@@ -118,3 +113,6 @@ def _polynomial(add: Operators, x: str, coefficients: Sequence[float]) -> str:
     for coefficient in coefficients[1:]:
         made = add("Add", add("Mul", made, x), add.constant([coefficient]))
     return made
+
+
+QUANTILES: Formulas = {QuantileTransformer: (lambda fitted, _: fitted.quantiles_.shape[1], _transformed)}

@@ -12,15 +12,10 @@ from sklearn.preprocessing import SplineTransformer
 
 from export.forest.graph import tree_nodes
 from export.forest.trees import Forest
-from export.sklearn.transformers.operators import Operators, register
+from export.sklearn.transformers.operators import Formulas, Operators
 from export.sklearn.transformers.search import search_tree
 
 _CONVERTED = ("constant", "continue", "periodic")
-
-
-def register_splines() -> None:
-    """Make skl2onnx convert SplineTransformer in this way."""
-    register(SplineTransformer, lambda fitted, _: int(fitted.n_features_out_), _transformed)
 
 
 def _transformed(add: Operators, fitted: Any) -> str:
@@ -59,3 +54,6 @@ def _polynomials(spline: Any, intervals: int) -> Any:
     """The coefficients [degree + 1, intervals, splines] between its inner knots, the highest power first."""
     columns = [PPoly.from_spline((spline.t, column, spline.k)).c for column in spline.c.T]
     return np.stack(columns, axis=2)[:, spline.k : spline.k + intervals]
+
+
+SPLINES: Formulas = {SplineTransformer: (lambda fitted, _: int(fitted.n_features_out_), _transformed)}
