@@ -8,11 +8,9 @@ the ratio only what a machine was quiet enough to tell.
 
 import argparse
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
 import uvloop
 
@@ -20,7 +18,8 @@ from loadtest.bench.allocations import Counts, count
 from loadtest.bench.servers import HOTROW, bench
 from loadtest.harness.in_process import worker
 from loadtest.harness.target import add_model
-from loadtest.report.progress import console
+from loadtest.report.noise import MedianInterval, median_interval
+from loadtest.report.terminal import console
 from server.model.bundle import Bundle
 
 GATE_FILE = Path(__file__).parents[1] / "gate.json"
@@ -28,22 +27,8 @@ PEER = "starlette_hello"
 ROUNDS, SECONDS = 15, 1
 #: A ratio is committed if its interval is narrower than this part of it.
 SURE_SHARE = 0.06
-RESAMPLES = 2000
 #: Counts are exact; versions of libraries move them a little.
 COUNT_TOLERANCE = 0.02
-
-
-class Ratio(NamedTuple):
-    """Our CPU per request over Starlette's: the median of rounds, and its 95 % interval."""
-
-    median: float
-    low: float
-    high: float
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether the rounds agree well enough to commit to them."""
-        return self.high - self.low < SURE_SHARE * self.median
 
 
 class Gate(NamedTuple):
@@ -72,12 +57,11 @@ def main(options: argparse.Namespace) -> int:
         _write(gate, counts, ratio)
     sentences = judge_counts(counts, gate) + ([] if ratio is None else judge_ratio(ratio, gate))
     for sentence in sentences:
-        console.print(sentence, soft_wrap=True)
+        console.print(sentence)
     if ratio is not None:
         console.print(
             f"CPU over that of Starlette's hello world: {ratio.median:.3f}, 95 % interval {ratio.low:.3f} to "
-            f"{ratio.high:.3f} (committed {gate.cpu_over_starlette_hello:.3f}).",
-            soft_wrap=True,
+            f"{ratio.high:.3f} (committed {gate.cpu_over_starlette_hello:.3f})."
         )
     console.print(
         f"One response: {counts.allocations:.1f} allocations (committed {gate.allocations:.1f}), "
@@ -101,22 +85,19 @@ async def count_responses(model: Path) -> Counts:
             return count(one.protocol.data_received, one.requests)
 
 
-def cpu_ratio(bundle: Bundle) -> Ratio:
+def cpu_ratio(bundle: Bundle) -> MedianInterval:
     """Our CPU per request over Starlette's, of rounds side by side."""
     rounds = bench(bundle, (HOTROW, PEER), ROUNDS, SECONDS, 0).rounds
     pairs = zip(rounds[HOTROW], rounds[PEER], strict=True)
-    return ratio_of([ours.cpu_us_per_request / theirs.cpu_us_per_request for ours, theirs in pairs])
+    return median_interval([ours.cpu_us_per_request / theirs.cpu_us_per_request for ours, theirs in pairs])
 
 
-def ratio_of(ratios: Sequence[float]) -> Ratio:
-    """The median of some rounds' ratios and its bootstrap interval: a disturbed round moves neither much."""
-    values, random = np.array(ratios), np.random.default_rng(0)
-    medians = np.median(values[random.integers(0, len(values), (RESAMPLES, len(values)))], axis=1)
-    low, high = np.quantile(medians, (0.025, 0.975))
-    return Ratio(float(np.median(values)), float(low), float(high))
+def is_sure(ratio: MedianInterval) -> bool:
+    """Whether the rounds agree well enough to commit to them."""
+    return ratio.high - ratio.low < SURE_SHARE * ratio.median
 
 
-def judge_ratio(ratio: Ratio, gate: Gate) -> list[str]:
+def judge_ratio(ratio: MedianInterval, gate: Gate) -> list[str]:
     """A sentence if the ratio is for certain above what is allowed."""
     allowed = gate.cpu_over_starlette_hello * (1 + gate.tolerance)
     if ratio.low <= allowed:
@@ -141,13 +122,12 @@ def judge_counts(counts: Counts, gate: Gate) -> list[str]:
     ]
 
 
-def _write(gate: Gate, counts: Counts, ratio: Ratio | None) -> None:
+def _write(gate: Gate, counts: Counts, ratio: MedianInterval | None) -> None:
     figures: dict[str, Any] = gate._asdict() | counts._asdict()
-    if ratio is not None and ratio.is_sure:
+    if ratio is not None and is_sure(ratio):
         figures["cpu_over_starlette_hello"] = round(ratio.median, 3)
     elif ratio is not None:
         console.print(
-            "The ratio stays as it was: on this machine, now, the rounds differ too much from one another.",
-            soft_wrap=True,
+            "The ratio stays as it was: on this machine, now, the rounds differ too much from one another."
         )
     GATE_FILE.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import psutil
-from rich.table import Table
 
 from loadtest.bench.nginx import constant_response, has_nginx
 from loadtest.bench.peers import command as peer_command
@@ -26,8 +25,7 @@ from loadtest.harness.closed_loop import drive
 from loadtest.harness.subject import LoadTestError, Subject, free_port, observer_of, running
 from loadtest.harness.target import add_model, keep_to, load_core, server_core, started
 from loadtest.latency.open_loop import open_loop
-from loadtest.report import machine
-from loadtest.report.progress import console
+from loadtest.report.terminal import print_machine, print_table, print_target
 from server.model.bundle import Bundle
 
 LOGGED, SILENT, BUSY, BUSY_SILENT = "log on", "log off", "busy polling, log on", "busy polling, log off"
@@ -91,7 +89,7 @@ def main(options: argparse.Namespace) -> int:
         _print("p50 / p99 in us by requests a second, from the intended time", fixed)
     if 1 in closed:
         _print_bounds(closed[1])
-    console.print(machine.sentence(machine.environment()), soft_wrap=True, style="dim")
+    print_machine()
     return 0
 
 
@@ -181,26 +179,16 @@ def _numbers(text: str) -> list[int]:
 
 
 def _print(title: str, latencies: Mapping[int, Mapping[str, Latency]]) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("server")
-    for number in latencies:
-        table.add_column(f"{number:,}", justify="right")
-    for name in next(iter(latencies.values())):
-        table.add_row(
-            name, *(f"{rows[name].p50:,.0f} / {rows[name].p99:,.0f}" for rows in latencies.values())
-        )
-    console.print(table)
+    rows = (
+        (name, *(f"{found[name].p50:,.0f} / {found[name].p99:,.0f}" for found in latencies.values()))
+        for name in next(iter(latencies.values()))
+    )
+    print_table(title, ("server", *(f"{number:,}" for number in latencies)), rows)
 
 
 def _print_bounds(latencies: Mapping[str, Latency]) -> None:
     for bound in BOUNDS:
         if bound.other in latencies:
-            ratio = getattr(latencies[bound.server], bound.figure) / getattr(
-                latencies[bound.other], bound.figure
-            )
-            verdict = "met" if ratio <= bound.at_most else "MISSED"
-            console.print(
-                f"{bound.figure} at 1 connection, {bound.server} over {bound.other}: {ratio:.2f}, "
-                f"target at most {bound.at_most:.2f}: {verdict}.",
-                soft_wrap=True,
-            )
+            ours, theirs = (getattr(latencies[name], bound.figure) for name in (bound.server, bound.other))
+            words = f"{bound.figure} at 1 connection, {bound.server} over {bound.other}"
+            print_target(words, ours / theirs, bound.at_most, digits=2)

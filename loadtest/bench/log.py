@@ -13,13 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
-from rich.table import Table
 
 from loadtest.harness.subject import CommandCost, cost_of, python
 from loadtest.harness.target import add_model
 from loadtest.harness.traffic import Traffic
-from loadtest.report import machine
-from loadtest.report.progress import console
+from loadtest.report.terminal import print_machine, print_table
 from server.log.line import LineMaker
 from server.log.ring import LoggedResponse
 from server.metrics.process_usage import ProcessUsage
@@ -55,13 +53,15 @@ def main(options: argparse.Namespace) -> int:
         if "outcomes" in options.commands:
             write_outcomes(folder / OUTCOMES, options.lines)
         costs = {name: measure(name, options.model, folder) for name in options.commands.split(",")}
-    table = Table(title=f"{options.lines:,} lines, {size_gb:.2f} GB", title_justify="left")
-    for heading in ("command", "seconds", "CPU seconds", "peak memory, MiB"):
-        table.add_column(heading, justify="left" if heading == "command" else "right")
-    for command, cost in costs.items():
-        table.add_row(command, f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", f"{cost.peak_mb:,.0f}")
-    console.print(table)
-    console.print(machine.sentence(machine.environment()), soft_wrap=True, style="dim")
+    print_table(
+        f"{options.lines:,} lines, {size_gb:.2f} GB",
+        ("command", "seconds", "CPU seconds", "peak memory, MiB"),
+        (
+            (command, f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", f"{cost.peak_mb:,.0f}")
+            for command, cost in costs.items()
+        ),
+    )
+    print_machine()
     return 0
 
 

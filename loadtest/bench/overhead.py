@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 import uvloop
-from rich.table import Table
 
 from loadtest.bench.uncounted import uncounted
 from loadtest.harness.bodies import golden_bodies, wrk_script
@@ -26,8 +25,8 @@ from loadtest.harness.closed_loop import LoadRun, drive
 from loadtest.harness.in_process import Worker, worker
 from loadtest.harness.subject import python
 from loadtest.harness.target import add_model, hotrow, keep_to, load_core, server_core
-from loadtest.report import machine
-from loadtest.report.progress import console
+from loadtest.report.noise import MedianInterval, median_interval
+from loadtest.report.terminal import print_machine, print_table, print_target
 from server.model.bundle import Bundle
 
 #: What both may add together, worker and observer, and what of it the worker.
@@ -37,7 +36,6 @@ CALLS = 5000
 #: Then the observer gets a turn.
 PAUSE_SECONDS = 0.03
 WARM_UP_SECONDS = 4
-RESAMPLES = 2000
 
 
 class Rounds(NamedTuple):
@@ -49,13 +47,9 @@ class Rounds(NamedTuple):
     at_most_us: float
 
     @property
-    def added(self) -> tuple[float, float, float]:
-        """The median of the differences and its 95 % interval (bootstrap over the rounds)."""
-        differences = np.array(self.on) - np.array(self.off)
-        random = np.random.default_rng(0)
-        drawn = random.integers(0, len(differences), (RESAMPLES, len(differences)))
-        low, high = np.quantile(np.median(differences[drawn], axis=1), (0.025, 0.975))
-        return float(np.median(differences)), float(low), float(high)
+    def added(self) -> MedianInterval:
+        """Of the differences."""
+        return median_interval([on - off for on, off in zip(self.on, self.off, strict=True)])
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +66,7 @@ def main(options: argparse.Namespace) -> int:
     if not options.in_process:
         found += of_servers(Bundle.load(options.model), options.rounds)
     print_rounds(found)
-    return 1 if any(rounds.added[1] > rounds.at_most_us for rounds in found) else 0
+    return 1 if any(rounds.added.low > rounds.at_most_us for rounds in found) else 0
 
 
 async def in_process(model: Path, folder: Path, rounds: int) -> Rounds:
@@ -136,23 +130,13 @@ def of_servers(bundle: Bundle, rounds: int) -> list[Rounds]:
 
 def print_rounds(found: Sequence[Rounds]) -> None:
     """The table, and whether what was promised is kept."""
-    table = Table(title="CPU of a response, us: medians, and what metrics and log add", title_justify="left")
-    for heading in ("", "both off", "both on", "added", "95 % interval"):
-        table.add_column(heading, justify="right" if heading else "left")
+    rows = []
     for rounds in found:
         added, low, high = rounds.added
-        table.add_row(
-            rounds.name,
-            f"{np.median(rounds.off):.2f}",
-            f"{np.median(rounds.on):.2f}",
-            f"{added:+.2f}",
-            f"{low:+.2f} to {high:+.2f}",
-        )
-    console.print(table)
+        sides = (f"{np.median(rounds.off):.2f}", f"{np.median(rounds.on):.2f}")
+        rows.append((rounds.name, *sides, f"{added:+.2f}", f"{low:+.2f} to {high:+.2f}"))
+    headings = ("", "both off", "both on", "added", "95 % interval")
+    print_table("CPU of a response, us: medians, and what metrics and log add", headings, rows)
     for rounds in found:
-        added, *_ = rounds.added
-        verdict = "met" if added <= rounds.at_most_us else "MISSED"
-        console.print(
-            f"Added, {rounds.name}: {added:.2f} us, target at most {rounds.at_most_us:.2f} us: {verdict}."
-        )
-    console.print(machine.sentence(machine.environment()), soft_wrap=True, style="dim")
+        print_target(f"Added, {rounds.name}", rounds.added.median, rounds.at_most_us, digits=2, unit=" us")
+    print_machine()

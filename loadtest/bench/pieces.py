@@ -19,14 +19,13 @@ from typing import Any, NamedTuple
 
 import orjson
 import uvloop
-from rich.table import Table
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from loadtest.bench.bare_run import CALLS, STRETCHES, bare_run, minimum_us, stretch_us
 from loadtest.bench.peers import asgi_hello, hello_request
 from loadtest.harness.in_process import Nowhere, Worker, connect, worker
 from loadtest.harness.target import add_model, keep_to, server_core
-from loadtest.report.progress import console
+from loadtest.report.terminal import print_table
 from server.access.keys import new_key
 from server.model import decoder
 from server.model.arms import SPLIT_FILE, challenger_folder
@@ -354,19 +353,15 @@ def _forget(_: bytes) -> None:
 
 def _print_pieces(pieces: Sequence[Piece]) -> None:
     run = next(piece.us for piece in pieces if piece.name == BARE)
-    table = Table(title="One response in process", title_justify="left")
-    for heading in ("part", "us", "times the bare run"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
-    for piece in pieces:
-        table.add_row(piece.name, f"{piece.us:.2f}", f"{piece.us / run:.2f}")
-    console.print(table)
+    rows = ((piece.name, f"{piece.us:.2f}", f"{piece.us / run:.2f}") for piece in pieces)
+    print_table("One response in process", ("part", "us", "times the bare run"), rows)
 
 
 def _print_decoders(costs: Sequence[DecoderCost]) -> None:
-    table = Table(title=f"Decoding {SENT} numbers, by the features of the model", title_justify="left")
-    for heading in ("features", "typed, us", "loop, us", "used"):
-        table.add_column(heading, justify="right")
-    for cost in costs:
-        used = "typed" if cost.width <= decoder.TYPED_DECODER_MAX_FEATURES else "loop"
-        table.add_row(str(cost.width), f"{cost.typed_us:.2f}", f"{cost.loop_us:.2f}", used)
-    console.print(table)
+    most = decoder.TYPED_DECODER_MAX_FEATURES
+    rows = (
+        (f"{c.width}", f"{c.typed_us:.2f}", f"{c.loop_us:.2f}", "typed" if c.width <= most else "loop")
+        for c in costs
+    )
+    headings = ("features", "typed, us", "loop, us", "used")
+    print_table(f"Decoding {SENT} numbers, by the features of the model", headings, rows)

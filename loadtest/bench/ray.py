@@ -27,7 +27,7 @@ from loadtest.harness.subject import LoadTestError, Subject, free_port, running
 from loadtest.harness.target import add_model, hotrow, keep_to
 from loadtest.latency.open_loop import closed_loop
 from loadtest.report import machine
-from loadtest.report.progress import console
+from loadtest.report.terminal import console, print_machine
 from server.cli import output_file
 from server.model.bundle import Bundle
 
@@ -149,4 +149,4 @@ def _print(document: dict[str, Any]) -> None:
         f"while nothing is asked, of a core: {ours['idle_share_of_a_core']:.1%} and "
         f"{ray['idle_share_of_a_core']:.1%}"
     )
-    console.print(machine.sentence(document["environment"]), soft_wrap=True, style="dim")
+    print_machine(document["environment"])

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.table import Table
 
-from loadtest.report.machine import sentence
 from loadtest.report.noise import QUIET_SHARE
-from loadtest.report.progress import console
+from loadtest.report.terminal import console, print_machine, print_table, print_target
 
 HOTROW = "hotrow"
 LABELS = {
@@ -48,11 +46,11 @@ LATENCY_TARGETS = {"p99_us": 1.0, "p999_us": 1.0}
 
 def print_report(document: Mapping[str, Any]) -> None:
     """Print the tables, each target with whether it is met, and the machine."""
-    console.print(_cpu_table(document["details"]["rounds"]))
+    _print_cpu(document["details"]["rounds"])
     for target in TARGETS:
         cpu = document["cpu_us_per_request"]
         if target.peer in cpu:
-            _print_target(
+            print_target(
                 f"CPU over that of {LABELS[target.peer]}", cpu[HOTROW] / cpu[target.peer], target.at_most
             )
     if "bare_run_us" in document:
@@ -61,59 +59,55 @@ def print_report(document: Mapping[str, Any]) -> None:
         console.print(
             f"The floor: nginx's response and the bare run of the model, {run:.1f} us: {floor:.1f} us."
         )
-        _print_target("CPU over that floor", cpu[HOTROW] / floor, FLOOR_TIMES)
+        print_target("CPU over that floor", cpu[HOTROW] / floor, FLOOR_TIMES)
     runs = document["details"]["open_loop"]
     if runs:
-        console.print(_latency_table(runs))
+        _print_latencies(runs)
         for key, at_most in LATENCY_TARGETS.items():
             ratio = runs[HOTROW]["corrected"][key] / runs["asgi_hello"]["corrected"][key]
-            _print_target(f"{PERCENTILES[key]} over that of raw ASGI", ratio, at_most)
+            print_target(f"{PERCENTILES[key]} over that of raw ASGI", ratio, at_most)
         for name, run in runs.items():
             if run["limited"]:
                 console.print(
                     f"Not to be trusted: at the fixed rate of {name} the generator itself was the limit, "
                     f"{run['late']['p99_us']:,.0f} us late at p99, with "
-                    f"{run['processor_share']:.0%} of a core.",
-                    soft_wrap=True,
+                    f"{run['processor_share']:.0%} of a core."
                 )
     others = document["details"]["others_cpu_share"]
     if others > QUIET_SHARE:
         console.print(f"Not to be trusted: other work took {others:.0%} of the machine.")
-    console.print(sentence(document["environment"]), soft_wrap=True, style="dim")
+    print_machine(document["environment"])
 
 
-def _print_target(what: str, ratio: float, at_most: float) -> None:
-    verdict = "met" if ratio <= at_most else "MISSED"
-    console.print(f"{what}: {ratio:.3f}, target at most {at_most:.3f}: {verdict}.", soft_wrap=True)
-
-
-def _cpu_table(rounds: Mapping[str, Any]) -> Table:
-    table = Table(title="Server CPU for each request, median of the rounds", title_justify="left")
-    for heading in ("server", "CPU us", "spread", "times ours", "requests/s"):
-        table.add_column(heading, justify="left" if heading == "server" else "right")
+def _print_cpu(rounds: Mapping[str, Any]) -> None:
     ours = float(np.median([r["cpu_us_per_request"] for r in rounds[HOTROW]]))
+    rows = []
     for name, loads in rounds.items():
         cpu = [load["cpu_us_per_request"] for load in loads]
-        table.add_row(
-            LABELS[name],
-            f"{np.median(cpu):,.1f}",
-            f"{min(cpu):,.1f} to {max(cpu):,.1f}",
-            f"{np.median(cpu) / ours:,.2f}",
-            f"{np.median([load['requests_per_second'] for load in loads]):,.0f}",
+        rows.append(
+            (
+                LABELS[name],
+                f"{np.median(cpu):,.1f}",
+                f"{min(cpu):,.1f} to {max(cpu):,.1f}",
+                f"{np.median(cpu) / ours:,.2f}",
+                f"{np.median([load['requests_per_second'] for load in loads]):,.0f}",
+            )
         )
-    return table
+    headings = ("server", "CPU us", "spread", "times ours", "requests/s")
+    print_table("Server CPU for each request, median of the rounds", headings, rows)
 
 
-def _latency_table(runs: Mapping[str, Any]) -> Table:
+def _print_latencies(runs: Mapping[str, Any]) -> None:
     rate = runs[HOTROW]["rate"]
-    table = Table(
-        title=f"Latency at {rate:,.0f} requests/s, half of our peak, from the intended send time",
-        title_justify="left",
+    print_table(
+        f"Latency at {rate:,.0f} requests/s, half of our peak, from the intended send time",
+        ("server", *PERCENTILES.values(), "achieved/s"),
+        (
+            (
+                LABELS[name],
+                *(f"{run['corrected'][key]:,.0f} us" for key in PERCENTILES),
+                f"{run['achieved']:,.0f}",
+            )
+            for name, run in runs.items()
+        ),
     )
-    table.add_column("server")
-    for label in (*PERCENTILES.values(), "achieved/s"):
-        table.add_column(label, justify="right")
-    for name, run in runs.items():
-        figures = [f"{run['corrected'][key]:,.0f} us" for key in PERCENTILES]
-        table.add_row(LABELS[name], *figures, f"{run['achieved']:,.0f}")
-    return table

@@ -31,7 +31,7 @@ from loadtest.harness.subject import LoadTestError, Subject, free_port, running
 from loadtest.harness.target import add_model, hotrow, keep_to
 from loadtest.latency.open_loop import LatencyResult, open_loop
 from loadtest.report import machine
-from loadtest.report.progress import console
+from loadtest.report.terminal import console
 from server.cli import output_file
 from server.model.bundle import Bundle
 

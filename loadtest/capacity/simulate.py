@@ -10,7 +10,7 @@ import orjson
 
 from loadtest.capacity.simulation import POLICIES, Farm, Floats, Outcome, draw_services, resample, simulate
 from loadtest.harness.subject import LoadTestError
-from loadtest.report.progress import console
+from loadtest.report.terminal import console
 
 #: CPU time a request, `make bench`, as docs/performance.md has it.
 SERVICE_US = 34.4
@@ -135,8 +135,7 @@ def _print(farm: Farm, rate: float, services: Services, outcome: Outcome) -> Non
     fails = f", failing every {farm.mtbf:,.0f} s for {farm.mttr:,.0f} s" if farm.mtbf else ""
     console.print(
         f"{rate:,.0f} requests/s (Poisson) to {farm.replicas} replicas of {farm.workers} workers, "
-        f"policy {farm.policy}{fails}; service {mean * 1e6:,.1f} us ({services.source})",
-        soft_wrap=True,
+        f"policy {farm.policy}{fails}; service {mean * 1e6:,.1f} us ({services.source})"
     )
     rows = [
         ("simulated", f"{outcome.requests:,} requests, {outcome.seconds:,.2f} s"),
@@ -177,8 +176,7 @@ def _print_cost(farm: Farm, outcome: Outcome, core_hour: float) -> None:
     million = hour / (answered * SECONDS_AN_HOUR / 1e6) if answered else math.inf
     console.print(
         f"{'cost':14} {hour:,.2f} an hour, {million:.5f} a million requests, "
-        f"if a core costs {core_hour:g} an hour (an assumption)",
-        soft_wrap=True,
+        f"if a core costs {core_hour:g} an hour (an assumption)"
     )
 
 

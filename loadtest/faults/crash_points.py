@@ -38,7 +38,7 @@ class Written(NamedTuple):
 
 
 def crash_points(scene: Scene, outcome: FaultOutcome) -> None:
-    """Kill at each call, fail each call; then start again, and count the lines."""
+    """SIGKILL, ENOSPC and EIO at each system call of a start and of rotations."""
     needs_tool("strace")
     logging.getLogger("server").setLevel(logging.CRITICAL)  # it would tell of every crash
     counts = _calls(scene.new_folder())

@@ -10,17 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import orjson
-
 from loadtest.faults.namespaces import small_disk
 from loadtest.faults.outcome import FaultOutcome
-from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_tool
+from loadtest.faults.scene import FaultSkipped, Scene, Served, journal, needs_tool
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
 from loadtest.harness.request_records import RequestRecords, reconcile
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import LoadTestError, free_port, observer_of, python
-from server.log.journal import JOURNAL_SUFFIX
 from server.log.observer import WAKE_SECONDS
 
 #: A small queue, so that it is full soon, and less room on the disk than it holds: what
@@ -35,7 +32,7 @@ P99_RATIO = 1.1
 
 
 def full(scene: Scene, outcome: FaultOutcome) -> None:
-    """F8: no room for the log, in three ways; every response is given, every drop counted."""
+    """The log on a tmpfs of 1 MB, under a limit of file sizes, and on /dev/full; then room again."""
     ways = {"a limit for the size of a file": _file_limit, "/dev/full": _dev_full}
     if os.geteuid() == 0:
         ways = {"a disk of 1 MB": _small_disk, **ways}
@@ -77,7 +74,7 @@ def _dev_full(scene: Scene, outcome: FaultOutcome, way: str) -> None:
     (logs / f"predictions-{port}-0.jsonl").symlink_to("/dev/full")
     with scene.serve(log_dir=str(logs), port=str(port), log_queue_bytes=QUEUE_BYTES) as served:
         records = _respond_without_room(scene, served)
-        _end(served)
+        served.end()
     outcome.add(records)
     dropped = _dropped(logs)
     outcome.expect(
@@ -116,7 +113,7 @@ def _resumes(
     # Slowly: as fast as they can, clients would fill the small disk again.
     with Load(served.url, scene.rows, clients=4, pause=0.01) as after:
         after.wait_for(100)
-    _end(served)
+    served.end()
     found = reconcile(after.records, served.logs)
     outcome.expect_none("responses lost once there was room", len(found.lost))
     records.sent += after.records.sent
@@ -130,9 +127,8 @@ def _bytes(logs: Path) -> int:
 
 
 def _account(outcome: FaultOutcome, logs: Path, records: RequestRecords, way: str) -> None:
-    found = reconcile(records, logs)
     dropped = _dropped(logs)
-    outcome.add(records, found, counted=dropped)
+    found = outcome.add_logged(records, logs, dropped)
     outcome.figures[f"drops, all counted ({way})"] = f"{dropped:,}"
     outcome.expect(
         f"as many drops counted as lines are missing ({way})",
@@ -149,21 +145,11 @@ def _account(outcome: FaultOutcome, logs: Path, records: RequestRecords, way: st
 
 
 def _dropped(logs: Path) -> int:
-    records = [
-        orjson.loads(line)
-        for file in logs.glob(f"*{JOURNAL_SUFFIX}")
-        for line in file.read_bytes().splitlines()
-    ]
-    return sum(record["dropped"] for record in records if record["event"] == "closed")
-
-
-def _end(served: Served) -> None:
-    os.kill(served.pid, signal.SIGTERM)
-    served.subject.process.wait(30)
+    return sum(record["dropped"] for record in journal(logs, "closed"))
 
 
 def broken(scene: Scene, outcome: FaultOutcome) -> None:
-    """F9: writes that fail, and a disk that is slow to sync, injected by strace."""
+    """Writes that strace makes fail with EIO, and syncs that it has take 200 ms."""
     needs_tool("strace")
     _failing_writes(scene, outcome, "async")
     _failing_writes(scene, outcome, "strict")
@@ -183,9 +169,9 @@ def _failing_writes(scene: Scene, outcome: FaultOutcome, mode: str) -> None:
             time.sleep(scene.times(12, 4))
         with Load(served.url, scene.rows) as after:
             after.wait_for(100)
-        _end(served)
+        served.end()
     for records in (clients.records, after.records):
-        outcome.add(records, reconcile(records, served.logs))
+        outcome.add_logged(records, served.logs)
     dropped = _dropped(served.logs)
     outcome.expect_none(f"responses lost ({mode})", outcome.lost)
     outcome.expect_none(f"lines dropped ({mode})", dropped)
@@ -211,7 +197,7 @@ def _slow_sync(scene: Scene, outcome: FaultOutcome) -> None:
             Load(served.url, scene.rows, rate=300.0) as clients,
         ):
             time.sleep(scene.times(10, 3))
-        outcome.add(clients.records, reconcile(clients.records, served.logs))
+        outcome.add_logged(clients.records, served.logs)
         p99_ms[name] = clients.records.percentiles_ms()["p99_ms"]
     ratio = p99_ms["slow"] / p99_ms["as it is"]
     outcome.figures["p99 with a sync of 200 ms"] = (
@@ -240,7 +226,7 @@ def strace(pid: int, *options: str) -> Iterator[None]:
 
 
 def counters_elsewhere(scene: Scene, outcome: FaultOutcome) -> None:
-    """F10: what breaks metrics that live in files; a full /tmp and broken files touch none of ours."""
+    """A full TMPDIR of 64 KB with empty and random *.db files; workers killed."""
     if os.geteuid() == 0:
         with small_disk(scene.new_folder() / "tmp", "64k") as folder:
             _beside_broken_counters(scene, outcome, folder)
@@ -255,8 +241,7 @@ def _beside_broken_counters(scene: Scene, outcome: FaultOutcome, folder: Path) -
     (folder / "histogram_2.db").write_bytes(random.Random(0).randbytes(4096))
     environment = {"TMPDIR": str(folder), "PROMETHEUS_MULTIPROC_DIR": str(folder)}
     kills = scene.times(5, 2)
-    with scene.serve("--workers", "2", environment=environment) as served:
-        wait_for_instances(served.url, scene.rows[0].request, 2)
+    with scene.serve(workers=2, environment=environment) as served:
         if os.geteuid() == 0:
             _fill(folder / "filler")
         pages = bad = 0
@@ -273,7 +258,7 @@ def _beside_broken_counters(scene: Scene, outcome: FaultOutcome, folder: Path) -
                     except LoadTestError:
                         bad += 1
         restarts = total(scrape(served.url), "hotrow_worker_restarts_total")
-    outcome.add(clients.records, reconcile(clients.records, served.logs))
+    outcome.add_logged(clients.records, served.logs)
     outcome.expect(f"/metrics at each of {pages + bad} scrapes", not bad, f"{pages} pages, {bad} bad")
     outcome.expect(
         "no worker dead but by our signal", restarts == kills, f"{restarts:g} deaths, {kills} kills"

@@ -16,7 +16,6 @@ from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served, needs_root
 from loadtest.harness.instances import wait_for_instances, wait_until
 from loadtest.harness.recording_client import Load
-from loadtest.harness.request_records import reconcile
 from loadtest.harness.scrape import scrape, total
 from loadtest.harness.subject import LoadTestError, family, python
 
@@ -31,7 +30,7 @@ Shortage = Callable[[Served], AbstractContextManager[None]]
 
 
 def exhausted(scene: Scene, outcome: FaultOutcome) -> None:
-    """F29: descriptors, memory, processes, `/dev/shm` and the disk, under clients; workers die meanwhile."""
+    """Descriptors, memory, processes, /dev/shm, disk: each for 5 s, 10 times, a worker killed each time."""
     needs_root()
     with small_disk(scene.new_folder() / "disk", _DISK) as disk:
         shortages: dict[str, Shortage] = {
@@ -42,8 +41,7 @@ def exhausted(scene: Scene, outcome: FaultOutcome) -> None:
             "disk": lambda _: _full(disk),
         }
         command = ["unshare", "--mount", "sh", "-c", _OWN_SHM, *python("-m", "server")]
-        with scene.serve("--workers", "2", command=command, log_dir=str(disk / "logs")) as served:
-            wait_for_instances(served.url, scene.rows[0].request, 2)
+        with scene.serve(workers=2, command=command, log_dir=str(disk / "logs")) as served:
             # The observer opens a slot's files and its worker's figures with the first line.
             wait_until(lambda: _written(served.logs) == 2, "a line of each worker", 30.0)
             before_mb, before_files = served.rss_mb(), served.files()
@@ -55,10 +53,8 @@ def exhausted(scene: Scene, outcome: FaultOutcome) -> None:
                 wait_until(lambda: served.files() <= before_files, "the descriptors back", 10.0)
             kept_mb, kept_files = served.rss_mb() - before_mb, served.files() - before_files
             dropped = int(total(scrape(served.url), "hotrow_log_dropped_total"))
-            served.subject.process.terminate()
-            outcome.expect("exit code 0", served.subject.process.wait(30.0) == 0)
-        found = reconcile(clients.records, served.logs)
-        outcome.add(clients.records, found, dropped)
+            outcome.expect("exit code 0", served.end() == 0)
+        found = outcome.add_logged(clients.records, served.logs, dropped)
     outcome.figures["lines dropped, and counted"] = f"{dropped:,}"
     outcome.expect_at_most("memory kept", kept_mb, KEPT_MB, "MB")
     outcome.expect_at_most("descriptors kept", kept_files, KEPT_FILES)

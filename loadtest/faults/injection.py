@@ -12,7 +12,7 @@ from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene
 from loadtest.harness.reference_rows import reference_rows
 from loadtest.report import machine
-from loadtest.report.progress import console
+from loadtest.report.terminal import console
 from server.cli import output_file
 from server.errors import HotrowError
 from server.model.bundle import Bundle
@@ -20,14 +20,21 @@ from server.model.bundle import Bundle
 RESULTS = Path("docs/generated/faults.md")
 
 
+Run = Callable[[Scene, FaultOutcome], None]
+
+
 class Fault(NamedTuple):
-    """One fault; `key` is its number in the plan."""
+    """One fault; `key` is its number in docs/reliability.md, which says what it must reach."""
 
     key: str
     title: str
     how: str
-    to_reach: str
-    run: Callable[[Scene, FaultOutcome], None]
+    run: Run
+
+
+def planned(key: str, title: str, run: Run) -> Fault:
+    """A fault that is done as its own docstring says."""
+    return Fault(key, title, run.__doc__ or "", run)
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +61,13 @@ def run(
     rows = reference_rows([bundle], 2000)
     page, counts = report.read(file), dict.fromkeys((report.PASSED, report.FAILED, report.SKIPPED), 0)
     for fault in faults:
-        console.print(f"[bold]{fault.key}[/bold] {fault.title}: {fault.how}", soft_wrap=True)
+        console.print(f"[bold]{fault.key}[/bold] {fault.title}. {fault.how}")
         with tempfile.TemporaryDirectory(prefix="hotrow-fault-") as folder:
             result = inject(fault, Scene(bundle, rows, Path(folder), short, fuzz_seconds, only))
         if not only:
             page[fault.key] = report.text_of(fault.key, result)
             report.write(page, file)
-        counts[result["state"]] += 1
+        counts[result.state] += 1
         _print(result)
     written = "" if only else f" {file}"
     console.print(", ".join(f"{count} {state}" for state, count in counts.items()) + f".{written}")
@@ -77,27 +84,21 @@ def inject(fault: Fault, scene: Scene) -> report.Result:
         skipped = str(reason)
     except HotrowError as error:
         outcome.expect("the fault to run to its end", False, error)
-    return report.entry(
-        outcome, fault.title, time.monotonic() - began, words, short=scene.short, skipped=skipped
-    )
+    return report.Result(outcome, fault.title, time.monotonic() - began, words, scene.short, skipped)
 
 
 def _print(result: report.Result) -> None:
-    if result["state"] == report.SKIPPED:
-        console.print(f"    skipped: {result['reason']}", soft_wrap=True)
+    if result.skipped:
+        console.print(f"    skipped: {result.skipped}")
         return
-    failed = ", ".join(f"{count} {kind}" for kind, count in result["failed"].items()) or "0"
+    found = result.outcome
     console.print(
-        f"    {result['state']} in {result['seconds']} s: {result['sent']:,} sent, {result['ok']:,} ok, "
-        f"{result['shed']:,} shed, {failed} failed, {result['lost']} lost, {result['duplicate']} twice, "
-        f"{result['wrong']} wrong"
-        + ("" if result["recover_seconds"] is None else f", recovered in {result['recover_seconds']:g} s"),
-        soft_wrap=True,
+        f"    {result.state} in {result.seconds:.0f} s: {found.sent:,} sent, {found.ok:,} ok, "
+        f"{found.shed:,} shed, {found.failed_in_words()} failed, {found.lost} lost, {found.duplicate} twice, "
+        f"{found.wrong} wrong"
+        + ("" if found.recover_seconds is None else f", recovered in {found.recovered_in_words()}")
     )
-    for name, figure in result["figures"].items():
-        console.print(f"    {name}: {figure}", soft_wrap=True)
-    for check in result["checks"]:
-        if not check["holds"]:
-            console.print(
-                f"    expected {check['fact']}, got {check['found'] or 'the contrary'}", soft_wrap=True
-            )
+    for name, figure in found.figures.items():
+        console.print(f"    {name}: {figure}")
+    for sentence in found.broken:
+        console.print(f"    {sentence}")

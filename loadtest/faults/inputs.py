@@ -1,13 +1,14 @@
 """Input that is too large, too deep, compressed, cut into crumbs, or nonsense: F18, F19 and F20."""
 
-import asyncio
+import contextlib
 import gzip
 import random
 import resource
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import orjson
@@ -17,10 +18,9 @@ import uvloop
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.harness.fuzzer import fuzz_decoders
-from loadtest.harness.http_bytes import address, exchange, get, post
-from loadtest.harness.instances import wait_for_instances, wait_until
+from loadtest.harness.http_bytes import converse, first_status, get, post, several_at_once
+from loadtest.harness.instances import wait_until
 from loadtest.harness.recording_client import Load
-from loadtest.harness.request_records import reconcile
 from loadtest.harness.scrape import scrape, total
 
 MAX_BODY = 2**20
@@ -39,24 +39,23 @@ class Vector(NamedTuple):
 
 
 def oversize(scene: Scene, outcome: FaultOutcome) -> None:
-    """F19: each vector many times: the listed status, no memory kept, no worker dead."""
+    """Bodies, chunks, depths, bombs, heads and paths beyond every limit."""
     row = orjson.dumps(scene.rows[0].fields)
-    with scene.serve("--workers", "2") as served:
-        wait_for_instances(served.url, scene.rows[0].request, 2)
+    with scene.serve(workers=2) as served:
         pids = served.workers()
         with Load(served.url, scene.rows, rate=200.0) as clients:
             for vector in _vectors(row):
                 for _ in range(8):  # buffers that the first of their size make stay, in each worker
-                    _status(served, vector)
+                    first_status(served.url, vector.request)
                 before_mb = served.rss_mb()
-                seen = Counter(_status(served, vector) for _ in range(scene.times(10, 1)))
+                seen = Counter(first_status(served.url, vector.request) for _ in range(scene.times(10, 1)))
                 grown_mb = served.rss_mb() - before_mb
                 outcome.expect(
                     f"{vector.name}: {_or(vector.statuses)}", set(seen) <= vector.statuses, dict(seen)
                 )
                 outcome.expect_at_most(f"{vector.name}: memory", grown_mb, GROWTH_MB, "MB")
         outcome.expect("the same workers alive", served.workers() == pids)
-    outcome.add(clients.records, reconcile(clients.records, served.logs))
+    outcome.add_logged(clients.records, served.logs)
     outcome.expect_none("other requests failed", outcome.failed)
     outcome.expect_none("responses or lines wrong", outcome.wrong)
 
@@ -86,23 +85,17 @@ def _vectors(row: bytes) -> Iterator[Vector]:
     yield Vector("a path of 1 MiB", get("/" + "a" * 2**20), {414})
 
 
-def _status(served: Served, vector: Vector) -> int:
-    responses = exchange(served.url, vector.request, timeout=30.0)
-    return responses[0].status if responses else 0
-
-
 def _or(statuses: set[int]) -> str:
     return " or ".join(map(str, sorted(statuses)))
 
 
 def nonsense(scene: Scene, outcome: FaultOutcome) -> None:
-    """F20: random bytes on the socket: no 5xx, no hang, nobody else disturbed; Atheris on the decoders."""
+    """20,000 random and mutated byte strings on the socket; Atheris on the decoders."""
     if scene.fuzz_seconds:
         outcome.figures["Atheris"], broken = fuzz_decoders(scene.fuzz_seconds, scene.new_folder())
         outcome.expect_none("crashes, hangs and disagreements of decoders", broken)
     count = scene.times(20_000, 2000)
-    with scene.serve("--workers", "2") as served:
-        wait_for_instances(served.url, scene.rows[0].request, 2)
+    with scene.serve(workers=2) as served:
         pids = served.workers()
         with Load(served.url, scene.rows, rate=200.0) as clients:
             seen, slow, hung = throw_bytes(
@@ -111,7 +104,7 @@ def nonsense(scene: Scene, outcome: FaultOutcome) -> None:
         outcome.expect("the same workers alive", served.workers() == pids)
         log = served.logs.parent / "server.log"
         outcome.expect("no traceback in the server's output", b"Traceback" not in log.read_bytes())
-    outcome.add(clients.records, reconcile(clients.records, served.logs))
+    outcome.add_logged(clients.records, served.logs)
     statuses = ", ".join(f"{n:,} {status or 'closed'}" for status, n in sorted(seen.items()))
     outcome.figures["responses to nonsense"] = statuses
     outcome.expect_none("5xx", sum(n for status, n in seen.items() if status in FAILED_STATUSES))
@@ -157,43 +150,23 @@ def throw_bytes(url: str, strings: list[bytes]) -> tuple[Counter[int], int, int]
 async def _throw_all(url: str, strings: list[bytes]) -> tuple[Counter[int], int, int]:
     seen: Counter[int] = Counter()
     ends: list[float] = []
-    left = iter(strings)
 
-    async def thrower() -> None:
-        for data in left:
-            began = time.monotonic()
-            seen[await _throw(url, data)] += 1
-            ends.append(time.monotonic() - began)
+    async def throw(data: bytes) -> None:
+        began, received = time.monotonic(), b""
+        with contextlib.suppress(TimeoutError):
+            received = await converse(url, [data], GIVEN_UP_SECONDS + 0.5)
+        seen[int(received[9:12]) if received.startswith(b"HTTP/1.1 ") else 0] += 1
+        ends.append(time.monotonic() - began)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(16):
-            group.create_task(thrower())
+    await several_at_once(16, strings, throw)
     return seen, sum(end > HANG_SECONDS for end in ends), sum(end > GIVEN_UP_SECONDS for end in ends)
 
 
-async def _throw(url: str, data: bytes) -> int:
-    received = b""
-    writer = None
-    try:
-        async with asyncio.timeout(GIVEN_UP_SECONDS + 0.5):
-            reader, writer = await asyncio.open_connection(*address(url))
-            writer.write(data)
-            writer.write_eof()
-            received = await reader.read()
-    except (OSError, TimeoutError):
-        pass
-    finally:
-        if writer is not None:
-            writer.transport.abort()
-    return int(received[9:12]) if received.startswith(b"HTTP/1.1 ") else 0
-
-
 def memory_squeezed(scene: Scene, outcome: FaultOutcome) -> None:
-    """F18: the workers may not grow, and large batches come: refused, or a worker replaced; none wrong."""
+    """RLIMIT_AS 16 MB above what the workers have, and batches of 10,000 rows."""
     rows = [dict(row.fields) for row in scene.rows]
     batch = post("/predict/batch", orjson.dumps({"rows": (rows * 5)[:10_000]}))
-    with scene.serve("--workers", "2") as served:
-        wait_for_instances(served.url, scene.rows[0].request, 2)
+    with scene.serve(workers=2) as served:
         pids = served.workers()
         for pid in pids:
             limit = psutil.Process(pid).memory_info().vms + 16 * 2**20
@@ -206,8 +179,7 @@ def memory_squeezed(scene: Scene, outcome: FaultOutcome) -> None:
             wait_until(lambda: _send_at_once(served, batch, 1)[200] == 1, "a batch answered again", 30.0)
         )
         replaced = total(scrape(served.url), "hotrow_worker_restarts_total")
-    found = reconcile(clients.records, served.logs)
-    outcome.add(clients.records, found)
+    found = outcome.add_logged(clients.records, served.logs)
     outcome.figures["responses to batches"] = ", ".join(
         f"{n} {status or 'cut off'}" for status, n in seen.items()
     )
@@ -219,20 +191,5 @@ def memory_squeezed(scene: Scene, outcome: FaultOutcome) -> None:
 
 def _send_at_once(served: Served, request: bytes, count: int) -> Counter[int]:
     """The statuses of so many equal requests, eight at a time; 0 for one without a response."""
-    seen: Counter[int] = Counter()
-    left = iter(range(count))
-
-    def send() -> None:
-        for _ in left:
-            try:
-                responses = exchange(served.url, request, timeout=30.0)
-            except OSError:
-                responses = []
-            seen[responses[0].status if responses else 0] += 1
-
-    threads = [threading.Thread(target=send) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return seen
+    with ThreadPoolExecutor(8) as pool:
+        return Counter(pool.map(partial(first_status, served.url), [request] * count))

@@ -7,7 +7,7 @@ from functools import partial
 
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
-from loadtest.harness.instances import wait_for_instances, wait_until
+from loadtest.harness.instances import wait_until
 from loadtest.harness.recording_client import Load
 from loadtest.harness.request_records import reconcile
 from loadtest.harness.subject import has_ended, observer_of, workers_of
@@ -22,7 +22,7 @@ WORKER, OBSERVER, BOTH = "a worker", "the observer", "both at once"
 
 
 def kills(scene: Scene, outcome: FaultOutcome) -> None:
-    """F30: kill each, and both, 50 times under load, with one worker and with two."""
+    """50 times each a worker, the observer, and both at once, under load, with 1 and with 2 workers."""
     ways = {
         "2 workers, a worker": partial(_of_a_server, workers=2, what=WORKER),
         "2 workers, the observer": partial(_of_a_server, workers=2, what=OBSERVER),
@@ -41,17 +41,14 @@ def _of_a_server(scene: Scene, outcome: FaultOutcome, name: str, *, workers: int
     """Who started them keeps the memory, and starts them again: nothing is lost, whatever is killed."""
     lost, each = 0, scene.times(KILLS_EACH, 2)
     for _ in range(scene.times(50, 2) // each):
-        with scene.serve("--workers", str(workers)) as served:
-            wait_for_instances(served.url, scene.rows[0].request, workers)
+        with scene.serve(workers=workers) as served:
             with Load(served.url, scene.rows, clients=4, pause=PAUSE_SECONDS) as clients:
                 for turn in range(each):
                     wait_until(lambda: len(served.workers()) == workers, "all workers", 60.0)
                     _kill(served, what, turn)
                     clients.wait_for(clients.records.ok + 200, 60.0)
-            served.subject.process.terminate()
-            served.subject.process.wait(60)
-        found = reconcile(clients.records, served.logs)
-        outcome.add(clients.records, found)
+            served.end()
+        found = outcome.add_logged(clients.records, served.logs)
         lost += len(found.lost)
     _hold(outcome, name, lost)
 
@@ -78,7 +75,7 @@ def _of_the_only_process(scene: Scene, outcome: FaultOutcome, name: str, *, what
             clients.stop()
             wait_until(lambda: has_ended(observer.pid), "the last lines", 60.0)  # noqa: B023
         found = reconcile(clients.records, served.logs)
-        outcome.add(clients.records, None)
+        outcome.add(clients.records)
         outcome.duplicate += len(found.duplicates)
         outcome.wrong += len(found.wrong)
         lost += len(found.lost)

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
-from loadtest.harness.request_records import WRONG, Reconciled, RequestRecords
+from loadtest.harness.request_records import WRONG, Reconciled, RequestRecords, reconcile
 
 
 class Fact(NamedTuple):
@@ -32,17 +33,22 @@ class FaultOutcome:
     figures: dict[str, str] = field(default_factory=dict)
     checks: list[Fact] = field(default_factory=list)
 
-    def add(self, records: RequestRecords, found: Reconciled | None = None, counted: int = 0) -> None:
-        """Count what clients recorded, and how it agreed with a log that counts its dropped lines itself."""
+    def add(self, records: RequestRecords) -> None:
+        """Count what clients recorded."""
         self.sent += records.sent
         self.ok += records.ok
         self.shed += records.shed
         self.failed += records.failed
         self.wrong += records.failed[WRONG]
-        if found is not None:
-            self.lost += max(0, len(found.lost) - counted)
-            self.duplicate += len(found.duplicates)
-            self.wrong += len(found.wrong)
+
+    def add_logged(self, records: RequestRecords, logs: Path, counted: int = 0) -> Reconciled:
+        """The same, and how it agreed with logs that count their dropped lines themselves."""
+        self.add(records)
+        found = reconcile(records, logs)
+        self.lost += max(0, len(found.lost) - counted)
+        self.duplicate += len(found.duplicates)
+        self.wrong += len(found.wrong)
+        return found
 
     def recovered(self, seconds: float) -> None:
         """It took so long; of several times the longest counts."""
@@ -55,6 +61,12 @@ class FaultOutcome:
     def expect_none(self, what: str, found: int | Mapping[str, int] | Sequence[str]) -> None:
         """Note that something must not have happened: how often it did, by kind, or which."""
         self.expect(f"0 {what}", not found, _in_words(found) or "0")
+
+    def expect_exact_log(self) -> None:
+        """Note that every right response must have its line, once, and no line another content."""
+        self.expect_none("responses lost", self.lost)
+        self.expect_none("lines twice", self.duplicate)
+        self.expect_none("responses or lines wrong", self.wrong)
 
     def expect_at_most(
         self, what: str, value: float, limit: float, unit: str = "", *, timed: bool = False
@@ -80,20 +92,13 @@ class FaultOutcome:
         """What did not hold, and would not on any machine."""
         return [_words(check) for check in self.checks if not check.holds and not check.timed]
 
-    def document(self) -> dict[str, Any]:
-        """The outcome as plain values."""
-        return {
-            "sent": self.sent,
-            "ok": self.ok,
-            "shed": self.shed,
-            "failed": dict(sorted(self.failed.items())),
-            "lost": self.lost,
-            "duplicate": self.duplicate,
-            "wrong": self.wrong,
-            "recover_seconds": None if self.recover_seconds is None else round(self.recover_seconds, 2),
-            "figures": self.figures,
-            "checks": [check._asdict() for check in self.checks],
-        }
+    def failed_in_words(self) -> str:
+        """How many requests failed, by kind."""
+        return _in_words(dict(sorted(self.failed.items()))) or "0"
+
+    def recovered_in_words(self) -> str:
+        """How long it took to recover, "" where nothing had to."""
+        return "" if self.recover_seconds is None else f"{round(self.recover_seconds, 2):g} s"
 
 
 def _in_words(found: int | Mapping[str, int] | Sequence[str]) -> str:

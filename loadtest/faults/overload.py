@@ -13,7 +13,7 @@ from loadtest.harness.recording_client import Load
 from loadtest.harness.reference_rows import ReferenceRow, batches
 from loadtest.harness.request_records import RequestRecords
 from loadtest.harness.target import keep_to, load_core, server_core
-from loadtest.harness.watch import Watch
+from loadtest.harness.watch import watching
 
 #: So many that a request costs some milliseconds, and a generator on one core can ask for ten times too many.
 BATCH_ROWS = 1000
@@ -30,7 +30,7 @@ NORMAL_SECONDS = 2.0
 
 
 def overload(scene: Scene, outcome: FaultOutcome) -> None:
-    """Batches at a fixed rate beyond capacity, then single rows over more and more connections."""
+    """3 and 10 times the capacity in batches, then up to 1,000 connections of single rows."""
     with scene.serve(core=server_core(1)) as served, keep_to(load_core(1)):
         requests = _requests(scene, BATCH_ROWS)
         for factor, least in GOODPUT.items():
@@ -124,7 +124,7 @@ def _beyond(
     """Requests at a rate beyond the capacity."""
     base_mb = served.rss_mb()
     with (
-        Watch(served.pid) as watch,
+        watching(served.pid) as watch,
         Load(served.url, requests, clients=CONNECTIONS, rate=rate, timeout=30.0) as clients,
     ):
         span = _Span(served, scene.times(5, 2))
@@ -157,7 +157,7 @@ def _rows(scene: Scene, outcome: FaultOutcome, served: Served) -> None:
     script = wrk_script(bodies, served.logs.parent / "post.lua")
     seconds, base_mb = scene.times(8, 2), served.rss_mb()
     rates = {}
-    with Watch(served.pid) as watch:
+    with watching(served.pid) as watch:
         for connections in (32, 96, 320, 1000):
             done = drive(served.subject, "/predict", seconds, script, load_core(1), connections)
             rates[connections] = done.requests_per_second

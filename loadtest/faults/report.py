@@ -1,14 +1,12 @@
 """The page of results: the last outcome of every fault, with its date and machine."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from loadtest.faults.outcome import FaultOutcome
-
-#: What became of one fault.
-Result: TypeAlias = dict[str, Any]
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 INTRODUCTION = """# Faults
@@ -31,21 +29,22 @@ class FaultText(NamedTuple):
     section: str
 
 
-def entry(
-    outcome: FaultOutcome, title: str, seconds: float, machine: str, *, short: bool, skipped: str = ""
-) -> Result:
-    """What became of one fault, with its date and machine."""
-    state = SKIPPED if skipped else FAILED if outcome.broken else PASSED
-    return {
-        "title": title,
-        "state": state,
-        "reason": skipped,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "seconds": round(seconds),
-        "short": short,
-        "machine": machine,
-        **outcome.document(),
-    }
+@dataclass(frozen=True)
+class Result:
+    """What became of one fault, with its date and machine; `skipped` is why it was not injected."""
+
+    outcome: FaultOutcome
+    title: str
+    seconds: float
+    machine: str
+    short: bool = False
+    skipped: str = ""
+    date: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
+
+    @property
+    def state(self) -> str:
+        """Passed, failed or skipped."""
+        return SKIPPED if self.skipped else FAILED if self.outcome.broken else PASSED
 
 
 def read(file: Path) -> dict[str, FaultText]:
@@ -64,34 +63,27 @@ def write(faults: Mapping[str, FaultText], file: Path) -> None:
     file.write_text(INTRODUCTION + rows + "".join(_SECTION + text.section for text in ordered))
 
 
-def text_of(key: str, result: Mapping[str, Any]) -> FaultText:
+def text_of(key: str, result: Result) -> FaultText:
     """A fault as the page has it."""
     return FaultText(_row(key, result), "\n".join(_details(key, result)))
 
 
-def _row(key: str, result: Mapping[str, Any]) -> str:
-    state = result["state"] + (" (short)" if result["short"] else "")
-    failed = ", ".join(f"{count:,} {kind}" for kind, count in result["failed"].items()) or "0"
-    seconds = result["recover_seconds"]
-    numbers = (f"{result[name]:,}" for name in ("sent", "ok", "shed"))
-    agreed = (f"{result[name]:,}" for name in ("lost", "duplicate", "wrong"))
+def _row(key: str, result: Result) -> str:
+    found = result.outcome
     cells = [
-        key, result["title"], result["date"], state, *numbers, failed, *agreed,
-        "" if seconds is None else f"{seconds:g} s",
+        key, result.title, result.date, result.state + " (short)" * result.short,
+        f"{found.sent:,}", f"{found.ok:,}", f"{found.shed:,}", found.failed_in_words(),
+        f"{found.lost:,}", f"{found.duplicate:,}", f"{found.wrong:,}", found.recovered_in_words(),
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
 
-def _details(key: str, result: Mapping[str, Any]) -> list[str]:
-    lines = [f"{key}: {result['title']}", ""]
-    if result["state"] == SKIPPED:
-        lines += [f"Skipped on {result['date']}: {result['reason']}.", ""]
-        return lines
-    lines.append(f"{result['date']}, {result['seconds']} s. {result['machine']}.")
-    lines.append("")
-    for check in result["checks"]:
-        mark = "reached" if check["holds"] else "**not reached**"
-        lines.append(f"- {check['fact']}: {check['found'] or ('yes' if check['holds'] else 'no')}, {mark}")
-    lines += [f"- {name}: {value}" for name, value in result["figures"].items()]
-    lines.append("")
-    return lines
+def _details(key: str, result: Result) -> list[str]:
+    title = f"{key}: {result.title}"
+    if result.skipped:
+        return [title, "", f"Skipped on {result.date}: {result.skipped}.", ""]
+    lines = [title, "", f"{result.date}, {result.seconds:.0f} s. {result.machine}.", ""]
+    for check in result.outcome.checks:
+        mark = "reached" if check.holds else "**not reached**"
+        lines.append(f"- {check.fact}: {check.found or ('yes' if check.holds else 'no')}, {mark}")
+    return [*lines, *(f"- {name}: {value}" for name, value in result.outcome.figures.items()), ""]

@@ -2,16 +2,18 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
+from loadtest.harness.instances import wait_for_instances
 from loadtest.harness.reference_rows import ReferenceRow
 from loadtest.harness.subject import LoadTestError, Subject, cpu_seconds, family, resident_bytes, workers_of
 from loadtest.harness.target import started
@@ -30,6 +32,8 @@ class Served(NamedTuple):
 
     subject: Subject
     logs: Path
+    #: Requests that looked for its workers: lines of the log that no client knows of.
+    probes: int = 0
 
     @property
     def url(self) -> str:
@@ -47,13 +51,13 @@ class Served(NamedTuple):
 
     def instances_of(self, worker: int) -> set[str]:
         """The prefixes of the ids that a worker gives, as the log's journal has them."""
-        records = (
-            orjson.loads(line)
-            for file in self.logs.glob(f"*{JOURNAL_SUFFIX}")
-            for line in file.read_bytes().splitlines()
-        )
-        opened = (record for record in records if record["event"] == "opened" and record["pid"] == worker)
+        opened = (record for record in journal(self.logs, "opened") if record["pid"] == worker)
         return {instance for record in opened for instance in record["boots"]}
+
+    def end(self) -> int:
+        """Tell it to end; the exit code."""
+        self.subject.process.terminate()
+        return self.subject.process.wait(60)
 
     def rss_mb(self) -> float:
         """Resident memory of all its processes."""
@@ -103,26 +107,36 @@ class Scene:
     @contextmanager
     def serve(
         self,
-        *options: str,
+        *,
+        workers: int = 1,
         command: Sequence[str] = (),
         environment: Mapping[str, str] = MappingProxyType({}),
         model: Path | None = None,
         core: int | None = None,
         **settings: str,
     ) -> Iterator[Served]:
-        """A server with a log of its own, ended afterwards."""
+        """A server with a log of its own, ended afterwards; of several workers each has answered."""
         folder = self.new_folder()
         logs = Path(settings.get("log_dir", folder / "logs"))
         with started(
             model or self.bundle.directory,
             folder,
-            options,
+            ["--workers", str(workers)],
             {**settings, "log_dir": str(logs)},
             command=command,
             environment=environment,
             core=core,
         ) as subject:
-            yield Served(subject, logs)
+            seen = (
+                wait_for_instances(subject.url, self.rows[0].request, workers) if workers > 1 else Counter()
+            )
+            yield Served(subject, logs, seen.total())
+
+
+def journal(logs: Path, event: str) -> Iterator[dict[str, Any]]:
+    """The records of an event in the journals beside a log."""
+    for file in logs.glob(f"*{JOURNAL_SUFFIX}"):
+        yield from (r for r in map(orjson.loads, file.read_bytes().splitlines()) if r["event"] == event)
 
 
 def needs_root() -> None:

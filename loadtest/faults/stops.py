@@ -12,9 +12,8 @@ from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene, Served
 from loadtest.harness.foreign import Foreign, foreign_load
 from loadtest.harness.http_bytes import address
-from loadtest.harness.instances import wait_for_instances, wait_until
+from loadtest.harness.instances import wait_until
 from loadtest.harness.recording_client import Load
-from loadtest.harness.request_records import reconcile
 from loadtest.harness.subject import LoadTestError
 from server.publish.running_server import RunningServer
 
@@ -26,12 +25,11 @@ HALF_SENT = (
 
 
 def sigterm(scene: Scene, outcome: FaultOutcome) -> None:
-    """F2: end the server under three kinds of clients, with one worker and with two."""
+    """20 times SIGTERM under our clients, wrk and hey; 1 and 2 workers."""
     foreign, codes, slowest, strays = Foreign(), set(), 0.0, 0
     for round_ in range(scene.times(20, 2)):
         workers = 1 + round_ % 2
-        with scene.serve("--workers", str(workers)) as served:
-            probes = wait_for_instances(served.url, scene.rows[0].request, workers).total()
+        with scene.serve(workers=workers) as served:
             before = foreign.answered
             with (
                 foreign_load(served.url, scene.rows, 4, served.logs.parent, foreign),
@@ -40,12 +38,10 @@ def sigterm(scene: Scene, outcome: FaultOutcome) -> None:
                 clients.wait_for(500 + 37 * (round_ % 7))
                 time.sleep(0.3)  # the other clients start as processes
                 began = time.monotonic()
-                os.kill(served.pid, signal.SIGTERM)
-                codes.add(served.subject.process.wait(30))
+                codes.add(served.end())
                 slowest = max(slowest, time.monotonic() - began)
-        found = reconcile(clients.records, served.logs)
-        outcome.add(clients.records, found)
-        strays += abs(found.others - probes - (foreign.answered - before))
+        found = outcome.add_logged(clients.records, served.logs)
+        strays += abs(found.others - served.probes - (foreign.answered - before))
     _nothing_lost(outcome)
     _report(foreign, outcome, ends=True)
     outcome.expect("a log with as many lines as all clients had answers", not strays, f"{strays} off")
@@ -54,12 +50,11 @@ def sigterm(scene: Scene, outcome: FaultOutcome) -> None:
 
 
 def sighup(scene: Scene, outcome: FaultOutcome) -> None:
-    """F3: the same clients, told nothing of 20 reloads."""
+    """20 times SIGHUP under our clients, wrk and hey; 2 workers."""
     times = scene.times(20, 1)
     foreign, seconds = Foreign(), times * 4
-    with scene.serve("--workers", "2") as served:
+    with scene.serve(workers=2) as served:
         server = RunningServer(served.pid, served.url)
-        wait_for_instances(served.url, scene.rows[0].request, 2)
         with (
             foreign_load(served.url, scene.rows, seconds, served.logs.parent, foreign),
             Load(served.url, scene.rows, clients=16) as clients,
@@ -68,9 +63,8 @@ def sighup(scene: Scene, outcome: FaultOutcome) -> None:
                 clients.wait_for(clients.records.ok + 100)
                 server.reload()
                 clients.wait_for(clients.records.ok + 1000)
-        os.kill(served.pid, signal.SIGTERM)
-        outcome.expect("exit code 0", served.subject.process.wait(30) == 0)
-    outcome.add(clients.records, reconcile(clients.records, served.logs))
+        outcome.expect("exit code 0", served.end() == 0)
+    outcome.add_logged(clients.records, served.logs)
     _nothing_lost(outcome)
     outcome.expect_none("requests shed", outcome.shed)
     _report(foreign, outcome, ends=False)
@@ -79,23 +73,21 @@ def sighup(scene: Scene, outcome: FaultOutcome) -> None:
 
 
 def half_sent(scene: Scene, outcome: FaultOutcome) -> None:
-    """F4: a stop while a hundred requests are half sent does not wait for them."""
+    """100 requests without their end, then SIGTERM."""
     limit = 2.0
     for workers in (1, 2):
-        with scene.serve("--workers", str(workers), drain_seconds=f"{limit:g}") as served:
-            wait_for_instances(served.url, scene.rows[0].request, workers)
+        with scene.serve(workers=workers, drain_seconds=f"{limit:g}") as served:
             halves = [socket.create_connection(address(served.url)) for _ in range(100)]
             for half in halves:
                 half.sendall(HALF_SENT)
             with Load(served.url, scene.rows, clients=8) as clients:
                 clients.wait_for(200)
                 began = time.monotonic()
-                os.kill(served.pid, signal.SIGTERM)
-                code = served.subject.process.wait(60)
+                code = served.end()
                 seconds = time.monotonic() - began
             for half in halves:
                 half.close()
-        outcome.add(clients.records, reconcile(clients.records, served.logs))
+        outcome.add_logged(clients.records, served.logs)
         outcome.expect(f"exit code 0 with {workers} workers", code == 0, code)
         outcome.expect_at_most(
             f"the stop of {workers} workers (limit {limit:g} s)", seconds, limit + 2.0, "s", timed=True
@@ -104,9 +96,8 @@ def half_sent(scene: Scene, outcome: FaultOutcome) -> None:
 
 
 def supervisor_killed(scene: Scene, outcome: FaultOutcome) -> None:
-    """F6: the process that watches the workers is killed: no orphan stays, a restart finds the port free."""
-    with scene.serve("--workers", "2") as served:
-        wait_for_instances(served.url, scene.rows[0].request, 2)
+    """SIGKILL to the parent of the workers."""
+    with scene.serve(workers=2) as served:
         workers = served.workers()
         with Load(served.url, scene.rows, clients=8) as clients:
             clients.wait_for(200)
@@ -114,18 +105,18 @@ def supervisor_killed(scene: Scene, outcome: FaultOutcome) -> None:
             os.kill(served.pid, signal.SIGKILL)
             served.subject.process.wait()
             gone = wait_until(lambda: not any(map(_runs, workers)), "the workers to end", 30.0)
-        outcome.add(clients.records, reconcile(clients.records, served.logs))
+        outcome.add_logged(clients.records, served.logs)
         outcome.expect_at_most("workers gone", gone, 2.0, "s", timed=True)
         outcome.expect("a restart that binds at once", _restarts(scene, served), timed=False)
         outcome.recovered(time.monotonic() - killed)
-    _log_exact(outcome)
+    outcome.expect_exact_log()
 
 
 def _restarts(scene: Scene, served: Served) -> bool:
     port = served.url.rpartition(":")[2]
     try:
-        with scene.serve("--workers", "2", port=port) as again:
-            return bool(wait_for_instances(again.url, scene.rows[0].request, 2))
+        with scene.serve(workers=2, port=port):
+            return True
     except (LoadTestError, subprocess.SubprocessError):
         return False
 
@@ -139,13 +130,7 @@ def _runs(pid: int) -> bool:
 
 def _nothing_lost(outcome: FaultOutcome) -> None:
     outcome.expect_none("requests failed", outcome.failed)
-    _log_exact(outcome)
-
-
-def _log_exact(outcome: FaultOutcome) -> None:
-    outcome.expect_none("responses lost", outcome.lost)
-    outcome.expect_none("lines twice", outcome.duplicate)
-    outcome.expect_none("responses or lines wrong", outcome.wrong)
+    outcome.expect_exact_log()
 
 
 def _report(foreign: Foreign, outcome: FaultOutcome, *, ends: bool) -> None:

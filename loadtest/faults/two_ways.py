@@ -15,7 +15,7 @@ import uvloop
 
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import Scene
-from loadtest.harness.http_bytes import address
+from loadtest.harness.http_bytes import converse, several_at_once
 
 HEADS, AT_ONCE = 300, 32
 #: A server that has not closed by then waits for more, which both must.
@@ -50,7 +50,7 @@ _EXTRA = (
 
 
 def two_ways(scene: Scene, outcome: FaultOutcome) -> None:
-    """F28: the same bytes, in the same pieces, to a server of each: all but ids and dates is equal."""
+    """20,000 connections of odd heads, bodies and pieces to the fast path and to the ASGI path."""
     count = scene.times(20_000, 300)
     with scene.serve() as fast, scene.serve(fast_path="off") as asgi:
         connections = list(_connections([orjson.dumps(row.fields) for row in scene.rows], count))
@@ -109,18 +109,14 @@ async def _compare(
 ) -> list[str]:
     differing: list[str] = []
     seen: Counter[str] = Counter()
-    left = iter(connections)
 
-    async def one_after_another() -> None:
-        for pieces in left:
-            by_fast, by_asgi = await asyncio.gather(_ask(fast, pieces), _ask(asgi, pieces))
-            seen.update(re.findall(r"HTTP/1.1 (\d+)", by_fast))
-            if by_fast != by_asgi:
-                differing.append(f"{pieces!r}: {by_fast!r}, {by_asgi!r}"[:2000])
+    async def ask_both(pieces: list[bytes]) -> None:
+        by_fast, by_asgi = await asyncio.gather(_ask(fast, pieces), _ask(asgi, pieces))
+        seen.update(re.findall(r"HTTP/1.1 (\d+)", by_fast))
+        if by_fast != by_asgi:
+            differing.append(f"{pieces!r}: {by_fast!r}, {by_asgi!r}"[:2000])
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE):
-            group.create_task(one_after_another())
+    await several_at_once(AT_ONCE, connections, ask_both)
     outcome.figures["answers"] = ", ".join(f"{number:,} {status}" for status, number in sorted(seen.items()))
     outcome.figures["connections"] = f"{len(connections):,}"
     return differing
@@ -128,24 +124,10 @@ async def _compare(
 
 async def _ask(url: str, pieces: Sequence[bytes]) -> str:
     """All that comes back over one connection, without what may differ."""
-    received = b""
-    writer = None
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            reader, writer = await asyncio.open_connection(*address(url))
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(0)
-            writer.write_eof()
-            received = await reader.read()
-    except ConnectionError:
-        pass  # it was refused, and closed, amid what was sent
+        received = await converse(url, pieces, PATIENCE_SECONDS)
     except TimeoutError:
-        received += b"(open)"
-    finally:
-        if writer is not None:
-            writer.transport.abort()
+        received = b"(open)"
     return _comparable(received.decode("latin-1"))
 
 

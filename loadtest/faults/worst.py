@@ -7,14 +7,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from loadtest.faults.outcome import FaultOutcome
 from loadtest.faults.scene import FaultSkipped, Scene, Served
-from loadtest.harness.http_bytes import address, exchange, get
+from loadtest.harness.http_bytes import address, first_status, get
 from loadtest.harness.meanwhile import meanwhile
-from loadtest.harness.watch import Watch
+from loadtest.harness.watch import watching
 from loadtest.harness.worst_requests import ONE, WORKER_MB, Worst, worst_requests
 
 #: What one request may take beside what the server has, and keep.
@@ -26,7 +27,7 @@ _V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 
 
 def one_by_one(scene: Scene, outcome: FaultOutcome) -> None:
-    """F26: the response, the memory, and how long `/livez` waits beside each."""
+    """Each kind of request that once took a worker's time or memory, as long as its route takes."""
     with scene.serve() as served:
         pids = served.workers()
         for worst in itertools.islice(worst_requests(scene.bundle), scene.times(10**6, 8)):
@@ -37,9 +38,8 @@ def one_by_one(scene: Scene, outcome: FaultOutcome) -> None:
 def _one(served: Served, worst: Worst, outcome: FaultOutcome) -> None:
     message = worst.message()
     before_mb = served.rss_mb()
-    with Watch(served.pid, every_seconds=0.01) as watch, _waits(served.url) as waits:
-        responses = exchange(served.url, message, timeout=60.0)
-    status = responses[0].status if responses else 0
+    with watching(served.pid, every_seconds=0.01) as watch, _waits(served.url) as waits:
+        status = first_status(served.url, message)
     limit_ms = SHORT_MS if len(message) <= ONE + 4096 else LONG_MS
     outcome.expect(f"{worst.name}: {' or '.join(map(str, worst.statuses))}", status in worst.statuses, status)
     outcome.expect_at_most(f"{worst.name}: memory", watch.most_mb - before_mb, GROWTH_MB, "MB")
@@ -64,7 +64,7 @@ def _waits(url: str) -> Iterator[list[float]]:
 
 
 def from_many(scene: Scene, outcome: FaultOutcome) -> None:
-    """F27: for a minute, all of them from 64 senders, to one worker that has 512 MiB."""
+    """The same to batches and tensors from 64 senders for 60 s, one worker in a cgroup of 512 MiB."""
     messages = [w.message() for w in worst_requests(scene.bundle) if "/batch" in w.path or "/infer" in w.path]
     seen: Counter[int] = Counter()
     turns = itertools.cycle(messages)
@@ -72,21 +72,17 @@ def from_many(scene: Scene, outcome: FaultOutcome) -> None:
 
     def send(url: str) -> None:
         while time.monotonic() < ends:
-            try:
-                responses = exchange(url, next(turns), timeout=60.0)
-            except OSError:
-                responses = []
-            seen[responses[0].status if responses else 0] += 1
+            seen[first_status(url, next(turns))] += 1
 
     with scene.serve() as served:
         pids = served.workers()
         base_mb = served.rss_mb()
-        with _limited(served.pid, WORKER_MB, outcome), Watch(served.pid, every_seconds=0.05) as watch:
-            senders = [threading.Thread(target=send, args=(served.url,)) for _ in range(SENDERS)]
-            for sender in senders:
-                sender.start()
-            for sender in senders:
-                sender.join()
+        with (
+            _limited(served.pid, WORKER_MB, outcome),
+            watching(served.pid, every_seconds=0.05) as watch,
+            ThreadPoolExecutor(SENDERS) as senders,
+        ):
+            list(senders.map(send, [served.url] * SENDERS))
         time.sleep(scene.times(10, 1))
         outcome.expect("the same worker alive", served.workers() == pids)
         outcome.figures["answers"] = ", ".join(

@@ -1,9 +1,12 @@
 """HTTP as bytes on a socket: requests written by hand, answers read to the last byte."""
 
+import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+Item = TypeVar("Item")
 
 
 class RawResponse(NamedTuple):
@@ -44,6 +47,49 @@ def exchange(url: str, *pieces: bytes, timeout: float = PATIENCE_SECONDS) -> lis
                 received += chunk
     responses = list(_answers(received))
     return responses[:-1] if responses and responses[-1].status == 404 and len(responses) > 1 else responses
+
+
+def first_status(url: str, request: bytes, timeout: float = PATIENCE_SECONDS) -> int:
+    """The status of the first response to some bytes, 0 if there is none."""
+    with contextlib.suppress(OSError):
+        for response in exchange(url, request, timeout=timeout):
+            return response.status
+    return 0
+
+
+async def converse(url: str, pieces: Iterable[bytes], seconds: float) -> bytes:
+    """All that comes back over a connection whose writing side ends after these bytes, b"" if it is reset.
+
+    Raises `TimeoutError` for one that the server does not end within so many seconds.
+    """
+    writer = None
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_connection(*address(url))
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+            writer.write_eof()
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        if writer is not None:
+            writer.transport.abort()
+
+
+async def several_at_once(count: int, items: Iterable[Item], work: Callable[[Item], Awaitable[None]]) -> None:
+    """Work on all items, so many at a time."""
+    left = iter(items)
+
+    async def one_after_another() -> None:
+        for item in left:
+            await work(item)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(count):
+            group.create_task(one_after_another())
 
 
 def get(path: str) -> bytes:

@@ -3,10 +3,13 @@
 import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import psutil
 
+from loadtest.harness.meanwhile import meanwhile
 from loadtest.harness.subject import cpu_seconds, resident_bytes
 
 
@@ -20,41 +23,28 @@ class Sample(NamedTuple):
     machine_cpu_seconds: float
 
 
-class Sampler(threading.Thread):
-    """Samples until it is stopped; `samples` may be read at any time.
+@contextmanager
+def sampling(server: int | None, load: int) -> Iterator[list[Sample]]:
+    """Sample at every full second of the block; what there is so far may be read at any time.
 
     `server` may be None, for one that runs elsewhere: its figures are NaN then.
     """
+    samples: list[Sample] = []
 
-    def __init__(self, server: int | None, load: int) -> None:
-        super().__init__(name="sampler", daemon=True)
-        self._server = server
-        self._load = load
-        self._stopping = threading.Event()
-        self.samples: list[Sample] = []
+    def sample(ended: threading.Event) -> None:
+        while not ended.wait((second := int(time.time()) + 1) - time.time()):
+            samples.append(
+                Sample(
+                    second,
+                    cpu_seconds(server) if server else math.nan,
+                    resident_bytes(server) if server else math.nan,
+                    cpu_seconds(load),
+                    machine_cpu_seconds(),
+                )
+            )
 
-    def run(self) -> None:
-        """Sample at every full second."""
-        while True:
-            second = int(time.time()) + 1
-            if self._stopping.wait(second - time.time()):
-                return
-            self.samples.append(self._sample(second))
-
-    def stop(self) -> None:
-        """Take no more samples."""
-        self._stopping.set()
-        self.join()
-
-    def _sample(self, second: int) -> Sample:
-        server = self._server
-        return Sample(
-            second,
-            cpu_seconds(server) if server else math.nan,
-            resident_bytes(server) if server else math.nan,
-            cpu_seconds(self._load),
-            machine_cpu_seconds(),
-        )
+    with meanwhile(sample):
+        yield samples
 
 
 def machine_cpu_seconds() -> float:

@@ -2,12 +2,15 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import psutil
 
+from loadtest.harness.meanwhile import meanwhile
 from loadtest.harness.subject import family
 
 
@@ -19,35 +22,11 @@ class ProcessSample(NamedTuple):
     files: int
 
 
-class Watch(threading.Thread):
-    """Looks at a process and its descendants, or at some processes alone; a context manager."""
+@dataclass
+class Watch:
+    """What was seen of some processes together, in the order of time."""
 
-    def __init__(self, pid: int, *, alone: Sequence[int] = (), every_seconds: float = 0.25) -> None:
-        super().__init__(name="watch", daemon=True)
-        self._pid = pid
-        self._alone = alone
-        self._every_seconds = every_seconds
-        self._stopping = threading.Event()
-        self.looks: list[ProcessSample] = []
-
-    def __enter__(self) -> "Watch":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self.join()
-
-    def run(self) -> None:
-        """Look until stopped."""
-        while not self._stopping.wait(self._every_seconds):
-            try:
-                processes = [psutil.Process(pid) for pid in self._alone] or family(self._pid)
-                rss = sum(process.memory_info().rss for process in processes)
-                files = sum(process.num_fds() for process in processes)
-            except psutil.Error:
-                continue  # one has just ended
-            self.looks.append(ProcessSample(time.monotonic(), rss / 2**20, files))
+    looks: list[ProcessSample] = field(default_factory=list)
 
     @property
     def most_mb(self) -> float:
@@ -59,3 +38,22 @@ class Watch(threading.Thread):
         looks = np.array(self.looks[int(len(self.looks) * skip) :])
         slope, _ = np.polyfit(looks[:, 0] - looks[0, 0], looks[:, 1], 1)
         return float(slope * seconds)
+
+
+@contextmanager
+def watching(pid: int, *, alone: bool = False, every_seconds: float = 0.25) -> Iterator[Watch]:
+    """Look at a process and, unless it is meant `alone`, its descendants while the block runs."""
+    watch = Watch()
+
+    def look(ended: threading.Event) -> None:
+        while not ended.wait(every_seconds):
+            try:
+                processes = [psutil.Process(pid)] if alone else family(pid)
+                rss = sum(process.memory_info().rss for process in processes)
+                files = sum(process.num_fds() for process in processes)
+            except psutil.Error:
+                continue  # one has just ended
+            watch.looks.append(ProcessSample(time.monotonic(), rss / 2**20, files))
+
+    with meanwhile(look):
+        yield watch

@@ -3,15 +3,13 @@
 import argparse
 from contextlib import AbstractContextManager, nullcontext
 
-from rich.table import Table
-
 from loadtest.harness.bodies import bodies_of_server, http_requests
 from loadtest.harness.histogram import PERCENTS
 from loadtest.harness.subject import LoadTestError
 from loadtest.harness.target import Target, TargetRequest, add_target, keep_to, load_core, target
 from loadtest.latency.open_loop import CONNECTIONS, LatencyResult, closed_loop, open_loop
 from loadtest.latency.stall import stalled
-from loadtest.report.progress import console
+from loadtest.report.terminal import console, print_table
 
 #: Below this part of the rate that was asked, the server did not keep up.
 KEPT_RATE = 0.99
@@ -56,8 +54,7 @@ def main(options: argparse.Namespace) -> int:
     if options.stall_ms:
         console.print(
             f"The server stood still for {options.stall_ms:g} ms once a second: what was due then waited, "
-            "and a closed loop did not ask.",
-            soft_wrap=True,
+            "and a closed loop did not ask."
         )
     return 0
 
@@ -75,18 +72,14 @@ def _stall(server: Target, milliseconds: float | None) -> AbstractContextManager
 
 def print_result(result: LatencyResult, closed: dict[str, float] | None = None) -> None:
     """The table of a run, and what to think of it."""
-    table = Table(
-        title=f"{result.rate:,.0f} requests/s asked, {result.achieved:,.0f} achieved", title_justify="left"
-    )
-    table.add_column("latency, us")
     columns = {"from the intended time": result.corrected, "from the sending": result.uncorrected}
     columns |= {"generator's lateness": result.late}
     columns |= {"closed loop": closed} if closed else {}
-    for heading in columns:
-        table.add_column(heading, justify="right")
-    for key in PERCENTS:
-        table.add_row(LABELS[key], *(f"{column[key]:,.0f}" for column in columns.values()))
-    console.print(table)
+    print_table(
+        f"{result.rate:,.0f} requests/s asked, {result.achieved:,.0f} achieved",
+        ("latency, us", *columns),
+        ((LABELS[key], *(f"{column[key]:,.0f}" for column in columns.values())) for key in PERCENTS),
+    )
     console.print(
         f"{result.requests:,} measured, {result.failures:,} not 200, {result.unanswered:,} unanswered."
     )
@@ -95,8 +88,7 @@ def print_result(result: LatencyResult, closed: dict[str, float] | None = None) 
             "The generator itself was the limit: it was "
             f"{result.late['p99_us']:,.0f} us behind its schedule at p99, with "
             f"{result.processor_share:.0%} of a core. These are no figures of the server: "
-            "lower --rate, or give it a core of its own.",
-            soft_wrap=True,
+            "lower --rate, or give it a core of its own."
         )
     elif result.achieved < KEPT_RATE * result.scheduled:
         console.print("The server was the limit: it answered fewer than were asked, and the rest waited.")

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from rich.table import Table
 
 from loadtest.harness.bodies import golden_bodies, http_requests
 from loadtest.harness.target import add_model, hotrow, keep_to, load_core
 from loadtest.latency.open_loop import LatencyResult, closed_loop, open_loop
 from loadtest.latency.sweep_plot import Series, draw_sweep
 from loadtest.report import machine, pages
-from loadtest.report.progress import console
 from loadtest.report.result_folder import INDEX_FILE, SUMMARY_FILE, add_results, new_folder
+from loadtest.report.terminal import console, print_table
 from server.model.bundle import Bundle
 
 #: Parts of the peak; close together where the knee is to be expected.
@@ -59,7 +58,7 @@ def main(options: argparse.Namespace) -> int:
     ]
     write_sweep(series, environment, folder)
     print_series(series)
-    console.print(f"Plot: {folder / PLOT_FILE}\nPage: {folder / INDEX_FILE}", soft_wrap=True)
+    console.print(f"Plot: {folder / PLOT_FILE}\nPage: {folder / INDEX_FILE}")
     return 0
 
 
@@ -97,15 +96,14 @@ def knee(points: Sequence[LatencyResult]) -> int | None:
 
 def print_series(series: Sequence[Series]) -> None:
     """A table of every point."""
-    table = Table(title="Latency from the intended send time, ms", title_justify="left")
-    for heading in ("configuration", "asked/s", "achieved/s", "p50", "p99", "p99.9", ""):
-        table.add_column(heading, justify="left" if heading == "configuration" else "right")
+    rows = []
     for one in series:
         for i, point in enumerate(one.points):
             note = "knee" if i == one.knee else "generator's limit" if point.limited else ""
             latencies = [f"{point.corrected[key] / 1000:,.2f}" for key in ("p50_us", "p99_us", "p999_us")]
-            table.add_row(one.label, f"{point.rate:,.0f}", f"{point.achieved:,.0f}", *latencies, note)
-    console.print(table)
+            rows.append((one.label, f"{point.rate:,.0f}", f"{point.achieved:,.0f}", *latencies, note))
+    headings = ("configuration", "asked/s", "achieved/s", "p50", "p99", "p99.9", "")
+    print_table("Latency from the intended send time, ms", headings, rows)
 
 
 def write_sweep(series: Sequence[Series], environment: dict[str, Any], folder: Path) -> None:

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-from rich.table import Table
 
 from loadtest.loop import stacks
 from loadtest.loop.functions import MIN_SAMPLES, FunctionChange, changes, per_request
 from loadtest.report import pages
 from loadtest.report.machine import sentence
 from loadtest.report.noise import FIGURES, MIN_SECONDS, QUIET_SHARE, Difference, compare_figure, quiet
-from loadtest.report.progress import console
 from loadtest.report.result_folder import STACKS_FILE, add_results, find, read_summary
+from loadtest.report.terminal import console, print_table
 from server.cli import output_file
 
 #: What must be equal besides the code, and the options that change no figure.
@@ -105,7 +104,7 @@ def main(options: argparse.Namespace) -> int:
     if options.html:
         options.html.write_text(page(comparison, before, after))
         if not options.json:
-            console.print(f"Page: {options.html}", soft_wrap=True)
+            console.print(f"Page: {options.html}")
     return comparison.exit_code
 
 
@@ -190,11 +189,9 @@ def print_comparison(comparison: Comparison) -> None:
     console.print(
         f"{comparison.before['name']} -> {comparison.after['name']}: [bold]{comparison.conclusion}[/]"
     )
-    table = Table()
-    for heading in ("figure", "before", "after", "change", "99.5 % interval", "verdict"):
-        table.add_column(heading, justify="left" if heading == "figure" else "right")
-    for d in comparison.differences:
-        table.add_row(
+    headings = ("figure", "before", "after", "change", "99.5 % interval", "verdict")
+    rows = (
+        (
             d.figure.label,
             spread(d.before, d),
             spread(d.after, d),
@@ -202,11 +199,13 @@ def print_comparison(comparison: Comparison) -> None:
             interval(d),
             f"[{COLOURS[d.verdict]}]{d.verdict}[/]",
         )
-    console.print(table)
+        for d in comparison.differences
+    )
+    print_table("", headings, rows)
     if comparison.functions:
         _print_functions(comparison.functions)
     for note in comparison.notes:
-        console.print(note, soft_wrap=True)
+        console.print(note)
 
 
 def page(comparison: Comparison, before: Path, after: Path) -> str:
@@ -256,18 +255,18 @@ def _notes(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 
 def _print_functions(functions: list[FunctionChange]) -> None:
-    table = Table(title="CPU of a request by Python function, largest change first", title_justify="left")
-    for heading in ("function", "before", "after", "change", ""):
-        table.add_column(heading, justify="left" if heading == "function" else "right")
-    for f in functions:
-        table.add_row(
+    rows = (
+        (
             f.name,
             f"{f.before_us:.2f} us",
             f"{f.after_us:.2f} us",
             f"{f.change_us:+.2f} us",
             "[dim]noise[/]" if f.is_noise else "",
         )
-    console.print(table)
+        for f in functions
+    )
+    headings = ("function", "before", "after", "change", "")
+    print_table("CPU of a request by Python function, largest change first", headings, rows)
 
 
 def _digits(value: float) -> str:

@@ -20,8 +20,8 @@ from loadtest.harness.bodies import golden_bodies, wrk_script
 from loadtest.harness.closed_loop import drive
 from loadtest.harness.subject import LoadTestError, Subject, python, resident_bytes
 from loadtest.harness.target import add_model, hotrow
-from loadtest.report.progress import console
 from loadtest.report.result_folder import add_results, new_folder
+from loadtest.report.terminal import console
 from server.model.bundle import Bundle
 
 #: Buffers fill and code is loaded in the first seconds.
@@ -71,11 +71,10 @@ def main(options: argparse.Namespace) -> int:
     console.print(
         f"Memory moved by {slope.kib_per_million:+,.0f} KiB for a million requests (standard error "
         f"{slope.error:,.0f}) over {slope.requests:,} requests, {slope.grown_mb:+.2f} MB in all, "
-        f"to {slope.mb_at_end:.1f} MB: " + ("it grows." if slope.is_leak else "no leak to be seen."),
-        soft_wrap=True,
+        f"to {slope.mb_at_end:.1f} MB: " + ("it grows." if slope.is_leak else "no leak to be seen.")
     )
     record_what_stays(bundle, script, options.seconds, folder)
-    console.print(f"What stays: {folder / GRAPH_FILE}", soft_wrap=True)
+    console.print(f"What stays: {folder / GRAPH_FILE}")
     return 0
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from loadtest.harness import counts
 from loadtest.harness.generator import SECONDS, Plan, locust, requests_by_status
-from loadtest.harness.sampler import Sampler
+from loadtest.harness.sampler import sampling
 from loadtest.harness.subject import LoadTestError, workers_of
 from loadtest.harness.target import Target, TargetRequest, add_target, load_core, target
 from loadtest.loop import stacks
@@ -125,22 +125,22 @@ def _load(server: Target, run: Run, folder: Path) -> dict[str, Any]:
         bundle=None if run.target.url else run.target.model,
     )
     before = counts.answered(server.url, server.path)
-    with locust(plan, folder, load_core(run.target.workers)) as generator:
-        sampler = Sampler(server.pid, generator)
-        sampler.start()
-        progress = Progress(sampler, folder)
+    with (
+        locust(plan, folder, load_core(run.target.workers)) as generator,
+        sampling(server.pid, generator) as samples,
+    ):
+        progress = Progress(samples, folder)
         time.sleep(WARM_UP_SECONDS)
         first = int(time.time()) + 1
         progress.wait("measuring", first + measured - time.time())
         profile = {"problem": "not asked for"}
         if run.records:
             profile = _record(server, run.seconds - measured, folder, progress)
-        sampler.stop()
     after = counts.answered(server.url, server.path)
     seconds = read_seconds(folder / SECONDS)
     shutil.rmtree(folder / SECONDS)
     cores = len(os.sched_getaffinity(0))
-    rows = second_rows(seconds, sampler.samples, range(first, first + measured), cores)
+    rows = second_rows(seconds, samples, range(first, first + measured), cores)
     return {
         "totals": totals(seconds, rows),
         "profile": profile,

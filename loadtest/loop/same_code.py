@@ -15,7 +15,7 @@ from loadtest.harness.subject import LoadTestError, python, run_command
 from loadtest.harness.target import add_model
 from loadtest.loop.compare import Comparison, compare, words
 from loadtest.loop.run import MIN_SECONDS
-from loadtest.report.progress import console
+from loadtest.report.terminal import console
 
 #: Of ten pairs of the same code so many must be found the same.
 AT_LEAST_SHARE = 0.9
@@ -90,17 +90,16 @@ def plant(folder: Path, microseconds: float) -> Path:
 def print_tally(tally: PairTally) -> None:
     """Each pair, the planted loop, and the verdict."""
     for i, pair in enumerate(tally.pairs, start=1):
-        console.print(f"pair {i}: {pair.conclusion}", soft_wrap=True)
+        console.print(f"pair {i}: {pair.conclusion}")
     busy = sum(any(d.verdict == "unknown" for d in pair.differences) for pair in tally.pairs)
     console.print(
         f"{tally.same} of {len(tally.pairs)} pairs of the same code: no difference"
-        + (f"; in {busy} the machine was too busy to tell all figures." if busy else "."),
-        soft_wrap=True,
+        + (f"; in {busy} the machine was too busy to tell all figures." if busy else ".")
     )
     cpu = next(d for d in tally.planted.differences if d.figure.key == "cpu_us_per_request")
     console.print(f"With the loop: server CPU per request {words(cpu)}, {cpu.verdict}; functions by change:")
     for f in tally.planted.functions[:3]:
-        console.print(f"  {f.name}: {f.change_us:+.2f} us{' (noise)' if f.is_noise else ''}", soft_wrap=True)
+        console.print(f"  {f.name}: {f.change_us:+.2f} us{' (noise)' if f.is_noise else ''}")
     console.print("`compare` can be relied on." if tally.passed else "`compare` is NOT to be relied on here.")
 
 
@@ -110,7 +109,7 @@ def _tally(options: argparse.Namespace, folder: Path) -> PairTally:
         names = [f"{i}-{side}" for side in "ab"]
         before, after = (_run(options, folder, name, "--no-profile") for name in names)
         pairs.append(compare(before, after))
-        console.print(f"pair {i + 1} of {options.pairs}: {pairs[-1].conclusion}", soft_wrap=True)
+        console.print(f"pair {i + 1} of {options.pairs}: {pairs[-1].conclusion}")
     planted = plant(folder / "code", options.planted_us)
     runs = (_run(options, folder, "without"), _run(options, folder, "with", "--code", str(planted)))
     return PairTally(pairs, compare(*runs))

@@ -2,30 +2,30 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
 
-from loadtest.harness.sampler import Sampler
+from loadtest.harness.meanwhile import meanwhile
+from loadtest.harness.sampler import Sample
 from loadtest.report.noise import QUIET_SHARE
 from loadtest.report.result_folder import FLAME_GRAPH_FILE, INDEX_FILE
+from loadtest.report.terminal import console, print_table
 
 TICK_SECONDS = 0.2
-console = Console()
 
 
 class Progress:
     """Bars for the phases of a run."""
 
-    def __init__(self, sampler: Sampler, folder: Path) -> None:
-        self._sampler = sampler
+    def __init__(self, samples: Sequence[Sample], folder: Path) -> None:
+        self._samples = samples
         self._history = folder / "locust_stats_history.csv"
 
     def wait(self, phase: str, seconds: float) -> None:
@@ -36,14 +36,8 @@ class Progress:
     @contextmanager
     def during(self, phase: str, seconds: float) -> Iterator[None]:
         """Show a bar of so many seconds while the block runs."""
-        done = Event()
-        thread = Thread(target=self._show, args=(phase, seconds, done), daemon=True)
-        thread.start()
-        try:
+        with meanwhile(partial(self._show, phase, seconds)):
             yield
-        finally:
-            done.set()
-            thread.join()
 
     def _show(self, phase: str, seconds: float, done: Event) -> None:
         columns = (TextColumn("{task.description:<26}"), BarColumn(), TextColumn("{task.fields[now]}"))
@@ -55,10 +49,9 @@ class Progress:
             bar.update(task, completed=seconds)
 
     def _now(self) -> str:
-        samples = self._sampler.samples
-        if len(samples) < 2:
+        if len(self._samples) < 2:
             return ""
-        before, after = samples[-2:]
+        before, after = self._samples[-2:]
         busy = after.server_cpu_seconds - before.server_cpu_seconds
         if math.isnan(busy):
             return f"server elsewhere{self._rate()}"
@@ -77,12 +70,8 @@ class Progress:
 def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
     """The table at the end of a run."""
     totals, counts = summary["totals"], summary["counts"]
-    table = Table(title=f"{summary['name']}: {totals['seconds']} measured seconds", title_justify="left")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    for label, value in rows(totals):
-        table.add_row(label, value)
-    console.print(table)
+    title = f"{summary['name']}: {totals['seconds']} measured seconds"
+    print_table(title, ("figure", "value"), rows(totals))
     if totals["others_cpu_share"] > QUIET_SHARE:
         console.print(f"Not to be trusted: other work took {totals['others_cpu_share']:.0%} of the machine.")
     if counts["equal"]:
@@ -92,12 +81,12 @@ def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
     else:
         console.print(f"Locust counted {counts['locust']}, the server {counts['server']}: not the same.")
     if "problem" in summary["profile"]:
-        console.print(f"No recording: {summary['profile']['problem']}.", soft_wrap=True)
+        console.print(f"No recording: {summary['profile']['problem']}.")
     else:
-        console.print(f"Flame graph: {folder / FLAME_GRAPH_FILE}", soft_wrap=True)
+        console.print(f"Flame graph: {folder / FLAME_GRAPH_FILE}")
     for sentence in summary["broken_limits"]:
-        console.print(f"Limit broken: {sentence}.", soft_wrap=True)
-    console.print(f"Everything:  {folder / INDEX_FILE}", soft_wrap=True)
+        console.print(f"Limit broken: {sentence}.")
+    console.print(f"Everything:  {folder / INDEX_FILE}")
 
 
 def rows(totals: Mapping[str, Any]) -> list[tuple[str, str]]:

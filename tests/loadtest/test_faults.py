@@ -101,12 +101,12 @@ def test_results_keep_the_last_run_of_each_fault(tmp_path: Path) -> None:
     good, bad = FaultOutcome(sent=3, ok=3), FaultOutcome(sent=3, ok=2)
     good.expect("0 lost", True, 0)
     bad.expect_at_most("memory", 60.0, 50.0, "MB")
-    stops = report.entry(bad, "stops", 1.0, "a machine", short=False)
-    assert stops["state"] == "failed"
+    stops = report.Result(bad, "stops", 1.0, "a machine")
+    assert stops.state == "failed"
     report.write({"F2": report.text_of("F2", stops)}, file)
     faults = report.read(file)
-    junk = report.entry(good, "junk", 1.0, "a machine", short=True)
-    disk = report.entry(FaultOutcome(), "disk", 1.0, "a machine", short=False, skipped="no strace")
+    junk = report.Result(good, "junk", 1.0, "a machine", short=True)
+    disk = report.Result(FaultOutcome(), "disk", 1.0, "a machine", skipped="no strace")
     faults |= {key: report.text_of(key, result) for key, result in (("F10", junk), ("F9", disk))}
     report.write(faults, file)
     assert list(report.read(file)) == ["F2", "F9", "F10"]
@@ -114,7 +114,7 @@ def test_results_keep_the_last_run_of_each_fault(tmp_path: Path) -> None:
     assert "- memory at most 50 MB: 60 MB, **not reached**" in page
     assert "passed (short)" in page
     assert "no strace" in page
-    again = report.entry(bad, "stops", 1.0, "another machine", short=False)
+    again = report.Result(bad, "stops", 1.0, "another machine")
     report.write(report.read(file) | {"F2": report.text_of("F2", again)}, file)
     assert file.read_text() == page.replace("a machine", "another machine", 1)
 

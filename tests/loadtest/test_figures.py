@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from loadtest.__main__ import main as loadtest
-from loadtest.bench.gate import Gate, judge_counts, judge_ratio, ratio_of
+from loadtest.bench.gate import Gate, is_sure, judge_counts, judge_ratio
 from loadtest.bench.overhead import CALLS, Rounds, in_process
 from loadtest.capacity.start import pss_mb
 from loadtest.harness.closed_loop import WrkFigures, read_wrk
@@ -32,7 +32,7 @@ from loadtest.loop.same_code import PairTally, plant
 from loadtest.loop.shapes import users_at
 from loadtest.loop.stacks import from_event_loop, from_speedscope, read, tree, write
 from loadtest.report.machine import environment
-from loadtest.report.noise import FIGURES, compare_figure
+from loadtest.report.noise import FIGURES, compare_figure, median_interval
 from loadtest.report.result_folder import STACKS_FILE, write_summary
 from tests.support.servers import eventually
 
@@ -345,8 +345,8 @@ def test_a_worker_that_counts_and_logs_is_measured_beside_one_that_does_neither(
 
 def test_the_gate_names_what_became_dearer() -> None:
     gate = Gate(0.7, 0.15, 100.0, 30.0)
-    assert judge_ratio(ratio_of([0.80] * 15), gate) == []
-    assert "got 0.900" in judge_ratio(ratio_of([0.90] * 15), gate)[0]
+    assert judge_ratio(median_interval([0.80] * 15), gate) == []
+    assert "got 0.900" in judge_ratio(median_interval([0.90] * 15), gate)[0]
     from loadtest.bench.allocations import Counts
 
     assert judge_counts(Counts(100.0, 30.0), gate) == []
@@ -356,9 +356,9 @@ def test_the_gate_names_what_became_dearer() -> None:
 def test_disturbed_rounds_neither_fail_the_gate_nor_are_committed_to() -> None:
     gate = Gate(0.7, 0.15, 100.0, 30.0)
     disturbed = [0.7] * 9 + [1.4] * 6
-    assert judge_ratio(ratio_of(disturbed), gate) == []
-    assert not ratio_of(disturbed).is_sure
-    assert ratio_of([0.7, 0.705, 0.71] * 5).is_sure
+    assert judge_ratio(median_interval(disturbed), gate) == []
+    assert not is_sure(median_interval(disturbed))
+    assert is_sure(median_interval([0.7, 0.705, 0.71] * 5))
 
 
 def test_no_module_takes_the_name_of_another_library() -> None:
