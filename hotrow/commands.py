@@ -51,7 +51,7 @@ COMMANDS = {
     "simulate-month": Command(
         "monitoring simulate-month", "a month with a fault to find", "monitoring", ("duckdb", "polars")
     ),
-    "loadtest": Command("loadtest", "load, record, measure, break", "loadtest", ("locust", "hdrh", "rich")),
+    "loadtest": Command("loadtest", "load, record, measure, break", "loadtest", ("locust", "rich")),
 }
 #: Those that this package answers itself.
 OWN = {

@@ -18,14 +18,13 @@ import numpy as np
 import xgboost
 from sklearn.ensemble import RandomForestClassifier
 
-from export.assemble import write_conversion
 from export.forest.conversion import Conversion
 from export.lightgbm.model import convert_lightgbm
 from export.sklearn.model import convert_sklearn
 from export.xgboost.model import convert_xgboost
 from loadtest.bench.export import LIGHTGBM, XGBOOST, data
 from loadtest.harness.bodies import golden_matrix
-from loadtest.harness.forests import families
+from loadtest.harness.forests import bundle_of, families
 from server.compiled.forest import NotCompilable
 from server.compiled.graph import read_forest
 from server.compiled.trees import compiled, parity_rows
@@ -112,14 +111,7 @@ def _measure(model: Path, count: int, rounds: int) -> bool:
 
 def _measure_forest(name: str, forest: BenchmarkedForest, rounds: int) -> bool:
     with tempfile.TemporaryDirectory() as folder:
-        bundle = write_conversion(
-            Path(folder, "bundle"),
-            forest.conversion,
-            schema=forest.conversion.schema,
-            name="forest",
-            version="1",
-            ordinary_rows=1000,
-        )
+        bundle = bundle_of(forest.conversion, Path(folder, "bundle"))
         predictor = Predictor(bundle)
         trees = compiled(bundle, predictor)
     rows = forest.rows
@@ -138,15 +130,7 @@ def _compare_families(count: int) -> Iterator[bool]:
     print("| forest | rows | margins that differ |\n| --- | --- | --- |")
     for name, convert in families():
         with tempfile.TemporaryDirectory() as folder:
-            conversion = convert()
-            bundle = write_conversion(
-                Path(folder, "bundle"),
-                conversion,
-                schema=conversion.schema,
-                name="forest",
-                version="1",
-                ordinary_rows=1000,
-            )
+            bundle = bundle_of(convert(), Path(folder, "bundle"))
             predictor = Predictor(bundle)
             try:
                 trees = compiled(bundle, predictor)

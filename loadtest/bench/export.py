@@ -21,12 +21,11 @@ import onnxruntime
 import xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 
-from export.assemble import write_conversion
 from export.forest.conversion import Conversion
 from export.forest.rows import RowMaker
 from export.lightgbm.model import convert_lightgbm
 from export.xgboost.model import convert_xgboost
-from server.model.bundle import Bundle
+from loadtest.harness.forests import bundle_of
 from server.model.predictor import Predictor
 from server.model.schema import Matrix
 
@@ -100,7 +99,7 @@ def lightgbm_part(folder: Path, matrix: Matrix, outcome: Array, trees: int) -> N
     """Ours, onnxmltools' default and LightGBM."""
     booster = lightgbm.train(LIGHTGBM, lightgbm.Dataset(matrix, outcome), trees)
     conversion = convert_lightgbm(booster.model_to_string())
-    predictor = Predictor(_bundle(folder / "lightgbm", conversion))
+    predictor = Predictor(bundle_of(conversion, folder / "lightgbm"))
     types = [("input", FloatTensorType([None, FEATURES]))]
     stock_graph = onnxmltools.convert_lightgbm(booster, initial_types=types, zipmap=False).SerializeToString()
     stock = session(stock_graph)
@@ -128,12 +127,10 @@ def lightgbm_part(folder: Path, matrix: Matrix, outcome: Array, trees: int) -> N
         "LightGBM Booster.predict": p50_us(lambda: booster.predict(batch[:1], num_threads=1), 2000),
     }
     _compared("One row, p50, microseconds", one, "ours (Predictor.margin)")
-    graph = (predictor.bundle.graph_path).read_bytes()
     for threads in (1, 2):
-        exact, other = session(graph, threads), session(stock_graph, threads)
-        cast = batch.astype(np.float32)
+        other, cast = session(stock_graph, threads), batch.astype(np.float32)
         timed = {
-            "ours": best_ms(partial(exact.run, None, {"features": batch})),
+            "ours": best_ms(_whole(conversion, batch, threads)),
             "ours, blocks of 256 rows": best_ms(_blocks(conversion, batch, threads)),
             "onnxmltools": best_ms(partial(other.run, ["probabilities"], {"input": cast})),
             "LightGBM Booster.predict": best_ms(partial(booster.predict, batch, num_threads=threads)),
@@ -148,25 +145,17 @@ def lightgbm_part(folder: Path, matrix: Matrix, outcome: Array, trees: int) -> N
 BLOCK_ROWS = 256
 
 
-def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
 def _whole(conversion: Conversion, rows: Matrix, threads: int) -> Callable[[], Any]:
     """The served graph, the whole batch in one call."""
-    session = _session(conversion.graph({}), threads)
-    return lambda: session.run(None, {"features": rows})
+    return partial(session(conversion.graph({}), threads).run, None, {"features": rows})
 
 
 def _blocks(conversion: Conversion, rows: Matrix, threads: int) -> Callable[[], Any]:
     """The served graph, rows in blocks that fit a cache, shared out to Python threads."""
-    session = _session(conversion.graph({}), 1)
+    run = session(conversion.graph({})).run
     parts = [rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS)]
     pool = ThreadPoolExecutor(threads)
-    return lambda: list(pool.map(lambda part: session.run(None, {"features": part}), parts))
+    return lambda: list(pool.map(lambda part: run(None, {"features": part}), parts))
 
 
 LAYOUTS = {"whole": _whole, f"blocks of {BLOCK_ROWS} rows": _blocks}
@@ -177,7 +166,7 @@ def xgboost_part(folder: Path, matrix: Matrix, outcome: Array, trees: int) -> No
     narrow = matrix.astype(np.float32)
     booster = xgboost.train(XGBOOST, xgboost.DMatrix(narrow, outcome), trees)
     conversion = convert_xgboost(bytes(booster.save_raw("json")))
-    predictor = Predictor(_bundle(folder / "xgboost", conversion))
+    predictor = Predictor(bundle_of(conversion, folder / "xgboost"))
     rows = boundary_rows(conversion)
     reference = conversion.source.margins(rows)
     differ = int(np.sum(predictor.margins(rows) != reference))
@@ -205,12 +194,6 @@ def xgboost_part(folder: Path, matrix: Matrix, outcome: Array, trees: int) -> No
             timed,
             "XGBoost inplace_predict",
         )
-
-
-def _bundle(folder: Path, conversion: Conversion) -> Bundle:
-    return write_conversion(
-        folder, conversion, schema=conversion.schema, name="bench", version="1", ordinary_rows=5000
-    )
 
 
 def _compared(title: str, figures: dict[str, float], base: str) -> None:

@@ -7,7 +7,6 @@ processor of a worker that never sleeps is taken.
 """
 
 import argparse
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -17,12 +16,13 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from loadtest.bench.nginx import constant_response, has_nginx
-from loadtest.bench.peers import command as peer_command
+from loadtest.bench.nginx import has_nginx
 from loadtest.bench.peers import hello_request
+from loadtest.bench.servers import answered
+from loadtest.bench.servers import started as compared
 from loadtest.harness.bodies import golden_bodies, http_requests, wrk_script
-from loadtest.harness.closed_loop import drive
-from loadtest.harness.subject import LoadTestError, Subject, free_port, observer_of, running
+from loadtest.harness.closed_loop import in_turn
+from loadtest.harness.subject import Subject, observer_of
 from loadtest.harness.target import add_model, keep_to, load_core, server_core, started
 from loadtest.latency.open_loop import open_loop
 from loadtest.report.terminal import print_machine, print_table, print_target
@@ -75,8 +75,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Measure and print."""
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="hotrow-latency-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hotrow-latency-")))
         bundle = Bundle.load(options.model)
         subjects = {name: stack.enter_context(server) for name, server in _servers(bundle, folder).items()}
         closed = {
@@ -97,9 +96,9 @@ def _servers(bundle: Bundle, folder: Path) -> dict[str, AbstractContextManager[S
     servers: dict[str, AbstractContextManager[Subject]] = {
         name: _ours(bundle, folder / name, settings) for name, settings in _OURS.items()
     }
-    servers[ASGI] = _asgi(bundle)
+    servers[ASGI] = compared("asgi_hello", bundle, server_core(1))
     if has_nginx():
-        servers[NGINX] = constant_response(folder, server_core(1))
+        servers[NGINX] = compared("nginx", bundle, server_core(1))
     return servers
 
 
@@ -123,23 +122,15 @@ def _pin(process: psutil.Process, core: int | None) -> None:
             psutil.Process(thread.id).cpu_affinity([core])
 
 
-@contextmanager
-def _asgi(bundle: Bundle) -> Iterator[Subject]:
-    port = free_port()
-    command = peer_command("asgi_hello", port, bundle.directory)
-    with running(ASGI, command, f"http://127.0.0.1:{port}", core=server_core(1)) as subject:
-        yield subject
-
-
 def _closed(
     subjects: Mapping[str, Subject], bundle: Bundle, folder: Path, connections: int, rounds: int, seconds: int
 ) -> dict[str, Latency]:
     script = wrk_script(golden_bodies(bundle), folder / "post.lua")
     found: dict[str, list[Latency]] = {name: [] for name in subjects}
-    for i in range(rounds):
-        for name in list(subjects)[:: 1 if i % 2 else -1]:
-            with _awake(subjects, name):
-                found[name].append(_wrk(subjects[name], name, script, connections, seconds))
+    for name in in_turn(list(subjects), rounds):
+        with _awake(subjects, name):
+            load = answered(subjects[name], script, seconds, load_core(1), connections)
+        found[name].append(Latency(load.latencies[50], load.latencies[99]))
     return {name: Latency(*np.median(rounds, axis=0)) for name, rounds in found.items()}
 
 
@@ -154,14 +145,6 @@ def _awake(subjects: Mapping[str, Subject], name: str) -> Iterator[None]:
     finally:
         for process in stopped:
             process.resume()
-
-
-def _wrk(subject: Subject, name: str, script: Path, connections: int, seconds: int) -> Latency:
-    path, used = ("/", None) if name == ASGI else ("/predict", script)
-    load = drive(subject, path, seconds, used, load_core(1), connections)
-    if load.failed:
-        raise LoadTestError(f"expected responses with status 200 from {name}, got {load.failed} others")
-    return Latency(load.latencies[50], load.latencies[99])
 
 
 def _fixed(subjects: Mapping[str, Subject], bundle: Bundle, rate: int, seconds: int) -> dict[str, Latency]:

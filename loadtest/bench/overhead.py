@@ -8,7 +8,6 @@ the median of their differences holds still where either side alone does not.
 import argparse
 import asyncio
 import itertools
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,9 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import uvloop
 
+from loadtest.bench.servers import load_in_turn
 from loadtest.bench.uncounted import uncounted
 from loadtest.harness.bodies import golden_bodies, wrk_script
-from loadtest.harness.closed_loop import LoadRun, drive
+from loadtest.harness.closed_loop import in_turn
 from loadtest.harness.in_process import Worker, worker
 from loadtest.harness.subject import python
 from loadtest.harness.target import add_model, hotrow, keep_to, load_core, server_core
@@ -36,6 +36,7 @@ CALLS = 5000
 #: Then the observer gets a turn.
 PAUSE_SECONDS = 0.03
 WARM_UP_SECONDS = 4
+OFF, ON = "off", "on"
 
 
 class Rounds(NamedTuple):
@@ -79,12 +80,10 @@ async def in_process(model: Path, folder: Path, rounds: int) -> Rounds:
         while time.monotonic() < ended:
             for side in (silent, full):
                 await _round(side)
-        off: list[float] = []
-        on: list[float] = []
-        for i in range(rounds):
-            for side in (silent, full)[:: 1 if i % 2 else -1]:
-                (on if side is full else off).append(await _round(side))
-    return Rounds("in process, without the observer", off, on, AT_MOST_IN_WORKER_US)
+        sides, found = {OFF: silent, ON: full}, {OFF: list[float](), ON: list[float]()}
+        for name in in_turn(list(sides), rounds):
+            found[name].append(await _round(sides[name]))
+    return Rounds("in process, without the observer", found[OFF], found[ON], AT_MOST_IN_WORKER_US)
 
 
 async def _round(side: Worker) -> float:
@@ -99,32 +98,24 @@ async def _round(side: Worker) -> float:
 def of_servers(bundle: Bundle, rounds: int) -> list[Rounds]:
     """Two servers under full load, a second each in turn: the worker alone, and all processes."""
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="hotrow-overhead-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hotrow-overhead-")))
         script = wrk_script(golden_bodies(bundle), folder / "post.lua")
         command = python("-m", "loadtest.bench.silent")
-        silent = stack.enter_context(hotrow(bundle.directory, log_mode="off", command=command))
-        full = stack.enter_context(hotrow(bundle.directory))
-        for side in (silent, full):
-            drive(side, "/predict", WARM_UP_SECONDS, script, load_core(1))
-        off: list[LoadRun] = []
-        on: list[LoadRun] = []
-        for i in range(rounds):
-            for side in (silent, full)[:: 1 if i % 2 else -1]:
-                (on if side is full else off).append(drive(side, "/predict", 1, script, load_core(1)))
+        sides = {
+            OFF: stack.enter_context(hotrow(bundle.directory, log_mode="off", command=command)),
+            ON: stack.enter_context(hotrow(bundle.directory)),
+        }
+        load_in_turn(sides, script, 1, WARM_UP_SECONDS, load_core(1))
+        loads = load_in_turn(sides, script, rounds, 1, load_core(1))
+    off, on = loads[OFF], loads[ON]
     return [
         Rounds(
-            "worker under full load",
-            [load.worker_us_per_request for load in off],
-            [load.worker_us_per_request for load in on],
-            AT_MOST_IN_WORKER_US,
-        ),
-        Rounds(
-            "worker and observer under full load",
-            [load.cpu_us_per_request for load in off],
-            [load.cpu_us_per_request for load in on],
-            AT_MOST_US,
-        ),
+            name, [getattr(load, figure) for load in off], [getattr(load, figure) for load in on], at_most_us
+        )
+        for name, figure, at_most_us in (
+            ("worker under full load", "worker_us_per_request", AT_MOST_IN_WORKER_US),
+            ("worker and observer under full load", "cpu_us_per_request", AT_MOST_US),
+        )
     ]
 
 

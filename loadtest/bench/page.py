@@ -8,9 +8,6 @@ single rows are asked for beside it, 100 a second, latency from the intended tim
 """
 
 import argparse
-import http.client
-import json
-import re
 import shutil
 import signal
 import subprocess
@@ -26,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from loadtest.bench.batch import write_rows
-from loadtest.harness.bodies import golden_bodies, wrk_script
-from loadtest.harness.closed_loop import drive
+from loadtest.bench.rows import JSON_HEADERS, RowsClient
+from loadtest.harness.bodies import golden_bodies, paced, wrk_script
+from loadtest.harness.closed_loop import drive, read_wrk, wrk
 from loadtest.harness.meanwhile import meanwhile
 from loadtest.harness.subject import LoadTestError, Subject, python
 from loadtest.harness.target import add_model, started
@@ -128,10 +126,10 @@ def told(name: str, on_screen: list[float], server: list[float]) -> None:
 @contextmanager
 def half_load(subject: Subject, script: Path, rate: float) -> Iterator[list[float]]:
     """wrk at about this rate meanwhile; the rate it had stands in the list afterwards."""
-    paced = script.with_name("paced.lua")
-    paced.write_text(f"{script.read_text()}\ndelay = function() return {DELAY_SECONDS * 1000:.0f} end\n")
-    connections = max(1, round(rate * DELAY_SECONDS))
-    command = ["wrk", "-t1", f"-c{connections}", "-d600s", "-s", str(paced), subject.url + "/predict"]
+    slower = script.with_name("paced.lua")
+    slower.write_text(script.read_text())
+    paced(slower, DELAY_SECONDS * 1000)
+    command = wrk(subject.url + "/predict", 600, max(1, round(rate * DELAY_SECONDS)), slower)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     had = [0.0]
     try:
@@ -139,8 +137,8 @@ def half_load(subject: Subject, script: Path, rate: float) -> Iterator[list[floa
     finally:
         process.send_signal(signal.SIGINT)  # wrk then says what it did
         output, _ = process.communicate(timeout=10)
-    if found := re.search(r"Requests/sec:\s+([\d.]+)", output):
-        had[0] = float(found[1])
+    if found := read_wrk(output):
+        had[0] = found.requests / found.seconds
 
 
 def latencies(url: str, body: bytes, act: Callable[[], object]) -> str:
@@ -153,13 +151,12 @@ def latencies(url: str, body: bytes, act: Callable[[], object]) -> str:
 
 
 def _probe(url: str, body: bytes, found: list[float], ended: threading.Event) -> None:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"))
+    client = RowsClient(url, "/predict", body, JSON_HEADERS)
     intended = time.perf_counter()
     while not ended.is_set():
         intended += 1 / PROBES_A_SECOND
         time.sleep(max(0.0, intended - time.perf_counter()))
-        connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
-        json.loads(connection.getresponse().read())
+        client.ask()
         found.append(time.perf_counter() - intended)
 
 

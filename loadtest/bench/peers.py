@@ -64,27 +64,38 @@ def fastapi_lightgbm(bundle: Path) -> ASGIApp:
 
 def fastapi_onnx(bundle: Path) -> ASGIApp:
     """FastAPI + pydantic + numpy + ONNX Runtime: what people write who have read on."""
-    import numpy as np
-    import onnxruntime
     from fastapi import FastAPI
 
     manifest = json.loads((bundle / "bundle.json").read_text())
-    options = onnxruntime.SessionOptions()
-    # Without it the pool leaves the processor it is pinned to, and is measured there.
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), options)
+    score = _scorer(bundle, manifest)
     row_type, encode = _pydantic_row(manifest["features"])
-    threshold = manifest["decision"]["threshold"]
     app = FastAPI()
 
     @app.post("/predict")
     async def predict(row: row_type) -> dict[str, Any]:  # type: ignore[valid-type]
-        features = np.array([list(encode(row).values())], dtype=np.float64)
+        return score(list(encode(row).values()))
+
+    return app
+
+
+def _scorer(bundle: Path, manifest: dict[str, Any]) -> Callable[[list[float]], dict[str, Any]]:
+    """The numbers of a row to a response, by numpy and ONNX Runtime."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Without it the pool leaves the processor it is pinned to, and is measured there.
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), options)
+    threshold = manifest["decision"]["threshold"]
+
+    def score(numbers: list[float]) -> dict[str, Any]:
+        features = np.array([numbers], dtype=np.float64)
         margin = session.run(["margin"], {"features": features})[0][0, 0]
         probability = float(1.0 / (1.0 + np.exp(-margin)))
         return {"probability": probability, "decision": "accept" if probability < threshold else "refuse"}
 
-    return app
+    return score
 
 
 def _pydantic_row(features: list[dict[str, Any]]) -> tuple[type, Callable[[Any], dict[str, float]]]:
@@ -149,28 +160,20 @@ def blacksheep(bundle: Path) -> ASGIApp:
 
 
 def _plain_scorer(bundle: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A row to a response with the ONNX Runtime call of `fastapi_onnx`; nothing is validated."""
-    import numpy as np
-    import onnxruntime
-
+    """A row to a response as `fastapi_onnx` has it; nothing is validated."""
     manifest = json.loads((bundle / "bundle.json").read_text())
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), options)
+    scored = _scorer(bundle, manifest)
     names = [feature["name"] for feature in manifest["features"]]
     codes = [{c: i for i, c in enumerate(f.get("categories", ()))} for f in manifest["features"]]
-    threshold = manifest["decision"]["threshold"]
 
     def score(row: dict[str, Any]) -> dict[str, Any]:
         values = [row.get(name) for name in names]
-        numbers = [
-            float("nan") if value is None else code.get(value, value)
-            for value, code in zip(values, codes, strict=True)
-        ]
-        features = np.array([numbers], dtype=np.float64)
-        margin = session.run(["margin"], {"features": features})[0][0, 0]
-        probability = float(1.0 / (1.0 + np.exp(-margin)))
-        return {"probability": probability, "decision": "accept" if probability < threshold else "refuse"}
+        return scored(
+            [
+                float("nan") if value is None else code.get(value, value)
+                for value, code in zip(values, codes, strict=True)
+            ]
+        )
 
     return score
 

@@ -22,9 +22,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from xgboost import XGBClassifier
 
-from export.assemble import write_conversion
 from export.load import LoadOptions, load
 from loadtest.bench.bare_run import bare_run_us
+from loadtest.harness.forests import bundle_of
 
 ROWS, TREES = 5000, 100
 NUMBERS = [f"number{i}" for i in range(8)]
@@ -73,9 +73,7 @@ def row_us(model: Any, folder: Path) -> float:
     folder.mkdir()
     joblib.dump(model, folder / "model.joblib")
     made = load(folder / "model.joblib", LoadOptions(trust_pickle=True))
-    out = folder / "bundle"
-    write_conversion(out, made, schema=made.schema, name="model", version="1", ordinary_rows=1000)
-    return bare_run_us(out)
+    return bare_run_us(bundle_of(made, folder / "bundle").directory)
 
 
 def library_us(pipeline: Pipeline, rows: pd.DataFrame) -> float:

@@ -9,7 +9,6 @@ without a queue.
 """
 
 import argparse
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -20,9 +19,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from loadtest.bench.servers import median, two_cores
+from loadtest.bench.servers import load_in_turn, median, two_cores
 from loadtest.harness.bodies import golden_bodies, http_requests, wrk_script
-from loadtest.harness.closed_loop import LoadRun, drive
+from loadtest.harness.closed_loop import LoadRun
 from loadtest.harness.subject import LoadTestError, Subject, free_port, running
 from loadtest.harness.target import add_model, hotrow, keep_to
 from loadtest.latency.open_loop import closed_loop
@@ -55,7 +54,10 @@ def main(options: argparse.Namespace) -> int:
             "ray_serve": stack.enter_context(ray_serve(bundle.directory, server_core)),
         }
         idle = {name: _idle_share(subject) for name, subject in subjects.items()}
-        loads = _rounds(subjects, bundle, options.rounds, options.seconds, load_core)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hotrow-ray-")))
+        script = wrk_script(golden_bodies(bundle), folder / "post.lua")
+        load_in_turn(subjects, script, 1, options.seconds, load_core)  # they warm up
+        loads = load_in_turn(subjects, script, options.rounds, options.seconds, load_core)
         with keep_to(load_core):
             latencies = _latencies(subjects, bundle, options.rounds, options.seconds)
     document |= {name: _figures(loads[name], idle[name]) | latencies[name] for name in subjects}
@@ -70,37 +72,20 @@ def ray_serve(model: Path, core: int | None) -> Iterator[Subject]:
     """One replica behind Ray Serve on a cluster of its own; raises `LoadTestError` without Ray."""
     if not PYTHON.exists():
         raise LoadTestError(f"expected Ray in {PYTHON.parents[1]}, got none: run `make ray`")
-    port, logs = free_port(), Path(tempfile.mkdtemp(prefix="hotrow-ray-"))
+    port = free_port()
     served = ["--model", str(model), "--port", str(port), "--address", "local"]
-    try:
-        with running(
+    with (
+        tempfile.TemporaryDirectory(prefix="hotrow-ray-", ignore_cleanup_errors=True) as logs,
+        running(
             "ray_serve",
             [str(PYTHON), "-W", "ignore", "-m", "deploy.ray_serve", *served],
             f"http://127.0.0.1:{port}",
             "/readyz",
             core=core,
-            environment={"HOTROW_LOG_DIR": str(logs)},
-            start_seconds=180.0,
-        ) as subject:
-            yield subject
-    finally:
-        shutil.rmtree(logs, ignore_errors=True)
-
-
-def _rounds(
-    subjects: dict[str, Subject], bundle: Bundle, rounds: int, seconds: int, core: int | None
-) -> dict[str, list[LoadRun]]:
-    loads: dict[str, list[LoadRun]] = {name: [] for name in subjects}
-    with tempfile.TemporaryDirectory() as folder:
-        script = wrk_script(golden_bodies(bundle), Path(folder, "post.lua"))
-        for _ in range(rounds + 1):
-            for name, subject in subjects.items():
-                loads[name].append(drive(subject, "/predict", seconds, script, core))
-    for name, done in loads.items():
-        del done[0]  # warm-up
-        if failed := sum(load.failed for load in done):
-            raise LoadTestError(f"expected responses with status 200 from {name}, got {failed} others")
-    return loads
+            environment={"HOTROW_LOG_DIR": logs},
+        ) as subject,
+    ):
+        yield subject
 
 
 def _latencies(

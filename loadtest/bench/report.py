@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from loadtest.harness.percentiles import LABELS as PERCENTILE_LABELS
 from loadtest.report.noise import QUIET_SHARE
 from loadtest.report.terminal import console, print_machine, print_table, print_target
 
@@ -19,7 +20,7 @@ LABELS = {
     "blacksheep": "BlackSheep + numpy + ONNX Runtime",
     "nginx": "nginx, a constant response to the same request",
 }
-PERCENTILES = {"p50_us": "p50", "p99_us": "p99", "p999_us": "p99.9", "max_us": "max"}
+PERCENTILES = ("p50_us", "p99_us", "p999_us", "max_us")
 
 
 class CpuBound(NamedTuple):
@@ -65,7 +66,7 @@ def print_report(document: Mapping[str, Any]) -> None:
         _print_latencies(runs)
         for key, at_most in LATENCY_TARGETS.items():
             ratio = runs[HOTROW]["corrected"][key] / runs["asgi_hello"]["corrected"][key]
-            print_target(f"{PERCENTILES[key]} over that of raw ASGI", ratio, at_most)
+            print_target(f"{PERCENTILE_LABELS[key]} over that of raw ASGI", ratio, at_most)
         for name, run in runs.items():
             if run["limited"]:
                 console.print(
@@ -101,7 +102,7 @@ def _print_latencies(runs: Mapping[str, Any]) -> None:
     rate = runs[HOTROW]["rate"]
     print_table(
         f"Latency at {rate:,.0f} requests/s, half of our peak, from the intended send time",
-        ("server", *PERCENTILES.values(), "achieved/s"),
+        ("server", *(PERCENTILE_LABELS[key] for key in PERCENTILES), "achieved/s"),
         (
             (
                 LABELS[name],

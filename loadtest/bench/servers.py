@@ -8,7 +8,6 @@ watch; requests a second depend on the load generator and on the neighbours.
 import argparse
 import os
 import resource
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from loadtest.bench.peers import command as peer_command
 from loadtest.bench.peers import hello_request, is_hello
 from loadtest.bench.report import print_report
 from loadtest.harness.bodies import golden_bodies, http_requests, wrk_script
-from loadtest.harness.closed_loop import LoadRun, drive
+from loadtest.harness.closed_loop import CONNECTIONS, LoadRun, drive, in_turn
 from loadtest.harness.sampler import machine_cpu_seconds
 from loadtest.harness.subject import LoadTestError, Subject, free_port, running
 from loadtest.harness.target import add_model, hotrow, keep_to
@@ -90,27 +89,12 @@ def bench(bundle: Bundle, names: Sequence[str], rounds: int, seconds: int, open_
     """Run all servers in turn, then ours and the bare protocol at half of our peak."""
     server_core, load_core = two_cores()
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="hotrow-bench-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hotrow-bench-")))
         script = wrk_script(golden_bodies(bundle), folder / "post.lua")
         subjects = {name: stack.enter_context(started(name, bundle, server_core)) for name in names}
-
-        def load(name: str, duration: int) -> LoadRun:
-            path, used = ("/", None) if is_hello(name) else ("/predict", script)
-            done = drive(subjects[name], path, duration, used, load_core)
-            if done.failed:
-                raise LoadTestError(
-                    f"expected responses with status 200 from {name}, got {done.failed} others"
-                )
-            return done
-
-        for name in names:
-            load(name, WARM_UP_SECONDS)
-        done: dict[str, list[LoadRun]] = {name: [] for name in names}
+        load_in_turn(subjects, script, 1, WARM_UP_SECONDS, load_core)
         before = _clocks()
-        for i in range(rounds):
-            for name in names[:: 1 if i % 2 else -1]:  # no server is always after the same one
-                done[name].append(load(name, seconds))
+        done = load_in_turn(subjects, script, rounds, seconds, load_core)
         others = _others_share(before, _clocks(), done)
         if not open_seconds:
             return Bench(done, others, {})
@@ -126,6 +110,29 @@ def bench(bundle: Bundle, names: Sequence[str], rounds: int, seconds: int, open_
                     for name, requests in runs.items()
                 },
             )
+
+
+def load_in_turn(
+    subjects: Mapping[str, Subject], script: Path, rounds: int, seconds: int, core: int | None
+) -> dict[str, list[LoadRun]]:
+    """The rounds of each server, so many seconds each, the load on one core."""
+    done: dict[str, list[LoadRun]] = {name: [] for name in subjects}
+    for name in in_turn(list(subjects), rounds):
+        done[name].append(answered(subjects[name], script, seconds, core))
+    return done
+
+
+def answered(
+    subject: Subject, script: Path, seconds: int, core: int | None, connections: int = CONNECTIONS
+) -> LoadRun:
+    """Load one of the servers, a hello world without rows; raises `LoadTestError` for any answer but 200."""
+    path, used = ("/", None) if is_hello(subject.name) else ("/predict", script)
+    done = drive(subject, path, seconds, used, core, connections)
+    if done.failed:
+        raise LoadTestError(
+            f"expected responses with status 200 from {subject.name}, got {done.failed} others"
+        )
+    return done
 
 
 class _Clocks(NamedTuple):

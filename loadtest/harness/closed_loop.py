@@ -3,7 +3,7 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +87,12 @@ def wrk(url: str, seconds: int, connections: int = CONNECTIONS, script: Path | N
     if shutil.which("wrk") is None:
         raise LoadTestError("expected wrk to be installed, found none: run `make system` as root")
     return ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *(["-s", str(script)] if script else []), url]
+
+
+def in_turn(names: Sequence[str], rounds: int) -> Iterator[str]:
+    """Each of the names in so many rounds; none always comes after the same one."""
+    for i in range(rounds):
+        yield from names[:: 1 if i % 2 else -1]
 
 
 def drive(

@@ -12,13 +12,17 @@ import numpy as np
 import xgboost
 from sklearn import ensemble, tree
 
+from export.assemble import write_conversion
 from export.forest.conversion import Conversion
 from export.lightgbm.model import convert_lightgbm
 from export.sklearn.model import convert_sklearn
 from export.xgboost.model import convert_xgboost
+from server.model.bundle import Bundle
 from server.model.schema import Matrix
 
 FEATURES, TRAINING_ROWS, ROUNDS = 20, 4000, 50
+#: Compared at the export of what is measured: its proof is elsewhere.
+PARITY_ROWS = 1000
 #: Columns of codes, for the families that split by categories.
 CODES = [3, 4]
 
@@ -50,6 +54,18 @@ def families() -> Iterator[tuple[str, Callable[[], Conversion]]]:
         target = classes if name.endswith("Classifier") else value
         yield name, partial(_sklearn, getattr(ensemble, name)(random_state=0), rows, target)
     yield "DecisionTreeRegressor", partial(_sklearn, tree.DecisionTreeRegressor(random_state=0), full, value)
+
+
+def bundle_of(conversion: Conversion, folder: Path) -> Bundle:
+    """What is served of a conversion, in a new folder."""
+    return write_conversion(
+        folder,
+        conversion,
+        schema=conversion.schema,
+        name="forest",
+        version="1",
+        ordinary_rows=PARITY_ROWS,
+    )
 
 
 def _lightgbm(rows: Matrix, target: Any, codes: Any = "auto", **parameters: Any) -> Conversion:

@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 Item = TypeVar("Item")
 
@@ -25,8 +26,8 @@ LAST = b"GET /last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 
 def address(url: str) -> tuple[str, int]:
     """Host and port of a server's URL."""
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    return host, int(port)
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or 80
 
 
 def exchange(url: str, *pieces: bytes, timeout: float = PATIENCE_SECONDS) -> list[RawResponse]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from loadtest.harness.histogram import percentiles_us
+from loadtest.harness.percentiles import percentiles_us
 from loadtest.harness.reference_rows import ReferenceRow
 from server.model.schema import object_or_empty
 

@@ -4,7 +4,7 @@ import argparse
 from contextlib import AbstractContextManager, nullcontext
 
 from loadtest.harness.bodies import bodies_of_server, http_requests
-from loadtest.harness.histogram import PERCENTS
+from loadtest.harness.percentiles import LABELS
 from loadtest.harness.subject import LoadTestError
 from loadtest.harness.target import Target, TargetRequest, add_target, keep_to, load_core, target
 from loadtest.latency.open_loop import CONNECTIONS, LatencyResult, closed_loop, open_loop
@@ -13,7 +13,6 @@ from loadtest.report.terminal import console, print_table
 
 #: Below this part of the rate that was asked, the server did not keep up.
 KEPT_RATE = 0.99
-LABELS = {"p50_us": "p50", "p90_us": "p90", "p99_us": "p99", "p999_us": "p99.9", "max_us": "max"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +77,7 @@ def print_result(result: LatencyResult, closed: dict[str, float] | None = None) 
     print_table(
         f"{result.rate:,.0f} requests/s asked, {result.achieved:,.0f} achieved",
         ("latency, us", *columns),
-        ((LABELS[key], *(f"{column[key]:,.0f}" for column in columns.values())) for key in PERCENTS),
+        ((label, *(f"{column[key]:,.0f}" for column in columns.values())) for key, label in LABELS.items()),
     )
     console.print(
         f"{result.requests:,} measured, {result.failures:,} not 200, {result.unanswered:,} unanswered."

@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter_ns, process_time_ns
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import uvloop
 
-from loadtest.harness.histogram import as_array, percentiles_us
+from loadtest.harness.http_bytes import address, content_length
+from loadtest.harness.percentiles import percentiles_us
 from loadtest.harness.subject import LoadTestError
 
 CONNECTIONS = 64
@@ -78,17 +78,11 @@ class _OpenLoopConnection(asyncio.Protocol):
         if self._received:
             data = self._received + data
         head_end = data.find(b"\r\n\r\n") + 4
-        if head_end > 3 and len(data) >= head_end + _content_length(data[:head_end]):
+        if head_end > 3 and len(data) >= head_end + content_length(data[:head_end]):
             self._received = b""
             self._answered(self, data)
         else:
             self._received = data
-
-
-def _content_length(head: bytes) -> int:
-    lower = head.lower()
-    start = lower.find(b"content-length:") + 15
-    return int(lower[start : lower.index(b"\r", start)]) if start > 14 else 0
 
 
 class _Load:
@@ -208,7 +202,7 @@ async def _closed(url: str, requests: Sequence[bytes], seconds: float, connectio
     await asyncio.sleep(seconds)
     await _drain(load, opened)
     rate = len(load.uncorrected) / ((load.last_ns - began_ns) / 1e9)
-    return {"rate": rate, **percentiles_us(as_array(load.uncorrected))}
+    return {"rate": rate, **percentiles_us(load.uncorrected)}
 
 
 def _schedule(began_ns: int, ended_ns: int, rate: float, poisson: bool, seed: int) -> Iterator[int]:
@@ -220,12 +214,11 @@ def _schedule(began_ns: int, ended_ns: int, rate: float, poisson: bool, seed: in
 
 
 async def _connect(url: str, load: _Load, connections: int) -> list[_OpenLoopConnection]:
-    address = urlsplit(url)
     loop = asyncio.get_running_loop()
     opened = []
     for _ in range(connections):
         _, connection = await loop.create_connection(
-            lambda: _OpenLoopConnection(load.answered), address.hostname or "127.0.0.1", address.port or 80
+            lambda: _OpenLoopConnection(load.answered), *address(url)
         )
         opened.append(connection)
     load.idle.extend(opened)
@@ -246,8 +239,8 @@ def _result(
 ) -> LatencyResult:
     if not load.corrected:
         raise LoadTestError("expected responses to requests at a fixed rate, got none")
-    corrected = percentiles_us(as_array(load.corrected))
-    late = percentiles_us(as_array(load.late))
+    corrected = percentiles_us(load.corrected)
+    late = percentiles_us(load.late)
     achieved = len(load.corrected) / (max(seconds * 1e9, load.last_ns - measured_ns) / 1e9)
     behind = late["p99_us"] > max(LATE_US, LATE_SHARE * corrected["p99_us"]) or late["p50_us"] > LATE_US
     return LatencyResult(
@@ -258,7 +251,7 @@ def _result(
         failures=load.failures,
         unanswered=load.under_way + len(load.waiting),
         corrected=corrected,
-        uncorrected=percentiles_us(as_array(load.uncorrected)),
+        uncorrected=percentiles_us(load.uncorrected),
         late=late,
         processor_share=processor_share,
         limited=behind or processor_share < PROCESSOR_SHARE,

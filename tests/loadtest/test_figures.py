@@ -17,8 +17,8 @@ from loadtest.bench.gate import Gate, is_sure, judge_counts, judge_ratio
 from loadtest.bench.overhead import CALLS, Rounds, in_process
 from loadtest.capacity.start import pss_mb
 from loadtest.harness.closed_loop import WrkFigures, read_wrk
-from loadtest.harness.histogram import percentiles_us
 from loadtest.harness.in_process import Nowhere
+from loadtest.harness.percentiles import percentiles_us
 from loadtest.harness.subject import workers_of
 from loadtest.latency.open_loop import LatencyResult
 from loadtest.latency.sweep import knee, write_sweep
