@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from loadtest.loop import stacks
+from loadtest.loop.flame_graph import differential
 from loadtest.loop.functions import MIN_SAMPLES, FunctionChange, changes, per_request
 from loadtest.report import pages
 from loadtest.report.machine import sentence
@@ -210,14 +211,13 @@ def print_comparison(comparison: Comparison) -> None:
 
 def page(comparison: Comparison, before: Path, after: Path) -> str:
     """The HTML page, with both directions of the differential flame graph."""
-    trees: dict[str, Any] = {}
+    graphs: tuple[str, ...] = ()
     if comparison.functions:
         a, b = (
             stacks.from_event_loop(per_request(stacks.read(folder / STACKS_FILE), us))
             for folder, us in ((before, _cpu_us(comparison.before)), (after, _cpu_us(comparison.after)))
         )
-        deltas = {stack: b.get(stack, 0.0) - a.get(stack, 0.0) for stack in a.keys() | b.keys()}
-        trees = {"after": stacks.tree(b, deltas), "before": stacks.tree(a, deltas)}
+        graphs = differential(a, b)
     return pages.render(
         "compare.html",
         comparison=comparison,
@@ -225,10 +225,7 @@ def page(comparison: Comparison, before: Path, after: Path) -> str:
         words=words,
         spread=spread,
         interval=interval,
-        renderer=pages.renderer(),
-        # In a script element only this could end it.
-        trees=orjson.dumps(trees).decode().replace("</", "<\\/"),
-        has_trees=bool(trees),
+        graphs=graphs,
     )
 
 

@@ -84,7 +84,7 @@ def python_frames(stacks: Mapping[str, float]) -> dict[str, float]:
 
 
 def tree(stacks: Mapping[str, float], deltas: Mapping[str, float]) -> dict[str, Any]:
-    """Stacks as nested frames for d3-flame-graph.
+    """Stacks as nested frames.
 
     `value` is a frame's own and its callees' together, `delta` likewise. Frames that
     occur in `deltas` alone have no width and are left out.

@@ -20,7 +20,6 @@ from loadtest.report.result_folder import (
 )
 
 HERE = Path(__file__).parents[1]
-RENDERER = (HERE / "vendor/d3-7.9.2.min.js", HERE / "vendor/d3-flame-graph-5.0.0.min.js")
 
 _templates = Environment(
     loader=FileSystemLoader(HERE / "templates"),
@@ -57,11 +56,6 @@ def write_index(summary: Mapping[str, Any], folder: Path) -> None:
         timeline=TIMELINE_FILE if (folder / TIMELINE_FILE).exists() else None,
     )
     (folder / INDEX_FILE).write_text(page)
-
-
-def renderer() -> str:
-    """The script of the bundled flame graph renderer."""
-    return "\n".join(file.read_text() for file in RENDERER)
 
 
 def picture(file: Path) -> str:

@@ -25,7 +25,7 @@ from loadtest.latency.sweep import knee, write_sweep
 from loadtest.latency.sweep_plot import Series
 from loadtest.loop.blocks import Second, bucket_ms, percentile_us, read_seconds, write_seconds
 from loadtest.loop.compare import MACHINE, Comparison
-from loadtest.loop.flame_graph import write_flame_graph
+from loadtest.loop.flame_graph import differential, write_flame_graph
 from loadtest.loop.functions import changes, per_request
 from loadtest.loop.memory import fit
 from loadtest.loop.same_code import PairTally, plant
@@ -267,6 +267,15 @@ def test_a_flame_graph_is_of_python_at_work_and_names_keep_their_beginning(tmp_p
     assert narrow.removesuffix("…") in "a_function_of"
     assert narrow_shape is not None
     assert float(narrow_shape.attrib["width"]) == pytest.approx(0.02 * 1200)
+
+
+def test_a_differential_flame_graph_tells_what_grew_and_what_vanished() -> None:
+    in_after, in_before = differential({"a;b": 5.0, "a;c": 5.0}, {"a;b": 9.0})
+    assert "b: 9.00 us of a request, +4.00 us" in in_after
+    assert "c: " not in in_after
+    assert "c: 5.00 us of a request, -5.00 us" in in_before
+    titles = ElementTree.fromstring(in_before).iter("{http://www.w3.org/2000/svg}title")
+    assert next(title.text for title in titles) == "all: 10.00 us of a request, -1.00 us"
 
 
 def test_the_transport_in_process_can_do_all_that_a_protocol_may_ask() -> None:
