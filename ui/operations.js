@@ -9,7 +9,13 @@ const isSeen = () => document.body.dataset.tab === "operations" && document.visi
 async function look() {
   try {
     const { html } = await hotrow.post("page/operations", "{}");
+    const opened = [...shown.querySelectorAll("details[open]")].map((part) => part.dataset.key);
+    const held = document.activeElement?.closest?.("[data-key]")?.dataset.key;
     shown.innerHTML = html;
+    for (const part of shown.querySelectorAll("[data-key]")) {
+      part.open = opened.includes(part.dataset.key);
+      if (held === part.dataset.key) part.querySelector("summary").focus({ preventScroll: true });
+    }
     hotrow.reachable(true);
   } catch {
     hotrow.reachable(false);

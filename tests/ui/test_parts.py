@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from server.errors import MalformedBody, SettingsError, UnacceptableRow
 from server.log.history import History
 from server.model.bundle import Bundle
-from server.model.reference import reference_of_rows
+from server.model.reference import read_reference, reference_of_rows
 from server.scoring.service import Service
 from server.settings import Settings
 from tests.support.bundles import CREDIT, rewritten, tell_again
@@ -42,6 +42,7 @@ from ui.tabs.alert_rules import (
 from ui.tabs.alerts import Alerts
 from ui.tabs.arms import arms_html
 from ui.tabs.day import Day, Minute
+from ui.tabs.drift import Drift
 from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
 from ui.tabs.model import model_html
 from ui.tabs.operations import Operations
@@ -203,7 +204,7 @@ def opened(tmp_path: Path) -> Iterator[Service]:
 
 
 def test_operations_rank_all_drift_and_judge_none_of_too_few_rows(opened: Service) -> None:
-    operations = Operations(opened, opened.bundles[0], Register(opened).overrides)
+    drift = Drift(opened.bundles[0])
     name = SCHEMA.names[0]
     look = MetricsSample(1.0, single={"hotrow_drift_rows": 5000.0, "hotrow_drift_independent_rows": 5000.0})
     values, absence = "hotrow_feature_psi", "hotrow_feature_missing_psi"
@@ -216,15 +217,56 @@ def test_operations_rank_all_drift_and_judge_none_of_too_few_rows(opened: Servic
         ("hotrow_score_psi", ""): 0.8,
         ("hotrow_score_psi_limit", ""): 0.2,
     }
-    shown = operations.drift_html(look)
+    shown = drift.html(look, lambda _: [])
     entries = shown.split("<li")[1:]
     assert "Score" in entries[0]
     assert ": missing or not" in entries[1]
     assert all(">drifted<" in entry for entry in entries[:2])
     assert "too few rows; 50.0" in entries[2]
     assert "as in training" not in shown
+    assert "<details" not in shown
     look.single["hotrow_drift_independent_rows"] = 1.0
-    assert "5,000, of which 1 tells something new" in operations.drift_html(look)
+    assert "5,000, of which 1 tells something new" in drift.html(look, lambda _: [])
+
+
+def test_what_drifted_opens_to_its_bins_in_training_and_of_the_last_day(opened: Service) -> None:
+    bundle = opened.bundles[0]
+    history = History(History.make())
+    day = Day(history, bundle.label)
+    name, flag = SCHEMA.names[0], next(f.name for f in SCHEMA.features if f.form_kind == "flag")
+    reference = read_reference(bundle)
+    assert reference is not None
+    bins = len(reference.features[name].shares)
+    for minute in range(2):
+        column = {"bins": [3] + [0] * (bins - 1), "missing": 1, "beyond": 0}
+        models = {bundle.label: {name: column, flag: {"bins": [2, 2], "missing": 0, "beyond": 0}}}
+        told = {"from": _clock(minute), "models": models}
+        history.columns.add(29_928_120 + minute, orjson.dumps(told))
+        day.renew()
+        day.renew()
+    assert day.held(name) == [6] + [0] * (bins - 1) + [2]
+    assert day.held("nothing") == []
+    look = MetricsSample(1.0, single={"hotrow_drift_rows": 5000.0, "hotrow_drift_independent_rows": 5000.0})
+    look.drift_figures = {("hotrow_feature_psi", name): 0.9, ("hotrow_feature_psi", flag): 0.1}
+    shown = Drift(bundle).html(look, day.held)
+    assert shown.count("<details") == 2
+    number, yes_or_no = sorted(shown.split("<details")[1:], key=lambda part: f'"{flag} values"' in part)
+    assert [number.count(f">{share}\N{NO-BREAK SPACE}%<") for share in ("75.0", "25.0")] == [1, 1]
+    assert number.count("<tr>") == 1 + 1 + sum(share > 0 for share in reference.features[name].shares)
+    assert ">Yes<" in yes_or_no
+    assert Drift(bundle).html(look, lambda _: [1]).count("<details") == 0
+
+
+def test_operations_tell_requests_by_path_and_code(opened: Service) -> None:
+    family = HistogramMetricFamily("hotrow_request_duration_seconds", "x", labels=["route", "method", "code"])
+    for route, method, code, count in (("/predict", "POST", "200", 3), ("/predict", "GET", "405", 1)):
+        family.add_metric((route, method, code), [("0.1", count), ("+Inf", count)], sum_value=1.0)
+    family.add_metric(("/explain", "POST", "200"), [("0.1", 0), ("+Inf", 0)], sum_value=0.0)
+    look = MetricsSample.of([family], 1.0, "m@1")
+    assert look.answered == {("/predict", "200"): 3.0, ("/predict", "405"): 1.0}
+    assert "Answered since the start, by path and code" in asyncio.run(
+        Operations(opened, opened.bundles[0], Register(opened).overrides).look()
+    )
 
 
 def test_of_two_pages_that_ask_at_once_one_looks(opened: Service) -> None:
@@ -411,7 +453,12 @@ def test_trend_of_one_value_is_a_dot() -> None:
     """A line needs two points; the first minute of a day has one."""
     drawn = trend([("first", [3.0])], Text("a", "a"), 1440, Text("b", "b"), Text("c", "c"))
     assert 'points="100.00,4.00 100.00,4.00"' in drawn
-    assert drawn.count("<polyline") == 1
+    assert drawn.count('<polyline class="first dot"') == 1
+
+
+def test_trend_of_nothing_has_no_line() -> None:
+    drawn = trend([("first", [0.0, 0.0])], Text("a", "a"), 60, Text("b", "b"), Text("none yet", "c"))
+    assert "<polyline" not in drawn
 
 
 #: What only something that remembers more than this server, or outlives it, can judge.

@@ -44,7 +44,7 @@ def examples_of(predictor: Predictor) -> list[Example]:
     if bundle.task == "binary":
         return _golden_examples(predictor)
     rows = enumerate(islice(bundle.golden_rows(), 3), start=1)
-    return [Example(f"golden-{i}", f"Golden row {i}", golden.fields, f"Exemple {i}") for i, golden in rows]
+    return [Example(f"example {i}", f"Example {i}", golden.fields, f"Exemple {i}") for i, golden in rows]
 
 
 def _checked(bundle: Bundle, example: Example) -> Example:

@@ -64,18 +64,19 @@ def trend(
     """How figures moved, the newest at the right, all on one scale from 0, with the two ends of its time.
 
     There is room for so many `places`: what was not looked at yet stays empty. `since` names the left
-    end, `most` the largest value, which stands in the summary too. A single value is a dot.
+    end, `most` the largest value, which stands in the summary too. A single value is a dot, and
+    what was never more than 0 is not drawn.
     """
-    largest = max((value for _, values in lines for value in values), default=0.0) or 1.0
-    drawn = "".join(
-        f'<polyline class="{style}" points="'
-        + " ".join(
+    largest = max((value for _, values in lines for value in values), default=0.0)
+    drawn = ""
+    for style, values in lines if largest else ():
+        points = [
             f"{100 * (places - len(values) + i) / (places - 1):.2f},{38 - 34 * value / largest:.2f}"
-            for i, value in (enumerate(values) if len(values) > 1 else [(0, value) for value in values] * 2)
-        )
-        + '" vector-effect="non-scaling-stroke"/>'
-        for style, values in lines
-    )
+            for i, value in enumerate(values)
+        ]
+        if len(points) == 1:  # a line of one point to itself is drawn as a dot by its round caps
+            style, points = f"{style} dot", points * 2
+        drawn += f'<polyline class="{style}" points="{" ".join(points)}" vector-effect="non-scaling-stroke"/>'
     said = joined([summary, most], ": ")
     return (
         f'<svg class="trend" viewBox="0 0 100 40" preserveAspectRatio="none" role="img" '

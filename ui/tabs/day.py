@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from server.log.history import KEPT_MINUTES, History
@@ -36,6 +38,7 @@ _FIELD = Text("{label} ({count})", "{label} ({count})")
 _OTHER = Text("no feature of the model", "aucune variable du modèle")
 _NO_FIELDS = Text("No field was refused.", "Aucun champ n'a été refusé.")
 _LISTED = 5
+_KEPT_HOURS = KEPT_MINUTES // 60
 
 
 class Minute(NamedTuple):
@@ -65,6 +68,9 @@ class Day:
         self._minutes: deque[Minute] = deque(maxlen=KEPT_MINUTES)
         self._running: Minute | None = None
         self._next = 0
+        #: What the rows of an hour held, by feature: the counts of its bins and, last, of missing ones.
+        self._hours: dict[int, dict[str, npt.NDArray[np.int64]]] = {}
+        self._next_columns = 0
 
     def renew(self) -> None:
         """Take the minutes that were told since the last time, and the one that runs."""
@@ -74,6 +80,23 @@ class Day:
             self._minutes.append(minute)
         for entry in self._history.running.since(self._next):
             self._running = self._minute(orjson.loads(entry))
+        for entry in self._history.columns.since(self._next_columns):
+            self._take_columns(orjson.loads(entry))
+
+    def _take_columns(self, told: dict[str, Any]) -> None:
+        at = _minute_of(told)
+        self._next_columns = at + 1
+        hour = self._hours.setdefault(at // 60, {})
+        for name, column in told["models"].get(self._label, {}).items():
+            counts = np.array([*column["bins"], column["missing"]], dtype=np.int64)
+            hour[name] = hour[name] + counts if name in hour else counts
+        for old in [hour for hour in self._hours if hour <= at // 60 - _KEPT_HOURS]:
+            del self._hours[old]
+
+    def held(self, name: str) -> list[int]:
+        """What an input held in the minutes that are over, [bins + 1], missing last, or nothing."""
+        hours = [hour[name] for hour in self._hours.values() if name in hour]
+        return np.sum(hours, axis=0).tolist() if hours else []
 
     def until_now(self) -> list[Minute]:
         """Every minute that is known, the oldest first, the one that runs among them."""
@@ -84,7 +107,7 @@ class Day:
         scoring = [codes for route, codes in told["requests"].items() if route in SCORING_ROUTES]
         log = told["log"]
         return Minute(
-            int(datetime.fromisoformat(told["from"]).timestamp() // 60),
+            _minute_of(told),
             sum(sum(codes.values()) for codes in told["requests"].values()),
             told["latency_us"].get("/predict", {}).get("p99", 0.0) / 1000,
             told["models"].get(self._label, {}).get("refused", {}),
@@ -112,8 +135,7 @@ class Day:
             most = max(values)
             figure = Text.figures(format_number(round(most)) if most >= 10 else f"{most:.2f}")
             words = _MOST.put(figure=figure) if most else _NONE
-            lines = [("first", values)] if most else []
-            drawn += tag("h3", what) + trend(lines, what, span, ago, words)
+            drawn += tag("h3", what) + trend([("first", values)], what, span, ago, words)
         return _card(last, drawn + tag("p", self._refused(labels, schema), class_="note"))
 
     def _refused(self, labels: Labels, schema: Schema) -> Text:
@@ -130,6 +152,11 @@ class Day:
             for name, count in counts.most_common(_LISTED)
         ]
         return _REFUSED.put(fields=joined(fields, ", "))
+
+
+def _minute_of(told: dict[str, Any]) -> int:
+    """The number of a minute since the epoch."""
+    return int(datetime.fromisoformat(told["from"]).timestamp() // 60)
 
 
 def _coded(kind: str, scoring: Sequence[Mapping[str, int]]) -> int:

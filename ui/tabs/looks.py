@@ -41,6 +41,7 @@ class MetricsSample:
     `durations` are the cumulative counts of `/predict` by upper bound in seconds,
     `scores` those of the model's probabilities. `arms` are the rows that each version of the
     model answered, `challengers` by name what became of the rows that each scored beside it.
+    `answered` are requests by route and code.
     """
 
     at: float
@@ -55,6 +56,7 @@ class MetricsSample:
     arms: dict[str, float] = field(default_factory=dict)
     challengers: dict[str, dict[str, float]] = field(default_factory=dict)
     single: dict[str, float] = field(default_factory=dict)
+    answered: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, families: Iterable[Metric], at: float, model: str) -> "MetricsSample":
@@ -95,6 +97,9 @@ class MetricsSample:
         if name == f"{_DURATION}_count":
             self.requests += value
             self.failed += value if labels["code"] not in ("200", "other") else 0.0
+            if value:
+                of = labels["route"], labels["code"]
+                self.answered[of] = self.answered.get(of, 0.0) + value
         elif name == f"{_DURATION}_bucket" and labels["route"] == PREDICT and labels["code"] == "200":
             bound = float(labels["le"])
             self.durations[bound] = self.durations.get(bound, 0.0) + value

@@ -1,7 +1,6 @@
 """The server at work, from its own metrics: rates, latencies, workers, scores, drift, log and model."""
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,7 +8,6 @@ from itertools import pairwise
 
 from prometheus_client.core import Metric
 
-from server.metrics.drift import MIN_ROWS
 from server.model.bundle import PARITY_FILE, Bundle
 from server.scoring.service import Service
 from ui.drawing.histogram import bars_html, histogram
@@ -19,11 +17,13 @@ from ui.tabs.alerts import HEADING as HEADING_OF_ALERTS
 from ui.tabs.alerts import Alerts
 from ui.tabs.arms import HEADING, arms_html
 from ui.tabs.day import Day
-from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
+from ui.tabs.drift import HEADING as HEADING_OF_DRIFT
+from ui.tabs.drift import Drift
+from ui.tabs.looks import MetricsSample, grown, quantile
 from ui.words.bands import bands_of
 from ui.words.labels import Labels
 from ui.words.proof import parity_sentence
-from ui.words.text import NBSP, Text, joined, tag
+from ui.words.text import NBSP, Text, table, tag
 from ui.words.values import format_number
 from ui.words.wording import Wording, percent
 
@@ -33,7 +33,6 @@ _KEPT, _RECENT_SECONDS = 61, 10.0
 _GAP_SECONDS = 15.0
 #: Looks of several open pages within this time are one.
 _SHARED_SECONDS = 1.0
-_LISTED = 6
 
 _NOTHING = Text.same("\N{EN DASH}")
 _TILES = {
@@ -63,27 +62,15 @@ _SINCE = {
     ),
 }
 _BIN = Text("{count} between {low} and {high}", "{count} entre {low} et {high}")
+_ROUTES = Text(
+    "Answered since the start, by path and code", "Réponses depuis le démarrage, par chemin et code"
+)
+_ROUTE, _ALL = Text("path", "chemin"), Text("all", "toutes")
+_OTHER = Text("the page, metrics, anything else", "la page, les métriques, tout le reste")
 _WORKERS = Text("Workers", "Processus")
 _WORKER = Text("Worker {number}", "Processus {number}")
 _CPU, _RAM = Text("CPU", "CPU"), Text("memory", "mémoire")
 _RESTARTS = Text("restarts: {count}", f"redémarrages{NBSP}: {{count}}")
-_DRIFT = Text("Drift, strongest first", "Dérive, la plus forte d'abord")
-_DRIFTED, _STEADY = Text("drifted", "dérive"), Text("as in training", "comme à l'entraînement")
-_FEW = Text("too few rows", "trop peu de lignes")
-_UNSEEN = Text("{share} never seen in training", "{share} jamais vues à l'entraînement")
-_MISSING = Text("{label}: missing or not", f"{{label}}{NBSP}: valeur manquante ou non")
-_SCORE = Text("Score", "Score")
-_DRIFT_NOTE = Text(
-    "PSI against the training data, over {count} rows; the mark is where it counts as drift.",
-    "PSI par rapport aux données d'entraînement, sur {count} lignes ; le trait est le seuil de dérive.",
-)
-_NO_DRIFT = Text(
-    "Too few rows to compare with the training data yet: {count}, of which {independent} "
-    "{independent:tells|tell} something new.",
-    f"Encore trop peu de lignes pour comparer aux données d'entraînement{NBSP}: {{count}}, dont "
-    "{independent} {independent:apporte|apportent} du nouveau.",
-)
-_NO_REFERENCE = Text("This bundle has no reference.", "Ce modèle n'a pas de référence.")
 _LOG = Text("Prediction log", "Journal des prédictions")
 _LOG_OFF = Text("Off: no line is written.", "Désactivé : aucune ligne n'est écrite.")
 _LOG_ON = Text(
@@ -122,6 +109,7 @@ class Operations:
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
         self._alerts = Alerts({f.name: self._labels.label(f) for f in bundle.schema.features})
         self._bands = bands_of(bundle)
+        self._drift = Drift(bundle)
         self._parity = parity_sentence(bundle.read_json(PARITY_FILE), bundle.task)
         self._looks: deque[MetricsSample] = deque(maxlen=_KEPT)
         self._looking = asyncio.Lock()
@@ -163,7 +151,8 @@ class Operations:
             self._card("wide", _LATENCY, self._latencies()),
             *([self._day.html(self._labels, self._bundle.schema)] if self._day is not None else []),
             *([self._scores()] if self._bundle.task == "binary" else []),
-            self.drift_html(self._looks[-1]),
+            self._card("", HEADING_OF_DRIFT, self._drift.html(self._looks[-1], self._held)),
+            self._card("whole", _ROUTES, self._routes()),
             self._workers(),
             *([self._card("third", HEADING, arms)] if (arms := arms_html(self._looks[-1])) else []),
             self._card("third", _PEOPLE, self._people()),
@@ -171,6 +160,9 @@ class Operations:
             self._card("third", _MODEL, self._model()),
         )
         return f'<div class="operations">{self._tiles()}<div class="cards">{"".join(cards)}</div></div>'
+
+    def _held(self, name: str) -> Sequence[int]:
+        return self._day.held(name) if self._day is not None else []
 
     @staticmethod
     def _card(style: str, heading: Text, content: str) -> str:
@@ -235,36 +227,18 @@ class Operations:
         note = tag("p", said.sentence(), class_="note")
         return self._card("", _SCORES, histogram(self._bands, drawn, _SCORES) + note)
 
-    def drift_html(self, newest: MetricsSample) -> str:
-        """The card of the strongest drift at one look: of values, of missing ones and of the score."""
-        rows = newest.single.get("hotrow_drift_rows")
-        if rows is None:
-            return self._card("", _DRIFT, tag("p", _NO_REFERENCE))
-        independent = newest.single.get("hotrow_drift_independent_rows", rows)
-        if independent < MIN_ROWS or not newest.drift:
-            few = _NO_DRIFT.put(count=_figure(rows), independent=_figure(independent))
-            return self._card("", _DRIFT, tag("p", few))
-        ranking = sorted(newest.drift, key=lambda shifted: -shifted.strength)
-        entries = "".join(map(self._shifted, ranking[:_LISTED]))
-        note = tag("p", _DRIFT_NOTE.put(count=_figure(rows)), class_="note")
-        return self._card("", _DRIFT, f'<ol class="drift">{entries}</ol>{note}')
-
-    def _shifted(self, shifted: Shifted) -> str:
-        drifted = shifted.strength > 1.0
-        judged = _FEW if math.isinf(shifted.limit) else _DRIFTED if drifted else _STEADY
-        unseen = _UNSEEN.put(share=percent(shifted.unseen)) if shifted.unseen else None
-        words = joined([judged, unseen], "; ") if unseen else judged
-        return (
-            f'<li class="{"drifted" if drifted else ""}">{tag("span", self._measured(shifted))}'
-            f"{tag('span', Text.figures(f'{shifted.psi:.2f}'), class_='figure')}"
-            f'<i style="--share:{min(100.0, 50 * shifted.strength):.1f}%"></i>{tag("small", words)}</li>'
-        )
-
-    def _measured(self, shifted: Shifted) -> Text:
-        if not shifted.feature:
-            return _SCORE
-        label = self._labels.label(self._bundle.schema[shifted.feature])
-        return _MISSING.put(label=label) if shifted.missing else label
+    def _routes(self) -> str:
+        """How many requests of each path were answered with each code."""
+        answered = self._looks[-1].answered
+        codes = sorted({code for _, code in answered})
+        routes = sorted({route for route, _ in answered}, key=lambda route: (route == "other", route))
+        rows = ""
+        for route in routes:
+            counts = [answered.get((route, code), 0.0) for code in codes]
+            figures = [_figure(count) if count else _NOTHING for count in (sum(counts), *counts)]
+            name = _OTHER if route == "other" else Text.same(route)
+            rows += f"<tr>{tag('th', name, scope='row')}{''.join(tag('td', f) for f in figures)}</tr>"
+        return table(_ROUTES, (_ROUTE, _ALL, *(Text.same(code) for code in codes)), rows)
 
     def _workers(self) -> str:
         before, after = self._recent()
