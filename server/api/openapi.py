@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,8 @@ _ERRORS = {
     503: "Overloaded or not ready; `Retry-After` says when to try again",
     504: "The row's turn came after the time that the request said it would wait",
 }
-_V2_ERRORS = {
-    400: "Not a request of this model",
-    404: "No such model or version",
-    **_ERRORS,
-}
+_PROTOCOL = "Inference protocol"
+_V2_ERRORS = {404: "No such model or version", **_ERRORS}
 _DEADLINE: JsonSchema = {
     "name": HEADER,
     "in": "header",
@@ -94,7 +92,7 @@ def _paths(bundle: Bundle) -> dict[str, Any]:
     paths = _scoring(bundle) | _operations(bundle) | _open_inference(bundle)
     for prefix, suffix in (("/models/{name}", "ByName"), ("/models/{name}/versions/{version}", "OfVersion")):
         named = {prefix + path: operations for path, operations in _scoring(bundle, suffix).items()}
-        named[prefix] = _get("model" + suffix, "The model of this name", {"type": "object"})
+        named[prefix] = _operation("model" + suffix, "The model of this name", {"type": "object"})
         for path, operations in named.items():
             for operation in operations.values():
                 operation["responses"] |= _errors({404: _V2_ERRORS[404]}, "Problem", PROBLEM_JSON)
@@ -130,35 +128,44 @@ def _scoring(bundle: Bundle, suffix: str = "") -> dict[str, Any]:
     batch = record({"rows": array(ref("Row"), minItems=1)}, additionalProperties=False)
     lines, cells = schemas.text_examples(bundle)
     bodies = {JSON: batch, NDJSON[0]: _example_text(lines), CSV: _example_text(cells)}
+    score = partial(_operation, tag="Scoring", errors=_ERRORS)
+    row = {JSON: ref("Row")}
+    is_explained = CONTRIBUTIONS_FILE in bundle.manifest["files"]
+    reasons = schemas.reason_parameters(bundle) if is_explained else []
     paths = {
-        "/predict": _post(
-            "predict" + suffix, "Score one row", {JSON: ref("Row")}, ref("Answer"), samples=examples(bundle)
+        "/predict": score(
+            "predict" + suffix, "Score one row", ref("Answer"), bodies=row, parameters=[_DEADLINE, *reasons]
         ),
-        "/predict/batch": _post(
+        "/predict/batch": score(
             "predictBatch" + suffix,
             "Score many rows, all or none",
-            bodies,
             ref("BatchAnswer"),
+            bodies=bodies,
+            parameters=[_DEADLINE, *reasons],
             description="NDJSON holds a row a line; CSV a header of feature names, an empty cell is missing. "
             "With `Accept: text/csv` or `application/x-ndjson` the response comes a line a row. "
             "Arrow IPC, `application/vnd.apache.arrow.stream`, is taken and given too.",
         ),
     }
-    if CONTRIBUTIONS_FILE in bundle.manifest["files"]:
-        paths["/explain"] = _post(
-            "explain" + suffix, "Score one row and say why", {JSON: ref("Row")}, ref("Explanation")
+    samples = [{"lang": language, "source": text} for language, text in examples(bundle).items()]
+    paths["/predict"]["post"]["x-codeSamples"] = samples
+    if reasons:
+        paths["/explain"] = score(
+            "explain" + suffix,
+            "Score one row and say why",
+            ref("Explanation"),
+            bodies=row,
+            parameters=[_DEADLINE],
         )
-        for path in ("/predict", "/predict/batch"):
-            paths[path]["post"]["parameters"] += schemas.reason_parameters(bundle)
     if bundle.task == "binary" and any(f.actionable in ACTIONABLE for f in bundle.schema.features):
-        paths["/recourse"] = _post(
+        paths["/recourse"] = score(
             "recourse" + suffix,
             "What could be changed to be decided otherwise",
-            {JSON: ref("Row")},
             ref("Recourse"),
+            bodies=row,
+            parameters=[_DEADLINE, schemas.language_parameter(bundle)],
             description="Nothing is logged: nothing is decided.",
         )
-        paths["/recourse"]["post"]["parameters"] += [schemas.language_parameter(bundle)]
     return paths
 
 
@@ -170,17 +177,17 @@ def _example_text(text: str) -> JsonSchema:
 def _operations(bundle: Bundle) -> dict[str, Any]:
     status = record({"status": STRING})
     return {
-        "/model": _get(
+        "/model": _operation(
             "model", "The model: schema, threshold, evaluation, parity report", {"type": "object"}
         ),
-        "/models": _get("models", "Every model by name and version", {"type": "object"}),
+        "/models": _operation("models", "Every model by name and version", {"type": "object"}),
         "/decisions/{id}/override": _override(bundle),
-        "/livez": _get("livez", "The event loop turns", status),
-        "/readyz": _get("readyz", "The model is verified and warm", status, errors={503: _ERRORS[503]}),
-        "/metrics": _get("metrics", "Prometheus metrics", STRING, media_type="text/plain"),
+        "/livez": _operation("livez", "The event loop turns", status),
+        "/readyz": _operation("readyz", "The model is verified and warm", status, errors={503: _ERRORS[503]}),
+        "/metrics": _operation("metrics", "Prometheus metrics", STRING, media_type="text/plain"),
         "/history": _history(),
-        "/openapi.json": _get("openapi", "This document", {"type": "object"}),
-        "/docs": _get("docs", "This document as a page", STRING, media_type="text/html"),
+        "/openapi.json": _operation("openapi", "This document", {"type": "object"}),
+        "/docs": _operation("docs", "This document as a page", STRING, media_type="text/html"),
     }
 
 
@@ -191,20 +198,17 @@ def _override(bundle: Bundle) -> dict[str, Any]:
     members["reason"] = members["reason"] | {"minLength": 1}
     body = record(members, required=["decision", "reason"], additionalProperties=False)
     written = dict.fromkeys(("ts", "of", "by_model", "decision", "reason", "note", "user"), STRING)
-    path = _post(
+    errors = {404: "No such answer in the log", 409: "No log", 501: "No decisions, but values"}
+    return _operation(
         "override",
         "Write down what a person decided after the model",
-        {JSON: body},
         record(written),
+        tag="Scoring",
+        bodies={JSON: body},
+        errors=_ERRORS | errors,
+        parameters=[_DEADLINE, {"name": "id", "in": "path", "required": True, "schema": STRING}],
         description="`id` is that of an answer in the server's log, of a batch with `/` and a row's number.",
     )
-    path["post"]["parameters"] += [{"name": "id", "in": "path", "required": True, "schema": STRING}]
-    path["post"]["responses"] |= _errors(
-        {404: "No such answer in the log", 409: "No log", 501: "No decisions, but values"},
-        "Problem",
-        PROBLEM_JSON,
-    )
-    return path
 
 
 def _history() -> dict[str, Any]:
@@ -231,42 +235,66 @@ def _history() -> dict[str, Any]:
             "running": {"oneOf": [minute, {"type": "null"}]},
         }
     )
-    words = "Not a number of minutes"
-    path = _get("history", "What all workers did, minute by minute", response, errors={400: words})
-    path["get"]["parameters"] = [
-        {
-            "name": "minutes",
-            "in": "query",
-            "description": "Of the last so many minutes.",
-            "schema": {"type": "integer", "minimum": 1, "maximum": KEPT_MINUTES, "default": DEFAULT_MINUTES},
-        }
-    ]
-    return path
+    minutes = {
+        "name": "minutes",
+        "in": "query",
+        "description": "Of the last so many minutes.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": KEPT_MINUTES, "default": DEFAULT_MINUTES},
+    }
+    return _operation(
+        "history",
+        "What all workers did, minute by minute",
+        response,
+        errors={400: "Not a number of minutes"},
+        parameters=[minutes],
+    )
 
 
 def _open_inference(bundle: Bundle) -> dict[str, Any]:
     anything: JsonSchema = {"type": "object"}
-    model = "/v2/models/{name}"
+    entry = record({"name": STRING, "version": STRING, "state": STRING, "reason": STRING})
+    asked = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
+    of_server = partial(_operation, tag=_PROTOCOL, errors=_v2_errors(503))
+    of_model = partial(_operation, tag=_PROTOCOL, errors=_v2_errors(404, 503))
     paths = {
-        "/v2": _v2("serverMetadata", "Server metadata", anything),
-        "/v2/health/live": _v2("serverLive", "The server lives", anything),
-        "/v2/health/ready": _v2("serverReady", "All models are ready", anything),
-        "/v2/models/stats": _v2("statistics", "Statistics of all models", anything),
-        "/v2/repository/index": _index(),
+        "/v2": of_server("serverMetadata", "Server metadata", anything),
+        "/v2/health/live": of_server("serverLive", "The server lives", anything),
+        "/v2/health/ready": of_server("serverReady", "All models are ready", anything),
+        "/v2/models/stats": of_server("statistics", "Statistics of all models", anything),
+        "/v2/repository/index": _operation(
+            "repositoryIndex",
+            "The models that are served",
+            array(entry),
+            tag=_PROTOCOL,
+            bodies={JSON: asked},
+            needs_body=False,
+            errors=_v2_errors(400, 413, 415),
+        ),
     }
-    for prefix, suffix in ((model, ""), (model + "/versions/{version}", "OfVersion")):
+    for prefix, suffix in (("/v2/models/{name}", ""), ("/v2/models/{name}/versions/{version}", "OfVersion")):
         paths |= {
-            prefix: _v2("modelMetadata" + suffix, "Model metadata", anything, bundle),
-            prefix + "/ready": _v2("modelReady" + suffix, "The model is ready", anything, bundle),
-            prefix + "/stats": _v2("modelStatistics" + suffix, "Statistics of the model", anything, bundle),
-            prefix + "/config": _v2(
-                "modelConfiguration" + suffix, "Triton's configuration", anything, bundle
+            prefix: of_model("modelMetadata" + suffix, "Model metadata", anything),
+            prefix + "/ready": of_model("modelReady" + suffix, "The model is ready", anything),
+            prefix + "/stats": of_model("modelStatistics" + suffix, "Statistics of the model", anything),
+            prefix + "/config": of_model("modelConfiguration" + suffix, "Triton's configuration", anything),
+            prefix + "/infer": _operation(
+                "infer" + suffix,
+                "Score rows as tensors",
+                ref("InferenceResponse"),
+                tag=_PROTOCOL,
+                bodies={JSON: ref("InferenceRequest")},
+                errors=_v2_errors(400, 404, 413, 415, 503, 504),
+                parameters=[_DEADLINE],
+                description=_INFER,
             ),
-            prefix + "/infer": _infer("infer" + suffix),
         }
     for path, operations in paths.items():
         _add_path_parameters(bundle, path, operations)
     return paths
+
+
+def _v2_errors(*codes: int) -> dict[int, str]:
+    return {code: _V2_ERRORS[code] for code in codes}
 
 
 def _add_path_parameters(bundle: Bundle, path: str, operations: dict[str, Any]) -> None:
@@ -281,76 +309,38 @@ def _add_path_parameters(bundle: Bundle, path: str, operations: dict[str, Any]) 
             operation["parameters"] = [*operation.get("parameters", []), *parameters]
 
 
-def _index() -> dict[str, Any]:
-    entry = record({"name": STRING, "version": STRING, "state": STRING, "reason": STRING})
-    body = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
-    operation = _operation(
-        "repositoryIndex", "The models that are served", array(entry), JSON, "Inference protocol"
-    )
-    operation["requestBody"] = {"content": {JSON: {"schema": body}}}
-    operation["responses"] |= _errors({code: _V2_ERRORS[code] for code in (400, 413, 415)}, "Error", JSON)
-    return {"post": operation}
-
-
-def _infer(name: str) -> dict[str, Any]:
-    operation = _operation(
-        name, "Score rows as tensors", ref("InferenceResponse"), JSON, "Inference protocol"
-    )
-    operation["description"] = _INFER
-    operation["requestBody"] = {"required": True, "content": {JSON: {"schema": ref("InferenceRequest")}}}
-    operation["parameters"] = [_DEADLINE]
-    codes = (400, 404, 413, 415, 503, 504)
-    operation["responses"] |= _errors({code: _V2_ERRORS[code] for code in codes}, "Error", JSON)
-    return {"post": operation}
-
-
-def _v2(name: str, summary: str, schema: JsonSchema, bundle: Bundle | None = None) -> dict[str, Any]:
-    operation = _operation(name, summary, schema, JSON, "Inference protocol")
-    codes = (404, 503) if bundle is not None else (503,)
-    operation["responses"] |= _errors({code: _V2_ERRORS[code] for code in codes}, "Error", JSON)
-    return {"get": operation}
-
-
-def _post(
-    name: str,
-    summary: str,
-    bodies: dict[str, JsonSchema],
-    response: JsonSchema,
-    *,
-    description: str = "",
-    samples: dict[str, str] | None = None,
-) -> dict[str, Any]:
-    operation = _operation(name, summary, response, JSON, "Scoring")
-    content = {media_type: {"schema": schema} for media_type, schema in bodies.items()}
-    operation["requestBody"] = {"required": True, "content": content}
-    operation["responses"] |= _errors(_ERRORS, "Problem", PROBLEM_JSON)
-    operation["parameters"] = [_DEADLINE]
-    if description:
-        operation["description"] = description
-    if samples:
-        operation["x-codeSamples"] = [{"lang": lang, "source": text} for lang, text in samples.items()]
-    return {"post": operation}
-
-
-def _get(
+def _operation(
     name: str,
     summary: str,
     schema: JsonSchema,
     *,
+    tag: str = "Operation",
     media_type: str = JSON,
-    errors: dict[int, str] | None = None,
+    bodies: Mapping[str, JsonSchema] | None = None,
+    needs_body: bool = True,
+    errors: Mapping[int, str] | None = None,
+    parameters: Sequence[JsonSchema] = (),
+    description: str = "",
 ) -> dict[str, Any]:
-    operation = _operation(name, summary, schema, media_type, "Operation")
-    operation["responses"] |= _errors(errors or {}, "Problem", PROBLEM_JSON)
-    return {"get": operation}
-
-
-def _operation(name: str, summary: str, schema: JsonSchema, media_type: str, tag: str) -> dict[str, Any]:
+    """One operation: a POST of one of these bodies, or a GET."""
     response = {"description": "The response", "content": {media_type: {"schema": schema}}}
-    return {"operationId": name, "summary": summary, "tags": [tag], "responses": {"200": response}}
+    form = ("Error", JSON) if tag == _PROTOCOL else ("Problem", PROBLEM_JSON)
+    operation: dict[str, Any] = {
+        "operationId": name,
+        "summary": summary,
+        "tags": [tag],
+        "responses": {"200": response} | _errors(errors or {}, *form),
+    }
+    if bodies is not None:
+        content = {kind: {"schema": of_body} for kind, of_body in bodies.items()}
+        required = {"required": True} if needs_body else {}
+        operation["requestBody"] = {**required, "content": content}
+    operation |= {"parameters": list(parameters)} if parameters else {}
+    operation |= {"description": description} if description else {}
+    return {"post" if bodies is not None else "get": operation}
 
 
-def _errors(codes: dict[int, str], schema: str, media_type: str) -> dict[str, Any]:
+def _errors(codes: Mapping[int, str], schema: str, media_type: str) -> dict[str, Any]:
     return {
         str(code): {"description": words, "content": {media_type: {"schema": ref(schema)}}}
         for code, words in codes.items()
