@@ -19,6 +19,7 @@ from export.forest.conversion import ABOVE_HALF, Conversion
 from export.forest.evidence import Evidence
 from export.forest.fitted import is_fitted
 from export.onnx.options import OnnxOptions
+from export.reader import member_of
 from export.reading.recognize import Family, recognize
 from server.errors import first_line
 from server.model.files import MANIFEST_FILE
@@ -26,6 +27,7 @@ from server.model.files import MANIFEST_FILE
 #: Of a booster that stopped early: the rounds up to the best one, or all of them.
 Rounds: TypeAlias = Literal["best", "all"]
 MAX_SOURCE_BYTES = 1 << 30
+_BOOSTERS = ("lightgbm", "xgboost", "catboost")
 #: What a .skops may hold beside what skops itself trusts: scikit-learn's compiled classes, NumPy's types, and
 #: functions with some arguments given (of HistGradientBoosting's encoder), which are asked about themselves.
 _TRUSTED_PREFIXES = ("sklearn.", "numpy.dtype", "functools.partial")
@@ -115,14 +117,17 @@ def _from_text(content: bytes, options: LoadOptions) -> Conversion:
     return convert_lightgbm(_text(content), classes=options.classes, evidence=options.evidence)
 
 
-def _from_xgboost(content: bytes, options: LoadOptions) -> Conversion:
+def _from_xgboost(
+    content: bytes, options: LoadOptions, labels: Sequence[str] = (), missing: float | None = None
+) -> Conversion:
     from export.xgboost.model import convert_xgboost
 
     return convert_xgboost(
         content,
         classes=options.classes,
+        labels=labels,
         rounds=options.rounds,
-        missing=options.missing,
+        missing=options.missing if missing is None else missing,
         target=_target(options),
     )
 
@@ -227,29 +232,24 @@ def _by_interpreter(python: Path, path: Path, family: Family, options: LoadOptio
 def _handed_over(member: Mapping[str, Any], options: LoadOptions) -> Conversion:
     """The conversion of a booster as its library wrote it in another environment."""
     labels = tuple(map(str, member["classes"]))
+    made = _of_booster(member, labels, options)
+    return made if member["kind"] == "catboost" else _of_wrapper(made, labels)
+
+
+def _of_booster(member: Mapping[str, Any], labels: tuple[str, ...], options: LoadOptions) -> Conversion:
+    """The conversion of a booster as its own library saves it (`member_of`)."""
     if member["kind"] == "lightgbm":
         from export.lightgbm.model import convert_lightgbm
 
         best = {"best_iteration": member["best"], "rounds_trained": member["rounds"]}
         record = best if member["best"] > 0 else {}
-        made = convert_lightgbm(
+        return convert_lightgbm(
             member["text"], classes=options.classes, labels=labels, record=record, evidence=options.evidence
         )
-        return _of_wrapper(made, labels)
     content = base64.b64decode(member["content"])
     if member["kind"] == "catboost":
         return _from_catboost(content, options)
-    from export.xgboost.model import convert_xgboost
-
-    made = convert_xgboost(
-        content,
-        classes=options.classes,
-        labels=labels,
-        rounds=options.rounds,
-        missing=member["missing"],
-        target=_target(options),
-    )
-    return _of_wrapper(made, labels)
+    return _from_xgboost(content, options, labels, member["missing"])
 
 
 def _of_wrapper(made: Conversion, labels: Sequence[str]) -> Conversion:
@@ -293,7 +293,7 @@ def _versions() -> str:
 
 def _foreign_words(types: Sequence[str]) -> str:
     library = types[0].partition(".")[0]
-    for known in ("lightgbm", "xgboost", "catboost"):
+    for known in _BOOSTERS:
         if any(name.startswith(known + ".") for name in types):
             return (
                 f"expected types of scikit-learn and NumPy alone, got a model of {known} in a .skops file: "
@@ -333,35 +333,11 @@ def _deciding(found: Conversion, whole: Any, threshold: float, options: LoadOpti
 def _from_model(
     model: Any, file: str, content: bytes, options: LoadOptions, labels: tuple[str, ...]
 ) -> Conversion:
-    classes = options.classes
-    library = type(model).__module__.partition(".")[0]
-    if library == "lightgbm":
-        booster = getattr(model, "booster_", model)
-        best = int(booster.best_iteration or 0) if options.rounds == "best" else 0
-        record = {"best_iteration": best, "rounds_trained": booster.current_iteration()} if best > 0 else {}
-        text = booster.model_to_string(num_iteration=best if best > 0 else -1)
-        from export.lightgbm.model import convert_lightgbm
-
-        return convert_lightgbm(
-            text, classes=classes, labels=labels, record=record, evidence=options.evidence
-        )
-    if library == "catboost":
-        return _from_catboost(model._serialize_model(), options)
-    if library == "xgboost":
-        booster = model.get_booster() if hasattr(model, "get_booster") else model
-        from export.xgboost.model import convert_xgboost
-
-        return convert_xgboost(
-            bytes(booster.save_raw("json")),
-            classes=classes,
-            labels=labels,
-            rounds=options.rounds,
-            missing=getattr(model, "missing", options.missing),
-            target=_target(options),
-        )
+    if type(model).__module__.partition(".")[0] in _BOOSTERS:
+        return _of_booster(member_of(model, options.rounds), labels, options)
     from export.sklearn.model import convert_sklearn
 
-    return convert_sklearn(model, file, content, classes=classes, evidence=options.evidence)
+    return convert_sklearn(model, file, content, classes=options.classes, evidence=options.evidence)
 
 
 def _check_model(model: Any) -> None:

@@ -142,8 +142,8 @@ FLOORS = {
     "__main__",
     "monitoring": "errors gauges tables change_point logs drift outcomes report dashboard operator_rules "
     "simulated_challenger simulated_rows simulated_month __main__",
-    "export": "errors request forest lightgbm xgboost catboost onnx sklearn interpreter reading evaluation "
-    "load verify assemble command arguments guard unguarded omissions __main__",
+    "export": "errors request reader forest lightgbm xgboost catboost onnx sklearn interpreter reading "
+    "evaluation load verify assemble command arguments guard unguarded omissions __main__",
     "train": "errors tables synthetic_tables study golden examples card french reasons policy own_table "
     "own_pipeline pipeline __main__",
 }

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import orjson
 
+from export import reader
 from export.errors import ExportRefused
-from export.interpreter.reader import unpacked
 from server.model.schema import Matrix
 
-_READER = Path(__file__).with_name("reader.py")
+_READER = Path(reader.__file__)
 _OURS = str(Path(__file__).parents[2])
 
 
@@ -67,7 +67,7 @@ class Conversation:
 
     def scores(self, request: dict[str, Any]) -> Matrix:
         """The numbers of a reply, float64 of whatever shape."""
-        found: Matrix = unpacked(self.ask(request)).astype(np.float64)
+        found: Matrix = reader.unpacked(self.ask(request)).astype(np.float64)
         return found
 
 

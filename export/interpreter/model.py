@@ -16,13 +16,12 @@ from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
 from export.forest.paths import path_arrays
 from export.forest.source import JsonRows, as_sent
-from export.forest.trees import Forest
 from export.interpreter.conversation import Conversation
-from export.interpreter.reader import packed, unpacked
+from export.reader import packed, unpacked
 from export.sklearn.folding import Column, folded, of_tables
 from export.sklearn.members import constant_leaves
 from export.sklearn.tables import table_of
-from export.sklearn.trees import tree_of
+from export.sklearn.trees import forest_of
 from server.model.link import Margins
 from server.model.schema import Feature, Matrix, Schema
 
@@ -141,26 +140,7 @@ def convert_elsewhere(
 
 def _trees(member: Mapping[str, Any], told: Mapping[str, Any]) -> Conversion:
     """scikit-learn's trees; of the conversion only forest and link count."""
-    classes = len(member["classes"])
-    trees = tuple(
-        tree_of(
-            is_leaf=np.array(tree["is_leaf"], dtype=bool),
-            features=tree["feature"],
-            thresholds=unpacked(tree["threshold"]),
-            missing_left=tree["missing_left"],
-            children=(tree["left"], tree["right"]),
-            values=unpacked(tree["value"]),
-            covers=unpacked(tree["cover"]),
-        )
-        for tree in member["trees"]
-    )
-    forest = Forest(
-        trees,
-        sum(map(_width, told["blocks"])),
-        classes if classes > 2 else 1,
-        rounded=member["rounded"],
-        base=tuple(member["base"]),
-    )
+    forest = forest_of(member, sum(map(_width, told["blocks"])), len(member["classes"]))
     none = InterpreterSource.__new__(InterpreterSource)
     return Conversion("scikit-learn", "", lambda _: b"", member["link"], (), none, "", b"", forest=forest)
 

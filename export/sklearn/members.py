@@ -21,6 +21,7 @@ from export.forest.conversion import Conversion
 from export.forest.evidence import Evidence
 from export.forest.graph import tree_nodes
 from export.forest.trees import Forest, Split
+from export.reader import member_of
 from export.sklearn.parts import parts
 from export.sklearn.transformers.operators import Operators
 from export.sklearn.trees import Ensemble, raw_scores
@@ -99,8 +100,7 @@ def _by_value(ensemble: Ensemble) -> Forest:
 def _lightgbm(estimator: Any) -> Member:
     from export.lightgbm.model import convert_lightgbm
 
-    best = int(estimator.booster_.best_iteration or 0)
-    text = estimator.booster_.model_to_string(num_iteration=best if best > 0 else -1)
+    text = member_of(estimator, "best")["text"]
     return _converted(convert_lightgbm(text, evidence=evidence_of_columns.get()))
 
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from export.errors import ExportRefused
 from export.forest.trees import Forest, Split, Tree, check_shape
+from export.reader import averaged, boosted, margins_of, unpacked
 from server.model.link import Margins
-from server.model.schema import Matrix
 
 _LINKS: dict[str, dict[str, Any]] = {
     "IdentityLink": {"name": "identity"},
@@ -70,8 +70,10 @@ def read_ensemble(estimator: Any) -> Ensemble | None:
     if getattr(estimator, "n_outputs_", 1) != 1:
         raise ExportRefused("expected one target, got several: train a model for each")
     if name in _BOOSTED:
-        return _boosted(estimator)
-    return _averaged(estimator)
+        _check_init(estimator)
+    member = boosted(estimator) if name in _BOOSTED else averaged(estimator)
+    forest = forest_of(member, estimator.n_features_in_, len(getattr(estimator, "classes_", ())))
+    return Ensemble(forest, member["link"])
 
 
 def raw_scores(estimator: Any, table: Any) -> Margins:
@@ -79,34 +81,14 @@ def raw_scores(estimator: Any, table: Any) -> Margins:
 
     `table` is what the estimator predicts: a matrix, or a frame of columns as trained.
     """
-    name = type(estimator).__name__
-    if name in _HISTOGRAM:
+    if type(estimator).__name__ in _HISTOGRAM:
         return _flat(estimator._raw_predict(table, n_threads=1))
-    rows: Matrix = np.ascontiguousarray(table, dtype=np.float64)
-    if name in _BOOSTED:
-        return _flat(estimator._raw_predict(rows.astype(np.float32)))
-    narrow = rows.astype(np.float32)
-    total = np.zeros((len(rows), _targets(estimator)))
-    for tree in getattr(estimator, "estimators_", [estimator]):
-        total += _of_interest(estimator, tree.tree_.predict(narrow).reshape(len(rows), -1))
-    return _flat(total)
+    return _flat(margins_of(estimator, table))
 
 
 def _flat(scores: Margins) -> Margins:
     scores = np.asarray(scores, dtype=np.float64)
     return scores.reshape(-1) if scores.ndim == 1 or scores.shape[1] == 1 else np.ascontiguousarray(scores)
-
-
-def _targets(estimator: Any) -> int:
-    classes = len(getattr(estimator, "classes_", ()))
-    return classes if classes > 2 else 1
-
-
-def _of_interest(estimator: Any, values: Margins) -> Margins:
-    """Of [n, K] class shares the columns that are margins: of two classes the second alone."""
-    if len(getattr(estimator, "classes_", ())) == 2:
-        return values[:, 1:2]
-    return values
 
 
 def _histogram(estimator: Any) -> Ensemble:
@@ -155,37 +137,12 @@ def _members(words: Any) -> tuple[int, ...]:
     )
 
 
-def _boosted(estimator: Any) -> Ensemble:
-    if isinstance(estimator.init_, str) or type(estimator.init_).__name__ != "DummyClassifier":
-        constant = type(estimator.init_).__name__ in ("DummyRegressor", "str")
-        if not constant:
-            raise ExportRefused(
-                f"expected a constant init of GradientBoosting, got {type(estimator.init_).__name__}: fit "
-                "it with "
-                'init=None or "zero"'
-            )
-    origin = np.zeros((1, estimator.n_features_in_), dtype=np.float32)
-    base = np.asarray(estimator._raw_predict_init(origin), dtype=np.float64).reshape(-1)
-    trees = [
-        _sklearn_tree(tree.tree_, tree.tree_.value[:, 0, 0] * estimator.learning_rate)
-        for stage in estimator.estimators_
-        for tree in stage
-    ]
-    forest = Forest(
-        tuple(trees), estimator.n_features_in_, len(base), rounded=True, base=tuple(base.tolist())
-    )
-    return Ensemble(forest, _link(estimator))
-
-
-def _averaged(estimator: Any) -> Ensemble:
-    members = getattr(estimator, "estimators_", [estimator])
-    trees = [
-        _sklearn_tree(member.tree_, values)
-        for member in members
-        for values in _of_interest(estimator, member.tree_.value[:, 0, :]).T
-    ]
-    forest = Forest(tuple(trees), estimator.n_features_in_, _targets(estimator), rounded=True)
-    return Ensemble(forest, {"name": "identity", "divisor": len(members)})
+def _check_init(estimator: Any) -> None:
+    kind = type(estimator.init_).__name__
+    if kind not in ("DummyClassifier", "DummyRegressor", "str"):
+        raise ExportRefused(
+            f'expected a constant init of GradientBoosting, got {kind}: fit it with init=None or "zero"'
+        )
 
 
 def _link(estimator: Any) -> dict[str, Any]:
@@ -195,16 +152,22 @@ def _link(estimator: Any) -> dict[str, Any]:
     return dict(_LINKS[name])
 
 
-def _sklearn_tree(tree: Any, values: Margins) -> Tree:
-    return tree_of(
-        is_leaf=tree.children_left < 0,
-        features=tree.feature,
-        thresholds=tree.threshold,
-        missing_left=tree.missing_go_to_left,
-        children=(tree.children_left, tree.children_right),
-        values=values,
-        covers=tree.weighted_n_node_samples,
+def forest_of(member: Mapping[str, Any], width: int, classes: int) -> Forest:
+    """The trees that `boosted` or `averaged` tells, of rows of `width` columns."""
+    trees = tuple(
+        tree_of(
+            is_leaf=np.array(tree["is_leaf"], dtype=bool),
+            features=tree["feature"],
+            thresholds=unpacked(tree["threshold"]),
+            missing_left=tree["missing_left"],
+            children=(tree["left"], tree["right"]),
+            values=unpacked(tree["value"]),
+            covers=unpacked(tree["cover"]),
+        )
+        for tree in member["trees"]
     )
+    targets = classes if classes > 2 else 1
+    return Forest(trees, width, targets, rounded=member["rounded"], base=tuple(member["base"]))
 
 
 def tree_of(

@@ -1,6 +1,6 @@
-"""Reads one model inside the user's own environment and answers for it: `--python PATH`.
+"""Reads one model: here, and inside the user's own environment, where it answers for it (`--python PATH`).
 
-The text of this module is run by another interpreter, from Python 3.8 on, with whatever
+There the text of this module is run by another interpreter, from Python 3.8 on, with whatever
 libraries its environment has; so it imports nothing of ours, and NumPy alone at its top.
 Requests and replies are lines of JSON on stdin and stdout: what the model is made of,
 what it predicts for rows. No pickle leaves the process.
