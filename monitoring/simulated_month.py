@@ -114,7 +114,7 @@ def _write(
                     f"month-{number},{defaulted:d},{moment + timedelta(days=28):%Y-%m-%dT%H:%M}\n"
                 )
     journal = LogJournal(log)
-    journal.opened(1, {_INSTANCE: bundle.digest}, {})
+    journal.began("opened", 1, {_INSTANCE: bundle.digest}, {})
     journal.closed([_INSTANCE], len(rows), 0)
     return outcomes
 

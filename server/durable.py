@@ -1,7 +1,9 @@
 """Files that are whole on the disk or absent, also after a power cut: the one place that knows how."""
 
 import errno
+import fcntl
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,3 +47,15 @@ def sync_tree(directory: Path) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def lock(descriptor: int, patience_seconds: float, pause_seconds: float) -> None:
+    """Hold an open file or folder alone; raises `BlockingIOError` if another holds it for longer."""
+    end = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(pause_seconds)

@@ -29,15 +29,14 @@ def monotone_report(forest: Forest | None, features: Sequence[Feature]) -> dict[
     that some tree does not follow.
     """
     found: dict[str, dict[str, object]] = {}
-    for index, feature, trees in _split_by(forest, features, "monotone"):
-        against = sum(not _follows(tree, index, feature.monotone) for tree in trees)
+    for feature, trees, against in _split_by(forest, features, "monotone", _follows):
         if against:
             raise ExportRefused(
                 f"expected the output to go {feature.monotone} with {feature.name} in every tree, as its "
-                f"`monotone` says, got {against} of {len(trees)} trees in which it does not: train with the "
+                f"`monotone` says, got {against} of {trees} trees in which it does not: train with the "
                 "constraint (LightGBM: monotone_constraints_method=basic), or take `monotone` out"
             )
-        found[feature.name] = {"direction": feature.monotone, "trees": len(trees), "against": against}
+        found[feature.name] = {"direction": feature.monotone, "trees": trees, "against": against}
     return found
 
 
@@ -47,15 +46,14 @@ def missing_report(forest: Forest | None, features: Sequence[Feature]) -> dict[s
     So that nobody gains by leaving it out. Empty and raises as `monotone_report`.
     """
     found: dict[str, dict[str, object]] = {}
-    for index, feature, trees in _split_by(forest, features, "missing"):
-        against = sum(not _ends(tree, index, feature.missing) for tree in trees)
+    for feature, trees, against in _split_by(forest, features, "missing", _ends):
         if against:
             raise ExportRefused(
                 f"expected a missing {feature.name} to give the {feature.missing} output of its values in "
-                f"every tree, as its `missing` says, got {against} of {len(trees)} trees in which a known "
+                f"every tree, as its `missing` says, got {against} of {trees} trees in which a known "
                 "value goes beyond it: train so (python -m train does), or take `missing` out"
             )
-        found[feature.name] = {"gives": feature.missing, "trees": len(trees), "against": against}
+        found[feature.name] = {"gives": feature.missing, "trees": trees, "against": against}
     return found
 
 
@@ -63,9 +61,12 @@ _Leaves: TypeAlias = list[tuple[float, Mapping[int, Condition]]]
 
 
 def _split_by(
-    forest: Forest | None, features: Sequence[Feature], member: str
-) -> Iterator[tuple[int, Feature, list[_Leaves]]]:
-    """Each feature of which that member says something, with the leaves of the trees that split by it."""
+    forest: Forest | None,
+    features: Sequence[Feature],
+    member: str,
+    keeps: Callable[[_Leaves, int, str], bool],
+) -> Iterator[tuple[Feature, int, int]]:
+    """Each feature of which that member says something, how many trees split by it, and how many break it."""
     if forest is None or forest.targets != 1:
         return
     for index, feature in enumerate(features):
@@ -76,7 +77,12 @@ def _split_by(
                     "linear_tree=true: train without it, or take the member out"
                 )
             trees = [tree for tree in forest.trees if any(split.feature == index for split in tree.splits)]
-            yield index, feature, [list(leaves(tree, forest)) for tree in trees]
+            said = getattr(feature, member)
+            yield (
+                feature,
+                len(trees),
+                sum(not keeps(list(leaves(tree, forest)), index, said) for tree in trees),
+            )
 
 
 def _follows(found: _Leaves, feature: int, direction: str) -> bool:

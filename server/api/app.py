@@ -2,9 +2,8 @@
 
 import gc
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import orjson
 from starlette.applications import Starlette
@@ -32,7 +31,7 @@ from server.api.problem_responses import (
 )
 from server.api.recourse import recourse
 from server.api.request_metrics import RequestMetrics
-from server.errors import HotrowError, Unavailable
+from server.errors import HotrowError
 from server.scoring.deadline import Deadline
 from server.scoring.one_row import Beside
 from server.scoring.request_identity import identity_of_request
@@ -42,12 +41,8 @@ from server.scoring.service import Service
 from server.scoring.split import FAILURES
 
 
-def create_app(
-    service: Service,
-    extra_routes: Sequence[Any] = (),
-    has_own_guard: Callable[[str], bool] = lambda _: False,
-) -> Starlette:
-    """The app of one worker; `extra_routes` come after its own.
+def create_app(service: Service, has_own_guard: Callable[[str], bool] = lambda _: False) -> Starlette:
+    """The app of one worker.
 
     `has_own_guard` says of a path that no key is asked for, because others ask who it is.
     """
@@ -81,7 +76,6 @@ def create_app(
             Route("/history", history),
             *open_inference_routes(),
             *docs_routes(),
-            *extra_routes,
         ],
         exception_handlers={
             HotrowError: problem_response,
@@ -175,8 +169,7 @@ async def livez(_: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """`GET /readyz`: the model is verified and warm, and the server is not draining."""
-    if not request.app.state.service.ready:
-        raise Unavailable("the server is starting or draining")
+    request.app.state.service.check_ready()
     return Response(b'{"status":"ready"}', media_type="application/json")
 
 

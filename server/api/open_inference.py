@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from server.api.body import JSON, media_type, read_body
-from server.errors import MalformedBody, NotOffered, Problem, Unavailable
+from server.errors import MalformedBody, NotOffered, Problem
 from server.model.schema import Matrix, parse_object
 from server.scoring.deadline import Deadline
 from server.scoring.many_rows import RowsScorer, row_texts
@@ -78,14 +78,14 @@ async def live(_: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """`GET /v2/health/ready`; the body satisfies the specification's text and KServe alike."""
-    _check_ready(request.app.state.service)
+    request.app.state.service.check_ready()
     return _json({"live": True, "ready": True})
 
 
 async def model_ready(request: Request) -> Response:
     """`GET /v2/models/{name}/ready`."""
     service, model = _model(request)
-    _check_ready(service)
+    service.check_ready()
     return _json({"name": model.bundle.name, "ready": True})
 
 
@@ -263,11 +263,6 @@ def _model(request: Request) -> tuple[Service, RowsScorer]:
     service: Service = request.app.state.service
     parameters = request.path_params
     return service, service.find(parameters["name"], parameters.get("version")).rows
-
-
-def _check_ready(service: Service) -> None:
-    if not service.ready:
-        raise Unavailable("the server is starting or draining")
 
 
 def _configured(tensor: dict[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class Recourse:
         values = np.frombuffer(row)
         rows = values.reshape(1, -1)
         margins = self._predictor.margins(rows)
-        (probability,) = self._predictor.probabilities(margins)
+        (probability,) = self._predictor.output_array(margins).tolist()
         outcome = int(self._predictor.outcomes(np.array([probability]), rows)[0])
         if outcome == 0:
             return Found(probability, outcome, (), 1)
@@ -179,7 +179,7 @@ class Recourse:
         for k, moves in enumerate(tried):
             for move in moves:
                 rows[k, move.place] = move.value
-        probabilities = self._predictor.probabilities(self._predictor.margins(rows))
+        probabilities = self._predictor.output_array(self._predictor.margins(rows)).tolist()
         good: npt.NDArray[np.bool_] = self._predictor.outcomes(np.array(probabilities), rows) == 0
         best: dict[tuple[int, ...], Proposal] = {}
         for k in np.flatnonzero(good).tolist():

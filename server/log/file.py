@@ -1,7 +1,6 @@
 """A file of whole lines that one process appends to, whatever happens to the disk."""
 
 import errno
-import fcntl
 import logging
 import os
 import threading
@@ -9,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from server.durable import sync_directory
+from server.durable import lock, sync_directory
 from server.errors import SettingsError
 from server.log.rotation import (
     CLOSED_MODE,
@@ -164,25 +163,11 @@ def cut_back(path: Path, size: int, more: int) -> bool:
     return found == size + more
 
 
-def _lock(descriptor: int, patience_seconds: float) -> None:
-    """Hold the file alone; a moment of patience is for who looks whether it is in use."""
-    end = time.monotonic() + patience_seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise
-            time.sleep(LOCK_PAUSE_SECONDS)
-        else:
-            return
-
-
 def _open(path: Path, patience_seconds: float = 0.1) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _lock(descriptor, patience_seconds)
+        lock(descriptor, patience_seconds, LOCK_PAUSE_SECONDS)
         _cut_torn_tail(descriptor, path)
     except OSError:
         os.close(descriptor)

@@ -32,27 +32,15 @@ class LogJournal:
         self._key = key
         self.path = log.with_name(log.stem + JOURNAL_SUFFIX)
 
-    def opened(self, pid: int, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
+    def began(self, event: str, pid: int, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
         """These instances, the prefixes of the ids to come, of a process write to the log from now on.
 
-        Each stands for the digest of its model, every file of it. `masked` says how
-        the fields that lines do not show are hidden.
+        They are `opened` with it, or `admitted` where a reload brought their models. Each stands for
+        the digest of its model, every file of it. `masked` says how the fields that lines do not show
+        are hidden.
         """
-        self._began("opened", pid, instances, masked)
-
-    def admitted(self, pid: int, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
-        """These instances, of models that a reload brought, write to the log too."""
-        self._began("admitted", pid, instances, masked)
-
-    def _began(self, event: str, pid: int, instances: Mapping[str, str], masked: Mapping[str, str]) -> None:
-        record = {
-            "event": event,
-            "boots": list(instances),
-            "digests": instances,
-            "pid": pid,
-            "masked": masked,
-        }
-        self._append(record)
+        record = {"event": event, "boots": list(instances), "digests": instances, "pid": pid}
+        self._append(record | {"masked": masked})
 
     def closed(self, instances: Sequence[str], lines: int, dropped: int, file: Hashing | None = None) -> None:
         """They wrote this many lines, and dropped so many that they should have written; into `file`."""

@@ -346,11 +346,11 @@ class Stream:
             self._lineless.clear()
             self._hold_file()
             instances = self._known.instances(event.pid, self._slot)
-            self._journal.opened(event.pid, *self._of(instances))
+            self._journal.began("opened", event.pid, *self._of(instances))
             self._start_challengers(instances)
         elif event.kind == ADMITTED:
             instances = [f"{event.instance:012x}"]
-            self._journal.admitted(event.pid, *self._of(instances))
+            self._journal.began("admitted", event.pid, *self._of(instances))
             self._start_challengers(instances)
         else:
             self._close(event.lines, event.dropped)

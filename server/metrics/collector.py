@@ -1,6 +1,7 @@
 """What `/metrics` says of all workers, as families of `prometheus_client`, which renders the page."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import psutil
@@ -74,13 +75,10 @@ def _request_families(
     yield GaugeMetricFamily(
         "hotrow_requests_in_flight", "Requests being answered.", value=float(totals[layout.in_flight])
     )
-    yield _counters("hotrow_shed", "Requests refused to protect the others.", layout.shed, totals)
-    reloads = CounterMetricFamily(
-        "hotrow_model_reloads", "Times the model folders were read again.", labels=("result",)
+    yield _counters("hotrow_shed", "Requests refused to protect the others.", "reason", layout.shed, totals)
+    yield _counters(
+        "hotrow_model_reloads", "Times the model folders were read again.", "result", layout.reloads, totals
     )
-    for result, slot in layout.reloads.items():
-        reloads.add_metric((result,), float(totals[slot]))
-    yield reloads
     yield GaugeMetricFamily(
         "hotrow_model_reload_in_progress",
         "Whether the model folders are being read again, or workers of the old models still answer.",
@@ -109,40 +107,34 @@ def _prediction_families(layout: SlotLayout, totals: Totals) -> Iterator[Metric]
         bounds = next(iter(parts.values())).bounds
         _add_histogram(family, (label,), bounds, np.sum(list(counts.values()), axis=0))
     yield from (decisions, probability, value)
-    challenged = CounterMetricFamily(
+    yield _counters(
         "hotrow_challenger_rows",
         "Rows that a challenger was given, by what became of them.",
-        labels=("model", "challenger", "result"),
+        "model challenger result",
+        {(*key, result): slot for key, slots in layout.challengers.items() for result, slot in slots.items()},
+        totals,
     )
-    for (label, challenger), slots in layout.challengers.items():
-        for result, slot in slots.items():
-            challenged.add_metric((label, challenger, result), float(totals[slot]))
-    yield challenged
-    groups = CounterMetricFamily(
+    yield _counters(
         "hotrow_group_decisions",
         "Rows that said which group they are of, by decision or class.",
-        labels=("model", "field", "group", "decision"),
+        "model field group decision",
+        {(*key, outcome): slot for key, slots in layout.groups.items() for outcome, slot in slots.items()},
+        totals,
     )
-    for key, slots in layout.groups.items():
-        for outcome, slot in slots.items():
-            groups.add_metric((*key, outcome), float(totals[slot]))
-    yield groups
     yield _refused_fields(layout, totals)
 
 
 def _refused_fields(layout: SlotLayout, totals: Totals) -> Metric:
     """Of the fields and reasons those that came: a model of 600 need not fill the page."""
-    family = CounterMetricFamily(
-        "hotrow_refused_fields",
-        'Fields that rows were refused for; field "" stands for those that are no feature.',
-        labels=("model", "field", "reason"),
-    )
-    for label, slots in layout.refused.items():
-        for field, first in slots.items():
-            for slot, reason in enumerate(REFUSED_REASONS, first):
-                if totals[slot]:
-                    family.add_metric((label, field, reason), float(totals[slot]))
-    return family
+    slots = {
+        (label, field, reason): slot
+        for label, firsts in layout.refused.items()
+        for field, first in firsts.items()
+        for slot, reason in enumerate(REFUSED_REASONS, first)
+        if totals[slot]
+    }
+    meaning = 'Fields that rows were refused for; field "" stands for those that are no feature.'
+    return _counters("hotrow_refused_fields", meaning, "model field reason", slots, totals)
 
 
 def _log_families(shared: SharedMetrics, totals: Totals) -> Iterator[Metric]:
@@ -167,13 +159,9 @@ def _log_families(shared: SharedMetrics, totals: Totals) -> Iterator[Metric]:
         "Times the process that writes the log was started again.",
         value=float(totals[layout.observer_restarts]),
     )
-    spans = CounterMetricFamily(
-        "hotrow_spans", "Spans of OpenTelemetry, by what became of them.", labels=("result",)
-    )
-    for result, slot in layout.spans.items():
-        spans.add_metric((result,), float(totals[slot]))
-    yield spans
-    yield _counters("hotrow_log_dropped", "Log lines lost, by reason.", layout.dropped, totals)
+    meaning = "Spans of OpenTelemetry, by what became of them."
+    yield _counters("hotrow_spans", meaning, "result", layout.spans, totals)
+    yield _counters("hotrow_log_dropped", "Log lines lost, by reason.", "reason", layout.dropped, totals)
 
 
 def _process_families(shared: SharedMetrics) -> Iterator[Metric]:
@@ -230,10 +218,11 @@ def _process_families(shared: SharedMetrics) -> Iterator[Metric]:
     )
 
 
-def _counters(name: str, meaning: str, slots: dict[str, int], totals: Totals) -> Metric:
-    family = CounterMetricFamily(name, meaning, labels=("reason",))
-    for reason, slot in slots.items():
-        family.add_metric((reason,), float(totals[slot]))
+def _counters(name: str, meaning: str, labels: str, slots: Mapping[Any, int], totals: Totals) -> Metric:
+    """A counter for each slot, by its label or its labels."""
+    family = CounterMetricFamily(name, meaning, labels=labels.split())
+    for key, slot in slots.items():
+        family.add_metric((key,) if isinstance(key, str) else key, float(totals[slot]))
     return family
 
 

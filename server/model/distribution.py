@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -57,10 +58,6 @@ class Distribution:
         shares = empty.counts(values) / max(1, present)
         return cls(n, empty.missing_rate, edges, tuple(round(float(s), _DECIMALS) for s in shares))
 
-    def within(self, low: float, high: float) -> "Distribution":
-        """The same, of numbers between these two."""
-        return replace(self, low=low, high=high)
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -83,18 +80,7 @@ class Reference:
     def from_dict(cls, content: Mapping[str, Any]) -> "Reference":
         """The reference written by `to_dict`, also after a round trip through JSON.
 
-        Raises `KeyError` or `TypeError` if it is none; a bundle's hash was checked before.
+        Raises `KeyError` or `ValueError` if it is none; a bundle's hash was checked before.
         """
-        features = {name: _distribution(fields) for name, fields in content["features"].items()}
-        return cls(features, _distribution(content["score"]))
-
-
-def _distribution(fields: Mapping[str, Any]) -> Distribution:
-    return Distribution(
-        n=fields["n"],
-        missing_rate=fields["missing_rate"],
-        edges=tuple(fields["edges"]),
-        shares=tuple(fields["shares"]),
-        low=fields.get("low"),
-        high=fields.get("high"),
-    )
+        features = msgspec.convert(content["features"], dict[str, Distribution])
+        return cls(features, msgspec.convert(content["score"], Distribution))

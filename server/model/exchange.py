@@ -2,13 +2,12 @@
 
 import ctypes
 import errno
-import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from server.durable import lock
 from server.errors import BundleError
 
 #: As long as another publication may take: its reload, the check, the start of all workers and a drain.
@@ -35,24 +34,15 @@ def alone(folder: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
             f"expected a folder for the model at {folder}, got none at {parent}: {error.strerror}"
         ) from None
     try:
-        _lock(descriptor, folder, time.monotonic() + seconds)
+        try:
+            lock(descriptor, seconds, _PAUSE_SECONDS)
+        except BlockingIOError:
+            raise BundleError(
+                f"expected to be alone in changing {folder}, got another publication that does not end"
+            ) from None
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path, end: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise BundleError(
-                    f"expected to be alone in changing {folder}, got another publication that does not end"
-                ) from None
-            time.sleep(_PAUSE_SECONDS)
-        else:
-            return
 
 
 def exchange(one: Path, other: Path) -> None:

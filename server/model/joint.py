@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -50,8 +51,8 @@ class Joint:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Joint":
-        """What `to_dict` wrote; raises `KeyError` or `TypeError` if it is something else."""
-        return cls(**{**content, "segments": [Segment(**segment) for segment in content["segments"]]})
+        """What `to_dict` wrote; raises `ValueError` if it is something else."""
+        return msgspec.convert(content, cls)
 
 
 def joint_of(schema: Schema, matrix: Matrix, features: Mapping[str, Distribution]) -> Joint:

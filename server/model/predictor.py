@@ -117,7 +117,7 @@ class Predictor:
     def row_margins(self, row: Row) -> list[float]:
         """All raw scores of one encoded row, [K]: one, or one a class."""
         self.margin(row)
-        return list(self._margin)
+        return self.last_margins()
 
     def last_margins(self) -> list[float]:
         """Those of the row that was scored last: the same until anything is awaited."""
@@ -138,15 +138,14 @@ class Predictor:
         Of [n] margins n probabilities (binary) or predicted values (regression,
         ranking); of [n, K] margins n lists of K probabilities (multiclass).
         """
-        if self.class_link is None:
-            return self.probabilities(margins)
-        return list(map(self.class_link, margins.tolist()))
+        found: list[float] | list[list[float]] = self.output_array(margins).tolist()
+        return found
 
     def output_array(self, margins: Margins) -> Margins:
         """The same as float64, [n] or [n, K]."""
         if self.class_link is None:
             return self._many_link(margins)
-        return np.array(self.outputs(margins), dtype=np.float64).reshape(margins.shape)
+        return np.array(list(map(self.class_link, margins.tolist())), np.float64).reshape(margins.shape)
 
     def outcomes(self, outputs: Outputs, rows: Matrix) -> Outcomes:
         """The outcome of each of n outputs, [n] or [n, K], of n encoded rows, float64 [n, F], as `predict`'s.
@@ -162,11 +161,6 @@ class Predictor:
         assert self.judge is not None
         outcomes_of("binary", 0.0, probabilities)  # which refuses what is no probability
         return self.judge.verdicts(probabilities, rows)
-
-    def probabilities(self, margins: Margins) -> list[float]:
-        """The probability of each margin, equal to that of `predict` to the bit."""
-        found: list[float] = self._many_link(margins).tolist()
-        return found
 
     def check_golden_rows(self) -> int:
         """Score every golden row, which also warms the session up; their number.

@@ -1,6 +1,7 @@
 """Takes a model's reference from its training rows, and reads it from its bundle."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,7 @@ def _of_feature(feature: Feature, values: npt.NDArray[np.float64]) -> Distributi
     present = values[~np.isnan(values)]
     if feature.kind in ("category", "flag") or not len(present):
         return found
-    return found.within(float(present.min()), float(present.max()))
+    return replace(found, low=float(present.min()), high=float(present.max()))
 
 
 def _edges(feature: Feature, values: npt.NDArray[np.float64]) -> tuple[float, ...]:

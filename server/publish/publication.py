@@ -37,7 +37,7 @@ def publish(new: Path, served: Path) -> Publication:
     if not served.parent.is_dir():
         raise BundleError(f"expected a folder for the model at {served}, got none at {served.parent}")
     _complete(served)
-    had_one, old = served.exists(), _loaded(served)
+    old = _loaded(served)
     if old is not None and old.digest == bundle.digest:  # else it would be its own way back
         return Publication(served, nothing, nothing)
     if old is not None:
@@ -51,18 +51,13 @@ def publish(new: Path, served: Path) -> Publication:
         _keep(incoming, before, is_good=old is not None)
         intent.unlink()
 
+    back = _swapped(served, incoming)
+
     def undo() -> None:
-        if had_one:
-            exchange(served, incoming)
-        else:
-            served.rename(incoming)
+        back()
         shutil.rmtree(incoming, ignore_errors=True)
         intent.unlink()
 
-    if had_one:
-        exchange(served, incoming)
-    else:
-        incoming.rename(served)
     with undone_if_failed(undo):
         sync_directory(served.parent)
     return Publication(served, keep, undo)
@@ -114,22 +109,24 @@ def roll_back(served: Path) -> Publication:
             "only what `python -m server.models publish` replaced can be taken back"
         )
 
-    had_one = served.exists()
+    back = _swapped(served, before)
 
     def undo() -> None:
-        if had_one:
-            exchange(served, before)
-        else:
-            served.rename(before)
+        back()
         sync_directory(served.parent)
 
-    if had_one:
-        exchange(served, before)
-    else:
-        before.rename(served)
     with undone_if_failed(undo):
         sync_directory(served.parent)
     return Publication(served, nothing, undo)
+
+
+def _swapped(served: Path, other: Path) -> Callable[[], object]:
+    """Put a folder in the place of what is served, if there is something; what takes that back."""
+    if served.exists():
+        exchange(served, other)
+        return lambda: exchange(served, other)
+    other.rename(served)
+    return lambda: served.rename(other)
 
 
 def previous(served: Path) -> Path:

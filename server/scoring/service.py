@@ -12,7 +12,7 @@ from server.access.keys import Keys
 from server.access.tls import Tls, tls_of
 from server.access.watched import WatchedFiles
 from server.compiled.backend import open_backend
-from server.errors import BundleError, NotFound, Reason
+from server.errors import BundleError, NotFound, Reason, Unavailable
 from server.log.prediction_log import PredictionLog, SharedLog
 from server.metrics.collector import MetricsCollector
 from server.metrics.exposition import Exposition
@@ -138,6 +138,11 @@ class Service:
                 other = by_label[split.challenger.bundle.label].responders()
                 own = {q: split.responder(own[q], other[q]) for q in own.keys() & other.keys()}
             yield from ((path, query, respond) for query, respond in own.items())
+
+    def check_ready(self) -> None:
+        """Raise `Unavailable` while the server is starting or draining."""
+        if not self.ready:
+            raise Unavailable("the server is starting or draining")
 
     def withdraw(self) -> None:
         """Say from now on that this worker is not ready: it is about to stop."""

@@ -216,7 +216,7 @@ def test_margins_near_minus_17_keep_their_small_probabilities(tmp_path: Path) ->
     bundle = export(tmp_path, convert_lightgbm(with_leaves(text, lambda leaf: leaf - 0.3)))
     assert parity_report(bundle)["exact"]
     assert min(bundle_margins(bundle)) < -17
-    assert Predictor(bundle).probabilities(np.array([-17.0]))[0] == 1 / (1 + math.exp(17.0))
+    assert Predictor(bundle).output_array(np.array([-17.0]))[0] == 1 / (1 + math.exp(17.0))
 
 
 CORNERS: dict[str, tuple[dict[str, Any], int]] = {

@@ -60,7 +60,7 @@ def mask(log: Path, bundle: Bundle, rules: dict[str, str], journal: bool) -> Pat
     log.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
     if journal:
         instances = sorted({record["id"].split("-")[0] for record in records})
-        LogJournal(log).opened(1, dict.fromkeys(instances, ""), masking.masked(bundle))
+        LogJournal(log).began("opened", 1, dict.fromkeys(instances, ""), masking.masked(bundle))
     return log
 
 
@@ -87,7 +87,7 @@ def test_a_hashed_field_that_goes_missing_is_drift(bundle: Bundle, tmp_path: Pat
 
 def test_lines_of_different_masks_are_read_each_by_its_own(bundle: Bundle, tmp_path: Path) -> None:
     log_of(bundle, ROWS[:200], tmp_path / "a.jsonl")
-    LogJournal(tmp_path / "a.jsonl").opened(1, {INSTANCE: ""}, {})
+    LogJournal(tmp_path / "a.jsonl").began("opened", 1, {INSTANCE: ""}, {})
     mask(
         log_of(bundle, ROWS[200:], tmp_path / "b.jsonl", instance=NEXT),
         bundle,
@@ -136,7 +136,7 @@ def test_compressed_and_moved_files_are_read_as_they_are(
         part = ROWS[100 * (number - 1) : 100 * number]
         log_of(bundle, part, logs / CLOSED.format(number), first=100 * number - 99)
     log_of(bundle, ROWS[300:], logs / "predictions-1-0.jsonl", first=301)
-    LogJournal(logs / "predictions-1-0.jsonl").opened(1, {INSTANCE: ""}, {})
+    LogJournal(logs / "predictions-1-0.jsonl").began("opened", 1, {INSTANCE: ""}, {})
     LogJournal(logs / "predictions-1-0.jsonl").closed([INSTANCE], 400, 0)
     plain = drift_of_files([logs], bundle).to_dict()
     pack(logs / CLOSED.format(1))
@@ -174,7 +174,7 @@ def test_a_subject_is_erased_from_compressed_files_too(
 ) -> None:
     rows = [{**row, "income": 4242.5} if i % 50 == 7 else row for i, row in enumerate(ROWS)]
     log = mask(log_of(bundle, rows, tmp_path / CLOSED.format(1)), bundle, {"income": "hash"}, False)
-    LogJournal(tmp_path / "predictions-1-0.jsonl").opened(1, {INSTANCE: ""}, {"income": "hash"})
+    LogJournal(tmp_path / "predictions-1-0.jsonl").began("opened", 1, {INSTANCE: ""}, {"income": "hash"})
     key = tmp_path.parent / f"{tmp_path.name}-key"
     key.write_bytes(KEY)
     packed = pack(log)

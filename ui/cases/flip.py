@@ -53,7 +53,7 @@ class Flips:
             margins = await asyncio.to_thread(self._predictor.margins, rows)
         turns = self._turns(self._predictor.predict(row)[1])
         best: dict[str, Flip] = {}
-        probabilities = self._predictor.probabilities(margins)
+        probabilities = self._predictor.output_array(margins).tolist()
         decisions = self._predictor.outcomes(np.array(probabilities), rows).tolist()
         for case, owner, probability, other in zip(rows, owners, probabilities, decisions, strict=True):
             if other not in turns:

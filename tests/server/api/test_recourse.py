@@ -94,7 +94,7 @@ def test_nothing_is_proposed_only_where_nothing_helps(three: Path, tmp_path: Pat
         found, values = recourse.find(row), np.frombuffer(row)
         tried = np.tile(values, (2000, 1))
         tried[:, 0] = np.linspace(0.0, values[0], 2000)
-        margins = predictor.probabilities(predictor.margins(tried))
+        margins = predictor.output_array(predictor.margins(tried)).tolist()
         helps = bool((predictor.outcomes(np.array(margins), tried) == 0).any())
         assert bool(found.proposals) == (helps and found.outcome != 0)
         none += not helps

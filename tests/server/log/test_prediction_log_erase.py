@@ -93,7 +93,7 @@ def _log(folder: Path, subjects: dict[int, str], lines: int = 9) -> Path:
     ]
     file.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
     journal = LogJournal(file)
-    journal.opened(1, {INSTANCE: "ab" * 32}, {"a": "hash"})
+    journal.began("opened", 1, {INSTANCE: "ab" * 32}, {"a": "hash"})
     journal.closed([INSTANCE], lines, 0)
     return file
 

@@ -38,7 +38,7 @@ def write_lines(path: Path, first: int, last: int) -> None:
     """What one process writes, and the observer seals."""
     boot = f"{BOOT[:-1]}{first % 10}"
     file, journal = LogFile(path, RetentionPolicy(file_bytes=700)), LogJournal(path, KEY)
-    journal.opened(1, {boot: "ab" * 32}, {})
+    journal.began("opened", 1, {boot: "ab" * 32}, {})
     for number in range(1, last - first + 2):
         line = {"id": f"{boot}-{number}", "seq": number, "model": "m@1", "input": {"a": first + number}}
         file.append([orjson.dumps(line) + b"\n"])

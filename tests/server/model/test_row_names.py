@@ -63,7 +63,7 @@ def write(folder: Path, lines: list[dict[str, Any]]) -> Path:
     file = folder / "predictions-1-0.jsonl"
     file.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
     journal = LogJournal(file)
-    journal.opened(1, {INSTANCE: "ab" * 32}, {})
+    journal.began("opened", 1, {INSTANCE: "ab" * 32}, {})
     journal.closed([INSTANCE], len(lines), 0)
     return file
 
