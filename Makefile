@@ -131,7 +131,7 @@ faults: $(VENV)/dev .venv-fuzz/bin/done ## inject every fault and write docs/gen
 fuzz: $(VENV)/dev .venv-fuzz/bin/done ## Atheris on the decoders, random bytes on the socket, two ways (FUZZ_SECONDS, 600)
 	@$(RUN) loadtest faults F20 F28 --fuzz-seconds $(FUZZ_SECONDS)
 
-fuzz-bits: $(VENV)/dev ## models drawn at random, compared with their library to the bit (FUZZ_BITS_SECONDS, 1800)
+fuzz-bits: $(VENV)/dev $(VENV)/catboost ## models drawn at random, compared with their library to the bit (FUZZ_BITS_SECONDS, 1800)
 	@FUZZ_BITS_SECONDS=$${FUZZ_BITS_SECONDS:-1800} $(RUN) pytest -s tests/export/test_fuzz_bits.py
 
 soak: $(VENV)/dev ## load with kills, reloads, leavers and nonsense in between (SOAK_MINUTES, 30)

@@ -204,21 +204,21 @@ def _own_classes(conversion: Conversion, bundle: Bundle) -> OwnClasses | None:
 
 
 def _check_graph(report: ParityReport, conversion: Conversion) -> None:
-    total, scale = report.total, max(1.0, report.total.largest_margin)
+    total = report.total
     if conversion.bound == 0.0 and not report.margins_exact:
         raise ExportRefused(
             f"expected a graph equal to its model to the bit, got {total.margin_bits_differ} of "
             f"{total.rows} rows that differ, by up to {report.bound:g}: please report this model"
         )
-    if report.bound > conversion.bound * scale:
+    if report.bound > conversion.bound:
         raise ExportRefused(
-            f"expected scores within {conversion.bound * scale:g} of the model's, got "
+            f"expected scores within {conversion.bound:g} of the model's (in parts of those above 1), got "
             f"{report.bound:g}{_advice(conversion)}"
         )
     if total.max_relative_difference > max(conversion.output_bound, conversion.bound):
         raise ExportRefused(
-            f"expected answers within {max(conversion.output_bound, conversion.bound):g} of the model's, "
-            f"got {total.max_relative_difference:g}{_advice(conversion)}"
+            f"expected answers within {max(conversion.output_bound, conversion.bound):g} of the model's (in "
+            f"parts of those above 1), got {total.max_relative_difference:g}{_advice(conversion)}"
         )
 
 

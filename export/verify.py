@@ -44,7 +44,8 @@ BATCH_SIZES = (2, 7, 63, 64, 65, 129, 512)
 
 @dataclass
 class ParityTally:
-    """The comparison of one kind of rows; the relative difference is that of an output above 1."""
+    """The comparison of one kind of rows; differences of margins above 1, and the relative one of outputs
+    above 1, are in parts of the value: amounts are not probabilities."""
 
     rows: int = 0
     rows_after_link: int = 0
@@ -53,7 +54,6 @@ class ParityTally:
     decisions_flipped: int = 0
     max_margin_difference: float = 0.0
     max_probability_difference: float = 0.0
-    largest_margin: float = 0.0
     max_relative_difference: float = 0.0
 
     def add(self, other: "ParityTally") -> None:
@@ -105,7 +105,8 @@ class ParityReport:
 
     @property
     def bound(self) -> float:
-        """The largest difference of a margin that was found, of a row alone or in a batch."""
+        """The largest difference of a margin that was found, of a row alone or in a batch, in parts of a
+        margin above 1."""
         # A row alone may be as far from its batch as its batch is from the source.
         return self.total.max_margin_difference + self.batch_invariance_difference
 
@@ -199,8 +200,7 @@ def _compare(
         expected = source.margins(rows)
     tally.rows += len(rows)
     tally.margin_bits_differ += _bits_differ(margins, expected)
-    tally.max_margin_difference = max(tally.max_margin_difference, _largest(margins, expected))
-    tally.largest_margin = max(tally.largest_margin, float(np.max(np.abs(np.nan_to_num(expected)))))
+    tally.max_margin_difference = max(tally.max_margin_difference, _relative(margins, expected))
     outputs = predictor.output_array(margins)
     _check_outputs(predictor, outputs)
     if rest := OUTPUT_ROWS - tally.rows_after_link:
@@ -308,5 +308,5 @@ def _check_batches(report: ParityReport, predictor: Predictor, rows: Matrix) -> 
         batches = [predictor.margins(rows[start : start + size]) for start in range(0, len(rows), size)]
         together = np.concatenate(batches).reshape(alone.shape)
         report.batch_invariance_differ += _bits_differ(together, alone)
-        difference = _largest(together, alone)
+        difference = _relative(together, alone)
         report.batch_invariance_difference = max(report.batch_invariance_difference, difference)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _ort
 
-from server.errors import BundleError, Problem, first_line
+from server.errors import BundleError, ModelFailure, Problem, first_line
 from server.model.bundle import GRAPH_FILE, Bundle, GoldenRow
 from server.model.external_data import has_external_data
 from server.model.files import INPUT, MANIFEST_FILE, OUTPUT
@@ -167,14 +167,18 @@ class Predictor:
 
         Raises `BundleError` when the margins, the outputs or the outcome of one are
         not the source model's: margins to the bit (or within the bound of a bundle
-        that is not exact), outputs but for the last bits of the C library's `exp`.
+        that is not exact, in parts of a margin above 1), outputs but for the last bits
+        of the C library's `exp`.
         """
         count = 0
         for count, golden in enumerate(self.bundle.golden_rows(), start=1):
             try:
                 difference = self._difference(golden)
-            except Problem as error:  # a row that is none of this schema, or an output that is none
-                difference = "; ".join([str(error), *(f"{e.pointer}: {e.detail}" for e in error.errors[:3])])
+            except ModelFailure as error:
+                raise BundleError(f"{error} (golden row {count} of {self.bundle.directory})") from None
+            except Problem as error:
+                faults = "; ".join(f"{e.pointer}: {e.detail}" for e in error.errors[:3])
+                difference = f"a row that its features do not take ({faults or error})"
             if difference:
                 raise BundleError(
                     f"expected golden row {count} of {self.bundle.directory} to come out as the source model "
@@ -190,7 +194,7 @@ class Predictor:
         bundle = self.bundle
         row = bundle.schema.encode(golden.fields)
         margins = self.row_margins(row)
-        if not _within(margins, golden.margins, bundle.bound):
+        if not _within(margins, golden.margins, bundle.bound * max(1.0, *map(abs, golden.margins))):
             return f"the margin {_words(margins)} for {_words(golden.margins)}"
         output, index = self.predict(row)
         outputs = output if self.class_link else [output]

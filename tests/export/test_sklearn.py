@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import polars
 import pytest
 import skl2onnx
@@ -26,7 +27,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, TweedieRegressor
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -38,8 +39,10 @@ from export.errors import ExportRefused
 from export.forest.conversion import Conversion
 from export.sklearn.converters import own_converters
 from export.sklearn.model import convert_sklearn
+from server.errors import BundleError
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
+from tests.support.bundles import edit
 from tests.support.export_models import export, parity_report, rows, target
 from tests.support.representatives import represented
 
@@ -72,6 +75,8 @@ BOUNDED: dict[str, tuple[Any, str]] = {
     "discriminant": (LinearDiscriminantAnalysis(), "binary"),
     "discriminant of classes": (LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"), "classes"),
     "calibrated": (CalibratedClassifierCV(LogisticRegression(max_iter=1000)), "binary"),
+    # Of values far from training's an exponential is as large as it likes: the bound is one of parts.
+    "amounts": (TweedieRegressor(power=1.5, alpha=1e-3, max_iter=1000), "count"),
     "network of classes": (MLPClassifier((4,), solver="lbfgs", random_state=0), "classes"),
 }
 
@@ -101,12 +106,23 @@ def test_gradient_boosting_is_exact_and_demands_every_value(name: str, tmp_path:
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("name", represented(BOUNDED, "logistic", "discriminant of classes"))
+@pytest.mark.parametrize("name", represented(BOUNDED, "logistic", "discriminant of classes", "amounts"))
 def test_other_estimators_are_within_the_bound_their_bundle_states(name: str, tmp_path: Path) -> None:
     bundle = export(tmp_path, converted(*BOUNDED[name], missing=0.0))
     report = parity_report(bundle)["total"]
     assert (bundle.exact, report["decisions_flipped"]) == (False, 0)
     assert report["max_margin_difference"] <= bundle.bound < 1e-12
+
+
+def test_a_large_amount_is_held_to_its_own_size_at_every_start(tmp_path: Path) -> None:
+    bundle = export(tmp_path, converted(*BOUNDED["amounts"], missing=0.0))
+    lines = [orjson.loads(line) for line in bundle.read("golden.jsonl").splitlines()]
+    large = max(lines, key=lambda line: float.fromhex(line["margin"]))
+    assert float.fromhex(large["margin"]) > 1e3
+    large["margin"] = (float.fromhex(large["margin"]) * (1 + 1e-9)).hex()
+    edit(bundle.directory, "golden.jsonl", b"\n".join(map(orjson.dumps, lines)))
+    with pytest.raises(BundleError, match=r"golden row .* the margin"):
+        Predictor(Bundle.load(bundle.directory)).check_golden_rows()
 
 
 def test_estimator_whose_graph_scores_otherwise_is_refused_with_what_to_do(tmp_path: Path) -> None:

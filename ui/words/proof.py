@@ -11,9 +11,10 @@ _EXACT = Text(
     "différents}",
 )
 _BOUNDED = Text(
-    "{rows} {rows:row|rows} compared with the trained model: the largest difference of a score is {largest}",
+    "{rows} {rows:row|rows} compared with the trained model: the largest difference of a score is {largest}, "
+    "of scores above 1 in parts of them",
     f"{{rows}} {{rows:ligne comparée|lignes comparées}} au modèle entraîné{NBSP}: la plus grande différence "
-    "d'un score est {largest}",
+    "d'un score est {largest}, en parts de ceux au-dessus de 1",
 )
 _FLIPPED = Text(
     "{flipped} {flipped:decision|decisions} changed",

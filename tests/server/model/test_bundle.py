@@ -116,6 +116,21 @@ def test_leaf_changed_by_one_bit_fails_the_golden_rows(copy: Path) -> None:
         Predictor(Bundle.load(copy)).check_golden_rows()
 
 
+def test_link_that_gives_no_probabilities_is_refused_in_one_sentence(copy: Path) -> None:
+    change(copy, "link.name", "identity")
+    with pytest.raises(BundleError) as caught:
+        Predictor(Bundle.load(copy)).check_golden_rows()
+    words = str(caught.value)
+    assert words.startswith("expected a probability between 0 and 1 from the model, got -")
+    assert words.endswith(f"export it again with the link it needs (golden row 1 of {copy})")
+
+
+def test_golden_row_that_the_features_do_not_take_is_named_with_the_feature(copy: Path) -> None:
+    change(copy, "features.1.categories", ["none"])
+    with pytest.raises(BundleError, match=r"golden row .* that its features do not take \(/"):
+        Predictor(Bundle.load(copy)).check_golden_rows()
+
+
 def test_graph_of_another_width_is_refused(copy: Path, wide: Path) -> None:
     edit(copy, "model.onnx", (wide / "model.onnx").read_bytes())
     with pytest.raises(BundleError, match=r"to take features .*\[N, 3\]"):
