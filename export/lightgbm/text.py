@@ -23,6 +23,8 @@ _DEFAULT_LEFT_BIT = 2
 _MISSING_SHIFT = 2
 _WORD_BITS = 32  # of a bitset of categories
 _PANDAS = "pandas_categorical:"
+#: What comes after the trees; without a mark of their end in files of LightGBM 2.
+_ENDS = ("end of trees", "feature importances:")
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,13 @@ def _trees(text: str, header: dict[str, str], blocks: list[dict[str, str]]) -> t
         raise ExportRefused(
             "expected a LightGBM model with trees, got one without any: train at least one round"
         )
-    sizes = header.get("tree_sizes", "").split()
-    if len(sizes) != len(trees) or "end of trees" not in text:
+    if "tree_sizes" not in header:
+        raise ExportRefused(
+            "expected the sizes of the trees in the header, got none, as LightGBM wrote before 2.1: load it "
+            "with a newer one and save it again"
+        )
+    sizes = header["tree_sizes"].split()
+    if len(sizes) != len(trees):
         raise ExportRefused(
             f"expected {len(sizes)} trees, got {len(trees)}: the file is not complete; copy or save it again"
         )
@@ -134,15 +141,18 @@ def _check_sizes(text: str, sizes: list[str]) -> None:
                 "the file was edited or damaged; save the model again"
             )
         start += int(size)
-    if not text.startswith("end of trees", start):
-        raise ExportRefused("expected the trees' sizes to fit, got others: save the model again")
+    if not text[start : start + 40].lstrip().startswith(_ENDS):
+        raise ExportRefused(
+            "expected the end of the trees where their sizes say, got something else: the file is not "
+            "complete, or was edited; copy or save it again"
+        )
 
 
 def _blocks(text: str) -> Iterator[dict[str, str]]:
     """The header and each tree as key-value pairs; a line `Tree=` opens a block."""
     block: dict[str, str] = {}
     for line in text.splitlines():
-        if line.startswith("end of trees"):
+        if line.startswith(_ENDS):
             break
         if line.startswith("Tree="):
             yield block

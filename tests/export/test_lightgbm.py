@@ -256,6 +256,19 @@ def with_leaves(text: str, change: Callable[[float], float]) -> str:
     return head.replace(old, " ".join(sizes)) + "".join("Tree=" + block for block in blocks)
 
 
+def test_text_of_lightgbm_2_has_no_mark_behind_its_trees(tmp_path: Path) -> None:
+    trees, _ = train_lightgbm({"objective": "binary"}, "binary", 3).split("end of trees\n")
+    old = trees.replace("version=v4", "version=v2") + "\nfeature importances:\nColumn_0=3\n\n"
+    assert parity_report(export(tmp_path, convert_lightgbm(old)))["exact"]
+    for text, words in (
+        (trees, "expected the end of the trees where their sizes say"),
+        (old.replace("tree_sizes", "tree_sises"), "as LightGBM wrote before 2.1"),
+        (old.replace("\nTree=2\n", "\nStump=2\n"), "expected 3 trees, got 2: the file is not complete"),
+    ):
+        with pytest.raises(ExportRefused, match=words):
+            convert_lightgbm(text)
+
+
 def bundle_margins(bundle: Bundle) -> list[float]:
     return [row.margins[0] for row in bundle.golden_rows()]
 

@@ -115,7 +115,9 @@ def test_other_estimators_are_within_the_bound_their_bundle_states(name: str, tm
 
 
 def test_a_large_amount_is_held_to_its_own_size_at_every_start(tmp_path: Path) -> None:
-    bundle = export(tmp_path, converted(*BOUNDED["amounts"], missing=0.0))
+    matrix = rows(1200, missing=0.0)
+    amounts = TweedieRegressor(power=1.5, alpha=1e-3, max_iter=1000).fit(matrix, np.exp(9 + 2 * matrix[:, 0]))
+    bundle = export(tmp_path, convert_sklearn(amounts, "source.skops", b"estimator"))
     lines = [orjson.loads(line) for line in bundle.read("golden.jsonl").splitlines()]
     large = max(lines, key=lambda line: float.fromhex(line["margin"]))
     assert float.fromhex(large["margin"]) > 1e3
