@@ -66,13 +66,13 @@ def write_conversion(
         golden = _rows(conversion, schema, seed=1).sent(_MADE_GOLDEN_ROWS)
     if len(golden) < MIN_GOLDEN_ROWS:
         raise ExportRefused(f"expected at least {MIN_GOLDEN_ROWS} golden rows, got {len(golden)}: give more")
-    described = _described(conversion, schema, name, version, decision, manifest or {})
-    report, rows_of = _prove(graph, conversion, rows, described, golden, ordinary_rows)
+    whole = _manifest(conversion, schema, name, version, decision, manifest or {})
+    report, rows_of = _prove(graph, conversion, rows, whole, golden, ordinary_rows)
     if not report.margins_exact:
-        described |= {"exact": False, "bound": report.bound}
+        whole |= {"exact": False, "bound": report.bound}
     return write_bundle(
         out,
-        described,
+        whole,
         {
             GRAPH_FILE: graph,
             conversion.file: conversion.content,
@@ -94,16 +94,16 @@ def _contributions(conversion: Conversion) -> dict[str, bytes]:
     return {} if arrays is None else {CONTRIBUTIONS_FILE: packed(arrays)}
 
 
-def _described(
+def _manifest(
     conversion: Conversion,
     schema: Schema,
     name: str,
     version: str,
     decision: Decision | None,
-    more: Mapping[str, Any],
+    free_members: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The manifest of a bundle whose equality holds."""
-    described: dict[str, Any] = {
+    manifest: dict[str, Any] = {
         "name": name,
         "version": version,
         "task": conversion.task,
@@ -115,12 +115,13 @@ def _described(
     if conversion.task == "binary":
         below, otherwise = conversion.decisions or (Decision.below, Decision.otherwise)
         own = Decision(threshold=_own_threshold(conversion), below=below, otherwise=otherwise)
-        described["decision"] = vars(decision or own)
+        manifest["decision"] = vars(decision or own)
     if conversion.classes:
-        described["classes"] = conversion.classes
+        manifest["classes"] = conversion.classes
     if conversion.ignored:
-        described["ignored"] = conversion.ignored
-    return {**described, "features": [feature.to_dict() for feature in schema.features], **more}
+        manifest["ignored"] = conversion.ignored
+    features = [feature.to_dict() for feature in schema.features]
+    return {**manifest, "features": features, **free_members}
 
 
 def _check_schema(conversion: Conversion, schema: Schema) -> None:
@@ -174,14 +175,14 @@ def _prove(
     graph: bytes,
     conversion: Conversion,
     rows: RowMaker,
-    described: Mapping[str, Any],
+    manifest: Mapping[str, Any],
     golden: list[dict[str, Any]],
     ordinary_rows: int,
 ) -> tuple[ParityReport, list[GoldenRow]]:
     """The report on a graph, and its golden rows; raises `ExportRefused` if a promise is broken."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / GRAPH_FILE).write_bytes(graph)
-        predictor = Predictor(Bundle.from_manifest(Path(folder), described))
+        predictor = Predictor(Bundle.from_manifest(Path(folder), manifest))
         classes = _own_classes(conversion, predictor.bundle)
         report = compare(predictor, conversion.source, rows, golden, ordinary_rows, classes)
         _check_graph(report, conversion)
@@ -239,7 +240,7 @@ def _check_rows(report: ParityReport, conversion: Conversion) -> None:
         raise ExportRefused(
             "expected rows as clients send them to be answered as the model's own prediction has it (within "
             f"{largest:g}), got a difference of {rows.max_relative_difference:g} and {rows.outcomes_differ} "
-            f"other outcomes in {rows.rows} rows: say with --schema what the columns held in training"
+            f"other outcomes in {rows.rows} rows: say with --describe what the columns held in training"
         )
 
 

@@ -59,8 +59,8 @@ _OWN_MEMBERS = {
 _Of = TypeVar("_Of")
 
 
-class _Described(NamedTuple):
-    """What is written beside the graph: names, decisions, columns, and the manifest's free members."""
+class _BundleText(NamedTuple):
+    """What people, an earlier bundle and the model say of the bundle; `manifest` are its free members."""
 
     name: str
     version: str
@@ -80,14 +80,13 @@ def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> Non
     check_document(document)
     conversion = _load(request, document, old)
     known = old.schema.features if old else conversion.schema.features
-    features, data = _described(known, conversion, request, keep_names=old is not None)
+    features, data = _described_features(known, conversion, request, keep_names=old is not None)
     if request.schema_template:
         sys.stdout.buffer.write(template(features))
         return
     conversion = conversion.named([feature.name for feature in features])
-    name, version, decision, schema, manifest = described = _description(
-        request, document, conversion, old, features, data
-    )
+    text = _bundle_text(request, document, conversion, old, features, data)
+    name, version, decision, schema, manifest = text
     if request.description:
         sys.stdout.write(written(name, version, decision, conversion.classes, features, manifest))
         return
@@ -97,7 +96,7 @@ def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> Non
     check_examples(document, schema)
     check_names(manifest, schema)
     _say_required(schema)
-    files = _files(request, conversion, old, described, data)
+    files = _files(request, conversion, old, text, data)
     bundle = write_conversion(
         request.out,
         conversion,
@@ -114,14 +113,14 @@ def export(request: ExportRequest, *, ordinary_rows: int = ORDINARY_ROWS) -> Non
     _say_written(request.out, bundle)
 
 
-def _description(
+def _bundle_text(
     request: ExportRequest,
     document: Mapping[str, Any],
     conversion: Conversion,
     old: Bundle | None,
     features: Sequence[Feature],
     data: Data | None,
-) -> _Described:
+) -> _BundleText:
     """What the command says, then the description file, then an earlier bundle, then the model."""
     context = document.get("context") or (old.manifest.get("context") if old else None) or ()
     schema = Schema(features, conversion.ignored, (field["name"] for field in context))
@@ -134,18 +133,18 @@ def _description(
         manifest["policy"] = with_limits(manifest["policy"], features, data.matrix if data else None)
     reasons = reasons_of(document, schema.names)
     manifest |= {"reasons": reasons} if reasons else {}
-    return _Described(name, version, checked_policy(manifest, decision, schema), schema, manifest)
+    return _BundleText(name, version, checked_policy(manifest, decision, schema), schema, manifest)
 
 
 def _files(
     request: ExportRequest,
     conversion: Conversion,
     old: Bundle | None,
-    described: _Described,
+    text: _BundleText,
     data: Data | None,
 ) -> dict[str, bytes]:
     """The files beside the graph; an evaluation that was asked for goes into the manifest, too."""
-    name, version, decision, schema, manifest = described
+    name, version, decision, schema, manifest = text
     files = _carried_files(old)
     if data is not None:
         _say_faults(data, schema)
@@ -166,7 +165,11 @@ def _has_reference(old: Bundle | None) -> bool:
 
 
 def _check_sampled(conversion: Conversion, features: Sequence[Feature], *, known_rows: bool) -> None:
-    """Raise `ExportRefused` where a bound would be one of rows that were drawn without knowing the user's."""
+    """Raise `ExportRefused` where the rows that a bound is found on would have to be guessed.
+
+    Numbers are drawn from the rows of training, or between the limits of a description; without
+    either a model whose error grows with its numbers may be off by more than what is then written.
+    """
     open_ended = [
         f.name for f in features if f.form_kind in ("number", "integer") and None in (f.minimum, f.maximum)
     ]
@@ -313,7 +316,7 @@ def _name_of(source: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", source.stem).strip("-.") or "model"
 
 
-def _described(
+def _described_features(
     features: Sequence[Feature], conversion: Conversion, request: ExportRequest, *, keep_names: bool
 ) -> tuple[Sequence[Feature], Data | None]:
     """The features with what was written of them and what the data shows of the rest.
@@ -344,7 +347,7 @@ def _say_required(schema: Schema) -> None:
         _say(
             f"Required of every request, as training saw them whole or the model scores nothing else: "
             f"{listed(names)}. "
-            'Where one may be missing, write "nullable": true in --schema.'
+            'Where one may be missing, write "nullable": true of it in the file of --describe.'
         )
 
 

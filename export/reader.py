@@ -37,6 +37,11 @@ class LoadedModel:
         steps = getattr(self._model, "steps", None)
         self._last = steps[-1][1] if steps else self._model
         self._head = [step for _, step in steps[:-1]] if steps else []
+        # All known once the model was described, which is what is asked first.
+        self._is_frame = False
+        self._names: list[str] = []
+        self._transformers: list[tuple[Any, list[int]]] = []  # of each block, with the columns it takes
+        self._known: dict[int, list[Any]] = {}  # the categories of a column
 
     def describe(self, request: dict[str, Any]) -> dict[str, Any]:
         """What the model is made of: its features, its columns' preparation, its trees."""
@@ -48,6 +53,7 @@ class LoadedModel:
         width = int(self._model.n_features_in_)
         self._is_frame = names is not None
         self._names = [f"f{i}" for i in range(width)] if names is None else [str(name) for name in names]
+        self._transformers = self._transformers_of_head()
         return {
             "member": member,
             "names": self._names,
@@ -107,22 +113,21 @@ class LoadedModel:
         known = {self._names[i]: values[0] for i, values in self._known.items()}
         return self._table({name: [known.get(name, 1.0)] for name in self._names})
 
-    def _blocks(self) -> Iterator[dict[str, Any]]:
+    def _transformers_of_head(self) -> list[tuple[Any, list[int]]]:
         """What the steps before the trees do to which columns, in the order of what they give."""
         steps = [step for step in self._head if step not in (None, "passthrough")]
-        everything = list(range(len(self._names)))
-        self._transformers: list[tuple[Any, list[int]]] = []
-        self._known: dict[int, list[Any]] = {}
         if steps and hasattr(steps[0], "transformers_"):
             if len(steps) > 1:
                 raise NotReadable(f"{type(steps[1]).__name__} between the columns and the trees")
-            for _, transformer, columns in steps[0].transformers_:
-                if not (isinstance(transformer, str) and transformer == "drop"):
-                    self._transformers.append((transformer, positions(columns, self._names)))
-        elif steps:
-            self._transformers.append((Chain(steps), everything))
-        else:
-            self._transformers.append(("passthrough", everything))
+            return [
+                (transformer, positions(columns, self._names))
+                for _, transformer, columns in steps[0].transformers_
+                if not (isinstance(transformer, str) and transformer == "drop")
+            ]
+        return [(Chain(steps) if steps else "passthrough", list(range(len(self._names))))]
+
+    def _blocks(self) -> Iterator[dict[str, Any]]:
+        """Each transformer and its columns as the export takes it, and the categories met on the way."""
         for number, (transformer, columns) in enumerate(self._transformers):
             if columns:
                 yield self._block(number, transformer, columns)

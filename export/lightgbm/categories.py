@@ -102,7 +102,7 @@ def _words(booster: Booster, possible: Sequence[Sequence[int]], problem: str) ->
     )
     return (
         f"expected the file to tell which columns held its pandas categories, got {problem} ({lists[:600]}): "
-        "give --data with training rows, or --schema with kind and categories of these columns"
+        "give --data with training rows, or --describe with kind and categories of these columns"
     )
 
 

@@ -153,7 +153,7 @@ def read_inputs(
         )
     if names and len(names) != len(own):
         raise ExportRefused(
-            f"expected names of {len(own)} features, got {len(names)}: list them with --schema"
+            f"expected names of {len(own)} features, got {len(names)}: list them with --describe"
         )
     if names and len(inputs) > 1 and set(names) != set(own):
         raise ExportRefused(
@@ -180,7 +180,9 @@ def _input(tensor: Any, first: int, names: Sequence[str]) -> Input:
     width = 1 if len(shape) == 1 else shape[1]
     if not isinstance(width, int) or width < 1:
         if not names:
-            raise ExportRefused("expected a graph that says its number of features: name them with --schema")
+            raise ExportRefused(
+                "expected a graph that says its number of features: name them with --describe"
+            )
         width = len(names)
     if element == TensorProto.STRING and width > 1:
         raise ExportRefused(
@@ -200,8 +202,8 @@ def _feature(name: str, entry: Input, evidence: Evidence, knots: Sequence[float]
         texts = evidence.categories.get(name)
         if not texts:
             raise ExportRefused(
-                f"expected the texts that {name} can have, which the file does not tell: give --schema with "
-                f'{{"name": "{name}", "kind": "category", "categories": […]}}'
+                f"expected the texts that {name} can have, which the file does not tell: give --describe "
+                f'with {{"name": "{name}", "kind": "category", "categories": […]}}'
             )
         return Feature(name, "category", categories=texts, nullable=False)
     if entry.is_float:

@@ -1,4 +1,4 @@
-"""What somebody wrote of the features: a schema file, checked member by member.
+"""What somebody wrote of the features: a description file, checked member by member.
 
 What the file says wins, the data fills what it leaves open, and the model's own
 thresholds fill the rest. What was read off data or a model stands in `inferred`:
@@ -6,7 +6,7 @@ it guides a form and binds no request.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,7 +27,7 @@ _LISTS = ("categories", "category_labels")
 _MAY_BE_NONE = {"minimum", "maximum", "default"}
 #: A reason by when it is given: a known value raises the output or lowers it, or a missing one raises it.
 _WAYS = ("up", "down", "missing")
-_SAID = {
+_REASON_TEXT = {
     "type": "object",
     "properties": {
         "code": TEXT,
@@ -124,7 +124,7 @@ def entry(item: Any) -> dict[str, Any]:
     """One feature as somebody wrote it, every member of its type; raises `ExportRefused`."""
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise ExportRefused(
-            'expected each feature of the schema to be an object with a name, got another: {"name": …}'
+            'expected each feature of the description to be an object with a name, got another: {"name": …}'
         )
     of = f"the feature {item['name']}"
     check_members(item, MEMBERS, of)
@@ -140,12 +140,17 @@ def entry(item: Any) -> dict[str, Any]:
     return written
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like this one, as a question; empty if none is like it."""
+    near = get_close_matches(name, list(known), 1, 0.5)
+    return f"did you mean {near[0]}?" if near else ""
+
+
 def check_members(written: Mapping[str, Any], known: Mapping[str, Any], of: str) -> None:
     """Raise `ExportRefused`, with the nearest name, for a member that is not known."""
     for key in written:
         if key not in known:
-            near = get_close_matches(str(key), known, 1, 0.5)
-            hint = f"did you mean {near[0]}?" if near else f"its members are {', '.join(known)}"
+            hint = did_you_mean(str(key), known) or f"its members are {', '.join(known)}"
             raise ExportRefused(f"expected a member of {of} that is known, got {key}: {hint}")
 
 
@@ -201,15 +206,15 @@ MEMBERS: dict[str, EntryMember] = {
         "an object of up, down and missing, each with a code and texts by language",
         {
             "type": "object",
-            "properties": dict.fromkeys(_WAYS, _SAID),
+            "properties": dict.fromkeys(_WAYS, _REASON_TEXT),
             "minProperties": 1,
             "additionalProperties": False,
         },
     ),
 }
-#: What a description says of a feature that the bundle keeps beside the features.
-BESIDE = ("reason",)
-assert set(MEMBERS) == {field.name for field in fields(Feature)} | set(BESIDE)
+#: What a description says of a feature that the bundle keeps elsewhere than in its features.
+_NOT_OF_FEATURE = ("reason",)
+assert set(MEMBERS) == {field.name for field in fields(Feature)} | set(_NOT_OF_FEATURE)
 
 
 def apply_entries(
@@ -225,9 +230,10 @@ def apply_entries(
     for item in written:
         name = find(item["name"])
         if name is None or name in said:
-            near = get_close_matches(item["name"], names, 1, 0.5)
-            hint = f"did you mean {near[0]}?" if near else f"they are {listed(names)}"
-            raise ExportRefused(f"expected features of the model in the schema, got {item['name']}: {hint}")
+            hint = did_you_mean(item["name"], names) or f"they are {listed(names)}"
+            raise ExportRefused(
+                f"expected features of the model in the description, got {item['name']}: {hint}"
+            )
         said[name] = {**item, "name": name} if keep_names else item
     return [_applied(feature, said.get(feature.name, {})) for feature in features]
 
@@ -245,7 +251,9 @@ def apply_schema(features: Sequence[Feature], path: Path) -> list[Feature]:
 
 def _applied(feature: Feature, written: Mapping[str, Any]) -> Feature:
     changes: dict[str, Any] = {
-        key: tuple(value) if key in _LISTS else value for key, value in written.items() if key not in BESIDE
+        key: tuple(value) if key in _LISTS else value
+        for key, value in written.items()
+        if key not in _NOT_OF_FEATURE
     }
     if changes.get("unknown") == "refuse":
         changes["unknown"] = ""
@@ -262,6 +270,7 @@ def _applied(feature: Feature, written: Mapping[str, Any]) -> Feature:
         return described
     if not described.categories:
         raise ExportRefused(
-            f"expected the categories of {feature.name} in the schema, got none: list them as `categories`"
+            f"expected the categories of {feature.name} in the description, got none: list them as "
+            "`categories`"
         )
     return replace(described, inferred=Inferred())

@@ -9,13 +9,12 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
 
 from export.errors import ExportRefused
-from export.reading.describe import MEMBERS, check_members, finder
+from export.reading.describe import MEMBERS, check_members, did_you_mean, finder
 from export.reading.forms import TEXT, TEXTS, TRUTH, EntryMember, fits
 from export.reading.label import LABEL
 from server.cli import as_typed
@@ -70,12 +69,7 @@ DOCUMENT: dict[str, EntryMember] = {
     "translations": EntryMember("an object of words by language, as docs/page.md has it", {"type": "object"}),
     "examples": EntryMember(
         "a list of objects of name, title and row",
-        {
-            "type": "array",
-            "items": _object(
-                {"name": TEXT, "title": TEXT, "row": {"type": "object"}}, ["name", "title", "row"]
-            ),
-        },
+        {"type": "array", "items": _object(_EXAMPLE, list(_EXAMPLE))},
     ),
     "context": EntryMember(
         f"a list of objects of {', '.join(_CONTEXT)}: asked for, never scored",
@@ -154,8 +148,7 @@ def check_names(document: Mapping[str, Any], schema: Schema) -> None:
             )
     for name in document.get("groups") or ():
         if name not in (known := [*schema.names, *context]):
-            near = get_close_matches(name, known, 1, 0.5)
-            hint = f"did you mean {near[0]}?" if near else f"they are {listed(known)}"
+            hint = did_you_mean(name, known) or f"they are {listed(known)}"
             raise ExportRefused(f"expected groups to be features or context fields, got {name}: {hint}")
 
 

@@ -175,7 +175,7 @@ def _refused(feature: Feature, column: DataColumn, table: DataTable) -> ExportRe
     return ExportRefused(
         f"expected numbers in the column {feature.name} of {table.path}, {got}: the model takes "
         f"numbers there; if it was trained on codes of {len(words)} words, name them in their order with "
-        f'--schema ({{"name": "{feature.name}", "kind": "category", "categories": […]}})'
+        f'--describe ({{"name": "{feature.name}", "kind": "category", "categories": […]}})'
     )
 
 

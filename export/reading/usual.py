@@ -1,12 +1,12 @@
 """Limits of what is usual, read off the training data where a policy says quantiles alone."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from export.errors import ExportRefused
+from export.reading.describe import did_you_mean
 from export.reading.forms import is_number
 from server.errors import listed
 from server.model.schema import Feature, Matrix
@@ -71,8 +71,7 @@ def _names(written: Any, features: Sequence[Feature]) -> set[str]:
         )
     for name in written:
         if name not in numbers:
-            near = get_close_matches(name, numbers, 1, 0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"they are {listed(sorted(numbers))}"
+            hint = did_you_mean(name, numbers) or f"they are {listed(sorted(numbers))}"
             raise ExportRefused(
                 f"expected unusual.limits to name numbers among the inputs, got {name!r}: {hint}"
             )

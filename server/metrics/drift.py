@@ -48,8 +48,9 @@ class Shift:
     def limit(self) -> float:
         """The PSI above which it is drift: what is tolerated, and what chance may add.
 
-        It is lower where a share moved, and the PSI is always above it then: bins taken
-        together have at most the PSI that they have apart.
+        Where the share of a single bin moved, the limit is no more than `share_limit`, and the PSI
+        always lies above that: two bins taken as one have at most the PSI of both apart, so the
+        whole has at least that of the moved bin against all others.
         """
         return min(self.tolerated + self.chance, self.share_limit)
 

@@ -183,7 +183,7 @@ def test_single_bad_values_are_named_and_count_as_missing(tmp_path: Path) -> Non
     [
         ("t.csv", "amont,city\n1,Lyon\n", "a column of amount .*nearest: 'amont'"),
         ("t.csv", "city\nLyon\n", "a column of amount"),
-        ("t.csv", "amount,city\nweb,Lyon\nshop,Lyon\n", "'web' in row 1.*codes of 2 words.*--schema"),
+        ("t.csv", "amount,city\nweb,Lyon\nshop,Lyon\n", "'web' in row 1.*codes of 2 words.*--describe"),
         ("t.csv", "amount,city\n1,Rome\n2,Bonn\n", "in the column city of .*got 'Rome' in row 1 and 1 more"),
         ("t.csv", "", "a CSV header"),
         ("t.csv", "amount,city\n", "expected rows in .*, got none"),

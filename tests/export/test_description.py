@@ -273,7 +273,7 @@ def test_limits_of_what_is_usual_are_read_off_the_data(
         ({"then": "refer"}, seen(), "unusual to have limits by feature"),
         ({"outside": [0.9, 0.1]}, seen(), "two quantiles from 0 to 1 that rise"),
         ({"outside": [1, 99]}, seen(), "two quantiles from 0 to 1 that rise"),
-        ({"outside": [0.1, 0.9], "limits": ["incom"]}, seen(), "did you mean 'income'"),
+        ({"outside": [0.1, 0.9], "limits": ["incom"]}, seen(), "did you mean income"),
         ({"outside": [0.1, 0.9], "limits": ["owner"]}, seen(), "numbers among the inputs"),
         ({"outside": [0.1, 0.9], "limits": "income"}, seen(), "or a list of features"),
     ],

@@ -102,7 +102,7 @@ def ambiguous() -> tuple[pd.DataFrame, lightgbm.Booster]:
 
 def test_what_the_file_does_not_tell_is_asked_for() -> None:
     _, booster = ambiguous()
-    with pytest.raises(ExportRefused, match=r"\[Bonn, Kyiv\] fits late, city, .*--data .*--schema"):
+    with pytest.raises(ExportRefused, match=r"\[Bonn, Kyiv\] fits late, city, .*--data .*--describe"):
         convert_lightgbm(booster.model_to_string())
 
 
