@@ -68,6 +68,10 @@ SPANS_ON = {
 RESPONSE_BYTES = 120
 
 
+#: A part of a response: what is called, and with what in turn.
+Side = tuple[Callable[[Any], Any], Sequence[Any]]
+
+
 class ResponseWatch(Nowhere):
     """Says when a response is out."""
 
@@ -83,13 +87,6 @@ class Unguarded(HotrowProtocol):
 
     def _is_busy(self) -> bool:
         return False
-
-
-class Piece(NamedTuple):
-    """A part of a response and its time in us."""
-
-    name: str
-    us: float
 
 
 class DecoderCost(NamedTuple):
@@ -115,53 +112,52 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-async def measure(model: Path, folder: Path) -> list[Piece]:
-    """The parts from the inside out: each contains the one before, where that makes sense."""
+async def measure(model: Path, folder: Path) -> dict[str, float]:
+    """The parts from the inside out: each contains the one before, where that makes sense; us by name."""
     async with worker(model, folder / "silent", log_mode="off") as silent:
-        scorer, predictor = silent.scorer, silent.scorer.predictor
-        rows = [scorer.decode(body) for body in silent.bodies]
+        scorer, predictor, bodies = silent.scorer, silent.scorer.predictor, silent.bodies
+        rows = [scorer.decode(body) for body in bodies]
         now = time.perf_counter_ns()
-        found = [
-            Piece("decode and validate a body", await _us(scorer.decode, silent.bodies)),
-            Piece("ONNX Runtime, the same row again and again", await _us(bare_run(predictor), rows[:1])),
-            Piece(BARE, await _us(bare_run(predictor), rows)),
-            Piece("fill, run, read the margin", await _us(predictor.margin, rows)),
-            *await _decisions(predictor, rows),
-            Piece(
-                "whole response with metrics, no log",
-                await _us(lambda body: scorer.respond(body, _forget, now), silent.bodies),
-            ),
-        ]
+        found = await _in_turn(
+            {
+                "decode and validate a body": (scorer.decode, bodies),
+                "ONNX Runtime, the same row again and again": (bare_run(predictor), rows[:1]),
+                BARE: (bare_run(predictor), rows),
+                "fill, run, read the margin": (predictor.margin, rows),
+                **_decisions(predictor, rows),
+                "whole response with metrics, no log": (
+                    lambda body: scorer.respond(body, _forget, now),
+                    bodies,
+                ),
+            }
+        )
     async with worker(model, folder / "logged") as logged:
         respond, clock = logged.scorer.respond, time.perf_counter_ns
-        found += [
-            Piece(
-                "whole response with metrics and log",
-                await _us(lambda body: respond(body, _forget, clock()), logged.bodies),
-            ),
-            Piece(
-                "the same through the protocol, HTTP bytes in and out",
-                await _us(logged.protocol.data_received, logged.requests),
-            ),
-            # The two differ in what is read, logged and sent back of the id, and in nothing else.
-            *[
-                Piece(name, await _us(logged.protocol.data_received, _changing(line, logged.requests)))
-                for name, line in (
-                    ("the same with a header that no request has twice", b"x-correlation-id: %032x"),
-                    ("the same with such an X-Request-ID, logged and sent back", b"x-request-id: %032x"),
-                )
-            ],
-        ]
-    return [
-        *found,
-        *await _spans(model, folder),
-        *await _guards(model, folder),
-        *await _keys(model, folder),
-        *await _challenger(model, folder),
-    ]
+        received, requests = logged.protocol.data_received, logged.requests
+        found |= await _in_turn(
+            {
+                "whole response with metrics and log": (
+                    lambda body: respond(body, _forget, clock()),
+                    logged.bodies,
+                ),
+                "the same through the protocol, HTTP bytes in and out": (received, requests),
+                # The two differ in what is read, logged and sent back of the id, and in nothing else.
+                "the same with a header that no request has twice": (
+                    received,
+                    _changing(b"x-correlation-id: %032x", requests),
+                ),
+                "the same with such an X-Request-ID, logged and sent back": (
+                    received,
+                    _changing(b"x-request-id: %032x", requests),
+                ),
+            }
+        )
+    for more in (_spans, _guards, _keys, _challenger):
+        found |= await more(model, folder)
+    return found
 
 
-async def _spans(model: Path, folder: Path) -> list[Piece]:
+async def _spans(model: Path, folder: Path) -> dict[str, float]:
     """The same requests where none has a span and where those of sampled parents have."""
     async with worker(model, folder / "untraced") as without:
         with _environment(SPANS_ON):
@@ -191,7 +187,7 @@ def _noting(traced: Worker) -> Callable[[Any], Any]:
     return note
 
 
-async def _guards(model: Path, folder: Path) -> list[Piece]:
+async def _guards(model: Path, folder: Path) -> dict[str, float]:
     """Guards on the wire: all run on the ASGI path, beside uvicorn's own protocol and the smallest app.
 
     The fast path reads a head it knows by its bytes, and only looks whether the connection is free.
@@ -208,7 +204,7 @@ async def _guards(model: Path, folder: Path) -> list[Piece]:
     for _ in range(STRETCHES):
         for name, protocol, transport in zip(best, protocols, transports, strict=True):
             best[name] = min(best[name], await _asgi_stretch_us(protocol, transport))
-    return [*pieces, *(Piece(name, us) for name, us in best.items())]
+    return pieces | best
 
 
 async def _asgi_stretch_us(protocol: Any, transport: ResponseWatch) -> float:
@@ -222,7 +218,7 @@ async def _asgi_stretch_us(protocol: Any, transport: ResponseWatch) -> float:
     return (time.perf_counter_ns() - began) / CALLS / 1000
 
 
-async def _keys(model: Path, folder: Path) -> list[Piece]:
+async def _keys(model: Path, folder: Path) -> dict[str, float]:
     """The same requests with the same key, where none is asked for and where it is."""
     key, line = new_key("pieces", "score")
     keys_file = folder / "keys"
@@ -244,7 +240,7 @@ async def _keys(model: Path, folder: Path) -> list[Piece]:
         )
 
 
-async def _challenger(model: Path, folder: Path) -> list[Piece]:
+async def _challenger(model: Path, folder: Path) -> dict[str, float]:
     """The same requests with an id each, alone, with a challenger beside, and one that has a share."""
     alone, beside, split = (Path(copytree(model, folder / name)) for name in ("alone", "beside", "split"))
     bundle = Bundle.load(model)
@@ -270,29 +266,29 @@ async def _challenger(model: Path, folder: Path) -> list[Piece]:
         )
 
 
-async def _in_turn(sides: Mapping[str, tuple[Callable[[Any], Any], Sequence[bytes]]]) -> list[Piece]:
+async def _in_turn(sides: Mapping[str, Side]) -> dict[str, float]:
     """The shortest stretch of each side, which take turns: they differ by less than the machine does."""
     best = dict.fromkeys(sides, float("inf"))
     for _ in range(STRETCHES):
         for name, (call, arguments) in sides.items():
             best[name] = min(best[name], stretch_us(call, arguments))
             await asyncio.sleep(PAUSE_SECONDS)
-    return [Piece(name, us) for name, us in best.items()]
+    return best
 
 
-async def _decisions(predictor: Predictor, rows: Sequence[Row]) -> list[Piece]:
+def _decisions(predictor: Predictor, rows: Sequence[Row]) -> dict[str, Side]:
     """By the score alone, and by a policy of four checks; of a model that decides nothing, its answer."""
     if predictor.bundle.task != "binary":
-        return [Piece("row to its answer", await _us(predictor.predict, rows))]
+        return {"row to its answer": (predictor.predict, rows)}
     decision, names = predictor.bundle.decision, predictor.bundle.schema.names
     checks = [Check(names[i % len(names)], at_most=1e18, name=f"{i}") for i in range(POLICY_CHECKS)]
     judge = Judge(Policy(checks=tuple(checks)), names, decision.threshold, decision.below, decision.otherwise)
     alone = predict_row("binary", decision.threshold, predictor.margin, predictor.link)
     judged = judged_row(judge.verdict, predictor.margin, predictor.link)
-    return [
-        Piece("row to probability and decision", await _us(alone, rows)),
-        Piece(f"the same by a policy of {POLICY_CHECKS} checks", await _us(judged, rows)),
-    ]
+    return {
+        "row to probability and decision": (alone, rows),
+        f"the same by a policy of {POLICY_CHECKS} checks": (judged, rows),
+    }
 
 
 def _changing(line: bytes, requests: Sequence[bytes]) -> list[bytes]:
@@ -338,22 +334,12 @@ def _decoder(schema: Schema, limit: int) -> Callable[[bytes], Any]:
         decoder.TYPED_DECODER_MAX_FEATURES = usual
 
 
-async def _us(call: Callable[[Any], Any], arguments: Sequence[Any]) -> float:
-    """The shortest stretch of calls, in us a call, with turns of the event loop between."""
-    best = float("inf")
-    for _ in range(STRETCHES):
-        best = min(best, stretch_us(call, arguments))
-        await asyncio.sleep(PAUSE_SECONDS)
-    return best
-
-
 def _forget(_: bytes) -> None:
     pass
 
 
-def _print_pieces(pieces: Sequence[Piece]) -> None:
-    run = next(piece.us for piece in pieces if piece.name == BARE)
-    rows = ((piece.name, f"{piece.us:.2f}", f"{piece.us / run:.2f}") for piece in pieces)
+def _print_pieces(pieces: Mapping[str, float]) -> None:
+    rows = ((name, f"{us:.2f}", f"{us / pieces[BARE]:.2f}") for name, us in pieces.items())
     print_table("One response in process", ("part", "us", "times the bare run"), rows)
 
 

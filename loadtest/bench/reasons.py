@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from loadtest.bench.rows import RowsClient, print_percentiles, seconds
+from loadtest.bench.rows import RowsClient, print_percentiles, seconds, times_in_turn
 from loadtest.harness.bodies import golden_matrix
 from loadtest.harness.target import add_model, serving
 from server.explain.explainer import Explainer
@@ -64,15 +64,11 @@ def _print_requests(bundle: Bundle, url: str) -> None:
     predict = Predictor(bundle).predict
     refused = next(g.fields for g in bundle.golden_rows() if predict(bundle.schema.encode(g.fields))[1])
     body, headers = orjson.dumps(refused), {"Content-Type": "application/json"}
-    clients = {
-        path: RowsClient(url, path, body, headers)
+    calls = {
+        path: RowsClient(url, path, body, headers).ask
         for path in ("/predict", f"/predict?reasons={MAX_PRINCIPAL}", "/explain")
     }
-    found: dict[str, list[float]] = {path: [] for path in clients}
-    for _ in range(REQUESTS):
-        for path, client in clients.items():
-            found[path].append(seconds(client.ask))
-    for path, times in found.items():
+    for path, times in times_in_turn(calls, REQUESTS).items():
         print_percentiles(path, times)
 
 

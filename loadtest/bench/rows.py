@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -117,13 +117,19 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def in_turns(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """The median microseconds of each call, all called once a round."""
+def times_in_turn(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """The seconds of each call, all called once a round."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             found[name].append(seconds(call))
-    return {name: statistics.median(times) * 1e6 for name, times in found.items()}
+    return found
+
+
+def in_turns(calls: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+    """The median microseconds of each call."""
+    times = times_in_turn(calls, rounds)
+    return {name: statistics.median(found) * 1e6 for name, found in times.items()}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -15,60 +15,31 @@ from loadtest.report.terminal import console
 #: CPU time a request, `make bench`, as docs/performance.md has it.
 SERVICE_US = 34.4
 SECONDS_AN_HOUR = 3600.0
+_FARM = Farm()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    farm = Farm()
-    add = parser.add_argument
-    add("--rate", type=_positive, default=10_000.0, metavar="N", help="requests a second [10000]")
-    add("--replicas", type=_count, default=farm.replicas, metavar="N", help="[1]")
-    add("--workers", type=_count, default=farm.workers, metavar="N", help="of each replica [1]")
-    add("--policy", choices=POLICIES, default=farm.policy, help="how a replica is picked [%(default)s]")
-    add("--limit", type=_count, default=128, metavar="N", help="requests at a worker at most [128]")
-    add(
-        "--service-us",
-        type=_positive,
-        metavar="US",
-        help=f"mean service time [of --service, or {SERVICE_US}]",
-    )
-    add(
-        "--service",
-        type=Path,
-        metavar="FILE",
-        help="of `bench --json` or a prediction log, whose times it draws",
-    )
-    add(
-        "--distribution",
-        choices=("fixed", "exponential", "lognormal"),
-        default="lognormal",
-        help="[lognormal]",
-    )
-    add(
-        "--variation",
-        type=_positive,
-        default=0.5,
-        metavar="CV",
-        help="of lognormal: deviation over mean [0.5]",
-    )
-    add(
-        "--mtbf",
-        type=float,
-        default=farm.mtbf,
-        metavar="S",
-        help="time between a replica's failures [0: none]",
-    )
-    add("--mttr", type=_positive, default=farm.mttr, metavar="S", help="time it is away [30]")
-    add("--detect", type=float, default=farm.detect, metavar="S", help="until the balancer notices [5]")
-    add("--requests", type=_count, default=500_000, metavar="N", help="simulated [500000]")
-    add("--seed", type=int, default=0, metavar="N", help="[0]")
-    add(
-        "--core-hour-cost",
-        type=_positive,
-        default=0.05,
-        metavar="C",
-        help="assumed price of a core for an hour [0.05]",
-    )
+    distributions = ("fixed", "exponential", "lognormal")
+    for name, kind, default, unit, meaning in (
+        ("rate", _positive, 10_000.0, "N", "requests a second [%(default)g]"),
+        ("replicas", _count, _FARM.replicas, "N", "[%(default)s]"),
+        ("workers", _count, _FARM.workers, "N", "of each replica [%(default)s]"),
+        ("policy", POLICIES, _FARM.policy, None, "how a replica is picked [%(default)s]"),
+        ("limit", _count, 128, "N", "requests at a worker at most [%(default)s]"),
+        ("service-us", _positive, None, "US", f"mean service time [of --service, or {SERVICE_US}]"),
+        ("service", Path, None, "FILE", "of `bench --json` or a prediction log, whose times it draws"),
+        ("distribution", distributions, "lognormal", None, "[%(default)s]"),
+        ("variation", _positive, 0.5, "CV", "of lognormal: deviation over mean [%(default)s]"),
+        ("mtbf", float, _FARM.mtbf, "S", "time between a replica's failures [0: none]"),
+        ("mttr", _positive, _FARM.mttr, "S", "time it is away [%(default)g]"),
+        ("detect", float, _FARM.detect, "S", "until the balancer notices [%(default)g]"),
+        ("requests", _count, 500_000, "N", "simulated [%(default)s]"),
+        ("seed", int, 0, "N", "[%(default)s]"),
+        ("core-hour-cost", _positive, 0.05, "C", "assumed price of a core for an hour [%(default)s]"),
+    ):
+        what: dict[str, Any] = {"choices": kind} if isinstance(kind, tuple) else {"type": kind}
+        parser.add_argument(f"--{name}", default=default, metavar=unit, help=meaning, **what)
 
 
 class Services(NamedTuple):

@@ -98,9 +98,9 @@ def _resumes(
     give_room: Callable[[], None],
 ) -> None:
     """Give the disk room again: what waits is written, and what comes then is too."""
-    before = _bytes(served.logs)
+    before = served.line_bytes()
     give_room()
-    outcome.recovered(wait_until(lambda: _bytes(served.logs) > before, "the log to be written again", 30.0))
+    outcome.recovered(wait_until(lambda: served.line_bytes() > before, "the log to be written again", 30.0))
     time.sleep(6 * WAKE_SECONDS)  # the gauge below, and the queue's room, are as of the last flush
 
     def is_empty() -> bool:
@@ -120,10 +120,6 @@ def _resumes(
     records.ok += after.records.ok
     records.failures += after.records.failures
     records.responses |= after.records.responses
-
-
-def _bytes(logs: Path) -> int:
-    return sum(file.stat().st_size for file in logs.glob("*.jsonl"))
 
 
 def _account(outcome: FaultOutcome, logs: Path, records: RequestRecords, way: str) -> None:

@@ -62,7 +62,7 @@ def _of_the_only_process(scene: Scene, outcome: FaultOutcome, name: str, *, what
             observer = observer_of(served.pid)
             if what == BOTH:
                 # What is answered before it has begun waits for it, however long that takes.
-                wait_until(lambda: _line_bytes(served) > 0, "the first lines", 60.0)
+                wait_until(lambda: served.line_bytes() > 0, "the first lines", 60.0)
                 clients.wait_for(clients.records.ok + 300, 60.0)
                 observer.suspend()  # so that neither outlives the other by a moment
                 killed = time.monotonic()
@@ -89,10 +89,6 @@ def _of_the_only_process(scene: Scene, outcome: FaultOutcome, name: str, *, what
         _hold(outcome, name, lost)
 
 
-def _line_bytes(served: Served) -> int:
-    return sum(file.stat().st_size for file in served.logs.glob("*.jsonl"))
-
-
 def _kill(served: Served, what: str, turn: int) -> None:
     observer, workers = observer_of(served.pid), workers_of(served.pid)
     victims = {
@@ -112,8 +108,8 @@ def _kill(served: Served, what: str, turn: int) -> None:
         60.0,
     )
     # One that is killed before it has begun, again and again, writes nothing until the queue is full.
-    written = _line_bytes(served)
-    wait_until(lambda: _line_bytes(served) > written, "lines of the successor", 60.0)
+    written = served.line_bytes()
+    wait_until(lambda: served.line_bytes() > written, "lines of the successor", 60.0)
 
 
 def _hold(outcome: FaultOutcome, name: str, lost: int) -> None:

@@ -67,7 +67,7 @@ class Mutation(NamedTuple):
     """A damage to a model folder; `signed` if every hash in the manifest agrees with the files afterwards."""
 
     words: str
-    apply: Callable[[Path], None]
+    apply: Callable[[Path], object]
     signed: bool
 
 
@@ -100,25 +100,19 @@ def _change(name: str, change: Change, choose: random.Random, signed: bool, fold
 
 
 def _whole_file(number: int, name: str) -> Mutation:
-    def missing(folder: Path) -> None:
-        (folder / name).unlink()
-
-    def empty(folder: Path) -> None:
-        (folder / name).write_bytes(b"")
-
-    def text(folder: Path) -> None:
-        (folder / name).write_text("this is no model\n")
-
     def symlink(folder: Path) -> None:
         (folder / name).rename(folder.parent / "elsewhere")
         (folder / name).symlink_to(folder.parent / "elsewhere")
 
-    def sparse(folder: Path) -> None:
-        os.truncate(folder / name, SPARSE_BYTES)
-
-    kinds = (missing, empty, text, symlink, sparse)
-    kind = kinds[number % len(kinds)]
-    return Mutation(f"{name} {kind.__name__}", kind, signed=False)
+    kinds: dict[str, Callable[[Path], object]] = {
+        "missing": lambda folder: (folder / name).unlink(),
+        "empty": lambda folder: (folder / name).write_bytes(b""),
+        "text": lambda folder: (folder / name).write_text("this is no model\n"),
+        "symlink": symlink,
+        "sparse": lambda folder: os.truncate(folder / name, SPARSE_BYTES),
+    }
+    word, damage = list(kinds.items())[number % len(kinds)]
+    return Mutation(f"{name} {word}", damage, signed=False)
 
 
 def damaged(scene: Scene, outcome: FaultOutcome) -> None:
@@ -195,18 +189,9 @@ def _at_start(scene: Scene, outcome: FaultOutcome) -> None:
     bad = []
     for i, mutation in enumerate(chosen):
         folder = _damaged_copy(scene, mutation)
-        command = [
-            "-m",
-            "server",
-            "--model",
-            str(folder),
-            "--port",
-            str(free_port()),
-            "--workers",
-            str(1 + i % 2),
-        ]
+        options = ("--model", str(folder), "--port", str(free_port()), "--workers", str(1 + i % 2))
         done = subprocess.run(
-            python(*command),
+            python("-m", "server", *options),
             capture_output=True,
             text=True,
             timeout=60,

@@ -63,6 +63,10 @@ class Served(NamedTuple):
         """Resident memory of all its processes."""
         return resident_bytes(self.pid) / 2**20
 
+    def line_bytes(self) -> int:
+        """What has been written into its log."""
+        return sum(file.stat().st_size for file in self.logs.glob("*.jsonl"))
+
     def files(self) -> int:
         """Open file descriptors of all its processes."""
         return sum(process.num_fds() for process in family(self.pid))

@@ -29,7 +29,7 @@ class Plan(NamedTuple):
     model_path: str
     users: int
     shape: str
-    seconds: float
+    seconds: int
     processes: int
     bad_share: float
     bundle: Path | None

@@ -18,55 +18,25 @@ from server.settings import Settings
 
 
 class Nowhere(asyncio.Transport):
-    """Takes what is written and forgets it, as a fast client would."""
+    """Takes what is written and forgets it, as a fast client would: nothing waits, and nobody is there."""
 
-    def write(self, data: Any) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-    def is_closing(self) -> bool:
-        """Never."""
-        return False
-
-    def abort(self) -> None:
-        """Nothing."""
-
-    def write_eof(self) -> None:
-        """Nothing."""
-
-    def can_write_eof(self) -> bool:
-        """As TCP can."""
-        return True
-
-    def is_reading(self) -> bool:
-        """Always."""
-        return True
-
-    def pause_reading(self) -> None:
-        """Nothing."""
-
-    def resume_reading(self) -> None:
-        """Nothing."""
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Nothing."""
-
-    def get_write_buffer_size(self) -> int:
-        """Nothing waits."""
-        return 0
+    def _nothing(self, *_: Any, **__: Any) -> Any:
+        return None
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """Those of a transport that never waits."""
         return 0, 0
 
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Nothing."""
+    def get_write_buffer_size(self) -> int:
+        """Nothing waits."""
+        return 0
 
     def get_extra_info(self, _: str, default: Any = None) -> Any:
         """Nobody is at the other end."""
         return default
+
+    write = close = abort = write_eof = can_write_eof = is_closing = is_reading = _nothing
+    pause_reading = resume_reading = set_protocol = set_write_buffer_limits = _nothing
 
 
 class Worker(NamedTuple):

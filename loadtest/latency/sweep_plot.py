@@ -1,8 +1,9 @@
 """Latency against rate, drawn: where it bends, and which points the generator spoiled."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from loadtest.latency.open_loop import LatencyResult
 from loadtest.report.plotting import COLOURS, GREY, figure, save
@@ -29,7 +30,7 @@ class Series(NamedTuple):
 def draw_sweep(series: Sequence[Series], file: Path) -> None:
     """Write the PNG: one colour for each configuration, one stroke for each percentile."""
     plot, axis = figure(height=5.0)
-    for one, colour in zip(series, _cycle(len(series)), strict=True):
+    for one, colour in zip(series, itertools.cycle(COLOURS), strict=False):
         rates = [point.rate for point in one.points]
         for key, (_, stroke) in LINES.items():
             axis.plot(rates, [p.corrected[key] / 1000 for p in one.points], stroke, color=colour)
@@ -48,9 +49,9 @@ def draw_sweep(series: Sequence[Series], file: Path) -> None:
     save(plot, file)
 
 
-def _draw_points(axis: object, one: Series, colour: str) -> None:
+def _draw_points(axis: Any, one: Series, colour: str) -> None:
     for point in one.points:
-        axis.plot(  # type: ignore[attr-defined]  # matplotlib's axes, whose types few can read
+        axis.plot(
             point.rate,
             point.corrected["p99_us"] / 1000,
             "o",
@@ -60,21 +61,17 @@ def _draw_points(axis: object, one: Series, colour: str) -> None:
         )
 
 
-def _draw_knee(axis: object, one: Series, colour: str) -> None:
+def _draw_knee(axis: Any, one: Series, colour: str) -> None:
     assert one.knee is not None
     point = one.points[one.knee]
-    axis.axvline(point.rate, color=colour, linewidth=0.8, alpha=0.5)  # type: ignore[attr-defined]
-    axis.text(  # type: ignore[attr-defined]
+    axis.axvline(point.rate, color=colour, linewidth=0.8, alpha=0.5)
+    axis.text(
         point.rate,
         0.98,
         f"knee: {point.rate:,.0f}/s ",
-        transform=axis.get_xaxis_transform(),  # type: ignore[attr-defined]
+        transform=axis.get_xaxis_transform(),
         rotation=90,
         ha="right",
         va="top",
         color=colour,
     )
-
-
-def _cycle(count: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(count)]

@@ -6,19 +6,17 @@ own, and whose flame graph shows what was allocated and never given back.
 """
 
 import argparse
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+from scipy.stats import linregress  # type: ignore[import-untyped]  # SciPy ships no types
 
 from loadtest.harness.bodies import golden_bodies, wrk_script
 from loadtest.harness.closed_loop import drive
-from loadtest.harness.subject import LoadTestError, Subject, python, resident_bytes
+from loadtest.harness.subject import LoadTestError, python, resident_bytes, run_command
 from loadtest.harness.target import add_model, hotrow
 from loadtest.report.result_folder import add_results, new_folder
 from loadtest.report.terminal import console
@@ -94,14 +92,8 @@ def fit(points: Sequence[tuple[int, int]]) -> Slope:
     """Least squares through pairs of requests and resident bytes; three pairs at least."""
     if len(points) < 3:
         raise LoadTestError(f"expected --seconds of at least 3, got {len(points)}")
-    requests, resident = np.array(points, dtype=np.float64).T
-    design = np.vstack([requests, np.ones_like(requests)]).T
-    (slope, _), *_ = np.linalg.lstsq(design, resident, rcond=None)
-    left = resident - design @ np.linalg.lstsq(design, resident, rcond=None)[0]
-    spread = np.sum((requests - requests.mean()) ** 2)
-    error = np.sqrt(np.sum(left**2) / (len(points) - 2) / spread)
-    scale = 1e6 / 1024
-    return Slope(float(slope * scale), float(error * scale), int(requests[-1]), resident[-1] / 2**20)
+    line, (requests, resident), scale = linregress(*zip(*points, strict=True)), points[-1], 1e6 / 1024
+    return Slope(float(line.slope * scale), float(line.stderr * scale), requests, resident / 2**20)
 
 
 def record_what_stays(bundle: Bundle, script: Path, seconds: int, folder: Path) -> None:
@@ -109,30 +101,8 @@ def record_what_stays(bundle: Bundle, script: Path, seconds: int, folder: Path) 
     capture = folder / "memray.bin"
     under = python("-m", "memray", "run", "--quiet", "--trace-python-allocators", "-o", str(capture))
     with hotrow(bundle.directory, command=[*under, "-m", "server"], output=folder / "server.log") as subject:
-        _load(subject, script, seconds)
+        drive(subject, "/predict", seconds, script)
     time.sleep(0.2)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "memray",
-            "flamegraph",
-            "--leaks",
-            "--no-web",
-            "-f",
-            "-o",
-            folder / GRAPH_FILE,
-            capture,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["no reason"]
-        raise LoadTestError(f"expected memray to draw {capture}, got: {last[0]}")
+    drawing = ("-m", "memray", "flamegraph", "--leaks", "--no-web", "-f")
+    run_command(python(*drawing, "-o", str(folder / GRAPH_FILE), str(capture)))
     capture.unlink()
-
-
-def _load(subject: Subject, script: Path, seconds: int) -> None:
-    drive(subject, "/predict", seconds, script)

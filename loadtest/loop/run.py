@@ -11,7 +11,7 @@ import time
 import webbrowser
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from loadtest.harness import counts
 from loadtest.harness.generator import SECONDS, Plan, locust, requests_by_status
@@ -26,7 +26,7 @@ from loadtest.loop.shapes import SHAPES
 from loadtest.loop.summary import second_rows, totals
 from loadtest.loop.timeline import draw_timeline
 from loadtest.report import machine, result_folder
-from loadtest.report.limits import Limits, add_limits, broken_limits
+from loadtest.report.limits import add_limits, broken_limits
 from loadtest.report.pages import write_index
 from loadtest.report.progress import Progress, print_summary
 from loadtest.report.result_folder import add_results
@@ -61,23 +61,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_limits(parser)
 
 
-class Run(NamedTuple):
-    """What is measured and recorded, and how."""
-
-    target: TargetRequest
-    users: int
-    seconds: int
-    shape: str
-    bad_share: float
-    processes: int
-    records: bool
-
-    @property
-    def measured_seconds(self) -> int:
-        """The first of its seconds, which are not recorded."""
-        return round(self.seconds * MEASURED_SHARE) if self.records else self.seconds
-
-
 def main(options: argparse.Namespace) -> int:
     """Run, write the results, print the table; 1 if a stated limit is broken."""
     if options.seconds < MIN_SECONDS:
@@ -89,18 +72,21 @@ def main(options: argparse.Namespace) -> int:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": machine.environment(settings),
     }
-    run = Run(
-        target=TargetRequest.of(options),
-        users=options.users,
-        seconds=options.seconds,
-        shape=options.shape,
-        bad_share=options.bad_share,
-        processes=options.processes or max(1, min(4, len(os.sched_getaffinity(0)) - 1)),
-        records=not options.no_profile,
-    )
-    with target(run.target, folder / "server.log") as server:
-        summary |= _load(server, run, folder)
-    summary["broken_limits"] = broken_limits(summary["totals"], Limits.of(options))
+    asked = TargetRequest.of(options)
+    with target(asked, folder / "server.log") as server:
+        plan = Plan(
+            url=server.url,
+            path=server.path,
+            model_path=server.model_path,
+            users=options.users,
+            shape=options.shape,
+            seconds=options.seconds if options.no_profile else round(options.seconds * MEASURED_SHARE),
+            processes=options.processes or max(1, min(4, len(os.sched_getaffinity(0)) - 1)),
+            bad_share=options.bad_share,
+            bundle=None if asked.url else asked.model,
+        )
+        summary |= _load(server, plan, folder, options.seconds, load_core(asked.workers))
+    summary["broken_limits"] = broken_limits(summary["totals"], options)
     result_folder.write_summary(summary, folder)
     draw_timeline(summary, folder / result_folder.TIMELINE_FILE)
     write_index(summary, folder)
@@ -110,23 +96,12 @@ def main(options: argparse.Namespace) -> int:
     return 1 if summary["broken_limits"] else 0
 
 
-def _load(server: Target, run: Run, folder: Path) -> dict[str, Any]:
-    """Drive the server, measure, record, and compare the counts of both sides."""
-    measured = run.measured_seconds
-    plan = Plan(
-        url=server.url,
-        path=server.path,
-        model_path=server.model_path,
-        users=run.users,
-        shape=run.shape,
-        seconds=measured,
-        processes=run.processes,
-        bad_share=run.bad_share,
-        bundle=None if run.target.url else run.target.model,
-    )
+def _load(server: Target, plan: Plan, folder: Path, seconds: int, core: int | None) -> dict[str, Any]:
+    """Measure the server as long as is planned, record for the rest, compare the counts of both sides."""
+    measured = plan.seconds
     before = counts.answered(server.url, server.path)
     with (
-        locust(plan, folder, load_core(run.target.workers)) as generator,
+        locust(plan, folder, core) as generator,
         sampling(server.pid, generator) as samples,
     ):
         progress = Progress(samples, folder)
@@ -134,15 +109,15 @@ def _load(server: Target, run: Run, folder: Path) -> dict[str, Any]:
         first = int(time.time()) + 1
         progress.wait("measuring", first + measured - time.time())
         profile = {"problem": "not asked for"}
-        if run.records:
-            profile = _record(server, run.seconds - measured, folder, progress)
+        if measured < seconds:
+            profile = _record(server, seconds - measured, folder, progress)
     after = counts.answered(server.url, server.path)
-    seconds = read_seconds(folder / SECONDS)
+    told = read_seconds(folder / SECONDS)
     shutil.rmtree(folder / SECONDS)
     cores = len(os.sched_getaffinity(0))
-    rows = second_rows(seconds, samples, range(first, first + measured), cores)
+    rows = second_rows(told, samples, range(first, first + measured), cores)
     return {
-        "totals": totals(seconds, rows),
+        "totals": totals(told, rows),
         "profile": profile,
         "counts": _compared(requests_by_status(folder), after - before),
         "seconds": rows,

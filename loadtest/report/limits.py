@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
@@ -14,21 +14,8 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-rps", type=float, metavar="N", help="exit 1 below this throughput")
 
 
-class Limits(NamedTuple):
-    """What a run is held to; None where nothing is stated."""
-
-    max_p99_ms: float | None
-    max_error_rate: float | None
-    min_rps: float | None
-
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> "Limits":
-        """Those of a command's options."""
-        return cls(*(getattr(options, name) for name in cls._fields))
-
-
-def broken_limits(totals: Mapping[str, Any], limits: Limits) -> list[str]:
-    """A sentence for each limit that a run's totals break."""
+def broken_limits(totals: Mapping[str, Any], limits: argparse.Namespace) -> list[str]:
+    """A sentence for each of the options' limits that a run's totals break."""
     broken = []
     p99_ms = totals["p99_us"] / 1000
     if limits.max_p99_ms is not None and not p99_ms <= limits.max_p99_ms:
