@@ -35,16 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     report.add_argument(
         "--check", action="store_true", help="exit 3 if a column drifted or lines are missing, for scripts"
     )
-    report.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    report.add_argument(
-        "--outcomes",
-        type=input_file,
-        metavar="CSV",
-        help="as of `challenge`: which arm is better, by outcomes",
-    )
+    _add_outcomes(report, "as of `challenge`: which arm is better, by outcomes")
     report.add_argument("--metrics", type=_page, help="a server's /metrics, URL or file, for the error rate")
     drift = command("drift", _drift, "drift of logs or CSV files against the training data; exits 3 on drift")
-    drift.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     drift.add_argument(
         "--by", choices=("hour", "day"), help="judge each hour or day (UTC) by itself, and say since when"
     )
@@ -73,49 +66,27 @@ def main(arguments: Sequence[str]) -> int:
     whose = erase.add_mutually_exclusive_group(required=True)
     whose.add_argument("--subject", metavar="HASH", help="the hash that stands for a field in the log")
     whose.add_argument("--value", metavar="FIELD=VALUE", help="the value itself, with --key-file")
-    whose.add_argument(
-        "--id",
-        action="append",
-        help="the id of a response, or a client's of a row, a request or a trace (may be repeated)",
-    )
+    _add_ids(whose)
     erase.add_argument("--key-file", type=input_file, metavar="FILE", help="the server's HOTROW_LOG_KEY_FILE")
     outcomes = command(
         "outcomes", _outcomes, "how good the scores were, by outcomes; exits 3 if worse than promised"
     )
-    outcomes.add_argument(
-        "--outcomes",
-        type=input_file,
-        metavar="CSV",
-        help="columns KEY,outcome[,at]; without, what is expected",
-    )
+    _add_outcomes(outcomes, "columns KEY,outcome[,at]; without, what is expected")
     outcomes.add_argument("--by", choices=("day", "week", "month"), default="month", help="vintages [month]")
     outcomes.add_argument(
         "--segment", default="", metavar="FIELD", help="figures for each value of a field too"
     )
-    outcomes.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     _add_gauges(outcomes)
     fair = command("fairness", _fairness, "decisions by group; exits 3 where one is accepted too seldom")
     fair.add_argument("--by", required=True, metavar="FIELD", help="a field of the rows, also of context")
     fair.add_argument(
         "--cuts", type=_numbers, default=(), metavar="25,40", help="groups of a number: cut here"
     )
-    fair.add_argument(
-        "--outcomes",
-        type=input_file,
-        metavar="CSV",
-        help="columns KEY,outcome[,at]: errors by group too",
-    )
-    fair.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    _add_outcomes(fair, "columns KEY,outcome[,at]: errors by group too")
     challenge = command(
         "challenge", _challenge, "what a challenger said of the same rows; exits 3 if it costs more"
     )
-    challenge.add_argument(
-        "--outcomes",
-        type=input_file,
-        metavar="CSV",
-        help="columns KEY,outcome[,at], KEY an id: costs and AUC too",
-    )
-    challenge.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    _add_outcomes(challenge, "columns KEY,outcome[,at], KEY an id: costs and AUC too")
     month = command(
         "simulate-month", _simulate_month, "a month of decisions and outcomes with a fault to find"
     )
@@ -129,11 +100,9 @@ def main(arguments: Sequence[str]) -> int:
     )
     which = find.add_mutually_exclusive_group(required=True)
     which.add_argument("--caller", metavar="NAME", help="the name of a key, or of a client's certificate")
-    which.add_argument(
-        "--id",
-        action="append",
-        help="the id of a response, or a client's of a row, a request or a trace (may be repeated)",
-    )
+    _add_ids(which)
+    for parser_ in (report, drift, outcomes, fair, challenge):
+        parser_.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     for parser_ in (report, drift, outcomes, fair, challenge, replay, verify, erase, find):
         what = (
             "log files, folders of them, or CSV files"
@@ -146,6 +115,15 @@ def main(arguments: Sequence[str]) -> int:
 
     run_command: Callable[[argparse.Namespace, Console], int] = options.run
     return run_command(options, standard_output())
+
+
+def _add_outcomes(parser: argparse.ArgumentParser, meaning: str) -> None:
+    parser.add_argument("--outcomes", type=input_file, metavar="CSV", help=meaning)
+
+
+def _add_ids(group: "argparse._MutuallyExclusiveGroup") -> None:
+    meaning = "the id of a response, or a client's of a row, a request or a trace (may be repeated)"
+    group.add_argument("--id", action="append", help=meaning)
 
 
 def _add_gauges(parser: argparse.ArgumentParser) -> None:
@@ -173,12 +151,22 @@ def _adder(
     return add
 
 
+def _print(
+    options: argparse.Namespace, console: "Console", document: object, printed: Callable[[], object]
+) -> None:
+    """One JSON object where that is asked for, else what is printed for people."""
+    import orjson
+
+    if options.json:
+        console.print_json(orjson.dumps(document).decode())
+    else:
+        printed()
+
+
 # Each command imports what it needs: `verify-log` need not wait for the plots.
 
 
 def _report(options: argparse.Namespace, console: "Console") -> int:
-    import orjson
-
     from monitoring.errors import LogError
     from monitoring.logs.lines import bundle_for
     from monitoring.outcomes.challenge import challenges
@@ -195,11 +183,7 @@ def _report(options: argparse.Namespace, console: "Console") -> int:
     challenged = challenges(options.log, bundle, options.outcomes, told, *between) if bundle else []
     report = make_report(options.log, bundle, options.metrics, options.lines, *between, challenged)
     options.html.write_text(render(report), encoding="utf-8")
-    if options.json:
-        console.print_json(orjson.dumps(report.to_dict()).decode())
-    else:
-        print_report(report, console)
-        console.print(f"Plots: {options.html}")
+    _print(options, console, report.to_dict(), lambda: print_report(report, console, options.html))
     return FOUND if options.check and report.has_findings else 0
 
 
@@ -238,21 +222,20 @@ def _told(
     options: argparse.Namespace,
     console: "Console",
 ) -> int:
-    import orjson
-
     from monitoring.drift.textfile import drift_gauges
     from monitoring.drift.timeline import to_dicts
     from monitoring.gauges import put_gauges
     from monitoring.report.terminal import print_drift, print_timeline
 
     put_gauges(drift_gauges(drift), "hotrow_drift", drift.model, options.textfile, options.push)
-    if options.json:
-        dates = {one.name: one.start.isoformat() + "Z" for one in begun}
-        more = {"periods": to_dicts(periods), "since": dates} if periods else {}
-        console.print_json(orjson.dumps(drift.to_dict() | more).decode())
-    else:
+    dates = {one.name: one.start.isoformat() + "Z" for one in begun}
+    more = {"periods": to_dicts(periods), "since": dates} if periods else {}
+
+    def printed() -> None:
         print_drift(drift, console)
         print_timeline(periods, begun, console)
+
+    _print(options, console, drift.to_dict() | more, printed)
     return FOUND if drift.found or any(period.drift.drifted for period in periods) else 0
 
 
@@ -333,8 +316,6 @@ def _erase(options: argparse.Namespace, console: "Console") -> int:
 
 
 def _outcomes(options: argparse.Namespace, console: "Console") -> int:
-    import orjson
-
     from monitoring.gauges import put_gauges
     from monitoring.logs.lines import required_bundle
     from monitoring.outcomes.performance import outcome_report
@@ -343,45 +324,37 @@ def _outcomes(options: argparse.Namespace, console: "Console") -> int:
     bundle = required_bundle(options.log, options.model, options.lines)
     report = outcome_report(options.log, bundle, options.lines, options.outcomes, options.by, options.segment)
     put_gauges(outcome_gauges(report), "hotrow_outcomes", report.model, options.textfile, options.push)
-    if options.json:
-        console.print_json(orjson.dumps(report.to_dict()).decode())
-    else:
-        print_outcomes(report, console)
+    _print(options, console, report.to_dict(), lambda: print_outcomes(report, console))
     return FOUND if report.worse else 0
 
 
 def _fairness(options: argparse.Namespace, console: "Console") -> int:
-    import orjson
-
     from monitoring.logs.lines import required_bundle
     from monitoring.outcomes.fairness import fairness
     from monitoring.outcomes.terminal import print_fairness
 
     bundle = required_bundle(options.log, options.model, options.lines)
     groups = fairness(options.log, bundle, options.by, options.cuts, options.lines, options.outcomes)
-    if options.json:
-        content = {"model": options.lines or bundle.label, "by": options.by}
-        content |= {"groups": [group.to_dict() for group in groups]}
-        console.print_json(orjson.dumps(content).decode())
-    else:
-        print_fairness(groups, bundle.decision.below, console)
+    content = {"model": options.lines or bundle.label, "by": options.by}
+    content |= {"groups": [group.to_dict() for group in groups]}
+    _print(options, console, content, lambda: print_fairness(groups, bundle.decision.below, console))
     return FOUND if any(group.adverse for group in groups) else 0
 
 
 def _challenge(options: argparse.Namespace, console: "Console") -> int:
-    import orjson
-
     from monitoring.logs.lines import required_bundle
     from monitoring.outcomes.challenge import challenges
     from monitoring.outcomes.terminal import print_challenge
 
     bundle = required_bundle(options.log, options.model, options.lines)
     found = challenges(options.log, bundle, options.outcomes)
-    if options.json:
-        console.print_json(orjson.dumps([one.to_dict() for one in found]).decode())
-    else:
+
+    def printed() -> None:
         for one in found:
             print_challenge(one, console)
+
+    document = [one.to_dict() for one in found]
+    _print(options, console, document, printed)
     return FOUND if any(one.verdict == "worse" for one in found) else 0
 
 

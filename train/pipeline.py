@@ -22,10 +22,10 @@ from train.study.narrator import Narrator
 from train.study.study import Recipe, Study, check_recipe, decision, provenance, reference, study
 from train.study.target import writable
 from train.study.tracking import track
+from train.synthetic_tables import write_tables
 from train.tables.data import TableSource, load
 from train.tables.features import CONTEXT, DESCRIBED
 from train.tables.rows import Rows
-from train.tables.synthetic_tables import write_tables
 
 ACCEPT, REFUSE = "accept", "refuse"
 #: What a page calls things.

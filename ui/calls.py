@@ -12,14 +12,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from server.api.body import check_json, read_body
+from server.errors import Problem
+from server.model.schema import Row
 from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
 from ui.access.login import USER
 from ui.access.surface import BARE_POLICY, Confined
-from ui.cases.decide import Decider, read_form
+from ui.cases.decide import Decider, case_number, read_form
 from ui.cases.grids import Grids
 from ui.records.register import Register
-from ui.records.routes import PAPER_POLICY, Desk, paper_routes
+from ui.records.routes import PAPER_POLICY, language_of, paper_routes
 from ui.script import later
 from ui.several import predict_path
 from ui.tabs.changes import Changes
@@ -45,7 +47,6 @@ def call_routes(
     what_if = WhatIf(model.scorer, order, grids)
     why, changes = Why(model), Changes(model)
     decider = Decider(model, predict_path(service.bundles, model.bundle))
-    desk = Desk(register.found_html, register.review)
     operations = Operations(service, model.bundle, register.overrides)
 
     async def decide(form: Any, user: str) -> dict[str, Any]:
@@ -55,19 +56,37 @@ def call_routes(
         supposed = what_if.suppose(read_form(form).texts)
         return {"html": supposed.html, "said": supposed.said, "whole": supposed.row is not None}
 
-    async def flip(form: Any, _: str) -> dict[str, Any]:
-        supposed = what_if.suppose(read_form(form).texts)
-        if supposed.row is None:
-            return {"html": ""}
-        return {"html": await changes.html(supposed.row) + await what_if.flip(supposed.row)}
+    def of_row(html: Callable[[Row], Awaitable[str]]) -> Answer:
+        """What is told of the row in the form, nothing where it holds none."""
 
-    async def what_could_change(form: Any, _: str) -> dict[str, Any]:
-        row = what_if.suppose(read_form(form).texts).row
-        return {"html": "" if row is None else await changes.html(row)}
+        async def answer(form: Any, _: str) -> dict[str, Any]:
+            row = what_if.suppose(read_form(form).texts).row
+            return {"html": "" if row is None else await html(row)}
 
-    async def reasons(form: Any, _: str) -> dict[str, Any]:
-        supposed = what_if.suppose(read_form(form).texts)
-        return {"html": "" if supposed.row is None else why.reasons(supposed.row)}
+        return answer
+
+    async def flip(row: Row) -> str:
+        return await changes.html(row) + await what_if.flip(row)
+
+    async def reasons(row: Row) -> str:
+        return why.reasons(row)
+
+    async def look_up(asked: Any, _: str) -> dict[str, Any]:
+        """`{"number", "language"}` to what was found; a refusal is told in the answer, never raised."""
+        given = asked if isinstance(asked, dict) else {}
+        try:
+            number = case_number(given.get("number"))
+            return {"html": await register.found_html(number, language_of(given.get("language")))}
+        except Problem as problem:
+            return {"problem": problem.detail}
+
+    async def review(asked: Any, user: str) -> dict[str, Any]:
+        """What a person says of a decision, to the decision with it."""
+        try:
+            id_ = await register.review(asked, user)
+        except Problem as problem:
+            return {"problem": problem.detail}
+        return await look_up({**asked, "number": id_}, user)
 
     async def look(_: Any, __: str) -> dict[str, Any]:
         return {"html": await operations.look()}
@@ -81,12 +100,12 @@ def call_routes(
         "studio": limits,
         "decide": decide,
         "what-if": suppose,
-        "flip": flip,
-        "changes": what_could_change,
-        "reasons": reasons,
+        "flip": of_row(flip),
+        "changes": of_row(changes.html),
+        "reasons": of_row(reasons),
         "operations": look,
-        "look-up": desk.look_up,
-        "review": desk.review,
+        "look-up": look_up,
+        "review": review,
     }
     plain = [Route(f"/page/{name}", _call(service, call), methods=["POST"]) for name, call in calls.items()]
     papers = paper_routes(register.paper)

@@ -186,35 +186,32 @@ def drift(bundle: Bundle, rows: ComparedRows, looks: int = 1) -> DriftReport:
     tests = count_of_tests([*reference.features.values(), reference.score]) * looks
 
     def compared(
-        name: str, label: str, distribution: Distribution, column: ColumnCounts, **more: Any
+        name: str, label: str, distribution: Distribution, column: ColumnCounts, is_score: bool, **more: Any
     ) -> ColumnDrift:
-        return _column_drift(name, label, distribution, column, tests, independent, **more)
+        found = column_shifts(distribution, column, tests, independent, is_score)
+        return ColumnDrift(
+            name=name,
+            label=label,
+            distribution=distribution,
+            counts=column.counts,
+            values=found.values,
+            missing=found.missing,
+            missing_rate=column.missing / max(1, column.present + column.missing),
+            unseen_rate=found.unseen_rate,
+            unseen=found.unseen,
+            is_hidden=column.is_hidden,
+            is_score=is_score,
+            **more,
+        )
 
     # A feature may be called as the score is.
     score_name = "(score)" if "score" in bundle.schema.names else "score"
-    found = [
-        compared(
-            score_name,
-            "Score",
-            reference.score,
-            rows.score,
-            bins=_ranges(reference.score),
-            importance=1.0,
-            is_score=True,
-        )
-    ]
+    bins = _ranges(reference.score)
+    found = [compared(score_name, "Score", reference.score, rows.score, True, bins=bins, importance=1.0)]
     for name, column in rows.columns.items():
         feature, distribution = bundle.schema[name], reference.features[name]
-        found.append(
-            compared(
-                name,
-                feature.label or name,
-                distribution,
-                column,
-                bins=_bins(feature, distribution),
-                importance=weights[name],
-            )
-        )
+        more = {"bins": _bins(feature, distribution), "importance": weights[name]}
+        found.append(compared(name, feature.label or name, distribution, column, False, **more))
     drifted = [c.name for c in found if c.drifted and not c.is_score and not c.is_hidden]
     felt = effects(predictor, rows.sample[:SAMPLE_ROWS], usual, drifted)
     found = [replace(c, effect=felt.get(c.name, 0.0)) for c in found]
@@ -250,31 +247,6 @@ def _is_seen(bundle: Bundle, rows: ComparedRows, column: ColumnDrift) -> bool:
     values = rows.sample[:, bundle.schema.names.index(column.name)]
     lacking = float(np.isnan(values).mean()) if len(values) else 1.0
     return not column.is_hidden and abs(lacking - column.missing_rate) < SEEN_WITHIN
-
-
-def _column_drift(
-    name: str,
-    label: str,
-    distribution: Distribution,
-    column: ColumnCounts,
-    tests: int,
-    independent: float,
-    **more: Any,
-) -> ColumnDrift:
-    found = column_shifts(distribution, column, tests, independent, more.get("is_score", False))
-    return ColumnDrift(
-        name=name,
-        label=label,
-        distribution=distribution,
-        counts=column.counts,
-        values=found.values,
-        missing=found.missing,
-        missing_rate=column.missing / max(1, column.present + column.missing),
-        unseen_rate=found.unseen_rate,
-        unseen=found.unseen,
-        is_hidden=column.is_hidden,
-        **more,
-    )
 
 
 def _bins(feature: Feature, distribution: Distribution) -> tuple[str, ...]:

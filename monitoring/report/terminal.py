@@ -1,6 +1,7 @@
 """The reports as text for a terminal."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,8 +30,8 @@ from monitoring.tables import pairs, table
 from server.errors import number_of
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Everything a report says, but for the plots."""
+def print_report(report: Report, console: Console, page: Path) -> None:
+    """Everything a report says, but for the plots, which are on the page."""
     found = report.figures
     console.print(
         f"[bold]{escape(', '.join(found.models) or 'unknown model')}[/]  "
@@ -64,6 +65,7 @@ def print_report(report: Report, console: Console) -> None:
             console.print(escape(sentence), soft_wrap=True)
     if report.drift is not None:
         print_drift(report.drift, console)
+    console.print(f"Plots: {page}")
 
 
 def print_drift(drift: DriftReport, console: Console) -> None:

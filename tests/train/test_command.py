@@ -16,8 +16,8 @@ from server.model.predictor import Predictor
 from train.__main__ import _parser, main
 from train.golden import encode
 from train.study.report import mean_figures
+from train.synthetic_tables import write_tables
 from train.tables.data import APPLICATIONS
-from train.tables.synthetic_tables import write_tables
 
 pytestmark = pytest.mark.whole
 

@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 from scipy.stats import spearmanr  # type: ignore[import-untyped]  # SciPy ships no types
 
+from train.synthetic_tables import write_tables
 from train.tables.data import APPLICATIONS, ATM_MEAN, BUREAU, CARDS, NOT_EMPLOYED_DAYS, OVERDUE_MAX, load
 from train.tables.features import SCHEMA
 from train.tables.rows import Rows
 from train.tables.synthetic import STATISTICS, Population, draw_population
-from train.tables.synthetic_tables import write_tables
 
 pytestmark = pytest.mark.whole
 

@@ -7,8 +7,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.errors import Problem
-from ui.cases.decide import case_number
 from ui.records.pages import Language
 
 #: Of a document that has its own style and loads nothing.
@@ -32,38 +30,3 @@ def paper_routes(made: Callable[[str, str, Language], Awaitable[str]]) -> list[R
         return Route(f"/page/{kind}", paper)
 
     return [route("letter"), route("record")]
-
-
-class Desk:
-    """The calls of the page's tab; a refusal is told in the answer, never raised.
-
-    `found` gives the HTML of a number in a language, `reviewed` takes what somebody (the second
-    argument) says of a decision, and gives its id.
-    """
-
-    def __init__(
-        self,
-        found: Callable[[str, Language], Awaitable[str]],
-        reviewed: Callable[[Any, str], Awaitable[str]],
-    ) -> None:
-        self._found, self._reviewed = found, reviewed
-
-    async def look_up(self, asked: Any, _: str) -> dict[str, Any]:
-        """`{"number", "language"}` to what was found, as HTML."""
-        given = asked if isinstance(asked, dict) else {}
-        return await self._shown(case_number(given.get("number")), given)
-
-    async def review(self, asked: Any, user: str) -> dict[str, Any]:
-        """What a person says of a decision, to the decision with it."""
-        try:
-            id_ = await self._reviewed(asked, user)
-        except Problem as problem:
-            return {"problem": problem.detail}
-        return await self._shown(id_, asked)
-
-    async def _shown(self, number: str, given: dict[str, Any]) -> dict[str, Any]:
-        try:
-            html = await self._found(number, language_of(given.get("language")))
-        except Problem as problem:
-            return {"problem": problem.detail}
-        return {"html": html}

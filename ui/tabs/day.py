@@ -14,7 +14,7 @@ from server.metrics.names import SCORING_ROUTES
 from server.model.schema import Schema
 from ui.drawing.plots import trend
 from ui.words.labels import Labels
-from ui.words.text import NBSP, Text, joined, tag
+from ui.words.text import NBSP, Text, joined, sheet, tag
 from ui.words.values import format_number
 
 #: How far back the card looks, in minutes: as far as it takes to show what is known, and no empty day.
@@ -125,8 +125,9 @@ class Day:
         minutes = list(self._minutes)
         span = min(places for places in _SPANS if places >= len(minutes))
         ago, last = _SPANS[span]
+        heading = _HEADING.put(span=last)
         if not minutes:
-            return _card(last, tag("p", _NONE_YET, class_="note"))
+            return sheet(heading, tag("p", _NONE_YET, class_="note"), "whole")
         drawn = ""
         for what, values in (
             (_RATE, [float(minute.requests) for minute in minutes]),
@@ -136,7 +137,7 @@ class Day:
             figure = Text.figures(format_number(round(most)) if most >= 10 else f"{most:.2f}")
             words = _MOST.put(figure=figure) if most else _NONE
             drawn += tag("h3", what) + trend([("first", values)], what, span, ago, words)
-        return _card(last, drawn + tag("p", self._refused(labels, schema), class_="note"))
+        return sheet(heading, drawn + tag("p", self._refused(labels, schema), class_="note"), "whole")
 
     def _refused(self, labels: Labels, schema: Schema) -> Text:
         counts: Counter[str] = Counter()
@@ -162,7 +163,3 @@ def _minute_of(told: dict[str, Any]) -> int:
 def _coded(kind: str, scoring: Sequence[Mapping[str, int]]) -> int:
     """How many were answered with a status of a kind, by its first digit."""
     return sum(count for codes in scoring for code, count in codes.items() if code.startswith(kind))
-
-
-def _card(span: Text, content: str) -> str:
-    return f'<section class="sheet whole">{tag("h2", _HEADING.put(span=span))}{content}</section>'

@@ -5,9 +5,11 @@ browser, and a piece costs the others no more than one small batch.
 """
 
 import asyncio
+import csv
+import io
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from html import escape
@@ -159,41 +161,44 @@ def many_routes(service: Service, model: ServedModel) -> list[Route]:
     async def _answered(request: Request, work: Any) -> Response:
         media_type(request, (_CSV,))
         body = await read_body(request, min(MAX_PIECE_BYTES, service.settings.max_body_bytes))
-        try:
-            most = service.settings.max_batch_rows
-            renames = _renames(request)
-            table = read_table(body, _first_line(request), most, many.schema, _options(request), renames)
-            content = await work(table, request.scope.get(USER, ""))
-        except (MalformedBody, UnacceptableRow) as problem:
-            content = {"problem": problem.detail}
-        headers = {"Cache-Control": "no-store"}
-        return Response(orjson.dumps(content), media_type="application/json", headers=headers)
+        most = service.settings.max_batch_rows
+        renames = _renames(request)
+        table = read_table(body, _first_line(request), most, many.schema, _options(request), renames)
+        return _json(await work(table, request.scope.get(USER, "")))
 
     async def unpack(request: Request) -> Response:
         body = await read_body(request, min(MAX_WORKBOOK_BYTES, service.in_flight.max_held_bytes))
-        try:
-            return Response(await workbooks.csv_of(body), media_type=_CSV)
-        except UnacceptableRow as problem:
-            return Response(orjson.dumps({"problem": problem.detail}), media_type="application/json")
+        return Response(await workbooks.csv_of(body), media_type=_CSV)
 
     async def pack(request: Request) -> Response:
         media_type(request, (_CSV,))
         body = await read_body(request, min(MAX_CSV_BYTES, service.in_flight.max_held_bytes))
-        try:
-            options = _options(request)
-            made = await workbooks.workbook_of(body, options.separator, options.decimal)
-            return Response(made, media_type=_XLSX)
-        except UnacceptableRow as problem:
-            return Response(orjson.dumps({"problem": problem.detail}), media_type="application/json")
+        options = _options(request)
+        made = await workbooks.workbook_of(body, options.separator, options.decimal)
+        return Response(made, media_type=_XLSX)
 
+    posts = {"": score, "/check": check, "/texts": texts, "/sheet": unpack, "/workbook": pack}
     return [
-        Route("/page/many/sheet", unpack, methods=["POST"]),
-        Route("/page/many/workbook", pack, methods=["POST"]),
         Route("/page/template.csv", template),
-        Route("/page/many/check", check, methods=["POST"]),
-        Route("/page/many/texts", texts, methods=["POST"]),
-        Route("/page/many", score, methods=["POST"]),
+        *(Route(f"/page/many{name}", _telling(work), methods=["POST"]) for name, work in posts.items()),
     ]
+
+
+def _telling(work: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """The same, and what is wrong with a file in the answer: the script shows it beside the file."""
+
+    async def told(request: Request) -> Response:
+        try:
+            return await work(request)
+        except (MalformedBody, UnacceptableRow) as problem:
+            return _json({"problem": problem.detail})
+
+    return told
+
+
+def _json(content: dict[str, Any]) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    return Response(orjson.dumps(content), media_type="application/json", headers=headers)
 
 
 def _first_line(request: Request) -> int:
@@ -222,16 +227,13 @@ def _options(request: Request) -> Options:
 
 def template_csv(predictor: Predictor) -> str:
     """The columns of the model, and its examples as rows to overwrite."""
-    names = predictor.bundle.schema.names
-    rows = [",".join(names), *(",".join(_cell(e.row.get(n)) for n in names) for e in examples_of(predictor))]
-    return "\r\n".join(rows) + "\r\n"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    text = str(int(value)) if isinstance(value, bool) else str(value)
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n') else text
+    names, table = predictor.bundle.schema.names, io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(names)
+    for example in examples_of(predictor):
+        cells = (example.row.get(name) for name in names)
+        writer.writerow(int(cell) if isinstance(cell, bool) else cell for cell in cells)
+    return table.getvalue()
 
 
 class Many:

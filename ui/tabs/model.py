@@ -15,7 +15,7 @@ from ui.words.bands import bands_of
 from ui.words.card import card_html
 from ui.words.labels import Labels, expected
 from ui.words.proof import kinds_of, parity_sentence
-from ui.words.text import NBSP, Text, attribute, table, tag
+from ui.words.text import NBSP, Text, attribute, sheet, table, tag
 from ui.words.values import format_number
 from ui.words.wording import Wording, french_of, percent
 
@@ -58,18 +58,14 @@ def model_html(bundle: Bundle, order: Sequence[str]) -> str:
     """The tab; `order` names the features, the most important first."""
     labels = Labels.of(bundle)
     sections = (
-        _sheet(_PARITY_REPORT, _parity_report(bundle.read_json(PARITY_FILE), bundle.task)),
-        _sheet(_EVALUATION, _evaluation(bundle)),
+        sheet(_PARITY_REPORT, _parity_report(bundle.read_json(PARITY_FILE), bundle.task)),
+        sheet(_EVALUATION, _evaluation(bundle)),
         studio_html(bundle),
-        _sheet(_SCHEMA, _schema(bundle, labels, order)),
-        _sheet(_REFERENCE, _reference(bundle, labels, order)),
-        _sheet(_CARD, _card(bundle)),
+        sheet(_SCHEMA, _schema(bundle, labels, order)),
+        sheet(_REFERENCE, _reference(bundle, labels, order)),
+        sheet(_CARD, _card(bundle)),
     )
     return f'<div class="model">{"".join(sections)}</div>'
-
-
-def _sheet(heading: Text, content: str) -> str:
-    return f'<section class="sheet">{tag("h2", heading)}{content}</section>'
 
 
 def _parity_report(report: Mapping[str, Any], task: str) -> str:

@@ -23,7 +23,7 @@ from ui.tabs.looks import MetricsSample, grown, quantile
 from ui.words.bands import bands_of
 from ui.words.labels import Labels
 from ui.words.proof import parity_sentence
-from ui.words.text import NBSP, Text, table, tag
+from ui.words.text import NBSP, Text, sheet, table, tag
 from ui.words.values import format_number
 from ui.words.wording import Wording, percent
 
@@ -146,27 +146,23 @@ class Operations:
     def _drawn(self) -> str:
         seen = Seen(self._looks[-1], self._day.until_now() if self._day else None, int(time.time() // 60))
         cards = (
-            self._card("whole", HEADING_OF_ALERTS, self._alerts.html(seen)),
-            self._card("wide", _RATE, self._rates()),
-            self._card("wide", _LATENCY, self._latencies()),
+            sheet(HEADING_OF_ALERTS, self._alerts.html(seen), "whole"),
+            sheet(_RATE, self._rates(), "wide"),
+            sheet(_LATENCY, self._latencies(), "wide"),
             *([self._day.html(self._labels, self._bundle.schema)] if self._day is not None else []),
             *([self._scores()] if self._bundle.task == "binary" else []),
-            self._card("", HEADING_OF_DRIFT, self._drift.html(self._looks[-1], self._held)),
-            self._card("whole", _ROUTES, self._routes()),
+            sheet(HEADING_OF_DRIFT, self._drift.html(self._looks[-1], self._held)),
+            sheet(_ROUTES, self._routes(), "whole"),
             self._workers(),
-            *([self._card("third", HEADING, arms)] if (arms := arms_html(self._looks[-1])) else []),
-            self._card("third", _PEOPLE, self._people()),
-            self._card("third", _LOG, self._log()),
-            self._card("third", _MODEL, self._model()),
+            *([sheet(HEADING, arms, "third")] if (arms := arms_html(self._looks[-1])) else []),
+            sheet(_PEOPLE, self._people(), "third"),
+            sheet(_LOG, self._log(), "third"),
+            sheet(_MODEL, self._model(), "third"),
         )
         return f'<div class="operations">{self._tiles()}<div class="cards">{"".join(cards)}</div></div>'
 
     def _held(self, name: str) -> Sequence[int]:
         return self._day.held(name) if self._day is not None else []
-
-    @staticmethod
-    def _card(style: str, heading: Text, content: str) -> str:
-        return f'<section class="sheet {style}">{tag("h2", heading)}{content}</section>'
 
     def _tiles(self) -> str:
         before, after = self._recent()
@@ -225,7 +221,7 @@ class Operations:
         said = _SINCE[recent].put(count=_figure(sum(counts)))
         drawn = bars_html(counts, self._bands, lows, titles)
         note = tag("p", said.sentence(), class_="note")
-        return self._card("", _SCORES, histogram(self._bands, drawn, _SCORES) + note)
+        return sheet(_SCORES, histogram(self._bands, drawn, _SCORES) + note)
 
     def _routes(self) -> str:
         """How many requests of each path were answered with each code."""
@@ -251,10 +247,10 @@ class Operations:
             for worker in after.cpu
         )
         restarts = _RESTARTS.put(count=_figure(after.single.get("hotrow_worker_restarts_total", 0.0)))
-        return self._card(
-            "third",
+        return sheet(
             _WORKERS,
             f'<ul class="workers">{entries}</ul>{tag("p", restarts.sentence(), class_="note")}',
+            "third",
         )
 
     def _people(self) -> str:

@@ -101,6 +101,11 @@ def attribute(name: str, text: Text) -> str:
     return f'{name}="{escape(text.en)}"{french}'
 
 
+def sheet(heading: Text, content: str, style: str = "") -> str:
+    """A card of the page under its heading."""
+    return f'<section class="sheet{f" {style}" if style else ""}">{tag("h2", heading)}{content}</section>'
+
+
 def scroll(name: Text, content: str) -> str:
     """Something wide that scrolls by itself, also by keyboard."""
     return f'<div class="scroll" tabindex="0" role="region" {attribute("aria-label", name)}>{content}</div>'
