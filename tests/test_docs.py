@@ -1,5 +1,7 @@
 """README and documents say what the code does: settings, routes, metrics, commands, files."""
 
+import importlib
+import itertools
 import re
 import subprocess
 import sys
@@ -128,6 +130,39 @@ def test_files_and_modules_that_are_named_are_there() -> None:
         for name in _MODULE.findall(text):
             module = Path(name.replace(".", "/"))
             assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), f"{path}: {name}"
+
+
+#: A command line in a document: its module, then its words up to what explains them.
+_COMMAND = re.compile(rf"python -m ((?:{'|'.join(COMMANDS)})(?:\.\w+)*)((?: [^\s`|#&]+)*)")
+#: Modules whose first words are a command of theirs, of `loadtest bench` two.
+_HAVE_COMMANDS = ("monitoring", "loadtest", "server.models", "server.keys")
+
+
+def _documented_options() -> dict[tuple[str, ...], set[str]]:
+    """The options that documents give each command, by its module and command."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    for module, words in _COMMAND.findall(DOCUMENTS + Path("CONTRIBUTING.md").read_text()):
+        options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", words))
+        plain = list(itertools.takewhile(lambda word: re.fullmatch(r"[a-z][a-z-]+", word), words.split()))
+        count = (2 if plain[:1] == ["bench"] else 1) if module in _HAVE_COMMANDS else 0
+        found.setdefault((module, *plain[:count]), set()).update(options)
+    return {command: options for command, options in found.items() if options}
+
+
+@pytest.mark.whole
+def test_every_option_of_a_documented_command_exists(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    documented = _documented_options()
+    assert len(documented) > 20
+    for (module, *command), options in documented.items():
+        package = (Path(*module.split(".")) / "__main__.py").exists()
+        main = importlib.import_module(f"{module}.__main__" if package else module).main
+        with pytest.raises(SystemExit):
+            main([*command, "--help"])
+        known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
+        assert options <= known, f"python -m {module} {' '.join(command)}: {options - known}"
 
 
 def test_tests_that_the_promises_name_are_there() -> None:

@@ -1,6 +1,8 @@
 """`python -m train.synthetic_tables DIR`: synthetic clients as the three Kaggle files that training reads."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -90,15 +92,15 @@ def _cards(random: np.random.Generator, drawings: Array, ids: Array) -> pl.DataF
     )
 
 
-def main() -> None:
-    """Write the files from the command line."""
+def main(arguments: Sequence[str]) -> None:
+    """Write the files."""
     parser = argparse.ArgumentParser(prog="python -m train.synthetic_tables", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--clients", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     write_tables(options.folder, options.clients, options.seed)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
