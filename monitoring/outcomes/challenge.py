@@ -13,7 +13,7 @@ import numpy as np
 
 from monitoring.errors import LogError
 from monitoring.logs.database import literal, open_database
-from monitoring.logs.table import between
+from monitoring.logs.table import between, reader
 from monitoring.outcomes import measures
 from monitoring.outcomes.challenged import Challenge, Paired
 from monitoring.outcomes.decisions import KEYS, Decisions
@@ -143,14 +143,11 @@ def _files(paths: Sequence[Path], required: bool) -> list[Path]:
 @contextmanager
 def _open(files: Sequence[Path], key: str, condition: str) -> Iterator[Decisions]:
     """The table `challenged` of rows that meet a condition, each once, `key` with it; raises `LogError`."""
-    listed = ", ".join(literal(str(file)) for file in files)
-    columns = ", ".join(f"{name}: '{kind}'" for name, kind in _COLUMNS.items())
     name = "coalesce(request_id, header_request_id)" if key == "request_id" else key
     with open_database() as (connection, _):
         try:
             connection.execute(
-                f"create table challenged as select *, {name} as key from read_json([{listed}], "
-                f"format='newline_delimited', columns={{{columns}}}, ignore_errors=true) "
+                f"create table challenged as select *, {name} as key from {reader(files, _COLUMNS)} "
                 "where id is not null and score is not null and challenger_score is not null "
                 f"and {condition or 'true'} "
                 "qualify row_number() over (partition by id, challenger order by ts) = 1"

@@ -72,7 +72,7 @@ class FairnessGroup:
             "judged": self.is_judged,
             "adverse": self.adverse,
             "outcomes": self.outcomes,
-            **{name: None if math.isnan(value) else value for name, value in figures.items()},
+            **measures.known(figures),
         }
 
 

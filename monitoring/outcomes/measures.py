@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +33,12 @@ class Interval:
 
     def to_dict(self) -> dict[str, float | None]:
         """As plain values; None for what cannot be told."""
-        named = {"value": self.value, "low": self.low, "high": self.high}
-        return {name: None if math.isnan(value) else value for name, value in named.items()}
+        return known({"value": self.value, "low": self.low, "high": self.high})
+
+
+def known(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """The figures for JSON: None for what cannot be told."""
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
 UNKNOWN = Interval(math.nan)

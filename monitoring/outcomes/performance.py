@@ -60,7 +60,7 @@ class Performance:
             "rate": self.rate.to_dict(),
             "auc": self.auc.to_dict(),
             "brier": self.brier.to_dict(),
-            **{name: None if math.isnan(value) else value for name, value in single.items()},
+            **measures.known(single),
             "surprise": self.surprise,
             "calibration": self.bins,
             "worse": self.worse,

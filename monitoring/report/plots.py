@@ -74,7 +74,7 @@ def latency(figures: Figures, odd: Sequence[Anomaly]) -> str:
         _time_axis(axes)
         _mark(axes, figures, [a for a in odd if a.figure in ("latency", "tail")])
         _legend(axes)
-    return image()
+    return image.getvalue()
 
 
 def traffic(figures: Figures, odd: Sequence[Anomaly]) -> str:
@@ -84,7 +84,7 @@ def traffic(figures: Figures, odd: Sequence[Anomaly]) -> str:
         _area(axes, figures, figures.periods.requests / figures.periods.seconds * seconds, BLUE)
         _time_axis(axes)
         _mark(axes, figures, [a for a in odd if a.figure == "requests"])
-    return image()
+    return image.getvalue()
 
 
 def usage(figures: Figures, odd: Sequence[Anomaly], name: str) -> str:
@@ -99,7 +99,7 @@ def usage(figures: Figures, odd: Sequence[Anomaly], name: str) -> str:
         )
         _time_axis(axes)
         _mark(axes, figures, [a for a in odd if a.figure == name])
-    return image()
+    return image.getvalue()
 
 
 def scores(figures: Figures, decisions: Sequence[str], limits: Sequence[float]) -> str:
@@ -137,7 +137,7 @@ def scores(figures: Figures, decisions: Sequence[str], limits: Sequence[float]) 
         axes.set_xlabel("score" if figures.outcomes else "predicted value")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.grid(axis="x", visible=False)
-    return image()
+    return image.getvalue()
 
 
 def refusals(figures: Figures, odd: Sequence[Anomaly]) -> str:
@@ -163,7 +163,7 @@ def refusals(figures: Figures, odd: Sequence[Anomaly]) -> str:
         _time_axis(axes)
         _mark(axes, figures, [a for a in odd if a.figure == "refusals"])
         _legend(axes)
-    return image()
+    return image.getvalue()
 
 
 def distributions(column: ColumnDrift) -> str:
@@ -183,7 +183,7 @@ def distributions(column: ColumnDrift) -> str:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.tick_params(axis="y", labelsize=7)
         axes.grid(axis="x", visible=False)
-    return image()
+    return image.getvalue()
 
 
 def duration(microseconds: float) -> str:
@@ -197,19 +197,11 @@ def _short(name: str) -> str:
     return name if len(name) <= 16 else name[:15] + "…"
 
 
-class _Image:
-    def __init__(self) -> None:
-        self.text = ""
-
-    def __call__(self) -> str:
-        return self.text
-
-
 @contextmanager
 def _svg(
     size: tuple[float, float], edges: tuple[float, float, float, float] | None = None
-) -> Iterator[tuple[Axes, _Image]]:
-    image, output = _Image(), io.StringIO()
+) -> Iterator[tuple[Axes, io.StringIO]]:
+    image, output = io.StringIO(), io.StringIO()
     with mpl.rc_context(_STYLE):
         drawing = Figure(figsize=size)
         left, bottom, right, top = edges or (
@@ -226,7 +218,7 @@ def _svg(
     text = text[text.index("<svg") :]  # a page needs no XML prologue
     for colour, name in _NAMED.items():  # as the page's reader has it, in the light or in the dark
         text = text.replace(colour, f"var({name})")
-    image.text = text
+    image.write(text)
 
 
 def _middles(figures: Figures) -> npt.NDArray[np.float64]:
