@@ -23,6 +23,8 @@ SHORT, FACTOR = 250, 16
 #: Linear time grows 16 times, quadratic time 256 times: 2.6 for each of four doublings lies between.
 MAX_GROWTH = 2.6**4
 SLOWEST = 4
+#: What stands for the pattern of a JSON Schema where it is read: it is looked at where it is written.
+OF_SCHEMA = "form['pattern']"
 
 
 class Found(NamedTuple):
@@ -40,12 +42,24 @@ def _patterns(path: Path) -> Iterator[Found]:
         if isinstance(node, ast.Assign) and _is_call(node.value, "re", ("compile",)):
             names[id(node.value)] = ast.unparse(node.targets[0])
     for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            yield from _of_schema(path, node)
         if not _is_call(node, "re", (*FUNCTIONS, "compile")):
             continue
         assert isinstance(node, ast.Call)
+        if ast.unparse(node.args[0]) == OF_SCHEMA:
+            continue
         assert isinstance(node.func, ast.Attribute)
         used = {node.func.attr} if node.func.attr != "compile" else _used(tree, names.get(id(node), ""))
         yield Found(f"{path}:{node.lineno}", _compiled(path, node), frozenset(used or FUNCTIONS))
+
+
+def _of_schema(path: Path, schema: ast.Dict) -> Iterator[Found]:
+    """The pattern of a JSON Schema, which whoever reads by it gives to `re.fullmatch`."""
+    for key, value in zip(schema.keys, schema.values, strict=True):
+        if isinstance(key, ast.Constant) and key.value == "pattern":
+            call = ast.Call(ast.Attribute(ast.Name("re", ast.Load()), "fullmatch", ast.Load()), [value], [])
+            yield Found(f"{path}:{value.lineno}", _compiled(path, call), frozenset({"fullmatch"}))
 
 
 def _is_call(node: ast.AST, of: str, functions: tuple[str, ...]) -> bool:
@@ -80,7 +94,10 @@ def _compiled(path: Path, call: ast.Call) -> "re.Pattern[Any]":
 
 
 FILES = [
-    path for folder in FOLDERS for path in sorted(Path(folder).rglob("*.py")) if "re." in path.read_text()
+    path
+    for folder in FOLDERS
+    for path in sorted(Path(folder).rglob("*.py"))
+    if "re." in path.read_text() or '"pattern":' in path.read_text()
 ]
 
 
