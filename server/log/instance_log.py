@@ -21,7 +21,7 @@ class InstanceLog:
     def __init__(
         self,
         instance: int,
-        ring_put: Put,
+        ring_put: Put | None,
         drop: Callable[[], None],
         input_of: Callable[[bytes], bytes],
         max_input_bytes: int,
@@ -33,9 +33,14 @@ class InstanceLog:
 
     def put(self, responses: Sequence[LoggedResponse], rows: Sequence[bytes]) -> None:
         """Take the responses to some rows: each row 1 + F float64, its score and itself, or several such."""
+        assert self.ring_put is not None
         for piece in rows:
             (score,) = _SCORE.unpack_from(piece)
             self.ring_put(self.instance, 0, 0, 0, score, piece[_SCORE.size :], b"", b"", ROWS)
         for began_ns, ended_ns, response, number, body in responses:
             if not self.ring_put(self.instance, began_ns, ended_ns, number, 0.0, b"", response, body):
                 self.drop()
+
+
+#: Takes nothing.
+NO_LOG = InstanceLog(0, None, lambda: None, lambda text: text, 0, None)

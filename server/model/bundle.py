@@ -31,8 +31,8 @@ REFERENCE_FILE = "reference.json"
 CARD_FILE = "MODEL_CARD.md"
 CONTRIBUTIONS_FILE = "contributions.npz"
 TASKS = ("binary", "regression", "ranking", "multiclass")
-#: What a golden row calls the model's output and its outcome, as the response to a request does.
-GOLDEN_MEMBERS = {
+#: What a response, and a golden row, calls the model's output and its outcome.
+ANSWER_MEMBERS = {
     "binary": ("probability", "decision"),
     "regression": ("prediction", ""),
     "ranking": ("prediction", ""),
@@ -207,7 +207,7 @@ class Bundle:
 
     def golden_rows(self) -> Iterator[GoldenRow]:
         """The golden rows in file order; raises `BundleError` for a line that is none."""
-        output, outcome = GOLDEN_MEMBERS[self.task]
+        output, outcome = ANSWER_MEMBERS[self.task]
         for number, golden in enumerate(self._golden_lines(), start=1):
             try:
                 values = _floats(golden["margin"]), _floats(golden[output])
@@ -299,7 +299,7 @@ def golden_lines(task: str, rows: Iterable[GoldenRow]) -> bytes:
 
 
 def _golden(task: str, row: GoldenRow) -> dict[str, Any]:
-    output, outcome = GOLDEN_MEMBERS[task]
+    output, outcome = ANSWER_MEMBERS[task]
     line = {"row": row.fields, "margin": _hexadecimal(row.margins), output: _hexadecimal(row.outputs)}
     return line | {outcome: row.outcome} if outcome else line
 

@@ -1,7 +1,4 @@
-"""One request of one model, from the body's bytes to the response's bytes.
-
-What a task answers with is decided once, when its scorer is made: `make_scorer`.
-"""
+"""One request of one model, from the body's bytes to the response's bytes."""
 
 import secrets
 import struct
@@ -15,9 +12,9 @@ from typing import Any, NamedTuple, TypeAlias
 import orjson
 
 from server.errors import Unavailable
-from server.log.instance_log import InstanceLog
+from server.log.instance_log import NO_LOG, InstanceLog
 from server.log.ring import LoggedResponse
-from server.model.bundle import Bundle
+from server.model.bundle import ANSWER_MEMBERS, Bundle
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
 from server.model.row_names import ROW_ID
@@ -50,9 +47,9 @@ Respond: TypeAlias = Callable[[bytes, Send, int, Beside | None, bytes], None]
 
 
 class Scorer:
-    """Responses `/predict` for one binary classifier; made once per process, for one thread.
+    """Responds to `/predict` for one model of any task; made once per process, for one thread.
 
-    A scorer of another task differs in two things: `_content` and `_make_tails`.
+    Without `register` nothing is logged.
     """
 
     def __init__(self, bundle: Bundle, count: Count, register: Register | None = None) -> None:
@@ -65,18 +62,19 @@ class Scorer:
         self._numbers = numbers_from(1)
         self._sequence: Callable[[], int] = self._numbers.__next__
         self._given_back: list[int] = []
-        self._head = f'{{"id":"{self.instance_id}-'.encode()
-        self._tails = self._make_tails()
+        output, outcome = ANSWER_MEMBERS[bundle.task]
+        #: A response but for its number, its output and what ends it.
+        self._form = f'{{"id":"{self.instance_id}-%d","{output}":%b%b'.encode()
+        model = orjson.dumps(bundle.label)
+        named = [b',"%b":%b' % (outcome.encode(), orjson.dumps(word)) for word in bundle.outcomes]
+        self._tails = [b'%b,"model":%b}' % (member if outcome else b"", model) for member in named]
         self._count = count
         self._lines = register(bundle, self.instance_id) if register is not None else None
-        self._put = self._lines.ring_put if self._lines is not None else None
-        self._max_input_bytes = self._lines.max_input_bytes if self._lines is not None else 0
-        self._drop = self._lines.drop if self._lines is not None else lambda: None
-        self._write = self._lines.write if self._lines is not None else None
+        lines = self._lines or NO_LOG
+        self._put, self._drop, self._write = lines.ring_put, lines.drop, lines.write
+        self._max_input_bytes = lines.max_input_bytes
         #: The JSON object of one row as the log has it.
-        self.logged_input: Callable[[bytes], bytes] = (
-            self._lines.input_of if self._lines is not None else lambda text: text
-        )
+        self.logged_input = lines.input_of
         self._instance = int(self.instance_id, 16)
         self._has_one_output = bundle.task != "multiclass"
         self.respond = self._respond_logged_first if self.is_strict else self._respond
@@ -116,11 +114,6 @@ class Scorer:
         """Hand the lines of a response, and what is counted of its rows, to the observer."""
         if self._lines is not None:
             self._lines.put(answered, rows)
-
-    def _make_tails(self) -> tuple[bytes, ...]:
-        """The end of a response, for each decision."""
-        model = orjson.dumps(self.bundle.label)
-        return tuple(b',"decision":%b,"model":%b}' % (orjson.dumps(d), model) for d in self.bundle.outcomes)
 
     @cached_property
     def decode_beside_id(self) -> Callable[[bytes], Row]:
@@ -208,14 +201,9 @@ class Scorer:
         """Whether reasons are due: of a value or a class, or where the score's decision is not the first."""
         return decision > 0 or self.bundle.task != "binary"
 
-    def _content(self, sequence: int, probability: float, decision: int) -> bytes:
+    def _content(self, sequence: int, output: Any, outcome: int) -> bytes:
         # orjson writes the shortest digits that parse back to the same float64.
-        return b'%b%d","probability":%b%b' % (
-            self._head,
-            sequence,
-            orjson.dumps(probability),
-            self._tails[decision],
-        )
+        return self._form % (sequence, orjson.dumps(output), self._tails[outcome])
 
 
 class PolicyScorer(Scorer):
@@ -230,10 +218,8 @@ class PolicyScorer(Scorer):
         self._count = lambda probability, verdict: count(probability, outcome(verdict))
         self._tail = lru_cache(1024)(self._make_tail)
 
-    def _content(self, sequence: int, probability: float, decision: int) -> bytes:
-        return b'%b%d","probability":%b%b' % (
-            self._head, sequence, orjson.dumps(probability), self._tail(decision),
-        )  # fmt: skip
+    def _content(self, sequence: int, output: Any, outcome: int) -> bytes:
+        return self._form % (sequence, orjson.dumps(output), self._tail(outcome))
 
     def is_adverse(self, decision: int) -> bool:
         """Whether the score alone decides another than the first decision."""
@@ -244,41 +230,6 @@ class PolicyScorer(Scorer):
         return b",%b" % orjson.dumps(self._judge.members(verdict) | {"model": self.bundle.label})[1:]
 
 
-class ValueScorer(Scorer):
-    """Responses with `"prediction"`, a number: regression and ranking."""
-
-    def _make_tails(self) -> tuple[bytes, ...]:
-        return (b',"model":%b}' % orjson.dumps(self.bundle.label),)
-
-    def _content(self, sequence: int, value: float, outcome: int) -> bytes:
-        return b'%b%d","prediction":%b%b' % (
-            self._head,
-            sequence,
-            orjson.dumps(value),
-            self._tails[outcome],
-        )
-
-
-class ClassScorer(Scorer):
-    """Responses with `"probabilities"`, in the order of the classes, and the likeliest as `"prediction"`."""
-
-    def _make_tails(self) -> tuple[bytes, ...]:
-        model = orjson.dumps(self.bundle.label)
-        return tuple(b',"prediction":%b,"model":%b}' % (orjson.dumps(c), model) for c in self.bundle.outcomes)
-
-    def _content(self, sequence: int, probabilities: list[float], outcome: int) -> bytes:  # type: ignore[override]
-        return b'%b%d","probabilities":%b%b' % (
-            self._head,
-            sequence,
-            orjson.dumps(probabilities),
-            self._tails[outcome],
-        )
-
-
-_SCORERS = {"binary": Scorer, "regression": ValueScorer, "ranking": ValueScorer, "multiclass": ClassScorer}
-
-
 def make_scorer(bundle: Bundle, count: Count, register: Register | None = None) -> Scorer:
-    """The scorer of a bundle's task; without `register` it logs nothing."""
-    scorer = PolicyScorer if bundle.policy is not None else _SCORERS[bundle.task]
-    return scorer(bundle, count, register)
+    """The scorer of a bundle, with a policy or without."""
+    return (Scorer if bundle.policy is None else PolicyScorer)(bundle, count, register)
