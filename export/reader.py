@@ -184,7 +184,6 @@ class Chain:
         self.steps = [(str(i), step) for i, step in enumerate(steps)]
 
     def transform(self, table: Any) -> Any:
-        """What the last one gives."""
         for _, step in self.steps:
             table = step.transform(table)
         return table

@@ -112,14 +112,12 @@ class ParityReport:
 
     @property
     def total(self) -> ParityTally:
-        """All kinds together."""
         total = ParityTally()
         for tally in self.kinds.values():
             total.add(tally)
         return total
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of `parity.json`."""
         return {
             "exact": self.exact,
             "total": asdict(self.total),

@@ -30,7 +30,6 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(as_typed(prog), **options)
 
     def format_help(self) -> str:
-        """The help of the command."""
         return as_typed(super().format_help())
 
     def error(self, message: str) -> NoReturn:

@@ -5,6 +5,7 @@ HotrowError
 ├── SettingsError          an option or environment variable that makes no sense
 ├── NotInstalled           a library that a command needs is not there
 ├── BatchRefused           a file that cannot be scored as it is
+├── TableRefused           a text that is no table, or one of other columns
 └── Problem                a request that is refused, as RFC 9457 writes it
     ├── MalformedRequest       400  not HTTP, or HTTP that could be read in two ways
     ├── MalformedBody          400  not the JSON that was asked for
@@ -107,6 +108,14 @@ class SettingsError(HotrowError):
 
 class BatchRefused(HotrowError):
     """A file that cannot be scored as it is."""
+
+
+class TableRefused(HotrowError):
+    """A text that is no table, or one of other columns; `option` is what `server.batch` offers beside."""
+
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class NotInstalled(HotrowError):

@@ -19,7 +19,6 @@ class Patience:
         return now >= self._next_start
 
     def started(self, now: float) -> None:
-        """The process runs."""
         self._started_at = now
 
     def ended(self, now: float) -> None:

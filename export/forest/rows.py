@@ -84,7 +84,6 @@ class RowMaker:
 
     @property
     def width(self) -> int:
-        """The number of columns."""
         return len(self._schema)
 
     @property

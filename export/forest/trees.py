@@ -101,7 +101,6 @@ class Forest:
         return self.groups[tree] if self.groups else tree % self.targets
 
     def splits(self) -> Iterator[Split]:
-        """Every split of every tree."""
         for tree in self.trees:
             yield from tree.splits
 

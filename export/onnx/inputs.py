@@ -65,7 +65,6 @@ class GraphInputs:
 
     @property
     def width(self) -> int:
-        """The number of features."""
         return len(self.features)
 
     def feed(self, rows: Matrix) -> dict[str, npt.NDArray[Any]]:

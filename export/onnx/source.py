@@ -56,7 +56,6 @@ class OnnxSource:
 
     @property
     def width(self) -> int:
-        """The number of features."""
         return self._inputs.width
 
     def scores(
@@ -100,7 +99,6 @@ class OnnxSource:
         return list(map(str, np.ravel(found).tolist()))
 
     def table(self, rows: Matrix) -> Matrix:
-        """The rows as they are."""
         return rows
 
     def predictions(self, rows: JsonRows, schema: Schema) -> Margins:

@@ -13,9 +13,8 @@ from server.batch.formats import ARROW, CSV, EXCEL, LINES, FileFormat, pieces
 from server.batch.tables import table_errors
 from server.batch.unpacked import readable
 from server.batch.whole_file import read_csv_file
-from server.errors import BatchRefused, first_line
+from server.errors import BatchRefused, TableRefused, first_line
 from server.tables.cells import PLAIN, CellRules
-from server.tables.encodings import CsvRefused
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def read_table(path: Path, known: Callable[[str], bool] = lambda _: False) -> Da
             return DataTable(path, file.table, file.rules, file.notes)
     except OSError as error:
         raise ExportRefused(f"expected readable data at {path}, got: {error.strerror or error}") from None
-    except (BatchRefused, CsvRefused) as error:
+    except (BatchRefused, TableRefused) as error:
         raise ExportRefused(f"{error}") from None
     except polars.exceptions.PolarsError as error:
         raise ExportRefused(f"expected a whole table in {path}, got: {first_line(error)}") from None

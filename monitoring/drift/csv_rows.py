@@ -12,14 +12,13 @@ import polars as pl
 from monitoring.drift.rows import LOOKED_AT_ROWS, ComparedRows, reference_of, together_rows
 from monitoring.errors import LogError
 from server.batch.whole_file import CsvFile, read_csv_file
-from server.errors import BatchRefused
+from server.errors import BatchRefused, TableRefused
 from server.metrics.column_shifts import ColumnCounts
 from server.model.bundle import Bundle
 from server.model.distribution import Distribution
 from server.model.predictor import Predictor
 from server.model.schema import Feature, Matrix, Schema
 from server.tables.cells import CellRules, cell_reader
-from server.tables.encodings import CsvRefused
 
 Counts: TypeAlias = npt.NDArray[np.int64]
 
@@ -67,7 +66,7 @@ def _read(path: Path, schema: Schema) -> CsvFile:
         return read_csv_file(path, schema.names.__contains__)
     except OSError as error:
         raise LogError(f"expected a readable file at {path}, got: {error.strerror or error}") from None
-    except (BatchRefused, CsvRefused) as error:
+    except (BatchRefused, TableRefused) as error:
         raise LogError(str(error)) from None
 
 

@@ -15,9 +15,8 @@ from monitoring.outcomes.decisions import KEYS, Decisions
 from monitoring.outcomes.measures import Vector
 from server.batch.formats import COMPRESSIONS, CSV, FileFormat
 from server.batch.whole_file import read_csv_file
-from server.errors import BatchRefused
+from server.errors import BatchRefused, TableRefused
 from server.model.wrong_value import MISSING
-from server.tables.encodings import CsvRefused
 
 OUTCOME, AT = "outcome", "at"
 _YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")
@@ -69,7 +68,7 @@ def read_outcomes(path: Path) -> Outcomes:
         file = read_csv_file(path, (OUTCOME, AT).__contains__, kind)
     except OSError as error:
         raise LogError(f"expected a readable file at {path}, got: {error.strerror or error}") from None
-    except (BatchRefused, CsvRefused) as error:
+    except (BatchRefused, TableRefused) as error:
         raise LogError(f"{str(error).removesuffix('.')}: its columns are {wanted}") from None
     names = [_known(name) for name in file.table.columns]
     if len(names) < 2 or names[1] != OUTCOME or names[0] == OUTCOME or names[2:] not in ([], [AT]):

@@ -24,7 +24,6 @@ class Tls:
 
     @property
     def paths(self) -> list[Path]:
-        """The files that are read."""
         return [path for path in (self._certificate, self._key, self._client_ca) if path is not None]
 
     def read(self) -> None:

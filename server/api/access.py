@@ -63,7 +63,6 @@ class AllowedHosts:
         self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on or reject one request."""
         if scope["type"] == "http" and scope["path"] not in EXEMPT:
             request = Request(scope)
             if host_name(request.headers.get("host", "")) not in self._names:
@@ -86,7 +85,6 @@ class BelowRoot:
         self._root = root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on one request."""
         if scope["type"] == "http":
             if scope["path"].startswith(self._root + "/"):
                 raw = scope["raw_path"].removeprefix(self._root.encode())
@@ -104,7 +102,6 @@ class AskedForKey:
         self._has_own_guard = has_own_guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on or refuse one request."""
         if scope["type"] == "http" and not self._is_open(scope):
             headers = list(scope["headers"])
             # In place: the connection keeps this list until its next request, and no key is to stay.

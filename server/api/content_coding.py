@@ -58,7 +58,6 @@ class _ZstdFrame:
         return self._frame.eof
 
     def piece(self, packed: bytes) -> tuple[bytes, bytes, bool]:
-        """As of `_Deflated`."""
         piece = self._frame.decompress(packed, PIECE_BYTES)
         if self._frame.eof:
             return piece, self._frame.unused_data, bool(self._frame.unused_data)
@@ -150,7 +149,6 @@ class PackedAnswers:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one request."""
         if scope["type"] == "http" and _takes_gzip(Headers(scope=scope).get("accept-encoding", "")):
             send = _packing(send)
         await self._app(scope, receive, send)

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from server.errors import FieldError, UnacceptableRow
+from server.errors import FieldError, TableRefused, UnacceptableRow
 from server.model.schema import Feature, Schema, pointer
 from server.scoring.row_id import MEMBER, takes_id
-from server.tables.columns import ColumnsRefused, FeatureNames
+from server.tables.columns import FeatureNames
 
 _NO_COLUMN = "expected no such column"
 #: As pandas and R write the numbers of rows.
@@ -25,7 +25,7 @@ def feature_columns(header: Sequence[str], names: FeatureNames, schema: Schema) 
     errors = [FieldError(pointer(name), _NO_COLUMN if name else _NO_NAME, "unknown") for name in unknown]
     try:
         columns = names.match(header, "the body")
-    except ColumnsRefused as error:
+    except TableRefused as error:
         raise UnacceptableRow(str(error), errors=errors) from None
     if errors or len(columns.positions) + len(beside & set(header)) != len(header):
         errors = errors or [FieldError("", "expected each column once")]

@@ -9,8 +9,7 @@ import polars as pl
 from server.batch.formats import CSV, LINES, TextFile
 from server.batch.layout import FileLayout
 from server.batch.tables import table_blocks
-from server.errors import BatchRefused
-from server.tables.encodings import CsvRefused
+from server.errors import BatchRefused, TableRefused
 from server.tables.text_blocks import Readable, end_of_lines, end_outside_quotes, text_blocks
 
 #: Text read at a time: large enough that a block's fixed costs vanish, small
@@ -82,7 +81,7 @@ def _blocks(
     try:
         for index, (line, content) in enumerate(found):
             yield Block(index, line, len(content), content)
-    except CsvRefused as error:
+    except TableRefused as error:
         raise BatchRefused(f"{where}: {error}") from None
 
 

@@ -151,7 +151,6 @@ class TextFile(io.RawIOBase):
             raise BatchRefused(f"expected {self._path} to be whole, got: {error}") from None
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
         super().close()
 

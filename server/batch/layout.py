@@ -9,13 +9,13 @@ import polars as pl
 
 from server.batch.formats import CSV, EXCEL, LINES, TEXTS, FileFormat, TextFile, pieces
 from server.batch.tables import table_schema
-from server.errors import BatchRefused, listed
+from server.errors import BatchRefused, TableRefused, listed
 from server.model.bundle import Bundle
 from server.model.reference import read_reference
 from server.model.schema import object_or_empty
-from server.tables.columns import ColumnsRefused, FeatureNames, output_columns, prefix_for, refuse_absent
+from server.tables.columns import FeatureNames, output_columns, prefix_for, refuse_absent
 from server.tables.csv_dialect import SAMPLE_BYTES, Dialect, Head, Options, read_head
-from server.tables.encodings import UTF8, CsvRefused, encoding_of
+from server.tables.encodings import UTF8, encoding_of
 from server.tables.unique_names import unique_names
 
 #: Objects of a JSON Lines file by which the columns of a table are known.
@@ -68,7 +68,7 @@ def layout_of(path: Path, format_: FileFormat, bundle: Bundle, reading: Reading,
         if format_.kind == LINES:
             return _lines_layout(path, format_, bundle, reading, where)
         return _table_layout(path, format_, bundle, reading, where)
-    except (CsvRefused, ColumnsRefused) as error:
+    except TableRefused as error:
         raise BatchRefused(f"{error}{error.option}") from None
 
 

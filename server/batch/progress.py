@@ -22,12 +22,12 @@ class Job(Protocol):
     target: Path
 
     @property
-    def notes(self) -> tuple[str, ...]: ...  # noqa: D102  # as below
+    def notes(self) -> tuple[str, ...]: ...
 
     @property
-    def size(self) -> int | None: ...  # noqa: D102  # the class says it
+    def size(self) -> int | None: ...
 
-    def run(self, advance: Callable[[int, int], None]) -> Totals: ...  # noqa: D102  # as above
+    def run(self, advance: Callable[[int, int], None]) -> Totals: ...
 
 
 def shown(job: Job, bundle: Bundle) -> Totals:

@@ -43,7 +43,7 @@ def read_csv_file(
 
     `known` says which column names mean something; it helps to tell the separator. `where` the
     rows are from is the path unless it is said. Raises
-    `OSError`, and `BatchRefused` or `CsvRefused` for what is no table.
+    `OSError`, and `BatchRefused` or `TableRefused` for what is no table.
     """
     found, where = found or format_named(path), where or str(path)
     encoding = encoding_of(pieces(path, found.compression), where)

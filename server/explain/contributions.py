@@ -103,7 +103,6 @@ class Linear:
         self._prepare = _Preparation(arrays)
 
     def terms(self, rows: Matrix) -> Terms:
-        """See `Contributions`."""
         terms = np.nan_to_num(self._prepare(rows))[:, None, :] * self._weights.T
         return np.concatenate([terms, np.tile(self._base[None, :, None], (len(rows), 1, 1))], axis=2)
 
@@ -124,7 +123,6 @@ class Paths:
         self._rows = max(1, _CHUNK // max([self._questions.count, *(ways.conditions for ways in self._ways)]))
 
     def terms(self, rows: Matrix) -> Terms:
-        """See `Contributions`."""
         rows = self._prepare(rows)
         found = np.empty((len(rows), self._targets, self._width + 1))
         for start in range(0, len(rows), self._rows):

@@ -129,7 +129,6 @@ class ReasonTexts:
         return self._first.get(language) or self._first[ENGLISH]
 
     def label(self, i: int, language: str = ENGLISH) -> str:
-        """What a feature is called."""
         feature = self._schema.features[i]
         label = (self._translated.get(language) or {}).get(feature.name, {}).get("label") or feature.label
         return label or feature.name

@@ -35,7 +35,6 @@ class CountedThreads(ThreadPoolExecutor):
         return self._calls >= MOST_CALLS
 
     def submit(self, call: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        """As `ThreadPoolExecutor.submit`."""
         self._count(1)
         future = super().submit(call, *arguments, **named)
         future.add_done_callback(lambda _: self._count(-1))

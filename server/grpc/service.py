@@ -96,23 +96,18 @@ class InferenceService:
         return True
 
     def server_live(self, _: Any, context: grpc.ServicerContext) -> Any:
-        """Whether the server lives."""
         return MESSAGES["ServerLiveResponse"](live=self._is_ready(context, "/v2/health/live"))
 
     def server_ready(self, _: Any, context: grpc.ServicerContext) -> Any:
-        """Whether all models are ready."""
         return MESSAGES["ServerReadyResponse"](ready=self._is_ready(context, "/v2/health/ready"))
 
     def model_ready(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Whether a model is ready."""
         return MESSAGES["ModelReadyResponse"](ready=self._is_ready(context, f"{_path(request)}/ready"))
 
     def server_metadata(self, _: Any, context: grpc.ServicerContext) -> Any:
-        """Name, version and extensions."""
         return MESSAGES["ServerMetadataResponse"](**orjson.loads(self._ask(context, "GET", "/v2").body))
 
     def model_metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """A model's tensors."""
         found = orjson.loads(self._ask(context, "GET", _path(request)).body)
         found["properties"] = [{"key": key, "value": value} for key, value in found["properties"].items()]
         return MESSAGES["ModelMetadataResponse"](**found)
@@ -125,7 +120,6 @@ class InferenceService:
         return MESSAGES["ModelStatisticsResponse"](model_stats=models)
 
     def repository_index(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """The models that are served."""
         asked = orjson.dumps({"ready": request.ready})
         models = orjson.loads(self._ask(context, "POST", "/v2/repository/index", asked).body)
         return MESSAGES["RepositoryIndexResponse"](models=models)

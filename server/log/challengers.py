@@ -48,7 +48,6 @@ class Challengers:
         return Challenger(plan, self._metrics, self._counts, file, size)
 
     def look_after(self) -> None:
-        """Look after every one."""
         for challenger in self._by_folder.values():
             challenger.look_after()
         self._ending = [challenger for challenger in self._ending if not challenger.has_ended()]

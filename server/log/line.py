@@ -33,7 +33,6 @@ class LineMaker:
         self._usage_ends_ns = 0
 
     def lines(self, responses: Sequence[LoggedResponse]) -> bytes:
-        """The lines of some responses."""
         pieces: list[bytes] = []
         mask, digits, three = self._mask, _DIGITS, _THREE_DIGITS
         for began_ns, ended_ns, content, sequence, body in responses:

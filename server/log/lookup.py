@@ -2,7 +2,7 @@
 
 import mmap
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from heapq import merge
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,13 +74,7 @@ def newest_records(folder: Path, label: str) -> Iterator[dict[str, Any]]:
     """
     needle = b'"model":' + orjson.dumps(label)
     for path in _newest_first(folder):
-        try:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                for line in _from_the_end(content):
-                    if needle in line and (record := _record(line)) is not None:
-                        yield record
-        except (OSError, ValueError):  # an empty file cannot be mapped
-            continue
+        yield from _records(path, lambda content: (line for line in _from_the_end(content) if needle in line))
 
 
 def _from_the_end(content: mmap.mmap) -> Iterator[bytes]:
@@ -113,11 +107,14 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def _lines(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    return _records(path, lambda content: _holding(content, _written(name)))
+
+
+def _records(path: Path, lines: Callable[[mmap.mmap], Iterator[bytes]]) -> Iterator[dict[str, Any]]:
+    """The records of some lines of a file, none of one that is taken away meanwhile."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            for line in _holding(content, _written(name)):
-                if (record := _record(line)) is not None:
-                    yield record
+            yield from filter(None, map(_record, lines(content)))
     except (OSError, ValueError):  # an empty file cannot be mapped
         return
 

@@ -78,7 +78,6 @@ class SharedLog:
         self.observer = ObserverProcess(self.channel, metrics.descriptor, metrics.count_observer_restart)
 
     def path(self, slot: int) -> Path:
-        """The file of a worker."""
         return self.settings.log_dir / f"predictions-{self.settings.port}-{slot}.jsonl"
 
 

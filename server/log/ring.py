@@ -106,7 +106,7 @@ class Put(Protocol):
     scores and rows in turn, but for the first score), the response, the body.
     """
 
-    def __call__(  # noqa: D102
+    def __call__(
         self,
         instance: int,
         began: int,

@@ -57,7 +57,6 @@ class ExemplarTable:
         values[at] = bucket + 1.0
 
     def clear(self) -> None:
-        """Take all entries away."""
         for at in range(0, SLOTS, _ENTRY_SLOTS):
             self._values[at] = 0.0
 

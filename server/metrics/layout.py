@@ -47,7 +47,6 @@ class Histogram(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many slots it takes."""
         return len(self.bounds) + 2
 
     @property

@@ -27,7 +27,6 @@ class ProcessUsage:
         self.cpu_percent = 0.0  # the first sample has nothing to compare with
 
     def sample(self) -> None:
-        """Read both figures anew."""
         try:
             fields = os.pread(self._stat, 1024, 0).rpartition(b")")[2].split()
             ticks = float(fields[_USER_TICKS]) + float(fields[_SYSTEM_TICKS])
@@ -41,7 +40,6 @@ class ProcessUsage:
         self._ticks, self._sampled_at = ticks, now
 
     def close(self) -> None:
-        """Let the file go."""
         if self._stat >= 0:
             os.close(self._stat)
             self._stat = -1

@@ -33,10 +33,10 @@ class RingFigures(Protocol):
     """What there is to tell of one worker's ring of the prediction log."""
 
     @property
-    def unread_bytes(self) -> int: ...  # noqa: D102
+    def unread_bytes(self) -> int: ...
     @property
-    def beat_ns(self) -> int: ...  # noqa: D102
-    def oldest_ns(self) -> int | None: ...  # noqa: D102
+    def beat_ns(self) -> int: ...
+    def oldest_ns(self) -> int | None: ...
 
 
 class SharedMetrics:

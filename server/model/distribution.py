@@ -71,7 +71,6 @@ class Reference:
     joint: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of `reference.json`."""
         features = {name: asdict(distribution) for name, distribution in self.features.items()}
         joint = {"joint": self.joint} if self.joint else {}
         return {"features": features, "score": asdict(self.score), **joint}

@@ -46,7 +46,6 @@ class Joint:
     segments: list[Segment]
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of `reference.json`'s member `joint`."""
         return asdict(self)
 
     @classmethod

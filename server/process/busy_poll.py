@@ -23,12 +23,10 @@ class BusyPoll:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
-        """Keep it awake."""
         self._loop = asyncio.get_running_loop()
         self._turn()
 
     def stop(self) -> None:
-        """Let it sleep again."""
         self._loop = None
 
     def _turn(self) -> None:

@@ -54,7 +54,6 @@ class DrainingServer(uvicorn.Server):
         self._busy_poll, self._never_sleeps = BusyPoll(), busy_poll
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start up, then say so."""
         await super().startup(sockets)
         if self.started:
             self._accepting()

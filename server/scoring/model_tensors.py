@@ -44,7 +44,6 @@ class ModelTensors:
         return list(self._outputs)
 
     def metadata(self, versions: Sequence[str]) -> dict[str, Any]:
-        """The model metadata response."""
         return {
             "name": self.bundle.name,
             "versions": versions,
@@ -166,7 +165,6 @@ class ModelTensors:
         return codes
 
     def tensor(self, name: str, scored: ScoredRows) -> Tensor:
-        """One output of scored rows."""
         datatype, width = self._outputs[name]
         values: Array
         if name == "margin":

@@ -85,7 +85,6 @@ class Service:
         self.ready = True
 
     def read_files(self) -> None:
-        """Read keys and certificates again."""
         for files in self.files:
             files.read()
 

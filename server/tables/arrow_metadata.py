@@ -131,7 +131,6 @@ class Message:
         return id_, batch
 
     def batch(self) -> Batch:
-        """Some rows."""
         with undamaged():
             return _batch(self._header)
 

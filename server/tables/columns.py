@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from server.errors import HotrowError, listed, shown
+from server.errors import TableRefused, listed, shown
 from server.model.bundle import Bundle
 from server.model.schema import Schema
 from server.tables.cells import number
@@ -13,14 +13,6 @@ from server.tables.cells import number
 #: Columns of a request's table beside the model's: to find out what a name means takes some
 #: microseconds, and a header of 1 MiB has 500,000 names. Files may have any number.
 MAX_OTHER_COLUMNS = 1000
-
-
-class ColumnsRefused(HotrowError):
-    """The columns are not those of the model; `option` is what `server.batch` offers beside."""
-
-    def __init__(self, message: str, option: str = "") -> None:
-        super().__init__(message)
-        self.option = option
 
 
 class Columns(NamedTuple):
@@ -60,7 +52,7 @@ class FeatureNames:
         return self._folded.get(_folded(name))
 
     def match(self, names: Sequence[str], where: str) -> Columns:
-        """The columns of a table; raises `ColumnsRefused` if it has none of the model, or one twice."""
+        """The columns of a table; raises `TableRefused` if it has none of the model, or one twice."""
         positions = self._positions(names, where)
         absent = tuple(name for name in self._schema.names if name not in positions)
         self._refuse_near_names(names, positions, absent, where)
@@ -80,7 +72,7 @@ class FeatureNames:
                 continue  # carried along, such as a label beside the feature of its own name
             if feature in positions:
                 both = f"{shown(names[positions[feature]])} and {shown(name)}"
-                raise ColumnsRefused(
+                raise TableRefused(
                     f"expected one column for {feature} in {where}, got {both}: remove or rename one of them"
                 )
             positions[feature] = i
@@ -89,11 +81,11 @@ class FeatureNames:
     def _check_renames(self, names: Sequence[str], where: str) -> None:
         for theirs, feature in self._renames.items():
             if theirs not in names:
-                raise ColumnsRefused(f"expected a column {theirs!r} in {where}, got {listed(names)}")
+                raise TableRefused(f"expected a column {theirs!r} in {where}, got {listed(names)}")
             if feature not in self._exact:
                 near = difflib.get_close_matches(feature, self._schema.names, 1, 0.6)
                 said = f"; did you mean {near[0]}?" if near else f", which are {listed(self._schema.names)}"
-                raise ColumnsRefused(f"expected a feature of the model for {theirs!r}, got {feature!r}{said}")
+                raise TableRefused(f"expected a feature of the model for {theirs!r}, got {feature!r}{said}")
 
     def _refuse_near_names(
         self, names: Sequence[str], positions: Mapping[str, int], absent: Collection[str], where: str
@@ -104,7 +96,7 @@ class FeatureNames:
         near = [(others[_letters(name)], name) for name in absent if _letters(name) in others]
         if near:
             option = ",".join(f"{theirs}={ours}" for theirs, ours in near)
-            raise ColumnsRefused(
+            raise TableRefused(
                 f"expected the column {near[0][1]} in {where}, got {shown(near[0][0])}: rename it",
                 f", or say --columns {shlex.quote(option)}" if option.isprintable() else "",
             )
@@ -113,7 +105,7 @@ class FeatureNames:
 def refuse_absent(
     columns: Columns, names: Sequence[str], schema: Schema, gaps: Collection[str], where: str
 ) -> None:
-    """Raise `ColumnsRefused` if a feature has no column and may not be without.
+    """Raise `TableRefused` if a feature has no column and may not be without.
 
     `gaps` are the features that may be missing in every row.
     """
@@ -131,17 +123,17 @@ def refuse_absent(
     else:
         got = "a table without" + ("" if unsure and not needed else ": no row of it could be scored")
     also = "" if needed else "; if every row is without, say --allow-missing"
-    raise ColumnsRefused(f"expected {words}, got {got}{also}")
+    raise TableRefused(f"expected {words}, got {got}{also}")
 
 
-def _no_features(names: Sequence[str], features: Sequence[str], where: str) -> ColumnsRefused:
+def _no_features(names: Sequence[str], features: Sequence[str], where: str) -> TableRefused:
     if any(name == "" or not isinstance(number(name), str) for name in names if name) and len(names) > 1:
-        return ColumnsRefused(
+        return TableRefused(
             f"expected {where} to begin with the names of its columns, got a line of values: "
             "add a line with their names",
             f", or say --columns {','.join(features[:3])},…",
         )
-    return ColumnsRefused(
+    return TableRefused(
         f"expected columns of the model ({listed(features)}) in {where}, got {listed(names)}: none of them "
         "is one: rename them",
         ", or say which is which with --columns theirs=ours,…",
@@ -161,13 +153,13 @@ def prefix_for(added: Iterable[str], names: Collection[str], prefix: str | None)
     """What stands before the names of added columns so that none is one of the file's.
 
     `hotrow_` is taken if it is needed, and more of it if that is needed; raises
-    `ColumnsRefused` if the user's own does not do.
+    `TableRefused` if the user's own does not do.
     """
     added = list(added)
     if prefix is not None:
         clash = [prefix + name for name in added if prefix + name in names]
         if clash:
-            raise ColumnsRefused(
+            raise TableRefused(
                 f"expected no column {clash[0]} beside --prefix {prefix}, got one: say another"
             )
         return prefix

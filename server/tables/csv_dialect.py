@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
+from server.errors import TableRefused
 from server.tables.cells import CellRules, number, parted_by
 from server.tables.csv_records import MalformedCsv, find_records
-from server.tables.encodings import CsvRefused
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _LINE_ENDS = re.compile(rb"[\r\n]++")
@@ -72,14 +72,14 @@ def read_head(
     """The header of a text in UTF-8, and how the records after it are written.
 
     `text` is the file, or its beginning of whole records; `known` says which names mean
-    something. Raises `CsvRefused`, for more than `most_columns`, if that is not 0, before
+    something. Raises `TableRefused`, for more than `most_columns`, if that is not 0, before
     any is looked at.
     """
     begin, line, said = _skip(text)
     if most_columns:
         end = _header_end(text, begin, options.quotes, where)
         if max(text.count(separator.encode(), begin, end) for separator in SEPARATORS) >= most_columns:
-            raise CsvRefused(f"expected at most {most_columns} columns in {where}, got more")
+            raise TableRefused(f"expected at most {most_columns} columns in {where}, got more")
     separator = options.separator or said or _separator(text[begin:], known, options.quotes)
     dialect = Dialect(separator, options.quotes)
     names = options.columns
@@ -120,14 +120,14 @@ def _breaks(text: bytes) -> int:
 
 
 def _header_end(text: bytes, begin: int, quotes: bool, where: str) -> int:
-    """Behind the record that begins there, and its line end; raises `CsvRefused` for one of endless lines."""
+    """Behind the record that begins there, and its line end; raises `TableRefused` for an endless one."""
     end, count = begin, 0
     for _ in range(MAX_HEADER_LINES):
         counted, end = end, _line_end(text, end)
         count += text.count(b'"', counted, end) if quotes else 0
         if count % 2 == 0 or end >= len(text):
             return end
-    raise CsvRefused(
+    raise TableRefused(
         f"expected a header of at most {MAX_HEADER_LINES} lines in {where}, got a longer one: "
         "is a quote not closed?"
     )
@@ -138,12 +138,12 @@ def _first_record(text: bytes, begin: int, dialect: Dialect, where: str, line: i
     end = _header_end(text, begin, dialect.quotes, where)
     record = text[begin:end]
     if not record:
-        raise CsvRefused(f"expected {where} to begin with a CSV header, got nothing")
+        raise TableRefused(f"expected {where} to begin with a CSV header, got nothing")
     try:
         find_records(record, dialect.separator.encode(), quotes=dialect.quotes)
         (cells,) = cells_of(record, dialect)
     except (MalformedCsv, csv.Error, UnicodeDecodeError, ValueError) as error:
-        raise CsvRefused(
+        raise TableRefused(
             f"expected {where} to begin with a CSV header, got in line {line}: {error}"
         ) from None
     return cells, end - begin
@@ -152,19 +152,19 @@ def _first_record(text: bytes, begin: int, dialect: Dialect, where: str, line: i
 def _refuse_strange_header(
     names: Sequence[str], following: bytes, line: int, known: Callable[[str], bool], where: str
 ) -> None:
-    """Raise `CsvRefused` for what is no text, and for titles above the names.
+    """Raise `TableRefused` for what is no text, and for titles above the names.
 
     The `following` text begins on `line`.
     """
     if any("\0" in name for name in names):
-        raise CsvRefused(f"expected text in {where}, got bytes of another kind of file")
+        raise TableRefused(f"expected text in {where}, got bytes of another kind of file")
     if any(map(known, names)):
         return
     lines = _LINE_END.split(following[:_TITLE_BYTES])[:_TITLE_LINES]
     for later, text in enumerate(lines, start=line):
         cells = _CELL_END.split(text.decode("utf-8", "replace"))
         if sum(known(cell.strip(' "')) for cell in cells) > 1:
-            raise CsvRefused(
+            raise TableRefused(
                 f"expected {where} to begin with the names of its columns, got them in line {later}: "
                 "remove the lines above"
             )
@@ -184,7 +184,7 @@ def _separator(text: bytes, known: Callable[[str], bool], quotes: bool) -> str:
     for separator in SEPARATORS:
         try:
             names, _ = _first_record(text, 0, Dialect(separator, quotes), "it", 1)
-        except CsvRefused:
+        except TableRefused:
             continue
         scores[separator] = (sum(known(name.strip()) for name in names), len(names) > 1 and len(names))
     return max(scores, key=scores.__getitem__, default=",")
@@ -227,7 +227,7 @@ def _decimal(commas: set[str], points: set[str], dialect: Dialect) -> str:
     """Which sign is the decimal one: that of the cells that can be read in one way only."""
     only_commas, only_points = commas - points, points - commas
     if only_commas and only_points:
-        raise CsvRefused(
+        raise TableRefused(
             f"expected numbers with one decimal sign, got {min(only_commas)!r} and {min(only_points)!r}: "
             "write all of them with a point, or all with a comma",
             ", or say which it is with --decimal",
@@ -235,7 +235,7 @@ def _decimal(commas: set[str], points: set[str], dialect: Dialect) -> str:
     usual = "," if dialect.separator == ";" else "."
     either = [cell for cell in commas & points if usual not in cell]
     if either and not only_commas and not only_points:
-        raise CsvRefused(
+        raise TableRefused(
             f"expected numbers that can be read in one way, got {min(either)!r}, whose {min(either)[-4]!r} "
             "may part thousands or be the decimal sign: write them without what parts thousands",
             ", or say which sign is the decimal one with --decimal",

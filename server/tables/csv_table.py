@@ -6,11 +6,11 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from server.errors import MalformedBody, UnacceptableRow
-from server.tables.columns import ColumnsRefused, FeatureNames
+from server.errors import MalformedBody, TableRefused, UnacceptableRow
+from server.tables.columns import FeatureNames
 from server.tables.csv_dialect import Dialect, Head, Options, cells_of, read_head
 from server.tables.csv_records import MalformedCsv, Records, find_records
-from server.tables.encodings import UTF8, CsvRefused, encoding_of
+from server.tables.encodings import UTF8, encoding_of
 from server.tables.text_blocks import end_outside_quotes, text_blocks
 
 #: Records are found in so much text at a time: what is known of their places takes some 20 times as much.
@@ -26,7 +26,6 @@ class CsvText(NamedTuple):
 
     @property
     def dialect(self) -> Dialect:
-        """How the records are written."""
         return self.head.dialect
 
 
@@ -38,12 +37,12 @@ def csv_text(body: bytes, names: FeatureNames, options: Options, where: str) -> 
     try:
         encoding = encoding_of([body], where)
         text = body if encoding == UTF8 else _in_utf8(body, encoding)
-    except (CsvRefused, UnicodeError) as error:
+    except (TableRefused, UnicodeError) as error:
         raise MalformedBody(str(error)) from None
     try:
         head = read_head(_beginning(text), lambda name: names(name) is not None, options, where, names.most)
         return CsvText(text, head)
-    except (CsvRefused, ColumnsRefused) as error:
+    except TableRefused as error:
         raise UnacceptableRow(str(error)) from None
 
 
@@ -57,12 +56,12 @@ def _in_utf8(body: bytes, encoding: str) -> bytes:
 
 
 def _beginning(text: bytes) -> bytes:
-    """As many whole records as tell how all are written; raises `CsvRefused` for a first one without end."""
+    """As many whole records as tell how all are written; raises `TableRefused` for an endless first one."""
     if len(text) <= MAX_RECORD_BYTES:
         return text
     end = end_outside_quotes(text[:MAX_RECORD_BYTES])
     if not end:
-        raise CsvRefused(f"expected a header of at most {MAX_RECORD_BYTES} bytes, got a longer one")
+        raise TableRefused(f"expected a header of at most {MAX_RECORD_BYTES} bytes, got a longer one")
     return text[:end]
 
 
@@ -95,7 +94,7 @@ def csv_blocks(table: CsvText, limit: int, line_shift: int = 0) -> Iterator[list
                 raise UnacceptableRow(f"expected at most {limit} rows, got more")
             cells = cells_of(_joined(content, places), table.dialect)
             yield list(zip((places.lines + first).tolist(), cells, strict=True))
-    except CsvRefused as error:
+    except TableRefused as error:
         raise MalformedBody(str(error)) from None
     except csv.Error as error:
         raise MalformedBody(f"expected CSV, got from line {first} on: {error}") from None

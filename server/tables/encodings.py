@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from server.errors import HotrowError
+from server.errors import TableRefused
 from server.zstandard import BEGINNINGS
 
 UTF8, CP1252 = "utf-8", "cp1252"
@@ -51,20 +51,12 @@ _NOT_CP1252 = bytes((0x81, 0x8D, 0x8F, 0x90, 0x9D))
 _BEYOND_ASCII = bytes(range(0x80, 0x100))
 
 
-class CsvRefused(HotrowError):
-    """A text that is no table, or could be read in two ways; `option` is what `server.batch` offers."""
-
-    def __init__(self, message: str, option: str = "") -> None:
-        super().__init__(message)
-        self.option = option
-
-
 def encoding_of(pieces: Iterable[bytes], where: str) -> str:
     """The encoding of a text that comes in pieces: utf-8, utf-16-le, utf-32-be, … or cp1252.
 
     UTF-16 and UTF-32 need their mark (or show themselves by their zero bytes). What is no
     UTF-8 is taken for Windows-1252 only if nothing in it is UTF-8 beyond ASCII. Raises
-    `CsvRefused` otherwise.
+    `TableRefused` otherwise.
     """
     count = _Utf8Count()
     for index, piece in enumerate(pieces):
@@ -78,7 +70,7 @@ def encoding_of(pieces: Iterable[bytes], where: str) -> str:
         return UTF8
     if not count.good and not count.undefined:
         return CP1252
-    raise CsvRefused(
+    raise TableRefused(
         f"expected {where} in UTF-8, UTF-16 or Windows-1252, got bytes of none of them from line "
         f"{count.bad_line} on",
         ": say which it is with --encoding",
@@ -86,10 +78,10 @@ def encoding_of(pieces: Iterable[bytes], where: str) -> str:
 
 
 def refuse_no_text(beginning: bytes, where: str) -> None:
-    """Raise `CsvRefused` for what begins as files do that are no text."""
+    """Raise `TableRefused` for what begins as files do that are no text."""
     for magic, (what, mending) in _NO_TEXT.items():
         if beginning.startswith(magic):
-            raise CsvRefused(f"expected text in {where}, got {what}: {mending}")
+            raise TableRefused(f"expected text in {where}, got {what}: {mending}")
 
 
 def _wide(beginning: bytes) -> str:

@@ -5,14 +5,14 @@ from typing import Protocol
 
 import numpy as np
 
+from server.errors import TableRefused
 from server.tables.csv_records import CR, LF, QUOTE
-from server.tables.encodings import CsvRefused
 
 
 class Readable(Protocol):
     """A text that is read in pieces."""
 
-    def read(self, size: int, /) -> bytes: ...  # noqa: D102  # as every file's
+    def read(self, size: int, /) -> bytes: ...
 
 
 def text_blocks(
@@ -27,7 +27,7 @@ def text_blocks(
     """Blocks of whole records, and the line of the first of each.
 
     `end_of_records` is behind the last whole one, 0 if there is none; `rest` was read
-    before. Raises `CsvRefused` at a record of more than `max_record_bytes`.
+    before. Raises `TableRefused` at a record of more than `max_record_bytes`.
     """
     while True:
         fresh = text.read(block_bytes)
@@ -36,7 +36,7 @@ def text_blocks(
         if not content:
             return
         if not end and len(content) > max_record_bytes:
-            raise CsvRefused(
+            raise TableRefused(
                 f"expected records of at most {max_record_bytes} bytes, got a longer one at line "
                 f"{first_line}: look for a quote that is never closed"
             )

@@ -46,11 +46,9 @@ class Collected(SpanProcessor):
         self._spans: list[ReadableSpan] = []
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Keep a span."""
         self._spans.append(span)
 
     def take(self) -> list[ReadableSpan]:
-        """What was kept."""
         spans, self._spans = self._spans, []
         return spans
 
@@ -61,7 +59,6 @@ class LastWords(logging.Handler):
     words = "no answer"
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a message."""
         self.words = record.getMessage()
 
 

@@ -53,7 +53,6 @@ class Outlet:
         return self._values[self._slots["exported"]] + self._values[self._slots["failed"]]
 
     def offer(self, spans: Iterable[Noted]) -> None:
-        """Hand on some spans."""
         offset = time.time_ns() - time.perf_counter_ns()
         for began_ns, ended_ns, text in spans:
             line = request_line(began_ns + offset, ended_ns - began_ns, text)

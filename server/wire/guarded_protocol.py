@@ -184,7 +184,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self.send_400_response("")
 
     def on_message_begin(self) -> None:
-        """A request begins."""
         self._in_message = self._in_head = True
         self._head_bytes = self._body_bytes = self._framed_bytes = 0
         super().on_message_begin()
@@ -221,7 +220,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.transport = self._lingering_transport  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
         if self._asks_upgrade:
             return  # the parser takes what follows for another protocol's
         self._in_message = False

@@ -6,10 +6,10 @@ import re
 
 import polars as pl
 
-from server.errors import first_line, listed
+from server.errors import TableRefused, first_line, listed
 from server.model.wrong_value import MISSING
 from server.tables.csv_dialect import Options, read_head
-from server.tables.encodings import UTF8, CsvRefused, encoding_of
+from server.tables.encodings import UTF8, encoding_of
 from train.errors import DataError
 
 
@@ -24,7 +24,7 @@ def read_delimited(where: str, content: bytes, wanted: list[str]) -> tuple[pl.Da
     known = {_plain(name) for name in wanted}
     try:
         head = read_head(text, lambda name: _plain(name) in known, Options(), where)
-    except CsvRefused as error:
+    except TableRefused as error:
         raise DataError(str(error)) from None
     separator = head.dialect.separator
     if text[:4].lower() == b"sep=":  # Excel's, above the header
@@ -75,7 +75,7 @@ def _utf8(where: str, content: bytes) -> bytes:
     """The text in UTF-8 without a byte order mark; what is in no other encoding is Latin-1."""
     try:
         encoding = encoding_of([content], where)
-    except CsvRefused:
+    except TableRefused:
         encoding = "latin-1"
     try:
         text = content if encoding == UTF8 else content.decode(encoding).encode()

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from server.errors import BadValue, Problem, UnacceptableRow
+from server.errors import BadValue, Problem, TableRefused, UnacceptableRow
 from server.model.schema import Feature, Matrix, Row, Schema, pointer
 from server.tables.cells import Read, cell_reader
-from server.tables.columns import ColumnsRefused, FeatureNames
+from server.tables.columns import FeatureNames
 from server.tables.csv_dialect import Dialect, Options
 from server.tables.csv_table import csv_records, csv_text
 
@@ -88,7 +88,7 @@ def columns_of(table: UploadedTable, schema: Schema) -> dict[str, int]:
     """The position of each feature's column; raises `UnacceptableRow` if there is none, or one twice."""
     try:
         return FeatureNames(schema, table.renames).match(table.header, "the file").positions
-    except ColumnsRefused as error:
+    except TableRefused as error:
         raise UnacceptableRow(str(error)) from None
 
 

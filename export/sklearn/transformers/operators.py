@@ -46,7 +46,6 @@ class Operators:
         return str(names[0]) if len(names) == 1 else self("Concat", *names, axis=1)
 
     def columns(self, rows: str, places: Any) -> str:
-        """The columns at these places."""
         return self("Gather", rows, self.constant(places, np.int64), axis=1)
 
     def as_numbers(self, marks: str) -> str:

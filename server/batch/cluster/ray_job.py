@@ -100,7 +100,6 @@ class RayJob:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How the files are read."""
         return self.layout.notes
 
     @property

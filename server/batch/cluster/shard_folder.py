@@ -65,7 +65,6 @@ class ShardFolder:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every shard is there."""
         return (self.path / SUCCESS_FILE).exists()
 
     def totals(self) -> Totals:
