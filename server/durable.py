@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def sync_directory(directory: Path) -> None:
-    """Have a renamed or new name in a folder outlive a power loss; raises `OSError`."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def sync_path(path: Path) -> None:
+    """Have a file, or the names in a folder, outlive a power loss; raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
@@ -39,14 +39,8 @@ def append_whole(descriptor: int, line: bytes) -> None:
 def sync_tree(directory: Path) -> None:
     """Have all files of a folder, and their names, on the disk; raises `OSError`."""
     for path in (*directory.rglob("*"), directory):
-        if path.is_dir():
-            sync_directory(path)
-        elif path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        if path.is_dir() or path.is_file():
+            sync_path(path)
 
 
 def lock(descriptor: int, patience_seconds: float, pause_seconds: float) -> None:

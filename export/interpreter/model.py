@@ -1,7 +1,7 @@
 """From what another interpreter tells of its model to a conversion that is proven against it there."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,21 +31,18 @@ OUTPUT_BOUND = 1e-12
 _LARGEST = 1e15
 
 
+@dataclass
 class InterpreterSource:
     """A model in its own environment, fed columns of cells by their names."""
 
-    def __init__(
-        self, conversation: Conversation, features: Sequence[Feature], values: Mapping[str, Sequence[Any]],
-        names: Sequence[str],
-    ) -> None:  # fmt: skip
-        self._conversation = conversation
-        self._values = values
-        self._names = names
-        self.features = features
+    conversation: Conversation
+    features: Sequence[Feature]
+    values: Mapping[str, Sequence[Any]]
+    names: Sequence[str]
 
     def margins(self, rows: Matrix) -> Margins:
         """Sums of leaves, float64 [n] or [n, K], of rows float64 [n, F]."""
-        found = self._conversation.scores({"do": "margins", "columns": self.table(rows)})
+        found = self.conversation.scores({"do": "margins", "columns": self.table(rows)})
         return found.reshape(-1) if found.ndim > 1 and found.shape[1] == 1 else found
 
     def outputs(self, rows: Matrix) -> Margins:
@@ -54,28 +51,28 @@ class InterpreterSource:
 
     def decided(self, rows: Matrix) -> npt.NDArray[np.int64]:
         """The places [n] of the classes that the model predicts of rows float64 [n, F]."""
-        return self._conversation.scores({"do": "decided", "columns": self.table(rows)}).astype(np.int64)
+        return self.conversation.scores({"do": "decided", "columns": self.table(rows)}).astype(np.int64)
 
     def predictions(self, rows: JsonRows, schema: Schema) -> Margins:
         """The prediction of the table of these rows; see `ModelSource`."""
-        columns = {name: [row.get(name) for row in rows] for name in self._names}
-        for name, values in self._values.items():
+        columns = {name: [row.get(name) for row in rows] for name in self.names}
+        for name, values in self.values.items():
             known = {str(value): value for value in values}
             columns[name] = [None if v is None else known.get(str(v), v) for v in columns[name]]
         for feature in schema.features:
-            if feature.name not in self._values:
+            if feature.name not in self.values:
                 columns[feature.name] = [None if v is None else float(v) for v in columns[feature.name]]
         return self._scores(columns)
 
     def _scores(self, columns: dict[str, list[Any]]) -> Margins:
-        found = self._conversation.scores({"do": "outputs", "columns": columns})
+        found = self.conversation.scores({"do": "outputs", "columns": columns})
         return np.ascontiguousarray(found[:, 1]) if found.ndim > 1 and found.shape[1] == 2 else found
 
     def table(self, rows: Matrix) -> dict[str, list[Any]]:
         """Columns of cells by their names, of rows float64 [n, F]."""
-        columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in self._names}
+        columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in self.names}
         for feature, numbers in zip(self.features, rows.T.tolist(), strict=True):
-            values = self._values.get(feature.name)
+            values = self.values.get(feature.name)
             columns[feature.name] = [
                 None if number != number else number if values is None else values[int(number)]
                 for number in numbers
@@ -98,8 +95,12 @@ def convert_elsewhere(
     if "names" not in told:
         return booster(told["member"])
     member = told["member"]
-    inner = _trees(member, told) if member["kind"] == "trees" else booster(member)
-    forest = constant_leaves(inner, "at the end of the pipeline")
+    if member["kind"] == "trees":
+        forest = forest_of(member, sum(map(_width, told["blocks"])), len(member["classes"]))
+        link: dict[str, Any] = member["link"]
+    else:
+        made = booster(member)
+        forest, link = constant_leaves(made, "at the end of the pipeline"), made.link
     if told["sparse"] and member["kind"] == "xgboost":
         forest = replace(forest, sparse=True)
     used = sorted({i for block in told["blocks"] for i in block["columns"]})
@@ -117,7 +118,7 @@ def convert_elsewhere(
         family="scikit-learn",
         **by_labels(classes),
         graph=partial(build_graph, whole),
-        link=inner.link,
+        link=link,
         features=features,
         source=source,
         file="source.json",
@@ -131,18 +132,9 @@ def convert_elsewhere(
         extremes=tuple(value for value in EXTREMES_32 if abs(value) < _LARGEST),
         threshold=told["threshold"],
         decided=source.decided if classes else None,
-        contributions=lambda: (
-            None if whole.sparse else path_arrays(whole, divisor=inner.link.get("divisor", 1))
-        ),
+        contributions=lambda: None if whole.sparse else path_arrays(whole, divisor=link.get("divisor", 1)),
         record={"estimator": told["estimator"], "read_by": told["version"], "trees": len(whole.trees)},
     )
-
-
-def _trees(member: Mapping[str, Any], told: Mapping[str, Any]) -> Conversion:
-    """scikit-learn's trees; of the conversion only forest and link count."""
-    forest = forest_of(member, sum(map(_width, told["blocks"])), len(member["classes"]))
-    none = InterpreterSource.__new__(InterpreterSource)
-    return Conversion("scikit-learn", "", lambda _: b"", member["link"], (), none, "", b"", forest=forest)
 
 
 def _width(block: Mapping[str, Any]) -> int:

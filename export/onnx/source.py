@@ -1,5 +1,7 @@
 """An ONNX file run as it came, as the ground truth of the graph that is served."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
@@ -9,7 +11,7 @@ from export.forest.source import JsonRows, number_matrix
 from export.onnx.inputs import GraphInputs
 from server.errors import first_line
 from server.model.link import Margins
-from server.model.predictor import ONNX_ERRORS
+from server.model.predictor import ONNX_ERRORS, one_thread_session
 from server.model.schema import Matrix, Schema
 
 #: How far two probabilities may be from adding up to 1; float16 has three digits.
@@ -30,40 +32,34 @@ def _check_pairs(scores: Margins) -> None:
 
 def open_session(content: bytes) -> onnxruntime.InferenceSession:
     """A session on one thread; raises `ExportRefused` if ONNX Runtime refuses the file."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return one_thread_session(content, log_severity=4)
     except ONNX_ERRORS as error:
         raise ExportRefused(
             f"expected a graph ONNX Runtime can load, got: {first_line(error)}; convert it with an opset "
-            "that "
-            "it has"
+            "that it has"
         ) from None
 
 
+@dataclass(frozen=True)
 class OnnxSource:
     """Runs the untouched file; `column` picks one of two classes' probabilities."""
 
-    def __init__(
-        self, session: onnxruntime.InferenceSession, inputs: GraphInputs, score: str, column: int | None
-    ) -> None:
-        self._session = session
-        self._inputs = inputs
-        self._score = score
-        self._column = column
+    session: onnxruntime.InferenceSession
+    inputs: GraphInputs
+    score: str
+    column: int | None
 
     @property
     def width(self) -> int:
-        return self._inputs.width
+        return self.inputs.width
 
     def scores(
         self, rows: Matrix, session: onnxruntime.InferenceSession | None = None
     ) -> npt.NDArray[np.floating]:
         """The score tensor as it comes, before a column is picked, also from another session's file."""
         try:
-            (scores,) = (session or self._session).run([self._score], self._inputs.feed(rows))
+            (scores,) = (session or self.session).run([self.score], self.inputs.feed(rows))
         except ONNX_ERRORS as error:
             raise ExportRefused(
                 f"expected a graph that scores a row, got: {first_line(error)}; does it score one with "
@@ -71,7 +67,7 @@ class OnnxSource:
             ) from None
         if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f":
             raise ExportRefused(
-                f"expected numbers from the output {self._score!r}, got something else: name another with "
+                f"expected numbers from the output {self.score!r}, got something else: name another with "
                 "--output"
             )
         return scores
@@ -79,9 +75,9 @@ class OnnxSource:
     def margins(self, rows: Matrix) -> Margins:
         """The served scores, float64 [n] or [n, K]."""
         scores = self.scores(rows).astype(np.float64).reshape(len(rows), -1)
-        if self._column is not None:
+        if self.column is not None:
             _check_pairs(scores)
-            scores = scores[:, self._column : self._column + 1]
+            scores = scores[:, self.column : self.column + 1]
         return np.ascontiguousarray(scores[:, 0] if scores.shape[1] == 1 else scores)
 
     def outputs(self, rows: Matrix) -> Margins:
@@ -91,7 +87,7 @@ class OnnxSource:
     def labels(self, output: str, rows: Matrix) -> list[str]:
         """The values of an output of labels, [n] or [n, 1], of rows [n, F]."""
         try:
-            (found,) = self._session.run([output], self._inputs.feed(rows))
+            (found,) = self.session.run([output], self.inputs.feed(rows))
         except ONNX_ERRORS as error:
             raise ExportRefused(
                 f"expected a graph that labels a row, got: {first_line(error)}; convert it without labels"

@@ -19,7 +19,7 @@ from monitoring.errors import LogError
 from monitoring.logs.files import PLAIN, absent_files, compressed_as, log_files, open_lines, unread_files
 from monitoring.logs.seals import check_key, digest_of, plain_path
 from monitoring.logs.subject import DataSubject
-from server.durable import sync_directory
+from server.durable import sync_path
 from server.log.journal import LogJournal
 from server.log.reviews import SUFFIX as REVIEWS_SUFFIX
 from server.log.reviews import erase_reviews
@@ -177,7 +177,7 @@ def _replaced(file: Path, fresh: Path, subject: DataSubject, key: bytes | None) 
     journal = LogJournal(file.with_name(file.name.split(".", 1)[0] + ".jsonl"), key)
     journal.erased(plain_path(file), gone, rows, digest_of(fresh, file) if key else None)
     fresh.replace(file)
-    sync_directory(file.parent)
+    sync_path(file.parent)
     return len(gone), rows
 
 

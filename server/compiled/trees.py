@@ -19,7 +19,6 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from server.compiled.code import LANES, MAX_SPLITS, Code
 from server.compiled.forest import GraphForest, NotCompilable, categories, thresholds
@@ -28,7 +27,7 @@ from server.compiled.walk import NodeTable, WalkCode
 from server.model.bundle import GRAPH_FILE, Bundle
 from server.model.files import INPUT
 from server.model.link import Margins
-from server.model.predictor import Predictor
+from server.model.predictor import Predictor, one_thread_session
 from server.model.schema import Matrix
 
 #: Rows that one group of trees goes through before the next: their values stay in the second cache.
@@ -116,7 +115,7 @@ class CompiledTrees:
         addresses = map(self._engine.get_function_address, code.names)
         # They live as long as the engine.
         self._functions: list[_Function] = [signature(address) for address in addresses]
-        self._before = _session(code.before) if code.before else None
+        self._before = one_thread_session(code.before) if code.before else None
 
     def margins(self, rows: Matrix) -> Margins:
         """`Predictor.margins`, equal to the bit."""
@@ -174,13 +173,6 @@ def _path(bundle: Bundle) -> Path:
 def _cache_folder() -> Path:
     """The user's cache (XDG Base Directory specification)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hotrow"
-
-
-def _session(graph: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _check_parity(trees: CompiledTrees, predictor: Predictor, forest: GraphForest) -> None:

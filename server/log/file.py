@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from server.durable import lock, sync_directory
+from server.durable import lock, sync_path
 from server.errors import SettingsError
 from server.log.rotation import (
     CLOSED_MODE,
@@ -120,7 +120,7 @@ class LogFile:
         try:
             os.fchmod(self._descriptor, CLOSED_MODE)
             os.fsync(self._descriptor)
-            sync_directory(self.path.parent)
+            sync_path(self.path.parent)
         except OSError as error:
             logger.error("The prediction log %s cannot be synced: %s", closed, error.strerror)
         self._number = number_of(closed)

@@ -2,13 +2,14 @@
 
 import struct
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from server.log.ring import ROWS, LoggedResponse, Put
 
 _SCORE = struct.Struct("d")
 
 
-class InstanceLog:
+class InstanceLog(NamedTuple):
     """Takes the responses of one model in one worker.
 
     `ring_put` is what the hot path puts a response by, under the number `instance`, and
@@ -18,18 +19,12 @@ class InstanceLog:
     all or none; it raises `OSError`.
     """
 
-    def __init__(
-        self,
-        instance: int,
-        ring_put: Put | None,
-        drop: Callable[[], None],
-        input_of: Callable[[bytes], bytes],
-        max_input_bytes: int,
-        write: Callable[[Sequence[LoggedResponse]], None] | None,
-    ) -> None:
-        self.instance, self.ring_put, self.drop = instance, ring_put, drop
-        self.input_of, self.max_input_bytes = input_of, max_input_bytes
-        self.write = write
+    instance: int
+    ring_put: Put | None
+    drop: Callable[[], None]
+    input_of: Callable[[bytes], bytes]
+    max_input_bytes: int
+    write: Callable[[Sequence[LoggedResponse]], None] | None
 
     def put(self, responses: Sequence[LoggedResponse], rows: Sequence[bytes]) -> None:
         """Take the responses to some rows: each row 1 + F float64, its score and itself, or several such."""

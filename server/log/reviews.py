@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from server.durable import append_whole, sync_directory
+from server.durable import append_whole, sync_path
 from server.errors import FieldError, UnacceptableRow, listed
 from server.model.row_names import sought
 
@@ -59,7 +59,7 @@ class Reviews:
         finally:
             os.close(descriptor)
         if is_new:
-            sync_directory(self.path.parent)
+            sync_path(self.path.parent)
 
     def all(self) -> list[dict[str, Any]]:
         """Every review of every server, the oldest first; half a line that a crash left is passed over."""

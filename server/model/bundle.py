@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 import msgspec
 import orjson
 
-from server.durable import sync_directory, sync_tree
+from server.durable import sync_path, sync_tree
 from server.errors import BundleError, first_line
 from server.model.exchange import beside
 from server.model.files import FORMAT, MANIFEST_FILE, read_manifest, verified
@@ -412,6 +412,6 @@ def _replaced(directory: Path) -> Iterator[Path]:
         if directory.exists():
             directory.rename(old)
         folder.rename(directory)
-        sync_directory(directory.parent)
+        sync_path(directory.parent)
         unfinished.pop_all()
         shutil.rmtree(old, ignore_errors=True)

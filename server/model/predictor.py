@@ -252,20 +252,23 @@ def _words(margins: Sequence[float]) -> str:
     return ", ".join(map(float.hex, margins))
 
 
-def _open_session(bundle: Bundle) -> onnxruntime.InferenceSession:
+def one_thread_session(graph: bytes, log_severity: int = 3) -> onnxruntime.InferenceSession:
+    """A session on one thread; raises one of `ONNX_ERRORS`."""
     options = onnxruntime.SessionOptions()
     # One thread: a row costs less than waking another, and the order of the sum
     # (and so its last bit) stays the same. No spinning: an idle core stays idle.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = log_severity
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _open_session(bundle: Bundle) -> onnxruntime.InferenceSession:
     graph = bundle.read(GRAPH_FILE)
     if has_external_data(graph):
         raise BundleError(f"expected all weights inside {bundle.graph_path}, got external data")
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return one_thread_session(graph)
     except ONNX_ERRORS as error:
         raise BundleError(
             f"expected {bundle.graph_path} to be a graph ONNX Runtime can load, got: {first_line(error)}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from server.durable import sync_directory, write_synced
+from server.durable import sync_path, write_synced
 from server.errors import BundleError, listed
 from server.model.arms import BY_REQUEST_ID, SPLIT_FILE, TrafficSplit, challenger_folder, has_challenger
 from server.model.bundle import Bundle
@@ -74,7 +74,7 @@ def withdraw(served: Path) -> Publication:
 
     folder.rename(aside)
     with undone_if_failed(undo):
-        sync_directory(folder.parent)
+        sync_path(folder.parent)
 
     def keep() -> None:
         for left in (aside, *(beside(folder, word) for word in ("previous", "incoming", "publishing"))):
@@ -152,4 +152,4 @@ def _write_split(folder: Path, content: bytes | None) -> None:
         part = folder / f"{SPLIT_FILE}.part"
         write_synced(part, content)
         part.replace(file)
-    sync_directory(folder)
+    sync_path(folder)

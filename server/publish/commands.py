@@ -87,18 +87,14 @@ def check(options: argparse.Namespace) -> None:
 def publish_model(options: argparse.Namespace) -> None:
     """Put a model into a folder that is served; the server takes it, or nothing changes."""
     _checked(options.new, options.digest)
-    server = _server_of(options)
-    with alone(options.folder):
-        _take(options, server, lambda: publish(options.new, options.folder))
+    _take(options, lambda: publish(options.new, options.folder))
 
 
 def roll_back_model(options: argparse.Namespace) -> None:
     """Serve again what a folder held before; once more brings back what it holds now."""
     if previous(options.folder).exists():
         _checked(previous(options.folder))
-    server = _server_of(options)
-    with alone(options.folder):
-        _take(options, server, lambda: roll_back(options.folder))
+    _take(options, lambda: roll_back(options.folder))
 
 
 def challenge_model(options: argparse.Namespace) -> None:
@@ -106,25 +102,19 @@ def challenge_model(options: argparse.Namespace) -> None:
     split = _split(options)
     if options.new is not None:
         _checked(options.new)
-    server = _server_of(options)
-    with alone(options.folder):
-        _take(options, server, lambda: challenge(options.new, options.folder, split), "has the challenger")
-        if lacks := list(lacking(options.folder)):
-            print(f"Rows of the champion have no {listed(lacks)}: the challenger scores without.")
+    _take(options, lambda: challenge(options.new, options.folder, split), "has the challenger")
+    if lacks := list(lacking(options.folder)):
+        print(f"Rows of the champion have no {listed(lacks)}: the challenger scores without.")
 
 
 def promote_model(options: argparse.Namespace) -> None:
     """Serve the challenger in the place of the model it was beside; `rollback` takes that back."""
-    server = _server_of(options)
-    with alone(options.folder):
-        _take(options, server, lambda: promote(options.folder))
+    _take(options, lambda: promote(options.folder))
 
 
 def withdraw_model(options: argparse.Namespace) -> None:
     """Take the challenger of a served model away."""
-    server = _server_of(options)
-    with alone(options.folder):
-        _take(options, server, lambda: withdraw(options.folder))
+    _take(options, lambda: withdraw(options.folder))
 
 
 def _split(options: argparse.Namespace) -> TrafficSplit | None:
@@ -185,13 +175,9 @@ def _server_of(options: argparse.Namespace) -> RunningServer | None:
     return server
 
 
-def _take(
-    options: argparse.Namespace,
-    server: RunningServer | None,
-    make: Callable[[], Publication],
-    done: str = "serves",
-) -> None:
+def _take(options: argparse.Namespace, make: Callable[[], Publication], done: str = "serves") -> None:
     """Have the server take what a folder holds now; if it does not, the folder is as it was before."""
+    server = _server_of(options)
     was_taken, told = False, ""
 
     def accept(publication: Publication) -> None:
@@ -211,12 +197,13 @@ def _take(
             )
         told = f"{server.url} {done} {bundle.label}."
 
-    try:
-        take(make, accept)
-    except (ServerError, KeyboardInterrupt) as error:
-        if server is not None and (was_taken or isinstance(error, KeyboardInterrupt)):  # it may hold it
-            server.request_reload()
-        raise
+    with alone(options.folder):
+        try:
+            take(make, accept)
+        except (ServerError, KeyboardInterrupt) as error:
+            if server is not None and (was_taken or isinstance(error, KeyboardInterrupt)):  # it may hold it
+                server.request_reload()
+            raise
     print(told)
 
 

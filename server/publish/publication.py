@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.durable import sync_directory, sync_tree
+from server.durable import sync_path, sync_tree
 from server.errors import BundleError
 from server.model.bundle import Bundle
 from server.model.exchange import beside, exchange, recover
@@ -59,7 +59,7 @@ def publish(new: Path, served: Path) -> Publication:
         intent.unlink()
 
     with undone_if_failed(undo):
-        sync_directory(served.parent)
+        sync_path(served.parent)
     return Publication(served, keep, undo)
 
 
@@ -113,10 +113,10 @@ def roll_back(served: Path) -> Publication:
 
     def undo() -> None:
         back()
-        sync_directory(served.parent)
+        sync_path(served.parent)
 
     with undone_if_failed(undo):
-        sync_directory(served.parent)
+        sync_path(served.parent)
     return Publication(served, nothing, undo)
 
 

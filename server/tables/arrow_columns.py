@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,49 +24,29 @@ _Index: TypeAlias = slice | npt.NDArray[Any]
 _Integers: TypeAlias = npt.NDArray[np.int64]
 
 
-class _Values(Protocol):
-    def __len__(self) -> int: ...
-    def take(self, index: _Index) -> "_Values": ...
-    def sizes(self) -> _Integers: ...
-    def listed(self) -> list[Any]: ...
-
-
 class _Numbers(NamedTuple):
-    """Integers, floating-point numbers or truths; float16 and float32 are exact as float64."""
+    """Integers, floating-point numbers or truths; float16 and float32 are exact as float64.
+
+    With a `scale` integers of 4 to 32 bytes, of which so many digits are behind the point.
+    """
 
     array: npt.NDArray[Any]
+    scale: int | None = None
 
     def __len__(self) -> int:
         return len(self.array)
 
     def take(self, index: _Index) -> "_Numbers":
-        return _Numbers(self.array[index])
+        return _Numbers(self.array[index], self.scale)
 
     def sizes(self) -> _Integers:
         return np.zeros(len(self.array), np.int64)
 
     def listed(self) -> list[Any]:
         values: list[Any] = self.array.tolist()
-        return values
-
-
-class _Decimals(NamedTuple):
-    """Integers of 4 to 32 bytes, and how many of their digits are behind the point."""
-
-    array: npt.NDArray[np.void]
-    scale: int
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def take(self, index: _Index) -> "_Decimals":
-        return _Decimals(self.array[index], self.scale)
-
-    def sizes(self) -> _Integers:
-        return np.zeros(len(self.array), np.int64)
-
-    def listed(self) -> list[Any]:
-        whole = [int.from_bytes(value, "little", signed=True) for value in self.array.tolist()]
+        if self.scale is None:
+            return values
+        whole = (int.from_bytes(value, "little", signed=True) for value in values)
         return [orjson.Fragment(str(Decimal(f"{value}E{-self.scale}"))) for value in whole]
 
 
@@ -90,6 +70,9 @@ class _Texts(NamedTuple):
     def listed(self) -> list[Any]:
         places = zip(self.which.tolist(), self.starts.tolist(), self.lengths.tolist(), strict=True)
         return [str(self.buffers[which][start : start + size], "utf-8") for which, start, size in places]
+
+
+_Values: TypeAlias = _Numbers | _Texts
 
 
 class ArrowColumn(NamedTuple):
@@ -270,7 +253,7 @@ class Cursor:
         if field.kind == "view":
             return self._text_views(rows, valid)
         array = np.frombuffer(self._next(), field.dtype, rows)
-        return _Decimals(array, field.scale) if field.kind == "decimal" else _Numbers(array)
+        return _Numbers(array, field.scale if field.kind == "decimal" else None)
 
     def _texts(self, field: Field, rows: int) -> _Texts:
         offsets, data = self._next(), self._next()

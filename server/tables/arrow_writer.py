@@ -52,36 +52,37 @@ def _column(values: Sequence[Any]) -> _Written:
     texts = [str(value).encode() for value in values]
     offsets = np.zeros(len(texts) + 1, "<i4")
     np.cumsum([len(text) for text in texts], out=offsets[1:])
-    return _Written(_UTF8, _empty, [offsets.tobytes(), b"".join(texts)])
+    return _Written(_UTF8, lambda builder: _table(builder, 0), [offsets.tobytes(), b"".join(texts)])
 
 
 def _double(builder: Builder) -> int:
-    builder.StartObject(1)
-    builder.PrependInt16Slot(0, _DOUBLE, 0)
-    return int(builder.EndObject())
+    return _table(builder, 1, (builder.PrependInt16Slot, 0, _DOUBLE))
 
 
 def _int64(builder: Builder) -> int:
-    builder.StartObject(2)
-    builder.PrependInt32Slot(0, 64, 0)
-    builder.PrependBoolSlot(1, True, False)
-    return int(builder.EndObject())
+    return _table(builder, 2, (builder.PrependInt32Slot, 0, 64), (builder.PrependBoolSlot, 1, True))
 
 
-def _empty(builder: Builder) -> int:
-    builder.StartObject(0)
+def _table(builder: Builder, size: int, *slots: tuple[Callable[..., None], int, Any]) -> int:
+    """A table of so many fields, of which these are set, none of them to what it is by default."""
+    builder.StartObject(size)
+    for prepend, slot, value in slots:
+        prepend(slot, value, 0)
     return int(builder.EndObject())
 
 
 def _message(kind: int, header: Callable[[Builder], int], body_bytes: int) -> bytes:
     builder = Builder(1024)
     place = header(builder)
-    builder.StartObject(5)
-    builder.PrependInt16Slot(0, _V5, 0)
-    builder.PrependUint8Slot(1, kind, 0)
-    builder.PrependUOffsetTRelativeSlot(2, place, 0)
-    builder.PrependInt64Slot(3, body_bytes, 0)
-    builder.Finish(builder.EndObject())
+    whole = _table(
+        builder,
+        5,
+        (builder.PrependInt16Slot, 0, _V5),
+        (builder.PrependUint8Slot, 1, kind),
+        (builder.PrependUOffsetTRelativeSlot, 2, place),
+        (builder.PrependInt64Slot, 3, body_bytes),
+    )
+    builder.Finish(whole)
     metadata = bytes(builder.Output())
     metadata += bytes(-len(metadata) % _ALIGNMENT)
     return struct.pack("<iI", -1, len(metadata)) + metadata
@@ -92,28 +93,23 @@ def _schema(
 ) -> int:
     fields = _tables(builder, [_field(builder, *pair) for pair in zip(names, columns, strict=True)])
     pairs = _tables(builder, [_key_value(builder, *pair) for pair in metadata.items()])
-    builder.StartObject(4)
-    builder.PrependUOffsetTRelativeSlot(1, fields, 0)
-    builder.PrependUOffsetTRelativeSlot(2, pairs, 0)
-    return int(builder.EndObject())
+    offset = builder.PrependUOffsetTRelativeSlot
+    return _table(builder, 4, (offset, 1, fields), (offset, 2, pairs))
 
 
 def _field(builder: Builder, name: str, column: _Written) -> int:
     text, type_, children = builder.CreateString(name), column.write(builder), _tables(builder, [])
-    builder.StartObject(7)
-    builder.PrependUOffsetTRelativeSlot(0, text, 0)
-    builder.PrependUint8Slot(2, column.type, 0)
-    builder.PrependUOffsetTRelativeSlot(3, type_, 0)
-    builder.PrependUOffsetTRelativeSlot(5, children, 0)
-    return int(builder.EndObject())
+    offset, number = builder.PrependUOffsetTRelativeSlot, builder.PrependUint8Slot
+    return _table(
+        builder, 7, (offset, 0, text), (number, 2, column.type), (offset, 3, type_), (offset, 5, children)
+    )
 
 
 def _key_value(builder: Builder, key: str, value: str) -> int:
     texts = builder.CreateString(key), builder.CreateString(value)
-    builder.StartObject(2)
-    for slot, text in enumerate(texts):
-        builder.PrependUOffsetTRelativeSlot(slot, text, 0)
-    return int(builder.EndObject())
+    return _table(
+        builder, 2, *((builder.PrependUOffsetTRelativeSlot, i, text) for i, text in enumerate(texts))
+    )
 
 
 def _tables(builder: Builder, places: Sequence[int]) -> int:
@@ -126,12 +122,11 @@ def _tables(builder: Builder, places: Sequence[int]) -> int:
 def _record_batch(
     builder: Builder, rows: int, nodes: Sequence[tuple[int, int]], buffers: Sequence[tuple[int, int]]
 ) -> int:
-    vectors = _pairs(builder, nodes), _pairs(builder, buffers)
-    builder.StartObject(5)
-    builder.PrependInt64Slot(0, rows, 0)
-    for slot, vector in enumerate(vectors, start=1):
-        builder.PrependUOffsetTRelativeSlot(slot, vector, 0)
-    return int(builder.EndObject())
+    offset = builder.PrependUOffsetTRelativeSlot
+    of_nodes, of_buffers = _pairs(builder, nodes), _pairs(builder, buffers)
+    return _table(
+        builder, 5, (builder.PrependInt64Slot, 0, rows), (offset, 1, of_nodes), (offset, 2, of_buffers)
+    )
 
 
 def _pairs(builder: Builder, pairs: Sequence[tuple[int, int]]) -> int:

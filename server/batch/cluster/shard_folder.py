@@ -14,7 +14,7 @@ import orjson
 
 from server.batch.cluster.shards import Cut
 from server.batch.results import Totals
-from server.durable import sync_directory, write_synced
+from server.durable import sync_path, write_synced
 from server.errors import BatchRefused
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class ShardFolder:
         }
         self._write(self.path / MANIFEST_FILE, document)
         (self.path / SUCCESS_FILE).touch()
-        sync_directory(self.path)
+        sync_path(self.path)
         shutil.rmtree(self._work, ignore_errors=True)
 
     def discard(self) -> None:
@@ -132,7 +132,7 @@ class ShardFolder:
             if _sha256(shard) != sha256:
                 draft.replace(shard)
         draft.unlink(missing_ok=True)
-        sync_directory(self.path)
+        sync_path(self.path)
 
     def _description(self, number: int) -> Path:
         return self._work / f"{number:08d}.json"
@@ -145,7 +145,7 @@ class ShardFolder:
         draft = self._draft(path) if self._work.exists() else path
         write_synced(draft, orjson.dumps(content))
         draft.replace(path)
-        sync_directory(path.parent)
+        sync_path(path.parent)
 
 
 def _sha256(path: Path) -> str:
