@@ -12,7 +12,6 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from onnx import numpy_helper
 from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common.data_types import Int64TensorType
 from skl2onnx.operator_converters import calibrated_classifier_cv as converter
@@ -69,32 +68,19 @@ def _transform_isotonic(
     # Scores of float32, as XGBoost gives them, stay so; there SciPy has another rule for a point itself.
     is_narrow = x.dtype == np.float32
 
-    def constant(values: Any) -> str:
-        name = str(scope.get_unique_variable_name("isotonic"))
-        container.initializers.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
-
-    def add(kind: str, *inputs: str, **attributes: Any) -> str:
-        output = str(scope.get_unique_variable_name(kind.lower()))
-        name = scope.get_unique_operator_name(kind)
-        container.add_node(kind, list(inputs), [output], name=name, **attributes)
-        return output
-
-    scores = add("Reshape", column, constant(np.array([-1, 1])))
+    add = Operators(scope, (), container)
+    scores = add("Reshape", column, add.constant([-1, 1], np.int64))
     scores = add("Cast", scores, to=_FLOAT if is_narrow else _DOUBLE)
-    inside = add("Clip", scores, constant(x[0]), constant(x[-1]))
-    place = str(scope.get_unique_variable_name("place"))
+    inside = add("Clip", scores, add.constant(x[0], x.dtype), add.constant(x[-1], x.dtype))
+    place = add.name("place")
     # The interval begins at the last point that is no more than the score; in float32 less than it.
     inner = (x[1:-1] if is_narrow else x[1:]).tolist()
-    search = Forest((search_tree(inner),), 1, strict=not is_narrow)
-    nodes, constants = tree_nodes(search, inside, place)
-    container.nodes.extend(nodes)
-    container.initializers.extend(constants)
-    at = add("Cast", add("Reshape", place, constant(np.array([-1]))), to=_WHOLE)
+    add.add_nodes(*tree_nodes(Forest((search_tree(inner),), 1, strict=not is_narrow), inside, place))
+    at = add("Cast", add("Reshape", place, add.constant([-1], np.int64)), to=_WHOLE)
     slopes = np.append(np.diff(y) / np.diff(x), x.dtype.type(0.0))
     x0, y0, slope = (
-        add("Unsqueeze", add("Gather", constant(values), at), constant(np.array([1])))
-        for values in (x, y.astype(x.dtype), slopes.astype(x.dtype))
+        add("Unsqueeze", add("Gather", add.constant(values, x.dtype), at), add.constant([1], np.int64))
+        for values in (x, y, slopes)
     )
     line = add("Add", add("Mul", slope, add("Sub", inside, x0)), y0)
     return add("Cast", line, to=element)
@@ -110,7 +96,7 @@ def _calibrated(scope: Any, operator: Any, container: Any, calibrated: Any, numb
         return _theirs(scope, operator, container, calibrated, number)
     estimator, temperature = calibrated.estimator, calibrated.calibrators[0]
     is_margin = hasattr(estimator, "decision_function")
-    add = Operators(scope, operator, container)
+    add = Operators(scope, operator.inputs, container)
     asked = scope.declare_local_operator(sklearn_operator_name_map[type(estimator)], estimator)
     if is_margin and container.has_options(estimator, "raw_scores"):
         for options in (container, scope):

@@ -219,7 +219,7 @@ class _Link(Operators):
     """The operators of a link, in the precision of the graph."""
 
     def __init__(self, scope: Any, operator: Any, container: Any) -> None:
-        super().__init__(scope, operator, container)
+        super().__init__(scope, operator.inputs, container)
         self.dtype = np.float32 if isinstance(operator.outputs[-1].type, FloatTensorType) else np.float64
 
     def link(self, margin: str, member: Member) -> str:

@@ -30,7 +30,9 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     inner.inputs = operator.inputs
     value = scope.declare_local_variable("transformed", kind([None, 1]))
     inner.outputs.append(value)
-    made = applied(Operators(scope, operator, container), value.full_name, _inverse(model.transformer_))
+    made = applied(
+        Operators(scope, operator.inputs, container), value.full_name, _inverse(model.transformer_)
+    )
     output = operator.outputs[0].full_name
     container.add_node("Identity", [made], [output], name=scope.get_unique_operator_name("Identity"))
 

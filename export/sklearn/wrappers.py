@@ -7,7 +7,7 @@ as it is alone; a threshold that was tuned becomes that of the bundle.
 import copy
 from typing import Any
 
-from export.errors import ExportRefused
+from export.errors import ExportRefused, one_of_targets
 from export.forest.conversion import ABOVE_HALF
 
 _SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
@@ -58,11 +58,7 @@ def one_target(model: Any, wanted: int | None) -> tuple[Any, int | None]:
     if _kind(holder) not in ("MultiOutputRegressor", "MultiOutputClassifier"):
         return model, None
     members = holder.estimators_
-    if wanted is None or not 0 <= wanted < len(members):
-        raise ExportRefused(
-            f"expected one target, got {len(members)}: choose one by its number with --output "
-            f"(0 to {len(members) - 1}); each is a bundle of its own, and one server answers for all"
-        )
+    wanted = one_of_targets(wanted, len(members))
     if holder is model:
         return members[wanted], wanted
     pipeline = copy.copy(model)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from export.errors import ExportRefused
+from export.errors import ExportRefused, one_of_targets
 from export.forest.trees import Forest
 from export.xgboost.json_tree import read_tree
 from server.model.link import float32
@@ -175,12 +175,7 @@ def _shape(learner: dict[str, Any], wanted: int | None) -> tuple[int, int, int |
     targets = int(parameters.get("num_target", "1"))
     if targets < 2:
         return width, classes, None
-    if wanted is None or not 0 <= wanted < targets:
-        raise ExportRefused(
-            f"expected one target, got {targets}: choose one by its number with --output "
-            f"(0 to {targets - 1}); each is a bundle of its own, and one server answers for all"
-        )
-    return width, targets, wanted
+    return width, targets, one_of_targets(wanted, targets)
 
 
 def _features(learner: dict[str, Any], width: int) -> tuple[tuple[str, ...], list[str]]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -37,6 +38,11 @@ def ref(name: str) -> JsonSchema:
 def array(items: JsonSchema, **more: Any) -> JsonSchema:
     """An array of `items`."""
     return {"type": "array", "items": items, **more}
+
+
+def choice(words: Iterable[str]) -> JsonSchema:
+    """One of these texts."""
+    return {"type": "string", "enum": list(words)}
 
 
 def record(properties: dict[str, JsonSchema], **more: Any) -> JsonSchema:
@@ -118,7 +124,7 @@ def _range(feature: Feature) -> JsonSchema:
 def response_members(bundle: Bundle) -> dict[str, JsonSchema]:
     """What a response says of one row."""
     if bundle.task == "binary":
-        decision = {"type": "string", "enum": list(bundle.outcomes)}
+        decision = choice(bundle.outcomes)
         return {"probability": PROBABILITY, "decision": decision}
     if bundle.task == "multiclass":
         classes = list(bundle.classes)
@@ -127,7 +133,7 @@ def response_members(bundle: Bundle) -> dict[str, JsonSchema]:
             "probabilities": array(
                 PROBABILITY, description=order, minItems=len(classes), maxItems=len(classes)
             ),
-            "prediction": {"type": "string", "enum": classes},
+            "prediction": choice(classes),
         }
     return {"prediction": NUMBER}
 
@@ -137,13 +143,9 @@ def policy_members(bundle: Bundle) -> dict[str, JsonSchema]:
     if bundle.policy is None:
         return {}
     reasons = list(bundle.policy.reasons())
-    because = array({"type": "string", "enum": reasons}, description="What spoke beside the score.")
-    by_score = {
-        "type": "string",
-        "enum": list(bundle.outcomes),
-        "description": "What the score alone decides, where the policy decided otherwise.",
-    }
-    return {"because": because, "by_score": by_score}
+    because = array(choice(reasons), description="What spoke beside the score.")
+    decided = "What the score alone decides, where the policy decided otherwise."
+    return {"because": because, "by_score": {**choice(bundle.outcomes), "description": decided}}
 
 
 def reason_parameters(bundle: Bundle) -> list[JsonSchema]:
@@ -164,7 +166,7 @@ def reason_members(bundle: Bundle) -> dict[str, JsonSchema]:
     reason = record(
         {
             "code": STRING,
-            "feature": {"type": "string", "enum": list(bundle.schema.names)},
+            "feature": choice(bundle.schema.names),
             "contribution": {**NUMBER, "description": "In the unit of the margin (log-odds)."},
             "text": STRING,
         }
@@ -193,7 +195,7 @@ def explanation_schema(bundle: Bundle) -> JsonSchema:
     """The response of `/explain`."""
     reason = record(
         {
-            "feature": {"type": "string", "enum": list(bundle.schema.names)},
+            "feature": choice(bundle.schema.names),
             "label": STRING,
             "value": {"description": "As in a row; null where it is missing."},
             "contribution": {**NUMBER, "description": "In the unit of the margin (log-odds)."},
@@ -213,7 +215,7 @@ def explanation_schema(bundle: Bundle) -> JsonSchema:
 def recourse_schema(bundle: Bundle) -> JsonSchema:
     """The response of `/recourse`."""
     value: JsonSchema = {"description": "As in a row."}
-    name: JsonSchema = {"type": "string", "enum": list(bundle.schema.names)}
+    name: JsonSchema = choice(bundle.schema.names)
     change = record({"feature": name, "label": STRING, "from": value, "to": value, "text": STRING})
     decided = response_members(bundle)
     proposal = record({"changes": array(change, minItems=1, maxItems=2), **decided})
@@ -239,9 +241,9 @@ def input_tensor_schema(bundle: Bundle) -> JsonSchema:
     """An input tensor: all features of n rows, [n, F], or one feature's, [n] or [n, 1]."""
     value: list[JsonSchema] = [NUMBER, STRING, {"type": "boolean"}, {"type": "null"}]
     members: dict[str, JsonSchema] = {
-        "name": {"type": "string", "enum": [INPUT, *bundle.schema.names]},
+        "name": choice([INPUT, *bundle.schema.names]),
         "shape": array({**INTEGER, "minimum": 1}, minItems=1, maxItems=2),
-        "datatype": {"type": "string", "enum": [*DTYPES, BYTES]},
+        "datatype": choice([*DTYPES, BYTES]),
         "data": array({"anyOf": [*value, array({"anyOf": value})]}, minItems=1),
     }
     # JSON Schema cannot say that `shape` fits the length of `data`.
@@ -250,7 +252,7 @@ def input_tensor_schema(bundle: Bundle) -> JsonSchema:
 
 def inference_request_schema(bundle: Bundle) -> JsonSchema:
     """A request of rows as tensors."""
-    output = record({"name": {"type": "string", "enum": ModelTensors(bundle).outputs}})
+    output = record({"name": choice(ModelTensors(bundle).outputs)})
     return record(
         {
             "id": {"type": ["string", "integer", "null"]},

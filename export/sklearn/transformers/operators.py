@@ -1,6 +1,6 @@
 """The operators that stand for a fitted transformer, added to skl2onnx's container one by one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -20,11 +20,10 @@ class Operators:
     `dtype` is that of the rows, and of the constants where nothing else is said.
     """
 
-    def __init__(self, scope: Any, operator: Any, container: Any) -> None:
-        self._scope = scope
-        self._inputs = operator.inputs
-        self._container = container
-        self.dtype = np.float32 if isinstance(operator.inputs[0].type, FloatTensorType) else np.float64
+    def __init__(self, scope: Any, inputs: Sequence[Any], container: Any) -> None:
+        self._scope, self._inputs, self._container = scope, inputs, container
+        is_narrow = bool(inputs) and isinstance(inputs[0].type, FloatTensorType)
+        self.dtype = np.float32 if is_narrow else np.float64
 
     def __call__(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """The name of what this operator makes of its inputs."""
@@ -75,6 +74,6 @@ def _shapes(width: Callable[[Any, Any], int], operator: Any) -> None:
 
 
 def _convert(formula: Callable[[Operators, Any], str], scope: Any, operator: Any, container: Any) -> None:
-    made = formula(Operators(scope, operator, container), operator.raw_operator)
+    made = formula(Operators(scope, operator.inputs, container), operator.raw_operator)
     name = scope.get_unique_operator_name("Identity")
     container.add_node("Identity", [made], [operator.outputs[0].full_name], name=name)
