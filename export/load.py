@@ -208,6 +208,7 @@ def _from_pickle(content: bytes, options: LoadOptions) -> Conversion:
             f"{_versions()}: give the Python of its own environment (--python .venv/bin/python)",
         ),
         same_version(),
+        _no_newer_boosters(content),
     ):
         model = joblib.load(io.BytesIO(content))
     return from_object(model, "source.joblib", content, options)
@@ -285,6 +286,32 @@ def same_version() -> Iterator[None]:
                 "otherwise here: give the Python it was trained with (--python .venv/bin/python), save it "
                 "again with this version, or as ONNX where it was trained"
             )
+
+
+@contextmanager
+def _no_newer_boosters(content: bytes) -> Iterator[None]:
+    """Raise `ExportRefused` for a booster of a newer XGBoost, which loads of it what it knows.
+
+    The version stands in the bytes that a booster is restored of, and nowhere afterwards.
+    """
+    is_compressed = not content.startswith(b"\x80")
+    if not (is_compressed or b"xgboost" in content) or find_spec("xgboost") is None:
+        yield
+        return
+    from xgboost import Booster
+
+    from export.xgboost.model import refuse_newer
+
+    def restored(booster: Any, state: dict[str, Any]) -> None:
+        refuse_newer(bytes(state.get("handle") or b""))
+        restore(booster, state)
+
+    restore = Booster.__setstate__
+    Booster.__setstate__ = restored  # type: ignore[assignment, method-assign]  # until the pickle is loaded
+    try:
+        yield
+    finally:
+        Booster.__setstate__ = restore  # type: ignore[method-assign]  # as it was
 
 
 def _versions() -> str:

@@ -114,12 +114,12 @@ def _with_infinities(content: bytes) -> Any:
 def _model(
     learner: dict[str, Any], name: str, gradient_booster: dict[str, Any], rounds: str, wanted: int | None
 ) -> XGBoostModel:
-    trees_of = gradient_booster["gbtree"] if name == "dart" else gradient_booster
-    model = trees_of["model"]
+    model = gradient_booster.get("gbtree", gradient_booster)["model"]
     objective = learner["objective"]["name"]
     width, sums, target = _shape(learner, wanted)
     vector = any(int(tree["tree_param"].get("size_leaf_vector", "1")) > 1 for tree in model["trees"])
-    weights = gradient_booster.get("weight_drop") or [1.0] * len(model["trees"])
+    # Of dropout; up to XGBoost 3.3 they stand beside the trees, up to 3.2 of a booster called dart.
+    weights = gradient_booster.get("weight_drop") or model.get("weight_drop") or [1.0] * len(model["trees"])
     best = learner.get("attributes", {}).get("best_iteration")
     best = None if best is None else int(best)
     per_round = 1 if vector else sums

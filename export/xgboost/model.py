@@ -127,7 +127,58 @@ def load_booster(content: bytes) -> xgboost.Booster:
         raise ExportRefused(
             f"expected a model XGBoost can load, got: {_reason(error)}; save it again with save_model"
         ) from None
+    _check_whole(content, booster)
     return booster
+
+
+#: A member of JSON, or of UBJSON, where its length stands before it (of a text behind S, of a count #).
+_MEMBER = re.compile(rb'"([a-z_]{3,40})"\s{0,9}:|(?<![S#])L\0{7}([\x03-\x28])')
+#: The version of the XGBoost that wrote a file, in either.
+_VERSION = re.compile(
+    rb'"version"\s{0,9}:\s{0,9}\[\s{0,40}(\d{1,3}),\s{0,40}(\d{1,3})|version\[#L\0{7}\x03i([\0-\x7f])i([\0-\x7f])'
+)
+
+
+def _newer_version(content: bytes) -> str | None:
+    """The version of the XGBoost that wrote these bytes, if it is newer than the one here."""
+    written = list(_VERSION.finditer(content))
+    if not written:
+        return None
+    major, minor, *octets = written[-1].groups()
+    version = (int(major), int(minor)) if major else tuple(octet[0] for octet in octets)
+    here = tuple(map(int, xgboost.__version__.split(".")[:2]))
+    return ".".join(map(str, version)) if version > here else None
+
+
+def refuse_newer(content: bytes) -> None:
+    """Raise `ExportRefused` for what a newer XGBoost pickled: of its settings some would be left out."""
+    if version := _newer_version(content):
+        raise ExportRefused(
+            f"expected a pickle of XGBoost {xgboost.__version__} or older, got one of {version}, "
+            "of which parts would be left out here: give the Python it was trained with (--python "
+            ".venv/bin/python), or save the booster there with save_model"
+        )
+
+
+def _check_whole(content: bytes, booster: xgboost.Booster) -> None:
+    """Refuse a newer XGBoost's file of which this one leaves something out: it is another model to it."""
+    version = _newer_version(content)
+    form = "json" if _is_json(content) else "ubj"
+    if version and (lost := _members(content) - _members(bytes(booster.save_raw(form)))):
+        raise ExportRefused(
+            f"expected an XGBoost that reads the whole file, got {xgboost.__version__}, which leaves "
+            f"{', '.join(sorted(lost))} out of what {version} wrote, and predicts otherwise: export it where "
+            "that version or a newer one is installed (3.3 and later need Python 3.12)"
+        )
+
+
+def _is_json(content: bytes) -> bool:
+    return content.split(b"{", 1)[-1].lstrip()[:1] in (b'"', b"}")
+
+
+def _members(content: bytes) -> set[str]:
+    found = (m[1] or content[m.end() : m.end() + m[2][0]] for m in _MEMBER.finditer(content))
+    return {name.decode("latin-1") for name in found if re.fullmatch(rb"[a-z_]+", name)}
 
 
 def convert_xgboost(
@@ -145,7 +196,7 @@ def convert_xgboost(
     `missing` is the value that the wrapper took for missing, beside NaN; `target` the one
     of several that is served.
     """
-    is_json = content.split(b"{", 1)[-1].lstrip()[:1] in (b'"', b"}")
+    is_json = _is_json(content)
     if is_json:
         model = parse_xgboost(content, rounds, target)  # before XGBoost's own parser sees a file that is none
         booster = load_booster(content)

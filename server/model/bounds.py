@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from server.errors import MAX_OF_MATRIX, FieldError, Reason, UnacceptableRow
+from server.errors import MAX_OF_MATRIX, FieldError, Reason, UnacceptableRow, not_acceptable
 from server.model.schema import MAX_EXACT_INTEGER, Feature, Matrix, Schema
 
 
@@ -33,13 +33,17 @@ class Bounds:
             return
         places = np.argwhere(bad)[:MAX_OF_MATRIX].tolist()
         errors = [self._error(row, column, bool(np.isnan(rows[row, column]))) for row, column in places]
-        raise UnacceptableRow(f"{int(bad.sum())} values are not acceptable", errors=errors)
+        raise UnacceptableRow(not_acceptable(int(bad.sum()), "value"), errors=errors)
 
     def _error(self, row: int, column: int, missing: bool) -> FieldError:
         feature = self._features[column]
         expected = feature.expected
-        if feature.kind == "category" and not feature.numbers:
-            expected = f"the code of a category, 0 to {len(feature.categories) - 1}"
+        if feature.kind == "category":
+            numbers = feature.numbers
+            if not numbers:
+                expected += ", as text (BYTES): a number could be a category or the code of one"
+            elif all(number == code for number, code in numbers.items()):
+                expected = f"the code of a category, 0 to {len(numbers) - 1}"
         where = f"/{row}/{feature.name}"
         if missing:
             return FieldError(where, f"expected {expected}, got a missing value", "missing")

@@ -171,7 +171,7 @@ class Feature:
             return self._encode_category(value)
         # bool is an int in Python: a flag takes it, and a number that was one in training.
         kind = type(value)
-        if kind is bool and self.form_kind == "flag":
+        if kind is bool and self.takes_truths:
             return float(value)
         if kind is not float and kind is not int:
             raise FieldError("", f"expected {self.expected}, got {self._got(value)}")
@@ -200,14 +200,24 @@ class Feature:
         return got(value, takes_null=self.nullable)
 
     @property
+    def takes_truths(self) -> bool:
+        """Whether true or false may stand for a value: of a flag, and of categories that are truths."""
+        if self.kind == "category":
+            return any(truth in self.categories for truth in (*_spellings(False), *_spellings(True)))
+        return self.form_kind == "flag"
+
+    @property
     def numbers(self) -> dict[float, float]:
-        """The code of each number, of categories that all are numbers or truths; else none."""
-        codes: dict[float, float] = {}
-        for code, category in enumerate(self.categories):
-            if (number := _number_of(category)) is None:
-                return {}
-            codes.setdefault(number, float(code))
-        return codes
+        """The code of each number that stands for a category in a tensor, which has no texts.
+
+        Of texts that is the code itself; of numbers and truths what stood in the table of training.
+        There is none where it could be either, as where only some are numbers: 1 is "1" or the second.
+        """
+        codes = [float(code) for code in range(len(self.categories))]
+        if not any(map(_reads_as_number, self.categories)):
+            return dict(zip(codes, codes, strict=True))
+        numbers = [number for category in self.categories if (number := _number_of(category)) is not None]
+        return dict(zip(numbers, codes, strict=True)) if len(set(numbers)) == len(codes) else {}
 
     def decode(self, code: float) -> Any:
         """The JSON value that `encode` turns into `code`: the inverse of `encode`."""
@@ -220,14 +230,24 @@ class Feature:
 
 def _number_of(category: str) -> float | None:
     """The number or truth whose text a category is, None if it is another text."""
-    for truth in (False, True):
-        if category in _spellings(truth):
-            return float(truth)
+    for number in (False, True, *_read(category)):
+        if category in _spellings(number):
+            return float(number)
+    return None
+
+
+def _reads_as_number(category: str) -> bool:
+    """Whether it is one, or might be meant as one: no table of numbers has "007" or "1e3"."""
+    return _number_of(category) is not None or bool(_read(category))
+
+
+def _read(category: str) -> tuple[float, ...]:
+    """The finite number that a text reads as, if it does."""
     try:
         number = float(category)
     except ValueError:
-        return None
-    return number if category in _spellings(number) else None
+        return ()
+    return (number,) if math.isfinite(number) else ()
 
 
 def _spellings(value: Any) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from server.errors import MAX_OF_MATRIX, FieldError, UnacceptableRow, not_acceptable
+from server.errors import MAX_OF_MATRIX, FieldError, UnacceptableRow, not_acceptable, shown
 from server.model.bounds import Bounds
 from server.model.bundle import PARITY_FILE, Bundle
 from server.model.files import INPUT
@@ -32,9 +32,13 @@ class ModelTensors:
         self._width = len(bundle.schema)
         self._bounds = Bounds(bundle.schema)
         self._columns = {name: i for i, name in enumerate(bundle.schema.names)}
-        numbers = ((i, feature.numbers) for i, feature in enumerate(bundle.schema.features))
-        #: By column of categories that are numbers: those in order, and their codes, where they are others.
-        self._codes = {i: np.array(sorted(codes.items())).T for i, codes in numbers if not _is_itself(codes)}
+        numbers = {i: f.numbers for i, f in enumerate(bundle.schema.features) if f.kind == "category"}
+        #: By column of categories the numbers that stand for them, in order, and the codes, if others.
+        self._codes = {
+            i: np.array(sorted(codes.items() or [(-np.inf, _NO_CODE)])).T
+            for i, codes in numbers.items()
+            if not codes or any(number != code for number, code in codes.items())
+        }
         self._properties = _properties(bundle)
         self._outputs = _outputs(bundle)
 
@@ -146,9 +150,11 @@ class ModelTensors:
     def _column(self, tensor: Tensor) -> Array:
         """Numbers as they are (of a category the code, or its number); texts as the schema encodes them."""
         column = self._columns[tensor.name]
+        feature = self.bundle.schema.features[column]
+        if tensor.datatype == "BOOL" and not feature.takes_truths:
+            raise UnacceptableRow(f"expected {shown(tensor.name)} as {feature.expected}, got BOOL")
         if tensor.datatype != BYTES:
             return self._code(column, _as_float64(tensor).reshape(-1))
-        feature = self.bundle.schema.features[column]
         codes = np.empty(len(tensor.values))
         errors: list[FieldError] = []
         for row, text in enumerate(tensor.values.tolist()):
@@ -180,10 +186,6 @@ class ModelTensors:
         else:
             values = np.array(scored.outputs, dtype=np.float64).reshape(-1)
         return Tensor(name, datatype, (len(scored.outcomes), width), values)
-
-
-def _is_itself(codes: dict[float, float]) -> bool:
-    return all(number == code for number, code in codes.items())
 
 
 def _is_one_a_row(given: InputHead, rows: int) -> bool:

@@ -2,6 +2,9 @@
 
 import io
 import os
+import pickle
+import re
+import zlib
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -132,6 +135,20 @@ def test_a_model_of_another_version_is_refused_with_both(
         (joblib if form == "joblib" else import_module("skops.io")).dump(model, tmp_path / f"m.{form}")
     with pytest.raises(ExportRefused, match=rf"scikit-learn {sklearn.__version__}.*1\.3\.2.*save it again"):
         load(tmp_path / f"m.{form}", ALLOWED)
+
+
+def test_a_pickle_of_a_newer_xgboost_is_refused(tmp_path: Path) -> None:
+    """XGBoost reads what it knows of it, with a warning or without one."""
+    content = pickle.dumps(train_xgboost({"objective": "binary:logistic"}, "binary", 3))
+    version = re.escape(b"version[#L" + bytes(7) + b"\x03i")
+    older, newer = (re.sub(b"(?s)(%b)." % version, rb"\g<1>" + to, content) for to in (b"\x02", b"\x63"))
+    assert older != content != newer
+    (tmp_path / "older.pkl").write_bytes(older)
+    assert load(tmp_path / "older.pkl", ALLOWED).family == "xgboost"
+    for name, written in (("newer.pkl", newer), ("newer.joblib", zlib.compress(newer))):
+        (tmp_path / name).write_bytes(written)
+        with pytest.raises(ExportRefused, match=r"pickle of XGBoost .* or older, got one of 99\..*--python"):
+            load(tmp_path / name, ALLOWED)
 
 
 def test_skops_of_an_imputer_holds_a_dtype(tmp_path: Path) -> None:

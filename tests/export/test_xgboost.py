@@ -3,6 +3,7 @@
 Numbers of pitfalls are the rows of the table in `docs/exact-export.md`.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,50 @@ def test_categories_of_a_narrow_type_are_scored_in_theirs(kind: str, tmp_path: P
     bundle = export(tmp_path, conversion)
     assert bundle.exact
     assert bundle.schema.features[0].categories == ("10", "20", "35")
+
+
+def test_weights_of_dropout_are_found_where_each_version_has_them() -> None:
+    """Up to XGBoost 3.2 beside a forest of its own, in 3.3 beside the trees, from 3.4 on among them."""
+    booster = train_xgboost(
+        {"objective": "binary:logistic", "booster": "dart", "rate_drop": 0.5}, "binary", 6
+    )
+    document = orjson.loads(booster.save_raw("json"))
+    learner = document["learner"]
+    kept = learner["gradient_booster"]
+    model = kept.get("gbtree", kept)["model"]
+    weights = model.pop("weight_drop", None) or kept["weight_drop"]
+    assert set(weights) != {1.0}
+    forests = []
+    for form in (
+        {"name": "dart", "gbtree": {"name": "gbtree", "model": model}, "weight_drop": weights},
+        {"name": "gbtree", "model": model, "weight_drop": weights},
+        {"name": "gbtree", "model": model | {"weight_drop": weights}},
+    ):
+        learner["gradient_booster"] = form
+        forests.append(parse_xgboost(orjson.dumps(document)).forest)
+    assert forests[0] == forests[1] == forests[2]
+    learner["gradient_booster"] = {"name": "gbtree", "model": model}
+    assert parse_xgboost(orjson.dumps(document)).forest != forests[0]
+
+
+@pytest.mark.parametrize("form", ["json", "ubj"])
+def test_a_newer_file_is_exported_unless_something_of_it_is_left_out(form: str, tmp_path: Path) -> None:
+    """XGBoost 3.2 reads a file with dropout of 3.4 without a word, and predicts as if none were dropped."""
+    booster = train_xgboost({"objective": "binary:logistic"}, "binary", 3)
+    content = bytes(booster.save_raw(form))
+    length = b"L" + bytes(7) + b"%c"
+    if form == "json":
+        content = re.sub(rb'"version":\[\d+,\d+', b'"version":[99,1', content)
+        version, unknown = b'"version"', b'"unheard_of":[1],'
+    else:
+        version, unknown = length % 7 + b"version", length % 10 + b"unheard_ofi\1"
+        start = content.rindex(version) + len(version) + len(b"[#L" + bytes(8))
+        content = content[:start] + b"i\x63i\1" + content[start + 4 :]
+    assert export(tmp_path, convert_xgboost(content)).exact
+    place = content.rindex(version)
+    content = content[:place] + unknown + content[place:]
+    with pytest.raises(ExportRefused, match=r"leaves unheard_of out of what 99\.1 wrote"):
+        convert_xgboost(content)
 
 
 def test_leaves_that_are_no_numbers_are_refused_by_their_cause() -> None:

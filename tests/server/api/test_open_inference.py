@@ -473,25 +473,41 @@ NUMBERED = Schema(
         Feature("month", "category", categories=tuple(map(str, range(1, 13)))),
         Feature("rate", "category", categories=("2.5", "0.5", "10.0")),
         Feature("owner", "category", categories=("True", "False")),
-        Feature("grade", "category", categories=("1", "2", "A")),
+        Feature("grade", "category", categories=("C", "B", "A")),
+    ]
+)
+MIXED = Schema(
+    [
+        Feature("income", "number", minimum=0, maximum=1e6),
+        Feature("rooms", "category", categories=("1", "2", "3+")),
+        Feature("area", "category", categories=("007", "1e3", "42")),
+        Feature("owner", "category", categories=("True", "False", "unknown")),
+        Feature("half", "category", categories=("1", "1.0")),
+        Feature("grade", "category", categories=("C", "B", "A")),
     ]
 )
 
 
-def test_category_that_is_a_number_is_sent_as_that_number(tmp_path: Path) -> None:
-    """Month 5 is the fifth of twelve, not the sixth: tables of numbers are sent as they were trained on."""
-    rows = sample_rows(NUMBERED, 300)
-    matrix = np.array([np.frombuffer(NUMBERED.encode(row)) for row in rows])
-    target = np.nan_to_num(matrix).sum(axis=1) > np.median(np.nan_to_num(matrix).sum(axis=1))
+def assembled(directory: Path, schema: Schema) -> tuple[list[dict[str, Any]], np.ndarray[Any, Any]]:
+    """A bundle of these features; its rows, and as they are encoded."""
+    rows = sample_rows(schema, 300)
+    matrix = np.array([np.frombuffer(schema.encode(row)) for row in rows])
+    sums = np.nan_to_num(matrix).sum(axis=1)
     write_conversion(
-        tmp_path / "numbered",
-        convert_lightgbm(train(matrix, target, NUMBERED, 20)),
-        schema=NUMBERED,
+        directory,
+        convert_lightgbm(train(matrix, sums > np.median(sums), schema, 20)),
+        schema=schema,
         name="numbered",
         version="1",
         decision=Decision(0.4, "grant", "decline", 5.0, 1.0),
         golden=rows,
     )
+    return rows, matrix
+
+
+def test_category_that_is_a_number_is_sent_as_that_number(tmp_path: Path) -> None:
+    """Month 5 is the fifth of twelve, not the sixth: tables of numbers are sent as they were trained on."""
+    rows, matrix = assembled(tmp_path / "numbered", NUMBERED)
     numbers = matrix.copy()
     for column, feature in enumerate(NUMBERED.features[1:4], 1):
         spelled = {"True": 1.0, "False": 0.0} if feature.name == "owner" else {}
@@ -521,6 +537,53 @@ def test_category_that_is_a_number_is_sent_as_that_number(tmp_path: Path) -> Non
             refused = infer(client, body(wrong), path)
             assert refused.status_code == 400
             assert "expected one of" in refused.json()["error"], refused.text
+
+
+def test_number_that_could_be_a_category_or_its_code_is_refused(tmp_path: Path) -> None:
+    """Of "1", "2" and "3+" the number 1 is the first or the second: texts are asked for."""
+    rows, matrix = assembled(tmp_path / "numbered", MIXED)
+    path = "/v2/models/numbered/infer"
+    with serving(tmp_path / "numbered", tmp_path) as subject, patient.client(base_url=subject.url) as client:
+        expected = client.post("/predict/batch", json={"rows": rows}).json()["probabilities"]
+        texts = [
+            {"name": name, "shape": [len(rows)], "datatype": "BYTES", "data": [row.get(name) for row in rows]}
+            for name in MIXED.names[1:]
+        ]
+        income = {"name": "income", "shape": [len(rows)], "datatype": "FP64", "data": _nulls(matrix[:, 0])}
+        answer = infer(client, {"inputs": [income, *texts]}, path)
+        assert outputs(answer)["probability"] == expected
+        for column in range(1, 5):
+            for number in (0.0, 1.0, 2.0, 7.0):
+                row = np.full((1, len(MIXED)), np.nan)
+                row[0, column] = number
+                named = {"name": MIXED.names[column], "shape": [1], "datatype": "FP64", "data": [number]}
+                octets = client.post(path, content=row.tobytes(), headers=OCTETS | {LENGTH: "0"})
+                for refused in (
+                    infer(client, body(row), path),
+                    infer(client, {"inputs": [named]}, path),
+                    octets,
+                ):
+                    assert refused.status_code == 400, (column, number)
+                    assert "as text (BYTES)" in refused.json()["error"], refused.text
+        missing = np.full((1, len(MIXED)), np.nan)
+        missing[0, 5] = 1.0
+        by_name = client.post("/predict", json={"grade": "B"}).json()["probability"]
+        assert outputs(infer(client, body(missing), path))["probability"] == [by_name]
+
+
+def test_truths_stand_for_flags_and_categories_that_are_truths_alone(tmp_path: Path) -> None:
+    assembled(tmp_path / "numbered", NUMBERED)
+    path = "/v2/models/numbered/infer"
+    with serving(tmp_path / "numbered", tmp_path) as subject, patient.client(base_url=subject.url) as client:
+        for name in NUMBERED.names:
+            truth = {"name": name, "shape": [1], "datatype": "BOOL", "data": [True]}
+            answer = infer(client, {"inputs": [truth]}, path)
+            if name == "owner":
+                expected = client.post("/predict", json={name: True}).json()["probability"]
+                assert outputs(answer)["probability"] == [expected]
+            else:
+                assert answer.status_code == 400
+                assert answer.json()["error"].endswith("got BOOL")
 
 
 def _nulls(column: np.ndarray[Any, Any]) -> list[float | None]:
