@@ -77,12 +77,14 @@ def main(arguments: Sequence[str]) -> int:
         "--segment", default="", metavar="FIELD", help="figures for each value of a field too"
     )
     _add_gauges(outcomes)
+    _add_page(outcomes)
     fair = command("fairness", _fairness, "decisions by group; exits 3 where one is accepted too seldom")
     fair.add_argument("--by", required=True, metavar="FIELD", help="a field of the rows, also of context")
     fair.add_argument(
         "--cuts", type=_numbers, default=(), metavar="25,40", help="groups of a number: cut here"
     )
     _add_outcomes(fair, "columns KEY,outcome[,at]: errors by group too")
+    _add_page(fair)
     challenge = command(
         "challenge", _challenge, "what a challenger said of the same rows; exits 3 if it costs more"
     )
@@ -131,6 +133,10 @@ def _add_gauges(parser: argparse.ArgumentParser) -> None:
         "--textfile", type=output_file, metavar="FILE", help="write gauges for node_exporter too"
     )
     parser.add_argument("--push", metavar="URL", help="push these gauges to a Prometheus Pushgateway")
+
+
+def _add_page(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--html", type=output_file, metavar="FILE", help="write the figures as a page too")
 
 
 def _adder(
@@ -324,6 +330,10 @@ def _outcomes(options: argparse.Namespace, console: "Console") -> int:
     bundle = required_bundle(options.log, options.model, options.lines)
     report = outcome_report(options.log, bundle, options.lines, options.outcomes, options.by, options.segment)
     put_gauges(outcome_gauges(report), "hotrow_outcomes", report.model, options.textfile, options.push)
+    if options.html:
+        from monitoring.report.figures_page import render_outcomes  # matplotlib takes a second
+
+        options.html.write_text(render_outcomes(report), encoding="utf-8")
     _print(options, console, report.to_dict(), lambda: print_outcomes(report, console))
     return FOUND if report.worse else 0
 
@@ -335,8 +345,13 @@ def _fairness(options: argparse.Namespace, console: "Console") -> int:
 
     bundle = required_bundle(options.log, options.model, options.lines)
     groups = fairness(options.log, bundle, options.by, options.cuts, options.lines, options.outcomes)
-    content = {"model": options.lines or bundle.label, "by": options.by}
-    content |= {"groups": [group.to_dict() for group in groups]}
+    model = options.lines or bundle.label
+    if options.html:
+        from monitoring.report.figures_page import render_fairness  # matplotlib takes a second
+
+        page = render_fairness(groups, model, options.by, bundle.decision.below)
+        options.html.write_text(page, encoding="utf-8")
+    content = {"model": model, "by": options.by, "groups": [group.to_dict() for group in groups]}
     _print(options, console, content, lambda: print_fairness(groups, bundle.decision.below, console))
     return FOUND if any(group.adverse for group in groups) else 0
 

@@ -15,42 +15,32 @@ from monitoring.outcomes.performance import OutcomeReport, Performance
 from monitoring.tables import table
 from server.errors import number_of
 
+FIGURES = ("n", "rate", "mean score", "AUC", "KS", "Brier", "cost")
+EXPECTED = ("n", "rate", "AUC", "Brier", "cost")
+GROUP_FIGURES = ("ratio", "outcomes", "opportunity", "false acceptance", "score", "rate")
+EXPECTED_NOTE = (
+    "Expected is what the scores promise if they still mean what they say (CBPE, 99 % interval); "
+    "that they came to mean something else, outcomes alone tell."
+)
+
 
 def print_outcomes(report: OutcomeReport, console: Console) -> None:
     """Of whom the figures speak, the figures, and what is expected of all decisions."""
     console.print(
         f"[bold]{escape(report.model)}[/]  {number_of(report.decisions, 'decision')}", soft_wrap=True
     )
-    if report.outcomes == 0:
-        console.print("The file has no outcome that is known yet.")
-    elif report.outcomes:
-        joined = report.outcomes - report.strangers
-        console.print(
-            f"Of one of them: {joined:,} of {number_of(report.outcomes, 'outcome')}"
-            + (f", of none: {report.strangers:,}" if report.strangers else "")
-            + (f"; there twice, the latest counts: {report.corrected:,}" if report.corrected else ""),
-            soft_wrap=True,
-        )
+    for sentence in joined_words(report):
+        console.print(sentence, soft_wrap=True)
     if report.whole:
-        console.print(
-            f"The figures speak of {report.whole.n:,} alone (accepted: {report.accepted:,}): "
-            "who was refused, or has no outcome yet, is in none of them.",
-            soft_wrap=True,
-        )
-        found = table("", "n", "rate", "mean score", "AUC", "KS", "Brier", "cost", words="worse")
-        for one in (report.whole, *report.periods, *report.segments):
-            found.add_row(*_cells(one))
+        found = table("", *FIGURES, words="worse")
+        for row in performance_rows(report):
+            found.add_row(*_with_red(row))
         console.print(found)
-    expected = table("expected of all", "n", "rate", "AUC", "Brier", "cost")
-    for name, promise in {"": report.expected, **report.expected_by_period}.items():
-        expected.add_row(name or "all", f"{promise.rows:,}", *_promises(promise))
+    expected = table("expected of all", *EXPECTED)
+    for row in expected_rows(report):
+        expected.add_row(*map(escape, row))
     console.print(expected)
-    console.print(
-        "Expected is what the scores promise if they still mean what they say (CBPE, 99 % interval); "
-        "that they came to mean something else, outcomes alone tell.",
-        soft_wrap=True,
-        style="dim",
-    )
+    console.print(EXPECTED_NOTE, soft_wrap=True, style="dim")
 
 
 def print_challenge(challenge: Challenge, console: Console) -> None:
@@ -109,22 +99,19 @@ def outcome_gauges(report: OutcomeReport) -> CollectorRegistry:
 
 def print_fairness(groups: Sequence[FairnessGroup], accepted: str, console: Console) -> None:
     """Each group's figures, and which of them is accepted too seldom."""
-    judged = table(
-        "group",
-        "n",
-        escape(accepted),
-        "ratio",
-        "outcomes",
-        "opportunity",
-        "false acceptance",
-        "score",
-        "rate",
-        words="verdict",
-    )
+    judged = table("group", "n", escape(accepted), *GROUP_FIGURES, words="verdict")
+    for row in fairness_rows(groups):
+        judged.add_row(*_with_red(row, but="not judged"))
+    console.print(judged)
+    for sentence in fairness_notes(groups):
+        console.print(sentence, soft_wrap=True, style="dim")
+
+
+def fairness_rows(groups: Sequence[FairnessGroup]) -> Iterator[list[str]]:
+    """Of each group its name, rows and share accepted, `GROUP_FIGURES` and the verdict."""
     for group in groups:
-        verdict = "[red]adverse impact[/]" if group.adverse else "" if group.is_judged else "not judged"
-        judged.add_row(
-            escape(group.name),
+        yield [
+            group.name,
             f"{group.n:,}",
             _words(group.selection, 3),
             _words(group.ratio, 2),
@@ -133,15 +120,53 @@ def print_fairness(groups: Sequence[FairnessGroup], accepted: str, console: Cons
                 "–" if math.isnan(value) else f"{value:.3f}"
                 for value in (group.opportunity, group.false_acceptance, group.mean_score, group.rate)
             ),
-            verdict,
-        )
-    console.print(judged)
-    console.print(
+            "adverse impact" if group.adverse else "" if group.is_judged else "not judged",
+        ]
+
+
+def fairness_notes(groups: Sequence[FairnessGroup]) -> Iterator[str]:
+    """What the figures mean, and what they cannot say of decisions without an outcome."""
+    yield (
         "The ratio is to the highest share; adverse is one that lies below four fifths beyond chance. "
-        "Opportunity: the share accepted of those who paid.",
-        soft_wrap=True,
-        style="dim",
+        "Opportunity: the share accepted of those who paid."
     )
+    told = [group for group in groups if group.outcomes]
+    if told and all(group.opportunity == group.false_acceptance == 1.0 for group in told):
+        yield (
+            "Every decision with an outcome was an acceptance, so opportunity and false acceptance are 1 "
+            "whatever the model does: what became of the refused, nobody knows."
+        )
+
+
+def joined_words(report: OutcomeReport) -> Iterator[str]:
+    """How many outcomes are of a decision, and of whom the figures speak."""
+    if report.outcomes == 0:
+        yield "The file has no outcome that is known yet."
+    elif report.outcomes:
+        joined = report.outcomes - report.strangers
+        yield (
+            f"Of one of them: {joined:,} of {number_of(report.outcomes, 'outcome')}"
+            + (f", of none: {report.strangers:,}" if report.strangers else "")
+            + (f"; there twice, the latest counts: {report.corrected:,}" if report.corrected else "")
+            + "."
+        )
+    if report.whole:
+        yield (
+            f"The figures speak of {report.whole.n:,} alone (accepted: {report.accepted:,}): "
+            "who was refused, or has no outcome yet, is in none of them."
+        )
+
+
+def performance_rows(report: OutcomeReport) -> Iterator[list[str]]:
+    """Of all, of each vintage and of each segment its name, `FIGURES`, and what is worse."""
+    assert report.whole is not None
+    yield from map(_cells, (report.whole, *report.periods, *report.segments))
+
+
+def expected_rows(report: OutcomeReport) -> Iterator[list[str]]:
+    """The same of what the scores promise: `EXPECTED`."""
+    for name, promise in {"": report.expected, **report.expected_by_period}.items():
+        yield [name or "all", f"{promise.rows:,}", *_promises(promise)]
 
 
 def _gauges(report: OutcomeReport) -> Iterator[tuple[str, str, float]]:
@@ -171,9 +196,8 @@ def _gauges(report: OutcomeReport) -> Iterator[tuple[str, str, float]]:
 
 
 def _cells(one: Performance) -> list[str]:
-    verdict = f"[red]{escape(one.worse)}[/]" if one.worse else ""
     return [
-        escape(one.name) or "all",
+        one.name or "all",
         f"{one.n:,}",
         _words(one.rate, 3),
         f"{one.mean_score:.3f}",
@@ -181,8 +205,14 @@ def _cells(one: Performance) -> list[str]:
         "–" if math.isnan(one.ks) else f"{one.ks:.3f}",
         f"{one.brier.value:.4f}",
         f"{one.cost:.3f}",
-        verdict,
+        one.worse,
     ]
+
+
+def _with_red(row: Sequence[str], but: str = "") -> list[str]:
+    """Cells for a terminal, the last of them, a verdict, in red."""
+    *cells, verdict = map(escape, row)
+    return [*cells, f"[red]{verdict}[/]" if verdict not in ("", but) else verdict]
 
 
 def _promises(promise: Expected) -> list[str]:

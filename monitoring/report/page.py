@@ -30,7 +30,7 @@ from monitoring.report.words import (
 def render(report: Report) -> str:
     """The page of a report, UTF-8 text."""
     found, bundle = report.figures, report.bundle
-    return _templates.get_template("page.html").render(
+    return templates.get_template("page.html").render(
         report=report,
         found=found,
         models=", ".join(found.models) or "unknown model",
@@ -96,14 +96,14 @@ def _plot(title: str, svg: str) -> Markup:
     return Markup('<div class="scroll">{}</div>').format(Markup(named))
 
 
-_templates = Environment(
+templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals |= {
+templates.globals |= {
     "when": _when,
     "minutes": minutes,
     "percent": percent,

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from monitoring.drift.comparison import ColumnDrift
+from monitoring.outcomes.measures import Interval
 from monitoring.report.anomalies import Anomaly
 from monitoring.report.figures import SCORE_BINS, Figures, Series, moving_average
 
@@ -184,6 +185,24 @@ def distributions(column: ColumnDrift) -> str:
         axes.tick_params(axis="y", labelsize=7)
         axes.grid(axis="x", visible=False)
     return image.getvalue()
+
+
+def intervals(figures: Sequence[tuple[str, Interval, bool]], limits: Sequence[tuple[float, str]] = ()) -> str:
+    """A figure a line with its interval, red where it is bad, and upright lines at named limits."""
+    places = range(len(figures))
+    size = (_WIDE[0], 0.75 + 0.26 * len(figures))
+    with _svg(size, (0.16, 0.42 / size[1], 0.98, 1 - 0.3 / size[1])) as (axes, image):
+        for place, (_, figure, is_bad) in zip(places, figures, strict=True):
+            colour = RED if is_bad else BLUE
+            axes.plot([figure.low, figure.high], [place, place], color=colour, linewidth=2)
+            axes.plot([figure.value], [place], "o", color=colour, markersize=6)
+        for value, name in limits:
+            axes.axvline(value, color=INK, linewidth=1, linestyle="--")
+            axes.text(value, -0.75, name, ha="center", va="bottom", fontsize=8)
+        axes.set_yticks(list(places), [_short(name) for name, *_ in figures])
+        axes.set_ylim(len(figures) - 0.5, -0.6)
+        axes.grid(axis="y", visible=False)
+    return image()
 
 
 def duration(microseconds: float) -> str:

@@ -1,7 +1,9 @@
 """Decisions by group, equal to fairlearn's, and judged beyond chance alone."""
 
 import json
+import re
 from contextlib import redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from fairlearn.metrics import (  # type: ignore[import-untyped]  # it ships no t
 from monitoring.__main__ import main
 from monitoring.errors import LogError
 from monitoring.outcomes.fairness import group_name, groups_of
+from monitoring.outcomes.terminal import fairness_notes
 from server.model.bundle import Bundle
 from tests.support.monitored import monitored_bundle
 
@@ -101,6 +104,23 @@ def test_adverse_group_is_named_and_a_small_one_is_not_judged(
         told(bundle, table[0], "--by", "age_of_dog")
     with pytest.raises(LogError, match="--cuts"):
         told(bundle, table[0], "--by", "income")
+
+
+def test_page_names_the_adverse_group_and_is_whole_by_itself(
+    bundle: Bundle, table: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    page = tmp_path / "fairness.html"
+    told(bundle, table[0], "--by", "contract", "--html", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert "<li>Adverse impact: none, ratio 0." in text
+    assert (text.count("<tr>"), text.count("<svg ")) == (1 + len(CONTRACTS), 1)
+    assert not re.findall(r'(?:src|href)="(?!#)[^"]*"|url\((?!#)|<script|@import', text)
+
+
+def test_figures_of_the_accepted_alone_are_said_to_tell_nothing_of_the_refused() -> None:
+    group = groups_of({"a": (400, 300)})[0]
+    told_of = replace(group, outcomes=300, opportunity=1.0, false_acceptance=1.0)
+    assert [len(list(fairness_notes([one]))) for one in (group, told_of)] == [1, 2]
 
 
 def test_chance_alone_is_called_adverse_once_in_a_thousand_windows_at_most() -> None:

@@ -105,7 +105,11 @@ def test_keys_corrections_and_worse_outcomes(bundle: Bundle, tmp_path: Path) -> 
     late = [(f"r{i}", int(v), "2026-05-01T00:00") for i, v in enumerate(worse) if i % 10]
     early = [("r1", 1 - int(worse[1]), "2026-04-01T00:00")]
     file = write_outcomes(tmp_path / "a.csv", "request_id,outcome,at", late + early)
-    code, found = told(bundle, log, "--outcomes", file)
+    page = tmp_path / "outcomes.html"
+    code, found = told(bundle, log, "--outcomes", file, "--html", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert "<li>All: more outcomes than the scores promise" in text
+    assert (text.count("<svg "), text.count("<section>")) == (2, 3)
     assert (code, found["corrected"], found["whole"]["n"]) == (3, 1, ROWS * 9 // 10)
     assert "more outcomes than the scores promise" in found["whole"]["worse"]
     kept = np.arange(ROWS) % 10 > 0

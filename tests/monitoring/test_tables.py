@@ -42,16 +42,30 @@ def test_in_a_terminal_names_are_folded_and_none_is_cut(rows: Path) -> None:
     lines = re.sub(r"\x1b\[[\d;]*m", "", done.stdout).splitlines()
     end = next(i for i, line in enumerate(lines) if line.startswith("PSI, the"))
     assert max(map(len, lines[:end])) <= 80
-    names = "".join(line[1 : lines[0].index("PSI") - 2].split("  ")[0].strip() for line in lines[1:end])
+    names = "".join(line.strip().split("  ")[0] for line in lines[:end])
     assert all(name in names for name in Bundle.load(CREDIT).schema.names), names
     assert "\N{HORIZONTAL ELLIPSIS}" not in done.stdout
 
 
-def test_groups_of_any_name_and_their_figures_are_folded_in_a_terminal() -> None:
-    console = Console(file=StringIO(), width=80, force_terminal=True, color_system=None)
-    print_fairness(groups_of({"Secondary_special" * 3: (400, 300), "other": (400, 100)}), "accept", console)
+#: More than a terminal has beside each other, and a name of more than its half.
+GROUPS = groups_of({"Secondary_special" * 3: (4_000_000, 3_000_000), "other": (4_000_000, 1_000_000)})
+
+
+def fairness_of(width: int) -> str:
+    console = Console(file=StringIO(), width=width, force_terminal=True, color_system=None)
+    print_fairness(GROUPS, "accept", console)
     assert isinstance(console.file, StringIO)
-    told = console.file.getvalue()
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_no_figure_is_folded_however_narrow_the_terminal_is(width: int) -> None:
+    told = fairness_of(width)
+    table = told[: told.index("The ratio is")]
+    assert max(map(len, table.splitlines())) <= width
     assert "\N{HORIZONTAL ELLIPSIS}" not in told
-    group = "".join(line[1:11].strip() for line in told.splitlines())
-    assert "Secondary_special" * 3 in group, told
+    names = "".join(line.strip().split("  ")[0] for line in table.splitlines())
+    assert "Secondary_special" * 3 in names
+    figures = re.findall(r"\S*\d\S*", fairness_of(10_000).split("The ratio is")[0])
+    assert len(figures) > 10
+    assert [figure for figure in figures if figure not in table] == []
