@@ -229,10 +229,8 @@ def _joint(
     """What columns show together; nothing of those whose rows a mask hides, or of too few rows."""
     reference, told = reference_of(bundle), [column for column in columns if not column.is_score]
     seen = [column for column in told if column.values.is_judged and _is_seen(bundle, rows, column)]
-    numbers_ = [c for c in seen if bundle.schema[c.name].kind != "category"]
-    # Of two that are spread alike the gaps may tell more than the values.
-    moved = [c.name for c in numbers_ if c.values.psi > c.values.chance or c.missing.psi > c.missing.chance]
-    found = list(swapped(bundle.schema, rows.sample, reference.features, moved, independent))
+    numbers = [c.name for c in seen if bundle.schema[c.name].kind != "category"]
+    found = list(swapped(bundle.schema, rows.sample, reference.features, numbers, independent))
     joint = read_joint(bundle)
     if joint is None or not seen:
         return found

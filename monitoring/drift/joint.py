@@ -52,22 +52,27 @@ def read_joint(bundle: Bundle) -> Joint | None:
 
 
 def swapped(
-    schema: Schema, rows: Matrix, features: Mapping[str, Distribution], moved: Sequence[str], share: float
+    schema: Schema, rows: Matrix, features: Mapping[str, Distribution], among: Sequence[str], share: float
 ) -> Iterator[JointDrift]:
-    """Of the numbers that moved beyond chance, two of which each is now as the other was.
+    """Two numbers of `among` that moved, taken together, beyond chance, each of which is as the other was.
 
-    `rows` are float64 [n, F], of which `share` tell something new.
+    `rows` are float64 [n, F], of which `share` tell something new. Of near twins one alone may move
+    little enough for chance: the sum of two PSI is that of both columns' degrees of freedom.
     """
-    tests = max(1, len(moved) * len(moved))
-    for one, other in combinations(moved, 2):
-        fits = []
-        for now, then in ((one, other), (other, one)):
-            counts = features[then].counts(rows[:, schema.names.index(now)])
-            before = reference_counts(features[then])
-            bins = int(np.count_nonzero(before + counts))
-            limit = chance_psi(int(before.sum()), int(counts.sum()) * share, bins, tests)
-            fits.append(bins > 1 and psi(before, counts) <= limit)
-        if all(fits):
+    columns = {name: rows[:, schema.names.index(name)] for name in among}
+    own = {name: _distance(features[name], column) for name, column in columns.items()}
+    tests, n = max(1, math.comb(len(among), 2)), len(rows) * share
+
+    def is_chance(moved: float, distribution: Distribution, bins: int) -> bool:
+        return moved <= chance_psi(distribution.n, n, bins, tests)
+
+    for one, other in combinations(among, 2):
+        (moved, bins), (moved_too, bins_too) = own[one], own[other]
+        if is_chance(moved + moved_too, features[one], bins + bins_too - 1):
+            continue
+        crossed = ((features[then], columns[now]) for now, then in ((one, other), (other, one)))
+        fits = ((_distance(then, now), then) for then, now in crossed)
+        if all(is_chance(distance, then, bins) for (distance, bins), then in fits):
             yield JointDrift("swapped", (one, other), "each is as the other was in training", 1.0)
 
 
@@ -120,6 +125,14 @@ def in_groups(
                 why = f"where {where}: PSI {moved:.2f} in {number_of(len(of_group), 'row')}"
                 found.append(JointDrift("group", (name,), why, moved))
     yield from sorted(found, key=lambda one: -one.size)
+
+
+def _distance(distribution: Distribution, column: npt.NDArray[np.float64]) -> tuple[float, int]:
+    """The PSI of a column, missing values being a bin of their own, and how many bins hold something."""
+    missing = round(distribution.n * distribution.missing_rate)
+    before = np.append(reference_counts(distribution), missing)
+    now = np.append(distribution.counts(column), int(np.isnan(column).sum()))
+    return psi(before + EMPTY_ROWS, now + EMPTY_ROWS), int(np.count_nonzero(before + now))
 
 
 def _fisher(correlation: float) -> float:

@@ -19,7 +19,9 @@ from server.errors import BatchRefused, TableRefused
 from server.model.wrong_value import MISSING
 
 OUTCOME, AT = "outcome", "at"
-_YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")
+_YES, _NO = ("1", "1.0", "1,0", "true"), ("0", "0.0", "0,0", "false")
+#: Times beside those of ISO 8601: with points the day comes first wherever they are written.
+_TIMES = ["%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"]
 
 
 @dataclass(frozen=True)
@@ -142,12 +144,13 @@ def load_outcomes(decisions: Decisions, told: Outcomes) -> tuple[int, int]:
     word = f"lower({OUTCOME})"
     value = f"case when {word} in {_YES} then 1 when {word} in {_NO} then 0 end"
     moment = f'"{AT}"' if AT in told.table.columns else "null::varchar"
+    came = f"coalesce(try_cast({moment} as timestamp), try_strptime({moment}, {_TIMES}))"
     with tempfile.TemporaryDirectory(prefix="hotrow-outcomes-") as folder:
         copy = f"{folder}/told.csv"  # as DuckDB reads it without a guess, whatever the file is written in
         told.table.rename({told.key: "key"}).write_csv(copy)
         decisions.rows(
             f"create temp table told as select key, {value} as value, {OUTCOME} as word, "
-            f"{moment} as moment, try_cast({moment} as timestamp) as came, row_number() over () as n "
+            f"{moment} as moment, {came} as came, row_number() over () as n "
             f"from read_csv({literal(copy)}, header=true, all_varchar=true, delim=',', quote='\"', "
             f"escape='\"', parallel=false) where {OUTCOME} is not null"
         )
@@ -172,5 +175,6 @@ def _check(decisions: Decisions, file: Path) -> None:
         f"select n, moment from told where came is null and moment is not null {first}"
     ):
         raise LogError(
-            f"expected a time such as 2026-03-01T14:00 as {AT} in {file}, got {moment!r} in row {n:,}"
+            f"expected a time such as 2026-03-01T14:00 or 01.03.2026 as {AT} in {file}, got {moment!r} "
+            f"in row {n:,}"
         )

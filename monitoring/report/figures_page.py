@@ -18,7 +18,7 @@ from monitoring.outcomes.terminal import (
     performance_rows,
 )
 from monitoring.report import plots
-from monitoring.report.page import templates
+from monitoring.report.templates import templates
 from server.errors import number_of
 
 

@@ -2,16 +2,13 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from monitoring.drift.comparison import ColumnDrift, DriftReport
 from monitoring.report import plots
 from monitoring.report.arms import COLUMNS
 from monitoring.report.figures import Spread
 from monitoring.report.report import Report
+from monitoring.report.templates import templates
 from monitoring.report.words import (
     PSI_MEANS,
     conclusions,
@@ -90,19 +87,6 @@ def _distance_words(column: ColumnDrift) -> str:
     return f"PSI {psi_words(column.values.psi, 3)}, limit {psi_words(column.values.limit, 3)}"
 
 
-def _plot(title: str, svg: str) -> Markup:
-    """A drawing of ours, named for those who do not see it; a narrow screen scrolls it."""
-    named = svg.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(title), 1)
-    return Markup('<div class="scroll">{}</div>').format(Markup(named))
-
-
-templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 templates.globals |= {
     "when": _when,
     "minutes": minutes,
@@ -110,6 +94,5 @@ templates.globals |= {
     "psi_words": psi_words,
     "verdict_words": _verdict_words,
     "distance_words": _distance_words,
-    "plot": _plot,
     "plots": plots,
 }

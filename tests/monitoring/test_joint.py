@@ -85,11 +85,10 @@ def drifted_in(rows: Matrix) -> list[str]:
 
 
 def found_in(rows: Matrix) -> list[JointDrift]:
-    shifts = {name: found.values for name, found in shifts_in(rows).items()}
-    moved = [n for n, s in shifts.items() if s.psi > s.chance and SCHEMA[n].kind != "category"]
-    steady = [name for name, found in shifts.items() if not found.drifted]
+    numbers = [name for name in SCHEMA.names if SCHEMA[name].kind != "category"]
+    steady = [name for name, found in shifts_in(rows).items() if not found.values.drifted]
     return [
-        *swapped(SCHEMA, rows, REFERENCE.features, moved, 1.0),
+        *swapped(SCHEMA, rows, REFERENCE.features, numbers, 1.0),
         *no_longer_together(SCHEMA, rows, REFERENCE.features, JOINT, steady),
         *in_groups(SCHEMA, rows, REFERENCE.features, JOINT, steady, 1.0),
     ]

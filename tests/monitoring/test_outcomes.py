@@ -150,6 +150,7 @@ def test_outcomes_that_are_none_are_refused(bundle: Bundle, tmp_path: Path, text
         ("a.txt", "utf-8-sig", "row_id\toutcome\n1\t1\n\n2\t0\n"),
         ("a.csv", "cp1252", "row_id,outcome\n 1 , true \n2,FALSE\nMüller,1\n"),
         ("a.csv", "utf-8", "Row_ID, OUTCOME ,At\n1,1,2026-05-01\n2,0,2026-05-01\n3,NA,\n4,#N/A,\n5,,\n"),
+        ("a.csv", "utf-8", "row_id;outcome;at\n1;0;2.4.2026\n1;1,0;10.04.2026\n2;0,0;01.04.2026 14:05\n"),
         ("a.csv", "utf-8", 'sep=;\nrow_id;outcome\n"1";1\n2;0\n'),
     ],
 )
