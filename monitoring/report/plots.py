@@ -202,7 +202,7 @@ def intervals(figures: Sequence[tuple[str, Interval, bool]], limits: Sequence[tu
         axes.set_yticks(list(places), [_short(name) for name, *_ in figures])
         axes.set_ylim(len(figures) - 0.5, -0.6)
         axes.grid(axis="y", visible=False)
-    return image()
+    return image.getvalue()
 
 
 def duration(microseconds: float) -> str:
