@@ -15,7 +15,6 @@ from server.settings import Settings
 
 if TYPE_CHECKING:
     from server.batch.layout import Reading
-    from server.model.bundle import Bundle
 
 _DESCRIPTION = (
     "Score a file: the input's columns, plus probability and decision. Columns that are no feature are "
@@ -38,25 +37,24 @@ def main(arguments: Sequence[str]) -> int:
 
     bundle = Bundle.load(settings.model[0])
     try:  # heavy, and nothing the server's process should know
-        from server.batch.progress import shown
+        from server.batch.progress import Job, shown
     except ImportError as error:
         raise MissingLibrary(
             f"expected polars to be installed, got no {error.name}: run `make tools`"
         ) from None
+    asked = (options.source, options.target, bundle, options.on_bad_row)
+    reading = _reading(options)
+    job: Job
     if options.engine == "ray":
-        _score_with_ray(options, bundle)
-        return 0
-    from server.batch.job import BatchJob
+        from server.batch.cluster.ray_cluster import Where
+        from server.batch.cluster.ray_job import RayJob
 
-    job = BatchJob(
-        options.source,
-        options.target,
-        bundle,
-        options.on_bad_row,
-        options.threads,
-        _reading(options),
-        options.backend,
-    )
+        where = Where(options.address, options.threads)
+        job = RayJob(*asked, where, options.shard_size, reading, options.backend)
+    else:
+        from server.batch.job import BatchJob
+
+        job = BatchJob(*asked, options.threads, reading, options.backend)
     shown(job, bundle)
     return 0
 
@@ -80,25 +78,6 @@ def _reading(options: argparse.Namespace) -> "Reading":
         quotes=options.quotes != "none",
     )
     return Reading(own, renames, options.allow_missing, options.prefix, options.reasons)
-
-
-def _score_with_ray(options: argparse.Namespace, bundle: "Bundle") -> None:
-    from server.batch.cluster.ray_cluster import Where
-    from server.batch.cluster.ray_job import RayJob
-    from server.batch.progress import shown
-
-    where = Where(options.address, options.threads)
-    job = RayJob(
-        options.source,
-        options.target,
-        bundle,
-        options.on_bad_row,
-        where,
-        options.shard_size,
-        _reading(options),
-        options.backend,
-    )
-    shown(job, bundle)
 
 
 def _parser() -> argparse.ArgumentParser:
