@@ -142,6 +142,12 @@ def _check_schema(conversion: Conversion, schema: Schema) -> None:
                 f"expected the categories of {schema.names[i]} as the model has them, in this order: "
                 f"{', '.join(texts)[:300]}; got others in the schema: write these"
             )
+    for feature in schema.features:
+        if len(set(feature.categories)) != len(feature.categories):
+            raise ExportRefused(
+                f"expected categories of {feature.name} that differ as texts, got two that are one (1 and "
+                '"1", say): make them of one type before the training'
+            )
     nullable = [feature.name for feature in schema.features if feature.nullable]
     if nullable and not conversion.takes_missing:
         raise ExportRefused(

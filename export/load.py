@@ -19,7 +19,7 @@ from export.forest.conversion import ABOVE_HALF, Conversion
 from export.forest.evidence import Evidence
 from export.forest.fitted import is_fitted
 from export.onnx.options import OnnxOptions
-from export.reader import member_of
+from export.reader import TRUSTED, member_of
 from export.reading.recognize import Family, recognize
 from server.errors import first_line
 from server.model.files import MANIFEST_FILE
@@ -28,9 +28,6 @@ from server.model.files import MANIFEST_FILE
 Rounds: TypeAlias = Literal["best", "all"]
 MAX_SOURCE_BYTES = 1 << 30
 _BOOSTERS = ("lightgbm", "xgboost", "catboost")
-#: What a .skops may hold beside what skops itself trusts: scikit-learn's compiled classes, NumPy's types, and
-#: functions with some arguments given (of HistGradientBoosting's encoder), which are asked about themselves.
-_TRUSTED_PREFIXES = ("sklearn.", "numpy.dtype", "functools.partial")
 
 
 @dataclass(frozen=True)
@@ -186,8 +183,12 @@ def _from_skops(content: bytes, options: LoadOptions) -> Conversion:
         "save it again with this version",
     ):
         unknown = skops.io.get_untrusted_types(data=content)
-        if foreign := [name for name in unknown if not name.startswith(_TRUSTED_PREFIXES)]:
-            raise ExportRefused(_foreign_words(foreign))
+        if foreign := [name for name in unknown if not name.startswith(TRUSTED)]:
+            raise ExportRefused(
+                f"expected types of scikit-learn, LightGBM, XGBoost and NumPy alone, got {foreign[0]} of "
+                f"{foreign[0].partition('.')[0]}: save a model of CatBoost with save_model, or the whole as "
+                ".joblib with --trust-pickle"
+            )
         with same_version():
             estimator = skops.io.loads(content, trusted=unknown)
     return from_object(estimator, "source.skops", content, options)
@@ -215,12 +216,12 @@ def _from_pickle(content: bytes, options: LoadOptions) -> Conversion:
 
 
 def _by_interpreter(python: Path, path: Path, family: Family, options: LoadOptions) -> Conversion:
-    """The conversion of a pickle that the interpreter of its own environment reads."""
-    if family != "pickle":
+    """The conversion of a pickle or .skops that the interpreter of its own environment reads."""
+    if family not in ("pickle", "skops"):
         raise ExportRefused(
-            f"expected a pickle for --python to read, got a file of {family}: leave --python out"
+            f"expected a pickle or a .skops for --python to read, got a file of {family}: leave --python out"
         )
-    if not options.trust_pickle:
+    if family == "pickle" and not options.trust_pickle:
         raise ExportRefused(
             "expected a pickle that you made yourself, as loading one runs its code, there too: "
             "say --trust-pickle"
@@ -316,17 +317,6 @@ def _no_newer_boosters(content: bytes) -> Iterator[None]:
 
 def _versions() -> str:
     return ", ".join(f"{name} {version(name)}" for name in ("scikit-learn", "lightgbm", "numpy"))
-
-
-def _foreign_words(types: Sequence[str]) -> str:
-    library = types[0].partition(".")[0]
-    for known in _BOOSTERS:
-        if any(name.startswith(known + ".") for name in types):
-            return (
-                f"expected types of scikit-learn and NumPy alone, got a model of {known} in a .skops file: "
-                "save it with save_model, or the whole as .joblib with --trust-pickle"
-            )
-    return f"expected types of scikit-learn and NumPy alone, got {types[0]} of {library}"
 
 
 def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> Conversion:

@@ -15,6 +15,7 @@ import pickle
 import sys
 import tempfile
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any, Callable, Iterator  # noqa: UP035  # collections.abc of 3.8 takes no subscripts
 
@@ -23,6 +24,15 @@ import numpy as np
 _UNSEEN = "\0unseen"
 _AVERAGED = ("RandomForest", "ExtraTree", "DecisionTree")
 _NUMBERS = ("SimpleImputer", "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
+
+
+#: What a .skops may hold beside what skops itself trusts: scikit-learn's compiled classes, boosters, NumPy's
+#: types, and functions with some arguments given (of HistGradientBoosting's encoder), which are asked about
+#: themselves.
+TRUSTED = (
+    "sklearn.", "numpy.dtype", "functools.partial", "collections.OrderedDict", "collections.defaultdict",
+    "lightgbm.basic.Booster", "lightgbm.sklearn.LGBM", "xgboost.core.Booster", "xgboost.sklearn.XGB",
+)  # fmt: skip
 
 
 class NotReadable(Exception):
@@ -190,7 +200,14 @@ class Chain:
 
 
 def loaded(path: str) -> Any:
-    """The object in a pickle."""
+    """The object in a pickle or a .skops."""
+    if zipfile.is_zipfile(path):
+        from skops.io import get_untrusted_types, load  # type: ignore[import-untyped]  # ships no types
+
+        unknown = get_untrusted_types(file=path)
+        if foreign := [name for name in unknown if not name.startswith(TRUSTED)]:
+            raise NotReadable(f"{foreign[0]} in a .skops file")
+        return load(path, trusted=unknown)
     try:
         import joblib  # type: ignore[import-untyped]  # ships no types
     except ImportError:

@@ -237,8 +237,9 @@ def _check_outputs(predictor: Predictor, outputs: Margins) -> None:
     off = sums[np.isfinite(sums) & (np.abs(sums - 1.0) > _SUM_TOLERANCE)]
     if off.size:
         raise ExportRefused(
-            f"expected the probabilities of {len(bundle.classes)} classes to add up to 1, got {off[0]:g}: "
-            "these are several targets or labels; serve a model for each"
+            f"expected the probabilities of {len(bundle.classes)} classes to add up to 1, got {off[0]:g}: of "
+            "several targets serve a model for each, to votes or scores of one add a softmax or an L1 "
+            "Normalizer in the graph"
         )
 
 

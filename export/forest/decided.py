@@ -42,7 +42,14 @@ class OwnClasses:
         self.tally = ClassTally()
 
     def compare(self, rows: Matrix, outputs: Margins) -> None:
-        """Count what differs of rows [n, F], whose outputs, the library's own, are [n] or [n, K]."""
+        """Count what differs of rows [n, F], whose outputs, the library's own, are [n] or [n, K].
+
+        A row without a probability has no answer, whatever class the library makes of it.
+        """
+        answered = ~np.isnan(outputs.reshape(len(rows), -1)).any(axis=1)
+        rows, outputs = rows[answered], outputs[answered]
+        if not len(rows):
+            return
         theirs = self._decided(rows)
         if outputs.ndim == 1:
             ours, lead = outputs >= self._threshold, np.abs(outputs - self._threshold)

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
 from export.errors import ExportRefused
@@ -54,6 +55,8 @@ def convert_sklearn(
     for part in (estimator, *parts(estimator)):
         if hasattr(part, "n_jobs"):
             part.n_jobs = 1  # more threads add the trees in any order
+        if isinstance(getattr(part, "weights", None), list):
+            part.weights = np.asarray(part.weights)  # of a vote: skl2onnx takes their sum
     if hasattr(estimator, "classes_") and not hasattr(estimator, "predict_proba"):
         last = type(estimator.steps[-1][1]).__name__ if hasattr(estimator, "steps") else kind
         how = (

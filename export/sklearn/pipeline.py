@@ -56,7 +56,14 @@ def convert_pipeline(estimator: Any, file: str, content: bytes, classes: tuple[s
     native = native_columns(estimator, texts)
     finite = finite_columns(estimator, texts) | native
     used = used_columns(estimator, texts)
-    coded = with_tables(estimator, texts, finite, used)
+    try:
+        coded = with_tables(estimator, texts, finite, used)
+    except TypeError as error:  # scikit-learn's own, of texts where an encoder was shown numbers
+        raise ExportRefused(
+            f"expected encoders that take the columns of the table, got one that says: "
+            f"{first_line(error)[:200]}; encode the columns in one ColumnTransformer before the model, or "
+            "before all members of it"
+        ) from None
     ensemble = read_member(coded.steps[-1][1]) if hasattr(estimator, "steps") else None
     features = _features(estimator, texts, finite, native, used)
     raw = _sums_behind(estimator, ensemble) if ensemble else None
@@ -127,7 +134,7 @@ def _check_target(source: FittedSource, classes: tuple[str, ...]) -> None:
     least = np.array([[feature.minimum or 0.0 for feature in source.features]])
     try:
         outputs = source.outputs(least)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ExportRefused(_unscored(source, least, first_line(error)[:200])) from None
     if outputs.ndim > 1 and not classes:
         raise ExportRefused(f"expected one target, got {outputs.shape[1]}: train a model for each")
@@ -136,7 +143,7 @@ def _check_target(source: FittedSource, classes: tuple[str, ...]) -> None:
 def _unscored(source: FittedSource, row: Matrix, reason: str) -> str:
     try:
         source.outputs(np.repeat(row, 2, axis=0))
-    except ValueError:
+    except (ValueError, TypeError):
         return (
             f"expected a model that scores every number, got one that says: {reason}; prepare such columns "
             "outside of the model"

@@ -7,6 +7,8 @@ as it is alone; a threshold that was tuned becomes that of the bundle.
 import copy
 from typing import Any
 
+from sklearn.pipeline import Pipeline
+
 from export.errors import ExportRefused, one_of_targets
 from export.forest.conversion import ABOVE_HALF
 
@@ -67,6 +69,8 @@ def one_target(model: Any, wanted: int | None) -> tuple[Any, int | None]:
 
 
 def _kind(model: Any) -> str:
+    if isinstance(model, Pipeline):  # imbalanced-learn has one of its own
+        return "Pipeline"
     return type(model).__name__ if type(model).__module__.startswith("sklearn.") else ""
 
 
@@ -98,10 +102,13 @@ def _threshold(model: Any, kind: str) -> float:
 
 
 def _flat(pipeline: Any) -> Any:
-    """The pipeline without steps that pass rows on, and without pipelines inside; of one step the step."""
+    """The pipeline without steps that pass rows on, and without pipelines inside; of one step the step.
+
+    A sampler of imbalanced-learn does nothing when rows are scored.
+    """
     steps: list[tuple[str, Any]] = []
     for name, step in pipeline.steps:
-        if step is None or isinstance(step, str):
+        if step is None or isinstance(step, str) or hasattr(step, "fit_resample"):
             continue
         step = _inner(step)
         inside = step.steps if _kind(step) == "Pipeline" else [(name, step)]
@@ -110,7 +117,7 @@ def _flat(pipeline: Any) -> Any:
         return steps[0][1]
     if [step for _, step in steps] == [step for _, step in pipeline.steps]:
         return pipeline
-    return type(pipeline)(steps)
+    return Pipeline(steps)
 
 
 def _transformed_last(model: Any) -> Any:

@@ -17,11 +17,13 @@ import pytest
 import sklearn.base
 import xgboost
 from lightgbm import LGBMClassifier
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from xgboost import XGBClassifier
 
 from export.errors import ExportRefused
 from export.load import LoadOptions, load, model_file
@@ -168,6 +170,22 @@ def test_skops_of_columns_that_were_categories_holds_a_function(tmp_path: Path) 
     (tmp_path / "odd.skops").write_bytes(import_module("skops.io").dumps(odd))
     with pytest.raises(ExportRefused, match=r"got posix\.system of posix"):
         load(tmp_path / "odd.skops", ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "booster", [LGBMClassifier(n_estimators=2, verbose=-1), XGBClassifier(n_estimators=2)]
+)
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "behind a scaler"])
+def test_skops_holds_a_booster(booster: Any, alone: bool, tmp_path: Path) -> None:
+    """As MLflow 3 saves what has scikit-learn's interface."""
+    matrix = rows(200)
+    model = (clone(booster) if alone else make_pipeline(StandardScaler(), clone(booster))).fit(
+        matrix, target(matrix)
+    )
+    (tmp_path / "m.skops").write_bytes(import_module("skops.io").dumps(model))
+    conversion = load(tmp_path / "m.skops", ALLOWED)
+    expected = model.predict_proba(matrix)[:, 1]
+    assert np.array_equal(conversion.source.outputs(matrix), expected)
 
 
 def test_two_targets_are_refused(tmp_path: Path) -> None:

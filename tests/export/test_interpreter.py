@@ -5,6 +5,7 @@ import pickle
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from xgboost import XGBClassifier
 
 from export.assemble import write_conversion
@@ -156,6 +157,17 @@ def test_our_folder_hides_no_module_of_the_other_interpreter(
         assert (tmp_path / "python.paths").read_text() == f"{left}\n"
 
 
+def test_a_skops_file_is_read_there_without_trust_and_without_strangers(tmp_path: Path) -> None:
+    skops = import_module("skops.io")
+    model = behind(RandomForestClassifier(4, max_depth=3), "passthrough").fit(TABLE, BAD)
+    skops.dump(model, tmp_path / "m.skops")
+    conversion = load(tmp_path / "m.skops", LoadOptions(python=Path(sys.executable)))
+    assert conversion.record["estimator"] == "ColumnTransformer + RandomForestClassifier"
+    odd = make_pipeline(FunctionTransformer(os.getpid), RandomForestClassifier(2))
+    skops.dump(odd, tmp_path / "odd.skops")
+    assert "got posix.getpid in a .skops file" in refusal(tmp_path / "odd.skops", sys.executable)
+
+
 def test_what_cannot_be_read_is_one_sentence_with_a_way_out(tmp_path: Path) -> None:
     joblib.dump(LogisticRegression().fit(TABLE[NUMBERS], BAD), tmp_path / "m.joblib")
     broken = tmp_path / "python"
@@ -167,4 +179,4 @@ def test_what_cannot_be_read_is_one_sentence_with_a_way_out(tmp_path: Path) -> N
     said = refusal(tmp_path / "m.joblib", sys.executable)
     assert "got LogisticRegression of sklearn at the end: save it with the versions that are here" in said
     (tmp_path / "m.txt").write_text("tree\nversion=v4\n")
-    assert "a pickle for --python to read" in refusal(tmp_path / "m.txt", sys.executable)
+    assert "a pickle or a .skops for --python to read" in refusal(tmp_path / "m.txt", sys.executable)

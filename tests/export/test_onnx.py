@@ -13,6 +13,7 @@ import skl2onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxmltools.convert.common.data_types import FloatTensorType
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 
 from export.errors import ExportRefused
 from export.onnx.model import convert_onnx
@@ -174,3 +175,16 @@ def test_where_classes_are_equally_likely_the_graphs_own_label_is_answered(tmp_p
     decided = [predictor.predict(row.astype(np.float64).tobytes())[1] for row in matrix]
     assert np.array_equal(decided, labels)
     assert predictor.bundle.read_json("parity.json")["classes"]["rows"] > 1000
+
+
+def test_a_row_without_probabilities_is_not_asked_for_its_class(tmp_path: Path) -> None:
+    """A product of three classes overflows in float32: the graph labels the row, its softmax is NaN."""
+    matrix = np.nan_to_num(rows(300)).astype(np.float32)
+    model = LogisticRegression(max_iter=1000).fit(matrix, np.digitize(matrix[:, 0], [-0.5, 0.5]))
+    content = skl2onnx.to_onnx(model, matrix[:1], options={"zipmap": False}).SerializeToString()
+    (beyond,) = onnxruntime.InferenceSession(content).run(
+        ["probabilities"], {"X": np.full((1, matrix.shape[1]), 3e38, np.float32)}
+    )
+    assert np.isnan(beyond).all()
+    report = export(tmp_path, convert_onnx(content, OnnxOptions())).read_json("parity.json")
+    assert report["classes"]["classes_differ"] == 0

@@ -7,15 +7,28 @@ from typing import Any
 import joblib  # type: ignore[import-untyped]  # ships no types
 import lightgbm
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import pytest
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multioutput import MultiOutputRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import KBinsDiscretizer, PolynomialFeatures, PowerTransformer, StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import (
+    KBinsDiscretizer,
+    OneHotEncoder,
+    PolynomialFeatures,
+    PowerTransformer,
+    StandardScaler,
+)
 from sklearn.svm import SVC, SVR, LinearSVC
 from xgboost import XGBClassifier
 
@@ -212,3 +225,56 @@ def test_one_of_several_targets_is_chosen_by_its_number(is_pipeline: bool, tmp_p
     assert bundle.exact
     assert bundle.manifest["source"]["output"] == "1"
     assert Predictor(bundle).margins(MATRIX[:50]).tolist() == model.predict(MATRIX[:50])[:, 1].tolist()
+
+
+class Sampler:
+    """As those of imbalanced-learn: it changes the rows of a fit, and has no `transform`."""
+
+    def fit_resample(self, rows: Any, target: Any) -> Any:
+        """The late ones twice."""
+        late = target == "late"
+        return np.concatenate([rows, rows[late]]), np.concatenate([target, target[late]])
+
+
+class Resampling(Pipeline):  # type: ignore[misc]  # scikit-learn ships no types
+    """As that of imbalanced-learn: rows that are scored pass by the samplers."""
+
+    def _validate_steps(self) -> None:
+        """A sampler has no `transform`, and may be a step all the same."""
+
+    def _iter(self, *args: Any, **kwargs: Any) -> Any:
+        return (step for step in super()._iter(*args, **kwargs) if not hasattr(step[2], "fit_resample"))
+
+
+@pytest.mark.parametrize("with_scaler", [True, False])
+def test_a_sampler_of_the_training_changes_no_row_that_is_scored(with_scaler: bool, tmp_path: Path) -> None:
+    before = [("scale", StandardScaler().fit(MATRIX))] if with_scaler else []
+    rows, target = Sampler().fit_resample(before[0][1].transform(MATRIX) if before else MATRIX, TARGET)
+    model = Resampling([*before, ("sample", Sampler()), ("model", light().fit(rows, target))])
+    bundle = export(tmp_path, loaded(tmp_path, model))
+    assert bundle.exact
+    found = [Predictor(bundle).predict(row.tobytes())[0] for row in MATRIX[:20]]
+    assert found == model.predict_proba(MATRIX[:20])[:, 1].tolist()
+
+
+def test_weights_of_a_vote_may_be_a_list(tmp_path: Path) -> None:
+    members = [("a", light()), ("b", RandomForestClassifier(3, max_depth=3)), ("c", LogisticRegression())]
+    model = VotingClassifier(members, voting="soft", weights=[1, 2, 3]).fit(MATRIX, TARGET)
+    assert export(tmp_path, loaded(tmp_path, model)).bound < 1e-12
+
+
+def test_encoders_that_scikit_learn_itself_cannot_ask_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    """Members with a ColumnTransformer each: the stack's own columns are the table's, not theirs."""
+    frame = pd.DataFrame({"word": np.where(MATRIX[:, 0] > 0, "a", "b"), "number": MATRIX[:, 1]})
+    columns = ColumnTransformer([("t", OneHotEncoder(), ["word"])], remainder="passthrough")
+    numbers = ColumnTransformer([("n", StandardScaler(), ["number"])])
+    members = [("a", make_pipeline(columns, light())), ("b", make_pipeline(numbers, LogisticRegression()))]
+    model = StackingClassifier(members, cv=2).fit(frame, TARGET)
+    with pytest.raises(ExportRefused, match="encode the columns in one ColumnTransformer before the model"):
+        loaded(tmp_path, model)
+
+
+def test_categories_that_are_one_text_are_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"code": pd.Categorical([1, "1"] * 120), "number": MATRIX[:, 1]})
+    with pytest.raises(ExportRefused, match="expected categories of code that differ as texts"):
+        export(tmp_path, loaded(tmp_path, light().fit(frame, frame.code == "1")))
