@@ -47,6 +47,7 @@ HOMES = {
     "grpc": {*GRPC, "loadtest/bench/rows.py", "tests"},
     "google": {"export", "server/grpc/messages.py"},
     "pandas": {"loadtest", "export"},
+    "pyarrow": {"server/batch/unpacked.py"},
     "fastapi": {"loadtest"},
     "jinja2": {"loadtest", "monitoring", "train", "ui"},
     "matplotlib": {"monitoring", "loadtest", "train"},
@@ -124,6 +125,7 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
         "google",
         "opentelemetry",
         "lz4",
+        "pyarrow",
     }
     ours_or_standard = OURS | sys.stdlib_module_names | {"compression"}  # from Python 3.14 on
     for path in Path("server").rglob("*.py"):

@@ -37,7 +37,7 @@ from server.batch.scorer import BatchScorer, OnBadRow, Output
 from server.batch.source_state import refuse_changed, state_of
 from server.batch.tables import TABLE_ROWS, table_height, table_schema
 from server.batch.unpacked import readable
-from server.batch.values import for_worksheet
+from server.batch.values import for_worksheet, held_by
 from server.compiled.backend import ROW_BYTES, Name
 from server.errors import MAX_REPORTED, BadValue, BatchRefused
 from server.model.bundle import Bundle
@@ -314,7 +314,8 @@ class BatchJob:
         elif self._is_copied:
             add_columns(self._path, map(pl.read_ipc, paths), self._whole)
         else:
-            _write_table(list(paths), self._whole, self._to.kind)
+            with held_by(self._to.kind):
+                _write_table(list(paths), self._whole, self._to.kind)
 
     def _mark(self) -> bytes:
         """Excel tells UTF-8 by a mark: one stands where the input had one, or was no UTF-8."""

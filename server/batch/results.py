@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from server.batch.blocks import Block
-from server.batch.formats import STANDARD
+from server.batch.formats import CSV, STANDARD
 from server.batch.layout import FileLayout
 from server.errors import MAX_REPORTED, BadValue, BatchRefused
 from server.model.bundle import Bundle
@@ -56,9 +56,11 @@ def refusal(
     first = "; ".join(": ".join(filter(None, (f"line {b.row}", b.feature, b.detail))) for b in bad[:10])
     words = "a row that is" if bad_rows == 1 else f"{bad_rows} rows that are"
     read = f" ({', '.join(layout.dialect.notes)})" if layout.dialect.notes else ""
+    words_came = layout.kind == CSV and any(value.detail.endswith("got a string") for value in bad)
+    missing = "say with --missing which words stand for no value, " if words_came else ""
     return BatchRefused(
         f"expected rows of {bundle.label} in {source}{read}, got {words} not ({first}): "
-        "correct them, or choose --on-bad-row skip or null"
+        f"correct them, {missing}or choose --on-bad-row skip or null"
     )
 
 

@@ -17,7 +17,7 @@ from server.batch.formats import CSV, EXCEL, LINES, PARQUET, PARQUET_LEVEL
 from server.batch.json_lines import LinesReader, extended, members_table
 from server.batch.layout import FileLayout
 from server.batch.results import BlockResult
-from server.batch.values import refuse_infinite
+from server.batch.values import held_by, refuse_infinite
 from server.compiled.backend import Name, open_backend
 from server.errors import BadValue, BatchRefused, ModelFailure
 from server.explain.explainer import Explainer
@@ -244,7 +244,10 @@ class BatchScorer:
         return table.with_columns(columns)
 
     def _written(self, table: pl.DataFrame, bad: Flags) -> bytes:
-        table = self._kept(table, bad)
+        with held_by(self._output.kind):
+            return self._packed(self._kept(table, bad))
+
+    def _packed(self, table: pl.DataFrame) -> bytes:
         part = io.BytesIO()
         if self._output.kind == CSV:
             separator, comma = self._output.separator, self._decimal_comma

@@ -1,5 +1,6 @@
 """Files that know their columns' types: Parquet, Arrow and Excel workbooks, read in blocks of rows."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ import fastexcel
 import polars as pl
 
 from server.batch.formats import ARROW, EXCEL, PARQUET
+from server.batch.worksheet import read_sheet
 from server.errors import BatchRefused, first_line, listed
 
 #: Rows of a block.
@@ -37,12 +39,12 @@ def scan_table(path: Path, kind: str) -> pl.LazyFrame:
         # A stream of Arrow record batches has no index to skip by: it is read as a whole.
         return pl.scan_ipc(path, glob=False) if is_file else pl.read_ipc_stream(path).lazy()
     assert kind == EXCEL
-    return pl.read_excel(path, raise_if_empty=False, infer_schema_length=None).lazy()
+    return read_sheet(path).lazy()
 
 
 def table_schema(path: Path, kind: str) -> dict[str, pl.DataType]:
     """The names and types of a table's columns; raises `BatchRefused`."""
-    with table_errors(path, kind):
+    with table_errors(path, kind), without_panics():
         schema: dict[str, pl.DataType] = dict(scan_table(path, kind).collect_schema())
     # Polars takes them for decimals of its own, and fails when it writes them.
     wide = [name for name, dtype in schema.items() if _digits(dtype) > _MAX_DECIMAL_DIGITS]
@@ -96,3 +98,21 @@ def table_errors(path: Path, kind: str) -> Iterator[None]:
     except _UNREADABLE as error:
         found = f"{first_line(error)}{_ELSEWISE.get(kind, '')}"
         raise BatchRefused(f"expected {path} to be a whole {kind[1:]} file, got: {found}") from None
+
+
+@contextmanager
+def without_panics() -> Iterator[None]:
+    """Nothing comes out on stderr meanwhile: polars prints there where it gives up, before it raises."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -7,8 +7,10 @@ import zipfile
 from pathlib import Path
 
 import msgspec
+import polars as pl
 
 from server.batch.formats import (
+    ARROW,
     EXCEL,
     LINES,
     STANDARD,
@@ -19,6 +21,7 @@ from server.batch.formats import (
     opened,
     pieces,
 )
+from server.batch.tables import scan_table, without_panics
 from server.errors import BatchRefused, listed
 from server.tables.encodings import encoding_of
 
@@ -54,7 +57,46 @@ def readable(source: Path, folder: Path) -> tuple[Path, FileFormat]:
         source, found = plain, found._replace(compression="")
     if found.kind == EXCEL and (member := _member(source, folder)):
         return readable(member, folder)
+    if found.kind == ARROW and _has_gaps(source):
+        return _with_texts(source, folder), found
     return source, found
+
+
+def _has_gaps(path: Path) -> bool:
+    """Whether categories are missing in an Arrow file as pandas and pyarrow write it.
+
+    The code of a gap is -1, which polars takes for a category.
+    """
+    try:
+        with without_panics():
+            scan_table(path, ARROW).select(pl.col(pl.Categorical, pl.Enum)).collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        return "dictionary key" in str(error)
+    return False
+
+
+def _with_texts(path: Path, folder: Path) -> Path:
+    """A copy whose categories are texts; raises `BatchRefused` without the library that reads them."""
+    try:
+        import pyarrow.ipc  # whoever writes such files has it
+    except ImportError:
+        raise BatchRefused(
+            f"expected {path} without gaps in columns of categories, got one, which pyarrow alone reads: "
+            "install it here, or write the file as .parquet"
+        ) from None
+    copy = folder / "texts.arrow"
+    with pyarrow.OSFile(str(path)) as file:
+        is_file = file.read(6) == b"ARROW1"
+        file.seek(0)
+        batches = pyarrow.ipc.open_file(file) if is_file else pyarrow.ipc.open_stream(file)
+        plain = pyarrow.schema(
+            field.with_type(field.type.value_type) if pyarrow.types.is_dictionary(field.type) else field
+            for field in batches.schema
+        )
+        with pyarrow.ipc.new_file(str(copy), plain) as out:
+            for batch in map(batches.get_batch, range(batches.num_record_batches)) if is_file else batches:
+                out.write_batch(batch.cast(plain))
+    return copy
 
 
 def is_array(path: Path, file_format: FileFormat) -> bool:

@@ -1,15 +1,28 @@
 """Values that a kind of file cannot hold: written as texts or refused, never changed without a word."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 
 import polars as pl
 
-from server.errors import BatchRefused
+from server.errors import BatchRefused, first_line
 
 # Excel's specifications and limits; the days before are off by one there (its 29 February 1900).
 _MAX_SHEET_COLUMNS, _MAX_CELL_CHARACTERS = 16_384, 32_767
-_FIRST_SHEET_DAY = date(1900, 3, 1)
+_FIRST_SHEET_DAY, _LAST_SHEET_DAY = date(1900, 3, 1), date(9999, 12, 31)
+
+
+@contextmanager
+def held_by(target: str) -> Iterator[None]:
+    """Turn what polars says of a value that a kind of file cannot hold into one sentence."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise BatchRefused(
+            f"expected values that a {target} file can hold, got: {first_line(error)}: "
+            "write another kind of file, or leave the column out"
+        ) from None
 
 
 def refuse_infinite(table: pl.DataFrame, target: str) -> None:
@@ -37,7 +50,8 @@ def for_worksheet(table: pl.DataFrame) -> pl.DataFrame:
     """The table with the columns as texts whose values a worksheet has no cells for.
 
     These are numbers of more digits than a double's (ids, mostly), times with a zone, and
-    days before March 1900. Raises `BatchRefused` for longer texts and more columns than it holds.
+    days before March 1900 or after 9999. Raises `BatchRefused` for longer texts and more
+    columns than it holds.
     """
     if table.width > _MAX_SHEET_COLUMNS:
         raise BatchRefused(
@@ -65,5 +79,5 @@ def _has_cells(column: pl.Series) -> bool:
     if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
         return False
     if kind in (pl.Date, pl.Datetime):
-        return not (column.cast(pl.Date) < _FIRST_SHEET_DAY).any()
+        return bool(column.cast(pl.Date).is_between(_FIRST_SHEET_DAY, _LAST_SHEET_DAY).all())
     return True

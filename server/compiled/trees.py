@@ -19,6 +19,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 
 from server.compiled.code import LANES, MAX_SPLITS, Code
 from server.compiled.forest import GraphForest, NotCompilable, categories, thresholds
@@ -160,13 +161,16 @@ def _machine() -> llvm.TargetMachine:
 
 
 def _path(bundle: Bundle) -> Path:
-    """Under the digest of the bundle, of what makes the code, of the processor and of the compiler."""
+    """Under the digest of the bundle, of what makes the code, of the processor, and of the libraries.
+
+    ONNX Runtime is one: with another version the margins are compared anew.
+    """
     digest = hashlib.sha256(bundle.digest.encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     features = llvm.get_host_cpu_features().flatten()
-    version = (llvmlite.__version__, platform.machine(), llvm.get_host_cpu_name(), features)
-    digest.update("\n".join(version).encode())
+    machine = (platform.machine(), llvm.get_host_cpu_name(), features)
+    digest.update("\n".join((llvmlite.__version__, onnxruntime.__version__, *machine)).encode())
     return _cache_folder() / f"{digest.hexdigest()}.o"
 
 

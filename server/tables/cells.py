@@ -17,7 +17,11 @@ _NUMBER = re.compile(r"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[0
 _GROUPED = re.compile(
     rf"[+-]?+[1-9][0-9]{{0,2}}(?:([{_BLANKS}.,])[0-9]{{3}})(?:\1[0-9]{{3}})*+(?:[.,][0-9]*+)?+"
 )
-_FLAGS = {"0": 0, "1": 1, "true": True, "false": False, "yes": True, "no": False}
+#: What Postgres reads as a boolean, R's T and F among it, and what Excel writes for TRUE and FALSE in other
+#: languages, in any case.
+_TRUE = ("true", "t", "yes", "y", "on", "wahr", "vrai", "verdadero", "vero", "waar", "verdadeiro")
+_FALSE = ("false", "f", "no", "n", "off", "falsch", "faux", "falso", "onwaar")
+_FLAGS = {"0": 0, "1": 1} | dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
 
 Read = Callable[[str], Any]
 

@@ -479,6 +479,13 @@ FILES: list[tuple[str, str, bytes]] = [
     ("JSON, the body of a request", "in.json", b'{"rows": [{"income": 1}]}'),
     ("CSV below a comment", "in.csv", b"# of the 3rd\n" + CSV),
     ("CSV with a total below", "in.csv", CSV + b"Total: 2 rows,,\n"),
+    ("CSV of Postgres: t and f", "in.csv", CSV.replace(b",1\n", b",t\n").replace(b",0\n", b",f\n")),
+    (
+        "CSV of Excel in Germany: WAHR and FALSCH",
+        "in.csv",
+        CSV.replace(b",1\n", b",WAHR\n").replace(b",0\n", b",FALSCH\n"),
+    ),
+    ("CSV with a word for missing of its own", "in.csv", CSV.replace(b"9,,0", b"9,none,?")),
     ("CSV with currencies", "in.csv", CSV.replace(b"1234.5", b"$1234.5")),
     ("JSON Lines, gzip", "in.jsonl.gz", gzip.compress(LINES)),
     ("workbook of old Excel called .csv", "in.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0"),

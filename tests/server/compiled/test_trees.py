@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import orjson
 import pytest
 from sklearn.ensemble import RandomForestRegressor
@@ -110,6 +111,16 @@ def test_code_is_kept_and_used_again_unless_it_is_damaged(three: Path, cache: Pa
     assert "compiled in" in compiled(bundle, predictor).note
     kept.chmod(0o622)  # as if somebody else could have written it
     assert "compiled in" in compiled(bundle, predictor).note
+
+
+def test_code_is_not_of_use_with_another_version_of_what_it_was_compared_with(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.load(three)
+    compiled(bundle, Predictor(bundle))
+    assert is_kept(bundle)
+    monkeypatch.setattr(onnxruntime, "__version__", "1.0")
+    assert not is_kept(bundle)
 
 
 def test_margin_that_differs_by_a_bit_is_not_used(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
