@@ -36,9 +36,12 @@ def csv_text(body: bytes, names: FeatureNames, options: Options, where: str) -> 
     """
     try:
         encoding = encoding_of([body], where)
-        text = body if encoding == UTF8 else _in_utf8(body, encoding)
-    except (TableRefused, UnicodeError) as error:
+    except TableRefused as error:
         raise MalformedBody(str(error)) from None
+    try:
+        text = body if encoding == UTF8 else _in_utf8(body, encoding)
+    except UnicodeError:
+        raise MalformedBody(f"expected {where} in {encoding}, as it begins, got other bytes") from None
     try:
         head = read_head(_beginning(text), lambda name: names(name) is not None, options, where, names.most)
         return CsvText(text, head)

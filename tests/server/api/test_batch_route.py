@@ -196,8 +196,9 @@ def test_no_other_character_than_a_line_end_ends_a_record(client: httpx.Client, 
         (b"a\0b\n1\n", "got bytes of another kind of file"),
         (b"Report,,\n\nincome,contract,owner\n1,none,1\n", "got them in line 3: remove the lines above"),
         (b'income,contract,owner\n"1,234",none,1\n', "without what parts thousands"),
+        ("income\n1\n".encode("utf-16-le") + b"\n", "expected the body in utf-16-le, as it begins"),
     ],
-    ids=["gzip", "zip", "picture", "zeros", "title", "thousands"],
+    ids=["gzip", "zip", "picture", "zeros", "title", "thousands", "utf-16"],
 )
 def test_what_else_is_sent_as_csv_is_named(client: httpx.Client, content: bytes, words: str) -> None:
     problem = post(client, content, "text/csv")
