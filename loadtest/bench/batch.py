@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from loadtest.bench.ray import PYTHON as RAY
 from loadtest.harness.subject import CommandCost, cost_of
 from loadtest.harness.target import add_model
 from server.model.bundle import Bundle
@@ -116,7 +117,15 @@ def main(options: argparse.Namespace) -> int:
             for name, command in commands.items():
                 costs[name].append(cost_of(command))
         _print(costs, options.rows)
-        return 0 if _equal(ours, theirs) else 1
+        equal = _equal(ours, theirs)
+        if RAY.exists():
+            ray = cost_of([str(RAY), *batch[1:], "--engine", "ray", str(source), str(Path(folder, "shards"))])
+            # Its processes are none of the command's: the kernel tells of their CPU and memory elsewhere.
+            print(
+                f"server.batch --engine ray, CSV: {options.rows / ray.seconds:,.0f} rows/s, once, "
+                f"{ray.seconds:.1f} s with the start of its cluster"
+            )
+        return 0 if equal else 1
 
 
 def _print(costs: dict[str, list[CommandCost]], rows: int) -> None:

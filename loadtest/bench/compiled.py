@@ -74,13 +74,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--forest", choices=FORESTS, action="append")
-    parser.add_argument("--families", action="store_true")
+    parser.add_argument(
+        "--families", nargs="?", const="", metavar="WORDS", help="all, or those whose name has these words"
+    )
 
 
 def main(options: argparse.Namespace) -> int:
     """Print the table; 0 when every margin is equal to the bit."""
-    if options.families:
-        equal = list(_compare_families(options.rows))
+    if options.families is not None:
+        equal = list(_compare_families(options.rows, options.families))
     elif options.forest:
         made = forests(options.forest, FOREST_ROWS)
         equal = [_measure_forest(name, one, options.rounds) for name, one in made]
@@ -126,9 +128,11 @@ def _measure_forest(name: str, forest: BenchmarkedForest, rounds: int) -> bool:
     return same
 
 
-def _compare_families(count: int) -> Iterator[bool]:
+def _compare_families(count: int, words: str) -> Iterator[bool]:
     print("| forest | rows | margins that differ |\n| --- | --- | --- |")
     for name, convert in families():
+        if words not in name:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             bundle = bundle_of(convert(), Path(folder, "bundle"))
             predictor = Predictor(bundle)

@@ -34,6 +34,7 @@ from loadtest.loop.stacks import from_event_loop, from_speedscope, read, tree, w
 from loadtest.report.machine import environment
 from loadtest.report.noise import FIGURES, compare_figure, median_interval
 from loadtest.report.result_folder import STACKS_FILE, write_summary
+from server.compiled.kept import read_kept, write_kept
 from tests.support.servers import eventually
 
 CPU = next(figure for figure in FIGURES if figure.key == "cpu_us_per_request")
@@ -396,3 +397,19 @@ def test_memory_of_workers_counts_as_that_of_one() -> None:
                 child.kill()
     assert list(found) == ["the first process", "a worker", "others", "together"]
     assert found["together"] == found["the first process"] + found["a worker"] > found["others"] == 0.0
+
+
+def test_margins_of_families_are_compared_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compare = ["bench", "compiled", "--families", "DecisionTree", "--rows", "500"]
+    assert loadtest(compare) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == ["| DecisionTreeRegressor | 500 | 0 of 500 |"]
+    (path,) = tmp_path.rglob("*.o")
+    kept = read_kept(path)
+    assert kept is not None
+    assert kept.tables is not None
+    write_kept(path, kept._replace(tables=[t._replace(weights=t.weights + 1) for t in kept.tables]))
+    assert loadtest(compare) == 1
+    assert capsys.readouterr().out.splitlines()[2:] == ["| DecisionTreeRegressor | 500 | 500 of 500 |"]
