@@ -1,6 +1,5 @@
 """`python -m deploy.licences [FILE]`: docs/generated/licences.md, from the bill of materials of a set."""
 
-import argparse
 import json
 import re
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.packages import normal
-from server.cli import run
+from server.cli import CommandParser, run
 
 FILE = Path("docs/generated/licences.md")
 SETS = {
@@ -76,7 +75,7 @@ def locked(file: str) -> Iterator[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the page."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.licences", description=__doc__)
+    parser = CommandParser(prog="python -m deploy.licences", description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=FILE, help="what is written [%(default)s]")
     parser.parse_args(arguments).file.write_text(page(), encoding="utf-8")
     return 0

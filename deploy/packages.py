@@ -1,6 +1,5 @@
 """`python -m deploy.packages [ENVIRONMENT]`: what is installed there, by size."""
 
-import argparse
 import re
 import sysconfig
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import NamedTuple
 
-from server.cli import run
+from server.cli import CommandParser, run
 from server.errors import HotrowError
 
 
@@ -61,7 +60,7 @@ def _size(distribution: Distribution) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.packages", description=__doc__)
+    parser = CommandParser(prog="python -m deploy.packages", description=__doc__)
     parser.add_argument(
         "environment", nargs="?", type=Path, help="folder of an environment [the running one]"
     )

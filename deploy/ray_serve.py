@@ -29,7 +29,7 @@ from starlette.types import Message
 
 from server.api.app import create_app
 from server.batch.cluster.ray_cluster import LOCAL, Where, cluster, told_after
-from server.cli import add_options, given, run
+from server.cli import CommandParser, add_options, given, run
 from server.errors import BundleError, HotrowError
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
@@ -282,7 +282,7 @@ def _settings(models: Sequence[Sequence[str]], generation: int) -> Settings:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m deploy.ray_serve", description=__doc__)
+    parser = CommandParser(prog="python -m deploy.ray_serve", description=__doc__)
     add_options(parser, "model", "host", "port")
     parser.add_argument(
         "--address",

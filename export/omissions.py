@@ -5,7 +5,6 @@ that may be missing is left out in turn, as null or an absent member would, and 
 judges what is left. Of many inputs all sets of one and of two are tried, and all of them at once.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain, combinations
@@ -17,7 +16,7 @@ import numpy as np
 from export.errors import ExportRefused
 from export.reading.observe import read_data
 from export.reading.table import read_table
-from server.cli import run
+from server.cli import CommandParser, run
 from server.errors import number_of
 from server.model.bounds import Bounds
 from server.model.bundle import Bundle
@@ -109,7 +108,7 @@ def drawn(bundle: Bundle, data: Path | None, count: int, seed: int) -> Matrix:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the share; 1 where it is above `--at-most`."""
-    parser = argparse.ArgumentParser(prog="python -m export.omissions", description=__doc__)
+    parser = CommandParser(prog="python -m export.omissions", description=__doc__)
     parser.add_argument("bundle", type=Path, help="a bundle folder")
     parser.add_argument("--data", type=Path, metavar="FILE", help="rows to try [the golden rows]")
     parser.add_argument("--rows", type=int, default=250, metavar="N", help="drawn from them [%(default)s]")

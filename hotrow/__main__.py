@@ -45,7 +45,8 @@ def main() -> None:
     elif name in ("--help", "-h", "help"):
         print(usage())
     else:
-        print(f"expected a command of hotrow, got {name!r}: `hotrow --help` lists them.", file=sys.stderr)
+        shown = repr(name[:60])
+        print(f"expected a command of hotrow, got {shown}: `hotrow --help` lists them.", file=sys.stderr)
         sys.exit(_WRONG_USAGE)
 
 

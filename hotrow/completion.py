@@ -27,7 +27,7 @@ SCRIPTS = {"bash": _BASH, "zsh": "autoload -U +X bashcompinit && bashcompinit\n"
 def main(words: Sequence[str]) -> int:
     """Print the script of a shell."""
     if len(words) != 1 or words[0] not in SCRIPTS:
-        print(f"expected one of {', '.join(SCRIPTS)}, got {' '.join(words) or 'none'}.", file=sys.stderr)
+        print(f"expected one of {', '.join(SCRIPTS)}, got {' '.join(words)[:60] or 'none'}.", file=sys.stderr)
         return 2
     print(SCRIPTS[words[0]].format(names=" ".join([*COMMANDS, *OWN])))
     return 0

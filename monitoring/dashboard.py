@@ -4,8 +4,7 @@ Its panels are a table here; the JSON beside it is what Grafana loads.
 """
 # ruff: noqa: E501  # a table reads best with one panel a line
 
-import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from grafana_foundation_sdk.models.dashboard import (
     ThresholdsMode,
 )
 
+from server.cli import CommandParser, run
 from server.metrics.names import SCORING_ROUTES
 
 FILE = Path(__file__).parent / "grafana" / "hotrow.json"
@@ -183,12 +183,12 @@ def _bars(_: Panel) -> Any:
     return bargauge.Panel().orientation(VizOrientation.HORIZONTAL).min(0).reduce_options(_LAST)
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Write the dashboard."""
-    parser = argparse.ArgumentParser(prog="python -m monitoring.dashboard", description=__doc__)
+    parser = CommandParser(prog="python -m monitoring.dashboard", description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=FILE)
     parser.parse_args(arguments).file.write_text(build(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(main)

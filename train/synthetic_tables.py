@@ -1,13 +1,12 @@
 """`python -m train.synthetic_tables DIR`: synthetic clients as the three Kaggle files that training reads."""
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from server.cli import CommandParser, run
 from train.tables.data import APPLICATIONS, ATM_MEAN, BUREAU, CARDS, COLUMNS, NOT_EMPLOYED_DAYS, OVERDUE_MAX
 from train.tables.kaggle import CLIENT
 from train.tables.synthetic import Array, Population, draw_population
@@ -94,7 +93,7 @@ def _cards(random: np.random.Generator, drawings: Array, ids: Array) -> pl.DataF
 
 def main(arguments: Sequence[str]) -> None:
     """Write the files."""
-    parser = argparse.ArgumentParser(prog="python -m train.synthetic_tables", description=__doc__)
+    parser = CommandParser(prog="python -m train.synthetic_tables", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--clients", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -103,4 +102,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(main)

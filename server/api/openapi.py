@@ -1,6 +1,5 @@
 """The OpenAPI 3.1 document of the loaded bundle: `GET /openapi.json`, and `python -m server.api.openapi`."""
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,7 +14,7 @@ from server.api.batch_bodies import CSV, JSON, NDJSON
 from server.api.code_samples import examples
 from server.api.openapi_schemas import INTEGER, NUMBER, STRING, JsonSchema, array, record, ref
 from server.api.problem_responses import is_open_inference
-from server.cli import run
+from server.cli import CommandParser, run
 from server.errors import PROBLEM_JSON
 from server.explain.recourse import ACTIONABLE
 from server.log.history import DEFAULT_MINUTES, KEPT_MINUTES
@@ -349,7 +348,7 @@ def _errors(codes: Mapping[int, str], schema: str, media_type: str) -> dict[str,
 
 def main(arguments: Sequence[str]) -> int:
     """Print the document of a bundle."""
-    parser = argparse.ArgumentParser(prog="python -m server.api.openapi", description=__doc__)
+    parser = CommandParser(prog="python -m server.api.openapi", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/credit"), metavar="DIR")
     sys.stdout.buffer.write(document(Bundle.load(parser.parse_args(arguments).model)))
     return 0

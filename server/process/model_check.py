@@ -6,7 +6,6 @@ process, not the one that serves. The verdict is one JSON object on stdout: the
 digests of what was tried, or the sentence why not and whether a setting is to blame.
 """
 
-import argparse
 import os
 import resource
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from server.cli import add_options, given
+from server.cli import CommandParser, add_options, given
 from server.errors import HotrowError, SettingsError
 from server.log.mask import Masking
 from server.log.masked import read_key
@@ -41,7 +40,7 @@ def check_models(settings: Settings) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the verdict."""
-    parser = argparse.ArgumentParser(prog="python -m server.process.model_check", description=__doc__)
+    parser = CommandParser(prog="python -m server.process.model_check", description=__doc__)
     add_options(parser, "model", "log_dir", "log_mode")
     resource.setrlimit(resource.RLIMIT_AS, (CHECK_BYTES, CHECK_BYTES))
     try:

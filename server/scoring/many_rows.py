@@ -153,6 +153,7 @@ class RowsScorer:
         `texts` are the `rows`, float64 [n, F], as JSON objects. The log takes them in lines
         of at most `LINE_BYTES`, whose `input` is `{"rows": [...]}`, named as in `row_names`.
         In the log's strict mode either all lines are written or none, which raises `Unavailable`.
+        Without memory for a line the response is not given, nor is the number of a line that is not there.
         """
         answered = self._answered(texts, scored, started_ns, time.perf_counter_ns())
         await asyncio.sleep(0)
@@ -161,12 +162,16 @@ class RowsScorer:
         self._count(scored.outputs, scored.outcomes)
         if not self.scorer.logs:
             return
-        for piece in _scored_rows(rows, scored.outputs):
-            self.scorer.log((), [piece])
-            await asyncio.sleep(0)
-        for one in answered:
-            self.scorer.log([one])
-            await asyncio.sleep(0)
+        with ExitStack() as stack:
+            if not self.scorer.is_strict:  # there every line is written by now
+                stack.callback(self.scorer.give_back, scored.sequence)
+            for piece in _scored_rows(rows, scored.outputs):
+                self.scorer.log((), [piece])
+                await asyncio.sleep(0)
+            for one in answered:
+                self.scorer.log([one])
+                stack.pop_all()
+                await asyncio.sleep(0)
 
     def _written(self, answered: Iterable[LoggedResponse], scored: ScoredRows) -> Iterator[LoggedResponse]:
         lines: list[LoggedResponse] = []
@@ -181,15 +186,15 @@ class RowsScorer:
     def _answered(
         self, texts: Iterable[bytes], scored: ScoredRows, began_ns: int, ended_ns: int
     ) -> Iterator[LoggedResponse]:
-        """What the lines of one request are made of."""
+        """What the lines of one request are made of; a number is taken once nothing of its line can fail."""
         first = 0
         for part, chunk in enumerate(_chunks(map(self.scorer.logged_input, texts))):
-            sequence = self.scorer.take_sequence() if part else scored.sequence
             id_ = line_id(scored.id, part).encode()
             place = b',"%b":%d' % (FIRST_ROW.encode(), first) if part else b""
             members = self.members(scored, first, first + len(chunk))
             line = b'{"id":"%b",%b%b%b}' % (id_, members, place, scored.identity)
-            yield began_ns, ended_ns, line, sequence, b'{"rows":[%b]}' % b",".join(chunk)
+            asked = b'{"rows":[%b]}' % b",".join(chunk)
+            yield began_ns, ended_ns, line, self.scorer.take_sequence() if part else scored.sequence, asked
             first += len(chunk)
 
 

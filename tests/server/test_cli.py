@@ -1,6 +1,7 @@
 """Commands in the environment of `make run`, where the libraries of `make tools` are missing."""
 
 import argparse
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.cli import given
+from server.errors import MAX_MESSAGE_CHARACTERS
 from tests.support.servers import run
 
 UV = str(Path(sys.executable).with_name("uv"))
@@ -74,3 +76,47 @@ def test_a_relative_path_is_repeated_as_it_was_given(tmp_path: Path) -> None:
 def test_models_are_separated_by_commas_or_given_one_by_one() -> None:
     options = argparse.Namespace(model=[Path("a,b"), Path("c")])
     assert given(options)["model"] == (Path("a"), Path("b"), Path("c"))
+
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("server", "ui", "export", "train", "monitoring", "loadtest", "deploy", "hotrow")
+LONG = "x" * 100_000
+
+
+def called(name: str) -> list[str]:
+    """The modules that call a function or class of this name."""
+    return [
+        path.relative_to(ROOT).as_posix()
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name
+    ]
+
+
+def test_no_command_reads_its_arguments_by_itself() -> None:
+    """`CommandParser` bounds what is said of them; the one other is asked for another process's arguments."""
+    assert called("ArgumentParser") == ["server/publish/running_server.py"]
+    assert len(called("CommandParser")) > 15
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        pytest.param(f"server --port {LONG}", 2, id="setting"),
+        pytest.param(f"server --model {LONG}", 3, id="model"),
+        pytest.param(f"server.models publish {LONG} {LONG}", 1, id="publish"),
+        pytest.param(f"server.keys list --file {LONG}", 2, id="keys"),
+        pytest.param(f"server.batch {LONG} {LONG}", 1, id="batch"),
+        pytest.param(f"monitoring verify-log {LONG}", 1, id="log"),
+        pytest.param(f"export {LONG} --out {LONG}", 1, id="export"),
+        pytest.param(f"deploy.packages {LONG}", 1, id="deploy"),
+        pytest.param(f"hotrow {LONG}", 2, id="hotrow"),
+        pytest.param(f"hotrow completion {LONG}", 2, id="completion"),
+    ],
+)
+def test_no_argument_makes_a_message_of_any_length(command: str, status: int) -> None:
+    done = run("-m", *command.split())
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr) <= MAX_MESSAGE_CHARACTERS + 1000  # a usage stands before it
