@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from server.errors import UnacceptableRow, shown
+from server.errors import UnacceptableRow
 from server.model.bundle import Bundle
 from server.model.schema import Feature, Schema
 
@@ -82,19 +82,17 @@ class ReasonTexts:
         if "reasons" not in query:
             return None
         most, width = query["reasons"], len(self._schema)
-        if not (most == ALL or (most.isascii() and most.isdigit() and 0 < int(most[:6]) <= width)):
-            raise UnacceptableRow(
-                f"expected reasons to be a number from 1 to {width}, or {ALL}, got {shown(most)}"
-            )
+        if not (
+            most == ALL or (most.isascii() and most.isdigit() and len(most) < 6 and 0 < int(most) <= width)
+        ):
+            raise UnacceptableRow(f"expected reasons to be a number from 1 to {width}, or {ALL}, got another")
         return AskedReasons(width if most == ALL else int(most), language, most == ALL)
 
     def language(self, query: Mapping[str, str]) -> str:
         """What the parameter `language` of a request says; raises `UnacceptableRow`."""
         language = query.get("language", ENGLISH)
         if language not in self.languages:
-            raise UnacceptableRow(
-                f"expected language to be one of {', '.join(self.languages)}, got {shown(language)}"
-            )
+            raise UnacceptableRow(f"expected language to be one of {', '.join(self.languages)}, got another")
         return language
 
     def code(self, i: int, value: float) -> str:

@@ -223,21 +223,28 @@ def _is_number(cell: str, decimal: str) -> bool:
     return not isinstance(number(cell, rules), str)
 
 
+def _shape(cells: Iterable[str]) -> str:
+    """How the first of some numbers is written; a message repeats no value."""
+    return min(cells).translate(_SHAPE)
+
+
 def _decimal(commas: set[str], points: set[str], dialect: Dialect) -> str:
     """Which sign is the decimal one: that of the cells that can be read in one way only."""
     only_commas, only_points = commas - points, points - commas
     if only_commas and only_points:
+        shapes = f"{_shape(only_commas)!r} and {_shape(only_points)!r}"
         raise TableRefused(
-            f"expected numbers with one decimal sign, got {min(only_commas)!r} and {min(only_points)!r}: "
+            f"expected numbers with one decimal sign, got {shapes}: "
             "write all of them with a point, or all with a comma",
             ", or say which it is with --decimal",
         )
     usual = "," if dialect.separator == ";" else "."
     either = [cell for cell in commas & points if usual not in cell]
     if either and not only_commas and not only_points:
+        shape = _shape(either)
         raise TableRefused(
-            f"expected numbers that can be read in one way, got {min(either)!r}, whose {min(either)[-4]!r} "
-            "may part thousands or be the decimal sign: write them without what parts thousands",
+            f"expected numbers that can be read in one way, got {shape!r}, whose {shape[-4]!r} may part "
+            "thousands or be the decimal sign: write them without what parts thousands",
             ", or say which sign is the decimal one with --decimal",
         )
     if only_commas or only_points:

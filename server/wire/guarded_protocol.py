@@ -43,6 +43,8 @@ HEAD_SECONDS = 5.0
 MAX_TARGET_BYTES = 8192
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100
+#: The parser passes over zeros before a length; Python reads no number of 5,000 digits.
+MAX_LENGTH_DIGITS = 20
 #: What stands around a chunked body: lengths, extensions and trailers. So much, and as
 #: much again for each byte of the body as chunks of one byte need, twice over.
 MAX_FRAMING_BYTES, MAX_FRAMING_RATIO = 16_384, 10
@@ -55,6 +57,8 @@ MIN_BYTES_PER_SECOND = 4000
 MAX_LINGER_BYTES = 2**26
 LINGER_SECONDS = 30.0
 LINGER_IDLE_SECONDS = 5.0
+#: Of a client that sends as fast as it can.
+LARGE_READ_BYTES = 2**16
 
 #: The wish for another protocol, and what belongs to it (RFC 7540, section 3.2.1).
 UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
@@ -120,12 +124,16 @@ class GuardedProtocol(HttpToolsProtocol):
     # Receiving
 
     def data_received(self, data: bytes) -> None:
+        """Take what was read."""
+        self._receive(data)
+
+    def _receive(self, data: bytes | memoryview) -> None:
         """Parse bytes, and reject a head that grows without end."""
         if self._lingering or self._owed is not None:
             self._drop(data)
             return
         was_in_message = self._in_message
-        if not was_in_message and data[0] in _LINE_END and not data.strip(_LINE_END):
+        if not was_in_message and data[0] in _LINE_END and not bytes(data).strip(_LINE_END):
             return  # passed over before a request (RFC 9112, section 2.2): no request, so no deadline moves
         if was_in_message and not self._in_head:
             self._framed_bytes += len(data)
@@ -139,7 +147,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._window_bytes = self._body_bytes
         self._look_at_size(data)
 
-    def _look_at_size(self, data: bytes) -> None:
+    def _look_at_size(self, data: Sized) -> None:
         """Reject a head, or what stands around a body, that grows without end."""
         if self._in_head:
             if not self._has_completed:  # else what came are the requests before it, too
@@ -153,7 +161,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 )
             )
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: bytes | memoryview) -> None:
         """Give bytes to the parser, which stops at a head that asks for another protocol.
 
         Ours is the only one: a server may ignore Upgrade, and then answers the request
@@ -208,7 +216,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._asks_upgrade = True  # it comes here again, without that
             return
-        # Looked at once, here: a head grows by what one read gives, until `data_received` ends it.
+        # Looked at once, here: a head grows by what one read gives, until `_receive` ends it.
         problem = head_problem(self.parser.get_http_version(), self.headers, self.url)
         if problem is not None:
             self._stop(problem)
@@ -357,11 +365,22 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _drop(self, data: bytes) -> None:
+    def _drop(self, data: Sized) -> None:
         self._active_ns = time.perf_counter_ns()
         self._dropped_bytes += len(data)
         if self._dropped_bytes > MAX_LINGER_BYTES:
             self.transport.close()
+        elif len(data) > LARGE_READ_BYTES:
+            self._let_others_come_first()
+
+    def _let_others_come_first(self) -> None:
+        """Read on in the event loop's next turn, as libuv reads up to 32 times of one connection."""
+        self.flow.pause_reading()
+        self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     # Watching. uvicorn arms and cancels a timer for every request; one timer a
     # connection, which looks at the times when it fires, costs a request nothing.
@@ -508,6 +527,13 @@ class GuardedProtocol(HttpToolsProtocol):
     def _is_incomplete(self) -> bool:
         return self._in_message
 
+    def _body_bytes_to_come(self, share: int) -> int:
+        """What is to come of a body that says its length, and of another a share of what is there."""
+        if not self._in_message or self._in_head:
+            return 0
+        lengths = [int(value) for name, value in self.cycle.scope["headers"] if name == b"content-length"]
+        return lengths[0] - self._body_bytes if lengths else self._body_bytes // share
+
     def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -562,6 +588,10 @@ def head_problem(version: str, headers: list[tuple[bytes, bytes]], target: bytes
             hosts.append(value)
         elif name == b"transfer-encoding":
             codings.append(value.lower())
+        elif name == b"content-length" and len(value) > MAX_LENGTH_DIGITS:
+            return MalformedRequest(
+                f"expected a Content-Length of at most {MAX_LENGTH_DIGITS} digits, got more"
+            )
         elif name == b"expect" and value.lower() != b"100-continue":
             return ExpectationFailed("expected no Expect header but 100-continue, got another")
     if size > MAX_HEAD_BYTES or len(headers) > MAX_HEADERS or len(target) > MAX_TARGET_BYTES:

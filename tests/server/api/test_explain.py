@@ -167,7 +167,8 @@ def test_reasons_are_the_same_however_they_are_asked_for(client: httpx.Client) -
 
 
 @pytest.mark.parametrize("query", ["reasons=0", "reasons=", "reasons=4", "reasons=-1", "reasons=1e1",
-    "reasons=\u0663", "reasons=9999999999999999999999", "reasons=1&language=xx", "language=5"])  # fmt: skip
+    "reasons=\u0663", "reasons=9999999999999999999999", "reasons=0000019", "reasons=000001" + "9" * 4400,
+    "reasons=1&language=xx", "language=5"])  # fmt: skip
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
 def test_reasons_that_cannot_be_given_are_422_and_say_what_can(
     client: httpx.Client, path: str, query: str

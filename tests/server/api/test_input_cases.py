@@ -180,7 +180,7 @@ def test_other_media_types_are_415_and_name_the_right_one(subject: Subject, kind
 
 def test_text_of_clients_is_in_no_header_no_body_and_no_message(three: Path, tmp_path: Path) -> None:
     """Paths, queries, headers and values with a mark: it is in the log's `input` alone."""
-    mark = "canary7d1f"
+    mark, number, other = "canary7d1f", "71234.25", "76,543"
     with serving(three, tmp_path) as subject:
         requests = [
             f"GET /{mark}?{mark} HTTP/1.1\r\nHost: a\r\nX-Client: {mark}\r\n\r\n".encode(),
@@ -189,9 +189,15 @@ def test_text_of_clients_is_in_no_header_no_body_and_no_message(three: Path, tmp
             post("/predict", orjson.dumps(ROW | {"owner": mark * 1000})),
             post(f"/models/{mark}/predict", GOOD),
             post("/v2/models/three/infer", f'{{"id":"1","inputs":"{mark}"}}'.encode()),
+            post(f"/predict?reasons={mark}", GOOD),
+            post(f"/predict?reasons=1&language={mark}", GOOD),
+            post("/predict/batch", f"income;contract\n{number}\n{other}\n".encode(), content_type="text/csv"),
+            post("/predict/batch", f'income,contract\n"{other}",a\n'.encode(), content_type="text/csv"),
         ]
         answers = [answer for request in requests for answer in exchange(subject.url, request)]
         answers += exchange(subject.url, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert all(mark not in str(answer.headers) and mark.encode() not in answer.body for answer in answers)
+    said = b"\n".join(str(answer.headers).encode() + answer.body for answer in answers[:-1])
+    assert not [text for text in (mark, number, other) if text.encode() in said + answers[-1].body]
+    assert [answer.status for answer in answers[-5:-1]] == [422] * 4
     for file in (tmp_path / "server.log", *(tmp_path / "logs").glob("*")):
         assert mark not in file.read_text(), file

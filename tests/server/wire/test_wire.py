@@ -7,6 +7,7 @@ import selectors
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import orjson
@@ -58,6 +59,7 @@ VECTORS = {
     "content-length hexadecimal": (length(b"0x3"), 400),
     "content-length empty": (length(b""), 400),
     "content-length beyond 64 bits": (length(b"18446744073709551619"), 400),
+    "content-length of 5,000 digits": (length(b"0" * 5000 + b"%d" % len(BODY)), 400),
     "chunk size beyond 64 bits": (request(CHUNKED, body=b"10000000000000003\r\nabc\r\n0\r\n\r\n"), 400),
     "coding xchunked": (coding(b"xchunked"), 400),
     "coding chunked, identity": (coding(b"chunked, identity"), 400),
@@ -451,18 +453,47 @@ def test_endless_heads_do_not_fill_the_memory(three: Path, tmp_path: Path) -> No
     assert MAX_HEAD_BYTES < 2**15
 
 
-def test_requests_behind_each_other_do_not_fill_the_memory(three: Path, tmp_path: Path) -> None:
-    """Of a client that reads nothing no more is read than it can be answered."""
-    requests = request(LENGTH) * 200_000
-    with serving(three, tmp_path) as subject, socket.create_connection(address(subject.url)) as connection:
+@pytest.mark.parametrize(
+    ("asked", "clients", "seconds"),
+    [
+        pytest.param(post("/predict", BODY), 1, 2.0, id="rows of one"),
+        pytest.param(b"GET /livez HTTP/1.1\r\nHost:a\r\n\r\n", 12, 0.2, id="the smallest of twelve"),
+    ],
+)
+def test_requests_behind_each_other_do_not_fill_the_memory(
+    three: Path, tmp_path: Path, asked: bytes, clients: int, seconds: float
+) -> None:
+    """Of a client that reads nothing no more is read, nor parsed, than it can be answered."""
+    requests = asked * (20 * 2**20 // len(asked))
+    with serving(three, tmp_path) as subject, ExitStack() as open_ones:
         process = psutil.Process(subject.process.pid)
         exchange(subject.url, get("/livez"))
         before = process.memory_info().rss
-        connection.settimeout(2.0)
-        with pytest.raises(TimeoutError):
-            connection.sendall(requests)
+        for _ in range(clients):
+            connection = open_ones.enter_context(socket.create_connection(address(subject.url)))
+            connection.settimeout(seconds)
+            with pytest.raises(TimeoutError):
+                connection.sendall(requests)
         grown = process.memory_info().rss - before
     assert grown < 32 * 2**20
+
+
+def test_requests_behind_each_other_are_answered_in_order(server: str) -> None:
+    """More than one read gives, small and large ones, with and without a length, to whom reads at last."""
+    large = b'{"rows":[%b]}' % BODY + b" " * 100_000
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (large[:70_000], large[70_000:]))
+    batch = b"POST /predict/batch HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    pattern = (
+        get("/livez") * 90
+        + post("/predict", BODY)
+        + get("/nothing")
+        + batch
+        + b"Content-Length: %d\r\n\r\n%b" % (len(large), large)
+        + batch
+        + b"Transfer-Encoding: chunked\r\n\r\n%b0\r\n\r\n" % chunks
+    )
+    statuses = [200] * 90 + [200, 404, 200, 200]
+    assert [answer.status for answer in exchange(server, pattern * 3)] == statuses * 3
 
 
 @pytest.mark.parametrize(
