@@ -3,7 +3,8 @@
 from itertools import product
 from typing import get_args
 
-from server.errors import Reason
+from server import errors
+from server.errors import Problem, Reason
 
 OTHER = "other"
 #: The one outcome of a model that answers with a value (`Bundle.outcomes`).
@@ -38,25 +39,8 @@ ASKED_ROWS = (*SCORING, "/recourse")
 #: The ones of `ROUTES` that answer rows: what rules, alerts, dashboard and report look at.
 SCORING_ROUTES = (*SCORING, *(f"/models{end}" for end in SCORING), "/v2/infer")
 METHODS = ("GET", "POST", "HEAD", OTHER)
-CODES = (
-    "200",
-    "400",
-    "401",
-    "404",
-    "405",
-    "408",
-    "413",
-    "414",
-    "415",
-    "417",
-    "422",
-    "431",
-    "500",
-    "501",
-    "503",
-    "504",
-    OTHER,
-)
+_PROBLEMS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Problem)]
+CODES = ("200", *sorted({str(problem.status) for problem in _PROBLEMS}), OTHER)
 #: What alerts look at, there from the start: of a series that begins with its first count Prometheus
 #: sees no rise, and the first burst of errors would be none.
 FROM_THE_START = frozenset(

@@ -67,11 +67,15 @@ def test_chance_is_the_chi_square_quantile_or_a_little_more(bins: int, tests: in
 
 
 def test_two_samples_of_one_distribution_stay_under_what_chance_gives() -> None:
+    """At one false alarm in 1,000 tests 900 of them have six with a probability of 4e-4."""
     random = np.random.default_rng(5)
+    verdicts = []
     for n in (200, 1000, 5000):
         for _ in range(300):
             p, q = random.multinomial(5000, [0.1] * 10), random.multinomial(n, [0.1] * 10)
-            assert shift(p, q, tests=1).verdict == "chance"
+            verdicts.append(shift(p, q, tests=1).verdict)
+    assert verdicts.count("chance") > 900 - 6
+    assert set(verdicts) <= {"chance", "small"}
 
 
 @pytest.mark.parametrize("shares", [[0.1] * 10, [0.5, 0.3, 0.1, 0.05, 0.03, 0.01, 0.005, 0.003, 0.002]])

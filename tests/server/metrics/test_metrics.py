@@ -80,6 +80,17 @@ def test_label_values_come_from_closed_sets() -> None:
     assert len(ROUTES) * len(METHODS) * len(CODES) < 2000
 
 
+def test_refusal_is_counted_by_its_own_status() -> None:
+    """An alert on `4..` sees a key of another scope (403) and a missing log (409), too."""
+    shared = SharedMetrics(SlotLayout([("m@1", ("a", "b"))]), 1)
+    codes = ("400", "401", "403", "404", "408", "409", "413", "415", "422", "501", "503")
+    for code in codes:
+        WorkerMetrics(shared, 0).duration("/predict", "POST", code)(0.1)
+    page = generate_latest(MetricsCollector(shared, [{"name": "m", "version": "1", "sha256": "0"}]).registry)
+    for code in codes:
+        assert f'{COUNTS}{{code="{code}",method="POST",route="/predict"}} 1.0' in page.decode().splitlines()
+
+
 def test_promtool_finds_nothing_to_say(bundle: Bundle, tmp_path: Path) -> None:
     promtool = system_tool("promtool")
     with serving(bundle.directory, tmp_path) as subject:
