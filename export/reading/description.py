@@ -5,6 +5,7 @@ somebody wrote binds requests; what was read off the model or its data stands un
 `inferred`, so that exporting with the file gives the same bundle each time.
 """
 
+import inspect
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -99,6 +100,8 @@ CARRIED = ("policy", "wording", "translations", "examples", "context", "groups")
 def json_schema() -> dict[str, Any]:
     """The description as a JSON Schema, for editors."""
     _, parts = msgspec.json.schema_components([Policy], ref_template="#/$defs/{name}")
+    for part in parts.values():
+        part["description"] = inspect.cleandoc(part["description"])  # as Python 3.13 has it by itself
     unusual = parts["Unusual"]
     limits = unusual["properties"]["limits"]
     unusual["properties"]["limits"] = {"anyOf": [limits, {"type": "array", "items": TEXT}]}
