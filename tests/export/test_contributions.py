@@ -125,7 +125,9 @@ def test_terms_of_any_catboost_model_add_up_and_are_its_own(seed: int) -> None:
     margins = np.asarray(model.predict(pool, prediction_type="RawFormulaVal", thread_count=1))
     hold(found.sum(axis=2), margins, 1e-9)
     own = np.asarray(model.get_feature_importance(pool, type="ShapValues", thread_count=1))
-    adds_up = np.allclose(own.sum(axis=-1), margins, rtol=0, atol=1e-9)  # of other trees it may miss its margin
+    adds_up = np.allclose(
+        own.sum(axis=-1), margins, rtol=0, atol=1e-9
+    )  # of other trees it may miss its margin
     if adds_up or model.get_all_params()["grow_policy"] == "SymmetricTree":
         hold(found, own, 1e-9)
 
