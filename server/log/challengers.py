@@ -15,7 +15,7 @@ _PAUSE_SECONDS = 0.02
 
 
 class Challengers:
-    """The challengers of one server, by the folder of the model that each is beside.
+    """The challengers of one server, by the folder of the model that each one challenges.
 
     `counts` are the slots of the first worker's region in the shared metrics.
     """

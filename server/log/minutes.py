@@ -11,7 +11,7 @@ import orjson
 from server.log.history import History
 from server.log.ring import Ring
 from server.metrics.names import OBJECTIVE_SECONDS, REQUEST_LABELS, SCORING_ROUTES
-from server.metrics.row_counter import Counts
+from server.metrics.row_counter import ColumnPlan, Counts
 
 MINUTE_SECONDS = 60
 #: The minute that runs is told so often.
@@ -155,10 +155,13 @@ def _responses(model: Mapping[str, Any], grown: Mapping[str, Slots]) -> dict[str
 def _columns(plan: Mapping[str, Any], tally: Counts) -> dict[str, Any]:
     """What a minute's rows held, by feature: counts by bin, of missing values, and beyond the range."""
     found = {}
-    for (_, first, missing, *_), name in zip(plan["columns"], plan["names"], strict=True):
+    for name, column in zip(plan["names"], map(ColumnPlan._make, plan["columns"]), strict=True):
         if name:  # the score's own histogram is told with the responses
-            bins = tally[first:missing].astype(int).tolist()
-            found[name] = {"bins": bins, "missing": int(tally[missing]), "beyond": int(tally[missing + 1])}
+            found[name] = {
+                "bins": tally[column.first : column.missing].astype(int).tolist(),
+                "missing": int(tally[column.missing]),
+                "beyond": int(tally[column.beyond]),
+            }
     return found
 
 

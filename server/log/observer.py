@@ -29,13 +29,13 @@ from server.log.journal import LogJournal
 from server.log.masked import read_key
 from server.log.minutes import Minutes
 from server.log.rotation import RetentionPolicy, expired
-from server.log.stream import BUSY, BUSY_BYTES, GENTLE, LATE, Known, Stream, Tallies
+from server.log.stream import BUSY, BUSY_BYTES, GENTLE, LATE, DescriptionReader, Stream, Tallies
 from server.tracing.outlet import Outlet
 
 logger = logging.getLogger(__name__)
 
 #: What comes is looked for so often; what has lain so long goes first: together what the log promises.
-WAKE_SECONDS, LIE_SECONDS = 0.02, 0.05
+WAKE_SECONDS, LATE_SECONDS = 0.02, 0.05
 TIDY_SECONDS = 30.0
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -52,13 +52,15 @@ class Observer:
     def __init__(self, channel: Channel, config: dict[str, Any], metrics: int) -> None:
         self._rings = channel.rings
         self._config = config
-        known = Known(channel.descriptions)
+        described = DescriptionReader(channel.descriptions)
         key = self._key = read_key(config["key_file"] and Path(config["key_file"]), Path(config["directory"]))
         values = memoryview(mmap.mmap(metrics, 0)).cast("d")
         slots = config["region_slots"]
         regions = np.frombuffer(values.cast("B")).reshape(-1, slots)
-        self._known, self._tallies = known, Tallies()
-        self._minutes = Minutes(config["history"], regions, channel.rings, channel.history, known.models())
+        self._described, self._tallies = described, Tallies()
+        self._minutes = Minutes(
+            config["history"], regions, channel.rings, channel.history, described.models()
+        )
         self._minute_failed = False
         self._challengers = others = Challengers(config, metrics, values[:slots])
         plan = config["tracing"]
@@ -67,7 +69,7 @@ class Observer:
             Stream(
                 slot,
                 ring,
-                known,
+                described,
                 config,
                 values[slot * slots : (slot + 1) * slots],
                 key,
@@ -97,10 +99,10 @@ class Observer:
 
     def _work(self) -> float:
         """Take a part of what there is; how many seconds the rest may wait."""
-        lies = self._lies()
+        is_late = self._is_late()
         for stream in self._streams:
-            pace = LATE if lies else BUSY if stream.unread_bytes > BUSY_BYTES else GENTLE
-            if stream.work(pace) and not lies:
+            pace = LATE if is_late else BUSY if stream.unread_bytes > BUSY_BYTES else GENTLE
+            if stream.work(pace) and not is_late:
                 os.sched_yield()
         now = time.monotonic()
         if now - self._tidied >= TIDY_SECONDS:
@@ -117,14 +119,14 @@ class Observer:
         # What is less is left to come together: a line costs a third of what it does alone.
         return WAKE_SECONDS
 
-    def _lies(self) -> bool:
+    def _is_late(self) -> bool:
         """Whether a response has waited too long for its line."""
         since = [oldest for ring in self._rings if (oldest := ring.oldest_ns()) is not None]
-        return bool(since) and time.perf_counter_ns() - min(since) > LIE_SECONDS * 1e9
+        return bool(since) and time.perf_counter_ns() - min(since) > LATE_SECONDS * 1e9
 
     def _tell(self) -> None:
         try:
-            self._minutes.look(time.time(), self._known.models(), self._tallies.by_label)
+            self._minutes.look(time.time(), self._described.models(), self._tallies.by_label)
         except Exception:
             if not self._minute_failed:  # once, not for each look
                 self._minute_failed = True

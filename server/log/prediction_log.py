@@ -23,7 +23,7 @@ from server.log.line import LineMaker
 from server.log.mask import Masking
 from server.log.masked import read_key
 from server.log.observer_process import ObserverProcess
-from server.log.ring import ADMITTED, CLOSED, FREE_BYTES, OPENED, SPAN, LoggedResponse
+from server.log.ring import ADMITTED, CLOSED, FREE_BYTES, OPENED, SPAN, Event, LoggedResponse
 from server.log.rotation import RetentionPolicy
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.shared import SharedMetrics, WorkerMetrics
@@ -202,7 +202,7 @@ class PredictionLog:
             self._unsaid.pop(0)
 
     def _event(self, kind: int, instance: int, dropped: int, lines: int = 0) -> bool:
-        return self._put(instance, lines, dropped, os.getpid(), 0.0, b"", b"", b"", kind)
+        return Event(kind, instance, os.getpid(), lines, dropped).put(self._put)
 
     def _give_back(self) -> None:
         """Let go of the ring's memory that a burst took, a part at a time, once few answers come."""

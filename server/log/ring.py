@@ -58,6 +58,15 @@ class Event(NamedTuple):
     lines: int
     dropped: int
 
+    def put(self, put: "Put") -> bool:
+        """Add it to a ring, its figures in the fields that a response has for others; `of` reads it."""
+        return put(self.instance, self.lines, self.dropped, self.pid, 0.0, b"", b"", b"", self.kind)
+
+    @classmethod
+    def of(cls, kind: int, instance: int, began: int, ended: int, number: int) -> "Event":
+        """The event in a record of these fields, as `put` filled them."""
+        return cls(kind, instance, pid=number, lines=began, dropped=ended)
+
 
 class RecordGroup(NamedTuple):
     """What came of one instance: answers, and the rows they are of.
@@ -234,7 +243,7 @@ class Ring:
             if kind >= CLOSED:
                 if groups or spans:
                     break
-                return Taken([], Event(kind, of, number, began, ended), read + size)
+                return Taken([], Event.of(kind, of, began, ended, number), read + size)
             read += size
             first, last = at + _RECORD_BYTES, at + size
             if kind == SPAN:

@@ -17,7 +17,7 @@ from server.log.groups import GroupCounter
 from server.log.journal import LogJournal
 from server.log.line import LineMaker
 from server.log.masked import Mask
-from server.log.ring import ADMITTED, OPENED, Event, LoggedResponse, RecordGroup, Ring
+from server.log.ring import ADMITTED, OPENED, Event, LoggedResponse, RecordGroup, Ring, Taken
 from server.log.rotation import RetentionPolicy
 from server.log.seal import Hashing, Unsealed
 from server.metrics.process_usage import ProcessUsage
@@ -60,8 +60,8 @@ BUSY, BUSY_BYTES = Pace(2**17, 2**16, _go_on), 2**19
 LATE = Pace(2**18, 2**16, _go_on)
 
 
-class Known:
-    """What the descriptions tell: models, and instances with their model."""
+class DescriptionReader:
+    """Reads what the workers described: models, and instances with their model."""
 
     def __init__(self, descriptions: Descriptions) -> None:
         self._descriptions = descriptions
@@ -105,8 +105,8 @@ class Tallies:
         return self.by_label[label]
 
 
-class Way(NamedTuple):
-    """How the responses of one instance become lines and counts, and who scores its rows again."""
+class InstanceSinks(NamedTuple):
+    """What takes the responses of one instance: as lines, as counts, and to score its rows again."""
 
     maker: LineMaker
     counter: RowCounter | None
@@ -125,7 +125,7 @@ class Stream:
         self,
         slot: int,
         ring: Ring,
-        known: Known,
+        described: DescriptionReader,
         config: Mapping[str, Any],
         values: "memoryview[float]",
         key: bytes | None,
@@ -134,7 +134,7 @@ class Stream:
         outlet: Outlet | None = None,
     ) -> None:
         self.path = Path(config["directory"], f"predictions-{config['server']}-{slot}.jsonl")
-        self._slot, self._ring, self._known, self._values, self._key = slot, ring, known, values, key
+        self._slot, self._ring, self._described, self._values, self._key = slot, ring, described, values, key
         self._tallies, self._challengers, self._outlet = tallies, challengers, outlet
         self._strict: bool = config["strict"]
         self._retention = RetentionPolicy(**config["retention"])
@@ -142,7 +142,7 @@ class Stream:
         self._journal = LogJournal(self.path, key)
         self._unsealed = Unsealed(self.path, self._journal.path) if key else None
         self._file: LogFile | None = None
-        self._ways: dict[int, Way] = {}
+        self._sinks: dict[int, InstanceSinks] = {}
         self._lineless: set[int] = set()
         self._usage = ProcessUsage(ring.pid)
         self._unsynced_since = self._retry_at = 0.0
@@ -183,7 +183,7 @@ class Stream:
             return True
         taken = self._ring.take(pace.take_bytes)
         if taken.event is not None:
-            self._count(pace.give_way)
+            self._count(pace.give_way)  # what came before it, by the sinks it came to
             self._note(taken.event)
             self._ring.done(taken.read, 0 if taken.event.kind == OPENED else self._ring.lines)
             return True
@@ -192,10 +192,20 @@ class Stream:
             self._hand_on(taken.spans)
             self._count(pace.give_way)
             return bool(taken.spans)
+        if not self._append(taken, pace.give_way, is_last=is_last):
+            return False
+        pace.give_way()
+        self._set_aside(taken.groups)
+        self._challenge(taken.groups)
+        self._hand_on(taken.spans)
+        return True
+
+    def _append(self, taken: Taken, give_way: Callable[[], object], *, is_last: bool) -> bool:
+        """Make lines of responses and write them; whether the ring may forget these, as it may at last."""
         lost = self._lost()
         block = b"".join([self._lines(instance, responses) for instance, responses, _ in taken.groups])
         lines = sum([len(responses) for _, responses, _ in taken.groups]) - (self._lost() - lost)
-        pace.give_way()
+        give_way()
         try:
             self._write(block, lines, taken.read)
         except Exception as error:  # noqa: BLE001  # whatever it is, the records wait
@@ -204,16 +214,6 @@ class Stream:
                 return False
             self._lose(self._drop_disk, lines)
             self._ring.done(taken.read, self._ring.lines)
-        pace.give_way()
-        for group in taken.groups:
-            uncounted = self._uncounted.setdefault(group.instance, RecordGroup(group.instance, [], []))
-            way = self._ways.get(group.instance)
-            if way is not None and way.groups is not None:
-                uncounted.responses.extend(group.responses)
-            uncounted.rows.extend(group.rows)
-            self._uncounted_bytes += sum(map(len, group.rows))
-        self._challenge(taken.groups)
-        self._hand_on(taken.spans)
         return True
 
     def finish(self) -> None:
@@ -229,7 +229,7 @@ class Stream:
 
     def _lines(self, instance: int, responses: Sequence[LoggedResponse]) -> bytes:
         try:
-            return self._way(instance).maker.lines(responses)
+            return self._sinks_of(instance).maker.lines(responses)
         except Exception:
             if len(responses) > 1:  # others of them may have their line
                 return b"".join(self._lines(instance, [response]) for response in responses)
@@ -239,21 +239,21 @@ class Stream:
             self._lose(self._drop_failed, len(responses))
             return b""
 
-    def _way(self, instance: int) -> Way:
-        way = self._ways.get(instance)
-        if way is None:
-            model = self._known.model(instance)
+    def _sinks_of(self, instance: int) -> InstanceSinks:
+        sinks = self._sinks.get(instance)
+        if sinks is None:
+            model = self._described.model(instance)
             mask = Mask(model["mask"], self._key) if model["mask"] else None
             counter = None
             if plan := model["drift"]:
                 counter = RowCounter(plan, self._values, self._tallies.of(model["label"], plan["size"]))
-            way = self._ways[instance] = Way(
+            sinks = self._sinks[instance] = InstanceSinks(
                 LineMaker(self._usage, mask),
                 counter,
                 self._challengers.of(model),
                 GroupCounter(model["groups"], self._values) if model["groups"] else None,
             )
-        return way
+        return sinks
 
     def _lose(self, slot: int, lines: int) -> None:
         self._values[slot] += lines
@@ -307,21 +307,31 @@ class Stream:
         except _UNWRITABLE as error:
             logger.error("The prediction log %s cannot be synced: %r", self.path, error)
 
+    def _set_aside(self, groups: Iterable[RecordGroup]) -> None:
+        """Keep what is counted later, many rows in one go: `_count`."""
+        for group in groups:
+            uncounted = self._uncounted.setdefault(group.instance, RecordGroup(group.instance, [], []))
+            sinks = self._sinks.get(group.instance)
+            if sinks is not None and sinks.groups is not None:
+                uncounted.responses.extend(group.responses)
+            uncounted.rows.extend(group.rows)
+            self._uncounted_bytes += sum(map(len, group.rows))
+
     def _count(self, give_way: Callable[[], object]) -> None:
         """Count the rows of what was written for drift, and their decisions by group: dear for a few."""
         groups, self._uncounted, self._uncounted_bytes = self._uncounted, {}, 0
         for instance, responses, rows in groups.values():
-            way = self._ways.get(instance)
-            if way is None:
+            sinks = self._sinks.get(instance)
+            if sinks is None:
                 continue
             try:
-                if way.counter is not None and rows:
-                    way.counter.count(rows, give_way)
-                if way.groups is not None:
-                    way.groups.count(responses)
+                if sinks.counter is not None and rows:
+                    sinks.counter.count(rows, give_way)
+                if sinks.groups is not None:
+                    sinks.groups.count(responses)
             except Exception:
                 logger.exception("Drift of an instance cannot be counted any more; the log goes on.")
-                self._ways[instance] = way._replace(counter=None, groups=None)
+                self._sinks[instance] = sinks._replace(counter=None, groups=None)
 
     def _hand_on(self, spans: Iterable[Noted]) -> None:
         if self._outlet is not None and spans:
@@ -330,9 +340,9 @@ class Stream:
     def _challenge(self, groups: Sequence[RecordGroup]) -> None:
         """Hand what was answered to the challengers."""
         for instance, responses, _ in groups:
-            way = self._ways.get(instance)
-            if way is not None and way.challenger is not None:
-                way.challenger.offer(instance, responses)
+            sinks = self._sinks.get(instance)
+            if sinks is not None and sinks.challenger is not None:
+                sinks.challenger.offer(instance, responses)
 
     # The journal
 
@@ -342,10 +352,10 @@ class Stream:
             self._ring.opened_by(event.pid)
             self._usage.close()
             self._usage = ProcessUsage(event.pid)
-            self._ways.clear()
+            self._sinks.clear()
             self._lineless.clear()
             self._hold_file()
-            instances = self._known.instances(event.pid, self._slot)
+            instances = self._described.instances(event.pid, self._slot)
             self._journal.began("opened", event.pid, *self._of(instances))
             self._start_challengers(instances)
         elif event.kind == ADMITTED:
@@ -357,17 +367,17 @@ class Stream:
 
     def _start_challengers(self, instances: Sequence[str]) -> None:
         for instance in instances:
-            self._challengers.of(self._known.model(int(instance, 16)))
+            self._challengers.of(self._described.model(int(instance, 16)))
 
     def _of(self, instances: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
         """The digest of each instance's model, and how their fields are masked."""
-        models = {instance: self._known.model(int(instance, 16)) for instance in instances}
+        models = {instance: self._described.model(int(instance, 16)) for instance in instances}
         masked = {name: rule for model in models.values() for name, rule in model["masked"].items()}
         return {instance: model["digest"] for instance, model in models.items()}, masked
 
     def _close(self, lines: int, full: int) -> None:
         """Say that the process closed the log, when `full` responses in all had found no room."""
-        names = self._known.instances(self._ring.pid, self._slot)
+        names = self._described.instances(self._ring.pid, self._slot)
         written = lines if self._strict else self._ring.lines
         while self.seal():  # what is sealed from here on was closed later, and begins with the open file
             pass

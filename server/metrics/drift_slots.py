@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from server.metrics.drift import independent_share
-from server.metrics.row_counter import MARKS
+from server.metrics.row_counter import MARKS, ColumnPlan
 from server.model.distribution import Distribution, Reference
 
 SCORE = ""  # no feature is named so
@@ -39,6 +39,10 @@ class ColumnSlots(NamedTuple):
     def end(self) -> int:
         """The first slot of the next column."""
         return self.beyond + 1
+
+    def plan(self, place: int) -> ColumnPlan:
+        """What the column, which has this place in a row, is counted by."""
+        return ColumnPlan(place, self.first, self.missing, self.distribution.edges, *self.distribution.range)
 
 
 class DriftSlots:
@@ -69,7 +73,7 @@ class DriftSlots:
             "width": len(names),
             "names": [name for name in self.columns if name not in unwatched],
             "columns": [
-                [places[name], c.first, c.missing, c.distribution.edges, *c.distribution.range]
+                list(c.plan(places[name]))  # orjson writes no tuple that has names
                 for name, c in self.columns.items()
                 if name not in unwatched
             ],

@@ -1,6 +1,6 @@
 """Counts encoded rows into the bins of a drift plan, many at once; what the observer counts drift with."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,26 @@ _FEW_EDGES = 16
 _BLOCK_VALUES = 2**13
 
 Counts = npt.NDArray[np.float64]
+
+
+class ColumnPlan(NamedTuple):
+    """How one column is counted, in a plan a JSON list: its place in a row, its slots, edges and range.
+
+    `first` is the slot of the first bin, `missing` that of missing values; `low` to `high` is
+    the range of training, None where it has no limit.
+    """
+
+    place: int
+    first: int
+    missing: int
+    edges: Sequence[float]
+    low: float | None
+    high: float | None
+
+    @property
+    def beyond(self) -> int:
+        """The slot of the numbers outside the range of training."""
+        return self.missing + 1
 
 
 class _Columns(NamedTuple):
@@ -43,15 +63,15 @@ class RowCounter:
         self._window: Counts = slots[first : first + self._size]
         self._before: Counts = slots[before : before + self._size]
         self._tally = tally
-        columns = plan["columns"]
+        columns = [ColumnPlan(*column) for column in plan["columns"]]
         self._columns = _Columns(
-            np.array([at for at, *_ in columns], dtype=np.intp),
-            np.array([bins for _, bins, *_ in columns], dtype=np.intp),
-            np.array([missing for _, _, missing, *_ in columns], dtype=np.intp),
-            np.array([_number(low, -np.inf) for *_, low, _ in columns]),
-            np.array([_number(high, np.inf) for *_, high in columns]),
+            np.array([column.place for column in columns], dtype=np.intp),
+            np.array([column.first for column in columns], dtype=np.intp),
+            np.array([column.missing for column in columns], dtype=np.intp),
+            np.array([_number(column.low, -np.inf) for column in columns]),
+            np.array([_number(column.high, np.inf) for column in columns]),
         )
-        self._edges = [np.array(edges) for _, _, _, edges, _, _ in columns]
+        self._edges = [np.array(column.edges) for column in columns]
         self._many = [i for i, edges in enumerate(self._edges) if len(edges) > _FEW_EDGES]
         few = [edges if i not in self._many else () for i, edges in enumerate(self._edges)]
         # Columns of fewer edges get some that no value is above: float64 [edges, columns].

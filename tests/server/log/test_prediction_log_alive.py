@@ -22,7 +22,7 @@ from server.log.challengers import Challengers
 from server.log.channel import Descriptions
 from server.log.observer_process import ObserverProcess
 from server.log.prediction_log import SharedLog
-from server.log.stream import Known, Pace, Stream, Tallies
+from server.log.stream import DescriptionReader, Pace, Stream, Tallies
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.row_counter import RowCounter
 from server.model.bundle import Bundle
@@ -147,12 +147,12 @@ def _observed(bundle: Bundle, folder: Path) -> tuple[ServedModel, Stream, Callab
     metrics = share_metrics([bundle], 1)
     log = SharedLog(settings, metrics)
     (model,) = open_worker(settings, [bundle], metrics, 0, log).models
-    known = Known(log.channel.descriptions)
+    described = DescriptionReader(log.channel.descriptions)
     config = next(Descriptions(log.channel.descriptions.descriptor).new())
     values = memoryview(mmap.mmap(metrics.descriptor, 0)).cast("d")
     challengers = Challengers(config, metrics.descriptor, values)
-    window, _ = next(iter(known.models()))["drift"]["windows"]
-    stream = Stream(0, log.channel.rings[0], known, config, values, None, Tallies(), challengers)
+    window, _ = next(iter(described.models()))["drift"]["windows"]
+    stream = Stream(0, log.channel.rings[0], described, config, values, None, Tallies(), challengers)
     return model, stream, lambda: values[window]
 
 

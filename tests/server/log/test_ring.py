@@ -50,7 +50,7 @@ def taken_of(number: int, size: int = 10) -> LoggedResponse:
 
 
 def say(put: Put, kind: int, instance: int, lines: int = 0, dropped: int = 0) -> bool:
-    return put(instance, lines, dropped, 77, 0.0, b"", b"", b"", kind)
+    return Event(kind, instance, 77, lines, dropped).put(put)
 
 
 def read_all(ring: Ring, max_bytes: int = 1000) -> list[LoggedResponse]:
