@@ -81,7 +81,7 @@ def _print_rate(bundle: Bundle) -> None:
     terms = explainer.terms_of(rows, margins)
     computed = time.process_time() - began
     for values, added in zip(rows.tolist(), terms[:, :-1].tolist(), strict=True):
-        orjson.dumps(texts.told(values, added, MAX_PRINCIPAL))
+        orjson.dumps(texts.principal(values, added, MAX_PRINCIPAL))
     whole = time.process_time() - began
     largest = float(np.abs(terms.sum(axis=1) - margins).max())
     print(

@@ -33,7 +33,7 @@ from server.api.recourse import recourse
 from server.api.request_metrics import RequestMetrics
 from server.errors import HotrowError
 from server.scoring.deadline import Deadline
-from server.scoring.one_row import Beside
+from server.scoring.one_row import Extras
 from server.scoring.request_identity import identity_of_request
 from server.scoring.row_id import id_of, takes_id
 from server.scoring.served_model import ServedModel
@@ -135,12 +135,12 @@ def _answer(model: ServedModel, request: Request, body: bytes, identity: bytes) 
     """What a model says of one row."""
     contents: list[bytes] = []
     asked = model.reason_texts.asked(request.query_params)
-    beside = Beside(
+    extras = Extras(
         id_of(body) if takes_id(model.bundle.schema) else b"",
         None if asked is None else model.reasons_of(asked),
         asked is not None and asked.always,
     )
-    model.scorer.respond(body, contents.append, time.perf_counter_ns(), beside, identity)
+    model.scorer.respond(body, contents.append, time.perf_counter_ns(), extras, identity)
     return Response(contents[0], media_type="application/json")
 
 

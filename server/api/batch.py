@@ -41,7 +41,7 @@ async def predict_batch(request: Request) -> Response:
         limit = row_limit(scorer.bundle, settings)
         batch = await text_rows(kind, body, schema, limit, settings.max_body_bytes, settings.max_batch_bytes)
         ids = await ids_of(batch.texts) if takes_id(schema) else []
-        decode = scorer.scorer.decode_beside_id if ids else scorer.scorer.decode
+        decode = scorer.scorer.decode_with_id if ids else scorer.scorer.decode
         matrix = await decode_rows(batch, schema, decode)
         scored = (await scorer.score(matrix, deadline))._replace(row_ids=ids, identity=identity)
         if asked is not None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from server.api.body import JSON, check_json, read_body
 from server.explain.reasons import reasons
 from server.scoring.deadline import Deadline
-from server.scoring.one_row import Beside, Scorer
+from server.scoring.one_row import Extras, Scorer
 from server.scoring.request_identity import identity_of_request
 from server.scoring.row_id import id_of, takes_id
 from server.scoring.service import Service
@@ -26,7 +26,7 @@ async def explain(request: Request) -> Response:
     model = service.asked(request.path_params)
     scorer = model.scorer
     row_id = id_of(body) if takes_id(scorer.bundle.schema) else b""
-    row = (scorer.decode_beside_id if row_id else scorer.decode)(body)
+    row = (scorer.decode_with_id if row_id else scorer.decode)(body)
     terms = model.explainer.terms(row)
     deadline.check()
     schema = scorer.bundle.schema
@@ -34,7 +34,7 @@ async def explain(request: Request) -> Response:
     found = {"base": terms[-1], "reasons": reasons(schema, values, terms[:-1], _subject(scorer))}
     contents: list[bytes] = []
     identity = identity_of_request(request.scope).members
-    scorer.respond(body, contents.append, started_ns, Beside(row_id), identity)
+    scorer.respond(body, contents.append, started_ns, Extras(row_id), identity)
     return Response(b"%b,%b" % (contents[0][:-1], orjson.dumps(found)[1:]), media_type=JSON)
 
 

@@ -172,7 +172,7 @@ async def _infer(request: Request, service: Service, model: RowsScorer, started_
         row_ids = [id_text(value) for value in ids.values.tolist()] if ids is not None else []
         input_ns = time.perf_counter_ns() - turn_ns
         scored = await model.score(matrix, deadline)
-        identity = identity_of_request(request.scope).beside(request_id)
+        identity = identity_of_request(request.scope).with_request_id(request_id)
         scored = scored._replace(row_ids=row_ids, identity=identity.members)
         scored_ns = time.perf_counter_ns()
         with model.numbered(scored) as scored:

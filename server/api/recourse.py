@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.api.body import JSON, check_json, read_body
-from server.explain.recourse import told
+from server.explain.recourse import recourse_response
 from server.scoring.deadline import Deadline
 from server.scoring.row_id import id_of, takes_id
 from server.scoring.service import Service
@@ -21,8 +21,8 @@ async def recourse(request: Request) -> Response:
     language = model.reason_texts.language(request.query_params)
     model.recourse.check_offered()
     row_id = id_of(body) if takes_id(model.bundle.schema) else b""
-    row = (model.scorer.decode_beside_id if row_id else model.scorer.decode)(body)
+    row = (model.scorer.decode_with_id if row_id else model.scorer.decode)(body)
     found = await model.rows.apart(model.recourse.find, row)
     deadline.check()
-    content = told(found, row, model.bundle, model.reason_texts, language)
+    content = recourse_response(found, row, model.bundle, model.reason_texts, language)
     return Response(orjson.dumps(content), media_type=JSON)

@@ -48,9 +48,9 @@ class Explainer:
 
         Raises `NotOffered` and `ModelFailure`.
         """
-        return self.terms_beside(row, self._predictor.row_margins(row))
+        return self.terms_given(row, self._predictor.row_margins(row))
 
-    def terms_beside(self, row: Row, margins: Sequence[float]) -> list[float]:
+    def terms_given(self, row: Row, margins: Sequence[float]) -> list[float]:
         """The same, with the row's raw scores, [K], at hand.
 
         Of several classes those of the likeliest. They sum to the margin, which is checked.

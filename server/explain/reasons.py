@@ -131,7 +131,7 @@ class ReasonTexts:
         label = (self._translated.get(language) or {}).get(feature.name, {}).get("label") or feature.label
         return label or feature.name
 
-    def told(
+    def principal(
         self, values: Sequence[float], terms: Sequence[float], most: int, language: str = ENGLISH
     ) -> list[dict[str, Any]]:
         """At most so many reasons of a row of F encoded values and its F terms, as responses have them."""

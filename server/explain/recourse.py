@@ -222,7 +222,7 @@ def _thinned(moves: list[Move], most: int) -> list[Move]:
     return [moves[place] for place in places.tolist()]
 
 
-def told(
+def recourse_response(
     found: Found, row: Row, bundle: Bundle, texts: ReasonTexts, language: str, called: str = ""
 ) -> dict[str, Any]:
     """What a response says of it; `called` is what its text calls the good decision."""

@@ -17,7 +17,7 @@ import orjson
 
 from server.durable import sync_path, sync_tree
 from server.errors import BundleError, first_line
-from server.model.exchange import beside
+from server.model.exchange import sibling
 from server.model.files import FORMAT, MANIFEST_FILE, read_manifest, verified
 from server.model.manifest import check_bound, check_descriptions, typed
 from server.model.policy import Policy
@@ -280,7 +280,7 @@ def write_bundle(
 
 def _check_label(directory: Path, manifest: Mapping[str, Any], digest: str) -> None:
     """Raise `BundleError` where the folder, or its way back, has this name and version with other content."""
-    for folder in (directory, beside(directory, "previous")):
+    for folder in (directory, sibling(directory, "previous")):
         try:
             old, known = read_manifest(folder)
         except BundleError:  # none, or a damaged one: then anything is better

@@ -32,31 +32,32 @@ TYPED_DECODER_MAX_FEATURES = 128
 
 
 def row_decoder(
-    schema: Schema, *, others: bool = False, beside: Sequence[str] = ()
+    schema: Schema, *, others: bool = False, passed_over: Sequence[str] = ()
 ) -> Callable[[bytes], Row]:
     """A function from the bytes of one JSON object to a row of `schema`.
 
-    Members `beside` the features are left alone; with `others` all that are no
-    feature are, instead of refused.
+    Members `passed_over` are left alone; with `others` all that are no feature are, instead
+    of refused.
     """
 
-    beside = (*schema.ignored, *(name for name in beside if name not in schema.ignored))
-    max_values = max(MAX_VALUES, 2 * (len(schema) + len(beside)))
+    passed_over = (*schema.ignored, *(name for name in passed_over if name not in schema.ignored))
+    max_values = max(MAX_VALUES, 2 * (len(schema) + len(passed_over)))
 
     def decode_in_words(body: bytes) -> Row:
         fields = parse_object(body, max_values)
         if others:
             fields = {name: fields[name] for name in schema.names if name in fields}
-        for name in beside:
+        for name in passed_over:
             if name not in schema.ignored:
                 fields.pop(name, None)
         return schema.encode(fields)
 
     if len(schema) <= TYPED_DECODER_MAX_FEATURES and _can_be_typed(schema):
-        decode = _typed_decoder(schema, decode_in_words, others, beside)
+        decode = _typed_decoder(schema, decode_in_words, others, passed_over)
         if schema.context and not others:
             # Rows without context pay nothing for it: those with it are decoded twice.
-            return _typed_decoder(schema, decode, others, [n for n in beside if n not in schema.context])
+            without_context = [name for name in passed_over if name not in schema.context]
+            return _typed_decoder(schema, decode, others, without_context)
         return decode
     return decode_in_words
 
@@ -68,19 +69,19 @@ def _can_be_typed(schema: Schema) -> bool:
 
 
 def _typed_decoder(
-    schema: Schema, decode_in_words: Callable[[bytes], Row], others: bool, beside: Sequence[str]
+    schema: Schema, decode_in_words: Callable[[bytes], Row], others: bool, passed_over: Sequence[str]
 ) -> Callable[[bytes], Row]:
     # gc=False: the struct holds only numbers, so it can be in no reference cycle.
     members = [
         *map(_field, schema.features),
-        *((name, _CONTEXT if name in schema.context else msgspec.Raw, None) for name in beside),
+        *((name, _CONTEXT if name in schema.context else msgspec.Raw, None) for name in passed_over),
     ]
     fields = msgspec.defstruct("Fields", members, kw_only=True, forbid_unknown_fields=not others, gc=False)
     decode = msgspec.json.Decoder(fields).decode
     astuple = msgspec.structs.astuple
     pack = struct.Struct(f"{len(schema)}d").pack
     width = len(schema)
-    of_features = (lambda found: astuple(found)[:width]) if beside else astuple
+    of_features = (lambda found: astuple(found)[:width]) if passed_over else astuple
 
     def decode_row(body: bytes) -> Row:
         try:

@@ -57,7 +57,7 @@ def exchange(one: Path, other: Path) -> None:
             return
         if ctypes.get_errno() not in _UNSUPPORTED:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(one))
-    aside = beside(one, "replaced")
+    aside = sibling(one, "replaced")
     one.rename(aside)
     other.rename(one)
     aside.rename(other)
@@ -71,7 +71,7 @@ def recover(folder: Path) -> None:
     if folder.exists():
         return
     folder = folder.resolve()
-    aside = beside(folder, "replaced")
+    aside = sibling(folder, "replaced")
     try:
         with alone(folder, MOMENT_SECONDS):
             if aside.exists() and not folder.exists():
@@ -80,6 +80,6 @@ def recover(folder: Path) -> None:
         pass  # whoever reads the folder says what is wrong with it
 
 
-def beside(folder: Path, word: str) -> Path:
+def sibling(folder: Path, word: str) -> Path:
     """The hidden neighbour of a folder for one use."""
     return folder.with_name(f".{folder.name}.{word}")

@@ -201,17 +201,24 @@ class Predictor:
         if not _close(outputs, golden.outputs, bundle):
             return f"{', '.join(map(repr, outputs))} for {', '.join(map(repr, golden.outputs))}"
         outcome = bundle.outcomes[index]
-        if outcome != golden.outcome and not self._is_a_tie(golden.outputs, outputs):
+        if outcome != golden.outcome and not self._may_turn(golden, outputs, index):
             return f"the outcome {outcome!r} for {golden.outcome!r}"
         return ""
 
-    def _is_a_tie(self, expected: Sequence[float], outputs: Sequence[float]) -> bool:
-        """Whether outputs differ in the last bits around the threshold, or around each other."""
+    def _may_turn(self, golden: GoldenRow, outputs: Sequence[float], index: int) -> bool:
+        """Whether the last bits of outputs may turn the outcome: over a limit, or from one class to another.
+
+        Of classes the golden row's and ours must be equally likely but for these bits.
+        """
+        expected = golden.outputs
         if self.class_link is None:
             low, high = sorted((expected[0], outputs[0]))
             limits = self.judge.limits if self.judge else [self.bundle.decision.threshold]
             return any(low < limit <= high for limit in limits)
-        return list(expected) != list(outputs)
+        if list(expected) == list(outputs) or golden.outcome not in self.bundle.outcomes:
+            return False
+        theirs = self.bundle.outcomes.index(golden.outcome)
+        return abs(outputs[index] - outputs[theirs]) <= 2.0 * _tolerance(expected, self.bundle)
 
 
 def _judge(bundle: Bundle) -> Judge | None:
@@ -243,9 +250,13 @@ def _within(values: Sequence[float], expected: Sequence[float], bound: float) ->
 
 def _close(outputs: Sequence[float], expected: Sequence[float], bundle: Bundle) -> bool:
     """Whether outputs are as expected, but for the last bits of `exp` and what the bound explains."""
+    return _within(outputs, expected, _tolerance(expected, bundle))
+
+
+def _tolerance(expected: Sequence[float], bundle: Bundle) -> float:
+    """By how much outputs may be off that come of equal margins, or of such within the bound."""
     largest = max(map(abs, expected))
-    bound = bundle.bound * max(1.0, largest) + LINK_TOLERANCE[bundle.precision] * largest
-    return _within(outputs, expected, bound)
+    return bundle.bound * max(1.0, largest) + LINK_TOLERANCE[bundle.precision] * largest
 
 
 def _words(margins: Sequence[float]) -> str:

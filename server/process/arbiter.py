@@ -6,10 +6,8 @@ successor end before, its generation ends with it, and the old one goes on.
 """
 
 import logging
-import os
 import queue
 import signal
-import subprocess
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -26,13 +24,7 @@ from server.model.bundle import Bundle
 from server.private_names import PrivateNames, check_private_names
 from server.process.draining import STOP_SECONDS
 from server.process.listeners import park, take_again
-from server.process.verdict import (
-    CHECK_SECONDS,
-    check_command,
-    checked_bundles,
-    read_verdict,
-    say_failed,
-)
+from server.process.verdict import ModelCheck, check_command, checked_bundles, say_failed
 from server.scoring.bundles import names
 
 logger = logging.getLogger(__name__)
@@ -80,44 +72,6 @@ _ARBITER = PrivateNames(
 def check_gunicorn() -> None:
     """Raise `SettingsError` if gunicorn's arbiter lacks a name that ours leans on."""
     check_private_names("gunicorn", gunicorn.__version__, _ARBITER)
-
-
-class ModelCheck:
-    """A running check of the settings' models, looked at from time to time."""
-
-    def __init__(self, command: list[str]) -> None:
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        assert self._process.stdout is not None
-        self._pipe = self._process.stdout
-        os.set_blocking(self._pipe.fileno(), False)
-        self._output = b""
-        self._deadline = time.monotonic() + CHECK_SECONDS
-
-    def is_done(self) -> bool:
-        """Whether it has said all it will say; one that takes too long is ended."""
-        while (chunk := self._pipe.read(65_536)) is not None:
-            if not chunk:
-                self._forget()
-                return True
-            self._output += chunk
-        if time.monotonic() < self._deadline:
-            return False
-        self.end()
-        return True
-
-    def end(self) -> None:
-        """End it, whatever it has found."""
-        self._process.kill()
-        self._forget()
-
-    def digests(self) -> list[str]:
-        """What it found good; raises `BundleError`."""
-        return read_verdict(self._output)
-
-    def _forget(self) -> None:
-        # The arbiter reaps every child; asked for later, the number could be another's.
-        self._process.returncode = 0
-        self._pipe.close()
 
 
 class Before(NamedTuple):

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,44 @@ def run_check(settings: Settings, environment: Mapping[str, str] | None = None) 
     except subprocess.TimeoutExpired:
         return read_verdict(b"")
     return read_verdict(checked.stdout)
+
+
+class ModelCheck:
+    """A running check that is looked at from time to time, by the arbiter, which must not wait."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        self._pipe = self._process.stdout
+        os.set_blocking(self._pipe.fileno(), False)
+        self._output = b""
+        self._deadline = time.monotonic() + CHECK_SECONDS
+
+    def is_done(self) -> bool:
+        """Whether it has said all it will say; one that takes too long is ended."""
+        while (chunk := self._pipe.read(65_536)) is not None:
+            if not chunk:
+                self._forget()
+                return True
+            self._output += chunk
+        if time.monotonic() < self._deadline:
+            return False
+        self.end()
+        return True
+
+    def end(self) -> None:
+        """End it, whatever it has found."""
+        self._process.kill()
+        self._forget()
+
+    def digests(self) -> list[str]:
+        """What it found good; raises `BundleError`."""
+        return read_verdict(self._output)
+
+    def _forget(self) -> None:
+        # The arbiter reaps every child; asked for later, the number could be another's.
+        self._process.returncode = 0
+        self._pipe.close()
 
 
 def read_verdict(output: bytes) -> list[str]:

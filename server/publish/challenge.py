@@ -10,7 +10,7 @@ from server.durable import sync_path, write_synced
 from server.errors import BundleError, listed
 from server.model.arms import BY_REQUEST_ID, SPLIT_FILE, TrafficSplit, challenger_folder, has_challenger
 from server.model.bundle import Bundle
-from server.model.exchange import beside
+from server.model.exchange import sibling
 from server.publish.publication import Publication, nothing, publish, undone_if_failed
 
 
@@ -66,7 +66,7 @@ def withdraw(served: Path) -> Publication:
     folder = challenger_folder(served)
     if not folder.is_dir():  # what a promotion that was cut short left is taken away, too
         raise _none(served)
-    aside = beside(folder, "withdrawn")
+    aside = sibling(folder, "withdrawn")
     shutil.rmtree(aside, ignore_errors=True)
 
     def undo() -> None:
@@ -77,7 +77,7 @@ def withdraw(served: Path) -> Publication:
         sync_path(folder.parent)
 
     def keep() -> None:
-        for left in (aside, *(beside(folder, word) for word in ("previous", "incoming", "publishing"))):
+        for left in (aside, *(sibling(folder, word) for word in ("previous", "incoming", "publishing"))):
             shutil.rmtree(left, ignore_errors=True)
 
     return Publication(served.resolve(), keep, undo)

@@ -9,7 +9,7 @@ from pathlib import Path
 from server.durable import sync_path, sync_tree
 from server.errors import BundleError
 from server.model.bundle import Bundle
-from server.model.exchange import beside, exchange, recover
+from server.model.exchange import exchange, recover, sibling
 from server.model.files import MANIFEST_FILE
 from server.publish.interrupts import interruptible, uninterrupted
 
@@ -42,7 +42,7 @@ def publish(new: Path, served: Path) -> Publication:
         return Publication(served, nothing, nothing)
     if old is not None:
         _check_label(bundle, old, served)
-    incoming, before, intent = (beside(served, word) for word in ("incoming", "previous", "publishing"))
+    incoming, before, intent = (sibling(served, word) for word in ("incoming", "previous", "publishing"))
     _copy(new, [MANIFEST_FILE, *bundle.manifest["files"]], incoming)
     Bundle.load(incoming)
     intent.write_text(bundle.digest, encoding="ascii")
@@ -86,7 +86,7 @@ def _check_label(bundle: Bundle, old: Bundle, served: Path) -> None:
     """One name and version stands for one content, or answers and log lines tell two models apart no more."""
     if old.name != bundle.name:
         raise BundleError(f"expected another version of {old.name} for {served}, got {bundle.name}")
-    before = _loaded(beside(served, "previous"))
+    before = _loaded(sibling(served, "previous"))
     for known in (old, before):
         if known is not None and known.label == bundle.label and known.digest != bundle.digest:
             raise BundleError(
@@ -131,17 +131,17 @@ def _swapped(served: Path, other: Path) -> Callable[[], object]:
 
 def previous(served: Path) -> Path:
     """Where the bundle that a folder held before is kept."""
-    return beside(served.resolve(), "previous")
+    return sibling(served.resolve(), "previous")
 
 
 def _complete(served: Path) -> None:
     """Of a publication that was cut short, make what is served and the way back what they should be."""
     recover(served)
-    incoming, before, intent = (beside(served, word) for word in ("incoming", "previous", "publishing"))
+    incoming, before, intent = (sibling(served, word) for word in ("incoming", "previous", "publishing"))
     old = _loaded(incoming)
     was_exchanged = intent.exists() and intent.read_text(encoding="ascii") == _digest(served)
     _keep(incoming, before, is_good=was_exchanged and old is not None)
-    _keep(beside(served, "replaced"), before, is_good=True)
+    _keep(sibling(served, "replaced"), before, is_good=True)
     intent.unlink(missing_ok=True)
 
 

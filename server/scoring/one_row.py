@@ -29,8 +29,8 @@ Register = Callable[[Bundle, str], InstanceLog]
 _SCORE = struct.Struct("d")
 
 
-class Beside(NamedTuple):
-    """What a request asks for beside its response, each of it a reason to leave the fast path.
+class Extras(NamedTuple):
+    """What a request asks to have in its response too, each of it a reason to leave the fast path.
 
     `row_id` is the id in the body, as JSON, "" of none. `reasons` gives the JSON list of
     the reasons for one encoded row, None where none are asked for; `always` of a favourable
@@ -42,8 +42,8 @@ class Beside(NamedTuple):
     always: bool = False
 
 
-#: `Scorer.respond`: body, how to send, when it began in `perf_counter_ns`, what is answered beside, identity.
-Respond: TypeAlias = Callable[[bytes, Send, int, Beside | None, bytes], None]
+#: `Scorer.respond`: body, how to send, when it began in `perf_counter_ns`, extras, identity.
+Respond: TypeAlias = Callable[[bytes, Send, int, Extras | None, bytes], None]
 
 
 class Scorer:
@@ -69,12 +69,12 @@ class Scorer:
         named = [b',"%b":%b' % (outcome.encode(), orjson.dumps(word)) for word in bundle.outcomes]
         self._tails = [b'%b,"model":%b}' % (member if outcome else b"", model) for member in named]
         self._count = count
-        self._lines = register(bundle, self.instance_id) if register is not None else None
-        lines = self._lines or NO_LOG
-        self._put, self._drop, self._write = lines.ring_put, lines.drop, lines.write
-        self._max_input_bytes = lines.max_input_bytes
+        self._instance_log = register(bundle, self.instance_id) if register is not None else None
+        log = self._instance_log or NO_LOG
+        self._put, self._drop, self._write = log.ring_put, log.drop, log.write
+        self._max_input_bytes = log.max_input_bytes
         #: The JSON object of one row as the log has it.
-        self.logged_input = lines.input_of
+        self.logged_input = log.input_of
         self._instance = int(self.instance_id, 16)
         self._has_one_output = bundle.task != "multiclass"
         self.respond = self._respond_logged_first if self.is_strict else self._respond
@@ -82,7 +82,7 @@ class Scorer:
     @property
     def logs(self) -> bool:
         """Whether there is a prediction log."""
-        return self._lines is not None
+        return self._instance_log is not None
 
     @property
     def is_strict(self) -> bool:
@@ -112,20 +112,20 @@ class Scorer:
 
     def log(self, answered: Sequence[LoggedResponse], rows: Sequence[bytes] = ()) -> None:
         """Hand the lines of a response, and what is counted of its rows, to the observer."""
-        if self._lines is not None:
-            self._lines.put(answered, rows)
+        if self._instance_log is not None:
+            self._instance_log.put(answered, rows)
 
     @cached_property
-    def decode_beside_id(self) -> Callable[[bytes], Row]:
+    def decode_with_id(self) -> Callable[[bytes], Row]:
         """`decode` for a row with an id of the client's."""
-        return row_decoder(self.bundle.schema, beside=(MEMBER,))
+        return row_decoder(self.bundle.schema, passed_over=(MEMBER,))
 
     def _respond(
         self,
         body: bytes,
         send: Send,
         started_ns: int,
-        beside: Beside | None = None,
+        extras: Extras | None = None,
         identity: bytes = b"",
     ) -> None:
         """Score one JSON object and send the response's bytes.
@@ -135,10 +135,10 @@ class Scorer:
         the `Problem` to answer with instead: `MalformedBody`, `UnacceptableRow`,
         `ModelFailure` or, in the log's strict mode, `Unavailable`.
         """
-        row = self.decode(body) if beside is None else self._decode_beside(body, beside)
+        row = self.decode(body) if extras is None else self._decode_for(extras, body)
         probability, decision = self._predict(row)
         # Before there is a number: it may fail, and a number without a line is one that was lost.
-        more = b"" if beside is None else self._members_beside(row, decision, beside)
+        more = b"" if extras is None else self._extra_members(row, decision, extras)
         sequence = self._sequence()
         content = self._content(sequence, probability, decision)
         if more:
@@ -160,41 +160,44 @@ class Scorer:
         body: bytes,
         send: Send,
         started_ns: int,
-        beside: Beside | None = None,
+        extras: Extras | None = None,
         identity: bytes = b"",
     ) -> None:
-        """`respond` in the log's strict mode: no line, no response."""
-        assert self._lines is not None
+        """`respond` in the log's strict mode: no line, no response.
+
+        It begins as `_respond` does; what both share would be one more call for each response.
+        """
+        assert self._instance_log is not None
         assert self._write is not None
-        row = self.decode(body) if beside is None else self._decode_beside(body, beside)
+        row = self.decode(body) if extras is None else self._decode_for(extras, body)
         probability, decision = self._predict(row)
-        more = b"" if beside is None else self._members_beside(row, decision, beside)
+        more = b"" if extras is None else self._extra_members(row, decision, extras)
         sequence = self._sequence()
         content = self._content(sequence, probability, decision)
         if more:
             content = b"%b%b}" % (content[:-1], more)
         line = b"%b%b}" % (content[:-1], identity) if identity else content
-        answered = (started_ns, time.perf_counter_ns(), line, sequence, self._lines.input_of(body))
+        answered = (started_ns, time.perf_counter_ns(), line, sequence, self._instance_log.input_of(body))
         try:
             self._write([answered])
         except (OSError, MemoryError):
             self.give_back(sequence)
             raise Unavailable("the prediction log cannot be written") from None
         score = probability if self._has_one_output else probability[decision]
-        self._lines.put([answered], [_SCORE.pack(score) + row])
+        self._instance_log.put([answered], [_SCORE.pack(score) + row])
         send(content)
         self._count(probability, decision)
 
-    def _decode_beside(self, body: bytes, beside: Beside) -> Row:
-        return (self.decode_beside_id if beside.row_id else self.decode)(body)
+    def _decode_for(self, extras: Extras, body: bytes) -> Row:
+        return (self.decode_with_id if extras.row_id else self.decode)(body)
 
-    def _members_beside(self, row: Row, decision: int, beside: Beside) -> bytes:
-        """The members of a response that were asked for beside it, each behind a comma."""
+    def _extra_members(self, row: Row, decision: int, extras: Extras) -> bytes:
+        """The members of a response that were asked for, each behind a comma."""
         members = b""
-        if beside.reasons is not None and (beside.always or self.is_adverse(decision)):
-            members = b',"reasons":%b' % beside.reasons(row)
-        if beside.row_id:
-            members += b',"%b":%b' % (ROW_ID.encode(), beside.row_id)
+        if extras.reasons is not None and (extras.always or self.is_adverse(decision)):
+            members = b',"reasons":%b' % extras.reasons(row)
+        if extras.row_id:
+            members += b',"%b":%b' % (ROW_ID.encode(), extras.row_id)
         return members
 
     def is_adverse(self, decision: int) -> bool:

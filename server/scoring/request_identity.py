@@ -37,7 +37,7 @@ class RequestIdentity(msgspec.Struct, frozen=True, gc=False):
     members: bytes = b""
     parent: bytes = b""
 
-    def beside(self, id_: bytes) -> "RequestIdentity":
+    def with_request_id(self, id_: bytes) -> "RequestIdentity":
         """With the `id` of a body, as JSON, for the request's; the header's has a member of its own then."""
         if not id_:
             return self

@@ -14,7 +14,7 @@ from server.metrics.shared import WorkerMetrics
 from server.model.bundle import GRAPH_FILE, PARITY_FILE, Bundle
 from server.model.schema import Matrix, Row
 from server.scoring.many_rows import SLICE_ROWS, OpenBackend, RowsScorer
-from server.scoring.one_row import Beside, Respond, Send, make_scorer
+from server.scoring.one_row import Extras, Respond, Send, make_scorer
 from server.scoring.scored import ScoredRows
 
 #: Rows whose reasons are worded before the event loop turns (0.5 ms).
@@ -51,12 +51,13 @@ class ServedModel:
         Raises `NotOffered`.
         """
         self.explainer.check_offered()
-        texts, terms, width = self.reason_texts, self.explainer.terms_beside, len(self.bundle.schema)
+        texts, terms, width = self.reason_texts, self.explainer.terms_given, len(self.bundle.schema)
         margins = self.scorer.predictor.last_margins
 
         def reasons(row: Row) -> bytes:
             values = memoryview(row).cast("d").tolist()
-            return orjson.dumps(texts.told(values, terms(row, margins())[:width], asked.most, asked.language))
+            own_terms = terms(row, margins())[:width]
+            return orjson.dumps(texts.principal(values, own_terms, asked.most, asked.language))
 
         return reasons
 
@@ -76,12 +77,12 @@ class ServedModel:
         return found
 
     def _respond_with(self, asked: AskedReasons) -> Respond:
-        scorer, beside = self.scorer, Beside(reasons=self.reasons_of(asked), always=asked.always)
+        scorer, extras = self.scorer, Extras(reasons=self.reasons_of(asked), always=asked.always)
 
         def respond(
-            body: bytes, send: Send, started_ns: int, _: Beside | None = None, identity: bytes = b""
+            body: bytes, send: Send, started_ns: int, _: Extras | None = None, identity: bytes = b""
         ) -> None:
-            scorer.respond(body, send, started_ns, beside, identity)
+            scorer.respond(body, send, started_ns, extras, identity)
 
         return respond
 
@@ -102,9 +103,9 @@ class ServedModel:
             terms = await self.rows.apart(self.explainer.terms_of, some, scored.margins[places])
             each = zip(places, some.tolist(), terms.tolist(), strict=True)
             for done, (i, values, added) in enumerate(each):
-                told = self.reason_texts.told(values, added[:width], asked.most, asked.language)
+                reasons = self.reason_texts.principal(values, added[:width], asked.most, asked.language)
                 # What orjson gives keeps the 4 KiB it was written to; a copy has its own size.
-                found[i] = bytes(memoryview(orjson.dumps(told)))
+                found[i] = bytes(memoryview(orjson.dumps(reasons)))
                 if done % _TURN_ROWS == 0:
                     await asyncio.sleep(0)
         return found

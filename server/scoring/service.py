@@ -48,7 +48,7 @@ class Service:
     models: tuple[ServedModel, ...]
     metrics: WorkerMetrics
     in_flight: Limiter
-    page: MetricsCollector
+    collector: MetricsCollector
     exposition: Exposition
     log: PredictionLog | None
     keys: Keys | None = None
@@ -112,7 +112,7 @@ class Service:
         """Answer with these models from now on."""
         self.models = models
         self._read_arms()
-        self.page.models = [model.info for model in models]
+        self.collector.models = [model.info for model in models]
         self._tell()
 
     def _tell(self) -> None:
@@ -229,8 +229,7 @@ def share_metrics(bundles: Sequence[Bundle], workers: int) -> SharedMetrics:
     references = {b.label: reference for b in bundles if (reference := read_reference(b)) is not None}
     layout = SlotLayout(models, references)
     for bundle in bundles:
-        layout.register_fields(bundle.label, bundle.schema.names)
-        register_beside(bundle, layout)
+        _register_details(bundle, layout)
     return SharedMetrics(layout, workers)
 
 
@@ -238,12 +237,12 @@ def register_models(bundles: Sequence[Bundle], shared: SharedMetrics) -> None:
     """Give models that a reload brought their counters; raises `BundleError` if there is no room."""
     for bundle in bundles:
         shared.layout.register(bundle.label, bundle.outcomes, read_reference(bundle))
-        shared.layout.register_fields(bundle.label, bundle.schema.names)
-        register_beside(bundle, shared.layout)
+        _register_details(bundle, shared.layout)
 
 
-def register_beside(bundle: Bundle, layout: SlotLayout) -> None:
-    """Give a bundle's groups their counters, and its challenger, if it has one that can be read."""
+def _register_details(bundle: Bundle, layout: SlotLayout) -> None:
+    """Give a bundle's fields and groups their counters, and its challenger, if one can be read."""
+    layout.register_fields(bundle.label, bundle.schema.names)
     layout.register_groups(bundle.label, watched_groups(bundle), bundle.outcomes)
     if (challenger := challenger_of(bundle)) is not None:
         layout.register_challenger(bundle.label, challenger.label)
@@ -305,7 +304,8 @@ def open_worker(
     in_flight = Limiter(
         settings.max_inflight, settings.max_batch_bytes, metrics.add_in_flight, metrics.shed("inflight")
     )
-    page = MetricsCollector(shared, [model.info for model in models])
+    collector = MetricsCollector(shared, [model.info for model in models])
     tls = tls_of(settings)
     keys = Keys(settings.keys_file) if settings.keys_file is not None else None
-    return Service(settings, models, metrics, in_flight, page, Exposition(page.registry), log, keys, tls)
+    exposition = Exposition(collector.registry)
+    return Service(settings, models, metrics, in_flight, collector, exposition, log, keys, tls)

@@ -3,7 +3,7 @@
 from server.errors import Problem
 from server.model.arms import TrafficSplit, key_of
 from server.model.predictor import ONNX_ERRORS
-from server.scoring.one_row import Beside, Respond, Scorer, Send
+from server.scoring.one_row import Extras, Respond, Scorer, Send
 
 #: What a challenger may fail with, before it has answered: the champion answers then.
 FAILURES: tuple[type[Exception], ...] = (Problem, *ONNX_ERRORS)
@@ -26,15 +26,15 @@ class SplitRequests:
         key_of_request, draws = self._key, self._draws
 
         def respond(
-            body: bytes, send: Send, started_ns: int, beside: Beside | None = None, identity: bytes = b""
+            body: bytes, send: Send, started_ns: int, extras: Extras | None = None, identity: bytes = b""
         ) -> None:
             # `is_challengers`, without its frame.
             if (key := key_of_request(body, identity)) and draws(key):
                 try:
-                    challenger(body, send, started_ns, beside, identity)
+                    challenger(body, send, started_ns, extras, identity)
                     return
                 except FAILURES:
                     pass
-            champion(body, send, started_ns, beside, identity)
+            champion(body, send, started_ns, extras, identity)
 
         return respond

@@ -1,10 +1,12 @@
 """The last bits: where a library rounds in its own way."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import lightgbm
 import numpy as np
+import orjson
 import pytest
 import xgboost
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -14,7 +16,10 @@ from export.lightgbm.model import convert_lightgbm
 from export.lightgbm.text import atof
 from export.sklearn.model import convert_sklearn
 from export.xgboost.model import convert_xgboost
+from server.errors import BundleError
+from server.model.bundle import Bundle
 from server.model.predictor import Predictor
+from tests.support.bundles import edit
 from tests.support.export_models import export
 
 pytestmark = pytest.mark.whole
@@ -95,3 +100,18 @@ def test_constant_trees_among_several_classes_with_categories(tmp_path: Path) ->
                   "min_data_in_leaf": 1, "min_data_per_group": 1, "cat_smooth": 0.1}  # fmt: skip
     text = lightgbm.train(parameters, dataset, 5).model_to_string()
     assert export(tmp_path, convert_lightgbm(text)).exact
+
+
+def test_golden_row_of_a_class_that_is_not_as_likely_is_refused(tmp_path: Path) -> None:
+    """Last bits that differ in the outputs excuse another class only if both are equally likely."""
+    target = np.digitize(ROWS[:, 0], [-0.5, 0.5])
+    bundle = export(tmp_path, lightgbm_of(target, objective="multiclass", num_class=3))
+    first, *others = (bundle.directory / "golden.jsonl").read_bytes().splitlines(keepends=True)
+    golden = orjson.loads(first)
+    outputs = list(map(float.fromhex, golden["probabilities"]))
+    least = min(range(3), key=outputs.__getitem__)
+    golden["prediction"] = bundle.outcomes[least]
+    golden["probabilities"][0] = math.nextafter(outputs[0], 1.0).hex()
+    edit(bundle.directory, "golden.jsonl", b"\n".join([orjson.dumps(golden), b"".join(others)]))
+    with pytest.raises(BundleError, match="the outcome"):
+        Predictor(Bundle.load(bundle.directory)).check_golden_rows()

@@ -12,7 +12,7 @@ from export.omissions import drawn, omissions
 from server.errors import UnacceptableRow
 from server.explain.explainer import Explainer
 from server.explain.reasons import ReasonTexts
-from server.explain.recourse import Recourse, told
+from server.explain.recourse import Recourse, recourse_response
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Matrix
@@ -114,7 +114,7 @@ def test_something_can_be_changed_or_it_is_said_that_nothing_can(predictor: Pred
             assert predictor.predict(changed.tobytes()) == (proposal.probability, 0)
         helped += bool(found.proposals)
         if not found.proposals:
-            said = told(found, encoded, bundle, texts, "en")
+            said = recourse_response(found, encoded, bundle, texts, "en")
             missing = ", ".join(texts.label(bundle.schema.names.index(name)) for name in said["missing"])
             words = f"More has to be known first: {missing}." if missing else _NOTHING
             assert said["text"] == words

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from server.errors import NotOffered
-from server.explain.recourse import told
+from server.explain.recourse import recourse_response
 from server.model.schema import Row
 from server.scoring.served_model import ServedModel
 from ui.words.text import Text, joined
@@ -57,7 +57,7 @@ class ChangeFinder:
         found = await model.rows.apart(model.recourse.find, row)
         good = decided(bundle, Wording.of(bundle))[bundle.outcomes[0]]
         english, french = (
-            told(found, row, bundle, model.reason_texts, language, word)
+            recourse_response(found, row, bundle, model.reason_texts, language, word)
             for language, word in zip(self._languages, good, strict=True)
         )
         pairs = zip(english["proposals"], french["proposals"], strict=True)

@@ -8,7 +8,7 @@ import orjson
 from server.errors import ModelFailure, Problem
 from server.explain.reasons import MAX_PRINCIPAL, AskedReasons
 from server.log.reviews import printable
-from server.scoring.one_row import Beside
+from server.scoring.one_row import Extras
 from server.scoring.request_identity import MAX_REQUEST_ID_BYTES
 from server.scoring.served_model import ServedModel
 from ui.cases.principal import principal
@@ -72,7 +72,7 @@ class Decider:
         self._labels = Labels.of(model.bundle)
         self._verdict = verdict_of(model.bundle)
         is_explained = model.explainer.is_offered
-        self._beside = Beside(reasons=model.reasons_of(AskedReasons(MAX_PRINCIPAL))) if is_explained else None
+        self._extras = Extras(reasons=model.reasons_of(AskedReasons(MAX_PRINCIPAL))) if is_explained else None
 
     def decide(self, value: Any, user: str = "") -> Shown:
         """Score the row in the form's value; a refusal is shown, never raised."""
@@ -96,7 +96,7 @@ class Decider:
 
     def _decided(self, body: bytes, case: str, user: str) -> tuple[dict[str, Any], int]:
         reply = _Reply()
-        self._scorer.respond(body, reply, time.perf_counter_ns(), self._beside, told(case, user))
+        self._scorer.respond(body, reply, time.perf_counter_ns(), self._extras, origin_members(case, user))
         return orjson.loads(reply.content), reply.ended_ns
 
     def _principal(self, body: bytes, document: dict[str, Any]) -> list[Text]:
@@ -116,7 +116,7 @@ class Decider:
         return Shown(turn, refused(problem.detail, complaints), errors, {})
 
 
-def told(case: str = "", user: str = "") -> bytes:
+def origin_members(case: str = "", user: str = "") -> bytes:
     """What the line alone tells: who decided, where, and the number of the case, by which it is found."""
     members = {"request_id": case} if case else {}
     members |= {"user": user} if user else {}

@@ -34,7 +34,7 @@ from server.scoring.service import Service
 from server.tables.columns import output_columns, prefix_for
 from server.tables.csv_dialect import SEPARATORS, Options
 from ui.access.login import USER
-from ui.cases.decide import told
+from ui.cases.decide import origin_members
 from ui.cases.examples import examples_of
 from ui.cases.table import (
     TableRows,
@@ -288,7 +288,7 @@ class Many:
         answers: list[list[str]] = []
         listed: dict[int, dict[str, Any]] = {}
         if rows.texts:
-            scored = (await self._rows.score(rows.matrix))._replace(identity=told(user=user))
+            scored = (await self._rows.score(rows.matrix))._replace(identity=origin_members(user=user))
             if self._asked is not None:
                 reasons = await self._model.reasons_of_rows(rows.matrix, scored, self._asked)
                 scored = scored._replace(reasons=reasons)

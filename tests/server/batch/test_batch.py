@@ -113,7 +113,7 @@ def test_reasons_are_the_codes_of_a_single_answer(three: Path, tmp_path: Path) -
     codes = []
     for fields in ROWS:
         row = THREE_FEATURES.encode(fields)
-        told = texts.told(memoryview(row).cast("d").tolist(), explainer.terms(row)[:-1], 2)
+        told = texts.principal(memoryview(row).cast("d").tolist(), explainer.terms(row)[:-1], 2)
         codes.append(";".join(reason["code"] for reason in told) if predictor.predict(row)[1] else "")
     assert len(set(codes)) > 3
     (tmp_path / "in.jsonl").write_text(lines([*ROWS, {**ROWS[0], "income": -5}]))
