@@ -61,7 +61,7 @@ class ColumnDrift:
     def why(self) -> str:
         """The reasons in words, empty without drift."""
         reasons = []
-        if self.values.psi > self.values.tolerated + self.values.chance:
+        if self.values.drifted_as_a_whole:
             reasons.append(f"PSI {self.values.psi:.3f}, limit {self.values.limit:.3f}")
         else:
             reasons += map(self._moved, self.values.moved)

@@ -6,6 +6,7 @@ That is inside DuckDB, which needs no memory for them, whatever their number.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,15 @@ TOGETHER_ROWS, TOGETHER_VALUES = 20_000, 2_000_000
 LOOKED_AT_ROWS = 100_000
 #: What a mask puts in a value's place: a hash, or a bucket of other bins than the reference's.
 _MASKED = rf"[0-9a-f]{{{HASH_HEX_DIGITS}}}|[-+.0-9e]*\.\.[-+.0-9e]*"
+
+
+class NoBin(IntEnum):
+    """Where a value is counted that no bin stands for: in arrays [bins + 4] from the end."""
+
+    UNKNOWN = -1
+    HASHED = -2
+    DROPPED = -3
+    MISSING = -4
 
 
 @dataclass(frozen=True)
@@ -143,9 +153,9 @@ def _logged_column(
     number = f"n{position}"
     place = _place(position, distribution, names, dropping)
     counts = np.zeros(len(distribution.shares), dtype=np.int64)
-    others: dict[int | None, int] = {}
+    others: dict[int, int] = {}
     for bin_, count in log.rows(f"select {place}, count(*) from scored group by 1"):
-        if bin_ is None or bin_ < 0:
+        if bin_ < 0:
             others[bin_] = count
         else:
             counts[bin_] = count
@@ -158,10 +168,10 @@ def _logged_column(
         (beyond,) = log.row(query)
     return ColumnCounts(
         counts,
-        missing=others.get(None, 0),
-        unknown=others.get(-1, 0),
-        hashed=others.get(-2, 0),
-        dropped=others.get(-3, 0),
+        missing=others.get(NoBin.MISSING, 0),
+        unknown=others.get(NoBin.UNKNOWN, 0),
+        hashed=others.get(NoBin.HASHED, 0),
+        dropped=others.get(NoBin.DROPPED, 0),
         beyond=beyond,
     )
 
@@ -169,16 +179,20 @@ def _logged_column(
 def _place(
     position: int, distribution: Distribution, names: Sequence[str], dropping: Sequence[str] = ()
 ) -> str:
-    """The bin of a feature's value, null if it is missing, below 0 if no bin stands for it."""
+    """The bin of a feature's value, or `NoBin`, in SQL."""
     number, word = f"n{position}", f"w{position}"
     listed = f"[{', '.join(map(literal, names))}]::varchar[]"
     dropped = ", ".join(map(literal, dropping)) or "null"
     return (
         f"case when {number} is not null then {_edges_below(number, distribution)} "
-        f"when {word} is null then if(instance in ({dropped}), -3, null) "
+        f"when {word} is null then if(instance in ({dropped}), {NoBin.DROPPED}, {NoBin.MISSING}) "
         f"when list_contains({listed}, {word}) then list_position({listed}, {word}) - 1 "
-        f"when regexp_full_match({word}, '{_MASKED}') then -2 else -1 end"
+        f"when regexp_full_match({word}, '{_MASKED}') then {NoBin.HASHED} else {NoBin.UNKNOWN} end"
     )
+
+
+def _place_of_score(distribution: Distribution) -> str:
+    return f"case when score is null then {NoBin.MISSING} else {_edges_below('score', distribution)} end"
 
 
 def _edges_below(value: str, distribution: Distribution) -> str:
@@ -188,7 +202,7 @@ def _edges_below(value: str, distribution: Distribution) -> str:
 def places_by_hour(log: LogTable, bundle: Bundle, name: str) -> tuple[list[datetime], npt.NDArray[np.int64]]:
     """The hours that have rows, and how many values of a column lie in each bin, int64 [hours, bins + 4].
 
-    The last four count what is missing, unknown, hashed and dropped. A name that is no
+    The last four count what `NoBin` names. A name that is no
     feature's is that of the score.
     """
     reference = reference_of(bundle)
@@ -197,25 +211,22 @@ def places_by_hour(log: LogTable, bundle: Bundle, name: str) -> tuple[list[datet
         place = _place(bundle.schema.names.index(name), distribution, _bins_by_word(feature, reference))
     else:
         distribution = reference.score
-        place = f"case when score is not null then {_edges_below('score', distribution)} end"
+        place = _place_of_score(distribution)
     found = log.rows(
-        f"select date_trunc('hour', ts)::timestamp as begun, coalesce({place}, -4), count(*) "
+        f"select date_trunc('hour', ts)::timestamp as begun, {place}, count(*) "
         "from scored group by all order by begun"
     )
     hours = sorted({hour for hour, _, _ in found})
-    counts = np.zeros((len(hours), len(distribution.shares) + 4), dtype=np.int64)
+    counts = np.zeros((len(hours), len(distribution.shares) + len(NoBin)), dtype=np.int64)
     for hour, bin_, count in found:
-        counts[hours.index(hour), bin_] = count  # below 0: from the end
+        counts[hours.index(hour), bin_] = count  # of `NoBin` from the end
     return hours, counts
 
 
 def _logged_score(log: LogTable, distribution: Distribution) -> ColumnCounts:
-    below = _edges_below("score", distribution)
-    counted = dict(
-        log.rows(f"select case when score is not null then {below} end, count(*) from scored group by 1")
-    )
+    counted = dict(log.rows(f"select {_place_of_score(distribution)}, count(*) from scored group by 1"))
     counts = np.array([counted.get(i, 0) for i in range(len(distribution.shares))], dtype=np.int64)
-    return ColumnCounts(counts, counted.get(None, 0))
+    return ColumnCounts(counts, counted.get(NoBin.MISSING, 0))
 
 
 def reference_of(bundle: Bundle) -> Reference:

@@ -38,7 +38,6 @@ class Joined:
     accepted: npt.NDArray[np.bool_]
     period: npt.NDArray[np.object_]
     segment: npt.NDArray[np.object_]
-    decisions: int
     outcomes: int
     corrected: int
 
@@ -110,14 +109,12 @@ def join(decisions: Decisions, told: Outcomes, accepted: str, by: str) -> Joined
     )
     if outcomes and not len(found["score"]):
         _refuse_strangers(decisions, told)
-    ((total,),) = decisions.rows("select count(*) from decisions")
     return Joined(
         score=np.asarray(found["score"], dtype=np.float64),
         outcome=np.asarray(found["outcome"], dtype=np.float64),
         accepted=np.asarray(found["decision"] == accepted, dtype=np.bool_),
         period=_texts(found, "period"),
         segment=_texts(found, "segment"),
-        decisions=total,
         outcomes=outcomes,
         corrected=corrected,
     )

@@ -39,6 +39,7 @@ class LogJournal:
         the digest of its model, every file of it. `masked` says how the fields that lines do not show
         are hidden.
         """
+        # `boots` is what instances were once called.
         record = {"event": event, "boots": list(instances), "digests": instances, "pid": pid}
         self._append(record | {"masked": masked})
 

@@ -52,7 +52,16 @@ class Shift:
         always lies above that: two bins taken as one have at most the PSI of both apart, so the
         whole has at least that of the moved bin against all others.
         """
-        return min(self.tolerated + self.chance, self.share_limit)
+        return min(self._limit_of_whole, self.share_limit)
+
+    @property
+    def drifted_as_a_whole(self) -> bool:
+        """Whether it would be drift without a look at single shares."""
+        return self.psi > self._limit_of_whole
+
+    @property
+    def _limit_of_whole(self) -> float:
+        return self.tolerated + self.chance
 
     @property
     def is_judged(self) -> bool:

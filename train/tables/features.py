@@ -76,7 +76,7 @@ def _category(name: str, label: str, note: str, words: dict[str, str], default: 
     )
 
 
-#: Order, names and kinds are the contract of the shipped bundle (SPEC section 5).
+#: Order, names and kinds are the contract of the shipped bundle.
 SCHEMA = Schema(
     (
         _external_score(1, 0.51),

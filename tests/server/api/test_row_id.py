@@ -34,7 +34,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def client(three: Path, folder: Path) -> Iterator[httpx.Client]:
     """A client of that server."""
     with (
-        serving(three, folder, fast_door=folder.name.rstrip("0123456789")) as subject,
+        serving(three, folder, fast_path=folder.name.rstrip("0123456789")) as subject,
         patient.client(base_url=subject.url) as client,
     ):
         yield client

@@ -256,7 +256,7 @@ def test_idle_connection_is_closed(three: Path, tmp_path: Path) -> None:
         assert silent.recv(65_536) == b""
 
 
-def test_connection_used_through_both_doors_stays_open(three: Path, tmp_path: Path) -> None:
+def test_connection_used_through_both_paths_stays_open(three: Path, tmp_path: Path) -> None:
     """An ordinary answer arms uvicorn's own timer, which knows nothing of the fast path."""
     with (
         serving(three, tmp_path, keep_alive_seconds="2") as subject,

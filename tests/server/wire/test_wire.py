@@ -253,10 +253,10 @@ CUT_OFF = {
 }
 
 
-@pytest.mark.parametrize("door", ["server", "asgi_server"])
-def test_head_decides_before_an_end_that_came_with_it(request: pytest.FixtureRequest, door: str) -> None:
+@pytest.mark.parametrize("way", ["server", "asgi_server"])
+def test_head_decides_before_an_end_that_came_with_it(request: pytest.FixtureRequest, way: str) -> None:
     """One answer, whether the broken or missing end is seen with the head or after it."""
-    url = request.getfixturevalue(door)
+    url = request.getfixturevalue(way)
     for before in (b"", get("/livez"), post("/predict", BODY), TEXT, get("/livez") * 3):
         for name, (data, status) in CUT_OFF.items():
             for cut in (len(data), data.index(b"\r\n\r\n") + 4):
