@@ -143,18 +143,18 @@ class FastPath:
     def eligible(self, head: bytes) -> Eligible | None:
         """What follows and answers an eligible head, None if the head is not eligible."""
         found = self._known_heads.get(head, _UNKNOWN)
-        return found if found is not _UNKNOWN else self._look(head, head)
+        return found if found is not _UNKNOWN else self._recognize(head, head)
 
-    def _look(self, head: bytes, name: object, caller: str = "") -> Eligible | None:
-        """What `eligible` says of a head of this caller that is not known; it is remembered by `name`."""
+    def _recognize(self, head: bytes, key: object, caller: str = "") -> Eligible | None:
+        """What `eligible` says of a head of this caller that is not known; it is remembered by this `key`."""
         # One that differs from a remembered one in what changes with every request?
         for template, target in self._templates:
             body_bytes, identity = template.read(head)
             if 0 <= body_bytes <= self._max_body_bytes and len(head) <= MAX_ELIGIBLE_HEAD_BYTES:
                 return Eligible(body_bytes, target, identity.of_caller(caller) if caller else identity)
-        return self._learn(head, name, caller)
+        return self._judge(head, key, caller)
 
-    def _learn(self, head: bytes, name: object, caller: str) -> Eligible | None:
+    def _judge(self, head: bytes, key: object, caller: str) -> Eligible | None:
         target = self._targets.get(head[: head.find(b"\r\n")])
         if target is None or len(head) > MAX_ELIGIBLE_HEAD_BYTES:
             return None
@@ -167,7 +167,7 @@ class FastPath:
                 return eligible
         if len(self._known_heads) >= MAX_KNOWN_HEADS:
             self._known_heads.clear()
-        self._known_heads[name] = eligible
+        self._known_heads[key] = eligible
         return eligible
 
     def _admits(self, head: EligibleHead) -> bool:
@@ -208,8 +208,8 @@ class KeyedFastPath(FastPath):
 
     def eligible(self, head: bytes) -> Eligible | None:
         """What follows and answers an eligible head with a key for it."""
-        name = hash(head), hash(self._salt + head)
-        found = self._known_heads.get(name, _UNKNOWN)
+        hashes = hash(head), hash(self._salt + head)
+        found = self._known_heads.get(hashes, _UNKNOWN)
         if found is not _UNKNOWN:
             return found
         bare, credentials = parted(head)
@@ -219,7 +219,7 @@ class KeyedFastPath(FastPath):
             caller = self._keys.caller(credentials, "/predict")
         except Problem:
             return None  # the ASGI path words it
-        return self._look(bare, name, caller.name)
+        return self._recognize(bare, hashes, caller.name)
 
 
 def _is_json(content_type: bytes) -> bool:
