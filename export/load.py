@@ -326,7 +326,8 @@ def from_object(model: Any, file: str, content: bytes, options: LoadOptions) -> 
     _check_model(model)
     model, target = one_target(model, _target(options))
     labels = tuple(map(str, getattr(model, "classes_", ())))
-    whole, (model, threshold) = model, unwrapped(model)
+    whole = model
+    model, threshold = unwrapped(whole)
     found = _from_model(model, file, content, options, labels)
     if len(labels) > 1 and found.task in ("binary", "multiclass"):
         found = _deciding(found, whole, threshold_of(model) if threshold is None else threshold, options)

@@ -53,7 +53,7 @@ def look(client: TestClient) -> str:
 
 def decisions(client: TestClient, decision: str = "accept") -> float:
     """Decisions so far, from the metrics: at once, while `/metrics` may wait a second."""
-    registry = cast(Starlette, client.app).state.service.page.registry
+    registry = cast(Starlette, client.app).state.service.collector.registry
     return sum(
         float(line.rpartition(" ")[2])
         for line in generate_latest(registry).decode().splitlines()

@@ -272,14 +272,14 @@ def test_operations_tell_requests_by_path_and_code(opened: Service) -> None:
 def test_of_two_pages_that_ask_at_once_one_looks(opened: Service) -> None:
     operations = Operations(opened, opened.bundles[0], Register(opened).overrides)
     looks: list[int] = []
-    collect = opened.page.collect
+    collect = opened.collector.collect
 
     def counted() -> Iterator[Metric]:
         looks.append(1)
         return iter(list(collect()))
 
     async def both() -> None:
-        opened.page.collect = counted  # type: ignore[method-assign]  # counts the real looks
+        opened.collector.collect = counted  # type: ignore[method-assign]  # counts the real looks
         await asyncio.gather(operations.look(), operations.look())
 
     asyncio.run(both())

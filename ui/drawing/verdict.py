@@ -37,10 +37,8 @@ _COMPARED = {
         f"{{name}}{NBSP}: {{risk}}, entre les limites de {{limit}} et {{next}}.",
     ),
 }
-_REASONS = {
-    True: Text("The principal reasons", "Les raisons principales"),
-    False: Text("The principal reasons of the score", "Les raisons principales du score"),
-}
+_REASONS = Text("The principal reasons", "Les raisons principales")
+_REASONS_OF_SCORE = Text("The principal reasons of the score", "Les raisons principales du score")
 _COSTS = Text("Expected cost of each decision", "Coût attendu de chaque décision")
 _WEIGHING = Text(
     "Counted: {missed} as {missed_cost}, {false_alarm} as {false_cost}.",
@@ -138,7 +136,7 @@ class Decided:
     def _reasons(document: Mapping[str, Any], reasons: Sequence[Text]) -> str:
         if not reasons:
             return ""
-        heading = tag("h3", _REASONS["by_score" not in document])
+        heading = tag("h3", _REASONS_OF_SCORE if "by_score" in document else _REASONS)
         listed = "".join(tag("li", reason) for reason in reasons)
         return f'<div class="grounds">{heading}<ol>{listed}</ol></div>'
 

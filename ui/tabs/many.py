@@ -336,13 +336,13 @@ class Many:
             found = "; ".join(faults.get(table.lines[position], []))
             yield [*cells, *answered.get(position, empty), found]
 
-    def _cells(self, scored: ScoredRows, name: str, french: bool) -> list[list[str]]:
+    def _cells(self, scored: ScoredRows, name: str, decimal_comma: bool) -> list[list[str]]:
         """The answer of each row; repr writes the shortest digits that read back to the same float64."""
         names, now = self._bundle.outcomes, datetime.now(UTC).isoformat(timespec="seconds")
         rows = []
         for i, (output, outcome) in enumerate(zip(scored.outputs, scored.outcomes.tolist(), strict=True)):
             values = [repr(value) for value in (output if isinstance(output, list) else [output])]
-            if french:
+            if decimal_comma:
                 values = [value.replace(".", ",") for value in values]
             said = [names[outcome]] if names[outcome] else []
             if self._rows.judge is not None and scored.verdicts is not None:

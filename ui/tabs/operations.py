@@ -51,16 +51,14 @@ _LATENCY = Text(
 _AGO = Text("two minutes ago", "il y a deux minutes")
 _NONE_YET = Text("none yet", "aucune encore")
 _SCORES = Text("Scores and limits", "Scores et limites")
-_SINCE = {
-    True: Text(
-        "of the last two minutes: {count} {count:row|rows}",
-        f"des deux dernières minutes{NBSP}: {{count}} {{count:ligne|lignes}}",
-    ),
-    False: Text(
-        "since the start: {count} {count:row|rows}",
-        f"depuis le démarrage{NBSP}: {{count}} {{count:ligne|lignes}}",
-    ),
-}
+_OF_TWO_MINUTES = Text(
+    "of the last two minutes: {count} {count:row|rows}",
+    f"des deux dernières minutes{NBSP}: {{count}} {{count:ligne|lignes}}",
+)
+_SINCE_START = Text(
+    "since the start: {count} {count:row|rows}",
+    f"depuis le démarrage{NBSP}: {{count}} {{count:ligne|lignes}}",
+)
 _BIN = Text("{count} between {low} and {high}", "{count} entre {low} et {high}")
 _ROUTES = Text(
     "Answered since the start, by path and code", "Réponses depuis le démarrage, par chemin et code"
@@ -136,7 +134,7 @@ class Operations:
         if self._day is not None:
             self._day.renew()
         self._overrides = self._count_reviews()
-        return list(self._service.page.collect())
+        return list(self._service.collector.collect())
 
     def _recent(self) -> tuple[MetricsSample, MetricsSample]:
         newest = self._looks[-1]
@@ -218,7 +216,7 @@ class Operations:
             _BIN.put(count=_figure(count), low=percent(low, 0), high=percent(bound, 0))
             for low, (bound, count) in zip(lows, counted, strict=False)
         ]
-        said = _SINCE[recent].put(count=_figure(sum(counts)))
+        said = (_OF_TWO_MINUTES if recent else _SINCE_START).put(count=_figure(sum(counts)))
         drawn = bars_html(counts, self._bands, lows, titles)
         note = tag("p", said.sentence(), class_="note")
         return sheet(_SCORES, histogram(self._bands, drawn, _SCORES) + note)

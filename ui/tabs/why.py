@@ -17,55 +17,41 @@ from ui.words.wording import Wording, decided, percent, points, value_words
 _IDLE = Text(
     "Decide a case first: its reasons stand here.", "Décidez d'abord d'un cas : ses raisons seront ici."
 )
-_HEADING = {
-    True: Text("Why this decision", "Pourquoi cette décision"),
-    False: Text("Why this answer", "Pourquoi cette réponse"),
-}
+_WHY_DECISION = Text("Why this decision", "Pourquoi cette décision")
+_WHY_ANSWER = Text("Why this answer", "Pourquoi cette réponse")
 _START = Text("Where every case starts", "Point de départ de tout cas")
-_END = {
-    True: Text("{name} of this case", "{name} de ce cas"),
-    False: Text("Prediction for this case", "Prédiction pour ce cas"),
-}
+_END_OF_DECISION = Text("{name} of this case", "{name} de ce cas")
+_END_OF_VALUE = Text("Prediction for this case", "Prédiction pour ce cas")
 #: Of a class no probability is explained: it hangs on the scores of the others too.
 _END_OF_CLASS = Text("Raw score of {answer} for this case", "Score brut de {answer} pour ce cas")
 _PRINCIPAL = Text("principal reason", "raison principale")
-_SENTENCE = {
-    True: Text("A sentence for the {case}", "Une phrase à transmettre"),
-    False: Text("In a sentence", "En une phrase"),
-}
-#: What the score says, by whether it decided or the policy did.
-_AGAINST = {
-    True: Text("The principal reasons: {reasons}.", f"Raisons principales{NBSP}: {{reasons}}."),
-    False: Text(
-        "The principal reasons of the score: {reasons}.", f"Raisons principales du score{NBSP}: {{reasons}}."
-    ),
-}
+_SENTENCE_FOR_CASE = Text("A sentence for the {case}", "Une phrase à transmettre")
+_SENTENCE = Text("In a sentence", "En une phrase")
+#: What the score says: where it decided, and where the policy did.
+_AGAINST = Text("The principal reasons: {reasons}.", f"Raisons principales{NBSP}: {{reasons}}.")
+_AGAINST_IN_SCORE = Text(
+    "The principal reasons of the score: {reasons}.", f"Raisons principales du score{NBSP}: {{reasons}}."
+)
 _AGAINST_BARE = Text("No single reason stands out.", "Aucune raison ne ressort.")
-_FOR = {
-    True: Text(
-        "What counted most for it: {reasons}.", f"Ce qui a le plus compté pour elle{NBSP}: {{reasons}}."
-    ),
-    False: Text(
-        "In the score this spoke for it most: {reasons}.",
-        f"Ce qui, dans le score, a le plus parlé pour elle{NBSP}: {{reasons}}.",
-    ),
-}
+_FOR = Text("What counted most for it: {reasons}.", f"Ce qui a le plus compté pour elle{NBSP}: {{reasons}}.")
+_FOR_IN_SCORE = Text(
+    "In the score this spoke for it most: {reasons}.",
+    f"Ce qui, dans le score, a le plus parlé pour elle{NBSP}: {{reasons}}.",
+)
 _ANSWERED = Text(
     "The answer is: {answer}. What counted most: {reasons}.",
     f"La réponse est{NBSP}: {{answer}}. Ce qui a le plus compté{NBSP}: {{reasons}}.",
 )
-_UNIT = {
-    True: Text(
-        "Bars are points of probability, in this order, the largest cause first; the model adds them up "
-        "as log-odds. Together they lead from the start to the answer exactly.",
-        "Les barres sont des points de probabilité, dans cet ordre, la plus grande cause d'abord ; le modèle "
-        "les additionne en logits. Ensemble, elles mènent exactement du départ à la réponse.",
-    ),
-    False: Text(
-        "Bars are in the unit of the model's raw score, in this order, the largest cause first.",
-        "Les barres sont dans l'unité du score brut du modèle, dans cet ordre, la plus grande cause d'abord.",
-    ),
-}
+_UNIT_OF_DECISION = Text(
+    "Bars are points of probability, in this order, the largest cause first; the model adds them up "
+    "as log-odds. Together they lead from the start to the answer exactly.",
+    "Les barres sont des points de probabilité, dans cet ordre, la plus grande cause d'abord ; le modèle "
+    "les additionne en logits. Ensemble, elles mènent exactement du départ à la réponse.",
+)
+_UNIT_OF_MARGIN = Text(
+    "Bars are in the unit of the model's raw score, in this order, the largest cause first.",
+    "Les barres sont dans l'unité du score brut du modèle, dans cet ordre, la plus grande cause d'abord.",
+)
 _ABSENT = Text("No reasons: {detail}.", f"Pas de raisons{NBSP}: {{detail}}.")
 _MOST = 3
 
@@ -132,15 +118,16 @@ class Why:
             self._total("end", self._end(answer), answer.value, scale),
         ]
         return (
-            f"{tag('h2', _HEADING[self._binary])}{self._sentence(shown, answer)}"
+            f"{tag('h2', _WHY_DECISION if self._binary else _WHY_ANSWER)}{self._sentence(shown, answer)}"
             f'<ol class="waterfall{" plain" * (not self._judges)}">{"".join(rows)}</ol>'
-            f"{tag('p', _UNIT[self._binary], class_='note')}"
+            f"{tag('p', _UNIT_OF_DECISION if self._binary else _UNIT_OF_MARGIN, class_='note')}"
         )
 
     def _end(self, answer: "_Answer") -> Text:
         if self._bundle.classes:
             return _END_OF_CLASS.put(answer=answer.said)
-        return _END[self._binary].put(name=self._words.probability.sentence())
+        end = _END_OF_DECISION if self._binary else _END_OF_VALUE
+        return end.put(name=self._words.probability.sentence())
 
     def _step(self, step: Step, scale: "_Scale", *, told: bool) -> str:
         """One step; its badge stands where the applicant is told of it, in a refusal."""
@@ -169,16 +156,19 @@ class Why:
     def _sentence(self, shown: list[Step], answer: "_Answer") -> str:
         """What may be told of the answer: at most four reasons against, or what counted for it."""
         is_named = self._words.case.en != Wording.case.en
-        heading = tag("h3", _SENTENCE[is_named].put(case=self._words.case))
+        words = _SENTENCE_FOR_CASE if is_named else _SENTENCE
+        heading = tag("h3", words.put(case=self._words.case))
         return f'<div class="for-applicant">{heading}{tag("p", self._said(shown, answer))}</div>'
 
     def _said(self, shown: list[Step], answer: "_Answer") -> Text:
         told = [step for step in shown if len(step.features) < len(self._bundle.schema)]
         if answer.adverse:
-            against = _AGAINST[answer.by_score] if answer.principal else _AGAINST_BARE
-            said = against.put(reasons=joined(answer.principal, "; "))
+            against = _AGAINST if answer.by_score else _AGAINST_IN_SCORE
+            said = (against if answer.principal else _AGAINST_BARE).put(
+                reasons=joined(answer.principal, "; ")
+            )
         elif self._binary and (most := [step.words for step in told if step.term < 0.0][:_MOST]):
-            said = _FOR[answer.by_score].put(reasons=joined(most, "; "))
+            said = (_FOR if answer.by_score else _FOR_IN_SCORE).put(reasons=joined(most, "; "))
         else:
             reasons = [step.words for step in sorted(told, key=lambda s: -abs(s.term))[:_MOST]]
             return _ANSWERED.put(answer=answer.said, reasons=joined(reasons, "; "))
