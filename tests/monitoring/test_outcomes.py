@@ -226,6 +226,6 @@ def test_accepted_alone_are_compared_with_the_accepted_of_training(bundle: Bundl
         low = score < 0.15
         one = np.full(int(low.sum()), "", dtype=object)
         everything = np.ones(len(one), dtype=np.bool_)
-        joined = Joined(score[low], drawn(rate, 8)[low], everything, one, one, len(one), len(one), 0)
+        joined = Joined(score[low], drawn(rate, 8)[low], everything, one, one, len(one), 0)
         found = performance(joined, told, name, everything)
         assert ("AUC" in found.worse) == shuffled, (name, found)
