@@ -63,7 +63,7 @@ def _answer(scorer: RowsScorer, scored: ScoredRows, accept: str) -> tuple[bytes,
     if lines:
         rows = map(orjson.dumps, _rows(scorer, scored))
         return b"".join(b"%b\n" % row for row in rows), min(lines)
-    return b'{"id":"%b",%b}' % (scored.id.encode(), scorer.members(scored)), JSON
+    return b"".join((b'{"id":"', scored.id.encode(), b'",', scorer.members(scored), b"}")), JSON
 
 
 def _rows(scorer: RowsScorer, scored: ScoredRows) -> list[dict[str, Any]]:

@@ -31,6 +31,16 @@ class _Said:
 
 
 _Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Words:
+    features: dict[str, _Object] | None = None
+    wording: _Object | None = None
+    examples: _Object | None = None
+    groups: _Object | None = None
+
+
 #: What describes a model and changes no response; each may be absent or null.
 _DESCRIPTIONS: dict[str, Any] = {
     "title": str,
@@ -39,7 +49,7 @@ _DESCRIPTIONS: dict[str, Any] = {
     "evaluation": _Object,
     "provenance": _Object,
     "wording": _Object,
-    "translations": _Object,
+    "translations": dict[str, _Words],
     "reasons": dict[str, dict[str, _Said]],
 }
 
