@@ -119,13 +119,22 @@ class RowMaker:
         return rows
 
     def sent(self, count: int) -> list[dict[str, Any]]:
-        """Ordinary rows as clients write them: missing as null or left out, flags as 0 and 1 or booleans."""
+        """Ordinary rows as clients write them, within what training saw: whole numbers, none beyond its ends.
+
+        Missing values are null or left out, flags 0 and 1 or booleans.
+        """
         wide = self.width > MAX_ALONE
         matrix = self._drawn(count, self._used if wide else range(self.width))
         if wide and self._missing:  # objects of thousands of members would fill the memory, and tell nothing
             unused = np.ones(self.width, dtype=np.bool_)
             unused[self._used] = False
             matrix[:, unused] = np.nan
+        for i, feature in enumerate(self._schema.features):
+            if i not in self._codes:
+                low, high = feature.form_range
+                matrix[:, i] = np.clip(matrix[:, i], low, high)
+                if feature.form_kind != "number":
+                    matrix[:, i] = np.rint(matrix[:, i]) + 0.0  # no sign before a zero
         matrix = let_through(self._schema, matrix)
         return [_written(self._schema.fields(row.tolist()), self._schema, n) for n, row in enumerate(matrix)]
 

@@ -5,7 +5,7 @@ import pytest
 
 from export.forest.rows import MAX_ALONE, MAX_SPLITS, MAX_VALUES, RowMaker
 from export.forest.trees import Forest, Split, Tree
-from server.model.schema import Feature, Inferred, Schema
+from server.model.schema import Feature, Inferred, Kind, Schema
 
 
 def numbers(width: int) -> Schema:
@@ -59,3 +59,21 @@ def test_splits_at_the_ends_of_what_a_double_holds_are_drawn_without_a_warning()
     maker = RowMaker(None, Schema([Feature("a")]), knots=[(-largest, largest)])
     assert not np.isinf(maker.ordinary(50)).any()
     assert np.isfinite(np.concatenate(list(maker.extreme()))).sum() > 10
+
+
+def test_rows_as_clients_send_them_stay_within_what_training_saw() -> None:
+    """They become golden rows, an example and a template: no months of -0.2, no flag of 1.04."""
+    kinds: list[Kind] = ["flag", "integer", "number", "number"]
+    ends = [(0.0, 1.0), (0.0, 60.0), (0.0, 5.5), (None, None)]
+    schema = Schema(
+        Feature(f"f{i}", inferred=Inferred(kind, *end))
+        for i, (kind, end) in enumerate(zip(kinds, ends, strict=True))
+    )
+    knots = [(0.5,), (10.5, 59.5), (1e-9, 5.4), (0.5,)]
+    rows = RowMaker(None, schema, knots=knots).sent(300)
+    for i, (kind, (low, high)) in enumerate(zip(kinds, ends, strict=True)):
+        values = [float(row[f"f{i}"]) for row in rows if row.get(f"f{i}") is not None]
+        assert len(set(values)) > 1
+        assert kind == "number" or all(value.is_integer() for value in values)
+        assert low is None or high is None or (low <= min(values) and max(values) <= high)
+        assert "-0.0" not in map(str, values)
