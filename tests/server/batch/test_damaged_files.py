@@ -245,6 +245,17 @@ def test_cells_of_a_worksheet_are_what_they_are_beside_others(bundle: Bundle, tm
     assert table["probability"].to_list() == [first, None, None, last]
 
 
+def test_cell_at_the_end_of_the_sheet_is_refused_before_room_is_made(bundle: Bundle, tmp_path: Path) -> None:
+    """The reader asked for 549 GB for the places between, and the process ended without a word."""
+    book = openpyxl.Workbook()
+    for row in (["income", "contract", "owner"], [1.5, "none", 1]):
+        book.active.append(row)
+    book.active["XFD1048576"] = "x"
+    book.save(tmp_path / "in.xlsx")
+    with pytest.raises(BatchRefused, match=r"the 7 cells of .*sheet1.* among 17,179,869,184 places"):
+        scored(tmp_path / "in.xlsx", tmp_path / "out.csv", bundle)
+
+
 def test_workbook_whose_first_sheet_is_another_says_so(bundle: Bundle, tmp_path: Path) -> None:
     pl.DataFrame({"note": ["see below"]}).write_excel(tmp_path / "in.xlsx")
     with pytest.raises(BatchRefused, match=r"in the first sheet of .*in\.xlsx, got note"):
