@@ -12,12 +12,13 @@ from starlette.responses import Response
 
 from server.api.batch_bodies import CSV, JSON, MEDIA_TYPES, NDJSON, decode_rows, text_rows
 from server.api.body import media_type, read_body
+from server.errors import UnacceptableRow, number_of
 from server.model.judge import BETWEEN
 from server.scoring.deadline import Deadline
 from server.scoring.many_rows import RowsScorer
 from server.scoring.request_identity import identity_of_request
 from server.scoring.row_id import MEMBER, ids_of, takes_id
-from server.scoring.row_limit import row_limit
+from server.scoring.row_limit import MAX_REASONS, row_limit
 from server.scoring.scored import ScoredRows
 from server.scoring.service import Service
 from server.tables.arrow_stream import STREAM
@@ -40,6 +41,12 @@ async def predict_batch(request: Request) -> Response:
         settings = service.settings
         limit = row_limit(scorer.bundle, settings)
         batch = await text_rows(kind, body, schema, limit, settings.max_body_bytes, settings.max_batch_bytes)
+        if asked is not None and len(batch.texts) * asked.most > MAX_REASONS:
+            rows = number_of(len(batch.texts), "row")
+            raise UnacceptableRow(
+                f"expected at most {MAX_REASONS:,} reasons in a response, got {rows} of up to {asked.most}: "
+                "send fewer rows, or ask for fewer reasons"
+            )
         ids = await ids_of(batch.texts) if takes_id(schema) else []
         decode = scorer.scorer.decode_with_id if ids else scorer.scorer.decode
         matrix = await decode_rows(batch, schema, decode)

@@ -6,6 +6,9 @@ from server.settings import Settings
 
 FLOAT64_BYTES = 8
 
+#: In one response: rows times the reasons of each, whose texts the log has, too.
+MAX_REASONS = 100_000
+
 
 def row_limit(bundle: Bundle, settings: Settings) -> int:
     """The rows of one request for a model: as set, or fewer of a wide model.

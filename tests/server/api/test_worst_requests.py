@@ -15,6 +15,7 @@ from loadtest.harness.instances import wait_until
 from loadtest.harness.subject import Subject
 from loadtest.harness.worst_requests import WORKER_MB, Worst, worst_requests
 from server.model.bundle import Bundle
+from server.scoring.row_limit import MAX_REASONS
 from tests.support.bundles import CREDIT
 from tests.support.servers import serving
 
@@ -61,6 +62,16 @@ def test_request_is_answered_within_its_memory(subject: Subject, name: str) -> N
     assert answer.status in worst.statuses, answer.body[:200]
     assert len(answer.body) < 2**24
     assert memory_mb(subject, "VmHWM") - before < GROWTH_MB
+
+
+def test_more_reasons_than_a_response_has_room_for_are_refused(subject: Subject) -> None:
+    rows = MAX_REASONS // len(Bundle.load(CREDIT).schema) + 1
+    body = b'{"rows":[%b]}' % b",".join([b"{}"] * rows)
+    answer, *_ = exchange(subject.url, post("/predict/batch?reasons=all", body))
+    assert answer.status == 422
+    assert (
+        b"expected at most 100,000 reasons in a response, got %b rows" % f"{rows:,}".encode() in answer.body
+    )
 
 
 def test_worker_outlives_the_worst_from_many_senders_within_its_limit(subject: Subject) -> None:
