@@ -1,4 +1,4 @@
-"""The connections of one worker whose request is not whole yet: many, but not without end."""
+"""The connections of one worker that hold memory for others: unfinished requests and unread responses."""
 
 from typing import Protocol
 
@@ -33,3 +33,33 @@ class Receivers:
     def end(self, receiver: Receiver) -> None:
         """Its request is whole, or it is gone."""
         self._receiving.pop(receiver, None)
+
+
+class Reader(Protocol):
+    """A connection whose client leaves a response unread, beyond what the kernel keeps of it."""
+
+    def give_up(self) -> None:
+        """Reset the connection, for others."""
+
+
+class SlowReaders:
+    """Those that read slowly, the oldest first, and the bytes of responses that wait for them.
+
+    The deadline of what is left unread is seconds, in which one client can ask for many large responses.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._unread: dict[Reader, int] = {}
+
+    def begin(self, reader: Reader, unread_bytes: int) -> None:
+        """A response waits; the oldest give way while all together are too many, but not the only one."""
+        self._unread[reader] = unread_bytes
+        while len(self._unread) > 1 and sum(self._unread.values()) > self._limit_bytes:
+            oldest = next(iter(self._unread))
+            self.end(oldest)
+            oldest.give_up()
+
+    def end(self, reader: Reader) -> None:
+        """It has read on, or is gone."""
+        self._unread.pop(reader, None)

@@ -16,6 +16,7 @@ from server.scoring.in_flight import SMALL_BYTES, STATUS, Limiter, kind_of, no_r
 from server.wire.eligible_head import HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, eligible_head
 from server.wire.guarded_protocol import GuardedProtocol
 from server.wire.overload_responses import OverloadResponses
+from server.wire.receivers import SlowReaders
 
 #: A line of a head that holds a key.
 _CREDENTIAL = re.compile(rb"\r\n(authorization|x-api-key):[ \t]*([^\r\n]*)", re.IGNORECASE)
@@ -43,11 +44,13 @@ class SheddingProtocol(GuardedProtocol):
         in_flight: Limiter,
         overload: OverloadResponses,
         has_keys: bool,
+        slow_readers: SlowReaders,
         *guards: Any,
         **uvicorn_arguments: Any,
     ) -> None:
         super().__init__(*guards, **uvicorn_arguments)
         self._has_keys = has_keys
+        self._slow_readers = slow_readers
         self._in_flight = in_flight
         self._overload = overload
         self._unread = 0  # bytes of a rejected request's body that are still to come
@@ -118,8 +121,23 @@ class SheddingProtocol(GuardedProtocol):
         if self._unparsed:
             self._parse_on()
 
+    def pause_writing(self) -> None:
+        """A response waits for its client."""
+        super().pause_writing()
+        self._slow_readers.begin(self, self._unsent_bytes)
+
+    def resume_writing(self) -> None:
+        """The client has read on."""
+        super().resume_writing()
+        self._slow_readers.end(self)
+
+    def give_up(self) -> None:
+        """Reset the connection: other responses wait, too, and together they are too large."""
+        self._reset()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was read."""
+        self._slow_readers.end(self)
         self._let_unparsed_go()
         super().connection_lost(exc)
 

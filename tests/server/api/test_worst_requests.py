@@ -24,6 +24,8 @@ pytestmark = pytest.mark.whole
 #: What requests may take beside what the server has anyway, and keep.
 GROWTH_MB, KEPT_MB = 64.0, 16.0
 SENDERS, ROUNDS = 64, 1
+#: Clients that read nothing of the largest response.
+UNREAD = 20
 #: Two seconds of work each, in which others are answered: F26 alone asks for them.
 LONG = ("Arrow: batches", "Arrow: batches of dictionaries")
 FOUND = {worst.name: worst for worst in worst_requests(Bundle.load(CREDIT))}
@@ -44,6 +46,15 @@ def memory_mb(subject: Subject, what: str) -> float:
     """A figure of the server's one process, in MB: VmRSS, or VmHWM, the most it had."""
     status = Path(f"/proc/{subject.pid}/status").read_text()
     return int(status.split(f"{what}:")[1].split()[0]) / 1024
+
+
+def read_on(client: socket.socket) -> None:
+    """Take a MiB of what waits for a client."""
+    left = 2**20
+    while left > 0:
+        piece = client.recv(left)
+        assert piece
+        left -= len(piece)
 
 
 def forget_the_most(subject: Subject) -> None:
@@ -95,6 +106,26 @@ def test_worker_outlives_the_worst_from_many_senders_within_its_limit(subject: S
     assert set(seen) <= {200, 400, 413, 422, 503}
     assert memory_mb(subject, "VmHWM") < WORKER_MB
     assert [answer.status for answer in exchange(subject.url, get("/readyz"))] == [200]
+
+
+def test_responses_that_nobody_reads_take_no_more_than_their_budget(subject: Subject) -> None:
+    """Of 150 MB the server keeps twice `max_batch_bytes`: the oldest connections are reset for the others."""
+    message = FOUND["all reasons of rows"].message()
+    forget_the_most(subject)
+    before = memory_mb(subject, "VmRSS")
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(UNREAD):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(address(subject.url))
+            client.sendall(message)
+            assert client.recv(12) == b"HTTP/1.1 200"  # the rest is left
+            clients.append(client)
+        assert memory_mb(subject, "VmHWM") - before < 2 * 16 + GROWTH_MB
+        with pytest.raises(ConnectionResetError):
+            read_on(clients[0])
+        read_on(clients[-1])
 
 
 def test_unfinished_bodies_take_no_more_than_their_budget(subject: Subject) -> None:
