@@ -53,7 +53,7 @@ MODULES = {
     "gate": "bench.gate",
 }
 #: What a command starts as a process of its own, and so does not import.
-STARTED = {"run": "locust", "same-code": "locust", "memory": "memray"}
+STARTED = {"run": "locust", "same-code": "locust", "memory": "memray", "bench": "lightgbm"}
 
 
 def main(arguments: Sequence[str]) -> int:

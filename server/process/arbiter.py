@@ -6,6 +6,7 @@ successor end before, its generation ends with it, and the old one goes on.
 """
 
 import logging
+import os
 import queue
 import signal
 import time
@@ -72,6 +73,15 @@ _ARBITER = PrivateNames(
 def check_gunicorn() -> None:
     """Raise `SettingsError` if gunicorn's arbiter lacks a name that ours leans on."""
     check_private_names("gunicorn", gunicorn.__version__, _ARBITER)
+
+
+def _try_to_fork() -> None:
+    """Raise `OSError` where no process can be had."""
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    with suppress(ChildProcessError):  # whoever looks after children was first
+        os.waitpid(child, 0)
 
 
 class Before(NamedTuple):
@@ -177,6 +187,8 @@ class HotrowArbiter(Arbiter):  # type: ignore[misc]  # it has no type informatio
 
     def _spawn_missing(self) -> None:
         try:
+            if self._parked:
+                _try_to_fork()  # first: who comes to a listener that is taken again for nothing is reset
             for place in tuple(self._parked):
                 take_again(self.LISTENERS[place])
                 self._parked.remove(place)

@@ -38,7 +38,6 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> str:
         "server.batch rows.csv {out}.csv",
         "loadtest run",
         "loadtest bench",
-        "loadtest open",
         "loadtest sweep",
         "loadtest memory",
         "loadtest gate",
