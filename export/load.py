@@ -189,7 +189,7 @@ def _from_skops(content: bytes, options: LoadOptions) -> Conversion:
                 f"{foreign[0].partition('.')[0]}: save a model of CatBoost with save_model, or the whole as "
                 ".joblib with --trust-pickle"
             )
-        with same_version():
+        with same_version(), _no_newer_boosters(content):
             estimator = skops.io.loads(content, trusted=unknown)
     return from_object(estimator, "source.skops", content, options)
 

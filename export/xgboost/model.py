@@ -151,10 +151,10 @@ def _newer_version(content: bytes) -> str | None:
 
 
 def refuse_newer(content: bytes) -> None:
-    """Raise `ExportRefused` for what a newer XGBoost pickled: of its settings some would be left out."""
+    """Raise `ExportRefused` for the state of a newer XGBoost's booster: parts would be left out."""
     if version := _newer_version(content):
         raise ExportRefused(
-            f"expected a pickle of XGBoost {xgboost.__version__} or older, got one of {version}, "
+            f"expected a .skops or pickle of XGBoost {xgboost.__version__} or older, got one of {version}, "
             "of which parts would be left out here: give the Python it was trained with (--python "
             ".venv/bin/python), or save the booster there with save_model"
         )

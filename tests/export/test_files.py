@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import re
+import zipfile
 import zlib
 from functools import partial
 from importlib import import_module
@@ -151,6 +152,23 @@ def test_a_pickle_of_a_newer_xgboost_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(written)
         with pytest.raises(ExportRefused, match=r"pickle of XGBoost .* or older, got one of 99\..*--python"):
             load(tmp_path / name, ALLOWED)
+
+
+def test_a_skops_of_a_newer_xgboost_is_refused(tmp_path: Path) -> None:
+    """It restores a booster of the same bytes as a pickle does."""
+    content = import_module("skops.io").dumps(XGBClassifier(n_estimators=2).fit(np.eye(4), [0, 1, 0, 1]))
+    (tmp_path / "same.skops").write_bytes(content)
+    assert load(tmp_path / "same.skops", ALLOWED).family == "xgboost"
+    version = re.escape(b"version[#L" + bytes(7) + b"\x03i")
+    newer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(newer, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, re.sub(b"(?s)(%b)." % version, rb"\g<1>" + b"\x63", old.read(name)))
+    (tmp_path / "newer.skops").write_bytes(newer.getvalue())
+    with pytest.raises(
+        ExportRefused, match=r"\.skops or pickle of XGBoost .* or older, got one of 99\..*--python"
+    ):
+        load(tmp_path / "newer.skops", ALLOWED)
 
 
 def test_skops_of_an_imputer_holds_a_dtype(tmp_path: Path) -> None:
