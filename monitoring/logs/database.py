@@ -17,6 +17,7 @@ def open_database() -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
         try:
             connection.execute(f"set memory_limit='{MEMORY_LIMIT}'")
             connection.execute(f"set temp_directory='{folder}/spill'")
+            connection.execute("set timezone='UTC'")
             connection.execute("set preserve_insertion_order=false")
             connection.execute("set enable_progress_bar=false")
             yield connection, folder

@@ -17,7 +17,7 @@ from monitoring.logs.table import between, reader
 from monitoring.outcomes import measures
 from monitoring.outcomes.challenged import Challenge, Paired
 from monitoring.outcomes.decisions import KEYS, Decisions
-from monitoring.outcomes.joined import load_outcomes, read_outcomes
+from monitoring.outcomes.joined import load_outcomes, not_before, read_outcomes
 from monitoring.outcomes.measures import Interval
 from monitoring.outcomes.performance import costs
 from server.errors import first_line
@@ -102,7 +102,7 @@ def _challenge(table: Decisions, bundle: Bundle, challenger: str, has_outcomes: 
         return found
     joined = table.arrays(
         "select score, challenger_score, decision, challenger_decision, o.value as outcome "
-        f"from (from {rows}) join outcomes o using (key)"
+        f"from (from {rows}) c join outcomes o using (key) where {not_before('o.came', 'c.ts')}"
     )
     ((strangers,),) = table.rows(f"select count(*) from outcomes anti join (from {rows}) using (key)")
     paired = _paired(joined, bundle) if len(joined["outcome"]) else None

@@ -38,6 +38,8 @@ _COLUMNS = {
     "decisions": "JSON",
     "input": "JSON",
 }
+#: A whole number that a spreadsheet, or a table with gaps, made a float of.
+WHOLE = r"^([+-]?[0-9]+)[.,]0+$"
 #: `name_of_row` (server/model/row_names.py) in SQL, of the row at a number in a batch's line.
 _ROW_NAME = (
     "if(first_row is null, id, split_part(id, '.', 1)) || '/' || "
@@ -72,13 +74,13 @@ class Decisions:
         listed = ", ".join(map(literal, labels))
         self._connection.execute(
             "create table decisions as select ts, "
-            f"{_expression(key, batch=False)} as key, probability as score, decision, "
+            f"{_key(key, batch=False)} as key, probability as score, decision, "
             f"{_expression(segment, batch=False)} as segment "
             f"from {source} where model in ({listed}) and decisions is null and probability is not null"
         )
         self._connection.execute(
             "insert into decisions select ts, "
-            f"{_expression(key, batch=True)}, score, decision, {_expression(segment, batch=True)} from ("
+            f"{_key(key, batch=True)}, score, decision, {_expression(segment, batch=True)} from ("
             "select *, unnest(try_cast(probabilities as double[])) score, "
             "unnest(try_cast(decisions as varchar[])) decision, "
             "unnest(range(json_array_length(decisions)::bigint)) place, "
@@ -107,6 +109,12 @@ def _needed(name: str, key: str, segment: str) -> bool:
 def _without(source: str) -> str:
     """The lines without the member whose name the rows of a batch take."""
     return f"(select * exclude (decision) from {source})"
+
+
+def _key(name: str, *, batch: bool) -> str:
+    """What a row is found by; a whole number written as a float (`7.0`) is that number."""
+    text = _expression(name, batch=batch)
+    return text if name in ("id", "trace_id") else f"regexp_replace({text}, '{WHOLE}', '\\1')"
 
 
 def _expression(name: str, *, batch: bool) -> str:

@@ -80,6 +80,7 @@ class OutcomeReport:
     outcomes: int | None
     strangers: int
     corrected: int
+    early: int
     accepted: int
     whole: Performance | None
     periods: list[Performance]
@@ -101,6 +102,7 @@ class OutcomeReport:
             "outcomes": self.outcomes,
             "strangers": self.strangers,
             "corrected": self.corrected,
+            "dated_before_the_decision": self.early,
             "accepted": self.accepted,
             "verdict": "worse" if self.worse else "none",
             "whole": self.whole.to_dict() if self.whole else None,
@@ -141,6 +143,7 @@ def outcome_report(
         outcomes=joined.outcomes if joined else None,
         strangers=joined.strangers if joined else 0,
         corrected=joined.corrected if joined else 0,
+        early=joined.early if joined else 0,
         accepted=int(joined.accepted.sum()) if joined else 0,
         whole=whole,
         periods=periods,

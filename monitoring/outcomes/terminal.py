@@ -143,10 +143,11 @@ def joined_words(report: OutcomeReport) -> Iterator[str]:
     if report.outcomes == 0:
         yield "The file has no outcome that is known yet."
     elif report.outcomes:
-        joined = report.outcomes - report.strangers
+        joined = report.outcomes - report.strangers - report.early
         yield (
             f"Of one of them: {joined:,} of {number_of(report.outcomes, 'outcome')}"
             + (f", of none: {report.strangers:,}" if report.strangers else "")
+            + (f", dated before their decision: {report.early:,}" if report.early else "")
             + (f"; there twice, the latest counts: {report.corrected:,}" if report.corrected else "")
             + "."
         )

@@ -127,6 +127,11 @@ def test_keys_corrections_and_worse_outcomes(bundle: Bundle, tmp_path: Path) -> 
     ("text", "word"),
     [
         ("row_id\n1\n", "KEY,outcome"),
+        ("row_id,id,outcome\n1,2,0\n", "KEY,outcome"),
+        ("client,branch,outcome\n1,2,0\n", "KEY,outcome"),
+        ("row_id,outcome,at\n1,1,3/4/2026\n", "are not told apart"),
+        ("row_id,outcome,at\n1,1,13/4/2026\n2,1,4/13/2026\n", "change places"),
+        ("row_id,outcome,at\n1,1,2025-05-01\n", "at is before each"),
         ("row_id,outcome\n1,maybe\n", "'maybe'"),
         ("row_id,outcome,at\n1,1,yesterday\n", "'yesterday'"),
         ("", "KEY,outcome"),
@@ -152,6 +157,9 @@ def test_outcomes_that_are_none_are_refused(bundle: Bundle, tmp_path: Path, text
         ("a.csv", "utf-8", "Row_ID, OUTCOME ,At\n1,1,2026-05-01\n2,0,2026-05-01\n3,NA,\n4,#N/A,\n5,,\n"),
         ("a.csv", "utf-8", "row_id;outcome;at\n1;0;2.4.2026\n1;1,0;10.04.2026\n2;0,0;01.04.2026 14:05\n"),
         ("a.csv", "utf-8", 'sep=;\nrow_id;outcome\n"1";1\n2;0\n'),
+        ("a.csv", "utf-8", "row_id,outcome,at\n1.0,1.0,13/05/2026\n2.00,0.0,5/4/2026 9:05 PM\n"),
+        ("a.csv", "utf-8", ",at,Outcome,note,row_id\n0,4-30-2026,Yes,,1\n1,5-1-2026,N,x,2\n"),
+        ("a.csv", "utf-8", "row_id;outcome\n1,0;VRAI\n2,0;FAUX\n"),
     ],
 )
 def test_outcomes_are_read_as_people_have_them(
@@ -162,6 +170,20 @@ def test_outcomes_are_read_as_people_have_them(
     code, found = told(bundle, log, "--outcomes", tmp_path / name)
     assert (code, found["whole"]["n"], found["strangers"]) == (0, 2, text.count("Müller"))
     assert found["whole"]["rate"]["value"] == 0.5
+
+
+def test_outcome_is_of_the_latest_decision_before_it(bundle: Bundle, tmp_path: Path) -> None:
+    """Decisions of three months; the zone of a time counts, and what was decided later knew of it."""
+    log = write_log(tmp_path / "predictions-1-0.jsonl", bundle, scores(20))
+    file = write_outcomes(tmp_path / "a.csv", "contract,outcome,at", [("permanent", 1, "2026-02-20")])
+    assert [period["name"] for period in told(bundle, log, "--outcomes", file)[1]["periods"]] == [
+        "2026-02-01"
+    ]
+    rows = [("r1", 1, "2026-05-01T00:30+02:00"), ("r1", 0, "2026-04-30T23:00Z"), ("r2", 1, "2025-12-31")]
+    file = write_outcomes(tmp_path / "b.csv", "request_id,outcome,at", rows)
+    found = told(bundle, log, "--outcomes", file)[1]
+    assert (found["whole"]["n"], found["whole"]["rate"]["value"], found["corrected"]) == (1, 0.0, 1)
+    assert (found["dated_before_the_decision"], found["strangers"]) == (1, 0)
 
 
 def test_file_without_a_known_outcome_is_told_from_none(
@@ -226,6 +248,6 @@ def test_accepted_alone_are_compared_with_the_accepted_of_training(bundle: Bundl
         low = score < 0.15
         one = np.full(int(low.sum()), "", dtype=object)
         everything = np.ones(len(one), dtype=np.bool_)
-        joined = Joined(score[low], drawn(rate, 8)[low], everything, one, one, len(one), 0)
+        joined = Joined(score[low], drawn(rate, 8)[low], everything, one, one, len(one), 0, 0)
         found = performance(joined, told, name, everything)
         assert ("AUC" in found.worse) == shuffled, (name, found)
