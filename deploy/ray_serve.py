@@ -29,7 +29,7 @@ from starlette.types import Message
 
 from server.api.app import create_app
 from server.batch.cluster.ray_cluster import LOCAL, Where, cluster, told_after
-from server.cli import CommandParser, add_options, given, run
+from server.cli import CommandParser, add_options, given, run, whole_number
 from server.errors import BundleError, HotrowError
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
@@ -290,18 +290,13 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get("RAY_ADDRESS", LOCAL),
         help="the cluster; `local` starts one here, which ends with the command [RAY_ADDRESS, local]",
     )
-    parser.add_argument("--replicas", type=_count, default=1, metavar="N", help="processes at least [1]")
+    count = whole_number(1, 10_000)
+    parser.add_argument("--replicas", type=count, default=1, metavar="N", help="processes at least [1]")
     parser.add_argument(
-        "--max-replicas", type=_count, metavar="N", help="processes at most; Ray scales between the two"
+        "--max-replicas", type=count, metavar="N", help="processes at most; Ray scales between the two"
     )
     parser.add_argument("--down", action="store_true", help="end what is deployed on the cluster")
     return parser
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 10000, got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

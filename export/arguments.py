@@ -6,7 +6,7 @@ from pathlib import Path
 
 from export.reading.label import label
 from export.request import ExportRequest
-from server.cli import CommandParser, input_file
+from server.cli import CommandParser, input_file, positive_number
 
 _DESCRIPTION = "`python -m export SOURCE --out DIR`: a bundle from a trained model, tested equal to it."
 
@@ -63,8 +63,13 @@ def parse(arguments: Sequence[str]) -> ExportRequest:
         choices=("best", "all"),
         help="of a booster that stopped early, the rounds up to the best one or all of them [best]",
     )
-    add("--fn-cost", type=_cost, metavar="COST", help="cost of a missed positive, instead of --threshold")
-    add("--fp-cost", type=_cost, metavar="COST", help="cost of a false alarm")
+    add(
+        "--fn-cost",
+        type=positive_number(),
+        metavar="COST",
+        help="cost of a missed positive, instead of --threshold",
+    )
+    add("--fp-cost", type=positive_number(), metavar="COST", help="cost of a false alarm")
     add("--replace", action="store_true", help="write over other content of the same name and version")
     add(
         "--python",
@@ -90,16 +95,6 @@ def parse(arguments: Sequence[str]) -> ExportRequest:
     if options.decisions is not None and len(options.decisions) != 2:
         parser.error("argument --decisions: expected two names")
     return ExportRequest(**vars(options))
-
-
-def _cost(text: str) -> float:
-    try:
-        cost = float(text)
-    except ValueError:
-        cost = -1.0
-    if not 0.0 < cost < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return cost
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -249,13 +249,15 @@ def keeps(step: Any) -> bool:
 
 
 def positions(columns: Any, names: list[str]) -> list[int]:
-    """Where the columns of a transformer are: by name, position, slice or mask."""
+    """Where the columns of a transformer are, which scikit-learn takes by name, position, slice or mask."""
     if isinstance(columns, str):
         return [names.index(columns)]
     if isinstance(columns, slice):
-        if isinstance(columns.start, str) or isinstance(columns.stop, str):
-            raise NotReadable("columns by a slice of names")
-        return list(range(len(names)))[columns]
+        start, stop = (
+            names.index(end) if isinstance(end, str) else end for end in (columns.start, columns.stop)
+        )
+        behind = stop + 1 if isinstance(columns.stop, str) else stop  # a slice of names has its last
+        return list(range(len(names)))[start : behind : columns.step]
     chosen = np.atleast_1d(np.asarray(columns))
     if chosen.dtype == bool:
         return [int(i) for i in np.flatnonzero(chosen)]

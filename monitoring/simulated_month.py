@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from monitoring.drift.importance import importance
 from monitoring.errors import LogError
 from monitoring.simulated_challenger import SimulatedChallenge, copy_bundle, write_challenger
 from monitoring.simulated_rows import simulated_rows
+from server.explain.importance import importance
 from server.log.journal import LogJournal
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor

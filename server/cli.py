@@ -2,17 +2,20 @@
 
 import argparse
 import errno
+import math
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from server.errors import HotrowError, NotInstalled, SettingsError, brief
-from server.settings import PREFIX, Settings, parse_setting
+from server.settings import PREFIX, Settings, parse_setting, whole
+
+Value = TypeVar("Value")
 
 #: Set by `hotrow COMMAND`: there the user typed no `python -m`, which from a wheel finds nothing of ours.
 TYPED_HOTROW = "_HOTROW"
@@ -52,7 +55,8 @@ def add_options(parser: argparse.ArgumentParser, *names: str, **defaults: object
         if name == "model":
             parser.add_argument("--model", action="append", metavar="DIR", type=Path, help=meaning)
         else:
-            parser.add_argument("--" + name.replace("_", "-"), type=_option(name), help=meaning)
+            parse = said_as_option(parse_setting(name))
+            parser.add_argument("--" + name.replace("_", "-"), type=parse, help=meaning)
 
 
 def _default(name: str) -> object:
@@ -60,10 +64,27 @@ def _default(name: str) -> object:
     return ",".join(map(str, value)) if isinstance(value, tuple) else value
 
 
-def _option(name: str) -> Callable[[str], object]:
-    parse = parse_setting(name)
+def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """The type of an option that is a whole number."""
+    return said_as_option(whole(least, most))
 
-    def option(text: str) -> object:
+
+def positive_number(below: float = math.inf) -> Callable[[str], float]:
+    """The type of an option that is a number above 0."""
+
+    def parse(text: str) -> float:
+        with suppress(ValueError):
+            if 0.0 < (value := float(text)) < below:
+                return value
+        raise ValueError("a number above 0" + (f" and below {below:g}" if below < math.inf else ""))
+
+    return said_as_option(parse)
+
+
+def said_as_option(parse: Callable[[str], Value]) -> Callable[[str], Value]:
+    """The type of an option that is read by a function whose `ValueError` says what was expected."""
+
+    def option(text: str) -> Value:
         try:
             return parse(text)
         except ValueError as error:

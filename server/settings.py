@@ -30,7 +30,9 @@ def _paths(text: str) -> tuple[Path, ...]:
     return paths
 
 
-def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """A function that reads a whole number; it raises `ValueError`, which says what was expected."""
+
     def parse(text: str) -> int:
         if (
             text.isascii()
@@ -124,9 +126,9 @@ class Settings:
     )
     host: str = _setting("127.0.0.1", str, "address to listen on")
     port: int = _setting(
-        8000, _whole(0, 65_535), "port to listen on; 0 takes a free one (the page of `python -m ui`: 7860)"
+        8000, whole(0, 65_535), "port to listen on; 0 takes a free one (the page of `python -m ui`: 7860)"
     )
-    workers: int = _setting(1, _whole(1, 256), "worker processes")
+    workers: int = _setting(1, whole(1, 256), "worker processes")
     log_dir: Path = _setting(Path("logs"), Path, "folder of the prediction log, one file per worker")
     log_mode: str = _setting(
         "async",
@@ -134,19 +136,19 @@ class Settings:
         "`off`, `async` (written within 100 ms) or `strict` (written before the response)",
     )
     log_queue_bytes: int = _setting(
-        16 * 2**20, _whole(2**16), "log lines held in memory at most; beyond, lines are dropped and counted"
+        16 * 2**20, whole(2**16), "log lines held in memory at most; beyond, lines are dropped and counted"
     )
     log_file_bytes: int = _setting(
-        256 * 2**20, _whole(0), "size at which a log file is closed and a new one begun; 0: never"
+        256 * 2**20, whole(0), "size at which a log file is closed and a new one begun; 0: never"
     )
     log_file_seconds: float = _setting(
         86_400.0, _seconds, "age at which a log file is closed and a new one begun; 0: never"
     )
     log_keep_days: int = _setting(
-        0, _whole(0, 36_500), "days after which closed log files are deleted; 0: they stay"
+        0, whole(0, 36_500), "days after which closed log files are deleted; 0: they stay"
     )
     log_total_bytes: int = _setting(
-        0, _whole(0), "size of all log files above which the oldest closed ones are deleted; 0: no limit"
+        0, whole(0), "size of all log files above which the oldest closed ones are deleted; 0: no limit"
     )
     log_mask: tuple[tuple[str, str], ...] = _setting(
         (),
@@ -158,16 +160,16 @@ class Settings:
         None, Path, "file with the key of hashed fields and of the log's seals, outside of the log's folder"
     )
     drift_window_rows: int = _setting(
-        5000, _whole(100), "rows of a drift window, per worker; the drift shown is of the last one or two"
+        5000, whole(100), "rows of a drift window, per worker; the drift shown is of the last one or two"
     )
-    max_body_bytes: int = _setting(2**20, _whole(1), "largest accepted request body of one row")
+    max_body_bytes: int = _setting(2**20, whole(1), "largest accepted request body of one row")
     max_batch_bytes: int = _setting(
-        2**24, _whole(1), "largest accepted request body of many rows: `/predict/batch` and `/v2`"
+        2**24, whole(1), "largest accepted request body of many rows: `/predict/batch` and `/v2`"
     )
-    max_batch_rows: int = _setting(10_000, _whole(1), "rows accepted in one request")
+    max_batch_rows: int = _setting(10_000, whole(1), "rows accepted in one request")
     max_inflight: int = _setting(
         128,
-        _whole(1),
+        whole(1),
         "whole requests of a kind (rows, batches, explanations, others) in flight in a worker, of which an "
         "eighth may wait for their turn; beyond, they get 503 (a plain row that comes alone never waits)",
     )

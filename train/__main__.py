@@ -3,18 +3,17 @@
 import argparse
 import csv
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.reading.label import label
-from server.cli import CommandParser, output_file, run
+from server.cli import CommandParser, output_file, positive_number, run, whole_number
 
 if TYPE_CHECKING:
     from train.own_table import Asked
 
 #: LightGBM's seed is a signed integer of 32 bits.
-MAX_INTEGER = 2**31 - 1
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -145,15 +144,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--replace", action="store_true", help="write over a bundle that stands there")
     parser.add_argument("--name", type=label, help="the model's name [credit, or the table's]")
     parser.add_argument("--version", type=label, help="the model's version [1]")
-    parser.add_argument("--trials", type=_at_least(1), default=40, help="parameter sets tried [%(default)s]")
+    parser.add_argument(
+        "--trials", type=whole_number(1), default=40, help="parameter sets tried [%(default)s]"
+    )
     parser.add_argument(
         "--like", type=Path, metavar="BUNDLE", help="take the parameters of this bundle, search for none"
     )
-    parser.add_argument("--seed", type=_at_least(0), default=0, help="of everything random [%(default)s]")
-    parser.add_argument("--fn-cost", type=_cost, help="of a missed default [10]")
-    parser.add_argument("--fp-cost", type=_cost, help="of a refused good client [1]")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of everything random [%(default)s]")
+    parser.add_argument("--fn-cost", type=positive_number(1e6), help="of a missed default [10]")
+    parser.add_argument("--fp-cost", type=positive_number(1e6), help="of a refused good client [1]")
     parser.add_argument(
-        "--clients", type=_at_least(1), default=20_000, help="synthetic clients, without --data [%(default)s]"
+        "--clients",
+        type=whole_number(1),
+        default=20_000,
+        help="synthetic clients, without --data [%(default)s]",
     )
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), help="keeps the resumable study [%(default)s]"
@@ -180,28 +184,6 @@ def _two(text: str) -> tuple[str, str]:
 def _label_of(table: Path) -> str:
     """A file's name as a model's."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", table.name.partition(".")[0]).strip("-._")[:64] or "table"
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text) if text.isascii() and text.isdigit() else -1
-        if not least <= value <= MAX_INTEGER:
-            raise argparse.ArgumentTypeError(
-                f"expected an integer between {least} and {MAX_INTEGER}, got {text}"
-            )
-        return value
-
-    return number
-
-
-def _cost(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"expected a number above 0 and below 1e6, got {text}")
-    return value
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from server.api.body import check_json, read_body
 from server.errors import Problem
+from server.model.json_text import object_or_empty
 from server.model.schema import Row
 from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
@@ -31,8 +32,8 @@ from ui.tabs.studio import Studio
 from ui.tabs.what_if import WhatIf
 from ui.tabs.why import Why
 
-#: From a call as it came, and who makes it, to what the script is told.
-Answer = Callable[[Any, str], Awaitable[dict[str, Any]]]
+#: From the object of a call as it came, and who makes it, to what the script is told.
+Answer = Callable[[dict[str, Any], str], Awaitable[dict[str, Any]]]
 
 
 def call_routes(
@@ -49,17 +50,17 @@ def call_routes(
     decider = Decider(model, predict_path(service.bundles, model.bundle))
     operations = Operations(service, model.bundle, register.overrides)
 
-    async def decide(form: Any, user: str) -> dict[str, Any]:
+    async def decide(form: dict[str, Any], user: str) -> dict[str, Any]:
         return decider.decide(form, user)._asdict()
 
-    async def suppose(form: Any, _: str) -> dict[str, Any]:
+    async def suppose(form: dict[str, Any], _: str) -> dict[str, Any]:
         supposed = what_if.suppose(read_form(form).texts)
         return {"html": supposed.html, "said": supposed.said, "whole": supposed.row is not None}
 
     def of_row(html: Callable[[Row], Awaitable[str]]) -> Answer:
         """What is told of the row in the form, nothing where it holds none."""
 
-        async def answer(form: Any, _: str) -> dict[str, Any]:
+        async def answer(form: dict[str, Any], _: str) -> dict[str, Any]:
             row = what_if.suppose(read_form(form).texts).row
             return {"html": "" if row is None else await html(row)}
 
@@ -71,16 +72,15 @@ def call_routes(
     async def reasons(row: Row) -> str:
         return why.reasons(row)
 
-    async def look_up(asked: Any, _: str) -> dict[str, Any]:
+    async def look_up(asked: dict[str, Any], _: str) -> dict[str, Any]:
         """`{"number", "language"}` to what was found; a refusal is told in the answer, never raised."""
-        given = asked if isinstance(asked, dict) else {}
         try:
-            number = case_number(given.get("number"))
-            return {"html": await register.found_html(number, language_of(given.get("language")))}
+            number = case_number(asked.get("number"))
+            return {"html": await register.found_html(number, language_of(asked.get("language")))}
         except Problem as problem:
             return {"problem": problem.detail}
 
-    async def review(asked: Any, user: str) -> dict[str, Any]:
+    async def review(asked: dict[str, Any], user: str) -> dict[str, Any]:
         """What a person says of a decision, to the decision with it."""
         try:
             id_ = await register.review(asked, user)
@@ -131,10 +131,7 @@ def _call(service: Service, answer: Answer) -> Callable[[Request], Awaitable[Res
         check_json(request)
         body = await read_body(request, service.settings.max_body_bytes)
         started_ns = time.perf_counter_ns()
-        try:
-            form = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            form = None  # it comes from the network: read as a form without texts
+        form = object_or_empty(body)  # it comes from the network: else read as a form without texts
         content = orjson.dumps(await answer(form, request.scope.get(USER, "")))
         milliseconds = (time.perf_counter_ns() - started_ns) / 1e6
         headers = {"Server-Timing": f"page;dur={milliseconds:.3f}", "Cache-Control": "no-store"}

@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from server.api.app import livez
+from server.explain.importance import ranked
 from server.scoring.one_row import Scorer
 from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
@@ -30,7 +31,6 @@ from ui.access.surface import Headed, PageMount
 from ui.calls import call_routes
 from ui.cases.examples import examples_of
 from ui.cases.grids import Grids
-from ui.cases.importance import ranked
 from ui.drawing.verdict import verdict_of
 from ui.framework import gr
 from ui.records.register import Register

@@ -8,7 +8,7 @@ comes. What follows from a code or a number is asked of the fitted transformers 
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from export.forest.extremes import ZERO_BAND
 from export.forest.trees import Forest, Split
+from export.reader import flat, keeps
 from export.sklearn.plain import Selection
 from export.sklearn.tables import LookupTable
 from server.model.schema import Matrix
@@ -205,8 +206,7 @@ def _of_transformers(transformer: Any) -> list[Column] | None:
         if isinstance(inner, LookupTable):
             found += of_tables(inner, places)
             continue
-        steps = list(_flat(inner))
-        more = _of_numbers(steps, places)
+        more = _of_numbers(list(flat(inner)), places)
         if more is None:
             return None
         found += more
@@ -249,14 +249,6 @@ def _becomes(steps: Sequence[Any], width: int, place: int, numbers: Matrix) -> M
     return rows[:, place]
 
 
-def _flat(transformer: Any) -> Iterator[Any]:
-    for step in [s for _, s in transformer.steps] if hasattr(transformer, "steps") else [transformer]:
-        if hasattr(step, "steps"):
-            yield from _flat(step)
-        else:
-            yield step
-
-
 def _passes(step: Any) -> bool:
     if step is None or isinstance(step, str):
         return step in (None, "passthrough")
@@ -264,17 +256,5 @@ def _passes(step: Any) -> bool:
 
 
 def _keeps_columns(step: Any, count: int) -> bool:
-    name = type(step).__name__
-    if getattr(step, "n_features_in_", None) != count:
-        return False
-    if name != "SimpleImputer":
-        scale = getattr(step, "scale_", None)
-        return name in _SCALERS and (scale is None or bool(np.all(np.asarray(scale) > 0.0)))
-    fills = np.asarray(step.statistics_)
-    return (
-        not step.add_indicator
-        and isinstance(step.missing_values, float)
-        and math.isnan(step.missing_values)
-        and fills.dtype.kind == "f"
-        and bool(np.isfinite(fills).all())
-    )
+    is_known = type(step).__name__ in ("SimpleImputer", *_SCALERS)
+    return is_known and getattr(step, "n_features_in_", None) == count and keeps(step)

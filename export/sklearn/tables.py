@@ -16,6 +16,7 @@ from onnx import TensorProto
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from export.errors import ExportRefused
+from export.reader import positions
 from export.sklearn.parts import parts
 from export.sklearn.plain import replace_plain
 from export.sklearn.transformers.operators import Formulas, Operators
@@ -73,7 +74,7 @@ def column_transformers(part: Any, names: Sequence[str]) -> list[tuple[Any, list
     if (count := _leading(part)) and part.n_features_in_ == len(names):
         return [(part[:count], list(names))]
     return [
-        (transformer, [names[i] for i in positions(columns, names)])
+        (transformer, [names[i] for i in positions(columns, list(names))])
         for _, transformer, columns in getattr(part, "transformers_", ())
     ]
 
@@ -89,22 +90,6 @@ def _leading(part: Any) -> int:
         if step not in (None, "passthrough") and type(step).__name__ != "SimpleImputer":
             break
     return 0
-
-
-def positions(columns: Any, names: Sequence[str]) -> list[int]:
-    """Where the columns of a transformer are, which scikit-learn takes by name, position, slice or mask."""
-    if isinstance(columns, str):
-        return [names.index(columns)]
-    if isinstance(columns, slice):
-        start, stop = (
-            names.index(end) if isinstance(end, str) else end for end in (columns.start, columns.stop)
-        )
-        inclusive = isinstance(columns.stop, str)
-        return list(range(len(names)))[start : stop + 1 if inclusive else stop : columns.step]
-    chosen = np.atleast_1d(np.asarray(columns))
-    if chosen.dtype == bool:
-        return np.flatnonzero(chosen).tolist()
-    return [names.index(c) if isinstance(c, str) else int(c) for c in chosen.tolist()]
 
 
 def with_tables(estimator: Any, names: Sequence[str], finite: Finite, used: Collection[str]) -> Any:

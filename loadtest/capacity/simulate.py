@@ -11,6 +11,7 @@ import orjson
 from loadtest.capacity.simulation import POLICIES, Farm, Floats, Outcome, draw_services, resample, simulate
 from loadtest.harness.subject import LoadTestError
 from loadtest.report.terminal import console
+from server.cli import positive_number, whole_number
 
 #: CPU time a request, `make bench`, as docs/performance.md has it.
 SERVICE_US = 34.4
@@ -22,21 +23,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     distributions = ("fixed", "exponential", "lognormal")
     for name, kind, default, unit, meaning in (
-        ("rate", _positive, 10_000.0, "N", "requests a second [%(default)g]"),
-        ("replicas", _count, _FARM.replicas, "N", "[%(default)s]"),
-        ("workers", _count, _FARM.workers, "N", "of each replica [%(default)s]"),
+        ("rate", positive_number(), 10_000.0, "N", "requests a second [%(default)g]"),
+        ("replicas", whole_number(1), _FARM.replicas, "N", "[%(default)s]"),
+        ("workers", whole_number(1), _FARM.workers, "N", "of each replica [%(default)s]"),
         ("policy", POLICIES, _FARM.policy, None, "how a replica is picked [%(default)s]"),
-        ("limit", _count, 128, "N", "requests at a worker at most [%(default)s]"),
-        ("service-us", _positive, None, "US", f"mean service time [of --service, or {SERVICE_US}]"),
+        ("limit", whole_number(1), 128, "N", "requests at a worker at most [%(default)s]"),
+        ("service-us", positive_number(), None, "US", f"mean service time [of --service, or {SERVICE_US}]"),
         ("service", Path, None, "FILE", "of `bench --json` or a prediction log, whose times it draws"),
         ("distribution", distributions, "lognormal", None, "[%(default)s]"),
-        ("variation", _positive, 0.5, "CV", "of lognormal: deviation over mean [%(default)s]"),
+        ("variation", positive_number(), 0.5, "CV", "of lognormal: deviation over mean [%(default)s]"),
         ("mtbf", float, _FARM.mtbf, "S", "time between a replica's failures [0: none]"),
-        ("mttr", _positive, _FARM.mttr, "S", "time it is away [%(default)g]"),
+        ("mttr", positive_number(), _FARM.mttr, "S", "time it is away [%(default)g]"),
         ("detect", float, _FARM.detect, "S", "until the balancer notices [%(default)g]"),
-        ("requests", _count, 500_000, "N", "simulated [%(default)s]"),
+        ("requests", whole_number(1), 500_000, "N", "simulated [%(default)s]"),
         ("seed", int, 0, "N", "[%(default)s]"),
-        ("core-hour-cost", _positive, 0.05, "C", "assumed price of a core for an hour [%(default)s]"),
+        ("core-hour-cost", positive_number(), 0.05, "C", "assumed price of a core for an hour [%(default)s]"),
     ):
         what: dict[str, Any] = {"choices": kind} if isinstance(kind, tuple) else {"type": kind}
         parser.add_argument(f"--{name}", default=default, metavar=unit, help=meaning, **what)
@@ -149,16 +150,3 @@ def _print_cost(farm: Farm, outcome: Outcome, core_hour: float) -> None:
         f"{'cost':14} {hour:,.2f} an hour, {million:.5f} a million requests, "
         f"if a core costs {core_hour:g} an hour (an assumption)"
     )
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)

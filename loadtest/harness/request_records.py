@@ -11,7 +11,7 @@ import numpy as np
 
 from loadtest.harness.percentiles import percentiles_us
 from loadtest.harness.reference_rows import ReferenceRow
-from server.model.schema import object_or_empty
+from server.model.json_text import object_or_empty
 
 #: What can become of a request that is neither answered rightly nor shed.
 RESET, TIMEOUT, GARBLED, WRONG = "reset", "timeout", "garbled", "wrong"

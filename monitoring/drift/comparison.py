@@ -1,6 +1,6 @@
 """Drift of rows against a bundle's reference, ranked by what it does to the score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,18 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.drift.csv_rows import CSV_SUFFIXES, rows_of_csv
-from monitoring.drift.importance import effects, importance, reference_rows
 from monitoring.drift.joint import JointDrift, in_groups, no_longer_together, read_joint, swapped
 from monitoring.drift.rows import SAMPLE_ROWS, ComparedRows, reference_of, rows_of_log
 from monitoring.errors import LogError
 from monitoring.logs.lines import keep_lines
 from monitoring.logs.table import LogTable, open_log
+from server.explain.importance import importance, reference_rows
 from server.metrics.column_shifts import ColumnCounts, column_shifts, count_of_tests
 from server.metrics.drift import MIN_ROWS, Shift, independent_share
 from server.model.bundle import Bundle
 from server.model.distribution import Distribution
+from server.model.link import Margins
 from server.model.predictor import Predictor
-from server.model.schema import Feature
+from server.model.schema import Feature, Matrix
 
 #: The sample's share of missing values lies so near that of all rows.
 SEEN_WITHIN = 0.05
@@ -213,7 +214,7 @@ def drift(bundle: Bundle, rows: ComparedRows, looks: int = 1) -> DriftReport:
         more = {"bins": _bins(feature, distribution), "importance": weights[name]}
         found.append(compared(name, feature.label or name, distribution, column, False, **more))
     drifted = [c.name for c in found if c.drifted and not c.is_score and not c.is_hidden]
-    felt = effects(predictor, rows.sample[:SAMPLE_ROWS], usual, drifted)
+    felt = _effects(predictor, rows.sample[:SAMPLE_ROWS], usual, drifted)
     found = [replace(c, effect=felt.get(c.name, 0.0)) for c in found]
     joint = _joint(bundle, rows, found, independent) if looks == 1 else []
     found.sort(key=lambda c: (not c.drifted, not c.is_score, -c.effect, -c.importance))
@@ -259,3 +260,25 @@ def _ranges(distribution: Distribution) -> tuple[str, ...]:
         return ("all",)
     middle = [f"{low} – {high}" for low, high in pairwise(edges)]
     return (f"≤ {edges[0]}", *middle, f"> {edges[-1]}")
+
+
+def _effects(predictor: Predictor, rows: Matrix, reference: Matrix, names: Iterable[str]) -> dict[str, float]:
+    """How far the margins of rows, float64 [n, F], come when one feature is put back to reference values.
+
+    Values are drawn from the reference rows, float64 [k, F]; the distance is that of
+    the two distributions of the margin (Wasserstein's, in log-odds of a binary
+    model): a shift that the score does not feel has none.
+    """
+    random = np.random.default_rng(0)
+    before, found = _in_order(predictor.margins(rows)), {}
+    for name in names:
+        i = predictor.bundle.schema.names.index(name)
+        back = rows.copy()
+        back[:, i] = random.choice(reference[:, i], len(rows))
+        found[name] = float(np.abs(_in_order(predictor.margins(back)) - before).mean())
+    return found
+
+
+def _in_order(margins: Margins) -> Margins:
+    ordered: Margins = np.sort(margins, axis=0)
+    return ordered

@@ -24,6 +24,7 @@ from server.log.journal import LogJournal
 from server.log.reviews import SUFFIX as REVIEWS_SUFFIX
 from server.log.reviews import erase_reviews
 from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
+from server.model.json_text import object_or_empty
 from server.model.row_names import count_of, name_of_row, with_rows
 
 
@@ -120,11 +121,8 @@ def _may_tell(line: bytes, subject: DataSubject) -> bool:
 
 def parsed(line: bytes) -> dict[str, Any] | None:
     """What a line of a log says, None of any other."""
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return record if isinstance(record, dict) and {"id", "seq", "input"} <= record.keys() else None
+    record = object_or_empty(line)
+    return record if {"id", "seq", "input"} <= record.keys() else None
 
 
 @contextmanager

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import orjson
-
 from monitoring.errors import LogError
 from server.errors import first_line
 from server.log.journal import JOURNAL_SUFFIX
 from server.log.rotation import TORN_SUFFIX
+from server.log.seal import records
 from server.zstandard import zstd
 
 PLAIN, GZIP, ZSTD = ".jsonl", ".jsonl.gz", ".jsonl.zst"
@@ -121,7 +120,9 @@ def journal_records(files: Sequence[Path]) -> list[dict[str, Any]]:
     """
     folders = dict.fromkeys(file.parent for file in files)
     journals = [journal for folder in folders for journal in sorted(folder.glob(f"*{JOURNAL_SUFFIX}"))]
-    return [record for journal in journals for record in _records(journal)]
+    return [
+        {**record, "log": journal.stem} for journal in journals for record in records(journal.read_bytes())
+    ]
 
 
 def masks_of(files: Sequence[Path]) -> dict[str, dict[str, str]]:
@@ -131,13 +132,3 @@ def masks_of(files: Sequence[Path]) -> dict[str, dict[str, str]]:
         for instance in record.get("boots", ()) if "masked" in record else ():
             masks[instance] = dict(record["masked"])
     return masks
-
-
-def _records(journal: Path) -> Iterator[dict[str, Any]]:
-    for line in journal.read_bytes().splitlines():
-        try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue  # cut off by a crash: what it would have said is unknown
-        if isinstance(record, dict):
-            yield {**record, "log": journal.stem}

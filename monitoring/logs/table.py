@@ -13,12 +13,12 @@ from typing import Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from monitoring.errors import LogError
 from monitoring.logs.database import literal, open_database
 from monitoring.logs.files import log_files, masks_of, open_lines
 from server.errors import first_line
+from server.model.json_text import object_or_empty
 from server.model.schema import Feature, Schema, pointer
 
 #: What stands for a model in words where lines do not name one.
@@ -356,13 +356,7 @@ def _is_original(file: Path) -> bool:
 
 def _peek(file: Path) -> Iterator[dict[str, Any]]:
     """The objects in the lines that a file begins with."""
-    for line in _begins(file).removeprefix(_BOM).splitlines():
-        try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(record, dict):
-            yield record
+    return filter(None, map(object_or_empty, _begins(file).removeprefix(_BOM).splitlines()))
 
 
 def _begins(file: Path, size: int = _PEEK_BYTES) -> bytes:

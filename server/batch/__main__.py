@@ -5,11 +5,11 @@ import atexit
 import codecs
 import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.cli import CommandParser, add_options, given, run
+from server.cli import CommandParser, add_options, given, run, whole_number
 from server.errors import HotrowError, SettingsError
 from server.settings import Settings
 
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--shard-size",
-        type=_whole(1, 2**31),
+        type=whole_number(1),
         metavar="N",
         help="of --engine ray: bytes of text, or rows of Parquet, that a shard is made of [32 MiB, 250,000]",
     )
@@ -118,13 +118,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--threads",
-        type=_whole(1, 256),
+        type=whole_number(1, 256),
         default=len(os.sched_getaffinity(0)),
         help="blocks scored at once on this machine [the cores: %(default)s]",
     )
     parser.add_argument(
         "--nice",
-        type=_whole(0, 19),
+        type=whole_number(0, 19),
         default=10,
         metavar="N",
         help="how far behind others of this machine the command stands; 0: as it was started [%(default)s]",
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--reasons",
-        type=_whole(1, 1000),
+        type=whole_number(1, 1000),
         default=0,
         metavar="N",
         help="a column of at most so many codes of reasons, as POST /predict?reasons=N gives them",
@@ -196,15 +196,6 @@ def _encoding(text: str) -> str:
     except (LookupError, ValueError):
         raise argparse.ArgumentTypeError(f"expected the name of a text encoding, got {text!r}") from None
     return "utf-8" if name == "utf-8-sig" else name
-
-
-def _whole(lowest: int, highest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
-            raise argparse.ArgumentTypeError(f"expected a whole number, {lowest} to {highest}, got {text!r}")
-        return int(text)
-
-    return parse
 
 
 if __name__ == "__main__":

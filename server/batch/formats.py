@@ -44,7 +44,7 @@ _MAGIC = {
     b"PK\x03\x04": EXCEL,
 }
 #: What readers of compressed files say of damage.
-_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError)
+DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError)
 STANDARD = Path("-")
 #: Of Zstandard: 3, which polars would take, needs twice the time of 1 and saves a quarter of the bytes.
 PARQUET_LEVEL = 1
@@ -76,8 +76,7 @@ def format_found(path: Path) -> FileFormat:
 
     Raises `BatchRefused`.
     """
-    compression = _magic(_beginning(path, "")) or ""
-    compression = compression if compression in COMPRESSIONS else ""
+    compression = compression_of(_beginning(path, ""))
     beginning = _beginning(path, compression)
     kind = _magic(beginning)
     try:
@@ -94,6 +93,12 @@ def format_found(path: Path) -> FileFormat:
     return named._replace(compression=compression)
 
 
+def compression_of(beginning: bytes) -> str:
+    """How a file is compressed, by its first bytes; "" if it is not."""
+    found = _magic(beginning)
+    return found if found in COMPRESSIONS else ""
+
+
 def _magic(beginning: bytes) -> str | None:
     return next((kind for magic, kind in _MAGIC.items() if beginning.startswith(magic)), None)
 
@@ -102,13 +107,13 @@ def _beginning(path: Path, compression: str) -> bytes:
     with opened(path, compression) as file:
         try:
             return file.read(512)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise BatchRefused(f"expected {path} to be whole, got: {error}") from None
 
 
-def opened(path: Path, compression: str) -> BinaryIO:
-    """A file, decompressed while it is read."""
-    return cast(BinaryIO, _OPEN.get(compression, open)(path, "rb"))
+def opened(file: Path | BinaryIO, compression: str) -> BinaryIO:
+    """A file, or one that is open, decompressed while it is read."""
+    return cast(BinaryIO, _OPEN.get(compression, open)(file, "rb"))
 
 
 _OPEN: dict[str, Callable[..., Any]] = {GZIP: gzip.open, ZSTANDARD: zstd.open, BZIP2: bz2.open, XZ: lzma.open}
@@ -147,7 +152,7 @@ class TextFile(io.RawIOBase):
             return text.encode()
         except UnicodeError as error:
             raise BatchRefused(f"expected {self._path} in {self._encoding}, got: {error}") from None
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise BatchRefused(f"expected {self._path} to be whole, got: {error}") from None
 
     def close(self) -> None:

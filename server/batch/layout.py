@@ -11,8 +11,8 @@ from server.batch.formats import CSV, EXCEL, LINES, TEXTS, FileFormat, TextFile,
 from server.batch.tables import table_schema
 from server.errors import BatchRefused, TableRefused, listed
 from server.model.bundle import Bundle
+from server.model.json_text import object_or_empty
 from server.model.reference import read_reference
-from server.model.schema import object_or_empty
 from server.tables.columns import FeatureNames, output_columns, prefix_for, refuse_absent
 from server.tables.csv_dialect import SAMPLE_BYTES, Dialect, Head, Options, read_head
 from server.tables.encodings import UTF8, encoding_of

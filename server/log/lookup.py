@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from server.model.json_text import object_or_empty
 from server.model.row_names import (
     FIRST_ROW,
     count_of,
@@ -22,6 +23,8 @@ from server.model.row_names import (
 
 #: Bytes that are searched before another thread may run: 0.2 ms.
 _STEP_BYTES = 2**18
+#: Of a whole line; another may be half written.
+_IS_RECORD = {"id", "input", "model"}.issubset
 
 
 class FoundLine(NamedTuple):
@@ -114,7 +117,7 @@ def _records(path: Path, lines: Callable[[mmap.mmap], Iterator[bytes]]) -> Itera
     """The records of some lines of a file, none of one that is taken away meanwhile."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            yield from filter(None, map(_record, lines(content)))
+            yield from filter(_IS_RECORD, map(object_or_empty, lines(content)))
     except (OSError, ValueError):  # an empty file cannot be mapped
         return
 
@@ -152,11 +155,3 @@ def _places(content: mmap.mmap, needle: bytes) -> Iterator[int]:
         else:
             start += _STEP_BYTES - len(needle) + 1
             time.sleep(0)  # a search keeps the interpreter until it is asked for it, which takes 5 ms
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None  # it is being written
-    return record if isinstance(record, dict) and {"id", "input", "model"} <= record.keys() else None

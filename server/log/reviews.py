@@ -11,6 +11,7 @@ import orjson
 
 from server.durable import append_whole, sync_path
 from server.errors import FieldError, UnacceptableRow, listed
+from server.model.json_text import object_or_empty
 from server.model.row_names import sought
 
 #: Not that of the log's own lines: a reader of predictions passes these files over.
@@ -77,19 +78,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    return [review for line in lines if (review := _review(line)) is not None]
-
-
-def _review(line: bytes) -> dict[str, Any] | None:
-    try:
-        review = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return review if isinstance(review, dict) and "of" in review else None
+    return [review for line in lines if "of" in (review := object_or_empty(line))]
 
 
 def _of(line: bytes) -> set[str]:
-    name = str((_review(line) or {}).get("of", ""))
+    name = str(object_or_empty(line).get("of", ""))
     return {name, sought(name)} - {""}
 
 

@@ -5,13 +5,14 @@ SHA-256 of a file once it is closed. The key is HOTROW_LOG_KEY_FILE's, outside o
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from server.log.rotation import closed_files
+from server.model.json_text import object_or_empty
 
 SEAL, DIGEST, SIZE = "seal", "sha256", "bytes"
 #: A file is hashed in pieces, so that lines need not wait for it.
@@ -30,22 +31,13 @@ def sealed(key: bytes, before: str, record: Mapping[str, Any]) -> str:
 
 def records(journal: bytes) -> Iterator[dict[str, Any]]:
     """The records of a journal; what a crash left of one is passed over."""
-    yield from _records(journal.splitlines())
-
-
-def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(record, dict):
-            yield record
+    return filter(None, map(object_or_empty, journal.splitlines()))
 
 
 def last_seal(journal: bytes) -> str:
     """The seal of the last record, empty if there is none; from the end, as each record asks for it."""
-    return next((str(one[SEAL]) for one in _records(reversed(journal.splitlines())) if SEAL in one), "")
+    newest_first = map(object_or_empty, reversed(journal.splitlines()))
+    return next((str(record[SEAL]) for record in newest_first if SEAL in record), "")
 
 
 class Hashing:

@@ -19,9 +19,10 @@ from server.durable import sync_path, sync_tree
 from server.errors import BundleError, first_line
 from server.model.exchange import sibling
 from server.model.files import FORMAT, MANIFEST_FILE, read_manifest, verified
+from server.model.json_text import object_or_empty
 from server.model.manifest import check_bound, check_descriptions, typed
 from server.model.policy import Policy
-from server.model.schema import Feature, Schema, object_or_empty
+from server.model.schema import Feature, Schema
 
 GRAPH_FILE = "model.onnx"
 SOURCE_FILE = "model.txt"

@@ -430,15 +430,6 @@ def _no_json(body: bytes, error: orjson.JSONDecodeError) -> str:
     return f"something that is not JSON {where}: {error.msg}"
 
 
-def object_or_empty(text: bytes) -> dict[str, Any]:
-    """The JSON object of a text, an empty one of what is none."""
-    try:
-        fields = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return {}
-    return fields if isinstance(fields, dict) else {}
-
-
 def pointer(name: str) -> str:
     """The JSON Pointer (RFC 6901) of a member of the top-level object; of an endless name its beginning."""
     if len(name) > MAX_NAME:

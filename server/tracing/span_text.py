@@ -3,11 +3,10 @@
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span.
 """
 
-from typing import Any, NamedTuple, TypeAlias
-
-import orjson
+from typing import NamedTuple, TypeAlias
 
 from server.metrics.names import OTHER
+from server.model.json_text import object_or_empty
 
 AttributeValue: TypeAlias = str | int
 #: Of an answer, as attributes of its span: nothing that was sent of a person is among them.
@@ -75,10 +74,5 @@ def _route(label: str) -> str:
 
 def _told(content: bytes) -> dict[str, AttributeValue]:
     """What an answer says that belongs into a span; nothing of one that is no JSON object."""
-    try:
-        members: Any = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return {}
-    if not isinstance(members, dict):
-        return {}
+    members = object_or_empty(content)
     return {told: value for name, told in _TOLD.items() if isinstance(value := members.get(name), str)}

@@ -32,6 +32,7 @@ from xgboost import XGBClassifier
 
 from export.assemble import write_conversion
 from export.load import LoadOptions, load
+from export.reader import positions
 from server.model.bundle import Bundle
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
@@ -160,3 +161,11 @@ def test_an_imputer_before_sparse_rows_keeps_its_nodes(tmp_path: Path) -> None:
     assert bundle.exact
     assert len(operators(bundle)) > 4
     assert answers(bundle, GAPS[:100]) == model.predict_proba(GAPS[:100])[:, 1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [("b", [1]), (slice("b", "c"), [1, 2]), (slice(None, "b"), [0, 1]), (slice(1, None, 2), [1, 3])],
+)
+def test_columns_are_found_as_scikit_learn_takes_them(columns: object, expected: list[int]) -> None:
+    assert positions(columns, ["a", "b", "c", "d"]) == expected

@@ -2,13 +2,15 @@
 
 import argparse
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from server.cli import given
+from server.cli import given, positive_number, whole_number
 from server.errors import MAX_MESSAGE_CHARACTERS
 from tests.support.servers import run
 
@@ -119,3 +121,22 @@ def test_no_argument_makes_a_message_of_any_length(command: str, status: int) ->
     assert done.returncode == status
     assert "Traceback" not in done.stderr
     assert len(done.stderr) <= MAX_MESSAGE_CHARACTERS + 1000  # a usage stands before it
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "expected"),
+    [
+        (whole_number(1, 9), "10", "a whole number of at least 1 and at most 9, got '10'"),
+        (whole_number(0), "-1", "a whole number of at least 0"),
+        (whole_number(0), "1.0", "a whole number"),
+        (positive_number(), "0", "a number above 0, got '0'"),
+        (positive_number(), "inf", "a number above 0"),
+        (positive_number(1e6), "nan", "a number above 0 and below 1e+06"),
+        (positive_number(), "much", "a number above 0"),
+    ],
+)
+def test_a_number_that_an_option_does_not_take_is_one_sentence(
+    parse: Callable[[str], object], text: str, expected: str
+) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=f"^expected {re.escape(expected)}"):
+        parse(text)

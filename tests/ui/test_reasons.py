@@ -8,13 +8,13 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 
+from server.explain.importance import importance, ranked, reference_rows
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Feature, Schema
 from tests.support.bundles import CREDIT, sample_rows
 from ui.cases.flip import Flips
 from ui.cases.grids import Grids
-from ui.cases.importance import importances, ranked
 from ui.drawing.waterfall import MAX_STEPS, Step, causes, steps
 from ui.words.labels import Labels
 
@@ -112,7 +112,7 @@ def test_grids_are_ascending_values_the_server_takes(predictor: Predictor) -> No
 
 
 def test_importance_is_of_what_the_model_uses(predictor: Predictor) -> None:
-    found = importances(predictor)
+    found = importance(predictor, reference_rows(predictor.bundle)[:100])
     assert set(found) == set(predictor.bundle.schema.names)
     assert ranked(predictor)[0] == max(found, key=lambda name: found[name])
     assert found["EXT_SOURCE_3"] > found["FLAG_DOCUMENT_3"] >= 0.0

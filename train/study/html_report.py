@@ -4,21 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from monitoring.report.templates import templates_of
 from server.model.bundle import Bundle
 from train.study import plots
 from train.study.narrator import FIGURES, figure_words
 from train.study.study import Study
 from train.study.target import writable
 
-_templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_templates = templates_of(Path(__file__).parent)
 
 
 def write_report(

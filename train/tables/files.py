@@ -1,31 +1,23 @@
 """One file of the training data as people have it: plain or compressed, alone or in Kaggle's one archive."""
 
-import bz2
-import gzip
 import hashlib
 import io
-import lzma
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.batch.formats import COMPRESSIONS, DAMAGED, compression_of, opened
 from server.errors import listed
-from server.zstandard import BEGINNINGS, zstd
 from train.errors import DataError
 
 MENDING = "download it again from the competition's page"
 #: What stands at a file's beginning says what it is; its ending may say something else.
-_ZIP, _GZIP, _BZIP2, _XZ = b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"
-_ENDINGS = ("", ".zip", ".gz", ".zst", ".bz2", ".xz")
+_ZIP = b"PK\x03\x04"
+_ENDINGS = ("", ".zip", *COMPRESSIONS)
 _DAMAGED = (
+    *DAMAGED,
     zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    OSError,
-    ValueError,  # bzip2 that ends early
     RuntimeError,  # an encrypted archive
     NotImplementedError,  # a method of compression that Python does not know
 )
@@ -135,20 +127,8 @@ def _layer(where: str, content: bytes, name: str, *, zipped: bool) -> bytes | No
             if member is None:
                 raise DataError(f"expected {name} inside {where}, got an archive without it: {MENDING}")
             return archive.read(member)
-    if content.startswith(_GZIP):
-        return gzip.decompress(content)
-    if content.startswith(_BZIP2):
-        return bz2.decompress(content)
-    if content.startswith(_XZ):
-        return lzma.decompress(content)
-    return _zstd(content) if content.startswith(BEGINNINGS) else None
-
-
-def _zstd(content: bytes) -> bytes:
-    try:
-        return zstd.decompress(content)
-    except zstd.ZstdError as error:
-        raise EOFError(error) from None
+    compression = compression_of(content)
+    return opened(io.BytesIO(content), compression).read() if compression else None
 
 
 def _damaged(where: str, error: Exception) -> DataError:

@@ -122,15 +122,14 @@ class Register:
             raise NotFound("expected the id of a decision in the log of this server, got another")
         return found[0]
 
-    async def review(self, asked: Any, user: str) -> str:
+    async def review(self, asked: dict[str, Any], user: str) -> str:
         """Write down what a person decided or noted; the id of the decision.
 
         `asked` is `{"of", "decision", "reason", "note"}`. Raises `UnacceptableRow` for another decision
         without a reason, or one that is none.
         """
-        given = asked if isinstance(asked, dict) else {}
-        decision = await self._one(_text(given, "of"))
-        told, reason, note = (_text(given, name) for name in ("decision", "reason", "note"))
+        decision = await self._one(_text(asked, "of"))
+        told, reason, note = (_text(asked, name) for name in ("decision", "reason", "note"))
         if decision.choices:
             check_decision(told, tuple(decision.choices))
         if decision.choices and told != decision.by_model and not reason:
