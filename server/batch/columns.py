@@ -12,7 +12,15 @@ import polars as pl
 from server.errors import MAX_LISTED_ERRORS, BadValue, BatchRefused, FieldError
 from server.model.bounds import Bounds
 from server.model.schema import MAX_EXACT_INTEGER, Feature, Matrix, Schema
-from server.tables.cells import MAX_NUMBER_LENGTH, PLAIN, CellRules, Read, cell_reader
+from server.tables.cells import (
+    MAX_NUMBER_LENGTH,
+    ONES_AND_TWOS,
+    PLAIN,
+    CellRules,
+    Read,
+    cell_reader,
+    in_ones_and_twos,
+)
 
 
 class Encoded(NamedTuple):
@@ -45,6 +53,8 @@ def encode_table(
     for i, feature in enumerate(schema.features):
         if feature.name in columns:
             column = _encoded(table.to_series(columns[feature.name]), feature, rules)
+            if feature.form_kind == "flag" and _is_in_ones_and_twos(column.values):
+                column = _Column(column.values, column.values.is_not_null().to_numpy())
             rows[:, i] = column.values.to_numpy()
             if column.wrong is not None:
                 wrong[:, i] = column.wrong
@@ -73,6 +83,11 @@ def _encoded(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
             values, _too_large(column) if dtype.is_integer() and feature.kind == "integer" else None
         )
     raise _refused(column, feature)
+
+
+def _is_in_ones_and_twos(values: pl.Series) -> bool:
+    # Most columns are told by their smallest value alone.
+    return values.min() == 1.0 and in_ones_and_twos(values.unique().to_list())
 
 
 def _too_large(column: Any) -> npt.NDArray[np.bool_] | None:
@@ -196,6 +211,8 @@ def _detail(value: Any, feature: Feature, read: Read) -> str:
         feature.encode(None if value != value else value)
     except FieldError as error:
         return error.detail
+    if feature.form_kind == "flag" and value in (0, 1):  # by itself it is one
+        return ONES_AND_TWOS
     return f"expected {feature.expected}, got another value"
 
 

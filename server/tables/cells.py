@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from server.model.schema import Feature
@@ -23,7 +23,18 @@ _TRUE = ("true", "t", "yes", "y", "on", "wahr", "vrai", "verdadero", "vero", "wa
 _FALSE = ("false", "f", "no", "n", "off", "falsch", "faux", "falso", "onwaar")
 _FLAGS = {"0": 0, "1": 1} | dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
 
+#: Of a flag's column for which `in_ones_and_twos` holds: its ones must not be scored as true.
+ONES_AND_TWOS = (
+    "expected 0 and 1, or true and false, got a column of 1 and 2, of which either could be true: "
+    "write it in one of these"
+)
+
 Read = Callable[[str], Any]
+
+
+def in_ones_and_twos(values: Collection[Any]) -> bool:
+    """Whether a flag's column is written in 1 and 2, as surveys are: which of them is true nobody says."""
+    return 1 in values and 2 in values and 0 not in values
 
 
 class CellRules(NamedTuple):

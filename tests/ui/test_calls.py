@@ -332,6 +332,14 @@ def test_bad_cells_are_named_by_line_and_column_and_the_other_rows_scored(client
     assert scored[1]["error"].startswith("AMT_CREDIT: expected a number between")
 
 
+def test_a_flag_in_ones_and_twos_is_not_guessed(client: TestClient) -> None:
+    rows = [{**RISKY, "FLAG_DOCUMENT_3": code} for code in (1, 2, None)]
+    answer = client.post("/page/many", content=table_of(rows), headers=CSV).json()
+    assert [bool(row["probability"]) for row in scored_in(answer)] == [False, False, True]
+    for row in refused_in(answer):
+        assert "of which either could be yes" in row["faults"][0]["detail"]
+
+
 def test_a_piece_has_no_more_rows_than_a_batch(tmp_path: Path) -> None:
     with page_client(CREDIT, tmp_path, max_batch_rows=3) as client:
         for rows, problem in ((3, None), (4, "expected at most 3 rows, got more")):

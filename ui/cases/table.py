@@ -11,7 +11,7 @@ import orjson
 
 from server.errors import BadValue, Problem, TableRefused, UnacceptableRow
 from server.model.schema import Feature, Matrix, Row, Schema, pointer
-from server.tables.cells import Read, cell_reader
+from server.tables.cells import ONES_AND_TWOS, Read, cell_reader, in_ones_and_twos
 from server.tables.columns import FeatureNames
 from server.tables.csv_dialect import Dialect, Options
 from server.tables.csv_table import csv_records, csv_text
@@ -113,12 +113,18 @@ async def read_rows(
     texts: list[bytes] = []
     positions: list[int] = []
     faults: list[BadValue] = []
+    unsure = [(i, field, read) for i, field, read in readers if _is_in_ones_and_twos(table, i, field, read)]
     for position, record in enumerate(table.records):
         if position % SLICE_ROWS == SLICE_ROWS - 1:
             await asyncio.sleep(0)
         line = table.lines[position]
         if len(record) != len(table.header):
             faults.append(BadValue(line, "", f"expected {len(table.header)} cells, got {len(record)}"))
+            continue
+        if wrong := [
+            BadValue(line, f.name, ONES_AND_TWOS) for i, f, read in unsure if read(record[i]) is not None
+        ]:
+            faults += wrong
             continue
         text = orjson.dumps({f.name: v for i, f, read in readers if (v := read(record[i])) is not None})
         try:
@@ -147,6 +153,10 @@ def _readers(
     fields = {field.name: field for field in (*schema.features, *context)}
     places = columns_of(table, schema) | context_of(table, schema, context)
     return [(i, fields[name], cell_reader(fields[name], rules)) for name, i in places.items()]
+
+
+def _is_in_ones_and_twos(table: UploadedTable, i: int, field: Feature, read: Read) -> bool:
+    return field.form_kind == "flag" and in_ones_and_twos({read(r[i]) for r in table.records if i < len(r)})
 
 
 def harmless(cell: str) -> str:

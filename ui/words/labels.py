@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from server.errors import Problem
 from server.model.bundle import Bundle
 from server.model.schema import MAX_CATEGORIES, Feature, Schema, name_in
+from server.tables.cells import ONES_AND_TWOS
 from ui.words.text import EMPTY, NBSP, Text, joined, sentence
 from ui.words.values import format_number
 from ui.words.wording import french_of
@@ -112,6 +113,8 @@ class Labels:
 
         `detail` are the server's words; those that are not the schema's stay as they are.
         """
+        if detail == ONES_AND_TWOS:
+            return _ONES_AND_TWOS
         got = detail.removeprefix(f"expected {feature.expected}, got ")
         if got == detail:
             return Text.same(detail)
@@ -134,6 +137,12 @@ class Labels:
         """A row in a few words: its first values, those of required features before others."""
         told = [f for f in sorted(schema.features, key=lambda f: f.nullable) if row.get(f.name) is not None]
         return joined([joined([self.label(f), self.value(f, row[f.name])], " ") for f in told[:_SUMMARISED]])
+
+
+_ONES_AND_TWOS = Text(
+    "must be yes or no: its column holds 1 and 2, of which either could be yes",
+    f"doit être oui ou non{NBSP}: sa colonne contient 1 et 2, et l'un comme l'autre peut dire oui",
+)
 
 
 def expected(feature: Feature) -> Text:
