@@ -44,8 +44,11 @@ BATCH_SIZES = (2, 7, 63, 64, 65, 129, 512)
 
 @dataclass
 class ParityTally:
-    """The comparison of one kind of rows; differences of margins above 1, and the relative one of outputs
-    above 1, are in parts of the value: amounts are not probabilities."""
+    """The comparison of one kind of rows.
+
+    Differences of margins above 1, and the relative one of outputs above 1, are in parts of the
+    value: amounts are not probabilities.
+    """
 
     rows: int = 0
     rows_after_link: int = 0
@@ -105,8 +108,7 @@ class ParityReport:
 
     @property
     def bound(self) -> float:
-        """The largest difference of a margin that was found, of a row alone or in a batch, in parts of a
-        margin above 1."""
+        """The largest difference of a margin, of a row alone or in a batch, in parts of one above 1."""
         # A row alone may be as far from its batch as its batch is from the source.
         return self.total.max_margin_difference + self.batch_invariance_difference
 

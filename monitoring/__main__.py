@@ -2,8 +2,9 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from server.cli import CommandParser, input_file, output_file, run
 from server.errors import number_of
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from monitoring.drift.timeline import Period, Since
     from server.model.bundle import Bundle
 
+#: Adds a command, as `_command` does.
+Adder: TypeAlias = Callable[..., argparse.ArgumentParser]
+
 #: What was looked for was found: drift, a loss, a response that would differ today.
 FOUND = 3
 #: Of a log nothing is missing as far as can be known, but the end of it is not vouched for.
@@ -27,25 +31,47 @@ def main(arguments: Sequence[str]) -> int:
     """Parse the options and run one command."""
     parser = CommandParser("python -m monitoring", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = _adder(commands)
-    report = command("report", _report, "figures and plots of a log, in the terminal and as one HTML page")
+    for add_commands in (_add_drift, _add_log, _add_outcomes):
+        add_commands(partial(_command, commands))
+    options = parser.parse_args(arguments)
+    from monitoring.tables import standard_output  # the options are told without it
+
+    run_command: Callable[[argparse.Namespace, Console], int] = options.run
+    return run_command(options, standard_output())
+
+
+def _add_drift(command: Adder) -> None:
+    """What a log says, and how far its rows moved."""
+    report = command(
+        "report", _report, "figures and plots of a log, in the terminal and as one HTML page", json=True
+    )
     report.add_argument(
         "--html", type=output_file, default="runs/report.html", help="page to write [%(default)s]"
     )
     report.add_argument(
         "--check", action="store_true", help="exit 3 if a column drifted or lines are missing, for scripts"
     )
-    _add_outcomes(report, "as of `challenge`: which arm is better, by outcomes")
+    _add_outcomes_file(report, "as of `challenge`: which arm is better, by outcomes")
     report.add_argument("--metrics", type=_page, help="a server's /metrics, URL or file, for the error rate")
-    drift = command("drift", _drift, "drift of logs or CSV files against the training data; exits 3 on drift")
+    drift = command(
+        "drift",
+        _drift,
+        "drift of logs or CSV files against the training data; exits 3 on drift",
+        json=True,
+        log="log files, folders of them, or CSV files",
+    )
     drift.add_argument(
         "--by", choices=("hour", "day"), help="judge each hour or day (UTC) by itself, and say since when"
     )
     _add_gauges(drift)
-    for parser_ in (report, drift):
+    for parser in (report, drift):
         for name, meaning in (("--since", "lines from this time on"), ("--until", "lines before this time")):
-            parser_.add_argument(name, type=_moment, metavar="TIME", help=f"{meaning}, UTC: 2026-03-01T14:00")
-    replay = command("replay", _replay, "score a log again; exits 3 if the bundle that wrote it disagrees")
+            parser.add_argument(name, type=_moment, metavar="TIME", help=f"{meaning}, UTC: 2026-03-01T14:00")
+
+
+def _add_log(command: Adder) -> None:
+    """The log itself: scored again, proven whole, searched, and somebody taken out of it."""
+    command("replay", _replay, "score a log again; exits 3 if the bundle that wrote it disagrees")
     verify = command(
         "verify-log",
         _verify,
@@ -68,32 +94,6 @@ def main(arguments: Sequence[str]) -> int:
     whose.add_argument("--value", metavar="FIELD=VALUE", help="the value itself, with --key-file")
     _add_ids(whose)
     erase.add_argument("--key-file", type=input_file, metavar="FILE", help="the server's HOTROW_LOG_KEY_FILE")
-    outcomes = command(
-        "outcomes", _outcomes, "how good the scores were, by outcomes; exits 3 if worse than promised"
-    )
-    _add_outcomes(outcomes, "columns KEY,outcome[,at]; without, what is expected")
-    outcomes.add_argument("--by", choices=("day", "week", "month"), default="month", help="vintages [month]")
-    outcomes.add_argument(
-        "--segment", default="", metavar="FIELD", help="figures for each value of a field too"
-    )
-    _add_gauges(outcomes)
-    _add_page(outcomes)
-    fair = command("fairness", _fairness, "decisions by group; exits 3 where one is accepted too seldom")
-    fair.add_argument("--by", required=True, metavar="FIELD", help="a field of the rows, also of context")
-    fair.add_argument(
-        "--cuts", type=_numbers, default=(), metavar="25,40", help="groups of a number: cut here"
-    )
-    _add_outcomes(fair, "columns KEY,outcome[,at]: errors by group too")
-    _add_page(fair)
-    challenge = command(
-        "challenge", _challenge, "what a challenger said of the same rows; exits 3 if it costs more"
-    )
-    _add_outcomes(challenge, "columns KEY,outcome[,at], KEY an id: costs and AUC too")
-    month = command(
-        "simulate-month", _simulate_month, "a month of decisions and outcomes with a fault to find"
-    )
-    month.add_argument("out", type=Path, metavar="OUT", help="folder to write logs/ and outcomes.csv into")
-    month.add_argument("--rows-a-day", type=int, default=1000, metavar="N", help="[1000]")
     find = command(
         "find", _find, "the lines of an id or a caller, as JSON; exits 3 if there are none", model=False
     )
@@ -103,23 +103,76 @@ def main(arguments: Sequence[str]) -> int:
     which = find.add_mutually_exclusive_group(required=True)
     which.add_argument("--caller", metavar="NAME", help="the name of a key, or of a client's certificate")
     _add_ids(which)
-    for parser_ in (report, drift, outcomes, fair, challenge):
-        parser_.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    for parser_ in (report, drift, outcomes, fair, challenge, replay, verify, erase, find):
-        what = (
-            "log files, folders of them, or CSV files"
-            if parser_ is drift
-            else "log files, or folders of them"
+
+
+def _add_outcomes(command: Adder) -> None:
+    """What became of the decisions: by outcomes, by groups, beside a challenger."""
+    outcomes = command(
+        "outcomes",
+        _outcomes,
+        "how good the scores were, by outcomes; exits 3 if worse than promised",
+        json=True,
+    )
+    _add_outcomes_file(outcomes, "columns KEY,outcome[,at]; without, what is expected")
+    outcomes.add_argument("--by", choices=("day", "week", "month"), default="month", help="vintages [month]")
+    outcomes.add_argument(
+        "--segment", default="", metavar="FIELD", help="figures for each value of a field too"
+    )
+    _add_gauges(outcomes)
+    fair = command(
+        "fairness", _fairness, "decisions by group; exits 3 where one is accepted too seldom", json=True
+    )
+    fair.add_argument("--by", required=True, metavar="FIELD", help="a field of the rows, also of context")
+    fair.add_argument(
+        "--cuts", type=_numbers, default=(), metavar="25,40", help="groups of a number: cut here"
+    )
+    _add_outcomes_file(fair, "columns KEY,outcome[,at]: errors by group too")
+    for parser in (outcomes, fair):
+        parser.add_argument(
+            "--html", type=output_file, metavar="FILE", help="write the figures as a page too"
         )
-        parser_.add_argument("log", nargs="+", type=Path, metavar="LOG", help=what)
-    options = parser.parse_args(arguments)
-    from monitoring.tables import standard_output  # the options are told without it
+    challenge = command(
+        "challenge",
+        _challenge,
+        "what a challenger said of the same rows; exits 3 if it costs more",
+        json=True,
+    )
+    _add_outcomes_file(challenge, "columns KEY,outcome[,at], KEY an id: costs and AUC too")
+    month = command(
+        "simulate-month", _simulate_month, "a month of decisions and outcomes with a fault to find", log=""
+    )
+    month.add_argument("out", type=Path, metavar="OUT", help="folder to write logs/ and outcomes.csv into")
+    month.add_argument("--rows-a-day", type=int, default=1000, metavar="N", help="[1000]")
 
-    run_command: Callable[[argparse.Namespace, Console], int] = options.run
-    return run_command(options, standard_output())
+
+def _command(
+    commands: "argparse._SubParsersAction[CommandParser]",
+    name: str,
+    run_: object,
+    meaning: str,
+    *,
+    model: bool = True,
+    json: bool = False,
+    log: str = "log files, or folders of them",
+) -> argparse.ArgumentParser:
+    """A command: whether a bundle is named to it and it prints JSON, and what it reads, "" if nothing."""
+    parser = commands.add_parser(name, help=meaning, description=meaning)
+    parser.set_defaults(run=run_)
+    if model:
+        parser.add_argument(
+            "--model", type=Path, metavar="DIR", help="bundle [the one in models/ that wrote the log]"
+        )
+        parser.add_argument(
+            "--lines", metavar="NAME[@VERSION]", help="look at the lines of this model [of the bundle]"
+        )
+    if json:
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    if log:
+        parser.add_argument("log", nargs="+", type=Path, metavar="LOG", help=log)
+    return parser
 
 
-def _add_outcomes(parser: argparse.ArgumentParser, meaning: str) -> None:
+def _add_outcomes_file(parser: argparse.ArgumentParser, meaning: str) -> None:
     parser.add_argument("--outcomes", type=input_file, metavar="CSV", help=meaning)
 
 
@@ -133,28 +186,6 @@ def _add_gauges(parser: argparse.ArgumentParser) -> None:
         "--textfile", type=output_file, metavar="FILE", help="write gauges for node_exporter too"
     )
     parser.add_argument("--push", metavar="URL", help="push these gauges to a Prometheus Pushgateway")
-
-
-def _add_page(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--html", type=output_file, metavar="FILE", help="write the figures as a page too")
-
-
-def _adder(
-    commands: "argparse._SubParsersAction[CommandParser]",
-) -> Callable[..., argparse.ArgumentParser]:
-    def add(name: str, run_: object, meaning: str, model: bool = True) -> argparse.ArgumentParser:
-        parser = commands.add_parser(name, help=meaning, description=meaning)
-        parser.set_defaults(run=run_)
-        if model:
-            parser.add_argument(
-                "--model", type=Path, metavar="DIR", help="bundle [the one in models/ that wrote the log]"
-            )
-            parser.add_argument(
-                "--lines", metavar="NAME[@VERSION]", help="look at the lines of this model [of the bundle]"
-            )
-        return parser
-
-    return add
 
 
 def _print(
@@ -204,13 +235,12 @@ def _drift(options: argparse.Namespace, console: "Console") -> int:
         return _drift_of_log(options, bundle, console)
     if options.by or options.since or options.until:
         raise LogError("expected a log for --by, --since and --until, got CSV files, which have no time")
-    return _told(drift_of_files(options.log, bundle), [], [], options, console)
+    return _say_drift(drift_of_files(options.log, bundle), [], [], options, console)
 
 
 def _drift_of_log(options: argparse.Namespace, bundle: "Bundle", console: "Console") -> int:
-    from monitoring.drift.beginning import to_the_hour
     from monitoring.drift.comparison import drift_of_log
-    from monitoring.drift.timeline import since, timeline
+    from monitoring.drift.timeline import since, timeline, to_the_hour
     from monitoring.logs.lines import keep_lines
     from monitoring.logs.table import open_log
 
@@ -218,10 +248,10 @@ def _drift_of_log(options: argparse.Namespace, bundle: "Bundle", console: "Conso
         keep_lines(log, bundle, options.lines, options.since, options.until)
         periods = timeline(log, bundle, options.by) if options.by else []
         begun = to_the_hour(log, bundle, since(periods), options.by) if periods else []
-        return _told(drift_of_log(log, bundle), periods, begun, options, console)
+        return _say_drift(drift_of_log(log, bundle), periods, begun, options, console)
 
 
-def _told(
+def _say_drift(
     drift: "DriftReport",
     periods: "list[Period]",
     begun: "list[Since]",

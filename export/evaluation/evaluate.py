@@ -95,6 +95,20 @@ def decisions(target: Vector, scores: Vector, threshold: float) -> dict[str, Any
     }
 
 
+def part_of_group(target: Vector, scores: Vector, threshold: float) -> dict[str, Any]:
+    """The figures of a part of a group: how many, how often, what they are told and how they are decided."""
+    rates = decisions(target, scores, threshold)
+    del rates["confusion"]
+    figures = {
+        "rows": len(target),
+        "defaults": int(target.sum()),
+        "default_rate": float(target.mean()),
+        "mean_probability": float(scores.mean()),
+        **rates,
+    }
+    return dict(rounded(figures))
+
+
 def calibration(target: Vector, scores: Vector) -> dict[str, Any]:
     """Whether a probability means what it says.
 

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error, r
 
 from export.errors import ExportRefused
 from export.evaluation.cost import Costs
-from export.evaluation.evaluate import decisions, evaluate, rounded
+from export.evaluation.evaluate import evaluate, part_of_group, rounded
 from export.evaluation.target import two_values
 from export.forest.conversion import Conversion
 from export.reading.observe import DataNames, read_data
@@ -116,14 +116,7 @@ def _group(
         words = [f"under {end:g}" for end in ends] + ([f"{ends[-1]:g} and over"] if len(ends) else [])
         parts = {word: (place == i) & ~np.isnan(values) for i, word in enumerate(words)}
     parts["missing"] = np.isnan(values)
-    return {word: _part(outcome[m], scores[m], threshold) for word, m in parts.items() if m.any()}
-
-
-def _part(outcome: Margins, scores: Margins, threshold: float) -> dict[str, Any]:
-    rates = decisions(outcome, scores, threshold)
-    del rates["confusion"]
-    figures = {"rows": len(outcome), "defaults": int(outcome.sum()), "default_rate": float(outcome.mean())}
-    return dict(rounded({**figures, "mean_probability": float(scores.mean()), **rates}))
+    return {word: part_of_group(outcome[m], scores[m], threshold) for word, m in parts.items() if m.any()}
 
 
 def _classes(asked: HeldOut, column: Any, outputs: Margins, classes: Sequence[str]) -> dict[str, Any]:

@@ -68,6 +68,15 @@ def number_columns(rows: JsonRows, schema: Schema) -> dict[str, Matrix]:
     return {feature.name: _numbers(rows, feature) for feature in schema.features}
 
 
+def category_column(rows: JsonRows, name: str, values: Sequence[Any]) -> Any:
+    """A feature's texts as the pandas column of categories, `values`, that it was; missing for another."""
+    import pandas as pd  # type: ignore[import-untyped]  # heavy, and for models of frames alone
+
+    known = {str(value): value for value in values}
+    cells = [None if row.get(name) is None else known.get(str(row[name])) for row in rows]
+    return pd.Categorical(cells, categories=list(values))
+
+
 def number_matrix(rows: JsonRows, schema: Schema) -> Matrix:
     """The columns of numbers side by side, float64 [n, F]."""
     return np.column_stack(list(number_columns(rows, schema).values()))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # ships no types
 
 from export.errors import ExportRefused
-from export.forest.source import JsonRows, number_columns
+from export.forest.source import JsonRows, category_column, number_columns
 from server.model.link import Margins
 from server.model.schema import Matrix, Schema
 
@@ -44,8 +44,5 @@ class LightGBMSource:
         """`Booster.predict` of a pandas frame with the categories of training; see `Source`."""
         columns: dict[str, Any] = number_columns(rows, schema)
         for i, values in self._categories.items():
-            name = schema.names[i]
-            known = {str(value): value for value in values}
-            cells = [known.get(str(row[name])) if row.get(name) is not None else None for row in rows]
-            columns[name] = pd.Categorical(cells, categories=list(values))
+            columns[schema.names[i]] = category_column(rows, schema.names[i], values)
         return np.asarray(self._booster.predict(pd.DataFrame(columns), num_threads=1))

@@ -16,7 +16,7 @@ from export.forest.conversion import Conversion, class_names, threshold_feature,
 from export.forest.extremes import EXTREMES_32
 from export.forest.graph import build_graph
 from export.forest.paths import linear_arrays, path_arrays
-from export.forest.source import JsonRows, number_columns, number_matrix
+from export.forest.source import JsonRows, category_column, number_columns, number_matrix
 from export.xgboost.json_model import XGBoostModel, parse_xgboost
 from export.xgboost.linear import linear_graph
 from server.errors import first_line
@@ -84,10 +84,7 @@ class XGBoostSource:
             return self.outputs(number_matrix(rows, schema))
         columns: dict[str, Any] = number_columns(rows, schema)
         for i, values in named.items():
-            name = schema.names[i]
-            known = {str(value): value for value in values}
-            cells = [None if row.get(name) is None else known.get(str(row[name])) for row in rows]
-            columns[name] = pd.Categorical(cells, categories=list(values))
+            columns[schema.names[i]] = category_column(rows, schema.names[i], values)
         for i in self._model.coded - named.keys():
             column = columns[schema.names[i]]
             columns[schema.names[i]] = pd.Categorical(column)

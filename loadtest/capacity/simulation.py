@@ -12,6 +12,7 @@ import itertools
 import math
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -111,19 +112,26 @@ class _Run:
         self._up = [True] * farm.replicas
         self._seen = list(range(farm.replicas))
         self._turn = itertools.count()
-        self._changes: list[tuple[float, int, str, tuple[int, ...]]] = []
+        self._changes: list[tuple[float, int, Callable[..., None], tuple[int, ...]]] = []
         self._last_failure = [0] * farm.replicas
         self._order = itertools.count()  # of events at the same time
         if farm.mtbf:
             for replica in range(farm.replicas):
-                self._schedule(draw.expovariate(1.0 / farm.mtbf), "fail", replica)
-        self._pick = getattr(self, "_pick_" + farm.policy.replace("-", "_"))
+                self._schedule(draw.expovariate(1.0 / farm.mtbf), self._fail, replica)
+        policies: dict[Policy, Callable[[], int]] = {
+            "random": self._random,
+            "round-robin": self._round_robin,
+            "least": self._least,
+            "two": self._better_of_two,
+            "shared": self._first_free,
+        }
+        self._pick = policies[farm.policy]
 
     def arrive(self, index: int, at: float, service: float) -> None:
         """One request: answered, shed, or failed."""
         while self._changes and self._changes[0][0] <= at:
             when, _, change, which = heapq.heappop(self._changes)
-            getattr(self, "_" + change)(when, *which)
+            change(when, *which)
         while self._departures and self._departures[0][0] <= at:
             self._depart(*heapq.heappop(self._departures))
         if not self._seen:
@@ -162,8 +170,8 @@ class _Run:
                     self.ends[index] = _FAILED
             self._queues[worker].clear()
         self._last_failure[replica] = self.failures
-        self._schedule(at + self._farm.detect, "notice", replica, self.failures)
-        self._schedule(at + self._draw.expovariate(1.0 / self._farm.mttr), "recover", replica)
+        self._schedule(at + self._farm.detect, self._notice, replica, self.failures)
+        self._schedule(at + self._draw.expovariate(1.0 / self._farm.mttr), self._recover, replica)
 
     def _notice(self, _: float, replica: int, failure: int) -> None:
         # It may be back, or have failed again since, which is noticed in its own time.
@@ -176,9 +184,9 @@ class _Run:
             self._seen.append(replica)
         for worker in self._workers(replica):
             self._free[worker] = at
-        self._schedule(at + self._draw.expovariate(1.0 / self._farm.mtbf), "fail", replica)
+        self._schedule(at + self._draw.expovariate(1.0 / self._farm.mtbf), self._fail, replica)
 
-    def _schedule(self, at: float, change: str, *which: int) -> None:
+    def _schedule(self, at: float, change: Callable[..., None], *which: int) -> None:
         heapq.heappush(self._changes, (at, next(self._order), change, which))
 
     def _workers(self, replica: int) -> range:
@@ -190,22 +198,22 @@ class _Run:
     def _drawn(self) -> int:
         return self._seen[int(self._draw.random() * len(self._seen))]
 
-    def _pick_random(self) -> int:
+    def _random(self) -> int:
         return self._worker_of(self._drawn())
 
-    def _pick_round_robin(self) -> int:
+    def _round_robin(self) -> int:
         return self._worker_of(self._seen[next(self._turn) % len(self._seen)])
 
-    def _pick_least(self) -> int:
+    def _least(self) -> int:
         # Of equals not always the first, which would keep it busier than the others.
         start = next(self._turn) % len(self._seen)
         order = itertools.chain(self._seen[start:], self._seen[:start])
         return self._worker_of(min(order, key=self._under_way.__getitem__))
 
-    def _pick_two(self) -> int:
+    def _better_of_two(self) -> int:
         return self._worker_of(min(self._drawn(), self._drawn(), key=self._under_way.__getitem__))
 
-    def _pick_shared(self) -> int:
+    def _first_free(self) -> int:
         workers = itertools.chain.from_iterable(map(self._workers, self._seen))
         return min(workers, key=self._free.__getitem__)
 

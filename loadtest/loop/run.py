@@ -131,22 +131,16 @@ def _record(server: Target, seconds: float, folder: Path, progress: Progress) ->
             "problem": "expected the server's own process on this machine, got an address elsewhere, "
             "behind a proxy or of another user: run beside it, as root or as its user"
         }
-    pid, several = profiled_process(server.pid)
     speedscope = folder / result_folder.SPEEDSCOPE_FILE
     try:
         with progress.during("recording stacks", seconds):
-            native = record(pid, seconds, speedscope, subprocesses=several)
+            native = record(server.pid, seconds, speedscope, subprocesses=bool(workers_of(server.pid)))
     except LoadTestError as error:
         return {"problem": str(error)}
     found = stacks.from_speedscope(speedscope)
     stacks.write(found, folder / result_folder.STACKS_FILE)
     write_flame_graph(found, folder / result_folder.FLAME_GRAPH_FILE)
     return {"native": native, "samples": found.total(), "seconds": seconds}
-
-
-def profiled_process(pid: int) -> tuple[int, bool]:
-    """The Python process to record, and whether its children are to be recorded with it."""
-    return pid, bool(workers_of(pid))
 
 
 def _compared(locust_counts: dict[str, int], server_counts: dict[str, int]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Drift hour by hour or day by day: since when, which the whole of a log dilutes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from monitoring.change_point import change_point
 from monitoring.drift.comparison import DriftReport, drift
-from monitoring.drift.rows import SAMPLE_ROWS, rows_of_log
+from monitoring.drift.rows import SAMPLE_ROWS, places_by_hour, rows_of_log
 from monitoring.errors import LogError
 from monitoring.logs.table import LogTable
 from server.model.bundle import Bundle
@@ -53,6 +54,14 @@ def since(periods: Sequence[Period]) -> list[Since]:
     return sorted(found.values(), key=lambda one: (one.start, one.name))
 
 
+def to_the_hour(log: LogTable, bundle: Bundle, found: Sequence[Since], by: str) -> list[Since]:
+    """The same, each dated by the hours (UTC) of the period it began in and of the one before."""
+    length = PERIODS[by]
+    if length <= timedelta(hours=1):
+        return list(found)
+    return [_dated(log, bundle, one, length) for one in found]
+
+
 def to_dicts(periods: Sequence[Period]) -> list[dict[str, Any]]:
     """The figures as plain values, for JSON."""
     return [
@@ -83,3 +92,10 @@ def _starts(log: LogTable, first: datetime, last: datetime, by: str) -> Iterator
 def _period(log: LogTable, bundle: Bundle, start: datetime, length: timedelta, looks: int) -> Period:
     with log.looking_at(start, start + length):
         return Period(start, drift(bundle, rows_of_log(log, bundle, SAMPLE_ROWS), looks))
+
+
+def _dated(log: LogTable, bundle: Bundle, one: Since, length: timedelta) -> Since:
+    with log.looking_at(one.start - length, one.start + length):
+        hours, counts = places_by_hour(log, bundle, one.name)
+    at = change_point(counts)
+    return replace(one, start=hours[at]) if at else one

@@ -168,7 +168,7 @@ def _replaced(file: Path, fresh: Path, subject: DataSubject, key: bytes | None) 
                 if fewer is not record:
                     line = orjson.dumps(fewer, option=orjson.OPT_APPEND_NEWLINE)
             kept.write(line)
-    _sync(fresh)
+    sync_path(fresh)
     # Retention goes by the time of the last line, not of this.
     os.utime(fresh, ns=(status.st_atime_ns, status.st_mtime_ns))
     fresh.chmod(status.st_mode & 0o777)
@@ -177,11 +177,6 @@ def _replaced(file: Path, fresh: Path, subject: DataSubject, key: bytes | None) 
     fresh.replace(file)
     sync_path(file.parent)
     return len(gone), rows
-
-
-def _sync(file: Path) -> None:
-    with open(file, "rb") as written:
-        os.fsync(written.fileno())
 
 
 def _record(file: Path, line: bytes) -> dict[str, Any] | None:

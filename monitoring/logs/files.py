@@ -118,11 +118,17 @@ def journal_records(files: Sequence[Path]) -> list[dict[str, Any]]:
 
     `log` is added to each: whose journal it is, the stem of the file's name.
     """
-    folders = dict.fromkeys(file.parent for file in files)
-    journals = [journal for folder in folders for journal in sorted(folder.glob(f"*{JOURNAL_SUFFIX}"))]
     return [
-        {**record, "log": journal.stem} for journal in journals for record in records(journal.read_bytes())
+        {**record, "log": journal.stem}
+        for journal in journals_of(files)
+        for record in records(journal.read_bytes())
     ]
+
+
+def journals_of(files: Sequence[Path]) -> list[Path]:
+    """The journals in the folders of these files."""
+    folders = dict.fromkeys(file.parent for file in files)
+    return [journal for folder in folders for journal in sorted(folder.glob(f"*{JOURNAL_SUFFIX}"))]
 
 
 def masks_of(files: Sequence[Path]) -> dict[str, dict[str, str]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitoring.errors import LogError
-from monitoring.logs.files import GZIP, PLAIN, ZSTD, open_lines
+from monitoring.logs.files import GZIP, PLAIN, ZSTD, journals_of, open_lines
 from server.log.journal import JOURNAL_SUFFIX
 from server.log.rotation import closed_files, is_closed
 from server.log.seal import DIGEST, SEAL, SIZE, last_seal, records, sealed
@@ -32,7 +32,7 @@ class Seals:
 
 def is_sealed(files: Sequence[Path]) -> bool:
     """Whether a journal beside these files has seals."""
-    return any(last_seal(journal.read_bytes()) for journal in _journals(files))
+    return any(last_seal(journal.read_bytes()) for journal in journals_of(files))
 
 
 def check_key(files: Sequence[Path], key: bytes | None) -> None:
@@ -44,9 +44,9 @@ def check_key(files: Sequence[Path], key: bytes | None) -> None:
 def check_seals(files: Sequence[Path], key: bytes, anchors: Sequence[str] = ()) -> Seals:
     """Hold files and journals against the seals; each of `anchors`, seals kept elsewhere, must be there."""
     found, known = Seals(), set[str]()
-    for journal in _journals(files):
+    for journal in journals_of(files):
         known |= _check_journal(journal, key, found)
-    stems = {journal.name.removesuffix(JOURNAL_SUFFIX) for journal in _journals(files)}
+    stems = {journal.name.removesuffix(JOURNAL_SUFFIX) for journal in journals_of(files)}
     for file in files:
         if file.name.split(".", 1)[0] not in stems:
             found.faults.append(f"{file} has no journal beside it")
@@ -56,11 +56,6 @@ def check_seals(files: Sequence[Path], key: bytes, anchors: Sequence[str] = ()) 
         if anchor not in known
     ]
     return found
-
-
-def _journals(files: Sequence[Path]) -> list[Path]:
-    folders = dict.fromkeys(file.parent for file in files)
-    return [journal for folder in folders for journal in sorted(folder.glob(f"*{JOURNAL_SUFFIX}"))]
 
 
 def _check_journal(journal: Path, key: bytes, found: Seals) -> set[str]:

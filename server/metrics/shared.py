@@ -119,8 +119,10 @@ class SharedMetrics:
 
 
 class WorkerMetrics:
-    """What one worker counts; for the event loop's thread alone. The slots of drift,
-    and of lines lost to a disk or a failure, are the observer's."""
+    """What one worker counts; for the event loop's thread alone.
+
+    The slots of drift, and of lines lost to a disk or a failure, are the observer's.
+    """
 
     def __init__(self, shared: SharedMetrics, worker: int) -> None:
         self.shared = shared

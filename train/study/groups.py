@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.evaluation.cost import Vector
-from export.evaluation.evaluate import decisions, rounded
+from export.evaluation.evaluate import part_of_group
 from train.tables.rows import Group, Rows
 
 Masks: TypeAlias = dict[str, npt.NDArray[np.bool_]]
@@ -19,25 +19,12 @@ def by_group(rows: Rows, scores: Vector, threshold: float) -> dict[str, Any]:
     """
     return {
         group.name: {
-            label: _figures(rows.target[members], scores[members], threshold)
+            label: part_of_group(rows.target[members], scores[members], threshold)
             for label, members in _masks(rows, group).items()
             if members.any()
         }
         for group in rows.inputs.groups
     }
-
-
-def _figures(target: Vector, scores: Vector, threshold: float) -> dict[str, Any]:
-    rates = decisions(target, scores, threshold)
-    del rates["confusion"]
-    figures = {
-        "rows": len(target),
-        "defaults": int(target.sum()),
-        "default_rate": float(target.mean()),
-        "mean_probability": float(scores.mean()),
-        **rates,
-    }
-    return dict(rounded(figures))
 
 
 def _masks(rows: Rows, group: Group) -> Masks:

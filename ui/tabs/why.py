@@ -177,9 +177,11 @@ class Why:
 
 
 class _Answer(NamedTuple):
-    """What is explained: a probability, a value or a class's margin, what it is called, and of a decision
-    whether the score speaks against the case, the principal reasons, what the policy says, and whether
-    it was the score that decided."""
+    """What is explained: a probability, a value or a class's margin, and what it is called.
+
+    Of a decision `adverse` tells whether the score speaks against the case, `principal` the reasons,
+    `because` what the policy says, and `by_score` whether it was the score that decided.
+    """
 
     value: float
     said: Text
