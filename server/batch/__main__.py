@@ -76,6 +76,7 @@ def _reading(options: argparse.Namespace) -> "Reading":
         missing=None if options.missing is None else tuple(options.missing),
         columns=names,
         quotes=options.quotes != "none",
+        escaped=options.quotes == "escaped",
     )
     return Reading(own, renames, options.allow_missing, options.prefix, options.reasons)
 
@@ -159,7 +160,11 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--decimal", choices=[".", ","], help="the decimal sign of numbers in texts")
     group.add_argument("--missing", metavar="WORDS", type=_list, help="words for a missing value, by commas")
     group.add_argument(
-        "--quotes", choices=["double", "none"], default="double", help="none: quotes mean nothing"
+        "--quotes",
+        choices=["double", "escaped", "none"],
+        default="double",
+        help="how one within a cell is written: doubled, or behind a backslash; none: they mean nothing "
+        "[%(default)s]",
     )
     group.add_argument(
         "--columns",

@@ -41,7 +41,7 @@ def blocks_of(
             yield Block(index, done_rows + 1, table.height, table)
             done_rows += table.height
         return
-    with TextFile(path, compression, layout.encoding) as text:
+    with TextFile(path, compression, layout.encoding, escaped=layout.dialect.escaped) as text:
         blocks = csv_blocks(text, layout, str(path)) if layout.kind == CSV else line_blocks(text, str(path))
         yield from (block for block in blocks if block.number >= done_blocks)
 

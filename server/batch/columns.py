@@ -79,9 +79,8 @@ def _encoded(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:
         return _Column(column.cast(pl.Float64))
     if dtype.is_numeric():
         values = column.cast(pl.Float64)  # NaN is a missing value too
-        return _Column(
-            values, _too_large(column) if dtype.is_integer() and feature.kind == "integer" else None
-        )
+        whole = dtype.is_integer() and feature.kind == "integer"
+        return _Column(values, _too_large(column, values) if whole else None)
     raise _refused(column, feature)
 
 
@@ -90,11 +89,15 @@ def _is_in_ones_and_twos(values: pl.Series) -> bool:
     return values.min() == 1.0 and in_ones_and_twos(values.unique().to_list())
 
 
-def _too_large(column: Any) -> npt.NDArray[np.bool_] | None:
-    """Integers that float64 cannot tell from their neighbours."""
-    large: npt.NDArray[np.bool_] = (column < -MAX_EXACT_INTEGER).fill_null(value=False).to_numpy()
-    large |= (column > MAX_EXACT_INTEGER).fill_null(value=False).to_numpy()
-    return large if large.any() else None
+def _too_large(column: pl.Series, values: pl.Series) -> npt.NDArray[np.bool_] | None:
+    """Integers, and their `values` in float64, that float64 cannot tell from their neighbours."""
+    # An integer is compared with none that its type could not hold: most types hold no such number.
+    near = (values.abs() >= MAX_EXACT_INTEGER).fill_null(value=False).to_numpy()
+    if not near.any():
+        return None
+    large = np.zeros(len(column), np.bool_)
+    large[near] = [abs(value) > MAX_EXACT_INTEGER for value in column.filter(pl.Series(near)).to_list()]
+    return large
 
 
 def _numbers(column: pl.Series, feature: Feature, rules: CellRules) -> _Column:

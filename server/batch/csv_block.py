@@ -53,9 +53,11 @@ def csv_table(content: bytes, first: int, width: int, columns: Sequence[int], di
     try:
         records = find_records(content, dialect.separator.encode(), quotes=dialect.quotes)
     except MalformedCsv as error:
-        also = (
-            " (or say --quotes none, if quotes are plain characters in this file)" if dialect.quotes else ""
-        )
+        also = ""
+        if b'\\"' in content and not dialect.escaped:
+            also = " (or say --quotes escaped, if a backslash stands before it)"
+        elif dialect.quotes:
+            also = " (or say --quotes none, if quotes are plain characters in this file)"
         raise BatchRefused(f"expected CSV, got in line {first + error.line} {error}{also}") from None
     ragged = np.flatnonzero(records.cells != width)
     if not len(records.starts):

@@ -5,6 +5,7 @@ import codecs
 import gzip
 import io
 import lzma
+import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from server.errors import BatchRefused
-from server.tables.encodings import UTF8
+from server.tables.encodings import UTF8, other_kind
 from server.zstandard import BEGINNINGS, zstd
 
 CSV, LINES, PARQUET, ARROW, EXCEL = ".csv", ".jsonl", ".parquet", ".arrow", ".xlsx"
@@ -49,6 +50,7 @@ STANDARD = Path("-")
 #: Of Zstandard: 3, which polars would take, needs twice the time of 1 and saves a quarter of the bytes.
 PARQUET_LEVEL = 1
 _PIECE_BYTES = 2**20
+_ESCAPED = re.compile(rb'\\(["\\])')
 
 
 class FileFormat(NamedTuple):
@@ -62,7 +64,7 @@ class FileFormat(NamedTuple):
 def format_named(path: Path) -> FileFormat:
     """The format a file's ending names; raises `BatchRefused`."""
     compression = path.suffix.lower() if path.suffix.lower() in COMPRESSIONS else ""
-    ending = (path.with_suffix("") if compression else path).suffix.lower()
+    ending = _ending(path)
     if ending not in ENDINGS:
         raise BatchRefused(
             f"expected a file that ends in {', '.join(ENDINGS)}, each with {', '.join(COMPRESSIONS)} "
@@ -79,17 +81,20 @@ def format_found(path: Path) -> FileFormat:
     compression = compression_of(_beginning(path, ""))
     beginning = _beginning(path, compression)
     kind = _magic(beginning)
+    dense = beginning.translate(None, b"\xef\xbb\xbf \t\r\n")
     try:
         named = format_named(path)
     except BatchRefused:
-        if path.suffix and path != STANDARD and kind is None:
+        if _ending(path) and path != STANDARD and kind is None:
             raise
-        dense = beginning.translate(None, b"\xef\xbb\xbf \t\r\n")
         named = FileFormat(LINES if dense.startswith((b"{", b"[{")) else CSV)
     if kind is not None and kind not in COMPRESSIONS:
         named = FileFormat(kind)
     elif named.kind not in TEXTS:
-        raise BatchRefused(f"expected {path} to be a {named.kind} file, got another kind of file")
+        found = other_kind(beginning) or "another kind of file"
+        raise BatchRefused(f"expected {path} to be a {named.kind} file, got {found}")
+    elif dense.startswith((b'{"', b'[{"')):  # no header of a table begins so
+        named = FileFormat(LINES)
     return named._replace(compression=compression)
 
 
@@ -97,6 +102,11 @@ def compression_of(beginning: bytes) -> str:
     """How a file is compressed, by its first bytes; "" if it is not."""
     found = _magic(beginning)
     return found if found in COMPRESSIONS else ""
+
+
+def _ending(path: Path) -> str:
+    """What a file's name ends in, without what says how it is packed."""
+    return (path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path).suffix.lower()
 
 
 def _magic(beginning: bytes) -> str | None:
@@ -133,27 +143,37 @@ def compressed(path: Path, compression: str) -> None:
 class TextFile(io.RawIOBase):
     """A text file as UTF-8, whatever it is in: read in pieces of whole characters.
 
-    Raises `BatchRefused`, from `read`, for bytes that are none of the encoding's.
+    Quotes that are `escaped` by a backslash come out doubled. Raises `BatchRefused`, from
+    `read`, for bytes that are none of the encoding's.
     """
 
-    def __init__(self, path: Path, compression: str, encoding: str) -> None:
+    def __init__(self, path: Path, compression: str, encoding: str, *, escaped: bool = False) -> None:
         self._file, self._path, self._encoding = opened(path, compression), path, encoding
         # UTF-8 is handed on as it is: who splits it into records names the line of a wrong byte.
         self._decoder = None if encoding == UTF8 else codecs.getincrementaldecoder(encoding)()
+        self._escaped, self._rest = escaped, b""
 
     def read(self, size: int = -1) -> bytes:
         """Some bytes, b"" at the end."""
         try:
             piece = self._file.read(size)
-            if self._decoder is None:
-                return piece
-            while not (text := self._decoder.decode(piece, not piece)) and piece:
+            while not (text := self._text(piece)) and piece:
                 piece = self._file.read(size)
-            return text.encode()
+            return text
         except UnicodeError as error:
             raise BatchRefused(f"expected {self._path} in {self._encoding}, got: {error}") from None
         except DAMAGED as error:
             raise BatchRefused(f"expected {self._path} to be whole, got: {error}") from None
+
+    def _text(self, piece: bytes) -> bytes:
+        text = piece if self._decoder is None else self._decoder.decode(piece, not piece).encode()
+        if not self._escaped:
+            return text
+        text = self._rest + text
+        # A backslash at the very end may be half of a pair.
+        odd = piece != b"" and (len(text) - len(text.rstrip(b"\\"))) % 2
+        text, self._rest = text[: len(text) - odd], text[len(text) - odd :]
+        return _ESCAPED.sub(lambda pair: b'""' if pair[1] == b'"' else pair[1], text)
 
     def close(self) -> None:
         self._file.close()

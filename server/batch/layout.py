@@ -78,7 +78,7 @@ def _refuse_unread(options: Options, kind: str, where: str) -> None:
         "--separator": options.separator,
         "--decimal": options.decimal,
         "--missing": options.missing,
-        "--quotes": None if options.quotes else "none",
+        "--quotes": "none" if not options.quotes else options.escaped or None,
         "--encoding": options.encoding if kind != LINES else None,
         "--columns": options.columns or None if kind != LINES else None,
     }
@@ -132,7 +132,7 @@ def _renamed_notes(renamed: Sequence[tuple[str, str]]) -> list[str]:
 def _csv_head(
     path: Path, format_: FileFormat, encoding: str, names_of: FeatureNames, options: Options, where: str
 ) -> Head:
-    with TextFile(path, format_.compression, encoding) as file:
+    with TextFile(path, format_.compression, encoding, escaped=options.escaped) as file:
         beginning = b""
         while len(beginning) < SAMPLE_BYTES and (piece := file.read(SAMPLE_BYTES)):
             beginning += piece

@@ -30,6 +30,11 @@ _PIECE_BYTES = 2**20
 MAX_ARRAY_BYTES = 2**30
 #: Every workbook of Excel holds it (ECMA-376, part 2).
 _WORKBOOK = "[Content_Types].xml"
+#: What other programs' documents hold, which are archives, too.
+_DOCUMENTS = {
+    "META-INF/manifest.xml": "a document of LibreOffice",
+    "Index/Document.iwa": "a document of Numbers",
+}
 _ELSEWISE = 'write each object on a line of its own (pandas: `to_json(path, orient="records", lines=True)`)'
 
 
@@ -137,7 +142,12 @@ def _member(path: Path, folder: Path) -> Path | None:
             names = [name for name in archive.namelist() if not name.endswith("/")]
             if _WORKBOOK in names:
                 return None
-            files = [name for name in names if not name.startswith("__MACOSX/")]
+            if document := next(filter(None, map(_DOCUMENTS.get, names)), None):
+                raise BatchRefused(
+                    f"expected a table in {path}, got {document}: save its sheet as .xlsx or CSV"
+                )
+            # Of the Finder's.
+            files = [n for n in names if not n.startswith("__MACOSX/") and Path(n).name != ".DS_Store"]
             if len(files) != 1:
                 raise BatchRefused(
                     f"expected one file in the archive {path}, got {len(files)} ({listed(files)}): unpack it"

@@ -133,6 +133,12 @@ def _no_features(names: Sequence[str], features: Sequence[str], where: str) -> T
             "add a line with their names",
             f", or say --columns {','.join(features[:3])},…",
         )
+    if len(names) == 1 and sum(_letters(name) in _letters(names[0]) for name in features) > 1:
+        return TableRefused(
+            f"expected columns of the model ({listed(features)}) in {where}, got them all in one: "
+            "separate them by , ; | or tab",
+            ", or say by what they are with --separator",
+        )
     return TableRefused(
         f"expected columns of the model ({listed(features)}) in {where}, got {listed(names)}: none of them "
         "is one: rename them",

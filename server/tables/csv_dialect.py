@@ -37,7 +37,8 @@ _BOM = b"\xef\xbb\xbf"
 class Options:
     """What the user said about a file: None and empty where it is to be recognised.
 
-    `columns` are the names of the columns in order, where the file has no header.
+    `columns` are the names of the columns in order, where the file has no header. `escaped`
+    quotes stand behind a backslash within a cell, where others are doubled.
     """
 
     separator: str | None = None
@@ -46,15 +47,20 @@ class Options:
     missing: tuple[str, ...] | None = None
     columns: tuple[str, ...] = ()
     quotes: bool = True
+    escaped: bool = False
 
 
 class Dialect(NamedTuple):
-    """How a table is written; `notes` say what is unusual about it, in words for the user."""
+    """How a table is written; `notes` say what is unusual about it, in words for the user.
+
+    Of a file of `escaped` quotes this is said of the text in which they are doubled.
+    """
 
     separator: str = ","
     quotes: bool = True
     rules: CellRules = CellRules()
     notes: tuple[str, ...] = ()
+    escaped: bool = False
 
 
 class Head(NamedTuple):
@@ -81,7 +87,7 @@ def read_head(
         if max(text.count(separator.encode(), begin, end) for separator in SEPARATORS) >= most_columns:
             raise TableRefused(f"expected at most {most_columns} columns in {where}, got more")
     separator = options.separator or said or _separator(text[begin:], known, options.quotes)
-    dialect = Dialect(separator, options.quotes)
+    dialect = Dialect(separator, options.quotes, escaped=options.escaped)
     names = options.columns
     if not names:
         cells, size = _first_record(text, begin, dialect, where, line)

@@ -1,5 +1,6 @@
 """What a text file is in, told by its bytes: its encoding, or that it is no text."""
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -45,9 +46,21 @@ _NO_TEXT = {
     b"<!doctype": ("a web page", "download the file itself"),
     b"<html": ("a web page", "download the file itself"),
     b"<?xml": ("XML", "write it as CSV"),
+    b"Obj\x01": ("Avro", _EXPORT),
+    b"$FL2@(#)": ("a file of SPSS", _EXPORT),
+    b"<stata_dta>": ("a file of Stata", _EXPORT),
+    b"HEADER RECORD*******": ("a transport file of SAS", _EXPORT),
+    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file itself with `git lfs pull`"),
+    b"-----BEGIN PGP": ("a file that is encrypted", "decrypt it first"),
 }
 #: Bytes that Windows-1252 leaves undefined (Unicode's CP1252.TXT).
 _NOT_CP1252 = bytes((0x81, 0x8D, 0x8F, 0x90, 0x9D))
+#: Letters of Mac Roman and of DOS (cp437, cp850) where Windows-1252 has a sign that stands in no word,
+#: a mark that opens one or a capital behind a small letter, or a small letter between capitals.
+_OTHER_LETTERS = re.compile(
+    rb"[A-Za-z][\x82-\x84\x86-\x89\x8b\x93\x94\x98\x9b][A-Za-z]|[a-z]\x99[a-z]"
+    rb"|[a-z][\x82\x84\x88]|[a-z][\x8a\x8c\x8e\x9f](?![A-Z])|[A-Z][\x9a\x9c\x9e][A-Z]"
+)
 _BEYOND_ASCII = bytes(range(0x80, 0x100))
 
 
@@ -55,33 +68,41 @@ def encoding_of(pieces: Iterable[bytes], where: str) -> str:
     """The encoding of a text that comes in pieces: utf-8, utf-16-le, utf-32-be, … or cp1252.
 
     UTF-16 and UTF-32 need their mark (or show themselves by their zero bytes). What is no
-    UTF-8 is taken for Windows-1252 only if nothing in it is UTF-8 beyond ASCII. Raises
-    `TableRefused` otherwise.
+    UTF-8 is taken for Windows-1252 only if nothing in it is UTF-8 beyond ASCII, and its words
+    are none of Mac Roman or DOS. Raises `TableRefused` otherwise.
     """
-    count = _Utf8Count()
+    count, text = _Utf8Count(), True
     for index, piece in enumerate(pieces):
         if not index:
             refuse_no_text(piece, where)
             if encoding := _wide(piece):
                 return encoding
+            text = b"\0" not in piece
         count.add(piece)
     count.end()
     if not count.bad:
         return UTF8
-    if not count.good and not count.undefined:
+    if not count.good and not count.other:
         return CP1252
+    if not text:
+        raise TableRefused(f"expected text in {where}, got bytes of another kind of file: {_EXPORT}")
     raise TableRefused(
         f"expected {where} in UTF-8, UTF-16 or Windows-1252, got bytes of none of them from line "
         f"{count.bad_line} on",
-        ": say which it is with --encoding",
+        ": say which it is with --encoding, such as mac_roman or cp850",
     )
 
 
 def refuse_no_text(beginning: bytes, where: str) -> None:
     """Raise `TableRefused` for what begins as files do that are no text."""
-    for magic, (what, mending) in _NO_TEXT.items():
-        if beginning.startswith(magic):
-            raise TableRefused(f"expected text in {where}, got {what}: {mending}")
+    if what := other_kind(beginning):
+        raise TableRefused(f"expected text in {where}, got {what}")
+
+
+def other_kind(beginning: bytes) -> str:
+    """What a file is that begins so and is no text, and what to do about it; or ""."""
+    found = (said for magic, said in _NO_TEXT.items() if beginning.startswith(magic))
+    return ": ".join(next(found, ()))
 
 
 def _wide(beginning: bytes) -> str:
@@ -95,11 +116,14 @@ def _wide(beginning: bytes) -> str:
 
 
 class _Utf8Count:
-    """How many characters beyond ASCII are UTF-8, how many bytes are none, and where the first is."""
+    """How many characters beyond ASCII are UTF-8, how many bytes are none, and where the first is.
+
+    `other` says whether bytes that are none are none of Windows-1252 either.
+    """
 
     def __init__(self) -> None:
         self.good = self.bad = self.bad_line = 0
-        self.undefined = False
+        self.other = False
         self._rest, self._lines = b"", 1
 
     def add(self, piece: bytes) -> None:
@@ -123,7 +147,7 @@ class _Utf8Count:
                 self.bad_line = self._lines + text.count(b"\n", 0, error.start)
             self.bad += 1
             self.good += len(text.decode(errors="ignore")) != len(text.translate(None, _BEYOND_ASCII))
-            self.undefined |= any(text.count(byte) for byte in _NOT_CP1252)
+            self.other |= any(text.count(byte) for byte in _NOT_CP1252) or bool(_OTHER_LETTERS.search(text))
         self._lines += _line_feeds(text)
 
 

@@ -14,6 +14,8 @@ from server.model.bundle import Bundle
 from server.tables.encodings import UTF8
 from server.tables.text_blocks import breaks
 
+#: Folders in which a format of tables keeps which files are rows of now: others lie beside them.
+_TABLE_LOGS = {"_delta_log": "a table of Delta Lake", ".hoodie": "a table of Hudi"}
 #: What a shard holds of its input unless the command says otherwise: some seconds of work for one
 #: core and a file of tens of MB, which is what readers of many files like.
 SHARD_BYTES, SHARD_ROWS = 32 * 2**20, 250_000
@@ -51,6 +53,12 @@ def files_of(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise BatchRefused(f"expected a file or a folder of files to score, got none at {source}")
+    table = next((what for name, what in _TABLE_LOGS.items() if (source / name).is_dir()), None)
+    if table is not None:
+        raise BatchRefused(
+            f"expected a folder of files that are all rows, got {source}, {table}, which keeps rows that "
+            "were changed or deleted, too: write it as Parquet with what reads such tables"
+        )
     # Names that begin so are no data by the convention of Hadoop, Spark and Arrow.
     entries = sorted(path for path in source.iterdir() if not path.name.startswith((".", "_")))
     other = next((path for path in entries if not path.is_file()), None)
@@ -69,6 +77,10 @@ def files_of(source: Path) -> list[Path]:
 
 def layouts_of(files: Sequence[Path], bundle: Bundle, reading: Reading) -> list[FileLayout]:
     """The layout of each file: all of the same columns, written in the same way; raises `BatchRefused`."""
+    if reading.options.escaped:  # where a record begins is told by its quotes alone
+        raise BatchRefused(
+            "expected doubled quotes for --engine ray, got --quotes escaped: use --engine local"
+        )
     formats = [format_found(path) for path in files]
     for path, found in zip(files, formats, strict=True):
         if found.compression:

@@ -32,6 +32,7 @@ from server.model.bounds import Bounds
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.row_order import RowOrder
+from server.model.schema import Feature, Schema
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.servers import run
 
@@ -387,6 +388,21 @@ def test_table_is_encoded_as_the_schema_encodes_each_row() -> None:
     same = THREE_FEATURES.encode_columns(columns)
     assert not found.bad.any()
     assert np.array_equal(found.rows, same, equal_nan=True)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32, 64, 128])
+@pytest.mark.parametrize("sign", ["Int", "UInt"])
+def test_whole_numbers_of_every_width_are_read(sign: str, bits: int) -> None:
+    """Those alone are bad that float64 cannot tell from their neighbours, where the type has any."""
+    schema, dtype = Schema([Feature("n", "integer")]), getattr(pl, f"{sign}{bits}")
+    values = [0, 100, None, *([2**53, 2**53 + 1] if bits > 32 else [])]
+    values += [-100, -(2**53), -(2**53) - 1] if bits > 32 and sign == "Int" else []
+    found = encode_table(
+        pl.DataFrame({"n": pl.Series(values, dtype=dtype)}), schema, Bounds(schema), {"n": 0}
+    )
+    expected = [None if value is None else float(value) for value in values]
+    assert pl.Series(found.rows[:, 0], nan_to_null=True).to_list() == expected
+    assert found.bad.tolist() == [value is not None and abs(value) > 2**53 for value in values]
 
 
 def test_rows_in_order_score_as_rows_as_they_come(three: Path) -> None:

@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 from loadtest.harness.subject import python
-from server.batch.formats import FileFormat
+from server.batch.formats import FileFormat, TextFile
 from server.batch.job import BatchJob
 from server.batch.layout import FileLayout, Reading
 from server.batch.results import Totals
@@ -244,7 +244,10 @@ def test_word_for_missing_may_look_like_a_number(
     )
 
 
-@pytest.mark.parametrize("options", [Options(missing=("-999",)), Options(decimal=","), Options(quotes=False)])
+@pytest.mark.parametrize(
+    "options",
+    [Options(missing=("-999",)), Options(decimal=","), Options(quotes=False), Options(escaped=True)],
+)
 def test_what_is_said_of_cells_is_refused_of_values_that_have_types(
     bundle: Bundle, tmp_path: Path, options: Options
 ) -> None:
@@ -254,6 +257,50 @@ def test_what_is_said_of_cells_is_refused_of_values_that_have_types(
     for name in ("in.jsonl", "in.parquet"):
         with pytest.raises(BatchRefused, match=r"for a CSV file, got .* leave it out"):
             scored(tmp_path / name, bundle, reading=Reading(options))
+
+
+@pytest.mark.parametrize("text", ['5\\" pipe', 'say \\"hi\\"', "a\\\\", '\\"x, \\\\\\"\\"', "\\N\\n"])
+def test_escaped_quotes_are_read_and_come_out_doubled(
+    bundle: Bundle, predictor: Predictor, tmp_path: Path, text: str
+) -> None:
+    """As MySQL (INTO OUTFILE), Spark and R (qmethod="escape") write them."""
+    (tmp_path / "in.csv").write_text(f'note,income,contract,owner\n"{text}",5,\\N,1\n"x",6,"none",1\n')
+    if '"' in text:
+        with pytest.raises(BatchRefused, match=r"line 2 a quote inside a cell.*say --quotes escaped"):
+            scored(tmp_path / "in.csv", bundle)
+    _, _, target = scored(tmp_path / "in.csv", bundle, reading=Reading(Options(escaped=True)))
+    first, second = csv.DictReader(io.StringIO(target.read_text()))
+    assert first["note"] == text.replace('\\"', '"').replace("\\\\", "\\")
+    assert float(first["probability"]) == probability(predictor, {"income": 5, "owner": 1})
+    assert float(second["probability"]) == probability(
+        predictor, {"income": 6, "contract": "none", "owner": 1}
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_pair_of_a_backslash_is_read_across_pieces(tmp_path: Path, size: int) -> None:
+    (tmp_path / "in.csv").write_bytes(b'"a\\\\","\\"b\\\\\\"",\\N\\')
+    with TextFile(tmp_path / "in.csv", "", "utf-8", escaped=True) as file:
+        assert b"".join(iter(lambda: file.read(size), b"")) == b'"a\\","""b\\""",\\N\\'
+
+
+@pytest.mark.parametrize("encoding", ["mac_roman", "cp437", "cp850"])
+@pytest.mark.parametrize("word", ["Orléans", "MÜNCHEN", "caf\u00e9", "fa\u00e7ade", "ma\u00eetre"])
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl"])
+def test_text_of_another_age_is_not_taken_for_windows(
+    bundle: Bundle, tmp_path: Path, encoding: str, word: str, name: str
+) -> None:
+    row = {"income": 5, "contract": "none", "owner": 1, "note": word}
+    text = f"{','.join(row)}\n{','.join(map(str, row.values()))}\n"
+    if name == "in.jsonl":
+        text = json.dumps(row, ensure_ascii=False) + "\n"
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    with pytest.raises(BatchRefused, match="say which it is with --encoding, such as mac_roman or cp850"):
+        scored(tmp_path / name, bundle)
+    _, _, target = scored(tmp_path / name, bundle, reading=Reading(Options(encoding=encoding)))
+    assert word in target.read_text("utf-8-sig")
+    (tmp_path / name).write_bytes(text.replace(word, f"l’{word} – “{word}” €").encode("cp1252"))
+    assert scored(tmp_path / name, bundle)[1].encoding == "cp1252"
 
 
 def test_scored_file_can_be_scored_again(bundle: Bundle, tmp_path: Path) -> None:
@@ -397,11 +444,11 @@ def binary(write: str) -> bytes:
     return out.getvalue()
 
 
-def zipped(**files: bytes) -> bytes:
+def zipped(files: dict[str, bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, content in files.items():
-            archive.writestr(f"{name}.csv", content)
+            archive.writestr(name, content)
         archive.writestr("__MACOSX/._rows.csv", b"\0")
     return out.getvalue()
 
@@ -428,6 +475,12 @@ FILES: list[tuple[str, str, bytes]] = [
     ("CSV of MySQL or Postgres: \\N", "in.csv", CSV.replace(b"9,,", b"9,\\N,")),
     ("CSV of pandas with N/A", "in.csv", CSV.replace(b"9,,0", b"9,N/A,0")),
     ("CSV in UTF-32", "in.csv", CSV.decode().encode("utf-32")),
+    (
+        "CSV in Mac Roman",
+        "in.csv",
+        "income,contract,owner,ville\n1234.5,none,1,Orléans\n9,,0,\n".encode("mac_roman"),
+    ),
+    ("CSV separated by ^", "in.csv", CSV.replace(b",", b"^")),
     ("CSV below a title", "in.csv", b"Report 2026,,\n\n" + CSV),
     ("CSV of Excel in the USA: thousands parted by commas", "in.csv", CSV.replace(b"1234.5", b'"1,234.5"')),
     ("CSV whose only large number is 1,234", "in.csv", CSV.replace(b"1234.5", b'"1,234"')),
@@ -451,6 +504,7 @@ FILES: list[tuple[str, str, bytes]] = [
     ("CSV with names in capitals", "in.csv", CSV.upper().replace(b"NONE", b"none")),
     ("CSV without a header", "in.csv", CSV.partition(b"\n")[2]),
     ("CSV with a row too long", "in.csv", CSV + b"5,none,1,1\n"),
+    ("CSV of MySQL, Spark or R: quotes behind a backslash", "in.csv", CSV.replace(b"none", b'"5\\" pipe"')),
     ("CSV with an unescaped quote", "in.csv", CSV.replace(b"none", b'"5" pipe"')),
     ("CSV of which no column is a feature", "in.csv", b"a,b\n1,2\n"),
     ("CSV without the column of a feature", "in.csv", b"income,contract\n1,none\n"),
@@ -459,13 +513,15 @@ FILES: list[tuple[str, str, bytes]] = [
     ("CSV, bzip2", "in.csv.bz2", bz2.compress(CSV)),
     ("CSV, xz", "in.csv.xz", lzma.compress(CSV)),
     ("CSV, gzip twice", "in.csv.gz", gzip.compress(gzip.compress(CSV))),
-    ("CSV alone in a zip archive", "in.zip", zipped(rows=CSV)),
-    ("zip archive of two files", "in.zip", zipped(rows=CSV, more=CSV)),
+    ("CSV alone in a zip archive", "in.zip", zipped({"rows.csv": CSV, ".DS_Store": b"\0"})),
+    ("zip archive of two files", "in.zip", zipped({"rows.csv": CSV, "more.csv": CSV})),
+    ("CSV, gzip, a part of UNLOAD without an ending", "rows_0000_part_00.gz", gzip.compress(CSV)),
     ("CSV, Zstandard", "in.csv.zst", zstd.compress(CSV)),
     ("CSV, Zstandard of pzstd", "in.csv.zst", b"\x50\x2a\x4d\x18\x04\0\0\0size" + zstd.compress(CSV)),
     ("CSV, gzip, cut short", "in.csv.gz", gzip.compress(CSV)[:-9]),
     ("JSON Lines", "in.jsonl", LINES),
     ("JSON Lines, a row without a member of the model", "in.jsonl", LINES + b'{"a": 1}\n'),
+    ("JSON Lines called .txt", "in.txt", LINES),
     ("JSON, one array of objects", "in.json", ARRAY),
     ("JSON, one array of objects in UTF-16", "in.json", ARRAY.decode().encode("utf-16")),
     ("JSON, arrays line by line", "in.jsonl", b'["income"]\n[1]\n'),
@@ -490,6 +546,10 @@ FILES: list[tuple[str, str, bytes]] = [
     ("JSON Lines, gzip", "in.jsonl.gz", gzip.compress(LINES)),
     ("workbook of old Excel called .csv", "in.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0"),
     ("a web page called .csv", "in.csv", b"<!DOCTYPE html><p>log in"),
+    ("worksheet of LibreOffice", "in.ods", zipped({"content.xml": b"", "META-INF/manifest.xml": b""})),
+    ("worksheet of Numbers", "in.numbers", zipped({"Index/Document.iwa": b"", "preview.jpg": b""})),
+    ("Avro called .csv", "in.csv", b"Obj\x01\x04\x14avro.codec"),
+    ("Parquet that is a pointer of Git LFS", "in.parquet", b"version https://git-lfs.github.com/spec/v1\n"),
     ("Parquet", "in.parquet", binary("write_parquet")),
     ("Parquet, gzip", "in.parquet.gz", gzip.compress(binary("write_parquet"))),
     ("Arrow file", "in.arrow", binary("write_ipc")),

@@ -44,6 +44,16 @@ def shard_job(source: Path, out: Path, three: Path, ending: str, on_bad_row: Any
     return ShardJob(str(three), sha256, layout(source, three), str(out), Output(ending, ",", on_bad_row))
 
 
+@pytest.mark.parametrize("log", ["_delta_log", ".hoodie"])
+def test_folder_of_a_table_with_a_log_is_refused(three: Path, tmp_path: Path, log: str) -> None:
+    """Files of rows that were deleted lie in it, too."""
+    write(tmp_path / "part-0.parquet")
+    assert files_of(tmp_path)
+    (tmp_path / log).mkdir()
+    with pytest.raises(BatchRefused, match="which keeps rows that were changed or deleted"):
+        files_of(tmp_path)
+
+
 def cut(source: Path, size: int, three: Path) -> list[Cut]:
     cuts = list(cuts_of([source], [layout(source, three)], size))
     return cuts if source.suffix == ".parquet" else placed(cuts, [count(one) for one in cuts])
