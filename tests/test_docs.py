@@ -84,6 +84,14 @@ def test_floors_of_the_server_are_drawn_whole() -> None:
             assert re.search(rf"^(\w+ +)*{room}\b", drawn, re.MULTILINE), room
 
 
+@pytest.mark.parametrize("top", ["train", "export", "ui", "monitoring", "loadtest"])
+def test_rooms_of_the_other_folders_are_drawn(top: str) -> None:
+    drawn = Path("docs/architecture.md").read_text().split("## The rooms")[1].split("```")[1]
+    (block,) = (block for block in re.split(r"\n(?=\w)", drawn) if block.startswith(top))
+    rooms = {path.parent.name for path in Path(top).glob("*/__init__.py")}
+    assert rooms <= set(block.split())
+
+
 def test_every_metric_is_documented() -> None:
     shared = SharedMetrics(SlotLayout([("m@1", ("a", "b"))], {}), 1)
     page = MetricsCollector(shared, [{"name": "m", "version": "1", "sha256": ""}])

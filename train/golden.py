@@ -90,4 +90,4 @@ def _special_values(feature: Feature) -> list[Any]:
 
 def _end(feature: Feature, side: int) -> Any:
     values = [value for value in _special_values(feature) if value is not None]
-    return values[-side]
+    return values[-1] if side else values[0]

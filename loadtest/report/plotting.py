@@ -1,4 +1,4 @@
-"""One look for every plot; the only module that knows matplotlib."""
+"""One look for every plot of a load test; the only module of theirs that knows matplotlib."""
 
 from pathlib import Path
 from typing import Any
