@@ -8,19 +8,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 
 from monitoring.errors import LogError
-from monitoring.logs.database import literal, open_database
+from monitoring.logs.database import literal
 from monitoring.logs.table import between, reader
 from monitoring.outcomes import measures
 from monitoring.outcomes.challenged import Challenge, Paired
-from monitoring.outcomes.decisions import KEYS, Decisions
+from monitoring.outcomes.decisions import KEYS, Decisions, opened
 from monitoring.outcomes.joined import load_outcomes, not_before, read_outcomes
 from monitoring.outcomes.measures import Interval
 from monitoring.outcomes.performance import costs
-from server.errors import first_line
 from server.model.bundle import Bundle
 
 #: The files that the challenger's process writes beside the prediction log.
@@ -144,14 +142,11 @@ def _files(paths: Sequence[Path], required: bool) -> list[Path]:
 def _open(files: Sequence[Path], key: str, condition: str) -> Iterator[Decisions]:
     """The table `challenged` of rows that meet a condition, each once, `key` with it; raises `LogError`."""
     name = "coalesce(request_id, header_request_id)" if key == "request_id" else key
-    with open_database() as (connection, _):
-        try:
-            connection.execute(
-                f"create table challenged as select *, {name} as key from {reader(files, _COLUMNS)} "
-                "where id is not null and score is not null and challenger_score is not null "
-                f"and {condition or 'true'} "
-                "qualify row_number() over (partition by id, challenger order by ts) = 1"
-            )
-            yield Decisions(connection)
-        except (duckdb.InvalidInputException, duckdb.IOException) as error:
-            raise LogError(f"expected lines of a challenger, got: {first_line(error)}") from None
+    with opened("a challenger") as table:
+        table.rows(
+            f"create table challenged as select *, {name} as key from {reader(files, _COLUMNS)} "
+            "where id is not null and score is not null and challenger_score is not null "
+            f"and {condition or 'true'} "
+            "qualify row_number() over (partition by id, challenger order by ts) = 1"
+        )
+        yield table

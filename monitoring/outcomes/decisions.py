@@ -137,10 +137,16 @@ def open_decisions(
 ) -> Iterator[Decisions]:
     """Read the decisions of a model's lines for as long as the context lasts; raises `LogError`."""
     files = log_files(paths)
+    with opened("a prediction log") as decisions:
+        decisions.load(files, model, key, segment)
+        yield decisions
+
+
+@contextmanager
+def opened(what: str) -> Iterator[Decisions]:
+    """A database without a table yet; raises `LogError` where files have other lines than those of `what`."""
     with open_database() as (connection, _):
         try:
-            decisions = Decisions(connection)
-            decisions.load(files, model, key, segment)
-            yield decisions
+            yield Decisions(connection)
         except (duckdb.InvalidInputException, duckdb.IOException) as error:
-            raise LogError(f"expected lines of a prediction log, got: {first_line(error)}") from None
+            raise LogError(f"expected lines of {what}, got: {first_line(error)}") from None
