@@ -1,8 +1,10 @@
 """From a converted model to a bundle: compare, write."""
 
+import dataclasses
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from export.forest.decided import OwnClasses
 from export.forest.monotone import missing_report, monotone_report
 from export.forest.paths import packed
 from export.forest.rows import RowMaker
-from export.verify import ORDINARY_ROWS, ParityReport, compare
+from export.verify import ORDINARY_ROWS, ParityReport, compare, hangs_on_batch
 from server.model.bundle import (
     CONTRIBUTIONS_FILE,
     GOLDEN_FILE,
@@ -67,6 +69,9 @@ def write_conversion(
     if len(golden) < MIN_GOLDEN_ROWS:
         raise ExportRefused(f"expected at least {MIN_GOLDEN_ROWS} golden rows, got {len(golden)}: give more")
     whole = _manifest(conversion, schema, name, version, decision, manifest or {})
+    if conversion.forest is None and _hangs_on_batch(graph, _rows(conversion, schema), whole):
+        whole |= {"row_by_row": True}
+        conversion = dataclasses.replace(conversion, source=conversion.alone or conversion.source)
     report, rows_of = _prove(graph, conversion, rows, whole, golden, ordinary_rows)
     if not report.margins_exact:
         whole |= {"exact": False, "bound": report.bound}
@@ -177,6 +182,19 @@ def _rows(conversion: Conversion, schema: Schema, seed: int = 0) -> RowMaker:
     )
 
 
+@contextmanager
+def _predictor(graph: bytes, manifest: Mapping[str, Any]) -> Iterator[Predictor]:
+    """What serves a graph that is not written yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / GRAPH_FILE).write_bytes(graph)
+        yield Predictor(Bundle.from_manifest(Path(folder), manifest))
+
+
+def _hangs_on_batch(graph: bytes, rows: RowMaker, manifest: Mapping[str, Any]) -> bool:
+    with _predictor(graph, manifest) as predictor:
+        return hangs_on_batch(predictor, rows)
+
+
 def _prove(
     graph: bytes,
     conversion: Conversion,
@@ -186,9 +204,7 @@ def _prove(
     ordinary_rows: int,
 ) -> tuple[ParityReport, list[GoldenRow]]:
     """The report on a graph, and its golden rows; raises `ExportRefused` if a promise is broken."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / GRAPH_FILE).write_bytes(graph)
-        predictor = Predictor(Bundle.from_manifest(Path(folder), manifest))
+    with _predictor(graph, manifest) as predictor:
         classes = _own_classes(conversion, predictor.bundle)
         report = compare(predictor, conversion.source, rows, golden, ordinary_rows, classes)
         _check_graph(report, conversion)
@@ -215,12 +231,12 @@ def _check_graph(report: ParityReport, conversion: Conversion) -> None:
     if conversion.bound == 0.0 and not report.margins_exact:
         raise ExportRefused(
             f"expected a graph equal to its model to the bit, got {total.margin_bits_differ} of "
-            f"{total.rows} rows that differ, by up to {report.bound:g}: please report this model"
+            f"{total.rows} rows that differ, by up to {report.found:g}: please report this model"
         )
-    if report.bound > conversion.bound:
+    if report.found > conversion.bound:
         raise ExportRefused(
             f"expected scores within {conversion.bound:g} of the model's (in parts of those above 1), got "
-            f"{report.bound:g}{_advice(conversion)}"
+            f"{report.found:g}{_advice(conversion)}"
         )
     if total.max_relative_difference > max(conversion.output_bound, conversion.bound):
         raise ExportRefused(

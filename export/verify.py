@@ -23,6 +23,7 @@ from export.forest.source import JsonRows, ModelSource
 from server.errors import ModelFailure
 from server.model.decoder import row_decoder
 from server.model.link import Margins
+from server.model.manifest import bound_of
 from server.model.predictor import Predictor
 from server.model.schema import Matrix
 
@@ -107,10 +108,15 @@ class ParityReport:
         return self.margins_exact and not differ
 
     @property
-    def bound(self) -> float:
+    def found(self) -> float:
         """The largest difference of a margin, of a row alone or in a batch, in parts of one above 1."""
         # A row alone may be as far from its batch as its batch is from the source.
         return self.total.max_margin_difference + self.batch_invariance_difference
+
+    @property
+    def bound(self) -> float:
+        """How far a margin may be off, of rows that were not compared too; 0 where no bit differed."""
+        return 0.0 if self.margins_exact else bound_of(self.found)
 
     @property
     def total(self) -> ParityTally:
@@ -300,6 +306,13 @@ def _relative(ours: Margins, theirs: Margins) -> float:
         return _largest(
             np.where(ours == theirs, 0.0, ours / scale), np.where(ours == theirs, 0.0, theirs / scale)
         )
+
+
+def hangs_on_batch(predictor: Predictor, rows: RowMaker) -> bool:
+    """Whether a bit of a row's margins hangs on the rows beside it."""
+    report = ParityReport()
+    _check_batches(report, predictor, let_through(predictor.bundle.schema, rows.ordinary(INVARIANCE_ROWS)))
+    return report.batch_invariance_differ > 0
 
 
 def _check_batches(report: ParityReport, predictor: Predictor, rows: Matrix) -> None:

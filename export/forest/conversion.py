@@ -31,6 +31,7 @@ class Conversion:
     `knots` do. `output_bound` is the largest accepted difference after the link.
     `sampled` tells that a part is computed in float32, which is off by more the larger its numbers
     are: what is found on drawn rows then holds for such rows alone.
+    `alone` is the source asked for one row at a time, where its own answers hang on the rows beside.
     `takes_missing` and `extremes` say which rows the library itself scores.
     `categories` are those that the model itself knows, by feature: a schema must
     have them in that order, which is that of their codes; `values` are these as the
@@ -58,6 +59,7 @@ class Conversion:
     bound: float = 0.0
     output_bound: float = 0.0
     sampled: bool = False
+    alone: ModelSource | None = None
     takes_missing: bool = True
     ignored: tuple[str, ...] = ()
     extremes: tuple[float, ...] = EXTREMES

@@ -1,6 +1,7 @@
 """Any ONNX file that takes rows of features and has a score among its outputs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ def convert_onnx(
     classes = named or tuple(map(str, range(score.outputs)))
     takes_missing = all(entry.is_float for entry in inputs.inputs) and not _fails_on_missing(probe)
     source = OnnxSource(session, inputs, tensor, score.column)
+    alone = replace(source, row_by_row=True)
     return Conversion(
         family="onnx",
         task=task,
@@ -65,6 +67,7 @@ def convert_onnx(
         link={"name": "identity"},
         features=inputs.features,
         source=source,
+        alone=alone,
         file=file,
         content=content,
         classes=classes if task == "multiclass" else (),
@@ -76,7 +79,7 @@ def convert_onnx(
         extremes=tuple(value for value in EXTREMES if not half or abs(value) < _HALF_LARGEST),
         decisions=two_labels(task, labels),
         threshold=ABOVE_HALF if task == "binary" and len(labels) == 2 else None,
-        decided=_decided(whole, source, labels) if len(labels) == max(2, score.outputs) else None,
+        decided=_decided(whole, alone, labels) if len(labels) == max(2, score.outputs) else None,
         record={"output": tensor, "absent": "0" if options.absent_is_zero else "nan"},
     )
 

@@ -43,12 +43,17 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
 
 @dataclass(frozen=True)
 class OnnxSource:
-    """Runs the untouched file; `column` picks one of two classes' probabilities."""
+    """Runs the untouched file; `column` picks one of two classes' probabilities.
+
+    `row_by_row` asks it for one row at a time: of many together ONNX Runtime may add a row's products
+    in another order.
+    """
 
     session: onnxruntime.InferenceSession
     inputs: GraphInputs
     score: str
     column: int | None
+    row_by_row: bool = False
 
     @property
     def width(self) -> int:
@@ -74,6 +79,8 @@ class OnnxSource:
 
     def margins(self, rows: Matrix) -> Margins:
         """The served scores, float64 [n] or [n, K]."""
+        if self.row_by_row and len(rows) > 1:
+            return np.concatenate([self.margins(rows[i : i + 1]) for i in range(len(rows))])
         scores = self.scores(rows).astype(np.float64).reshape(len(rows), -1)
         if self.column is not None:
             _check_pairs(scores)
@@ -86,6 +93,8 @@ class OnnxSource:
 
     def labels(self, output: str, rows: Matrix) -> list[str]:
         """The values of an output of labels, [n] or [n, 1], of rows [n, F]."""
+        if self.row_by_row and len(rows) > 1:
+            return [label for i in range(len(rows)) for label in self.labels(output, rows[i : i + 1])]
         try:
             (found,) = self.session.run([output], self.inputs.feed(rows))
         except ONNX_ERRORS as error:

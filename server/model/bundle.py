@@ -94,7 +94,8 @@ class Bundle:
     `precision` is that of the link: `float64` or `float32`. `task` is `binary`,
     `regression`, `ranking` or `multiclass`. `classes` names the classes of the
     last, in the order of the margins. `bound` is how far a margin may be from the
-    source model's: 0 for an exact bundle. `digest` is the SHA-256 of the manifest,
+    source model's: 0 for an exact bundle. `row_by_row` tells that a score hangs on the rows
+    beside it, so that each is to be scored alone. `digest` is the SHA-256 of the manifest,
     which stands for all files by their hashes. `context` are fields that a row may have,
     which are logged and never scored. `policy` is what a decision hangs on
     beside the score, None of most.
@@ -110,6 +111,7 @@ class Bundle:
     exact: bool
     precision: str
     bound: float
+    row_by_row: bool
     classes: tuple[str, ...]
     manifest: dict[str, Any] = field(repr=False)
     digest: str = ""
@@ -169,6 +171,7 @@ class Bundle:
             exact=exact,
             precision=typed(manifest.get("precision", "float64"), Precision, "precision"),
             bound=0.0 if exact else typed(manifest["bound"], Cost, "bound"),
+            row_by_row=typed(manifest.get("row_by_row", False), bool, "row_by_row"),
             classes=_classes(manifest),
             manifest=dict(manifest),
             digest=digest,

@@ -128,6 +128,8 @@ class Predictor:
 
         Equal to `margin` and `row_margins` of each row to the bit.
         """
+        if self.bundle.row_by_row and len(rows) > 1:
+            return np.concatenate([self.margins(rows[i : i + 1]) for i in range(len(rows))])
         (margins,) = self._session.run([OUTPUT], {INPUT: rows})
         shape = (-1, self.bundle.outputs) if self.bundle.classes else (-1,)
         return np.asarray(margins, dtype=np.float64).reshape(shape)

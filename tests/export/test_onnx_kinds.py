@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import orjson
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -56,6 +57,34 @@ def answer(folder: Path, content: bytes, row: dict[str, Any] = ROW, **options: A
     bundle = export(folder, convert_onnx(content, OnnxOptions(**options), evidence=evidence))
     output, index = Predictor(bundle).predict(row_decoder(bundle.schema)(orjson.dumps(row)))
     return output, bundle.outcomes[index]
+
+
+def test_a_row_has_the_answer_it_has_alone_whatever_stands_beside_it(tmp_path: Path) -> None:
+    """ONNX Runtime's LinearClassifier adds a row's products in another order where rows come together."""
+    random = np.random.default_rng(0)
+    node = helper.make_node(
+        "LinearClassifier", ["x"], ["label", "scores"], domain="ai.onnx.ml", post_transform="SOFTMAX",
+        coefficients=random.normal(size=60).tolist(), intercepts=[0.5, 0.0, -0.5],
+        classlabels_ints=[0, 1, 2], multi_class=1,
+    )  # fmt: skip
+    made = helper.make_graph(
+        [node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 20])],
+        [helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]),
+         helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 3])],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    content = helper.make_model(made, opset_imports=opsets, ir_version=8).SerializeToString()
+    bundle = export(tmp_path, convert_onnx(content, OnnxOptions()))
+    assert (bundle.exact, bundle.row_by_row) == (True, True)
+    predictor = Predictor(bundle)
+    rows = 100 * random.normal(size=(300, 20)).astype(np.float32).astype(np.float64)
+    alone = np.array([predictor.row_margins(row.tobytes()) for row in rows])
+    assert np.array_equal(predictor.margins(rows), alone)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    own = [session.run(["scores"], {"x": row[None].astype(np.float32)})[0][0] for row in rows]
+    assert np.array_equal(alone, np.array(own, dtype=np.float64))
+    together = session.run(["scores"], {"x": rows.astype(np.float32)})[0]
+    assert not np.array_equal(alone, together.astype(np.float64))  # else this test would hold anything
 
 
 @pytest.mark.parametrize("ir_version", [3, 4, 8])

@@ -44,6 +44,7 @@ def bundle_of(task: str = "binary", classes: tuple[str, ...] = (), **manifest: A
         link={"name": "logistic"},
         precision="float64",
         exact=True,
+        row_by_row=False,
         bound=0.0,
         classes=classes,
         manifest=manifest,
