@@ -70,7 +70,7 @@ def row_schema(bundle: Bundle) -> JsonSchema:
 
 def row_example(bundle: Bundle) -> dict[str, Any]:
     """A row of every feature's example."""
-    return {feature.name: feature_example(feature) for feature in bundle.schema.features}
+    return {feature.name: feature.example for feature in bundle.schema.features}
 
 
 def text_examples(bundle: Bundle) -> tuple[str, str]:
@@ -84,7 +84,7 @@ def text_examples(bundle: Bundle) -> tuple[str, str]:
 
 def feature_schema(feature: Feature) -> JsonSchema:
     """One feature with its meaning, unit, range and example."""
-    described: JsonSchema = {"title": feature.label or feature.name, "example": feature_example(feature)}
+    described: JsonSchema = {"title": feature.label or feature.name, "example": feature.example}
     words = [feature.help, f"Unit: {feature.unit}." if feature.unit else ""]
     text = " ".join(filter(None, words))
     if text:
@@ -101,18 +101,6 @@ def feature_schema(feature: Feature) -> JsonSchema:
     return (
         described | {"type": types if len(types) > 1 else feature.kind, "format": format_} | _range(feature)
     )
-
-
-def feature_example(feature: Feature) -> Any:
-    """The feature's default, or a value in its range."""
-    if feature.default is not None:
-        return int(feature.default) if feature.form_kind in ("flag", "integer") else feature.default
-    if feature.kind == "category":
-        return feature.categories[0]
-    if feature.nullable:
-        return None
-    low, high = feature.range
-    return min(max(0.0, low), high)
 
 
 def _range(feature: Feature) -> JsonSchema:
@@ -266,10 +254,7 @@ def inference_request_schema(bundle: Bundle) -> JsonSchema:
 
 def inference_example(bundle: Bundle) -> JsonSchema:
     """The example row as a tensor; a category as its code, a missing value as null."""
-    codes = [
-        f.encode(feature_example(f)) if feature_example(f) is not None else None
-        for f in bundle.schema.features
-    ]
+    codes = [f.encode(f.example) if f.example is not None else None for f in bundle.schema.features]
     tensor = {"name": INPUT, "shape": [1, len(codes)], "datatype": "FP64", "data": codes}
     return {"id": "42", "inputs": [tensor]}
 

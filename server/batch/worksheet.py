@@ -1,7 +1,6 @@
 """The first sheet of a workbook as a table: each cell as it is, also beside cells of other kinds."""
 
 import logging
-import re
 import zipfile
 import zlib
 from contextlib import suppress
@@ -11,15 +10,11 @@ from typing import Any
 import fastexcel
 import polars as pl
 
-from server.errors import BatchRefused
+from server.batch.worksheet_places import check_places
 
 # It prints a line for each column of several kinds of cells, and these are read below.
 logging.getLogger("fastexcel").setLevel(logging.ERROR)
 _BOOLEANS = ["true", "false"]
-#: The reader makes a table of all places up to the last cell: one cell at a sheet's end would be 17 billion.
-_MAX_PLACES, _PLACES_A_CELL = 50_000_000, 100
-_PIECE_BYTES, _TAG_BYTES = 2**20, 256
-_CELL = re.compile(rb'<c (?:[a-z]{1,9}="[^"]{0,9}" ){0,9}r="([A-Z]{1,3})(\d{1,7})"')
 
 
 def read_sheet(path: Path) -> pl.DataFrame:
@@ -29,40 +24,11 @@ def read_sheet(path: Path) -> pl.DataFrame:
     """
     # What is damaged is for the reader to say.
     with suppress(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError):
-        _check_places(path)
+        check_places(path)
     try:
         return _read(path, read_options={"dtype_coercion": "strict"})
     except fastexcel.UnsupportedColumnTypeCombinationError:
         return _read_mixed(path)
-
-
-def _check_places(path: Path) -> None:
-    with zipfile.ZipFile(path) as book:
-        for name in book.namelist():
-            if not name.startswith("xl/worksheets/"):
-                continue
-            cells, columns, row, rest = 0, set[bytes](), 0, b""
-            with book.open(name) as sheet:
-                while piece := sheet.read(_PIECE_BYTES):
-                    found = _CELL.findall(rest + piece)
-                    cells += len(found)
-                    columns.update(column for column, _ in found)
-                    row = max([row, *map(int, {number for _, number in found})])
-                    rest = piece[piece.rfind(b"<") :][:_TAG_BYTES]
-            places = row * max(map(_number, columns), default=0)
-            if places > max(_MAX_PLACES, _PLACES_A_CELL * cells):
-                raise BatchRefused(
-                    f"expected the {cells:,} cells of {name} in {path} side by side, got some among "
-                    f"{places:,} places: delete what stands far away from the table, or save it as .csv"
-                )
-
-
-def _number(column: bytes) -> int:
-    """Which column a worksheet's letters name, counted from 1: 28 of AB."""
-    number = 0
-    for letter in column:
-        number = 26 * number + letter - 64
-    return number
 
 
 def _read_mixed(path: Path) -> pl.DataFrame:

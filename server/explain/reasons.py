@@ -60,8 +60,8 @@ class ReasonTexts:
 
     def __init__(self, bundle: Bundle) -> None:
         self._schema = bundle.schema
-        said: Mapping[str, Any] = bundle.manifest.get("reasons") or {}
-        translations = bundle.manifest.get("translations") or {}
+        said: Mapping[str, Any] = bundle.manifest.get("reasons", {})
+        translations = bundle.manifest.get("translations", {})
         self._translated = {language: words.get("features") or {} for language, words in translations.items()}
         wordings = {ENGLISH: bundle.manifest} | translations
         self._first = {

@@ -16,13 +16,13 @@ import msgspec
 import orjson
 
 from server.durable import sync_path, sync_tree
-from server.errors import BundleError, first_line
+from server.errors import BundleError, FieldError, UnacceptableRow, first_line
 from server.model.exchange import sibling
 from server.model.files import FORMAT, MANIFEST_FILE, read_manifest, verified
 from server.model.json_text import object_or_empty
-from server.model.manifest import check_bound, check_descriptions, typed
+from server.model.manifest import check_bound, descriptions, typed
 from server.model.policy import Policy
-from server.model.schema import Feature, Schema
+from server.model.schema import MARKS, Feature, Schema
 
 GRAPH_FILE = "model.onnx"
 SOURCE_FILE = "model.txt"
@@ -131,7 +131,7 @@ class Bundle:
         contents = verified(directory, manifest, required=REQUIRED_FILES, kept=KEPT_FILES)
         try:
             bundle = cls.from_manifest(directory, manifest, digest, contents)
-            check_descriptions(manifest)
+            check_descriptions(bundle, manifest)
             check_bound(bundle.exact, bundle.bound, bundle.read_json(PARITY_FILE))
             return bundle
         except (KeyError, TypeError, ValueError) as error:
@@ -173,7 +173,7 @@ class Bundle:
             bound=0.0 if exact else typed(manifest["bound"], Cost, "bound"),
             row_by_row=typed(manifest.get("row_by_row", False), bool, "row_by_row"),
             classes=_classes(manifest),
-            manifest=dict(manifest),
+            manifest={member: value for member, value in manifest.items() if value is not None},
             digest=digest,
             contents=contents or {},
         )
@@ -364,12 +364,44 @@ def _problem(feature: Feature) -> str:
         return f"expected categories of a category alone, got {count} of a {feature.kind}"
     if len(set(feature.categories)) != count or len(feature.category_labels) not in (0, count):
         return "expected each category once, and a label for each or none"
-    if feature.unknown not in ("", "missing", "infrequent") or (feature.unknown and not count):
-        return f"expected unknown categories to be missing or infrequent, got {feature.unknown!r:.60}"
+    for member, words in MARKS.items():
+        if (word := getattr(feature, member)) and word not in words:
+            return f"expected {member} to be one of {', '.join(words)}, got {word!r:.60}"
+    if feature.unknown and not count:
+        return f"expected unknown categories of a category alone, got some of a {feature.kind}"
     ends = [end for end in (feature.minimum, feature.maximum) if end is not None]
     if not all(map(math.isfinite, ends)) or ends != sorted(ends):
         return "expected a minimum that is at most the maximum"
+    return _problem_of_example(feature)
+
+
+def _problem_of_example(feature: Feature) -> str:
+    """What makes the default, or without one the range, no value of the feature; "" if nothing does."""
+    try:
+        if (example := feature.example) is not None:
+            feature.encode(example)
+    except (FieldError, ValueError):
+        what = "a range with a value in it" if feature.default is None else "a default"
+        return f"expected {what} that is {feature.expected}, got another"
     return ""
+
+
+def check_descriptions(bundle: Bundle, manifest: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for a description of another type, or one that does not fit the features."""
+    described = descriptions(manifest)
+    counts = {feature.name: len(feature.categories) for feature in (*bundle.schema.features, *bundle.context)}
+    for language, words in described.get("translations", {}).items():
+        for name, own in (words.features or {}).items():
+            if own.category_labels and len(own.category_labels) != counts.get(name, len(own.category_labels)):
+                raise ValueError(
+                    f"at translations.{language:.20}.features.{name:.100}: expected a label for each category"
+                )
+    for example in described.get("examples", ()):
+        try:
+            bundle.schema.encode(example.row)
+        except UnacceptableRow as refusal:
+            words = "; ".join(f"{error.pointer}: {error.detail}" for error in refusal.errors)
+            raise ValueError(f"at examples: {example.name:.100} is no row of the features, {words}") from None
 
 
 #: Names stand in paths, in labels and in names of files.

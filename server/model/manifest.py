@@ -1,10 +1,15 @@
 """Members of `bundle.json` held to their types, and to what the parity report has found."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
+
+_Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Object = dict[str, Any]
 
 #: Other rows are off by more than those that were compared: a bound is so many times what was found, and
 #: not below what the last bits of sums and exponentials of some thousands make of a probability.
@@ -15,7 +20,7 @@ _BOUND_MARGIN, _LEAST_BOUND = 16.0, 1e-12
 class _Example:
     name: str
     title: str
-    row: dict[str, Any]
+    row: _Object
 
 
 @dataclass(frozen=True)
@@ -34,27 +39,119 @@ class _Said:
     code: str = ""
 
 
-_Object = dict[str, Any]
+@dataclass(frozen=True)
+class _FeatureWords:
+    label: str = ""
+    help: str = ""
+    unit: str = ""
+    group: str = ""
+    category_labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Wording:
+    """What the page calls things."""
+
+    title: str = ""
+    below: str = ""
+    otherwise: str = ""
+    probability: str = ""
+    case: str = ""
+    missed: str = ""
+    false_alarm: str = ""
+    sender: str = ""
+    bureau: str = ""
+    refuses: bool = False
 
 
 @dataclass(frozen=True)
 class _Words:
-    features: dict[str, _Object] | None = None
-    wording: _Object | None = None
-    examples: _Object | None = None
-    groups: _Object | None = None
+    features: dict[str, _FeatureWords] | None = None
+    wording: _Wording | None = None
+    examples: dict[str, str] | None = None
+    groups: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class _RocPoint:
+    false_positive_rate: _Share
+    true_positive_rate: _Share
+
+
+@dataclass(frozen=True)
+class _CostPoint:
+    threshold: _Share
+    cost: float
+
+
+@dataclass(frozen=True)
+class _Curves:
+    roc: tuple[_RocPoint, ...] = ()
+    cost: tuple[_CostPoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Bin:
+    probability: _Share
+    default_rate: _Share
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    bins: Annotated[tuple[_Bin, ...], msgspec.Meta(min_length=1)]
+
+
+@dataclass(frozen=True)
+class _Costs:
+    model: float
+    accept_all: float
+    refuse_all: float
+
+
+@dataclass(frozen=True)
+class _GroupFigures:
+    rows: _Count
+    default_rate: _Share
+    mean_probability: _Share
+    refusal_rate: _Share
+    false_positive_rate: _Share
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """What of the rows that a model was not trained on is drawn: a curve beside the figures it needs."""
+
+    rows: _Count
+    auc: float | UnsetType = UNSET
+    auc_interval: tuple[float, float] | UnsetType = UNSET
+    calibration: _Calibration | UnsetType = UNSET
+    cost: _Costs | UnsetType = UNSET
+    curves: _Curves = _Curves()
+    groups: dict[str, dict[str, _GroupFigures]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.curves.roc and UNSET in (self.auc, self.auc_interval):
+            raise ValueError("expected auc and auc_interval beside curves.roc, got none")
+        if self.curves.cost and self.cost is UNSET:
+            raise ValueError("expected cost beside curves.cost, got none")
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    held_out: _HeldOut | UnsetType = UNSET
 
 
 #: What describes a model and changes no response; each may be absent or null.
 _DESCRIPTIONS: dict[str, Any] = {
     "title": str,
     "source": _Object,
-    "examples": list[_Example],
-    "evaluation": _Object,
+    "examples": tuple[_Example, ...],
+    "evaluation": _Evaluation,
     "provenance": _Object,
-    "wording": _Object,
+    "wording": _Wording,
     "translations": dict[str, _Words],
     "reasons": dict[str, dict[str, _Said]],
+    "groups": list[str],
 }
 
 
@@ -67,14 +164,20 @@ def typed(value: Any, form: Any, where: str) -> Any:
         raise ValueError(f"at {where}{inside}: {said[:1].lower()}{said[1:]}") from None
 
 
-def check_descriptions(manifest: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for a description of another type, or a source that no hash covers."""
-    for member, form in _DESCRIPTIONS.items():
-        if manifest.get(member) is not None:
-            typed(manifest[member], form, member)
-    file = (manifest.get("source") or {}).get("file")
+def descriptions(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest describes, by its members; raises `ValueError` for one of another type.
+
+    So does a source that no hash covers.
+    """
+    found = {
+        member: typed(manifest[member], form, member)
+        for member, form in _DESCRIPTIONS.items()
+        if manifest.get(member) is not None
+    }
+    file = found.get("source", {}).get("file")
     if file is not None and file not in manifest["files"]:
         raise ValueError(f"at source.file: expected one of the files with a hash, got {str(file)[:100]!r}")
+    return found
 
 
 def bound_of(found: float) -> float:

@@ -41,6 +41,14 @@ MAX_NAME = 200
 
 #: Characters of a context field's text.
 MAX_CONTEXT = 200
+#: What a feature may be marked with; "" says nothing.
+MARKS = {
+    "personal": ("keep", "drop", "hash", "bucket"),
+    "actionable": ("no", "yes", "up", "down"),
+    "monotone": ("up", "down"),
+    "missing": ("highest", "lowest"),
+    "unknown": ("missing", "infrequent"),
+}
 NO_FEATURE = "expected no such field: it is no feature of this model"
 CONTEXT_EXPECTED = f"expected a number, a truth or a text of at most {MAX_CONTEXT} characters"
 
@@ -131,6 +139,22 @@ class Feature:
             seen.minimum if self.minimum is None else self.minimum,
             seen.maximum if self.maximum is None else self.maximum,
         )
+
+    @property
+    def example(self) -> float | str | None:
+        """A value for examples: the default, or one in the range."""
+        if self.default is not None:
+            is_whole = self.form_kind in ("flag", "integer")
+            return int(self.default) if is_whole else self.default
+        if self.kind == "category":
+            return self.categories[0]
+        if self.nullable:
+            return None
+        low, high = self.range
+        nearest = min(max(0.0, low), high)
+        if self.kind != "integer":
+            return nearest
+        return math.floor(nearest) if nearest < 0 else math.ceil(nearest)
 
     @property
     def expected(self) -> str:

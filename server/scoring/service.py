@@ -253,7 +253,7 @@ def watched_groups(bundle: Bundle) -> dict[str, tuple[str, ...]]:
 
     Of a field with more than `MAX_GROUPS`, or of numbers, there are none.
     """
-    asked = set(bundle.manifest.get("groups") or ())
+    asked = set(bundle.manifest.get("groups", ()))
     fields = [*bundle.context, *(f for f in bundle.schema.features if f.name in asked)]
     found = {field.name: _groups(field) for field in fields}
     return {name: groups for name, groups in found.items() if 0 < len(groups) <= MAX_GROUPS}

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from server.errors import BundleError, UnacceptableRow
-from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from ui.words.text import Text, sentence
 from ui.words.wording import french_of
@@ -31,31 +29,16 @@ def examples_of(predictor: Predictor) -> list[Example]:
     """The examples of the predictor's bundle.
 
     A bundle without any lends golden rows: of a binary classifier those of the
-    lowest and the highest probability and the one nearest the threshold. Raises
-    `BundleError` for an example that its own schema refuses.
+    lowest and the highest probability and the one nearest the threshold.
     """
     bundle = predictor.bundle
     if given := bundle.manifest.get("examples"):
         french = french_of(bundle).get("examples") or {}
-        return [
-            _checked(bundle, Example(e["name"], e["title"], e["row"], french.get(e["name"], "")))
-            for e in given
-        ]
+        return [Example(e["name"], e["title"], e["row"], french.get(e["name"], "")) for e in given]
     if bundle.task == "binary":
         return _golden_examples(predictor)
     rows = enumerate(islice(bundle.golden_rows(), 3), start=1)
     return [Example(f"example {i}", f"Example {i}", golden.fields, f"Exemple {i}") for i, golden in rows]
-
-
-def _checked(bundle: Bundle, example: Example) -> Example:
-    try:
-        bundle.schema.encode(example.row)
-    except UnacceptableRow as refusal:
-        words = "; ".join(f"{error.pointer}: {error.detail}" for error in refusal.errors)
-        raise BundleError(
-            f"expected example {example.name} of {bundle.directory} to be a row of its schema, got {words}"
-        ) from None
-    return example
 
 
 def _golden_examples(predictor: Predictor) -> list[Example]:

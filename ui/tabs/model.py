@@ -79,7 +79,7 @@ def _parity_report(report: Mapping[str, Any], task: str) -> str:
 
 
 def _evaluation(bundle: Bundle) -> str:
-    figures = (bundle.manifest.get("evaluation") or {}).get("held_out")
+    figures = bundle.manifest.get("evaluation", {}).get("held_out")
     if not figures:
         return tag("p", _NO_EVALUATION)
     french = french_of(bundle).get("groups") or {}

@@ -59,7 +59,7 @@ class Wording:
     @classmethod
     def of(cls, bundle: Bundle) -> "Wording":
         """The wording of one bundle."""
-        given: Mapping[str, Any] = bundle.manifest.get("wording") or {}
+        given: Mapping[str, Any] = bundle.manifest.get("wording", {})
         french: Mapping[str, Any] = french_of(bundle).get("wording") or {}
         decision = bundle.decision
         words: dict[str, Any] = {
@@ -83,7 +83,7 @@ def decided(bundle: Bundle, words: Wording) -> dict[str, Text]:
 
 def french_of(bundle: Bundle) -> Mapping[str, Any]:
     """The bundle's own French: `translations.fr` of its manifest."""
-    translations: Mapping[str, Any] = bundle.manifest.get("translations") or {}
+    translations: Mapping[str, Any] = bundle.manifest.get("translations", {})
     found: Mapping[str, Any] = translations.get("fr") or {}
     return found
 

@@ -11,6 +11,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import openpyxl
 import orjson
@@ -20,6 +21,7 @@ import pytest
 from server.batch.job import BatchJob
 from server.batch.layout import Reading
 from server.batch.results import Totals
+from server.batch.worksheet import read_sheet
 from server.errors import BatchRefused, HotrowError
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
@@ -245,15 +247,80 @@ def test_cells_of_a_worksheet_are_what_they_are_beside_others(bundle: Bundle, tm
     assert table["probability"].to_list() == [first, None, None, last]
 
 
-def test_cell_at_the_end_of_the_sheet_is_refused_before_room_is_made(bundle: Bundle, tmp_path: Path) -> None:
+#: Rows of a worksheet as Excel writes them, with a cell at its end as some program might.
+TABLE = (
+    b'<row r="1"><c r="A1" t="inlineStr"><is><t>income</t></is></c></row>'
+    b'<row r="2"><c r="A2"><v>5</v></c></row>'
+)
+FAR = {
+    "as Excel writes it": b'<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>',
+    "as a text": b'<row r="1048576"><c r="XFD1048576" t="inlineStr"><is><t>x</t></is></c></row>',
+    "other members before": b'<row><c cm="1"\nvm="1" s="%b" r=\'XFD1048576\'><v>1</v></c></row>'
+    % (b"1" * 300),
+    "places counted on": b'<row r="1048576">%b<c><v>1</v></c></row>' % (b"<c/>" * 16_383),
+}
+
+
+def workbook(path: Path, rows: bytes, prefix: bytes | None = b"") -> Path:
+    """A workbook whose one sheet has these rows; openpyxl writes the rest."""
+    openpyxl.Workbook().save(path.with_name("whole.xlsx"))
+    xml = b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>%b</sheetData></worksheet>'
+    xml %= rows
+    if prefix is None:
+        xml = xml.replace(b' xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"', b"")
+    elif prefix:
+        xml = (
+            xml.replace(b"</", b"</x:")
+            .replace(b"<", b"<x:")
+            .replace(b"<x:/x:", b"</x:")
+            .replace(b"xmlns=", b"xmlns:x=")
+        )
+    with ZipFile(path.with_name("whole.xlsx")) as whole, ZipFile(path, "w") as book:
+        for name in whole.namelist():
+            content = whole.read(name)
+            book.writestr(name, xml if name.endswith("/sheet1.xml") else content)
+    return path
+
+
+@pytest.mark.parametrize("prefix", [b"", b"x", None])
+@pytest.mark.parametrize("far", FAR)
+def test_cell_at_the_end_of_the_sheet_is_refused_before_room_is_made(
+    tmp_path: Path, far: str, prefix: bytes | None
+) -> None:
     """The reader asked for 549 GB for the places between, and the process ended without a word."""
+    path = workbook(tmp_path / "in.xlsx", TABLE + FAR[far], prefix)
+    with pytest.raises(BatchRefused, match=r"the 3 cells of .*sheet1.* among 17,179,869,184 places"):
+        read_sheet(path)
+
+
+@pytest.mark.parametrize("prefix", [b"", b"x"])
+def test_cells_that_are_not_read_may_stand_anywhere(tmp_path: Path, prefix: bytes) -> None:
+    """Cells without a value, and those of other sheets."""
+    empty = b'<row r="1048576"><c r="XFD1048576" s="1"/></row>'
+    path = workbook(tmp_path / "in.xlsx", TABLE + empty, prefix)
+    assert read_sheet(path).rows() == [(5,)]
     book = openpyxl.Workbook()
-    for row in (["income", "contract", "owner"], [1.5, "none", 1]):
-        book.active.append(row)
-    book.active["XFD1048576"] = "x"
-    book.save(tmp_path / "in.xlsx")
-    with pytest.raises(BatchRefused, match=r"the 7 cells of .*sheet1.* among 17,179,869,184 places"):
-        scored(tmp_path / "in.xlsx", tmp_path / "out.csv", bundle)
+    book.create_sheet("far")["XFD1048576"] = "x"
+    for row in (["income"], [5]):
+        book.worksheets[0].append(row)
+    book.save(tmp_path / "two.xlsx")
+    assert read_sheet(tmp_path / "two.xlsx").rows() == [(5,)]
+    book.move_sheet("far", -1)
+    book.save(tmp_path / "two.xlsx")
+    with pytest.raises(BatchRefused, match=r"the 1 cells of xl/worksheets/sheet1\.xml"):
+        read_sheet(tmp_path / "two.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (b"<row></c>", "expected XML in"),
+        (b"<!--%b-->" % (b" " * 2**23), "expected tags of"),
+    ],
+)
+def test_worksheet_that_is_no_xml_is_refused(tmp_path: Path, rows: bytes, words: str) -> None:
+    with pytest.raises(BatchRefused, match=words):
+        read_sheet(workbook(tmp_path / "in.xlsx", rows))
 
 
 def test_workbook_whose_first_sheet_is_another_says_so(bundle: Bundle, tmp_path: Path) -> None:
