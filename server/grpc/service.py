@@ -11,6 +11,7 @@ import grpc
 import orjson
 
 from server.errors import Problem
+from server.grpc.entries import check_entries
 from server.grpc.inference import from_http, to_http
 from server.grpc.messages import HEALTH, INFERENCE, MESSAGES, NOT_SERVING, SERVING, parsed
 from server.grpc.queues import HEALTH_CHECK, Queues
@@ -127,6 +128,7 @@ class InferenceService:
     def model_infer(self, message: bytes, context: grpc.ServicerContext) -> Any:
         """Score rows; the message is parsed once there is room for it."""
         with self._held.holding(len(message)):
+            check_entries(message)
             request = parsed("ModelInferRequest", message)
             body, head_length = to_http(request)
             path = f"{_path(request, 'model_name', 'model_version')}/infer"

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from loadtest.harness.subject import free_port, python
-from server.errors import MalformedBody
+from server.errors import BodyTooLarge, MalformedBody
+from server.grpc.entries import MAX_NUMBERS, MAX_PARTS, MAX_TEXTS, check_entries
 from server.grpc.inference import to_http
 from server.grpc.messages import MESSAGES, SERVING
 from server.grpc.queues import INFERENCES, MOST_CALLS
@@ -159,6 +160,56 @@ def test_message_that_is_none_is_refused(client: Client) -> None:
     with pytest.raises(grpc.RpcError, match="expected a ModelInferRequest") as refused:
         client._channel.unary_unary(SERVICE + "ModelInfer")(b"\xff" * 9, timeout=60)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+#: Fields of a request on the wire: two bytes each, and some hundred once protobuf has made something of it.
+EMPTY = {
+    "parameters": b"\x22\0",
+    "inputs": b"\x2a\0",
+    "outputs": b"\x32\0",
+    "raw contents": b"\x3a\0",
+    "unknown": b"\x78\0",
+}
+INPUT = {
+    "dimensions": b"\x18\1" * (MAX_PARTS + 1),
+    "packed dimensions": b"\x1a\x81\x80\1" + b"\1" * (MAX_PARTS + 1),
+    "texts": b"\x2a\x82\x80\x40" + b"\x42\0" * (MAX_TEXTS + 1),
+    "truths": b"\x2a\x86\x80\x80\1\x0a\x81\x80\x80\1" + b"\1" * (MAX_NUMBERS + 1),
+}
+
+
+@pytest.mark.parametrize("what", [*EMPTY, *INPUT])
+def test_endless_entries_are_refused_before_anything_is_made_of_them(what: str) -> None:
+    if what in EMPTY:
+        message = EMPTY[what] * (MAX_PARTS + 1)
+    else:
+        message = MESSAGES["ModelInferRequest"]().SerializeToString()
+        size = len(INPUT[what])
+        message += (
+            b"\x2a"
+            + bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14 & 127 | 128, size >> 21])
+            + INPUT[what]
+        )
+    assert MESSAGES["ModelInferRequest"].FromString(message).ByteSize() > 0
+    with pytest.raises(BodyTooLarge, match="expected at most 16,384 inputs"):
+        check_entries(message)
+
+
+def test_entries_are_counted_whatever_form_numbers_have() -> None:
+    tensor = MESSAGES["InferInputTensor"](name="a", datatype="FP64", shape=[2**40, 0, 3])
+    tensor.contents.fp64_contents.extend([1.0] * MAX_NUMBERS)
+    request = MESSAGES["ModelInferRequest"](inputs=[tensor], raw_input_contents=[bytes(2**20)])
+    check_entries(request.SerializeToString())
+    tensor.contents.int64_contents.append(-(2**63))
+    request = MESSAGES["ModelInferRequest"](inputs=[tensor])
+    with pytest.raises(BodyTooLarge):
+        check_entries(request.SerializeToString())
+
+
+@pytest.mark.parametrize("message", [b"\x0a", b"\x0a\5a", b"\x0b", b"\x80" * 11, b"\x09\0", b"\x2a\2\x1a\5"])
+def test_bytes_that_are_no_message_are_refused_by_who_counts(message: bytes) -> None:
+    with pytest.raises(MalformedBody):
+        check_entries(message)
 
 
 def test_large_messages_are_held_within_a_budget_and_one_alone_always() -> None:
