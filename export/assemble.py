@@ -251,7 +251,7 @@ def _advice(conversion: Conversion) -> str:
         return ": please report this model"
     return (
         f": {converter} converts {conversion.record['estimator']} otherwise than scikit-learn scores it; fit "
-        "another estimator (of a calibrated pipeline calibrate the last step), or make an ONNX file of it in "
+        "another estimator, or make an ONNX file of it in "
         "another way and export that"
     )
 

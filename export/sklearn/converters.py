@@ -9,7 +9,8 @@ from typing import Any
 
 from skl2onnx._parse import sklearn_parsers_map
 from skl2onnx._supported_operators import sklearn_operator_name_map
-from skl2onnx.common._registration import _converter_pool, _shape_calculator_pool
+from skl2onnx.common._registration import _converter_pool, _shape_calculator_pool, register_converter
+from skl2onnx.operator_converters.pipelines import convert_pipeline
 
 from export.sklearn.discriminant import register_discriminant
 from export.sklearn.functions import FUNCTIONS
@@ -46,11 +47,36 @@ def own_converters(estimator: Any) -> Iterator[None]:
         register_target()
         register_discriminant()
         register_members(estimator)
+        register_converter(_PIPELINE, _convert_pipeline, overwrite=True, options=_PIPELINE_OPTIONS)
         yield
     finally:
         for table, kept in zip(_REGISTRY, before, strict=True):
             table.clear()
             table.update(kept)
+
+
+#: What a calibration, and who calls `to_onnx`, may ask of a pipeline's converter.
+_PIPELINE = "SklearnPipeline"
+_PIPELINE_OPTIONS = {
+    "zipmap": [True, False, "columns"],
+    "nocl": [True, False],
+    "output_class_labels": [False, True],
+    "raw_scores": [True, False],
+}
+
+
+def _convert_pipeline(scope: Any, operator: Any, container: Any) -> None:
+    """A pipeline inside an estimator: the margin that a calibration asks of it is that of its last step.
+
+    skl2onnx takes the option and forgets it: the calibrator was given probabilities.
+    """
+    pipeline = operator.raw_operator
+    last = pipeline.steps[-1][1]
+    is_raw = bool(container.get_options(pipeline, {}).get("raw_scores"))
+    if is_raw and hasattr(last, "decision_function"):
+        for options in (container, scope):
+            options.add_options(id(last), {"raw_scores": True})
+    convert_pipeline(scope, operator, container)
 
 
 #: Steps that skl2onnx converts to what ONNX Runtime does not load.

@@ -171,6 +171,8 @@ def register_members(estimator: Any) -> None:
     _marked.set([])
     for kind in {type(part) for part in parts(estimator) if read_member(part) is not None}:
         options = _OPTIONS | (_RAW if hasattr(kind, "decision_function") else {})
+        if not hasattr(kind, "predict_proba"):
+            options = {}  # with them skl2onnx would ask a regressor for its classes
         update_registered_converter(
             kind, f"Hotrow{kind.__name__}", _shapes, _mark, overwrite=True, options=options
         )

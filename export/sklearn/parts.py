@@ -10,9 +10,15 @@ from export.forest.fitted import is_fitted
 _LIBRARIES = ("sklearn", "lightgbm", "xgboost")
 
 
-def parts(estimator: Any, depth: int = 8) -> Iterator[Any]:
-    """An estimator with all fitted ones inside it."""
-    if depth and type(estimator).__module__.partition(".")[0] in _LIBRARIES:
+def parts(estimator: Any) -> Iterator[Any]:
+    """An estimator with all fitted ones inside it, each once: a vote has two lists of its members."""
+    return _parts(estimator, 8, {})
+
+
+def _parts(estimator: Any, depth: int, seen: dict[int, Any]) -> Iterator[Any]:
+    """`seen` keeps what it holds alive: another object would else get its number."""
+    if depth and id(estimator) not in seen and type(estimator).__module__.partition(".")[0] in _LIBRARIES:
+        seen[id(estimator)] = estimator
         named = ("predict", "transform") if hasattr(estimator, "get_params") else ()  # a routing of metadata
         if any(hasattr(estimator, name) for name in named) and is_fitted(estimator):
             yield estimator
@@ -23,7 +29,7 @@ def parts(estimator: Any, depth: int = 8) -> Iterator[Any]:
             inside = []  # a booster is no estimator
         for value in inside:
             for item in _flat(value):
-                yield from parts(item, depth - 1)
+                yield from _parts(item, depth - 1, seen)
 
 
 def _flat(value: Any) -> Iterator[Any]:

@@ -199,15 +199,15 @@ def _blocks(transformer: Any, columns: list[str], values: list[Any]) -> tuple[li
 
 
 def takes_unknown(estimator: Any, names: Sequence[str], finite: Finite) -> set[str]:
-    """The columns whose encoder takes a text it does not know, and for what it takes a missing value."""
-    found: set[str] = set()
+    """Columns whose every encoder takes a text it does not know, and for what it takes a missing one."""
+    lenient: dict[str, bool] = {}
     for part in parts(estimator):
         for transformer, columns in column_transformers(part, names):
             if not isinstance(transformer, str) and columns and set(columns) <= set(finite):
-                found.update(
-                    column for column in columns if _is_lenient(transformer, columns, column, finite)
-                )
-    return found
+                for column in columns:  # each member of a vote has an encoder of its own
+                    takes = _is_lenient(transformer, columns, column, finite)
+                    lenient[column] = takes and lenient.get(column, True)
+    return {column for column, takes in lenient.items() if takes}
 
 
 def _is_lenient(transformer: Any, columns: Sequence[str], column: str, finite: Finite) -> bool:

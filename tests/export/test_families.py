@@ -1,5 +1,6 @@
 """Models as people save them, over HTTP: boosters behind pipelines, in searches, votes."""
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,11 +19,12 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
     StackingClassifier,
+    StackingRegressor,
     VotingClassifier,
     VotingRegressor,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -43,7 +45,8 @@ from server.model.predictor import Predictor
 from tests.support.compatibility import hold
 from tests.support.servers import RawResponse, exchange, post, serving
 
-ROWS = 1000
+#: Rows of each family: all in a batch, and so many alone (`HTTP_ROWS=1000`: see CONTRIBUTING.md).
+ROWS, ALONE = 1000, min(1000, int(os.environ.get("HTTP_ROWS", "3")))
 R = np.random.default_rng(7)
 NUMBERS, TEXTS = ["income", "age", "rate"], ["city", "job"]
 FRAME = pd.DataFrame(
@@ -208,6 +211,38 @@ FAMILIES: dict[str, tuple[Callable[[], Any], pd.DataFrame, float]] = {
         lambda: CalibratedClassifierCV(HistGradientBoostingClassifier(max_iter=6), cv=2
         ), FRAME[NUMBERS], 1e-12,
     ),
+    "CalibratedClassifierCV (isotonic) of a Pipeline with LightGBM": (
+        lambda: CalibratedClassifierCV(behind(ignoring(), light()), method="isotonic", cv=2), FRAME, 0,
+    ),
+    "CalibratedClassifierCV (isotonic) of a Pipeline with LogisticRegression": (
+        lambda: CalibratedClassifierCV(
+            behind(ignoring(), LogisticRegression(), StandardScaler()), method="isotonic", cv=2
+        ), FRAME, 1e-12,
+    ),
+    "CalibratedClassifierCV (temperature) of a Pipeline with HistGradientBoosting": (
+        lambda: CalibratedClassifierCV(behind(OrdinalEncoder(), boosted()), method="temperature", cv=2),
+        FRAME, 1e-12,
+    ),
+    "VotingClassifier (soft) of Pipelines, each with encoders of its own": (
+        lambda: VotingClassifier(
+            [("a", behind(ignoring(), LogisticRegression(), StandardScaler())),
+             ("b", behind(TargetEncoder(random_state=0), light())),
+             ("c", behind(OrdinalEncoder(), forest()))],
+            voting="soft",
+        ), FRAME, 1e-12,
+    ),
+    "StackingRegressor of Pipelines, each with encoders of its own": (
+        lambda: StackingRegressor(
+            [("a", behind(ignoring(), Ridge(), StandardScaler())),
+             ("b", behind(OrdinalEncoder(), LGBMRegressor(n_estimators=6, verbose=-1, n_jobs=1)))], cv=2,
+        ), FRAME, 1e-12,
+    ),
+    "Pipeline of OrdinalEncoder and LightGBM with categorical_feature": (
+        lambda: Pipeline(
+            [("p", ColumnTransformer([("t", OrdinalEncoder(), TEXTS)], remainder="passthrough")),
+             ("m", light(categorical_feature=[0, 1]))]
+        ), FRAME, 0,
+    ),
     "CalibratedClassifierCV (sigmoid) of a Pipeline with XGBoost": (
         lambda: CalibratedClassifierCV(behind(ignoring(), extreme()), cv=2), FRAME, 1e-12,
     ),
@@ -241,6 +276,7 @@ FAMILIES: dict[str, tuple[Callable[[], Any], pd.DataFrame, float]] = {
 QUICK = (
     "XGBoost with pandas categories (enable_categorical)",
     "CalibratedClassifierCV (isotonic) of RandomForest",
+    "CalibratedClassifierCV (isotonic) of a Pipeline with LogisticRegression",
     "HistGradientBoosting with pandas categories",
     "Pipeline of imputers of numbers and texts, OneHotEncoder and LightGBM",
     "StackingClassifier of RandomForest, LightGBM and XGBoost",
@@ -293,12 +329,12 @@ def test_rows_as_trained_are_answered_over_http_as_the_library_answers_them(
     more = [word for folder in others for word in ("--model", str(folder))]
     with serving(first, tmp_path, *more) as server:
         for name, (bundle, rows, expected, bound) in families.items():
-            alone = exchange(server.url, *(_post(bundle, "", row) for row in rows[:3]))
+            alone = exchange(server.url, *(_post(bundle, "", row) for row in rows[:ALONE]))
             (together,) = exchange(server.url, _post(bundle, "/batch", {"rows": rows}))
             assert {answer.status for answer in (*alone, together)} == {200}, (name, together.body[:300])
             predictions = [r.get("probability", r.get("prediction")) for r in map(_read, alone)]
             predictions += _read(together).get("probabilities") or _read(together)["predictions"]
-            differences = np.abs(np.array(predictions) - np.r_[expected[:3], expected])
+            differences = np.abs(np.array(predictions) - np.r_[expected[:ALONE], expected])
             assert differences.max() <= bound * max(1.0, np.abs(expected).max()), name
             assert np.unique(expected).size > 10, name
 

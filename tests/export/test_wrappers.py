@@ -263,15 +263,23 @@ def test_weights_of_a_vote_may_be_a_list(tmp_path: Path) -> None:
     assert export(tmp_path, loaded(tmp_path, model)).bound <= 1e-12
 
 
-def test_encoders_that_scikit_learn_itself_cannot_ask_are_refused_with_what_to_do(tmp_path: Path) -> None:
-    """Members with a ColumnTransformer each: the stack's own columns are the table's, not theirs."""
+def test_members_of_a_stack_may_have_columns_of_their_own(tmp_path: Path) -> None:
+    """A text that one member's encoder refuses is refused, though another takes it."""
     frame = pd.DataFrame({"word": np.where(MATRIX[:, 0] > 0, "a", "b"), "number": MATRIX[:, 1]})
     columns = ColumnTransformer([("t", OneHotEncoder(), ["word"])], remainder="passthrough")
+    words = ColumnTransformer([("t", OneHotEncoder(handle_unknown="ignore"), ["word"])])
     numbers = ColumnTransformer([("n", StandardScaler(), ["number"])])
-    members = [("a", make_pipeline(columns, light())), ("b", make_pipeline(numbers, LogisticRegression()))]
+    members = [
+        ("a", make_pipeline(columns, light())),
+        ("b", make_pipeline(numbers, LogisticRegression())),
+        ("c", make_pipeline(words, LogisticRegression())),
+    ]
     model = StackingClassifier(members, cv=2).fit(frame, TARGET)
-    with pytest.raises(ExportRefused, match="encode the columns in one ColumnTransformer before the model"):
-        loaded(tmp_path, model)
+    bundle = export(tmp_path, loaded(tmp_path, model))
+    assert [(f.name, f.unknown) for f in bundle.schema.features] == [("word", ""), ("number", "")]
+    rows = np.column_stack([frame.word == "b", frame.number]).astype(np.float64)
+    margins = Predictor(bundle).margins(rows)
+    assert np.abs(margins - model.predict_proba(frame)[:, 1]).max() <= bundle.bound <= 1e-12
 
 
 def test_categories_that_are_one_text_are_refused(tmp_path: Path) -> None:

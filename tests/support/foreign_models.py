@@ -1,6 +1,7 @@
 """Small models as other people train and save them, with rows of training and the library's own answers."""
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,9 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler,
 from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier, XGBRanker, XGBRegressor, XGBRFClassifier
 
-ROWS, ASKED = 300, 25
+#: Rows that are sent of each model; `HTTP_ROWS=1000` sends as many (CONTRIBUTING.md).
+ASKED = int(os.environ.get("HTTP_ROWS", "25"))
+ROWS = max(300, ASKED)
 R = np.random.default_rng(3)
 NUMBERS, TEXTS = ["income", "age", "rate"], ["city", "job"]
 #: What a table of a bank may look like; `note` is a column that models drop.
@@ -217,7 +220,8 @@ MODELS: dict[str, tuple[Make, float]] = {
                AMOUNT, eval_set=[(MATRIX[:90], AMOUNT[:90][::-1])]), 0,
     ),
     "LGBMRanker, joblib": (
-        fitted(lambda: LGBMRanker(n_estimators=6, verbose=-1, n_jobs=1), MATRIX, BAD, group=[30] * 10), 0,
+        fitted(lambda: LGBMRanker(n_estimators=6, verbose=-1, n_jobs=1), MATRIX, BAD,
+               group=[ROWS // 10] * 10), 0,
     ),
     "XGBoost JSON, names of columns": (crossed({"objective": "binary:logistic"}, TABLE[NUMBERS], BAD), 0),
     "XGBClassifier of a frame with booleans and categories, joblib": (
@@ -238,7 +242,8 @@ MODELS: dict[str, tuple[Make, float]] = {
                eval_set=[(MATRIX[:90], 1 - BAD[:90])], verbose=False), 0,
     ),
     "XGBRanker, joblib": (
-        fitted(lambda: XGBRanker(n_estimators=6, n_jobs=1), MATRIX, BAD, qid=np.repeat(range(10), 30)), 0,
+        fitted(lambda: XGBRanker(n_estimators=6, n_jobs=1), MATRIX, BAD,
+               qid=np.repeat(range(10), ROWS // 10)), 0,
     ),
     "RandomForestClassifier of three texts, skops": (
         fitted(lambda: RandomForestClassifier(6, max_depth=5), TABLE[NUMBERS], BAND, "m.skops"), 0,
