@@ -4,7 +4,9 @@ Everything is measured in turns within one run, so the ratios hold although the
 machine is shared: the bare call of ONNX Runtime on the same rows, the rows in the
 server's order, the same rows over HTTP in binary and in JSON, as tensors and as objects of
 `/predict/batch`, and over gRPC; `/explain`; and `/predict` alone, while another client asks for
-explanations or sends batches, and while `server.batch` scores a file on the same machine.
+explanations or sends batches, to it or to a second server, and while `server.batch` scores a file on
+the same machine. Where nginx is installed its constant response is asked beside the same: what that
+takes longer then, the processors are short of, whoever serves.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +28,7 @@ import grpc
 import orjson
 
 from loadtest.bench.batch import write_rows
+from loadtest.bench.nginx import constant_response, has_nginx
 from loadtest.harness.bodies import golden_matrix
 from loadtest.harness.subject import free_port, python
 from loadtest.harness.target import add_model, serving
@@ -38,7 +41,7 @@ from server.model.schema import Matrix
 ROUNDS = 40
 JSON_HEADERS = {"Content-Type": "application/json"}
 #: Of single rows beside each load: rounds in turn, and how long each is.
-TURNS, TURN_SECONDS = 4, 2.0
+TURNS, TURN_SECONDS = 3, 2.0
 #: Until what goes on beside them is under way.
 START_SECONDS = 1.0
 #: Enough for `server.batch` to be at work until it is ended.
@@ -179,31 +182,47 @@ def print_explain(bundle: Bundle, url: str) -> None:
 
 
 def print_beside(bundle: Bundle, url: str, rows: int, folder: Path) -> None:
-    """`/predict` from one connection, alone and beside what takes longer."""
-    source = folder / "rows.csv"
+    """`/predict` from one connection, and nginx beside it, alone and beside what takes longer."""
+    source, second = folder / "rows.csv", folder / "second"
+    second.mkdir()
     write_rows(bundle, source, FILE_ROWS)
     scoring = ["-m", "server.batch", "--model", str(bundle.directory), str(source), str(folder / "out.csv")]
     one, many = (_one_row(bundle), objects_request(bundle, rows))
     explain, batch = ("/explain", one), ("/predict/batch", many)
-    loads: dict[str, Callable[[], AbstractContextManager[object]]] = {
-        "alone": nullcontext,
-        "beside 20 /explain a second": partial(_asking, url, *explain, 0.05),
-        "beside /explain without a pause": partial(_asking, url, *explain, 0.0),
-        f"beside 2 batches of {rows} a second": partial(_asking, url, *batch, 0.5),
-        f"beside batches of {rows} without a pause": partial(_asking, url, *batch, 0.0),
-        "beside server.batch": partial(_running, python(*scoring)),
-    }
-    predict = RowsClient(url, "/predict", one, JSON_HEADERS)
-    found: dict[str, list[float]] = {name: [] for name in loads}
-    for _ in range(TURNS):
-        for name, load in loads.items():
-            with load():
-                time.sleep(START_SECONDS)
-                ends = time.perf_counter() + TURN_SECONDS
-                while time.perf_counter() < ends:
-                    found[name].append(seconds(predict.ask))
+    with ExitStack() as stack:
+        other = stack.enter_context(serving(bundle.directory, second)).url
+        loads: dict[str, Callable[[], AbstractContextManager[object]]] = {
+            "alone": nullcontext,
+            "beside 20 /explain a second": partial(_asking, url, *explain, 0.05),
+            "beside /explain without a pause": partial(_asking, url, *explain, 0.0),
+            f"beside 2 batches of {rows} a second": partial(_asking, url, *batch, 0.5),
+            f"beside batches of {rows} without a pause": partial(_asking, url, *batch, 0.0),
+            "beside 2 a second to another server": partial(_asking, other, *batch, 0.5),
+            "beside these without a pause to it": partial(_asking, other, *batch, 0.0),
+            "beside server.batch": partial(_running, python(*scoring)),
+            "beside server.batch --threads 1": partial(_running, python(*scoring, "--threads", "1")),
+        }
+        clients = {"/predict": RowsClient(url, "/predict", one, JSON_HEADERS)}
+        if has_nginx():
+            nginx = stack.enter_context(constant_response(folder, None))
+            clients["nginx"] = RowsClient(nginx.url, "/predict", one, JSON_HEADERS)
+        found: dict[str, list[float]] = {f"{client} {name}": [] for client in clients for name in loads}
+        for _ in range(TURNS):
+            for name, load in loads.items():
+                with load():
+                    time.sleep(START_SECONDS)
+                    for client in clients:
+                        found[f"{client} {name}"] += _times(clients[client].ask)
     for name, times in found.items():
-        print_percentiles(f"/predict {name}", times)
+        print_percentiles(name, times)
+
+
+def _times(call: Callable[[], object]) -> list[float]:
+    """How long each call takes, one after the other for a turn."""
+    ends, times = time.perf_counter() + TURN_SECONDS, []
+    while time.perf_counter() < ends:
+        times.append(seconds(call))
+    return times
 
 
 def _one_row(bundle: Bundle) -> bytes:

@@ -15,7 +15,7 @@ from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from tests.support.bundles import CREDIT
 from tests.support.compatibility import hold
-from tests.support.foreign_clients import foreign_python, with_mono, with_r
+from tests.support.foreign_clients import foreign_python, optional_tool, with_mono, with_r
 from tests.support.servers import serving, system_tool
 
 pytestmark = pytest.mark.whole
@@ -33,13 +33,15 @@ NAMES = {
     "fetch": "Node.js, `fetch`",
     "axios": "Node.js, axios",
     "perl": "Perl, `HTTP::Tiny`",
+    "ruby": "Ruby, `Net::HTTP`",
+    "php": "PHP, its HTTP streams",
     "requests": "Python, requests",
     "urllib": "Python, urllib",
     "httpx": "Python, httpx",
 }
 
 #: Languages that CI may be without: what is said of them is seen where they are.
-OPTIONAL = ("csharp", "r")
+OPTIONAL = ("csharp", "r", "ruby", "php")
 EXACT, READ = "equal to the bit", "413, read every time"
 
 #: What the tests below saw of each client.
@@ -84,6 +86,10 @@ def command(client: str, built: Path) -> Sequence[str]:
         return [system_tool("node"), str(FOLDER / "node" / "golden.mjs"), client]
     if client == "perl":
         return [system_tool("perl"), str(FOLDER / "golden.pl")]
+    if client == "ruby":
+        return [optional_tool("ruby", "ruby"), str(FOLDER / "golden.rb")]
+    if client == "php":
+        return [optional_tool("php", "php-cli"), str(FOLDER / "golden.php")]
     if client == "curl":
         system_tool("curl")
     interpreter = foreign_python() if client == "requests" else sys.executable
