@@ -150,13 +150,20 @@ def _files(
         _say_faults(data, schema)
         files[REFERENCE_FILE] = _reference(conversion, schema, data)
     if request.evaluate is not None and request.target is not None:
-        from export.evaluation.held_out import HeldOut, card, evaluation  # a second of SciPy and scikit-learn
+        from export.evaluation.held_out import (  # a second of SciPy and scikit-learn
+            HeldOut,
+            card,
+            evaluation,
+            warning,
+        )
 
         asked = HeldOut(request.evaluate, request.target, request.positive)
         figures = evaluation(asked, conversion, schema, decision, manifest.get("groups") or ())
         manifest["evaluation"] = figures
+        if warned := warning(asked, figures, decision):
+            _say(f"{warned}.")
         source = {"family": conversion.family, **conversion.record}
-        files[CARD_FILE] = card(f"{name}@{version}", asked, figures, schema, source).encode()
+        files[CARD_FILE] = card(f"{name}@{version}", asked, figures, schema, source, warned).encode()
     return files
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from export.assemble import write_conversion
+from export.evaluation.evaluate import one_decision
 from export.lightgbm.model import convert_lightgbm
 from export.reading.description import CARRIED, check_examples, check_names, checked_policy, reasons_of
 from export.reading.usual import with_limits
@@ -50,6 +51,8 @@ def train_table(asked: Asked, recipe: Recipe, narrator: Narrator) -> Bundle:
     done = study(rows, recipe, narrator)
     rates = _rates(asked)
     narrator.evaluated(done.figures, rates)
+    if warned := _warning(asked, done):
+        narrator.say(f"{warned}.")
     source = {"file": asked.path.name, "sha256": table.sha256, "rows": len(rows), "notes": table.notes}
     made_from = provenance(done, recipe, data=[source], target=asked.target, positive=table.positive)
     with narrator.step("converting it and proving the graph equal"):
@@ -77,6 +80,14 @@ def _rates(asked: Asked) -> dict[str, str]:
         "false_positive_rate": f"decided {otherwise}, of the others",
         "false_negative_rate": f"decided {below}, of those with it",
     }
+
+
+def _warning(asked: Asked, done: Study) -> str:
+    """A sentence where all held-out rows, or all that the threshold was chosen on, are decided the same."""
+    parts = (("held_out", "held-out rows"), ("out_of_fold", "rows of training"))
+    below, otherwise = asked.decisions
+    said = (one_decision(done.figures[part], below, otherwise, rows) for part, rows in parts)
+    return next(filter(None, said), "")
 
 
 def _write(asked: Asked, table: OwnTable, recipe: Recipe, done: Study, made_from: dict[str, Any]) -> Bundle:
@@ -154,6 +165,7 @@ def _card(asked: Asked, table: OwnTable, done: Study, made_from: dict[str, Any],
         target=asked.target,
         positive=table.positive,
         inputs=inputs,
+        warning=f"\n**{warned}.**\n" if (warned := _warning(asked, done)) else "",
         parameters="\n".join(f"| `{name}` | {value:.5g} |" for name, value in made_from["tuned"].items()),
         libraries=", ".join(f"{name} {version}" for name, version in made_from["libraries"].items()),
     )

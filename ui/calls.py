@@ -28,6 +28,7 @@ from ui.several import predict_path
 from ui.tabs.changes import Changes
 from ui.tabs.many import many_routes
 from ui.tabs.operations import Operations
+from ui.tabs.reference import ReferencePlots
 from ui.tabs.studio import Studio
 from ui.tabs.what_if import WhatIf
 from ui.tabs.why import Why
@@ -46,7 +47,7 @@ def call_routes(
 ) -> list[Route]:
     """The routes of a model's page, behind its login; `order` names its features, the weightiest first."""
     what_if = WhatIf(model.scorer, order, grids)
-    why, changes = Why(model), Changes(model)
+    why, changes, reference = Why(model), Changes(model, order), ReferencePlots(model.bundle, order)
     decider = Decider(model, predict_path(service.bundles, model.bundle))
     operations = Operations(service, model.bundle, register.overrides)
 
@@ -66,8 +67,15 @@ def call_routes(
 
         return answer
 
-    async def flip(row: Row) -> str:
-        return await changes.html(row) + await what_if.flip(row)
+    async def flip(form: dict[str, Any], _: str) -> dict[str, Any]:
+        row = what_if.suppose(read_form(form).texts).row
+        if row is None:
+            return {"html": ""}
+        html, drawn = await what_if.flip(row)
+        return {"html": await changes.html(row) + html, **drawn}
+
+    async def beside(row: Row) -> str:
+        return await changes.beside(row)
 
     async def reasons(row: Row) -> str:
         return why.reasons(row)
@@ -91,6 +99,9 @@ def call_routes(
     async def look(_: Any, __: str) -> dict[str, Any]:
         return {"html": await operations.look()}
 
+    async def spread(_: Any, __: str) -> dict[str, Any]:
+        return {"html": reference.html(await operations.held())}
+
     studio = Studio(service, model.bundle) if model.bundle.task == "binary" else None
 
     async def limits(_: Any, __: str) -> dict[str, Any]:
@@ -100,10 +111,11 @@ def call_routes(
         "studio": limits,
         "decide": decide,
         "what-if": suppose,
-        "flip": of_row(flip),
-        "changes": of_row(changes.html),
+        "flip": flip,
+        "changes": of_row(beside),
         "reasons": of_row(reasons),
         "operations": look,
+        "reference": spread,
         "look-up": look_up,
         "review": review,
     }

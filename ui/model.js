@@ -13,5 +13,18 @@ async function studio() {
   }
 }
 
-document.addEventListener("tab", studio);
-studio();
+// How the rows of the last 24 hours are spread, beside those of training.
+async function spread() {
+  if (document.body.dataset.tab !== "model") return;
+  try {
+    document.getElementById("reference").innerHTML = (await hotrow.post("page/reference", "{}")).html;
+    hotrow.reachable(true);
+  } catch {
+    hotrow.reachable(false);
+  }
+}
+
+for (const come of [studio, spread]) {
+  document.addEventListener("tab", come);
+  come();
+}

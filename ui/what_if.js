@@ -33,13 +33,29 @@ const follow = (asked) => {
   explain(asked);
 };
 const turn = hotrow.latest(async (asked) => {
-  const { html } = await hotrow.post("page/flip", body(asked));
-  if (asked === texts) come(flip, html);
+  const { html, curves = {}, limits = [] } = await hotrow.post("page/flip", body(asked));
+  if (asked !== texts) return;
+  come(flip, html);
+  draw(curves, limits);
 });
 const explain = hotrow.latest(async (asked) => {
   const { html } = await hotrow.post("page/reasons", body(asked));
   if (asked === texts) come(why, html);
 });
+
+// The risk over each number, on the slider's own stops; one scale for all, so that what moves little is flat.
+function draw(curves, limits) {
+  const most = Math.max(...Object.values(curves).flat(), ...limits) * 1.05;
+  const y = (share) => (100 * (1 - share / most)).toFixed(1);
+  for (const [name, shares] of Object.entries(curves)) {
+    const curve = rows.get(name)?.querySelector(".curve");
+    const [grid, stops] = [gridOf.get(name), stopsOf.get(name)];
+    if (!curve || stops.length < 2) continue;
+    const points = shares.map((share, i) => `${((100 * stops.indexOf(grid[i])) / (stops.length - 1)).toFixed(1)},${y(share)}`);
+    const lines = limits.map((limit) => `<path class="limit" d="M0,${y(limit)}H100"/>`);
+    curve.innerHTML = `${lines.join("")}<polyline points="${points.join(" ")}"/>`;
+  }
+}
 
 function come(place, html) {
   place.inert = false;

@@ -1,5 +1,6 @@
 """How good the scores are, on clients that the model has not seen."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,18 @@ def part_of_group(target: Vector, scores: Vector, threshold: float) -> dict[str,
         **rates,
     }
     return dict(rounded(figures))
+
+
+def one_decision(figures: Mapping[str, Any], below: str, otherwise: str, rows: str) -> str:
+    """A sentence where the threshold decides the same of all `rows`, "" where it tells them apart."""
+    share = figures["refusal_rate"]
+    if share not in (0.0, 1.0):
+        return ""
+    word = below if share == 0.0 else otherwise
+    return (
+        f"Every one of the {figures['rows']:,} {rows} is decided {word}: the threshold tells none of them "
+        "apart, so look at the costs, the threshold and the data before anybody is decided about"
+    )
 
 
 def calibration(target: Vector, scores: Vector) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error, r
 
 from export.errors import ExportRefused
 from export.evaluation.cost import Costs
-from export.evaluation.evaluate import evaluate, part_of_group, rounded
+from export.evaluation.evaluate import evaluate, one_decision, part_of_group, rounded
 from export.evaluation.target import two_values
 from export.forest.conversion import Conversion
 from export.reading.observe import DataNames, read_data
@@ -151,10 +151,26 @@ def _values(asked: HeldOut, column: Any, outputs: Margins) -> dict[str, Any]:
     return dict(rounded(figures))
 
 
+def warning(asked: HeldOut, figures: Mapping[str, Any], decision: Decision | None) -> str:
+    """A sentence where every row was decided the same, "" otherwise."""
+    if decision is None or "held_out" not in figures:
+        return ""
+    rows = f"rows of {asked.path.name} by the score"
+    return one_decision(figures["held_out"], decision.below, decision.otherwise, rows)
+
+
 def card(
-    name: str, asked: HeldOut, figures: Mapping[str, Any], schema: Schema, source: Mapping[str, Any]
+    name: str,
+    asked: HeldOut,
+    figures: Mapping[str, Any],
+    schema: Schema,
+    source: Mapping[str, Any],
+    warned: str = "",
 ) -> str:
-    """The model card: what is known of a model that was trained elsewhere, and what somebody has to add."""
+    """The model card: what is known of a model that was trained elsewhere, and what somebody has to add.
+
+    `warned` is the sentence of `warning`.
+    """
     flat = figures.get("held_out") or figures.get("classes") or figures["values"]
     shown = {key: value for key, value in flat.items() if isinstance(value, int | float)}
     return _CARD.read_text().format(
@@ -163,6 +179,7 @@ def card(
         file=asked.path.name,
         target=asked.target,
         rows=flat["rows"],
+        warning=f"\n**{warned}.**\n" if warned else "",
         figures="\n".join(f"| {key.replace('_', ' ')} | {value:.6g} |" for key, value in shown.items()),
         inputs="\n".join(
             f"| {f.label or f.name} | {f.form_kind} | {'yes' if f.nullable else 'no'} |"

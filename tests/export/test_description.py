@@ -298,7 +298,9 @@ def test_the_schema_of_the_document_takes_what_the_command_takes() -> None:
     assert [error.validator for error in validator.iter_errors(document)] == ["additionalProperties"]
 
 
-def test_an_evaluation_gives_any_bundle_figures_groups_and_a_card(tmp_path: Path) -> None:
+def test_an_evaluation_gives_any_bundle_figures_groups_and_a_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "m.txt").write_text(train_lightgbm({"objective": "binary"}, "binary", 5))
     matrix = rows(400, seed=3)
     lines = [",".join([*(f"Column_{i}" for i in range(WIDTH)), "bad"])]
@@ -315,7 +317,18 @@ def test_an_evaluation_gives_any_bundle_figures_groups_and_a_card(tmp_path: Path
     assert (bundle.decision.threshold, figures["rows"]) == (0.2, 400)
     assert figures["auc"] > 0.8
     assert sum(part["rows"] for part in figures["groups"]["Column_4"].values()) == 400
-    assert "| auc |" in bundle.read("MODEL_CARD.md").decode()
+    card = bundle.read("MODEL_CARD.md").decode()
+    assert "| auc |" in card
+    # Five trees tell little: at these costs everybody is refused, which is said.
+    warned = "Every one of the 400 rows of held.csv by the score is decided positive: "
+    assert warned in card
+    assert warned in capsys.readouterr().err
+    (tmp_path / "d.yaml").write_text("threshold: 0.5\n")
+    command(
+        tmp_path / "m.txt", "--describe", tmp_path / "d.yaml", "--evaluate", tmp_path / "held.csv",
+        "--target", "bad", "--out", tmp_path / "told_apart",
+    )  # fmt: skip
+    assert "Every one" not in Bundle.load(tmp_path / "told_apart").read("MODEL_CARD.md").decode()
     with pytest.raises(ExportRefused, match="expected a column worse"):
         command(tmp_path / "m.txt", "--evaluate", tmp_path / "held.csv", "--target", "worse", "--out",
                 tmp_path / "c")  # fmt: skip

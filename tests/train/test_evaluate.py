@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from export.evaluation.cost import Costs
-from export.evaluation.evaluate import auc_interval, calibration, decisions, evaluate
+from export.evaluation.evaluate import auc_interval, calibration, decisions, evaluate, one_decision
 from train.study.groups import by_group
 from train.tables.features import INPUTS, SCHEMA
 from train.tables.rows import Rows
@@ -50,6 +50,14 @@ def test_a_rate_of_nobody_is_none() -> None:
     rates = decisions(np.zeros(3), np.array([0.1, 0.2, 0.3]), 0.25)
     assert rates["false_negative_rate"] is None
     assert rates["false_positive_rate"] == pytest.approx(1 / 3)
+
+
+def test_a_threshold_that_decides_the_same_of_all_is_told() -> None:
+    target, scores = np.array([0.0, 1.0] * 20), np.linspace(0.2, 0.6, 40)
+    for threshold, word in ((0.1, "refuse"), (0.7, "accept"), (0.4, None)):
+        figures = evaluate(target, scores, threshold, Costs())
+        said = one_decision(figures, "accept", "refuse", "rows")
+        assert said.startswith(f"Every one of the 40 rows is decided {word}: ") if word else said == ""
 
 
 def test_groups_cover_every_client_once_and_leave_empty_groups_out() -> None:

@@ -141,7 +141,9 @@ def test_the_change_that_turns_the_decision_really_turns_it(client: TestClient) 
     texts = texts_of(SCHEMA, RISKY)
     shown = ask(client, "flip", texts)["html"]
     assert "What the applicant could change" in shown
-    assert shown.startswith(ask(client, "changes", texts)["html"])  # on the sheet as beside the sliders
+    beside, _, errors = ask(client, "changes", texts)["html"].partition('<h3 data-fr="Petites erreurs')
+    assert errors
+    assert shown.startswith(beside)  # on the sheet as beside the sliders
     for proposal in map(html.unescape, re.findall(r'data-changes="([^"]*)"', shown)):
         changed = decide(client, {"turn": 1, "texts": {**texts, **json.loads(proposal)}})
         assert answer_in(changed["html"])["decision"] == "accept"
@@ -150,6 +152,16 @@ def test_the_change_that_turns_the_decision_really_turns_it(client: TestClient) 
     for name, text in buttons:
         changed = decide(client, {"turn": 1, "texts": {**texts, name: text}})
         assert answer_in(changed["html"])["decision"] == "accept"
+
+
+def test_a_verdict_says_what_a_small_error_of_entry_would_do(client: TestClient) -> None:
+    safe = next(e["row"] for e in CREDIT_BUNDLE.manifest["examples"] if e["name"] == "safe")
+    refused, accepted = (words_of(ask(client, "changes", texts_of(SCHEMA, r))["html"]) for r in (RISKY, safe))
+    # 5 % younger the applicant would be unlike those of training: for a person.
+    assert "One of these alone, 5 % off, would change it: Age." in refused
+    assert "could change" in refused
+    assert "No single figure that is 5 % off would change this decision." in accepted
+    assert "could change" not in accepted
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ from ui.tabs.drift import Drift
 from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
 from ui.tabs.model import model_html
 from ui.tabs.operations import Operations
+from ui.tabs.reference import ReferencePlots
 from ui.words.card import card_html
 from ui.words.labels import Labels
 from ui.words.proof import parity_sentence
@@ -255,6 +256,16 @@ def test_what_drifted_opens_to_its_bins_in_training_and_of_the_last_day(opened: 
     assert number.count("<tr>") == 1 + 1 + sum(share > 0 for share in reference.features[name].shares)
     assert ">Yes<" in yes_or_no
     assert Drift(bundle).html(look, lambda _: [1]).count("<details") == 0
+    # The tab of the model draws the same counts over those of training.
+    plots = ReferencePlots(bundle, SCHEMA.names)
+    drawn = plots.html({name: day.held(name), flag: [0] * 3, "other": [1, 2]})
+    assert drawn.count('class="now"') == 1
+    assert "the 8 rows of the last 24 hours" in drawn
+    assert re.search(
+        r"most moved: \d+\.\d\N{NO-BREAK SPACE}% in training, 100\.0\N{NO-BREAK SPACE}% now", drawn
+    )
+    assert "now 25.0\N{NO-BREAK SPACE}%" in drawn
+    assert "How the 3,750 training rows were spread" in plots.html({})
 
 
 def test_operations_tell_requests_by_path_and_code(opened: Service) -> None:

@@ -15,6 +15,7 @@ from server.model.schema import Feature, Schema
 from tests.support.bundles import CREDIT, sample_rows
 from ui.cases.flip import Flips
 from ui.cases.grids import Grids
+from ui.cases.steady import ERROR, Steadiness
 from ui.drawing.waterfall import MAX_STEPS, Step, causes, steps
 from ui.words.labels import Labels
 
@@ -81,13 +82,15 @@ def test_smallest_change_is_what_trying_one_case_after_another_finds(predictor: 
     for golden in islice(predictor.bundle.golden_rows(), 15):
         row = schema.encode(golden.fields)
         before = predictor.predict(row)[1]
-        found = {change.feature: change for change in asyncio.run(flips.find(row))}
+        changes, curves = asyncio.run(flips.find(row))
+        found = {change.feature: change for change in changes}
         for i, feature in enumerate(schema.features):
             turning = []
             for value in grids.values[feature.name]:
                 changed = np.frombuffer(row).copy()
                 changed[i] = value
                 probability, decision = predictor.predict(changed.tobytes())
+                assert curves[feature.name].pop(0) == probability
                 if decision < 2:  # of the score alone
                     assert (probability >= threshold) == bool(decision)
                 if decision == (0 if before else 1):  # a policy's own decisions turn nothing
@@ -100,6 +103,24 @@ def test_smallest_change_is_what_trying_one_case_after_another_finds(predictor: 
                     place = grids.place(feature.name, float(np.frombuffer(row)[i]))
                     nearest = min(abs(grids.place(feature.name, value) - place) for value, _ in turning)
                     assert abs(grids.place(feature.name, change.value) - place) == pytest.approx(nearest)
+
+
+def test_errors_of_entry_that_turn_a_decision_are_those_that_turn_it_one_by_one(predictor: Predictor) -> None:
+    schema, wavering = predictor.bundle.schema, 0
+    steadiness = Steadiness(predictor, ranked(predictor))
+    for golden in islice(predictor.bundle.golden_rows(), 60):
+        row = schema.encode(golden.fields)
+        found = asyncio.run(steadiness.turning(row))
+        wavering += bool(found)
+        for i, feature in enumerate(schema.features):
+            outcomes = set()
+            for share in (1 - ERROR, 1 + ERROR) if feature.kind == "number" else ():
+                changed = np.frombuffer(row).copy()
+                changed[i] *= share
+                if feature.range[0] <= changed[i] <= feature.range[1]:
+                    outcomes.add(predictor.predict(changed.tobytes())[1])
+            assert (feature.name in found) == bool(outcomes - {predictor.predict(row)[1]})
+    assert wavering
 
 
 def test_grids_are_ascending_values_the_server_takes(predictor: Predictor) -> None:

@@ -13,7 +13,7 @@ from server.model.bundle import Bundle, Decision
 from server.model.judge import Judge
 from server.model.schema import Feature, Schema
 from tests.support.browser import LOAN
-from tests.support.bundles import THREE_FEATURES, wide_schema
+from tests.support.bundles import CREDIT, THREE_FEATURES, wide_schema
 from ui.announce import reachable
 from ui.cases.examples import Example
 from ui.drawing.gauge import gauge, middle, place, ticks
@@ -47,7 +47,7 @@ def bundle_of(task: str = "binary", classes: tuple[str, ...] = (), **manifest: A
         row_by_row=False,
         bound=0.0,
         classes=classes,
-        manifest=manifest,
+        manifest={"files": {}, **manifest},
     )
 
 
@@ -250,6 +250,23 @@ def test_verdict_says_decision_risk_limit_and_time() -> None:
     assert "Accepted The risk of default is 4.1 %, below the limit of 9.1 %." in said
     assert "Accepted 0.41 Refused 0.96 Counted: a missed default as 10, a good client lost as 1." in said
     assert "Scored in 0.05 ms by loan@7 answer a-1" in said
+
+
+@pytest.mark.parametrize(
+    ("probability", "said"),
+    [
+        (0.0001, "Of 3,750 training cases at least 90 % had a higher risk of default."),
+        (0.9, "Of 3,750 training cases at least 90 % had a lower risk of default."),
+        (
+            0.05,
+            r"Of 3,750 training cases at least \d0 % had a lower and at least \d0 % a higher risk",
+        ),
+    ],
+)
+def test_verdict_tells_how_the_training_cases_lie_about_it(probability: float, said: str) -> None:
+    document = {**ACCEPTED, "probability": probability}
+    shown = text_of(verdict_of(Bundle.load(CREDIT)).answered(document, 1e-5, KNOWN))
+    assert re.search(said, shown.replace("\N{NO-BREAK SPACE}", " "))
 
 
 def test_refusal_at_the_limit_is_worded_so() -> None:

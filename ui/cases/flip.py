@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from server.model.link import Margins
 from server.model.predictor import Predictor
 from server.model.schema import Matrix, Row
 from server.scoring.many_rows import INLINE_ROWS
@@ -28,6 +29,13 @@ class Flip(NamedTuple):
     size: float
 
 
+class FlipsFound(NamedTuple):
+    """The changes that turn a decision, the smallest first, and the probability at each value tried."""
+
+    flips: list[Flip]
+    curves: dict[str, list[float]]
+
+
 class Flips:
     """Finds changes for one binary model. `order` names the features, the most important first."""
 
@@ -39,18 +47,14 @@ class Flips:
         self.cases = sum(len(grids.values[name]) for name in self._names)
         self._columns = [self._schema.names.index(name) for name in self._names]
 
-    async def find(self, row: Row) -> list[Flip]:
+    async def find(self, row: Row) -> FlipsFound:
         """Of each feature the smallest change that turns the decision on one encoded row, the smallest first.
 
         A change to unknown is none: what is not said is no advice.
         """
         values = np.frombuffer(row)
         rows, owners = self._cases(values)
-        # Some ms of ONNX Runtime's work, off the loop: single rows are answered meanwhile.
-        if len(rows) <= INLINE_ROWS:
-            margins = self._predictor.margins(rows)
-        else:
-            margins = await asyncio.to_thread(self._predictor.margins, rows)
+        margins = await margins_of(self._predictor, rows)
         turns = self._turns(self._predictor.predict(row)[1])
         best: dict[str, Flip] = {}
         probabilities = self._predictor.output_array(margins).tolist()
@@ -62,7 +66,10 @@ class Flips:
             size = self._size(name, float(values[column]), float(case[column]))
             if name not in best or size < best[name].size:
                 best[name] = Flip(name, float(case[column]), probability, other, size)
-        return sorted(best.values(), key=lambda change: change.size)
+        curves: dict[str, list[float]] = {name: [] for name in self._names}
+        for owner, probability in zip(owners, probabilities, strict=True):
+            curves[self._names[owner]].append(probability)
+        return FlipsFound(sorted(best.values(), key=lambda change: change.size), curves)
 
     def _turns(self, decision: int) -> frozenset[int]:
         """The decisions that turn one: of the first the score's others, of any other the first."""
@@ -83,3 +90,10 @@ class Flips:
             return _OTHER_CATEGORY
         size = abs(self._grids.place(name, after) - self._grids.place(name, before))
         return size + _BECOME_KNOWN if math.isnan(before) else size
+
+
+async def margins_of(predictor: Predictor, rows: Matrix) -> Margins:
+    """The margins of encoded rows, float64 [n, F]: of many beside the loop, so that others are answered."""
+    if len(rows) <= INLINE_ROWS:
+        return predictor.margins(rows)
+    return await asyncio.to_thread(predictor.margins, rows)

@@ -4,15 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from server.model.bundle import Bundle
+from server.model.reference import read_reference
 from ui.drawing.gauge import figures_in_words, gauge
 from ui.drawing.panel import Symbol, head, origin, panel, supposed
 from ui.words.bands import band_at, bands_of
 from ui.words.policy import because
-from ui.words.text import NBSP, Text, joined, tag
+from ui.words.text import EMPTY, NBSP, Text, joined, tag
 from ui.words.wording import Wording, decided, percent, value_words
 
 #: Of a model with many classes, the likeliest are listed.
 _LISTED_CLASSES = 6
+#: A smaller share of the training cases is not told.
+_LEAST_SHARE = 0.005
 
 _IDLE = Text("No decision yet", "Pas encore de décision")
 _INVITATION = Text(
@@ -35,6 +38,21 @@ _COMPARED = {
     "between": Text(
         "The {name} is {risk}, between the limits of {limit} and {next}.",
         f"{{name}}{NBSP}: {{risk}}, entre les limites de {{limit}} et {{next}}.",
+    ),
+}
+#: Of the training cases, by which of the two sides some of them lie on for sure.
+_BESIDE = {
+    (True, True): Text(
+        "Of {count} training cases at least {lower} had a lower and at least {higher} a higher {name}.",
+        "Sur {count} cas d'entraînement, au moins {lower} étaient plus bas et au moins {higher} plus haut.",
+    ),
+    (True, False): Text(
+        "Of {count} training cases at least {lower} had a lower {name}.",
+        "Sur {count} cas d'entraînement, au moins {lower} étaient plus bas.",
+    ),
+    (False, True): Text(
+        "Of {count} training cases at least {higher} had a higher {name}.",
+        "Sur {count} cas d'entraînement, au moins {higher} étaient plus haut.",
     ),
 }
 _REASONS = Text("The principal reasons", "Les raisons principales")
@@ -82,6 +100,8 @@ class Decided:
     def __init__(self, bundle: Bundle) -> None:
         self.words = Wording.of(bundle)
         self._decision, self._bands = bundle.decision, bands_of(bundle)
+        reference = read_reference(bundle)
+        self._scores = reference.score if reference is not None else None
         self._decided, self._because = decided(bundle, self.words), because(bundle)
         # Only a refusal is bad news; other decisions are no one's praise or blame.
         self._tone = "judged" if self.words.refuses else "plain"
@@ -99,10 +119,9 @@ class Decided:
         """
         kind, *parts = self._drawn(document)
         why = self._reasons(document, reasons)
-        changes = "" if document["decision"] == self._decision.below else '<div class="changes"></div>'
         costs = self._costs(document["probability"])
-        said = tag("p", known, class_="known")
-        return panel(kind, *parts, said, why, changes, origin(document, seconds), costs)
+        said = tag("p", joined([known, self._beside(document["probability"])], " "), class_="known")
+        return panel(kind, *parts, said, why, '<div class="changes"></div>', origin(document, seconds), costs)
 
     def supposed(self, document: Mapping[str, Any]) -> str:
         """The decision in words and on the gauge."""
@@ -131,6 +150,21 @@ class Decided:
         relation = "at" if risk == limit else "below" if i == 0 else "above" if limit == after else "between"
         name = Text(self.words.probability.en, self.words.probability.sentence().fr)
         return _COMPARED[relation].put(name=name, risk=risk, limit=limit, next=after)
+
+    def _beside(self, probability: float) -> Text:
+        """How the cases of training lie about a probability, by the bins that are wholly on either side."""
+        if self._scores is None:
+            return EMPTY
+        edges, shares = self._scores.edges, self._scores.shares
+        lower = sum(share for edge, share in zip(edges, shares, strict=False) if edge < probability)
+        higher = sum(share for edge, share in zip(edges, shares[1:], strict=True) if edge >= probability)
+        words = _BESIDE.get((lower >= _LEAST_SHARE, higher >= _LEAST_SHARE), EMPTY)
+        return words.put(
+            count=Text.figures(f"{self._scores.n:,}"),
+            lower=percent(lower, 0),
+            higher=percent(higher, 0),
+            name=self.words.probability,
+        )
 
     @staticmethod
     def _reasons(document: Mapping[str, Any], reasons: Sequence[Text]) -> str:

@@ -120,6 +120,14 @@ class Operations:
             await self._collect()
         return self._drawn()
 
+    async def held(self) -> dict[str, Sequence[int]]:
+        """What each input held in the minutes that are over, as `Day.held` has it, of all that are known."""
+        async with self._looking:
+            if self._day is not None:
+                await asyncio.to_thread(self._day.renew)
+        told = {name: self._held(name) for name in self._bundle.schema.names}
+        return {name: counts for name, counts in told.items() if counts}
+
     async def _collect(self) -> None:
         now = time.monotonic()
         last = self._looks[-1].at if self._looks else -_GAP_SECONDS

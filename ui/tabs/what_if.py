@@ -50,6 +50,10 @@ _EMPTY = Text(
     "Choose an example, or decide a case first: the sliders start from it.",
     "Choisissez un exemple ou décidez d'abord d'un cas : les curseurs partent de lui.",
 )
+_CURVES = Text(
+    "Above each slider: the {name} over its values, all else as it is; dashed, the limit.",
+    f"Au-dessus de chaque curseur{NBSP}: {{name}} selon sa valeur, le reste inchangé ; tirets{NBSP}: limite.",
+)
 _MOST = Text(
     "The {count} inputs that move the score most.", "Les {count} données qui font le plus bouger le score."
 )
@@ -88,11 +92,18 @@ class WhatIf:
             )
         return Supposed(self._verdict.supposed(document), self._said(document), row)
 
-    async def flip(self, row: Row) -> str:
-        """What would turn the decision on one encoded row, as HTML; nothing for another task."""
+    async def flip(self, row: Row) -> tuple[str, dict[str, Any]]:
+        """What would turn the decision on one encoded row, as HTML, and the risk over each number.
+
+        Nothing for another task.
+        """
         if not self._binary:
-            return ""
-        found = await self._flips.find(row)
+            return "", {}
+        found, curves = await self._flips.find(row)
+        numbers = {n: c for n, c in curves.items() if self._schema[n].form_kind in ("number", "integer")}
+        return self._flip_html(found, row), {"curves": numbers, "limits": self._scorer.bundle.limits}
+
+    def _flip_html(self, found: list[Flip], row: Row) -> str:
         heading = tag("h3", _FLIP)
         if not found:
             return heading + tag("p", _NO_FLIP)
@@ -137,6 +148,12 @@ def what_if_html(scorer: Scorer, order: Sequence[str], grids: Grids) -> str:
     wide = len(schema) > WIDE
     names = [*order[:WIDE]] if wide else list(schema.names)
     sliders = "".join(_slider(schema[name], f"what-{i}", labels, grids) for i, name in enumerate(names))
+    is_binary = scorer.bundle.task == "binary"
+    curved = (
+        tag("p", _CURVES.put(name=Wording.of(scorer.bundle).probability), class_="note curves")
+        if is_binary
+        else ""
+    )
     most = tag("p", _MOST.put(count=str(len(names))), class_="note") if wide else ""
     return (
         f'<div class="what-if"><section class="cases">{_choice(scorer)}'
@@ -149,7 +166,7 @@ def what_if_html(scorer: Scorer, order: Sequence[str], grids: Grids) -> str:
         f'<div id="what-if-why"></div></details>'
         f'</section><section class="sheet sliders" {attribute("aria-label", _SLIDERS)}>'
         f'<div class="sliders-head">{tag("h2", _SLIDERS)}{_buttons()}</div>'
-        f'{tag("p", _EMPTY, class_="empty")}<div class="list">{sliders}</div>{most}'
+        f'{tag("p", _EMPTY, class_="empty")}{curved}<div class="list">{sliders}</div>{most}'
         f'</section><p class="now" aria-hidden="true"></p></div>'
     )
 
@@ -192,8 +209,10 @@ def _slider(feature: Feature, identity: str, labels: Labels, grids: Grids) -> st
     else:
         stops = grids.values[feature.name]
         control = (
+            '<span class="on-curve"><svg class="curve" viewBox="0 0 100 100" preserveAspectRatio="none" '
+            'aria-hidden="true"></svg>'
             f'<input id="{identity}" type="range" min="0" max="{len(stops) - 1}" step="1" '
-            f'data-stops="{escape(json.dumps(stops))}">'
+            f'data-stops="{escape(json.dumps(stops))}"></span>'
         )
         mode = "numeric" if feature.form_kind == "integer" else "decimal"
         typed = (
