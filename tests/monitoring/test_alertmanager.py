@@ -28,6 +28,7 @@ hotrow_score_psi_limit{model="credit@1"} 0.11
 hotrow_worker_resident_memory_bytes{worker="0"} 900000000
 hotrow_observer_silent_seconds 120
 hotrow_outcome_worse{model="credit@1"} 1
+hotrow_offline_drift_findings{model="credit@1"} 2
 """
 EXPECTED = {
     ("page", "HotrowDown"),
@@ -36,6 +37,7 @@ EXPECTED = {
     ("ticket", "HotrowScoreDrifts"),
     ("ticket", "HotrowMemoryHigh"),
     ("ticket", "HotrowOutcomesWorse"),
+    ("ticket", "HotrowLogDrifts"),
 }
 
 

@@ -475,6 +475,7 @@ def test_trend_of_nothing_has_no_line() -> None:
 #: What only something that remembers more than this server, or outlives it, can judge.
 ONLY_PROMETHEUS = {
     "HotrowDown",
+    "HotrowLogDrifts",
     "HotrowOutcomesWorse",
     "HotrowObserverRestarts",
     "HotrowWorkersRestart",
