@@ -63,6 +63,13 @@ def _add_drift(command: Adder) -> None:
     drift.add_argument(
         "--by", choices=("hour", "day"), help="judge each hour or day (UTC) by itself, and say since when"
     )
+    drift.add_argument(
+        "--against",
+        nargs=2,
+        type=_moment,
+        metavar="TIME",
+        help="compare with the lines between two times instead of training; looked at are those after",
+    )
     _add_gauges(drift)
     for parser in (report, drift):
         for name, meaning in (("--since", "lines from this time on"), ("--until", "lines before this time")):
@@ -230,25 +237,35 @@ def _drift(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.errors import LogError
     from monitoring.logs.lines import required_bundle
 
+    if options.by and options.against:
+        raise LogError("expected --by or --against, got both: hours and days are compared with training")
     bundle = required_bundle(options.log, options.model, options.lines)
     if not all(path.name.lower().endswith(CSV_SUFFIXES) for path in options.log):
         return _drift_of_log(options, bundle, console)
-    if options.by or options.since or options.until:
-        raise LogError("expected a log for --by, --since and --until, got CSV files, which have no time")
+    if options.by or options.since or options.until or options.against:
+        raise LogError(
+            "expected a log for --by, --since, --until and --against, got CSV files, which have no time"
+        )
     return _say_drift(drift_of_files(options.log, bundle), [], [], options, console)
 
 
 def _drift_of_log(options: argparse.Namespace, bundle: "Bundle", console: "Console") -> int:
     from monitoring.drift.comparison import drift_of_log
+    from monitoring.drift.earlier import reference_of_period
     from monitoring.drift.timeline import since, timeline, to_the_hour
-    from monitoring.logs.lines import keep_lines
+    from monitoring.logs.lines import keep_lines, keep_time
     from monitoring.logs.table import open_log
 
+    start, before = options.since, None
     with open_log(options.log, bundle.schema) as log:
-        keep_lines(log, bundle, options.lines, options.since, options.until)
+        wanted = keep_lines(log, bundle, options.lines)
+        if options.against:
+            before = reference_of_period(log, bundle, *options.against)
+            start = start or options.against[1]
+        keep_time(log, wanted, start, options.until)
         periods = timeline(log, bundle, options.by) if options.by else []
         begun = to_the_hour(log, bundle, since(periods), options.by) if periods else []
-        return _say_drift(drift_of_log(log, bundle), periods, begun, options, console)
+        return _say_drift(drift_of_log(log, bundle, before), periods, begun, options, console)
 
 
 def _say_drift(

@@ -19,7 +19,8 @@ from server.explain.importance import importance, reference_rows
 from server.metrics.column_shifts import ColumnCounts, column_shifts, count_of_tests
 from server.metrics.drift import MIN_ROWS, Shift, independent_share
 from server.model.bundle import Bundle
-from server.model.distribution import Distribution
+from server.model.distribution import Distribution, Reference
+from server.model.joint import Joint
 from server.model.link import Margins
 from server.model.predictor import Predictor
 from server.model.schema import Feature, Matrix
@@ -35,7 +36,8 @@ class ColumnDrift:
     `unseen_rate` is the share of the values present that training never saw, as
     words or beyond its range; `importance` the mean change of the margin when the
     feature's values are shuffled in reference rows, as a share of that of all
-    features; `effect` how far the margins come when a drifted feature is put back.
+    features; `effect` how far the margins come when a drifted feature is put back; `when`
+    says in words what it is compared with.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ColumnDrift:
     effect: float = 0.0
     is_score: bool = False
     is_hidden: bool = False
+    when: str = "in training"
 
     @property
     def drifted(self) -> bool:
@@ -68,15 +71,15 @@ class ColumnDrift:
             reasons += map(self._moved, self.values.moved)
         if self.missing.drifted:
             reasons.append(
-                f"missing in {self.missing_rate:.1%}, {self.distribution.missing_rate:.1%} in training"
+                f"missing in {self.missing_rate:.1%}, {self.distribution.missing_rate:.1%} {self.when}"
             )
         if self.unseen.drifted:
-            reasons.append(f"{self.unseen_rate:.1%} of values never seen in training")
+            reasons.append(f"{self.unseen_rate:.1%} of values never seen {self.when}")
         return "; ".join(reasons)
 
     def _moved(self, place: int) -> str:
         now, then = self.counts[place] / self.counts.sum(), self.distribution.shares[place]
-        return f"{now:.1%} in {self.bins[place]}, {then:.1%} in training"
+        return f"{now:.1%} in {self.bins[place]}, {then:.1%} {self.when}"
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain values, for JSON."""
@@ -169,18 +172,21 @@ def drift_of_files(paths: Sequence[Path], bundle: Bundle, label: str | None = No
         return drift_of_log(log, bundle)
 
 
-def drift_of_log(log: LogTable, bundle: Bundle) -> DriftReport:
+def drift_of_log(log: LogTable, bundle: Bundle, against: Reference | None = None) -> DriftReport:
     """The drift of the rows of a log; masked features are told by their buckets, or left out."""
-    found = drift(bundle, rows_of_log(log, bundle))
+    found = drift(bundle, rows_of_log(log, bundle), against=against)
     return replace(found, others=log.others, doubled=log.doubled)
 
 
-def drift(bundle: Bundle, rows: ComparedRows, looks: int = 1) -> DriftReport:
+def drift(
+    bundle: Bundle, rows: ComparedRows, looks: int = 1, against: Reference | None = None
+) -> DriftReport:
     """The drift of the score and of each feature; raises `LogError` without a reference.
 
-    Of so many `looks` at once chance is allowed as often as of one.
+    Of so many `looks` at once chance is allowed as often as of one. It is drift from the bundle's
+    reference, or `against` another one of the same bins.
     """
-    reference = reference_of(bundle)
+    reference = against or reference_of(bundle)
     predictor, usual = Predictor(bundle), reference_rows(bundle)
     weights = importance(predictor, usual)
     independent = independent_share(reference, rows.looked_at, rows.distinct)
@@ -202,6 +208,7 @@ def drift(bundle: Bundle, rows: ComparedRows, looks: int = 1) -> DriftReport:
             unseen=found.unseen,
             is_hidden=column.is_hidden,
             is_score=is_score,
+            when=reference.when,
             **more,
         )
 
@@ -216,7 +223,7 @@ def drift(bundle: Bundle, rows: ComparedRows, looks: int = 1) -> DriftReport:
     drifted = [c.name for c in found if c.drifted and not c.is_score and not c.is_hidden]
     felt = _effects(predictor, rows.sample[:SAMPLE_ROWS], usual, drifted)
     found = [replace(c, effect=felt.get(c.name, 0.0)) for c in found]
-    joint = _joint(bundle, rows, found, independent) if looks == 1 else []
+    joint = _joint(bundle, reference, rows, found, independent) if looks == 1 else []
     found.sort(key=lambda c: (not c.drifted, not c.is_score, -c.effect, -c.importance))
     n = rows.score.present + rows.score.missing
     return DriftReport(
@@ -225,18 +232,22 @@ def drift(bundle: Bundle, rows: ComparedRows, looks: int = 1) -> DriftReport:
 
 
 def _joint(
-    bundle: Bundle, rows: ComparedRows, columns: Sequence[ColumnDrift], independent: float
+    bundle: Bundle,
+    reference: Reference,
+    rows: ComparedRows,
+    columns: Sequence[ColumnDrift],
+    independent: float,
 ) -> list[JointDrift]:
     """What columns show together; nothing of those whose rows a mask hides, or of too few rows."""
-    reference, told = reference_of(bundle), [column for column in columns if not column.is_score]
+    told = [column for column in columns if not column.is_score]
     seen = [column for column in told if column.values.is_judged and _is_seen(bundle, rows, column)]
     numbers = [c.name for c in seen if bundle.schema[c.name].kind != "category"]
-    found = list(swapped(bundle.schema, rows.sample, reference.features, numbers, independent))
-    joint = read_joint(bundle)
+    found = list(swapped(bundle.schema, rows.sample, reference, numbers, independent))
+    joint = Joint.from_dict(reference.joint) if reference.joint else read_joint(bundle)
     if joint is None or not seen:
         return found
     steady = [column.name for column in seen if not column.drifted]
-    found += no_longer_together(bundle.schema, rows.sample, reference.features, joint, steady)
+    found += no_longer_together(bundle.schema, rows.sample, reference, joint, steady)
     groups = steady if {s.feature for s in joint.segments} <= {c.name for c in seen} else []
     return found + list(in_groups(bundle.schema, rows.sample, reference.features, joint, groups, independent))
 

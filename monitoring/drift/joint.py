@@ -14,7 +14,7 @@ from monitoring.errors import LogError
 from server.errors import BundleError, number_of
 from server.metrics.drift import FALSE_ALARM_RATE, LARGE_PSI, chance_psi, psi, reference_counts
 from server.model.bundle import REFERENCE_FILE, Bundle
-from server.model.distribution import Distribution
+from server.model.distribution import Distribution, Reference
 from server.model.joint import Joint, correlations, places, segment_counts
 from server.model.schema import Matrix, Schema
 
@@ -52,14 +52,14 @@ def read_joint(bundle: Bundle) -> Joint | None:
 
 
 def swapped(
-    schema: Schema, rows: Matrix, features: Mapping[str, Distribution], among: Sequence[str], share: float
+    schema: Schema, rows: Matrix, reference: Reference, among: Sequence[str], share: float
 ) -> Iterator[JointDrift]:
     """Two numbers of `among` that moved, taken together, beyond chance, each of which is as the other was.
 
     `rows` are float64 [n, F], of which `share` tell something new. Of near twins one alone may move
     little enough for chance: the sum of two PSI is that of both columns' degrees of freedom.
     """
-    columns = {name: rows[:, schema.names.index(name)] for name in among}
+    features, columns = reference.features, {name: rows[:, schema.names.index(name)] for name in among}
     own = {name: _distance(features[name], column) for name, column in columns.items()}
     tests, n = max(1, math.comb(len(among), 2)), len(rows) * share
 
@@ -73,17 +73,17 @@ def swapped(
         crossed = ((features[then], columns[now]) for now, then in ((one, other), (other, one)))
         fits = ((_distance(then, now), then) for then, now in crossed)
         if all(is_chance(distance, then, bins) for (distance, bins), then in fits):
-            yield JointDrift("swapped", (one, other), "each is as the other was in training", 1.0)
+            yield JointDrift("swapped", (one, other), f"each is as the other was {reference.when}", 1.0)
 
 
 def no_longer_together(
-    schema: Schema, rows: Matrix, features: Mapping[str, Distribution], joint: Joint, among: Collection[str]
+    schema: Schema, rows: Matrix, reference: Reference, joint: Joint, among: Collection[str]
 ) -> Iterator[JointDrift]:
-    """Pairs of numbers whose correlation is another than in training, the largest change first.
+    """Pairs of numbers whose correlation is another than it was, the largest change first.
 
     The difference of two of Fisher's z has the standard error sqrt(1 / (n - 3) + 1 / (m - 3)).
     """
-    placed = places(schema, rows, features, joint.names)
+    placed = places(schema, rows, reference.features, joint.names)
     now, there = correlations(placed), ~np.isnan(placed)
     pairs = list(combinations(range(len(joint.names)), 2))
     reach = NormalDist().inv_cdf(1 - FALSE_ALARM_RATE / (2 * max(1, len(pairs))))
@@ -94,7 +94,7 @@ def no_longer_together(
             continue
         change = abs(_fisher(float(now[i, j])) - _fisher(before))
         if change > TOLERATED_Z + reach * math.sqrt(1 / (n - 3) + 1 / (m - 3)):
-            why = f"correlation {now[i, j]:+.2f}, {before:+.2f} in training"
+            why = f"correlation {now[i, j]:+.2f}, {before:+.2f} {reference.when}"
             found.append(JointDrift("together", (joint.names[i], joint.names[j]), why, change))
     yield from sorted(found, key=lambda one: -one.size)
 

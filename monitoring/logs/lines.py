@@ -42,10 +42,15 @@ def keep_lines(
             "name the bundle of these with --model, or look at them all the same with --lines"
         )
     log.keep(kept)
+    keep_time(log, wanted, since, until)
+    return wanted
+
+
+def keep_time(log: LogTable, wanted: str, since: datetime | None, until: datetime | None) -> None:
+    """Leave a part of the time, of the lines of `wanted`; raises `LogError` if there are none."""
     log.keep_between(since, until)
     if not log.row("select count(*) from requests")[0]:
         raise LogError(f"expected lines of {wanted} in the time of --since and --until, got none")
-    return wanted
 
 
 def moment(text: str) -> datetime:

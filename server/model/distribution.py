@@ -64,11 +64,13 @@ class Reference:
     """The distributions of every feature, by name, and of the probability.
 
     `joint` is what is written beside them of features together (`joint.py`); a server reads none of it.
+    `when` are the words for what they are of.
     """
 
     features: dict[str, Distribution]
     score: Distribution
     joint: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    when: str = field(default="in training", compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         features = {name: asdict(distribution) for name, distribution in self.features.items()}

@@ -88,8 +88,8 @@ def found_in(rows: Matrix) -> list[JointDrift]:
     numbers = [name for name in SCHEMA.names if SCHEMA[name].kind != "category"]
     steady = [name for name, found in shifts_in(rows).items() if not found.values.drifted]
     return [
-        *swapped(SCHEMA, rows, REFERENCE.features, numbers, 1.0),
-        *no_longer_together(SCHEMA, rows, REFERENCE.features, JOINT, steady),
+        *swapped(SCHEMA, rows, REFERENCE, numbers, 1.0),
+        *no_longer_together(SCHEMA, rows, REFERENCE, JOINT, steady),
         *in_groups(SCHEMA, rows, REFERENCE.features, JOINT, steady, 1.0),
     ]
 

@@ -59,6 +59,21 @@ def test_a_part_of_the_time_is_looked_at_alone(bundle: Bundle, log: Path, tmp_pa
     assert nothing.stderr.startswith("expected lines of three@1 in the time")
 
 
+def test_two_periods_are_compared_with_each_other(bundle: Bundle, log: Path) -> None:
+    """Whatever training was like: a day with the days before, and two good ones."""
+    command = ("-m", "monitoring", "drift", str(log), "--model", str(bundle.directory), "--json")
+    bad = run(*command, "--against", "2026-03-05", "2026-03-12")
+    found = orjson.loads(bad.stdout)
+    assert (bad.returncode, found["n"], found["columns"][1]["name"]) == (3, ROWS_A_DAY, "income")
+    turned = ("--against", "2026-03-12", "2026-03-13", "--since", "2026-03-10", "--until", "2026-03-12")
+    assert "of values never seen before" in orjson.loads(run(*command, *turned).stdout)["columns"][1]["why"]
+    good = run(*command, "--against", "2026-03-01", "2026-03-06", "--until", "2026-03-11")
+    assert (good.returncode, orjson.loads(good.stdout)["n"]) == (0, 5 * ROWS_A_DAY), good.stdout
+    few = run(*command, "--against", "2026-03-01", "2026-03-01T09:00")
+    assert few.returncode == 1
+    assert "expected 200 rows or more from 2026-03-01 00:00 until 2026-03-01 09:00" in few.stderr
+
+
 def test_an_hour_of_few_rows_is_not_judged(bundle: Bundle, log: Path) -> None:
     model, hours = ("--model", str(bundle.directory)), ("--since", "2026-03-12", "--by", "hour")
     found = orjson.loads(run("-m", "monitoring", "drift", str(log), *hours, "--json", *model).stdout)
