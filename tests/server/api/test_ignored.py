@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadtest.harness.scrape import scrape, total
 from server.api.batch_bodies import text_rows
@@ -139,6 +142,25 @@ def test_context_is_taken_logged_and_changes_no_bit(with_context: Path, tmp_path
     told = [(line.get("sex"), line.get("case")) for line in logged]
     assert told == [(None, None), ("f", 7), ("m", "A-1"), (None, None), (None, True), (None, "long")]
     assert all(line["income"] == ROW["income"] for line in logged)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"income": st.floats(0, 1e6)}, optional={"owner": st.booleans(), "contract": st.just("none")}
+    ),
+    st.dictionaries(
+        st.sampled_from([str(field["name"]) for field in CONTEXT]),
+        st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=200),
+    ),
+    st.randoms(),
+)
+def test_context_of_any_value_at_any_place_changes_no_bit_of_what_is_scored(
+    with_context: Path, row: dict[str, Any], context: dict[str, Any], random: Random
+) -> None:
+    decode = row_decoder(Bundle.load(with_context).schema)
+    members = [*(row | context).items()]
+    random.shuffle(members)
+    assert decode(orjson.dumps(dict(members))) == decode(orjson.dumps(row))
 
 
 def test_context_that_no_log_could_hold_is_refused_by_name(with_context: Path) -> None:
