@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from monitoring.drift.comparison import DriftReport, drift_of_log
+from monitoring.drift.last_day import LastDay, last_day
 from monitoring.logs.lines import keep_lines
 from monitoring.logs.status_codes import Errors, read_errors
 from monitoring.logs.table import open_log
@@ -21,7 +22,7 @@ from server.model.reference import read_reference
 
 @dataclass(frozen=True)
 class Report:
-    """Everything the terminal and the page show; `errors` and `drift` only if there was a source."""
+    """Everything the terminal and the page show; `errors` and drift only if there was a source."""
 
     figures: Figures
     anomalies: list[Anomaly]
@@ -30,6 +31,7 @@ class Report:
     verification: Verification | None
     bundle: Bundle | None
     arms: Arms = field(default_factory=Arms)
+    last_day: LastDay | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain values, for JSON; None for what there is no source of, or cannot be told."""
@@ -54,6 +56,7 @@ class Report:
             ],
             "log": {"verdict": lost.verdict.value, "lost": lost.lost} if lost else None,
             "drift": self.drift.to_dict() if self.drift else None,
+            "last_day": self.last_day.to_dict() if self.last_day else None,
             "arms": self.arms.to_dict() if self.arms else None,
         }
 
@@ -61,7 +64,8 @@ class Report:
     def has_findings(self) -> bool:
         """Whether a column drifted, or lines are missing."""
         missing = self.verification is not None and self.verification.verdict is LogVerdict.MISSING
-        return missing or bool(self.drift and self.drift.found)
+        drifted = (self.drift and self.drift.found) or (self.last_day and self.last_day.drift.found)
+        return missing or bool(drifted)
 
 
 def make_report(
@@ -87,7 +91,9 @@ def make_report(
         keep_lines(log, bundle, label, since, until)
         decides = bundle if bundle and bundle.task == "binary" else None
         found = figures(log, decides.outcomes, decides.decision.otherwise) if decides else figures(log)
-        drift = drift_of_log(log, bundle) if bundle and read_reference(bundle) else None
+        drift, newest = None, None
+        if bundle and read_reference(bundle):
+            drift, newest = drift_of_log(log, bundle), last_day(log, bundle)
         models = log.models
     return Report(
         figures=found,
@@ -97,4 +103,5 @@ def make_report(
         verification=verification,
         bundle=bundle,
         arms=Arms.of(models, bundle.label, challenged) if bundle else Arms(),
+        last_day=newest,
     )

@@ -18,6 +18,7 @@ from monitoring.report.words import (
     PSI_MEANS,
     drift_notes,
     drift_words,
+    last_day_words,
     left_out_words,
     log_words,
     minutes,
@@ -65,6 +66,8 @@ def print_report(report: Report, console: Console, page: Path) -> None:
             console.print(escape(sentence), soft_wrap=True)
     if report.drift is not None:
         print_drift(report.drift, console)
+    for sentence in last_day_words(report.last_day) if report.last_day else ():
+        console.print(sentence, markup=False, style="red", soft_wrap=True)
     console.print(f"Plots: {page}")
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from monitoring.drift.comparison import DriftReport
+from monitoring.drift.last_day import LastDay
 from monitoring.logs.lines import counted
 from monitoring.report.plots import duration
 from monitoring.report.report import Report
@@ -22,6 +23,7 @@ PSI_MEANS = (
 )
 _MOST_OUTCOMES = 5
 _MOST_ANOMALIES = 3
+_MOST_DRIFTED = 4
 _JOINT = {
     "swapped": "Swapped, as it seems",
     "together": "No longer together as in training",
@@ -46,6 +48,8 @@ def summary(report: Report) -> Iterator[tuple[str, str, bool]]:
         drifted = len(report.drift.drifted)
         said = "too few rows" if report.drift.too_few else f"{drifted}"
         yield f"column{'s' * (drifted != 1)} drifted", said, bool(drifted)
+    if report.last_day is not None and (drifted := len(report.last_day.drift.drifted)):
+        yield f"column{'s' * (drifted != 1)} drifted in the last 24 hours", f"{drifted}", True
     if report.verification is not None:
         lost = report.verification.lost + found.unreadable
         yield "of the lines lost or unreadable", f"{lost:,}", bool(lost)
@@ -63,6 +67,8 @@ def conclusions(report: Report) -> Iterator[str]:
         yield log_words(report)
     if report.drift is not None:
         yield from _drift_conclusions(report.drift)
+    if report.last_day is not None:
+        yield from last_day_words(report.last_day)
     yield from report.arms.words()
     longest_first = sorted(report.anomalies, key=lambda odd: odd.first - odd.last)
     for odd in longest_first[:_MOST_ANOMALIES]:
@@ -91,6 +97,18 @@ def _drift_conclusions(drift: DriftReport) -> Iterator[str]:
     elif drift.drifted:
         yield "The score moved, and no feature by itself did."
     yield from joint_words(drift)
+
+
+def last_day_words(newest: LastDay) -> Iterator[str]:
+    """What drifts in the last 24 hours of a log, and since when; nothing if nothing does."""
+    told = []
+    for column in newest.drift.drifted[:_MOST_DRIFTED]:
+        start = newest.since.get(column.name)
+        told.append(f"{column.label} since {start:%Y-%m-%d %H:%M} UTC" if start else column.label)
+    if more := len(newest.drift.drifted) - len(told):
+        told.append(f"{more} more")
+    if told:
+        yield f"In the last 24 hours, taken alone, not as in training: {'; '.join(told)}."
 
 
 def _answers(report: Report) -> Iterator[tuple[str, str, bool]]:

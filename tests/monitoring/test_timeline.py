@@ -59,6 +59,18 @@ def test_a_part_of_the_time_is_looked_at_alone(bundle: Bundle, log: Path, tmp_pa
     assert nothing.stderr.startswith("expected lines of three@1 in the time")
 
 
+def test_report_tells_of_the_last_day_by_itself(bundle: Bundle, log: Path, tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    command = ("-m", "monitoring", "report", str(log), "--model", str(bundle.directory), "--html", str(page))
+    done = run(*command, "--json", "--check")
+    found = orjson.loads(done.stdout)
+    assert (done.returncode, found["drift"]["verdict"], found["last_day"]["n"]) == (3, "none", ROWS_A_DAY)
+    assert found["last_day"]["since"]["income"] == "2026-03-12T05:00:00Z"
+    assert "income since 2026-03-12 05:00 UTC" in page.read_text(encoding="utf-8")
+    before = run(*command, "--check", "--until", "2026-03-12")
+    assert (before.returncode, "In the last 24 hours" in before.stdout) == (0, False), before.stdout
+
+
 def test_two_periods_are_compared_with_each_other(bundle: Bundle, log: Path) -> None:
     """Whatever training was like: a day with the days before, and two good ones."""
     command = ("-m", "monitoring", "drift", str(log), "--model", str(bundle.directory), "--json")
