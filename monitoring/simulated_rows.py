@@ -1,5 +1,7 @@
 """Rows as a bundle's reference tells of training: each column, the score, numbers together, and groups."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -8,7 +10,7 @@ from monitoring.drift.rows import reference_of
 from monitoring.errors import LogError
 from server.model.bundle import Bundle
 from server.model.distribution import Distribution, Reference
-from server.model.joint import Joint, correlations, places
+from server.model.joint import STEPS, Joint, correlations, places
 from server.model.predictor import Predictor
 from server.model.schema import Feature, Matrix, Schema
 
@@ -66,6 +68,7 @@ def _drawn(
         bins = (ranks[:, [i]] * present[:, -1:] >= present).sum(axis=1).clip(max=present.shape[1] - 1)
         is_missing = random.random(_POOL_ROWS) < shares[:, -1]
         values = _values(bundle, feature, reference.features[feature.name], bins, random)
+        values = _rounded(values, joint.rounded.get(feature.name, []), random)
         pool[:, i] = np.where(is_missing, np.nan, values)
     return pool
 
@@ -103,6 +106,14 @@ def _values(
     bottom, top = ends[bins], ends[bins + 1]
     values: Vector = top - (top - bottom) * random.random(len(bins))
     return np.ceil(values) if feature.form_kind == "integer" else values
+
+
+def _rounded(values: Vector, shares: Sequence[float], random: np.random.Generator) -> Vector:
+    """As many of the values, float64 [n], rounded up to each of `STEPS` as `shares` have it of training."""
+    part = random.random(len(values))
+    for step, share in zip(STEPS, shares, strict=False):
+        values = np.where(part < share, np.ceil(values / step) * step, values)
+    return values
 
 
 def _weights(schema: Schema, pool: Matrix, scores: Vector, reference: Reference, joint: Joint) -> Vector:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.drift.csv_rows import CSV_SUFFIXES, rows_of_csv
-from monitoring.drift.joint import JointDrift, in_groups, no_longer_together, read_joint, swapped
+from monitoring.drift.joint import JointDrift, in_groups, no_longer_together, read_joint, rounded, swapped
 from monitoring.drift.rows import SAMPLE_ROWS, ComparedRows, reference_of, rows_of_log
 from monitoring.errors import LogError
 from monitoring.logs.lines import keep_lines
@@ -248,6 +248,7 @@ def _joint(
         return found
     steady = [column.name for column in seen if not column.drifted]
     found += no_longer_together(bundle.schema, rows.sample, reference, joint, steady)
+    found += rounded(bundle.schema, rows.sample, reference, joint, steady, independent)
     groups = steady if {s.feature for s in joint.segments} <= {c.name for c in seen} else []
     return found + list(in_groups(bundle.schema, rows.sample, reference.features, joint, groups, independent))
 

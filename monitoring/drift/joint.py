@@ -1,4 +1,4 @@
-"""Drift that no column shows by itself: numbers swapped, no longer together, or moved in a group."""
+"""Drift that no bin shows: numbers swapped, no longer together, moved in a group, or rounded otherwise."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,14 +12,16 @@ import numpy.typing as npt
 
 from monitoring.errors import LogError
 from server.errors import BundleError, number_of
-from server.metrics.drift import FALSE_ALARM_RATE, LARGE_PSI, chance_psi, psi, reference_counts
+from server.metrics.drift import FALSE_ALARM_RATE, LARGE_PSI, MIN_ROWS, chance_psi, psi, reference_counts
 from server.model.bundle import REFERENCE_FILE, Bundle
 from server.model.distribution import Distribution, Reference
-from server.model.joint import Joint, correlations, places, segment_counts
+from server.model.joint import STEPS, Joint, correlations, places, rounded_shares, segment_counts
 from server.model.schema import Matrix, Schema
 
 #: A change of a correlation by less, in Fisher's z, is small however sure.
 TOLERATED_Z = 0.15
+#: A change of the share of values that are rounded by less is none.
+TOLERATED_ROUNDING = 0.5
 #: Of a group fewer rows are not judged; its bins are joined to a few, so that few are empty by chance.
 MIN_GROUP_ROWS, GROUP_BINS = 40, 5
 #: Added to each bin: of so few rows one that is empty by chance would tell as much as a moved half.
@@ -28,7 +30,7 @@ EMPTY_ROWS = 0.5
 
 @dataclass(frozen=True)
 class JointDrift:
-    """One finding: its `kind` (`swapped`, `together` or `group`), the columns it is of, and why, in words."""
+    """One finding: its `kind`, a function of this module's, the columns it is of, and why, in words."""
 
     kind: str
     names: tuple[str, ...]
@@ -125,6 +127,28 @@ def in_groups(
                 why = f"where {where}: PSI {moved:.2f} in {number_of(len(of_group), 'row')}"
                 found.append(JointDrift("group", (name,), why, moved))
     yield from sorted(found, key=lambda one: -one.size)
+
+
+def rounded(
+    schema: Schema, rows: Matrix, reference: Reference, joint: Joint, among: Collection[str], share: float
+) -> Iterator[JointDrift]:
+    """Numbers of `among` of which half as many more, or fewer, are rounded as in training, in one of `STEPS`.
+
+    So many are no chance: of 200 values a share lies a quarter off once in 10^10 (Hoeffding 1963).
+    """
+    for name, before in joint.rounded.items():
+        column = rows[:, schema.names.index(name)]
+        values = column[np.isfinite(column) & (column != 0)]
+        is_masked = bool(np.isin(values, reference.features[name].edges).all())  # the ends of buckets
+        if name not in among or is_masked or len(values) * share < MIN_ROWS:
+            continue
+        changes = [
+            (abs(now - then), f"{now:.0%} are multiples of {step:,}, {then:.0%} {reference.when}")
+            for step, now, then in zip(STEPS, rounded_shares(values), before, strict=True)
+        ]
+        size, why = max(changes)
+        if size > TOLERATED_ROUNDING:
+            yield JointDrift("rounded", (name,), why, size)
 
 
 def _distance(distribution: Distribution, column: npt.NDArray[np.float64]) -> tuple[float, int]:

@@ -28,6 +28,7 @@ _JOINT = {
     "swapped": "Swapped, as it seems",
     "together": "No longer together as in training",
     "group": "Moved in one group alone",
+    "rounded": "Rounded otherwise",
 }
 
 

@@ -1,11 +1,11 @@
 """How features went together in training: what a distribution of each by itself cannot tell.
 
 Two small tables over the bins of the reference: the correlations of the numbers, and the
-distributions within each larger category.
+distributions within each larger category. And how numbers were rounded, which no bin tells.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgspec
@@ -21,6 +21,8 @@ MOST_NUMBERS = 64
 MOST_SEGMENTS, MIN_SEGMENT_ROWS = 24, 100
 #: Fewer bins have no order to speak of.
 MIN_BINS = 3
+#: What amounts are rounded to. Smaller parts are not told: float32 has them otherwise than a client.
+STEPS = (1, 10, 100, 1000)
 _DECIMALS = 4
 
 Counts = npt.NDArray[np.int64]
@@ -38,12 +40,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class Joint:
-    """The correlations of `names`, the upper triangle row by row, of `n` rows; and the segments."""
+    """The correlations of `names`, the upper triangle row by row, of `n` rows; and the segments.
+
+    `rounded` has by name the shares of the values that are whole multiples of each of `STEPS`.
+    """
 
     n: int
     names: list[str]
     correlations: list[float]
     segments: list[Segment]
+    rounded: Mapping[str, list[float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,7 +66,11 @@ def joint_of(schema: Schema, matrix: Matrix, features: Mapping[str, Distribution
     table = correlations(places(schema, matrix, features, names))
     upper = table[np.triu_indices(len(names), 1)]
     return Joint(
-        len(matrix), names, np.round(upper, _DECIMALS).tolist(), list(_segments(schema, matrix, features))
+        len(matrix),
+        names,
+        np.round(upper, _DECIMALS).tolist(),
+        list(_segments(schema, matrix, features)),
+        {name: rounded_shares(matrix[:, schema.names.index(name)]) for name in names},
     )
 
 
@@ -95,6 +105,12 @@ def correlations(columns: Matrix) -> Matrix:
     scale = np.sqrt(spread * spread.T)
     found: Matrix = np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
     return found
+
+
+def rounded_shares(values: npt.NDArray[np.float64]) -> list[float]:
+    """The shares of values, float64 [n], that are whole multiples of each of `STEPS`, 0 and gaps left out."""
+    told = values[np.isfinite(values) & (values != 0)]
+    return [round(float((told % step == 0).mean()), _DECIMALS) if len(told) else 0.0 for step in STEPS]
 
 
 def segment_counts(

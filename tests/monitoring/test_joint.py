@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from scipy.stats import hypergeom  # type: ignore[import-untyped]  # it ships none
 
-from monitoring.drift.joint import JointDrift, in_groups, no_longer_together, swapped
+from monitoring.drift.joint import JointDrift, in_groups, no_longer_together, rounded, swapped
 from monitoring.errors import LogError
 from monitoring.gauges import put_gauges
 from server.metrics.column_shifts import ColumnCounts, ColumnShifts, column_shifts, count_of_tests
@@ -90,6 +90,7 @@ def found_in(rows: Matrix) -> list[JointDrift]:
     return [
         *swapped(SCHEMA, rows, REFERENCE, numbers, 1.0),
         *no_longer_together(SCHEMA, rows, REFERENCE, JOINT, steady),
+        *rounded(SCHEMA, rows, REFERENCE, JOINT, steady, 1.0),
         *in_groups(SCHEMA, rows, REFERENCE.features, JOINT, steady, 1.0),
     ]
 
@@ -142,14 +143,19 @@ def test_what_no_column_shows_is_found_in_3000_rows(seed: int) -> None:
     partner, island = rows.copy(), rows.copy()
     partner[rows[:, PLACE["channel"]] == 3, 0] *= 12  # 5 % of the rows
     island[rows[:, PLACE["region"]] == 4, PLACE["rating"]] = np.nan  # 2 %
+    thousands = rows.copy()
+    thousands[:, 0] = np.round(rows[:, 0] / 1000) * 1000
+    assert drifted_in(thousands) == []
     told = [
-        [(one.kind, one.names) for one in found_in(changed)] for changed in (twins, shuffled, partner, island)
+        [(one.kind, one.names) for one in found_in(changed)]
+        for changed in (twins, shuffled, partner, island, thousands)
     ]
     assert told == [
         [("swapped", ("used", "used_card"))],
         [("together", ("income", "amount"))],
         [("group", ("income",))],
         [("group", ("rating",))],
+        [("rounded", ("income",))],
     ]
 
 
