@@ -145,7 +145,7 @@ def joined_words(report: OutcomeReport) -> Iterator[str]:
     elif report.outcomes:
         joined = report.outcomes - report.strangers - report.early
         yield (
-            f"Of one of them: {joined:,} of {number_of(report.outcomes, 'outcome')}"
+            f"Outcomes of a decision in the log: {joined:,} of {report.outcomes:,}"
             + (f", of none: {report.strangers:,}" if report.strangers else "")
             + (f", dated before their decision: {report.early:,}" if report.early else "")
             + (f"; there twice, the latest counts: {report.corrected:,}" if report.corrected else "")

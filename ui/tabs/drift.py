@@ -27,8 +27,10 @@ _UNSEEN = Text("{share} never seen in training", "{share} jamais vues à l'entra
 _MISSING = Text("{label}: missing or not", f"{{label}}{NBSP}: valeur manquante ou non")
 _SCORE = Text("Score", "Score")
 _NOTE = Text(
-    "PSI against the training data, over {count} rows; the mark is where it counts as drift.",
-    "PSI par rapport aux données d'entraînement, sur {count} lignes ; le trait est le seuil de dérive.",
+    "PSI against the training data, over the last {count} rows, however old; the mark is where it counts as "
+    "drift. Opened, an input shows the rows of the last 24 hours.",
+    "PSI par rapport aux données d'entraînement, sur les {count} dernières lignes, quel que soit leur âge ; "
+    "le trait est le seuil de dérive. Ouverte, une donnée montre les lignes des dernières 24 heures.",
 )
 _NO_DRIFT = Text(
     "Too few rows to compare with the training data yet: {count}, of which {independent} "
