@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from monitoring.errors import LogError
-from monitoring.logs.files import PLAIN, absent_files, compressed_as, log_files, open_lines, unread_files
+from monitoring.logs.files import BOM, PLAIN, absent_files, compressed_as, log_files, open_lines, unread_files
 from monitoring.logs.seals import check_key, digest_of, plain_path
 from monitoring.logs.subject import DataSubject
 from server.durable import sync_path
@@ -121,7 +121,7 @@ def _may_tell(line: bytes, subject: DataSubject) -> bool:
 
 def parsed(line: bytes) -> dict[str, Any] | None:
     """What a line of a log says, None of any other."""
-    record = object_or_empty(line)
+    record = object_or_empty(line.removeprefix(BOM))
     return record if {"id", "seq", "input"} <= record.keys() else None
 
 

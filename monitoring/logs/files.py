@@ -14,6 +14,7 @@ from server.errors import first_line
 from server.log.journal import JOURNAL_SUFFIX
 from server.log.rotation import TORN_SUFFIX
 from server.log.seal import records
+from server.model.json_text import object_or_empty
 from server.zstandard import zstd
 
 PLAIN, GZIP, ZSTD = ".jsonl", ".jsonl.gz", ".jsonl.zst"
@@ -23,13 +24,18 @@ _ARCHIVES = frozenset(
     (".gz", ".zst", ".tar", ".tgz", ".zip", ".7z", ".bz2", ".xz", ".lz4", ".br", ".parquet")
 )
 _CLOSED = re.compile(r"(?P<stem>.+)\.(?P<number>\d{6,})\.\d{8}T\d{6}Z\.jsonl(\.gz|\.zst)?")
+#: Where log shippers (Vector, Filebeat, Fluent Bit, Docker) put a line of another program's.
+_CARRIERS = ("message", "log", "json", "event", "line", "msg", "body")
+_FIRST_LINE_BYTES = 2**20
+BOM = b"\xef\xbb\xbf"
 _BROKEN = (OSError, EOFError, zlib.error, zstd.ZstdError)
 
 
 def log_files(paths: Iterable[Path]) -> list[Path]:
     """The files named, and of a folder every log file in it and its folders, sorted, each once.
 
-    Behind Ray each replica has a folder of its own there. Raises `LogError` if there is none.
+    Behind Ray each replica has a folder of its own there. Raises `LogError` if there is none, or one
+    whose lines were put into those of a log shipper.
     """
     files: dict[Path, None] = {}
     for path in paths:
@@ -40,7 +46,26 @@ def log_files(paths: Iterable[Path]) -> list[Path]:
                 "name the server's HOTROW_LOG_DIR"
             )
         files |= dict.fromkeys(found)
+    for file in files:
+        _check_bare(file)
     return list(files)
+
+
+def _check_bare(file: Path) -> None:
+    """Refuse lines within lines: who looks for an id there, or has it erased, would be told there is none."""
+    try:
+        with open_lines(file) as lines:
+            record = object_or_empty(lines.readline(_FIRST_LINE_BYTES))
+    except LogError:
+        return  # whoever reads it says so
+    for name in _CARRIERS if "input" not in record else ():
+        inner = record.get(name)
+        inside = object_or_empty(inner.encode()) if isinstance(inner, str) else inner
+        if isinstance(inside, dict) and {"id", "input"} <= inside.keys():
+            raise LogError(
+                f"expected lines of a prediction log in {file}, got lines that have these in their member "
+                f"{name}, as log shippers write them: take them out with `jq -rc .{name} {file}`"
+            )
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import orjson
 
 from monitoring.errors import LogError
-from monitoring.logs.files import log_files, masks_of, open_lines
+from monitoring.logs.files import BOM, log_files, masks_of, open_lines
 from monitoring.logs.lines import counted, matching
 from server.errors import Problem
 from server.log.masked import DROP
@@ -197,7 +197,7 @@ def _chosen(files: Sequence[Path], wanted: str, others: Counter[str]) -> Iterato
         with open_lines(file) as content:
             for line in content:
                 try:
-                    record = orjson.loads(line)
+                    record = orjson.loads(line.removeprefix(BOM))
                     model, rows = record["model"], list(logged_rows(record))
                     ids = [name_of_row(record, i) for i in range(len(rows))]
                 except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from monitoring.errors import LogError
 from monitoring.logs.database import literal, open_database
-from monitoring.logs.files import log_files, masks_of, open_lines
+from monitoring.logs.files import BOM, log_files, masks_of, open_lines
 from server.errors import first_line
 from server.model.json_text import object_or_empty
 from server.model.schema import Feature, Schema, pointer
@@ -25,7 +25,6 @@ from server.model.schema import Feature, Schema, pointer
 UNNAMED = "lines without a model"
 _MAX_LINE_BYTES = 64 * 2**20
 _PEEK_BYTES = 2**16
-_BOM = b"\xef\xbb\xbf"
 #: A clock that was never set says 1970; one that goes back by more than this was wrong.
 _EARLIEST, _ASTRAY = "timestamp '2001-01-01'", "interval 1 hour"
 
@@ -235,9 +234,9 @@ def _load(
     ours = [file for file in files if file not in original and _begins(file, 1)]
     try:
         if ours:
-            _load_ours(connection, [_without_mark(file, folder) for file in ours], features)
+            _load_ours(connection, [without_mark(file, folder) for file in ours], features)
         for file in original:
-            connection.execute(_select_original(_without_mark(file, folder), features))
+            connection.execute(_select_original(without_mark(file, folder), features))
     except (duckdb.InvalidInputException, duckdb.IOException) as error:
         raise _no_log(files, error) from None
     (unreadable,) = connection.execute("select count(*) from requests where ts is null").fetchone() or (0,)
@@ -332,20 +331,20 @@ def reader(files: Sequence[Path], columns: Mapping[str, str]) -> str:
     )
 
 
-def _without_mark(file: Path, folder: Path) -> Path:
+def without_mark(file: Path, folder: Path) -> Path:
     """The file, or a copy without the byte order mark that an editor put before its first line."""
-    if not _begins(file, len(_BOM)).startswith(_BOM):
+    if not _begins(file, len(BOM)).startswith(BOM):
         return file
     copy = folder / f"{len(list(folder.iterdir()))}.jsonl"
     with open_lines(file) as lines, open(copy, "wb") as plain:
-        lines.read(len(_BOM))
+        lines.read(len(BOM))
         while block := lines.read(_PEEK_BYTES):
             plain.write(block)
     return copy
 
 
 def _is_original(file: Path) -> bool:
-    text = _begins(file).removeprefix(_BOM).lstrip()
+    text = _begins(file).removeprefix(BOM).lstrip()
     if text.startswith(b"["):
         return True
     first = next(iter(_peek(file)), None)
@@ -356,7 +355,7 @@ def _is_original(file: Path) -> bool:
 
 def _peek(file: Path) -> Iterator[dict[str, Any]]:
     """The objects in the lines that a file begins with."""
-    return filter(None, map(object_or_empty, _begins(file).removeprefix(_BOM).splitlines()))
+    return filter(None, map(object_or_empty, _begins(file).removeprefix(BOM).splitlines()))
 
 
 def _begins(file: Path, size: int = _PEEK_BYTES) -> bytes:

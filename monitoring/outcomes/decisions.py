@@ -7,6 +7,7 @@ segment, and no more. Outcomes are few against decisions, so the join holds thos
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -15,7 +16,7 @@ from monitoring.errors import LogError
 from monitoring.logs.database import literal, open_database
 from monitoring.logs.files import log_files
 from monitoring.logs.lines import counted, matching
-from monitoring.logs.table import reader
+from monitoring.logs.table import reader, without_mark
 from server.errors import first_line
 from server.model.schema import pointer
 
@@ -137,8 +138,8 @@ def open_decisions(
 ) -> Iterator[Decisions]:
     """Read the decisions of a model's lines for as long as the context lasts; raises `LogError`."""
     files = log_files(paths)
-    with opened("a prediction log") as decisions:
-        decisions.load(files, model, key, segment)
+    with opened("a prediction log") as decisions, TemporaryDirectory(prefix="hotrow-log-") as folder:
+        decisions.load([without_mark(file, Path(folder)) for file in files], model, key, segment)
         yield decisions
 
 

@@ -16,9 +16,10 @@ from monitoring.errors import LogError
 from monitoring.logs.erasure import erase
 from monitoring.logs.files import open_lines
 from monitoring.logs.replay import replay
-from monitoring.logs.subject import subject_of
+from monitoring.logs.subject import ResponseIds, subject_of
 from monitoring.logs.table import open_log
 from monitoring.logs.verification import verify
+from monitoring.outcomes.performance import outcome_report
 from monitoring.report.figures import figures
 from monitoring.report.report import make_report
 from server.log.journal import LogJournal
@@ -226,6 +227,38 @@ def test_a_wrong_clock_stretches_no_plot_and_a_mark_loses_no_line(bundle: Bundle
     assert found.seconds == pytest.approx(39.8)
     assert found.periods.requests.sum() == 396
     assert drift_of_files([log], bundle).n == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "wrap"),
+    [
+        ("message", lambda line: {"host": "h", "message": line, "timestamp": "2026-03-01T08:00:01Z"}),
+        (
+            "message",
+            lambda line: {"@timestamp": "2026-03-01T08:00:01Z", "log": {"offset": 1}, "message": line},
+        ),
+        ("json", lambda line: {"@timestamp": "2026-03-01T08:00:01Z", "json": orjson.loads(line)}),
+        ("log", lambda line: {"date": 1772352001.2, "log": line + "\n", "stream": "stdout"}),
+    ],
+)
+def test_lines_within_a_shippers_are_refused_and_how_to_take_them_out_is_said(
+    bundle: Bundle, tmp_path: Path, name: str, wrap: Callable[[str], dict[str, Any]]
+) -> None:
+    """Vector's looked like the original project's, and who was to be erased was found in none."""
+    log = log_of(bundle, ROWS[:3], tmp_path / "a.jsonl")
+    lines = log.read_text().splitlines()
+    log.write_bytes(b"".join(orjson.dumps(wrap(line)) + b"\n" for line in lines))
+    for command in ("report", "drift", "outcomes", "replay", "verify-log", "find", "erase"):
+        told = ["--id", f"{INSTANCE}-1"] if command in ("find", "erase") else []
+        with pytest.raises(LogError, match=rf"with `jq -rc \.{name} "):
+            main([command, str(tmp_path), *told])
+
+
+def test_mark_before_the_first_line_hides_no_decision(bundle: Bundle, tmp_path: Path) -> None:
+    log = log_of(bundle, ROWS[:30], tmp_path / "a.jsonl")
+    log.write_bytes(b"\xef\xbb\xbf" + log.read_bytes())
+    assert outcome_report([log], bundle).decisions == replay([log], bundle).rows == 30
+    assert erase([log], ResponseIds([f"{INSTANCE}-1"])).lines == 1
 
 
 def test_a_pause_of_days_is_no_wrong_clock(bundle: Bundle, tmp_path: Path) -> None:

@@ -81,9 +81,9 @@ def test_two_periods_are_compared_with_each_other(bundle: Bundle, log: Path) -> 
     assert "of values never seen before" in orjson.loads(run(*command, *turned).stdout)["columns"][1]["why"]
     good = run(*command, "--against", "2026-03-01", "2026-03-06", "--until", "2026-03-11")
     assert (good.returncode, orjson.loads(good.stdout)["n"]) == (0, 5 * ROWS_A_DAY), good.stdout
-    few = run(*command, "--against", "2026-03-01", "2026-03-01T09:00")
+    few = run(*command, "--against", "2026-03-01", "2026-03-01T00:30")
     assert few.returncode == 1
-    assert "expected 200 rows or more from 2026-03-01 00:00 until 2026-03-01 09:00" in few.stderr
+    assert "expected 200 rows or more from 2026-03-01 00:00 until 2026-03-01 00:30" in few.stderr
 
 
 def test_an_hour_of_few_rows_is_not_judged(bundle: Bundle, log: Path) -> None:
