@@ -1,8 +1,10 @@
 """Stretches of time that do not look like the others, and why."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +53,6 @@ def anomalies(figures: Figures) -> list[Anomaly]:
     ):
         odd += _outliers(figure, values, unit, enough, periods)
     odd += _refusals(figures)
-    odd += _sustained(figures)
     odd += _silences(periods)
     return sorted(odd, key=lambda anomaly: (anomaly.first, anomaly.figure))
 
@@ -73,34 +74,52 @@ def _outliers(
 
 
 def _refusals(figures: Figures) -> Iterator[Anomaly]:
-    """Refusal rates that chance alone would not give: five binomial standard deviations off."""
-    periods, rate = figures.periods, figures.refusal_rate
+    """Another rate of refusals from some period on, and periods unlike the others between two such."""
+    periods = figures.periods
+    counts = np.nan_to_num(np.stack([periods.refused, periods.scored - periods.refused], axis=1))
+    begins = [*_changes(counts.astype(np.int64)), len(counts)]
+    then = math.nan
+    for first, end in pairwise([0, *begins]):
+        now = float(counts[first:end, 0].sum() / max(1.0, counts[first:end].sum()))
+        if first:
+            why = f"{now:.1%} of decisions are “{figures.refusal}” since then, {then:.1%} before"
+            yield Anomaly("refusals", first, end - 1, periods.starts[first], why)
+        yield from _odd_refusals(figures, slice(first, end), now)
+        then = now
+
+
+def _changes(counts: npt.NDArray[np.int64]) -> list[int]:
+    """The rows of counts, int64 [periods, 2], with which a rate begins that lasts, in order.
+
+    Too little in each period, and much in all: both sides of the most striking moment, and
+    each of these again.
+    """
+    at = change_point(counts)
+    before, after = counts[:at].sum(axis=0), counts[at:].sum(axis=0)
+    if not at or min(before.sum(), after.sum()) < MINIMUM_REQUESTS * MINIMUM_PERIODS:
+        return []
+    then, now, overall = before[0] / before.sum(), after[0] / after.sum(), counts[:, 0].sum() / counts.sum()
+    deviation = np.sqrt(overall * (1 - overall) * (1 / before.sum() + 1 / after.sum()))
+    if abs(now - then) <= FAR_CHANGE * deviation or max(now, then) <= CHANGED * min(now, then):
+        return []
+    return [*_changes(counts[:at]), at, *(at + later for later in _changes(counts[at:]))]
+
+
+def _odd_refusals(figures: Figures, among: slice, rate: float) -> Iterator[Anomaly]:
+    """Rates that chance alone would not give where this one is usual: five binomial deviations off."""
+    periods = figures.periods
     if not 0.0 < rate < 1.0:
         return
     n = np.maximum(periods.scored, 1.0)
     away = np.abs(periods.refused / n - rate) / np.sqrt(rate * (1 - rate) / n)
-    far = (away > FAR_SHARE) & (periods.scored >= MINIMUM_REQUESTS)
+    far = np.zeros(len(n), dtype=np.bool_)
+    far[among] = ((away > FAR_SHARE) & (periods.scored >= MINIMUM_REQUESTS))[among]
 
     def why(part: slice) -> str:
         share = periods.refused[part].sum() / max(1.0, periods.scored[part].sum())
-        return f"{share:.1%} of decisions are “{figures.refusal}”, {rate:.1%} overall"
+        return f"{share:.1%} of decisions are “{figures.refusal}”, {rate:.1%} around then"
 
     yield from _runs("refusals", far, why, periods)
-
-
-def _sustained(figures: Figures) -> Iterator[Anomaly]:
-    """Another rate of refusals from some period on: too little in each of them, and much in all."""
-    periods = figures.periods
-    counts = np.nan_to_num(np.stack([periods.refused, periods.scored - periods.refused], axis=1))
-    at = change_point(counts.astype(np.int64))
-    before, after = counts[:at].sum(axis=0), counts[at:].sum(axis=0)
-    if not at or min(before.sum(), after.sum()) < MINIMUM_REQUESTS * MINIMUM_PERIODS:
-        return
-    then, now, overall = before[0] / before.sum(), after[0] / after.sum(), counts[:, 0].sum() / counts.sum()
-    deviation = np.sqrt(overall * (1 - overall) * (1 / before.sum() + 1 / after.sum()))
-    if abs(now - then) > FAR_CHANGE * deviation and max(now, then) > CHANGED * min(now, then):
-        why = f"{now:.1%} of decisions are “{figures.refusal}” since then, {then:.1%} before"
-        yield Anomaly("refusals", at, len(counts) - 1, periods.starts[at], why)
 
 
 def _silences(periods: Periods) -> Iterator[Anomaly]:

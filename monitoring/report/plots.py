@@ -188,10 +188,13 @@ def distributions(column: ColumnDrift) -> str:
 
 
 def intervals(figures: Sequence[tuple[str, Interval, bool]], limits: Sequence[tuple[float, str]] = ()) -> str:
-    """A figure a line with its interval, red where it is bad, and upright lines at named limits."""
+    """A figure a line with its interval, red where it is bad, and upright lines at named limits.
+
+    It is as wide as a telephone shows at once: half of an interval says the opposite of the whole.
+    """
     places = range(len(figures))
-    size = (_WIDE[0], 0.75 + 0.26 * len(figures))
-    with _svg(size, (0.16, 0.42 / size[1], 0.98, 1 - 0.3 / size[1])) as (axes, image):
+    size = (4.4, 0.75 + 0.26 * len(figures))
+    with _svg(size, (0.26, 0.42 / size[1], 0.98, 1 - 0.3 / size[1])) as (axes, image):
         for place, (_, figure, is_bad) in zip(places, figures, strict=True):
             colour = RED if is_bad else BLUE
             axes.plot([figure.low, figure.high], [place, place], color=colour, linewidth=2)

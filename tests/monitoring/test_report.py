@@ -173,6 +173,19 @@ def test_lasting_change_of_decisions_that_no_period_shows_by_itself_is_an_anomal
     assert re.fullmatch(r"[67]\.\d% of decisions are “decline” since then, 2[0-4]\.\d% before", change.why)
 
 
+def test_incident_is_its_beginning_and_its_end_and_no_period_around_them(tmp_path: Path) -> None:
+    """The rate of both together is usual for neither: nearly every period would be odd beside it."""
+    records, random = lines(6000), np.random.default_rng(2)
+    for i, (record, drawn) in enumerate(zip(records, random.random(6000), strict=True)):
+        record["decision"] = "decline" if drawn < (0.7 if 2500 <= i < 4500 else 0.15) else "grant"
+    with open_log([write(tmp_path / "a.jsonl", records)]) as table:
+        found = anomalies(figures(table, ("grant", "decline"), "decline"))
+    assert [re.sub(r"\d\.\d%", "_", one.why) for one in found] == [
+        "7_ of decisions are “decline” since then, 1_ before",
+        "1_ of decisions are “decline” since then, 7_ before",
+    ]
+
+
 def test_lasting_change_is_concluded_before_short_ones(tmp_path: Path) -> None:
     records, random = lines(6000), np.random.default_rng(2)
     for i, (record, drawn) in enumerate(zip(records, random.random(6000), strict=True)):
