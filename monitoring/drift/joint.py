@@ -143,10 +143,10 @@ def rounded(
         if name not in among or is_masked or len(values) * share < MIN_ROWS:
             continue
         changes = [
-            (abs(now - then), f"{now:.0%} are multiples of {step:,}, {then:.0%} {reference.when}")
+            (abs(now - then), step, f"{now:.0%} are multiples of {step:,}, {then:.0%} {reference.when}")
             for step, now, then in zip(STEPS, rounded_shares(values), before, strict=True)
         ]
-        size, why = max(changes)
+        size, _, why = max(changes)
         if size > TOLERATED_ROUNDING:
             yield JointDrift("rounded", (name,), why, size)
 

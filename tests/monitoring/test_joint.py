@@ -146,6 +146,7 @@ def test_what_no_column_shows_is_found_in_3000_rows(seed: int) -> None:
     thousands = rows.copy()
     thousands[:, 0] = np.round(rows[:, 0] / 1000) * 1000
     assert drifted_in(thousands) == []
+    assert [one.why for one in found_in(thousands)] == ["100% are multiples of 1,000, 0% in training"]
     told = [
         [(one.kind, one.names) for one in found_in(changed)]
         for changed in (twins, shuffled, partner, island, thousands)
