@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from monitoring.change_point import change_point
 from monitoring.drift.csv_rows import CSV_SUFFIXES, rows_of_csv
 from monitoring.drift.joint import JointDrift, in_groups, no_longer_together, read_joint, rounded, swapped
-from monitoring.drift.rows import SAMPLE_ROWS, ComparedRows, reference_of, rows_of_log
+from monitoring.drift.rows import SAMPLE_ROWS, ComparedRows, NoBin, places_by_hour, reference_of, rows_of_log
 from monitoring.errors import LogError
 from monitoring.logs.lines import keep_lines
 from monitoring.logs.table import LogTable, open_log
 from server.explain.importance import importance, reference_rows
-from server.metrics.column_shifts import ColumnCounts, column_shifts, count_of_tests
-from server.metrics.drift import MIN_ROWS, Shift, independent_share
+from server.metrics.column_shifts import ColumnCounts, column_shifts, count_of_tests, missing_shift
+from server.metrics.drift import MIN_ROWS, Shift, independent_share, reference_counts, shift
 from server.model.bundle import Bundle
 from server.model.distribution import Distribution, Reference
 from server.model.joint import Joint
@@ -27,6 +29,11 @@ from server.model.schema import Feature, Matrix
 
 #: The sample's share of missing values lies so near that of all rows.
 SEEN_WITHIN = 0.05
+DAY = timedelta(days=1)
+#: A drift is dated as far back as this, by the hours (UTC).
+DATED = timedelta(days=28)
+#: Of shorter logs the whole tells as much.
+SHORTEST = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -294,3 +301,43 @@ def _effects(predictor: Predictor, rows: Matrix, reference: Matrix, names: Itera
 def _in_order(margins: Margins) -> Margins:
     ordered: Margins = np.sort(margins, axis=0)
     return ordered
+
+
+@dataclass(frozen=True)
+class LastDay:
+    """The drift of the rows of the last 24 hours; `since` when, by name, where there was none before."""
+
+    drift: DriftReport
+    since: dict[str, datetime]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain values, for JSON."""
+        return {
+            "n": self.drift.n,
+            "drifted": [column.name for column in self.drift.drifted],
+            "since": {name: f"{start.isoformat()}Z" for name, start in self.since.items()},
+        }
+
+
+def last_day(log: LogTable, bundle: Bundle) -> LastDay | None:
+    """The last 24 hours that a log has rows of; None of one of less than two days."""
+    first, last = log.row("select min(ts), max(ts) from scored")
+    if first is None or last - first < SHORTEST:
+        return None
+    end = last + timedelta(microseconds=1)
+    with log.looking_at(end - DAY, end):
+        found = drift(bundle, rows_of_log(log, bundle, SAMPLE_ROWS), looks=2)  # the whole is the other
+    with log.looking_at(end - DATED, end):
+        begun = {column.name: _began(log, bundle, column) for column in found.drifted}
+    return LastDay(found, {name: start for name, start in begun.items() if start is not None})
+
+
+def _began(log: LogTable, bundle: Bundle, column: ColumnDrift) -> datetime | None:
+    """The hour in which a column changed; None if it was no different before, or had drifted already."""
+    hours, counts = places_by_hour(log, bundle, column.name)
+    at = change_point(counts)
+    before, bins = counts[:at].sum(axis=0), len(column.distribution.shares)
+    values = shift(reference_counts(column.distribution), before[:bins], tests=1)
+    present = int(before.sum() - before[NoBin.MISSING] - before[NoBin.DROPPED])
+    missing = missing_shift(column.distribution, present, int(before[NoBin.MISSING]), tests=1)
+    return None if not at or values.drifted or missing.drifted else hours[at]

@@ -6,8 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from monitoring.drift.comparison import DriftReport, drift_of_log
-from monitoring.drift.last_day import LastDay, last_day
+from monitoring.drift.comparison import DriftReport, LastDay, drift_of_log, last_day
 from monitoring.logs.lines import keep_lines
 from monitoring.logs.status_codes import Errors, read_errors
 from monitoring.logs.table import open_log

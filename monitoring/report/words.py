@@ -4,8 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
-from monitoring.drift.comparison import DriftReport
-from monitoring.drift.last_day import LastDay
+from monitoring.drift.comparison import DriftReport, LastDay
 from monitoring.logs.lines import counted
 from monitoring.report.plots import duration
 from monitoring.report.report import Report
