@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from monitoring.drift.comparison import DriftReport
     from monitoring.drift.timeline import Period, Since
+    from monitoring.logs.erasure import Erasure
     from server.model.bundle import Bundle
 
 #: Adds a command, as `_command` does.
@@ -78,12 +80,13 @@ def _add_drift(command: Adder) -> None:
 
 def _add_log(command: Adder) -> None:
     """The log itself: scored again, proven whole, searched, and somebody taken out of it."""
-    command("replay", _replay, "score a log again; exits 3 if the bundle that wrote it disagrees")
+    command("replay", _replay, "score a log again; exits 3 if the bundle that wrote it disagrees", json=True)
     verify = command(
         "verify-log",
         _verify,
         "prove that no line was lost; exits 3 if one was, 4 if it cannot be proved",
         model=False,
+        json=True,
     )
     verify.add_argument(
         "--key-file", type=input_file, metavar="FILE", help="look at the seals too: HOTROW_LOG_KEY_FILE"
@@ -95,7 +98,13 @@ def _add_log(command: Adder) -> None:
         metavar="SEAL",
         help="a seal that was kept elsewhere must be there",
     )
-    erase = command("erase", _erase, "take one subject's rows out of a log, told to its journal", model=False)
+    erase = command(
+        "erase",
+        _erase,
+        "take one subject's rows out of a log, told to its journal",
+        model=False,
+        json=True,
+    )
     whose = erase.add_mutually_exclusive_group(required=True)
     whose.add_argument("--subject", metavar="HASH", help="the hash that stands for a field in the log")
     whose.add_argument("--value", metavar="FIELD=VALUE", help="the value itself, with --key-file")
@@ -308,7 +317,7 @@ def _replay(options: argparse.Namespace, console: "Console") -> int:
 
     bundle = required_bundle(options.log, options.model, options.lines)
     result = replay(options.log, bundle, options.lines)
-    print_replay(result, console)
+    _print(options, console, result.to_dict(), lambda: print_replay(result, console))
     return FOUND if result.disagreeing else 0
 
 
@@ -322,9 +331,13 @@ def _verify(options: argparse.Namespace, console: "Console") -> int:
     if options.anchor and key is None:
         raise LogError("expected --key-file beside --anchor, got none")
     checked = verify(options.log)
-    print_verification(checked, console)
     seals = check_seals(checked.files, key, options.anchor) if key is not None else None
-    print_seals(seals, checked.files, console)
+
+    def printed() -> None:
+        print_verification(checked, console)
+        print_seals(seals, checked.files, console)
+
+    _print(options, console, checked.to_dict() | {"seals": asdict(seals) if seals else None}, printed)
     if seals is not None and seals.faults:
         return FOUND
     return {LogVerdict.WHOLE: 0, LogVerdict.NOT_PROVABLE: NOT_PROVABLE, LogVerdict.MISSING: FOUND}[
@@ -341,8 +354,6 @@ def _key(options: argparse.Namespace) -> bytes | None:
 
 
 def _erase(options: argparse.Namespace, console: "Console") -> int:
-    from rich.markup import escape
-
     from monitoring.logs.erasure import erase
     from monitoring.logs.subject import Hashed, ResponseIds, subject_of
 
@@ -352,6 +363,13 @@ def _erase(options: argparse.Namespace, console: "Console") -> int:
         done = erase(options.log, Hashed(options.subject), _key(options))
     else:
         done = erase(options.log, subject_of(options.value, options.key_file, options.log), _key(options))
+    _print(options, console, done.to_dict(), lambda: _print_erasure(done, console))
+    return 0 if done.is_complete else FOUND
+
+
+def _print_erasure(done: "Erasure", console: "Console") -> None:
+    from rich.markup import escape
+
     console.print(
         f"{number_of(done.lines, 'line')}, and {number_of(done.rows, 'row')} of batches, erased from "
         f"{number_of(len(done.files), 'file')}.",
@@ -365,7 +383,6 @@ def _erase(options: argparse.Namespace, console: "Console") -> int:
         )
     for sentence in done.unsearched:
         console.print(f"[red]Not searched:[/] {escape(sentence)}.", soft_wrap=True)
-    return 0 if done.is_complete else FOUND
 
 
 def _outcomes(options: argparse.Namespace, console: "Console") -> int:

@@ -48,6 +48,18 @@ class Erasure:
         """Whether the subject is in none of the files any more."""
         return not self.in_use and not self.unsearched
 
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain values, for JSON."""
+        return {
+            "complete": self.is_complete,
+            "lines": self.lines,
+            "rows": self.rows,
+            "reviews": self.reviews,
+            "files": [str(file) for file in self.files],
+            "in_use": [str(file) for file in self.in_use],
+            "unsearched": self.unsearched,
+        }
+
 
 def erase(paths: Sequence[Path], subject: DataSubject, key: bytes | None = None) -> Erasure:
     """Take out every row of a subject; raises `LogError`. `key` is that of the journals' seals.

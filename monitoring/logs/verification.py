@@ -1,7 +1,7 @@
 """Whether a log lost a line: numbers without gaps, held against the journal beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,19 @@ class Verification:
         if not self.whole:
             return LogVerdict.MISSING
         return LogVerdict.NOT_PROVABLE if self.unvouched else LogVerdict.WHOLE
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain values, for JSON."""
+        return {
+            "verdict": self.verdict.value,
+            "lines": self.lines,
+            "unreadable": self.unreadable,
+            "lost": self.lost,
+            "duplicates": self.duplicates,
+            "unvouched_instances": self.unvouched,
+            "absent": self.absent,
+            "instances": [asdict(instance) for instance in self.instances],
+        }
 
 
 def verify(paths: Sequence[Path]) -> Verification:

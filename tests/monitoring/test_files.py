@@ -254,6 +254,24 @@ def test_lines_within_a_shippers_are_refused_and_how_to_take_them_out_is_said(
             main([command, str(tmp_path), *told])
 
 
+def test_scripts_are_told_of_a_replay_a_check_and_an_erasure(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_of(bundle, ROWS[:30], tmp_path / "a.jsonl")
+
+    def told(command: str, *more: str) -> tuple[int, dict[str, Any]]:
+        code = main([command, str(tmp_path), "--json", *more])
+        return code, orjson.loads(capsys.readouterr().out)
+
+    code, found = told("replay", "--model", str(bundle.directory))
+    assert (code, found["rows"], found["equal"], found["disagreeing"]) == (0, 30, 30, 0)
+    code, found = told("verify-log")
+    assert (code, found["verdict"], found["lines"], found["seals"]) == (4, "not provable", 30, None)
+    code, found = told("erase", "--id", f"{INSTANCE}-7")
+    assert (code, found["complete"], found["lines"]) == (0, True, 1)
+    assert found["files"] == [str(tmp_path / "a.jsonl")]
+
+
 def test_mark_before_the_first_line_hides_no_decision(bundle: Bundle, tmp_path: Path) -> None:
     log = log_of(bundle, ROWS[:30], tmp_path / "a.jsonl")
     log.write_bytes(b"\xef\xbb\xbf" + log.read_bytes())
