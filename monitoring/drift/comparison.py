@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,10 @@ from server.metrics.drift import MIN_ROWS, Shift, independent_share, reference_c
 from server.model.bundle import Bundle
 from server.model.distribution import Distribution, Reference
 from server.model.joint import Joint
-from server.model.link import Margins
 from server.model.predictor import Predictor
 from server.model.schema import Feature, Matrix
+
+Vector: TypeAlias = npt.NDArray[np.float64]
 
 #: The sample's share of missing values lies so near that of all rows.
 SEEN_WITHIN = 0.05
@@ -284,23 +285,41 @@ def _ranges(distribution: Distribution) -> tuple[str, ...]:
 def _effects(predictor: Predictor, rows: Matrix, reference: Matrix, names: Iterable[str]) -> dict[str, float]:
     """How far the margins of rows, float64 [n, F], come when one feature is put back to reference values.
 
-    Values are drawn from the reference rows, float64 [k, F]; the distance is that of
-    the two distributions of the margin (Wasserstein's, in log-odds of a binary
-    model): a shift that the score does not feel has none.
+    Row by row: each gets the value of the reference rows, float64 [k, F], that has its rank, so a
+    value that only moved gets its own, and one that is stuck, or missing, one of all. The distance
+    is the mean of the margins' (in log-odds of a binary model): a shift that the score does not
+    feel has none.
     """
     random = np.random.default_rng(0)
-    before, found = _in_order(predictor.margins(rows)), {}
+    before, found = predictor.margins(rows), {}
     for name in names:
         i = predictor.bundle.schema.names.index(name)
         back = rows.copy()
-        back[:, i] = random.choice(reference[:, i], len(rows))
-        found[name] = float(np.abs(_in_order(predictor.margins(back)) - before).mean())
+        back[:, i] = _put_back(rows[:, i], reference[:, i], random)
+        found[name] = float(np.abs(predictor.margins(back) - before).mean())
     return found
 
 
-def _in_order(margins: Margins) -> Margins:
-    ordered: Margins = np.sort(margins, axis=0)
-    return ordered
+def _put_back(values: Vector, reference: Vector, random: np.random.Generator) -> Vector:
+    """Values, float64 [n] with NaN for missing, as of the reference, float64 [k], each by its rank.
+
+    As many are missing as there; of those that no longer are, or of equal ones, chance says which.
+    """
+    usual = np.sort(reference[~np.isnan(reference)])
+    shuffled = random.permutation(len(values))
+    missing = np.isnan(values[shuffled])
+    most = round(len(values) * (1 - len(usual) / max(1, len(reference))))
+    # Those that are missing stay so first; then others become so.
+    left_out = shuffled[np.argsort(~missing, kind="stable")[:most]]
+    back = np.full(len(values), np.nan)
+    there = shuffled[~np.isin(shuffled, left_out)]
+    known = there[~np.isnan(values[there])]
+    places = np.empty(len(values))
+    places[there] = random.random(len(there))  # of one that is missing nobody knows its rank
+    places[known] = (np.argsort(np.argsort(values[known], kind="stable")) + 0.5) / max(1, len(known))
+    if len(usual):
+        back[there] = usual[(places[there] * len(usual)).astype(int)]
+    return back
 
 
 @dataclass(frozen=True)

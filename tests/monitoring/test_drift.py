@@ -548,14 +548,18 @@ def test_rows_like_those_of_training_are_no_drift(amounts: Bundle, tmp_path: Pat
         assert [(column.name, column.why) for column in found.drifted] == []
 
 
-def test_a_stuck_culprit_is_listed_before_a_mild_shift(amounts: Bundle, tmp_path: Path) -> None:
-    """Shuffling a stuck column changes nothing: importance is of reference rows, order by effect."""
+@pytest.mark.parametrize("lost", ["stuck", "missing"])
+def test_a_lost_culprit_is_listed_before_a_mild_shift(amounts: Bundle, tmp_path: Path, lost: str) -> None:
+    """Shuffling a stuck column changes nothing: importance is of reference rows, order by effect.
+
+    The margins of all rows together hardly move without it, and those of each row do.
+    """
     matrix = _amounts(3000, 2)
-    matrix[:, 2] = np.median(matrix[:, 2])
-    matrix[:, 4] += 2.0
+    matrix[:, 2] = np.median(matrix[:, 2]) if lost == "stuck" else np.nan
+    matrix[::4, 3] += 1.0
     found = drift_of_files([_table(tmp_path / "a.csv", matrix)], amounts)
     names = [column.name for column in found.drifted if not column.is_score]
-    assert names == ["income", "noise"]
+    assert names == ["income", "late"]
     income = next(column for column in found.columns if column.name == "income")
     assert income.importance > 0.2
     assert income.effect > 0.1
