@@ -176,6 +176,12 @@ class Settings:
     fast_path: bool = _setting(
         True, _switch, "`on`, or `off`: `/predict` takes the ASGI path through Starlette too"
     )
+    row_backend: Literal["auto", "onnx"] = _setting(
+        "auto",
+        _one_of("auto", "onnx"),
+        "what scores one row: `auto`, compiled trees with equal bits as soon as they are made, if llvmlite "
+        "and onnx are installed; or `onnx`",
+    )
     batch_backend: Literal["onnx", "compiled"] = _setting(
         "onnx",
         _one_of("onnx", "compiled"),

@@ -123,7 +123,7 @@ async def measure(model: Path, folder: Path) -> dict[str, float]:
                 "decode and validate a body": (scorer.decode, bodies),
                 "ONNX Runtime, the same row again and again": (bare_run(predictor), rows[:1]),
                 BARE: (bare_run(predictor), rows),
-                "fill, run, read the margin": (predictor.margin, rows),
+                "the margin, by compiled trees where there are some": (predictor.margin, rows),
                 **_decisions(predictor, rows),
                 "whole response with metrics, no log": (
                     lambda body: scorer.respond(body, _forget, now),

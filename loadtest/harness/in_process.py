@@ -57,6 +57,8 @@ async def worker(model: Path, folder: Path, log_mode: str = "async", **more: Any
     service = open_service(settings)
     app = create_app(service)
     async with app.router.lifespan_context(app):
+        for backend in service.row_backends:
+            await backend.made()  # which would make rows cheaper under way
         bodies = golden_bodies(service.bundles[0])
         protocol_class = protocol_of(service)
         protocol = connect(protocol_class, app, Nowhere())

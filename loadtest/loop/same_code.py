@@ -19,7 +19,7 @@ from loadtest.report.terminal import console
 
 #: Of ten pairs of the same code so many must be found the same.
 AT_LEAST_SHARE = 0.9
-CULPRIT = "Predictor.margin (model/predictor.py)"
+CULPRIT = "Predictor._margin_of_graph (model/predictor.py)"
 #: The first line of the function that the loop goes before, and the loop.
 BEFORE = "        self._row[:] = row\n"
 LOOP = (

@@ -43,7 +43,8 @@ class GraphForest(NamedTuple):
 
     `before` is a graph from `features` to the rows that the trees compare, None if these
     are the features themselves. `row_dtype` holds every value of these rows: float32 also of a
-    float64 forest whose rows were rounded before, as scikit-learn rounds them.
+    float64 forest whose rows were rounded before, as scikit-learn rounds them. Where `before` does
+    nothing but round (`only_casts`), that is all that happens to the features.
     """
 
     trees: list[GraphTree]
@@ -52,6 +53,7 @@ class GraphForest(NamedTuple):
     dtype: npt.DTypeLike
     before: bytes | None
     row_dtype: npt.DTypeLike
+    only_casts: bool = False
 
 
 def thresholds(forest: GraphForest) -> dict[int, npt.NDArray[np.float64]]:

@@ -32,7 +32,13 @@ def read_forest(graph: bytes) -> GraphForest:
     trees = [table.tree(root) for root in table.roots]
     row_dtype = np.float32 if _casts(before) == [TensorProto.FLOAT, TensorProto.DOUBLE] else table.dtype
     return GraphForest(
-        trees, table.targets, width, table.dtype, _before(model, before, ensemble.input[0]), row_dtype
+        trees,
+        table.targets,
+        width,
+        table.dtype,
+        _before(model, before, ensemble.input[0]),
+        row_dtype,
+        all(node.op_type == "Cast" for node in before),
     )
 
 

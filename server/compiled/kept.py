@@ -1,4 +1,4 @@
-"""Compiled code on the disk, with all that is needed to run it."""
+"""Compiled code on the disk, with all that is needed to run it: of nobody but this user, and whole."""
 
 import hashlib
 import os
@@ -31,26 +31,58 @@ class KeptCode(NamedTuple):
     object: bytes
 
 
+def cache_folder() -> Path:
+    """The user's cache (XDG Base Directory specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hotrow"
+
+
+def sources_digest() -> "hashlib._Hash":
+    """Of what makes the code: another version makes it anew."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest
+
+
 def read_kept(path: Path) -> KeptCode | None:
-    """What was kept: whole, and written by nobody but this user; None otherwise."""
-    try:
-        status = path.stat()
-        if status.st_uid != os.getuid() or status.st_mode & 0o022:
-            return None
-        content = path.read_bytes()
-    except OSError:
-        return None
-    digest, made = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    return _unpacked(made) if hashlib.sha256(made).digest() == digest else None
+    """What was kept of a bundle; None if nothing was."""
+    made = read_sealed(path)
+    return None if made is None else _unpacked(made)
 
 
 def write_kept(path: Path, code: KeptCode) -> None:
     """Keep it; what cannot be written is made again the next time."""
-    made = _packed(code)
+    write_sealed(path, _packed(code))
+
+
+def sealed(made: bytes) -> bytes:
+    """The same behind its digest."""
+    return hashlib.sha256(made).digest() + made
+
+
+def unsealed(content: bytes) -> bytes | None:
+    """What stands behind a digest; None if it is another's."""
+    digest, made = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return made if hashlib.sha256(made).digest() == digest else None
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """What `write_sealed` wrote: whole, and written by nobody but this user; None otherwise."""
+    try:
+        status = path.stat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            return None
+        return unsealed(path.read_bytes())
+    except OSError:
+        return None
+
+
+def write_sealed(path: Path, made: bytes) -> None:
+    """Write a file in one step, if that can be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as draft:
-            draft.write(hashlib.sha256(made).digest() + made)
+            draft.write(sealed(made))
         Path(draft.name).replace(path)
     except OSError:
         return

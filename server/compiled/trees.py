@@ -7,8 +7,6 @@ from elsewhere is never run.
 """
 
 import ctypes
-import hashlib
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -23,7 +21,7 @@ import onnxruntime
 
 from server.compiled.code import LANES, MAX_SPLITS, Code
 from server.compiled.forest import GraphForest, NotCompilable, categories, thresholds
-from server.compiled.kept import KeptCode, read_kept, write_kept
+from server.compiled.kept import KeptCode, cache_folder, read_kept, sources_digest, write_kept
 from server.compiled.walk import NodeTable, WalkCode
 from server.model.bundle import GRAPH_FILE, Bundle
 from server.model.files import INPUT
@@ -57,7 +55,7 @@ def compiled(bundle: Bundle, predictor: Predictor) -> Compiled:
     kept = read_kept(path)
     if kept is not None:
         return Compiled(CompiledTrees(kept, bundle).margins, "scored by compiled trees")
-    forest = _forest(bundle)
+    forest = forest_of(bundle)
     code = _code(forest)
     made = KeptCode(
         code.names,
@@ -81,7 +79,8 @@ def is_kept(bundle: Bundle) -> bool:
     return _path(bundle).exists()
 
 
-def _forest(bundle: Bundle) -> GraphForest:
+def forest_of(bundle: Bundle) -> GraphForest:
+    """The forest in a bundle's graph; raises `NotCompilable`."""
     from server.compiled.graph import read_forest  # ONNX takes a tenth of a second to import
 
     try:
@@ -160,34 +159,47 @@ def _machine() -> llvm.TargetMachine:
     )
 
 
+def machine_code(text: str) -> bytes:
+    """The code of the one function of some LLVM IR, for any processor of this kind; it must call nothing."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(opt=2, reloc="pic")
+    content = machine.emit_object(llvm.parse_assembly(text))
+    made = llvm.ObjectFileRef.from_data(content)
+    code = b""
+    for section in made.sections():  # each is good until the next
+        if section.is_text():
+            code += section.data()
+        elif (section.name() or b"").startswith((b".rela.text", b".rel.text", b".rodata")):
+            raise NotCompilable("its code is not whole in itself")
+    return code
+
+
 def _path(bundle: Bundle) -> Path:
     """Under the digest of the bundle, of what makes the code, of the processor, and of the libraries.
 
     ONNX Runtime is one: with another version the margins are compared anew.
     """
-    digest = hashlib.sha256(bundle.digest.encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    digest = sources_digest()
+    digest.update(bundle.digest.encode())
     features = llvm.get_host_cpu_features().flatten()
     machine = (platform.machine(), llvm.get_host_cpu_name(), features)
     digest.update("\n".join((llvmlite.__version__, onnxruntime.__version__, *machine)).encode())
-    return _cache_folder() / f"{digest.hexdigest()}.o"
-
-
-def _cache_folder() -> Path:
-    """The user's cache (XDG Base Directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hotrow"
+    return cache_folder() / f"{digest.hexdigest()}.o"
 
 
 def _check_parity(trees: CompiledTrees, predictor: Predictor, forest: GraphForest) -> None:
     """Raise `NotCompilable` if one margin of rows around the thresholds differs by a bit."""
-    rows = parity_rows(forest)
-    schema = predictor.bundle.schema
-    golden = [np.frombuffer(schema.encode(g.fields)) for g in predictor.bundle.golden_rows()]
-    rows = np.concatenate([rows, np.array(golden)]) if golden else rows
+    rows = rows_to_compare(predictor.bundle, forest)
     ours, theirs = trees.margins(rows), predictor.margins(rows)
     if ours.shape != theirs.shape or ours.tobytes() != np.ascontiguousarray(theirs).tobytes():
         raise NotCompilable("its margins are not equal to the bit")
+
+
+def rows_to_compare(bundle: Bundle, forest: GraphForest) -> Matrix:
+    """What is scored both ways before the first use: `parity_rows` and the golden rows."""
+    golden = [np.frombuffer(bundle.schema.encode(one.fields)) for one in bundle.golden_rows()]
+    return np.concatenate([parity_rows(forest), *([np.array(golden)] if golden else [])])
 
 
 def parity_rows(forest: GraphForest, count: int = PARITY_ROWS) -> Matrix:

@@ -15,8 +15,8 @@ from server.compiled.code import LANES
 from server.compiled.forest import LESS, MEMBER, GraphForest, GraphTree, Node, NotCompilable
 
 #: In the sign of a node's feature: a missing value is a yes.
-_MISSING_YES = -(2**31)
-_KIND = {np.dtype(np.float64): "double", np.dtype(np.float32): "float"}
+MISSING_YES = -(2**31)
+KINDS = {np.dtype(np.float64): "double", np.dtype(np.float32): "float"}
 
 
 class NodeTable(NamedTuple):
@@ -42,7 +42,7 @@ class WalkCode:
 
     def __init__(self, forest: GraphForest) -> None:
         self.tables = [_table(tree, forest) for tree in forest.trees]
-        kind, row_kind = (_KIND[np.dtype(dtype)] for dtype in (forest.dtype, forest.row_dtype))
+        kind, row_kind = (KINDS[np.dtype(dtype)] for dtype in (forest.dtype, forest.row_dtype))
         self.text = _function(kind, row_kind)
 
 
@@ -56,16 +56,16 @@ def _table(tree: GraphTree, forest: GraphForest) -> NodeTable:
     rows: list[tuple[float, int, int]] = []
     for place, node in enumerate(order):  # which grows meanwhile
         if node.yes is None or node.no is None:
-            rows.append((np.inf, _MISSING_YES, place))
+            rows.append((np.inf, MISSING_YES, place))
         else:
-            feature = node.feature | node.missing_yes * _MISSING_YES
-            rows.append((_at_most(node, forest), feature, len(order)))
+            feature = node.feature | node.missing_yes * MISSING_YES
+            rows.append((at_most(node, forest), feature, len(order)))
             order += [node.yes, node.no]
     weights = np.array([node.weight for node in order], forest.dtype)
     return NodeTable(np.array(rows, node_kinds(forest.row_dtype)), weights, tree.target)
 
 
-def _at_most(node: Node, forest: GraphForest) -> float:
+def at_most(node: Node, forest: GraphForest) -> float:
     """The largest value of a row for which the answer is yes."""
     if node.mode == MEMBER:
         raise NotCompilable("a large tree asks for categories")
@@ -85,7 +85,7 @@ def _function(kind: str, row_kind: str) -> str:
         for i in lanes
     )
     nodes = "\n".join(f"%n{i} = phi i32 [0, %rowloop], [%m{i}, %step]" for i in lanes)
-    steps = "\n".join(_step(i, row_kind) for i in lanes)
+    steps = "\n".join(step(i, row_kind) for i in lanes)
     moved = "\n".join(f"%any{i} = or i1 %any{i - 1}, %moved{i}" for i in lanes[1:])
     ends = "\n".join(
         f"%w{i} = getelementptr {kind}, ptr %weights, i32 %m{i}\n%leaf{i} = load {kind}, ptr %w{i}\n"
@@ -105,7 +105,7 @@ def _function(kind: str, row_kind: str) -> str:
     )
 
 
-def _step(i: int, kind: str) -> str:
+def step(i: int, kind: str) -> str:
     """One row's way to the next node; of a leaf the answer is always yes."""
     size = 8 if kind == "double" else 4
     return (

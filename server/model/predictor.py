@@ -5,7 +5,7 @@ import os
 # Read when onnxruntime is imported: no process of ours sends telemetry.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,8 @@ class Predictor:
         # The binding points into these arrays: they live as long as it does.
         self._arrays = (row, margin, binding)
         self._row = row.data.cast("B")
+        #: [1, K] in the graph's type: where the margins of the row that was scored last stand.
+        self.margin_array = margin
         self._margin = _floats(margin)
         # Two frames of onnxruntime's Python wrapper less than run_with_iobinding.
         self._run = self._session._sess.run_with_iobinding
@@ -89,16 +91,26 @@ class Predictor:
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self.link, self._many_link, self.class_link = _links(bundle, exp)
         self.judge = _judge(bundle)
+        self.score_by(self._margin_of_graph)
+
+    def score_by(self, margin: Callable[[Row], float]) -> None:
+        """Have one row's margin from this function from now on, which gives the graph's to the bit.
+
+        It puts the margin into `margin_array`, too.
+        """
+        bundle = self.bundle
+        #: The raw score of one encoded row (F float64 in schema order), in log-odds.
+        self.margin = margin
         #: One encoded row to its response and outcome; raises `ModelFailure`, see `outcome.py`.
         self.predict: Predict = predict_row(
             bundle.task,
             bundle.decision.threshold,
-            self.margin if self.class_link is None else self.row_margins,
+            margin if self.class_link is None else self.row_margins,
             self.class_link or self.link,
         )
         if self.judge is not None:
             #: The same to the verdict of the bundle's policy, of which `judge` knows the outcome.
-            self.judged = judged_row(self.judge.verdict, self.margin, self.link)
+            self.judged = judged_row(self.judge.verdict, margin, self.link)
             self.predict = self._predict_by_policy
 
     def _predict_by_policy(self, row: Row) -> tuple[float, int]:
@@ -106,8 +118,7 @@ class Predictor:
         probability, verdict = self.judged(row)
         return probability, self.judge.outcome(verdict)
 
-    def margin(self, row: Row) -> float:
-        """The raw score of one encoded row (F float64 in schema order), in log-odds."""
+    def _margin_of_graph(self, row: Row) -> float:
         # From fill to run there is no await and no other thread: the row is
         # shared by every request of this process.
         self._row[:] = row

@@ -79,6 +79,11 @@ class Scorer:
         self._has_one_output = bundle.task != "multiclass"
         self.respond = self._respond_logged_first if self.is_strict else self._respond
 
+    def score_by(self, margin: Callable[[Row], float]) -> None:
+        """Have a row's margin from this function from now on: `Predictor.score_by`."""
+        self.predictor.score_by(margin)
+        self._predict = self.predictor.predict
+
     @property
     def logs(self) -> bool:
         """Whether there is a prediction log."""
@@ -220,6 +225,11 @@ class PolicyScorer(Scorer):
         self._judge, outcome = judge, judge.outcome
         self._count = lambda probability, verdict: count(probability, outcome(verdict))
         self._tail = lru_cache(1024)(self._make_tail)
+
+    def score_by(self, margin: Callable[[Row], float]) -> None:
+        """As `Scorer.score_by`."""
+        super().score_by(margin)
+        self._predict = self.predictor.judged
 
     def _content(self, sequence: int, output: Any, outcome: int) -> bytes:
         return self._form % (sequence, orjson.dumps(output), self._tail(outcome))

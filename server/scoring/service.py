@@ -26,6 +26,7 @@ from server.scoring.bundles import open_bundles
 from server.scoring.in_flight import Limiter
 from server.scoring.many_rows import OpenBackend, RowsScorer
 from server.scoring.one_row import Respond, Scorer
+from server.scoring.row_backend import RowBackend
 from server.scoring.served_model import ServedModel
 from server.scoring.split import SplitRequests
 from server.settings import Settings
@@ -57,6 +58,7 @@ class Service:
     reloads: bool = True
     watchers: list[Callable[[], None]] = field(default_factory=list)
     files: list[WatchedFiles] = field(default_factory=list)
+    row_backends: list[RowBackend] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._read_arms()
@@ -82,7 +84,13 @@ class Service:
             self.log.start()
         for files in self.files:
             files.start()
+        self._compile_rows()
         self.ready = True
+
+    def _compile_rows(self) -> None:
+        """Begin to have single rows scored by compiled trees; what was begun for others ends by itself."""
+        if self.settings.row_backend == "auto":
+            self.row_backends = [RowBackend(model.scorer) for model in self.models]
 
     def read_files(self) -> None:
         for files in self.files:
@@ -111,6 +119,7 @@ class Service:
     def use(self, models: tuple[ServedModel, ...]) -> None:
         """Answer with these models from now on."""
         self.models = models
+        self._compile_rows()
         self._read_arms()
         self.collector.models = [model.info for model in models]
         self._tell()
@@ -149,6 +158,8 @@ class Service:
 
     async def close(self) -> None:
         """End what the service started: the log, every line written."""
+        for backend in self.row_backends:
+            await backend.stop()
         if self.log is not None:
             self.log.stop()
             await asyncio.to_thread(self.log.close)

@@ -1,0 +1,83 @@
+"""Makes the code that scores one row of a bundle: `python -m server.compiled.row_compiler FOLDER DIGEST`.
+
+A process of its own, since the compiler and ONNX's library take 100 MB that a worker does without.
+What it has made, or why the bundle is left to ONNX Runtime, it writes to its output and into the user's
+cache; where another process makes the same it waits for that. It ends with 1 if it could not try.
+"""
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from server.compiled.forest import NotCompilable
+from server.compiled.kept import sealed
+from server.compiled.row_code import RowCode, keep, kept_code, margin_by, packed, path_of
+from server.durable import lock
+from server.errors import BundleError
+from server.model.bundle import Bundle
+from server.model.predictor import Predictor
+
+#: For a process that compiles the same.
+PATIENCE_SECONDS, PAUSE_SECONDS = 30.0, 0.05
+
+
+def row_code(bundle: Bundle) -> RowCode:
+    """The code of a bundle, compared with ONNX Runtime; raises `NotCompilable` and `ImportError`."""
+    import numpy as np
+
+    from server.compiled.row_walk import row_function, row_table
+    from server.compiled.trees import forest_of, machine_code, rows_to_compare
+
+    forest = forest_of(bundle)
+    code = RowCode(
+        bundle.digest,
+        forest.width,
+        np.dtype(forest.dtype),
+        np.dtype(forest.row_dtype),
+        row_table(forest),
+        machine_code(row_function(forest.dtype, forest.row_dtype)),
+    )
+    predictor = Predictor(bundle)
+    rows = rows_to_compare(bundle, forest)
+    expected = predictor.margins(rows)
+    score = margin_by(code, predictor)
+    found = np.array([score(row.tobytes()) for row in rows])
+    if found.tobytes() != np.ascontiguousarray(expected).tobytes():
+        raise NotCompilable("its margins are not equal to the bit")
+    return code
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make the code, or find it."""
+    folder, digest = arguments
+    with ExitStack() as stack:
+        try:
+            bundle = Bundle.load(Path(folder))
+            if bundle.digest != digest:
+                raise BundleError(f"expected the bundle that is served in {folder}, got another")
+            path = path_of(bundle)
+            with suppress(OSError):  # where nothing can be kept each process makes its own
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                guard = stack.enter_context(open(path.with_name("row.lock"), "wb"))
+                lock(guard.fileno(), PATIENCE_SECONDS, PAUSE_SECONDS)
+            code = kept_code(bundle)
+            if code is None:
+                code = _made(bundle)
+                keep(path, code)
+        except (BundleError, ImportError, OSError) as error:
+            print(error)
+            return 1
+    sys.stdout.buffer.write(sealed(packed(code)))
+    return 0
+
+
+def _made(bundle: Bundle) -> RowCode | str:
+    try:
+        return row_code(bundle)
+    except NotCompilable as reason:
+        return str(reason)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
