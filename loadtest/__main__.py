@@ -23,6 +23,7 @@ COMMANDS = {
     "bench pipelines": "a row through a pipeline beside the booster at its end alone",
     "bench ray": "what Ray Serve's way to a replica costs",
     "bench reasons": "what reasons cost beside the answer alone, one row and many",
+    "bench single": "one row by compiled trees beside ONNX Runtime, bits compared",
     "bench rows": "what many rows in one request, and reasons, cost a client",
     "open": "requests at a fixed rate, latency from the intended send time",
     "sweep": "latency against rate up to saturation",
