@@ -1,5 +1,6 @@
 """Fixtures that several tests share: tiny bundles and servers that answer with them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tests.support.servers import serving
 # No test is about time: on a busy machine an example may take longer than the 200 ms it would have.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+# No server of a test has one process more for a while, which makes code; `test_row_code.py` asks for it.
+os.environ["HOTROW_ROW_BACKEND"] = "onnx"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

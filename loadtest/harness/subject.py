@@ -51,6 +51,7 @@ class Subject:
 
 #: How long a server's observer is waited for.
 OBSERVER_SECONDS = 20.0
+_OBSERVER, _COMPILER = "server.log.observer", "server.compiled.row_compiler"
 #: How long a process that was just forked may take to become another program.
 YOUNG_SECONDS = 0.3
 
@@ -91,15 +92,16 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """The living children of a server but for its observer: with several workers, those."""
+    """The living children of a server that answer: with several workers, those."""
     return [child for child in psutil.Process(pid).children() if _is_worker(child)]
 
 
 def _is_worker(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
-        # Between its fork and its exec an observer looks like a worker.
+        # Between its fork and its exec another looks like a worker.
         time.sleep(max(0.0, YOUNG_SECONDS - age_seconds(process)))
-        return process.status() != psutil.STATUS_ZOMBIE and not _is_observer(process)
+        others = any(runs(process, module) for module in (_OBSERVER, _COMPILER))
+        return process.status() != psutil.STATUS_ZOMBIE and not others
     return False
 
 
@@ -123,7 +125,7 @@ def has_ended(pid: int) -> bool:
 
 
 def _is_observer(process: psutil.Process) -> bool:
-    return runs(process, "server.log.observer")
+    return runs(process, _OBSERVER)
 
 
 def runs(process: psutil.Process, module: str) -> bool:

@@ -193,7 +193,7 @@ def test_a_loop_is_planted_in_a_copy_of_the_server_and_found_by_its_name(tmp_pat
     folder = plant(tmp_path, 20.0)
     source = (folder / "server" / "model" / "predictor.py").read_text()
     assert source.count("while time.perf_counter_ns() < until") == 1
-    ours = "from server.model.predictor import Predictor as p; print(p.margin.__code__.co_filename)"
+    ours = "from server.model.predictor import Predictor as p; print(p._margin_of_graph.__code__.co_filename)"
     done = subprocess.run(
         [sys.executable, "-c", ours], cwd=folder, capture_output=True, text=True, check=True
     )
