@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.bench.compiled import forests
 from loadtest.harness.bodies import golden_matrix
 from loadtest.harness.forests import bundle_of, families
 from loadtest.report.terminal import print_machine, print_table
@@ -25,7 +24,6 @@ from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Matrix, Row
 
-FORESTS = ("lightgbm", "xgboost", "sklearn")
 #: Rows that are timed in a stretch, and stretches of which the shortest counts.
 TIMED_ROWS, STRETCHES = 1000, 20
 
@@ -34,7 +32,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     parser.add_argument("--model", type=Path, action="append", help="[models/credit]")
     parser.add_argument("--rows", type=int, default=50_000, metavar="N", help="compared [50,000]")
-    parser.add_argument("--forest", choices=FORESTS, action="append", help="one that is trained here")
     parser.add_argument("--families", action="store_true", help="one model of each family of forests")
 
 
@@ -57,9 +54,6 @@ def _asked(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Bun
     if options.families:
         for number, (name, convert) in enumerate(families()):
             yield name, bundle_of(convert(), folder / str(number))
-    elif options.forest:
-        for name, forest in forests(options.forest, 1):
-            yield name, bundle_of(forest.conversion, folder / name.split(",", 1)[0])
     else:
         for model in options.model or [Path("models/credit")]:
             yield str(model), Bundle.load(model)
@@ -74,7 +68,7 @@ def _lines(name: str, bundle: Bundle, options: argparse.Namespace) -> Iterator[S
         return
     calls = [margin_by(code, Predictor(bundle)), predictor.margin]
     kinds: dict[str, Matrix] = {"around thresholds": parity_rows(forest_of(bundle), options.rows)}
-    if not (options.families or options.forest):
+    if not options.families:
         kinds["golden rows, moved"] = golden_matrix(bundle, options.rows)
     for kind, matrix in kinds.items():
         rows = [row.tobytes() for row in matrix]

@@ -28,7 +28,7 @@ from loadtest.loop.compare import MACHINE, Comparison
 from loadtest.loop.flame_graph import differential, write_flame_graph
 from loadtest.loop.functions import changes, per_request
 from loadtest.loop.memory import fit
-from loadtest.loop.same_code import PairTally, plant
+from loadtest.loop.same_code import CULPRIT, PairTally, plant
 from loadtest.loop.shapes import users_at
 from loadtest.loop.stacks import from_event_loop, from_speedscope, read, tree, write
 from loadtest.report.machine import environment
@@ -199,10 +199,10 @@ def test_a_loop_is_planted_in_a_copy_of_the_server_and_found_by_its_name(tmp_pat
     )
     assert Path(done.stdout.strip()) == folder / "server" / "model" / "predictor.py"
     before = {
-        "loop;Predictor.margin (model/predictor.py)": 500,
+        f"loop;{CULPRIT}": 500,
         "loop;write (wire/fast_path.py)": 500,
     }
-    after = {**before, "loop;Predictor.margin (model/predictor.py)": 1500}
+    after = {**before, f"loop;{CULPRIT}": 1500}
     grown, same = changes(before, after, 20.0, 40.0), changes(before, before, 20.0, 20.0)
     pair = Comparison({}, {}, [], same, [])
     assert PairTally([pair] * 10, Comparison({}, {}, [], grown, [])).passed
