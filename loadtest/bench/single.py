@@ -42,8 +42,8 @@ def main(options: argparse.Namespace) -> int:
             line for name, bundle in _asked(options, Path(folder)) for line in _lines(name, bundle, options)
         ]
     print_table(
-        "One row, as a call of Python; the shortest of stretches, in turn",
-        ("model", "rows", "compiled, us", "ONNX Runtime, us", "times", "margins that differ"),
+        f"One row as a call of Python, us: the shortest stretch, in turn; {options.rows:,} rows compared",
+        ("model", "rows", "compiled", "ONNX", "times", "differ"),
         lines,
     )
     print_machine()
@@ -64,12 +64,12 @@ def _lines(name: str, bundle: Bundle, options: argparse.Namespace) -> Iterator[S
     try:
         code = row_code(bundle)
     except NotCompilable as reason:
-        yield name, "", f"ONNX Runtime: {reason}", "", "", ""
+        yield name, f"not compiled: {reason}", "", "", "", ""
         return
     calls = [margin_by(code, Predictor(bundle)), predictor.margin]
-    kinds: dict[str, Matrix] = {"around thresholds": parity_rows(forest_of(bundle), options.rows)}
+    kinds: dict[str, Matrix] = {"thresholds": parity_rows(forest_of(bundle), options.rows)}
     if not options.families:
-        kinds["golden rows, moved"] = golden_matrix(bundle, options.rows)
+        kinds["golden, moved"] = golden_matrix(bundle, options.rows)
     for kind, matrix in kinds.items():
         rows = [row.tobytes() for row in matrix]
         # As integers: of floats NaN would differ from itself, and 0.0 not from -0.0.
@@ -77,7 +77,7 @@ def _lines(name: str, bundle: Bundle, options: argparse.Namespace) -> Iterator[S
         expected = np.ascontiguousarray(predictor.margins(matrix)).view(np.int64)
         ours, theirs = _microseconds(calls, rows[:TIMED_ROWS])
         figures = (f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.1f}")
-        yield name, f"{len(rows):,} {kind}", *figures, str(np.count_nonzero(found != expected))
+        yield name, kind, *figures, str(np.count_nonzero(found != expected))
 
 
 def _microseconds(calls: Sequence[Callable[[Row], float]], rows: Sequence[Row]) -> list[float]:
