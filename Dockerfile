@@ -1,6 +1,6 @@
 # The images from one file: `docker build --target api .` serves the API on port 8000,
 # `docker build .` (the target ui, last here) the API with its page on port 7860; both take
-# `--build-arg EXTRAS="arrow grpc otel"`. The target profiler is for
+# `--build-arg EXTRAS="arrow compiled grpc otel"`. The target profiler is for
 # deploy/kubernetes/overlays/profiling.
 # Both run with a read-only root: `docker run --read-only --tmpfs /tmp --cap-drop ALL IMAGE`.
 

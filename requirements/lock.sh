@@ -26,7 +26,7 @@ lock tools.in "$tools" "$app" ../requirements.txt "$server $app"
 lock dev.in "$dev" "$tools" tools.txt "$server $app $tools"
 lock catboost.in "$here/catboost.txt" "$dev" dev.txt "$server $app $tools $dev"
 # What an image may have beside the server, in the versions that the tools were tested with.
-for extra in arrow grpc otel; do
+for extra in arrow compiled grpc otel; do
     lock $extra.in "$here/$extra.txt" "$tools" server.txt "$server"
 done
 lock profiler.in "$here/profiler.txt" "" "" ""

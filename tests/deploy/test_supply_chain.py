@@ -17,7 +17,7 @@ from tests.support.servers import system_tool
 
 pytestmark = pytest.mark.whole
 
-EXTRAS = [f"requirements/{name}.txt" for name in ("arrow", "grpc", "otel")]
+EXTRAS = [f"requirements/{name}.txt" for name in ("arrow", "compiled", "grpc", "otel")]
 LOCKS = [
     *SETS,
     *(f"requirements/{name}.txt" for name in ("catboost", "profiler", "foreign", "evidently", "peers")),

@@ -34,7 +34,7 @@ READ_ONLY = ("/app", "/app/models/credit", "/opt/venv", "/etc", "/home/hotrow")
 ROW = {"AMT_INCOME_TOTAL": 168000, "AMT_CREDIT": 600000, "AGE_YEARS": 44, "EXT_SOURCE_2": 0.61}
 ASKED = {"/predict": ROW, "/explain": ROW, "/": None}
 #: What an image has only if it is asked for.
-EXTRAS = ("lz4.frame", "grpc", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
+EXTRAS = ("lz4.frame", "llvmlite", "grpc", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
 #: Where `python` is looked for, as in the base image: first what this interpreter was made from.
 STAND_IN = Path("/usr/local/stand-in")
 PATH = f"{STAND_IN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
