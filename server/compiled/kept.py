@@ -12,6 +12,8 @@ import orjson
 from server.compiled.walk import NodeTable, node_kinds
 
 _DIGEST_BYTES, _LENGTH_BYTES = 32, 8
+#: Below a file: nothing is read from there, and nothing written.
+_NOWHERE = Path(os.devnull, "hotrow")
 
 
 class KeptCode(NamedTuple):
@@ -32,8 +34,11 @@ class KeptCode(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """The user's cache (XDG Base Directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hotrow"
+    """The user's cache (XDG Base Directory specification); of a user without a home one that is not there."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hotrow"
+    except RuntimeError:  # an id alone, as containers and services have them
+        return _NOWHERE
 
 
 def sources_digest() -> "hashlib._Hash":

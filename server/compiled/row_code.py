@@ -128,7 +128,11 @@ def margin_by(code: RowCode, predictor: Predictor) -> Callable[[Row], float]:
     # Not `CFUNCTYPE`: to let go of the interpreter for a microsecond costs more than it gives.
     function, at = _signature(np.frombuffer(page, np.uint8).ctypes.data), call.ctypes.data
 
+    size = 8 * code.width
+
     def score(features: Row, keep: Any = (page, row, table, margin, call)) -> float:  # noqa: ARG001
+        if len(features) != size:  # the code looks no further than it is told, but not at how much there is
+            raise ValueError(f"expected {size} bytes of a row, got {len(features)}")
         return function(features, at)  # type: ignore[no-any-return]
 
     return score

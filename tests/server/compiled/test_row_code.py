@@ -1,5 +1,6 @@
 """One row by compiled code: the bits of ONNX Runtime, or ONNX Runtime itself with a sentence."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from export.lightgbm.model import convert_lightgbm
 from server.compiled import row_compiler, row_walk
 from server.compiled.forest import NotCompilable
 from server.compiled.kept import sealed, write_sealed
-from server.compiled.row_code import RowCode, code_in, kept_code, margin_by, path_of
+from server.compiled.row_code import RowCode, code_in, keep, kept_code, margin_by, path_of
 from server.compiled.row_compiler import row_code as made_code
 from server.compiled.trees import forest_of, parity_rows
 from server.model.bundle import Bundle
@@ -129,6 +130,23 @@ def test_without_a_compiler_it_says_what_is_missing(
     monkeypatch.delitem(sys.modules, "server.compiled.trees")
     assert row_compiler.main([str(three), Bundle.load(three).digest]) == 1
     assert "llvmlite" in capsys.readouterr().out
+
+
+def test_user_without_a_home_has_no_cache(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a container's user that is an id alone."""
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    bundle = Bundle.load(three)
+    keep(path_of(bundle), "no reason")
+    assert kept_code(bundle) is None
+
+
+def test_row_of_another_length_is_refused(three: Path) -> None:
+    bundle = Bundle.load(three)
+    score = margin_by(made_code(bundle), Predictor(bundle))
+    with pytest.raises(ValueError, match="expected 24 bytes of a row, got 16"):
+        score(bytes(16))
 
 
 def test_nothing_is_written_where_nothing_can_be_kept(
