@@ -15,7 +15,7 @@ from skl2onnx.operator_converters.pipelines import convert_pipeline
 from export.sklearn.discriminant import register_discriminant
 from export.sklearn.functions import FUNCTIONS
 from export.sklearn.members import register_members
-from export.sklearn.parts import parts
+from export.sklearn.parts import LIBRARIES, parts
 from export.sklearn.plain import PLAIN
 from export.sklearn.tables import TABLES
 from export.sklearn.target import register_target
@@ -87,7 +87,16 @@ def unknown_steps(estimator: Any) -> list[str]:
     """The transformers inside an estimator that have no converter that works, by their classes' names."""
     with own_converters(estimator):
         kinds = [type(part) for part in parts(estimator) if hasattr(part, "transform")]
-        return [kind.__name__ for kind in kinds if kind.__name__ in _UNLOADABLE or not _is_known(kind)]
+        unknown = [kind.__name__ for kind in kinds if kind.__name__ in _UNLOADABLE or not _is_known(kind)]
+    return unknown + _foreign_steps(estimator)
+
+
+def _foreign_steps(estimator: Any) -> list[str]:
+    """Those of libraries that `parts` does not look into, such as category_encoders', with its name."""
+    given = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
+    kinds = [type(value) for value in given if hasattr(value, "transform") and not isinstance(value, type)]
+    homes = [(kind, kind.__module__.partition(".")[0]) for kind in kinds]
+    return [f"{kind.__name__} of {home}" for kind, home in homes if home not in LIBRARIES]
 
 
 def _is_known(kind: type) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 
 from export.forest.fitted import is_fitted
 
-_LIBRARIES = ("sklearn", "lightgbm", "xgboost")
+LIBRARIES = ("sklearn", "lightgbm", "xgboost")
 
 
 def parts(estimator: Any) -> Iterator[Any]:
@@ -17,7 +17,7 @@ def parts(estimator: Any) -> Iterator[Any]:
 
 def _parts(estimator: Any, depth: int, seen: dict[int, Any]) -> Iterator[Any]:
     """`seen` keeps what it holds alive: another object would else get its number."""
-    if depth and id(estimator) not in seen and type(estimator).__module__.partition(".")[0] in _LIBRARIES:
+    if depth and id(estimator) not in seen and type(estimator).__module__.partition(".")[0] in LIBRARIES:
         seen[id(estimator)] = estimator
         named = ("predict", "transform") if hasattr(estimator, "get_params") else ()  # a routing of metadata
         if any(hasattr(estimator, name) for name in named) and is_fitted(estimator):

@@ -11,7 +11,7 @@ import pytest
 from lightgbm import LGBMClassifier
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.cluster import Birch, BisectingKMeans, FeatureAgglomeration, KMeans, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import (
@@ -284,3 +284,21 @@ def test_quantiles_are_those_of_scikit_learn_at_between_and_beyond_them(output: 
     if output == "uniform":
         assert np.array_equal(ours, theirs, equal_nan=True)
     assert np.nanmax(np.abs(ours - theirs)) < 1e-14
+
+
+class CountEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """A step of another library than scikit-learn, as category_encoders has them."""
+
+    def fit(self, frame: Any, _: Any = None) -> "CountEncoder":
+        self.n_features_in_ = frame.shape[1]
+        return self
+
+    def transform(self, frame: Any) -> Any:
+        return frame
+
+
+def test_step_of_another_library_is_refused_by_its_name() -> None:
+    pipeline = make_pipeline(CountEncoder(), light()).fit(FRAME, TARGET)
+    with pytest.raises(ExportRefused) as refusal:
+        convert_sklearn(pipeline, "source.skops", b"")
+    assert str(refusal.value) == NO_CONVERTER.format("CountEncoder of tests")
