@@ -10,9 +10,9 @@ FROM python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637
 
 FROM python AS packages-api
 WORKDIR /build
-# What else the server can do: of arrow (lz4), grpc, otel (spans) those that are wanted.
+# What else the server can do: of arrow (lz4), compiled (single rows), grpc, otel (spans) those that are wanted.
 ARG EXTRAS=""
-COPY requirements/server.txt requirements/arrow.txt requirements/grpc.txt requirements/otel.txt requirements/
+COPY requirements/server.txt requirements/arrow.txt requirements/compiled.txt requirements/grpc.txt requirements/otel.txt requirements/
 RUN python -m venv --without-pip /opt/venv \
     && for set in server $EXTRAS; do \
          python -m pip --python /opt/venv install --no-cache-dir --require-hashes --requirement "requirements/$set.txt" \

@@ -68,7 +68,8 @@ def _drawn(
         bins = (ranks[:, [i]] * present[:, -1:] >= present).sum(axis=1).clip(max=present.shape[1] - 1)
         is_missing = random.random(_POOL_ROWS) < shares[:, -1]
         values = _values(bundle, feature, reference.features[feature.name], bins, random)
-        values = _rounded(values, joint.rounded.get(feature.name, []), random)
+        if shares_rounded := joint.rounded.get(feature.name):  # of an older reference none: its rows stay
+            values = _rounded(values, shares_rounded, random)
         pool[:, i] = np.where(is_missing, np.nan, values)
     return pool
 
