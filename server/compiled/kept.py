@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,31 +94,39 @@ def write_sealed(path: Path, made: bytes) -> None:
         return
 
 
-def _packed(code: KeptCode) -> bytes:
+def packed(head: Mapping[str, Any], pieces: Sequence[bytes]) -> bytes:
     """The length of a head in JSON, the head, and the pieces whose lengths it tells."""
-    pieces = [code.object, code.before or b""]
-    for table in code.tables or ():
-        pieces += [table.nodes.tobytes(), table.weights.tobytes()]
-    head = orjson.dumps(
-        {
-            "names": code.names,
-            "targets": code.targets,
-            "width": code.width,
-            "types": [code.dtype.str, code.row_dtype.str],
-            "tables": None if code.tables is None else [table.target for table in code.tables],
-            "pieces": list(map(len, pieces)),
-        }
-    )
-    return b"".join([len(head).to_bytes(_LENGTH_BYTES, "little"), head, *pieces])
+    content = orjson.dumps({**head, "pieces": list(map(len, pieces))})
+    return b"".join([len(content).to_bytes(_LENGTH_BYTES, "little"), content, *pieces])
 
 
-def _unpacked(made: bytes) -> KeptCode:
+def unpacked(made: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """The head and the pieces that `packed` was given."""
     at = _LENGTH_BYTES + int.from_bytes(made[:_LENGTH_BYTES], "little")
     head = orjson.loads(made[_LENGTH_BYTES:at])
     pieces = []
-    for length in head["pieces"]:
+    for length in head.pop("pieces"):
         pieces.append(made[at : at + length])
         at += length
+    return head, pieces
+
+
+def _packed(code: KeptCode) -> bytes:
+    pieces = [code.object, code.before or b""]
+    for table in code.tables or ():
+        pieces += [table.nodes.tobytes(), table.weights.tobytes()]
+    head = {
+        "names": code.names,
+        "targets": code.targets,
+        "width": code.width,
+        "types": [code.dtype.str, code.row_dtype.str],
+        "tables": None if code.tables is None else [table.target for table in code.tables],
+    }
+    return packed(head, pieces)
+
+
+def _unpacked(made: bytes) -> KeptCode:
+    head, pieces = unpacked(made)
     dtype, row_dtype = map(np.dtype, head["types"])
     tables = None
     if head["tables"] is not None:

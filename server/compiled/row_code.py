@@ -14,16 +14,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
-import orjson
 
-from server.compiled.kept import cache_folder, read_sealed, sources_digest, unsealed, write_sealed
+from server.compiled.kept import (
+    cache_folder,
+    packed,
+    read_sealed,
+    sources_digest,
+    unpacked,
+    unsealed,
+    write_sealed,
+)
 from server.compiled.row_walk import CALL, RowTable
 from server.compiled.walk import node_kinds
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Row
 
-_LENGTH_BYTES = 8
 #: Behind code; else it is a sentence that says why there is none.
 _END = b"\0code"
 _signature = ctypes.PYFUNCTYPE(ctypes.c_double, ctypes.c_char_p, ctypes.c_void_p)
@@ -43,27 +49,15 @@ class RowCode(NamedTuple):
     machine_code: bytes
 
     def packed(self) -> bytes:
-        """The length of a head in JSON, the head, and the pieces whose lengths it tells."""
-        pieces = [self.machine_code, *(array.tobytes() for array in self.table)]
-        head = {
-            "digest": self.digest,
-            "width": self.width,
-            "types": [self.dtype.str, self.row_dtype.str],
-            "pieces": list(map(len, pieces)),
-        }
-        content = orjson.dumps(head)
-        return b"".join([len(content).to_bytes(_LENGTH_BYTES, "little"), content, *pieces, _END])
+        """All of it, as `unpacked` takes it."""
+        pieces = [self.machine_code, *(array.tobytes() for array in self.table), _END]
+        types = [self.dtype.str, self.row_dtype.str]
+        return packed({"digest": self.digest, "width": self.width, "types": types}, pieces)
 
     @classmethod
     def unpacked(cls, made: bytes) -> "RowCode":
-        at = _LENGTH_BYTES + int.from_bytes(made[:_LENGTH_BYTES], "little")
-        head = orjson.loads(made[_LENGTH_BYTES:at])
-        pieces = []
-        for length in head["pieces"]:
-            pieces.append(made[at : at + length])
-            at += length
+        head, (machine_code, nodes, weights, roots, _) = unpacked(made)
         dtype, row_dtype = map(np.dtype, head["types"])
-        machine_code, nodes, weights, roots = pieces
         table = RowTable(
             np.frombuffer(nodes, node_kinds(row_dtype)),
             np.frombuffer(weights, dtype),
@@ -87,10 +81,10 @@ def kept_code(bundle: Bundle) -> RowCode | str | None:
 
 def keep(path: Path, code: RowCode | str) -> None:
     """Keep the code of a bundle, or why there is none, if that can be."""
-    write_sealed(path, packed(code))
+    write_sealed(path, content_of(code))
 
 
-def packed(code: RowCode | str) -> bytes:
+def content_of(code: RowCode | str) -> bytes:
     """The bytes of either."""
     return code.packed() if isinstance(code, RowCode) else code.encode()
 
@@ -127,7 +121,6 @@ def margin_by(code: RowCode, predictor: Predictor) -> Callable[[Row], float]:
     call = np.array([numbers[name] for name in CALL], np.uint64)
     # Not `CFUNCTYPE`: to let go of the interpreter for a microsecond costs more than it gives.
     function, at = _signature(np.frombuffer(page, np.uint8).ctypes.data), call.ctypes.data
-
     size = 8 * code.width
 
     def score(features: Row, keep: Any = (page, row, table, margin, call)) -> float:  # noqa: ARG001

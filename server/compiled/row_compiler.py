@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import numpy as np
+
 from server.compiled.forest import NotCompilable
 from server.compiled.kept import sealed
-from server.compiled.row_code import RowCode, keep, kept_code, margin_by, packed, path_of
+from server.compiled.row_code import RowCode, content_of, keep, kept_code, margin_by, path_of
+from server.compiled.row_walk import row_function, row_table
 from server.durable import lock
-from server.errors import BundleError
+from server.errors import BundleError, first_line
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 
@@ -24,9 +27,6 @@ PATIENCE_SECONDS, PAUSE_SECONDS = 30.0, 0.05
 
 def row_code(bundle: Bundle) -> RowCode:
     """The code of a bundle, compared with ONNX Runtime; raises `NotCompilable` and `ImportError`."""
-    import numpy as np
-
-    from server.compiled.row_walk import row_function, row_table
     from server.compiled.trees import forest_of, machine_code, rows_to_compare
 
     forest = forest_of(bundle)
@@ -66,9 +66,9 @@ def main(arguments: Sequence[str]) -> int:
                 code = _made(bundle)
                 keep(path, code)
         except (BundleError, ImportError, OSError) as error:
-            print(error)
+            print(first_line(error))
             return 1
-    sys.stdout.buffer.write(sealed(packed(code)))
+    sys.stdout.buffer.write(sealed(content_of(code)))
     return 0
 
 

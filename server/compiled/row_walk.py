@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from server.compiled.code import LANES
 from server.compiled.forest import MEMBER, GraphForest, Node, NotCompilable
-from server.compiled.walk import KINDS, MISSING_YES, at_most, node_kinds, step
+from server.compiled.walk import KINDS, MISSING_YES, at_most, descent, node_kinds
 
 #: The function of `row_function`, and what it takes beside the features: addresses and numbers of 64 bits.
 NAME, CALL = "one_row", ("nodes", "weights", "roots", "trees", "margin", "row", "width")
@@ -97,7 +97,7 @@ def _intervals(node: Node, yes: Node, no: Node) -> Node:
     if not codes:  # a compare that is true of no code tells a missing value apart
         return Node(feature=node.feature, value=-np.inf, missing_yes=True, yes=missing, no=no)
     breaks = [(a, b) for a, b in pairwise(codes) if b != a + 1]
-    #: The last code of each interval: of no members, members, no members, and so on; then no members.
+    # The last code of each interval: of no members, members, no members, and so on; then no members.
     ends = [codes[0] - 1, *(end for a, b in breaks for end in (a, b - 1)), codes[-1]]
     leaves = [no if i % 2 == 0 else yes for i in range(len(ends) + 1)]
 
@@ -137,9 +137,6 @@ def row_function(dtype: npt.DTypeLike, row_dtype: npt.DTypeLike) -> str:
         f"%root{i} = load i32, ptr %pr{i}\n%x{i} = getelementptr {row_kind}, ptr %compared, i64 0"
         for i in lanes
     )
-    nodes = "\n".join(f"%n{i} = phi i32 [%root{i}, %treeloop], [%m{i}, %step]" for i in lanes)
-    steps = "\n".join(step(i, row_kind) for i in lanes)
-    moved = "\n".join(f"%any{i} = or i1 %any{i - 1}, %moved{i}" for i in lanes[1:])
     sums = ["%sum", *(f"%s{i}" for i in lanes)]
     ends = "\n".join(
         f"%w{i} = getelementptr {kind}, ptr %weights, i32 %m{i}\n%leaf{i} = load {kind}, ptr %w{i}\n"
@@ -152,8 +149,7 @@ def row_function(dtype: npt.DTypeLike, row_dtype: npt.DTypeLike) -> str:
         f"entry:\n{members}\n{_compared(row_kind)}"
         "treeloop:\n%tree = phi i64 [0, %begin], [%next, %end]\n"
         f"%sum = phi {kind} [0.0, %begin], [{sums[-1]}, %end]\n{head}\n"
-        f"br label %step\nstep:\n{nodes}\n{steps}\n%any0 = or i1 %moved0, false\n{moved}\n"
-        f"br i1 %any{LANES - 1}, label %step, label %end\nend:\n{ends}\n"
+        f"{descent(row_kind, 'treeloop', [f'%root{i}' for i in lanes])}end:\n{ends}\n"
         f"%next = add i64 %tree, {LANES}\n%more = icmp ult i64 %next, %trees\n"
         "br i1 %more, label %treeloop, label %done\ndone:\n"
         f"store {kind} {sums[-1]}, ptr %margin\n{_result(kind, sums[-1])}}}\n"

@@ -6,6 +6,7 @@ wrongly and for the node that comes from the second cache. Here no step is a bra
 rows wait at once. The code is the same for every forest; its nodes are a table.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -84,9 +85,6 @@ def _function(kind: str, row_kind: str) -> str:
         f"%x{i} = getelementptr {row_kind}, ptr %rows, i64 %o{i}"
         for i in lanes
     )
-    nodes = "\n".join(f"%n{i} = phi i32 [0, %rowloop], [%m{i}, %step]" for i in lanes)
-    steps = "\n".join(step(i, row_kind) for i in lanes)
-    moved = "\n".join(f"%any{i} = or i1 %any{i - 1}, %moved{i}" for i in lanes[1:])
     ends = "\n".join(
         f"%w{i} = getelementptr {kind}, ptr %weights, i32 %m{i}\n%leaf{i} = load {kind}, ptr %w{i}\n"
         f"%s{i} = getelementptr {kind}, ptr %sums, i64 %r{i}\n%old{i} = load {kind}, ptr %s{i}\n"
@@ -98,14 +96,25 @@ def _function(kind: str, row_kind: str) -> str:
         "define void @walk(ptr noalias readonly %nodes, ptr noalias readonly %weights, "
         "ptr noalias readonly %rows, i64 %width, ptr noalias %sums, i64 %count) {\n"
         f"entry:\nbr label %rowloop\nrowloop:\n%row = phi i64 [0, %entry], [%next, %end]\n{head}\n"
-        f"br label %step\nstep:\n{nodes}\n{steps}\n%any0 = or i1 %moved0, false\n{moved}\n"
-        f"br i1 %any{LANES - 1}, label %step, label %end\nend:\n{ends}\n"
+        f"{descent(row_kind, 'rowloop', ['0'] * LANES)}end:\n{ends}\n"
         f"%next = add i64 %row, {LANES}\n%more = icmp ult i64 %next, %count\n"
         "br i1 %more, label %rowloop, label %done\ndone:\nret void\n}\n"
     )
 
 
-def step(i: int, kind: str) -> str:
+def descent(kind: str, before: str, roots: Sequence[str]) -> str:
+    """The block `step`, entered from `before` and left for `end`: all lanes go down, until none moves."""
+    lanes = range(LANES)
+    nodes = "\n".join(f"%n{i} = phi i32 [{root}, %{before}], [%m{i}, %step]" for i, root in enumerate(roots))
+    steps = "\n".join(_step(i, kind) for i in lanes)
+    moved = "\n".join(f"%any{i} = or i1 %any{i - 1}, %moved{i}" for i in lanes[1:])
+    return (
+        f"br label %step\nstep:\n{nodes}\n{steps}\n%any0 = or i1 %moved0, false\n{moved}\n"
+        f"br i1 %any{LANES - 1}, label %step, label %end\n"
+    )
+
+
+def _step(i: int, kind: str) -> str:
     """One row's way to the next node; of a leaf the answer is always yes."""
     size = 8 if kind == "double" else 4
     return (

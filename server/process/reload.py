@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 
+from server.child import output_of
 from server.model.bundle import Bundle
 from server.process.verdict import (
     CHECK_SECONDS,
@@ -79,16 +80,5 @@ class Reloader:
 
 
 async def _check(settings: Settings) -> list[str]:
-    process = await asyncio.create_subprocess_exec(
-        *check_command(settings), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        output = b""
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    _, output = await output_of(check_command(settings), CHECK_SECONDS)
     return read_verdict(output)

@@ -6,6 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from server.child import output_of
 from server.compiled.row_code import RowCode, code_in, kept_code, margin_by
 from server.scoring.one_row import Scorer
 
@@ -39,34 +40,26 @@ class RowBackend:
         if self._making is not None:
             await asyncio.wait([self._making])
 
-    async def stop(self) -> None:
+    def cancel(self) -> None:
         """Make nothing any more."""
         if self._making is not None:
             self._making.cancel()
-        await self.made()
 
     async def _make(self) -> None:
-        bundle, made = self._scorer.bundle, b""
-        command = ("-m", "server.compiled.row_compiler", str(bundle.directory.resolve()), bundle.digest)
-        pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        bundle = self._scorer.bundle
+        folder = str(bundle.directory.resolve())
+        command = (sys.executable, "-m", "server.compiled.row_compiler", folder, bundle.digest)
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, *command, stdin=nothing, stdout=pipe, stderr=nothing, cwd=ROOT
-            )
+            code, made = await output_of(command, MOST_SECONDS, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT)
         except OSError as error:
             self._use(f"no process can be started, {error.strerror}")
             return
-        try:
-            async with asyncio.timeout(MOST_SECONDS):
-                made, _ = await process.communicate()
-        except TimeoutError:
-            made = b"it takes too long to compile"
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        code = code_in(made, bundle) if process.returncode == 0 else None
-        self._use(code or made.decode(errors="replace").strip() or "the compiler failed")
+        if code is None:
+            self._use("it takes too long to compile")
+        elif code == 1:
+            self._use(made.decode(errors="replace").strip())
+        else:
+            self._use(code_in(made, bundle) or "the compiler failed")
 
     def _use(self, code: RowCode | str) -> None:
         if isinstance(code, RowCode):

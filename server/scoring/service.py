@@ -88,7 +88,9 @@ class Service:
         self.ready = True
 
     def _compile_rows(self) -> None:
-        """Begin to have single rows scored by compiled trees; what was begun for others ends by itself."""
+        """Begin to have single rows scored by compiled trees, of these models alone."""
+        for backend in self.row_backends:
+            backend.cancel()
         if self.settings.row_backend == "auto":
             self.row_backends = [RowBackend(model.scorer) for model in self.models]
 
@@ -159,7 +161,8 @@ class Service:
     async def close(self) -> None:
         """End what the service started: the log, every line written."""
         for backend in self.row_backends:
-            await backend.stop()
+            backend.cancel()
+            await backend.made()
         if self.log is not None:
             self.log.stop()
             await asyncio.to_thread(self.log.close)

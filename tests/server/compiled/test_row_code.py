@@ -69,7 +69,7 @@ def test_code_that_differs_by_a_bit_is_not_used(three: Path, monkeypatch: pytest
         table = exact(*arguments)  # type: ignore[arg-type]
         return table._replace(weights=np.nextafter(table.weights, np.inf))
 
-    monkeypatch.setattr(row_walk, "row_table", wrong)
+    monkeypatch.setattr(row_compiler, "row_table", wrong)
     with pytest.raises(NotCompilable, match="not equal to the bit"):
         made_code(Bundle.load(three))
 
