@@ -27,13 +27,14 @@ def main(arguments: Sequence[str]) -> None:
     if settings.tls_cert is not None or settings.uds is not None:
         raise SettingsError("expected a server of plain HTTP on a port, got HOTROW_TLS_CERT or HOTROW_UDS")
     # Imported here: without its library the command says so.
-    from server.grpc.service import make_server
+    from server.grpc.service import HeldBytes, make_server
     from server.grpc.upstream import Upstream
-    from server.process.memory import keep_no_large_blocks
+    from server.process.memory import LOOK_SECONDS, UnusedMemory, keep_no_large_blocks
 
     keep_no_large_blocks()
     upstream = Upstream(settings.host, settings.port)
-    server = make_server(upstream, settings.max_batch_bytes)
+    held = HeldBytes(2 * settings.max_batch_bytes)
+    server = make_server(upstream, held, settings.max_batch_bytes)
     address = f"{settings.host}:{options.grpc_port}"
     try:
         port = server.add_insecure_port(address)
@@ -46,7 +47,9 @@ def main(arguments: Sequence[str]) -> None:
         signal.signal(number, lambda *_: told.set())
     server.start()
     print(f"Answering gRPC at {settings.host}:{port}.", file=sys.stderr, flush=True)
-    told.wait()
+    memory = UnusedMemory(lambda: held.large)
+    while not told.wait(LOOK_SECONDS):
+        memory.look(0)
     server.stop(GRACE_SECONDS).wait()
     upstream.close()
 

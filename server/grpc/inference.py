@@ -18,14 +18,16 @@ _CONTENTS = {
     "FP32": ("fp32_contents", "f"), "FP64": ("fp64_contents", "d"),
 }  # fmt: skip
 _LENGTH = struct.Struct("<I")
+#: Bytes that nobody copies.
+Content = bytes | bytearray | memoryview
 
 
-def to_http(request: Any) -> tuple[bytes, int]:
-    """A `ModelInferRequest` as the body of `/v2/…/infer`, and the length of the JSON in front of its tensors.
+def to_http(request: Any, raw: Sequence[memoryview]) -> list[Content]:
+    """A `ModelInferRequest` and its raw contents as the body of `/v2/…/infer`: JSON, then each tensor.
 
     Raises `MalformedBody` if tensors and their contents do not belong together.
     """
-    inputs, contents = request.inputs, list(request.raw_input_contents)
+    inputs, contents = request.inputs, list[Content](raw)
     if contents and len(contents) != len(inputs):
         raise MalformedBody(f"expected raw contents of {len(inputs)} inputs, got {len(contents)}")
     if contents and any(tensor.HasField("contents") for tensor in inputs):
@@ -48,8 +50,7 @@ def to_http(request: Any) -> tuple[bytes, int]:
             for output in request.outputs
         ],
     }
-    text = orjson.dumps(head)
-    return b"".join([text, *contents]), len(text)
+    return [orjson.dumps(head), *contents]
 
 
 def from_http(body: bytes, head_length: int) -> Any:
@@ -76,10 +77,13 @@ def _parameters(given: Iterable[Any]) -> dict[str, Any]:
     return values
 
 
-def _raw(tensor: Any) -> bytes:
+def _raw(tensor: Any) -> Content:
     """What a tensor's typed contents are in the protocol's bytes."""
     if tensor.datatype == "BYTES":
-        return b"".join(_LENGTH.pack(len(one)) + one for one in tensor.contents.bytes_contents)
+        texts = bytearray()
+        for one in tensor.contents.bytes_contents:
+            texts += _LENGTH.pack(len(one)) + one
+        return texts
     if tensor.datatype not in _CONTENTS:
         raise MalformedBody(
             f"expected raw contents or another datatype, got {tensor.datatype[:20]!r} as contents"
@@ -87,6 +91,6 @@ def _raw(tensor: Any) -> bytes:
     member, code = _CONTENTS[tensor.datatype]
     values: Sequence[Any] = getattr(tensor.contents, member)
     try:
-        return array(code, values).tobytes()
+        return memoryview(array(code, values)).cast("B")
     except OverflowError:
         raise MalformedBody(f"expected values of {tensor.datatype}, got one that does not fit") from None

@@ -1,7 +1,7 @@
 """The protocol's calls: each one request to the server, its refusals as gRPC's status codes."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -10,16 +10,17 @@ from urllib.parse import quote
 import grpc
 import orjson
 
-from server.errors import Problem
-from server.grpc.entries import check_entries
-from server.grpc.inference import from_http, to_http
+from server.errors import BodyTooLarge, Problem
+from server.grpc.entries import split
+from server.grpc.inference import Content, from_http, to_http
 from server.grpc.messages import HEALTH, INFERENCE, MESSAGES, NOT_SERVING, SERVING, parsed
 from server.grpc.queues import HEALTH_CHECK, Queues
 from server.grpc.upstream import HEAD_LENGTH, PASSED_ON, Answered, Refused, Upstream
+from server.process.memory import LARGE_BLOCK_BYTES
 
 #: The oftenest that a client may ping without a call, as it does to keep a connection through a balancer.
 MIN_PING_MS = 5_000
-#: What stands around the tensors of a request.
+#: What stands around the tensors of a request, and any other message.
 MAX_OTHER_BYTES = 2**16
 #: A deadline beyond it is none.
 _LONGEST_SECONDS = 86_400
@@ -41,10 +42,12 @@ _SERVICES = ("", f"{INFERENCE}.GRPCInferenceService", f"{HEALTH}.Health")
 
 
 class HeldBytes:
-    """The bytes of the messages that are worked on, each in some four copies; for all threads."""
+    """The bytes of the messages that are worked on, each in up to three copies; for all threads."""
 
     def __init__(self, most: int) -> None:
         self._most, self._held, self._lock = most, 0, threading.Lock()
+        #: Large messages so far.
+        self.large = 0
 
     @contextmanager
     def holding(self, size: int) -> Iterator[None]:
@@ -53,6 +56,7 @@ class HeldBytes:
             if self._held and self._held + size > self._most:
                 raise Refused(503, "expected fewer large calls at once, got more than are held")
             self._held += size
+            self.large += size >= LARGE_BLOCK_BYTES
         try:
             yield
         finally:
@@ -61,19 +65,19 @@ class HeldBytes:
 
 
 class InferenceService:
-    """Answers each call by asking the server behind; of inferences at most so many bytes at once."""
+    """Answers each call by asking the server behind."""
 
-    def __init__(self, upstream: Upstream, most_bytes: int) -> None:
-        self._upstream = upstream
-        self._held = HeldBytes(most_bytes)
+    def __init__(self, upstream: Upstream, held: HeldBytes) -> None:
+        self._upstream, self._held = upstream, held
 
     def _ask(
         self,
         context: grpc.ServicerContext,
         method: str,
         path: str,
-        body: bytes = b"",
-        head_length: int | None = None,
+        body: Sequence[Content] = (),
+        *,
+        has_tensors: bool = False,
     ) -> Answered:
         headers = {key: str(value) for key, value in context.invocation_metadata() if key in PASSED_ON}
         seconds = context.time_remaining()
@@ -81,8 +85,8 @@ class InferenceService:
             seconds = None  # so gRPC says that there is no deadline
         if seconds is not None:
             headers["X-Request-Timeout-Ms"] = str(max(1, round(seconds * 1000)))
-        if head_length is not None:
-            headers |= {HEAD_LENGTH: str(head_length), "Content-Type": "application/octet-stream"}
+        if has_tensors:
+            headers |= {HEAD_LENGTH: str(len(body[0])), "Content-Type": "application/octet-stream"}
         elif body:
             headers["Content-Type"] = "application/json"
         return self._upstream.ask(method, path, headers, body, seconds)
@@ -122,17 +126,16 @@ class InferenceService:
 
     def repository_index(self, request: Any, context: grpc.ServicerContext) -> Any:
         asked = orjson.dumps({"ready": request.ready})
-        models = orjson.loads(self._ask(context, "POST", "/v2/repository/index", asked).body)
+        models = orjson.loads(self._ask(context, "POST", "/v2/repository/index", [asked]).body)
         return MESSAGES["RepositoryIndexResponse"](models=models)
 
     def model_infer(self, message: bytes, context: grpc.ServicerContext) -> Any:
         """Score rows; the message is parsed once there is room for it."""
         with self._held.holding(len(message)):
-            check_entries(message)
-            request = parsed("ModelInferRequest", message)
-            body, head_length = to_http(request)
+            content, raw = split(message)
+            request = parsed("ModelInferRequest", content)
             path = f"{_path(request, 'model_name', 'model_version')}/infer"
-            return from_http(*self._ask(context, "POST", path, body, head_length))
+            return from_http(*self._ask(context, "POST", path, to_http(request, raw), has_tensors=True))
 
     def check(self, request: Any, context: grpc.ServicerContext) -> Any:
         """gRPC's own health check, as Kubernetes asks it."""
@@ -154,21 +157,28 @@ def _code(status: int) -> grpc.StatusCode:
 
 
 def _handler(
-    call: Callable[[Any, Any], Any], request: str, response: str, *, is_parsed: bool = True
+    call: Callable[[Any, Any], Any], response: str, request: str | None = None
 ) -> grpc.RpcMethodHandler:
-    def answer(message: Any, context: grpc.ServicerContext) -> Any:
+    """Gives the call a `request`, or without a name of one the message's bytes."""
+
+    def answer(message: bytes, context: grpc.ServicerContext) -> Any:
         try:
-            return call(message, context)
+            return call(_small(request, message) if request else message, context)
         except Problem as problem:
             context.abort(_code(problem.status), problem.detail)
 
-    parse = MESSAGES[request].FromString if is_parsed else None
-    return grpc.unary_unary_rpc_method_handler(answer, parse, MESSAGES[response].SerializeToString)
+    return grpc.unary_unary_rpc_method_handler(answer, None, MESSAGES[response].SerializeToString)
 
 
-def make_server(upstream: Upstream, max_bytes: int) -> grpc.Server:
+def _small(request: str, message: bytes) -> Any:
+    if len(message) > MAX_OTHER_BYTES:
+        raise BodyTooLarge(f"expected a message of at most {MAX_OTHER_BYTES:,} bytes, got a longer one")
+    return parsed(request, message)
+
+
+def make_server(upstream: Upstream, held: HeldBytes, max_bytes: int) -> grpc.Server:
     """A server of both services; messages may have `max_bytes` of tensors."""
-    service = InferenceService(upstream, 2 * max_bytes)
+    service = InferenceService(upstream, held)
     calls = {
         "ServerLive": service.server_live,
         "ServerReady": service.server_ready,
@@ -178,12 +188,10 @@ def make_server(upstream: Upstream, max_bytes: int) -> grpc.Server:
         "ModelStatistics": service.model_statistics,
         "RepositoryIndex": service.repository_index,
     }
-    handlers = {name: _handler(call, f"{name}Request", f"{name}Response") for name, call in calls.items()}
-    handlers["ModelInfer"] = _handler(
-        service.model_infer, "ModelInferRequest", "ModelInferResponse", is_parsed=False
-    )
+    handlers = {name: _handler(call, f"{name}Response", f"{name}Request") for name, call in calls.items()}
+    handlers["ModelInfer"] = _handler(service.model_infer, "ModelInferResponse")
     paths = {f"/{INFERENCE}.GRPCInferenceService/{name}": handler for name, handler in handlers.items()}
-    paths[HEALTH_CHECK] = _handler(service.check, "HealthCheckRequest", "HealthCheckResponse")
+    paths[HEALTH_CHECK] = _handler(service.check, "HealthCheckResponse", "HealthCheckRequest")
     limit = max_bytes + MAX_OTHER_BYTES
     server = grpc.server(
         ThreadPoolExecutor(1, "grpc"),

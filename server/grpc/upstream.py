@@ -2,12 +2,13 @@
 
 import http.client
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import orjson
 
 from server.errors import Problem
+from server.grpc.inference import Content
 
 #: Of a client's metadata what is passed on: who asks, and the ids of what it is part of.
 PASSED_ON = frozenset({"authorization", "x-api-key", "x-request-id", "traceparent", "tracestate"})
@@ -42,14 +43,18 @@ class Upstream:
         method: str,
         path: str,
         headers: Mapping[str, str],
-        body: bytes = b"",
+        body: Sequence[Content] = (),
         seconds: float | None = None,
     ) -> Answered:
-        """What the server answers with 200; raises `Refused`, with 503 if it cannot be reached."""
+        """What the server answers with 200; raises `Refused`, with 503 if it cannot be reached.
+
+        The pieces of a body are sent one by one, as they are.
+        """
+        size = {"Content-Length": str(sum(map(len, body)))} if body else {}
         for is_last in (False, True):
             connection = self._connection(seconds)
             try:
-                connection.request(method, path, body, dict(headers))
+                connection.request(method, path, body or None, {**headers, **size})
                 response = connection.getresponse()
                 content = response.read()
             except TimeoutError:

@@ -14,6 +14,8 @@ SPARE_BYTES = 2**22
 #: When so many connections have gone, the memory they had goes back to the kernel: 6 KB
 #: each, which glibc keeps in pieces otherwise. Giving it back takes 2 ms.
 GONE_CONNECTIONS = 1000
+#: Between two looks.
+LOOK_SECONDS = 0.1
 #: Without a large body for so many looks, what those before have left behind goes back too;
 #: and again later, for responses that were read slowly and bodies that were rejected.
 QUIET_LOOKS = (20, 100, 500)

@@ -15,7 +15,7 @@ import pytest
 
 from loadtest.harness.subject import free_port, python
 from server.errors import BodyTooLarge, MalformedBody
-from server.grpc.entries import MAX_NUMBERS, MAX_PARTS, MAX_TEXTS, check_entries
+from server.grpc.entries import MAX_NAMES_BYTES, MAX_NUMBERS, MAX_PARTS, MAX_TEXT_BYTES, MAX_TEXTS, split
 from server.grpc.inference import to_http
 from server.grpc.messages import MESSAGES, SERVING
 from server.grpc.queues import INFERENCES, MOST_CALLS
@@ -61,7 +61,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("grpc")
     with serving(CREDIT, folder, max_batch_bytes="200000") as subject:
         upstream = Upstream(*address(subject.url))
-        server = make_server(upstream, 200_000)
+        server = make_server(upstream, HeldBytes(400_000), 200_000)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         with closing(Client(port)) as made:
@@ -192,24 +192,67 @@ def test_endless_entries_are_refused_before_anything_is_made_of_them(what: str) 
         )
     assert MESSAGES["ModelInferRequest"].FromString(message).ByteSize() > 0
     with pytest.raises(BodyTooLarge, match="expected at most 16,384 inputs"):
-        check_entries(message)
+        split(message)
 
 
 def test_entries_are_counted_whatever_form_numbers_have() -> None:
     tensor = MESSAGES["InferInputTensor"](name="a", datatype="FP64", shape=[2**40, 0, 3])
     tensor.contents.fp64_contents.extend([1.0] * MAX_NUMBERS)
     request = MESSAGES["ModelInferRequest"](inputs=[tensor], raw_input_contents=[bytes(2**20)])
-    check_entries(request.SerializeToString())
+    split(request.SerializeToString())
     tensor.contents.int64_contents.append(-(2**63))
     request = MESSAGES["ModelInferRequest"](inputs=[tensor])
     with pytest.raises(BodyTooLarge):
-        check_entries(request.SerializeToString())
+        split(request.SerializeToString())
+
+
+def test_raw_contents_stay_where_they_lie_in_the_message() -> None:
+    """Each copy of them was another 16 MiB of a message of that size: 77 MiB in all."""
+    raw = [b"a" * 3, b"", b"b" * 2**16]
+    request = MESSAGES["ModelInferRequest"](
+        model_name="m", id="i", inputs=[{"name": "x"}], raw_input_contents=raw
+    )
+    message = request.SerializeToString()
+    others, views = split(message)
+    assert [bytes(view) for view in views] == raw
+    assert all(view.obj is message for view in views)
+    request.ClearField("raw_input_contents")
+    assert MESSAGES["ModelInferRequest"].FromString(others) == request
+
+
+LONG = b"a" * (max(MAX_NAMES_BYTES, MAX_TEXT_BYTES) + 1)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"id": LONG},
+        {"model_name": LONG},
+        {"inputs": [{"name": LONG}]},
+        {"outputs": [{"name": b"a", "parameters": [{"key": LONG}]}]},
+        {"parameters": [{"key": "a", "value": {"string_param": LONG[1:]}}]},
+        {"inputs": [{"contents": {"bytes_contents": [LONG]}}]},
+    ],
+    ids=lambda members: "/".join(members),
+)
+def test_long_names_ids_parameters_and_texts_are_refused_before_they_are_copied(
+    members: dict[str, Any],
+) -> None:
+    with pytest.raises(BodyTooLarge, match="expected at most 1,048,576 bytes of names"):
+        split(MESSAGES["ModelInferRequest"](**members).SerializeToString())
+
+
+def test_other_calls_than_inferences_take_short_messages_alone(client: Client) -> None:
+    assert client.code("ModelMetadata", name="a" * 2**16) == "RESOURCE_EXHAUSTED"
+    with pytest.raises(grpc.RpcError, match="expected a ServerLiveRequest") as refused:
+        client._channel.unary_unary(SERVICE + "ServerLive")(b"\xff" * 9, timeout=60)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("message", [b"\x0a", b"\x0a\5a", b"\x0b", b"\x80" * 11, b"\x09\0", b"\x2a\2\x1a\5"])
 def test_bytes_that_are_no_message_are_refused_by_who_counts(message: bytes) -> None:
     with pytest.raises(MalformedBody):
-        check_entries(message)
+        split(message)
 
 
 def test_large_messages_are_held_within_a_budget_and_one_alone_always() -> None:
@@ -229,7 +272,7 @@ def test_full_of_inferences_health_and_other_calls_are_answered() -> None:
     with ExitStack() as held, socket.create_server(("127.0.0.1", 0)) as behind:
         behind.settimeout(60)
         upstream = Upstream(*behind.getsockname()[:2])
-        server = make_server(upstream, 2**20)
+        server = make_server(upstream, HeldBytes(2**21), 2**20)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         with closing(Client(port)) as asking:
@@ -291,7 +334,7 @@ def test_odd_calls_have_the_right_status(client: Client) -> None:
 
 
 def test_server_that_is_not_there_is_unavailable() -> None:
-    server = make_server(Upstream("127.0.0.1", free_port()), 1000)
+    server = make_server(Upstream("127.0.0.1", free_port()), HeldBytes(2000), 1000)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with closing(Client(port)) as alone:
@@ -306,7 +349,7 @@ def test_server_that_is_not_there_is_unavailable() -> None:
 def test_contents_that_do_not_fit_are_refused(datatype: str, contents: dict[str, Any]) -> None:
     tensor = {"name": "a", "datatype": datatype, "shape": [1], "contents": contents}
     with pytest.raises(MalformedBody, match="expected"):
-        to_http(MESSAGES["ModelInferRequest"](inputs=[tensor]))
+        to_http(MESSAGES["ModelInferRequest"](inputs=[tensor]), [])
 
 
 @pytest.mark.whole
