@@ -8,6 +8,8 @@ RUN := $(VENV)/bin/python -m
 # A file of tests stays in one process, as its fixtures and servers do; they wait more than they work.
 # Of libraries with threads of their own each would start as many as there are processors.
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# The first step of `make test`, in one process: what collects in a second, as it imports nothing heavy.
+FIRST := tests/test_imports.py tests/server/model
 UV_VERSION := 0.13.9
 KUSTOMIZE_VERSION := 4.5.4
 # What some tests use beside Python: a browser, Prometheus with promtool, load tools, judges.
@@ -20,7 +22,7 @@ ENVIRONMENTS := $(VENV)/catboost .venv-foreign/bin/done .venv-evidently/bin/done
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run tools test test-all environments coverage lint format system lock clean bench bench-export bench-batch profile gate certify \
+.PHONY: help run tools test test-all environments coverage lint style format system lock clean bench bench-export bench-batch profile gate certify \
         foreign foreign-evidently catboost peers conformance ledger image-size bench-log bench-outcomes bench-page ray ray-big \
         licences sbom screenshots faults fuzz fuzz-bits soak
 
@@ -30,14 +32,17 @@ help: ## list the targets
 run: $(VENV)/app ## serve a model (MODEL=models/credit) with its page at http://127.0.0.1:7860
 	@$(RUN) ui --port $(PORT) $(if $(MODEL),--model $(MODEL))
 
-test: lint ## format, style, types, and the tests that need nothing but .venv (minutes)
-	@$(PYTEST) -m "not whole"
+test: style ## format, style, types, and the tests that need nothing but .venv (minutes)
+	@$(call and_types, $(RUN) pytest $(FIRST) && $(PYTEST) -m "not whole" $(FIRST:%=--ignore=%))
 
-test-all: $(ENVIRONMENTS) foreign ## that and the rest: what .ci/run calls
-	@$(RUN) ruff format --check --quiet && $(RUN) ruff check --quiet
-	@# Types are looked at beside the tests. What these import is compiled first, once and not in each process.
-	@$(RUN) mypy & types=$$!; $(RUN) pytest --collect-only -q >/dev/null 2>&1; $(PYTEST); tests=$$?; \
-	    wait $$types || { echo "mypy found what stands above."; exit 1; }; exit $$tests
+test-all: $(ENVIRONMENTS) foreign style ## that and the rest: what .ci/run calls
+	@# What the tests import is compiled first, once and not in each process.
+	@$(call and_types, $(RUN) pytest --collect-only -q >/dev/null 2>&1; $(PYTEST))
+
+# Types are looked at beside the tests.
+define and_types
+$(RUN) mypy & types=$$!; $(1); tests=$$?; wait $$types || { echo "mypy found what stands above."; exit 1; }; exit $$tests
+endef
 
 environments: $(ENVIRONMENTS) ## what `make test-all` installs of Python's; with -j at once
 
@@ -46,10 +51,11 @@ coverage: $(VENV)/dev ## run the suite and write htmlcov/index.html
 
 tools: $(VENV)/dev ## install what train, export, loadtest, monitoring and server.batch use
 
-lint: $(VENV)/dev ## format, style and types
-	@$(RUN) ruff format --check --quiet
-	@$(RUN) ruff check --quiet
+lint: style ## format, style and types
 	@$(RUN) mypy
+
+style: $(VENV)/dev
+	@$(RUN) ruff format --check --quiet && $(RUN) ruff check --quiet
 
 format: $(VENV)/dev ## mend format and style where that is safe
 	@$(RUN) ruff check --fix --quiet
