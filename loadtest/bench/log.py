@@ -86,15 +86,15 @@ def _answered(bundle: Bundle, lines: int) -> Iterator[LoggedResponse]:
     responses = _answers(bundle)
     began_ns = time.perf_counter_ns() - lines * GAP_NS
     for number in range(1, lines + 1):
-        body, rest = responses[number % len(responses)]
+        body, rest, margin = responses[number % len(responses)]
         took_ns = 25_000 + number * 7919 % (SLOWEST_NS - 25_000)
         content = b'{"id":"%b-%d%b' % (INSTANCE, number, rest)
-        yield began_ns, began_ns + took_ns, content, number, body
+        yield began_ns, began_ns + took_ns, content, number, margin, body
         began_ns += GAP_NS
 
 
-def _answers(bundle: Bundle) -> list[tuple[bytes, bytes]]:
-    """Bodies, and the response to each after its id."""
+def _answers(bundle: Bundle) -> list[tuple[bytes, bytes, float]]:
+    """Bodies, the response to each after its id, and its margin."""
     golden = [row.fields for row in bundle.golden_rows()]
     traffic = Traffic([feature.to_dict() for feature in bundle.schema.features], golden)
     scorer = make_scorer(bundle, count=lambda *_: None)
@@ -103,7 +103,7 @@ def _answers(bundle: Bundle) -> list[tuple[bytes, bytes]]:
         body = orjson.dumps(traffic.row())
         sent: list[bytes] = []
         scorer.respond(body, sent.append, 0)
-        found.append((body, b'",' + sent[0].partition(b'",')[2]))
+        found.append((body, b'",' + sent[0].partition(b'",')[2], scorer.predictor.last_margin[0]))
     return found
 
 

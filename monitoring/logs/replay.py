@@ -60,7 +60,7 @@ class ScoreChange(NamedTuple):
 class Replay:
     """A log against a bundle.
 
-    `equal` rows have the logged answer to the bit; `audited` rows were logged by a
+    `equal` rows have the logged answer, and margin, to the bit; `audited` rows were logged by a
     model of this bundle's name and version, `disagreeing` ones of them are not
     equal. `flips` counts (logged decision or class, the one now), of a model of
     values none. `moved` are quantiles of the absolute change of the score at 50, 95,
@@ -116,11 +116,21 @@ class _Tally:
         self.changed: list[ScoreChange] = []
 
     def add(
-        self, lines: Sequence[ReplayedLine], outputs: Scores, outcomes: Sequence[str], label: str
+        self,
+        lines: Sequence[ReplayedLine],
+        margins: Scores,
+        outputs: Scores,
+        outcomes: Sequence[str],
+        label: str,
     ) -> None:
         """Compare what some rows were answered with what they would be now, float64 [n] or [n, K]."""
         logged = np.array([line.row.output for line in lines], dtype=np.float64)
         same = (logged == outputs).all(axis=1) if outputs.ndim == 2 else logged == outputs
+        if outputs.ndim == 1:
+            same &= [
+                line.row.margin in (None, margin.hex())
+                for line, margin in zip(lines, margins.tolist(), strict=True)
+            ]
         ours = np.array([line.model == label for line in lines])
         self.equal += int(same.sum())
         self.audited += int(ours.sum())
@@ -161,9 +171,10 @@ def replay(paths: Sequence[Path], bundle: Bundle, label: str | None = None) -> R
         skipped += len(chunk) - len(lines)
         if lines:
             rows = np.frombuffer(b"".join(encoded)).reshape(len(lines), -1)
-            outputs = predictor.output_array(predictor.margins(rows))
+            margins = predictor.margins(rows)
+            outputs = predictor.output_array(margins)
             names = [bundle.outcomes[outcome] for outcome in predictor.outcomes(outputs, rows).tolist()]
-            tally.add(lines, outputs, names, bundle.label)
+            tally.add(lines, margins, outputs, names, bundle.label)
     if not tally.before:
         raise LogError(
             f"expected rows of {label or bundle.name} that {bundle.label} can score, got none: {skipped:,} "

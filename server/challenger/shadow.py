@@ -71,7 +71,7 @@ class Shadow:
 
     def _lines(self, responses: Iterable[LoggedResponse], results: Counter[str]) -> Iterator[bytes]:
         answers, times = [], []
-        for began_ns, _, content, _, body in responses:
+        for began_ns, _, content, _, _, body in responses:
             found = list(answers_of(content, body))
             answers += found
             times += [began_ns] * len(found)

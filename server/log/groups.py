@@ -26,7 +26,7 @@ class GroupCounter:
         bodies = b"\n".join([body for *_, body in responses])
         if not any(sign in bodies for sign in self._signs):  # one look for all costs a fifth of one for each
             return
-        for _, _, content, _, body in responses:
+        for _, _, content, *_, body in responses:
             if any(sign in body for sign in self._signs):
                 for answer in answers_of(content, body):
                     self._count_row(answer.fields, answer.decision)

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from server.log.ring import ROWS, LoggedResponse, Put
+from server.log.ring import NO_MARGIN, ROWS, LoggedResponse, Put
 
 _SCORE = struct.Struct("d")
 
@@ -31,9 +31,9 @@ class InstanceLog(NamedTuple):
         assert self.ring_put is not None
         for piece in rows:
             (score,) = _SCORE.unpack_from(piece)
-            self.ring_put(self.instance, 0, 0, 0, score, piece[_SCORE.size :], b"", b"", ROWS)
-        for began_ns, ended_ns, response, number, body in responses:
-            if not self.ring_put(self.instance, began_ns, ended_ns, number, 0.0, b"", response, body):
+            self.ring_put(self.instance, 0, 0, 0, NO_MARGIN, score, piece[_SCORE.size :], b"", b"", ROWS)
+        for began_ns, ended_ns, response, number, margin, body in responses:
+            if not self.ring_put(self.instance, began_ns, ended_ns, number, margin, 0.0, b"", response, body):
                 self.drop()
 
 

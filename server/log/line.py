@@ -35,7 +35,7 @@ class LineMaker:
     def lines(self, responses: Sequence[LoggedResponse]) -> bytes:
         pieces: list[bytes] = []
         mask, digits, three = self._mask, _DIGITS, _THREE_DIGITS
-        for began_ns, ended_ns, content, sequence, body in responses:
+        for began_ns, ended_ns, content, sequence, margin, body in responses:
             if not self._second_began_ns <= began_ns < self._second_ends_ns:
                 self._renew(began_ns)
             if mask is not None:
@@ -49,6 +49,8 @@ class LineMaker:
                 self._second, three[microsecond // 1000], three[microsecond % 1000], b'Z",',
                 content[1:-1],
                 b',"seq":', b"%d" % sequence,
+                # Hexadecimal digits are the bits, whoever reads them; NaN is none (`NO_MARGIN`).
+                b',"margin":"%b"' % margin.hex().encode() if margin == margin else b"",
                 b',"input":', body,
                 b',"duration_us":', digits[took_us] if took_us < 1000 else b"%d" % took_us,
                 b".", three[took_ns % 1000],

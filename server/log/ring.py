@@ -8,6 +8,7 @@ it writes lines to a file what it is about to write: a successor goes on exactly
 where a killed reader stopped.
 """
 
+import math
 import mmap
 import platform
 import struct
@@ -21,12 +22,12 @@ _HEAD, _READ, _FREE = 0, 8, 16  # apart by a cache line: the writer's and the re
 _INTENT, _INTENT_BYTES, _INTENT_READ, _INTENT_LINES = 17, 18, 19, 20
 _PID, _LINES, _BEAT_NS, _TOLD = 21, 22, 23, 24
 #: Sizes of the record, of the rows behind the first score, of the response; instance, began, ended,
-#: number, score of the first row; then the rest of the rows, the response and the body.
-_RECORD = struct.Struct("=IIIQqqQd")
+#: number, margin, score of the first row; then the rest of the rows, the response and the body.
+_RECORD = struct.Struct("=IIIQqqQdd")
 _PACK, _UNPACK, _RECORD_BYTES = _RECORD.pack, _RECORD.unpack_from, _RECORD.size
 _SCORE_BYTES = 8
 _SKIP = bytes(4)
-_GAP = (0,) * 8
+_GAP = (0,) * 9
 #: In the place of the response's length: no response, but an instance that begins or ends.
 OPENED, ADMITTED, CLOSED = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 #: Rows of a response whose lines come after: they are counted, and have no line of their own.
@@ -41,9 +42,12 @@ _MEMBARRIER, _MEMBARRIER_GLOBAL = {"aarch64": 283}.get(platform.machine(), 324),
 _STORES_IN_ORDER = platform.machine() in ("x86_64", "AMD64", "i686")
 
 
+#: In the place of the margin: several classes have one each, and so have several rows.
+NO_MARGIN = math.nan
+
 #: When a request began and ended by `perf_counter_ns`, the JSON object that was sent, its
-#: number, and the JSON object that was received.
-LoggedResponse: TypeAlias = tuple[int, int, bytes, int, bytes]
+#: number, the margin of its one row, and the JSON object that was received.
+LoggedResponse: TypeAlias = tuple[int, int, bytes, int, float, bytes]
 
 
 class Event(NamedTuple):
@@ -60,7 +64,9 @@ class Event(NamedTuple):
 
     def put(self, put: "Put") -> bool:
         """Add it to a ring, its figures in the fields that a response has for others; `of` reads it."""
-        return put(self.instance, self.lines, self.dropped, self.pid, 0.0, b"", b"", b"", self.kind)
+        return put(
+            self.instance, self.lines, self.dropped, self.pid, NO_MARGIN, 0.0, b"", b"", b"", self.kind
+        )
 
     @classmethod
     def of(cls, kind: int, instance: int, began: int, ended: int, number: int) -> "Event":
@@ -111,7 +117,7 @@ class Put(Protocol):
     """Adds a record; False if there is no room.
 
     In this order: the instance, when the request began and ended by `perf_counter_ns`,
-    the number of the response, the score of its row, the encoded row (of several their
+    the number of the response, the margin and the score of its row, the encoded row (of several their
     scores and rows in turn, but for the first score), the response, the body.
     """
 
@@ -121,6 +127,7 @@ class Put(Protocol):
         began: int,
         ended: int,
         number: int,
+        margin: float,
         score: float,
         row: bytes,
         response: bytes,
@@ -155,6 +162,7 @@ class Ring:
             began: int,
             ended: int,
             number: int,
+            margin: float,
             score: float,
             row: bytes,
             response: bytes,
@@ -169,7 +177,7 @@ class Ring:
             write(
                 join(
                     (
-                        pack(size, wide, kind or length, instance, began, ended, number, score),
+                        pack(size, wide, kind or length, instance, began, ended, number, margin, score),
                         row,
                         response,
                         body,
@@ -231,7 +239,7 @@ class Ring:
             at = read - start
             if len(chunk) - at < _RECORD_BYTES:
                 chunk, start, at = self._copied(read, end), read, 0
-            size, wide, kind, of, began, ended, number, _ = (
+            size, wide, kind, of, began, ended, number, margin, _ = (
                 _UNPACK(chunk, at) if len(chunk) >= _RECORD_BYTES else _GAP
             )
             if not size:
@@ -258,7 +266,7 @@ class Ring:
             if kind != ROWS:
                 first += wide
                 responses.append(
-                    (began, ended, chunk[first : first + kind], number, chunk[first + kind : last])
+                    (began, ended, chunk[first : first + kind], number, margin, chunk[first + kind : last])
                 )
         return Taken(groups, None, read, spans)
 
@@ -356,7 +364,7 @@ class Ring:
         read, head = self._index[_READ], self._index[_HEAD]
         position = read
         while position < head:
-            size, _, kind, _, _, ended, _, _ = self._header(position)
+            size, _, kind, _, _, ended, *_ = self._header(position)
             if self._index[_READ] != read:  # what was read in the meantime may be written over
                 return None
             if size and kind < SPAN:

@@ -9,12 +9,13 @@ class LoggedRow(NamedTuple):
 
     `output` is a probability (binary), a predicted value (regression, ranking) or
     the probabilities of all classes (multiclass); `outcome` the decision or class,
-    None of a value.
+    None of a value. `margin` is the raw score's hexadecimal digits, None where the line has none.
     """
 
     fields: dict[str, Any]
     output: float | list[float]
     outcome: str | None
+    margin: str | None = None
 
     @property
     def score(self) -> float:
@@ -43,8 +44,8 @@ def logged_rows(record: Mapping[str, Any]) -> Iterator[LoggedRow]:
         outcomes = record["predictions"] if "probabilities" in record else [None] * len(outputs)
         yield from map(LoggedRow, fields["rows"], outputs, outcomes)
     elif "probability" in record:
-        yield LoggedRow(fields, record["probability"], record.get("decision"))
+        yield LoggedRow(fields, record["probability"], record.get("decision"), record.get("margin"))
     elif "probabilities" in record:
         yield LoggedRow(fields, record["probabilities"], record.get("prediction"))
     else:
-        yield LoggedRow(fields, record["prediction"], None)
+        yield LoggedRow(fields, record["prediction"], None, record.get("margin"))

@@ -81,7 +81,8 @@ class Predictor:
         self._row = row.data.cast("B")
         #: [1, K] in the graph's type: where the margins of the row that was scored last stand.
         self.margin_array = margin
-        self._margin = _floats(margin)
+        #: The first of them, or the only one, as a Python float.
+        self.last_margin = _floats(margin)
         # Two frames of onnxruntime's Python wrapper less than run_with_iobinding.
         self._run = self._session._sess.run_with_iobinding
         self._bound = binding._iobinding
@@ -123,7 +124,7 @@ class Predictor:
         # shared by every request of this process.
         self._row[:] = row
         self._run(self._bound, self._options)
-        return self._margin[0]
+        return self.last_margin[0]
 
     def row_margins(self, row: Row) -> list[float]:
         """All raw scores of one encoded row, [K]: one, or one a class."""
@@ -132,7 +133,7 @@ class Predictor:
 
     def last_margins(self) -> list[float]:
         """Those of the row that was scored last: the same until anything is awaited."""
-        return list(self._margin)
+        return list(self.last_margin)
 
     def margins(self, rows: Matrix) -> Margins:
         """Raw scores, float64 [n] or [n, K] of K classes, of n encoded rows, float64 [n, F], in one call.

@@ -12,20 +12,26 @@ from server.model.schema import Row
 class Replayed(NamedTuple):
     """What a row was answered, and what the model answers now.
 
-    `output` and `outcome` are as in `LoggedRow`, both None where the row cannot be scored:
+    `output`, `outcome` and `margin` are as in `LoggedRow`, None where the row cannot be scored:
     `problem` says why then, in one sentence. `row` is the encoded row.
     """
 
     logged: LoggedRow
     output: float | list[float] | None = None
     outcome: str | None = None
+    margin: str | None = None
     problem: str = ""
     row: Row = b""
 
     @property
     def is_equal(self) -> bool:
-        """Whether every bit of the output is the same, and the outcome."""
-        return not self.problem and (self.output, self.outcome) == (self.logged.output, self.logged.outcome)
+        """Whether every bit of output and margin, as far as they are logged, and the outcome are the same."""
+        logged = self.logged
+        return (
+            not self.problem
+            and (self.output, self.outcome) == (logged.output, logged.outcome)
+            and logged.margin in (None, self.margin)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as plain values, for JSON."""
@@ -48,4 +54,5 @@ def replayed(logged: LoggedRow, predictor: Predictor, hidden: Collection[str] = 
         output, outcome = predictor.predict(row)
     except Problem as problem:
         return Replayed(logged, problem=f"the row cannot be scored: {problem}")
-    return Replayed(logged, output, predictor.bundle.outcomes[outcome] or None, row=row)
+    margin = None if isinstance(output, list) else predictor.last_margin[0].hex()
+    return Replayed(logged, output, predictor.bundle.outcomes[outcome] or None, margin, row=row)

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from server.errors import Unavailable
-from server.log.ring import LoggedResponse
+from server.log.ring import NO_MARGIN, LoggedResponse
 from server.metrics.shared import WorkerMetrics
 from server.model.bundle import Bundle
 from server.model.link import Margins
@@ -182,7 +182,7 @@ class RowsScorer:
             lines.extend(answered)
             self.scorer.write(lines)
         except (OSError, MemoryError):
-            self.scorer.give_back(*{scored.sequence, *(number for *_, number, _ in lines)})
+            self.scorer.give_back(*{scored.sequence, *(number for _, _, _, number, *_ in lines)})
             raise Unavailable("the prediction log cannot be written") from None
         return iter(lines)
 
@@ -197,7 +197,8 @@ class RowsScorer:
             members = bytes(self.members(scored, first, first + len(chunk)))
             line = b'{"id":"%b",%b%b%b}' % (id_, members, place, scored.identity)
             asked = b'{"rows":[%b]}' % b",".join(chunk)
-            yield began_ns, ended_ns, line, self.scorer.take_sequence() if part else scored.sequence, asked
+            sequence = self.scorer.take_sequence() if part else scored.sequence
+            yield began_ns, ended_ns, line, sequence, NO_MARGIN, asked
             first += len(chunk)
 
 

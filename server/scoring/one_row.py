@@ -13,7 +13,7 @@ import orjson
 
 from server.errors import Unavailable
 from server.log.instance_log import NO_LOG, InstanceLog
-from server.log.ring import LoggedResponse
+from server.log.ring import NO_MARGIN, LoggedResponse
 from server.model.bundle import ANSWER_MEMBERS, Bundle
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
@@ -77,6 +77,8 @@ class Scorer:
         self.logged_input = log.input_of
         self._instance = int(self.instance_id, 16)
         self._has_one_output = bundle.task != "multiclass"
+        #: Where the margin of the row that was scored last stands, if it has one alone.
+        self._margins = self.predictor.last_margin if self._has_one_output else (NO_MARGIN,)
         self.respond = self._respond_logged_first if self.is_strict else self._respond
 
     def score_by(self, margin: Callable[[Row], float]) -> None:
@@ -142,6 +144,7 @@ class Scorer:
         """
         row = self.decode(body) if extras is None else self._decode_for(extras, body)
         probability, decision = self._predict(row)
+        margin = self._margins[0]  # before reasons, which may score other rows
         # Before there is a number: it may fail, and a number without a line is one that was lost.
         more = b"" if extras is None else self._extra_members(row, decision, extras)
         sequence = self._sequence()
@@ -155,7 +158,7 @@ class Scorer:
                 body = self.logged_input(body)
             line = b"%b%b}" % (content[:-1], identity) if identity else content
             ended_ns = time.perf_counter_ns()
-            if not put(self._instance, started_ns, ended_ns, sequence, score, row, line, body):
+            if not put(self._instance, started_ns, ended_ns, sequence, margin, score, row, line, body):
                 self._drop()
         send(content)
         self._count(probability, decision)
@@ -176,13 +179,15 @@ class Scorer:
         assert self._write is not None
         row = self.decode(body) if extras is None else self._decode_for(extras, body)
         probability, decision = self._predict(row)
+        margin = self._margins[0]
         more = b"" if extras is None else self._extra_members(row, decision, extras)
         sequence = self._sequence()
         content = self._content(sequence, probability, decision)
         if more:
             content = b"%b%b}" % (content[:-1], more)
         line = b"%b%b}" % (content[:-1], identity) if identity else content
-        answered = (started_ns, time.perf_counter_ns(), line, sequence, self._instance_log.input_of(body))
+        logged = self._instance_log.input_of(body)
+        answered = (started_ns, time.perf_counter_ns(), line, sequence, margin, logged)
         try:
             self._write([answered])
         except (OSError, MemoryError):

@@ -24,6 +24,7 @@ from loadtest.harness.scrape import total
 from monitoring.drift.comparison import drift_of_files
 from server.log.mask import Masking
 from server.log.prediction_log import PredictionLog
+from server.log.ring import NO_MARGIN
 from server.metrics.column_shifts import missing_shift
 from server.metrics.drift import (
     FALSE_ALARM_RATE,
@@ -393,9 +394,8 @@ def test_rows_of_a_model_that_comes_with_a_reload_are_counted(bundle: Bundle, tm
         log.start()
         taker = log.register(second, "2" * 12)
         for number, line in enumerate(answers):
-            taker.put(
-                [(0, 1, line, number, orjson.dumps(orjson.loads(line)["input"]))], [_scored_row(second, line)]
-            )
+            body = orjson.dumps(orjson.loads(line)["input"])
+            taker.put([(0, 1, line, number, NO_MARGIN, body)], [_scored_row(second, line)])
         slots, end = shared.layout.drift[second.label], time.monotonic() + 60
         while (rows := slots.both_windows(shared.totals())[0]) < len(answers) and time.monotonic() < end:
             await asyncio.sleep(0.02)

@@ -295,6 +295,10 @@ def test_a_changed_answer_is_found_by_the_audit(
     log = write(tmp_path / "a.jsonl", records)
     assert replay([log], bundle).disagreeing == 1
     assert run("-m", "monitoring", "replay", str(log), "--model", str(bundle.directory)).returncode == 3
+    records = [orjson.loads(line) for line in file.read_bytes().splitlines()]
+    margin = np.nextafter(float.fromhex(records[7]["margin"]), 9)  # the probability may be the same
+    write(log, [*records[:7], records[7] | {"margin": float(margin).hex()}, *records[8:]])
+    assert replay([log], bundle).disagreeing == 1
 
 
 def test_another_bundle_shows_what_it_would_change(

@@ -11,7 +11,7 @@ import pytest
 
 from server.challenger.shadow import Shadow
 from server.log.challengers import Challengers
-from server.log.ring import Ring, ring_bytes
+from server.log.ring import NO_MARGIN, Ring, ring_bytes
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.scoring.one_row import make_scorer
@@ -35,14 +35,14 @@ def shadowed(
     for number, row in enumerate(rows):
         scorer.respond(orjson.dumps(row), sent.append, 0)
         told = sent[-1][:-1] + b',"trace_id":"ab"}'
-        assert put(1, 0, 0, number, 0.0, b"", told, orjson.dumps(row))
+        assert put(1, 0, 0, number, NO_MARGIN, 0.0, b"", told, orjson.dumps(row))
     two = [orjson.loads(content) for content in sent[:2]]
     members = [("probability", "probabilities"), ("decision", "decisions"), ("prediction", "predictions")]
     batch = {many: [one[name] for one in two] for name, many in members if name in two[0]}
     if "probabilities" in two[0]:
         batch["probabilities"] = [one["probabilities"] for one in two]
     text = orjson.dumps({"id": "b-1", "model": champion.label, **batch})
-    assert put(1, 0, 0, 9, 0.0, b"", text, orjson.dumps({"rows": rows[:2]}))
+    assert put(1, 0, 0, 9, NO_MARGIN, 0.0, b"", text, orjson.dumps({"rows": rows[:2]}))
     while shadow.work():
         pass
     lines = [orjson.loads(line) for line in (folder / "c.ndjson").read_bytes().splitlines()]
@@ -62,7 +62,7 @@ def test_file_that_somebody_took_away_is_begun_again(three: Path, tmp_path: Path
 
     def written(number: int) -> str:
         told = {"id": f"a-{number}", "probability": 0.5, "decision": "x"}
-        assert put(1, 0, 0, number, 0.0, b"", orjson.dumps(told), orjson.dumps(ROW))
+        assert put(1, 0, 0, number, NO_MARGIN, 0.0, b"", orjson.dumps(told), orjson.dumps(ROW))
         assert shadow.work()
         (line,) = file.read_bytes().splitlines()
         return str(orjson.loads(line)["id"])
@@ -123,9 +123,11 @@ def test_what_finds_no_room_is_shed_and_one_that_cannot_start_is_waited_for(
     challenger = challengers.of({"challenger": plan, "folder": "m"})
     assert challenger is not None
     for number in range(70):
-        challenger.offer(1, [(0, 0, b"{}", number, b"x" * 2**16)])
+        challenger.offer(1, [(0, 0, b"{}", number, NO_MARGIN, b"x" * 2**16)])
     challengers.look_after()
     assert counts[4] > 0  # four of four and a half megabytes
     assert challengers.of({"challenger": None, "folder": "m"}) is None
-    challenger.offer(1, [(0, 0, b"{}", 0, b"{}")])  # of an instance that was opened before: not kept
+    challenger.offer(
+        1, [(0, 0, b"{}", 0, NO_MARGIN, b"{}")]
+    )  # of an instance that was opened before: not kept
     challengers.finish()

@@ -47,7 +47,7 @@ def test_a_line_has_what_the_contract_names(bundle: Bundle, tmp_path: Path) -> N
     (journal,) = (tmp_path / "logs").glob("*.ledger")
     opened = orjson.loads(journal.read_bytes().splitlines()[0])
     assert opened["digests"] == {line["id"].partition("-")[0]: bundle.digest}
-    names = "ts id seq model input probability decision duration_us cpu_percent rss_mb"
+    names = "ts id seq margin model input probability decision duration_us cpu_percent rss_mb"
     assert set(line) == set(names.split())
     assert line["input"] == ROW
     assert {name: line[name] for name in ("id", "probability", "decision", "model")} == answer

@@ -2,11 +2,13 @@
 
 import os
 import time
+from pathlib import Path
 
 import orjson
 import pytest
 
 from server.log.line import LineMaker
+from server.log.ring import NO_MARGIN, LoggedResponse
 from server.metrics.process_usage import ProcessUsage
 
 BODY = b'{"income":1}'
@@ -18,10 +20,8 @@ def _maker() -> LineMaker:
     return LineMaker(ProcessUsage(os.getpid()))
 
 
-def _answered(
-    number: int, body: bytes = BODY, began_ns: int = CLOCK_NS
-) -> tuple[int, int, bytes, int, bytes]:
-    return began_ns, began_ns + 31_200 + number, b'{"id":"instance-%d"}' % number, number, body
+def _answered(number: int, body: bytes = BODY, began_ns: int = CLOCK_NS) -> LoggedResponse:
+    return began_ns, began_ns + 31_200 + number, b'{"id":"instance-%d"}' % number, number, -0.1, body
 
 
 def test_a_line_tells_when_its_request_began_though_it_is_made_in_another_second(
@@ -44,7 +44,9 @@ def test_a_line_tells_when_its_request_began_though_it_is_made_in_another_second
 
 def test_durations_have_nanoseconds_below_and_above_a_millisecond() -> None:
     maker = _maker()
-    block = maker.lines([(0, took, b'{"id":"a"}', 1, BODY) for took in (7, 31_205, 999_999, 12_345_678)])
+    block = maker.lines(
+        [(0, took, b'{"id":"a"}', 1, NO_MARGIN, BODY) for took in (7, 31_205, 999_999, 12_345_678)]
+    )
     assert [orjson.loads(line)["duration_us"] for line in block.splitlines()] == [
         0.007,
         31.205,
@@ -57,3 +59,27 @@ def test_a_body_with_line_breaks_is_one_line() -> None:
     maker = _maker()
     (line,) = maker.lines([_answered(1, b'{\r\n"income":\n1}')]).splitlines()
     assert orjson.loads(line)["input"] == {"income": 1}
+
+
+def test_a_line_has_the_margin_of_its_row_to_the_bit_and_none_of_several() -> None:
+    maker = _maker()
+    answered = _answered(1)
+    block = maker.lines([answered, (*answered[:4], NO_MARGIN, BODY)])
+    one, several = map(orjson.loads, block.splitlines())
+    assert (one.pop("margin"), one.keys()) == ("-0x1.999999999999ap-4", several.keys())
+
+
+def test_a_line_is_as_the_documents_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: WALL_NS)
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: CLOCK_NS)
+    content = (
+        b'{"id":"9f3c1ab20c44-42","probability":0.47502081252106,"decision":"accept","model":"credit@1"}'
+    )
+    line = _maker().lines([(CLOCK_NS, CLOCK_NS + 31_200, content, 42, -0.1, b'{"AMT_CREDIT":513000}')])
+    golden = (
+        b'{"ts":"2026-03-01T08:00:00.900000Z","id":"9f3c1ab20c44-42","probability":0.47502081252106,'
+        b'"decision":"accept","model":"credit@1","seq":42,"margin":"-0x1.999999999999ap-4",'
+        b'"input":{"AMT_CREDIT":513000},"duration_us":31.200,"cpu_percent":'
+    )
+    assert line.startswith(golden)
+    assert golden + b"12.0," in Path("docs/log.md").read_bytes()

@@ -39,14 +39,24 @@ def memory(capacity: int = CAPACITY) -> mmap.mmap:
 ROW = struct.pack("2d", 1.5, math.nan)
 
 
-def answer(number: int, size: int = 10) -> tuple[int, int, int, int, float, bytes, bytes, bytes]:
+def answer(number: int, size: int = 10) -> tuple[int, int, int, int, float, float, bytes, bytes, bytes]:
     """What is put: an answer to one row of two values."""
-    return 0xABC, 100 * number, 100 * number + 7, number, number / 8, ROW, b"{%d}" % number, b"x" * size
+    return (
+        0xABC,
+        100 * number,
+        100 * number + 7,
+        number,
+        -number / 3,
+        number / 8,
+        ROW,
+        b"{%d}" % number,
+        b"x" * size,
+    )
 
 
 def taken_of(number: int, size: int = 10) -> LoggedResponse:
     """What comes out of it."""
-    return 100 * number, 100 * number + 7, b"{%d}" % number, number, b"x" * size
+    return 100 * number, 100 * number + 7, b"{%d}" % number, number, -number / 3, b"x" * size
 
 
 def say(put: Put, kind: int, instance: int, lines: int = 0, dropped: int = 0) -> bool:
@@ -72,7 +82,7 @@ def answers_of(taken: Taken) -> list[LoggedResponse]:
 
 
 def numbers(responses: list[LoggedResponse]) -> list[int]:
-    return [number for _, _, _, number, _ in responses]
+    return [number for _, _, _, number, *_ in responses]
 
 
 def test_records_come_out_as_they_went_in_however_often_the_ring_is_gone_round() -> None:
@@ -123,9 +133,9 @@ def test_rows_of_a_batch_come_with_no_line_of_their_own() -> None:
     ring = Ring(memory())
     put = ring.writer()
     two = struct.pack("6d", 0.25, 1.0, 2.0, 0.5, 3.0, 4.0)
-    assert put(0xABC, 0, 0, 0, 0.25, two[8:], b"", b"", ROWS)
-    assert put(0xABC, 1, 2, 3, 0.0, b"", b"{}", b"[]")
-    assert ring.take(1000).groups == [RecordGroup(0xABC, [(1, 2, b"{}", 3, b"[]")], [two])]
+    assert put(0xABC, 0, 0, 0, 0.0, 0.25, two[8:], b"", b"", ROWS)
+    assert put(0xABC, 1, 2, 3, 1.5, 0.0, b"", b"{}", b"[]")
+    assert ring.take(1000).groups == [RecordGroup(0xABC, [(1, 2, b"{}", 3, 1.5, b"[]")], [two])]
 
 
 def test_successors_of_both_ends_go_on_where_they_stopped() -> None:
@@ -172,7 +182,7 @@ def test_killed_writer_process_leaves_whole_records_alone() -> None:
         os.waitpid(child, 0)
         seen += read_all(ring)
         assert numbers(seen) == list(range(1, 1 + len(seen)))
-        assert all(body == b"x" * (number * 7 % 500) for _, _, _, number, body in seen)
+        assert all(body == b"x" * (number * 7 % 500) for _, _, _, number, _, body in seen)
         assert len(seen) >= 50 + seed
 
 
@@ -236,12 +246,12 @@ class RingMachine(RuleBasedStateMachine):
     def write(self, size: int) -> None:
         """A record, which there is room for or not."""
         body = bytes([self.number % 251]) * size
-        if self.put(0xABC, 0, 0, self.number, self.number / 8, ROW, b"{}", body):
+        if self.put(0xABC, 0, 0, self.number, math.nan, self.number / 8, ROW, b"{}", body):
             self.waiting.append((self.number, body))
         else:
             # Beside what waits: a gap at the end, and what was read and is not given back yet.
-            waiting = sum(len(body) + 70 for _, body in self.waiting)
-            assert waiting + size + 70 > CAPACITY - 3070 - CAPACITY // 4
+            waiting = sum(len(body) + 78 for _, body in self.waiting)
+            assert waiting + size + 78 > CAPACITY - 3078 - CAPACITY // 4
         self.number += 1
 
     @rule(max_bytes=st.integers(1, 9000))
@@ -264,9 +274,9 @@ class RingMachine(RuleBasedStateMachine):
     @rule(left=st.binary(max_size=60))
     def writer_dies_amid_a_record(self, left: bytes) -> None:
         """What it had written of it is not seen, if there was room for it."""
-        if self.put(2, 0, 0, 0, 0.0, b"", b"", left):
+        if self.put(2, 0, 0, 0, math.nan, 0.0, b"", b"", left):
             position = self.memory[:8]
-            size = struct.calcsize("=IIIQqqQd") + len(left)
+            size = struct.calcsize("=IIIQqqQdd") + len(left)
             self.memory[:8] = struct.pack("@Q", struct.unpack("@Q", position)[0] - size)
         self.writer = Ring(self.memory)
         self.put = self.writer.writer()
@@ -283,7 +293,7 @@ class RingMachine(RuleBasedStateMachine):
 
     def _compared(self, taken: Taken) -> list[LoggedResponse]:
         responses = answers_of(taken)
-        found = [(number, body) for _, _, _, number, body in responses]
+        found = [(number, body) for _, _, _, number, _, body in responses]
         assert found == self.waiting[: len(found)]
         assert bool(found) == bool(self.waiting)
         return responses
