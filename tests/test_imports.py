@@ -36,7 +36,7 @@ HOMES = {
     "skl2onnx": {"export"},
     "sklearn": {"train", "export", "loadtest"},
     "gradio": {"ui"},
-    "openpyxl": {"ui/workbook/child.py", "tests"},
+    "openpyxl": {"ui/workbook/child.py", "ui/workbook/sheet.py", "tests"},
     "markdown_it": {"ui"},
     "locust": {"loadtest"},
     "duckdb": {"monitoring"},

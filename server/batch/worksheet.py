@@ -10,7 +10,7 @@ from typing import Any
 import fastexcel
 import polars as pl
 
-from server.batch.worksheet_places import check_places
+from server.tables.workbook_xml import check_places
 
 # It prints a line for each column of several kinds of cells, and these are read below.
 logging.getLogger("fastexcel").setLevel(logging.ERROR)

@@ -15,7 +15,7 @@ MAX_WORKBOOK_BYTES = 2**25
 MAX_CSV_BYTES = 2**26
 _ROOT = Path(__file__).resolve().parents[2]
 #: On a machine with other work a second of the clock is less than one of the processor.
-_PATIENCE_SECONDS = 4.0 * CPU_SECONDS
+_PATIENCE = 4.0
 
 
 class Workbooks:
@@ -40,7 +40,9 @@ class Workbooks:
                 env={**os.environ, "PYTHONPATH": str(_ROOT)},
             )  # fmt: skip
             try:
-                made, said = await asyncio.wait_for(process.communicate(content), _PATIENCE_SECONDS)
+                made, said = await asyncio.wait_for(
+                    process.communicate(content), _PATIENCE * CPU_SECONDS[what]
+                )
             except TimeoutError:
                 raise UnacceptableRow(
                     "expected a workbook that can be read soon, got one that cannot"
@@ -50,12 +52,10 @@ class Workbooks:
                     process.kill()
                     await process.wait()
         if process.returncode == REFUSED:
-            raise UnacceptableRow(
-                f"expected an Excel workbook (.xlsx) or CSV: {said.decode(errors='replace')}"
-            )
+            raise UnacceptableRow(said.decode(errors="replace"))
         if process.returncode != 0:
             raise UnacceptableRow(
                 "expected a whole workbook, to be read within 1 GiB of memory and "
-                f"{CPU_SECONDS} seconds, got another: save it as CSV"
+                f"{CPU_SECONDS[what]} seconds, got another: save it as CSV"
             )
         return made
