@@ -32,6 +32,7 @@ from ui.tabs.reference import ReferencePlots
 from ui.tabs.studio import Studio
 from ui.tabs.what_if import WhatIf
 from ui.tabs.why import Why
+from ui.words.problems import told
 
 #: From the object of a call as it came, and who makes it, to what the script is told.
 Answer = Callable[[dict[str, Any], str], Awaitable[dict[str, Any]]]
@@ -86,14 +87,14 @@ def call_routes(
             number = case_number(asked.get("number"))
             return {"html": await register.found_html(number, language_of(asked.get("language")))}
         except Problem as problem:
-            return {"problem": problem.detail}
+            return told(problem.detail)
 
     async def review(asked: dict[str, Any], user: str) -> dict[str, Any]:
         """What a person says of a decision, to the decision with it."""
         try:
             id_ = await register.review(asked, user)
         except Problem as problem:
-            return {"problem": problem.detail}
+            return told(problem.detail)
         return await look_up({**asked, "number": id_}, user)
 
     async def look(_: Any, __: str) -> dict[str, Any]:

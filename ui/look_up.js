@@ -18,9 +18,9 @@ async function ask(path, asked) {
 async function find() {
   complain();
   try {
-    const { html, problem } = await ask("look-up", { number: number.value });
-    if (problem) return complain(problem);
-    results.innerHTML = html;
+    const answer = await ask("look-up", { number: number.value });
+    if (answer.problem) return complain(hotrow.problem(answer));
+    results.innerHTML = answer.html;
     shown = number.value;
     hotrow.tell(results.querySelector(".replay, .empty").textContent.trim());
   } catch {
@@ -32,9 +32,9 @@ async function find() {
 async function review(form) {
   const { of, ...given } = { of: form.closest("[data-id]").dataset.id, ...Object.fromEntries(new FormData(form)) };
   try {
-    const { html, problem } = await ask("review", { of, ...given });
-    if (problem) return complain(problem, form.querySelector(".problem"));
-    results.innerHTML = html;
+    const answer = await ask("review", { of, ...given });
+    if (answer.problem) return complain(hotrow.problem(answer), form.querySelector(".problem"));
+    results.innerHTML = answer.html;
     number.value = shown = of;
     hotrow.tell(hotrow.say("written"));
   } catch {

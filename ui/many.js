@@ -42,7 +42,7 @@ async function converted(path, body, type) {
   const answer = await fetch(`page/many/${path}`, { method: "POST", body, headers: { "Content-Type": type } });
   if (answer.status === 413) throw new Error(hotrow.say("too_large"));
   if (!answer.ok) throw new Error(`status ${answer.status}`);
-  if (answer.headers.get("Content-Type").startsWith("application/json")) throw new Error((await answer.json()).problem);
+  if (answer.headers.get("Content-Type").startsWith("application/json")) throw new Error(hotrow.problem(await answer.json()));
   return answer;
 }
 
@@ -148,7 +148,7 @@ async function check(number) {
     preview.hidden = !checked.html;
     part(".content").innerHTML = checked.html ?? "";
     part(".file").textContent = `${name} · ${hotrow.say("rows", { count: hotrow.number(rowsAbout(text)) })}`;
-    if (checked.problem) return complain(checked.problem);
+    if (checked.problem) return complain(hotrow.problem(checked));
     complain(rowsAbout(text) ? "" : hotrow.say("no_rows"));
     // A piece alone may not tell how the file is written: what its beginning told goes along.
     const { separator, decimal, own, labels } = checked;
@@ -189,7 +189,7 @@ async function score() {
       if (number !== run) return;
       if (answer.problem) {
         progress.hidden = true;
-        return complain(answer.problem);
+        return complain(hotrow.problem(answer));
       }
       add(answer);
       result.end = piece.end;
@@ -249,7 +249,7 @@ async function again(row, record) {
   const answer = await send("", alone({ line: row.line, record }));
   hotrow.reachable(true);
   if (number !== run) return;
-  if (answer.problem) throw new Error(answer.problem);
+  if (answer.problem) throw new Error(hotrow.problem(answer));
   const [repaired] = answer.rows;
   if (!repaired) throw new Error(hotrow.say("no_rows"));
   Object.assign(row, { faults: undefined, cells: undefined }, repaired, { line: row.line, record });
@@ -261,7 +261,7 @@ async function again(row, record) {
 async function textsOf(row) {
   const answer = await send("/texts", alone(row));
   hotrow.reachable(true);
-  if (answer.problem) throw new Error(answer.problem);
+  if (answer.problem) throw new Error(hotrow.problem(answer));
   return answer.texts;
 }
 

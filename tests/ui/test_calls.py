@@ -20,7 +20,7 @@ from tests.support.bundles import CREDIT, compared_rows, sample_rows
 from tests.support.export_models import lightgbm_bundle
 from tests.support.pages import JSON, decide, decisions, look, page_client, wait_for_lines
 from ui.tabs.work_list import Groups
-from ui.words.policy import because
+from ui.words.policy import Because
 from ui.words.values import texts_of
 from ui.words.wording import Wording, decided, percents
 
@@ -30,7 +30,7 @@ CREDIT_BUNDLE = Bundle.load(CREDIT)
 SCHEMA, LIMIT = CREDIT_BUNDLE.schema, CREDIT_BUNDLE.decision.threshold
 #: What a verdict is called, and what its policy says.
 HEADINGS = {name: words.en for name, words in decided(CREDIT_BUNDLE, Wording.of(CREDIT_BUNDLE)).items()}
-BECAUSE = {name: words.en for name, words in because(CREDIT_BUNDLE).items()}
+BECAUSE = {name: words.en for name, words in Because(CREDIT_BUNDLE).words.items()}
 RISKY = next(e["row"] for e in CREDIT_BUNDLE.manifest["examples"] if e["name"] == "risky")
 HOSTILE = ("<script>alert(1)</script>", "9" * 10_000, "=HYPERLINK('http://x')")
 CSV = {"Content-Type": "text/csv"}
@@ -380,6 +380,34 @@ def test_hostile_cells_come_back_harmless(client: TestClient, name: str) -> None
             assert not cell.startswith(("=", "+", "@", "\t", "\r")), cell
             assert not cell.startswith("-") or float(cell)
     assert "<script" not in json.dumps([row["faults"] for row in answer["rows"]])
+
+
+@pytest.mark.parametrize(
+    ("text", "french"),
+    [
+        ("AMT_CREDIT\r\n1\r\n", "nécessaires à chaque ligne\u00a0: AMT_INCOME_TOTAL, AGE_YEARS ; ajoutez"),
+        ("a,b\r\n1,2\r\n", "dont aucune n'en est une"),
+        ("AMT_CREDIT:AGE_YEARS\r\n1:2\r\n", "séparez-les"),
+        ("1,2,3\r\n4,5,6\r\n", "attendu\u00a0: une première ligne avec les noms des colonnes"),
+        ("", "reçu\u00a0: rien"),
+        ("title\r\nAMT_CREDIT,AGE_YEARS\r\n1,2\r\n", "reçus en ligne 2"),
+        ("AGE_YEARS,Age\r\n1,2\r\n", "attendu"),
+        ("AMT_CREDIT;AGE_YEARS\r\n1,5;2.5\r\n", "un seul signe décimal"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_in_french_too(client: TestClient, text: str, french: str) -> None:
+    told = client.post("/page/many", content=text.encode(), headers=CSV).json()
+    assert told["problem"].startswith("expected ")
+    assert french in told["french"]
+    assert "{" not in told["french"]
+
+
+def test_row_of_another_width_is_refused_in_both_languages(client: TestClient) -> None:
+    content = table_of([RISKY]) + "1,2,3\r\n"
+    (_, fault) = client.post("/page/many", content=content, headers=CSV).json()["rows"]
+    (said,) = fault["faults"]
+    assert f"expected {len(RISKY)} cells, got 3" in said["detail"]
+    assert f"{len(RISKY)} cellules attendues, 3 reçues" in said["detail"]
 
 
 def test_columns_are_checked_before_a_row_is_scored(client: TestClient) -> None:

@@ -28,7 +28,8 @@ from ui.words.text import Text, attribute, tag
 from ui.words.wording import Wording, percent, percents
 
 CASE = Text("case", "cas")
-KNOWN = Text("3 of 5 inputs known.", "3 sur 5")
+#: What a case says: 3 of the 5 inputs.
+GIVEN = {"amount": "1", "months": "24", "delay": "0", "school": ""}
 ACCEPTED = {"id": "a-1", "probability": 0.041, "decision": "accept", "model": "loan@7"}
 
 
@@ -210,7 +211,7 @@ def test_every_limit_of_a_policy_is_drawn_with_the_words_of_its_bands(limits: tu
     row = LOAN.encode({"amount": 1})
     for probability in (0.0, *limits, *((a + b) / 2 for a, b in itertools.pairwise(limits)), 1.0):
         by_score = judge.by_score(judge.verdict(probability, row))
-        drawn = verdict.supposed({"probability": probability, "decision": bundle.outcomes[by_score]})
+        drawn = verdict.supposed({"probability": probability, "decision": bundle.outcomes[by_score]}, {})
         zones = re.findall(r'class="zone ([a-z ]+)"', drawn)
         assert [i for i, style in enumerate(zones) if style.endswith(" here")] == [by_score]
         assert drawn.count('class="limit"') == len(limits)
@@ -236,7 +237,7 @@ def test_verdict_says_between_which_limits_a_probability_is() -> None:
         (0.2, "refuse", "Refused The probability is 20.0 %, above the limit of 12.0 %."),
     ):
         document = ACCEPTED | {"probability": probability, "decision": decision}
-        assert said in text_of(verdict.answered(document, 1e-5, KNOWN))
+        assert said in text_of(verdict.answered(document, 1e-5, GIVEN))
 
 
 def test_verdict_says_decision_risk_limit_and_time() -> None:
@@ -246,7 +247,7 @@ def test_verdict_says_decision_risk_limit_and_time() -> None:
         "false_alarm": "a good client lost",
     }
     verdict = verdict_of(bundle_of(wording=words))
-    said = text_of(verdict.answered(ACCEPTED, 0.000053, KNOWN))
+    said = text_of(verdict.answered(ACCEPTED, 0.000053, GIVEN))
     assert "Accepted The risk of default is 4.1 %, below the limit of 9.1 %." in said
     assert "Accepted 0.41 Refused 0.96 Counted: a missed default as 10, a good client lost as 1." in said
     assert "Scored in 0.05 ms by loan@7 answer a-1" in said
@@ -265,13 +266,13 @@ def test_verdict_says_decision_risk_limit_and_time() -> None:
 )
 def test_verdict_tells_how_the_training_cases_lie_about_it(probability: float, said: str) -> None:
     document = {**ACCEPTED, "probability": probability}
-    shown = text_of(verdict_of(Bundle.load(CREDIT)).answered(document, 1e-5, KNOWN))
+    shown = text_of(verdict_of(Bundle.load(CREDIT)).answered(document, 1e-5, GIVEN))
     assert re.search(said, shown.replace("\N{NO-BREAK SPACE}", " "))
 
 
 def test_refusal_at_the_limit_is_worded_so() -> None:
     said = verdict_of(bundle_of()).answered(
-        ACCEPTED | {"probability": 0.091, "decision": "refuse"}, 1e-5, KNOWN
+        ACCEPTED | {"probability": 0.091, "decision": "refuse"}, 1e-5, GIVEN
     )
     assert "Refused The probability is 9.1 %, at the limit of 9.1 %." in text_of(said)
 
@@ -280,21 +281,21 @@ def test_wording_a_bundle_does_not_give_is_general_or_absent() -> None:
     words = Wording.of(bundle_of())
     assert (words.title.en, words.probability.en, words.below.en) == ("Loan", "probability", "Accepted")
     assert "Counted: a missed positive as 10, a false alarm as 1." in text_of(
-        verdict_of(bundle_of()).answered(ACCEPTED, 1e-5, KNOWN)
+        verdict_of(bundle_of()).answered(ACCEPTED, 1e-5, GIVEN)
     )
 
 
 def test_a_value_is_shown_as_it_is() -> None:
     document = {"id": "a-1", "prediction": 1234.56789, "model": "loan@7"}
     assert "1,234.57 The value the model predicts." in text_of(
-        verdict_of(bundle_of("regression")).answered(document, 1e-5, KNOWN)
+        verdict_of(bundle_of("regression")).answered(document, 1e-5, GIVEN)
     )
 
 
 def test_the_likeliest_class_comes_first() -> None:
     document = {"id": "a-1", "probabilities": [0.2, 0.7, 0.1], "prediction": "b", "model": "loan@7"}
     verdict = verdict_of(bundle_of("multiclass", ("a", "b", "<c>")))
-    said = text_of(verdict.answered(document, 1e-5, KNOWN))
+    said = text_of(verdict.answered(document, 1e-5, GIVEN))
     assert "b The likeliest of 3 classes. b 70.0 % a 20.0 % &lt;c&gt; 10.0 %" in said
     assert "No answer yet" in verdict.idle()
 
@@ -413,8 +414,8 @@ def test_what_is_shared_is_the_request_the_answer_and_the_call() -> None:
 
 def test_near_the_limit_the_costs_are_explained() -> None:
     near = {**ACCEPTED, "probability": 0.09095, "decision": "accept"}
-    assert "So near the limit" in text_of(verdict_of(bundle_of()).answered(near, 1e-5, KNOWN))
-    assert "So near the limit" not in text_of(verdict_of(bundle_of()).answered(ACCEPTED, 1e-5, KNOWN))
+    assert "So near the limit" in text_of(verdict_of(bundle_of()).answered(near, 1e-5, GIVEN))
+    assert "So near the limit" not in text_of(verdict_of(bundle_of()).answered(ACCEPTED, 1e-5, GIVEN))
 
 
 def test_decision_of_a_policy_is_said_with_its_reasons(three: Path) -> None:
@@ -434,7 +435,7 @@ def test_decision_of_a_policy_is_said_with_its_reasons(three: Path) -> None:
         "because": ["income", "owns", "unusual"],
         "model": "a@1",
     }
-    drawn = verdict_of(bundle).supposed(document)
+    drawn = verdict_of(bundle).supposed(document, {})
     for words in (
         "For a person",
         "À examiner",
@@ -447,6 +448,12 @@ def test_decision_of_a_policy_is_said_with_its_reasons(three: Path) -> None:
     # A sentence of the bundle ends before the next one begins.
     assert "Is that a year&#x27;s? “Owns a home” does not fit the other values. Some of" in drawn
     assert "Granted" not in drawn.partition("<svg")[0]
-    assert "Incomplete" in verdict_of(bundle).supposed(
-        document | {"decision": "incomplete", "because": ["needed"]}
-    )
+    # Of what is needed is said what the case lacks.
+    incomplete = document | {"decision": "incomplete", "because": ["needed"]}
+    for given, lacking in ({}, "at least 2 of 3 inputs"), ({"income": 900}, "at least 2 of 3 inputs"):
+        drawn = verdict_of(bundle).supposed(incomplete, given)
+        assert "Incomplete" in drawn
+        assert f"Needed: {lacking}." in drawn
+    always = {"known_at_least": 2, "always": ["contract"]}
+    bundle = Bundle.from_manifest(three, manifest | {"policy": policy | {"needed": always}})
+    assert "Needed: Contract." in verdict_of(bundle).supposed(incomplete, {"income": 900, "owner": 1})

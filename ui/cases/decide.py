@@ -19,7 +19,6 @@ from ui.words.labels import Labels
 from ui.words.share import PREDICT, shared
 from ui.words.text import Text, tag
 from ui.words.values import body_of, row_of
-from ui.words.wording import known_of
 
 
 class Form(NamedTuple):
@@ -84,9 +83,8 @@ class Decider:
             document, ended_ns = self._tried(body) if form.trial else self._decided(body, form.case, user)
         except Problem as problem:
             return self._refused(form.turn, problem)
-        known = known_of(self._schema, form.texts)
         seconds, reasons = (ended_ns - started_ns) / 1e9, self._principal(body, document)
-        html = self._verdict.answered(document, seconds, known, reasons)
+        html = self._verdict.answered(document, seconds, form.texts, reasons)
         return Shown(form.turn, html + shared(row, document, self._path), {}, form.texts)
 
     def _tried(self, body: bytes) -> tuple[dict[str, Any], int]:

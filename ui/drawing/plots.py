@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ui.words.text import Text, attribute, joined, tag
 
 WIDTH, HEIGHT = 380.0, 270.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 24.0, 14.0, 46.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 24.0, 14.0, 46.0
 
 _NOW = Text("now", "maintenant")
 
@@ -49,7 +49,7 @@ def plot(
     parts += [_mark(x, i, *mark) for i, mark in enumerate(marks)]
     parts.append(_word("axis", (_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 6, x.name))
     middle = (_TOP + HEIGHT - _BOTTOM) / 2
-    parts.append(tag("text", y.name, class_="axis", transform=f"translate(13 {middle:g}) rotate(-90)"))
+    parts.append(tag("text", y.name, class_="axis", transform=f"translate(11 {middle:g}) rotate(-90)"))
     return head + "".join(parts) + "</svg>"
 
 

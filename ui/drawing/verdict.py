@@ -8,9 +8,9 @@ from server.model.reference import read_reference
 from ui.drawing.gauge import figures_in_words, gauge
 from ui.drawing.panel import Symbol, head, origin, panel, supposed
 from ui.words.bands import band_at, bands_of
-from ui.words.policy import because
+from ui.words.policy import Because
 from ui.words.text import EMPTY, NBSP, Text, joined, tag
-from ui.words.wording import Wording, decided, percent, value_words
+from ui.words.wording import Wording, decided, known_of, percent, value_words
 
 #: Of a model with many classes, the likeliest are listed.
 _LISTED_CLASSES = 6
@@ -78,14 +78,18 @@ class Verdict(Protocol):
         """Before anything was asked."""
 
     def answered(
-        self, document: Mapping[str, Any], seconds: float, known: Text, reasons: Sequence[Text] = ()
+        self,
+        document: Mapping[str, Any],
+        seconds: float,
+        given: Mapping[str, Any],
+        reasons: Sequence[Text] = (),
     ) -> str:
-        """One answer, the seconds it took, how much was known, and what counted against the case.
+        """One answer, the seconds it took, what the case says, and what counted against it.
 
         An answer without an id is a trial.
         """
 
-    def supposed(self, document: Mapping[str, Any]) -> str:
+    def supposed(self, document: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         """The same for an answer that is a supposition, without costs and origin."""
 
 
@@ -99,10 +103,10 @@ class Decided:
 
     def __init__(self, bundle: Bundle) -> None:
         self.words = Wording.of(bundle)
-        self._decision, self._bands = bundle.decision, bands_of(bundle)
+        self._schema, self._decision, self._bands = bundle.schema, bundle.decision, bands_of(bundle)
         reference = read_reference(bundle)
         self._scores = reference.score if reference is not None else None
-        self._decided, self._because = decided(bundle, self.words), because(bundle)
+        self._decided, self._because = decided(bundle, self.words), Because(bundle)
         # Only a refusal is bad news; other decisions are no one's praise or blame.
         self._tone = "judged" if self.words.refuses else "plain"
 
@@ -111,23 +115,28 @@ class Decided:
         return panel(f"idle {self._tone}", head("none", _IDLE, _INVITATION), self._gauge(None))
 
     def answered(
-        self, document: Mapping[str, Any], seconds: float, known: Text, reasons: Sequence[Text] = ()
+        self,
+        document: Mapping[str, Any],
+        seconds: float,
+        given: Mapping[str, Any],
+        reasons: Sequence[Text] = (),
     ) -> str:
         """The decision in words and on the gauge, why, and what each decision would cost.
 
         `verdict.js` asks what could be changed, and shows it in the place that is left for it.
         """
-        kind, *parts = self._drawn(document)
+        kind, *parts = self._drawn(document, given)
+        known = known_of(self._schema, given)
         why = self._reasons(document, reasons)
         costs = self._costs(document["probability"])
         said = tag("p", joined([known, self._beside(document["probability"])], " "), class_="known")
         return panel(kind, *parts, said, why, '<div class="changes"></div>', origin(document, seconds), costs)
 
-    def supposed(self, document: Mapping[str, Any]) -> str:
+    def supposed(self, document: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         """The decision in words and on the gauge."""
-        return supposed(*self._drawn(document))
+        return supposed(*self._drawn(document, given))
 
-    def _drawn(self, document: Mapping[str, Any]) -> tuple[str, str, str]:
+    def _drawn(self, document: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, str, str]:
         """The panel's kind, its head and the gauge."""
         probability, decision = document["probability"], document["decision"]
         judged = self.words.refuses
@@ -137,7 +146,7 @@ class Decided:
             kind, symbol = "below", "check" if judged else "down"
         elif decision == self._decision.otherwise:
             kind, symbol = "otherwise", "cross" if judged else "up"
-        reasons = [self._because[reason] for reason in document.get("because", ())]
+        reasons = self._because.said(document.get("because", ()), given)
         explanation = joined([*reasons, self.comparison(probability)], " ")
         said = head(symbol, self._decided[decision], explanation)
         return f"{kind} {self._tone}", said, self._gauge(probability, decision)
@@ -215,7 +224,7 @@ class Predicted:
 
     def __init__(self, bundle: Bundle) -> None:
         self.words = Wording.of(bundle)
-        self._classes = bundle.classes
+        self._schema, self._classes = bundle.schema, bundle.classes
 
     def idle(self) -> str:
         """An invitation."""
@@ -225,14 +234,18 @@ class Predicted:
         self,
         document: Mapping[str, Any],
         seconds: float,
-        known: Text,
+        given: Mapping[str, Any],
         reasons: Sequence[Text] = (),  # noqa: ARG002  # nothing speaks against a value or a class
     ) -> str:
         """The prediction, and of classes the likeliest with their shares."""
-        said = tag("p", known, class_="known")
+        said = tag("p", known_of(self._schema, given), class_="known")
         return panel("below plain", *self._drawn(document), said, origin(document, seconds))
 
-    def supposed(self, document: Mapping[str, Any]) -> str:
+    def supposed(
+        self,
+        document: Mapping[str, Any],
+        given: Mapping[str, Any],  # noqa: ARG002  # no policy speaks of a value or a class
+    ) -> str:
         """The prediction alone."""
         return supposed("below plain", *self._drawn(document))
 

@@ -13,7 +13,7 @@ from server.model.schema import Feature
 from server.scoring.served_model import ServedModel
 from ui.cases.suppose import is_adverse
 from ui.words.labels import Labels
-from ui.words.policy import because
+from ui.words.policy import Because
 from ui.words.text import Text
 from ui.words.wording import Wording, decided, known_of, percent, second_language, value_words
 
@@ -70,7 +70,7 @@ class DecisionReader:
     def __init__(self, model: ServedModel, hidden: Sequence[str]) -> None:
         self._model, self._bundle, self._hidden = model, model.bundle, hidden
         self.words, self._labels = Wording.of(model.bundle), Labels.of(model.bundle)
-        self._decided, self._because = decided(model.bundle, self.words), because(model.bundle)
+        self._decided, self._because = decided(model.bundle, self.words), Because(model.bundle)
 
     def read(self, record: Mapping[str, Any], row: int) -> LoggedDecision:
         """The decision on a row of a line, by its number in it; nobody looked at it yet.
@@ -92,7 +92,7 @@ class DecisionReader:
             answer=answer,
             name=self.words.probability.sentence(),
             reasons=self._reasons(members, replay) if is_adverse(self._bundle, members) else (),
-            because=[self._because.get(name, Text.same(name)) for name in members.get("because") or ()],
+            because=self._because.said(members.get("because") or (), logged.fields),
             by_policy=members.get("by_score", logged.outcome) != logged.outcome,
             inputs=self._inputs(logged, self._bundle.schema.features),
             watched=self._inputs(logged, self._bundle.context),

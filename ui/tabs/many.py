@@ -51,6 +51,7 @@ from ui.tabs.mapping import ColumnMapping
 from ui.tabs.work_list import Groups, RefusedRows, reasons_of, work_list_html
 from ui.words.bands import bands_of
 from ui.words.labels import Labels
+from ui.words.problems import told
 from ui.words.text import NBSP, Text, scroll, tag
 from ui.words.values import texts_of
 from ui.words.wording import Wording
@@ -187,13 +188,13 @@ def many_routes(service: Service, model: ServedModel) -> list[Route]:
 def _telling(work: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
     """The same, and what is wrong with a file in the answer: the script shows it beside the file."""
 
-    async def told(request: Request) -> Response:
+    async def answered(request: Request) -> Response:
         try:
             return await work(request)
         except (MalformedBody, UnacceptableRow) as problem:
-            return _json({"problem": problem.detail})
+            return _json(told(problem.detail))
 
-    return told
+    return answered
 
 
 def _json(content: dict[str, Any]) -> Response:
@@ -256,7 +257,7 @@ class Many:
         try:
             columns = self._check_header(table)
         except UnacceptableRow as problem:
-            return {"problem": problem.detail, "html": mapping}
+            return {**told(problem.detail), "html": mapping}
         rows = await read_rows(table, self.schema, self._rows.scorer.decode, self._context)
         return {
             "html": self._preview(table, columns, rows) + mapping,

@@ -10,7 +10,7 @@ from ui.tabs.reference import LISTED, ReferencePlots
 from ui.tabs.studio import studio_html
 from ui.words.bands import bands_of
 from ui.words.card import card_html
-from ui.words.labels import Labels, expected
+from ui.words.labels import Labels, accepted
 from ui.words.proof import kinds_of, parity_sentence
 from ui.words.text import Text, sheet, table, tag
 from ui.words.wording import Wording, french_of
@@ -74,8 +74,8 @@ def _schema(bundle: Bundle, labels: Labels, order: Sequence[str]) -> str:
     for name in names:
         feature = bundle.schema[name]
         label = f"{tag('span', labels.label(feature))}<code>{escape(name)}</code>"
-        accepted = tag("td", expected(feature))
-        rows.append(f'<tr><th scope="row">{label}</th>{accepted}{tag("td", labels.unit(feature))}</tr>')
+        cells = tag("td", accepted(feature)) + tag("td", labels.unit(feature))
+        rows.append(f'<tr><th scope="row">{label}</th>{cells}</tr>')
     count = tag("p", _MORE.put(count=str(len(order))), class_="note") if len(order) > LISTED else ""
     return count + table(_SCHEMA, _SCHEMA_HEADS, "".join(rows))
 

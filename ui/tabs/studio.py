@@ -17,7 +17,7 @@ from server.model.policy import NEEDED, UNUSUAL
 from server.model.row_names import name_of_row
 from server.scoring.service import Service
 from ui.words.bands import bands_of
-from ui.words.policy import because
+from ui.words.policy import Because
 from ui.words.text import NBSP, Text, table, tag
 from ui.words.wording import Wording, decided
 
@@ -145,7 +145,7 @@ def deciding(bundle: Bundle) -> dict[str, str]:
         thens[NEEDED] = policy.needed.then
     if policy.unusual is not None:
         thens[UNUSUAL] = policy.unusual.then
-    return {name: thens[name] for name in because(bundle)}
+    return {name: thens[name] for name in Because(bundle).words}
 
 
 def studio_html(bundle: Bundle) -> str:

@@ -90,7 +90,7 @@ class WhatIf:
             return Supposed(
                 refused(problem.detail, self._labels.complaints(self._schema.features, problem)), "", None
             )
-        return Supposed(self._verdict.supposed(document), self._said(document), row)
+        return Supposed(self._verdict.supposed(document, texts), self._said(document), row)
 
     async def flip(self, row: Row) -> tuple[str, dict[str, Any]]:
         """What would turn the decision on one encoded row, as HTML, and the risk over each number.

@@ -10,7 +10,7 @@ from ui.cases.principal import principal
 from ui.cases.suppose import is_adverse, suppose
 from ui.drawing.waterfall import Step, causes, steps
 from ui.words.labels import Labels
-from ui.words.policy import because
+from ui.words.policy import Because
 from ui.words.text import NBSP, Text, joined, tag
 from ui.words.wording import Wording, decided, percent, points, value_words
 
@@ -71,7 +71,7 @@ class Why:
         self._binary = bundle.task == "binary"
         # Where nothing is refused, what raises the answer is no bad news.
         self._judges = self._binary and self._words.refuses
-        self._decided, self._because = decided(bundle, self._words), because(bundle)
+        self._decided, self._because = decided(bundle, self._words), Because(bundle)
 
     def reasons(self, row: Row) -> str:
         """The reasons for one encoded row as HTML; what cannot be explained is said, never raised."""
@@ -92,10 +92,10 @@ class Why:
         if self._binary:
             told: list[Text] = []
             adverse = is_adverse(self._bundle, document)
+            values = memoryview(row).cast("d").tolist()
             if adverse:
-                values = memoryview(row).cast("d").tolist()
                 told = principal(self._model.reason_texts, values, terms[:-1])
-            reasons = [self._because[reason] for reason in document.get("because", ())]
+            reasons = self._because.said(document.get("because", ()), self._bundle.schema.fields(values))
             decision = self._decided[document["decision"]]
             by_score = "by_score" not in document
             return _Answer(document["probability"], decision, adverse, told, reasons, by_score)

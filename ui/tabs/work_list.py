@@ -13,7 +13,8 @@ from server.model.judge import Judge
 from server.model.schema import Schema
 from server.scoring.scored import ScoredRows
 from ui.words.labels import Labels
-from ui.words.policy import because
+from ui.words.policy import Because
+from ui.words.problems import french
 from ui.words.text import Text, table, tag
 from ui.words.wording import Wording, decided
 
@@ -43,7 +44,7 @@ class Groups:
         if bundle.task == "binary":
             named = decided(bundle, Wording.of(bundle))
             self._limits = bundle.limits
-        spoken = because(bundle)
+        spoken = Because(bundle).words
         self.words = [*named.values(), *spoken.values(), *([_NEAR] if self._limits else [])]
         self.outcomes = len(named)
         self._places = {name: i for i, name in enumerate(named)}
@@ -91,8 +92,9 @@ class RefusedRows:
         return tag("strong", self._labels.label(self._features[column])) if column else ""
 
     def _detail(self, column: str, detail: str) -> str:
-        refusal = self._labels.refusal(self._features[column], detail) if column else Text.same(detail)
-        return tag("span", refusal)
+        if not column:  # of a whole line
+            return tag("span", Text(detail, french(detail)))
+        return tag("span", self._labels.refusal(self._features[column], detail))
 
 
 def reasons_of(scored: ScoredRows, i: int) -> list[dict[str, Any]]:

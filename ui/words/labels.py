@@ -18,6 +18,7 @@ _SUMMARISED = 3
 #: What French counts with "de": a million of something.
 _COUNTED = ("million", "millions", "milliard", "milliards")
 
+_NUMBER, _WHOLE = Text("a number", "un nombre"), Text("a whole number", "un nombre entier")
 YES, NO = Text("Yes", "Oui"), Text("No", "Non")
 UNKNOWN_WORD = Text("Unknown", "Inconnu")
 
@@ -166,6 +167,16 @@ def expected(feature: Feature) -> Text:
     return Text(feature.expected, words + (" ou rien" if feature.nullable else ""))
 
 
+def accepted(feature: Feature) -> Text:
+    """The accepted values for a person who reads of the model: short bounds, and unknown where it may be."""
+    words = expected(feature)
+    said = Text(words.en.removesuffix(" or null"), words.fr.removesuffix(" ou rien"))
+    if feature.form_kind in ("number", "integer"):
+        number = _WHOLE if feature.form_kind == "integer" else _NUMBER
+        said = joined([number, _bounds(feature)], " ")
+    return joined([said, Text("or unknown", "ou inconnu") if feature.nullable else EMPTY], " ")
+
+
 def _wanted(feature: Feature, got: str) -> Text:
     """What a value must be, in as few words as the case needs."""
     words = expected(feature)
@@ -173,13 +184,19 @@ def _wanted(feature: Feature, got: str) -> Text:
         return Text(words.en.removesuffix(" or null"), words.fr.removesuffix(" ou rien"))
     whole = feature.form_kind == "integer"
     if got != "a number outside of it":
-        return Text("a whole number", "un nombre entier") if whole else Text("a number", "un nombre")
+        return _WHOLE if whole else _NUMBER
+    bounds = _bounds(feature)
+    return bounds if bounds.en else words
+
+
+def _bounds(feature: Feature) -> Text:
+    """The range of a number in words, nothing without any."""
     low, high = (bound if math.isfinite(bound) else None for bound in feature.range)
     if low is not None and high is not None:
         return Text("from {low} to {high}", "de {low} à {high}").put(low=_short(low), high=_short(high))
     if low is not None:
         return Text("at least {bound}", "au moins {bound}").put(bound=_short(low))
-    return Text("at most {bound}", "au plus {bound}").put(bound=_short(high)) if high is not None else words
+    return Text("at most {bound}", "au plus {bound}").put(bound=_short(high)) if high is not None else EMPTY
 
 
 def _range_words(feature: Feature) -> Text:

@@ -99,8 +99,12 @@ def _done(decision: str) -> Text:
 
 def known_of(schema: Schema, given: Mapping[str, Any]) -> Text:
     """How many of the model's inputs a case says something of."""
-    known = sum(given.get(name) not in (None, "") for name in schema.names)
-    return _KNOWN.put(known=str(known), all=str(len(schema)))
+    return _KNOWN.put(known=str(len(known_names(schema, given))), all=str(len(schema)))
+
+
+def known_names(schema: Schema, given: Mapping[str, Any]) -> set[str]:
+    """The inputs that a case, in values or in the texts of the form, says something of."""
+    return {name for name in schema.names if given.get(name) not in (None, "")}
 
 
 def value_words(value: float) -> Text:
