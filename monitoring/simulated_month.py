@@ -46,7 +46,7 @@ class Month:
     feature: str
 
 
-def simulate_month(bundle: Bundle, out: Path, rows_a_day: int = 1000, seed: int = 1) -> Month:
+def simulate_month(bundle: Bundle, out: Path, rows_a_day: int = 1000) -> Month:
     """Write `out/logs`, `out/outcomes.csv`, and bundles, of a binary model; raises `LogError`.
 
     The outcome of who was accepted is drawn by the score of the true row, and comes four weeks later.
@@ -56,7 +56,7 @@ def simulate_month(bundle: Bundle, out: Path, rows_a_day: int = 1000, seed: int 
     log = out / "logs" / "predictions-8000-0.jsonl"
     if log.exists():
         raise LogError(f"expected a folder without a log, got {out}: name a new one")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(1)
     rows = simulated_rows(bundle, rows_a_day * DAYS, random)
     feature = _fault(bundle, rows)
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,6 @@ _SCORE_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 def convert_onnx(
     content: bytes,
     options: OnnxOptions,
-    file: str = "source.onnx",
     evidence: Evidence = Evidence(),  # noqa: B008  # frozen
 ) -> Conversion:
     """The conversion of an ONNX file's bytes; raises `ExportRefused` for what cannot be served."""
@@ -68,7 +67,7 @@ def convert_onnx(
         features=inputs.features,
         source=source,
         alone=alone,
-        file=file,
+        file="source.onnx",
         content=content,
         classes=classes if task == "multiclass" else (),
         categories={i: f.categories for i, f in enumerate(inputs.features) if f.categories},

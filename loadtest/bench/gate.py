@@ -70,9 +70,9 @@ def main(options: argparse.Namespace) -> int:
     return 1 if sentences and not options.update else 0
 
 
-def read_gate(file: Path = GATE_FILE) -> Gate:
+def read_gate() -> Gate:
     """The committed figures."""
-    return Gate(**orjson.loads(file.read_bytes()))
+    return Gate(**orjson.loads(GATE_FILE.read_bytes()))
 
 
 async def count_responses(model: Path) -> Counts:

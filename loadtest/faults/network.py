@@ -24,11 +24,11 @@ NETEM = ("netem", "delay", "50ms", "10ms", "loss", "2%", "reorder", "5%")
 class Relay(threading.Thread):
     """Passes bytes on to a server, late, in pieces, and ends a part of the connections by a reset."""
 
-    def __init__(self, url: str, *, reset_share: float, seed: int = 0) -> None:
+    def __init__(self, url: str, *, reset_share: float) -> None:
         super().__init__(name="relay", daemon=True)
         self._server = address(url)
         self._reset_share = reset_share
-        self._random = random.Random(seed)
+        self._random = random.Random(0)
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._done: asyncio.Event | None = None

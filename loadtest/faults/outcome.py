@@ -75,12 +75,9 @@ class FaultOutcome:
         unit = f" {unit}" if unit else ""
         self.expect(f"{what} at most {limit:g}{unit}", value <= limit, f"{value:.3g}{unit}", timed=timed)
 
-    def expect_at_least(
-        self, what: str, value: float, limit: float, unit: str = "", *, timed: bool = False
-    ) -> None:
+    def expect_at_least(self, what: str, value: float, limit: float, *, timed: bool = False) -> None:
         """Note that a figure has a lower limit."""
-        unit = f" {unit}" if unit else ""
-        self.expect(f"{what} at least {limit:g}{unit}", value >= limit, f"{value:.3g}{unit}", timed=timed)
+        self.expect(f"{what} at least {limit:g}", value >= limit, f"{value:.3g}", timed=timed)
 
     @property
     def broken(self) -> list[str]:

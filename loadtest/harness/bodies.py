@@ -28,13 +28,13 @@ def golden_matrix(bundle: Bundle, rows: int) -> Matrix:
     return matrix
 
 
-def bodies_of_server(model_url: str, directory: Path | None = None, count: int = 1000) -> list[bytes]:
+def bodies_of_server(model_url: str, directory: Path | None = None) -> list[bytes]:
     """Bodies that a running server accepts: a bundle's golden rows, or drawn from its features."""
     if directory is not None:
         return golden_bodies(Bundle.load(directory))
     with urllib.request.urlopen(model_url, timeout=10) as response:
         features = orjson.loads(response.read())["features"]
-    return [prepared.body for prepared in Traffic(features, bad_share=0.0).draw(count)]
+    return [prepared.body for prepared in Traffic(features, bad_share=0.0).draw(1000)]
 
 
 def http_requests(bodies: list[bytes], host: str, path: str = "/predict") -> list[bytes]:

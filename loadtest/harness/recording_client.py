@@ -86,7 +86,6 @@ class Load:
         pause: float = 0.0,
         timeout: float = 30.0,
         manners: Manners = Manners(),  # noqa: B008  # immutable
-        seed: int = 0,
     ) -> None:
         self.records = RequestRecords(rows)
         self._address = address(url)
@@ -96,7 +95,7 @@ class Load:
         self._pause = pause
         self._timeout = timeout
         self._manners = manners
-        self._random = random.Random(seed)
+        self._random = random.Random(0)
         self._place = itertools.cycle(range(len(rows))).__next__
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)

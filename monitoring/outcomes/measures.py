@@ -147,10 +147,10 @@ def rate(count: float, n: int) -> Interval:
     return Interval(p, max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale))
 
 
-def calibration_bins(score: Vector, outcome: Vector, bins: int = 10) -> list[dict[str, float]]:
+def calibration_bins(score: Vector, outcome: Vector) -> list[dict[str, float]]:
     """Mean score and share of outcomes of tenths of the rows, from the lowest scores on."""
     order = np.argsort(score, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
+    parts = [part for part in np.array_split(order, 10) if len(part)]
     return [
         {"n": len(part), "score": float(score[part].mean()), "rate": float(outcome[part].mean())}
         for part in parts

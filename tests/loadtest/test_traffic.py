@@ -37,7 +37,7 @@ def test_equal_seeds_draw_equal_requests(three: Path) -> None:
 
 
 def test_a_server_whose_bundle_is_elsewhere_is_asked_for_its_features(server: str) -> None:
-    bodies = bodies_of_server(server + "/model", count=20)
+    bodies = bodies_of_server(server + "/model")
     assert {answer.status for answer in exchange(server, *(post("/predict", body) for body in bodies))} == {
         200
     }

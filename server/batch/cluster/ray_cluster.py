@@ -124,9 +124,9 @@ class _Row:
 
 
 @contextmanager
-def told_after(sentence: str, seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
-    """Say a sentence on standard error if the block takes longer than so many seconds."""
-    timer = threading.Timer(seconds, lambda: print(sentence, file=sys.stderr, flush=True))
+def told_after(sentence: str) -> Iterator[None]:
+    """Say a sentence on standard error if the block takes longer than is usual."""
+    timer = threading.Timer(PATIENCE_SECONDS, lambda: print(sentence, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:
