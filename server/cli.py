@@ -152,10 +152,10 @@ def installed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        library = (error.name or "").partition(".")[0]
-        if not library or (Path(__file__).parents[1] / library).is_dir():
+        name = error.name or ""
+        if not name or (Path(__file__).parents[1] / name.partition(".")[0]).is_dir():
             raise
-        raise NotInstalled(library) from None
+        raise NotInstalled(name) from None
 
 
 def _say(error: HotrowError, code: int) -> int:

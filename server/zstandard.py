@@ -5,7 +5,10 @@ import sys
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
-    from backports import zstd
+    try:
+        import backports.zstd as zstd
+    except ModuleNotFoundError as error:  # where no other package is in that folder, `backports` is missing
+        raise ModuleNotFoundError(str(error), name="backports.zstd") from None
 
 __all__ = ["BEGINNINGS", "zstd"]
 

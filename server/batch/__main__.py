@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.cli import CommandParser, add_options, given, run, whole_number
-from server.errors import HotrowError, SettingsError
+from server.errors import SettingsError
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ _DESCRIPTION = (
     "Score a file: the input's columns, plus probability and decision. Columns that are no feature are "
     "carried along, a feature without a column is missing. After an interruption the same command goes on."
 )
-
-
-class MissingLibrary(HotrowError):
-    """A library of the development set, without which no file is read."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,12 +32,8 @@ def main(arguments: Sequence[str]) -> int:
     from server.model.bundle import Bundle
 
     bundle = Bundle.load(settings.model[0])
-    try:  # heavy, and nothing the server's process should know
-        from server.batch.progress import Job, shown
-    except ImportError as error:
-        raise MissingLibrary(
-            f"expected polars to be installed, got no {error.name}: run `make tools`"
-        ) from None
+    from server.batch.progress import Job, shown  # heavy, and nothing the server's process should know
+
     asked = (options.source, options.target, bundle, options.on_bad_row)
     reading = _reading(options)
     job: Job

@@ -55,6 +55,23 @@ def test_command_names_what_is_missing_and_how_to_install_it(
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="Python has it itself")
+@pytest.mark.parametrize("missing", ["backports", "backports.zstd", "polars"])
+def test_file_is_not_scored_without_a_library_that_is_named(missing: str) -> None:
+    code = f"""
+import sys
+sys.modules["{missing}"] = None
+sys.argv[1:] = ["rows.csv", "out.csv"]
+from server.cli import run
+from server.batch.__main__ import main
+run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    library = "polars" if missing == "polars" else "backports.zstd"
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert f"expected {library} to be installed" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["train", "export", "monitoring", "loadtest", "server.batch", "ui"])
 def test_help_needs_no_library(runtime: str, command: str) -> None:
     done = subprocess.run([runtime, "-m", command, "--help"], capture_output=True, text=True, timeout=120)
