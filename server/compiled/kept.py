@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +14,17 @@ import numpy as np
 import orjson
 
 from server.compiled.walk import NodeTable, node_kinds
+from server.durable import lock
 
 _DIGEST_BYTES, _LENGTH_BYTES = 32, 8
 #: Below a file: nothing is read from there, and nothing written.
 _NOWHERE = Path(os.devnull, "hotrow")
+_CACHE = "XDG_CACHE_HOME"
+#: What is kept at most, beside what was made last: a model of a week each, and tables of large forests.
+MAX_FILES, MAX_BYTES = 64, 512 * 2**20
+_LOCK = ".lock"
+#: For a process that makes the same.
+PATIENCE_SECONDS, PAUSE_SECONDS = 30.0, 0.05
 
 
 class KeptCode(NamedTuple):
@@ -37,9 +47,40 @@ class KeptCode(NamedTuple):
 def cache_folder() -> Path:
     """The user's cache (XDG Base Directory specification); of a user without a home one that is not there."""
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hotrow"
+        return Path(os.environ.get(_CACHE) or Path.home() / ".cache") / "hotrow"
     except RuntimeError:  # an id alone, as containers and services have them
         return _NOWHERE
+
+
+@contextmanager
+def shared_cache() -> Iterator[None]:
+    """Have a cache for what this process starts: one for as long, where the user's takes no file."""
+    with suppress(OSError):
+        cache_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+    if os.access(cache_folder(), os.W_OK):
+        yield
+        return
+    with ExitStack() as stack:
+        with suppress(OSError):  # where no folder takes a file each makes its own
+            os.environ[_CACHE] = tempfile.mkdtemp(prefix="hotrow-")
+            stack.callback(_remove_by, os.getpid(), os.environ[_CACHE])
+        yield
+
+
+def _remove_by(pid: int, folder: str) -> None:
+    if os.getpid() == pid:  # not by a worker that was forked and ends
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Make what is kept there while no other process makes such: what it made is found afterwards."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # where nothing can be kept, or another takes too long, each makes its own
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            guard = stack.enter_context(open(path.with_name(path.suffix[1:] + _LOCK), "wb"))
+            lock(guard.fileno(), PATIENCE_SECONDS, PAUSE_SECONDS)
+        yield
 
 
 def sources_digest() -> "hashlib._Hash":
@@ -75,23 +116,44 @@ def unsealed(content: bytes) -> bytes | None:
 def read_sealed(path: Path) -> bytes | None:
     """What `write_sealed` wrote: whole, and written by nobody but this user; None otherwise."""
     try:
-        status = path.stat()
-        if status.st_uid != os.getuid() or status.st_mode & 0o022:
-            return None
-        return unsealed(path.read_bytes())
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid != os.getuid() or status.st_mode & 0o022:
+                return None
+            content = file.read()
+        with suppress(OSError):
+            os.utime(path)  # what is in use stays
     except OSError:
         return None
+    return unsealed(content)
 
 
 def write_sealed(path: Path, made: bytes) -> None:
-    """Write a file in one step, if that can be."""
+    """Write a file in one step, if that can be; of too much goes what was not used for longest."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as draft:
             draft.write(sealed(made))
         Path(draft.name).replace(path)
+        _make_room(path)
     except OSError:
         return
+
+
+def _make_room(made: Path) -> None:
+    """Remove what is beyond the limits, oldest by use, drafts of a process that was killed among it."""
+    found = []
+    for path in made.parent.iterdir():
+        with suppress(OSError):  # another process makes room, too
+            if path.suffix != _LOCK and path != made:
+                status = path.stat()
+                found.append((status.st_mtime_ns, status.st_size, path))
+    found.sort(reverse=True)
+    taken = accumulate((size for _, size, _ in found), initial=made.stat().st_size)
+    next(taken)
+    for position, ((_, _, path), size) in enumerate(zip(found, taken, strict=True), 1):
+        if position >= MAX_FILES or size > MAX_BYTES:
+            path.unlink(missing_ok=True)
 
 
 def packed(head: Mapping[str, Any], pieces: Sequence[bytes]) -> bytes:

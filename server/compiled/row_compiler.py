@@ -7,22 +7,17 @@ cache; where another process makes the same it waits for that. It ends with 1 if
 
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 
 from server.compiled.forest import NotCompilable
-from server.compiled.kept import sealed
+from server.compiled.kept import alone, sealed
 from server.compiled.row_code import RowCode, content_of, keep, kept_code, margin_by, path_of
 from server.compiled.row_walk import row_function, row_table
-from server.durable import lock
 from server.errors import BundleError, first_line
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
-
-#: For a process that compiles the same.
-PATIENCE_SECONDS, PAUSE_SECONDS = 30.0, 0.05
 
 
 def row_code(bundle: Bundle) -> RowCode:
@@ -51,23 +46,19 @@ def row_code(bundle: Bundle) -> RowCode:
 def main(arguments: Sequence[str]) -> int:
     """Make the code, or find it."""
     folder, digest = arguments
-    with ExitStack() as stack:
-        try:
-            bundle = Bundle.load(Path(folder))
-            if bundle.digest != digest:
-                raise BundleError(f"expected the bundle that is served in {folder}, got another")
-            path = path_of(bundle)
-            with suppress(OSError):  # where nothing can be kept each process makes its own
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                guard = stack.enter_context(open(path.with_name("row.lock"), "wb"))
-                lock(guard.fileno(), PATIENCE_SECONDS, PAUSE_SECONDS)
+    try:
+        bundle = Bundle.load(Path(folder))
+        if bundle.digest != digest:
+            raise BundleError(f"expected the bundle that is served in {folder}, got another")
+        path = path_of(bundle)
+        with alone(path):
             code = kept_code(bundle)
             if code is None:
                 code = _made(bundle)
                 keep(path, code)
-        except (BundleError, ImportError, OSError) as error:
-            print(first_line(error))
-            return 1
+    except (BundleError, ImportError, OSError) as error:
+        print(first_line(error))
+        return 1
     sys.stdout.buffer.write(sealed(content_of(code)))
     return 0
 

@@ -21,7 +21,7 @@ import onnxruntime
 
 from server.compiled.code import LANES, MAX_SPLITS, Code
 from server.compiled.forest import GraphForest, NotCompilable, categories, thresholds
-from server.compiled.kept import KeptCode, cache_folder, read_kept, sources_digest, write_kept
+from server.compiled.kept import KeptCode, alone, cache_folder, read_kept, sources_digest, write_kept
 from server.compiled.walk import NodeTable, WalkCode
 from server.model.bundle import GRAPH_FILE, Bundle
 from server.model.files import INPUT
@@ -50,11 +50,18 @@ class Compiled(NamedTuple):
 
 def compiled(bundle: Bundle, predictor: Predictor) -> Compiled:
     """The backend of a bundle; raises `NotCompilable` where ONNX Runtime has to do."""
-    started = time.perf_counter()
     path = _path(bundle)
     kept = read_kept(path)
-    if kept is not None:
-        return Compiled(CompiledTrees(kept, bundle).margins, "scored by compiled trees")
+    if kept is None:
+        with alone(path):
+            kept = read_kept(path)
+            if kept is None:
+                return _made(path, bundle, predictor)
+    return Compiled(CompiledTrees(kept, bundle).margins, "scored by compiled trees")
+
+
+def _made(path: Path, bundle: Bundle, predictor: Predictor) -> Compiled:
+    started = time.perf_counter()
     forest = forest_of(bundle)
     code = _code(forest)
     made = KeptCode(

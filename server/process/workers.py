@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, ClassVar, NoReturn
 
 from gunicorn.app.base import BaseApplication
@@ -25,6 +26,7 @@ from gunicorn.workers.workertmp import WorkerTmp
 from starlette.types import ASGIApp
 from uvicorn_worker import UvicornWorker
 
+from server.compiled.kept import shared_cache
 from server.errors import HotrowError
 from server.log.prediction_log import SharedLog
 from server.model.bundle import Bundle
@@ -37,6 +39,7 @@ from server.process.memory import UnusedMemory, keep_no_large_blocks
 from server.process.protocol import log_to_stderr, protocol_of, use_tls
 from server.process.verdict import CHECK_SECONDS
 from server.scoring.bundles import names, open_bundles
+from server.scoring.row_backend import missing_libraries
 from server.scoring.service import Service, open_worker, register_models, share_metrics
 from server.settings import Settings
 
@@ -269,11 +272,12 @@ def serve_with_workers(settings: Settings, make_app: Callable[[Service], ASGIApp
     check_gunicorn()
     check_busy_poll(settings)
     check_descriptors(settings)
-    application = WorkerApplication(settings, make_app)
-    gc.freeze()  # the collector would touch, and so copy, the pages shared by the fork
-    if application.log is not None:
-        application.log.observer.start()
-    application.run()
+    with nullcontext() if missing_libraries() else shared_cache():
+        application = WorkerApplication(settings, make_app)
+        gc.freeze()  # the collector would touch, and so copy, the pages shared by the fork
+        if application.log is not None:
+            application.log.observer.start()
+        application.run()
 
 
 def _end_with_the_parent(_: Arbiter, worker: HotrowWorker) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from server.child import output_of
 from server.compiled.row_code import RowCode, code_in, kept_code, margin_by
+from server.errors import first_line
 from server.scoring.one_row import Scorer
 
 logger = logging.getLogger(__name__)
@@ -17,49 +18,53 @@ ROOT = Path(__file__).parents[2]
 MOST_SECONDS = 120.0
 
 
+def missing_libraries() -> list[str]:
+    """What would have to be installed to compile."""
+    return [name for name in ("llvmlite", "onnx") if find_spec(name) is None]
+
+
 class RowBackend:
     """Has the rows of one scorer scored by compiled code once there is some; on the running event loop.
 
-    Code that was made before serves from the first row on. Else a process makes it
-    meanwhile; without a compiler, or of a model that is not compiled, ONNX Runtime stays.
+    Code that was made before is read, or else a process makes it; without a compiler,
+    or of a model that is not compiled, ONNX Runtime stays.
     """
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         self._label = scorer.bundle.label
-        self._making: asyncio.Task[None] | None = None
-        missing = [name for name in ("llvmlite", "onnx") if find_spec(name) is None]
-        code = kept_code(scorer.bundle)
-        if code is None and not missing:
-            self._making = asyncio.get_running_loop().create_task(self._make())
-        else:
-            self._use(f"{missing[0]} is not installed" if code is None else code)
+        self._making = asyncio.get_running_loop().create_task(self._find())
 
     async def made(self) -> None:
         """Wait until there is code, or there will be none: for who measures."""
-        if self._making is not None:
-            await asyncio.wait([self._making])
+        await asyncio.wait([self._making])
 
     def cancel(self) -> None:
         """Make nothing any more."""
-        if self._making is not None:
-            self._making.cancel()
+        self._making.cancel()
 
-    async def _make(self) -> None:
+    async def _find(self) -> None:
+        try:
+            self._use(await self._found())
+        except (OSError, RuntimeError) as error:
+            self._use(f"no thread or process can be started, {first_line(error)}")
+
+    async def _found(self) -> RowCode | str:
         bundle = self._scorer.bundle
+        # In a thread: the tables of a large forest are a hundred megabytes.
+        kept = await asyncio.to_thread(kept_code, bundle)
+        if kept is not None:
+            return kept
+        if missing := missing_libraries():
+            return f"{missing[0]} is not installed"
         folder = str(bundle.directory.resolve())
         command = (sys.executable, "-m", "server.compiled.row_compiler", folder, bundle.digest)
-        try:
-            code, made = await output_of(command, MOST_SECONDS, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT)
-        except OSError as error:
-            self._use(f"no process can be started, {error.strerror}")
-            return
+        code, made = await output_of(command, MOST_SECONDS, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT)
         if code is None:
-            self._use("it takes too long to compile")
-        elif code == 1:
-            self._use(made.decode(errors="replace").strip())
-        else:
-            self._use(code_in(made, bundle) or "the compiler failed")
+            return "it takes too long to compile"
+        if code == 1:
+            return made.decode(errors="replace").strip()
+        return code_in(made, bundle) or "the compiler failed"
 
     def _use(self, code: RowCode | str) -> None:
         if isinstance(code, RowCode):

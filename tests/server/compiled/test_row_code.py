@@ -13,9 +13,9 @@ import orjson
 import pytest
 
 from export.lightgbm.model import convert_lightgbm
-from server.compiled import row_compiler, row_walk
+from server.compiled import kept, row_compiler, row_walk
 from server.compiled.forest import NotCompilable
-from server.compiled.kept import sealed, write_sealed
+from server.compiled.kept import read_sealed, sealed, write_sealed
 from server.compiled.row_code import RowCode, code_in, keep, kept_code, margin_by, path_of
 from server.compiled.row_compiler import row_code as made_code
 from server.compiled.trees import forest_of, parity_rows
@@ -79,13 +79,13 @@ def test_code_is_kept_by_the_process_that_makes_it(three: Path, cache: Path) -> 
     assert kept_code(bundle) is None
     made = compile_row(three, bundle.digest)
     assert made.returncode == 0
-    kept = kept_code(bundle)
-    assert isinstance(kept, RowCode)
-    assert sealed(kept.packed()) == made.stdout == path_of(bundle).read_bytes()
+    there = kept_code(bundle)
+    assert isinstance(there, RowCode)
+    assert sealed(there.packed()) == made.stdout == path_of(bundle).read_bytes()
     assert cache.stat().st_mode & 0o777 == 0o700
     found = code_in(made.stdout, bundle)
     assert isinstance(found, RowCode)
-    assert found.packed() == kept.packed()
+    assert found.packed() == there.packed()
 
 
 def compile_row(folder: Path, digest: str) -> "subprocess.CompletedProcess[bytes]":
@@ -159,6 +159,39 @@ def test_nothing_is_written_where_nothing_can_be_kept(
     assert made.returncode == 0
     assert code_in(made.stdout, bundle) is not None
     assert kept_code(bundle) is None
+
+
+def test_what_was_not_used_for_longest_goes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of both kinds of code, and of drafts that nobody finished; never what was just made."""
+    names = ["one.o", "two.row", "tmpdraft", "row.lock", "three.o"]
+    cache.mkdir(parents=True)
+    for seconds, name in enumerate(names):
+        write_sealed(cache / name, b"") if name != "row.lock" else (cache / name).touch()
+        os.utime(cache / name, (seconds, seconds))
+    monkeypatch.setattr(kept, "MAX_FILES", 3)
+    assert read_sealed(cache / "one.o") == b""  # and so it is the last that was used
+    write_sealed(cache / "four.row", b"")
+    assert {path.name for path in cache.iterdir()} == {"row.lock", "three.o", "one.o", "four.row"}
+    monkeypatch.setattr(kept, "MAX_BYTES", 100)
+    write_sealed(cache / "large.o", bytes(1000))
+    assert {path.name for path in cache.iterdir()} == {"row.lock", "large.o"}
+
+
+@pytest.mark.whole
+def test_workers_without_a_cache_compile_once(
+    three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    log = tmp_path / "server.log"
+    with serving(three, tmp_path, row_backend="auto", workers="2"):
+        eventually(lambda: log.read_text().count("scored by compiled trees") == 2)
+        (folder,) = (tmp_path / "temporary").glob("hotrow-*")
+        made = [path.suffix for path in (folder / "hotrow").iterdir()]
+        assert sorted(made) == [".lock", ".row"]
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 @pytest.mark.whole
