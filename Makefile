@@ -90,7 +90,7 @@ bench-log: $(VENV)/dev ## time and memory of the report of a log of 10 million l
 	@$(RUN) loadtest bench log --lines 10000000 --commands report
 
 bench-outcomes: $(VENV)/dev ## time and memory of a million outcomes joined to a log of 10 million lines (6 GB of disk)
-	@$(RUN) loadtest bench log --lines 10000000 --commands outcomes
+	@$(RUN) loadtest bench log --lines 10000000 --commands performance
 
 bench-page: $(VENV)/dev ## from a slider of the page to the verdict on screen, and a file beside others
 	@$(RUN) loadtest bench page

@@ -46,7 +46,10 @@ COMMANDS = {
     "challenge": Command(
         "monitoring challenge", "what a challenger would have cost", "monitoring", ("duckdb", "polars")
     ),
-    "outcomes": Command("monitoring outcomes", "how good scores were", "monitoring", ("duckdb", "polars")),
+    "outcomes": Command("monitoring outcomes", "outcomes that came", "monitoring", ("duckdb", "polars")),
+    "performance": Command(
+        "monitoring performance", "how good scores were", "monitoring", ("duckdb", "polars")
+    ),
     "fairness": Command("monitoring fairness", "decisions by group", "monitoring", ("duckdb", "polars")),
     "simulate-month": Command(
         "monitoring simulate-month", "a month with a fault to find", "monitoring", ("duckdb", "polars")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from server.cli import CommandParser, input_file, output_file, run
 from server.errors import number_of
@@ -123,18 +123,25 @@ def _add_log(command: Adder) -> None:
 
 def _add_outcomes(command: Adder) -> None:
     """What became of the decisions: by outcomes, by groups, beside a challenger."""
-    outcomes = command(
-        "outcomes",
-        _outcomes,
+    told = command("outcomes", None, "outcomes that came, kept beside the log", model=False, log="")
+    adding = told.add_subparsers(required=True, metavar="add")
+    add = _command(
+        adding, "add", _add, "write the outcomes of a file down, beside the log", json=True, log=""
+    )
+    add.add_argument("log", type=Path, metavar="LOG", help="folder of the log, or a file in it")
+    add.add_argument("file", type=input_file, metavar="FILE", help="CSV, NDJSON or JSON: KEY, outcome, at")
+    measured = command(
+        "performance",
+        _performance,
         "how good the scores were, by outcomes; exits 3 if worse than promised",
         json=True,
     )
-    _add_outcomes_file(outcomes, "columns KEY,outcome[,at]; without, what is expected")
-    outcomes.add_argument("--by", choices=("day", "week", "month"), default="month", help="vintages [month]")
-    outcomes.add_argument(
+    _add_outcomes_file(measured, "instead of those beside the log; without any, what is expected")
+    measured.add_argument("--by", choices=("day", "week", "month"), default="month", help="vintages [month]")
+    measured.add_argument(
         "--segment", default="", metavar="FIELD", help="figures for each value of a field too"
     )
-    _add_gauges(outcomes)
+    _add_gauges(measured)
     fair = command(
         "fairness", _fairness, "decisions by group; exits 3 where one is accepted too seldom", json=True
     )
@@ -142,8 +149,8 @@ def _add_outcomes(command: Adder) -> None:
     fair.add_argument(
         "--cuts", type=_numbers, default=(), metavar="25,40", help="groups of a number: cut here"
     )
-    _add_outcomes_file(fair, "columns KEY,outcome[,at]: errors by group too")
-    for parser in (outcomes, fair):
+    _add_outcomes_file(fair, "errors by group too; without, by those beside the log")
+    for parser in (measured, fair):
         parser.add_argument(
             "--html", type=output_file, metavar="FILE", help="write the figures as a page too"
         )
@@ -153,7 +160,7 @@ def _add_outcomes(command: Adder) -> None:
         "what a challenger said of the same rows; exits 3 if it costs more",
         json=True,
     )
-    _add_outcomes_file(challenge, "columns KEY,outcome[,at], KEY an id: costs and AUC too")
+    _add_outcomes_file(challenge, "costs and AUC too; without, by those beside the log")
     month = command(
         "simulate-month", _simulate_month, "a month of decisions and outcomes with a fault to find", log=""
     )
@@ -162,7 +169,7 @@ def _add_outcomes(command: Adder) -> None:
 
 
 def _command(
-    commands: "argparse._SubParsersAction[CommandParser]",
+    commands: "argparse._SubParsersAction[Any]",
     name: str,
     run_: object,
     meaning: str,
@@ -172,7 +179,7 @@ def _command(
     log: str = "log files, or folders of them",
 ) -> argparse.ArgumentParser:
     """A command: whether a bundle is named to it and it prints JSON, and what it reads, "" if nothing."""
-    parser = commands.add_parser(name, help=meaning, description=meaning)
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=meaning, description=meaning)
     parser.set_defaults(run=run_)
     if model:
         parser.add_argument(
@@ -189,7 +196,7 @@ def _command(
 
 
 def _add_outcomes_file(parser: argparse.ArgumentParser, meaning: str) -> None:
-    parser.add_argument("--outcomes", type=input_file, metavar="CSV", help=meaning)
+    parser.add_argument("--outcomes", type=input_file, metavar="FILE", help=meaning)
 
 
 def _add_ids(group: "argparse._MutuallyExclusiveGroup") -> None:
@@ -325,7 +332,7 @@ def _verify(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.errors import LogError
     from monitoring.logs.seals import check_seals
     from monitoring.logs.verification import LogVerdict, verify
-    from monitoring.logs.verification_text import print_seals, print_verification
+    from monitoring.logs.verification_text import print_beside, print_seals, print_verification
 
     key = _key(options)
     if options.anchor and key is None:
@@ -335,6 +342,7 @@ def _verify(options: argparse.Namespace, console: "Console") -> int:
 
     def printed() -> None:
         print_verification(checked, console)
+        print_beside(checked.files, console)
         print_seals(seals, checked.files, console)
 
     _print(options, console, checked.to_dict() | {"seals": asdict(seals) if seals else None}, printed)
@@ -372,7 +380,9 @@ def _print_erasure(done: "Erasure", console: "Console") -> None:
 
     console.print(
         f"{number_of(done.lines, 'line')}, and {number_of(done.rows, 'row')} of batches, erased from "
-        f"{number_of(len(done.files), 'file')}.",
+        f"{number_of(len(done.files), 'file')}."
+        + (f" Beside: {number_of(done.reviews, 'review')}." if done.reviews else "")
+        + (f" Beside: {number_of(done.outcomes, 'outcome')}." if done.outcomes else ""),
         soft_wrap=True,
     )
     for file in done.in_use:
@@ -385,7 +395,24 @@ def _print_erasure(done: "Erasure", console: "Console") -> None:
         console.print(f"[red]Not searched:[/] {escape(sentence)}.", soft_wrap=True)
 
 
-def _outcomes(options: argparse.Namespace, console: "Console") -> int:
+def _add(options: argparse.Namespace, console: "Console") -> int:
+    from rich.markup import escape
+
+    from monitoring.logs.lines import required_bundle
+    from monitoring.outcomes.adding import add_outcomes
+
+    bundle = required_bundle([options.log], options.model, options.lines)
+    added = add_outcomes(options.log, options.file, bundle)
+    _print(
+        options,
+        console,
+        added.to_dict(),
+        lambda: console.print(escape(added.sentence), soft_wrap=True),
+    )
+    return 0
+
+
+def _performance(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.gauges import put_gauges
     from monitoring.logs.lines import required_bundle
     from monitoring.outcomes.performance import outcome_report

@@ -4,7 +4,8 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -34,6 +35,48 @@ def append_whole(descriptor: int, line: bytes) -> None:
     if os.write(descriptor, line) < len(line):
         os.ftruncate(descriptor, size)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def held_file(path: Path) -> Iterator[int]:
+    """A file of lines that many append to, made if it is not there, held alone; raises `OSError`.
+
+    Who waited for it while another took its place gets that one.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if is_same(descriptor, path):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def is_same(descriptor: int, path: Path) -> bool:
+    """Whether an open file is the one that the path names."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    own = os.fstat(descriptor)
+    return (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino)
+
+
+def append_synced(path: Path, lines: bytes) -> None:
+    """Append whole lines, all or none, on the disk when this returns; raises `OSError`.
+
+    Half a line that a crash left does not take the first of them with it.
+    """
+    with held_file(path) as descriptor:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            lines = b"\n" + lines
+        append_whole(descriptor, lines)
+        os.fsync(descriptor)
+        if not size:
+            sync_path(path.parent)
 
 
 def sync_tree(directory: Path) -> None:

@@ -20,7 +20,7 @@ WRONG: list[tuple[Callable[[Sequence[str]], object], str, str]] = [
     (monitoring, "report nowhere --outcomes {folder}/none", f"{READ} none"),
     (monitoring, "fairness nowhere --by sex --outcomes {folder}", f"{READ} a folder"),
     (monitoring, "drift nowhere --textfile {folder}", WRITE),
-    (monitoring, "outcomes nowhere --textfile {file}/gauges.prom", WRITE),
+    (monitoring, "performance nowhere --textfile {file}/gauges.prom", WRITE),
     (monitoring, "verify-log nowhere --anchor 00", "expected --key-file beside --anchor"),
     (monitoring, "verify-log nowhere --key-file {folder}/none", f"{READ} none"),
     (loadtest, "compare nowhere nothing --html {folder}", WRITE),

@@ -140,8 +140,8 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
 #: word are folders or modules of it.
 FLOORS = {
     "server": "version errors durable patience child settings cli private_names zstandard access model "
-    "tables explain metrics tracing log challenger compiled scoring api wire batch process publish models "
-    "keys grpc __main__",
+    "tables explain metrics tracing log challenger compiled scoring outcomes api wire batch process publish "
+    "models keys grpc __main__",
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
     "ui": "words workbook drawing cases access records tabs several script calls framework page announce "
     "__main__",

@@ -50,7 +50,7 @@ def main(options: argparse.Namespace) -> int:
         folder = Path(name)
         file = write_log(Bundle.load(options.model), folder / "predictions-8000-0.jsonl", options.lines)
         size_gb = file.stat().st_size / 1e9
-        if "outcomes" in options.commands:
+        if "performance" in options.commands:
             write_outcomes(folder / OUTCOMES, options.lines)
         costs = {name: measure(name, options.model, folder) for name in options.commands.split(",")}
     print_table(
@@ -110,7 +110,7 @@ def _answers(bundle: Bundle) -> list[tuple[bytes, bytes, float]]:
 def measure(command: str, model: Path, folder: Path) -> CommandCost:
     """Run one command of `python -m monitoring` on a folder."""
     page = ["--html", str(folder / "report.html")] if command == "report" else []
-    if command == "outcomes":
+    if command == "performance":
         page = ["--outcomes", str(folder / OUTCOMES)]
     bundle = [] if command == "verify-log" else ["--model", str(model)]
     # 3: there is drift.

@@ -25,7 +25,9 @@ from server.log.reviews import SUFFIX as REVIEWS_SUFFIX
 from server.log.reviews import erase_reviews
 from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
 from server.model.json_text import object_or_empty
-from server.model.row_names import count_of, name_of_row, with_rows
+from server.model.row_names import ROW_ID, ROW_IDS, count_of, name_of_row, with_rows
+from server.outcomes.record import KEYS
+from server.outcomes.store import erase_outcomes, outcome_files
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Erasure:
     in_use: list[Path]
     unsearched: list[str] = field(default_factory=list)
     reviews: int = 0
+    outcomes: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -55,6 +58,7 @@ class Erasure:
             "lines": self.lines,
             "rows": self.rows,
             "reviews": self.reviews,
+            "outcomes": self.outcomes,
             "files": [str(file) for file in self.files],
             "in_use": [str(file) for file in self.in_use],
             "unsearched": self.unsearched,
@@ -71,7 +75,7 @@ def erase(paths: Sequence[Path], subject: DataSubject, key: bytes | None = None)
         for left in folder.glob(f"*{REWRITTEN_SUFFIX}"):  # by an erasure that was killed
             left.unlink()
     check_key(files, key)
-    reviews = _erase_reviews(files, subject)
+    reviews, outcomes = _erase_beside(files, subject)
     unsearched = unsearched_files(paths, files)
     lines = rows = 0
     rewritten, in_use = [], []
@@ -91,22 +95,39 @@ def erase(paths: Sequence[Path], subject: DataSubject, key: bytes | None = None)
         rewritten.append(file)
     for folder in dict.fromkeys(file.parent for file in files):
         _remove_torn(folder, subject)
-    return Erasure(lines, rows, rewritten, in_use, unsearched, reviews)
+    return Erasure(lines, rows, rewritten, in_use, unsearched, reviews, outcomes)
 
 
-def _erase_reviews(files: Sequence[Path], subject: DataSubject) -> int:
-    """Take out what people wrote of the subject's decisions: before the lines, which say whose they are."""
-    folders = [folder for folder in {file.parent for file in files} if any(folder.glob(f"*{REVIEWS_SUFFIX}"))]
-    ids = set(subject.names)  # a review may be older than the lines that are left
-    for file in files if folders else ():
+def _erase_beside(files: Sequence[Path], subject: DataSubject) -> tuple[int, int]:
+    """Take out what people wrote of the subject's decisions, and what became of them; how many of both.
+
+    Before the lines, which say whose they are.
+    """
+    folders = list(dict.fromkeys(file.parent for file in files))
+    outcomes = outcome_files(folders)
+    is_beside = bool(outcomes) or any(any(folder.glob(f"*{REVIEWS_SUFFIX}")) for folder in folders)
+    # What somebody named may be older than the lines that are left.
+    names: dict[str, set[str]] = {kind: set(subject.names) for kind in KEYS}
+    for file in files if is_beside else ():
         try:
             with open_lines(file) as lines:
                 for line in lines:
                     if subject.may_be_in(line) and (record := parsed(line)) is not None:
-                        ids |= {name_of_row(record, i) for i in subject.rows(record)}
+                        _add_names(names, record, subject.rows(record))
         except LogError:
             continue  # told by the search of the lines
-    return sum(erase_reviews(folder, ids) for folder in folders)
+    return sum(erase_reviews(folder, names["id"]) for folder in folders), erase_outcomes(outcomes, names)
+
+
+def _add_names(names: dict[str, set[str]], record: dict[str, Any], rows: Sequence[int]) -> None:
+    """What these rows of a line are called; a request or trace that has others, too, is theirs as well."""
+    names["id"] |= {name_of_row(record, row) for row in rows}
+    given = record.get(ROW_IDS) or [record.get(ROW_ID)] * count_of(record)
+    names["row_id"] |= {str(given[row]) for row in rows if given[row] is not None}
+    if len(rows) == count_of(record):
+        asked = record.get("request_id", record.get("header_request_id"))
+        names["request_id"] |= {str(asked)} if asked is not None else set()
+        names["trace_id"] |= {str(record["trace_id"])} if "trace_id" in record else set()
 
 
 def unsearched_files(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:

@@ -10,6 +10,7 @@ from monitoring.logs.seals import Seals, is_sealed
 from monitoring.logs.verification import Instance, LogVerdict, Process, Verification
 from monitoring.tables import table
 from server.errors import MAX_IN_SENTENCE, number_of
+from server.outcomes.store import outcome_files
 
 _NUMBERS = ("lines", "last number", "missing", "double")
 
@@ -28,6 +29,17 @@ def print_seals(seals: Seals | None, files: Sequence[Path], console: Console) ->
         console.print(f"Not sealed to its end yet: {escape(name)}.", soft_wrap=True)
     for journal, head in seals.heads.items():
         console.print(f"Last seal of {escape(journal)}, to be kept elsewhere: {head}", soft_wrap=True)
+
+
+def print_beside(files: Sequence[Path], console: Console) -> None:
+    """What lies beside the lines and is proved by none of their numbers and seals."""
+    outcomes = outcome_files(file.parent for file in files)
+    if outcomes:
+        console.print(
+            f"Outcomes in {number_of(len(outcomes), 'file')} beside: neither numbered nor sealed, so nothing "
+            "is said of these.",
+            soft_wrap=True,
+        )
 
 
 def print_verification(checked: Verification, console: Console) -> None:

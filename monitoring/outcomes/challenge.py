@@ -15,11 +15,13 @@ from monitoring.logs.database import literal
 from monitoring.logs.table import between, reader
 from monitoring.outcomes import measures
 from monitoring.outcomes.challenged import Challenge, Paired
-from monitoring.outcomes.decisions import KEYS, Decisions, opened
-from monitoring.outcomes.joined import load_outcomes, not_before, read_outcomes
+from monitoring.outcomes.decisions import Decisions, opened
+from monitoring.outcomes.joined import load_outcomes, not_before
 from monitoring.outcomes.measures import Interval
 from monitoring.outcomes.performance import costs
+from monitoring.outcomes.told import Told, folder_of, kept_outcomes, read_outcomes
 from server.model.bundle import Bundle
+from server.outcomes.record import KEYS
 
 #: The files that the challenger's process writes beside the prediction log.
 PATTERN = "challenger-*.ndjson"
@@ -54,15 +56,17 @@ def challenges(
     answered from `since` on and before `until` count.
     """
     files = _files(paths, required)
-    told = read_outcomes(outcomes) if outcomes is not None else None
-    if told is not None and (bundle.task != "binary" or told.key not in KEYS):
+    told = read_outcomes(outcomes, bundle) if outcomes else kept_outcomes(map(folder_of, paths))
+    if outcomes and told and (bundle.task != "binary" or not set(told.kinds) <= set(KEYS)):
         raise LogError(
             f"expected outcomes of a binary model, by {', '.join(KEYS[:-1])} or {KEYS[-1]}, got outcomes by "
-            f"{told.key} of {bundle.label}, a {bundle.task} model"
+            f"{told.kinds[0]} of {bundle.label}, a {bundle.task} model"
         )
+    if bundle.task != "binary":
+        told = None
     if not files:
         return []
-    with _open(files, told.key if told else "id", between(since, until)) as table:
+    with _open(files, told.kinds if told else (), between(since, until)) as table:
         pairs = table.rows("select distinct model, challenger from challenged order by all")
         wanted = [pair for pair in pairs if pair[0] == bundle.label]
         if required and not wanted:
@@ -70,11 +74,11 @@ def challenges(
             time = " in the time of --since and --until" if since or until else ""
             raise LogError(f"expected a challenger of {bundle.label}{time}, got {found}: name the --model")
         if told is not None:
-            load_outcomes(table, told)
-        return [_challenge(table, bundle, challenger, told is not None) for _, challenger in wanted]
+            load_outcomes(table, told, bundle)
+        return [_challenge(table, bundle, challenger, told) for _, challenger in wanted]
 
 
-def _challenge(table: Decisions, bundle: Bundle, challenger: str, has_outcomes: bool) -> Challenge:
+def _challenge(table: Decisions, bundle: Bundle, challenger: str, told: Told | None) -> Challenge:
     rows = f"challenged where model = {literal(bundle.label)} and challenger = {literal(challenger)}"
     ((count, first, last, mean, deviation),) = table.rows(
         "select count(*), min(ts)::varchar, max(ts)::varchar, avg(challenger_score - score), "
@@ -96,13 +100,23 @@ def _challenge(table: Decisions, bundle: Bundle, challenger: str, has_outcomes: 
             f"order by abs(challenger_score - score) desc, id limit {WORST_ROWS}"
         ),
     )
-    if not has_outcomes:
+    if told is None:
         return found
+    sides = [
+        f"select c.rowid row_number, c.*, o.value outcome, o.came from (select rowid, * from {rows}) c "
+        f"join outcomes o on c.key{i} = o.key and o.kind = {literal(kind)} "
+        f"where o.value is not null and {not_before('o.came', 'c.ts')}"
+        for i, kind in enumerate(told.kinds)
+    ]
     joined = table.arrays(
-        "select score, challenger_score, decision, challenger_decision, o.value as outcome "
-        f"from (from {rows}) c join outcomes o using (key) where {not_before('o.came', 'c.ts')}"
+        "select score, challenger_score, decision, challenger_decision, outcome "
+        f"from ({' union all '.join(sides)}) "
+        "qualify row_number() over (partition by row_number order by came desc nulls last) = 1"
     )
-    ((strangers,),) = table.rows(f"select count(*) from outcomes anti join (from {rows}) using (key)")
+    keys = " union all ".join(
+        f"select {literal(kind)} kind, key{i} as key from {rows}" for i, kind in enumerate(told.kinds)
+    )
+    ((strangers,),) = table.rows(f"select count(*) from outcomes anti join ({keys}) using (kind, key)")
     paired = _paired(joined, bundle) if len(joined["outcome"]) else None
     return replace(found, strangers=strangers, paired=paired)
 
@@ -139,12 +153,13 @@ def _files(paths: Sequence[Path], required: bool) -> list[Path]:
 
 
 @contextmanager
-def _open(files: Sequence[Path], key: str, condition: str) -> Iterator[Decisions]:
-    """The table `challenged` of rows that meet a condition, each once, `key` with it; raises `LogError`."""
-    name = "coalesce(request_id, header_request_id)" if key == "request_id" else key
+def _open(files: Sequence[Path], kinds: Sequence[str], condition: str) -> Iterator[Decisions]:
+    """The table `challenged` of rows that meet a condition, each once, with keys; raises `LogError`."""
+    names = {"request_id": "coalesce(request_id, header_request_id)"}
+    keys = "".join(f", {names.get(kind, kind)} as key{i}" for i, kind in enumerate(kinds))
     with opened("a challenger") as table:
         table.rows(
-            f"create table challenged as select *, {name} as key from {reader(files, _COLUMNS)} "
+            f"create table challenged as select *{keys} from {reader(files, _COLUMNS)} "
             "where id is not null and score is not null and challenger_score is not null "
             f"and {condition or 'true'} "
             "qualify row_number() over (partition by id, challenger order by ts) = 1"

@@ -4,7 +4,7 @@ DuckDB reads the lines into a file of its own: a key, a time, a score, a decisio
 segment, and no more. Outcomes are few against decisions, so the join holds those alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,9 +19,8 @@ from monitoring.logs.lines import counted, matching
 from monitoring.logs.table import reader, without_mark
 from server.errors import first_line
 from server.model.schema import pointer
+from server.outcomes.record import WHOLE
 
-#: What a line is found by; any other name is a field of its rows.
-KEYS = ("id", "request_id", "row_id", "trace_id")
 _COLUMNS = {
     "ts": "TIMESTAMP",
     "id": "VARCHAR",
@@ -35,12 +34,12 @@ _COLUMNS = {
     "row_places": "BIGINT[]",
     "probability": "DOUBLE",
     "decision": "VARCHAR",
+    "prediction": "VARCHAR",
     "probabilities": "JSON",
     "decisions": "JSON",
+    "predictions": "JSON",
     "input": "JSON",
 }
-#: A whole number that a spreadsheet, or a table with gaps, made a float of.
-WHOLE = r"^([+-]?[0-9]+)[.,]0+$"
 #: `name_of_row` (server/model/row_names.py) in SQL, of the row at a number in a batch's line.
 _ROW_NAME = (
     "if(first_row is null, id, split_part(id, '.', 1)) || '/' || "
@@ -48,8 +47,44 @@ _ROW_NAME = (
 )
 
 
+#: Of a task which lines are of one row, with score and decision; which are of batches, with those of all.
+_ONE = {
+    "binary": ("decisions is null and probability is not null", "probability", "decision"),
+    "multiclass": (
+        "predictions is null and probabilities is not null",
+        "try_cast(probabilities as double[])",
+        "prediction",
+    ),
+    "regression": (
+        "probabilities is null and prediction is not null",
+        "try_cast(prediction as double)",
+        "null::varchar",
+    ),
+}
+_MANY = {
+    "binary": (
+        "decisions is not null",
+        "try_cast(probabilities as double[])",
+        "unnest(try_cast(decisions as varchar[]))",
+    ),
+    "multiclass": (
+        "probabilities is not null and predictions is not null",
+        "try_cast(probabilities as double[][])",
+        "unnest(try_cast(predictions as varchar[]))",
+    ),
+    "regression": (
+        "probabilities is null and predictions is not null",
+        "try_cast(predictions as double[])",
+        "null::varchar",
+    ),
+}
+
+
 class Decisions:
-    """The decisions of one binary model: the table `decisions (key, ts, score, decision, segment)`."""
+    """The decisions of one model: the table `decisions (ts, score, decision, segment, key0, …)`.
+
+    The score of several classes is the list of their probabilities.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -62,40 +97,41 @@ class Decisions:
         """The columns of a query by name, as NumPy has them."""
         return dict(self._connection.execute(query).fetchnumpy())
 
-    def load(self, files: Sequence[Path], model: str, key: str, segment: str) -> None:
+    def load(self, files: Sequence[Path], task: str, model: str, keys: Sequence[str], segment: str) -> None:
         """Read the lines of a model (`name@version`, or a name for all its versions); raises `LogError`.
 
-        `key` and `segment` are of `KEYS`, or names of fields; a segment may be empty.
+        `keys` and `segment` are of `KEYS`, or names of fields; a segment may be empty.
         """
-        source = reader(files, {name: kind for name, kind in _COLUMNS.items() if _needed(name, key, segment)})
+        asked = {*keys, segment}
+        source = reader(files, {name: kind for name, kind in _COLUMNS.items() if _needed(name, asked, task)})
         models = dict(self.rows(f"select coalesce(model, ''), count(*) from {source} group by 1"))
         labels = matching(models, model)
         if not labels:
             raise LogError(f"expected lines of {model}, got {counted(models)}")
-        listed = ", ".join(map(literal, labels))
+        which = f"model in ({', '.join(map(literal, labels))})"
+        condition, score, decision = _ONE[task]
+        one = ", ".join(f"{_key(key, batch=False)} as key{i}" for i, key in enumerate(keys))
         self._connection.execute(
-            "create table decisions as select ts, "
-            f"{_key(key, batch=False)} as key, probability as score, decision, "
-            f"{_expression(segment, batch=False)} as segment "
-            f"from {source} where model in ({listed}) and decisions is null and probability is not null"
+            f"create table decisions as select ts, {score} as score, {decision} as decision, "
+            f"{_expression(segment, batch=False)} as segment, {one} "
+            f"from {source} where {which} and {condition}"
         )
+        condition, scores, decided = _MANY[task]
+        many = ", ".join(_key(key, batch=True) for key in keys)
         self._connection.execute(
-            "insert into decisions select ts, "
-            f"{_key(key, batch=True)}, score, decision, {_expression(segment, batch=True)} from ("
-            "select *, unnest(try_cast(probabilities as double[])) score, "
-            "unnest(try_cast(decisions as varchar[])) decision, "
-            "unnest(range(json_array_length(decisions)::bigint)) place, "
+            f"insert into decisions select ts, score, row_decision, {_expression(segment, batch=True)}, "
+            f"{many} from (select *, unnest({scores}) score, {decided} row_decision, "
+            f"unnest(range(len({scores}))) place, "
             "unnest(try_cast(input->'rows' as json[])) as row "
-            f"from {_without(source)} where model in ({listed}) and decisions is not null)"
+            f"from {source} where {which} and {condition})"
         )
         if not self.rows("select 1 from decisions limit 1"):
-            raise LogError(
-                f"expected decisions of {model} with a probability, got none: outcomes are of these"
-            )
+            answer = {"binary": "a probability", "multiclass": "classes"}.get(task, "a value")
+            raise LogError(f"expected decisions of {model} with {answer}, got none: outcomes are of these")
 
 
-def _needed(name: str, key: str, segment: str) -> bool:
-    asked = {key, segment}
+def _needed(name: str, asked: Collection[str], task: str) -> bool:
+    """Whether a member is read at all: of a long log each costs."""
     if name in ("request_id", "header_request_id"):
         return "request_id" in asked
     if name in ("first_row", "row_places"):
@@ -104,12 +140,11 @@ def _needed(name: str, key: str, segment: str) -> bool:
         return "row_id" in asked
     if name == "trace_id":
         return name in asked
+    if name in ("prediction", "predictions"):
+        return task != "binary"
+    if name in ("probability", "decision", "decisions"):
+        return task == "binary"
     return True
-
-
-def _without(source: str) -> str:
-    """The lines without the member whose name the rows of a batch take."""
-    return f"(select * exclude (decision) from {source})"
 
 
 def _key(name: str, *, batch: bool) -> str:
@@ -134,12 +169,15 @@ def _expression(name: str, *, batch: bool) -> str:
 
 @contextmanager
 def open_decisions(
-    paths: Sequence[Path], model: str, key: str = "id", segment: str = ""
+    paths: Sequence[Path], task: str, model: str, keys: Sequence[str] = ("id",), segment: str = ""
 ) -> Iterator[Decisions]:
-    """Read the decisions of a model's lines for as long as the context lasts; raises `LogError`."""
+    """Read the decisions in a model's lines for as long as the context lasts; raises `LogError`."""
+    if task not in _ONE:
+        raise LogError(f"expected a model that outcomes can be held against, got {model}, a {task} model")
     files = log_files(paths)
     with opened("a prediction log") as decisions, TemporaryDirectory(prefix="hotrow-log-") as folder:
-        decisions.load([without_mark(file, Path(folder)) for file in files], model, key, segment)
+        bare = [without_mark(file, Path(folder)) for file in files]
+        decisions.load(bare, task, model, keys, segment)
         yield decisions
 
 

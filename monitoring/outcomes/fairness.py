@@ -19,8 +19,9 @@ from monitoring.errors import LogError
 from monitoring.logs.database import literal
 from monitoring.outcomes import measures
 from monitoring.outcomes.decisions import Decisions, open_decisions
-from monitoring.outcomes.joined import Joined, join, read_outcomes
+from monitoring.outcomes.joined import Joined, join
 from monitoring.outcomes.measures import Interval
+from monitoring.outcomes.told import told_outcomes
 from server.model.bundle import Bundle
 
 #: Smaller groups are shown, and not judged.
@@ -91,13 +92,14 @@ def fairness(
     """
     if bundle.task != "binary":
         raise LogError(f"expected the log of a binary model, got {bundle.label}, a {bundle.task} model")
-    outcomes = read_outcomes(file) if file is not None else None
+    told = told_outcomes(file, paths, bundle)
     accepted = bundle.decision.below
-    with open_decisions(paths, label or bundle.label, outcomes.key if outcomes else "id", by) as decisions:
+    kinds = told.kinds if told else ("id",)
+    with open_decisions(paths, bundle.task, label or bundle.label, kinds, by) as decisions:
         counts = _counts(decisions, accepted, cuts)
         if set(counts) == {UNKNOWN_GROUP}:
             raise LogError(f"expected lines with the field {by}, got none: is it a field of the rows?")
-        joined = join(decisions, outcomes, accepted, "month") if outcomes else None
+        joined = join(decisions, told, bundle, "month") if told else None
     groups = groups_of(counts)
     if joined is None:
         return groups

@@ -1,42 +1,41 @@
-"""Outcomes of a CSV file, each beside the decision that it became of."""
+"""Outcomes, each beside the decision that it became of."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from monitoring.errors import LogError
 from monitoring.logs.database import literal
-from monitoring.outcomes.decisions import KEYS, WHOLE, Decisions
+from monitoring.outcomes.decisions import Decisions
 from monitoring.outcomes.measures import Vector
-from server.batch.formats import COMPRESSIONS, CSV, FileFormat
-from server.batch.whole_file import read_csv_file
-from server.errors import BatchRefused, TableRefused
-from server.model.schema import Feature
-from server.tables.cells import cell_reader
+from monitoring.outcomes.told import Told, kept_lines
+from server.model.bundle import Bundle
+from server.outcomes.record import AT, KEYS, OUTCOME
 
-OUTCOME, AT = "outcome", "at"
-#: With points the day comes first wherever they are written; with slashes and hyphens the column tells.
-_DAY_FIRST = r"^(\d{1,2})\.(\d{1,2})\.(\d{4})"
-_EITHER_FIRST = r"^(\d{1,2})[/-](\d{1,2})[/-](\d{4})"
-#: As spreadsheets write times of day in English.
-_TIMES = ["%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M:%S %p"]
 #: An outcome may be dated so long before its decision: by the day alone, or by another zone's clock.
 _EARLIEST = "interval 1 day"
+
+
+@dataclass(frozen=True)
+class OutcomeCounts:
+    """How many outcomes there are of different keys, and how many of these came with several values."""
+
+    outcomes: int
+    corrected: int
 
 
 @dataclass(frozen=True)
 class Joined:
     """The decisions that have an outcome, and how many of either found no other.
 
-    `score` and `outcome` (0 or 1) are float64 [n]; `accepted` bool [n]; `period` (the
-    beginning of the decision's month, week or day) and `segment` text [n]. `corrected`
-    keys came with two outcomes, of which the latest counts; the outcomes of `early` ones are dated
-    before every decision of theirs, and count for none.
+    `score` and `outcome` are float64 [n], of several classes the score [n, classes] and the outcome
+    the place of one; `accepted` bool [n]; `period` (the beginning of the decision's month, week or
+    day) and `segment` text [n]. `corrected` keys came with two outcomes, of which the latest counts;
+    the outcomes of `early` ones are dated before every decision of theirs, those of `unusable` ones say
+    nothing of the model, of `doubled` ones another key said it later: they count for none.
     """
 
     score: Vector
@@ -47,134 +46,64 @@ class Joined:
     outcomes: int
     corrected: int
     early: int
+    unusable: int = 0
+    doubled: int = 0
 
     @property
     def strangers(self) -> int:
         """The outcomes of no decision in the log."""
-        return self.outcomes - len(self.score) - self.early
+        return self.outcomes - len(self.score) - self.early - self.unusable - self.doubled
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    """A CSV file of outcomes: `key`, `outcome`, perhaps `at`, as texts, and `value`, 0 or 1 where it is one.
-
-    The key is called `key` in the file: see `decisions.KEYS`.
-    """
-
-    file: Path
-    table: pl.DataFrame
-    key: str
-
-
-def read_outcomes(path: Path) -> Outcomes:
-    """The outcomes of a CSV file as people have it; raises `LogError`."""
-    wanted = f"KEY,{OUTCOME} or KEY,{OUTCOME},{AT}"
-    compression = path.suffix.lower()
-    kind = FileFormat(CSV, "", compression if compression in COMPRESSIONS else "")  # whatever its name
-    try:
-        file = read_csv_file(path, (OUTCOME, AT).__contains__, kind)
-    except OSError as error:
-        raise LogError(f"expected a readable file at {path}, got: {error.strerror or error}") from None
-    except (BatchRefused, TableRefused) as error:
-        raise LogError(f"{str(error).removesuffix('.')}: its columns are {wanted}") from None
-    columns = {_known(name): name for name in file.table.columns}
-    key = _key(list(columns)) if len(columns) == len(file.table.columns) else ""
-    if not key:
-        raise LogError(
-            f"expected the columns {wanted} in {path}, KEY being id, request_id, "
-            f"row_id, trace_id or a field of the model, got {','.join(file.table.columns)}"
-        )
-    if file.ragged:
-        raise LogError(
-            f"expected {len(columns)} cells in each record of {path}, got others in line {file.ragged[0]}"
-        )
-    table = file.table.select(
-        pl.col(columns[key]).str.strip_chars().str.replace(WHOLE, "$1").alias("key"),
-        *(pl.col(columns[name]).str.strip_chars().alias(name) for name in (OUTCOME, AT) if name in columns),
-    )
-    return Outcomes(path, _with_times(_with_values(table), path), key)
-
-
-def _known(name: str) -> str:
-    """A column's name as it is meant: ours whatever its case and outer blanks, a field's as it is."""
-    word = name.strip().casefold()
-    return word if word in (*KEYS, OUTCOME, AT) else name
-
-
-def _key(names: Sequence[str]) -> str:
-    """The column of the key: the one that is of `KEYS`, else the only other; empty if there are several."""
-    others = [name for name in names if name not in (OUTCOME, AT)]
-    found = [name for name in others if name in KEYS] or others
-    return found[0] if OUTCOME in names and len(found) == 1 else ""
-
-
-def _with_values(table: pl.DataFrame) -> pl.DataFrame:
-    """With `value`, 0 or 1, of outcomes as flags are written anywhere; what is missing is null in both."""
-    read = cell_reader(Feature(OUTCOME, kind="flag"))
-    words = table[OUTCOME].drop_nulls().unique().to_list()
-    meant = {word: read(word.replace(",", ".")) for word in words}
-    values = {word: int(value) for word, value in meant.items() if value in (0, 1)}
-    missing = [word for word, value in meant.items() if value is None]
-    return table.with_columns(
-        pl.col(OUTCOME).replace_strict(values, default=None, return_dtype=pl.Int8).alias("value"),
-        pl.when(~pl.col(OUTCOME).is_in(missing)).then(pl.col(OUTCOME)).alias(OUTCOME),
-    )
-
-
-def _with_times(table: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """With dates that begin with a day, or a month, the year first; raises `LogError`.
-
-    Of 3/4/2026 the rest of the column says which is which, or nobody knows.
-    """
-    if AT not in table.columns:
-        return table
-    told = table[AT].str.extract_groups(_EITHER_FIRST).struct.unnest().cast(pl.Int32)
-    days = [bool((told[part] > 12).any()) for part in ("1", "2")]
-    if told["1"].is_not_null().any() and days[0] == days[1]:
-        raise LogError(
-            f"expected times that can be read in one way as {AT} in {file}, got "
-            f"{table[AT].filter(told['1'].is_not_null())[0]!r}, … of which day and month "
-            f"{'change places' if days[0] else 'are not told apart'}: write 2026-03-01"
-        )
-    either = "$3-$2-$1" if days[0] else "$3-$1-$2"
-    times = pl.col(AT).str.replace(_DAY_FIRST, "$3-$2-$1").str.replace(_EITHER_FIRST, either)
-    return table.with_columns(times)
-
-
-def join(decisions: Decisions, told: Outcomes, accepted: str, by: str) -> Joined:
+def join(decisions: Decisions, told: Told, bundle: Bundle, by: str) -> Joined:
     """The decisions that have an outcome; of several of one key the latest, of those before the outcome.
 
-    `accepted` is the decision below the threshold. Raises `LogError` for an outcome that
-    is none, and where no outcome is of a decision.
+    Where keys of several kinds are of one decision, the latest outcome counts. Raises `LogError` where
+    a file has no outcome of a decision.
     """
-    outcomes, corrected = load_outcomes(decisions, told)
-    before = f"filter ({not_before('o.came', 'd.ts')})"
-    # Outcomes are few: grouping only what has one keeps a long log out of memory.
-    found = decisions.arrays(
-        f"select max_by(score, ts) {before} score, any_value(o.value) outcome, "
-        f"max_by(decision, ts) {before} decision, "
-        f"strftime(date_trunc('{by}', max(ts) {before}), '%Y-%m-%d') period, "
-        f"max_by(segment, ts) {before} segment "
-        "from decisions d join outcomes o using (key) group by key"
+    counts = load_outcomes(decisions, told, bundle)
+    before = f"filter ({not_before('came', 'ts')})"
+    pairs = " union all ".join(
+        "select d.rowid decision_row, d.ts, o.key, o.kind, o.value, o.came "
+        f"from decisions d join outcomes o on d.key{i} = o.key and o.kind = {literal(kind)}"
+        for i, kind in enumerate(told.kinds)
     )
-    if outcomes and not len(found["score"]):
+    # Outcomes are few: grouping only what has one keeps a long log out of memory.
+    decisions.rows(
+        f"create temp table pairs as select max_by(decision_row, ts) {before} decision_row, "
+        f"any_value(value) outcome, any_value(came) came from ({pairs}) group by kind, key"
+    )
+    ((found, early, unusable),) = decisions.rows(
+        "select count(*), count(*) filter (decision_row is null), "
+        "count(*) filter (decision_row is not null and outcome is null) from pairs"
+    )
+    latest = "order by came desc nulls last"
+    columns = decisions.arrays(
+        f"select score, outcome, coalesce(decision = {literal(bundle.decision.below)}, false) accepted, "
+        f"strftime(date_trunc('{by}', ts), '%Y-%m-%d') period, segment "
+        "from pairs join decisions d on d.rowid = decision_row where outcome is not null "
+        f"qualify row_number() over (partition by decision_row {latest}) = 1"
+    )
+    decisions.rows("drop table pairs")
+    if told.table is not None and counts.outcomes and not found:
         _refuse_strangers(decisions, told)
-    early = np.ma.getmaskarray(found["score"])
-    if early.all() and outcomes:
+    if told.table is not None and counts.outcomes and early == found:
         raise LogError(
-            f"expected outcomes of decisions in the log, got {told.file} in which {AT} is before each: "
+            f"expected outcomes of decisions in the log, got {told.where} in which {AT} is before each: "
             "is it the time of something else?"
         )
-    found = {name: column[~early] for name, column in found.items()}
+    score = columns["score"]
     return Joined(
-        score=np.asarray(found["score"], dtype=np.float64),
-        outcome=np.asarray(found["outcome"], dtype=np.float64),
-        accepted=np.asarray(found["decision"] == accepted, dtype=np.bool_),
-        period=_texts(found, "period"),
-        segment=_texts(found, "segment"),
-        outcomes=outcomes,
-        corrected=corrected,
-        early=int(early.sum()),
+        score=np.stack(list(score)) if score.dtype == object and len(score) else np.asarray(score, float),
+        outcome=np.asarray(columns["outcome"], dtype=np.float64),
+        accepted=np.asarray(columns["accepted"], dtype=np.bool_),
+        period=_texts(columns, "period"),
+        segment=_texts(columns, "segment"),
+        outcomes=counts.outcomes,
+        corrected=counts.corrected,
+        early=early,
+        unusable=unusable,
+        doubled=found - early - unusable - len(columns["outcome"]),
     )
 
 
@@ -183,14 +112,14 @@ def not_before(came: str, ts: str) -> str:
     return f"({came} is null or {ts} is null or {ts} < {came} + {_EARLIEST})"
 
 
-def _refuse_strangers(decisions: Decisions, told: Outcomes) -> None:
+def _refuse_strangers(decisions: Decisions, told: Told) -> None:
     theirs, ours = (
-        decisions.rows(f"select key from {table} where key is not null limit 1") or [("nothing",)]
-        for table in ("outcomes", "decisions")
+        decisions.rows(f"select {key} from {table} where {key} is not null limit 1") or [("nothing",)]
+        for key, table in (("key", "outcomes"), ("key0", "decisions"))
     )
     raise LogError(
-        f"expected outcomes of decisions in the log, got {told.file} with none of these: "
-        f"{told.key} is {theirs[0][0]!r}, … there and {ours[0][0]!r}, … in the log"
+        f"expected outcomes of decisions in the log, got {told.where} with none of these: "
+        f"{told.kinds[0]} is {theirs[0][0]!r}, … there and {ours[0][0]!r}, … in the log"
     )
 
 
@@ -199,42 +128,48 @@ def _texts(found: Mapping[str, npt.NDArray[np.object_]], name: str) -> npt.NDArr
     return np.ma.filled(column, "") if isinstance(column, np.ma.MaskedArray) else column
 
 
-def load_outcomes(decisions: Decisions, told: Outcomes) -> tuple[int, int]:
-    """The table `outcomes (key, value, came)`, the latest of a key; how many, and how many were corrected."""
-    moment = f'"{AT}"' if AT in told.table.columns else "null::varchar"
-    with_zone = f"make_timestamp(epoch_us(try_cast({moment} as timestamptz)))"  # as UTC; without, it is
-    came = f"coalesce({with_zone}, try_strptime({moment}, {_TIMES}))"
+def load_outcomes(decisions: Decisions, told: Told, bundle: Bundle) -> OutcomeCounts:
+    """The table `outcomes (kind, key, value, came)`: the latest of each key that is known."""
     with tempfile.TemporaryDirectory(prefix="hotrow-outcomes-") as folder:
-        copy = f"{folder}/told.csv"  # as DuckDB reads it without a guess, whatever the file is written in
-        told.table.write_csv(copy)
-        decisions.rows(
-            f"create temp table told as select key, value::int as value, {OUTCOME} as word, "
-            f"{moment} as moment, {came} as came, row_number() over () as n "
-            f"from read_csv({literal(copy)}, header=true, all_varchar=true, delim=',', quote='\"', "
-            f"escape='\"', parallel=false) where {OUTCOME} is not null"
-        )
-    _check(decisions, told.file)
+        if told.table is not None:
+            copy = f"{folder}/told.parquet"
+            told.table.with_row_index("n").write_parquet(copy)
+            source = (
+                f"select *, null::timestamp ts, value is not null known from read_parquet({literal(copy)})"
+            )
+        else:
+            source = _kept(told, bundle)
+        decisions.rows(f"create temp table told as {source}")
+    # Without a time of its own an outcome is as old as what told of it.
+    order = "(coalesce(came, ts, 'epoch'::timestamp), coalesce(ts, 'epoch'::timestamp), n)"
     decisions.rows(
-        "create temp table outcomes as select key, count(distinct value) > 1 as corrected, "
-        "max(came) as came, arg_max(value, (coalesce(came, 'epoch'::timestamp), n)) as value "
-        "from told group by key"
+        "create temp table outcomes as select kind, key, latest.value, latest.came, corrected from ("
+        "select kind, key, count(distinct value) > 1 corrected, "
+        f"arg_max({{'value': value, 'came': coalesce(came, ts), 'known': known}}, {order}) latest "
+        "from told group by kind, key) where latest.known"
     )
     decisions.rows("drop table told")
     ((outcomes, corrected),) = decisions.rows("select count(*), count(*) filter (corrected) from outcomes")
-    return outcomes, corrected
+    return OutcomeCounts(outcomes, corrected)
 
 
-def _check(decisions: Decisions, file: Path) -> None:
-    first = "order by n limit 1"
-    for n, word in decisions.rows(f"select n, word from told where value is null or key is null {first}"):
-        raise LogError(
-            f"expected a key and 0 or 1 (or yes, no) as its outcome in {file}, got {word!r} "
-            f"in row {n:,}: leave a row out, or its outcome empty, while it is not known"
-        )
-    for n, moment in decisions.rows(
-        f"select n, moment from told where came is null and moment is not null {first}"
-    ):
-        raise LogError(
-            f"expected a time such as 2026-03-01T14:00 or 01.03.2026 as {AT} in {file}, got {moment!r} "
-            f"in row {n:,}"
-        )
+def _kept(told: Told, bundle: Bundle) -> str:
+    """The lines beside a log; one that says nothing of this model may be of another's decision."""
+    kinds = " ".join(f"when {kind} is not null then '{kind}'" for kind in KEYS)
+    key = f"coalesce({', '.join(KEYS)})"
+    return (
+        f"select case {kinds} end kind, {key} as key, {_value(bundle)} as value, "
+        f'"{AT}" came, ts, word is not null known, 0 n '
+        f"from (select *, json_extract_string({OUTCOME}, '$') word from {kept_lines(told.kept)}) "
+        f"where {key} is not null"
+    )
+
+
+def _value(bundle: Bundle) -> str:
+    if bundle.task == "multiclass":
+        classes = ", ".join(map(literal, bundle.classes))
+        return f"nullif(list_position([{classes}], word), 0)::double - 1"
+    number = "try_cast(word as double)"
+    if bundle.task != "binary":
+        return f"case when isfinite({number}) then {number} end"
+    return "case when word in ('0', 'false') then 0.0 when word in ('1', 'true') then 1.0 end"

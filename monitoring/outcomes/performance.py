@@ -15,8 +15,9 @@ from monitoring.logs.database import literal
 from monitoring.outcomes import measures
 from monitoring.outcomes.decisions import Decisions, open_decisions
 from monitoring.outcomes.estimate import STEP, Expected, expected
-from monitoring.outcomes.joined import Joined, join, read_outcomes
+from monitoring.outcomes.joined import Joined, join
 from monitoring.outcomes.measures import Interval
+from monitoring.outcomes.told import told_outcomes
 from server.model.bundle import Bundle
 
 PERIODS = ("day", "week", "month")
@@ -71,7 +72,7 @@ class Performance:
 class OutcomeReport:
     """Whatever outcomes tell of the decisions in a log, and what their scores promise without.
 
-    `outcomes` is None without a file of them; `whole` is None if none is of these decisions;
+    `outcomes` is None without any, from a file or kept; `whole` is None if none is of these decisions;
     `accepted` of those with an outcome were.
     """
 
@@ -81,6 +82,8 @@ class OutcomeReport:
     strangers: int
     corrected: int
     early: int
+    unusable: int
+    doubled: int
     accepted: int
     whole: Performance | None
     periods: list[Performance]
@@ -103,6 +106,8 @@ class OutcomeReport:
             "strangers": self.strangers,
             "corrected": self.corrected,
             "dated_before_the_decision": self.early,
+            "unusable": self.unusable,
+            "told_by_another_key": self.doubled,
             "accepted": self.accepted,
             "verdict": "worse" if self.worse else "none",
             "whole": self.whole.to_dict() if self.whole else None,
@@ -121,18 +126,17 @@ def outcome_report(
     by: str = "month",
     segment: str = "",
 ) -> OutcomeReport:
-    """Join a file of outcomes to the decisions of a binary model's log; raises `LogError`.
+    """Join outcomes to the decisions of a model's log; raises `LogError`.
 
-    Without a file there is what the scores promise alone. `segment` is a field of the
-    rows.
+    They are those of a file, or else those that are kept beside the log; without any there is what
+    the scores promise alone. `segment` is a field of the rows.
     """
     if bundle.task != "binary":
         raise LogError(f"expected the log of a binary model, got {bundle.label}, a {bundle.task} model")
-    outcomes = read_outcomes(file) if file is not None else None
-    with open_decisions(
-        paths, label or bundle.label, outcomes.key if outcomes else "id", segment
-    ) as decisions:
-        joined = join(decisions, outcomes, bundle.decision.below, by) if outcomes else None
+    told = told_outcomes(file, paths, bundle)
+    kinds = told.kinds if told else ("id",)
+    with open_decisions(paths, bundle.task, label or bundle.label, kinds, segment) as decisions:
+        joined = join(decisions, told, bundle, by) if told else None
         promised = _promised(decisions, bundle, by)
         ((count,),) = decisions.rows("select count(*) from decisions")
     found = _measured(joined, bundle) if joined is not None and len(joined.score) else None
@@ -144,6 +148,8 @@ def outcome_report(
         strangers=joined.strangers if joined else 0,
         corrected=joined.corrected if joined else 0,
         early=joined.early if joined else 0,
+        unusable=joined.unusable if joined else 0,
+        doubled=joined.doubled if joined else 0,
         accepted=int(joined.accepted.sum()) if joined else 0,
         whole=whole,
         periods=periods,

@@ -141,13 +141,19 @@ def fairness_notes(groups: Sequence[FairnessGroup]) -> Iterator[str]:
 def joined_words(report: OutcomeReport) -> Iterator[str]:
     """How many outcomes are of a decision, and of whom the figures speak."""
     if report.outcomes == 0:
-        yield "The file has no outcome that is known yet."
+        yield "No outcome is known yet."
     elif report.outcomes:
-        joined = report.outcomes - report.strangers - report.early
+        joined = report.outcomes - report.strangers - report.early - report.unusable
         yield (
             f"Outcomes of a decision in the log: {joined:,} of {report.outcomes:,}"
             + (f", of none: {report.strangers:,}" if report.strangers else "")
             + (f", dated before their decision: {report.early:,}" if report.early else "")
+            + (f", that say nothing of this model: {report.unusable:,}" if report.unusable else "")
+            + (
+                f"; of a decision with a later one by another key: {report.doubled:,}"
+                if report.doubled
+                else ""
+            )
             + (f"; there twice, the latest counts: {report.corrected:,}" if report.corrected else "")
             + "."
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from server.durable import append_whole, sync_path
+from server.durable import append_synced
 from server.errors import FieldError, UnacceptableRow, listed
 from server.model.json_text import object_or_empty
 from server.model.row_names import sought
@@ -51,16 +51,7 @@ class Reviews:
 
     def add(self, review: dict[str, Any]) -> None:
         """Write one, on the disk when this returns; raises `OSError`."""
-        is_new = not self.path.exists()
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            append_whole(descriptor, orjson.dumps(review, option=orjson.OPT_APPEND_NEWLINE))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if is_new:
-            sync_path(self.path.parent)
+        append_synced(self.path, orjson.dumps(review, option=orjson.OPT_APPEND_NEWLINE))
 
     def all(self) -> list[dict[str, Any]]:
         """Every review of every server, the oldest first; half a line that a crash left is passed over."""

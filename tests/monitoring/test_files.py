@@ -248,7 +248,7 @@ def test_lines_within_a_shippers_are_refused_and_how_to_take_them_out_is_said(
     log = log_of(bundle, ROWS[:3], tmp_path / "a.jsonl")
     lines = log.read_text().splitlines()
     log.write_bytes(b"".join(orjson.dumps(wrap(line)) + b"\n" for line in lines))
-    for command in ("report", "drift", "outcomes", "replay", "verify-log", "find", "erase"):
+    for command in ("report", "drift", "performance", "replay", "verify-log", "find", "erase"):
         told = ["--id", f"{INSTANCE}-1"] if command in ("find", "erase") else []
         with pytest.raises(LogError, match=rf"with `jq -rc \.{name} "):
             main([command, str(tmp_path), *told])

@@ -67,7 +67,7 @@ def write_outcomes(file: Path, header: str, rows: Any) -> Path:
 
 def told(bundle: Bundle, *arguments: str | Path) -> tuple[int, Any]:
     with redirect_stdout(StringIO()) as out:
-        code = main(["outcomes", *map(str, arguments), "--model", str(bundle.directory), "--json"])
+        code = main(["performance", *map(str, arguments), "--model", str(bundle.directory), "--json"])
     return code, json.loads(out.getvalue())
 
 
@@ -194,8 +194,8 @@ def test_file_without_a_known_outcome_is_told_from_none(
     assert told(bundle, log)[1]["outcomes"] is None
     assert told(bundle, log, "--outcomes", tmp_path / "a.csv")[1]["outcomes"] == 0
     capsys.readouterr()
-    main(["outcomes", str(log), "--model", str(bundle.directory), "--outcomes", str(tmp_path / "a.csv")])
-    assert "no outcome that is known yet" in capsys.readouterr().out
+    main(["performance", str(log), "--model", str(bundle.directory), "--outcomes", str(tmp_path / "a.csv")])
+    assert "No outcome is known yet" in capsys.readouterr().out
 
 
 @pytest.mark.whole

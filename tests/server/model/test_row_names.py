@@ -123,8 +123,8 @@ def test_outcomes_call_rows_the_same_also_after_an_erasure(tmp_path: Path) -> No
     expected |= {f"{INSTANCE}-99/{i}": i / 100 for i in range(2)}
     expected |= {f"{INSTANCE}-99.1/{i}": (i + 2) / 100 for i in (0, 2)}
     assert dict(named) == expected
-    with open_decisions([file], "m") as decisions:
-        assert sorted(decisions.rows("select key, score from decisions")) == sorted(expected.items())
+    with open_decisions([file], "binary", "m") as decisions:
+        assert sorted(decisions.rows("select key0, score from decisions")) == sorted(expected.items())
     assert incomes(tmp_path, f"{INSTANCE}-99.1/2") == ([4], [4])
 
 
