@@ -33,8 +33,10 @@ SETTLED_SECONDS = 0.5
 PAGE_FACTOR = 1.05
 #: Clients that are not in step: one in a closed loop would be as fast as the server is.
 CLIENTS, PAUSE_MS = 8, 10
+#: Alone and beside in turn; with all there is to it a part takes some 30 s.
+ROUNDS = 3
 #: Pages of `/metrics` beyond a burst are one a second.
-PAGES = 30
+PAGES = 22
 #: What a request that never becomes whole begins with.
 _HEAD = post("/predict/batch", b" " * 2**20)[: -(2**20)] + b"{"
 
@@ -70,7 +72,7 @@ def _judge(
 ) -> None:
     """Rounds alone and beside in turn, so that what else the machine does hits both."""
     alone, disturbed = [], []
-    for _ in range(scene.times(5, 1)):
+    for _ in range(scene.times(ROUNDS, 1)):
         time.sleep(SETTLED_SECONDS)
         alone.append(_p99_ms(outcome, served, script, scene.times(3, 1)))
         with disturbance():

@@ -3,10 +3,12 @@
 Each is about as long as its route takes. Nothing here is random: the same bytes come again.
 """
 
+import gzip
 import itertools
 import json
+import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,12 +18,16 @@ from loadtest.harness.worst_arrow import arrow_bodies
 from server.model.bundle import Bundle
 from server.scoring.row_limit import MAX_REASONS
 from server.tables.arrow_stream import STREAM
+from server.zstandard import zstd
 
 JSON, NDJSON, CSV, OCTETS = "application/json", "application/x-ndjson", "text/csv", "application/octet-stream"
 #: A little less than `max_body_bytes` and `max_batch_bytes`.
 ONE, MANY = 2**20 - 4096, 2**24 - 4096
 #: What a worker is given by deploy/, and may not need even for these: the sum in docs/scaling.md.
 WORKER_MB = 512
+INDEX = "/v2/repository/index"
+#: The id of a decision that there is not.
+OVERRIDDEN = "0123456789ab-1"
 REFUSED = (400, 413, 422)
 EITHER = (200, *REFUSED)
 
@@ -43,8 +49,12 @@ class Worst(NamedTuple):
 
 def worst_requests(bundle: Bundle) -> Iterator[Worst]:
     """All of them, for a model with a number and a category among its features."""
-    yield from _of_one_row(bundle, "/predict")
-    yield from _of_one_row(bundle, "/explain")
+    for path in ("/predict", "/explain", "/recourse"):
+        yield from _of_one_row(bundle, path)
+    for worst in _of_one_row(bundle, f"/decisions/{OVERRIDDEN}/override"):
+        yield worst._replace(statuses=(*REFUSED, 404))
+    for worst in _of_one_row(bundle, INDEX):
+        yield worst._replace(statuses=EITHER)
     yield from _of_json(bundle)
     yield from _of_reasons(bundle)
     yield from _of_lines(bundle)
@@ -52,6 +62,7 @@ def worst_requests(bundle: Bundle) -> Iterator[Worst]:
     yield from _of_arrow(bundle)
     yield from _of_inputs(bundle)
     yield from _of_binary_inputs(bundle)
+    yield from _of_packed_bodies(bundle)
 
 
 def fill(size: int, before: bytes, piece: bytes, after: bytes = b"", between: bytes = b"") -> bytes:
@@ -174,6 +185,7 @@ def _of_csv(bundle: Bundle) -> Iterator[Worst]:
         "an open quote": partial(fill, MANY, header + b'"', b"x"),
         "quotes": partial(fill, MANY, header, b'"'),
         "bytes that are no text": partial(fill, MANY, header, b"\xff"),
+        "letters of no UTF-8": partial(fill, MANY, header, b"\xfca"),
         "NUL": partial(fill, MANY, header, b"\0"),
     }
     for what, body in bodies.items():
@@ -247,3 +259,32 @@ def _of_binary_inputs(bundle: Bundle) -> Iterator[Worst]:
     yield binary("bad texts", category, "BYTES", [10_000], text * 10_000)
     yield binary("long text", category, "BYTES", [1], (MANY - 4).to_bytes(4, "little") + b"x" * (MANY - 4))
     yield binary("outputs again", "features", "FP64", [10_000, width], matrix, outputs=margins)
+
+
+def _of_packed_bodies(bundle: Bundle) -> Iterator[Worst]:
+    """Bodies that unpack to twice what any route takes: blanks, or what their reader has most to do with."""
+    readers = {
+        "/predict": (JSON, b"[]"),
+        "/explain": (JSON, b"[]"),
+        "/recourse": (JSON, b"[]"),
+        f"/decisions/{OVERRIDDEN}/override": (JSON, b"[]"),
+        INDEX: (JSON, b"[]"),
+        "/predict/batch": (CSV, b"1\n"),
+        f"/v2/models/{bundle.name}/infer": (None, b"[]"),
+    }
+    packers = {
+        "gzip": partial(gzip.compress, compresslevel=1, mtime=0),
+        "deflate": partial(zlib.compress, level=1),
+        "zstd": zstd.compress,
+    }
+    for (path, (media_type, piece)), (coding, pack) in itertools.product(readers.items(), packers.items()):
+        for what, filling in (("blanks", b" "), (repr(piece.decode()), piece)):
+            body = partial(_bomb, pack, filling)
+            name = f"{path}: {what} in {coding}"
+            yield Worst(name, path, media_type, body, REFUSED, (f"Content-Encoding: {coding}",))
+
+
+@cache
+def _bomb(pack: Callable[[bytes], bytes], filling: bytes) -> bytes:
+    """As far beyond every limit as a route could unpack before it sees that."""
+    return pack(filling * (2 * MANY // len(filling)))

@@ -35,7 +35,7 @@ def csv_text(body: bytes, names: FeatureNames, options: Options, where: str) -> 
     Raises `MalformedBody` for what is no text, `UnacceptableRow` without a header.
     """
     try:
-        encoding = encoding_of([body], where)
+        encoding = encoding_of(_pieces(body), where)
     except TableRefused as error:
         raise MalformedBody(str(error)) from None
     try:
@@ -52,10 +52,14 @@ def csv_text(body: bytes, names: FeatureNames, options: Options, where: str) -> 
 def _in_utf8(body: bytes, encoding: str) -> bytes:
     """The text in another encoding, some at a time: as a whole it would take three bodies' memory."""
     decoder, text = getincrementaldecoder(encoding)(), io.BytesIO()
-    for start in range(0, len(body), BLOCK_BYTES):
-        text.write(decoder.decode(body[start : start + BLOCK_BYTES]).encode())
+    for piece in _pieces(body):
+        text.write(decoder.decode(piece).encode())
     text.write(decoder.decode(b"", final=True).encode())
     return text.getvalue()
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    return (body[start : start + BLOCK_BYTES] for start in range(0, len(body), BLOCK_BYTES))
 
 
 def _beginning(text: bytes) -> bytes:

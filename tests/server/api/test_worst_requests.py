@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from loadtest.harness.http_bytes import address, exchange, get, post
 from loadtest.harness.instances import wait_until
 from loadtest.harness.subject import Subject
-from loadtest.harness.worst_requests import WORKER_MB, Worst, worst_requests
+from loadtest.harness.worst_requests import OVERRIDDEN, WORKER_MB, Worst, worst_requests
+from server.api.openapi import document
 from server.model.bundle import Bundle
 from server.scoring.row_limit import MAX_REASONS
 from tests.support.bundles import CREDIT
@@ -73,6 +75,16 @@ def test_request_is_answered_within_its_memory(subject: Subject, name: str) -> N
     assert answer.status in worst.statuses, answer.body[:200]
     assert len(answer.body) < 2**24
     assert memory_mb(subject, "VmHWM") - before < GROWTH_MB
+
+
+def test_every_route_that_takes_a_body_has_its_worst_requests() -> None:
+    """Those that name a model or its version are the same code."""
+    bundle = Bundle.load(CREDIT)
+    asked = {worst.path.partition("?")[0] for worst in FOUND.values()}
+    documented = orjson.loads(document(bundle))["paths"]
+    taken = {path for path, of_path in documented.items() if "requestBody" in of_path.get("post", {})}
+    taken = {path for path in taken if not path.startswith("/models/") and "/versions/" not in path}
+    assert taken <= {path.replace(OVERRIDDEN, "{id}").replace(bundle.name, "{name}") for path in asked}
 
 
 def test_more_reasons_than_a_response_has_room_for_are_refused(subject: Subject) -> None:

@@ -13,12 +13,14 @@ import orjson
 import pytest
 
 from export.lightgbm.model import convert_lightgbm
+from loadtest.harness.subject import family, has_ended, runs
 from server.compiled import kept, row_compiler, row_walk
 from server.compiled.forest import NotCompilable
 from server.compiled.kept import read_sealed, sealed, write_sealed
 from server.compiled.row_code import RowCode, code_in, keep, kept_code, margin_by, path_of
 from server.compiled.row_compiler import row_code as made_code
 from server.compiled.trees import forest_of, parity_rows
+from server.durable import lock
 from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from tests.server.compiled.test_trees import categories, classes, float32, forest, zero_is_missing
@@ -208,6 +210,22 @@ def test_server_answers_by_compiled_code_once_there_is_some(three: Path, tmp_pat
             subject.process.send_signal(signal.SIGHUP)
             eventually(lambda: log.read_text().count("scored by compiled trees") == 2)
             assert [_scored(subject.url, body) for body, _ in rows] == [output for _, output in rows]
+
+
+@pytest.mark.whole
+def test_compiler_that_stands_still_stops_no_answer_and_no_end(three: Path, tmp_path: Path) -> None:
+    bundle = Bundle.load(three)
+    rows = [(orjson.dumps(dict(one.fields)), one.outputs[0]) for one in bundle.golden_rows()]
+    path_of(bundle).parent.mkdir(parents=True)
+    with path_of(bundle).with_name("row.lock").open("wb") as guard:
+        lock(guard.fileno(), 0.0, 0.0)  # so it is there when it is looked for
+        with serving(three, tmp_path, row_backend="auto") as subject:
+            (compiler,) = [child for child in family(subject.pid) if runs(child, row_compiler.__name__)]
+            compiler.suspend()
+            assert [_scored(subject.url, body) for body, _ in rows] == [output for _, output in rows]
+            subject.process.send_signal(signal.SIGTERM)
+            assert subject.process.wait(30) == 0
+        assert has_ended(compiler.pid)
 
 
 def _scored(url: str, body: bytes) -> float:
