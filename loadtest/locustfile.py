@@ -95,10 +95,10 @@ if SHAPE in ("ramp", "spike"):
         use_common_options = True
 
         def tick(self) -> tuple[int, float] | None:
-            """How many users now."""
+            """How many users now, and how many may start in a second: all of them."""
             shape: Any = self  # Locust types neither
-            options = shape.runner.environment.parsed_options
-            return users_at(SHAPE, options.num_users or 1, SHAPE_SECONDS, shape.get_run_time())
+            users = shape.runner.environment.parsed_options.num_users or 1
+            return users_at(SHAPE, users, SHAPE_SECONDS, shape.get_run_time()), float(users)
 
 
 def _listen(environment: Environment, **_: Any) -> None:

@@ -151,7 +151,6 @@ def open_loop(
     *,
     poisson: bool = False,
     connections: int = CONNECTIONS,
-    seed: int = 0,
 ) -> LatencyResult:
     """Send `requests` (bytes of whole HTTP/1.1 requests, in turn) at `rate` for `seconds`.
 
@@ -160,7 +159,7 @@ def open_loop(
     without sleeping, since a timer is a millisecond late: give it a processor of
     its own.
     """
-    return uvloop.run(_open(url, requests, rate, seconds, poisson, connections, seed))
+    return uvloop.run(_open(url, requests, rate, seconds, poisson, connections))
 
 
 def closed_loop(url: str, requests: Sequence[bytes], seconds: float, connections: int) -> dict[str, float]:
@@ -175,7 +174,6 @@ async def _open(
     seconds: float,
     poisson: bool,
     connections: int,
-    seed: int,
 ) -> LatencyResult:
     began_ns = perf_counter_ns() + 200_000_000
     measured_ns = began_ns + round(WARM_UP_SECONDS * 1e9)
@@ -183,7 +181,7 @@ async def _open(
     load = _Load(requests, measured_ns)
     opened = await _connect(url, load, connections)
     cpu_ns, wall_ns = process_time_ns(), perf_counter_ns()
-    for intended_ns in _schedule(began_ns, ended_ns, rate, poisson, seed):
+    for intended_ns in _schedule(began_ns, ended_ns, rate, poisson):
         while perf_counter_ns() < intended_ns:
             await asyncio.sleep(0)
         load.due(intended_ns)
@@ -205,8 +203,8 @@ async def _closed(url: str, requests: Sequence[bytes], seconds: float, connectio
     return {"rate": rate, **percentiles_us(load.uncorrected)}
 
 
-def _schedule(began_ns: int, ended_ns: int, rate: float, poisson: bool, seed: int) -> Iterator[int]:
-    gap = random.Random(seed).expovariate if poisson else None
+def _schedule(began_ns: int, ended_ns: int, rate: float, poisson: bool) -> Iterator[int]:
+    gap = random.Random(0).expovariate if poisson else None
     at, step_ns = float(began_ns), 1e9 / rate
     while at < ended_ns:
         yield int(at)

@@ -1,7 +1,5 @@
 """How the number of users moves over a run; the last part, which is recorded, is always steady."""
 
-from typing import NamedTuple
-
 SHAPES = ("steady", "ramp", "spike", "soak")
 #: A soak is about hours, not about the peak: each user waits for its next turn.
 SOAK_REQUESTS_PER_USER_SECOND = 10.0
@@ -10,14 +8,7 @@ SPIKE_FROM, SPIKE_TO = 0.4, 0.6
 CALM_SHARE = 0.25
 
 
-class Tick(NamedTuple):
-    """How many users there should be, and how many may start in a second."""
-
-    users: int
-    spawn_rate: float
-
-
-def users_at(shape: str, users: int, seconds: float, elapsed: float) -> Tick:
+def users_at(shape: str, users: int, seconds: float, elapsed: float) -> int:
     """The users of a shape that lasts `seconds` and reaches `users`, `elapsed` seconds into it.
 
     `ramp` climbs in eight steps; `spike` is calm but for its middle fifth;
@@ -29,4 +20,4 @@ def users_at(shape: str, users: int, seconds: float, elapsed: float) -> Tick:
         wanted = users * (int(part * RAMP_STEPS) + 1) // RAMP_STEPS
     elif part < 1.0 and shape == "spike" and not SPIKE_FROM <= part < SPIKE_TO:
         wanted = int(users * CALM_SHARE)
-    return Tick(max(1, wanted), float(users))
+    return max(1, wanted)

@@ -318,9 +318,9 @@ def test_a_sweep_is_a_plot_and_a_page_that_need_no_network(tmp_path: Path) -> No
 
 def test_shapes_reach_their_peak_and_hold_it() -> None:
     for shape in ("steady", "ramp", "spike", "soak"):
-        assert users_at(shape, 40, 10.0, 11.0).users == 40
-    assert [users_at("ramp", 40, 8.0, at).users for at in (0.0, 4.0, 7.9)] == [5, 25, 40]
-    assert [users_at("spike", 40, 10.0, at).users for at in (1.0, 5.0, 7.0)] == [10, 40, 10]
+        assert users_at(shape, 40, 10.0, 11.0) == 40
+    assert [users_at("ramp", 40, 8.0, at) for at in (0.0, 4.0, 7.9)] == [5, 25, 40]
+    assert [users_at("spike", 40, 10.0, at) for at in (1.0, 5.0, 7.0)] == [10, 40, 10]
 
 
 def test_memory_that_grows_with_the_requests_is_a_leak_and_noise_is_none() -> None:
