@@ -140,8 +140,8 @@ def _no_features(names: Sequence[str], features: Sequence[str], where: str) -> T
             ", or say by what they are with --separator",
         )
     return TableRefused(
-        f"expected columns of the model ({listed(features)}) in {where}, got {listed(names)}: none of them "
-        "is one: rename them",
+        f"expected columns of the model ({listed(features)}) in {where}, got "
+        f"{listed(names) or 'no column'}: none of them is one: rename them",
         ", or say which is which with --columns theirs=ours,…",
     )
 

@@ -169,6 +169,12 @@ def test_decimals_that_polars_cannot_write_are_refused_by_name(bundle: Bundle, t
         scored(tmp_path / "in.arrow", tmp_path / "out.parquet", bundle)
 
 
+def test_table_without_a_column_is_refused_in_whole_words(bundle: Bundle, tmp_path: Path) -> None:
+    pl.DataFrame().write_parquet(tmp_path / "in.parquet")
+    with pytest.raises(BatchRefused, match=r"in\.parquet, got no column: none of them"):
+        scored(tmp_path / "in.parquet", tmp_path / "out.parquet", bundle)
+
+
 def test_arrow_of_types_that_are_not_read_says_what_to_write(bundle: Bundle, tmp_path: Path) -> None:
     table = pl.DataFrame({"income": [5], "contract": ["none"], "owner": [1]})
     table.write_ipc(tmp_path / "in.arrow")
