@@ -64,6 +64,8 @@ window.hotrow = (() => {
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       return answer.json();
     },
+    // A text by the name of its feature, which may be that of something every object has ("constructor").
+    of: (texts, name) => (Object.hasOwn(texts, name) ? texts[name] : ""),
     // What the server says that it did not take, "" of an answer without such words.
     problem: (answer) => (hotrow.language === "fr" && answer.french) || answer.problem || "",
     // Sends what it is given one at a time; of what comes meanwhile only the last is sent.

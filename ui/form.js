@@ -1,4 +1,4 @@
-// Behind the form's markup (form.py). Gradio runs this once with `element` and `props`.
+// Behind the form's markup (form.py). Gradio runs this once with `element`.
 // What the server gets is the text of every field by feature name, empty for unknown,
 // and the turn, a number that every change of the form moves on. An answer names the
 // turn it is of.
@@ -87,7 +87,7 @@ let before = null;
 
 function fill(filled) {
   const typed = Object.values(texts).some(Boolean);
-  const same = [...fields.keys()].every((name) => (texts[name] ?? "") === (filled[name] ?? ""));
+  const same = [...fields.keys()].every((name) => hotrow.of(texts, name) === hotrow.of(filled, name));
   if (typed && !same) before = texts;
   undo.hidden = !before;
   replace(filled);
@@ -95,7 +95,7 @@ function fill(filled) {
 
 function replace(texts) {
   for (const [name, field] of fields) {
-    write(field, texts[name] ?? "");
+    write(field, hotrow.of(texts, name));
     complain(field, "");
   }
   changed();
@@ -162,7 +162,7 @@ form.addEventListener("reset", (event) => {
 form.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.classList.contains("example")) {
-    fill(props.examples[Number(button.dataset.example)]);
+    fill(JSON.parse(button.dataset.texts));
     press(button);
     submit(true);
   } else if (button === undo) {
@@ -243,8 +243,8 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 document.addEventListener("answer", ({ detail: answer }) => {
   stale(answer.turn !== turn);
   if (answer.turn !== turn) return;
-  for (const [name, field] of fields) complain(field, answer.errors[name] ?? "");
-  const [first] = [...fields].filter(([name]) => answer.errors[name]);
+  for (const [name, field] of fields) complain(field, hotrow.of(answer.errors, name));
+  const [first] = [...fields].filter(([name]) => hotrow.of(answer.errors, name));
   if (first) focus(first[1]);
   else if (document.body.dataset.tab === "decide") document.querySelector("#verdict .head").scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
 });

@@ -44,7 +44,6 @@ from ui.tabs.model import model_html
 from ui.tabs.what_if import what_if_html
 from ui.tabs.why import why_html
 from ui.words.labels import Labels
-from ui.words.values import texts_of
 from ui.words.wording import Wording
 
 _FAVICON = Path(__file__).parent / "favicon.svg"
@@ -138,7 +137,6 @@ def _decide(scorer: Scorer, words: Wording, order: Sequence[str]) -> None:
             form_html(schema, examples, words.case, labels, order, scorer.bundle.context),
             "form.js",
             elem_id="form",
-            examples=[texts_of(schema, example.row) for example in examples],
         )
 
 

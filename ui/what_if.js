@@ -93,7 +93,7 @@ function stop() {
   for (const [name, row] of rows) {
     const grid = gridOf.get(name);
     if (!grid) continue;
-    const own = [base[name], texts[name]].filter(isNumber).map((text) => Number(plain(text)));
+    const own = [base, texts].map((of) => hotrow.of(of, name)).filter(isNumber).map((text) => Number(plain(text)));
     stopsOf.set(name, [...new Set([...grid, ...own])].sort((a, b) => a - b));
     row.querySelector("[type=range]").max = stopsOf.get(name).length - 1;
   }
@@ -113,7 +113,7 @@ function nearest(stops, value) {
 }
 
 function place(name, row) {
-  const text = texts[name] ?? "";
+  const text = hotrow.of(texts, name);
   const control = row.querySelector("select, [type=range]");
   const unknown = row.querySelector(".is-unknown");
   if (unknown) unknown.checked = !plain(text);
@@ -124,13 +124,14 @@ function place(name, row) {
 }
 
 function tell(name, row) {
-  const said = words(row, texts[name]);
+  const [text, before] = [texts, base].map((of) => hotrow.of(of, name));
+  const said = words(row, text);
   const typed = row.querySelector(".typed");
-  if (typed) typed.value = plain(texts[name]) ? said : "";
+  if (typed) typed.value = plain(text) ? said : "";
   row.querySelector("[type=range]")?.setAttribute("aria-valuetext", said);
-  const changed = plain(texts[name]) !== plain(base[name]);
+  const changed = plain(text) !== plain(before);
   row.classList.toggle("changed", changed);
-  row.querySelector(".was").textContent = changed ? hotrow.say("was", { value: words(row, base[name]) }) : "";
+  row.querySelector(".was").textContent = changed ? hotrow.say("was", { value: words(row, before) }) : "";
 }
 
 function become(changed) {

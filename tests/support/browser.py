@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -107,26 +108,28 @@ def loan_bundle(out: Path) -> Bundle:
 
 @dataclass
 class Served:
-    """A running page: its address, and the file with what it printed."""
+    """A running page: its address, what it printed, its log, and its process once it is ready."""
 
     url: str
     terminal: Path
     logs: Path
+    process: subprocess.Popen[bytes] | None = None
 
 
 @contextmanager
-def page_served(bundle: Path, folder: Path, **environment: str) -> Iterator[Served]:
-    """`python -m ui` with this bundle, ready."""
-    served = Served(f"http://127.0.0.1:{free_port()}", folder / "terminal.txt", folder / "logs")
-    port = served.url.rpartition(":")[2]
+def page_served(bundle: Path, folder: Path, port: int = 0, **environment: str) -> Iterator[Served]:
+    """`python -m ui` with this bundle, ready, at a port of its own unless it is named."""
+    served = Served(f"http://127.0.0.1:{port or free_port()}", folder / "terminal.txt", folder / "logs")
+    at = served.url.rpartition(":")[2]
     with running(
         "ui",
-        python("-m", "ui", "--model", str(bundle), "--port", port, "--log-dir", str(served.logs)),
+        python("-m", "ui", "--model", str(bundle), "--port", at, "--log-dir", str(served.logs)),
         served.url,
         "/readyz",
         environment=environment,
         log=served.terminal,
-    ):
+    ) as subject:
+        served.process = subject.process
         yield served
 
 
@@ -176,7 +179,7 @@ class Visit:
     def decide(self) -> None:
         """Press the button and wait for the response."""
         with self.page.expect_response("**/page/decide"):
-            self.page.get_by_role("button", name="Decide").click()
+            self.page.get_by_role("button", name="Decide", exact=True).click()
 
     def clear(self) -> None:
         """Empty form and verdict."""

@@ -13,7 +13,7 @@ from server.model.schema import Feature, Schema
 from ui.cases.examples import Example
 from ui.words.labels import NO, UNKNOWN_WORD, YES, Labels
 from ui.words.text import EMPTY, NBSP, Text, attribute, tag
-from ui.words.values import UNKNOWN
+from ui.words.values import UNKNOWN, texts_of
 
 #: Above so many features the form can be searched, and shows at first as many of the
 #: most important; required ones are always shown.
@@ -77,10 +77,10 @@ def _by_importance(schema: Schema, order: Sequence[str]) -> list[tuple[str, list
 
 def _examples(schema: Schema, examples: Sequence[Example], case: Text, labels: Labels) -> str:
     buttons = "".join(
-        f'<button type="button" class="example" data-example="{i}" data-name="{escape(example.name)}" '
-        'aria-pressed="false">'
+        f'<button type="button" class="example" data-name="{escape(example.name)}" '
+        f'data-texts="{escape(json.dumps(texts_of(schema, example.row)))}" aria-pressed="false">'
         f"{tag('strong', example.heading)}{tag('span', labels.summary(schema, example.row))}</button>"
-        for i, example in enumerate(examples)
+        for example in examples
     )
     return _section("examples", _START.put(case=case), buttons)
 
