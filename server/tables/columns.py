@@ -133,7 +133,8 @@ def _no_features(names: Sequence[str], features: Sequence[str], where: str) -> T
             "add a line with their names",
             f", or say --columns {','.join(features[:3])},…",
         )
-    if len(names) == 1 and sum(_letters(name) in _letters(names[0]) for name in features) > 1:
+    only = _letters(names[0]) if len(names) == 1 else ""
+    if sum(_letters(name) in only for name in features if only) > 1:
         return TableRefused(
             f"expected columns of the model ({listed(features)}) in {where}, got them all in one: "
             "separate them by , ; | or tab",

@@ -164,7 +164,10 @@ def many_routes(service: Service, model: ServedModel) -> list[Route]:
         body = await read_body(request, min(MAX_PIECE_BYTES, service.settings.max_body_bytes))
         most = service.settings.max_batch_rows
         renames = _renames(request)
-        table = read_table(body, _first_line(request), most, many.schema, _options(request), renames)
+        # A piece that is one long record is looked through several times before a row can be told.
+        table = await asyncio.to_thread(
+            read_table, body, _first_line(request), most, many.schema, _options(request), renames
+        )
         return _json(await work(table, request.scope.get(USER, "")))
 
     async def unpack(request: Request) -> Response:
@@ -395,9 +398,11 @@ class Many:
         said += [_FINE.put(count=str(len(table.records)))] if table.records and not rows.faults else []
         bad = {(fault.row, fault.feature) for fault in rows.faults}
         names = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
+        # A record of more cells than the header is refused, and has room for many thousands.
+        shown_records = [record[: len(table.header) + 1] for record in table.records[:PREVIEW_ROWS]]
         body = "".join(
             f'<tr><th scope="row">{line}</th>{"".join(_preview_cells(used, record, line, bad))}</tr>'
-            for line, record in zip(table.lines[:PREVIEW_ROWS], table.records[:PREVIEW_ROWS], strict=True)
+            for line, record in zip(table.lines, shown_records, strict=False)
         )
         line = tag("th", Text("line", "ligne"), scope="col")
         shown = f"<table><thead><tr>{line}{names}</tr></thead><tbody>{body}</tbody></table>"
