@@ -156,6 +156,9 @@ class Settings:
         "what hides fields in the log, over what the bundle says: `FIELD=drop`, `hash`, `bucket` or `keep`, "
         "separated by commas",
     )
+    outcomes: bool = _setting(
+        False, _switch, "`on`: `POST /outcomes` writes what became of decisions down beside the log"
+    )
     log_key_file: Path | None = _setting(
         None, Path, "file with the key of hashed fields and of the log's seals, outside of the log's folder"
     )

@@ -21,6 +21,7 @@ from server.api.docs_page import docs_routes
 from server.api.explain import explain
 from server.api.history import history
 from server.api.open_inference import open_inference_routes
+from server.api.outcomes import TakenOutcomes
 from server.api.override import Overriding
 from server.api.problem_responses import (
     disconnect_response,
@@ -67,6 +68,7 @@ def create_app(service: Service, has_own_guard: Callable[[str], bool] = lambda _
             *_scoring_routes("/models/{name}/versions/{version}"),
             Route("/models/{name}/versions/{version}", model),
             Route("/decisions/{id:path}/override", Overriding(service).answer, methods=["POST"]),
+            Route("/outcomes", TakenOutcomes(service).answer, methods=["POST"]),
             Route("/livez", livez),
             Route("/readyz", readyz),
             # What load balancers ask for without being told.

@@ -94,20 +94,20 @@ async def text_rows(
     a whole is no batch.
     """
     if media_type == JSON:
-        rows = TextRows(await _json_rows(body, limit), repeat(""))
+        rows = TextRows(await array_rows(body, limit), repeat(""))
     elif media_type == CSV:
         rows = await _csv_rows(body, schema, limit)
     elif media_type in ARROW:
         rows = TextRows(await arrow_rows(body, schema, limit, row_bytes, most_bytes), repeat(""))
     else:
-        rows = _lines(body, limit)
+        rows = line_rows(body, limit)
     check_rows(len(rows.texts), limit)
     if max(map(len, rows.texts)) > row_bytes:
         raise UnacceptableRow(f"expected rows of at most {row_bytes} bytes, got a longer one")
     return rows
 
 
-def _lines(body: bytes, limit: int) -> TextRows:
+def line_rows(body: bytes, limit: int) -> TextRows:
     """The lines that are not blank, up to one more than `limit`."""
     texts: list[bytes] = []
     numbers: list[int] = []
@@ -157,7 +157,8 @@ def _placed(problem: Problem, position: int, place: str) -> Iterator[FieldError]
         yield error.at(f"/rows/{position}{error.pointer}", place)
 
 
-async def _json_rows(body: bytes, limit: int) -> list[bytes]:
+async def array_rows(body: bytes, limit: int) -> list[bytes]:
+    """The objects of an array, or of `{"rows": […]}`, each as its text, at most `limit`."""
     is_array = body.lstrip(_BLANKS).startswith(b"[")
     # One object is the batch, the others are its rows, or within them, where nothing takes one.
     if has_more(body, b"{", limit + 1):

@@ -20,6 +20,7 @@ from server.explain.recourse import ACTIONABLE
 from server.log.history import DEFAULT_MINUTES, KEPT_MINUTES
 from server.log.reviews import MOST_CHARACTERS
 from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
+from server.outcomes.record import AT, KEYS, OUTCOME
 from server.scoring.deadline import HEADER, MAX_MILLISECONDS
 from server.version import VERSION
 
@@ -181,6 +182,7 @@ def _operations(bundle: Bundle) -> dict[str, Any]:
         ),
         "/models": _operation("models", "Every model by name and version", {"type": "object"}),
         "/decisions/{id}/override": _override(bundle),
+        "/outcomes": _outcomes(),
         "/livez": _operation("livez", "The event loop turns", status),
         "/readyz": _operation("readyz", "The model is verified and warm", status, errors={503: _ERRORS[503]}),
         "/metrics": _operation("metrics", "Prometheus metrics", STRING, media_type="text/plain"),
@@ -207,6 +209,28 @@ def _override(bundle: Bundle) -> dict[str, Any]:
         errors=_ERRORS | errors,
         parameters=[_DEADLINE, {"name": "id", "in": "path", "required": True, "schema": STRING}],
         description="`id` is that of an answer in the server's log, of a batch with `/` and a row's number.",
+    )
+
+
+def _outcomes() -> dict[str, Any]:
+    """`POST /outcomes`: what became of decisions."""
+    said: JsonSchema = {OUTCOME: {"type": ["integer", "number", "string", "null"]}, AT: STRING}
+    one = record({**dict.fromkeys(KEYS, STRING), **said}, required=[OUTCOME], additionalProperties=False)
+    example = {"id": "9f3c1ab20c44-42", OUTCOME: 1, AT: "2026-03-01T14:00Z"}
+    bodies: dict[str, JsonSchema] = {
+        JSON: {"oneOf": [one, array(one)], "example": example},
+        NDJSON[0]: _example_text('{"id":"9f3c1ab20c44-42","outcome":1}\n{"row_id":"7","outcome":null}\n'),
+        CSV: _example_text("row_id,outcome,at\n7,1,2026-03-01\n"),
+    }
+    return _operation(
+        "outcomes",
+        "Write down what became of decisions",
+        record({"outcomes": INTEGER}),
+        tag="Scoring",
+        bodies=bodies,
+        errors=_ERRORS | {409: "No log", 501: "Outcomes are not taken here (HOTROW_OUTCOMES)"},
+        parameters=[_DEADLINE],
+        description="Each has one of " + ", ".join(f"`{key}`" for key in KEYS) + ". All are written or none.",
     )
 
 

@@ -22,6 +22,7 @@ ROUTES = (
     "/models/explain",
     "/models/recourse",
     "/decisions/{id}/override",
+    "/outcomes",
     "/livez",
     "/readyz",
     "/metrics",

@@ -19,7 +19,8 @@ EXEMPT = frozenset(
     {"/livez", "/readyz", "/metrics", "/models", "/v2/health/live", "/v2/health/ready"}
     | {"/health", "/healthz", "/ping"}
 )
-STATUS, ROW, ROWS, EXPLANATION, OVERRIDE, OTHER = "status", "row", "rows", "explanation", "override", "other"
+STATUS, ROW, ROWS, EXPLANATION = "status", "row", "rows", "explanation"
+OVERRIDE, OUTCOMES, OTHER = "override", "outcomes", "other"
 #: The kind of a request by the last part of its path.
 _KINDS = {
     "predict": ROW,
@@ -28,6 +29,7 @@ _KINDS = {
     "explain": EXPLANATION,
     "recourse": EXPLANATION,
     "override": OVERRIDE,
+    "outcomes": OUTCOMES,
 }
 #: When to try again is drawn from these, so that the rejected do not come back at once.
 RETRY_AFTER_SECONDS = (1, 2, 3, 4, 5)

@@ -18,7 +18,7 @@ import pytest
 
 from loadtest.harness.http_bytes import get
 from server.access.keys import Keys, new_key, read_callers
-from server.access.scopes import OPEN_PATHS, scopes_for
+from server.access.scopes import OPEN_PATHS, SCOPES, scopes_for
 from server.errors import HotrowError, SettingsError
 from server.publish import commands
 from server.settings import Settings
@@ -52,9 +52,7 @@ def keyed(
 ) -> Iterator[Keyed]:
     """With the fast path and without."""
     folder = tmp_path_factory.mktemp("keyed")
-    made = {
-        scope: new_key(f"a-{scope}", scope) for scope in ("score", "explain", "override", "metrics", "admin")
-    }
+    made = {scope: new_key(f"a-{scope}", scope) for scope in SCOPES}
     write(folder / "keys", ["# who may ask\n", *(line for _, line in made.values())])
     settings = {"keys_file": str(folder / "keys"), "cors_origins": "https://a.example"}
     with serving(three, folder, fast_path=request.param, **settings) as subject:
@@ -148,7 +146,7 @@ def test_every_route_asks_for_a_key_but_health(keyed: Keyed) -> None:
             continue
         right, foreign = ("metrics", "score") if "metrics" in scopes_for(asked) else ("score", "metrics")
         last = asked.rpartition("/")[2]
-        right = last if last in ("explain", "override") else right
+        right = last if last in ("explain", "override", "outcomes") else right
         found = [
             ask(keyed, method, asked, key) for key in ("", "hr_wrong", keyed.keys[foreign], keyed.keys[right])
         ]

@@ -172,6 +172,9 @@ def test_schemathesis_finds_nothing_to_complain_about(tmp_path: Path) -> None:
         'checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 422, 503, 504]\n'
         '[[operations]]\ninclude-path-regex = "override$"\n'  # no schema knows the log's ids
         'checks.positive_data_acceptance.expected-statuses = ["2xx", 404, 409, 422]\n'
+        '[[operations]]\ninclude-path-regex = "outcomes$"\n'  # off: 501
+        'checks.positive_data_acceptance.expected-statuses = ["2xx", 501]\n'
+        'checks.not_a_server_error.expected-statuses = ["2xx", "4xx", 501, 504]\n'
     )
     (tmp_path / "hooks.py").write_text(_NDJSON)
     with serving(CREDIT, tmp_path, log_mode="off") as subject:
