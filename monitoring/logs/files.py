@@ -7,7 +7,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
+
+import msgspec
 
 from monitoring.errors import LogError
 from server.errors import first_line
@@ -28,6 +30,20 @@ _CLOSED = re.compile(r"(?P<stem>.+)\.(?P<number>\d{6,})\.\d{8}T\d{6}Z\.jsonl(\.g
 _CARRIERS = ("message", "log", "json", "event", "line", "msg", "body")
 _FIRST_LINE_BYTES = 2**20
 BOM = b"\xef\xbb\xbf"
+#: What is read of the records of each event (`server/log/journal.py`); more is of no account here.
+_AT_LEAST_ONE = Annotated[list[str], msgspec.Meta(min_length=1)]
+_INSTANCES: dict[str, Any] = {"boots": list[str]}
+_RECORDS = {
+    event: msgspec.defstruct(f"{event}_record", list(members.items()))
+    for event, members in {
+        "opened": {"ts": str, **_INSTANCES},
+        "admitted": _INSTANCES,
+        "closed": {"boots": _AT_LEAST_ONE, "lines": int, "dropped": int},
+        "removed": {"files": list[str]},
+        "erased": {"numbers": dict[str, list[int]]},
+    }.items()
+}
+_MASKED = msgspec.defstruct("masked_record", [("boots", list[str], []), ("masked", dict[str, str], {})])
 _BROKEN = (OSError, EOFError, zlib.error, zstd.ZstdError)
 
 
@@ -141,19 +157,35 @@ def compressed_as(file: Path, descriptor: int) -> Iterator[BinaryIO]:
 def journal_records(files: Sequence[Path]) -> list[dict[str, Any]]:
     """The records of every journal beside these files, oldest first in each.
 
-    `log` is added to each: whose journal it is, the stem of the file's name.
+    `log` is added to each: whose journal it is, the stem of the file's name. Raises `LogError` for
+    one that no server wrote.
     """
-    return [
-        {**record, "log": journal.stem}
-        for journal in journals_of(files)
-        for record in records(journal.read_bytes())
-    ]
+    found = []
+    for journal in journals_of(files):
+        for number, record in enumerate(records(journal.read_bytes()), 1):
+            _check_record(record, f"record {number} of {journal}")
+            found.append({**record, "log": journal.stem})
+    return found
+
+
+def _check_record(record: dict[str, Any], where: str) -> None:
+    event = record.get("event")
+    kind = _RECORDS.get(event) if isinstance(event, str) else None
+    try:
+        for expected in filter(None, (kind, _MASKED)):
+            msgspec.convert(record, expected)
+    except msgspec.ValidationError as error:
+        raise LogError(
+            f"expected {where} as the server wrote it, got another: {first_line(error)}: bring the journal "
+            "back from where the log is kept"
+        ) from None
 
 
 def journals_of(files: Sequence[Path]) -> list[Path]:
     """The journals in the folders of these files."""
     folders = dict.fromkeys(file.parent for file in files)
-    return [journal for folder in folders for journal in sorted(folder.glob(f"*{JOURNAL_SUFFIX}"))]
+    found = (journal for folder in folders for journal in sorted(folder.glob(f"*{JOURNAL_SUFFIX}")))
+    return [journal for journal in found if journal.is_file()]  # of a pipe there is no end
 
 
 def masks_of(files: Sequence[Path]) -> dict[str, dict[str, str]]:

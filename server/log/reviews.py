@@ -60,8 +60,12 @@ class Reviews:
 
 def reviews_in(folder: Path) -> list[dict[str, Any]]:
     """The reviews in a folder's files, the oldest first."""
-    found = [review for path in sorted(folder.glob(f"*{SUFFIX}")) for review in _read(path)]
+    found = [review for path in _files(folder) for review in _read(path)]
     return sorted(found, key=lambda review: str(review.get("ts", "")))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file())  # of a pipe there is no end
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -80,7 +84,7 @@ def _of(line: bytes) -> set[str]:
 def erase_reviews(folder: Path, ids: Collection[str]) -> int:
     """Take the reviews of some responses, or rows of them, out of a folder's files; how many."""
     gone = 0
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    for path in _files(folder):
         with open(path, "rb+") as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX)
             lines = file.read().splitlines(keepends=True)

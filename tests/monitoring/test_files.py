@@ -1,6 +1,7 @@
 """Logs and tables as people have them: compressed, moved, masked, with a wrong clock, of another project."""
 
 import gzip
+import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from monitoring.__main__ import main
 from monitoring.drift.comparison import ColumnDrift, drift_of_files
 from monitoring.errors import LogError
 from monitoring.logs.erasure import erase
-from monitoring.logs.files import open_lines
+from monitoring.logs.files import journals_of, open_lines
 from monitoring.logs.replay import replay
 from monitoring.logs.subject import ResponseIds, subject_of
 from monitoring.logs.table import open_log
@@ -25,6 +26,7 @@ from monitoring.report.report import make_report
 from server.log.journal import LogJournal
 from server.log.mask import Masking
 from server.log.masked import hashed
+from server.log.reviews import reviews_in
 from server.model.bundle import Bundle
 from server.zstandard import zstd
 from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows
@@ -384,3 +386,36 @@ def test_a_file_that_is_no_log_is_one_sentence(tmp_path: Path, content: bytes, n
     for read in (make_report, replay):
         with pytest.raises(LogError, match=r"^expected"):
             read([tmp_path], credit)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"event": "opened"},
+        {"event": "opened", "ts": "2026-11-28T00:00:00Z", "boots": 7},
+        {"event": "closed", "boots": [], "lines": 1, "dropped": 0},
+        {"event": "closed", "boots": [INSTANCE], "lines": "1", "dropped": None},
+        {"event": "removed", "files": [5]},
+        {"event": "erased", "numbers": {INSTANCE: [None, 1e99]}},
+        {"event": "admitted", "boots": None},
+        {"event": "opened", "ts": "", "boots": [INSTANCE], "masked": 7},
+    ],
+)
+def test_journal_that_no_server_wrote_is_refused_in_a_sentence(
+    tmp_path: Path, record: dict[str, Any]
+) -> None:
+    (tmp_path / "log.jsonl").write_bytes(b'{"id":"0123456789ab-1","seq":1,"input":{}}\n')
+    (tmp_path / "log.ledger").write_bytes(
+        orjson.dumps({"event": "of tomorrow"}) + b"\n" + orjson.dumps(record)
+    )
+    with pytest.raises(LogError, match=r"^expected record 2 of .*log\.ledger as the server wrote it"):
+        verify([tmp_path])
+
+
+def test_pipes_beside_a_log_are_passed_over(tmp_path: Path) -> None:
+    """Whoever opens one waits until somebody writes into it."""
+    (tmp_path / "log.jsonl").write_bytes(b'{"id":"0123456789ab-1","seq":1,"input":{}}\n')
+    for name in ("log.ledger", "log.reviews.ndjson"):
+        os.mkfifo(tmp_path / name)
+    assert not journals_of([tmp_path / "log.jsonl"])
+    assert not reviews_in(tmp_path)
