@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from monitoring.drift.comparison import DriftReport
     from monitoring.drift.timeline import Period, Since
     from monitoring.logs.erasure import Erasure
+    from monitoring.logs.subject import DataSubject
     from server.model.bundle import Bundle
 
 #: Adds a command, as `_command` does.
@@ -72,6 +73,12 @@ def _add_drift(command: Adder) -> None:
         metavar="TIME",
         help="compare with the lines between two times instead of training; looked at are those after",
     )
+    drift.add_argument(
+        "--segment",
+        default="",
+        metavar="FIELD",
+        help="with --against: within each value of a field too",
+    )
     _add_gauges(drift)
     for parser in (report, drift):
         for name, meaning in (("--since", "lines from this time on"), ("--until", "lines before this time")):
@@ -108,17 +115,21 @@ def _add_log(command: Adder) -> None:
     whose = erase.add_mutually_exclusive_group(required=True)
     whose.add_argument("--subject", metavar="HASH", help="the hash that stands for a field in the log")
     whose.add_argument("--value", metavar="FIELD=VALUE", help="the value itself, with --key-file")
-    _add_ids(whose)
+    _add_whose(whose)
     erase.add_argument("--key-file", type=input_file, metavar="FILE", help="the server's HOTROW_LOG_KEY_FILE")
     find = command(
-        "find", _find, "the lines of an id or a caller, as JSON; exits 3 if there are none", model=False
+        "find",
+        _find,
+        "the lines of an id, a caller or a field, as JSON; exits 3 if there are none",
+        model=False,
     )
     find.add_argument(
         "--model", type=Path, metavar="DIR", help="bundle to compute an id's again with [those in models/]"
     )
     which = find.add_mutually_exclusive_group(required=True)
     which.add_argument("--caller", metavar="NAME", help="the name of a key, or of a client's certificate")
-    _add_ids(which)
+    find.add_argument("--key-file", type=input_file, metavar="FILE", help="the server's HOTROW_LOG_KEY_FILE")
+    _add_whose(which)
 
 
 def _add_outcomes(command: Adder) -> None:
@@ -199,9 +210,11 @@ def _add_outcomes_file(parser: argparse.ArgumentParser, meaning: str) -> None:
     parser.add_argument("--outcomes", type=input_file, metavar="FILE", help=meaning)
 
 
-def _add_ids(group: "argparse._MutuallyExclusiveGroup") -> None:
+def _add_whose(group: "argparse._MutuallyExclusiveGroup") -> None:
     meaning = "the id of a response, or a client's of a row, a request or a trace (may be repeated)"
     group.add_argument("--id", action="append", help=meaning)
+    group.add_argument("--request-id", action="append", dest="id", help="the same")
+    group.add_argument("--context", metavar="FIELD=VALUE", help="rows with this field of context, or input")
 
 
 def _add_gauges(parser: argparse.ArgumentParser) -> None:
@@ -253,14 +266,19 @@ def _drift(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.errors import LogError
     from monitoring.logs.lines import required_bundle
 
+    if options.segment and not options.against:
+        raise LogError(
+            "expected --against FROM UNTIL beside --segment, got none: the rows of one value are compared "
+            "with its own rows before, as they differ from all rows of training"
+        )
     if options.by and options.against:
         raise LogError("expected --by or --against, got both: hours and days are compared with training")
     bundle = required_bundle(options.log, options.model, options.lines)
     if not all(path.name.lower().endswith(CSV_SUFFIXES) for path in options.log):
         return _drift_of_log(options, bundle, console)
-    if options.by or options.since or options.until or options.against:
+    if options.by or options.since or options.until or options.against or options.segment:
         raise LogError(
-            "expected a log for --by, --since, --until and --against, got CSV files, which have no time"
+            "expected a log for --by, --since, --until, --against and --segment, got CSV files: no times"
         )
     return _say_drift(drift_of_files(options.log, bundle), [], [], options, console)
 
@@ -268,20 +286,26 @@ def _drift(options: argparse.Namespace, console: "Console") -> int:
 def _drift_of_log(options: argparse.Namespace, bundle: "Bundle", console: "Console") -> int:
     from monitoring.drift.comparison import drift_of_log
     from monitoring.drift.earlier import reference_of_period
+    from monitoring.drift.segments import drift_of_segments, references_of_segments, with_segments
     from monitoring.drift.timeline import since, timeline, to_the_hour
     from monitoring.logs.lines import keep_lines, keep_time
     from monitoring.logs.table import open_log
 
-    start, before = options.since, None
-    with open_log(options.log, bundle.schema) as log:
+    start, before, parts = options.since, None, {}
+    with open_log(options.log, bundle.schema, options.segment) as log:
         wanted = keep_lines(log, bundle, options.lines)
         if options.against:
             before = reference_of_period(log, bundle, *options.against)
             start = start or options.against[1]
+        if options.segment:
+            parts = references_of_segments(log, bundle, *options.against)
         keep_time(log, wanted, start, options.until)
         periods = timeline(log, bundle, options.by) if options.by else []
         begun = to_the_hour(log, bundle, since(periods), options.by) if periods else []
-        return _say_drift(drift_of_log(log, bundle, before), periods, begun, options, console)
+        drift = drift_of_log(log, bundle, before)
+        if parts:
+            drift = with_segments(drift, drift_of_segments(log, bundle, parts), options.segment)
+        return _say_drift(drift, periods, begun, options, console)
 
 
 def _say_drift(
@@ -363,14 +387,18 @@ def _key(options: argparse.Namespace) -> bytes | None:
 
 def _erase(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.logs.erasure import erase
-    from monitoring.logs.subject import Hashed, ResponseIds, subject_of
+    from monitoring.logs.subject import Hashed, ResponseIds, of_context, subject_of
 
+    whose: DataSubject
     if options.id:
-        done = erase(options.log, ResponseIds(options.id), _key(options))
+        whose = ResponseIds(options.id)
+    elif options.context:
+        whose = of_context(options.context, options.key_file, options.log)
     elif options.subject:
-        done = erase(options.log, Hashed(options.subject), _key(options))
+        whose = Hashed(options.subject)
     else:
-        done = erase(options.log, subject_of(options.value, options.key_file, options.log), _key(options))
+        whose = subject_of(options.value, options.key_file, options.log)
+    done = erase(options.log, whose, _key(options))
     _print(options, console, done.to_dict(), lambda: _print_erasure(done, console))
     return 0 if done.is_complete else FOUND
 
@@ -497,9 +525,16 @@ def _find(options: argparse.Namespace, console: "Console") -> int:
     from rich.markup import escape
 
     from monitoring.logs.finding import Checked, Search
-    from monitoring.logs.subject import OfCaller, ResponseIds
+    from monitoring.logs.subject import OfCaller, ResponseIds, of_context
 
-    search = Search(options.log, ResponseIds(options.id) if options.id else OfCaller(options.caller))
+    whose: DataSubject
+    if options.id:
+        whose = ResponseIds(options.id)
+    elif options.context:
+        whose = of_context(options.context, options.key_file, options.log)
+    else:
+        whose = OfCaller(options.caller)
+    search = Search(options.log, whose)
     checked = Checked(options.log, options.model) if options.id else None
     lines = 0
     for line in search.lines():
@@ -513,7 +548,8 @@ def _find(options: argparse.Namespace, console: "Console") -> int:
     for sentence in search.unsearched:
         console.print(f"[red]Not searched:[/] {escape(sentence)}.", soft_wrap=True)
     if not lines:
-        console.print(f"No line of {'these ids' if options.id else 'this caller'}.")
+        named = "these ids" if options.id else "this field" if options.context else "this caller"
+        console.print(f"No line of {named}.")
     return 0 if lines and not search.unsearched else FOUND
 
 

@@ -201,6 +201,9 @@ MEMBERS: dict[str, EntryMember] = {
     "missing": EntryMember(
         "one of highest, lowest: what a missing value gives, of all values", choice("highest", "lowest")
     ),
+    "drift_tolerance": EntryMember(
+        "a number from 0: the PSI that is no drift yet, 0.1 without it", {"type": "number", "minimum": 0}
+    ),
     "personal": EntryMember(f"one of {', '.join(RULES)}", choice(*RULES)),
     "reason": EntryMember(
         "an object of up, down and missing, each with a code and texts by language",

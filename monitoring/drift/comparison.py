@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +44,8 @@ class ColumnDrift:
     `unseen_rate` is the share of the values present that training never saw, as
     words or beyond its range; `importance` the mean change of the margin when the
     feature's values are shuffled in reference rows, as a share of that of all
-    features; `effect` how far the margins come when a drifted feature is put back; `when`
-    says in words what it is compared with.
+    features; `effect` how far the margins come when a drifted feature is put back, and `cost`
+    what a decision is expected to cost less then; `when` says in words what it is compared with.
     """
 
     name: str
@@ -60,6 +60,7 @@ class ColumnDrift:
     importance: float
     bins: tuple[str, ...]
     effect: float = 0.0
+    cost: float = 0.0
     is_score: bool = False
     is_hidden: bool = False
     when: str = "in training"
@@ -75,7 +76,7 @@ class ColumnDrift:
         reasons = []
         if self.values.drifted_as_a_whole:
             reasons.append(f"PSI {self.values.psi:.3f}, limit {self.values.limit:.3f}")
-        else:
+        elif self.values.drifted:
             reasons += map(self._moved, self.values.moved)
         if self.missing.drifted:
             reasons.append(
@@ -103,6 +104,7 @@ class ColumnDrift:
             "unseen_rate": self.unseen_rate,
             "importance": self.importance,
             "effect": self.effect,
+            "cost": self.cost,
             "drifted": self.drifted,
             "why": self.why,
         }
@@ -115,7 +117,8 @@ class DriftReport:
     `n` rows were looked at, as good as `independent` ones: rows sent again and again tell little.
     `hidden` features are masked in the log, `strangers` are columns of a file that are no feature,
     `others` the lines of other models that were left out, `doubled` those that were there twice.
-    `joint` is what no column shows by itself.
+    `joint` is what no column shows by itself, `segments` the drift within the rows of one value of
+    a field: its name, and its figures as plain values.
     """
 
     n: int
@@ -127,11 +130,16 @@ class DriftReport:
     others: Mapping[str, int] = field(default_factory=dict)
     doubled: int = 0
     joint: Sequence[JointDrift] = ()
+    segments: Sequence[tuple[str, Mapping[str, Any]]] = ()
 
     @property
     def found(self) -> list[str]:
-        """What drifted, in names: columns, then columns together."""
-        return [*(c.name for c in self.drifted), *(" and ".join(one.names) for one in self.joint)]
+        """What drifted, in names: columns, then columns together, then columns of segments."""
+        return [
+            *(c.name for c in self.drifted),
+            *(" and ".join(one.names) for one in self.joint),
+            *(f"{name} in {where}" for where, found in self.segments for name in found["drifted"]),
+        ]
 
     @property
     def too_few(self) -> bool:
@@ -161,6 +169,7 @@ class DriftReport:
             "other_models": dict(self.others),
             "doubled": self.doubled,
             "joint": [one.to_dict() for one in self.joint],
+            "segments": [found for _, found in self.segments],
             "columns": [column.to_dict() for column in self.columns],
         }
 
@@ -230,9 +239,10 @@ def drift(
         found.append(compared(name, feature.label or name, distribution, column, False, **more))
     drifted = [c.name for c in found if c.drifted and not c.is_score and not c.is_hidden]
     felt = _effects(predictor, rows.sample[:SAMPLE_ROWS], usual, drifted)
-    found = [replace(c, effect=felt.get(c.name, 0.0)) for c in found]
+    nothing = _Felt(0.0, 0.0)
+    found = [replace(c, **felt.get(c.name, nothing)._asdict()) for c in found]
     joint = _joint(bundle, reference, rows, found, independent) if looks == 1 else []
-    found.sort(key=lambda c: (not c.drifted, not c.is_score, -c.effect, -c.importance))
+    found.sort(key=lambda c: (not c.drifted, not c.is_score, -c.cost, -c.effect, -c.importance))
     n = rows.score.present + rows.score.missing
     return DriftReport(
         n, round(n * independent), found, rows.hidden, bundle.label, rows.strangers, joint=joint
@@ -282,13 +292,22 @@ def _ranges(distribution: Distribution) -> tuple[str, ...]:
     return (f"≤ {edges[0]}", *middle, f"> {edges[-1]}")
 
 
-def _effects(predictor: Predictor, rows: Matrix, reference: Matrix, names: Iterable[str]) -> dict[str, float]:
+class _Felt(NamedTuple):
+    """What a column does to margins, and to the cost of a decision: as in `ColumnDrift`."""
+
+    effect: float
+    cost: float
+
+
+def _effects(predictor: Predictor, rows: Matrix, reference: Matrix, names: Iterable[str]) -> dict[str, _Felt]:
     """How far the margins of rows, float64 [n, F], come when one feature is put back to reference values.
 
     Row by row: each gets the value of the reference rows, float64 [k, F], that has its rank, so a
     value that only moved gets its own, and one that is stuck, or missing, one of all. The distance
     is the mean of the margins' (in log-odds of a binary model): a shift that the score does not
-    feel has none.
+    feel has none. The `cost` of a binary model's is what its decisions cost more than those after,
+    if the scores after are what is true (as CBPE takes them): of values that are wrong, not of a
+    world that changed.
     """
     random = np.random.default_rng(0)
     before, found = predictor.margins(rows), {}
@@ -296,8 +315,20 @@ def _effects(predictor: Predictor, rows: Matrix, reference: Matrix, names: Itera
         i = predictor.bundle.schema.names.index(name)
         back = rows.copy()
         back[:, i] = _put_back(rows[:, i], reference[:, i], random)
-        found[name] = float(np.abs(predictor.margins(back) - before).mean())
+        after = predictor.margins(back)
+        cost = _cost_of(predictor, before, after) if predictor.bundle.task == "binary" else 0.0
+        found[name] = _Felt(float(np.abs(after - before).mean()), cost)
     return found
+
+
+def _cost_of(predictor: Predictor, before: Vector, after: Vector) -> float:
+    """What a decision by the margins `before` costs more, to be expected, than one by those `after`, or 0."""
+    threshold = predictor.bundle.decision.threshold
+    now, true = predictor.output_array(before), predictor.output_array(after)
+    missed, alarmed = predictor.bundle.decision.costs
+    more = missed * true - alarmed * (1.0 - true)  # to accept, beside to reject
+    change = np.where(now < threshold, more, 0.0) - np.where(true < threshold, more, 0.0)
+    return max(0.0, float(change.mean()))
 
 
 def _put_back(values: Vector, reference: Vector, random: np.random.Generator) -> Vector:

@@ -86,6 +86,54 @@ class OfCaller:
         return range(count_of(record)) if record.get("caller") == self._name else ()
 
 
+class OfContext:
+    """The rows with a field of this value, as it was sent or as the log hashes it under a key."""
+
+    names: frozenset[str] = frozenset()
+
+    def __init__(self, name: str, value: str, digest: str = "") -> None:
+        self._name = name
+        self._values = {value, digest}
+        self._field = orjson.dumps(name) + b":"
+        # A number may be written in many ways.
+        words = [b""] if _NUMBER.fullmatch(value) else [orjson.dumps(value)[1:-1]]
+        self._texts = [*words, *filter(None, [digest.encode()])]
+
+    def may_be_in(self, text: bytes) -> bool:
+        """Whether field and value stand there, or an escape, which may be part of them."""
+        return rb"\u" in text or (self._field in text and any(words in text for words in self._texts))
+
+    def rows(self, record: dict[str, Any]) -> Sequence[int]:
+        """The rows with such a field."""
+        fields = record["input"]["rows"] if is_batch(record) else [record["input"]]
+        return [i for i, row in enumerate(fields) if _written(row.get(self._name)) in self._values]
+
+
+def _written(value: Any) -> str | None:
+    """A value as it is named to a command: 7 for 7.0, true and false; None of no value."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, str) or value is None else orjson.dumps(value).decode()
+
+
+def of_context(text: str, key_file: Path | None, paths: Sequence[Path]) -> OfContext:
+    """The rows whose field has this value, `FIELD=VALUE`; hashed under a key in a file where the log does so.
+
+    Raises `LogError` if no line has the field.
+    """
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise LogError(f"expected --context FIELD=VALUE, got {text!r}")
+    files = log_files(paths)
+    if any(mask.get(name) == HASH for mask in masks_of(files).values()):
+        if key_file is None:
+            raise LogError(f"expected --key-file, as the log hashes {name}, got none")
+        return OfContext(name, value, subject_of(text, key_file).digest)
+    if not any(_holds(file, b'"%b":' % name.encode()) for file in files):
+        raise LogError(f"expected a field that the log has, got {name}, which stands in no line")
+    return OfContext(name, value)
+
+
 def subject_of(text: str, key_file: Path | None, paths: Sequence[Path] = ()) -> "Hashed":
     """The hash of `FIELD=VALUE` under the key in a file: of a number, `true` or `false`, or else of text.
 

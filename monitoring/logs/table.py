@@ -76,8 +76,13 @@ class LogTable:
     the lines whose time cannot be right, which is NULL.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, files: list[Path], unreadable: int) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, files: list[Path], unreadable: int, segment: str = ""
+    ) -> None:
         self.connection = connection
+        #: The column with the field that rows are told apart by, "" without one.
+        self.segment = segment
+        self._conditions: list[str] = []
         self.files = files
         self.unreadable = unreadable
         self.masks = masks_of(files)
@@ -109,12 +114,23 @@ class LogTable:
     @contextmanager
     def looking_at(self, since: datetime, until: datetime) -> Iterator[None]:
         """Within the context `scored` has the rows from `since` on and before `until` alone."""
-        replace = "create or replace view scored as from all_scored"
-        self.connection.execute(f"{replace} where {between(since, until)}")
+        with self.only(between(since, until)):
+            yield
+
+    @contextmanager
+    def only(self, condition: str) -> Iterator[None]:
+        """Within the context `scored` has the rows of a condition alone, and of those around it."""
+        self._conditions.append(condition)
+        self._view()
         try:
             yield
         finally:
-            self.connection.execute(replace)
+            self._conditions.pop()
+            self._view()
+
+    def _view(self) -> None:
+        where = f" where {' and '.join(self._conditions)}" if self._conditions else ""
+        self.connection.execute(f"create or replace view scored as from all_scored{where}")
 
     def row(self, query: str) -> tuple[Any, ...]:
         """The only row of a query."""
@@ -173,14 +189,18 @@ class LogTable:
 
 
 @contextmanager
-def open_log(paths: Sequence[Path], schema: Schema | None = None) -> Iterator[LogTable]:
+def open_log(paths: Sequence[Path], schema: Schema | None = None, segment: str = "") -> Iterator[LogTable]:
     """Read log files, or folders of them, into a table that lasts as long as the context.
 
-    `schema` says which fields of `input` are read. Raises `LogError`.
+    `schema` says which fields of `input` are read, and `segment` names one more, as text. Raises `LogError`.
     """
     files = log_files(paths)
+    features = schema.features if schema else ()
+    if segment:
+        features = (*features, Feature(segment, "category"))
     with open_database() as (connection, folder):
-        yield LogTable(connection, files, _load(connection, files, schema, Path(folder)))
+        unreadable = _load(connection, files, features, Path(folder))
+        yield LogTable(connection, files, unreadable, f"w{len(features) - 1}" if segment else "")
 
 
 def models_in(paths: Sequence[Path]) -> dict[str, int]:
@@ -218,9 +238,8 @@ def _names(files: Sequence[Path], limit: int = 3) -> str:
 
 
 def _load(
-    connection: duckdb.DuckDBPyConnection, files: list[Path], schema: Schema | None, folder: Path
+    connection: duckdb.DuckDBPyConnection, files: list[Path], features: Sequence[Feature], folder: Path
 ) -> int:
-    features = schema.features if schema else ()
     columns = "".join(f", n{i} double, w{i} varchar" for i in range(len(features)))
     connection.execute(
         "create table requests (ts timestamp, id varchar, seq bigint, model varchar, score double, "

@@ -18,7 +18,6 @@ from monitoring.outcomes.challenged import Challenge, Paired
 from monitoring.outcomes.decisions import Decisions, opened
 from monitoring.outcomes.joined import load_outcomes, not_before
 from monitoring.outcomes.measures import Interval
-from monitoring.outcomes.performance import costs
 from monitoring.outcomes.told import Told, folder_of, kept_outcomes, read_outcomes
 from server.model.bundle import Bundle
 from server.outcomes.record import KEYS
@@ -124,7 +123,7 @@ def _challenge(table: Decisions, bundle: Bundle, challenger: str, told: Told | N
 def _paired(joined: dict[str, Any], bundle: Bundle) -> Paired:
     outcome = np.asarray(joined["outcome"], dtype=np.float64)
     scores = [np.asarray(joined[name], dtype=np.float64) for name in ("score", "challenger_score")]
-    missed, alarmed = costs(bundle)
+    missed, alarmed = bundle.decision.costs
     spent = [
         np.where(np.asarray(joined[name]) == bundle.decision.below, missed * outcome, alarmed * (1 - outcome))
         for name in ("decision", "challenger_decision")

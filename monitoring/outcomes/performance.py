@@ -176,7 +176,7 @@ def performance(
 ) -> Performance:
     """The figures of some rows, bool [n], of which so many `looks` are taken at once."""
     score, outcome, accepted = joined.score[rows], joined.outcome[rows], joined.accepted[rows]
-    missed, alarmed = costs(bundle)
+    missed, alarmed = bundle.decision.costs
     auc, surprise = measures.auc(score, outcome), measures.surprise(score, outcome)
     return Performance(
         name=name,
@@ -191,12 +191,6 @@ def performance(
         bins=measures.calibration_bins(score, outcome),
         worse=_worse(len(score), auc, surprise, _least_auc(bundle, bool(accepted.all())), looks),
     )
-
-
-def costs(bundle: Bundle) -> tuple[float, float]:
-    """What a missed outcome and a false alarm cost, 1 each where the bundle does not say."""
-    decision = bundle.decision
-    return decision.cost_false_negative or 1.0, decision.cost_false_positive or 1.0
 
 
 def _worse(n: int, auc: Interval, surprise: float, least: float, looks: int) -> str:
@@ -245,6 +239,6 @@ def _promised(decisions: Decisions, bundle: Bundle, by: str) -> dict[str, Expect
     everything = np.ones(len(periods), dtype=np.bool_)
     masks = {"": everything} | {str(name): periods == name for name in sorted(set(periods)) if name}
     return {
-        name: expected(found["score"][rows], found["n"][rows], found["accepted"][rows], costs(bundle))
+        name: expected(found["score"][rows], found["n"][rows], found["accepted"][rows], bundle.decision.costs)
         for name, rows in masks.items()
     }

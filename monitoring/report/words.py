@@ -183,6 +183,12 @@ def drift_notes(drift: DriftReport) -> Iterator[str]:
     absent = [column.name for column in drift.columns if column.missing_rate == 1.0 and column.drifted]
     if absent:
         yield f"In no row: {', '.join(absent)}."
+    dear = [f"{column.name} {number(column.cost)}" for column in drift.drifted if column.cost]
+    if dear:
+        yield f"If these values are wrong, a decision costs more, at the model's costs: {', '.join(dear)}."
+    for where, found in drift.segments:
+        why = "; ".join(f"{column['name']} ({column['why']})" for column in found["columns"])
+        yield f"In {where} ({number_of(found['n'], 'row')}): {why or 'no drift'}."
     if absent and drift.strangers:
         yield f"Columns of no feature, perhaps these under other names: {', '.join(drift.strangers)}."
 

@@ -36,6 +36,7 @@ from server.errors import HotrowError
 from server.scoring.deadline import Deadline
 from server.scoring.one_row import Extras
 from server.scoring.request_identity import identity_of_request
+from server.scoring.row_context import flat_row
 from server.scoring.row_id import id_of, takes_id
 from server.scoring.served_model import ServedModel
 from server.scoring.service import Service
@@ -125,12 +126,14 @@ async def predict(request: Request) -> Response:
     deadline = Deadline.of(request)
     body = await read_body(request, service.settings.max_body_bytes)
     deadline.check()
+    champion = service.asked(request.path_params)
+    body = flat_row(body, champion.bundle.schema)
     identity = identity_of_request(request.scope).members
     challenger = service.challenger_of(request.path_params, body, identity)
     if challenger is not None:
         with suppress(*FAILURES):  # the champion answers, or words it
             return _answer(challenger, request, body, identity)
-    return _answer(service.asked(request.path_params), request, body, identity)
+    return _answer(champion, request, body, identity)
 
 
 def _answer(model: ServedModel, request: Request, body: bytes, identity: bytes) -> Response:

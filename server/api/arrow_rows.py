@@ -13,6 +13,7 @@ import orjson
 from server.api.feature_columns import feature_columns
 from server.errors import BodyTooLarge, FieldError, UnacceptableRow
 from server.model.schema import Schema, pointer
+from server.scoring.row_context import bare_names
 from server.scoring.row_id import MEMBER
 from server.tables.arrow_columns import ArrowColumn
 from server.tables.arrow_metadata import Field
@@ -56,7 +57,7 @@ def _readable_columns(fields: list[Field], names: FeatureNames, schema: Schema) 
 
     Raises `UnacceptableRow` if there are others, or one is of a type that holds no such values.
     """
-    header = [field.name for field in fields]
+    header = bare_names([field.name for field in fields], schema)
     if any(name.startswith(_PANDAS_INDEX) for name in header):
         raise UnacceptableRow(
             "expected columns of the model, got the index of a pandas frame beside them: "

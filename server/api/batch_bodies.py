@@ -23,6 +23,7 @@ from server.errors import (
 )
 from server.model.json_text import count_of, has_more
 from server.model.schema import Matrix, Row, Schema, parse_object, pointer
+from server.scoring.row_context import CONTEXT_SIGN, bare_names, flat_row
 from server.scoring.row_id import MEMBER, takes_id
 from server.scoring.row_limit import check_rows
 from server.tables.arrow_stream import ARROW
@@ -134,7 +135,9 @@ async def decode_rows(rows: TextRows, schema: Schema, decode: Decode) -> Matrix:
         if position % SLICE_ROWS == SLICE_ROWS - 1:
             await asyncio.sleep(0)
         try:
-            decoded += decode(text)
+            if (flat := flat_row(text, schema)) is not text:
+                rows.texts[position] = flat  # as it is logged
+            decoded += decode(flat)
         except MalformedBody as problem:
             raise MalformedBody(f"row {position} of the batch: {place}{problem.detail}") from None
         except Problem as problem:
@@ -161,7 +164,8 @@ async def array_rows(body: bytes, limit: int) -> list[bytes]:
     """The objects of an array, or of `{"rows": […]}`, each as its text, at most `limit`."""
     is_array = body.lstrip(_BLANKS).startswith(b"[")
     # One object is the batch, the others are its rows, or within them, where nothing takes one.
-    if has_more(body, b"{", limit + 1):
+    with_context = limit if CONTEXT_SIGN in body else 0
+    if has_more(body, b"{", limit + 1 + with_context):
         raise UnacceptableRow(f"expected 1 to {limit} rows of plain values, got more")
     await asyncio.sleep(0)
     try:
@@ -203,7 +207,7 @@ async def _csv_rows(body: bytes, schema: Schema, limit: int) -> TextRows:
     recognise = partial(csv_text, body, names, Options(), "the body")
     # What is in no plain encoding is looked through more than once: up to a second for 16 MiB.
     table = await asyncio.to_thread(recognise) if len(body) > BLOCK_BYTES else recognise()
-    header = table.head.names
+    header = bare_names(table.head.names, schema)
     readers = _cell_readers(header, names, schema, table.dialect)
     texts: list[bytes] = []
     lines: list[int] = []

@@ -12,6 +12,7 @@ from server.explain.reasons import reasons
 from server.scoring.deadline import Deadline
 from server.scoring.one_row import Extras, Scorer
 from server.scoring.request_identity import identity_of_request
+from server.scoring.row_context import flat_row
 from server.scoring.row_id import id_of, takes_id
 from server.scoring.service import Service
 
@@ -25,6 +26,7 @@ async def explain(request: Request) -> Response:
     started_ns = time.perf_counter_ns()
     model = service.asked(request.path_params)
     scorer = model.scorer
+    body = flat_row(body, scorer.bundle.schema)
     row_id = id_of(body) if takes_id(scorer.bundle.schema) else b""
     row = (scorer.decode_with_id if row_id else scorer.decode)(body)
     terms = model.explainer.terms(row)

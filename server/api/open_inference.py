@@ -21,6 +21,7 @@ from server.scoring.deadline import Deadline
 from server.scoring.many_rows import RowsScorer, row_texts
 from server.scoring.model_tensors import PLATFORM, ModelTensors
 from server.scoring.request_identity import identity_of_request
+from server.scoring.row_context import context_of_parameters
 from server.scoring.row_id import MEMBER, id_text
 from server.scoring.row_limit import row_limit
 from server.scoring.scored import ScoredRows
@@ -168,6 +169,7 @@ async def _infer(request: Request, service: Service, model: RowsScorer, started_
         head, matrix, ids = _read(model.tensors, body, head_length, limit, nan=kind != JSON)
         deadline = deadline.or_parameter(request, head.parameters)
         wanted = _wanted(model.tensors, head, ids)
+        context = context_of_parameters(body[:head_length], model.bundle.schema)
         request_id = b"" if head.id in (None, "") else id_text(head.id)
         row_ids = [id_text(value) for value in ids.values.tolist()] if ids is not None else []
         input_ns = time.perf_counter_ns() - turn_ns
@@ -189,7 +191,10 @@ async def _infer(request: Request, service: Service, model: RowsScorer, started_
         infer_ns=scored.infer_ns,
         output_ns=ended_ns - scored_ns,
     )
-    await model.record(row_texts(model.bundle.schema, matrix), matrix, scored, received_ns)
+    texts = row_texts(model.bundle.schema, matrix)
+    if context:
+        texts = (b"%b%b}" % (text[:-1], context) for text in texts)
+    await model.record(texts, matrix, scored, received_ns)
     if json_length is not None:
         return Response(content, headers={HEAD_LENGTH: str(json_length)}, media_type=OCTETS)
     return Response(content, media_type=JSON)

@@ -13,6 +13,7 @@ from server.model.bundle import CONTRIBUTIONS_FILE, Bundle
 from server.model.files import INPUT
 from server.model.schema import MAX_CONTEXT, MAX_EXACT_INTEGER, Feature
 from server.scoring.model_tensors import ModelTensors
+from server.scoring.row_context import MEMBER as CONTEXT
 from server.scoring.tensors import BYTES, DTYPES
 
 JsonSchema = dict[str, Any]
@@ -57,8 +58,14 @@ def row_schema(bundle: Bundle) -> JsonSchema:
         name: {"description": "Not used by the model."} for name in bundle.schema.ignored
     }
     kinds = ["string", "number", "boolean", "null"]
-    for name in bundle.schema.context:
-        ignored[name] = {"type": kinds, "maxLength": MAX_CONTEXT, "description": "Logged, never scored."}
+    one = {"type": kinds, "maxLength": MAX_CONTEXT, "description": "Logged, never scored."}
+    context = dict.fromkeys(bundle.schema.context, one)
+    if context:
+        ignored |= context | {
+            CONTEXT: record(
+                context, required=[], additionalProperties=False, description="The same fields in one place."
+            )
+        }
     return record(
         {feature.name: feature_schema(feature) for feature in features} | ignored,
         required=[feature.name for feature in features if not feature.nullable],

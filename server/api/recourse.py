@@ -7,6 +7,7 @@ from starlette.responses import Response
 from server.api.body import JSON, check_json, read_body
 from server.explain.recourse import recourse_response
 from server.scoring.deadline import Deadline
+from server.scoring.row_context import flat_row
 from server.scoring.row_id import id_of, takes_id
 from server.scoring.service import Service
 
@@ -20,6 +21,7 @@ async def recourse(request: Request) -> Response:
     model = service.asked(request.path_params)
     language = model.reason_texts.language(request.query_params)
     model.recourse.check_offered()
+    body = flat_row(body, model.bundle.schema)
     row_id = id_of(body) if takes_id(model.bundle.schema) else b""
     row = (model.scorer.decode_with_id if row_id else model.scorer.decode)(body)
     found = await model.rows.apart(model.recourse.find, row)

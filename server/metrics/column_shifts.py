@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from server.metrics.drift import Shift, reference_counts, shift
+from server.metrics.drift import TOLERATED_PSI, Shift, reference_counts, shift
 from server.metrics.shares import lone_bins
 from server.model.distribution import Distribution
 
@@ -72,12 +72,29 @@ def column_shifts(
     unseen = min(told, int(column.counts[empty].sum()) + column.unknown + column.beyond)
     before = reference_counts(distribution)
     alone = () if is_score else _alone(distribution)
+    values = shift(before, column.counts, tests, independent, alone)
+    missing = missing_shift(distribution, column.present, column.missing, tests, independent)
+    never_seen = _unseen_shift(distribution, int(before.sum()), told - unseen, unseen, tests, independent)
+    values, missing, never_seen = (
+        _tolerating(found, distribution.tolerance) for found in (values, missing, never_seen)
+    )
     return ColumnShifts(
-        values=shift(before, column.counts, tests, independent, alone),
-        missing=missing_shift(distribution, column.present, column.missing, tests, independent),
-        unseen=_unseen_shift(distribution, int(before.sum()), told - unseen, unseen, tests, independent),
+        values=values,
+        missing=missing,
+        unseen=never_seen,
         unseen_rate=unseen / max(1, told),
     )
+
+
+def _tolerating(found: Shift, tolerance: float | None) -> Shift:
+    """A shift judged by the tolerance of its feature, as a whole and by its shares; by the usual one of none.
+
+    Values that training never saw are much from half a percent on, unless more is tolerated of all.
+    """
+    if tolerance is None:
+        return found
+    usual = 0.0 if found.tolerated == TOLERATED_PSI else found.tolerated
+    return replace(found, tolerated=max(usual, tolerance), share_limit=max(found.share_limit, tolerance))
 
 
 def count_of_tests(distributions: Iterable[Distribution]) -> int:

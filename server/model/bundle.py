@@ -86,6 +86,11 @@ class Decision:
         if self.below == self.otherwise:
             raise ValueError(f"expected two decisions, got {self.below!r} twice")
 
+    @property
+    def costs(self) -> tuple[float, float]:
+        """What a missed outcome and a false alarm cost, 1 for one of which the bundle says 0."""
+        return self.cost_false_negative or 1.0, self.cost_false_positive or 1.0
+
 
 @dataclass(frozen=True)
 class Bundle:

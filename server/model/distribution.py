@@ -22,7 +22,8 @@ class Distribution:
     the codes. `shares` are of the values present and add up to 1 (all 0 if none
     is present); `missing_rate` is of all n. `low` and `high` are the least and the
     largest number that was seen, None of a category or flag, or where nobody wrote
-    them down; two distributions are the same if their bins are.
+    them down; two distributions are the same if their bins are. `tolerance` is the PSI that its
+    feature's description calls no drift yet, None without one.
     """
 
     n: int
@@ -31,6 +32,7 @@ class Distribution:
     shares: tuple[float, ...]
     low: float | None = field(default=None, compare=False)
     high: float | None = field(default=None, compare=False)
+    tolerance: float | None = field(default=None, compare=False)
 
     @property
     def range(self) -> tuple[float, float]:
@@ -73,9 +75,9 @@ class Reference:
     when: str = field(default="in training", compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        features = {name: asdict(distribution) for name, distribution in self.features.items()}
+        features = {name: _counted(distribution) for name, distribution in self.features.items()}
         joint = {"joint": self.joint} if self.joint else {}
-        return {"features": features, "score": asdict(self.score), **joint}
+        return {"features": features, "score": _counted(self.score), **joint}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Reference":
@@ -85,3 +87,8 @@ class Reference:
         """
         features = msgspec.convert(content["features"], dict[str, Distribution])
         return cls(features, msgspec.convert(content["score"], Distribution))
+
+
+def _counted(distribution: Distribution) -> dict[str, Any]:
+    """What was counted: the tolerance stands in `bundle.json`, with its feature."""
+    return {name: value for name, value in asdict(distribution).items() if name != "tolerance"}

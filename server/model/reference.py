@@ -31,7 +31,10 @@ def read_reference(bundle: Bundle) -> Reference | None:
     if REFERENCE_FILE not in bundle.manifest["files"]:
         return None
     try:
-        return Reference.from_dict(bundle.read_json(REFERENCE_FILE))
+        found = Reference.from_dict(bundle.read_json(REFERENCE_FILE))
+        tolerances = {feature.name: feature.drift_tolerance for feature in bundle.schema.features}
+        features = {name: replace(d, tolerance=tolerances.get(name)) for name, d in found.features.items()}
+        return replace(found, features=features)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BundleError(
             f"expected distributions of all features in {bundle.directory / REFERENCE_FILE}, "

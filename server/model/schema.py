@@ -79,7 +79,8 @@ class Feature:
     `bucket`. `unknown` says what a text that is none of the categories means: "" refuses it,
     `missing` and `infrequent` take it for a missing value, which the model's own encoder takes
     for one it does not know. `protected`, `actionable` and `monotone` are what a description said,
-    `missing` that a missing value gives the `highest` or the `lowest` output of all values.
+    `missing` that a missing value gives the `highest` or the `lowest` output of all values,
+    `drift_tolerance` the PSI that is no drift of it yet.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Feature:
     monotone: str = ""
     missing: str = ""
     unknown: str = ""
+    drift_tolerance: float | None = None
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Feature":
@@ -335,7 +337,7 @@ class Schema:
                     continue
             if i is None:
                 if name in self.ignored:
-                    if name in self.context and not _is_context(value):
+                    if name in self.context and not is_context(value):
                         errors.append(FieldError(pointer(name), CONTEXT_EXPECTED))
                     continue
                 if len(errors) < MAX_LISTED_ERRORS:
@@ -385,7 +387,8 @@ class Schema:
         }
 
 
-def _is_context(value: Any) -> bool:
+def is_context(value: Any) -> bool:
+    """Whether a value may stand in a field of context."""
     return (
         value is None
         or type(value) in (bool, int, float)

@@ -22,6 +22,7 @@ from export.assemble import write_conversion
 from export.lightgbm.model import convert_lightgbm
 from loadtest.harness.scrape import total
 from monitoring.drift.comparison import drift_of_files
+from server.errors import BundleError
 from server.log.mask import Masking
 from server.log.prediction_log import PredictionLog
 from server.log.ring import NO_MARGIN
@@ -45,7 +46,7 @@ from server.model.predictor import Predictor
 from server.model.reference import read_reference, reference_of_rows
 from server.model.schema import Feature, Schema
 from server.settings import Settings
-from tests.support.bundles import CREDIT, THREE_FEATURES, sample_rows, train
+from tests.support.bundles import CREDIT, THREE_FEATURES, rewritten, sample_rows, train
 from tests.support.commands import run_inside as run
 from tests.support.monitored import house_bundle, houses, monitored_bundle, send_all, wait_for_rows
 from tests.support.real_data import DATA, needs_real_data
@@ -439,6 +440,23 @@ def test_the_command_makes_no_judgement_of_a_handful_of_rows_or_of_the_same_ones
         done = run("-m", "monitoring", "drift", str(file), "--model", str(bundle.directory))
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"No judgement: {words}" in " ".join(done.stdout.split())
+
+
+def test_what_a_description_tolerates_is_no_drift(bundle: Bundle, tmp_path: Path) -> None:
+    """Of one feature alone, as a whole and in its shares; the others and the score as before."""
+    rows = sample_rows(THREE_FEATURES, 800, seed=12)
+    rows = [row | {"income": 900_000 + row["income"] / 10, "owner": True} for row in rows]
+    _write_csv(tmp_path / "a.csv", rows)
+    features = orjson.loads((bundle.directory / "bundle.json").read_bytes())["features"]
+    for feature in features:
+        feature |= {"drift_tolerance": 50.0} if feature["name"] == "income" else {}
+    lenient = Bundle.load(rewritten(bundle.directory, tmp_path / "b", features=features))
+    names = [[c.name for c in drift_of_files([tmp_path / "a.csv"], b).drifted] for b in (bundle, lenient)]
+    assert set(names[0]) - set(names[1]) == {"income"}
+    assert "owner" in names[1]
+    features[0]["drift_tolerance"] = "x"
+    with pytest.raises(BundleError, match="drift_tolerance"):
+        Bundle.load(rewritten(bundle.directory, tmp_path / "c", features=features))
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -274,6 +274,26 @@ def test_scripts_are_told_of_a_replay_a_check_and_an_erasure(
     assert found["files"] == [str(tmp_path / "a.jsonl")]
 
 
+def test_rows_are_found_and_erased_by_a_field(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = log_of(bundle, ROWS[:30], tmp_path / "a.jsonl")
+    lines = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    for i, line in enumerate(lines):
+        line["input"]["client"] = f"C-{i % 10}"
+    log.write_bytes(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
+    of = [str(tmp_path), "--context"]
+    assert main(["find", *of, "client=C-3"]) == 0
+    found = [orjson.loads(line)["input"]["client"] for line in capsys.readouterr().out.splitlines()]
+    assert found == ["C-3"] * 3
+    assert main(["erase", *of, "client=C-3", "--json"]) == 0
+    assert orjson.loads(capsys.readouterr().out)["lines"] == 3
+    assert main(["find", *of, "client=C-3"]) == 3
+    for words in ("klient=C-3", "client", "=C-3"):
+        with pytest.raises(LogError, match="expected"):
+            main(["erase", *of, words])
+
+
 def test_mark_before_the_first_line_hides_no_decision(bundle: Bundle, tmp_path: Path) -> None:
     log = log_of(bundle, ROWS[:30], tmp_path / "a.jsonl")
     log.write_bytes(b"\xef\xbb\xbf" + log.read_bytes())

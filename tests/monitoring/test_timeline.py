@@ -77,6 +77,7 @@ def test_two_periods_are_compared_with_each_other(bundle: Bundle, log: Path) -> 
     bad = run(*command, "--against", "2026-03-05", "2026-03-12")
     found = orjson.loads(bad.stdout)
     assert (bad.returncode, found["n"], found["columns"][1]["name"]) == (3, ROWS_A_DAY, "income")
+    assert found["columns"][1]["cost"] > 0.0  # of a decision, at costs of 5 and 1
     turned = ("--against", "2026-03-12", "2026-03-13", "--since", "2026-03-10", "--until", "2026-03-12")
     assert "of values never seen before" in orjson.loads(run(*command, *turned).stdout)["columns"][1]["why"]
     good = run(*command, "--against", "2026-03-01", "2026-03-06", "--until", "2026-03-11")
@@ -84,6 +85,29 @@ def test_two_periods_are_compared_with_each_other(bundle: Bundle, log: Path) -> 
     few = run(*command, "--against", "2026-03-01", "2026-03-01T00:30")
     assert few.returncode == 1
     assert "expected 200 rows or more from 2026-03-01 00:00 until 2026-03-01 00:30" in few.stderr
+
+
+def test_a_fault_of_one_branch_is_found_among_its_own_rows(bundle: Bundle, log: Path, tmp_path: Path) -> None:
+    """A fifth of all rows, by a field that is no feature: all together are no drift."""
+    lines = [orjson.loads(line) for line in log.read_bytes().splitlines()[: 11 * ROWS_A_DAY]]
+    for i, line in enumerate(lines):
+        line["input"]["branch"] = i % 5
+        if i % 5 == 3 and line["ts"] >= "2026-03-08":
+            line["input"]["owner"] = True
+    told = tmp_path / "a.jsonl"
+    told.write_bytes(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
+    command = ("-m", "monitoring", "drift", str(told), "--model", str(bundle.directory))
+    before = ("--against", "2026-03-01", "2026-03-08")
+    assert run(*command, *before).returncode == 0
+    found = orjson.loads(run(*command, *before, "--segment", "branch", "--json").stdout)
+    assert found["segments"][0] | {"columns": []} == {
+        "value": "3", "n": 240, "drifted": ["owner"], "columns": [],
+    }  # fmt: skip
+    assert [one["drifted"] for one in found["segments"][1:]] == [[]] * 4
+    shown = run(*command, *before, "--segment", "branch")
+    assert (shown.returncode, "In branch 3 (240 rows): owner" in shown.stdout) == (3, True), shown.stdout
+    alone = run(*command, "--segment", "branch")
+    assert (alone.returncode, "expected --against FROM UNTIL beside --segment" in alone.stderr) == (1, True)
 
 
 def test_an_hour_of_few_rows_is_not_judged(bundle: Bundle, log: Path) -> None:

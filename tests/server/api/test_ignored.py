@@ -17,6 +17,7 @@ from server.errors import BundleError, MalformedBody, SettingsError, Unacceptabl
 from server.log.mask import Masking
 from server.model.bundle import Bundle
 from server.model.decoder import row_decoder
+from server.scoring.row_context import context_of_parameters, flat_row
 from tests.support.bundles import ROW, rewritten
 from tests.support.servers import eventually, exchange, post, serving
 
@@ -213,3 +214,80 @@ def test_context_is_masked_as_its_description_says(with_context: Path) -> None:
     assert Masking({"case": "hash"}, b"k" * 32).hidden(bundle) >= {"case"}
     with pytest.raises(SettingsError, match="drop or hash for case, got bucket"):
         Masking({"case": "bucket"}).rules(bundle)
+
+
+def test_context_in_an_object_of_its_own_is_the_same_row(with_context: Path, tmp_path: Path) -> None:
+    """By every route: what is scored and logged is as if the fields stood in the row."""
+    inside = {**ROW, "_context": {"sex": "f", "case": "A-1"}}
+    wrapped = orjson.dumps(inside)
+    tensors = {
+        "parameters": {"context.sex": "f", "context.case": "A-1", "timeout": 9_000_000},
+        "inputs": [{"name": "income", "datatype": "FP64", "shape": [2], "data": [2500.5, 100.0]}],
+    }
+    table = b"income,contract,owner,context.sex,context.case\n2500.5,fixed-term,true,f,A-1\n"
+    with serving(with_context, tmp_path) as server:
+        one, explained, json, lines, csv, infer, bare = exchange(
+            server.url,
+            post("/predict", wrapped),
+            post("/explain", wrapped),
+            post("/predict/batch", orjson.dumps([inside, inside])),
+            post("/predict/batch", wrapped + b"\n", content_type="application/x-ndjson"),
+            post("/predict/batch", table, content_type="text/csv"),
+            post("/v2/models/three/infer", orjson.dumps(tensors)),
+            post("/predict", orjson.dumps(ROW)),
+        )
+    answers = (one, explained, json, lines, csv, infer, bare)
+    assert [answer.status for answer in answers] == [200, 200, 200, 200, 200, 200, 200]
+    probability = orjson.loads(bare.body)["probability"]
+    assert orjson.loads(one.body)["probability"] == probability
+    assert orjson.loads(json.body)["probabilities"] == [probability] * 2
+    logged = [
+        orjson.loads(line)["input"]
+        for file in (tmp_path / "logs").glob("*.jsonl")
+        for line in file.read_bytes().splitlines()
+    ]
+    rows = [row for line in logged for row in line.get("rows", [line])]
+    assert [(row.get("sex"), row.get("case")) for row in rows] == [("f", "A-1")] * 8 + [(None, None)]
+    assert not any("_context" in row for row in rows)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["sex", "case"]), st.none() | st.booleans() | st.text(max_size=200)),
+    st.floats(0, 1e6),
+    st.integers(0, 2),
+)
+def test_context_in_an_object_changes_no_bit_of_what_is_scored(
+    with_context: Path, context: dict[str, Any], income: float, place: int
+) -> None:
+    schema = Bundle.load(with_context).schema
+    members = [b'"income":%b' % orjson.dumps(income), b'"contract":"none"']
+    members.insert(place, b'"_context":' + orjson.dumps(context))
+    flat = flat_row(b"{%b}" % b" , ".join(members), schema)
+    assert row_decoder(schema)(flat) == schema.encode({"income": income, "contract": "none"})
+    assert orjson.loads(flat) == {"income": income, "contract": "none", **context}
+
+
+@pytest.mark.parametrize(
+    ("context", "where", "why"),
+    [
+        (["f"], "/_context", "an object of at most 2048 bytes"),
+        ({"case": "x" * 2050}, "/_context", "an object of at most 2048 bytes"),
+        ({"kase": 1}, "/_context/kase", "one of sex, case"),
+        ({"case": [1]}, "/_context/case", "a text of at most 200 characters"),
+        (None, "/_context", "an object of at most 2048 bytes"),
+    ],
+)
+def test_what_is_no_context_is_refused_by_name(
+    with_context: Path, context: Any, where: str, why: str
+) -> None:
+    schema = Bundle.load(with_context).schema
+    with pytest.raises(UnacceptableRow) as refusal:
+        flat_row(orjson.dumps({**ROW, "sex": "m", "_context": context}), schema)
+    assert [error.pointer for error in refusal.value.errors] == [where]
+    assert why in refusal.value.errors[0].detail
+    with pytest.raises(UnacceptableRow):  # of a field that is there twice too
+        flat_row(orjson.dumps({**ROW, "case": [1], "_context": {"case": 1}}), schema)
+    head = orjson.dumps({"parameters": {"context.kase": 1}})
+    with pytest.raises(UnacceptableRow):
+        context_of_parameters(head, schema)
+    assert flat_row(b'{"_context":', schema) == b'{"_context":'  # the decoder words it
