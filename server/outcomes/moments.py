@@ -9,15 +9,20 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+#: What may be repeated is bounded: no text takes more time than in proportion to its length.
 _TIME = (
-    r"(?:[ ,T]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<part>\d{1,9}))?)?"
-    r"(?:\s*(?P<half>[AaPp])\.?[Mm]\.?)?)?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2})?"
+    r"(?:[ ,T]{1,3}(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<part>\d{1,9}))?)?"
+    r"(?:\s?(?P<half>[AaPp])\.?[Mm]\.?)?)?\s?(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2})?"
 )
 _YEAR = r"(?P<year>\d{4}|\d{2})"
 _YEAR_FIRST = re.compile(r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})" + _TIME)
 _DAY_FIRST = re.compile(rf"(?P<day>\d{{1,2}})\.(?P<month>\d{{1,2}})\.{_YEAR}{_TIME}")
-_NAMED = re.compile(rf"(?P<day>\d{{1,2}})[- ](?P<month>[A-Za-z]{{3}})[a-z]*\.?[- ,]+{_YEAR}{_TIME}")
-_NAME_FIRST = re.compile(rf"(?P<month>[A-Za-z]{{3}})[a-z]*\.? (?P<day>\d{{1,2}}),? (?P<year>\d{{4}}){_TIME}")
+_NAMED = re.compile(
+    rf"(?P<day>\d{{1,2}})[- ](?P<month>[A-Za-z]{{3}})[a-z]{{0,6}}\.?[- ,]{{1,2}}{_YEAR}{_TIME}"
+)
+_NAME_FIRST = re.compile(
+    rf"(?P<month>[A-Za-z]{{3}})[a-z]{{0,6}}\.? (?P<day>\d{{1,2}}),? (?P<year>\d{{4}}){_TIME}"
+)
 _EITHER = re.compile(rf"(?P<one>\d{{1,2}})(?P<sign>[/-])(?P<two>\d{{1,2}})(?P=sign){_YEAR}{_TIME}")
 #: What `at` may look like, for errors.
 EXPECTED = "a time such as 2026-03-01T14:00 or 01.03.2026"

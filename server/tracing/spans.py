@@ -2,8 +2,11 @@
 
 import random
 from collections.abc import Callable
+from typing import TypeAlias
 from urllib.parse import quote
 
+#: `Put` of server/log/ring.py, which is above this folder.
+Put: TypeAlias = Callable[[int, int, int, int, float, float, bytes, bytes, bytes, int], bool]
 #: Of `traceparent`'s flags the lowest bit says whether the parent is sampled.
 _ODD = frozenset(b"13579bdf")
 _MAX_PATH = 256
@@ -18,7 +21,7 @@ class Spans:
     requests that come without a parent have one.
     """
 
-    def __init__(self, put: Callable[..., bool], kind: int, drop: Callable[[], None], share: float) -> None:
+    def __init__(self, put: Put, kind: int, drop: Callable[[], None], share: float) -> None:
         self._put, self._kind, self._drop, self._share = put, kind, drop, share
 
     def takes(self, parent: bytes) -> bool:
@@ -32,7 +35,7 @@ class Spans:
         if len(content) > MAX_CONTENT_BYTES:
             content = b""
         # The ring joins the pieces, which is all that is done to them here.
-        if not self._put(0, began_ns, ended_ns, 0, 0.0, parent or b"-", head, content, self._kind):
+        if not self._put(0, began_ns, ended_ns, 0, 0.0, 0.0, parent or b"-", head, content, self._kind):
             self._drop()
 
 
