@@ -60,6 +60,7 @@ def worst_requests(bundle: Bundle) -> Iterator[Worst]:
     yield from _of_lines(bundle)
     yield from _of_csv(bundle)
     yield from _of_arrow(bundle)
+    yield from _of_outcomes()
     yield from _of_inputs(bundle)
     yield from _of_binary_inputs(bundle)
     yield from _of_packed_bodies(bundle)
@@ -261,6 +262,22 @@ def _of_binary_inputs(bundle: Bundle) -> Iterator[Worst]:
     yield binary("outputs again", "features", "FP64", [10_000, width], matrix, outputs=margins)
 
 
+def _of_outcomes() -> Iterator[Worst]:
+    """Of a server that takes none (the default) and of one that does."""
+    text = '{"id":"000000000000-1","outcome":"%s"}'
+    forms: dict[str, tuple[str, Callable[[], bytes]]] = {
+        "objects": (JSON, partial(fill, MANY, b"[", b"{}", b"]", b",")),
+        "members": (JSON, partial(members, MANY, b"{", b"}")),
+        "a long outcome": (JSON, partial(fill, MANY, text[:-4].encode(), b"x", b'"}')),
+        "braces": (NDJSON, partial(fill, MANY, b"", b"{}\n")),
+        "quotes": (CSV, partial(fill, MANY, b"id,outcome,at\n", b'"')),
+        "months": (CSV, partial(fill, MANY, b"id,outcome,at\n1,1,", b"sept", b" 1\n")),
+        "short lines": (CSV, partial(fill, MANY, b"id,outcome\n", b"1,1\n")),
+    }
+    for what, (media_type, body) in forms.items():
+        yield Worst(f"/outcomes: {what}", "/outcomes", media_type, body, (*REFUSED, 501))
+
+
 def _of_packed_bodies(bundle: Bundle) -> Iterator[Worst]:
     """Bodies that unpack to twice what any route takes: blanks, or what their reader has most to do with."""
     readers = {
@@ -270,6 +287,7 @@ def _of_packed_bodies(bundle: Bundle) -> Iterator[Worst]:
         f"/decisions/{OVERRIDDEN}/override": (JSON, b"[]"),
         INDEX: (JSON, b"[]"),
         "/predict/batch": (CSV, b"1\n"),
+        "/outcomes": (CSV, b"1\n"),
         f"/v2/models/{bundle.name}/infer": (None, b"[]"),
     }
     packers = {
@@ -281,7 +299,8 @@ def _of_packed_bodies(bundle: Bundle) -> Iterator[Worst]:
         for what, filling in (("blanks", b" "), (repr(piece.decode()), piece)):
             body = partial(_bomb, pack, filling)
             name = f"{path}: {what} in {coding}"
-            yield Worst(name, path, media_type, body, REFUSED, (f"Content-Encoding: {coding}",))
+            statuses = (*REFUSED, 501) if path == "/outcomes" else REFUSED
+            yield Worst(name, path, media_type, body, statuses, (f"Content-Encoding: {coding}",))
 
 
 @cache

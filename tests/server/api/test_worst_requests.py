@@ -36,8 +36,8 @@ WORST = {name: worst for name, worst in FOUND.items() if name not in LONG}
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
-    """A server of the shipped model with the defaults, which all the tests here leave alive and at rest."""
-    with serving(CREDIT, tmp_path_factory.mktemp("worst")) as subject:
+    """A server of the shipped model that takes outcomes, which all the tests here leave alive and at rest."""
+    with serving(CREDIT, tmp_path_factory.mktemp("worst"), outcomes="on") as subject:
         at_rest = memory_mb(subject, "VmRSS")
         yield subject
         wait_until(lambda: memory_mb(subject, "VmRSS") - at_rest < KEPT_MB, "the memory back", 60.0)
