@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import orjson
+import psutil
 import pytest
 
 from export.lightgbm.model import convert_lightgbm
@@ -220,7 +221,14 @@ def test_compiler_that_stands_still_stops_no_answer_and_no_end(three: Path, tmp_
     with path_of(bundle).with_name("row.lock").open("wb") as guard:
         lock(guard.fileno(), 0.0, 0.0)  # so it is there when it is looked for
         with serving(three, tmp_path, row_backend="auto") as subject:
-            (compiler,) = [child for child in family(subject.pid) if runs(child, row_compiler.__name__)]
+            found: list[psutil.Process] = []
+
+            def compiles() -> bool:  # a thread looks first whether code was kept
+                found[:] = [child for child in family(subject.pid) if runs(child, row_compiler.__name__)]
+                return bool(found)
+
+            eventually(compiles)
+            (compiler,) = found
             compiler.suspend()
             assert [_scored(subject.url, body) for body, _ in rows] == [output for _, output in rows]
             subject.process.send_signal(signal.SIGTERM)
