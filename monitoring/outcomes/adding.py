@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,11 @@ from monitoring.outcomes.joined import load_outcomes
 from monitoring.outcomes.told import Told, folder_of, kept_outcomes, read_outcomes
 from server.errors import number_of
 from server.model.bundle import Bundle
+from server.outcomes.moments import FUTURE
 from server.outcomes.record import AT, KEYS, OutcomeRecord, line_of
 from server.outcomes.store import add_lines, outcome_path
 from server.outcomes.values import Value
 
-#: How far ahead of this clock another one may be, or its zone.
-FUTURE = timedelta(days=1)
 _WRITER = "added"
 #: Records that are written at once.
 _PORTION = 100_000

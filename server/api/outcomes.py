@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -22,7 +22,7 @@ from server.errors import (
     not_acceptable,
 )
 from server.model.schema import Feature, Schema, parse_object
-from server.outcomes.moments import EXPECTED, UnreadableMoment, read_moments
+from server.outcomes.moments import EXPECTED, FUTURE, UnreadableMoment, read_moments
 from server.outcomes.record import (
     AT,
     KEYS,
@@ -44,8 +44,6 @@ from server.tables.csv_dialect import Options
 from server.tables.csv_table import csv_blocks, csv_text
 
 MEDIA_TYPES = (JSON, CSV, *NDJSON)
-#: How far ahead of this clock another one may be, or its zone.
-_FUTURE = timedelta(days=1)
 _COLUMNS = FeatureNames(Schema([Feature(name) for name in (*KEYS, OUTCOME, AT)]))
 
 
@@ -176,7 +174,7 @@ def _lines(records: Sequence[OutcomeRecord], caller: str) -> bytes:
     errors = [
         FieldError(f"/{row}/{AT}", "expected a time that is over, got one in the future")
         for row, moment in enumerate(moments)
-        if moment is not None and moment > now + _FUTURE
+        if moment is not None and moment > now + FUTURE
     ]
     if errors:
         raise _refused(errors)

@@ -24,6 +24,8 @@ _NAME_FIRST = re.compile(
     rf"(?P<month>[A-Za-z]{{3}})[a-z]{{0,6}}\.? (?P<day>\d{{1,2}}),? (?P<year>\d{{4}}){_TIME}"
 )
 _EITHER = re.compile(rf"(?P<one>\d{{1,2}})(?P<sign>[/-])(?P<two>\d{{1,2}})(?P=sign){_YEAR}{_TIME}")
+#: How far ahead of this clock another one may be, or its zone.
+FUTURE = timedelta(days=1)
 #: What `at` may look like, for errors.
 EXPECTED = "a time such as 2026-03-01T14:00 or 01.03.2026"
 
