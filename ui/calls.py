@@ -1,7 +1,7 @@
 """What the page's scripts ask for, beside Gradio: plain routes under `/page/`, without state."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -27,6 +27,7 @@ from ui.script import later
 from ui.several import predict_path
 from ui.tabs.changes import Changes
 from ui.tabs.many import many_routes
+from ui.tabs.model import ModelTab
 from ui.tabs.operations import Operations
 from ui.tabs.reference import ReferencePlots
 from ui.tabs.studio import Studio
@@ -42,15 +43,17 @@ def call_routes(
     service: Service,
     model: ServedModel,
     register: Register,
-    order: Sequence[str],
+    shares: Mapping[str, float],
     grids: Grids,
     guarded: Callable[[ASGIApp], ASGIApp],
 ) -> list[Route]:
-    """The routes of a model's page, behind its login; `order` names its features, the weightiest first."""
+    """The routes of a model's page, behind its login; `shares` are those of `ranked`."""
+    order = list(shares)
     what_if = WhatIf(model.scorer, order, grids)
     why, changes, reference = Why(model), Changes(model, order), ReferencePlots(model.bundle, order)
     decider = Decider(model, predict_path(service.bundles, model.bundle))
     operations = Operations(service, model.bundle, register.overrides)
+    tab = ModelTab(model.scorer.predictor, shares, grids)
 
     async def decide(form: dict[str, Any], user: str) -> dict[str, Any]:
         return decider.decide(form, user)._asdict()
@@ -100,6 +103,9 @@ def call_routes(
     async def look(_: Any, __: str) -> dict[str, Any]:
         return {"html": await operations.look()}
 
+    async def what_it_is(_: Any, __: str) -> dict[str, Any]:
+        return {"html": await tab.html()}
+
     async def spread(_: Any, __: str) -> dict[str, Any]:
         return {"html": reference.html(await operations.held())}
 
@@ -116,6 +122,7 @@ def call_routes(
         "changes": of_row(beside),
         "reasons": of_row(reasons),
         "operations": look,
+        "model": what_it_is,
         "reference": spread,
         "look-up": look_up,
         "review": review,

@@ -1,30 +1,24 @@
-// Behind the tab of the model: the limit studio is loaded when the tab is opened, with the cases of the moment.
+// Behind the tab of the model. It comes when it is first opened; each time it is, the limit studio gets the cases
+// of the moment, and the reference the rows of the last 24 hours beside those of training.
+const shown = element.querySelector(".shown");
 let scored = null;
 document.addEventListener("scored", ({ detail }) => (scored = detail));
 
 async function studio() {
-  if (document.body.dataset.tab !== "model" || !document.querySelector(".studio")) return;
-  try {
-    const [module, told] = await Promise.all([import(new URL("page/scripts/studio.js", document.baseURI)), hotrow.post("page/studio", "{}")]);
-    module.show(told, scored);
-    hotrow.reachable(true);
-  } catch {
-    hotrow.reachable(false);
-  }
+  if (!shown.querySelector(".studio")) return;
+  const [module, told] = await Promise.all([import(new URL("page/scripts/studio.js", document.baseURI)), hotrow.post("page/studio", "{}")]);
+  module.show(told, scored);
 }
 
-// How the rows of the last 24 hours are spread, beside those of training.
 async function spread() {
-  if (document.body.dataset.tab !== "model") return;
-  try {
-    document.getElementById("reference").innerHTML = (await hotrow.post("page/reference", "{}")).html;
-    hotrow.reachable(true);
-  } catch {
-    hotrow.reachable(false);
-  }
+  shown.querySelector("#reference").innerHTML = (await hotrow.post("page/reference", "{}")).html;
 }
 
-for (const come of [studio, spread]) {
-  document.addEventListener("tab", come);
-  come();
-}
+const come = hotrow.latest(async () => {
+  if (document.body.dataset.tab !== "model") return;
+  if (!shown.firstChild) shown.innerHTML = (await hotrow.post("page/model", "{}")).html;
+  await Promise.all([studio(), spread()]);
+});
+document.addEventListener("tab", come);
+document.addEventListener("reachable", () => shown.firstChild || come());
+come();

@@ -40,7 +40,6 @@ from ui.tabs.form import form_html
 from ui.tabs.head import TABS, head_html
 from ui.tabs.look_up import look_up_html
 from ui.tabs.many import many_html
-from ui.tabs.model import model_html
 from ui.tabs.what_if import what_if_html
 from ui.tabs.why import why_html
 from ui.words.labels import Labels
@@ -78,11 +77,11 @@ def _routes(
 ) -> list[BaseRoute]:
     """Everything that the page of one model answers."""
     predictor = model.scorer.predictor
-    order, grids = ranked(predictor), Grids(predictor)
+    shares, grids = ranked(predictor), Grids(predictor)
     mounted_in = Starlette()
     gr.mount_gradio_app(
         mounted_in,  # any Starlette will do: FastAPI's own parts are not used
-        build(service, model, order, grids),
+        build(service, model, list(shares), grids),
         path="/",
         run_history=False,
         show_error=False,
@@ -97,7 +96,7 @@ def _routes(
     # Gradio has mounted all of itself at "/"; only what the page needs stays reachable.
     mounted = mounted_in.router.routes.pop()
     assert isinstance(mounted, Mount)
-    calls = call_routes(service, model, register, order, grids, guarded)
+    calls = call_routes(service, model, register, shares, grids, guarded)
     headed = Headed(mounted.app, first_head(Wording.of(model.scorer.bundle).title))
     return [*calls, PageMount(guarded(headed))]
 
@@ -115,7 +114,7 @@ def build(service: Service, model: ServedModel, order: Sequence[str], grids: Gri
         "many": lambda: _html(many_html(model, service.settings.max_batch_rows), "many.js"),
         "look-up": lambda: _html(look_up_html(), "look_up.js"),
         "operations": lambda: _shown("operations.js", "operations", ""),
-        "model": lambda: _html(model_html(scorer.bundle, order), "model.js"),
+        "model": lambda: _shown("model.js", "model", ""),
     }
     with blocks:
         others = links(service.bundles, scorer.bundle)

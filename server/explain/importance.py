@@ -6,8 +6,8 @@ from server.model.bundle import Bundle
 from server.model.predictor import Predictor
 from server.model.schema import Matrix
 
-#: Golden rows that a form's order is told by; more would only say the same more slowly.
-_ROWS = 100
+#: Golden rows that the order is told by; more would only say the same more slowly.
+ROWS = 100
 
 
 def reference_rows(bundle: Bundle) -> Matrix:
@@ -34,7 +34,7 @@ def importance(predictor: Predictor, rows: Matrix) -> dict[str, float]:
     return {name: value / total for name, value in zip(predictor.bundle.schema.names, moved, strict=True)}
 
 
-def ranked(predictor: Predictor) -> list[str]:
-    """The features' names, the one that moves the score most first."""
-    found = importance(predictor, reference_rows(predictor.bundle)[:_ROWS])
-    return sorted(found, key=lambda name: -found[name])
+def ranked(predictor: Predictor) -> dict[str, float]:
+    """The features' shares among reference rows (`importance`), the one that moves the score most first."""
+    found = importance(predictor, reference_rows(predictor.bundle)[:ROWS])
+    return dict(sorted(found.items(), key=lambda item: -item[1]))

@@ -15,15 +15,19 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from server.errors import MalformedBody, SettingsError, UnacceptableRow
+from server.explain.importance import ROWS, ranked, reference_rows
 from server.log.history import History
 from server.model.bundle import Bundle
+from server.model.predictor import Predictor
 from server.model.reference import read_reference, reference_of_rows
 from server.scoring.service import Service
 from server.settings import Settings
 from tests.support.bundles import CREDIT, rewritten, tell_again
+from tests.support.monitored import house_bundle
 from tests.support.pages import JSON, page_client
 from train.french import TRANSLATIONS
 from train.tables.features import SCHEMA
+from ui.cases.grids import Grids
 from ui.cases.table import UploadedTable, columns_of, harmless, read_table
 from ui.drawing.plots import trend
 from ui.records.register import Register
@@ -42,6 +46,7 @@ from ui.tabs.alert_rules import (
 from ui.tabs.alerts import Alerts
 from ui.tabs.arms import arms_html
 from ui.tabs.day import Day, Minute
+from ui.tabs.dependence import dependence_html
 from ui.tabs.drift import Drift
 from ui.tabs.looks import MetricsSample, Shifted, grown, quantile
 from ui.tabs.model import model_html
@@ -51,6 +56,7 @@ from ui.words.card import card_html
 from ui.words.labels import Labels
 from ui.words.proof import parity_sentence
 from ui.words.text import Text
+from ui.words.wording import percent
 
 
 @pytest.mark.parametrize(
@@ -361,18 +367,47 @@ def test_card_is_rendered_without_raw_markup_and_below_the_pages_headings() -> N
     assert "a: b" not in shown
 
 
+def model_tab(bundle: Bundle) -> str:
+    predictor = Predictor(bundle)
+    return model_html(predictor, ranked(predictor), Grids(predictor))
+
+
 def test_model_tab_tells_proof_evaluation_inputs_reference_and_card() -> None:
-    shown = model_html(Bundle.load(CREDIT), SCHEMA.names)
+    shown = model_tab(Bundle.load(CREDIT))
     for words in ("0 bits different", "ROC curve", "Calibration", "Cost by limit", "By group: age"):
         assert words in shown
     for words in ("EXT_SOURCE_2", "How the 3,750 training rows were spread", "Credit default risk"):
         assert words in shown
-    assert shown.count("<svg") == 3
+    numbers = [f for f in SCHEMA.features if f.form_kind in ("number", "integer")]
+    assert shown.count("<svg") == 3 + len(numbers)
+
+
+def test_dependence_is_the_mean_of_what_rows_of_each_value_get() -> None:
+    predictor = Predictor(Bundle.load(CREDIT))
+    shown = dependence_html(predictor, ranked(predictor), Grids(predictor))
+    rows = reference_rows(predictor.bundle)[:ROWS]
+    label = Labels.of(predictor.bundle).value
+    feature = predictor.bundle.schema["NAME_EDUCATION_TYPE"]
+    for code in range(len(feature.categories)):
+        tried = rows.copy()
+        tried[:, SCHEMA.names.index(feature.name)] = code
+        mean = np.mean([predictor.predict(row.tobytes())[0] for row in tried])
+        assert f'title="{label(feature, feature.decode(code)).en}: {percent(float(mean)).en}"' in shown
+
+
+@pytest.mark.parametrize(("task", "curves"), [("regression", True), ("multiclass", False)])
+def test_dependence_of_a_value_is_drawn_and_of_classes_left_out(
+    task: str, curves: bool, tmp_path: Path
+) -> None:
+    predictor = Predictor(house_bundle(tmp_path / task, task))
+    shown = dependence_html(predictor, ranked(predictor), Grids(predictor))
+    assert shown.count("<li>") == len(predictor.bundle.schema)
+    assert ("<svg" in shown, "mean prediction" in shown) == (curves, curves)
 
 
 def test_model_tab_says_what_a_bundle_does_not_hold(three: Path) -> None:
     bundle = Bundle.load(three)
-    shown = model_html(bundle, bundle.schema.names)
+    shown = model_tab(bundle)
     for words in ("holds no evaluation", "holds no reference", "has no card"):
         assert words in shown
 
@@ -383,7 +418,7 @@ def test_model_tab_shows_columns_of_one_value_and_of_none(three: Path, tmp_path:
     values[:, 0] = 7.0
     reference = orjson.dumps(reference_of_rows(schema, values, np.full(50, 0.5)).to_dict())
     bundle = Bundle.load(rewritten(three, tmp_path / "constant", files={"reference.json": reference}))
-    shown = model_html(bundle, schema.names)
+    shown = model_tab(bundle).partition("What drift is measured against")[2]
     assert shown.count('class="small-bars"') == 1 + len(schema)
     assert "100.0" in shown  # what is missing of the other columns
 

@@ -78,7 +78,7 @@ def test_unknown_inputs_without_a_group_stay_apart() -> None:
 def test_smallest_change_is_what_trying_one_case_after_another_finds(predictor: Predictor) -> None:
     schema, threshold = predictor.bundle.schema, predictor.bundle.decision.threshold
     grids = Grids(predictor)
-    flips = Flips(predictor, grids, ranked(predictor))
+    flips = Flips(predictor, grids, list(ranked(predictor)))
     for golden in islice(predictor.bundle.golden_rows(), 15):
         row = schema.encode(golden.fields)
         before = predictor.predict(row)[1]
@@ -107,7 +107,7 @@ def test_smallest_change_is_what_trying_one_case_after_another_finds(predictor: 
 
 def test_errors_of_entry_that_turn_a_decision_are_those_that_turn_it_one_by_one(predictor: Predictor) -> None:
     schema, wavering = predictor.bundle.schema, 0
-    steadiness = Steadiness(predictor, ranked(predictor))
+    steadiness = Steadiness(predictor, list(ranked(predictor)))
     for golden in islice(predictor.bundle.golden_rows(), 60):
         row = schema.encode(golden.fields)
         found = asyncio.run(steadiness.turning(row))
@@ -135,5 +135,5 @@ def test_grids_are_ascending_values_the_server_takes(predictor: Predictor) -> No
 def test_importance_is_of_what_the_model_uses(predictor: Predictor) -> None:
     found = importance(predictor, reference_rows(predictor.bundle)[:100])
     assert set(found) == set(predictor.bundle.schema.names)
-    assert ranked(predictor)[0] == max(found, key=lambda name: found[name])
+    assert next(iter(ranked(predictor))) == max(found, key=lambda name: found[name])
     assert found["EXT_SOURCE_3"] > found["FLAG_DOCUMENT_3"] >= 0.0

@@ -507,6 +507,7 @@ def test_model_tab_has_proof_plots_and_card(open_page: Visit) -> None:
         f"{compared_rows(CREDIT)} rows compared with the trained model, 0 bits different"
     )
     expect(page.locator(".model svg.plot")).to_have_count(3)
+    expect(page.locator(".dependence li")).to_have_count(len(SCHEMA))
     expect(page.get_by_role("heading", name="Credit default risk")).to_be_visible()
 
 
@@ -761,6 +762,7 @@ def test_axe_finds_nothing_on_any_tab_light_or_dark(loaded: Visit, served: Serve
     page.locator("#operations .tiles").wait_for()
     assert_accessible_light_and_dark(loaded, "operations", OUTPUT)
     loaded.open("model")
+    loaded.page.locator("#reference li").first.wait_for()
     assert_accessible_light_and_dark(loaded, "model", OUTPUT)
     assert loaded.console == []
     assert loaded.hosts == {served.url.removeprefix("http://")}

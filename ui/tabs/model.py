@@ -1,13 +1,16 @@
 """What the model is: its proof, its evaluation, its inputs, what drift is measured against, its card."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from server.model.bundle import CARD_FILE, PARITY_FILE, Bundle
+from server.model.predictor import Predictor
+from ui.cases.grids import Grids
 from ui.drawing.evaluation import evaluation_html
+from ui.tabs.dependence import dependence_html
 from ui.tabs.reference import LISTED, ReferencePlots
-from ui.tabs.studio import studio_html
 from ui.words.bands import bands_of
 from ui.words.card import card_html
 from ui.words.labels import Labels, accepted
@@ -28,6 +31,9 @@ _NO_EVALUATION = Text(
     "This bundle holds no evaluation: `python -m train` writes one.",
     "Ce modèle ne contient pas d'évaluation : `python -m train` en écrit une.",
 )
+_DEPENDENCE = Text("What moves the score", "Ce qui fait bouger le score")
+#: The place of the limit studio (studio.py); a model that decides nothing has none.
+_STUDIO = '<section class="sheet studio" hidden></section>'
 _SCHEMA = Text("What it takes", "Ce qu'il prend")
 _SCHEMA_HEADS = (Text("input", "donnée"), Text("accepted", "accepté"), Text("unit", "unité"))
 _MORE = Text("{count} inputs, the most important first.", "{count} données, les plus importantes d'abord.")
@@ -36,13 +42,27 @@ _CARD = Text("Model card", "Carte du modèle")
 _NO_CARD = Text("This bundle has no card.", "Ce modèle n'a pas de carte.")
 
 
-def model_html(bundle: Bundle, order: Sequence[str]) -> str:
-    """The tab; `order` names the features, the most important first."""
+class ModelTab:
+    """The tab of one model, drawn when it is first opened: thousands of cases are scored for it."""
+
+    def __init__(self, predictor: Predictor, shares: Mapping[str, float], grids: Grids) -> None:
+        self._of, self._html = (predictor, shares, grids), ""
+
+    async def html(self) -> str:
+        if not self._html:
+            self._html = await asyncio.to_thread(model_html, *self._of)
+        return self._html
+
+
+def model_html(predictor: Predictor, shares: Mapping[str, float], grids: Grids) -> str:
+    """The tab; `shares` are the features' in what moves the score, the most important first."""
+    bundle, order = predictor.bundle, list(shares)
     labels = Labels.of(bundle)
     sections = (
         sheet(_PARITY_REPORT, _parity_report(bundle.read_json(PARITY_FILE), bundle.task)),
         sheet(_EVALUATION, _evaluation(bundle)),
-        studio_html(bundle),
+        sheet(_DEPENDENCE, dependence_html(predictor, shares, grids)),
+        _STUDIO if bundle.task == "binary" else "",
         sheet(_SCHEMA, _schema(bundle, labels, order)),
         sheet(_REFERENCE, f'<div id="reference">{ReferencePlots(bundle, order).html({})}</div>'),
         sheet(_CARD, _card(bundle)),

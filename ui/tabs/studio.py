@@ -146,8 +146,3 @@ def deciding(bundle: Bundle) -> dict[str, str]:
     if policy.unusual is not None:
         thens[UNUSUAL] = policy.unusual.then
     return {name: thens[name] for name in Because(bundle).words}
-
-
-def studio_html(bundle: Bundle) -> str:
-    """Its place on the tab; a model that decides nothing has none."""
-    return '<section class="sheet studio" hidden></section>' if bundle.task == "binary" else ""

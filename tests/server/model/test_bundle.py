@@ -23,6 +23,7 @@ from server.scoring.service import watched_groups
 from tests.support.bundles import CREDIT, edit
 from tests.support.servers import run
 from ui.cases.examples import examples_of
+from ui.cases.grids import Grids
 from ui.drawing.verdict import verdict_of
 from ui.tabs.form import form_html
 from ui.tabs.model import model_html
@@ -351,7 +352,7 @@ def use(bundle: Bundle, predictor: Predictor, rows: Sequence[Row]) -> None:
         texts.principal(memoryview(row).cast("d").tolist(), [1.0] * len(bundle.schema), 99, language)
     words, labels, names = Wording.of(bundle), Labels.of(bundle), bundle.schema.names
     form_html(bundle.schema, examples_of(predictor), words.case, labels, names, bundle.context)
-    model_html(bundle, names)
+    model_html(predictor, dict.fromkeys(names, 0.0), Grids(predictor))
     verdict_of(bundle).idle()
 
 
