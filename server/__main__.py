@@ -12,7 +12,7 @@ def main(arguments: Sequence[str]) -> None:
     """Parse the options and serve."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody who reads models again
     parser = CommandParser("python -m server", description=__doc__)
-    add_options(parser, "model", "host", "port", "uds", "workers", "log_dir", "log_mode")
+    add_options(parser, "model", "challenger", "host", "port", "uds", "workers", "log_dir", "log_mode")
     settings = Settings.read(os.environ, **given(parser.parse_args(arguments)))
     # Imported here: without its libraries the command says so.
     from server.api.app import create_app

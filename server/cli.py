@@ -6,14 +6,14 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from server.errors import HotrowError, NotInstalled, SettingsError, brief
-from server.settings import PREFIX, Settings, parse_setting, whole
+from server.settings import FOLDERS, PREFIX, Settings, parse_setting, whole
 
 Value = TypeVar("Value")
 
@@ -52,8 +52,8 @@ def add_options(parser: argparse.ArgumentParser, *names: str, **defaults: object
     meanings = {f.name: f.metadata["meaning"] for f in fields(Settings)}
     for name in names:
         meaning = f"{meanings[name]} [{PREFIX}{name.upper()}, {defaults.get(name, _default(name))}]"
-        if name == "model":
-            parser.add_argument("--model", action="append", metavar="DIR", type=Path, help=meaning)
+        if name in FOLDERS:
+            parser.add_argument(f"--{name}", action="append", metavar="DIR", type=Path, help=meaning)
         else:
             parse = said_as_option(parse_setting(name))
             parser.add_argument("--" + name.replace("_", "-"), type=parse, help=meaning)
@@ -121,8 +121,11 @@ def input_file(text: str) -> Path:
 def given(options: argparse.Namespace) -> dict[str, object]:
     """The options as `Settings.read` takes them; those not given are None."""
     values = vars(options)
-    words = [word for model in values.get("model") or () for word in str(model).split(",") if word]
-    return values | {"model": tuple(map(Path, words)) or None}
+    return values | {name: _folders(values.get(name) or ()) or None for name in FOLDERS}
+
+
+def _folders(words: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(Path(part) for word in words for part in str(word).split(",") if part)
 
 
 def run(command: Callable[[Sequence[str]], int | None], code: int = REFUSED) -> None:

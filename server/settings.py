@@ -113,6 +113,8 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+#: Settings that are lists of folders: their options may be given several times.
+FOLDERS = ("model", "challenger")
 #: Settings that had another name: the old one is still read, with a warning.
 RENAMED = {"HOTROW_FAST_DOOR": "HOTROW_FAST_PATH"}
 
@@ -123,6 +125,11 @@ class Settings:
 
     model: tuple[Path, ...] = _setting(
         (Path("models/credit"),), _paths, "model folders, separated by commas; the first answers `/predict`"
+    )
+    challenger: tuple[Path, ...] = _setting(
+        (),
+        lambda text: tuple(Path(part) for part in text.split(",") if part),
+        "folders of other versions that score beside the answers, separated by commas, at most 8",
     )
     host: str = _setting("127.0.0.1", str, "address to listen on")
     port: int = _setting(

@@ -15,48 +15,52 @@ _PAUSE_SECONDS = 0.02
 
 
 class Challengers:
-    """The challengers of one server, by the folder of the model that each one challenges.
+    """The challengers of one server, by the folder of the model that each one challenges, and its name.
 
+    Each has a queue and a process of its own, so one that is slow or gone is shed alone.
     `counts` are the slots of the first worker's region in the shared metrics.
     """
 
     def __init__(self, config: Mapping[str, Any], metrics: int, counts: "memoryview[float]") -> None:
         self._config, self._metrics, self._counts = config, metrics, counts
-        self._by_folder: dict[str, Challenger] = {}
+        self._known: dict[tuple[str, str], Challenger] = {}
         self._ending: list[Challenger] = []
 
-    def of(self, model: Mapping[str, Any]) -> "Challenger | None":
-        """The challenger of a described model, started if it is new: then the one before is ended."""
-        plan, folder = model["challenger"], model["folder"]
-        known = self._by_folder.get(folder)
-        if known is not None and known.plan != plan:
-            self._ending.append(self._by_folder.pop(folder))
-            known.end()
-        if plan is not None and folder not in self._by_folder:
-            try:
-                self._by_folder[folder] = self._started(plan)
-            except OSError as error:  # no memory, no descriptor: the log goes on without
-                logger.error("The challenger %s cannot be started: %r", plan["label"], error)
-        return self._by_folder.get(folder)
+    def of(self, model: Mapping[str, Any]) -> "list[Challenger]":
+        """The challengers of a described model, those started that are new, and those ended that are gone."""
+        folder, plans = model["folder"], model["challengers"]
+        for key in [key for key in self._known if key[0] == folder]:
+            if self._known[key].plan not in plans:
+                gone = self._known.pop(key)
+                gone.end()
+                self._ending.append(gone)
+        for plan in plans:
+            if (folder, plan["label"]) not in self._known:
+                try:
+                    self._known[folder, plan["label"]] = self._started(plan)
+                except OSError as error:  # no memory, no descriptor: the log goes on without
+                    logger.error("The challenger %s cannot be started: %r", plan["label"], error)
+        return [one for key, one in self._known.items() if key[0] == folder]
 
     def _started(self, plan: Mapping[str, Any]) -> "Challenger":
         from server.log.challenger import Challenger  # a megabyte that most observers do without
 
-        name = f"challenger-{self._config['server']}-{plan['label']}.ndjson".replace(os.sep, "_")
+        of = f"{plan['label']}-beside-{plan['champion']}"  # one may challenge several versions
+        name = f"challenger-{self._config['server']}-{of}.ndjson".replace(os.sep, "_")
         file = f"{self._config['directory']}/{name}"
         size = self._config["retention"]["file_bytes"]
         return Challenger(plan, self._metrics, self._counts, file, size)
 
     def look_after(self) -> None:
-        for challenger in self._by_folder.values():
+        for challenger in self._known.values():
             challenger.look_after()
         self._ending = [challenger for challenger in self._ending if not challenger.has_ended()]
 
     def finish(self) -> None:
         """End them all and wait for it, when the observer does."""
-        for challenger in self._by_folder.values():
+        for challenger in self._known.values():
             challenger.end()
-        self._ending += self._by_folder.values()
-        self._by_folder.clear()
+        self._ending += self._known.values()
+        self._known.clear()
         while any(not challenger.has_ended() for challenger in self._ending):
             time.sleep(_PAUSE_SECONDS)

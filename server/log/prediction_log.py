@@ -27,7 +27,7 @@ from server.log.ring import ADMITTED, CLOSED, FREE_BYTES, OPENED, SPAN, Event, L
 from server.log.rotation import RetentionPolicy
 from server.metrics.process_usage import ProcessUsage
 from server.metrics.shared import SharedMetrics, WorkerMetrics
-from server.model.arms import described_challenger
+from server.model.arms import challengers_of
 from server.model.bundle import Bundle
 from server.settings import Settings
 from server.tracing.settings import trace_settings
@@ -98,6 +98,7 @@ class PredictionLog:
         self._metrics = metrics
         self._slot = worker
         self._drift_window_rows = settings.drift_window_rows
+        self._challengers = settings.challenger
         self._put = self._shared.channel.rings[worker].writer()
         self._file = LogFile(self.path, self._shared.retention) if self.strict else None
         self._usage = ProcessUsage(os.getpid())
@@ -126,7 +127,7 @@ class PredictionLog:
                 "mask": masking.rules(bundle),
                 "folder": os.fspath(bundle.directory.resolve()),
                 "groups": self._metrics.groups_plan(bundle.label, masking.hidden(bundle)),
-                "challenger": self._challenger(bundle),
+                "challengers": self._challenger_plans(bundle),
                 "drift": self._metrics.drift_plan(
                     bundle.label, bundle.schema.names, masking.hidden(bundle), self._drift_window_rows
                 ),
@@ -146,14 +147,15 @@ class PredictionLog:
             write,
         )
 
-    def _challenger(self, bundle: Bundle) -> dict[str, Any] | None:
-        """How the observer hands rows of this bundle on to its challenger, None if it has none."""
-        try:
-            challenger = described_challenger(bundle.directory)
-        except BundleError as error:
-            logger.error("%s; %s has no challenger.", error, bundle.label)
-            return None
-        return None if challenger is None else self._metrics.challenger_plan(bundle.label, challenger)
+    def _challenger_plans(self, bundle: Bundle) -> list[dict[str, Any]]:
+        """How the observer hands rows of this bundle on to its challengers."""
+
+        def say(error: BundleError) -> None:
+            logger.error("%s; %s does without this challenger.", error, bundle.label)
+
+        challengers = challengers_of(bundle, self._challengers, say)
+        plans = (self._metrics.challenger_plan(bundle.label, challenger) for challenger in challengers)
+        return [plan for plan in plans if plan is not None]
 
     @property
     def history(self) -> History:

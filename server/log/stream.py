@@ -110,7 +110,7 @@ class InstanceSinks(NamedTuple):
 
     maker: LineMaker
     counter: RowCounter | None
-    challenger: "Challenger | None"
+    challengers: "Sequence[Challenger]"
     groups: GroupCounter | None
 
 
@@ -341,8 +341,8 @@ class Stream:
         """Hand what was answered to the challengers."""
         for instance, responses, _ in groups:
             sinks = self._sinks.get(instance)
-            if sinks is not None and sinks.challenger is not None:
-                sinks.challenger.offer(instance, responses)
+            for challenger in sinks.challengers if sinks is not None else ():
+                challenger.offer(instance, responses)
 
     # The journal
 

@@ -1,13 +1,14 @@
-"""A second model beside a served one, the challenger: where it lies, and which requests are its.
+"""Other models beside a served one, its challengers: where they lie, and which requests are one's.
 
 A model served from `models/credit` has its challenger in `models/credit.challenger`, a bundle of
-the same name. There `split.json` may say that it answers a share of the requests.
+the same name. There `split.json` may say that it answers a share of the requests. Those that the
+settings name (`--challenger`) answer none.
 """
 
 import hashlib
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,9 @@ from server.model.bundle import Bundle
 from server.model.files import MANIFEST_FILE, read_manifest
 
 SPLIT_FILE = "split.json"
+#: More are not taken: each is a process of 30 MiB and more with a queue of 4 MiB, and the observer
+#: writes each answer into every queue.
+MAX_CHALLENGERS = 8
 #: Requests are split by their `X-Request-ID`, or by a field of the row.
 BY_REQUEST_ID = "request_id"
 #: Keys are drawn into so many equal parts.
@@ -68,14 +72,30 @@ def has_challenger(served: Path) -> bool:
         return False
 
 
-def described_challenger(served: Path) -> Bundle | None:
-    """The challenger of the model in a folder as its manifest tells, its files not looked at.
+def challengers_of(
+    served: Bundle, named: Iterable[Path], say: Callable[[BundleError], object] | None = None
+) -> list[Bundle]:
+    """What scores beside a served model: its folder's challenger, and other versions of it that are `named`.
 
-    Raises `BundleError`.
+    Of one that cannot be read `say` is told why; it ends nothing. A version counts once, and the served
+    one, as it is after a promotion, not at all.
     """
-    if not has_challenger(served):
-        return None
-    folder = challenger_folder(served)
+    own = [challenger_folder(served.directory)] if has_challenger(served.directory) else []
+    found: dict[str, Bundle] = {}
+    for folder in (*own, *named):
+        try:
+            bundle = described(folder)
+        except BundleError as error:
+            if say is not None:
+                say(error)
+            continue
+        if bundle.name == served.name and bundle.label != served.label:
+            found.setdefault(bundle.label, bundle)
+    return list(found.values())
+
+
+def described(folder: Path) -> Bundle:
+    """A bundle as its manifest tells, its files not looked at; raises `BundleError`."""
     try:
         return Bundle.from_manifest(folder, *read_manifest(folder))
     except (KeyError, TypeError, ValueError) as error:

@@ -41,7 +41,7 @@ def check_models(settings: Settings) -> list[str]:
 def main(arguments: Sequence[str]) -> int:
     """Print the verdict."""
     parser = CommandParser(prog="python -m server.process.model_check", description=__doc__)
-    add_options(parser, "model", "log_dir", "log_mode")
+    add_options(parser, "model", "challenger", "log_dir", "log_mode")
     resource.setrlimit(resource.RLIMIT_AS, (CHECK_BYTES, CHECK_BYTES))
     try:
         settings = Settings.read(os.environ, **given(parser.parse_args(arguments)))

@@ -65,7 +65,7 @@ class Reloader:
         service = self._service
         digests = await _check(service.settings)
         bundles = await asyncio.to_thread(checked_bundles, service.settings, digests)
-        register_models(bundles, service.metrics.shared)
+        register_models(service.settings, bundles, service.metrics.shared)
         models = await asyncio.to_thread(self._serve, bundles)
         service.use(models)
         # The old models are garbage, the new ones stay: so the next reload finds them.

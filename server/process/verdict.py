@@ -13,7 +13,7 @@ import orjson
 from server.errors import BundleError, HotrowError, SettingsError
 from server.model.bundle import Bundle
 from server.scoring.bundles import names, open_bundles
-from server.settings import Settings
+from server.settings import FOLDERS, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,12 @@ CHECK_SECONDS = 60.0
 
 def check_command(settings: Settings) -> list[str]:
     """The command that checks the models of these settings; the others come by the environment."""
-    models = [word for directory in settings.model for word in ("--model", os.fspath(directory))]
+    models = [
+        word
+        for name in FOLDERS
+        for path in getattr(settings, name)
+        for word in (f"--{name}", os.fspath(path))
+    ]
     log = ["--log-dir", os.fspath(settings.log_dir), "--log-mode", settings.log_mode]
     return [sys.executable, "-m", "server.process.model_check", *models, *log]
 

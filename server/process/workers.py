@@ -147,7 +147,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
         self.generation = 0
         self._last_generation = 0
         slots = settings.workers * SLOTS_PER_WORKER
-        self.metrics = share_metrics(self.bundles, slots)
+        self.metrics = share_metrics(settings, self.bundles, slots)
         self.log = SharedLog(settings, self.metrics) if settings.log_mode != "off" else None
         #: Which generation's worker is in each slot, -1 for none.
         self._slots = [-1] * slots
@@ -167,7 +167,7 @@ class WorkerApplication(BaseApplication):  # type: ignore[misc]  # it has no typ
 
     def use(self, bundles: list[Bundle]) -> None:
         """Start workers of a new generation, with these models, from now on; raises `BundleError`."""
-        register_models(bundles, self.metrics)
+        register_models(self.settings, bundles, self.metrics)
         self.bundles = bundles
         # Never a number that was taken: a generation that failed may still be ending.
         self._last_generation += 1

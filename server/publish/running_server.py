@@ -8,7 +8,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,10 +109,14 @@ class RunningServer(NamedTuple):
         except psutil.Error:
             return None
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        add_options(parser, "model", "log_dir", "log_mode")
+        add_options(parser, "model", "challenger", "log_dir", "log_mode")
         options, _ = parser.parse_known_args(words)
         settings = Settings.read(environment, **given(options))
-        return replace(settings, model=tuple((here / folder).resolve() for folder in settings.model))
+
+        def resolved(folders: Iterable[Path]) -> tuple[Path, ...]:
+            return tuple((here / folder).resolve() for folder in folders)
+
+        return replace(settings, model=resolved(settings.model), challenger=resolved(settings.challenger))
 
     def labels(self) -> list[str]:
         """The `name@version` of every model it serves; raises `ServerError`."""

@@ -12,13 +12,13 @@ from server.access.keys import Keys
 from server.access.tls import Tls, tls_of
 from server.access.watched import WatchedFiles
 from server.compiled.backend import open_backend
-from server.errors import BundleError, NotFound, Reason, Unavailable
+from server.errors import NotFound, Reason, Unavailable
 from server.log.prediction_log import PredictionLog, SharedLog
 from server.metrics.collector import MetricsCollector
 from server.metrics.exposition import Exposition
 from server.metrics.layout import SlotLayout
 from server.metrics.shared import SharedMetrics, WorkerMetrics
-from server.model.arms import challenger_folder, described_challenger, split_of
+from server.model.arms import challenger_folder, challengers_of, split_of
 from server.model.bundle import Bundle
 from server.model.reference import read_reference
 from server.model.schema import Feature
@@ -69,9 +69,8 @@ class Service:
 
     def _read_arms(self) -> None:
         self.splits = splits_of(self.models)
-        self.challengers = {
-            bundle.label: found for bundle in self.bundles if (found := challenger_of(bundle))
-        }
+        named = self.settings.challenger
+        self.challengers = {bundle.label: challengers_of(bundle, named) for bundle in self.bundles}
 
     def _read_keys(self) -> None:
         assert self.keys is not None
@@ -184,14 +183,17 @@ class Service:
         return next(model for model in self.models if model.scorer is split.challenger)
 
     def arms(self) -> list[dict[str, Any]]:
-        """Each champion with its challenger: what share is whose, and what became of the rows of both."""
+        """Each champion with each challenger: what share is whose, and what became of the rows of both."""
         shared, found = self.metrics.shared, []
         totals = shared.totals()
-        for label, challenger in self.challengers.items():
+        pairs = [(label, one) for label, several in self.challengers.items() for one in several]
+        for label, challenger in pairs:
             slots = shared.layout.challengers.get((label, challenger.label))
             if slots is None:
                 continue
             split = self.splits.get(label)
+            if split is not None and split.challenger.bundle.label != challenger.label:
+                split = None
             counts = {result: int(totals[slot]) for result, slot in slots.items()}
             found.append(
                 {
@@ -237,28 +239,28 @@ def splits_of(models: Iterable[ServedModel]) -> dict[str, SplitRequests]:
     }
 
 
-def share_metrics(bundles: Sequence[Bundle], workers: int) -> SharedMetrics:
+def share_metrics(settings: Settings, bundles: Sequence[Bundle], workers: int) -> SharedMetrics:
     """The counters of all workers; called once, before the first fork."""
     models = [(b.label, b.outcomes) for b in bundles]
     references = {b.label: reference for b in bundles if (reference := read_reference(b)) is not None}
     layout = SlotLayout(models, references)
     for bundle in bundles:
-        _register_details(bundle, layout)
+        _register_details(settings, bundle, layout)
     return SharedMetrics(layout, workers)
 
 
-def register_models(bundles: Sequence[Bundle], shared: SharedMetrics) -> None:
+def register_models(settings: Settings, bundles: Sequence[Bundle], shared: SharedMetrics) -> None:
     """Give models that a reload brought their counters; raises `BundleError` if there is no room."""
     for bundle in bundles:
         shared.layout.register(bundle.label, bundle.outcomes, read_reference(bundle))
-        _register_details(bundle, shared.layout)
+        _register_details(settings, bundle, shared.layout)
 
 
-def _register_details(bundle: Bundle, layout: SlotLayout) -> None:
-    """Give a bundle's fields and groups their counters, and its challenger, if one can be read."""
+def _register_details(settings: Settings, bundle: Bundle, layout: SlotLayout) -> None:
+    """Give a bundle's fields and groups their counters, and the challengers that can be read."""
     layout.register_fields(bundle.label, bundle.schema.names)
     layout.register_groups(bundle.label, watched_groups(bundle), bundle.outcomes)
-    if (challenger := challenger_of(bundle)) is not None:
+    for challenger in challengers_of(bundle, settings.challenger):
         layout.register_challenger(bundle.label, challenger.label)
 
 
@@ -279,18 +281,11 @@ def _groups(field: Feature) -> tuple[str, ...]:
     return field.categories if field.kind == "category" else ()
 
 
-def challenger_of(bundle: Bundle) -> Bundle | None:
-    """The challenger of a served bundle, None if there is none or it cannot be read, which ends nothing."""
-    with suppress(BundleError):  # the log says why, when it is opened
-        return described_challenger(bundle.directory)
-    return None
-
-
 def open_service(settings: Settings, bundles: Sequence[Bundle] | None = None) -> Service:
     """What a worker that is alone needs; raises as `open_bundles` and `open_worker` do."""
     if bundles is None:
         bundles = open_bundles(settings)
-    return open_worker(settings, bundles, share_metrics(bundles, 1))
+    return open_worker(settings, bundles, share_metrics(settings, bundles, 1))
 
 
 def compiling(settings: Settings) -> OpenBackend | None:

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -29,9 +30,10 @@ ROWS = sample_rows(THREE_FEATURES, 60, seed=11)
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two versions of one model that score rows differently."""
+    """Versions of one model that score rows differently."""
     folder = tmp_path_factory.mktemp("arms")
-    return [three_feature_bundle(folder / v, v, trees).directory for v, trees in (("1", 20), ("2", 30))]
+    trees = {"1": 20, "2": 30, "4": 40}
+    return [three_feature_bundle(folder / v, v, number).directory for v, number in trees.items()]
 
 
 @pytest.fixture
@@ -70,10 +72,10 @@ def answers(url: str, path: str = "/predict", *, pipelined: bool = False) -> lis
     return [orjson.loads(answer.body) for answer in found]
 
 
-def results(url: str) -> dict[str, float]:
+def results(url: str, **labels: str) -> dict[str, float]:
     names = ("same", "flipped", "rejected", "shed")
     samples = scrape(url)
-    return {name: total(samples, "hotrow_challenger_rows_total", result=name) for name in names}
+    return {name: total(samples, "hotrow_challenger_rows_total", result=name, **labels) for name in names}
 
 
 def shadow_of(subject: Subject) -> psutil.Process:
@@ -90,7 +92,7 @@ def shadow_of(subject: Subject) -> psutil.Process:
 
 def test_challenged_with_a_share_and_promoted(versions: list[Path], served: Path, tmp_path: Path) -> None:
     """It answers its share on both paths, scores what the champion answered, and becomes the champion."""
-    one, two = (Predictor(Bundle.load(version)) for version in versions)
+    one, two = (Predictor(Bundle.load(version)) for version in versions[:2])
     draws = TrafficSplit(40.0).draws("three@2")
     expected = [f"three@{1 + draws(b'r-%d' % i)}" for i in range(len(ROWS))]
     with serving(served, tmp_path, "--workers", "2") as subject:
@@ -145,6 +147,49 @@ def test_killed_and_stopped_challenger_fails_no_answer(
     assert set(clients.records.statuses) == {200}
     assert not clients.records.failed
     assert verify([tmp_path / "logs"]).whole
+
+
+def test_several_challengers_score_beside_each_other(
+    versions: list[Path], served: Path, tmp_path: Path
+) -> None:
+    """One that is killed, one that stands still and one of another schema end nothing of the others."""
+    other_schema_bundle(challenger_folder(served), version="3")
+    options = [
+        f"--challenger={versions[1]}",
+        f"--challenger={versions[2]}",
+        f"--challenger={tmp_path / 'none'}",
+    ]
+
+    def scored_by(label: str) -> float:
+        found = results(subject.url, challenger=label)
+        return found["same"] + found["flipped"]
+
+    def process_of(label: str) -> psutil.Process:
+        found = observer_of(subject.pid).children()
+        return next(one for one in found if f'"label":"{label}"' in one.cmdline()[-1])
+
+    with serving(served, tmp_path, *options, "--workers", "2") as subject:
+        eventually(lambda: len(observer_of(subject.pid).children()) == 3)
+        stopped, killed = process_of("three@2"), process_of("three@4")
+        stopped.send_signal(signal.SIGSTOP)
+        killed.kill()
+        eventually(lambda: len(observer_of(subject.pid).children()) == 3 and not killed.is_running())
+        assert {a["model"] for a in answers(subject.url)} == {"three@1"}
+        eventually(lambda: results(subject.url, challenger="three@3")["rejected"] == len(ROWS))
+        eventually(lambda: scored_by("three@4") == len(ROWS))
+        with suppress(psutil.NoSuchProcess):  # ended by the observer, if this took long
+            stopped.send_signal(signal.SIGCONT)
+        eventually(lambda: scored_by("three@2") == len(ROWS))
+        (page,) = exchange(subject.url, b"GET /models HTTP/1.1\r\nHost: t\r\n\r\n")
+        arms = {arm["challenger"]: arm["scored_beside"] for arm in orjson.loads(page.body)["arms"]}
+        assert [sum(arms[f"three@{version}"].values()) for version in "234"] == [len(ROWS)] * 3
+    told = run("-m", "monitoring", "challenge", str(tmp_path / "logs"), "--model", str(served), "--json")
+    assert (told.returncode, told.stderr) == (0, "")
+    found = {one["challenger"]: one for one in orjson.loads(told.stdout)}
+    assert {label: one["rows"] for label, one in found.items()} == {
+        "three@2": len(ROWS),
+        "three@4": len(ROWS),
+    }
 
 
 def test_challenger_of_another_schema_fails_no_answer(served: Path, tmp_path: Path) -> None:

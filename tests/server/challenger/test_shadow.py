@@ -110,24 +110,31 @@ def test_row_that_the_challenger_does_not_take_is_counted(three: Path, tmp_path:
     assert len(lines) == 2
 
 
-def test_what_finds_no_room_is_shed_and_one_that_cannot_start_is_waited_for(
+def test_the_slowest_is_shed_alone_and_one_that_cannot_start_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each has a queue of its own: of two that take nothing, whose one is read here, the other sheds."""
     monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
     metrics = os.memfd_create("metrics")
     os.ftruncate(metrics, 4096)
     counts = memoryview(mmap.mmap(metrics, 0)).cast("d")
     config = {"server": "8000", "directory": str(tmp_path), "retention": {"file_bytes": 0}}
     challengers = Challengers(config, metrics, counts)
-    plan = {"label": "m@2", "slots": SLOTS}
-    challenger = challengers.of({"challenger": plan, "folder": "m"})
-    assert challenger is not None
+    quick_slots = {name: slot + 4 for name, slot in SLOTS.items()}
+    plans = [
+        {"champion": "m@1", "label": "m@2", "slots": SLOTS},
+        {"champion": "m@1", "label": "m@3", "slots": quick_slots},
+    ]
+    slow, quick = challengers.of({"challengers": plans, "folder": "m"})
     for number in range(70):
-        challenger.offer(1, [(0, 0, b"{}", number, NO_MARGIN, b"x" * 2**16)])
+        for challenger in (slow, quick):
+            challenger.offer(1, [(0, 0, b"{}", number, NO_MARGIN, b"x" * 2**16)])
+        taken = quick.ring.take(2**20)
+        quick.ring.done(taken.read, 0)
     challengers.look_after()
     assert counts[4] > 0  # four of four and a half megabytes
-    assert challengers.of({"challenger": None, "folder": "m"}) is None
-    challenger.offer(
-        1, [(0, 0, b"{}", 0, NO_MARGIN, b"{}")]
-    )  # of an instance that was opened before: not kept
+    assert counts[8] == 0
+    assert challengers.of({"challengers": plans[1:], "folder": "m"}) == [quick]
+    slow.offer(1, [(0, 0, b"{}", 0, NO_MARGIN, b"{}")])  # of an instance that was opened before: not kept
+    assert challengers.of({"challengers": [], "folder": "m"}) == []
     challengers.finish()

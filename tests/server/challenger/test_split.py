@@ -6,10 +6,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from server.errors import BundleError, UnacceptableRow
-from server.model.arms import TrafficSplit, challenger_folder, described_challenger, split_of
+from server.errors import BundleError, SettingsError, UnacceptableRow
+from server.model.arms import TrafficSplit, challenger_folder, challengers_of, split_of
 from server.model.bundle import Bundle
 from server.publish.challenge import challenge, promote, withdraw
+from server.scoring.bundles import open_bundles
 from server.scoring.service import Service, open_service
 from server.settings import Settings
 from tests.support.bundles import ROW, edit, rewritten
@@ -111,18 +112,16 @@ def test_life_of_a_challenger_in_its_folders(served: Path, second: Path) -> None
     changed.undo()
     assert split_of(served) is None
     promoted = promote(served)
-    assert (Bundle.load(served).label, described_challenger(served)) == ("three@2", None)
+    assert (Bundle.load(served).label, challengers_of(Bundle.load(served), ())) == ("three@2", [])
     promoted.undo()
     assert (Bundle.load(served).version, Bundle.load(challenger_folder(served)).version) == ("1", "2")
     promote(served).keep()
     assert (Bundle.load(served).label, challenger_folder(served).exists()) == ("three@2", False)
     challenge(rewritten(served, served.parent / "third", version="3"), served, None).keep()
     gone = withdraw(served)
-    assert described_challenger(served) is None
+    assert challengers_of(Bundle.load(served), ()) == []
     gone.undo()
-    found = described_challenger(served)
-    assert found is not None
-    assert found.label == "three@3"
+    assert [one.label for one in challengers_of(Bundle.load(served), ())] == ["three@3"]
     withdraw(served).keep()
     assert [path.name for path in served.parent.glob("*challenger*")] == []
 
@@ -155,6 +154,31 @@ def test_challenger_that_cannot_answer_the_champions_rows_gets_no_share(
     champion = Path(shutil.copytree(reading, tmp_path / "champion"))
     with pytest.raises(BundleError, match="takes no region"):
         challenge(second, champion, TrafficSplit(10.0))
+
+
+def test_challengers_that_are_named_score_beside_and_answer_nothing(
+    served: Path, second: Path, three: Path, tmp_path: Path
+) -> None:
+    third, other = (rewritten(three, tmp_path / v, version=v) for v in "34")
+    challenge(second, served, TrafficSplit(40.0)).keep()
+    named = (third, second, other, served, tmp_path / "none")  # a version counts once, its own and none not
+    service = open_service(Settings(model=(served,), challenger=named, log_mode="off"))
+    told = [(arm["champion"], arm["challenger"], arm["share"]) for arm in service.arms()]
+    assert told == [
+        *(("three@1", f"three@{v}", share) for v, share in (("2", 40.0), ("3", 0.0), ("4", 0.0))),
+        *(("three@2", f"three@{v}", 0.0) for v in "341"),
+    ]
+    assert set(answered(service, "/predict")) == {"three@1", "three@2"}
+
+
+def test_challengers_of_no_served_model_and_too_many_are_refused(
+    served: Path, three: Path, tmp_path: Path
+) -> None:
+    stranger = rewritten(three, tmp_path / "stranger", name="other")
+    with pytest.raises(SettingsError, match=r"expected another version of three@1, .* got other@1"):
+        open_bundles(Settings(model=(served,), challenger=(stranger,)))
+    with pytest.raises(BundleError, match="expected at most 8 challengers, got 9"):
+        open_bundles(Settings(model=(served,), challenger=(served,) * 9))
 
 
 def test_challenger_that_cannot_be_read_stops_no_start(served: Path, second: Path) -> None:

@@ -144,7 +144,7 @@ def test_worker_that_answers_between_the_steps_of_the_observer(bundle: Bundle, t
 def _observed(bundle: Bundle, folder: Path) -> tuple[ServedModel, Stream, Callable[[], float]]:
     """A model, what observes its answers, and how many rows were counted for drift."""
     settings = Settings(model=(bundle.directory,), log_dir=folder)
-    metrics = share_metrics([bundle], 1)
+    metrics = share_metrics(settings, [bundle], 1)
     log = SharedLog(settings, metrics)
     (model,) = open_worker(settings, [bundle], metrics, 0, log).models
     described = DescriptionReader(log.channel.descriptions)
@@ -159,8 +159,9 @@ def _observed(bundle: Bundle, folder: Path) -> tuple[ServedModel, Stream, Callab
 def test_observer_that_stands_still_for_long_is_replaced(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    metrics = share_metrics([bundle], 1)
-    log = SharedLog(Settings(model=(bundle.directory,), log_dir=tmp_path), metrics)
+    settings = Settings(model=(bundle.directory,), log_dir=tmp_path)
+    metrics = share_metrics(settings, [bundle], 1)
+    log = SharedLog(settings, metrics)
     (model,) = open_worker(log.settings, [bundle], metrics, 0, log).models
     observer, rings = log.observer, log.channel.rings
     observer.start()
