@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,6 +77,29 @@ def append_synced(path: Path, lines: bytes) -> None:
         os.fsync(descriptor)
         if not size:
             sync_path(path.parent)
+
+
+def drop_lines(path: Path, fresh: Path, is_gone: Callable[[bytes], bool]) -> int:
+    """Take lines out of a file that many append to; how many. Raises `OSError`.
+
+    It is whole at every moment: what is left is written to `fresh`, which takes its place.
+    """
+    gone = 0
+    with held_file(path) as descriptor, open(descriptor, "rb", closefd=False) as lines:
+        with open(fresh, "wb") as kept:
+            os.fchmod(kept.fileno(), 0o600)
+            for line in lines:
+                if is_gone(line):
+                    gone += 1
+                else:
+                    kept.write(line)
+        if gone:
+            sync_path(fresh)
+            fresh.replace(path)
+            sync_path(path.parent)
+        else:
+            fresh.unlink()
+    return gone
 
 
 def sync_tree(directory: Path) -> None:

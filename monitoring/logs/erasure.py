@@ -8,7 +8,7 @@ another subject is gone, and none is missing that the journal does not explain.
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from server.durable import sync_path
 from server.log.journal import LogJournal
 from server.log.reviews import SUFFIX as REVIEWS_SUFFIX
 from server.log.reviews import erase_reviews
-from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed
+from server.log.rotation import REWRITTEN_SUFFIX, TORN_SUFFIX, is_closed, rewritten
 from server.model.json_text import object_or_empty
 from server.model.row_names import ROW_ID, ROW_IDS, count_of, name_of_row, with_rows
 from server.outcomes.record import KEYS
@@ -105,17 +105,15 @@ def _erase_beside(files: Sequence[Path], subject: DataSubject) -> tuple[int, int
     """
     folders = list(dict.fromkeys(file.parent for file in files))
     outcomes = outcome_files(folders)
-    is_beside = bool(outcomes) or any(any(folder.glob(f"*{REVIEWS_SUFFIX}")) for folder in folders)
+    if not outcomes and not any(any(folder.glob(f"*{REVIEWS_SUFFIX}")) for folder in folders):
+        return 0, 0
     # What somebody named may be older than the lines that are left.
     names: dict[str, set[str]] = {kind: set(subject.names) for kind in KEYS}
-    for file in files if is_beside else ():
-        try:
-            with open_lines(file) as lines:
-                for line in lines:
-                    if subject.may_be_in(line) and (record := parsed(line)) is not None:
-                        _add_names(names, record, subject.rows(record))
-        except LogError:
-            continue  # told by the search of the lines
+    for file in files:
+        with suppress(LogError), open_lines(file) as lines:  # told by the search of the lines
+            for line in filter(subject.may_be_in, lines):
+                if (record := parsed(line)) is not None:
+                    _add_names(names, record, subject.rows(record))
     return sum(erase_reviews(folder, names["id"]) for folder in folders), erase_outcomes(outcomes, names)
 
 
@@ -174,7 +172,7 @@ def _held(file: Path) -> Iterator[bool]:
 
 def _rewrite(file: Path, subject: DataSubject, key: bytes | None) -> tuple[int, int]:
     """Rewrite one file; how many lines, and how many rows of other lines, are gone."""
-    fresh = file.with_name(file.name + REWRITTEN_SUFFIX)
+    fresh = rewritten(file)
     fresh.unlink(missing_ok=True)  # of an erasure that was killed
     try:
         return _replaced(file, fresh, subject, key)

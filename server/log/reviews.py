@@ -1,7 +1,5 @@
 """What people decided after the model: one line each, beside the prediction log."""
 
-import fcntl
-import os
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,8 +7,9 @@ from typing import Any
 
 import orjson
 
-from server.durable import append_synced
+from server.durable import append_synced, drop_lines
 from server.errors import FieldError, UnacceptableRow, listed
+from server.log.rotation import rewritten
 from server.model.json_text import object_or_empty
 from server.model.row_names import sought
 
@@ -83,16 +82,7 @@ def _of(line: bytes) -> set[str]:
 
 def erase_reviews(folder: Path, ids: Collection[str]) -> int:
     """Take the reviews of some responses, or rows of them, out of a folder's files; how many."""
-    gone = 0
-    for path in _files(folder):
-        with open(path, "rb+") as file:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
-            lines = file.read().splitlines(keepends=True)
-            kept = [line for line in lines if _of(line).isdisjoint(ids)]
-            if len(kept) < len(lines):
-                gone += len(lines) - len(kept)
-                file.seek(0)
-                file.write(b"".join(kept))
-                file.truncate()
-                os.fsync(file.fileno())
-    return gone
+    return sum(
+        drop_lines(path, rewritten(path), lambda line: not _of(line).isdisjoint(ids))
+        for path in _files(folder)
+    )

@@ -28,6 +28,11 @@ class RetentionPolicy:
     total_bytes: int = 0
 
 
+def rewritten(file: Path) -> Path:
+    """Where a file is written anew without some of its lines, until that takes its place."""
+    return file.with_name(file.name + REWRITTEN_SUFFIX)
+
+
 def closed_path(path: Path, number: int) -> Path:
     """A name for `path` once it is closed: `<stem>.<number>.<UTC time>.jsonl`.
 

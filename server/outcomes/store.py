@@ -3,12 +3,11 @@
 Later lines correct earlier ones: nothing is changed but by `erase_outcomes`.
 """
 
-import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from server.durable import append_synced, held_file, sync_path
-from server.log.rotation import REWRITTEN_SUFFIX
+from server.durable import append_synced, drop_lines
+from server.log.rotation import rewritten
 from server.model.json_text import object_or_empty
 from server.model.row_names import sought
 from server.outcomes.record import KEYS
@@ -33,8 +32,8 @@ def add_lines(path: Path, lines: bytes) -> None:
 
 
 def erase_outcomes(files: Iterable[Path], names: Mapping[str, Collection[str]]) -> int:
-    """Take out the outcomes of these keys, by kind; how many. The file is whole at every moment."""
-    return sum(_without(file, lambda line: _is_of(line, names)) for file in files)
+    """Take out the outcomes of these keys, by kind; how many."""
+    return sum(drop_lines(file, rewritten(file), lambda line: _is_of(line, names)) for file in files)
 
 
 def _is_of(line: bytes, names: Mapping[str, Collection[str]]) -> bool:
@@ -44,23 +43,3 @@ def _is_of(line: bytes, names: Mapping[str, Collection[str]]) -> bool:
         if key and (key in gone or (kind == "id" and sought(key) in gone)):
             return True
     return False
-
-
-def _without(file: Path, is_gone: Callable[[bytes], bool]) -> int:
-    fresh = file.with_name(file.name + REWRITTEN_SUFFIX)
-    gone = 0
-    with held_file(file) as descriptor, open(descriptor, "rb", closefd=False) as lines:
-        with open(fresh, "wb") as kept:
-            os.fchmod(kept.fileno(), 0o600)
-            for line in lines:
-                if is_gone(line):
-                    gone += 1
-                else:
-                    kept.write(line)
-        if gone:
-            sync_path(fresh)
-            fresh.replace(file)
-            sync_path(file.parent)
-        else:
-            fresh.unlink()
-    return gone

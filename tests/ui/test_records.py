@@ -305,8 +305,13 @@ def test_reviews_outlive_half_a_line_and_can_be_taken_out(tmp_path: Path) -> Non
     with reviews.path.open("ab") as file:
         file.write(b'{"of": "half')
     assert [review["of"] for review in reviews.all()] == ["a-0", "a-1", "a-2"]
-    assert erase_reviews(tmp_path, {"a-1"}) == 1
+    with reviews.path.open("rb") as opened_before:
+        assert erase_reviews(tmp_path, {"a-1"}) == 1
+        assert opened_before.read().count(b"\n") == 3, (
+            "another file takes its place: no moment has half of it"
+        )
     assert [review["of"] for review in reviews.all()] == ["a-0", "a-2"]
+    assert [path.name for path in tmp_path.iterdir()] == [reviews.path.name]
 
 
 def test_find_computes_a_line_again_and_erase_takes_its_reviews(
