@@ -1,7 +1,7 @@
 """What the page's scripts ask for, beside Gradio: plain routes under `/page/`, without state."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -49,11 +49,28 @@ def call_routes(
 ) -> list[Route]:
     """The routes of a model's page, behind its login; `shares` are those of `ranked`."""
     order = list(shares)
+    calls = {
+        **_of_cases(service, model, order, grids),
+        **_of_decisions(register),
+        **_of_model(service, model, register, shares, grids),
+    }
+    plain = [Route(f"/page/{name}", _call(service, call), methods=["POST"]) for name, call in calls.items()]
+    papers = paper_routes(register.paper)
+    routes = [*plain, *many_routes(service, model), Route("/page/scripts/{name}", _script)]
+    for route in routes:
+        route.app = Confined(guarded(route.app), BARE_POLICY)
+    for route in papers:
+        route.app = Confined(guarded(route.app), PAPER_POLICY)
+    return [*routes, *papers]
+
+
+def _of_cases(
+    service: Service, model: ServedModel, order: Sequence[str], grids: Grids
+) -> Mapping[str, Answer]:
+    """What is asked of the case in the form."""
     what_if = WhatIf(model.scorer, order, grids)
-    why, changes, reference = Why(model), Changes(model, order), ReferencePlots(model.bundle, order)
+    why, changes = Why(model), Changes(model, order)
     decider = Decider(model, predict_path(service.bundles, model.bundle))
-    operations = Operations(service, model.bundle, register.overrides)
-    tab = ModelTab(model.scorer.predictor, shares, grids)
 
     async def decide(form: dict[str, Any], user: str) -> dict[str, Any]:
         return decider.decide(form, user)._asdict()
@@ -62,30 +79,39 @@ def call_routes(
         supposed = what_if.suppose(read_form(form).texts)
         return {"html": supposed.html, "said": supposed.said, "whole": supposed.row is not None}
 
-    def of_row(html: Callable[[Row], Awaitable[str]]) -> Answer:
+    def of_row(told_of: Callable[[Row], Awaitable[dict[str, Any]]]) -> Answer:
         """What is told of the row in the form, nothing where it holds none."""
 
         async def answer(form: dict[str, Any], _: str) -> dict[str, Any]:
             row = what_if.suppose(read_form(form).texts).row
-            return {"html": "" if row is None else await html(row)}
+            return {"html": ""} if row is None else await told_of(row)
 
         return answer
 
-    async def flip(form: dict[str, Any], _: str) -> dict[str, Any]:
-        row = what_if.suppose(read_form(form).texts).row
-        if row is None:
-            return {"html": ""}
+    async def flip(row: Row) -> dict[str, Any]:
         html, drawn = await what_if.flip(row)
         return {"html": await changes.html(row) + html, **drawn}
 
-    async def beside(row: Row) -> str:
-        return await changes.beside(row)
+    async def beside(row: Row) -> dict[str, Any]:
+        return {"html": await changes.beside(row)}
 
-    async def reasons(row: Row) -> str:
-        return why.reasons(row)
+    async def reasons(row: Row) -> dict[str, Any]:
+        return {"html": why.reasons(row)}
+
+    return {
+        "decide": decide,
+        "what-if": suppose,
+        "flip": of_row(flip),
+        "changes": of_row(beside),
+        "reasons": of_row(reasons),
+    }
+
+
+def _of_decisions(register: Register) -> Mapping[str, Answer]:
+    """What is asked of a decision of the log; a refusal is told in the answer, never raised."""
 
     async def look_up(asked: dict[str, Any], _: str) -> dict[str, Any]:
-        """`{"number", "language"}` to what was found; a refusal is told in the answer, never raised."""
+        """`{"number", "language"}` to what was found."""
         try:
             number = case_number(asked.get("number"))
             return {"html": await register.found_html(number, language_of(asked.get("language")))}
@@ -100,6 +126,21 @@ def call_routes(
             return told(problem.detail)
         return await look_up({**asked, "number": id_}, user)
 
+    return {"look-up": look_up, "review": review}
+
+
+def _of_model(
+    service: Service, model: ServedModel, register: Register, shares: Mapping[str, float], grids: Grids
+) -> Mapping[str, Answer]:
+    """What is asked of the model at work, whatever stands in the form."""
+    tab = ModelTab(model.scorer.predictor, shares, grids)
+    reference = ReferencePlots(model.bundle, list(shares))
+    operations = Operations(service, model.bundle, register.overrides)
+    studio = Studio(service, model.bundle) if model.bundle.task == "binary" else None
+
+    async def limits(_: Any, __: str) -> dict[str, Any]:
+        return await studio.told() if studio is not None else {}
+
     async def look(_: Any, __: str) -> dict[str, Any]:
         return {"html": await operations.look()}
 
@@ -109,32 +150,7 @@ def call_routes(
     async def spread(_: Any, __: str) -> dict[str, Any]:
         return {"html": reference.html(await operations.held())}
 
-    studio = Studio(service, model.bundle) if model.bundle.task == "binary" else None
-
-    async def limits(_: Any, __: str) -> dict[str, Any]:
-        return await studio.told() if studio is not None else {}
-
-    calls = {
-        "studio": limits,
-        "decide": decide,
-        "what-if": suppose,
-        "flip": flip,
-        "changes": of_row(beside),
-        "reasons": of_row(reasons),
-        "operations": look,
-        "model": what_it_is,
-        "reference": spread,
-        "look-up": look_up,
-        "review": review,
-    }
-    plain = [Route(f"/page/{name}", _call(service, call), methods=["POST"]) for name, call in calls.items()]
-    papers = paper_routes(register.paper)
-    routes = [*plain, *many_routes(service, model), Route("/page/scripts/{name}", _script)]
-    for route in routes:
-        route.app = Confined(guarded(route.app), BARE_POLICY)
-    for route in papers:
-        route.app = Confined(guarded(route.app), PAPER_POLICY)
-    return [*routes, *papers]
+    return {"studio": limits, "operations": look, "model": what_it_is, "reference": spread}
 
 
 async def _script(request: Request) -> Response:

@@ -183,38 +183,45 @@ def print_explain(bundle: Bundle, url: str) -> None:
 
 def print_beside(bundle: Bundle, url: str, rows: int, folder: Path) -> None:
     """`/predict` from one connection, and nginx beside it, alone and beside what takes longer."""
-    source, second = folder / "rows.csv", folder / "second"
+    second = folder / "second"
     second.mkdir()
-    write_rows(bundle, source, FILE_ROWS)
-    scoring = ["-m", "server.batch", "--model", str(bundle.directory), str(source), str(folder / "out.csv")]
-    one, many = (_one_row(bundle), objects_request(bundle, rows))
-    explain, batch = ("/explain", one), ("/predict/batch", many)
     with ExitStack() as stack:
         other = stack.enter_context(serving(bundle.directory, second)).url
-        loads: dict[str, Callable[[], AbstractContextManager[object]]] = {
-            "alone": nullcontext,
-            "beside 20 /explain a second": partial(_asking, url, *explain, 0.05),
-            "beside /explain without a pause": partial(_asking, url, *explain, 0.0),
-            f"beside 2 batches of {rows} a second": partial(_asking, url, *batch, 0.5),
-            f"beside batches of {rows} without a pause": partial(_asking, url, *batch, 0.0),
-            "beside 2 a second to another server": partial(_asking, other, *batch, 0.5),
-            "beside these without a pause to it": partial(_asking, other, *batch, 0.0),
-            "beside server.batch": partial(_running, python(*scoring)),
-            "beside server.batch --threads 1": partial(_running, python(*scoring, "--threads", "1")),
-        }
-        clients = {"/predict": RowsClient(url, "/predict", one, JSON_HEADERS)}
+        clients = {"/predict": RowsClient(url, "/predict", _one_row(bundle), JSON_HEADERS)}
         if has_nginx():
             nginx = stack.enter_context(constant_response(folder, None))
-            clients["nginx"] = RowsClient(nginx.url, "/predict", one, JSON_HEADERS)
+            clients["nginx"] = RowsClient(nginx.url, "/predict", _one_row(bundle), JSON_HEADERS)
+        loads = _loads(bundle, url, other, rows, folder)
         found: dict[str, list[float]] = {f"{client} {name}": [] for client in clients for name in loads}
-        for _ in range(TURNS):
-            for name, load in loads.items():
-                with load():
-                    time.sleep(START_SECONDS)
-                    for client in clients:
-                        found[f"{client} {name}"] += _times(clients[client].ask)
+        for name, load in [*loads.items()] * TURNS:
+            with load():
+                time.sleep(START_SECONDS)
+                for client, asked in clients.items():
+                    found[f"{client} {name}"] += _times(asked.ask)
     for name, times in found.items():
         print_percentiles(name, times)
+
+
+def _loads(
+    bundle: Bundle, url: str, other: str, rows: int, folder: Path
+) -> dict[str, Callable[[], AbstractContextManager[object]]]:
+    """What goes on beside single rows, by its name: for this server, for another, on the same machine."""
+    source = folder / "rows.csv"
+    write_rows(bundle, source, FILE_ROWS)
+    scoring = ["-m", "server.batch", "--model", str(bundle.directory), str(source), str(folder / "out.csv")]
+    explain = ("/explain", _one_row(bundle))
+    batch = ("/predict/batch", objects_request(bundle, rows))
+    return {
+        "alone": nullcontext,
+        "beside 20 /explain a second": partial(_asking, url, *explain, 0.05),
+        "beside /explain without a pause": partial(_asking, url, *explain, 0.0),
+        f"beside 2 batches of {rows} a second": partial(_asking, url, *batch, 0.5),
+        f"beside batches of {rows} without a pause": partial(_asking, url, *batch, 0.0),
+        "beside 2 a second to another server": partial(_asking, other, *batch, 0.5),
+        "beside these without a pause to it": partial(_asking, other, *batch, 0.0),
+        "beside server.batch": partial(_running, python(*scoring)),
+        "beside server.batch --threads 1": partial(_running, python(*scoring, "--threads", "1")),
+    }
 
 
 def _times(call: Callable[[], object]) -> list[float]:

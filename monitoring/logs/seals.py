@@ -89,26 +89,33 @@ def _check_journal(journal: Path, key: bytes, found: Seals) -> set[str]:
 
 
 def _check_files(journal: Path, expected: dict[str, tuple[int, str]], found: Seals) -> None:
-    folder, own = journal.parent, _open_name(journal)
-    begun = [name for name in expected if name != own]
-    newer = [file for file in _closed(journal) if plain_path(file).name not in expected]
+    """Hold the files beside a journal against what it sealed: the closed ones whole, the open one so far."""
+    begun = [name for name in expected if name != _open_name(journal)]
     for name in begun:
-        if (file := _there(folder / name)) is None:
+        if (file := _there(journal.parent / name)) is None:
             found.faults.append(f"{name} is gone, and no journal says so")
         elif digest_of(file) != expected[name]:
             found.faults.append(f"{file.name} is not what was sealed")
-    if last := max(begun, default=""):
-        found.faults += [f"{file.name} was never sealed" for file in newer if file.name < last]
-    rest = [file for file in newer if file.name > last]
-    if own in expected:
+    last = max(begun, default="")
+    unsealed = [file for file in _closed(journal) if plain_path(file).name not in expected]
+    found.faults += [f"{file.name} was never sealed" for file in unsealed if file.name < last]
+    later = [file for file in unsealed if file.name > last]
+    _check_open(journal, expected.get(_open_name(journal)), later, found)
+
+
+def _check_open(journal: Path, sealed: tuple[int, str] | None, later: Sequence[Path], found: Seals) -> None:
+    """The file that was open when the last seal was made, and what came `later`, which no seal holds yet."""
+    own = _there(journal.parent / _open_name(journal))
+    if sealed is not None:
         # What was open then may have been closed since, and is the beginning of that file.
-        file = rest[0] if rest else _there(folder / own)
-        if file is None or digest_of(file, limit=expected[own][0]) != expected[own]:
-            found.faults.append(f"{file.name if file else own} does not begin with what was sealed")
-    grown = _there(folder / own)
-    if grown is not None and grown.stat().st_size > (expected.get(own, (0, ""))[0] if not rest else 0):
-        rest = [*rest, grown]
-    found.open_ended += [file.name for file in rest]
+        file = later[0] if later else own
+        if file is None or digest_of(file, limit=sealed[0]) != sealed:
+            name = file.name if file else _open_name(journal)
+            found.faults.append(f"{name} does not begin with what was sealed")
+    found.open_ended += [file.name for file in later]
+    sealed_bytes = sealed[0] if sealed is not None and not later else 0
+    if own is not None and own.stat().st_size > sealed_bytes:
+        found.open_ended.append(own.name)
 
 
 def _closed(journal: Path) -> Iterator[Path]:

@@ -1,6 +1,6 @@
 """Outcomes that were told: a file as people and programs have it, or what was kept beside a log."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -15,13 +15,14 @@ from monitoring.errors import LogError
 from monitoring.logs.database import literal
 from monitoring.logs.files import log_files
 from server.batch.formats import COMPRESSIONS, CSV, FileFormat, pieces
-from server.batch.whole_file import read_csv_file
+from server.batch.whole_file import CsvFile, read_csv_file
 from server.errors import BatchRefused, FieldError, TableRefused
 from server.model.bundle import Bundle
 from server.outcomes.moments import EXPECTED, UnreadableMoment, read_moments
 from server.outcomes.record import AT, KEYS, OUTCOME, WHOLE, key_column, known_name, read_record
 from server.outcomes.store import outcome_files
 from server.outcomes.values import Value, value_reader
+from server.tables.cells import CellRules
 
 _WANTED = f"KEY,{OUTCOME} or KEY,{OUTCOME},{AT}"
 _BLANKS = b"\xef\xbb\xbf \t\r\n"
@@ -96,6 +97,23 @@ def read_outcomes(path: Path, bundle: Bundle) -> Told:
         raise LogError(f"expected a readable file at {path}, got: {error.strerror or error}") from None
     except (BatchRefused, TableRefused) as error:
         raise LogError(f"{str(error).removesuffix('.')}: its columns are {_WANTED}") from None
+    return _of_table(path, file, bundle)
+
+
+def _of_table(path: Path, file: CsvFile, bundle: Bundle) -> Told:
+    """Outcomes as CSV has them: a key, an outcome and perhaps its time in each record."""
+    key, columns = _columns_of(path, file)
+    keys = pl.col(columns[key]).str.strip_chars().str.replace(WHOLE, "$1").alias("key")
+    moments = pl.lit(None, _TIME) if AT not in columns else _came(file.table[columns[AT]], path)
+    words = file.table[columns[OUTCOME]].str.strip_chars()
+    table = file.table.select(pl.lit(key).alias("kind"), keys)
+    values = _values(path, words, table["key"], file.rules, bundle)
+    table = table.with_columns(values.alias("value"), moments.alias("came"))
+    return Told(str(path), (key,), table.filter(pl.col("key").is_not_null()))
+
+
+def _columns_of(path: Path, file: CsvFile) -> tuple[str, Mapping[str, str]]:
+    """Which key outcomes are told by, and the columns by the names that we know; raises `LogError`."""
     columns = {known_name(name): name for name in file.table.columns}
     key = key_column(list(columns)) if len(columns) == len(file.table.columns) else ""
     if not key:
@@ -107,26 +125,28 @@ def read_outcomes(path: Path, bundle: Bundle) -> Told:
         raise LogError(
             f"expected {len(columns)} cells in each record of {path}, got others in line {file.ragged[0]}"
         )
-    keys = pl.col(columns[key]).str.strip_chars().str.replace(WHOLE, "$1").alias("key")
-    table = file.table.select(pl.lit(key).alias("kind"), keys)
-    words = file.table[columns[OUTCOME]].str.strip_chars()
-    read = value_reader(bundle, file.rules)
-    values = {word: _read(read, word) for word in words.drop_nulls().unique().to_list()}
-    known = {word: value for word, value in values.items() if not isinstance(value, ValueError)}
-    bad = [word for word in values if word not in known]
-    for row, word in _first(table, words.is_in(bad) | (table["key"].is_null() & words.is_not_null()), words):
-        expected = values[word] if word in bad else value_words(bundle)
+    return key, columns
+
+
+def _values(path: Path, words: pl.Series, keys: pl.Series, rules: CellRules, bundle: Bundle) -> pl.Series:
+    """The outcomes of a column as numbers; raises `LogError` for the first that is none or has no key."""
+    read = value_reader(bundle, rules)
+    known: dict[str, float | None] = {}
+    refused: dict[str, ValueError] = {}
+    for word in words.drop_nulls().unique().to_list():
+        try:
+            known[word] = number_of_value(read(word), bundle)
+        except ValueError as error:
+            refused[word] = error
+    wrong = words.is_in(list(refused)) | (keys.is_null() & words.is_not_null())
+    row = wrong.fill_null(value=False).arg_max() if wrong.any() else None
+    if row is not None:
+        word = words[row]
         raise LogError(
-            f"expected a key and {expected} as its outcome in {path}, got {word!r} in row {row + 1:,}: "
-            "leave a row out, or its outcome empty, while it is not known"
+            f"expected a key and {refused.get(word) or value_words(bundle)} as its outcome in {path}, got "
+            f"{word!r} in row {row + 1:,}: leave a row out, or its outcome empty, while it is not known"
         )
-    numbers = {word: number_of_value(value, bundle) for word, value in known.items()}
-    moments = file.table[columns[AT]] if AT in columns else None
-    table = table.with_columns(
-        words.replace_strict(numbers, default=None, return_dtype=pl.Float64).alias("value"),
-        (pl.lit(None, _TIME) if moments is None else _came(moments, path)).alias("came"),
-    )
-    return Told(str(path), (key,), table.filter(pl.col("key").is_not_null()))
+    return words.replace_strict(known, default=None, return_dtype=pl.Float64)
 
 
 def value_words(bundle: Bundle) -> str:
@@ -141,18 +161,6 @@ def number_of_value(value: Value, bundle: Bundle) -> float | None:
     if isinstance(value, str):
         return float(bundle.classes.index(value))
     return None if value is None else float(value)
-
-
-def _read(read: Any, word: str) -> Any:
-    try:
-        return read(word)
-    except ValueError as error:
-        return error
-
-
-def _first(table: pl.DataFrame, wrong: pl.Series, words: pl.Series) -> list[tuple[int, str]]:
-    found = wrong.fill_null(value=False).arg_max() if len(table) and wrong.any() else None
-    return [] if found is None else [(found, words[found])]
 
 
 def _came(texts: pl.Series, path: Path) -> pl.Series:

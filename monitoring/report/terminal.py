@@ -10,7 +10,8 @@ from rich.table import Table
 from monitoring.drift.comparison import ColumnDrift, DriftReport
 from monitoring.drift.timeline import Period, Since
 from monitoring.logs.replay import Replay
-from monitoring.report.arms import COLUMNS
+from monitoring.report.anomalies import Anomaly
+from monitoring.report.arms import COLUMNS, Arms
 from monitoring.report.figures import Spread
 from monitoring.report.plots import duration
 from monitoring.report.report import Report
@@ -52,23 +53,31 @@ def print_report(report: Report, console: Console, page: Path) -> None:
         _add_spread(spreads, name, spread, lambda value: f"{value:,.3g}")
     console.print(spreads)
     if report.anomalies:
-        odd = table("since (UTC)", words="figure", title="Anomalies")
-        odd.add_column("why", overflow="fold")
-        for anomaly in report.anomalies:
-            odd.add_row(f"{anomaly.since:%Y-%m-%d %H:%M:%S}", anomaly.figure, anomaly.why)
-        console.print(odd)
+        _print_anomalies(report.anomalies, console)
     if report.arms:
-        arms = table(*COLUMNS)
-        for row in report.arms.table():
-            arms.add_row(*map(escape, row))
-        console.print(arms)
-        for sentence in report.arms.words():
-            console.print(escape(sentence), soft_wrap=True)
+        _print_arms(report.arms, console)
     if report.drift is not None:
         print_drift(report.drift, console)
     for sentence in last_day_words(report.last_day) if report.last_day else ():
         console.print(sentence, markup=False, style="red", soft_wrap=True)
     console.print(f"Plots: {page}")
+
+
+def _print_anomalies(anomalies: Sequence[Anomaly], console: Console) -> None:
+    odd = table("since (UTC)", words="figure", title="Anomalies")
+    odd.add_column("why", overflow="fold")
+    for anomaly in anomalies:
+        odd.add_row(f"{anomaly.since:%Y-%m-%d %H:%M:%S}", anomaly.figure, anomaly.why)
+    console.print(odd)
+
+
+def _print_arms(compared: Arms, console: Console) -> None:
+    arms = table(*COLUMNS)
+    for row in compared.table():
+        arms.add_row(*map(escape, row))
+    console.print(arms)
+    for sentence in compared.words():
+        console.print(escape(sentence), soft_wrap=True)
 
 
 def print_drift(drift: DriftReport, console: Console) -> None:

@@ -137,7 +137,10 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         """
         # One after the other: the second looks at bands that the first has found right.
         problems = chain(
-            self._band_problems(threshold, below, otherwise), self._problems(names, numbers, threshold)
+            self._band_problems(threshold, below, otherwise),
+            self._needed_problems(names, threshold),
+            self._check_problems(numbers),
+            self._unusual_problems(numbers),
         )
         return next(filter(None, problems), "")
 
@@ -159,18 +162,21 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
                 f"says, got {decisions[0]!r} first and {decisions[-1]!r} from {numbers[-1]:g} on"
             )
 
-    def _problems(self, names: Set[str], numbers: Set[str], threshold: float) -> Iterator[str]:
-        if self.needed is not None:
-            for name in self.needed.always:
-                yield _unknown("needed: always", name, names, "an input of the model")
-            first = self.bands[0].below if self.bands else threshold
-            if self.needed.unless_below is not None and self.needed.unless_below > (first or threshold):
-                yield (
-                    f"needed: expected unless_below to be at most {first:g}, below which the first decision "
-                    f"is made, got {self.needed.unless_below:g}"
-                )
-            if self.needed.known_at_least > len(names):
-                yield f"needed: expected at most {len(names)} known inputs, got {self.needed.known_at_least}"
+    def _needed_problems(self, names: Set[str], threshold: float) -> Iterator[str]:
+        if self.needed is None:
+            return
+        for name in self.needed.always:
+            yield _unknown("needed: always", name, names, "an input of the model")
+        first = (self.bands[0].below if self.bands else None) or threshold
+        if self.needed.unless_below is not None and self.needed.unless_below > first:
+            yield (
+                f"needed: expected unless_below to be at most {first:g}, below which the first decision "
+                f"is made, got {self.needed.unless_below:g}"
+            )
+        if self.needed.known_at_least > len(names):
+            yield f"needed: expected at most {len(names)} known inputs, got {self.needed.known_at_least}"
+
+    def _check_problems(self, numbers: Set[str]) -> Iterator[str]:
         for number, check in enumerate(self.checks, start=1):
             where = f"check {number}"
             if (check.at_most is None) == (check.at_least is None):
@@ -183,10 +189,13 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
             yield f"checks: expected at most {MAX_CHECKS}, got {len(self.checks)}"
         if len(set(self.reasons())) != len(self.reasons()):
             yield "checks: expected a `name` for each check of one feature, got one name twice"
-        if self.unusual is not None:
-            yield from (_unknown("unusual", name, numbers) for name in self.unusual.limits)
-            if any(low > high for low, high in self.unusual.limits.values()):
-                yield "unusual: expected limits from the least to the largest, got them the other way round"
+
+    def _unusual_problems(self, numbers: Set[str]) -> Iterator[str]:
+        if self.unusual is None:
+            return
+        yield from (_unknown("unusual", name, numbers) for name in self.unusual.limits)
+        if any(low > high for low, high in self.unusual.limits.values()):
+            yield "unusual: expected limits from the least to the largest, got them the other way round"
 
 
 def _unknown(where: str, name: str, names: Set[str], what: str = "a number among the inputs") -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from prometheus_client.core import Metric
 
-_DURATION, _PROBABILITY = "hotrow_request_duration_seconds", "hotrow_probability"
+K = TypeVar("K")
+
 PREDICT = "/predict"
 _VALUES, _ABSENCE, _SCORE = "hotrow_feature_psi", "hotrow_feature_missing_psi", "hotrow_score_psi"
 _UNSEEN = "hotrow_feature_unseen_ratio"
@@ -94,38 +95,49 @@ class MetricsSample:
         ]
 
     def _take(self, name: str, labels: Mapping[str, str], value: float, model: str) -> None:
-        if name == f"{_DURATION}_count":
-            self.requests += value
-            self.failed += value if labels["code"] not in ("200", "other") else 0.0
-            if value:
-                of = labels["route"], labels["code"]
-                self.answered[of] = self.answered.get(of, 0.0) + value
-        elif name == f"{_DURATION}_bucket" and labels["route"] == PREDICT and labels["code"] == "200":
-            bound = float(labels["le"])
-            self.durations[bound] = self.durations.get(bound, 0.0) + value
-        elif name == f"{_PROBABILITY}_bucket" and labels["model"] == model:
-            self.scores[float(labels["le"])] = value
-        elif name == "hotrow_predictions_total":
-            self._take_answered(labels, value, model)
-        elif name == "hotrow_challenger_rows_total" and labels["model"] == model:
-            self.challengers.setdefault(labels["challenger"], {})[labels["result"]] = value
-        elif name == "hotrow_worker_cpu_seconds_total":
-            self.cpu[labels["worker"]] = value
-        elif name == "hotrow_worker_resident_memory_bytes":
-            self.memory[labels["worker"]] = value
-        elif name in _DRIFT and labels["model"] == model:
-            self.drift_figures[name, labels.get("feature", "")] = value
-        elif name in ("hotrow_shed_total", "hotrow_log_dropped_total"):
-            self.single[name] = self.single.get(name, 0.0) + value
-        elif not labels or labels.get("model") == model:
-            self.single[name] = value
+        match name:
+            case "hotrow_request_duration_seconds_count":
+                self._take_requests(labels, value)
+            case "hotrow_request_duration_seconds_bucket":
+                if labels["route"] == PREDICT and labels["code"] == "200":
+                    _add(self.durations, float(labels["le"]), value)
+            case "hotrow_predictions_total":
+                self._take_predictions(labels, value, model)
+            case "hotrow_worker_cpu_seconds_total":
+                self.cpu[labels["worker"]] = value
+            case "hotrow_worker_resident_memory_bytes":
+                self.memory[labels["worker"]] = value
+            case "hotrow_shed_total" | "hotrow_log_dropped_total":
+                _add(self.single, name, value)
+            case _ if not labels or labels.get("model") == model:
+                self._take_of_model(name, labels, value)
 
-    def _take_answered(self, labels: Mapping[str, str], value: float, model: str) -> None:
+    def _take_requests(self, labels: Mapping[str, str], value: float) -> None:
+        self.requests += value
+        self.failed += value if labels["code"] not in ("200", "other") else 0.0
+        if value:
+            _add(self.answered, (labels["route"], labels["code"]), value)
+
+    def _take_predictions(self, labels: Mapping[str, str], value: float, model: str) -> None:
         label = labels["model"]
         if label == model:
             self.decisions[labels["decision"]] = value
         if label.rpartition("@")[0] == model.rpartition("@")[0]:
-            self.arms[label] = self.arms.get(label, 0.0) + value
+            _add(self.arms, label, value)
+
+    def _take_of_model(self, name: str, labels: Mapping[str, str], value: float) -> None:
+        if name == "hotrow_probability_bucket":
+            self.scores[float(labels["le"])] = value
+        elif name == "hotrow_challenger_rows_total":
+            self.challengers.setdefault(labels["challenger"], {})[labels["result"]] = value
+        elif name in _DRIFT:
+            self.drift_figures[name, labels.get("feature", "")] = value
+        else:
+            self.single[name] = value
+
+
+def _add(sums: dict[K, float], key: K, value: float) -> None:
+    sums[key] = sums.get(key, 0.0) + value
 
 
 def grown(before: Mapping[float, float], after: Mapping[float, float]) -> list[tuple[float, float]]:
