@@ -110,6 +110,13 @@ LATER_WORDS = {
             "décision, {alarm} pour une fausse alerte de la dernière ; ce qu'une personne décide ne coûte "
             "rien ici.",
         ),
+        "counted_at": Text(
+            "Of the {count} held-out {count:case|cases}, by the score alone, counted at {limits}, the "
+            "nearest to what is asked.",
+            "Sur les {count} cas mis de côté, par le score seul, comptés à {limits}, au plus près de ce "
+            "qui est demandé.",
+        ),
+        "adverse": Text("below four fifths", "sous quatre cinquièmes"),
         "flips": Text(
             "Decided otherwise: {count}. Listed: {shown}.",
             f"Décidés autrement{NBSP}: {{count}}. Affichés{NBSP}: {{shown}}.",

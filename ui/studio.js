@@ -4,6 +4,7 @@ Object.assign(hotrow.words, /*WORDS*/ {});
 const root = document.querySelector(".studio");
 const part = (name) => root.querySelector(name);
 const LISTED = 20;
+const [FOUR_FIFTHS, FEWEST] = [0.8, 100];
 let told = null;
 let weighed = ""; // what the downloaded part says of the costs, as a comment
 let file = null;
@@ -76,7 +77,8 @@ function draw() {
   const cases = source === "file" ? filed() : logged();
   weighed = "";
   const shown = !wrong && cases.length > 0;
-  for (const node of root.querySelectorAll(".scroll, .cost, .flips, h3, .basis")) node.hidden = !shown;
+  for (const node of root.querySelectorAll(":scope > :is(.scroll, .cost, .flips, h3, .basis)")) node.hidden = !shown;
+  if (!wrong && told.counted.length) groups();
   if (!costs.some(Boolean)) part(".cost").hidden = part(".basis").hidden = true; // nobody said what mistakes cost
   part(".count").textContent = cases.length ? "" : hotrow.say("no_cases");
   if (shown) count(cases);
@@ -98,12 +100,54 @@ function count(cases) {
   flips(cases.filter((one) => decisionAt(one) !== one.decision));
 }
 
-function row(name, now, then, all) {
+// The place among the counted limits of the one that lies nearest.
+const nearest = (limit) => told.counted.reduce((best, at, i) => (Math.abs(at - limit) < Math.abs(told.counted[best] - limit) ? i : best), 0);
+
+// By the score alone: below the first limit is the first decision, from the last one on the last.
+function groups() {
+  const [now, then] = [told.limits, limits].map((asked) => [nearest(asked[0]), nearest(asked.at(-1))]);
+  const counted = [...new Set(then)].map((i) => share(told.counted[i], 2));
+  const cases = told.groups[0].reduce((sum, { rows }) => sum + rows, 0);
+  part(".counted").textContent = hotrow.say("counted_at", { count: hotrow.number(cases), limits: hotrow.list(counted) });
+  for (const [i, body] of [...root.querySelectorAll(".by-group tbody")].entries()) {
+    const [before, after] = [now, then].map((at) => rates(told.groups[i], at));
+    body.replaceChildren(...told.groups[i].map((group, place) => groupRow(group, before[place], after[place])));
+  }
+}
+
+// Of each part of a group: its share of the first decision, the ratio of that to the highest, and its two errors.
+function rates(parts, [first, last]) {
+  const found = parts.map(({ rows, defaults, known, false_positive, true_positive }) => ({
+    selected: 1 - (false_positive[first] + true_positive[first]) / rows,
+    judged: known && rows >= FEWEST,
+    alarm: rows > defaults ? false_positive[last] / (rows - defaults) : NaN,
+    missed: defaults ? 1 - true_positive[first] / defaults : NaN,
+  }));
+  const highest = Math.max(...found.filter(({ judged }) => judged).map(({ selected }) => selected));
+  return found.map((one) => ({ ...one, ratio: one.judged && highest > 0 ? one.selected / highest : NaN }));
+}
+
+function groupRow(group, before, after) {
+  const said = (value) => (Number.isNaN(value) ? "–" : share(value));
+  const moved = (key) => said(after[key]) + (said(after[key]) === said(before[key]) ? "" : ` (${said(before[key])})`);
+  const adverse = after.ratio < FOUR_FIFTHS ? ` · ${hotrow.say("adverse")}` : "";
   const node = document.createElement("tr");
+  node.append(headed(inLanguage(group.name)));
+  node.classList.toggle("adverse", Boolean(adverse));
+  for (const text of [hotrow.number(group.rows), moved("selected"), moved("ratio") + adverse, moved("alarm"), moved("missed")]) node.insertCell().textContent = text;
+  return node;
+}
+
+function headed(name) {
   const head = document.createElement("th");
   head.scope = "row";
-  head.textContent = called(name);
-  node.append(head);
+  head.textContent = name;
+  return head;
+}
+
+function row(name, now, then, all) {
+  const node = document.createElement("tr");
+  node.append(headed(called(name)));
   const sign = then > now ? "+" : then < now ? "\u2212" : "";
   for (const text of [`${hotrow.number(now)} (${share(now / all)})`, `${hotrow.number(then)} (${share(then / all)})`, sign + hotrow.number(Math.abs(then - now))]) {
     node.insertCell().textContent = text;

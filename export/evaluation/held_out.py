@@ -9,6 +9,7 @@ import polars
 from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error, r2_score
 
 from export.errors import ExportRefused
+from export.evaluation.by_limit import Masks, counts_by_limit
 from export.evaluation.cost import Costs
 from export.evaluation.evaluate import evaluate, one_decision, part_of_group, rounded
 from export.evaluation.target import two_values
@@ -91,11 +92,20 @@ def _binary(
     costs = Costs(decision.cost_false_negative or 1.0, decision.cost_false_positive or 1.0)
     inside = np.clip(scores, 1e-15, 1 - 1e-15)  # the log-odds of a certain score are not finite
     figures = evaluate(outcome, inside, decision.threshold, costs)
-    figures["groups"] = {
-        name: _group(schema[name], rows[:, schema.names.index(name)], outcome, scores, decision.threshold)
+    parts = {
+        name: _parts(schema[name], rows[:, schema.names.index(name)])
         for name in groups
         if name in schema.names
     }
+    figures["groups"] = {
+        name: {
+            word: part_of_group(outcome[members], scores[members], decision.threshold)
+            for word, members in masks.items()
+            if members.any()
+        }
+        for name, masks in parts.items()
+    }
+    figures["groups_by_limit"] = counts_by_limit(outcome, scores, parts, decision.threshold)
     return {
         "held_out": figures,
         "threshold": {"chosen": decision.threshold, "analytic": costs.analytic_threshold},
@@ -103,10 +113,8 @@ def _binary(
     }
 
 
-def _group(
-    feature: Feature, values: Any, outcome: Margins, scores: Margins, threshold: float
-) -> dict[str, Any]:
-    """The figures of each category, or of the quarters of a number."""
+def _parts(feature: Feature, values: Any) -> Masks:
+    """The rows of each category, or of the quarters of a number."""
     if feature.kind == "category":
         parts = {word: values == code for code, word in enumerate(feature.categories)}
     else:
@@ -115,8 +123,7 @@ def _group(
         place = np.searchsorted(ends, values, side="right")
         words = [f"under {end:g}" for end in ends] + ([f"{ends[-1]:g} and over"] if len(ends) else [])
         parts = {word: (place == i) & ~np.isnan(values) for i, word in enumerate(words)}
-    parts["missing"] = np.isnan(values)
-    return {word: part_of_group(outcome[m], scores[m], threshold) for word, m in parts.items() if m.any()}
+    return parts | {"missing": np.isnan(values)}
 
 
 def _classes(asked: HeldOut, column: Any, outputs: Margins, classes: Sequence[str]) -> dict[str, Any]:

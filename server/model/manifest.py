@@ -118,6 +118,27 @@ class _GroupFigures:
 
 
 @dataclass(frozen=True)
+class _Refused:
+    rows: _Count
+    defaults: _Count
+    false_positive: tuple[_Count, ...]
+    true_positive: tuple[_Count, ...]
+
+
+@dataclass(frozen=True)
+class _GroupsByLimit:
+    """Of each part of a group how many would be refused at each limit."""
+
+    limits: Annotated[tuple[_Share, ...], msgspec.Meta(min_length=1)]
+    groups: dict[str, dict[str, _Refused]]
+
+    def __post_init__(self) -> None:
+        for part in (part for parts in self.groups.values() for part in parts.values()):
+            if not len(part.false_positive) == len(part.true_positive) == len(self.limits):
+                raise ValueError("expected a count for each of limits, got another number of them")
+
+
+@dataclass(frozen=True)
 class _HeldOut:
     """What of the rows that a model was not trained on is drawn: a curve beside the figures it needs."""
 
@@ -128,6 +149,7 @@ class _HeldOut:
     cost: _Costs | UnsetType = UNSET
     curves: _Curves = _Curves()
     groups: dict[str, dict[str, _GroupFigures]] = field(default_factory=dict)
+    groups_by_limit: _GroupsByLimit | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         if self.curves.roc and UNSET in (self.auc, self.auc_interval):

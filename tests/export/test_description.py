@@ -317,6 +317,9 @@ def test_an_evaluation_gives_any_bundle_figures_groups_and_a_card(
     assert (bundle.decision.threshold, figures["rows"]) == (0.2, 400)
     assert figures["auc"] > 0.8
     assert sum(part["rows"] for part in figures["groups"]["Column_4"].values()) == 400
+    by_limit = figures["groups_by_limit"]
+    assert 0.2 in by_limit["limits"]
+    assert set(by_limit["groups"]["Column_4"]) == set(figures["groups"]["Column_4"])
     card = bundle.read("MODEL_CARD.md").decode()
     assert "| auc |" in card
     # Five trees tell little: at these costs everybody is refused, which is said.

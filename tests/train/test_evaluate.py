@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from export.evaluation.by_limit import LEAST_LIMITS, LIMITS, counts_by_limit
 from export.evaluation.cost import Costs
 from export.evaluation.evaluate import auc_interval, calibration, decisions, evaluate, one_decision
 from train.study.groups import by_group
@@ -79,3 +80,27 @@ def test_groups_cover_every_client_once_and_leave_empty_groups_out() -> None:
     for kind in groups.values():
         assert sum(group["rows"] for group in kind.values()) == 4000
         assert sum(group["defaults"] for group in kind.values()) == TARGET.sum()
+
+
+def test_counts_by_limit_are_those_of_the_decisions_at_each_limit() -> None:
+    young = RANDOM.random(4000) < 0.3
+    parts = {"young": young, "old": ~young, "missing": np.zeros(4000, dtype=bool)}
+    told = counts_by_limit(TARGET, SCORES, {"age": parts}, 0.12345)
+    assert list(told["groups"]["age"]) == ["young", "old"]
+    assert told["limits"] == sorted(told["limits"])
+    assert 0.12345 in told["limits"]
+    for label, part in told["groups"]["age"].items():
+        target, scores = TARGET[parts[label]], SCORES[parts[label]]
+        assert (part["rows"], part["defaults"]) == (len(target), target.sum())
+        for i, limit in enumerate(told["limits"]):
+            confusion = decisions(target, scores, limit)["confusion"]
+            for count in ("false_positive", "true_positive"):
+                assert part[count][i] == confusion[count]
+
+
+@pytest.mark.parametrize(("parts", "count"), [(2, LIMITS), (500, 10), (3000, LEAST_LIMITS)])
+def test_counts_by_limit_stay_few_however_many_groups_there_are(parts: int, count: int) -> None:
+    masks = {str(i): np.arange(4000) % parts == i for i in range(parts)}
+    told = counts_by_limit(TARGET, SCORES, {"branch": masks}, 0.1)
+    assert len(told["limits"]) <= count + 1  # the threshold is one of them or comes beside
+    assert len(told["groups"]["branch"]) == parts

@@ -321,6 +321,8 @@ def test_page_of_a_policy_of_bands_alone(three: Path, tmp_path: Path) -> None:
         told = client.post("/page/studio", content="{}", headers=JSON).json()
     assert (told["limits"], told["bands"]) == ([0.2, 0.4], ["grant", "<refer>", "decline"])
     assert told["deciding"] == []
+    assert (told["counted"], told["groups"]) == ([], [])
+    assert "does not count its held-out cases by group and limit" in told["html"]
     assert "&lt;refer&gt;" in told["html"]
     assert "<refer>" not in told["html"]
 

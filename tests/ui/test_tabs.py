@@ -546,9 +546,31 @@ def test_moved_limit_says_who_would_be_decided_otherwise(open_page: Visit, tmp_p
     flipped = int((decided_by[0] != decided_by[1]).sum())
     assert flipped > 20
     expect(studio.locator(".count")).to_have_text(f"Decided otherwise: {flipped}. Listed: 20.")
-    shown = [cell.split(" ")[0] for cell in studio.locator("tbody td:nth-child(3)").all_inner_texts()]
+    shown = [
+        cell.split(" ")[0]
+        for cell in studio.locator("tbody").first.locator("td:nth-child(3)").all_inner_texts()
+    ]
     assert [int(count) for count in shown] == counts[1].tolist()
     expect(studio.locator(".flips li").first).to_contain_text("Refused → Accepted")
+    # The groups of the held-out cases move along, counted at the limit that lies nearest.
+    counted = bundle.manifest["evaluation"]["held_out"]["groups_by_limit"]
+    at = min(range(len(counted["limits"])), key=lambda i: abs(counted["limits"][i] - 0.2))
+    expect(studio.locator(".counted")).to_contain_text(
+        f"{100 * counted['limits'][at]:.2f}\N{NO-BREAK SPACE}%"
+    )
+    accepted = {
+        name: 1 - (part["false_positive"][at] + part["true_positive"][at]) / part["rows"]
+        for name, part in counted["groups"]["age"].items()
+    }
+    highest = max(accepted.values())
+    for cells, (name, selected) in zip(
+        studio.locator(".by-group .scroll").nth(1).locator("tbody tr").all(), accepted.items(), strict=True
+    ):
+        said = cells.inner_text().replace("\N{NO-BREAK SPACE}", " ")
+        assert said.startswith(f"{name}\t")
+        assert f"\t{100 * selected:.1f} % (" in said
+        assert f"\t{100 * selected / highest:.1f} %" in said
+        assert ("below four fifths" in said) == (selected / highest < 0.8)
     # What a mistake costs is typed; it is expected of the accepted who fail, and of the refused who do not.
     missed = page.get_by_label("Cost of a missed default")
     expect(missed).to_have_value("10")

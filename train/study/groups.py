@@ -1,15 +1,13 @@
 """Decisions and errors by group of people."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from export.evaluation.by_limit import Masks, counts_by_limit
 from export.evaluation.cost import Vector
 from export.evaluation.evaluate import part_of_group
 from train.tables.rows import Group, Rows
-
-Masks: TypeAlias = dict[str, npt.NDArray[np.bool_]]
 
 
 def by_group(rows: Rows, scores: Vector, threshold: float) -> dict[str, Any]:
@@ -18,16 +16,25 @@ def by_group(rows: Rows, scores: Vector, threshold: float) -> dict[str, Any]:
     A part without rows is left out.
     """
     return {
-        group.name: {
+        name: {
             label: part_of_group(rows.target[members], scores[members], threshold)
-            for label, members in _masks(rows, group).items()
+            for label, members in masks.items()
             if members.any()
         }
-        for group in rows.inputs.groups
+        for name, masks in _masks(rows).items()
     }
 
 
-def _masks(rows: Rows, group: Group) -> Masks:
+def groups_by_limit(rows: Rows, scores: Vector, threshold: float) -> dict[str, Any]:
+    """How many of each part of each group would be refused at other limits, too."""
+    return counts_by_limit(rows.target, scores, _masks(rows), threshold)
+
+
+def _masks(rows: Rows) -> dict[str, Masks]:
+    return {group.name: _parts(rows, group) for group in rows.inputs.groups}
+
+
+def _parts(rows: Rows, group: Group) -> Masks:
     if group.feature in rows.watched:
         words = rows.watched[group.feature]
         return {part: words == part for part in group.parts} | {"missing": words == ""}
@@ -41,7 +48,7 @@ def _masks(rows: Rows, group: Group) -> Masks:
     return {label: values == code for code, label in enumerate(labels)} | absent
 
 
-def _bands(values: Vector, lower: tuple[float, ...]) -> Masks:
+def _bands(values: Vector, lower: tuple[float, ...]) -> dict[str, Any]:
     ends = (*lower[1:], np.inf)
     return {
         _band_label(low, high, first=i == 0): (values >= (-np.inf if i == 0 else low)) & (values < high)

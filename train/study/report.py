@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from export.evaluation.cost import Costs, Vector, cost_per_client
 from export.evaluation.evaluate import evaluate, rounded
 from train.study.fit import FOLDS, fit, folds, out_of_fold, repeats_for
-from train.study.groups import by_group
+from train.study.groups import by_group, groups_by_limit
 from train.study.model import DataSplit, Model
 from train.study.seeds import LEARNING, RECIPE, derived
 from train.tables.rows import Rows
@@ -40,8 +40,12 @@ def evaluation(
     for this data are usually given. `learning_curve`: what more rows would bring.
     `importance`: each feature's share of the gain of all splits. Costs are means a row.
     """
+    held_out, scores = split.held_out, model.probabilities(split.held_out.features)
     return {
-        "held_out": _evaluate(split.held_out, model.probabilities(split.held_out.features), model, costs),
+        "held_out": {
+            **_evaluate(held_out, scores, model, costs),
+            "groups_by_limit": groups_by_limit(held_out, scores, model.threshold),
+        },
         "out_of_fold": mean_figures(
             [
                 _evaluate(_complete(split.development), scores, model, costs)

@@ -51,7 +51,7 @@ def track(recipe: Recipe, bundle: Bundle, done: Study) -> None:
 def _numbers(name: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Every number of nested figures, `held_out.cost.model` for one."""
     for key, value in figures.items():
-        if isinstance(value, Mapping) and key not in ("groups", "curves"):
+        if isinstance(value, Mapping) and key not in ("groups", "groups_by_limit", "curves"):
             yield from _numbers(f"{name}.{key}", value)
         elif isinstance(value, int | float):
             yield f"{name}.{key}", float(value)

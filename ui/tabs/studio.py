@@ -16,6 +16,7 @@ from server.model.logged_rows import is_batch, logged_rows
 from server.model.policy import NEEDED, UNUSUAL
 from server.model.row_names import name_of_row
 from server.scoring.service import Service
+from ui.tabs.limit_groups import groups_html, groups_told
 from ui.words.bands import bands_of
 from ui.words.policy import Because
 from ui.words.text import NBSP, Text, table, tag
@@ -81,6 +82,7 @@ class Studio:
                 **({"policy": self._bundle.manifest["policy"]} if policy is not None else {}),
             },
             "cases": cases,
+            **groups_told(self._bundle),
         }
 
     def _logged(self, folder: Path) -> list[tuple[str, float, str, bool]]:
@@ -112,7 +114,7 @@ class Studio:
             f'<p class="problem" role="alert"></p>'
             f"{table(_HEADING, _HEADS)}"
             f'<p class="cost"></p><p class="note basis"></p>{tag("h3", _FLIPS)}'
-            f'<p class="count" role="status"></p><ul class="flips"></ul>'
+            f'<p class="count" role="status"></p><ul class="flips"></ul>{groups_html(self._bundle)}'
             f'<p class="saves">{tag("button", _SAVE, type="button", class_="save primary")}'
             f"{tag('button', _BACK, type='button', class_='back')}</p>"
         )

@@ -288,6 +288,28 @@ def change(copy: Path, where: str, value: Any) -> None:
             {"held_out": {"rows": 1, "curves": {"cost": [{"threshold": 0.5, "cost": 1}]}}},
             r"at evaluation.held_out: expected cost beside curves\.cost",
         ),
+        (
+            "evaluation",
+            {
+                "held_out": {
+                    "rows": 1,
+                    "groups_by_limit": {
+                        "limits": [0.1, 0.2],
+                        "groups": {
+                            "age": {
+                                "old": {
+                                    "rows": 1,
+                                    "defaults": 0,
+                                    "false_positive": [1],
+                                    "true_positive": [0, 0],
+                                }
+                            }
+                        },
+                    },
+                }
+            },
+            r"at evaluation.held_out.groups_by_limit: expected a count for each of limits, got another",
+        ),
     ],
 )
 def test_manifest_of_another_type_or_range_is_refused_in_one_sentence(
