@@ -126,11 +126,10 @@ class _Tally:
         """Compare what some rows were answered with what they would be now, float64 [n] or [n, K]."""
         logged = np.array([line.row.output for line in lines], dtype=np.float64)
         same = (logged == outputs).all(axis=1) if outputs.ndim == 2 else logged == outputs
-        if outputs.ndim == 1:
-            same &= [
-                line.row.margin in (None, margin.hex())
-                for line, margin in zip(lines, margins.tolist(), strict=True)
-            ]
+        same &= [
+            line.row.margin in (None, _digits(margin))
+            for line, margin in zip(lines, margins.tolist(), strict=True)
+        ]
         ours = np.array([line.model == label for line in lines])
         self.equal += int(same.sum())
         self.audited += int(ours.sum())
@@ -150,6 +149,11 @@ class _Tally:
         )
         self.before.append(then)
         self.after.append(now)
+
+
+def _digits(margin: float | list[float]) -> str | list[str]:
+    """A row's margin, or those of its classes, as the log has it."""
+    return [one.hex() for one in margin] if isinstance(margin, list) else margin.hex()
 
 
 def replay(paths: Sequence[Path], bundle: Bundle, label: str | None = None) -> Replay:

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from server.log.ring import LoggedResponse, Ring, ring_bytes
+from server.log.ring import NO_MARGIN, LoggedResponse, Ring, ring_bytes
 from server.patience import Patience
 
 logger = logging.getLogger(__name__)
@@ -58,8 +58,8 @@ class Challenger:
         """Hand on some responses; what finds no room is shed."""
         if self._ends_at:
             return
-        for began, ended, content, number, margin, body in responses:
-            if not self._put(instance, began, ended, number, margin, 0.0, b"", content, body):
+        for began, ended, content, number, _, body in responses:
+            if not self._put(instance, began, ended, number, NO_MARGIN, 0.0, b"", content, body):
                 self._counts[self.plan["slots"]["shed"]] += 1.0
 
     def look_after(self) -> None:

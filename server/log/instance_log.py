@@ -4,7 +4,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from server.log.ring import NO_MARGIN, ROWS, LoggedResponse, Put
+from server.log.ring import NO_MARGIN, ROWS, LoggedResponse, Put, RowMargins, put_margins
 
 _SCORE = struct.Struct("d")
 
@@ -33,7 +33,14 @@ class InstanceLog(NamedTuple):
             (score,) = _SCORE.unpack_from(piece)
             self.ring_put(self.instance, 0, 0, 0, NO_MARGIN, score, piece[_SCORE.size :], b"", b"", ROWS)
         for began_ns, ended_ns, response, number, margin, body in responses:
-            if not self.ring_put(self.instance, began_ns, ended_ns, number, margin, 0.0, b"", response, body):
+            told = (0.0, b"", response, body)
+            if isinstance(margin, RowMargins):
+                has_room = put_margins(
+                    self.ring_put, self.instance, began_ns, ended_ns, number, margin, *told
+                )
+            else:
+                has_room = self.ring_put(self.instance, began_ns, ended_ns, number, margin, *told)
+            if not has_room:
                 self.drop()
 
 

@@ -1,10 +1,13 @@
 """The lines of the prediction log, from what the hot path has at hand."""
 
 import time
+from array import array
 from collections.abc import Sequence
 
+import orjson
+
 from server.log.masked import Mask
-from server.log.ring import LoggedResponse
+from server.log.ring import LoggedResponse, RowMargins
 from server.metrics.process_usage import ProcessUsage
 
 #: JSON allows raw line breaks only between tokens, where a space means the same.
@@ -49,8 +52,8 @@ class LineMaker:
                 self._second, three[microsecond // 1000], three[microsecond % 1000], b'Z",',
                 content[1:-1],
                 b',"seq":', b"%d" % sequence,
-                # Hexadecimal digits are the bits, whoever reads them; NaN is none (`NO_MARGIN`).
-                b',"margin":"%b"' % margin.hex().encode() if margin == margin else b"",
+                # Hexadecimal digits are the bits, whoever reads them.
+                b',"margin":"%b"' % margin.hex().encode() if isinstance(margin, float) else _member(margin),
                 b',"input":', body,
                 b',"duration_us":', digits[took_us] if took_us < 1000 else b"%d" % took_us,
                 b".", three[took_ns % 1000],
@@ -74,3 +77,11 @@ class LineMaker:
                 self._process.cpu_percent,
                 self._process.rss_mb,
             )
+
+
+def _member(margins: RowMargins) -> bytes:
+    """The margins of a line with several, by row where each has several."""
+    content, width = margins
+    words = [value.hex() for value in array("d", content)]
+    rows = words if width == 1 else [words[i : i + width] for i in range(0, len(words), width)]
+    return b',"margins":%b' % orjson.dumps(rows)

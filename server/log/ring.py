@@ -34,6 +34,9 @@ OPENED, ADMITTED, CLOSED = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 ROWS = 0xFFFFFFFC
 #: The text of a span, which is no line and belongs to no instance.
 SPAN = 0xFFFFFFFB
+#: Beside the length of a response: several margins lie behind the body, and then their size and width.
+_MARGINS = 1 << 31
+_BEHIND = struct.Struct("=II")
 #: What was read may be written over in pieces of so much.
 FREE_BYTES = 2**20
 #: Memory that is given back in one go: a millisecond.
@@ -42,12 +45,20 @@ _MEMBARRIER, _MEMBARRIER_GLOBAL = {"aarch64": 283}.get(platform.machine(), 324),
 _STORES_IN_ORDER = platform.machine() in ("x86_64", "AMD64", "i686")
 
 
-#: In the place of the margin: several classes have one each, and so have several rows.
+#: In the place of the margin, where there is none or several.
 NO_MARGIN = math.nan
 
+
+class RowMargins(NamedTuple):
+    """Several margins, float64: of the classes of one row, each of `width` 1, or of rows of so many each."""
+
+    content: bytes
+    width: int
+
+
 #: When a request began and ended by `perf_counter_ns`, the JSON object that was sent, its
-#: number, the margin of its one row, and the JSON object that was received.
-LoggedResponse: TypeAlias = tuple[int, int, bytes, int, float, bytes]
+#: number, the margin of its one row or several, and the JSON object that was received.
+LoggedResponse: TypeAlias = tuple[int, int, bytes, int, float | RowMargins, bytes]
 
 
 class Event(NamedTuple):
@@ -134,6 +145,25 @@ class Put(Protocol):
         body: bytes,
         kind: int = 0,
     ) -> bool: ...
+
+
+def put_margins(
+    put: Put,
+    instance: int,
+    began: int,
+    ended: int,
+    number: int,
+    margins: RowMargins,
+    score: float,
+    row: bytes,
+    response: bytes,
+    body: bytes,
+) -> bool:
+    """Add a response with several margins, as `put` adds one with one: of that the hot path knows nothing."""
+    size = _BEHIND.pack(len(margins.content), margins.width)
+    behind = b"%b%b%b" % (body, margins.content, size)
+    kind = len(response) | _MARGINS
+    return put(instance, began, ended, number, NO_MARGIN, score, row, response, behind, kind)
 
 
 class Ring:
@@ -265,6 +295,11 @@ class Ring:
                 rows.append(chunk[first - _SCORE_BYTES : first + wide])
             if kind != ROWS:
                 first += wide
+                if kind & _MARGINS:
+                    kind -= _MARGINS
+                    length, width = _BEHIND.unpack_from(chunk, last - _BEHIND.size)
+                    last -= length + _BEHIND.size
+                    margin = RowMargins(chunk[last : last + length], width)
                 responses.append(
                     (began, ended, chunk[first : first + kind], number, margin, chunk[first + kind : last])
                 )

@@ -9,13 +9,14 @@ class LoggedRow(NamedTuple):
 
     `output` is a probability (binary), a predicted value (regression, ranking) or
     the probabilities of all classes (multiclass); `outcome` the decision or class,
-    None of a value. `margin` is the raw score's hexadecimal digits, None where the line has none.
+    None of a value. `margin` is the raw score's hexadecimal digits, of several classes a list of them,
+    None where the line has none, as older ones.
     """
 
     fields: dict[str, Any]
     output: float | list[float]
     outcome: str | None
-    margin: str | None = None
+    margin: str | list[str] | None = None
 
     @property
     def score(self) -> float:
@@ -38,14 +39,17 @@ def logged_rows(record: Mapping[str, Any]) -> Iterator[LoggedRow]:
     """
     fields = record["input"]
     if "decisions" in record:
-        yield from map(LoggedRow, fields["rows"], record["probabilities"], record["decisions"])
+        outputs = record["probabilities"]
+        margins = record.get("margins", [None] * len(outputs))
+        yield from map(LoggedRow, fields["rows"], outputs, record["decisions"], margins)
     elif "predictions" in record:
         outputs = record.get("probabilities", record["predictions"])
         outcomes = record["predictions"] if "probabilities" in record else [None] * len(outputs)
-        yield from map(LoggedRow, fields["rows"], outputs, outcomes)
+        margins = record.get("margins", [None] * len(outputs))
+        yield from map(LoggedRow, fields["rows"], outputs, outcomes, margins)
     elif "probability" in record:
         yield LoggedRow(fields, record["probability"], record.get("decision"), record.get("margin"))
     elif "probabilities" in record:
-        yield LoggedRow(fields, record["probabilities"], record.get("prediction"))
+        yield LoggedRow(fields, record["probabilities"], record.get("prediction"), record.get("margins"))
     else:
         yield LoggedRow(fields, record["prediction"], None, record.get("margin"))

@@ -19,7 +19,7 @@ class Replayed(NamedTuple):
     logged: LoggedRow
     output: float | list[float] | None = None
     outcome: str | None = None
-    margin: str | None = None
+    margin: str | list[str] | None = None
     problem: str = ""
     row: Row = b""
 
@@ -54,5 +54,6 @@ def replayed(logged: LoggedRow, predictor: Predictor, hidden: Collection[str] = 
         output, outcome = predictor.predict(row)
     except Problem as problem:
         return Replayed(logged, problem=f"the row cannot be scored: {problem}")
-    margin = None if isinstance(output, list) else predictor.last_margin[0].hex()
+    margins = [margin.hex() for margin in predictor.last_margins()]
+    margin = margins if isinstance(output, list) else margins[0]
     return Replayed(logged, output, predictor.bundle.outcomes[outcome] or None, margin, row=row)

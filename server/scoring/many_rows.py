@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from server.errors import Unavailable
-from server.log.ring import NO_MARGIN, LoggedResponse
+from server.log.ring import LoggedResponse, RowMargins
 from server.metrics.shared import WorkerMetrics
 from server.model.bundle import Bundle
 from server.model.link import Margins
@@ -197,8 +197,9 @@ class RowsScorer:
             members = bytes(self.members(scored, first, first + len(chunk)))
             line = b'{"id":"%b",%b%b%b}' % (id_, members, place, scored.identity)
             asked = b'{"rows":[%b]}' % b",".join(chunk)
+            margins = RowMargins(scored.margins[first : first + len(chunk)].tobytes(), self.bundle.outputs)
             sequence = self.scorer.take_sequence() if part else scored.sequence
-            yield began_ns, ended_ns, line, sequence, NO_MARGIN, asked
+            yield began_ns, ended_ns, line, sequence, margins, asked
             first += len(chunk)
 
 

@@ -4,7 +4,7 @@ import secrets
 import struct
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from heapq import heappop, heappush
 from itertools import count as numbers_from
 from typing import Any, NamedTuple, TypeAlias
@@ -13,7 +13,7 @@ import orjson
 
 from server.errors import Unavailable
 from server.log.instance_log import NO_LOG, InstanceLog
-from server.log.ring import NO_MARGIN, LoggedResponse
+from server.log.ring import LoggedResponse, RowMargins, put_margins
 from server.model.bundle import ANSWER_MEMBERS, Bundle
 from server.model.decoder import row_decoder
 from server.model.predictor import Predictor
@@ -71,14 +71,15 @@ class Scorer:
         self._count = count
         self._instance_log = register(bundle, self.instance_id) if register is not None else None
         log = self._instance_log or NO_LOG
-        self._put, self._drop, self._write = log.ring_put, log.drop, log.write
+        self._put: Callable[..., bool] | None = log.ring_put
+        self._drop, self._write = log.drop, log.write
         self._max_input_bytes = log.max_input_bytes
         #: The JSON object of one row as the log has it.
         self.logged_input = log.input_of
         self._instance = int(self.instance_id, 16)
         self._has_one_output = bundle.task != "multiclass"
-        #: Where the margin of the row that was scored last stands, if it has one alone.
-        self._margins = self.predictor.last_margin if self._has_one_output else (NO_MARGIN,)
+        #: Where the margin of the row that was scored last stands.
+        self._margins: Sequence[float] | Sequence[RowMargins] = self.predictor.last_margin
         self.respond = self._respond_logged_first if self.is_strict else self._respond
 
     def score_by(self, margin: Callable[[Row], float]) -> None:
@@ -219,6 +220,26 @@ class Scorer:
         return self._form % (sequence, orjson.dumps(output), self._tails[outcome])
 
 
+class ClassScorer(Scorer):
+    """Responses with a class, of which each has a margin."""
+
+    def __init__(self, bundle: Bundle, count: Count, register: Register | None = None) -> None:
+        super().__init__(bundle, count, register)
+        self._predict = self._predicted
+        if self._put is not None:
+            self._put = partial(put_margins, self._put)
+
+    def score_by(self, margin: Callable[[Row], float]) -> None:
+        """As `Scorer.score_by`."""
+        super().score_by(margin)
+        self._predict = self._predicted
+
+    def _predicted(self, row: Row) -> tuple[list[float], int]:
+        answer = self.predictor.predict(row)
+        self._margins = (RowMargins(self.predictor.last_margin.tobytes(), 1),)
+        return answer
+
+
 class PolicyScorer(Scorer):
     """Responses by the bundle's policy, with what it says of a row (`Judge.members`)."""
 
@@ -249,5 +270,7 @@ class PolicyScorer(Scorer):
 
 
 def make_scorer(bundle: Bundle, count: Count, register: Register | None = None) -> Scorer:
-    """The scorer of a bundle, with a policy or without."""
-    return (Scorer if bundle.policy is None else PolicyScorer)(bundle, count, register)
+    """The scorer of a bundle: of classes, with a policy, or with neither."""
+    if bundle.policy is not None:
+        return PolicyScorer(bundle, count, register)
+    return (ClassScorer if bundle.classes else Scorer)(bundle, count, register)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
@@ -12,6 +13,8 @@ from monitoring.logs.replay import replay
 from monitoring.report.page import render
 from monitoring.report.report import make_report
 from server.model.bundle import Bundle
+from server.model.logged_rows import logged_rows
+from server.model.predictor import Predictor
 from server.model.schema import Feature, Schema
 from tests.support.bundles import THREE_FEATURES, sample_rows
 from tests.support.commands import run_inside as run
@@ -60,6 +63,40 @@ def test_each_model_is_judged_by_its_own_lines(three: Bundle, house: Bundle, ser
         again = replay([served], bundle)
         assert (again.rows, again.equal, again.audited, again.disagreeing) == (340, 340, 340, 0)
         assert (again.flips, again.mean_shift, again.others) == ({}, 0.0, {other.label: 340})
+
+
+def test_every_line_has_the_margins_of_its_rows_and_replay_compares_their_bits(
+    three: Bundle, house: Bundle, served: Path, tmp_path: Path
+) -> None:
+    for bundle in (three, house):
+        lines = [line for line in logged(served) if line["model"] == bundle.label]
+        schema, predictor = bundle.schema, Predictor(bundle)
+        for line in lines:
+            expected = [
+                [margin.hex() for margin in predictor.row_margins(schema.encode(row.fields))]
+                for row in logged_rows(line)
+            ]
+            found = [
+                row.margin if isinstance(row.margin, list) else [row.margin] for row in logged_rows(line)
+            ]
+            assert found == expected
+        batch = max(lines, key=lambda line: len(line.get("margins", ())))
+        assert len(batch["margins"]) == BATCH
+        for changed in (batch, next(line for line in lines if line is not batch)):
+            log = tmp_path / f"{bundle.name}-{changed['id']}.jsonl"
+            log.write_bytes(_other_margin(orjson.dumps(changed)) + b"\n")
+            assert replay([log], bundle).disagreeing == 1
+
+
+def _other_margin(line: bytes) -> bytes:
+    """A line whose first margin is another in its last bit; the answer stays."""
+    said = orjson.loads(line)
+    name = "margin" if "margin" in said else "margins"
+    first = said[name]
+    while isinstance(first, list):
+        first = first[0]
+    other = float(np.nextafter(float.fromhex(first), np.inf)).hex()
+    return line.replace(f'"{first}"'.encode(), f'"{other}"'.encode(), 1)
 
 
 def test_a_shifted_house_is_found_and_its_answers_are_shown(house: Bundle, tmp_path: Path) -> None:

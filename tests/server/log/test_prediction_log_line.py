@@ -2,13 +2,14 @@
 
 import os
 import time
+from array import array
 from pathlib import Path
 
 import orjson
 import pytest
 
 from server.log.line import LineMaker
-from server.log.ring import NO_MARGIN, LoggedResponse
+from server.log.ring import NO_MARGIN, LoggedResponse, RowMargins
 from server.metrics.process_usage import ProcessUsage
 
 BODY = b'{"income":1}'
@@ -61,12 +62,16 @@ def test_a_body_with_line_breaks_is_one_line() -> None:
     assert orjson.loads(line)["input"] == {"income": 1}
 
 
-def test_a_line_has_the_margin_of_its_row_to_the_bit_and_none_of_several() -> None:
+def test_a_line_has_the_margin_of_its_row_to_the_bit_or_those_of_several() -> None:
     maker = _maker()
     answered = _answered(1)
-    block = maker.lines([answered, (*answered[:4], NO_MARGIN, BODY)])
-    one, several = map(orjson.loads, block.splitlines())
-    assert (one.pop("margin"), one.keys()) == ("-0x1.999999999999ap-4", several.keys())
+    several = array("d", [-0.1, 5e-324, 0.0, 1.5]).tobytes()
+    block = maker.lines([answered, *((*answered[:4], RowMargins(several, width), BODY) for width in (1, 2))])
+    one, flat, nested = map(orjson.loads, block.splitlines())
+    digits = ["-0x1.999999999999ap-4", "0x0.0000000000001p-1022", "0x0.0p+0", "0x1.8000000000000p+0"]
+    assert (one["margin"], flat.pop("margins")) == (digits[0], digits)
+    assert nested.pop("margins") == [digits[:2], digits[2:]]
+    assert flat.keys() == nested.keys() == one.keys() - {"margin"}
 
 
 def test_a_line_is_as_the_documents_show_it(monkeypatch: pytest.MonkeyPatch) -> None:

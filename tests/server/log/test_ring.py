@@ -25,7 +25,9 @@ from server.log.ring import (
     Put,
     RecordGroup,
     Ring,
+    RowMargins,
     Taken,
+    put_margins,
     ring_bytes,
 )
 
@@ -92,6 +94,17 @@ def test_records_come_out_as_they_went_in_however_often_the_ring_is_gone_round()
         size = choose.randrange(2000)
         assert put(*answer(number, size))
         assert read_all(ring) == [taken_of(number, size)]
+
+
+def test_several_margins_come_out_beside_those_of_one() -> None:
+    ring = Ring(memory())
+    put = ring.writer()
+    for number in range(300):
+        margins = RowMargins(struct.pack("d", number) * (number % 7), 1 + number % 3)
+        told, (instance, began, ended, _, _, score, row, response, body) = taken_of(number), answer(number)
+        assert put_margins(put, instance, began, ended, number, margins, score, row, response, body)
+        assert put(*answer(number))
+        assert read_all(ring) == [(*told[:4], margins, told[5]), told]
 
 
 def test_full_ring_takes_no_more_and_goes_on_when_it_was_read() -> None:
