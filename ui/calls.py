@@ -118,6 +118,14 @@ def _of_decisions(register: Register) -> Mapping[str, Answer]:
         except Problem as problem:
             return told(problem.detail)
 
+    async def person(asked: dict[str, Any], _: str) -> dict[str, Any]:
+        """`{"of", "language"}` to what people said of a decision, and the form for what another says."""
+        try:
+            of = case_number(asked.get("of"))
+            return {"html": await register.person_html(of, language_of(asked.get("language")))}
+        except Problem as problem:
+            return told(problem.detail)
+
     async def review(asked: dict[str, Any], user: str) -> dict[str, Any]:
         """What a person says of a decision, to the decision with it."""
         try:
@@ -126,7 +134,7 @@ def _of_decisions(register: Register) -> Mapping[str, Answer]:
             return told(problem.detail)
         return await look_up({**asked, "number": id_}, user)
 
-    return {"look-up": look_up, "review": review}
+    return {"look-up": look_up, "person": person, "review": review}
 
 
 def _of_model(

@@ -5,20 +5,15 @@ const number = root.querySelector("#look-up-number");
 const results = root.querySelector(".results");
 let shown = "";
 
-function complain(words, place = root.querySelector(".problem")) {
-  place.textContent = words ?? "";
-}
-
-async function ask(path, asked) {
-  const answer = await hotrow.post(`page/${path}`, JSON.stringify({ ...asked, language: hotrow.language }));
-  hotrow.reachable(true);
-  return answer;
+function complain(words) {
+  root.querySelector(".problem").textContent = words ?? "";
 }
 
 async function find() {
   complain();
   try {
-    const answer = await ask("look-up", { number: number.value });
+    const answer = await hotrow.post("page/look-up", JSON.stringify({ number: number.value, language: hotrow.language }));
+    hotrow.reachable(true);
     if (answer.problem) return complain(hotrow.problem(answer));
     results.innerHTML = answer.html;
     shown = number.value;
@@ -30,17 +25,11 @@ async function find() {
 }
 
 async function review(form) {
-  const { of, ...given } = { of: form.closest("[data-id]").dataset.id, ...Object.fromEntries(new FormData(form)) };
-  try {
-    const answer = await ask("review", { of, ...given });
-    if (answer.problem) return complain(hotrow.problem(answer), form.querySelector(".problem"));
-    results.innerHTML = answer.html;
-    number.value = shown = of;
-    hotrow.tell(hotrow.say("written"));
-  } catch {
-    hotrow.reachable(false);
-    complain(hotrow.say("not_sent"), form.querySelector(".problem"));
-  }
+  const { review } = await import(new URL("page/scripts/person.js", document.baseURI));
+  const answer = await review(form);
+  if (!answer) return;
+  results.innerHTML = answer.html;
+  number.value = shown = form.dataset.of;
 }
 
 root.addEventListener("submit", (event) => {

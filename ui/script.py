@@ -25,7 +25,6 @@ SCRIPT_WORDS = {
         "The server is back, and nothing was decided: decide again.",
         "Le serveur est de retour, rien n'a été décidé : décidez à nouveau.",
     ),
-    "written": Text("Written down.", "Consigné."),
     "was": Text("was {value}", "était {value}"),
     "unknown": Text("unknown", "inconnu"),
     "reading": Text("Reading the file…", "Lecture du fichier…"),
@@ -64,6 +63,13 @@ SCRIPT_WORDS = {
 
 #: Scripts that are loaded once there is something to do for them, each with its own words.
 LATER_WORDS = {
+    "person.js": {
+        "written": Text("Written down.", "Consigné."),
+        "not_written": Text(
+            "The server cannot be reached: nothing was written down.",
+            "Le serveur est injoignable : rien n'a été consigné.",
+        ),
+    },
     "work_list.js": {
         "all_of": Text("All rows ({count})", "Toutes les lignes ({count})"),
         "bad_of": Text("Lines to correct ({count})", "Lignes à corriger ({count})"),

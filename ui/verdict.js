@@ -29,6 +29,19 @@ document.addEventListener("answer", ({ detail: answer }) => {
   if (place) propose({ place, texts: answer.texts });
   hotrow.tell(() => [...shown.querySelectorAll(".head h2, .head .explanation")].map((node) => node.textContent.replace(/\.$/, "")).join(". "));
 });
+// What a person says of the decision, in its place.
+async function person(button, renew = false) {
+  const place = shown.querySelector(".person");
+  const open = renew || !place.firstChild;
+  button.setAttribute("aria-expanded", String(open));
+  if (!open) return place.replaceChildren();
+  const { beside } = await import(new URL("page/scripts/person.js", document.baseURI));
+  await beside(place, button.dataset.id);
+}
+document.addEventListener("language", () => {
+  const button = shown.querySelector(".say[aria-expanded=true]");
+  if (button) person(button, true);
+});
 document.addEventListener("cleared", () => show(props.value));
 show(props.value);
 
@@ -51,8 +64,8 @@ element.addEventListener("click", (event) => {
   if (paper) paper.href = `${paper.getAttribute("href").split("&")[0]}&language=${hotrow.language}`;
   const button = event.target.closest("button");
   const text = (name) => element.querySelector(`[data-block=${name}]`).textContent;
-  if (button?.classList.contains("look-at")) {
-    document.dispatchEvent(new CustomEvent("look-up", { detail: button.dataset.id }));
+  if (button?.classList.contains("say")) {
+    person(button);
   } else if (button?.classList.contains("try")) {
     document.dispatchEvent(new CustomEvent("open", { detail: "what-if" }));
     document.dispatchEvent(new CustomEvent("try", { detail: JSON.parse(button.dataset.changes) }));

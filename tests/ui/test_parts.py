@@ -341,7 +341,7 @@ def test_login_covers_the_page_and_its_calls_and_leaves_the_api_open(tmp_path: P
             assert client.get("/", headers=basic(pair)).status_code == 401
         for header in ("Basic", "Basic !", "Bearer x", "Basic " + "A" * 9999):
             assert client.get("/", headers={"Authorization": header}).status_code == 401
-        for path in ("/page/what-if", "/page/many", "/page/flip", "/page/operations", "/page/look-up"):
+        for path in ("/page/what-if", "/page/many", "/page/flip", "/page/operations", "/page/person"):
             assert client.post(path, json={}).status_code == 401
         for path in ("/page/letter?id=a-1", "/page/record?id=a-1"):
             assert client.get(path).status_code == 401

@@ -237,6 +237,8 @@ def test_a_person_decides_otherwise_with_a_reason_and_is_counted(client: TestCli
     id_ = decided(client)
     assert "a reason" in ask(client, "review", of=id_, decision="accept")["problem"]
     assert "expected a decision" in ask(client, "review", of=id_, decision="<b>", reason="x")["problem"]
+    assert "expected the id" in ask(client, "person", of="nobody-1")["problem"]
+    assert "Looked at" not in ask(client, "person", of=id_)["html"]
     assert "expected the id" in ask(client, "review", of="nobody-1", decision="accept", reason="x")["problem"]
     hostile = "Pays <script>alert(1)</script> on time.\x00\n"
     shown = ask(client, "review", of=id_, decision="accept", reason=hostile, note="Called at noon.")["html"]
@@ -244,6 +246,7 @@ def test_a_person_decides_otherwise_with_a_reason_and_is_counted(client: TestCli
     said = text_of(shown)
     assert "ann: Accepted . Pays <script>alert(1)</script> on time." in said
     assert "Called at noon." in said
+    assert "ann: Accepted . Pays <script>" in text_of(ask(client, "person", of=id_)["html"])
     letter = text_of(client.get("/page/letter", params={"id": id_}).text)
     assert "A person has looked at your application. The decision: Accepted" in letter
     assert "Called at noon" not in letter  # a note is for the file

@@ -88,8 +88,8 @@ def papers(id_: str) -> str:
         f'data-fr="{escape(words.fr)}">{escape(words.en)}</a>'
         for kind, words in (("letter", _LETTER), ("record", _RECORD))
     )
-    person = tag("button", _PERSON, type="button", class_="look-at", data_id=id_)
-    return f'<p class="papers">{links}{person}</p>'
+    person = tag("button", _PERSON, type="button", class_="say", data_id=id_, aria_expanded="false")
+    return f'<p class="papers">{links}{person}</p><div class="person"></div>'
 
 
 def icon(symbol: Symbol) -> str:

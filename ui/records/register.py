@@ -95,6 +95,10 @@ class Register:
         """What was found, for the page."""
         return page("found", language, decisions=await self.find(number))
 
+    async def person_html(self, id_: str, language: Language) -> str:
+        """What people said of one decision, and the form for what another says."""
+        return page("person", language, decision=await self._one(id_))
+
     async def paper(self, kind: str, id_: str, language: Language) -> str:
         """The `letter` or the `record` of one decision as a document of its own."""
         decision = await self._one(id_)
