@@ -468,10 +468,9 @@ def _fairness(options: argparse.Namespace, console: "Console") -> int:
     if options.html:
         from monitoring.report.figures_page import render_fairness  # matplotlib takes a second
 
-        page = render_fairness(groups, model, options.by, bundle.decision.below)
-        options.html.write_text(page, encoding="utf-8")
+        options.html.write_text(render_fairness(groups, model, options.by), encoding="utf-8")
     content = {"model": model, "by": options.by, "groups": [group.to_dict() for group in groups]}
-    _print(options, console, content, lambda: print_fairness(groups, bundle.decision.below, console))
+    _print(options, console, content, lambda: print_fairness(groups, console))
     return FOUND if any(group.adverse for group in groups) else 0
 
 

@@ -153,6 +153,7 @@ def _values(asked: HeldOut, column: Any, outputs: Margins) -> dict[str, Any]:
         "rows": len(true),
         "mean_absolute_error": float(mean_absolute_error(true, outputs)),
         "root_mean_squared_error": float(np.sqrt(mean_squared_error(true, outputs))),
+        "bias": float(np.mean(outputs - true)),
         "r2": float(r2_score(true, outputs)),
     }
     return dict(rounded(figures))

@@ -10,7 +10,7 @@ from typing import Any
 from monitoring.errors import LogError
 from monitoring.logs.database import literal
 from monitoring.outcomes.decisions import Decisions, opened
-from monitoring.outcomes.joined import load_outcomes
+from monitoring.outcomes.joining import load_outcomes
 from monitoring.outcomes.told import Told, folder_of, kept_outcomes, read_outcomes
 from server.errors import number_of
 from server.model.bundle import Bundle

@@ -16,7 +16,7 @@ from monitoring.logs.table import between, reader
 from monitoring.outcomes import measures
 from monitoring.outcomes.challenged import Challenge, Paired
 from monitoring.outcomes.decisions import Decisions, opened
-from monitoring.outcomes.joined import load_outcomes, not_before
+from monitoring.outcomes.joining import load_outcomes, not_before
 from monitoring.outcomes.measures import Interval
 from monitoring.outcomes.told import Told, folder_of, kept_outcomes, read_outcomes
 from server.model.bundle import Bundle

@@ -1,37 +1,44 @@
 """How decisions and their errors differ between groups of people.
 
-Accepted is the favourable decision. Selection rates are of all decisions; what needs
-an outcome (opportunity, calibration) is of those that have one.
+Of two decisions accepted is the favourable one, and a group that has it too seldom is
+named. Selection rates are of all decisions; what needs an outcome (opportunity,
+calibration) is of those that have one.
 """
 
 import math
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm  # type: ignore[import-untyped]  # SciPy ships no types
 
-from monitoring.errors import LogError
 from monitoring.logs.database import literal
 from monitoring.outcomes import measures
 from monitoring.outcomes.decisions import Decisions, open_decisions
-from monitoring.outcomes.joined import Joined, join
-from monitoring.outcomes.measures import Interval
+from monitoring.outcomes.group_figures import (
+    VALUE_FIGURES,
+    ClassGroup,
+    ValueGroup,
+    class_groups,
+    value_groups,
+)
+from monitoring.outcomes.groups import UNKNOWN_GROUP, GroupOutcomes, by_group, group_name
+from monitoring.outcomes.joined import Joined
+from monitoring.outcomes.joining import join
+from monitoring.outcomes.measures import Interval, marked
 from monitoring.outcomes.told import told_outcomes
 from server.model.bundle import Bundle
 
 #: Smaller groups are shown, and not judged.
 MIN_ROWS = 200
-MAX_GROUPS = 16
 #: A selection rate below four fifths of the highest is adverse impact (29 CFR 1607.4 D).
 FOUR_FIFTHS = 0.8
 #: How often chance alone may call that, over all groups of one window.
 FALSE_ALARM_RATE = 0.001
-UNKNOWN_GROUP = "unknown"
+NOT_JUDGED = "not judged"
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,42 @@ class FairnessGroup:
     surprise: float = math.nan
 
     @property
+    def columns(self) -> Sequence[str]:
+        """What `cells` are called."""
+        shares = ("opportunity", "false acceptance", "score", "rate")
+        return ("group", "n", "accepted", "ratio", "outcomes", *shares)
+
+    def cells(self) -> Iterator[str]:
+        """The figures in words."""
+        yield from (
+            self.name,
+            f"{self.n:,}",
+            self.selection.words(3),
+            self.ratio.words(2),
+            f"{self.outcomes:,}",
+        )
+        for value in (self.opportunity, self.false_acceptance, self.mean_score, self.rate):
+            yield marked(value, 3)
+
+    @property
+    def verdict(self) -> str:
+        """What is found, in words."""
+        return "adverse impact" if self.adverse else "" if self.is_judged else NOT_JUDGED
+
+    def with_outcomes(self, told: GroupOutcomes) -> "FairnessGroup":
+        """The same with what became of some rows, of which there is one at least."""
+        score, outcome, accepted = told
+        return replace(
+            self,
+            outcomes=len(outcome),
+            opportunity=_mean(accepted[outcome == 0]),
+            false_acceptance=_mean(accepted[outcome == 1]),
+            mean_score=float(score.mean()),
+            rate=float(outcome.mean()),
+            surprise=measures.surprise(score, outcome),
+        )
+
+    @property
     def is_judged(self) -> bool:
         """Whether there are rows enough."""
         return self.n >= MIN_ROWS and self.name != UNKNOWN_GROUP
@@ -77,6 +120,9 @@ class FairnessGroup:
         }
 
 
+Group: TypeAlias = FairnessGroup | ValueGroup | ClassGroup
+
+
 def fairness(
     paths: Sequence[Path],
     bundle: Bundle,
@@ -84,55 +130,49 @@ def fairness(
     cuts: Sequence[float] = (),
     label: str | None = None,
     file: Path | None = None,
-) -> list[FairnessGroup]:
-    """The groups of a binary model's decisions by a field of their rows; raises `LogError`.
+) -> Sequence[Group]:
+    """The groups of a model's decisions by a field of their rows; raises `LogError`.
 
     With `cuts` the field is a number, and groups are `..25`, `25..40`, `40..`: the lower end belongs
     to a group. `file` holds outcomes as for `outcome_report`.
     """
-    if bundle.task != "binary":
-        raise LogError(f"expected the log of a binary model, got {bundle.label}, a {bundle.task} model")
     told = told_outcomes(file, paths, bundle)
-    accepted = bundle.decision.below
     kinds = told.kinds if told else ("id",)
     with open_decisions(paths, bundle.task, label or bundle.label, kinds, by) as decisions:
-        counts = _counts(decisions, accepted, cuts)
-        if set(counts) == {UNKNOWN_GROUP}:
-            raise LogError(f"expected lines with the field {by}, got none: is it a field of the rows?")
+        groups = _groups(decisions, bundle, by, cuts)
         joined = join(decisions, told, bundle, "month") if told else None
-    groups = groups_of(counts)
     if joined is None:
         return groups
     names = np.array([group_name(text or None, cuts) for text in joined.segment], dtype=object)
     return [_with_outcomes(group, joined, names == group.name) for group in groups]
 
 
-def _counts(decisions: Decisions, accepted: str, cuts: Sequence[float]) -> dict[str, tuple[int, int]]:
-    counts: dict[str, tuple[int, int]] = {}
-    found = decisions.rows(
-        f"select segment, count(*), count(*) filter (decision = {literal(accepted)}) "
-        "from decisions group by 1"
+def _with_outcomes(group: Group, joined: Joined, rows: npt.NDArray[np.bool_]) -> Group:
+    if not rows.any():
+        return group
+    return group.with_outcomes(GroupOutcomes(joined.score[rows], joined.outcome[rows], joined.accepted[rows]))
+
+
+def _groups(decisions: Decisions, bundle: Bundle, by: str, cuts: Sequence[float]) -> Sequence[Group]:
+    if bundle.task == "regression":
+        return value_groups(_by_group(decisions, VALUE_FIGURES, by, cuts))
+    if bundle.task == "multiclass":
+        counts = ", ".join(map(_count_of, bundle.classes))
+        return class_groups(_by_group(decisions, f"count(*), {counts}", by, cuts), bundle.classes)
+    found = _by_group(decisions, f"count(*), {_count_of(bundle.decision.below)}", by, cuts)
+    return groups_of(
+        {name: (sum(n for n, _ in rows), sum(part for _, part in rows)) for name, rows in found.items()}
     )
-    for text, n, favourable in found:
-        name = group_name(text, cuts)
-        before = counts.get(name, (0, 0))
-        counts[name] = (before[0] + n, before[1] + favourable)
-    if len(counts) > MAX_GROUPS + 1:
-        raise LogError(f"expected at most {MAX_GROUPS} groups, got {len(counts):,}: cut a number with --cuts")
-    return counts
 
 
-def group_name(text: str | None, cuts: Sequence[float]) -> str:
-    """The group of a value of the log; without `cuts` the value itself."""
-    if text is None or not cuts:
-        return UNKNOWN_GROUP if text is None else text
-    try:
-        value = float(text)
-    except ValueError:
-        return UNKNOWN_GROUP
-    ends = ["", *(f"{cut:g}" for cut in cuts), ""]
-    place = bisect_right(cuts, value)
-    return f"{ends[place]}..{ends[place + 1]}"
+def _by_group(
+    decisions: Decisions, figures: str, by: str, cuts: Sequence[float]
+) -> dict[str, list[tuple[Any, ...]]]:
+    return by_group(decisions.rows(f"select segment, {figures} from decisions group by segment"), by, cuts)
+
+
+def _count_of(decision: str) -> str:
+    return f"count(*) filter (decision = {literal(decision)})"
 
 
 def groups_of(counts: dict[str, tuple[int, int]]) -> list[FairnessGroup]:
@@ -168,21 +208,6 @@ def _ratio(group: tuple[int, int], best: tuple[int, int], limit: float) -> Inter
     reach = math.exp(limit * math.sqrt(max(0.0, 1 / part - 1 / n + 1 / most - 1 / m)))
     middle = part * m / (n * most)
     return Interval(value, value / reach, middle * reach)
-
-
-def _with_outcomes(group: FairnessGroup, joined: Joined, rows: npt.NDArray[np.bool_]) -> FairnessGroup:
-    outcome, accepted, score = joined.outcome[rows], joined.accepted[rows], joined.score[rows]
-    if not len(outcome):
-        return group
-    return replace(
-        group,
-        outcomes=len(outcome),
-        opportunity=_mean(accepted[outcome == 0]),
-        false_acceptance=_mean(accepted[outcome == 1]),
-        mean_score=float(score.mean()),
-        rate=float(outcome.mean()),
-        surprise=measures.surprise(score, outcome),
-    )
 
 
 def _mean(values: npt.NDArray[np.bool_]) -> float:

@@ -1,10 +1,10 @@
 """How good scores were, by the outcomes that came: discrimination, calibration, cost, with intervals.
 
-`outcome` is 0 or 1, `score` the probability of 1, both float64 [n].
+`outcome` is 0 or 1, `score` the probability of 1, both float64 [n], where nothing else is said.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,25 @@ class Interval:
         reach = float(norm.ppf((1 + confidence) / 2)) * deviation
         return cls(value, value - reach, value + reach)
 
+    @property
+    def deviation(self) -> float:
+        """The standard deviation that `around` was given, with `CONFIDENCE`."""
+        return (self.high - self.low) / 2 / float(norm.ppf((1 + CONFIDENCE) / 2))
+
+    def words(self, digits: int) -> str:
+        """With so many digits behind the point, and the ends in brackets."""
+        return self._words(lambda value: f"{value:.{digits}f}")
+
+    def significant(self) -> str:
+        """The same with four digits, of figures of any size."""
+        return self._words(lambda value: f"{value:.4g}")
+
+    def _words(self, form: Callable[[float], str]) -> str:
+        if math.isnan(self.value):
+            return "–"
+        between = "" if math.isnan(self.low) else f" ({form(self.low)}–{form(self.high)})"
+        return form(self.value) + between
+
     def to_dict(self) -> dict[str, float | None]:
         """As plain values; None for what cannot be told."""
         return known({"value": self.value, "low": self.low, "high": self.high})
@@ -41,7 +60,19 @@ def known(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
+def marked(value: float, digits: int) -> str:
+    """A figure without ends in words, a dash for what cannot be told."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
 UNKNOWN = Interval(math.nan)
+
+
+def mean(values: Vector) -> Interval:
+    """The mean of values, float64 [n]; without ends of one alone."""
+    if len(values) < 2:
+        return Interval(float(values.mean())) if len(values) else UNKNOWN
+    return Interval.around(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
 
 
 def auc(score: Vector, outcome: Vector) -> Interval:
@@ -80,6 +111,25 @@ def _placements(score: Vector, outcome: Vector) -> tuple[Vector, Vector]:
 
 def _deviation(above: Vector, below: Vector) -> float:
     return math.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below))
+
+
+def macro_auc(score: Vector, came: npt.NDArray[np.bool_]) -> Interval:
+    """The mean of the classes' areas against the rest; NaN unless each class came, and none alone.
+
+    `score` and `came` are [n, classes]. One row counts in the area of every class, so
+    the deviation is that of the sum of its placements.
+    """
+    n, classes = score.shape
+    if not all(0 < rows < n for rows in came.sum(axis=0)):
+        return UNKNOWN
+    areas, influence = np.empty(classes), np.zeros(n)
+    for k in range(classes):
+        above, below = _placements(score[:, k], came[:, k].astype(np.float64))
+        areas[k] = above.mean()
+        influence[came[:, k]] += (above - above.mean()) / len(above)
+        influence[~came[:, k]] += (below - below.mean()) / len(below)
+    found = Interval.around(float(areas.mean()), float(np.sqrt((influence**2).sum())) / classes)
+    return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
 
 
 def auc_below(curve: Vector, bad: int, good: int, at: tuple[float, float]) -> Interval:
@@ -133,8 +183,7 @@ def ks(score: Vector, outcome: Vector) -> float:
 
 def brier(score: Vector, outcome: Vector) -> Interval:
     """The mean squared distance of the score from the outcome."""
-    errors = (score - outcome) ** 2
-    return Interval.around(float(errors.mean()), float(errors.std()) / math.sqrt(len(errors)))
+    return mean((score - outcome) ** 2)
 
 
 def rate(count: float, n: int) -> Interval:

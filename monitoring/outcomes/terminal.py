@@ -9,15 +9,12 @@ from rich.markup import escape
 
 from monitoring.outcomes.challenged import Challenge
 from monitoring.outcomes.estimate import Expected
-from monitoring.outcomes.fairness import FairnessGroup
-from monitoring.outcomes.measures import Interval
-from monitoring.outcomes.performance import OutcomeReport, Performance
+from monitoring.outcomes.fairness import NOT_JUDGED, FairnessGroup, Group
+from monitoring.outcomes.performance import OutcomeReport
 from monitoring.tables import table
 from server.errors import number_of
 
-FIGURES = ("n", "rate", "mean score", "AUC", "KS", "Brier", "cost")
 EXPECTED = ("n", "rate", "AUC", "Brier", "cost")
-GROUP_FIGURES = ("ratio", "outcomes", "opportunity", "false acceptance", "score", "rate")
 EXPECTED_NOTE = (
     "Expected is what the scores promise if they still mean what they say (CBPE, 99 % interval); "
     "that they came to mean something else, outcomes alone tell."
@@ -32,10 +29,12 @@ def print_outcomes(report: OutcomeReport, console: Console) -> None:
     for sentence in joined_words(report):
         console.print(sentence, soft_wrap=True)
     if report.whole:
-        found = table("", *FIGURES, words="worse")
+        found = table("", *report.whole.COLUMNS, words="worse")
         for row in performance_rows(report):
             found.add_row(*_with_red(row))
         console.print(found)
+    if report.expected is None:
+        return
     expected = table("expected of all", *EXPECTED)
     for row in expected_rows(report):
         expected.add_row(*map(escape, row))
@@ -97,40 +96,36 @@ def outcome_gauges(report: OutcomeReport) -> CollectorRegistry:
     return registry
 
 
-def print_fairness(groups: Sequence[FairnessGroup], accepted: str, console: Console) -> None:
+def print_fairness(groups: Sequence[Group], console: Console) -> None:
     """Each group's figures, and which of them is accepted too seldom."""
-    judged = table("group", "n", escape(accepted), *GROUP_FIGURES, words="verdict")
+    judged = table(*map(escape, groups[0].columns), words="verdict")
     for row in fairness_rows(groups):
-        judged.add_row(*_with_red(row, but="not judged"))
+        judged.add_row(*_with_red(row, but=NOT_JUDGED))
     console.print(judged)
     for sentence in fairness_notes(groups):
         console.print(sentence, soft_wrap=True, style="dim")
 
 
-def fairness_rows(groups: Sequence[FairnessGroup]) -> Iterator[list[str]]:
-    """Of each group its name, rows and share accepted, `GROUP_FIGURES` and the verdict."""
+def fairness_rows(groups: Sequence[Group]) -> Iterator[list[str]]:
+    """Of each group its figures (`columns`) and the verdict."""
     for group in groups:
-        yield [
-            group.name,
-            f"{group.n:,}",
-            _words(group.selection, 3),
-            _words(group.ratio, 2),
-            f"{group.outcomes:,}",
-            *(
-                "–" if math.isnan(value) else f"{value:.3f}"
-                for value in (group.opportunity, group.false_acceptance, group.mean_score, group.rate)
-            ),
-            "adverse impact" if group.adverse else "" if group.is_judged else "not judged",
-        ]
+        yield [*group.cells(), group.verdict]
 
 
-def fairness_notes(groups: Sequence[FairnessGroup]) -> Iterator[str]:
+def fairness_notes(groups: Sequence[Group]) -> Iterator[str]:
     """What the figures mean, and what they cannot say of decisions without an outcome."""
+    judged = [group for group in groups if isinstance(group, FairnessGroup)]
+    if not judged:
+        yield (
+            "Which value or class is the favourable one the model does not say, so no group is judged. "
+            "Figures beside “outcomes” are of the decisions that have one."
+        )
+        return
     yield (
         "The ratio is to the highest share; adverse is one that lies below four fifths beyond chance. "
         "Opportunity: the share accepted of those who paid."
     )
-    told = [group for group in groups if group.outcomes]
+    told = [group for group in judged if group.outcomes]
     if told and all(group.opportunity == group.false_acceptance == 1.0 for group in told):
         yield (
             "Every decision with an outcome was an acceptance, so opportunity and false acceptance are 1 "
@@ -157,21 +152,27 @@ def joined_words(report: OutcomeReport) -> Iterator[str]:
             + (f"; there twice, the latest counts: {report.corrected:,}" if report.corrected else "")
             + "."
         )
-    if report.whole:
+    elif report.expected is None:
+        yield "No outcomes are kept beside the log: what values or classes are worth, outcomes alone tell."
+    if report.whole and report.accepted is not None:
         yield (
             f"The figures speak of {report.whole.n:,} alone (accepted: {report.accepted:,}): "
             "who was refused, or has no outcome yet, is in none of them."
         )
+    elif report.whole:
+        yield f"The figures speak of {report.whole.n:,} alone: what has no outcome yet is in none of them."
 
 
 def performance_rows(report: OutcomeReport) -> Iterator[list[str]]:
-    """Of all, of each vintage and of each segment its name, `FIGURES`, and what is worse."""
+    """Of all, of each vintage and of each segment its name, figures (`COLUMNS`), and what is worse."""
     assert report.whole is not None
-    yield from map(_cells, (report.whole, *report.periods, *report.segments))
+    for one in (report.whole, *report.periods, *report.segments):
+        yield [one.name or "all", *one.cells(), one.worse]
 
 
 def expected_rows(report: OutcomeReport) -> Iterator[list[str]]:
     """The same of what the scores promise: `EXPECTED`."""
+    assert report.expected is not None
     for name, promise in {"": report.expected, **report.expected_by_period}.items():
         yield [name or "all", f"{promise.rows:,}", *_promises(promise)]
 
@@ -184,14 +185,10 @@ def _gauges(report: OutcomeReport) -> Iterator[tuple[str, str, float]]:
         "1 if outcomes are worse than the model promised.",
         float(bool(report.worse)),
     )
-    known = (
-        {"auc": report.whole.auc, "rate": report.whole.rate, "brier": report.whole.brier}
-        if report.whole
-        else {}
-    )
-    promise = report.expected
-    coming = {"expected_auc": promise.auc, "expected_rate": promise.rate, "expected_cost": promise.cost}
-    for name, figure in (known | coming).items():
+    figures = dict(report.whole.figures) if report.whole else {}
+    if promise := report.expected:
+        figures |= {f"expected_{name}": getattr(promise, name) for name in ("auc", "rate", "cost")}
+    for name, figure in figures.items():
         parts = (("", figure.value), ("_low", figure.low), ("_high", figure.high))
         for end, value in parts:
             if not math.isnan(value):
@@ -202,20 +199,6 @@ def _gauges(report: OutcomeReport) -> Iterator[tuple[str, str, float]]:
                 )
 
 
-def _cells(one: Performance) -> list[str]:
-    return [
-        one.name or "all",
-        f"{one.n:,}",
-        _words(one.rate, 3),
-        f"{one.mean_score:.3f}",
-        _words(one.auc, 3),
-        "–" if math.isnan(one.ks) else f"{one.ks:.3f}",
-        f"{one.brier.value:.4f}",
-        f"{one.cost:.3f}",
-        one.worse,
-    ]
-
-
 def _with_red(row: Sequence[str], but: str = "") -> list[str]:
     """Cells for a terminal, the last of them, a verdict, in red."""
     *cells, verdict = map(escape, row)
@@ -224,15 +207,8 @@ def _with_red(row: Sequence[str], but: str = "") -> list[str]:
 
 def _promises(promise: Expected) -> list[str]:
     return [
-        _words(promise.rate, 3),
-        _words(promise.auc, 3),
+        promise.rate.words(3),
+        promise.auc.words(3),
         f"{promise.brier.value:.4f}",
-        _words(promise.cost, 3),
+        promise.cost.words(3),
     ]
-
-
-def _words(figure: Interval, digits: int) -> str:
-    if math.isnan(figure.value):
-        return "–"
-    between = "" if math.isnan(figure.low) else f" ({figure.low:.{digits}f}–{figure.high:.{digits}f})"
-    return f"{figure.value:.{digits}f}{between}"

@@ -4,13 +4,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from monitoring.outcomes.fairness import FOUR_FIFTHS, FairnessGroup
+from monitoring.outcomes.fairness import FOUR_FIFTHS, FairnessGroup, Group
+from monitoring.outcomes.group_figures import ValueGroup
 from monitoring.outcomes.performance import OutcomeReport, Performance
 from monitoring.outcomes.terminal import (
     EXPECTED,
     EXPECTED_NOTE,
-    FIGURES,
-    GROUP_FIGURES,
     expected_rows,
     fairness_notes,
     fairness_rows,
@@ -35,19 +34,16 @@ class Part(NamedTuple):
 
 def render_outcomes(report: OutcomeReport) -> str:
     """The page of a report of outcomes, UTF-8 text."""
-    parts = [
-        Part(
-            "What the scores promise, of all decisions",
-            EXPECTED_NOTE,
-            ("", *EXPECTED),
-            list(expected_rows(report)),
-            range(1, 1 + len(EXPECTED)),
-        )
-    ]
+    parts = []
+    if report.expected is not None:
+        rows = list(expected_rows(report))
+        numbers = range(1, 1 + len(EXPECTED))
+        title = "What the scores promise, of all decisions"
+        parts.append(Part(title, EXPECTED_NOTE, ("", *EXPECTED), rows, numbers))
     if report.whole is not None:
         every = [report.whole, *report.periods, *report.segments]
-        drawn = [("Rate of the outcome", _drawn(every, "rate")), ("AUC", _drawn(every, "auc"))]
-        names = ("", *FIGURES, "worse")
+        drawn = [(words, _drawn(every, name)) for name, words in report.whole.DRAWN.items()]
+        names = ("", *report.whole.COLUMNS, "worse")
         rows = list(performance_rows(report))
         told = Part(
             "By outcomes", " ".join(joined_words(report)), names, rows, range(1, len(names) - 1), drawn
@@ -57,31 +53,34 @@ def render_outcomes(report: OutcomeReport) -> str:
     return _page(f"Outcomes of {report.model}", lead, list(_worse(report)), parts)
 
 
-def render_fairness(groups: Sequence[FairnessGroup], model: str, by: str, accepted: str) -> str:
+def render_fairness(groups: Sequence[Group], model: str, by: str) -> str:
     """The page of a model's decisions by the groups of a field, UTF-8 text."""
-    judged = [(group.name, group.ratio, group.adverse) for group in groups if group.is_judged]
-    drawn = plots.intervals(judged, [(FOUR_FIFTHS, "four fifths")]) if judged else ""
-    names = ("group", "n", accepted, *GROUP_FIGURES, "verdict")
-    part = Part(
-        f"Decisions by {by}",
-        " ".join(fairness_notes(groups)),
-        names,
-        list(fairness_rows(groups)),
-        range(1, len(names) - 1),
-        [("Ratio of the share accepted to the highest", drawn)] if judged else [],
-    )
-    adverse = [
-        f"Adverse impact: {group.name}, ratio {group.ratio.value:.2f}." for group in groups if group.adverse
+    judged = [group for group in groups if isinstance(group, FairnessGroup) and group.is_judged]
+    ratios = [(group.name, group.ratio, group.adverse) for group in judged]
+    means = [(group.name, group.mean, False) for group in groups if isinstance(group, ValueGroup)]
+    drawn = []
+    if ratios:
+        drawing = plots.intervals(ratios, [(FOUR_FIFTHS, "four fifths")])
+        drawn.append(("Ratio of the share accepted to the highest", drawing))
+    if means:
+        drawn.append(("Prediction in the mean", plots.intervals(means)))
+    names = (*groups[0].columns, "verdict")
+    notes, rows = " ".join(fairness_notes(groups)), list(fairness_rows(groups))
+    part = Part(f"Decisions by {by}", notes, names, rows, range(1, len(names) - 1), drawn)
+    said = [
+        f"Adverse impact: {group.name}, ratio {group.ratio.value:.2f}." for group in judged if group.adverse
     ]
+    if not said:
+        said = ["No group is accepted too seldom." if judged else "No group is judged."]
     lead = number_of(sum(group.n for group in groups), "decision")
-    return _page(
-        f"Fairness of {model} by {by}", lead, adverse or ["No group is accepted too seldom."], [part]
-    )
+    return _page(f"Fairness of {model} by {by}", lead, said, [part])
 
 
 def _worse(report: OutcomeReport) -> Iterator[str]:
     if report.whole is None:
-        yield "No outcome is of a decision in the log: here is what the scores promise."
+        yield "No outcome is of a decision in the log" + (
+            ": here is what the scores promise." if report.expected else "."
+        )
         return
     for one in report.worse:
         yield f"{one.name or 'All'}: {one.worse}."
@@ -90,7 +89,7 @@ def _worse(report: OutcomeReport) -> Iterator[str]:
 
 
 def _drawn(every: Sequence[Performance], name: str) -> str:
-    told = [(one.name or "all", getattr(one, name), bool(one.worse)) for one in every]
+    told = [(one.name or "all", one.figures[name], bool(one.worse)) for one in every]
     return plots.intervals([entry for entry in told if not math.isnan(entry[1].value)])
 
 

@@ -20,7 +20,8 @@ from fairlearn.metrics import (  # type: ignore[import-untyped]  # it ships no t
 
 from monitoring.__main__ import main
 from monitoring.errors import LogError
-from monitoring.outcomes.fairness import group_name, groups_of
+from monitoring.outcomes.fairness import groups_of
+from monitoring.outcomes.groups import group_name
 from monitoring.outcomes.terminal import fairness_notes
 from server.model.bundle import Bundle
 from tests.support.monitored import monitored_bundle

@@ -17,10 +17,10 @@ from export.evaluation.evaluate import evaluate
 from monitoring.__main__ import main
 from monitoring.errors import LogError
 from monitoring.outcomes import measures
+from monitoring.outcomes.binary import binary_performance
 from monitoring.outcomes.estimate import expected
 from monitoring.outcomes.joined import Joined
 from monitoring.outcomes.measures import Vector
-from monitoring.outcomes.performance import performance
 from server.model.bundle import Bundle
 from tests.support.monitored import monitored_bundle
 
@@ -93,7 +93,7 @@ def test_figures_equal_scikit_learns_by_vintage_and_segment(bundle: Bundle, tmp_
         assert one["ks"] == pytest.approx((true_positive - false_positive).max(), abs=1e-12)
         assert one["auc"]["low"] < one["auc"]["value"] < one["auc"]["high"]
     cost = 5 * (outcome * (score < 0.4)).mean() + ((1 - outcome) * (score >= 0.4)).mean()
-    assert found["whole"]["cost"] == pytest.approx(cost)
+    assert found["whole"]["cost"]["value"] == pytest.approx(cost)
     gauges = dict(line.split(" ") for line in textfile.read_text().splitlines() if not line.startswith("#"))
     assert float(gauges[f'hotrow_outcome_auc{{model="{bundle.label}"}}']) == found["whole"]["auc"]["value"]
 
@@ -249,5 +249,5 @@ def test_accepted_alone_are_compared_with_the_accepted_of_training(bundle: Bundl
         one = np.full(int(low.sum()), "", dtype=object)
         everything = np.ones(len(one), dtype=np.bool_)
         joined = Joined(score[low], drawn(rate, 8)[low], everything, one, one, len(one), 0, 0)
-        found = performance(joined, told, name, everything)
+        found = binary_performance(joined, told, name, everything)
         assert ("AUC" in found.worse) == shuffled, (name, found)

@@ -53,7 +53,7 @@ GROUPS = groups_of({"Secondary_special" * 3: (4_000_000, 3_000_000), "other": (4
 
 def fairness_of(width: int) -> str:
     console = Console(file=StringIO(), width=width, force_terminal=True, color_system=None)
-    print_fairness(GROUPS, "accept", console)
+    print_fairness(GROUPS, console)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
