@@ -5,6 +5,7 @@ import itertools
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -74,6 +75,18 @@ def test_every_route_is_documented() -> None:
 def test_every_command_of_the_package_is_in_the_list() -> None:
     listed = REFERENCE.split("`hotrow serve MODEL`")[1].split("from any folder")[0]
     assert {"serve", *re.findall(r"`([a-z-]+)`", listed)} == set(PACKAGED)
+
+
+def test_every_extra_is_in_the_list() -> None:
+    extras = tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"`\[([a-z]+)\]`", REFERENCE)) == set(extras)
+
+
+def test_what_documents_place_in_a_module_stands_there() -> None:
+    placed = re.findall(r"`([A-Za-z_][\w.]*)`\s+\(`([\w/]+\.py)`", DOCUMENTS)
+    assert len(placed) > 20
+    for name, path in placed:
+        assert re.search(rf"\b{name.rpartition('.')[2]}\b", Path(path).read_text()), f"{path} has no {name}"
 
 
 def test_floors_of_the_server_are_drawn_whole() -> None:
