@@ -39,7 +39,7 @@ from server.tracing.spans import span_head
 from server.wire.eligible_head import HEAD_END
 from server.wire.fast_path import HotrowProtocol
 from server.wire.guarded_protocol import GuardedProtocol
-from server.wire.receivers import Receivers
+from server.wire.memory_holders import MAX_RECEIVING, MemoryHolders
 
 #: Then the observer gets a turn.
 PAUSE_SECONDS = 0.01
@@ -198,7 +198,10 @@ async def _guards(model: Path, folder: Path) -> dict[str, float]:
         sides = {name: connect(partial(kind, *arguments), one.app, Nowhere()) for name, kind in kinds.items()}
         pieces = await _in_turn({name: (side.data_received, one.requests) for name, side in sides.items()})
     best = {"the ASGI path, uvicorn's own protocol": float("inf"), "and with the guards": float("inf")}
-    makers = (HttpToolsProtocol, partial(GuardedProtocol, Receivers(), GUARDED_SECONDS, lambda *_: None))
+    makers = (
+        HttpToolsProtocol,
+        partial(GuardedProtocol, MemoryHolders(MAX_RECEIVING), GUARDED_SECONDS, lambda *_: None),
+    )
     transports = [ResponseWatch() for _ in makers]
     protocols = [connect(maker, asgi_hello(model), at) for maker, at in zip(makers, transports, strict=True)]
     for _ in range(STRETCHES):

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -17,16 +17,9 @@ from server.model.row_names import count_of, rows_called, sought
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
-class DataSubject(Protocol):
-    """Rows that belong together; `names` are those that somebody gave for them."""
-
-    names: frozenset[str]
-
-    def may_be_in(self, text: bytes) -> bool:
-        """Whether a line, or what is left of one, may hold such a row."""
-
-    def rows(self, record: dict[str, Any]) -> Sequence[int]:
-        """Which rows of a line are the subject's, from 0, ascending."""
+#: Rows that belong together: `names` are those that somebody gave for them, `may_be_in` tells whether a
+#: line, or what is left of one, may hold such a row, `rows` which rows of a line are theirs, ascending.
+DataSubject: TypeAlias = "Hashed | ResponseIds | OfCaller | OfContext"
 
 
 class Hashed:

@@ -11,7 +11,7 @@ here for all leaves of as many features at once.
 
 import io
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 from zipfile import BadZipFile
 
 import numpy as np
@@ -39,14 +39,12 @@ _BITS = np.left_shift(1, np.arange(_TABLED_CONDITIONS)).astype(np.uint8)
 _LEAST_SHARE = 1e-150
 
 
-class Contributions(Protocol):
-    """Explains rows of one model; for any thread."""
-
-    def terms(self, rows: Matrix) -> Terms:
-        """The terms of n encoded rows, float64 [n, F], in the unit of the margin over the link's divisor."""
+#: Explains rows of one model, for any thread: `terms` of n encoded rows, float64 [n, F], in the unit of the
+#: margin over the link's divisor.
+Contributions: TypeAlias = "Linear | Paths"
 
 
-def open_contributions(bundle: Bundle) -> Contributions | None:
+def open_contributions(bundle: Bundle) -> "Contributions | None":
     """What explains a bundle's rows, None of one without; raises `BundleError` for a damaged file."""
     try:
         if (arrays := arrays_of(bundle)) is None:

@@ -21,8 +21,8 @@ from server.wire.fast_path import (
     TracedProtocol,
     check_uvicorn,
 )
+from server.wire.memory_holders import MAX_RECEIVING, MemoryHolders
 from server.wire.overload_responses import OverloadResponses
-from server.wire.receivers import Receivers, SlowReaders
 from server.wire.shedding_protocol import SheddingProtocol
 
 #: By whether requests have spans, and whether a certificate says who asks.
@@ -59,8 +59,8 @@ def protocol_of(service: Service) -> Callable[..., asyncio.Protocol]:
         service.in_flight,
         OverloadResponses(service.in_flight, metrics.duration),
         service.keys is not None,
-        SlowReaders(service.in_flight.max_held_bytes),
-        Receivers(),
+        MemoryHolders(service.in_flight.max_held_bytes),
+        MemoryHolders(MAX_RECEIVING),
         settings.request_timeout_seconds,
         observe_rejection,
     )

@@ -36,7 +36,7 @@ from server.errors import (
     UriTooLong,
 )
 from server.scoring.request_identity import CALLER
-from server.wire.receivers import Receivers
+from server.wire.memory_holders import MemoryHolders
 
 #: A connection that has sent nothing, or half a head, is closed after this long.
 HEAD_SECONDS = 5.0
@@ -91,7 +91,7 @@ class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with deadlines, caps and a strict reading of the head."""
 
     def __init__(
-        self, receivers: Receivers, request_seconds: float, observe: Observe, **uvicorn_arguments: Any
+        self, receivers: MemoryHolders, request_seconds: float, observe: Observe, **uvicorn_arguments: Any
     ) -> None:
         super().__init__(**uvicorn_arguments)
         self._receivers = receivers
@@ -506,7 +506,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """The first part of a request has come: the rest has a deadline that a few bytes do not move."""
         self._began_ns = self._active_ns
         self._begin_window(self._active_ns)
-        self._receivers.begin(self)
+        self._receivers.begin(self.give_way)
         self._arm(min(HEAD_SECONDS, self._request_seconds))
 
     def _begin_window(self, moment_ns: int) -> None:
@@ -514,7 +514,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _end_incomplete(self) -> None:
         """The request is whole, or will never be."""
-        self._receivers.end(self)
+        self._receivers.end(self.give_way)
 
     def give_way(self) -> None:
         """Reject a request that has been coming for longer than all others."""

@@ -15,8 +15,8 @@ from server.errors import CLOSE, Problem
 from server.scoring.in_flight import SMALL_BYTES, STATUS, Limiter, kind_of, no_room
 from server.wire.eligible_head import HEAD_END, MAX_ELIGIBLE_HEAD_BYTES, eligible_head
 from server.wire.guarded_protocol import GuardedProtocol
+from server.wire.memory_holders import MemoryHolders
 from server.wire.overload_responses import OverloadResponses
-from server.wire.receivers import SlowReaders
 
 #: A line of a head that holds a key.
 _CREDENTIAL = re.compile(rb"\r\n(authorization|x-api-key):[ \t]*([^\r\n]*)", re.IGNORECASE)
@@ -44,7 +44,7 @@ class SheddingProtocol(GuardedProtocol):
         in_flight: Limiter,
         overload: OverloadResponses,
         has_keys: bool,
-        slow_readers: SlowReaders,
+        slow_readers: MemoryHolders,
         *guards: Any,
         **uvicorn_arguments: Any,
     ) -> None:
@@ -124,12 +124,12 @@ class SheddingProtocol(GuardedProtocol):
     def pause_writing(self) -> None:
         """A response waits for its client."""
         super().pause_writing()
-        self._slow_readers.begin(self, self._unsent_bytes)
+        self._slow_readers.begin(self.give_up, self._unsent_bytes)
 
     def resume_writing(self) -> None:
         """The client has read on."""
         super().resume_writing()
-        self._slow_readers.end(self)
+        self._slow_readers.end(self.give_up)
 
     def give_up(self) -> None:
         """Reset the connection: other responses wait, too, and together they are too large."""
@@ -137,7 +137,7 @@ class SheddingProtocol(GuardedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was read."""
-        self._slow_readers.end(self)
+        self._slow_readers.end(self.give_up)
         self._let_unparsed_go()
         super().connection_lost(exc)
 

@@ -1,7 +1,7 @@
 """The server's answer in words: a decision on its gauge, or the prediction of another task."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from server.model.bundle import Bundle
 from server.model.reference import read_reference
@@ -71,26 +71,8 @@ _MISSED = Text("a missed positive", "un positif manqué")
 _FALSE_ALARM = Text("a false alarm", "une fausse alerte")
 
 
-class Verdict(Protocol):
-    """How the answers of one bundle look; `document` is the body of `POST /predict`'s 200."""
-
-    def idle(self) -> str:
-        """Before anything was asked."""
-
-    def answered(
-        self,
-        document: Mapping[str, Any],
-        seconds: float,
-        given: Mapping[str, Any],
-        reasons: Sequence[Text] = (),
-    ) -> str:
-        """One answer, the seconds it took, what the case says, and what counted against it.
-
-        An answer without an id is a trial.
-        """
-
-    def supposed(self, document: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-        """The same for an answer that is a supposition, without costs and origin."""
+#: How the answers of one bundle look; `document` is the body of the 200 of `POST /predict`.
+Verdict: TypeAlias = "Decided | Predicted"
 
 
 def verdict_of(bundle: Bundle) -> Verdict:
@@ -123,6 +105,8 @@ class Decided:
     ) -> str:
         """The decision in words and on the gauge, why, and what each decision would cost.
 
+        `seconds` is how long it took, `given` what the case says, `reasons` what counted against it. An
+        answer without an id is a trial.
         `verdict.js` asks what could be changed, and shows it in the place that is left for it.
         """
         kind, *parts = self._drawn(document, given)

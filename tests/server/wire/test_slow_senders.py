@@ -5,6 +5,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -14,7 +15,7 @@ import pytest
 from loadtest.harness.http_bytes import get
 from loadtest.harness.instances import wait_until
 from loadtest.harness.subject import Subject
-from server.wire.receivers import Receivers
+from server.wire.memory_holders import MemoryHolders
 from tests.server.wire.test_wire import more, read_until_closed, readable
 from tests.support.bundles import ROW
 from tests.support.servers import address, exchange, post, serving
@@ -136,20 +137,28 @@ def test_unfinished_uploads_share_a_budget_of_bytes(three: Path, tmp_path: Path,
         wait_until(lambda: exchange(subject.url, large)[0].status == 200, "the room back", 60.0)
 
 
-def test_oldest_of_too_many_receivers_gives_way() -> None:
-    class Slow:
-        gave_way = False
-
-        def give_way(self) -> None:
-            self.gave_way = True
-
-    receivers, slow = Receivers(limit=3), [Slow() for _ in range(6)]
+def test_oldest_of_too_many_gives_way() -> None:
+    holders, gone = MemoryHolders(3), list[int]()
+    slow = [partial(gone.append, number) for number in range(6)]
     for one in slow[:3]:
-        receivers.begin(one)
-    receivers.end(slow[1])  # whole
+        holders.begin(one)
+    holders.end(slow[1])  # whole
     for one in slow[3:]:
-        receivers.begin(one)
-    assert [one.gave_way for one in slow] == [True, False, True, False, False, False]
+        holders.begin(one)
+    assert gone == [0, 2]
+
+
+def test_oldest_give_way_while_all_hold_too_much_but_not_the_only_one() -> None:
+    holders, gone = MemoryHolders(100), list[int]()
+    slow = [partial(gone.append, number) for number in range(4)]
+    holders.begin(slow[0], 400)
+    assert not gone
+    for number in (1, 2):
+        holders.begin(slow[number], 50)
+    assert gone == [0]
+    holders.begin(slow[1], 10)  # it has read, and is as old as before
+    holders.begin(slow[3], 45)
+    assert gone == [0, 1]
 
 
 #: Clients as urllib, Java's and `requests` write: everything is sent before anything is read.
