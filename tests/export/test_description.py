@@ -11,6 +11,7 @@ import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
@@ -36,7 +37,7 @@ from server.errors import BundleError, HotrowError, UnacceptableRow
 from server.model.bundle import Bundle, Decision
 from server.model.predictor import Predictor
 from server.model.schema import Feature, Inferred, Matrix, Schema
-from tests.support.export_models import WIDTH, rows, target, train_lightgbm
+from tests.support.export_models import WIDTH, rows, target, train_lightgbm, train_xgboost
 from tests.support.export_models import export as export_conversion
 
 FEATURES = [
@@ -296,6 +297,30 @@ def test_the_schema_of_the_document_takes_what_the_command_takes() -> None:
     assert not list(validator.iter_errors(everything()))
     document = everything() | {"nmae": "x"}
     assert [error.validator for error in validator.iter_errors(document)] == ["additionalProperties"]
+
+
+def test_an_evaluation_of_classes_in_float32_has_scikit_learns_log_loss(tmp_path: Path) -> None:
+    """Their sums are not 1 to the bit, of which nothing is said: a warning would end this test."""
+    parameters = {"objective": "multi:softprob", "num_class": 3}
+    train_xgboost(parameters, "classes", 5).save_model(tmp_path / "m.json")
+    matrix = rows(200, seed=3)
+    true = target(matrix, "classes").astype(int)
+    lines = [",".join([*(f"f{i}" for i in range(WIDTH)), "kind"])]
+    for values, kind in zip(matrix, true, strict=True):
+        lines.append(",".join(["" if v != v else repr(v) for v in values.tolist()] + ["abc"[kind]]))
+    (tmp_path / "held.csv").write_text("\n".join(lines))
+    command(
+        tmp_path / "m.json", "--classes", "a,b,c", "--evaluate", tmp_path / "held.csv",
+        "--target", "kind", "--out", tmp_path / "b",
+    )  # fmt: skip
+    bundle = Bundle.load(tmp_path / "b")
+    predictor = Predictor(bundle)
+    outputs = predictor.output_array(predictor.margins(matrix)).astype(np.float64)
+    shares = outputs / outputs.sum(axis=1, keepdims=True)
+    figures = bundle.manifest["evaluation"]["classes"]
+    assert figures["rows"] == 200
+    assert figures["log_loss"] == pytest.approx(log_loss(true, shares), abs=2e-6)
+    assert "| log loss |" in bundle.read("MODEL_CARD.md").decode()
 
 
 def test_an_evaluation_gives_any_bundle_figures_groups_and_a_card(
