@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -28,6 +28,8 @@ Adder: TypeAlias = Callable[..., argparse.ArgumentParser]
 FOUND = 3
 #: Of a log nothing is missing as far as can be known, but the end of it is not vouched for.
 NOT_PROVABLE = 4
+#: A report of less time has vintages of weeks.
+_TWO_MONTHS = 62 * 86_400
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,9 +54,11 @@ def _add_drift(command: Adder) -> None:
         "--html", type=output_file, default="runs/report.html", help="page to write [%(default)s]"
     )
     report.add_argument(
-        "--check", action="store_true", help="exit 3 if a column drifted or lines are missing, for scripts"
+        "--check",
+        action="store_true",
+        help="exit 3 if a column drifted, outcomes are worse or lines are missing, for scripts",
     )
-    _add_outcomes_file(report, "as of `challenge`: which arm is better, by outcomes")
+    _add_outcomes_file(report, "as of `performance` and `challenge`: what became of the decisions")
     report.add_argument("--metrics", type=_page, help="a server's /metrics, URL or file, for the error rate")
     drift = command(
         "drift",
@@ -243,19 +247,27 @@ def _report(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.errors import LogError
     from monitoring.logs.lines import bundle_for
     from monitoring.outcomes.challenge import challenges
+    from monitoring.outcomes.performance import TASKS, outcome_report
+    from monitoring.report.figures_page import outcome_parts
     from monitoring.report.page import render
     from monitoring.report.report import make_report
     from monitoring.report.terminal import print_report
 
     bundle = bundle_for(options.log, options.model, options.lines)
-    told, between = options.outcomes is not None, (options.since, options.until)
-    if bundle is None and told:
+    between = (options.since, options.until)
+    if bundle is None and options.outcomes is not None:
         raise LogError(
             "expected the champion's bundle, for the costs of --outcomes, got none: name it with --model DIR"
         )
-    challenged = challenges(options.log, bundle, options.outcomes, told, *between) if bundle else []
+    challenged = challenges(options.log, bundle, options.outcomes, False, *between) if bundle else []
     report = make_report(options.log, bundle, options.metrics, options.lines, *between, challenged)
-    options.html.write_text(render(report), encoding="utf-8")
+    parts = []
+    # Lines that name no model are of the first servers, whose decisions have no key.
+    if bundle is not None and bundle.task in TASKS and (report.figures.models or options.outcomes):
+        by = "week" if report.figures.seconds < _TWO_MONTHS else "month"
+        told = outcome_report(options.log, bundle, options.lines, options.outcomes, by, "", *between)
+        report, parts = replace(report, outcomes=told), outcome_parts(told)
+    options.html.write_text(render(report, parts), encoding="utf-8")
     _print(options, console, report.to_dict(), lambda: print_report(report, console, options.html))
     return FOUND if options.check and report.has_findings else 0
 

@@ -55,6 +55,8 @@ def challenges(
     answered from `since` on and before `until` count.
     """
     files = _files(paths, required)
+    if not files:
+        return []
     told = read_outcomes(outcomes, bundle) if outcomes else kept_outcomes(map(folder_of, paths))
     if outcomes and told and (bundle.task != "binary" or not set(told.kinds) <= set(KEYS)):
         raise LogError(
@@ -63,8 +65,6 @@ def challenges(
         )
     if bundle.task != "binary":
         told = None
-    if not files:
-        return []
     with _open(files, told.kinds if told else (), between(since, until)) as table:
         pairs = table.rows("select distinct model, challenger from challenged order by all")
         wanted = [pair for pair in pairs if pair[0] == bundle.label]

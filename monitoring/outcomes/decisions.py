@@ -97,10 +97,13 @@ class Decisions:
         """The columns of a query by name, as NumPy has them."""
         return dict(self._connection.execute(query).fetchnumpy())
 
-    def load(self, files: Sequence[Path], task: str, model: str, keys: Sequence[str], segment: str) -> None:
+    def load(
+        self, files: Sequence[Path], task: str, model: str, keys: Sequence[str], segment: str, when: str = ""
+    ) -> None:
         """Read the lines of a model (`name@version`, or a name for all its versions); raises `LogError`.
 
-        `keys` and `segment` are of `KEYS`, or names of fields; a segment may be empty.
+        `keys` and `segment` are of `KEYS`, or names of fields; a segment may be empty, and so may `when`,
+        a condition in SQL.
         """
         asked = {*keys, segment}
         source = reader(files, {name: kind for name, kind in _COLUMNS.items() if _needed(name, asked, task)})
@@ -108,7 +111,7 @@ class Decisions:
         labels = matching(models, model)
         if not labels:
             raise LogError(f"expected lines of {model}, got {counted(models)}")
-        which = f"model in ({', '.join(map(literal, labels))})"
+        which = f"model in ({', '.join(map(literal, labels))}) and {when or 'true'}"
         condition, score, decision = _ONE[task]
         one = ", ".join(f"{_key(key, batch=False)} as key{i}" for i, key in enumerate(keys))
         self._connection.execute(
@@ -169,7 +172,12 @@ def _expression(name: str, *, batch: bool) -> str:
 
 @contextmanager
 def open_decisions(
-    paths: Sequence[Path], task: str, model: str, keys: Sequence[str] = ("id",), segment: str = ""
+    paths: Sequence[Path],
+    task: str,
+    model: str,
+    keys: Sequence[str] = ("id",),
+    segment: str = "",
+    when: str = "",
 ) -> Iterator[Decisions]:
     """Read the decisions in a model's lines for as long as the context lasts; raises `LogError`."""
     if task not in _ONE:
@@ -177,7 +185,7 @@ def open_decisions(
     files = log_files(paths)
     with opened("a prediction log") as decisions, TemporaryDirectory(prefix="hotrow-log-") as folder:
         bare = [without_mark(file, Path(folder)) for file in files]
-        decisions.load(bare, task, model, keys, segment)
+        decisions.load(bare, task, model, keys, segment, when)
         yield decisions
 
 

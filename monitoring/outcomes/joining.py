@@ -27,11 +27,11 @@ class OutcomeCounts:
     corrected: int
 
 
-def join(decisions: Decisions, told: Told, bundle: Bundle, by: str) -> Joined:
+def join(decisions: Decisions, told: Told, bundle: Bundle, by: str, required: bool = True) -> Joined:
     """The decisions that have an outcome; of several of one key the latest, of those before the outcome.
 
     Where keys of several kinds are of one decision, the latest outcome counts. Raises `LogError` where
-    a file has no outcome of a decision.
+    a file has no outcome of a decision and one is `required`, as of a whole log.
     """
     counts = load_outcomes(decisions, told, bundle)
     before = f"filter ({not_before('came', 'ts')})"
@@ -57,9 +57,9 @@ def join(decisions: Decisions, told: Told, bundle: Bundle, by: str) -> Joined:
         f"qualify row_number() over (partition by decision_row {latest}) = 1"
     )
     decisions.rows("drop table pairs")
-    if told.table is not None and counts.outcomes and not found:
+    if required and told.table is not None and counts.outcomes and not found:
         _refuse_strangers(decisions, told)
-    if told.table is not None and counts.outcomes and early == found:
+    if required and told.table is not None and counts.outcomes and early == found:
         raise LogError(
             f"expected outcomes of decisions in the log, got {told.where} in which {AT} is before each: "
             "is it the time of something else?"

@@ -1,60 +1,24 @@
 """How good a model was, by the outcomes that came: all, by period and by segment; and what is expected."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from monitoring.logs.database import literal
+from monitoring.logs.table import between
 from monitoring.outcomes.binary import binary_performance
 from monitoring.outcomes.decisions import Decisions, open_decisions
 from monitoring.outcomes.estimate import STEP, Expected, expected
 from monitoring.outcomes.joined import Joined
 from monitoring.outcomes.joining import join
-from monitoring.outcomes.measures import Interval
 from monitoring.outcomes.multiclass import multiclass_performance
 from monitoring.outcomes.regression import regression_performance
+from monitoring.outcomes.reported import OutcomeReport, Performance
 from monitoring.outcomes.told import told_outcomes
 from server.model.bundle import Bundle
-
-PERIODS = ("day", "week", "month")
-
-
-class Performance(Protocol):
-    """The figures of some decisions with an outcome, of whatever task.
-
-    `worse` says why these are worse than the model promised, empty if not; `DRAWN` names the
-    figures that are drawn, by attribute.
-    """
-
-    COLUMNS: ClassVar[tuple[str, ...]]
-    DRAWN: ClassVar[Mapping[str, str]]
-
-    @property
-    def name(self) -> str:
-        """The vintage or the segment, empty of all."""
-
-    @property
-    def n(self) -> int:
-        """How many decisions."""
-
-    @property
-    def worse(self) -> str:
-        """Why they are worse than promised."""
-
-    @property
-    def figures(self) -> Mapping[str, Interval]:
-        """The figures that are followed, by the names of their gauges."""
-
-    def cells(self) -> Iterator[str]:
-        """The figures in words, under `COLUMNS`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures as plain values, for JSON."""
-
 
 #: What measures the rows of each task: how good, named so, one of so many looks.
 _MEASURES: dict[str, Callable[[Joined, Bundle, str, npt.NDArray[np.bool_], int], Performance]] = {
@@ -63,56 +27,8 @@ _MEASURES: dict[str, Callable[[Joined, Bundle, str, npt.NDArray[np.bool_], int],
     "multiclass": multiclass_performance,
 }
 
-
-@dataclass(frozen=True)
-class OutcomeReport:
-    """Whatever outcomes tell of the decisions in a log, and what their scores promise without.
-
-    `outcomes` is None without any, from a file or kept; `whole` is None if none is of these decisions;
-    `accepted` of those with an outcome were. Of values and of classes none is accepted, and nothing
-    is expected without outcomes: both are None.
-    """
-
-    model: str
-    decisions: int
-    outcomes: int | None
-    strangers: int
-    corrected: int
-    early: int
-    unusable: int
-    doubled: int
-    accepted: int | None
-    whole: Performance | None
-    periods: list[Performance]
-    segments: list[Performance]
-    expected: Expected | None
-    expected_by_period: dict[str, Expected]
-
-    @property
-    def worse(self) -> list[Performance]:
-        """What is worse than the model promised."""
-        judged = [*([self.whole] if self.whole else []), *self.periods, *self.segments]
-        return [one for one in judged if one.worse]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures as plain values, for JSON."""
-        return {
-            "model": self.model,
-            "decisions": self.decisions,
-            "outcomes": self.outcomes,
-            "strangers": self.strangers,
-            "corrected": self.corrected,
-            "dated_before_the_decision": self.early,
-            "unusable": self.unusable,
-            "told_by_another_key": self.doubled,
-            "accepted": self.accepted,
-            "verdict": "worse" if self.worse else "none",
-            "whole": self.whole.to_dict() if self.whole else None,
-            "periods": [one.to_dict() for one in self.periods],
-            "segments": [one.to_dict() for one in self.segments],
-            "expected": self.expected.to_dict() if self.expected else None,
-            "expected_by_period": {name: one.to_dict() for name, one in self.expected_by_period.items()},
-        }
+#: The tasks of models that outcomes are held against.
+TASKS = frozenset(_MEASURES)
 
 
 def outcome_report(
@@ -122,16 +38,20 @@ def outcome_report(
     file: Path | None = None,
     by: str = "month",
     segment: str = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> OutcomeReport:
     """Join outcomes to the decisions of a model's log; raises `LogError`.
 
     They are those of a file, or else those that are kept beside the log; without any there is what
-    the scores promise alone. `segment` is a field of the rows.
+    the scores promise alone. `segment` is a field of the rows. Decisions from `since` on and before
+    `until` count.
     """
     told = told_outcomes(file, paths, bundle)
     kinds = told.kinds if told else ("id",)
-    with open_decisions(paths, bundle.task, label or bundle.label, kinds, segment) as decisions:
-        joined = join(decisions, told, bundle, by) if told else None
+    when = between(since, until)
+    with open_decisions(paths, bundle.task, label or bundle.label, kinds, segment, when) as decisions:
+        joined = join(decisions, told, bundle, by, not when) if told else None
         promised = _promised(decisions, bundle, by) if bundle.task == "binary" else {}
         ((count,),) = decisions.rows("select count(*) from decisions")
     found = _measured(joined, bundle) if joined is not None and len(joined.score) else None

@@ -10,15 +10,12 @@ from rich.markup import escape
 from monitoring.outcomes.challenged import Challenge
 from monitoring.outcomes.estimate import Expected
 from monitoring.outcomes.fairness import NOT_JUDGED, FairnessGroup, Group
-from monitoring.outcomes.performance import OutcomeReport
+from monitoring.outcomes.reported import OutcomeReport
+from monitoring.outcomes.words import EXPECTED_NOTE, joined_words
 from monitoring.tables import table
 from server.errors import number_of
 
 EXPECTED = ("n", "rate", "AUC", "Brier", "cost")
-EXPECTED_NOTE = (
-    "Expected is what the scores promise if they still mean what they say (CBPE, 99 % interval); "
-    "that they came to mean something else, outcomes alone tell."
-)
 
 
 def print_outcomes(report: OutcomeReport, console: Console) -> None:
@@ -131,36 +128,6 @@ def fairness_notes(groups: Sequence[Group]) -> Iterator[str]:
             "Every decision with an outcome was an acceptance, so opportunity and false acceptance are 1 "
             "whatever the model does: what became of the refused, nobody knows."
         )
-
-
-def joined_words(report: OutcomeReport) -> Iterator[str]:
-    """How many outcomes are of a decision, and of whom the figures speak."""
-    if report.outcomes == 0:
-        yield "No outcome is known yet."
-    elif report.outcomes:
-        joined = report.outcomes - report.strangers - report.early - report.unusable
-        yield (
-            f"Outcomes of a decision in the log: {joined:,} of {report.outcomes:,}"
-            + (f", of none: {report.strangers:,}" if report.strangers else "")
-            + (f", dated before their decision: {report.early:,}" if report.early else "")
-            + (f", that say nothing of this model: {report.unusable:,}" if report.unusable else "")
-            + (
-                f"; of a decision with a later one by another key: {report.doubled:,}"
-                if report.doubled
-                else ""
-            )
-            + (f"; there twice, the latest counts: {report.corrected:,}" if report.corrected else "")
-            + "."
-        )
-    elif report.expected is None:
-        yield "No outcomes are kept beside the log: what values or classes are worth, outcomes alone tell."
-    if report.whole and report.accepted is not None:
-        yield (
-            f"The figures speak of {report.whole.n:,} alone (accepted: {report.accepted:,}): "
-            "who was refused, or has no outcome yet, is in none of them."
-        )
-    elif report.whole:
-        yield f"The figures speak of {report.whole.n:,} alone: what has no outcome yet is in none of them."
 
 
 def performance_rows(report: OutcomeReport) -> Iterator[list[str]]:

@@ -2,38 +2,32 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from monitoring.outcomes.fairness import FOUR_FIFTHS, FairnessGroup, Group
 from monitoring.outcomes.group_figures import ValueGroup
-from monitoring.outcomes.performance import OutcomeReport, Performance
+from monitoring.outcomes.reported import OutcomeReport, Performance
 from monitoring.outcomes.terminal import (
     EXPECTED,
-    EXPECTED_NOTE,
     expected_rows,
     fairness_notes,
     fairness_rows,
-    joined_words,
     performance_rows,
 )
+from monitoring.outcomes.words import EXPECTED_NOTE, joined_words
 from monitoring.report import plots
+from monitoring.report.parts import Part
 from monitoring.report.templates import templates
 from server.errors import number_of
 
 
-class Part(NamedTuple):
-    """A section: its drawings, by name, and a table whose columns `numbers` are figures."""
-
-    title: str
-    note: str
-    names: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numbers: Sequence[int]
-    plots: Sequence[tuple[str, str]] = ()
-
-
 def render_outcomes(report: OutcomeReport) -> str:
     """The page of a report of outcomes, UTF-8 text."""
+    lead = number_of(report.decisions, "decision")
+    return _page(f"Outcomes of {report.model}", lead, list(_worse(report)), outcome_parts(report))
+
+
+def outcome_parts(report: OutcomeReport) -> list[Part]:
+    """The sections of a report of outcomes: figures by vintage, and what the scores promise."""
     parts = []
     if report.expected is not None:
         rows = list(expected_rows(report))
@@ -49,8 +43,7 @@ def render_outcomes(report: OutcomeReport) -> str:
             "By outcomes", " ".join(joined_words(report)), names, rows, range(1, len(names) - 1), drawn
         )
         parts.insert(0, told)
-    lead = number_of(report.decisions, "decision")
-    return _page(f"Outcomes of {report.model}", lead, list(_worse(report)), parts)
+    return parts
 
 
 def render_fairness(groups: Sequence[Group], model: str, by: str) -> str:

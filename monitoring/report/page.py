@@ -1,12 +1,13 @@
 """The report as one HTML page that needs nothing else: no script, no other file, no other host."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from monitoring.drift.comparison import ColumnDrift, DriftReport
 from monitoring.report import plots
 from monitoring.report.arms import COLUMNS
 from monitoring.report.figures import Spread
+from monitoring.report.parts import Part
 from monitoring.report.report import Report
 from monitoring.report.templates import templates
 from monitoring.report.words import (
@@ -24,8 +25,8 @@ from monitoring.report.words import (
 )
 
 
-def render(report: Report) -> str:
-    """The page of a report, UTF-8 text."""
+def render(report: Report, parts: Sequence[Part] = ()) -> str:
+    """The page of a report, UTF-8 text; `parts` are sections beside, those of outcomes."""
     found, bundle = report.figures, report.bundle
     return templates.get_template("page.html").render(
         report=report,
@@ -45,6 +46,7 @@ def render(report: Report) -> str:
         decisions=bundle.outcomes if bundle else (),
         limits=bundle.limits if bundle else (),
         arms=list(report.arms.table()) if report.arms else [],
+        parts=parts,
         arm_names=COLUMNS,
         arm_words=" ".join(report.arms.words()),
         usage=[_spread("CPU %", found.cpu, _tenths), _spread("Memory MiB", found.memory, _tenths)],

@@ -12,6 +12,7 @@ from monitoring.logs.status_codes import Errors, read_errors
 from monitoring.logs.table import open_log
 from monitoring.logs.verification import LogVerdict, Verification, verify_table
 from monitoring.outcomes.challenged import Challenge
+from monitoring.outcomes.reported import OutcomeReport
 from monitoring.report.anomalies import Anomaly, anomalies
 from monitoring.report.arms import Arms
 from monitoring.report.figures import Figures, figures
@@ -31,6 +32,7 @@ class Report:
     bundle: Bundle | None
     arms: Arms = field(default_factory=Arms)
     last_day: LastDay | None = None
+    outcomes: OutcomeReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain values, for JSON; None for what there is no source of, or cannot be told."""
@@ -56,15 +58,16 @@ class Report:
             "log": {"verdict": lost.verdict.value, "lost": lost.lost} if lost else None,
             "drift": self.drift.to_dict() if self.drift else None,
             "last_day": self.last_day.to_dict() if self.last_day else None,
+            "performance": self.outcomes.to_dict() if self.outcomes else None,
             "arms": self.arms.to_dict() if self.arms else None,
         }
 
     @property
     def has_findings(self) -> bool:
-        """Whether a column drifted, or lines are missing."""
+        """Whether a column drifted, lines are missing, or outcomes are worse than promised."""
         missing = self.verification is not None and self.verification.verdict is LogVerdict.MISSING
         drifted = (self.drift and self.drift.found) or (self.last_day and self.last_day.drift.found)
-        return missing or bool(drifted)
+        return missing or bool(drifted) or bool(self.outcomes and self.outcomes.worse)
 
 
 def make_report(

@@ -10,6 +10,7 @@ from rich.table import Table
 from monitoring.drift.comparison import ColumnDrift, DriftReport
 from monitoring.drift.timeline import Period, Since
 from monitoring.logs.replay import Replay
+from monitoring.outcomes.words import outcome_conclusions
 from monitoring.report.anomalies import Anomaly
 from monitoring.report.arms import COLUMNS, Arms
 from monitoring.report.figures import Spread
@@ -54,6 +55,9 @@ def print_report(report: Report, console: Console, page: Path) -> None:
     console.print(spreads)
     if report.anomalies:
         _print_anomalies(report.anomalies, console)
+    if report.outcomes is not None:
+        for sentence in outcome_conclusions(report.outcomes):
+            console.print(escape(sentence), soft_wrap=True)
     if report.arms:
         _print_arms(report.arms, console)
     if report.drift is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from monitoring.drift.comparison import DriftReport, LastDay
 from monitoring.logs.lines import counted
+from monitoring.outcomes.words import outcome_conclusions
 from monitoring.report.plots import duration
 from monitoring.report.report import Report
 from server.errors import number_of
@@ -69,6 +70,8 @@ def conclusions(report: Report) -> Iterator[str]:
         yield from _drift_conclusions(report.drift)
     if report.last_day is not None:
         yield from last_day_words(report.last_day)
+    if report.outcomes is not None:
+        yield from outcome_conclusions(report.outcomes)
     yield from report.arms.words()
     longest_first = sorted(report.anomalies, key=lambda odd: odd.first - odd.last)
     for odd in longest_first[:_MOST_ANOMALIES]:

@@ -29,10 +29,14 @@ hotrow_worker_resident_memory_bytes{worker="0"} 900000000
 hotrow_observer_silent_seconds 120
 hotrow_outcome_worse{model="credit@1"} 1
 hotrow_offline_drift_findings{model="credit@1"} 2
+hotrow_offline_feature_cost{model="credit@1",feature="age"} 0.03
+hotrow_offline_feature_cost{model="credit@1",feature="income"} 0.12
+hotrow_outcome_expected_cost{model="credit@1"} 0.5
 """
 EXPECTED = {
     ("page", "HotrowDown"),
     ("page", "HotrowObserverDown"),
+    ("page", "HotrowDriftCosts"),
     ("ticket", "HotrowFeatureDrifts"),
     ("ticket", "HotrowScoreDrifts"),
     ("ticket", "HotrowMemoryHigh"),
@@ -47,6 +51,7 @@ class Outside(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.came: set[tuple[str, str]] = set()
+        self.summaries: dict[str, str] = {}
         self.address = f"127.0.0.1:{self.server_address[1]}"
 
 
@@ -62,6 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         names = {(self.path.strip("/"), alert["labels"]["alertname"]) for alert in body["alerts"]}
         self.server.came |= names
+        for alert in body["alerts"]:
+            self.server.summaries[alert["labels"]["alertname"]] = alert["annotations"]["summary"]
         self._answer(b"")
 
     def _answer(self, content: bytes) -> None:
@@ -134,6 +141,7 @@ def test_alerts_come_to_the_webhook_of_their_severity(outside: Outside, tmp_path
             time.sleep(0.1)
     assert outside.came >= EXPECTED
     assert {severity for severity, _ in outside.came} == {"page", "ticket"}
+    assert outside.summaries["HotrowDriftCosts"].endswith("; income 0.12, age 0.03.")
 
 
 def test_pages_and_tickets_have_a_receiver_each() -> None:

@@ -513,6 +513,7 @@ def test_trend_of_nothing_has_no_line() -> None:
 ONLY_PROMETHEUS = {
     "HotrowDown",
     "HotrowLogDrifts",
+    "HotrowDriftCosts",
     "HotrowOutcomesWorse",
     "HotrowObserverRestarts",
     "HotrowWorkersRestart",
