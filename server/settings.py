@@ -192,6 +192,12 @@ class Settings:
         "what scores one row: `auto`, compiled trees with equal bits as soon as they are made, if llvmlite "
         "and onnx are installed; or `onnx`",
     )
+    line_backend: Literal["auto", "python"] = _setting(
+        "auto",
+        _one_of("auto", "python"),
+        "what makes the lines of the prediction log: `auto`, compiled code with equal bytes as soon as it "
+        "is made, if llvmlite is installed; or `python`",
+    )
     batch_backend: Literal["onnx", "compiled"] = _setting(
         "onnx",
         _one_of("onnx", "compiled"),

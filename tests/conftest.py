@@ -18,6 +18,7 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 # No server of a test has one process more for a while, which makes code; `test_row_code.py` asks for it.
 os.environ["HOTROW_ROW_BACKEND"] = "onnx"
+os.environ.setdefault("HOTROW_LINE_BACKEND", "python")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

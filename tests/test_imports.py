@@ -31,7 +31,7 @@ HOMES = {
     "xgboost": {"export", "loadtest"},
     "catboost": {"export/catboost/model.py", "loadtest/harness/forests.py"},
     "onnx": {"export", "server/compiled/graph.py"},
-    "llvmlite": {"server/compiled/trees.py"},
+    "llvmlite": {"server/compiled/machine.py", "server/compiled/trees.py"},
     "onnxmltools": {"export", "loadtest"},
     "skl2onnx": {"export"},
     "sklearn": {"train", "export", "loadtest"},
@@ -140,7 +140,7 @@ def test_server_runs_with_its_own_requirements_alone() -> None:
 #: word are folders or modules of it.
 FLOORS = {
     "server": "version errors durable patience child settings cli private_names zstandard access model "
-    "tables explain metrics tracing log challenger compiled scoring outcomes api wire batch process publish "
+    "tables explain metrics tracing compiled log challenger scoring outcomes api wire batch process publish "
     "models keys grpc __main__",
     "loadtest": "harness report loop latency bench capacity faults locustfile __main__",
     "ui": "words workbook drawing cases access records tabs several script calls framework page announce "

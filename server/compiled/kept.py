@@ -1,6 +1,7 @@
-"""Compiled code on the disk, with all that is needed to run it: of nobody but this user, and whole."""
+"""Compiled code, on the disk with all that is needed to run it: of nobody but this user, and whole."""
 
 import hashlib
+import mmap
 import os
 import shutil
 import tempfile
@@ -83,11 +84,12 @@ def alone(path: Path) -> Iterator[None]:
         yield
 
 
-def sources_digest() -> "hashlib._Hash":
-    """Of what makes the code: another version makes it anew."""
+def sources_digest(*folders: Path) -> "hashlib._Hash":
+    """Of what makes the code, here and in some other folders: another version makes it anew."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    for folder in (Path(__file__).parent, *folders):
+        for source in sorted(folder.rglob("*.py")):
+            digest.update(source.read_bytes())
     return digest
 
 
@@ -154,6 +156,16 @@ def _make_room(made: Path) -> None:
     for position, ((_, _, path), size) in enumerate(zip(found, taken, strict=True), 1):
         if position >= MAX_FILES or size > MAX_BYTES:
             path.unlink(missing_ok=True)
+
+
+def executable(machine_code: bytes) -> mmap.mmap:
+    """Memory to run this code from, which nobody can write to; raises `OSError` where that is forbidden."""
+    descriptor = os.memfd_create("hotrow-code", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, machine_code)
+        return mmap.mmap(descriptor, len(machine_code), mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)
+    finally:
+        os.close(descriptor)
 
 
 def packed(head: Mapping[str, Any], pieces: Sequence[bytes]) -> bytes:

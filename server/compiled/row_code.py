@@ -5,8 +5,6 @@ digest of the bundle in the user's cache. It is plain machine code that calls no
 """
 
 import ctypes
-import mmap
-import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ import onnxruntime
 
 from server.compiled.kept import (
     cache_folder,
+    executable,
     packed,
     read_sealed,
     sources_digest,
@@ -106,7 +105,7 @@ def margin_by(code: RowCode, predictor: Predictor) -> Callable[[Row], float]:
 
     Raises `OSError` where the system runs no code that a process brings.
     """
-    page = _executable(code.machine_code)
+    page = executable(code.machine_code)
     row = np.zeros(code.width, np.float32)
     table, margin = code.table, predictor.margin_array
     numbers = {
@@ -129,13 +128,3 @@ def margin_by(code: RowCode, predictor: Predictor) -> Callable[[Row], float]:
         return function(features, at)  # type: ignore[no-any-return]
 
     return score
-
-
-def _executable(machine_code: bytes) -> mmap.mmap:
-    """Memory to run this code from, which nobody can write to."""
-    descriptor = os.memfd_create("hotrow-row-code", os.MFD_CLOEXEC)
-    try:
-        os.write(descriptor, machine_code)
-        return mmap.mmap(descriptor, len(machine_code), mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)
-    finally:
-        os.close(descriptor)

@@ -22,7 +22,8 @@ from server.model.predictor import Predictor
 
 def row_code(bundle: Bundle) -> RowCode:
     """The code of a bundle, compared with ONNX Runtime; raises `NotCompilable` and `ImportError`."""
-    from server.compiled.trees import forest_of, machine_code, rows_to_compare
+    from server.compiled.machine import machine_code
+    from server.compiled.trees import forest_of, rows_to_compare
 
     forest = forest_of(bundle)
     code = RowCode(

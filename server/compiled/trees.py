@@ -166,22 +166,6 @@ def _machine() -> llvm.TargetMachine:
     )
 
 
-def machine_code(text: str) -> bytes:
-    """The code of the one function of some LLVM IR, for any processor of this kind; it must call nothing."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(opt=2, reloc="pic")
-    content = machine.emit_object(llvm.parse_assembly(text))
-    made = llvm.ObjectFileRef.from_data(content)
-    code = b""
-    for section in made.sections():  # each is good until the next
-        if section.is_text():
-            code += section.data()
-        elif (section.name() or b"").startswith((b".rela.text", b".rel.text", b".rodata")):
-            raise NotCompilable("its code is not whole in itself")
-    return code
-
-
 def _path(bundle: Bundle) -> Path:
     """Under the digest of the bundle, of what makes the code, of the processor, and of the libraries.
 

@@ -24,12 +24,16 @@ class GroupCounter:
     def count(self, responses: Sequence[LoggedResponse]) -> None:
         """Count the rows of some responses."""
         bodies = b"\n".join([body for *_, body in responses])
-        if not any(sign in bodies for sign in self._signs):  # one look for all costs a fifth of one for each
+        if not self.may_count(bodies):  # one look for all costs a fifth of one for each
             return
         for _, _, content, *_, body in responses:
             if any(sign in body for sign in self._signs):
                 for answer in answers_of(content, body):
                     self._count_row(answer.fields, answer.decision)
+
+    def may_count(self, bodies: bytes) -> bool:
+        """Whether there may be something to count in a text that holds some bodies."""
+        return any(sign in bodies for sign in self._signs)
 
     def _count_row(self, row: Mapping[str, Any], decision: str) -> None:
         for name, groups in self._fields.items():

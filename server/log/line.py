@@ -3,6 +3,7 @@
 import time
 from array import array
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import orjson
 
@@ -18,6 +19,15 @@ _DIGITS = [b"%d" % number for number in range(1000)]
 _THREE_DIGITS = [b"%03d" % number for number in range(1000)]
 
 
+class LineFrame(NamedTuple):
+    """What the lines of requests that began in one second have in common: its begin by `perf_counter_ns`,
+    how they begin, and how they end."""
+
+    began_ns: int
+    head: bytes
+    tail: bytes
+
+
 class LineMaker:
     """Makes the lines of one model's responses in one process, `usage`'s.
 
@@ -27,6 +37,7 @@ class LineMaker:
     """
 
     def __init__(self, usage: ProcessUsage, mask: Mask | None = None) -> None:
+        self.is_plain = mask is None
         self._mask = mask
         self._process = usage
         self._second_began_ns = 0
@@ -60,6 +71,12 @@ class LineMaker:
                 self._usage,
             )  # fmt: skip
         return b"".join(pieces)
+
+    def frame(self, began_ns: int) -> LineFrame:
+        """The second in which a request began."""
+        if not self._second_began_ns <= began_ns < self._second_ends_ns:
+            self._renew(began_ns)
+        return LineFrame(self._second_began_ns, self._second, self._usage)
 
     def _renew(self, began_ns: int) -> None:
         """Begin the second in which a request began, which is not always the present one."""

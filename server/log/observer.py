@@ -25,6 +25,7 @@ import numpy as np
 from server.errors import HotrowError
 from server.log.challengers import Challengers
 from server.log.channel import Channel
+from server.log.compiled.code import LineCodes
 from server.log.journal import LogJournal
 from server.log.masked import read_key
 from server.log.minutes import Minutes
@@ -65,6 +66,7 @@ class Observer:
         self._challengers = others = Challengers(config, metrics, values[:slots])
         plan = config["tracing"]
         self._outlet = Outlet(plan, metrics, values[:slots]) if plan else None
+        self._line_codes = LineCodes(is_wanted=config["compiled_lines"])
         self._streams = [
             Stream(
                 slot,
@@ -75,6 +77,7 @@ class Observer:
                 key,
                 self._tallies,
                 others,
+                self._line_codes,
                 self._outlet,
             )
             for slot, ring in enumerate(channel.rings)
@@ -109,6 +112,7 @@ class Observer:
             self._tidied, self._seals = now, True
             self._tidy()
         self._challengers.look_after()
+        self._line_codes.look_after()
         if self._outlet is not None:
             self._outlet.look_after()
         if self._seals:

@@ -66,6 +66,7 @@ class SharedLog:
                 "directory": os.fspath(settings.log_dir.resolve()),
                 "server": str(settings.port),
                 "strict": settings.log_mode == "strict",
+                "compiled_lines": settings.line_backend == "auto",
                 "retention": asdict(self.retention),
                 "key_file": settings.log_key_file and os.fspath(settings.log_key_file.resolve()),
                 "region_slots": layout.slots,

@@ -13,7 +13,8 @@ import mmap
 import platform
 import struct
 from collections.abc import Sequence
-from ctypes import CDLL, c_long
+from ctypes import CDLL, addressof, c_char, c_long
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 #: The positions and what a successor needs lie in the first page of a ring.
@@ -107,6 +108,21 @@ class Taken(NamedTuple):
     event: Event | None
     read: int
     spans: Sequence[tuple[int, int, bytes]] = ()
+
+
+class Waiting(NamedTuple):
+    """A response that was not read: of which instance, when its request began, and where it lies.
+
+    `position` is the reader's; `start`, `end` and `readable_end` are addresses: of the record, of the
+    last that is to be read or of the lap, and of the ring.
+    """
+
+    instance: int
+    began: int
+    position: int
+    start: int
+    end: int
+    readable_end: int
 
 
 class Intent(NamedTuple):
@@ -304,6 +320,24 @@ class Ring:
                     (began, ended, chunk[first : first + kind], number, margin, chunk[first + kind : last])
                 )
         return Taken(groups, None, read, spans)
+
+    def waiting(self, max_bytes: int) -> Waiting | None:
+        """What `take` would read in this lap, where the first of it is a response; it stays unread."""
+        read, head = self._index[_READ], self._index[_HEAD]
+        if read == head:
+            return None
+        _order_loads()
+        size, _, kind, instance, began, *_ = self._header(read)
+        if not size or kind >= SPAN:
+            return None
+        at = read % self.capacity
+        end = min(at + min(head - read, max_bytes), self.capacity)
+        start = self._address + at
+        return Waiting(instance, began, read, start, self._address + end, self._address + self.capacity)
+
+    @cached_property
+    def _address(self) -> int:
+        return addressof(c_char.from_buffer(self._memory, PAGE_BYTES))
 
     def _copied(self, position: int, end: int) -> bytes:
         """What lies there up to a position, or to the end of the lap; a record's head at least."""

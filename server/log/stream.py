@@ -12,12 +12,13 @@ import numpy as np
 from server.errors import HotrowError, SettingsError
 from server.log.challengers import Challengers
 from server.log.channel import Descriptions
+from server.log.compiled.code import LineCodes
 from server.log.file import LogFile, cut_back
 from server.log.groups import GroupCounter
 from server.log.journal import LogJournal
 from server.log.line import LineMaker
 from server.log.masked import Mask
-from server.log.ring import ADMITTED, OPENED, Event, LoggedResponse, RecordGroup, Ring, Taken
+from server.log.ring import ADMITTED, OPENED, Event, LoggedResponse, RecordGroup, Ring
 from server.log.rotation import RetentionPolicy
 from server.log.seal import Hashing, Unsealed
 from server.metrics.process_usage import ProcessUsage
@@ -31,6 +32,10 @@ logger = logging.getLogger(__name__)
 
 SYNC_SECONDS = 0.5
 RETRY_SECONDS = 1.0
+#: Machine code makes so many lines in the time that Python takes for one.
+_LINES_BY_CODE = 3
+#: Lines by machine code in one go that are dearer than all that wait by Python.
+_FEW_LINES = 8
 #: Why a file cannot be written or held: what the system says, or that another server holds it.
 _UNWRITABLE = (OSError, MemoryError, HotrowError)
 
@@ -131,11 +136,13 @@ class Stream:
         key: bytes | None,
         tallies: Tallies,
         challengers: Challengers,
+        line_codes: LineCodes,
         outlet: Outlet | None = None,
     ) -> None:
         self.path = Path(config["directory"], f"predictions-{config['server']}-{slot}.jsonl")
         self._slot, self._ring, self._described, self._values, self._key = slot, ring, described, values, key
         self._tallies, self._challengers, self._outlet = tallies, challengers, outlet
+        self._line_codes = line_codes
         self._strict: bool = config["strict"]
         self._retention = RetentionPolicy(**config["retention"])
         self._drop_full, self._drop_disk, self._drop_failed = config["drop"]
@@ -181,6 +188,8 @@ class Stream:
         if self._uncounted_bytes >= pace.count_bytes:
             self._count(pace.give_way)
             return True
+        if (worked := self._work_by_code(pace, is_last=is_last)) is not None:
+            return worked
         taken = self._ring.take(pace.take_bytes)
         if taken.event is not None:
             self._count(pace.give_way)  # what came before it, by the sinks it came to
@@ -192,7 +201,11 @@ class Stream:
             self._hand_on(taken.spans)
             self._count(pace.give_way)
             return bool(taken.spans)
-        if not self._append(taken, pace.give_way, is_last=is_last):
+        lost = self._lost()
+        block = b"".join([self._lines(instance, responses) for instance, responses, _ in taken.groups])
+        lines = sum([len(responses) for _, responses, _ in taken.groups]) - (self._lost() - lost)
+        pace.give_way()
+        if not self._append(block, lines, taken.read, is_last=is_last):
             return False
         pace.give_way()
         self._set_aside(taken.groups)
@@ -200,20 +213,40 @@ class Stream:
         self._hand_on(taken.spans)
         return True
 
-    def _append(self, taken: Taken, give_way: Callable[[], object], *, is_last: bool) -> bool:
-        """Make lines of responses and write them; whether the ring may forget these, as it may at last."""
-        lost = self._lost()
-        block = b"".join([self._lines(instance, responses) for instance, responses, _ in taken.groups])
-        lines = sum([len(responses) for _, responses, _ in taken.groups]) - (self._lost() - lost)
-        give_way()
+    def _work_by_code(self, pace: Pace, *, is_last: bool) -> bool | None:
+        """`work` by machine code; None where there is none, or Python does better."""
+        code = self._line_codes.code
+        if code is None or self._strict:
+            return None
+        waiting = self._ring.waiting(_LINES_BY_CODE * pace.take_bytes)
+        sinks = self._sinks.get(waiting.instance) if waiting is not None else None
+        if waiting is None or sinks is None or not sinks.maker.is_plain:
+            return None
+        block = code.block(waiting, sinks.maker.frame(waiting.began))
+        bytes_made = block.read - waiting.position
+        if not block.made or (block.made < _FEW_LINES and bytes_made < waiting.end - waiting.start):
+            return None  # what is not plain, or of several models, is taken together
+        groups = [RecordGroup(waiting.instance, [], [block.rows])]
+        if sinks.challengers or (sinks.groups is not None and sinks.groups.may_count(block.lines)):
+            groups = [g._replace(rows=[block.rows]) for g in self._ring.take(bytes_made).groups]
+        pace.give_way()
+        if not self._append(block.lines, block.made, block.read, is_last=is_last):
+            return False
+        pace.give_way()
+        self._set_aside(groups)
+        self._challenge(groups)
+        return True
+
+    def _append(self, block: bytes, lines: int, read: int, *, is_last: bool) -> bool:
+        """Write the lines of what lies before `read`; whether the ring may forget it, as it may at last."""
         try:
-            self._write(block, lines, taken.read)
+            self._write(block, lines, read)
         except Exception as error:  # noqa: BLE001  # whatever it is, the records wait
             self._say_failed(error)
             if not is_last:
                 return False
             self._lose(self._drop_disk, lines)
-            self._ring.done(taken.read, self._ring.lines)
+            self._ring.done(read, self._ring.lines)
         return True
 
     def finish(self) -> None:

@@ -20,6 +20,7 @@ from monitoring.logs.verification import verify
 from server.log import observer_process
 from server.log.challengers import Challengers
 from server.log.channel import Descriptions
+from server.log.compiled.code import LineCodes
 from server.log.observer_process import ObserverProcess
 from server.log.prediction_log import SharedLog
 from server.log.stream import DescriptionReader, Pace, Stream, Tallies
@@ -152,7 +153,17 @@ def _observed(bundle: Bundle, folder: Path) -> tuple[ServedModel, Stream, Callab
     values = memoryview(mmap.mmap(metrics.descriptor, 0)).cast("d")
     challengers = Challengers(config, metrics.descriptor, values)
     window, _ = next(iter(described.models()))["drift"]["windows"]
-    stream = Stream(0, log.channel.rings[0], described, config, values, None, Tallies(), challengers)
+    stream = Stream(
+        0,
+        log.channel.rings[0],
+        described,
+        config,
+        values,
+        None,
+        Tallies(),
+        challengers,
+        LineCodes(is_wanted=False),
+    )
     return model, stream, lambda: values[window]
 
 

@@ -1,0 +1,1 @@
+"""Lines of the prediction log by machine code."""
