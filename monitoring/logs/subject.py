@@ -123,7 +123,10 @@ def of_context(text: str, key_file: Path | None, paths: Sequence[Path]) -> OfCon
             raise LogError(f"expected --key-file, as the log hashes {name}, got none")
         return OfContext(name, value, subject_of(text, key_file).digest)
     if not any(_holds(file, b'"%b":' % name.encode()) for file in files):
-        raise LogError(f"expected a field that the log has, got {name}, which stands in no line")
+        raise LogError(
+            f"expected a field that the log has, got {name}, which stands in no line, or in none any more: "
+            "see whether it is spelled so, or all were erased"
+        )
     return OfContext(name, value)
 
 
