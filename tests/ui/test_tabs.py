@@ -712,10 +712,16 @@ def test_a_decision_is_looked_up_printed_and_decided_otherwise(open_page: Visit)
     letter = opening.value
     expect(letter.locator("h1")).to_contain_text("Your application of")
     expect(letter.locator("footer")).to_contain_text("equal to the bit")
+    assert_accessible(Visit(letter), "letter")
     # One page in print.
     letter.emulate_media(media="print")
     assert letter.locator("main").evaluate("node => node.getBoundingClientRect().height") < 1000
     letter.close()
+    with page.context.expect_page() as opening:
+        page.get_by_role("link", name="Record").click()
+    expect(opening.value.locator("h1")).to_be_visible()
+    assert_accessible(Visit(opening.value), "record")
+    opening.value.close()
     # What a person says stands beside the verdict, and is looked up with it.
     person = page.get_by_role("button", name="Note, or decide otherwise")
     person.click()
