@@ -29,7 +29,7 @@ _V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 
 def one_by_one(scene: Scene, outcome: FaultOutcome) -> None:
     """Each kind of request that once took a worker's time or memory, as long as its route takes."""
-    with scene.serve() as served:
+    with scene.serve(outcomes="on") as served:
         pids = served.workers()
         before_mb = served.rss_mb()
         seen: dict[str, list[_Seen]] = {}

@@ -8,6 +8,7 @@ import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -276,6 +277,15 @@ def _of_outcomes() -> Iterator[Worst]:
     }
     for what, (media_type, body) in forms.items():
         yield Worst(f"/outcomes: {what}", "/outcomes", media_type, body, (*REFUSED, 501))
+    for what, form in {"times": "%B %d, %Y %H:%M:%S +05:30", "times by month": "%m/%d/%Y %H:%M:%S"}.items():
+        yield Worst(f"/outcomes: {what}", "/outcomes", CSV, partial(_timed_outcomes, form), (200, 501))
+
+
+def _timed_outcomes(form: str) -> bytes:
+    """As many as are taken in one go, each with another time, which takes the longest to read."""
+    first = datetime(2020, 1, 1)
+    lines = (f'{i:012x}-1,1,"{(first + timedelta(hours=5 * i)).strftime(form)}"\n' for i in range(10_000))
+    return ("id,outcome,at\n" + "".join(lines)).encode()
 
 
 def _of_packed_bodies(bundle: Bundle) -> Iterator[Worst]:
