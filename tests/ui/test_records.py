@@ -1,6 +1,9 @@
 """Decisions looked up by their number: computed again, printed, and looked at by a person. No browser."""
 
+import csv
 import html
+import io
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ from monitoring.__main__ import main
 from server.log.lookup import find_lines
 from server.log.reviews import Reviews, erase_reviews
 from server.model.bundle import Bundle
-from tests.support.bundles import CREDIT, rewritten
+from tests.support.bundles import CREDIT, rewritten, sample_rows
 from tests.support.pages import JSON, decide, decisions, look, page_client, wait_for_lines
 from ui.words.values import texts_of
 
@@ -102,6 +105,43 @@ def test_reasons_are_one_list_on_page_log_record_and_letter(client: TestClient, 
     french = client.get("/page/letter", params={"id": id_, "language": "fr"}).text
     told = client.post("/predict?reasons=4&language=fr", json=row).json()["reasons"]
     assert all(reason["text"] in html.unescape(french) for reason in told)
+
+
+def test_reasons_are_the_same_on_page_api_file_letter_and_log_in_random_cases(
+    client: TestClient, logs: Path
+) -> None:
+    """And none where none is given; `REASON_CASES` of them."""
+    rows = sample_rows(BUNDLE.schema, int(os.environ.get("REASON_CASES", "25")), seed=5)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(BUNDLE.schema.names)
+    writer.writerows([plain(row.get(name)) for name in BUNDLE.schema.names] for row in rows)
+    answer = client.post("/page/many", content=table.getvalue(), headers={"Content-Type": "text/csv"}).json()
+    text = answer["header"] + "".join(row["text"] for row in answer["rows"])
+    scored = list(csv.DictReader(io.StringIO(text, newline="")))
+    explained = 0
+    for row, in_file in zip(rows, scored, strict=True):
+        texts = texts_of(BUNDLE.schema, row)
+        shown = decide(client, {"turn": 1, "texts": texts, "case": "C-17"})["html"]
+        id_ = shown.split("answer ")[1].split("<")[0]
+        answered = client.post("/predict?reasons=4", json=row).json().get("reasons", [])
+        words = [reason["text"] for reason in answered]
+        grounds = shown.partition('<div class="grounds">')[2].partition("</div>")[0]
+        assert [html.unescape(item) for item in re.findall(r"<li[^>]*>([^<]*)</li>", grounds)] == words
+        assert in_file["reasons"] == "; ".join(words)
+        letter = client.get("/page/letter", params={"id": id_}).text
+        listed = [html.unescape(item) for item in re.findall(r"<li>([^<(]*?)</li>", letter)]
+        assert any(listed[i : i + len(words)] == words for i in range(len(listed) + 1))
+        assert words or "principal reasons" not in letter
+        (line,) = [found.record for found in find_lines(logs, id_)]
+        assert line.get("reasons", []) == answered
+        explained += bool(words)
+    assert 0 < explained < len(rows)
+
+
+def plain(value: Any) -> Any:
+    """As a file has it."""
+    return "" if value is None else int(value) if isinstance(value, bool) else value
 
 
 def test_letter_has_reference_date_decision_rights_and_proof(client: TestClient) -> None:
