@@ -31,7 +31,7 @@ from ui.tabs.model import ModelTab
 from ui.tabs.operations import Operations
 from ui.tabs.reference import ReferencePlots
 from ui.tabs.studio import Studio
-from ui.tabs.what_if import WhatIf
+from ui.tabs.what_if import WhatIf, cases_html, sliders_html
 from ui.tabs.why import Why
 from ui.words.problems import told
 
@@ -79,6 +79,9 @@ def _of_cases(
         supposed = what_if.suppose(read_form(form).texts)
         return {"html": supposed.html, "said": supposed.said, "whole": supposed.row is not None}
 
+    async def sliders(_: Any, __: str) -> dict[str, Any]:
+        return {"html": sliders_html(model.bundle, order, grids), "cases": cases_html(model.scorer)}
+
     def of_row(told_of: Callable[[Row], Awaitable[dict[str, Any]]]) -> Answer:
         """What is told of the row in the form, nothing where it holds none."""
 
@@ -101,6 +104,7 @@ def _of_cases(
     return {
         "decide": decide,
         "what-if": suppose,
+        "sliders": sliders,
         "flip": of_row(flip),
         "changes": of_row(beside),
         "reasons": of_row(reasons),

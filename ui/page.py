@@ -81,7 +81,7 @@ def _routes(
     mounted_in = Starlette()
     gr.mount_gradio_app(
         mounted_in,  # any Starlette will do: FastAPI's own parts are not used
-        build(service, model, list(shares), grids),
+        build(service, model, list(shares)),
         path="/",
         run_history=False,
         show_error=False,
@@ -101,7 +101,7 @@ def _routes(
     return [*calls, PageMount(guarded(headed))]
 
 
-def build(service: Service, model: ServedModel, order: Sequence[str], grids: Grids) -> gr.Blocks:
+def build(service: Service, model: ServedModel, order: Sequence[str]) -> gr.Blocks:
     """The page of a model: a panel for each tab, and what is called from them."""
     scorer = model.scorer
     words = Wording.of(scorer.bundle)
@@ -110,7 +110,7 @@ def build(service: Service, model: ServedModel, order: Sequence[str], grids: Gri
     )
     panels: dict[str, Callable[[], object]] = {
         "why": lambda: _html(why_html(), "why.js"),
-        "what-if": lambda: _html(what_if_html(scorer, order, grids), "what_if.js"),
+        "what-if": lambda: _html(what_if_html(scorer.bundle), "what_if.js"),
         "many": lambda: _html(many_html(model, service.settings.max_batch_rows), "many.js"),
         "look-up": lambda: _html(look_up_html(), "look_up.js"),
         "operations": lambda: _shown("operations.js", "operations", ""),

@@ -4,7 +4,7 @@
 // answer is under way, the last counts. The verdict is asked for at once; the reasons and
 // the change that would turn it follow when the sliders rest, and never keep a verdict waiting.
 const root = element.querySelector(".what-if");
-const rows = new Map([...root.querySelectorAll(".slider")].map((row) => [row.dataset.feature, row]));
+const [rows, gridOf, stopsOf] = [new Map(), new Map(), new Map()];
 const [left, right] = [root.querySelector("#left"), root.querySelector("#right")];
 const leftHead = root.querySelector(".left h2");
 const choice = root.querySelector("#compare-with");
@@ -69,6 +69,29 @@ function ask(changed) {
   flip.inert = why.inert = true;
   show(texts);
 }
+
+// The sliders, and the examples to compare with, come when the tab is first opened: of a wide model they are many.
+let loading = null;
+async function load() {
+  loading ??= hotrow.post("page/sliders", "{}");
+  try {
+    const { html, cases } = await loading;
+    hotrow.reachable(true);
+    if (rows.size) return true;
+    root.querySelector(".list").innerHTML = html;
+    choice.insertAdjacentHTML("beforeend", cases);
+    for (const row of root.querySelectorAll(".slider")) {
+      const grid = JSON.parse(row.querySelector("[data-stops]")?.dataset.stops ?? "null");
+      for (const [map, value] of [[rows, row], [gridOf, grid], [stopsOf, grid]]) map.set(row.dataset.feature, value);
+    }
+    return true;
+  } catch {
+    loading = null;
+    hotrow.reachable(false);
+    return false;
+  }
+}
+
 const showLeft = hotrow.latest(async (asked) => {
   nameLeft();
   left.innerHTML = (await hotrow.post("page/what-if", body(asked))).html;
@@ -82,8 +105,6 @@ function nameLeft() {
   leftHead.textContent = chosen.textContent;
 }
 
-const gridOf = new Map([...rows].map(([name, row]) => [name, JSON.parse(row.querySelector("[data-stops]")?.dataset.stops ?? "null")]));
-const stopsOf = new Map(gridOf);
 const plain = (text) => String(text ?? "").replace(/[,\s'’]/g, "");
 
 const isNumber = (text) => plain(text) && Number.isFinite(Number(plain(text)));
@@ -179,7 +200,8 @@ root.addEventListener("change", ({ target }) => {
   place(name, row);
 });
 
-choice.addEventListener("change", () => {
+choice.addEventListener("change", async () => {
+  if (!(await load())) return;
   const option = choice.selectedOptions[0];
   compareWith(option.value === "decided" ? decided : JSON.parse(option.dataset.texts));
 });
@@ -215,19 +237,23 @@ document.addEventListener("answer", ({ detail: answer }) => {
   decided = answer.texts;
   choice.querySelector("[value=decided]").disabled = false;
   choice.value = "decided";
-  if (document.body.dataset.tab === "what-if") start(decided);
-  else waiting = true;
+  waiting = true;
+  begin();
 });
 
 // Nothing is asked for before the tab is opened.
 let waiting = false;
-document.addEventListener("tab", ({ detail }) => {
-  if (detail !== "what-if") return;
+async function begin() {
+  if (document.body.dataset.tab !== "what-if" || !(await load())) return;
   if (waiting) start(decided);
   waiting = false;
-});
+}
+for (const event of ["tab", "reachable"]) document.addEventListener(event, begin);
+begin();
 // A change that the sheet proposes for the case as it was decided.
-document.addEventListener("try", ({ detail }) => {
+document.addEventListener("try", async ({ detail }) => {
+  if (!(await load())) return;
+  waiting = false;
   choice.value = "decided";
   start(decided);
   become({ ...decided, ...detail });

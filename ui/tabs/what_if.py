@@ -6,6 +6,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from server.errors import Problem
+from server.model.bundle import Bundle
 from server.model.schema import Feature, Row
 from server.scoring.one_row import Scorer
 from ui.cases.examples import examples_of
@@ -142,21 +143,15 @@ class WhatIf:
         )
 
 
-def what_if_html(scorer: Scorer, order: Sequence[str], grids: Grids) -> str:
-    """The tab: two panels, the sliders, and places for the change that turns it and the reasons."""
-    schema, labels = scorer.bundle.schema, Labels.of(scorer.bundle)
-    wide = len(schema) > WIDE
-    names = [*order[:WIDE]] if wide else list(schema.names)
-    sliders = "".join(_slider(schema[name], f"what-{i}", labels, grids) for i, name in enumerate(names))
-    is_binary = scorer.bundle.task == "binary"
+def what_if_html(bundle: Bundle) -> str:
+    """The tab: two panels, and places for sliders, for the change that turns it and for the reasons."""
+    is_binary = bundle.task == "binary"
     curved = (
-        tag("p", _CURVES.put(name=Wording.of(scorer.bundle).probability), class_="note curves")
-        if is_binary
-        else ""
+        tag("p", _CURVES.put(name=Wording.of(bundle).probability), class_="note curves") if is_binary else ""
     )
-    most = tag("p", _MOST.put(count=str(len(names))), class_="note") if wide else ""
+    most = tag("p", _MOST.put(count=str(WIDE)), class_="note") if len(bundle.schema) > WIDE else ""
     return (
-        f'<div class="what-if"><section class="cases">{_choice(scorer)}'
+        f'<div class="what-if"><section class="cases">{_choice()}'
         f'<div class="pair"><div class="case left">{tag("h2", _LEFT)}'
         '<div class="answer" id="left"></div></div>'
         f'<div class="case right">{tag("h2", _RIGHT)}'
@@ -166,7 +161,7 @@ def what_if_html(scorer: Scorer, order: Sequence[str], grids: Grids) -> str:
         f'<div id="what-if-why"></div></details>'
         f'</section><section class="sheet sliders" {attribute("aria-label", _SLIDERS)}>'
         f'<div class="sliders-head">{tag("h2", _SLIDERS)}{_buttons()}</div>'
-        f'{tag("p", _EMPTY, class_="empty")}{curved}<div class="list">{sliders}</div>{most}'
+        f'{tag("p", _EMPTY, class_="empty")}{curved}<div class="list"></div>{most}'
         f'</section><p class="now" aria-hidden="true"></p></div>'
     )
 
@@ -176,19 +171,29 @@ def _buttons() -> str:
     return "".join(tag("button", words, type="button", class_=kind) for kind, words in kinds)
 
 
-def _choice(scorer: Scorer) -> str:
-    """The cases to compare with; the texts of an example come with it."""
-    schema = scorer.bundle.schema
-    options = "".join(
-        f'<option value="example-{i}" data-texts="{escape(json.dumps(texts_of(schema, e.row)))}" '
-        f'data-fr="{escape(e.heading.fr)}">{escape(e.heading.en)}</option>'
-        for i, e in enumerate(examples_of(scorer.predictor))
-    )
+def _choice() -> str:
+    """The cases to compare with, before the examples have come."""
     decided = tag("option", _AS_DECIDED, value="decided", disabled="")
     return (
         f'<p class="choice">{tag("label", _COMPARE_WITH, for_="compare-with")} '
-        f'<select id="compare-with"><option value="" selected hidden>-</option>{decided}{options}'
-        "</select></p>"
+        f'<select id="compare-with"><option value="" selected hidden>-</option>{decided}</select></p>'
+    )
+
+
+def sliders_html(bundle: Bundle, order: Sequence[str], grids: Grids) -> str:
+    """A slider for each input, of a wide model for those that move the score most."""
+    schema, labels = bundle.schema, Labels.of(bundle)
+    names = order[:WIDE] if len(schema) > WIDE else schema.names
+    return "".join(_slider(schema[name], f"what-{i}", labels, grids) for i, name in enumerate(names))
+
+
+def cases_html(scorer: Scorer) -> str:
+    """The examples among the cases to compare with, each with its texts."""
+    schema = scorer.bundle.schema
+    return "".join(
+        f'<option value="example-{i}" data-texts="{escape(json.dumps(texts_of(schema, e.row)))}" '
+        f'data-fr="{escape(e.heading.fr)}">{escape(e.heading.en)}</option>'
+        for i, e in enumerate(examples_of(scorer.predictor))
     )
 
 
