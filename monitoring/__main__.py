@@ -397,20 +397,26 @@ def _key(options: argparse.Namespace) -> bytes | None:
     return read_key(options.key_file, Path(os.devnull)) if options.key_file else None
 
 
+def _whose(options: argparse.Namespace) -> "DataSubject":
+    """Whose rows `erase` or `find` means: one of the options of the group is there."""
+    from monitoring.logs.subject import Hashed, OfCaller, ResponseIds, of_context, subject_of
+
+    asked = vars(options)
+    if options.id:
+        return ResponseIds(options.id)
+    if options.context is not None:
+        return of_context(options.context, options.key_file, options.log)
+    if asked.get("caller") is not None:
+        return OfCaller(options.caller)
+    if asked.get("subject") is not None:
+        return Hashed(options.subject)
+    return subject_of(options.value, options.key_file, options.log)
+
+
 def _erase(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.logs.erasure import erase
-    from monitoring.logs.subject import Hashed, ResponseIds, of_context, subject_of
 
-    whose: DataSubject
-    if options.id:
-        whose = ResponseIds(options.id)
-    elif options.context:
-        whose = of_context(options.context, options.key_file, options.log)
-    elif options.subject:
-        whose = Hashed(options.subject)
-    else:
-        whose = subject_of(options.value, options.key_file, options.log)
-    done = erase(options.log, whose, _key(options))
+    done = erase(options.log, _whose(options), _key(options))
     _print(options, console, done.to_dict(), lambda: _print_erasure(done, console))
     return 0 if done.is_complete else FOUND
 
@@ -536,16 +542,8 @@ def _find(options: argparse.Namespace, console: "Console") -> int:
     from rich.markup import escape
 
     from monitoring.logs.finding import Checked, Search
-    from monitoring.logs.subject import OfCaller, ResponseIds, of_context
 
-    whose: DataSubject
-    if options.id:
-        whose = ResponseIds(options.id)
-    elif options.context:
-        whose = of_context(options.context, options.key_file, options.log)
-    else:
-        whose = OfCaller(options.caller)
-    search = Search(options.log, whose)
+    search = Search(options.log, _whose(options))
     checked = Checked(options.log, options.model) if options.id else None
     lines = 0
     for line in search.lines():

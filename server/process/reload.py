@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 
-from server.child import output_of
+from server.child import said_by
 from server.model.bundle import Bundle
 from server.process.verdict import (
     CHECK_SECONDS,
@@ -80,5 +80,4 @@ class Reloader:
 
 
 async def _check(settings: Settings) -> list[str]:
-    _, output = await output_of(check_command(settings), CHECK_SECONDS)
-    return read_verdict(output)
+    return read_verdict((await said_by(check_command(settings), CHECK_SECONDS)).output)

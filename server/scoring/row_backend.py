@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from server.child import output_of
+from server.child import said_by
 from server.compiled.row_code import RowCode, code_in, kept_code, margin_by
 from server.errors import first_line
 from server.scoring.one_row import Scorer
@@ -59,7 +59,7 @@ class RowBackend:
             return f"{missing[0]} is not installed"
         folder = str(bundle.directory.resolve())
         command = (sys.executable, "-m", "server.compiled.row_compiler", folder, bundle.digest)
-        code, made = await output_of(command, MOST_SECONDS, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT)
+        code, made, _ = await said_by(command, MOST_SECONDS, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT)
         if code is None:
             return "it takes too long to compile"
         if code == 1:

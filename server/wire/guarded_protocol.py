@@ -435,11 +435,14 @@ class GuardedProtocol(HttpToolsProtocol):
             self._arm(max(1.0, self.timeout_keep_alive))
         else:
             limit = HEAD_SECONDS if self._fresh else self.timeout_keep_alive
-            left = limit - self._seconds_since(self._active_ns)
-            if left > 0.0:
-                self._arm(left)
-            else:
-                self._end()
+            self._wait_or(self._end, limit - self._seconds_since(self._active_ns))
+
+    def _wait_or(self, end: Callable[[], None], left: float) -> None:
+        """Look again when the time that is left is over, or end it now."""
+        if left > 0.0:
+            self._arm(left)
+        else:
+            end()
 
     def _look_at_progress(self) -> None:
         """Of a request that is not whole: the head within its time, the body without a long pause."""
@@ -465,20 +468,13 @@ class GuardedProtocol(HttpToolsProtocol):
             LINGER_IDLE_SECONDS - self._seconds_since(self._active_ns),
             LINGER_SECONDS - self._seconds_since(self._lingering_ns),
         )
-        if left > 0.0:
-            self._arm(left)
-        else:
-            self._end()
+        self._wait_or(self._end, left)
 
     def _look_at_unsent(self) -> None:
         before, self._unsent_bytes = self._unsent_bytes, self._count_unsent()
         if not before or self._unsent_bytes < before:
             self._unsent_ns = time.perf_counter_ns()
-        left = self._request_seconds - self._seconds_since(self._unsent_ns)
-        if left > 0.0:
-            self._arm(left)
-        else:
-            self._reset()
+        self._wait_or(self._reset, self._request_seconds - self._seconds_since(self._unsent_ns))
 
     def _count_unsent(self) -> int:
         # The kernel takes more from us a third of its buffer at a time: without what

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from server.child import said_by
 from server.errors import UnacceptableRow
 from ui.workbook.child import CPU_SECONDS, REFUSED
 
@@ -34,28 +35,20 @@ class Workbooks:
 
     async def _made(self, what: Literal["read", "write"], content: bytes, *options: str) -> bytes:
         async with self._turn:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "ui.workbook.child", what, *options,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            said = await said_by(
+                [sys.executable, "-m", "ui.workbook.child", what, *options],
+                _PATIENCE * CPU_SECONDS[what],
+                content,
+                stderr=asyncio.subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": str(_ROOT)},
-            )  # fmt: skip
-            try:
-                made, said = await asyncio.wait_for(
-                    process.communicate(content), _PATIENCE * CPU_SECONDS[what]
-                )
-            except TimeoutError:
-                raise UnacceptableRow(
-                    "expected a workbook that can be read soon, got one that cannot"
-                ) from None
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
-        if process.returncode == REFUSED:
-            raise UnacceptableRow(said.decode(errors="replace"))
-        if process.returncode != 0:
+            )
+        if said.code is None:
+            raise UnacceptableRow("expected a workbook that can be read soon, got one that cannot")
+        if said.code == REFUSED:
+            raise UnacceptableRow(said.errors.decode(errors="replace"))
+        if said.code != 0:
             raise UnacceptableRow(
                 "expected a whole workbook, to be read within 1 GiB of memory and "
                 f"{CPU_SECONDS[what]} seconds, got another: save it as CSV"
             )
-        return made
+        return said.output
