@@ -32,7 +32,8 @@ function decoded(bytes) {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    if (new Uint8Array(bytes).some((byte) => byte === 0)) throw new Error(hotrow.say("utf8"));
+    const isControl = (byte) => byte < 9 || (byte > 13 && byte < 32); // of a picture, say: no text has them
+    if (new Uint8Array(bytes).some(isControl)) throw new Error(hotrow.say("utf8"));
     return new TextDecoder("windows-1252").decode(bytes);
   }
 }

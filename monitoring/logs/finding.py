@@ -69,7 +69,7 @@ class Checked:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Check every row of a line."""
-        label = record.get("model", "")
+        label = str(record.get("model", ""))
         predictor = self._predictor(label)
         if predictor is None:
             self.sentences.append(

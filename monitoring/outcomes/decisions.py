@@ -128,6 +128,9 @@ class Decisions:
             "unnest(try_cast(input->'rows' as json[])) as row "
             f"from {source} where {which} and {condition})"
         )
+        if task != "multiclass":  # a line that no server wrote may hold a number without an end
+            usable = "score between 0 and 1" if task == "binary" else "isfinite(score)"
+            self._connection.execute(f"delete from decisions where not ({usable})")
         if not self.rows("select 1 from decisions limit 1"):
             answer = {"binary": "a probability", "multiclass": "classes"}.get(task, "a value")
             raise LogError(f"expected decisions of {model} with {answer}, got none: outcomes are of these")

@@ -192,6 +192,23 @@ def test_outcomes_are_read_as_people_have_them(
     assert found["whole"]["rate"]["value"] == 0.5
 
 
+def test_lines_that_no_server_wrote_end_no_command(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A number without an end is no score, and a list no model."""
+    log = write_log(tmp_path / "predictions-1-0.jsonl", bundle, scores(20))
+    lines = log.read_bytes().splitlines()
+    line = orjson.loads(lines[1])
+    endless = orjson.dumps(line | {"probability": 7}).replace(b":7,", b":" + b"9" * 400 + b",")
+    log.write_bytes(
+        b"\n".join([*lines, endless, orjson.dumps(line | {"id": "boot-99", "model": ["a"]}), b""])
+    )
+    file = write_outcomes(tmp_path / "a.csv", "row_id,outcome", [(1, 1), (2, 0)])
+    assert told(bundle, log, "--outcomes", file)[1]["whole"]["n"] == 2
+    assert main(["find", str(log), "--id", "boot-99"]) == 0
+    assert "boot-99: not computed again" in capsys.readouterr().err
+
+
 def test_outcome_is_of_the_latest_decision_before_it(bundle: Bundle, tmp_path: Path) -> None:
     """Decisions of three months; the zone of a time counts, and what was decided later knew of it."""
     log = write_log(tmp_path / "predictions-1-0.jsonl", bundle, scores(20))

@@ -279,6 +279,8 @@ def test_a_person_decides_otherwise_with_a_reason_and_is_counted(client: TestCli
     assert "expected a decision" in ask(client, "review", of=id_, decision="<b>", reason="x")["problem"]
     assert "expected the id" in ask(client, "person", of="nobody-1")["problem"]
     assert "Looked at" not in ask(client, "person", of=id_)["html"]
+    nothing = "expected a reason or a note, got neither"
+    assert ask(client, "review", of=id_, decision="refuse", note=" ")["problem"] == nothing
     assert "expected the id" in ask(client, "review", of="nobody-1", decision="accept", reason="x")["problem"]
     hostile = "Pays <script>alert(1)</script> on time.\x00\n"
     shown = ask(client, "review", of=id_, decision="accept", reason=hostile, note="Called at noon.")["html"]

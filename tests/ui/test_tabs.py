@@ -285,6 +285,8 @@ def test_a_file_with_faults_names_line_and_column(open_page: Visit) -> None:
     faults = page.locator(".preview .faults-list li")
     expect(faults.first).to_contain_text("line 3: Amount of the credit must be a number, like 513,000")
     work_through(open_page, content)
+    page.locator("#file").set_input_files({**content, "buffer": b"\x89PNG\r\n\x1a\n1,2"})  # type: ignore[arg-type]
+    expect(page.locator(".many > .problem")).to_contain_text("got other bytes")
     page.locator("#file").set_input_files({**content, "buffer": b"a\n1\n"})  # type: ignore[arg-type]
     expect(page.locator(".many > .problem")).to_contain_text("none of them is one")
     page.locator("#file").set_input_files({**content, "buffer": b"\xe9\x00"})  # type: ignore[arg-type]

@@ -221,7 +221,8 @@ def test_every_limit_of_a_policy_is_drawn_with_the_words_of_its_bands(limits: tu
     for entry, band, ends in zip(named, bands, itertools.pairwise(["", *figures, ""]), strict=True):
         assert band.words.en in entry
         assert all(end in entry for end in ends)
-    bars = histogram(bands, bars_html([1.0] * 40, bands, [i / 40 for i in range(41)], [CASE] * 40), CASE)
+    drawn = bars_html([1.0] * 40, bands, [i / 40 for i in range(41)], [CASE] * 40)
+    bars = histogram(bands, drawn, CASE, has_policy=False)
     assert bars.count("--limit:") == len(limits)
     cuts = {int(limit * 40) for limit in limits if limit * 40 % 1}
     assert bars.count("--ground:") == len(cuts)

@@ -5,9 +5,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ui.words.bands import ScoreBand, key_html
-from ui.words.text import NBSP, Text, attribute
+from ui.words.text import NBSP, Text, attribute, tag
 
 _ENDS = '<div class="ends">' + "".join(f"<span>{p}{NBSP}%</span>" for p in (0, 25, 50, 75, 100)) + "</div>"
+_BY_SCORE = Text(
+    "As the score alone decides: a case that the policy refers or refuses stands at its score.",
+    f"Selon le score seul{NBSP}: un dossier que la politique renvoie ou refuse figure à son score.",
+)
 
 
 class Look(NamedTuple):
@@ -22,15 +26,16 @@ def looks(bands: Sequence[ScoreBand], edges: Sequence[float]) -> list[Look]:
     return [_look(bands, low, high) for low, high in pairwise(edges)]
 
 
-def histogram(bands: Sequence[ScoreBand], bars: str, summary: Text) -> str:
+def histogram(bands: Sequence[ScoreBand], bars: str, summary: Text, *, has_policy: bool) -> str:
     """The bars in a frame with a line at each limit; `summary` tells them to those who do not see them.
 
-    Without bars the frame is for a script to fill.
+    Without bars the frame is for a script to fill. With a policy a sentence says that they are by score.
     """
     limits = "".join(f'<b style="--limit:{100 * band.low:.2f}%"></b>' for band in bands[1:])
     said = f' role="img" {attribute("aria-label", summary)}' if bars else ""
     return (
         f'<div class="histogram"><div class="bars"{said}>{bars}</div>{limits}</div>{_ENDS}{key_html(bands)}'
+        f"{tag('p', _BY_SCORE, class_='note') if has_policy else ''}"
     )
 
 

@@ -130,7 +130,7 @@ class Register:
         """Write down what a person decided or noted; the id of the decision.
 
         `asked` is `{"of", "decision", "reason", "note"}`. Raises `UnacceptableRow` for another decision
-        without a reason, or one that is none.
+        without a reason, for one that is none, and where nothing is said.
         """
         decision = await self._one(_text(asked, "of"))
         told, reason, note = (_text(asked, name) for name in ("decision", "reason", "note"))
@@ -138,6 +138,8 @@ class Register:
             check_decision(told, tuple(decision.choices))
         if decision.choices and told != decision.by_model and not reason:
             raise UnacceptableRow("expected a reason for deciding otherwise than the model, got none")
+        if not (reason or note):  # a letter says that a person has looked, and an auditor asks at what
+            raise UnacceptableRow("expected a reason or a note, got neither")
         decides = told if decision.choices else decision.by_model
         said = {"reason": reason, "note": note, "user": user}
         review = review_of(decision.id, decision.by_model, decides, **said)

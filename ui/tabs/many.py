@@ -119,7 +119,10 @@ def many_html(model: ServedModel, most_rows: int) -> str:
     words = Wording.of(bundle)
     bands = bands_of(bundle)
     bars = looks(bands, [i / BINS for i in range(BINS + 1)]) if bands else []
-    spread = tag("h3", _DISTRIBUTION) + histogram(bands, "", _DISTRIBUTION) if bands else ""
+    spread = ""
+    if bands:
+        drawn = histogram(bands, "", _DISTRIBUTION, has_policy=bundle.policy is not None)
+        spread = tag("h3", _DISTRIBUTION) + drawn
     return (
         f'<div class="many" data-bars="{escape(json.dumps(bars))}" data-outcomes="{groups.outcomes}" '
         f'data-groups="{escape(json.dumps(groups.words))}" data-most="{most_rows}">'

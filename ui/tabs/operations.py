@@ -227,7 +227,8 @@ class Operations:
         said = (_OF_TWO_MINUTES if recent else _SINCE_START).put(count=_figure(sum(counts)))
         drawn = bars_html(counts, self._bands, lows, titles)
         note = tag("p", said.sentence(), class_="note")
-        return sheet(_SCORES, histogram(self._bands, drawn, _SCORES) + note)
+        has_policy = self._bundle.policy is not None
+        return sheet(_SCORES, histogram(self._bands, drawn, _SCORES, has_policy=has_policy) + note)
 
     def _routes(self) -> str:
         """How many requests of each path were answered with each code."""

@@ -76,6 +76,9 @@ _FRENCH = {
     "expected a reason for deciding otherwise than the model, got none": (
         "attendu : une raison de décider autrement que le modèle, reçu : aucune"
     ),
+    "expected a reason or a note, got neither": (
+        "attendu : une raison ou une note, reçu : ni l'une ni l'autre"
+    ),
     "expected a decision of a model that is served here, got one of {models}": (
         "attendu : une décision d'un modèle servi ici, reçu : une de {models}"
     ),
