@@ -157,6 +157,11 @@ def _add_outcomes(command: Adder) -> None:
         "--segment", default="", metavar="FIELD", help="figures for each value of a field too"
     )
     _add_gauges(measured)
+    measured.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep the figures in LOG, for /metrics and page",
+    )
     fair = command(
         "fairness", _fairness, "decisions by group; exits 3 where one is accepted too seldom", json=True
     )
@@ -462,11 +467,15 @@ def _performance(options: argparse.Namespace, console: "Console") -> int:
     from monitoring.gauges import put_gauges
     from monitoring.logs.lines import required_bundle
     from monitoring.outcomes.performance import outcome_report
-    from monitoring.outcomes.terminal import outcome_gauges, print_outcomes
+    from monitoring.outcomes.promised import keep, measured_of, outcome_gauges
+    from monitoring.outcomes.terminal import print_outcomes
 
     bundle = required_bundle(options.log, options.model, options.lines)
     report = outcome_report(options.log, bundle, options.lines, options.outcomes, options.by, options.segment)
-    put_gauges(outcome_gauges(report), "hotrow_outcomes", report.model, options.textfile, options.push)
+    measured = measured_of(report, bundle)
+    if options.keep:
+        keep(options.log, measured)
+    put_gauges(outcome_gauges(measured), "hotrow_outcomes", report.model, options.textfile, options.push)
     if options.html:
         from monitoring.report.figures_page import render_outcomes  # matplotlib takes a second
 

@@ -90,7 +90,7 @@ def binary_performance(
         cost=measures.mean(missed * accepted * outcome + alarmed * ~accepted * (1 - outcome)),
         surprise=surprise,
         bins=measures.calibration_bins(score, outcome),
-        worse=_worse(len(score), auc, surprise, _least_auc(bundle, bool(accepted.all())), looks),
+        worse=_worse(len(score), auc, surprise, promised_auc(bundle, bool(accepted.all())).low, looks),
     )
 
 
@@ -107,21 +107,22 @@ def _worse(n: int, auc: Interval, surprise: float, least: float, looks: int) -> 
     return "; ".join(reasons)
 
 
-def _least_auc(bundle: Bundle, is_accepted_alone: bool) -> float:
-    """The lower end of what training's held-out rows promised, as that has its own chance; NaN if none did.
+def promised_auc(bundle: Bundle, is_accepted_alone: bool) -> Interval:
+    """What training's held-out rows promised, which has its own chance; NaN if none did.
 
     Where those who were refused have no outcomes, the held-out rows that would have
     been accepted are what to compare with: within a range of scores fewer pairs differ.
     """
     held = bundle.manifest.get("evaluation", {}).get("held_out", {})
     if not is_accepted_alone:
-        return float(held.get("auc_interval", [math.nan])[0])
+        low, high = held.get("auc_interval", [math.nan, math.nan])
+        return Interval(float(held.get("auc", math.nan)), float(low), float(high))
     curve, counts = held.get("curves", {}).get("roc"), held.get("confusion")
     if not curve or not counts or not min(counts["false_negative"], counts["true_negative"]):
-        return math.nan
+        return measures.UNKNOWN
     return measures.auc_below(
         np.array([[point["false_positive_rate"], point["true_positive_rate"]] for point in curve]),
         counts["false_negative"],
         counts["true_negative"],
         (held["false_positive_rate"], 1.0 - held["false_negative_rate"]),
-    ).low
+    )

@@ -1,9 +1,7 @@
-"""What outcomes tell, as text for a terminal and as gauges for Prometheus."""
+"""What outcomes tell, as text for a terminal."""
 
-import math
 from collections.abc import Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Gauge
 from rich.console import Console
 from rich.markup import escape
 
@@ -84,15 +82,6 @@ def print_challenge(challenge: Challenge, console: Console) -> None:
     )
 
 
-def outcome_gauges(report: OutcomeReport) -> CollectorRegistry:
-    """The figures as gauges."""
-    registry = CollectorRegistry()
-    for name, meaning, value in _gauges(report):
-        gauge = Gauge(name, meaning, ["model"], registry=registry)
-        gauge.labels(report.model).set(value)
-    return registry
-
-
 def print_fairness(groups: Sequence[Group], console: Console) -> None:
     """Each group's figures, and which of them is accepted too seldom."""
     judged = table(*map(escape, groups[0].columns), words="verdict")
@@ -142,28 +131,6 @@ def expected_rows(report: OutcomeReport) -> Iterator[list[str]]:
     assert report.expected is not None
     for name, promise in {"": report.expected, **report.expected_by_period}.items():
         yield [name or "all", f"{promise.rows:,}", *_promises(promise)]
-
-
-def _gauges(report: OutcomeReport) -> Iterator[tuple[str, str, float]]:
-    yield "hotrow_outcome_decisions", "Decisions in the log.", report.decisions
-    yield "hotrow_outcome_joined", "Decisions with an outcome.", report.whole.n if report.whole else 0
-    yield (
-        "hotrow_outcome_worse",
-        "1 if outcomes are worse than the model promised.",
-        float(bool(report.worse)),
-    )
-    figures = dict(report.whole.figures) if report.whole else {}
-    if promise := report.expected:
-        figures |= {f"expected_{name}": getattr(promise, name) for name in ("auc", "rate", "cost")}
-    for name, figure in figures.items():
-        parts = (("", figure.value), ("_low", figure.low), ("_high", figure.high))
-        for end, value in parts:
-            if not math.isnan(value):
-                yield (
-                    f"hotrow_outcome_{name}{end}",
-                    f"{name} of the decisions{end.replace('_', ', ')}.",
-                    value,
-                )
 
 
 def _with_red(row: Sequence[str], but: str = "") -> list[str]:

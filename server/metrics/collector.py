@@ -13,7 +13,9 @@ from prometheus_client.samples import Exemplar
 from server.metrics.drift_gauges import drift_families
 from server.metrics.exemplar_table import ExemplarOf
 from server.metrics.layout import SlotLayout
+from server.metrics.measured import Measured, MeasuredFile
 from server.metrics.names import FROM_THE_START, OBJECTIVE_SECONDS, REFUSED_REASONS, REQUEST_LABELS, VALUE
+from server.metrics.outcome_gauges import outcome_families
 from server.metrics.shared import SharedMetrics, Totals
 
 #: The places of those series.
@@ -21,10 +23,19 @@ _FROM_THE_START = {place for place, labels in enumerate(REQUEST_LABELS) if label
 
 
 class MetricsCollector(Collector):
-    """What `/metrics` says of all workers; `models` describes those that are served now."""
+    """What `/metrics` says of all workers; `models` describes those that are served now.
 
-    def __init__(self, shared: SharedMetrics, models: Iterable[dict[str, str]]) -> None:
+    `measured` is what outcomes told of them, as far as somebody asked.
+    """
+
+    def __init__(
+        self,
+        shared: SharedMetrics,
+        models: Iterable[dict[str, str]],
+        measured: MeasuredFile | None = None,
+    ) -> None:
         self._shared = shared
+        self._measured = measured
         self.models = list(models)
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -39,8 +50,16 @@ class MetricsCollector(Collector):
         yield from _prediction_families(self._shared.layout, totals)
         yield from _log_families(self._shared, totals)
         yield from drift_families(self._shared.layout.drift, totals)
+        yield from outcome_families(self.measured())
         yield self._model_info()
         yield from _process_families(self._shared)
+
+    def measured(self) -> list[Measured]:
+        """What outcomes told of the models that are served now."""
+        if self._measured is None:
+            return []
+        served = {f"{model['name']}@{model['version']}" for model in self.models}
+        return [one for one in self._measured.models() if one.model in served]
 
     def _model_info(self) -> Metric:
         info = GaugeMetricFamily(

@@ -17,6 +17,7 @@ from server.log.prediction_log import PredictionLog, SharedLog
 from server.metrics.collector import MetricsCollector
 from server.metrics.exposition import Exposition
 from server.metrics.layout import SlotLayout
+from server.metrics.measured import MeasuredFile
 from server.metrics.shared import SharedMetrics, WorkerMetrics
 from server.model.arms import challenger_folder, challengers_of, split_of
 from server.model.bundle import Bundle
@@ -313,7 +314,7 @@ def open_worker(
     in_flight = Limiter(
         settings.max_inflight, settings.max_batch_bytes, metrics.add_in_flight, metrics.shed("inflight")
     )
-    collector = MetricsCollector(shared, [model.info for model in models])
+    collector = MetricsCollector(shared, [model.info for model in models], MeasuredFile(settings.log_dir))
     tls = tls_of(settings)
     keys = Keys(settings.keys_file) if settings.keys_file is not None else None
     exposition = Exposition(collector.registry)

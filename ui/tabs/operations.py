@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from prometheus_client.core import Metric
 
+from server.metrics.measured import Measured
 from server.model.bundle import PARITY_FILE, Bundle
 from server.scoring.service import Service
 from ui.drawing.histogram import bars_html, histogram
@@ -20,6 +21,8 @@ from ui.tabs.day import Day
 from ui.tabs.drift import HEADING as HEADING_OF_DRIFT
 from ui.tabs.drift import Drift
 from ui.tabs.looks import MetricsSample, grown, quantile
+from ui.tabs.outcomes import HEADING as HEADING_OF_OUTCOMES
+from ui.tabs.outcomes import outcomes_html
 from ui.words.bands import bands_of
 from ui.words.labels import Labels
 from ui.words.proof import parity_sentence
@@ -104,6 +107,7 @@ class Operations:
     ) -> None:
         self._service, self._count_reviews = service, count_reviews
         self._overrides = (0, 0)
+        self._measured: Measured | None = None
         self._bundle, self._words, self._labels = bundle, Wording.of(bundle), Labels.of(bundle)
         self._alerts = Alerts({f.name: self._labels.label(f) for f in bundle.schema.features})
         self._bands = bands_of(bundle)
@@ -142,6 +146,8 @@ class Operations:
         if self._day is not None:
             self._day.renew()
         self._overrides = self._count_reviews()
+        measured = (one for one in self._service.collector.measured() if one.model == self._bundle.label)
+        self._measured = next(measured, None)
         return list(self._service.collector.collect())
 
     def _recent(self) -> tuple[MetricsSample, MetricsSample]:
@@ -161,6 +167,7 @@ class Operations:
             sheet(_ROUTES, self._routes(), "whole"),
             self._workers(),
             *([sheet(HEADING, arms, "third")] if (arms := arms_html(self._looks[-1])) else []),
+            sheet(HEADING_OF_OUTCOMES, outcomes_html(self._measured), "whole"),
             sheet(_PEOPLE, self._people(), "third"),
             sheet(_LOG, self._log(), "third"),
             sheet(_MODEL, self._model(), "third"),
