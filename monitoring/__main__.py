@@ -68,7 +68,9 @@ def _add_drift(command: Adder) -> None:
         log="log files, folders of them, or CSV files",
     )
     drift.add_argument(
-        "--by", choices=("hour", "day"), help="judge each hour or day (UTC) by itself, and say since when"
+        "--by",
+        choices=("hour", "day", "week", "month"),
+        help="judge each such period (UTC) by itself, and say since when, or from when to when",
     )
     drift.add_argument(
         "--against",
@@ -333,17 +335,19 @@ def _say_drift(
     console: "Console",
 ) -> int:
     from monitoring.drift.textfile import drift_gauges
-    from monitoring.drift.timeline import to_dicts
+    from monitoring.drift.timeline import passed, to_dicts
     from monitoring.gauges import put_gauges
     from monitoring.report.terminal import print_drift, print_timeline
 
     put_gauges(drift_gauges(drift), "hotrow_drift", drift.model, options.textfile, options.push)
     dates = {one.name: one.start.isoformat() + "Z" for one in begun}
-    more = {"periods": to_dicts(periods), "since": dates} if periods else {}
+    over = passed(periods)
+    ended = [{"name": one.name, "start": f"{one.start:%FT%TZ}", "end": f"{one.end:%FT%TZ}"} for one in over]
+    more = {"periods": to_dicts(periods), "since": dates, "passed": ended} if periods else {}
 
     def printed() -> None:
         print_drift(drift, console)
-        print_timeline(periods, begun, console)
+        print_timeline(periods, begun, over, console)
 
     _print(options, console, drift.to_dict() | more, printed)
     return FOUND if drift.found or any(period.drift.drifted for period in periods) else 0

@@ -1,4 +1,4 @@
-"""Drift hour by hour or day by day: since when, which the whole of a log dilutes."""
+"""Drift by hour, day, week or month: since when, or from when to when, which the whole of a log dilutes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +12,20 @@ from monitoring.errors import LogError
 from monitoring.logs.table import LogTable
 from server.model.bundle import Bundle
 
-PERIODS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+#: The longest that each lasts.
+PERIODS = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(weeks=1),
+    "month": timedelta(days=31),
+}
 #: Each is a comparison of its own: more are asked for with a longer period, or for less time.
 MAX_PERIODS = 400
 
 
 @dataclass(frozen=True)
 class Period:
-    """The drift of the rows of one hour or day (UTC)."""
+    """The drift of the rows of one period (UTC)."""
 
     start: datetime
     drift: DriftReport
@@ -33,14 +39,22 @@ class Since:
     start: datetime
 
 
+@dataclass(frozen=True)
+class Passed:
+    """One column that drifted for a while: the first period of the run, and the first behind it."""
+
+    name: str
+    start: datetime
+    end: datetime
+
+
 def timeline(log: LogTable, bundle: Bundle, by: str) -> list[Period]:
     """The drift of every period that has rows, in order; raises `LogError` for too many of them."""
-    length = PERIODS[by]
     (first, last) = log.row("select min(ts), max(ts) from scored")
     if first is None:
         raise LogError("expected rows with a time, got none")
     starts = list(_starts(log, first, last, by))
-    return [_period(log, bundle, start, length, len(starts)) for start in starts]
+    return [_period(log, bundle, start, by, len(starts)) for start in starts]
 
 
 def since(periods: Sequence[Period]) -> list[Since]:
@@ -52,6 +66,20 @@ def since(periods: Sequence[Period]) -> list[Since]:
         running &= {column.name for column in period.drift.drifted}
         found |= {name: Since(name, period.start) for name in running}
     return sorted(found.values(), key=lambda one: (one.start, one.name))
+
+
+def passed(periods: Sequence[Period]) -> list[Passed]:
+    """What drifted and no longer does; a period of too few rows neither ends a run nor begins one."""
+    found: list[Passed] = []
+    running: dict[str, datetime] = {}
+    for period in periods:
+        if period.drift.too_few:
+            continue
+        drifted = {column.name for column in period.drift.drifted}
+        over = sorted(running.keys() - drifted)
+        found += [Passed(name, running.pop(name), period.start) for name in over]
+        running |= dict.fromkeys(drifted - running.keys(), period.start)
+    return found
 
 
 def to_the_hour(log: LogTable, bundle: Bundle, found: Sequence[Since], by: str) -> list[Since]:
@@ -79,7 +107,7 @@ def _starts(log: LogTable, first: datetime, last: datetime, by: str) -> Iterator
     if (last - first) / PERIODS[by] > MAX_PERIODS:
         raise LogError(
             f"expected at most {MAX_PERIODS} {by}s, got those from {first:%Y-%m-%d} to {last:%Y-%m-%d}: "
-            "look at a part with --since and --until, or by day"
+            "look at a part with --since and --until, or by longer periods"
         )
     yield from (
         start
@@ -89,8 +117,9 @@ def _starts(log: LogTable, first: datetime, last: datetime, by: str) -> Iterator
     )
 
 
-def _period(log: LogTable, bundle: Bundle, start: datetime, length: timedelta, looks: int) -> Period:
-    with log.looking_at(start, start + length):
+def _period(log: LogTable, bundle: Bundle, start: datetime, by: str, looks: int) -> Period:
+    end = start + PERIODS[by]
+    with log.looking_at(start, end.replace(day=1) if by == "month" else end):
         return Period(start, drift(bundle, rows_of_log(log, bundle, SAMPLE_ROWS), looks))
 
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from monitoring.drift.comparison import ColumnDrift, DriftReport
-from monitoring.drift.timeline import Period, Since
+from monitoring.drift.timeline import Passed, Period, Since
 from monitoring.logs.replay import Replay
 from monitoring.outcomes.words import outcome_conclusions
 from monitoring.report.anomalies import Anomaly
@@ -112,8 +112,10 @@ def print_drift(drift: DriftReport, console: Console) -> None:
         )
 
 
-def print_timeline(periods: Sequence[Period], begun: Sequence[Since], console: Console) -> None:
-    """Each period's rows and what drifted in it, and since when the last one's does."""
+def print_timeline(
+    periods: Sequence[Period], begun: Sequence[Since], over: Sequence[Passed], console: Console
+) -> None:
+    """Each period's rows and what drifted in it, since when the last one's does, and what did for a while."""
     if not periods:
         return
     timeline = table("since (UTC)", "rows", words="drifted")
@@ -124,6 +126,9 @@ def print_timeline(periods: Sequence[Period], begun: Sequence[Since], console: C
     console.print(timeline)
     for one in begun:
         console.print(f"[red]{escape(one.name)} drifts since {one.start:%Y-%m-%d %H:%M} UTC[/]")
+    for run in over:
+        time = f"from {run.start:%Y-%m-%d %H:%M} to {run.end:%Y-%m-%d %H:%M} UTC"
+        console.print(f"[red]{escape(run.name)} drifted {time}[/]")
 
 
 def _verdict(column: ColumnDrift) -> str:

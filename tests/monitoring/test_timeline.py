@@ -46,6 +46,30 @@ def test_the_last_day_is_found_and_dated(bundle: Bundle, log: Path) -> None:
     assert found["since"]["income"] == "2026-03-12T05:00:00Z"
 
 
+@pytest.mark.parametrize("is_planted", [True, False])
+def test_one_month_of_twelve_in_fractions_is_found_and_dated(
+    bundle: Bundle, tmp_path: Path, *, is_planted: bool
+) -> None:
+    """Ten rows a day: the whole year dilutes it, and a day or a week has too few."""
+    file = tmp_path / "year.jsonl"
+    for month in range(1, 13):
+        rows = sample_rows(THREE_FEATURES, 300, seed=70 + month)
+        if is_planted and month == 5:
+            rows = [row | {"income": row["income"] / 100} for row in rows]
+        start = START.replace(year=2025, month=month, day=1)
+        log_of(bundle, rows, file, start=start, seconds=7000, first=1 + month * 300)
+    asked = ("-m", "monitoring", "drift", str(file), "--model", str(bundle.directory), "--by", "month")
+    done = run(*asked, "--json")
+    found = orjson.loads(done.stdout)
+    assert done.returncode == (3 if is_planted else 0), done.stdout
+    assert [period["n"] for period in found["periods"]] == [300] * 12
+    during = {"start": "2025-05-01T00:00:00Z", "end": "2025-06-01T00:00:00Z"}
+    over = [{"name": name, **during} for name in ("income", "score")]
+    assert (found["passed"], found["since"]) == (over if is_planted else [], {})
+    if is_planted:
+        assert "income drifted from 2025-05-01 00:00 to 2025-06-01 00:00 UTC" in run(*asked).stdout
+
+
 def test_a_part_of_the_time_is_looked_at_alone(bundle: Bundle, log: Path, tmp_path: Path) -> None:
     model, page = ("--model", str(bundle.directory)), ("--html", str(tmp_path / "r.html"))
     assert run("-m", "monitoring", "drift", str(log), "--since", "2026-03-12", *model).returncode == 3
