@@ -387,6 +387,7 @@ def test_hostile_cells_come_back_harmless(client: TestClient, name: str) -> None
     [
         ("AMT_CREDIT\r\n1\r\n", "nécessaires à chaque ligne\u00a0: AMT_INCOME_TOTAL, AGE_YEARS ; ajoutez"),
         ("a,b\r\n1,2\r\n", "dont aucune n'en est une"),
+        (",".join(f"c{i}" for i in range(30)) + "\r\n1,2\r\n", " de plus"),
         ("AMT_CREDIT:AGE_YEARS\r\n1:2\r\n", "séparez-les"),
         ("1,2,3\r\n4,5,6\r\n", "attendu\u00a0: une première ligne avec les noms des colonnes"),
         ("", "reçu\u00a0: rien"),

@@ -102,8 +102,16 @@ def french(detail: str) -> str:
     """The French of the server's words; those that are not known stay as they are."""
     for sentence, words in _FRENCH.items():
         if (values := _values(sentence, detail)) is not None:
-            return words.replace(" :", f"{NBSP}:").format(**values)
+            said = {name: _rest(value) for name, value in values.items()}
+            return words.replace(" :", f"{NBSP}:").format(**said)
     return detail
+
+
+def _rest(names: str) -> str:
+    """Names of which the last are only counted (`server.errors.listed`), the count in French."""
+    named, _, rest = names.rpartition(" and ")
+    count, _, word = rest.partition(" ")
+    return f"{named} et {count} de plus" if word == "more" and count.isdecimal() else names
 
 
 def _values(sentence: str, detail: str) -> dict[str, str] | None:
