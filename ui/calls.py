@@ -21,6 +21,7 @@ from ui.access.login import USER
 from ui.access.surface import BARE_POLICY, Confined
 from ui.cases.decide import Decider, case_number, read_form
 from ui.cases.grids import Grids
+from ui.records.pages import Language
 from ui.records.register import Register
 from ui.records.routes import PAPER_POLICY, language_of, paper_routes
 from ui.script import later
@@ -114,21 +115,21 @@ def _of_cases(
 def _of_decisions(register: Register) -> Mapping[str, Answer]:
     """What is asked of a decision of the log; a refusal is told in the answer, never raised."""
 
-    async def look_up(asked: dict[str, Any], _: str) -> dict[str, Any]:
-        """`{"number", "language"}` to what was found."""
+    async def shown(
+        of: Any, asked: dict[str, Any], html: Callable[[str, Language], Awaitable[str]]
+    ) -> dict[str, Any]:
         try:
-            number = case_number(asked.get("number"))
-            return {"html": await register.found_html(number, language_of(asked.get("language")))}
+            return {"html": await html(case_number(of), language_of(asked.get("language")))}
         except Problem as problem:
             return told(problem.detail)
 
+    async def look_up(asked: dict[str, Any], _: str) -> dict[str, Any]:
+        """`{"number", "language"}` to what was found."""
+        return await shown(asked.get("number"), asked, register.found_html)
+
     async def person(asked: dict[str, Any], _: str) -> dict[str, Any]:
         """`{"of", "language"}` to what people said of a decision, and the form for what another says."""
-        try:
-            of = case_number(asked.get("of"))
-            return {"html": await register.person_html(of, language_of(asked.get("language")))}
-        except Problem as problem:
-            return told(problem.detail)
+        return await shown(asked.get("of"), asked, register.person_html)
 
     async def review(asked: dict[str, Any], user: str) -> dict[str, Any]:
         """What a person says of a decision, to the decision with it."""

@@ -50,13 +50,13 @@ class LineCode:
         self._call = np.zeros(len(CALL), np.uint64)
         self._at = self._call.ctypes.data
 
-    def block(self, waiting: Waiting, second: LineFrame) -> LineBlock:
+    def block(self, waiting: Waiting, frame: LineFrame) -> LineBlock:
         """What comes of the first records that wait; no lines where the first of them is not plain."""
-        head, tail = second.head + _BEHIND, second.tail + _BEHIND
+        head, tail = frame.head + _BEHIND, frame.tail + _BEHIND
         lines, rows = self._lines.ctypes.data, self._rows.ctypes.data
         self._call[:] = (
-            waiting.start, waiting.end, waiting.readable_end, waiting.instance, second.began_ns,
-            _address(head), len(second.head), _address(tail), len(second.tail),
+            waiting.start, waiting.end, waiting.readable_end, waiting.instance, frame.began_ns,
+            _address(head), len(frame.head), _address(tail), len(frame.tail),
             lines, lines + _LINES_BYTES, rows, rows + _ROWS_BYTES, _address(BREAKS),
         )  # fmt: skip
         made = self._function(self._at)
@@ -101,10 +101,11 @@ class LineCodes:
             return
         content = os.pread(self._output, _CODE_BYTES, 0)
         os.close(self._output)
-        if self._maker.returncode:
-            self._do_without(content.decode(errors="replace").strip() or "the compiler failed")
-        elif (made := unsealed(content)) is not None:
+        if self._maker.returncode == 0 and (made := unsealed(content)) is not None:
             self._use(made)
+        else:
+            why = content.decode(errors="replace").strip() if self._maker.returncode == 1 else ""
+            self._do_without(why or "the compiler failed")
         self._maker = None
 
     def _start(self) -> None:
